@@ -1,0 +1,46 @@
+"""Recurrent language models that are small, strong and fast.
+
+    lm = refrain.load("runs/quickstart")
+    lm.score("a class is an object .").perplexity
+    lm.generate("the function", tokens=20)
+
+Names are imported when they are first used, so that `import refrain` does not wait for torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .build import load as load
+    from .build import resume as resume
+    from .build import train as train
+    from .config import Experiment as Experiment
+    from .errors import CheckpointError as CheckpointError
+    from .errors import DataError as DataError
+    from .errors import UserError as UserError
+    from .models import LanguageModel as LanguageModel
+    from .recipes import recipe as recipe
+    from .trained import TrainedLanguageModel as TrainedLanguageModel
+
+_HOMES = {
+    "CheckpointError": "errors",
+    "DataError": "errors",
+    "Experiment": "config",
+    "LanguageModel": "models",
+    "TrainedLanguageModel": "trained",
+    "UserError": "errors",
+    "load": "build",
+    "recipe": "recipes",
+    "resume": "build",
+    "train": "build",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'refrain' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"refrain.{_HOMES[name]}"), name)

@@ -1,0 +1,42 @@
+"""Paired timing: the candidates take turns in one run, so that a machine's drift meets all of them alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def interleaved(candidates: Mapping[str, Callable[[], None]], *, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each call; the candidates alternate, after one call of each that is not counted.
+
+    Args:
+        candidates: name -> what to time.
+        repeats: how many counted calls of each.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for run in range(repeats + 1):
+        for name, call in candidates.items():
+            started = time.perf_counter()
+            call()
+            if run:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def row(name: str, rates: list[float], unit: str, *, ratios: list[float] | None = None) -> dict[str, Any]:
+    """A row of a bench: the median rate, its spread, and the median of the ratios pair by pair.
+
+    Args:
+        name: of the row.
+        rates: one a repeat, higher is faster.
+        unit: of the rates.
+        ratios: one a repeat, against the row it is compared with.
+    """
+    return {
+        "name": name,
+        "median": statistics.median(rates),
+        "low": min(rates),
+        "high": max(rates),
+        "unit": unit,
+        "ratio": statistics.median(ratios) if ratios else None,
+    }

@@ -1,0 +1,133 @@
+"""Training speed against the loop that one would write in plain PyTorch, and against the machine's own limit.
+
+T steps in the window, B sequences, V words in the vocabulary.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refrain.build import build_model, build_optimizer
+from refrain.config import Experiment
+from refrain.errors import UserError
+from refrain.training import Hooks, train_round
+
+from .timing import interleaved, row
+
+VOCABULARY = 10_000
+
+
+class PlainModel(nn.Module):
+    """The model of a tutorial: nn.Embedding, nn.LSTM, nn.Linear. The yardstick, kept free of anything of ours."""
+
+    def __init__(self, vocabulary_size: int, embedding_size: int, hidden_size: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        self.dropout = nn.Dropout(dropout)
+        self.lstm = nn.LSTM(embedding_size, hidden_size, layers, dropout=dropout if layers > 1 else 0.0)
+        self.linear = nn.Linear(hidden_size, vocabulary_size)
+
+    def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """ids (T, B) -> logits (T, B, V) and the state."""
+        outputs, state = self.lstm(self.dropout(self.embedding(inputs)), state)
+        return self.linear(self.dropout(outputs)), state
+
+
+def plain_round(
+    model: PlainModel,
+    windows: list[tuple[Tensor, Tensor]],
+    state: tuple[Tensor, Tensor],
+    optimizer: torch.optim.Optimizer,
+    max_norm: float,
+) -> tuple[Tensor, Tensor]:
+    """The loop of a tutorial, with the loss summed over time."""
+    for inputs, targets in windows:
+        state = (state[0].detach(), state[1].detach())
+        logits, state = model(inputs, state)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()) * len(inputs)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+        optimizer.step()
+        loss.item()
+    return state
+
+
+def bench_train(experiment: Experiment, *, windows: int, repeats: int) -> list[dict[str, Any]]:
+    """Tokens per second of the plain loop and of ours, in turns, and the machine's matrix products.
+
+    The text is random tokens drawn by Zipf's law over 10,000 words; nothing of it depends on a corpus.
+
+    Args:
+        experiment: its model and training settings; layers of one width, and SGD, so that the plain loop can match it.
+        windows: how many a timed call trains.
+        repeats: how many timed calls of each.
+
+    Raises:
+        UserError: when the plain loop has no counterpart.
+    """
+    shape, settings = experiment.model, experiment.training
+    if len(set(shape.hidden_sizes)) > 1 or shape.tied or settings.optimizer != "sgd":
+        raise UserError("bench train compares layers of one width, an untied head and SGD; choose such a recipe")
+    torch.manual_seed(settings.seed)
+    text = _windows(windows, settings.window_steps, settings.batch_size)
+    max_norm = settings.max_norm or 1e9
+    ours = build_model(shape, VOCABULARY)
+    ours_optimizer = build_optimizer(settings, ours)
+    size, layers = shape.hidden_sizes[0], len(shape.hidden_sizes)
+    plain = PlainModel(VOCABULARY, shape.embedding_size, size, layers, shape.dropout)
+    plain_optimizer = torch.optim.SGD(plain.parameters(), lr=settings.learning_rate)
+    zeros = torch.zeros(layers, settings.batch_size, size)
+
+    def train_ours() -> None:
+        state = ours.initial_state(settings.batch_size)
+        train_round(
+            ours, text, state, ours_optimizer, loss_scale="sum-over-time", max_norm=max_norm, hooks=Hooks()
+        )
+
+    def train_plain() -> None:
+        plain_round(plain, text, (zeros, zeros), plain_optimizer, max_norm)
+
+    products = _products(settings.window_steps * settings.batch_size, size)
+    seconds = interleaved({"plain": train_plain, "refrain": train_ours, "products": products}, repeats=repeats)
+    tokens = windows * settings.window_steps * settings.batch_size
+    flops = _flops_per_token(shape.embedding_size, size, layers)
+    limit = [_product_flops(settings.window_steps * settings.batch_size, size) / s for s in seconds["products"]]
+    rows = []
+    for name in ("plain", "refrain"):
+        rates = [tokens / s for s in seconds[name]]
+        ratios = [base / s for base, s in zip(seconds["plain"], seconds[name], strict=True)]
+        shares = [rate * flops / most for rate, most in zip(rates, limit, strict=True)]
+        rows.append(row(name, rates, "tokens/s", ratios=ratios) | {"of_limit": sorted(shares)[len(shares) // 2]})
+    rows.append(row("matrix products, float32", [value / 1e9 for value in limit], "GFLOP/s") | {"of_limit": 1.0})
+    return rows
+
+
+def _windows(count: int, steps: int, batch_size: int) -> list[tuple[Tensor, Tensor]]:
+    weights = 1.0 / torch.arange(1, VOCABULARY + 1, dtype=torch.float64)
+    ids = torch.multinomial(weights, count * (steps + 1) * batch_size, replacement=True)
+    return [(block[:-1], block[1:]) for block in ids.view(count, steps + 1, batch_size)]
+
+
+def _flops_per_token(embedding_size: int, hidden_size: int, layers: int) -> int:
+    """Multiplications and additions of forward and backward: three products for each weight but the embedding's."""
+    inputs = [embedding_size, *[hidden_size] * (layers - 1)]
+    recurrent = sum(4 * hidden_size * (below + hidden_size) for below in inputs)
+    return 3 * 2 * (recurrent + hidden_size * VOCABULARY)
+
+
+def _product_flops(rows: int, size: int) -> int:
+    return 2 * rows * size * VOCABULARY * 3
+
+
+def _products(rows: int, size: int) -> Any:
+    """The largest products of the model, alone: what the machine reaches on them."""
+    hidden, weight = torch.randn(rows, size), torch.randn(VOCABULARY, size)
+
+    def run() -> None:
+        logits = hidden @ weight.T
+        _ = logits @ weight
+        _ = hidden.T @ logits
+
+    return run

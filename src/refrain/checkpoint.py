@@ -1,0 +1,173 @@
+"""Folders of tensors and plain data that are whole or not there: hashed, flushed, renamed, never pickled.
+
+A checkpoint is a folder of safetensors and JSON files and a `manifest.json` with the size and sha256 of each. It is
+written under a temporary name, flushed to disk and renamed; reading checks every byte against the manifest.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refrain.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to write into, which becomes `target` when all went well and vanishes when it did not.
+
+    Everything in it is flushed to disk before the rename, and the rename before the return.
+
+    Args:
+        target: what it becomes.
+        replace: take the place of an existing `target`; else one that another process made meanwhile stays.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".tmp-{target.name}-{os.getpid()}"
+    replaced = target.parent / f".tmp-old-{target.name}-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in [*temporary.iterdir(), temporary]:
+            flush(path)
+        if replace and target.exists():
+            target.rename(replaced)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+        flush(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's or folder's content is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content as a whole: readers see the old text or the new."""
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        flush(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save(folder: Path, tensors: Mapping[str, Mapping[str, "Tensor"]], documents: Mapping[str, Any]) -> None:
+    """Write a checkpoint, in the place of one that stands there.
+
+    Args:
+        folder: where.
+        tensors: file stem -> tensors by name; each becomes `stem.safetensors`.
+        documents: file stem -> plain data; each becomes `stem.json`.
+
+    Raises:
+        OSError: when the disk is full or the place read-only; nothing is left behind.
+    """
+    from safetensors.torch import save as to_bytes
+
+    with atomic_folder(folder, replace=True) as fresh:
+        entries = {}
+        contents = {f"{stem}.json": json.dumps(data, indent=1).encode() for stem, data in documents.items()}
+        for stem, group in tensors.items():
+            contents[f"{stem}.safetensors"] = to_bytes({name: t.contiguous() for name, t in group.items()})
+        for name, content in contents.items():
+            (fresh / name).write_bytes(content)
+            entries[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        (fresh / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": entries}, indent=1), encoding="utf-8")
+
+
+class Checkpoint:
+    """A checkpoint folder whose every file was compared with the manifest.
+
+    Args:
+        folder: as written by `save`.
+
+    Raises:
+        CheckpointError: when it is missing, of a newer format, or damaged; names the file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._contents = _verified(folder)
+
+    def document(self, stem: str) -> Any:
+        """The plain data of `stem.json`."""
+        return json.loads(self._content(f"{stem}.json"))
+
+    def tensors(self, stem: str) -> "dict[str, Tensor]":
+        """The tensors of `stem.safetensors`, on the CPU."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load as from_bytes
+
+        try:
+            return from_bytes(self._content(f"{stem}.safetensors"))
+        except SafetensorError as error:
+            raise CheckpointError(f"{self.folder / stem}.safetensors: {error}") from None
+
+    def _content(self, name: str) -> bytes:
+        if name not in self._contents:
+            raise CheckpointError(f"{self.folder}: holds no {name}; it holds {', '.join(sorted(self._contents))}")
+        return self._contents[name]
+
+
+def newest(folder: Path) -> tuple[Checkpoint, list[str]]:
+    """The newest whole checkpoint `step-N` in a folder, and what was wrong with newer ones.
+
+    Raises:
+        CheckpointError: when there is none; says what was wrong with each.
+    """
+    problems: list[str] = []
+    steps = sorted(folder.glob("step-*"), key=lambda path: path.name, reverse=True) if folder.is_dir() else []
+    for path in steps:
+        try:
+            return Checkpoint(path), problems
+        except CheckpointError as error:
+            problems.append(str(error))
+    raise CheckpointError("; ".join(problems) or f"{folder}: holds no checkpoint")
+
+
+def _verified(folder: Path) -> dict[str, bytes]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        version, files = manifest["format"], dict(manifest["files"])
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: is not a checkpoint (it holds no {MANIFEST})") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / MANIFEST}: damaged ({error})") from None
+    if version != FORMAT:
+        raise CheckpointError(f"{folder}: format {version}, this version reads format {FORMAT}; update refrain-lm")
+    contents = {}
+    for name, entry in files.items():
+        path = folder / name
+        if path.name != name or path.is_symlink():
+            raise CheckpointError(f"{folder / MANIFEST}: damaged (it names {name!r})")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{path}: {error.strerror}") from None
+        if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
+            raise CheckpointError(f"{path}: damaged (its sha256 is not that of the manifest)")
+        contents[name] = content
+    return contents

@@ -1,0 +1,52 @@
+"""`refrain check`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def check(
+    recipe: str,
+    /,
+    *settings: str,
+    data: str | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Resolve and build a recipe and run two windows; train nothing.
+
+    Prints sizes, memory and the time that training would take.
+
+    Parameters
+    ----------
+    recipe
+        A recipe's name or a TOML file.
+    settings
+        Settings such as training.epochs=3.
+    data
+        The corpus: a folder of splits, a text file, or a name.
+    json
+        Print one JSON object.
+    """
+    from refrain.recipes import recipe as build_recipe
+
+    corpus = str(Path(data).resolve()) if data and Path(data).exists() else data
+    experiment = build_recipe(recipe, *settings, data=corpus)
+
+    from refrain.build.trial import trial
+    from refrain.training.progress import duration
+
+    from .output import print_json
+
+    found = trial(experiment, say=lambda line: print(line, file=sys.stderr))
+    if json:
+        print_json({"ok": True, **found})
+        return
+    print(f"parameters   {found['parameters']:,}")
+    for name, size in found["widths"].items():
+        print(f"  {name:18} {size:,}")
+    print(f"windows      {found['windows']:,} an epoch, {found['windows'] * experiment.training.epochs:,} in all")
+    print(f"memory       {found['peak_memory_bytes'] / 1e6:,.0f} MB at its peak")
+    print(f"time         {duration(found['seconds'])} of training expected (validation not counted)")
+    print("ok")

@@ -1,0 +1,125 @@
+"""`refrain data`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+JsonFlag = Annotated[bool, Parameter(negative=())]
+
+data = App(name="data", help="List, fetch and look over corpora.")
+
+
+@data.default
+def show(*, json: JsonFlag = False) -> None:
+    """List the corpora that are known by name.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object.
+    """
+    from refrain.data.embedded import DESCRIPTIONS, UNITS
+    from refrain.data.known import KNOWN, fetched_path
+
+    from .output import print_json, table
+
+    rows = [
+        {"name": name, "unit": UNITS[name], "here": True, "description": text, "licence": "Python's own"}
+        for name, text in DESCRIPTIONS.items()
+    ] + [
+        {
+            "name": name,
+            "unit": known.unit,
+            "here": fetched_path(name).exists(),
+            "description": known.title,
+            "licence": known.licence,
+        }
+        for name, known in KNOWN.items()
+    ]
+    if json:
+        print_json({"corpora": rows})
+        return
+    head = [["corpus", "here", "what it is"]]
+    print(table(head + [[str(row["name"]), "yes" if row["here"] else "no", str(row["description"])] for row in rows]))
+    print("\nrefrain data fetch NAME gets one; --data takes a name, a folder of splits or a text file.")
+
+
+data.command(show, name="list")
+
+
+@data.command
+def fetch(name: str, /, *, to: Path | None = None, url: str | None = None, json: JsonFlag = False) -> None:
+    """Fetch a corpus by name; every file is checked against its sha256.
+
+    Parameters
+    ----------
+    name
+        Which one, see refrain data list.
+    to
+        The folder to put it in. By default the place where --data NAME finds it.
+    url
+        The address of a mirror's folder that holds the same files.
+    json
+        Print one JSON object.
+    """
+    from refrain.data.fetch import fetch as get
+
+    from .output import print_json
+
+    folder = get(name, to=to, base_url=url, say=lambda line: print(line, file=sys.stderr))
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    if json:
+        print_json({"name": name, "folder": str(folder), "files": files})
+    else:
+        print(f"{folder}: {', '.join(f'{file} ({size:,} bytes)' for file, size in files.items())}")
+
+
+@data.command
+def check(
+    path: str,
+    /,
+    *,
+    unit: Literal["word", "byte"] = "word",
+    min_count: int = 1,
+    errors: Literal["strict", "replace"] = "strict",
+    json: JsonFlag = False,
+) -> None:
+    """Look a corpus over: tokens, vocabulary, unseen words, overlap of splits, odd lines.
+
+    Parameters
+    ----------
+    path
+        A folder of splits, a text file, or a name.
+    unit
+        What a token is.
+    min_count
+        Rarer training words become <unk>.
+    errors
+        What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
+    json
+        Print one JSON object.
+    """
+    from refrain.build import build_corpus
+    from refrain.config import Data
+    from refrain.data.survey import survey, warnings_about
+    from refrain.errors import UserError
+
+    from .output import print_json, table
+
+    if min_count < 1:
+        raise UserError(f"--min-count must be at least 1 (got {min_count})")
+    settings = Data(corpus=path, unit=unit) if unit == "byte" else Data(corpus=path, min_count=min_count, errors=errors)
+    found = survey(build_corpus(settings, say=lambda line: print(line, file=sys.stderr)))
+    concerns = warnings_about(found)
+    if json:
+        print_json({**found, "warnings": concerns})
+        return
+    columns = ["tokens", "lines", "unseen", "literal_unk", "empty_lines", "long_lines", "lines_in_train"]
+    rows = [["split", *columns]]
+    for name, split in found["splits"].items():
+        rows.append([name, *(f"{split[column]:,}" if column in split else "" for column in columns)])
+    print(f"vocabulary {found['vocabulary']:,}\n{table(rows)}")
+    for concern in concerns:
+        print(f"note: {concern}")

@@ -1,0 +1,113 @@
+"""`refrain generate`."""
+
+import codecs
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from refrain.trained import TrainedLanguageModel
+
+
+def generate(
+    run: Path,
+    /,
+    *,
+    prompt: str = "",
+    tokens: int = 100,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    samples: int = 1,
+    seed: int | None = None,
+    stop_at_line_end: Annotated[bool, Parameter(negative=())] = False,
+    no_unk: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Write text, as it is drawn.
+
+    Parameters
+    ----------
+    run
+        A run folder, or one of its checkpoints.
+    prompt
+        Text to continue.
+    tokens
+        How many tokens to draw at most.
+    temperature
+        0 takes the most probable token; below 1 plays safe, above 1 dares.
+    top_k
+        Draw from the k most probable tokens.
+    top_p
+        Draw from the fewest tokens that together hold this probability.
+    samples
+        How many texts; they are drawn side by side.
+    seed
+        The same seed gives the same text.
+    stop_at_line_end
+        Each text ends at <eos>, or at the newline of a byte model.
+    no_unk
+        Never draw <unk>.
+    json
+        Print the samples as one JSON object.
+    """
+    from refrain import build
+    from refrain.errors import UserError
+
+    from .output import print_json
+
+    for name, value in (("--tokens", tokens), ("--samples", samples)):
+        if value < 1:
+            raise UserError(f"{name} must be at least 1 (got {value})")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
+    lm = build.load(run)
+    options = {
+        "tokens": tokens,
+        "samples": samples,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+        "stop_at_line_end": stop_at_line_end,
+        "allow_unknown": not no_unk,
+    }
+    try:
+        if json:
+            print_json({"prompt": prompt, "seed": seed, "samples": lm.generate(prompt, **options)})  # type: ignore[arg-type]
+        elif samples == 1:
+            _stream(lm, prompt, lm.stream(prompt, **options))  # type: ignore[arg-type]
+        else:
+            for number, text in enumerate(lm.generate(prompt, **options), 1):  # type: ignore[arg-type]
+                print(f"--- {number}\n{text}")
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
+
+
+def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]]) -> None:
+    write = sys.stdout.write
+    write(prompt)
+    if lm.vocabulary.unit == "byte":
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        pieces = (decoder.decode(bytes([ids[0]])) for ids in drawn if ids[0] is not None)
+    else:
+        pieces = _words(lm, bool(prompt) and not prompt[-1].isspace(), drawn)
+    for piece in pieces:
+        write(piece)
+        sys.stdout.flush()
+    write("\n")
+
+
+def _words(lm: "TrainedLanguageModel", blank: bool, drawn: Iterable[Sequence[int | None]]) -> Iterable[str]:
+    for ids in drawn:
+        if ids[0] == lm.vocabulary.line_end:
+            yield "\n"
+            blank = False
+        elif ids[0] is not None:
+            yield " " * blank + lm.vocabulary.token(ids[0])
+            blank = True

@@ -1,0 +1,46 @@
+"""`refrain recipes`."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def recipes(name: str | None = None, /, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """List the recipes, or show one with its settings and figures.
+
+    Parameters
+    ----------
+    name
+        A recipe.
+    json
+        Print one JSON object.
+    """
+    from refrain.recipes import RECIPES, description
+
+    from .output import print_json, table
+
+    if name is None:
+        first = {known: description(known).splitlines()[0] for known in RECIPES}
+        if json:
+            print_json({"recipes": [{"name": known, "description": line} for known, line in first.items()]})
+        else:
+            print(table([["recipe", "what it is"], *[[known, line] for known, line in first.items()]]))
+            print("\nrefrain recipes NAME shows the settings; refrain train NAME trains.")
+        return
+    text = description(name)
+    experiment = RECIPES[name]()
+    if json:
+        print_json(experiment.model_dump(mode="json"))
+        return
+    print(text, end="\n\n")
+    for group, settings in experiment.model_dump(mode="json").items():
+        if isinstance(settings, dict):
+            for setting, value in _flat(settings):
+                print(f"{group}.{setting} = {value}")
+
+
+def _flat(settings: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    for name, value in settings.items():
+        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return rows

@@ -1,0 +1,115 @@
+"""`refrain train`."""
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def train(
+    recipe: str | None = None,
+    /,
+    *settings: str,
+    data: str | None = None,
+    out: Path | None = None,
+    resume: Annotated[bool, Parameter(negative=())] = False,
+    force: Annotated[bool, Parameter(negative=())] = False,
+    errors: Literal["strict", "replace"] | None = None,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Train a language model, or continue a run.
+
+    Examples: refrain train quickstart;
+    refrain train zaremba-small --data PATH/TO/ptb --out runs/small training.epochs=5;
+    refrain train --resume --out runs/small
+
+    Parameters
+    ----------
+    recipe
+        A recipe's name (see refrain recipes) or a TOML file. Not needed with --resume.
+    settings
+        Settings such as training.epochs=3 or model.hidden_sizes=[200,200].
+    data
+        The corpus: a folder of splits, a text file, or a name (see refrain data).
+    out
+        The run folder. By default a new one under runs/.
+    resume
+        Continue the run in --out where its newest checkpoint stands.
+    force
+        Replace a run that stands in --out.
+    errors
+        What invalid UTF-8 in the corpus does: stop (strict) or become U+FFFD (replace).
+    quiet
+        Say nothing while training.
+    json
+        Print the summary as one JSON object.
+    """
+    from refrain.errors import UserError
+    from refrain.recipes import recipe as build_recipe
+
+    if recipe is None and not resume:
+        raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
+    if resume and out is None:
+        raise UserError("--resume needs the run folder: --out RUN")
+    if resume and force:
+        raise UserError("--resume and --force exclude each other")
+    words = [*settings, *([f'data.errors="{errors}"'] if errors else [])]
+    if recipe is None and (words or data):
+        raise UserError("--resume takes its settings from the run; leave the others out")
+    corpus = str(Path(data).resolve()) if data and Path(data).exists() else data
+    experiment = build_recipe(recipe, *words, data=corpus) if recipe else None
+
+    from refrain import build
+    from refrain.training import progress
+
+    shown = progress(quiet=quiet)
+    if resume:
+        assert out is not None
+        summary = build.resume(out, experiment=experiment, progress=shown)
+    else:
+        assert recipe is not None and experiment is not None
+        summary = build.train(
+            experiment,
+            out or Path("runs") / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}",
+            force=force,
+            recipe_text=_as_given(recipe, words, corpus),
+            command=shlex.join(["refrain", *sys.argv[1:]]),
+            progress=shown,
+        )
+    _report(summary, json)
+
+
+def _as_given(recipe: str, words: list[str], corpus: str | None) -> str:
+    """What was asked for, as a TOML file that asks for the same again."""
+    from json import dumps
+
+    if recipe.endswith(".toml"):
+        # dotted keys may not follow a table, so that what the command line changed goes into a comment
+        changed = "".join(f"# changed on the command line: {word}\n" for word in words)
+        return changed + (f"# corpus: {corpus}\n" if corpus else "") + Path(recipe).read_text(encoding="utf-8")
+    from refrain.config.loader import value_of
+
+    settings = {name: value_of(text) for name, _, text in (word.partition("=") for word in words)}
+    if corpus:
+        settings["data.corpus"] = corpus
+    lines = [f"{name} = {dumps(value)}" for name, value in settings.items() if value is not None]
+    return "\n".join([f"extends = {dumps(recipe)}", *lines]) + "\n"
+
+
+def _report(summary: dict[str, object], json: bool) -> None:
+    from .output import print_json
+
+    if json:
+        print_json(summary)
+        return
+    run = summary["run"]
+    for split in ("valid", "test"):
+        figure = summary[split]
+        if isinstance(figure, dict):
+            bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
+            print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {figure['protocol']})")
+    print(f"\nnext:  refrain evaluate {run}\n       refrain generate {run} --tokens 50\n       cat {run}/README.md")

@@ -1,0 +1,9 @@
+"""Settings as frozen, validated plain data. Imports no torch."""
+
+from .experiment import Data as Data
+from .experiment import Experiment as Experiment
+from .experiment import Model as Model
+from .experiment import Schedule as Schedule
+from .experiment import Training as Training
+from .loader import resolve as resolve
+from .loader import setting_names as setting_names

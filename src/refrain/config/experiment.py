@@ -1,0 +1,138 @@
+"""Everything that decides a run's figures, as plain values."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+Protocol = Literal["exact", "zaremba", "awd"]
+
+
+class Settings(BaseModel):
+    """A group of settings: immutable, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(Settings):
+    """The corpus and how it becomes tokens."""
+
+    corpus: str = Field("python-docs", description="an embedded corpus by name, or the path of a folder or file")
+    unit: Literal["word", "byte"] = Field("word", description="what a token is")
+    order: Literal["descending", "ascending", "first-seen"] = Field(
+        "descending", description="order of ids by frequency in the training text"
+    )
+    min_count: Count = Field(1, description="rarer training words become <unk>")
+    max_words: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="keep only the most frequent words, <eos> and <unk> among them"
+    )
+    vocabulary_from: Literal["train", "all"] = Field(
+        "train", description="which splits the vocabulary is made from"
+    )
+    errors: Literal["strict", "replace"] = Field(
+        "strict", description="what invalid UTF-8 does: stop, or be replaced by U+FFFD"
+    )
+
+    @model_validator(mode="after")
+    def _words_only(self) -> Self:
+        changed = self.model_fields_set & {"order", "min_count", "max_words", "vocabulary_from", "errors"}
+        moved = sorted(name for name in changed if getattr(self, name) != type(self).model_fields[name].default)
+        if self.unit == "byte" and moved:
+            raise ValueError(f"{', '.join(moved)} cannot take effect with unit 'byte'")
+        return self
+
+
+class Model(Settings):
+    """The shape of the network."""
+
+    cell: Literal["lstm"] = Field("lstm", description="the recurrent layer")
+    embedding_size: Count = Field(200, description="width of the word vectors")
+    hidden_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = Field(
+        (200, 200), description="width of each layer, from the bottom up"
+    )
+    dropout: Rate = Field(0.0, description="rate of the three dropout places, where they do not say otherwise")
+    embedding_dropout: Rate | None = Field(None, description="rate after the embedding")
+    between_dropout: Rate | None = Field(None, description="rate between layers")
+    output_dropout: Rate | None = Field(None, description="rate before the head")
+    tied: bool = Field(False, description="the head shares the embedding's weight")
+    init: Literal["standard", "uniform"] = Field(
+        "standard", description="each layer's own initialisation, or U(-init_scale, init_scale) throughout"
+    )
+    init_scale: Positive | None = Field(None, description="half the width of the uniform initialisation")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.tied and self.embedding_size != self.hidden_sizes[-1]:
+            raise ValueError(
+                f"tied: needs embedding_size equal to the last of hidden_sizes "
+                f"(got {self.embedding_size} and {self.hidden_sizes[-1]})"
+            )
+        if self.init == "uniform" and self.init_scale is None:
+            raise ValueError("init_scale: must be given where init is 'uniform'")
+        if self.init != "uniform" and self.init_scale is not None:
+            raise ValueError(f"init_scale: cannot take effect where init is {self.init!r}")
+        if len(self.hidden_sizes) == 1 and self.between_dropout:
+            raise ValueError("between_dropout: cannot take effect with a single layer")
+        return self
+
+
+class Schedule(Settings):
+    """How the learning rate moves."""
+
+    kind: Literal["constant", "exponential", "linear", "cosine", "plateau"] = Field(
+        "constant",
+        description="exponential: times `decay` each epoch after `hold_epochs`; linear, cosine: to zero over the run; "
+        "plateau: times `decay` after an epoch without a better validation",
+    )
+    hold_epochs: Annotated[int, Field(ge=0)] = Field(0, description="epochs at the full rate (exponential)")
+    decay: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="factor (exponential, plateau)")
+
+    @model_validator(mode="after")
+    def _effective(self) -> Self:
+        if self.kind in ("exponential", "plateau") and self.decay == 1.0:
+            raise ValueError(f"decay: must be less than 1 for the {self.kind} schedule (got 1.0)")
+        if self.kind not in ("exponential", "plateau") and self.decay != 1.0:
+            raise ValueError(f"decay: cannot take effect in the {self.kind} schedule")
+        if self.kind != "exponential" and self.hold_epochs:
+            raise ValueError(f"hold_epochs: cannot take effect in the {self.kind} schedule")
+        return self
+
+
+class Training(Settings):
+    """How the weights are found."""
+
+    epochs: Count = Field(10, description="passes over the training text")
+    batch_size: Count = Field(20, description="streams read side by side")
+    window_steps: Count = Field(35, description="steps of truncated backpropagation")
+    tail: Literal["drop", "keep"] = Field(
+        "drop", description="what happens to a last window shorter than window_steps"
+    )
+    loss_scale: Literal["sum-over-time", "mean-over-tokens"] = Field(
+        "mean-over-tokens",
+        description="the loss that is differentiated: summed over steps and averaged over streams, or averaged over both",
+    )
+    optimizer: Literal["sgd", "adam"] = Field("sgd", description="the update rule")
+    learning_rate: Positive = Field(1.0, description="the full learning rate")
+    weight_decay: NonNegative = Field(0.0, description="added to the gradient as weight_decay * weight")
+    max_norm: Positive | None = Field(None, description="clip the global gradient norm to this")
+    schedule: Schedule = Field(Schedule(), description="how the learning rate moves")
+    validation: Protocol = Field("exact", description="protocol of the validation after each epoch")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(1, description="of initialisation, dropout and samples")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to compute")
+    log_windows: Count = Field(100, description="windows between two lines of metrics")
+    checkpoint_minutes: Positive = Field(10.0, description="time between checkpoints inside an epoch")
+    sample_tokens: Annotated[int, Field(ge=0)] = Field(40, description="length of the sample after each epoch")
+    tensorboard: bool = Field(False, description="also write TensorBoard events (needs the extra 'tensorboard')")
+
+
+class Experiment(Settings):
+    """A run, complete."""
+
+    name: str = Field("experiment", description="what the run is called")
+    data: Data = Data()
+    model: Model = Model()
+    training: Training = Training()

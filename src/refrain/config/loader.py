@@ -1,0 +1,220 @@
+"""Recipe, TOML file and `a.b=value` words become one experiment, and every mistake is shown with its origin."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from refrain.errors import UserError
+
+from .experiment import Experiment
+
+COMMAND_LINE = "command line"
+
+
+class Setting(NamedTuple):
+    """A value and where it came from, such as `mine.toml:3` or `command line`."""
+
+    value: Any
+    origin: str
+
+
+def setting_names(group: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
+    """Every setting's dotted name, in the order of its definition."""
+    names: list[str] = []
+    for name, field in group.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += setting_names(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def resolve(
+    source: str, words: Iterable[str], recipes: Mapping[str, Callable[[], Experiment]], *, corpus: str | None = None
+) -> Experiment:
+    """Merge a recipe or TOML file with settings from the command line.
+
+    Args:
+        source: a recipe's name, or the path of a TOML file that may extend one.
+        words: settings such as `training.epochs=3`; values are read as TOML, else as text.
+        recipes: the known recipes.
+        corpus: takes the place of `data.corpus`, where given.
+
+    Returns:
+        The validated experiment.
+
+    Raises:
+        UserError: with one line for each mistake, all of them at once.
+    """
+    base, settings = _source(source, recipes)
+    problems: list[str] = []
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            problems.append(f"{COMMAND_LINE}: {word!r} is not a setting; write name=value, as in training.epochs=3")
+        else:
+            settings[name.strip()] = Setting(value_of(text.strip()), COMMAND_LINE)
+    if corpus is not None:
+        settings["data.corpus"] = Setting(corpus, "--data")
+    problems += _unknown(settings)
+    merged = base.model_dump()
+    for name, setting in settings.items():
+        _put(merged, name, setting.value)
+    try:
+        experiment = Experiment.model_validate(merged)
+    except ValidationError as error:
+        problems += [_describe(details, settings) for details in error.errors()]
+    if problems:
+        raise UserError("\n".join(dict.fromkeys(problems)))
+    return experiment
+
+
+def _source(
+    source: str, recipes: Mapping[str, Callable[[], Experiment]]
+) -> tuple[Experiment, dict[str, Setting]]:
+    if source in recipes:
+        return recipes[source](), {}
+    if not source.endswith(".toml"):
+        raise UserError(f"unknown recipe {source!r}{_nearest(source, recipes)}; known: {', '.join(recipes)}")
+    path = Path(source)
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = tomllib.loads(text)
+    except OSError as error:
+        raise UserError(f"{source}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{source}: not UTF-8 at byte {error.start}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{source}: {error}") from None
+    parent = tree.pop("extends", None)
+    if parent is None:
+        base, settings = Experiment(), {}
+    elif isinstance(parent, str):
+        if parent.endswith(".toml"):
+            parent = str(path.parent / parent)
+            if Path(parent).resolve() == path.resolve():
+                raise UserError(f"{source}: extends itself")
+        base, settings = _source(parent, recipes)
+    else:
+        raise UserError(f"{source}: extends: must be the name of a recipe or file (got {parent!r})")
+    lines = _lines(text)
+    for name, value in _flatten(tree):
+        settings[name] = Setting(value, f"{source}:{lines.get(name, '?')}")
+    return base, settings
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _lines(text: str) -> dict[str, int]:
+    """The line of each key of a TOML text; enough for tables and plain or dotted keys."""
+    lines, table = {}, ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\s*([\w.\-]+)\s*\]", line):
+            table = header[1] + "."
+        elif key := re.match(r"\s*([\w.\-]+)\s*=", line):
+            lines[table + key[1]] = number
+    return lines
+
+
+def value_of(text: str) -> Any:
+    """A setting's value as written on the command line: TOML where it is TOML, else text; `none` is no value."""
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return None if text in ("none", "None", "null") else text
+
+
+def _unknown(settings: dict[str, Setting]) -> list[str]:
+    """Take unknown names out of `settings` and say what was wrong with them."""
+    known = setting_names()
+    problems = []
+    for name in [name for name in settings if name not in known]:
+        setting = settings.pop(name)
+        inside = [other.removeprefix(name + ".") for other in known if other.startswith(name + ".")]
+        group, _, last = name.rpartition(".")
+        siblings = [other for other in known if other.rpartition(".")[0] == group]
+        hint = _nearest(last, [other.rpartition(".")[2] for other in siblings]) or _nearest(name, known)
+        if inside:
+            hint = f"; it is a group of settings: {', '.join(inside)}"
+        elif not hint:
+            hint = f"; known here: {', '.join(siblings or known)}"
+        problems.append(f"{setting.origin}: {name}: unknown key{hint}")
+    return problems
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _put(tree: dict[str, Any], name: str, value: Any) -> None:
+    *groups, last = name.split(".")
+    for group in groups:
+        tree = tree[group]
+    tree[last] = value
+
+
+def _describe(details: ErrorDetails, settings: Mapping[str, Setting]) -> str:
+    """One line for one mistake: origin, name, what was expected, what was given."""
+    place = [str(part) for part in details["loc"]]
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "value_error":
+        # a rule between settings: its text opens with the setting it speaks of
+        first = re.split(r"[:,\s]", message)[0]
+        name = ".".join([*place, first])
+        origin = settings[name].origin if name in settings else _group_origin(place, settings)
+        return f"{origin}: {'.'.join(place)}.{message}"
+    name = ".".join(part for part in place if not part.isdigit() and "-" not in part and "[" not in part)
+    while name and name not in settings and "." in name and name not in setting_names():
+        name = name.rpartition(".")[0]
+    origin = settings[name].origin if name in settings else "recipe"
+    return f"{origin}: {name}: {_expectation(details)} (got {details['input']!r})"
+
+
+def _group_origin(place: list[str], settings: Mapping[str, Setting]) -> str:
+    prefix = ".".join(place) + "."
+    return next((setting.origin for name, setting in settings.items() if name.startswith(prefix)), "recipe")
+
+
+def _expectation(details: ErrorDetails) -> str:
+    context = details.get("ctx", {})
+    match details["type"]:
+        case "greater_than":
+            return f"must be greater than {context['gt']:g}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']:g}"
+        case "less_than":
+            return f"must be less than {context['lt']:g}"
+        case "less_than_equal":
+            return f"must be at most {context['le']:g}"
+        case "int_parsing" | "int_type" | "int_from_float":
+            return "must be a whole number"
+        case "float_parsing" | "float_type":
+            return "must be a number"
+        case "finite_number":
+            return "must be finite"
+        case "bool_parsing" | "bool_type":
+            return "must be true or false"
+        case "literal_error":
+            return f"must be {context['expected']}"
+        case "string_type":
+            return "must be text"
+        case "tuple_type":
+            return "must be a list, as in [200,200]"
+        case "too_short":
+            return "must not be empty"
+        case _:
+            message = details["msg"]
+            return message[0].lower() + message[1:]

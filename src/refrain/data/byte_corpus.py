@@ -1,0 +1,26 @@
+"""Byte corpora: the file itself is the token file, read through a memory map."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .corpus import Corpus, Split
+from .text import Span, sha256_of
+from .token_file import TokenFile
+from .vocabulary import ByteVocabulary
+
+
+def open_byte_corpus(name: str, spans: Mapping[str, Span]) -> Corpus:
+    """A corpus of bytes. Nothing is written and nothing is copied.
+
+    Args:
+        name: what to call it.
+        spans: where the text of each split stands.
+    """
+    splits = {}
+    for split, span in spans.items():
+        file = TokenFile(span.path, np.uint8, start=span.start, stop=span.stop)
+        lines = int((file.tokens == ByteVocabulary().line_end).sum())
+        file.release()
+        splits[split] = Split(span, sha256_of(span), file, lines, unseen=0)
+    return Corpus(name, ByteVocabulary(), splits)

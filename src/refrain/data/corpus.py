@@ -1,0 +1,54 @@
+"""A corpus: splits of token ids, the vocabulary they refer to, and the text they came from."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .text import Errors, Span, blocks
+from .token_file import TokenFile
+from .vocabulary import ByteVocabulary, WordVocabulary, words_of
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a corpus.
+
+    Attributes:
+        source: the text.
+        sha256: of the text.
+        tokens: its ids.
+        lines: how many lines it has.
+        unseen: how many of its words are not in the vocabulary; each became `<unk>`.
+    """
+
+    source: Span
+    sha256: str
+    tokens: TokenFile
+    lines: int
+    unseen: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Splits by name (`train`, `valid`, `test`, or `all`) and their vocabulary."""
+
+    name: str
+    vocabulary: WordVocabulary | ByteVocabulary
+    splits: dict[str, Split]
+    errors: Errors = "strict"
+
+    def words(self, split: str) -> Iterator[str]:
+        """The words of a split as they are spelled in its text, `<eos>` at line ends: one a token of a word corpus."""
+        return itertools.chain.from_iterable(
+            words_of(text) for text in blocks(self.splits[split].source, self.errors)
+        )
+
+
+def cache_folder() -> Path:
+    """Where prepared corpora are kept: $REFRAIN_CACHE, or `refrain` in the user's cache folder."""
+    if chosen := os.environ.get("REFRAIN_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "refrain"

@@ -1,0 +1,98 @@
+"""Corpora that every Python brings along: its documentation as words, its standard library's source as bytes.
+
+Nothing is bundled and nothing is downloaded. The text is that of the running Python, split by file, the same for every
+installation of one version that holds the whole standard library.
+"""
+
+import ast
+import hashlib
+import platform
+import re
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from refrain.checkpoint import atomic_folder
+from refrain.errors import DataError
+
+from .corpus import cache_folder
+from .splits import SPLITS
+
+# tests, bundled wheels, and what differs between systems or is not part of the library
+LEFT_OUT = {
+    "__phello__", "__pycache__", "_bundled", "dist-packages", "idlelib", "lib-dynload", "lib2to3", "pydoc_data",
+    "site-packages", "test", "tests", "turtledemo",
+}  # fmt: skip
+
+DESCRIPTIONS = {
+    "python-docs": "words: the language reference and the docstrings of the running Python",
+    "python-source": "bytes: the source of the running Python's standard library",
+}
+UNITS = {"python-docs": "word", "python-source": "byte"}
+
+
+def embedded_folder(name: str) -> Path:
+    """A folder with `train.txt`, `valid.txt` and `test.txt`, written at the first call.
+
+    Args:
+        name: a key of `DESCRIPTIONS`.
+
+    Raises:
+        DataError: when the running Python lacks the text.
+    """
+    folder = cache_folder() / "embedded" / f"{name}-{platform.python_version()}"
+    if not folder.is_dir():
+        documents = list(_documentation() if name == "python-docs" else _source())
+        if len(documents) < 50:
+            raise DataError(
+                f"{name}: this Python brings {len(documents)} file(s) of its standard library, too few to train on; "
+                "use a full installation, or give a corpus with --data"
+            )
+        with atomic_folder(folder) as fresh:
+            for split in SPLITS:
+                text = "".join(text for key, text in documents if split_of(key) == split)
+                (fresh / f"{split}.txt").write_text(text, encoding="utf-8", newline="\n")
+    return folder
+
+
+def split_of(key: str) -> str:
+    """The split that a file belongs to: one in twenty is validation, one in twenty test, by its name's sha256."""
+    bucket = hashlib.sha256(key.encode()).digest()[0] % 20
+    return {0: "valid", 1: "test"}.get(bucket, "train")
+
+
+def _library() -> Iterator[tuple[str, str]]:
+    """Module path and source of the standard library's files, in order of their paths."""
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
+        parts = path.relative_to(root).parts
+        if LEFT_OUT.isdisjoint(parts) and not re.match(r"_sysconfigdata|sitecustomize|config-", parts[0]):
+            yield path.relative_to(root).as_posix(), path.read_text(encoding="utf-8", errors="replace")
+
+
+def _source() -> Iterator[tuple[str, str]]:
+    for key, text in _library():
+        yield key, text if text.endswith("\n") else text + "\n"
+
+
+def _documentation() -> Iterator[tuple[str, str]]:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        topics = {}
+    for key in sorted(topics):
+        yield f"topic:{key}", _paragraphs([topics[key]])
+    for key, source in _library():
+        nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        docstrings = (ast.get_docstring(node) for node in ast.walk(ast.parse(source)) if isinstance(node, nodes))
+        if text := _paragraphs(docstring for docstring in docstrings if docstring):
+            yield key, text
+
+
+def _paragraphs(texts: Iterable[str]) -> str:
+    """One line a paragraph: lower case, words and runs of one mark separated by blanks."""
+    paragraphs = (paragraph for text in texts for paragraph in re.split(r"\n\s*\n", text))
+    lines = (
+        " ".join(match[0] for match in re.finditer(r"\w+|([^\w\s])\1*", paragraph.lower())) for paragraph in paragraphs
+    )
+    return "".join(line + "\n" for line in lines if line)

@@ -1,0 +1,81 @@
+"""Fetching a known corpus: every file is checked against its sha256 before it is kept."""
+
+import hashlib
+import shutil
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from refrain.checkpoint import atomic_folder
+from refrain.errors import DataError
+
+from .known import KNOWN, Remote, fetched_folder
+
+TIMEOUT_SECONDS = 60
+
+
+def fetch(
+    name: str, *, to: Path | None = None, base_url: str | None = None, say: Callable[[str], None] = lambda line: None
+) -> Path:
+    """Fetch a corpus into a folder, all of it or nothing.
+
+    Args:
+        name: a key of `KNOWN`.
+        to: the folder; None is the place where `--data NAME` looks. Must not exist.
+        base_url: take the files from a mirror, `base_url/FILE`, instead; the sha256 must be the same.
+        say: is told of every file.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: when the name is unknown, a host cannot be reached, or a file is not the expected one.
+    """
+    if name not in KNOWN:
+        raise DataError(f"unknown corpus {name!r}; known: {', '.join(KNOWN)}")
+    folder = to or fetched_folder(name)
+    if folder.exists():
+        raise DataError(f"{folder}: exists already; use it with --data {folder}, or delete it to fetch again")
+    downloads: dict[str, Path] = {}
+    with atomic_folder(folder) as fresh:
+        for remote in KNOWN[name].files:
+            url = remote.url if base_url is None else f"{base_url.rstrip('/')}/{remote.url.rpartition('/')[2]}"
+            if url not in downloads:
+                downloads[url] = fresh / (".download" if remote.member else remote.name)
+                say(f"fetching {url}")
+                _download(url, downloads[url], remote)
+            if remote.member is not None:
+                _extract(downloads[url], remote.member, fresh / remote.name)
+        (fresh / ".download").unlink(missing_ok=True)
+    return folder
+
+
+def _download(url: str, target: Path, remote: Remote) -> None:
+    digest = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, target.open("wb") as file:
+            while block := response.read(1 << 20):
+                digest.update(block)
+                file.write(block)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise DataError(
+            f"{url}: cannot be fetched ({reason}); get the file by other means and give its folder with --data, "
+            "or name a mirror with --url"
+        ) from None
+    if digest.hexdigest() != remote.sha256:
+        raise DataError(
+            f"{url}: sha256 is {digest.hexdigest()}, expected {remote.sha256}; the file has changed there or was damaged "
+            "on the way, and was not kept"
+        )
+
+
+def _extract(archive: Path, member: str, target: Path) -> None:
+    try:
+        # only the named member is read, and written under a name of ours
+        with zipfile.ZipFile(archive) as opened, opened.open(member) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{archive.name}: {error}") from None

@@ -1,0 +1,72 @@
+"""Looking a corpus over before training on it."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from .corpus import Corpus, Split
+from .text import Errors, blocks
+from .vocabulary import UNK, WordVocabulary
+
+LONG_LINE_WORDS = 2000
+
+
+def survey(corpus: Corpus) -> dict[str, Any]:
+    """What there is in a corpus.
+
+    Returns:
+        `vocabulary`, and for each split tokens, lines, unseen words (read as `<unk>`) and the share they are, literal
+        `<unk>`, empty and very long lines, and the share of its lines that also stand in `train`.
+    """
+    words = isinstance(corpus.vocabulary, WordVocabulary)
+    train = set(_line_hashes(corpus.splits["train"], corpus.errors)) if words and "train" in corpus.splits else set()
+    splits = {}
+    for name, split in corpus.splits.items():
+        figures: dict[str, Any] = {
+            "tokens": len(split.tokens),
+            "lines": split.lines,
+            "unseen": split.unseen,
+            "sha256": split.sha256,
+        }
+        if words:
+            figures |= _line_figures(split, corpus.errors)
+            if name != "train" and train:
+                hashes = list(_line_hashes(split, corpus.errors))
+                figures["lines_in_train"] = sum(line in train for line in hashes)
+        splits[name] = figures
+    return {"corpus": corpus.name, "vocabulary": len(corpus.vocabulary), "splits": splits}
+
+
+def warnings_about(figures: dict[str, Any]) -> list[str]:
+    """What a user should know of a survey's figures before training."""
+    lines = []
+    for name, split in figures["splits"].items():
+        if split["unseen"] > 0.05 * split["tokens"]:
+            lines.append(f"{name}: {split['unseen'] / split['tokens']:.1%} of the words are unseen and read as {UNK}")
+        if split.get("lines_in_train", 0) > 0.1 * max(split["lines"], 1):
+            lines.append(f"{name}: {split['lines_in_train'] / split['lines']:.1%} of the lines also stand in train")
+        if split.get("long_lines"):
+            lines.append(f"{name}: {split['long_lines']} line(s) of over {LONG_LINE_WORDS} words; is a line a sentence?")
+        if split["tokens"] < 1000:
+            lines.append(f"{name}: only {split['tokens']} tokens")
+    return lines
+
+
+def _lines(split: Split, errors: Errors) -> Iterator[str]:
+    for text in blocks(split.source, errors):
+        yield from text.split("\n")[:-1]
+
+
+def _line_hashes(split: Split, errors: Errors) -> Iterator[int]:
+    # short lines repeat in any text; hashes keep a long text's lines in little memory
+    return (hash(line) for line in islice(_lines(split, errors), 5_000_000) if len(line.split()) >= 5)
+
+
+def _line_figures(split: Split, errors: Errors) -> dict[str, int]:
+    empty = long = literal = 0
+    for line in _lines(split, errors):
+        words = line.split()
+        empty += not words
+        long += len(words) > LONG_LINE_WORDS
+        literal += words.count(UNK)
+    return {"literal_unk": literal, "empty_lines": empty, "long_lines": long}

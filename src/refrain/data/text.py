@@ -1,0 +1,118 @@
+"""Reading text files of any size, a block of whole lines at a time."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from refrain.errors import DataError
+
+BLOCK_BYTES = 1 << 20
+
+Errors = Literal["strict", "replace"]
+
+
+class Span(NamedTuple):
+    """A stretch of a file, in bytes."""
+
+    path: Path
+    start: int
+    stop: int
+
+
+def whole(path: Path) -> Span:
+    """All of a file.
+
+    Raises:
+        DataError: when it is missing, unreadable or empty.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    if size == 0:
+        raise DataError(f"{path}: the file is empty")
+    return Span(path, 0, size)
+
+
+def sha256_of(span: Span) -> str:
+    """The sha256 of a stretch of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    for block in _raw_blocks(span):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def blocks(span: Span, errors: Errors = "strict") -> Iterator[str]:
+    """The text of a span in blocks that end with a newline; one is added where the last line lacks it.
+
+    Args:
+        span: where to read.
+        errors: what invalid UTF-8 does: stop, or become U+FFFD.
+
+    Raises:
+        DataError: naming file and offset of the first invalid byte, with `strict`.
+    """
+    rest, offset = b"", span.start
+    for raw in _raw_blocks(span):
+        cut = raw.rfind(b"\n") + 1
+        if not cut:
+            rest += raw
+            continue
+        piece, rest = rest + raw[:cut], raw[cut:]
+        yield _decode(piece, span.path, offset, errors)
+        offset += len(piece)
+    if rest:
+        yield _decode(rest + b"\n", span.path, offset, errors)
+
+
+def line_offsets(span: Span, fractions: tuple[float, ...]) -> list[int]:
+    """The byte offsets at which the lines that stand at the given fractions begin.
+
+    Every part between two of them, and before and after, holds at least one line.
+
+    Raises:
+        DataError: when there are too few lines.
+    """
+    total = sum(raw.count(b"\n") for raw in _raw_blocks(span))
+    with span.path.open("rb") as file:
+        file.seek(span.stop - 1)
+        total += file.read(1) != b"\n"
+    parts = len(fractions) + 1
+    if total < parts:
+        raise DataError(f"{span.path}: {total} line(s) cannot be split in {parts}; give a folder of splits instead")
+    wanted = [min(max(round(total * part), index + 1), total - parts + index + 1) for index, part in enumerate(fractions)]
+    wanted = [max(line, index and wanted[index - 1] + 1) for index, line in enumerate(wanted)]
+    offsets, seen, offset = [], 0, span.start
+    for raw in _raw_blocks(span):
+        count = raw.count(b"\n")
+        while len(offsets) < len(wanted) and seen + count >= wanted[len(offsets)]:
+            at = -1
+            for _ in range(wanted[len(offsets)] - seen):
+                at = raw.index(b"\n", at + 1)
+            offsets.append(offset + at + 1)
+        seen, offset = seen + count, offset + len(raw)
+    return offsets
+
+
+def _raw_blocks(span: Span) -> Iterator[bytes]:
+    with span.path.open("rb") as file:
+        file.seek(span.start)
+        remaining = span.stop - span.start
+        while remaining and (raw := file.read(min(BLOCK_BYTES, remaining))):
+            remaining -= len(raw)
+            yield raw
+
+
+def _decode(raw: bytes, path: Path, offset: int, errors: Errors) -> str:
+    try:
+        text = raw.decode("utf-8", errors=errors)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: invalid UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); "
+            "mend the file, or go on with --errors replace"
+        ) from None
+    # a byte order mark is no part of the first word
+    return text.removeprefix("\ufeff") if offset == 0 else text

@@ -1,0 +1,11 @@
+"""Figures of a trained model."""
+
+from .per_token import TokenRow as TokenRow
+from .per_token import token_rows as token_rows
+from .per_token import write_token_table as write_token_table
+from .perplexity import Figure as Figure
+from .perplexity import evaluate as evaluate
+from .perplexity import protocol_windows as protocol_windows
+from .perplexity import stream_nats as stream_nats
+from .score import LineScore as LineScore
+from .score import score_lines as score_lines

@@ -1,0 +1,88 @@
+"""The cost of each token and each word of a text, as a table."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from refrain.data import Corpus, Vocabulary
+from refrain.models import LanguageModel
+
+from .perplexity import Figure, protocol_windows, stream_nats
+
+
+class TokenRow(NamedTuple):
+    """A row of the table. `word` and `word_bits` stand at a word's last token, and are empty elsewhere."""
+
+    position: int  # in the split, counting from 0; the first token is never predicted
+    token: str
+    nats: float
+    word: str
+    word_bits: float | None  # the surprisal of the whole word
+
+
+def token_rows(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[TokenRow]:
+    """A row for each token of a split but the first, by the exact protocol.
+
+    In a word corpus each token is a word, spelled as in the text even where the model reads `<unk>`. In a byte corpus
+    a word is what stands between blanks, with the blank that ends it.
+    """
+    vocabulary: Vocabulary = corpus.vocabulary
+    windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=split)
+    costs = (
+        (int(token), float(nats))
+        for targets, window in stream_nats(model, windows)
+        for token, nats in zip(targets[:, 0], window[:, 0], strict=True)
+    )
+    if vocabulary.unit == "word":
+        words = corpus.words(split)
+        next(words)
+        for position, ((token, nats), word) in enumerate(zip(costs, words, strict=True), 1):
+            yield TokenRow(position, vocabulary.token(token), nats, word, Figure(nats, 1).bits_per_token)
+    else:
+        yield from _byte_rows(costs, vocabulary)
+
+
+def _byte_rows(costs: Iterable[tuple[int, float]], vocabulary: Vocabulary) -> Iterator[TokenRow]:
+    word, total = bytearray(), 0.0
+    pending: TokenRow | None = None
+    for position, (token, nats) in enumerate(costs, 1):
+        if pending is not None:
+            yield pending
+        word.append(token)
+        total += nats
+        ends = bytes([token]).isspace()
+        spelled = bytes(word).decode("utf-8", errors="replace").strip()
+        bits = Figure(total, 1).bits_per_token
+        pending = TokenRow(position, vocabulary.token(token), nats, spelled if ends else "", bits if ends else None)
+        if ends:
+            word, total = bytearray(), 0.0
+    if pending is not None:
+        rest = bytes(word).decode("utf-8", errors="replace").strip()
+        yield pending._replace(word=rest, word_bits=Figure(total, 1).bits_per_token) if rest else pending
+
+
+def write_token_table(path: Path, model: LanguageModel, corpus: Corpus, split: str) -> Figure:
+    """Write the rows of a split as tab-separated text under the heading `position token nats word word_bits`.
+
+    Args:
+        path: the table; it appears when it is complete.
+        model: is put in evaluation mode while it works.
+        corpus: the text, encoded for the model.
+        split: which part of it.
+
+    Returns:
+        The sum of the rows.
+    """
+    nats, tokens = 0.0, 0
+    temporary = path.with_name(f".tmp-{path.name}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write("\t".join(TokenRow._fields) + "\n")
+            for row in token_rows(model, corpus, split):
+                bits = "" if row.word_bits is None else f"{row.word_bits:.6f}"
+                file.write(f"{row.position}\t{row.token}\t{row.nats:.6f}\t{row.word}\t{bits}\n")
+                nats, tokens = nats + row.nats, tokens + 1
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Figure(nats, tokens)

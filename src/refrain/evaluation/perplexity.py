@@ -1,0 +1,100 @@
+"""How well a model predicts a text: nats summed, tokens counted, divided once.
+
+T steps in a window, B columns.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from refrain.data import TokenFile, Windows
+from refrain.models import LanguageModel, evaluating
+
+Protocol = Literal["exact", "zaremba", "awd"]
+
+EXACT_WINDOW = 512
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A sum of nats over a number of tokens."""
+
+    nats: float
+    tokens: int
+
+    @property
+    def nats_per_token(self) -> float:
+        """Cross-entropy in nats."""
+        return self.nats / self.tokens
+
+    @property
+    def bits_per_token(self) -> float:
+        """Cross-entropy in bits."""
+        return self.nats_per_token / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the nats per token; infinite where that overflows."""
+        return math.exp(self.nats_per_token) if self.nats_per_token < 700 else math.inf
+
+    def document(self, unit: str) -> dict[str, Any]:
+        """The figure as plain data; `bits_per_byte` where tokens are bytes."""
+        figures: dict[str, Any] = {
+            "tokens": self.tokens,
+            "nats_per_token": self.nats_per_token,
+            "bits_per_token": self.bits_per_token,
+            "perplexity": self.perplexity,
+        }
+        return figures | ({"bits_per_byte": self.bits_per_token} if unit == "byte" else {})
+
+
+def protocol_windows(
+    source: TokenFile, protocol: Protocol, *, split: str, window_steps: int, name: str = "the corpus"
+) -> Windows:
+    """The windows that a protocol scores.
+
+    * `exact`: one column, every token but the first.
+    * `zaremba`: on `test` as exact (batch 1, as the PTB tutorial does); elsewhere 20 columns, last partial window
+      left out.
+    * `awd`: on `test` as exact; elsewhere 10 columns, last partial window kept.
+
+    All of them count the tokens they score and divide by that.
+
+    Args:
+        source: the tokens.
+        protocol: one of the above.
+        split: the name of the split.
+        window_steps: of the training; only `zaremba` depends on it.
+        name: of the text, for messages.
+
+    Raises:
+        DataError: when the text is too short for the protocol.
+    """
+    if protocol == "exact" or split == "test":
+        return Windows(source, batch_size=1, window_steps=EXACT_WINDOW, tail="keep", name=name)
+    if protocol == "zaremba":
+        return Windows(source, batch_size=20, window_steps=window_steps, tail="drop", name=name)
+    return Windows(source, batch_size=10, window_steps=window_steps, tail="keep", name=name)
+
+
+def stream_nats(model: LanguageModel, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
+    """Targets and their nats, each (T, B), a window at a time, the state carried from one to the next.
+
+    The model is put in evaluation mode for each window and back after it.
+    """
+    device = next(model.parameters()).device
+    state = model.initial_state(windows.batch_size)
+    for index in range(len(windows)):
+        inputs, targets = windows[index]
+        with evaluating(model):
+            nats, state = model.token_nats(inputs.to(device), targets.to(device), state)
+        yield targets, nats
+
+
+def evaluate(model: LanguageModel, windows: Windows) -> Figure:
+    """The figure of a model on the windows of a text."""
+    nats = sum(float(window.double().sum()) for _, window in stream_nats(model, windows))
+    return Figure(nats, windows.predicted)

@@ -1,0 +1,7 @@
+"""Models: layers put together, and the names of their widths."""
+
+from .language_model import LanguageModel as LanguageModel
+from .language_model import Loss as Loss
+from .language_model import Outputs as Outputs
+from .modes import evaluating as evaluating
+from .widths import widths as widths

@@ -1,0 +1,129 @@
+"""A recurrent language model: embedding, recurrent stack, head, and dropout in three places.
+
+Zaremba et al. (2014): dropout acts on the embedding's output, between layers and before the head, never on the
+recurrent connection.
+
+T steps in the window, B sequences, D embedding width, H width of the last layer, V words in the vocabulary.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from refrain.axes import AxisTable
+from refrain.nn import Embedding, RecurrentStack, SoftmaxHead
+
+from .widths import widths
+
+
+class Outputs(NamedTuple):
+    """What regularisers read of a window."""
+
+    raw: Tensor  # (T, B, H): the last layer's output
+    dropped: Tensor  # (T, B, H): the same after dropout, as the head saw it
+
+
+class Loss(NamedTuple):
+    """What a window of training gives."""
+
+    nats: Tensor  # scalar: the sum over the window's T * B targets, with a gradient
+    outputs: Outputs
+    state: tuple[Any, ...]
+
+
+class LanguageModel(nn.Module):
+    """Predicts each token from those before it.
+
+    Args:
+        embedding: token ids to vectors of width D.
+        stack: the recurrent layers; their input width is D.
+        head: the distribution over the next token, from vectors of width H.
+        embedding_dropout: applied to the embedded window (T, B, D).
+        output_dropout: applied to the last layer's output (T, B, H).
+    """
+
+    def __init__(
+        self,
+        embedding: Embedding,
+        stack: RecurrentStack,
+        head: SoftmaxHead,
+        *,
+        embedding_dropout: nn.Module | None = None,
+        output_dropout: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.embedding_dropout = embedding_dropout or nn.Identity()
+        self.stack = stack
+        self.output_dropout = output_dropout or nn.Identity()
+        self.head = head
+
+    def initial_state(self, batch_size: int) -> tuple[Any, ...]:
+        """The state before the first token, one entry a layer."""
+        return self.stack.initial_state(batch_size)
+
+    def hidden(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Outputs, tuple[Any, ...]]:
+        """ids (T, B) -> the last layer's outputs and the state after the window."""
+        raw, state = self.stack(self.embedding_dropout(self.embedding(inputs)), state)
+        return Outputs(raw, self.output_dropout(raw)), state
+
+    def forward(self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...]) -> Loss:
+        """The loss of a window, to be differentiated.
+
+        Args:
+            inputs: ids (T, B).
+            targets: the ids that follow them (T, B).
+            state: as from `initial_state`, or carried over and detached by the caller.
+        """
+        outputs, state = self.hidden(inputs, state)
+        return Loss(self.head(outputs.dropped, targets), outputs, state)
+
+    @torch.no_grad()
+    def token_nats(
+        self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...]
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        """The nats of each target (T, B), without a gradient, and the state after the window."""
+        outputs, state = self.hidden(inputs, state)
+        return self.head.token_nats(outputs.dropped, targets), state
+
+    @torch.no_grad()
+    def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+        """One token of each sequence: ids (B,) -> natural log-probabilities of the next (B, V), and the state."""
+        x = self.embedding_dropout(self.embedding(ids))
+        raw, state = self.stack.step(x, state)
+        return self.head.log_probabilities(self.output_dropout(raw)), state
+
+    def init_uniform(self, scale: float) -> None:
+        """Draw every matrix and the head's bias from U(-scale, scale); recurrent biases become 0.
+
+        As in Zaremba et al. (2014, section 4.1) and the tutorial built on it. Changes the weights in place.
+        """
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -scale, scale)
+        for parameter in self.stack.parameters():
+            if parameter.ndim == 1:
+                nn.init.zeros_(parameter)
+
+    def axes(self) -> AxisTable:
+        """The axes of every parameter. Widths: `vocabulary`, `embedding`, `layer0.hidden`, ...
+
+        A tied head has no weight of its own, and the last layer is then as wide as the embedding by name.
+        """
+        count = len(self.stack.layers)
+        hidden = [f"layer{index}.hidden" for index in range(count)]
+        if self.head.tied:
+            hidden[-1] = "embedding"
+        parts = {
+            "embedding": self.embedding.axes("vocabulary", "embedding"),
+            "stack": self.stack.axes("embedding", hidden),
+            "head": self.head.axes(hidden[-1], "vocabulary"),
+        }
+        table = {f"{part}.{name}": axes for part, names in parts.items() for name, axes in names.items()}
+        if self.head.tied:
+            del table["head.weight"]
+        return table
+
+    def widths(self) -> dict[str, int]:
+        """The size of every width, checked against the shapes of all parameters."""
+        return widths(dict(self.named_parameters()), self.axes())

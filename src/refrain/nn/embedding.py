@@ -1,0 +1,42 @@
+"""Word vectors: a row of a matrix for each token id.
+
+V words in the vocabulary, D embedding width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from refrain.axes import Axis, AxisTable
+
+
+class Embedding(nn.Module):
+    """Looks up a vector for each token. No row is special.
+
+    Args:
+        vocabulary_size: V.
+        embedding_size: D.
+
+    Raises:
+        ValueError: when a size is not positive.
+    """
+
+    def __init__(self, vocabulary_size: int, embedding_size: int) -> None:
+        super().__init__()
+        if vocabulary_size < 1 or embedding_size < 1:
+            raise ValueError(f"Embedding sizes must be positive, got {vocabulary_size=}, {embedding_size=}")
+        self.vocabulary_size = vocabulary_size
+        self.embedding_size = embedding_size
+        self.weight = nn.Parameter(torch.empty(vocabulary_size, embedding_size))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the vectors from U(-0.1, 0.1) (Merity et al., 2018, section 5). Changes them in place."""
+        nn.init.uniform_(self.weight, -0.1, 0.1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """ids of any shape, int64 in [0, V) -> vectors of that shape with D appended."""
+        return nn.functional.embedding(ids, self.weight)
+
+    def axes(self, vocabulary_width: str, embedding_width: str) -> AxisTable:
+        """The axes of the weight, under the width names that the model chose."""
+        return {"weight": (Axis(vocabulary_width), Axis(embedding_width))}

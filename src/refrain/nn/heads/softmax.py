@@ -1,0 +1,80 @@
+"""The plain softmax head, untied or tied to the embedding (Inan et al., 2017; Press & Wolf, 2017).
+
+N tokens (any leading shape), D input width, V words in the vocabulary.
+"""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from refrain.axes import Axis, AxisTable
+
+from .linear_cross_entropy import linear_cross_entropy, token_nats
+
+
+class Head(Protocol):
+    """From hidden vectors to a distribution over the next token. The loss is the head's own business."""
+
+    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
+        ...
+
+    def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
+        ...
+
+    def log_probabilities(self, hidden: Tensor) -> Tensor:
+        """hidden (..., D) -> natural log-probabilities (..., V)."""
+        ...
+
+
+class SoftmaxHead(nn.Module):
+    """A linear layer and a softmax.
+
+    Args:
+        input_size: D.
+        vocabulary_size: V.
+        weight: the (V, D) parameter to share, for example an embedding's, or None for one of its own.
+
+    Raises:
+        ValueError: when the shared weight has another shape.
+    """
+
+    def __init__(self, input_size: int, vocabulary_size: int, *, weight: nn.Parameter | None = None) -> None:
+        super().__init__()
+        if weight is not None and tuple(weight.shape) != (vocabulary_size, input_size):
+            raise ValueError(
+                f"a tied head needs a weight of shape {(vocabulary_size, input_size)}, got {tuple(weight.shape)}; "
+                "the embedding must be as wide as the last layer"
+            )
+        self.tied = weight is not None
+        self.weight = weight if weight is not None else nn.Parameter(torch.empty(vocabulary_size, input_size))
+        self.bias = nn.Parameter(torch.empty(vocabulary_size))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw an own weight from U(-1/sqrt(D), 1/sqrt(D)); the bias starts at 0. Changes them in place."""
+        if not self.tied:
+            bound = 1 / math.sqrt(self.weight.shape[1])
+            nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        return linear_cross_entropy(rows, self.weight, self.bias, targets.reshape(-1))
+
+    def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        return token_nats(rows, self.weight, self.bias, targets.reshape(-1)).reshape(targets.shape)
+
+    def log_probabilities(self, hidden: Tensor) -> Tensor:
+        """hidden (..., D) -> natural log-probabilities (..., V)."""
+        return nn.functional.linear(hidden, self.weight, self.bias).log_softmax(dim=-1)
+
+    def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
+        """The axes of each parameter, under the width names that the model chose."""
+        return {"weight": (Axis(vocabulary_width), Axis(input_width)), "bias": (Axis(vocabulary_width),)}

@@ -1,0 +1,110 @@
+"""Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et al., 2000).
+
+As used for language models by Zaremba et al. (2014, equations 4 to 8), without peepholes. One bias per layer, where
+cuDNN's layout has two; gates are packed in the order input, forget, candidate, output.
+
+T steps in the window, B sequences, I input width, H hidden width.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from refrain.axes import Axis, AxisTable
+
+
+class LSTMState(NamedTuple):
+    """What an LSTM carries from one step to the next."""
+
+    hidden: Tensor  # (B, H)
+    cell: Tensor  # (B, H)
+
+
+def lstm_step(
+    x: Tensor, state: LSTMState, w_ih: Tensor, w_hh: Tensor, bias: Tensor
+) -> tuple[Tensor, LSTMState]:
+    """One step, as in the paper. The reference that `LSTM` is tested against.
+
+    Args:
+        x: (B, I).
+        state: hidden and cell, each (B, H).
+        w_ih: (4H, I).
+        w_hh: (4H, H).
+        bias: (4H,).
+
+    Returns:
+        The output (B, H), which is also the new hidden state, and the new state.
+    """
+    gates = x @ w_ih.T + state.hidden @ w_hh.T + bias  # (B, 4H): input, forget, candidate, output
+    i, f, g, o = gates.chunk(4, dim=-1)
+    cell = f.sigmoid() * state.cell + i.sigmoid() * g.tanh()
+    hidden = o.sigmoid() * cell.tanh()
+    return hidden, LSTMState(hidden, cell)
+
+
+class LSTM(nn.Module):
+    """An LSTM layer that owns its weights and takes its state as an argument.
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        recurrent_transform: maps the (4H, H) recurrent weight to the one used for this window. The stored weight,
+            and its name in a checkpoint, stay as they are.
+
+    Raises:
+        ValueError: when a width is not positive.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, recurrent_transform: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        if input_size < 1 or hidden_size < 1:
+            raise ValueError(f"LSTM widths must be positive, got {input_size=}, {hidden_size=}")
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
+        self.bias = nn.Parameter(torch.empty(4 * hidden_size))
+        self.recurrent_transform = recurrent_transform or nn.Identity()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)), as torch's own LSTM does. Changes them in place."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters(recurse=False):
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def initial_state(self, batch_size: int) -> LSTMState:
+        """Zeros: hidden and cell, each (B, H)."""
+        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
+        return LSTMState(zeros, zeros)
+
+    def forward(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
+        # once a window, so that all T steps share one transformed weight
+        w_hh = self.recurrent_transform(self.weight_hh)
+        weights = [self.weight_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
+        start = (state.hidden[None], state.cell[None])
+        outputs, hidden, cell = torch.lstm(
+            inputs, start, weights, True, 1, 0.0, self.training, False, False
+        )
+        return outputs, LSTMState(hidden[0], cell[0])
+
+    def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """One time step: x (B, I) -> output (B, H) and the next state.
+
+        For generation: the library kernel behind `forward` repacks the weights on every call, which for a single
+        step costs several times the step itself.
+        """
+        return lstm_step(x, state, self.weight_ih, self.recurrent_transform(self.weight_hh), self.bias)
+
+    def axes(self, input_width: str, hidden_width: str) -> AxisTable:
+        """The axes of each parameter, under the width names that the model chose."""
+        return {
+            "weight_ih": (Axis(hidden_width, 4), Axis(input_width)),
+            "weight_hh": (Axis(hidden_width, 4), Axis(hidden_width)),
+            "bias": (Axis(hidden_width, 4),),
+        }

@@ -1,0 +1,68 @@
+"""Recurrent layers of any widths on top of each other, with dropout between them.
+
+T steps in the window, B sequences, I input width, H width of the last layer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from refrain.axes import AxisTable
+
+
+class RecurrentStack(nn.Module):
+    """A stack of recurrent layers; each output but the last passes `between` on its way up.
+
+    Args:
+        layers: each keeps the protocol `RecurrentLayer`; the input width of one is the hidden width of the one below.
+        between: applied to the (T, B, H_l) outputs of every layer but the last.
+
+    Raises:
+        ValueError: when there is no layer, or two neighbours do not fit.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], *, between: nn.Module | None = None) -> None:
+        super().__init__()
+        if not layers:
+            raise ValueError("RecurrentStack needs at least one layer")
+        for below, above in zip(layers, layers[1:], strict=False):
+            if below.hidden_size != above.input_size:
+                raise ValueError(
+                    f"a layer of input width {above.input_size} cannot stand on one of width {below.hidden_size}"
+                )
+        self.layers = nn.ModuleList(layers)
+        self.between = between or nn.Identity()
+
+    def initial_state(self, batch_size: int) -> tuple[Any, ...]:
+        """The initial state of each layer, from the bottom up."""
+        return tuple(layer.initial_state(batch_size) for layer in self._layers())
+
+    def forward(self, inputs: Tensor, state: Sequence[Any]) -> tuple[Tensor, tuple[Any, ...]]:
+        """inputs (T, B, I) -> outputs of the last layer (T, B, H) and the state of each layer."""
+        after = []
+        for index, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
+            inputs, layer_state = layer(self.between(inputs) if index else inputs, before)
+            after.append(layer_state)
+        return inputs, tuple(after)
+
+    def step(self, x: Tensor, state: Sequence[Any]) -> tuple[Tensor, tuple[Any, ...]]:
+        """One time step: x (B, I) -> output of the last layer (B, H) and the state of each layer."""
+        after = []
+        for index, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
+            x, layer_state = layer.step(self.between(x) if index else x, before)
+            after.append(layer_state)
+        return x, tuple(after)
+
+    def axes(self, input_width: str, hidden_widths: Sequence[str]) -> AxisTable:
+        """The axes of each layer's parameters; `hidden_widths` names the width of each layer."""
+        table: AxisTable = {}
+        for index, (layer, hidden_width) in enumerate(zip(self._layers(), hidden_widths, strict=True)):
+            for name, axes in layer.axes(input_width, hidden_width).items():
+                table[f"layers.{index}.{name}"] = axes
+            input_width = hidden_width
+        return table
+
+    def _layers(self) -> list[Any]:
+        # a ModuleList hands out plain Modules; the protocol is checked where they are put in
+        return list(self.layers)

@@ -1,0 +1,9 @@
+"""How weights move: schedules of the learning rate."""
+
+from .schedules import Fixed as Fixed
+from .schedules import Plateau as Plateau
+from .schedules import Schedule as Schedule
+from .schedules import constant as constant
+from .schedules import cosine as cosine
+from .schedules import exponential as exponential
+from .schedules import linear as linear

@@ -1,0 +1,159 @@
+"""A trained language model with its vocabulary: what `refrain.load` returns."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refrain.data import ByteVocabulary, WordVocabulary
+from refrain.evaluation import Figure, score_lines
+from refrain.generation import Sampler, generate
+from refrain.models import LanguageModel
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a text costs.
+
+    Attributes:
+        nats: summed over its tokens.
+        tokens: how many were scored, line ends among them.
+        unknown: how many words are not in the vocabulary; they were scored as `<unk>`.
+    """
+
+    nats: float
+    tokens: int
+    unknown: int
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the nats per token."""
+        return Figure(self.nats, self.tokens).perplexity
+
+
+class TrainedLanguageModel:
+    """A model that reads and writes text.
+
+    Args:
+        model: in evaluation mode from here on.
+        vocabulary: its tokens.
+        config: the settings it was trained with, as plain data.
+        folder: where it was loaded from.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        vocabulary: WordVocabulary | ByteVocabulary,
+        config: dict[str, Any],
+        folder: Path,
+    ) -> None:
+        self.model = model.eval()
+        self.vocabulary = vocabulary
+        self.config = config
+        self.folder = folder
+
+    def score(self, text: str) -> Score:
+        """The cost of a text: each line on its own, as if another line had ended before it, its end included.
+
+        Args:
+            text: words separated by blanks for a word model, any text for a byte model.
+        """
+        lines = text.removesuffix("\n").split("\n")
+        scores = list(score_lines(self.model, self.vocabulary, lines))
+        return Score(
+            nats=sum(score.figure.nats for score in scores),
+            tokens=sum(score.figure.tokens for score in scores),
+            unknown=sum(score.unknown for score in scores),
+        )
+
+    def initial_state(self, batch_size: int = 1) -> tuple[Any, ...]:
+        """The state before the first token of `batch_size` sequences."""
+        return self.model.initial_state(batch_size)
+
+    def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+        """One token of each sequence: ids (B,), int64 -> natural log-probabilities of the next (B, V), and the state."""
+        return self.model.step(ids, state)
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        tokens: int = 100,
+        samples: int = 1,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop_at_line_end: bool = False,
+        allow_unknown: bool = True,
+    ) -> list[str]:
+        """Texts that begin with the prompt. Arguments as in `stream`."""
+        columns: list[list[int]] = [[] for _ in range(samples)]
+        for drawn in self.stream(
+            prompt,
+            tokens=tokens,
+            samples=samples,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            stop_at_line_end=stop_at_line_end,
+            allow_unknown=allow_unknown,
+        ):
+            for column, index in zip(columns, drawn, strict=True):
+                if index is not None:
+                    column.append(index)
+        start = self.vocabulary.encode(prompt)
+        return [self.vocabulary.decode([*start, *column]) for column in columns]
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        tokens: int = 100,
+        samples: int = 1,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop_at_line_end: bool = False,
+        allow_unknown: bool = True,
+    ) -> Iterator[Sequence[int | None]]:
+        """Draw tokens that follow a line end and the prompt.
+
+        Args:
+            prompt: text to continue; words that are not in the vocabulary are read as `<unk>`.
+            tokens: how many to draw at most.
+            samples: how many texts at once.
+            temperature: 0 takes the most probable token; below 1 plays safe, above 1 dares.
+            top_k: draw from the k most probable tokens.
+            top_p: draw from the fewest tokens that together hold this probability.
+            seed: the same seed, model and arguments give the same text; None draws anew each time.
+            stop_at_line_end: a text ends at `<eos>`, or at the newline of a byte model.
+            allow_unknown: `<unk>` may be drawn.
+
+        Yields:
+            The next id of each text; None for one that has ended.
+
+        Raises:
+            ValueError: when a value is out of range.
+        """
+        banned = [self.vocabulary.unknown] if isinstance(self.vocabulary, WordVocabulary) and not allow_unknown else []
+        generator = torch.Generator()
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+        return generate(
+            self.model,
+            [self.vocabulary.line_end, *self.vocabulary.encode(prompt)],
+            Sampler(temperature=temperature, top_k=top_k, top_p=top_p, banned=banned),
+            tokens=tokens,
+            samples=samples,
+            generator=generator,
+            stop=self.vocabulary.line_end if stop_at_line_end else None,
+        )

@@ -1,0 +1,20 @@
+"""The training loop, what acts on it, and what keeps it."""
+
+from .fit import Fit as Fit
+from .hooks import Hooks as Hooks
+from .hooks import Window as Window
+from .interrupt import Interrupt as Interrupt
+from .interrupt import Interrupted as Interrupted
+from .loop import NonFiniteError as NonFiniteError
+from .loop import Tally as Tally
+from .loop import train_round as train_round
+from .metrics import Metrics as Metrics
+from .metrics import tensorboard_writer as tensorboard_writer
+from .progress import PlainProgress as PlainProgress
+from .progress import progress as progress
+from .resume import load_weights as load_weights
+from .resume import restore as restore
+from .run_folder import RunFolder as RunFolder
+from .task import Position as Position
+from .task import Stateful as Stateful
+from .task import Task as Task

@@ -1,0 +1,154 @@
+"""A run from where it stands to its end: epochs of windows, validation, metrics, samples, checkpoints."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from refrain.errors import UserError
+
+from .interrupt import Interrupt, Interrupted
+from .loop import NonFiniteError, Tally, train_round
+from .metrics import Metrics
+from .progress import Progress
+from .resume import capture
+from .run_folder import RunFolder
+from .task import Best, Position, Task
+
+
+class Fit:
+    """Trains a task in a run folder.
+
+    Args:
+        task: what is trained.
+        run: where it is kept; the caller holds its lock.
+        documents: what each checkpoint carries besides weights and state, by file stem: config and vocabulary.
+        metrics: where figures are written.
+        progress: is told what happens.
+        interrupt: asked before each window and validation whether to stop.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        run: RunFolder,
+        documents: dict[str, Any],
+        metrics: Metrics,
+        progress: Progress,
+        interrupt: Interrupt,
+    ) -> None:
+        self.task, self.run, self.documents = task, run, documents
+        self.metrics, self.progress, self.interrupt = metrics, progress, interrupt
+
+    def __call__(self, position: Position, state: Any) -> Position:
+        """Train until the last epoch.
+
+        Args:
+            position: where the run stands; changed in place.
+            state: the carried recurrent state, or None between epochs.
+
+        Returns:
+            The position at the end.
+
+        Raises:
+            Interrupted: when a signal asked for it; a checkpoint has been saved.
+            UserError: when the loss is not finite.
+        """
+        # a first checkpoint proves before the first step that the disk takes one
+        saved = time.monotonic() if position.step else self.save(position, state)
+        while position.epoch < self.task.epochs:
+            if state is None:
+                state = self.task.model.initial_state(self.task.windows.batch_size)
+            while position.window < len(self.task.windows):
+                try:
+                    state = self._round(position, state)
+                except NonFiniteError as error:
+                    raise UserError(self._advice(position, str(error))) from None
+                if self.interrupt.signal_number or time.monotonic() - saved > 60 * self.task.checkpoint_minutes:
+                    saved = self.save(position, state)
+                self._leave_if_asked(position)
+            self._validate(position)
+            position.epoch, position.window, position.epoch_tally, state = position.epoch + 1, 0, Tally(), None
+            saved = self.save(position, state)
+            self._leave_if_asked(position)
+        return position
+
+    def save(self, position: Position, state: Any) -> float:
+        """Write a checkpoint; returns the time of the clock."""
+        tensors, training = capture(self.task, position, state)
+        weights = {name: parameter.detach() for name, parameter in self.task.model.named_parameters()}
+        self.run.save(
+            position.step,
+            {"model": weights, "training": tensors},
+            {**self.documents, "training": training},
+            best=position.best.step if position.best else None,
+        )
+        return time.monotonic()
+
+    def _round(self, position: Position, state: Any) -> Any:
+        """Windows up to the next line of metrics, the end of the epoch, a signal, or the next checkpoint."""
+        task = self.task
+        stop = min(len(task.windows), (position.window // task.log_windows + 1) * task.log_windows)
+        started = time.monotonic()
+        task.model.train()
+        state = train_round(
+            task.model,
+            self._windows(position, stop),
+            state,
+            task.optimizer,
+            loss_scale=task.loss_scale,
+            max_norm=task.max_norm,
+            hooks=task.hooks,
+            tallies=(position.epoch_tally, position.line_tally),
+        )
+        position.seconds += time.monotonic() - started
+        if position.window == stop:
+            tokens_per_second = position.line_tally.tokens / max(time.monotonic() - started, 1e-9)
+            position.metrics_bytes = self.metrics.train(position, self._rate(position), tokens_per_second)
+            position.line_tally = Tally()
+        return state
+
+    def _windows(self, position: Position, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+        device = next(self.task.model.parameters()).device
+        while position.window < stop and not self.interrupt.signal_number:
+            for group in self.task.optimizer.param_groups:
+                group["lr"] = self._rate(position)
+            inputs, targets = self.task.windows[position.window]
+            yield inputs.to(device), targets.to(device)
+            position.window, position.step = position.window + 1, position.step + 1
+            self.progress.window(position, len(self.task.windows), self.task.epochs)
+
+    def _rate(self, position: Position) -> float:
+        share = min(position.step / (len(self.task.windows) * self.task.epochs), 1.0)
+        return self.task.learning_rate * self.task.schedule.factor(position.epoch, share)
+
+    def _validate(self, position: Position) -> None:
+        nats, tokens = self.task.validate()
+        nats_per_token = nats / tokens
+        if position.best is None or nats_per_token < position.best.nats_per_token:
+            position.best = Best(position.epoch, position.step, nats_per_token)
+        record, position.metrics_bytes = self.metrics.valid(position, nats_per_token, self._rate(position))
+        self.task.schedule.validated(nats_per_token)
+        for act in self.task.hooks.after_round:
+            act(record)
+        self.progress.validated(record)
+        if self.task.sample is not None:
+            text = self.task.sample(position.step)
+            self.run.write_text(f"samples/epoch-{position.epoch + 1:03d}.txt", text + "\n")
+
+    def _leave_if_asked(self, position: Position) -> None:
+        if self.interrupt.signal_number:
+            raise Interrupted(
+                self.interrupt.signal_number,
+                f"stopped in epoch {position.epoch + 1} after window {position.window}; "
+                f"continue with: refrain train --resume --out {self.run.path}",
+            )
+
+    def _advice(self, position: Position, cause: str) -> str:
+        good, _ = self.run.newest()
+        return (
+            f"training stopped at epoch {position.epoch + 1}, window {position.window + 1}, learning rate "
+            f"{self._rate(position):g}: {cause}; the last good checkpoint is {good.folder}; start anew with a lower "
+            "training.learning_rate or training.max_norm"
+        )

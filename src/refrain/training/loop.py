@@ -1,0 +1,87 @@
+"""The training loop.
+
+T steps in the window, B sequences.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from refrain.nn.recurrent.scan import detached
+
+from .hooks import Hooks, Window
+
+LossScale = Literal["sum-over-time", "mean-over-tokens"]
+
+
+@dataclass
+class Tally:
+    """What was counted since the last reset: nats, tokens, and the last gradient norm before clipping."""
+
+    nats: float = 0.0
+    tokens: int = 0
+    gradient_norm: float = 0.0
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or gradient that is not a finite number. The weights have not been touched by it."""
+
+
+def train_round(
+    model: nn.Module,
+    windows: Iterable[tuple[Tensor, Tensor]],
+    state: Any,
+    optimizer: torch.optim.Optimizer,
+    *,
+    loss_scale: LossScale,
+    max_norm: float | None,
+    hooks: Hooks,
+    tallies: Iterable[Tally] = (),
+) -> Any:
+    """Train on `windows` by truncated backpropagation.
+
+    Args:
+        model: maps (inputs, targets, state) to nats summed over the window, outputs and state.
+        windows: (inputs, targets), each (T, B). A round is an epoch, or as many windows as the caller gives.
+        state: what the model carries into the first window.
+        optimizer: over the model's parameters.
+        loss_scale: `sum-over-time` divides the nats by B, `mean-over-tokens` by T * B. Penalties, clipping and
+            learning rate are relative to it.
+        max_norm: clip the global gradient norm to this; None leaves gradients as they are.
+        hooks: methods that act on the run.
+        tallies: each counts the nats and tokens of every window.
+
+    Returns:
+        The state after the last window.
+
+    Raises:
+        NonFiniteError: when loss or gradient are not finite; the weights are those of the window before.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for inputs, targets in windows:
+        # the value crosses the window, its gradient does not; each head has its own way to the nats
+        nats, outputs, state = model(inputs, targets, detached(state))
+        window = Window(model, optimizer, inputs, outputs)
+        divisor = targets.shape[1] if loss_scale == "sum-over-time" else targets.numel()
+        loss = nats / divisor
+        for term in hooks.loss_terms:
+            loss = loss + term(window)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, math.inf if max_norm is None else max_norm).item()
+        if not math.isfinite(norm + loss.item()):
+            raise NonFiniteError(f"the loss is {loss.item()}, the gradient norm {norm}")
+        for act in hooks.before_step:
+            act(window)
+        optimizer.step()
+        for act in hooks.after_step:
+            act(window)
+        for tally in tallies:
+            tally.nats += nats.item()
+            tally.tokens += targets.numel()
+            tally.gradient_norm = norm
+    return detached(state)

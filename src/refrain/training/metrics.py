@@ -1,0 +1,86 @@
+"""A run's figures: a line of JSON each, and TensorBoard events where asked for."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from refrain.errors import UserError
+
+from .run_folder import RunFolder
+from .task import Position
+
+
+def perplexity(nats_per_token: float) -> float:
+    """exp of the nats per token; infinite where that overflows."""
+    return math.exp(nats_per_token) if nats_per_token < 700 else math.inf
+
+
+class Metrics:
+    """Writes figures to a run.
+
+    Args:
+        run: its `metrics.jsonl` is appended to.
+        tensorboard: also write events; None for none.
+    """
+
+    def __init__(self, run: RunFolder, tensorboard: Any | None = None) -> None:
+        self._run = run
+        self._tensorboard = tensorboard
+
+    def train(self, position: Position, learning_rate: float, tokens_per_second: float) -> int:
+        """The windows since the last line; returns how long the file is now."""
+        tally = position.line_tally
+        nats_per_token = tally.nats / tally.tokens
+        return self._write(
+            {
+                "event": "train",
+                "epoch": position.epoch + 1,
+                "window": position.window,
+                "step": position.step,
+                "learning_rate": learning_rate,
+                "nats_per_token": nats_per_token,
+                "perplexity": perplexity(nats_per_token),
+                "gradient_norm": tally.gradient_norm,
+                "tokens_per_second": round(tokens_per_second, 1),
+                "wall_seconds": round(position.seconds, 3),
+            }
+        )
+
+    def valid(self, position: Position, nats_per_token: float, learning_rate: float) -> tuple[dict[str, Any], int]:
+        """The end of an epoch; returns the record and how long the file is now."""
+        train = position.epoch_tally.nats / position.epoch_tally.tokens
+        record = {
+            "event": "valid",
+            "epoch": position.epoch + 1,
+            "step": position.step,
+            "learning_rate": learning_rate,
+            "train_nats_per_token": train,
+            "train_perplexity": perplexity(train),
+            "nats_per_token": nats_per_token,
+            "perplexity": perplexity(nats_per_token),
+            "best": position.best is not None and position.best.step == position.step,
+            "wall_seconds": round(position.seconds, 3),
+        }
+        return record, self._write(record)
+
+    def _write(self, record: dict[str, Any]) -> int:
+        if self._tensorboard is not None:
+            for name, value in record.items():
+                if isinstance(value, float) and math.isfinite(value):
+                    self._tensorboard.add_scalar(f"{record['event']}/{name}", value, record["step"])
+        return self._run.log(record)
+
+
+def tensorboard_writer(folder: Path, first_step: int) -> Any:
+    """A writer of TensorBoard events; what an earlier process wrote after `first_step` is hidden.
+
+    Raises:
+        UserError: when TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "training.tensorboard needs TensorBoard: pip install 'refrain-lm[tensorboard]', or leave the setting out"
+        ) from None
+    return SummaryWriter(folder, purge_step=first_step)

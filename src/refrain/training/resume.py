@@ -1,0 +1,116 @@
+"""A run's whole state as tensors and plain data, and back, so that it continues bit for bit."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refrain.errors import CheckpointError
+from refrain.nn.recurrent.scan import state_like, state_tensors
+
+from .loop import Tally
+from .task import Best, Position, Task
+
+TENSOR = "$tensor"
+
+
+def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything but the weights: generators, optimiser, carried state, schedule, place in the run.
+
+    Args:
+        task: what is trained.
+        position: where the run stands.
+        state: the carried recurrent state, or None between epochs.
+
+    Returns:
+        Tensors by name, and plain data that refers to them.
+    """
+    tensors: dict[str, Tensor] = {"generator.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["generator.cuda"] = torch.cuda.get_rng_state()
+    carried = [] if state is None else state_tensors(state)
+    document = {
+        "position": asdict(position),
+        "carried": pack(carried, tensors, "carried"),
+        "optimizer": pack(task.optimizer.state_dict(), tensors, "optimizer"),
+        "stateful": {name: pack(part.state_dict(), tensors, name) for name, part in task.stateful.items()},
+    }
+    return tensors, document
+
+
+def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any]) -> tuple[Position, Any]:
+    """Put back what `capture` took; the weights are the caller's business. Changes the global generators.
+
+    Returns:
+        Where the run stands and the carried state, None between epochs.
+
+    Raises:
+        CheckpointError: when the checkpoint belongs to another task.
+    """
+    try:
+        torch.set_rng_state(tensors["generator.cpu"])
+        if torch.cuda.is_available() and "generator.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["generator.cuda"])
+        task.optimizer.load_state_dict(unpack(document["optimizer"], tensors))
+        for name, part in task.stateful.items():
+            part.load_state_dict(unpack(document["stateful"][name], tensors))
+        device = next(task.model.parameters()).device
+        carried = [tensor.to(device) for tensor in unpack(document["carried"], tensors)]
+        template = task.model.initial_state(task.windows.batch_size)
+        state = state_like(template, carried) if carried else None
+        fields = document["position"]
+        best = None if fields["best"] is None else Best(**fields["best"])
+        tallies = {name: Tally(**fields[name]) for name in ("epoch_tally", "line_tally")}
+        return Position(**{**fields, **tallies, "best": best}), state
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"the checkpoint does not fit this run: {type(error).__name__}: {error}") from None
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy weights into a model, in place.
+
+    Raises:
+        CheckpointError: when a name or a shape differs; nothing was copied then.
+    """
+    wanted = dict(model.named_parameters())
+    if set(wanted) != set(tensors):
+        missing, surplus = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
+        raise CheckpointError(f"weights of another model: missing {missing}, not known here {surplus}")
+    for name, parameter in wanted.items():
+        if parameter.shape != tensors[name].shape:
+            raise CheckpointError(
+                f"weights of another shape: {name} is {tuple(tensors[name].shape)} in the checkpoint, "
+                f"{tuple(parameter.shape)} in the model"
+            )
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(tensors[name])
+
+
+def pack(tree: Any, tensors: dict[str, Tensor], name: str) -> Any:
+    """Nested dicts and lists as plain data; each tensor moves to `tensors` under a name made from its place."""
+    match tree:
+        case Tensor():
+            tensors[name] = tree.detach().clone()
+            return {TENSOR: name}
+        case dict():
+            return {"$dict": [[key, pack(value, tensors, f"{name}.{key}")] for key, value in tree.items()]}
+        case list() | tuple():
+            return [pack(value, tensors, f"{name}.{index}") for index, value in enumerate(tree)]
+        case None | bool() | int() | float() | str():
+            return tree
+    raise TypeError(f"{name}: {type(tree).__name__} cannot be part of a checkpoint")
+
+
+def unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of `pack`; tuples come back as lists."""
+    match tree:
+        case {"$tensor": name}:
+            return tensors[name]
+        case {"$dict": items}:
+            return {key: unpack(value, tensors) for key, value in items}
+        case list():
+            return [unpack(value, tensors) for value in tree]
+    return tree

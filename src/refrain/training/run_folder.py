@@ -1,0 +1,155 @@
+"""A run's folder: settings, metrics, checkpoints, samples. It explains itself, and one process writes to it.
+
+    config.json      every setting, resolved          recipe.toml     what was asked for
+    manifest.json    versions, machine, data          metrics.jsonl   a line a measurement
+    checkpoints/     step-N, the last two and the best    best        link to the best of them
+    samples/         text drawn during training       summary.json    the final figures
+    tensorboard/     where asked for                  README.md       a card with what was measured
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refrain.checkpoint import Checkpoint, newest, save, write_atomically
+from refrain.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEEP = 2
+OWN_FILES = ("config.json", "recipe.toml", "manifest.json", "metrics.jsonl", "summary.json", "README.md", ".lock")
+OWN_FOLDERS = ("checkpoints", "samples", "tensorboard")
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: where it is or will be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.metrics = path / "metrics.jsonl"
+
+    def create(self, *, force: bool = False) -> None:
+        """Make the folder, empty.
+
+        Args:
+            force: take away the run that stands there. Files that no run wrote stay.
+
+        Raises:
+            CheckpointError: when something stands there already, or the place cannot be written.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if not force or not self.path.is_dir():
+                raise CheckpointError(
+                    f"{self.path}: exists already; choose another --out, continue it with --resume, or replace it with --force"
+                )
+            with self.locked():
+                self._clear()
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            (self.path / "samples").mkdir(exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
+
+    def _clear(self) -> None:
+        (self.path / "best").unlink(missing_ok=True)
+        for name in OWN_FILES:
+            if name != ".lock":
+                (self.path / name).unlink(missing_ok=True)
+        for name in OWN_FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only process that writes here.
+
+        Raises:
+            CheckpointError: naming the process that is already at it.
+        """
+        try:
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot be written ({error.strerror})") from None
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+                raise CheckpointError(f"{self.path}: in use by {owner}; wait for it or choose another --out") from None
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Replace a JSON file of the run."""
+        write_atomically(self.path / name, json.dumps(data, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a text file of the run."""
+        write_atomically(self.path / name, text)
+
+    def read_json(self, name: str) -> Any:
+        """The content of a JSON file of the run.
+
+        Raises:
+            CheckpointError: when it is missing or damaged.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CheckpointError(f"{self.path}: is not a run folder (it holds no {name})") from None
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: cannot be read ({error})") from None
+
+    def log(self, record: Mapping[str, Any]) -> int:
+        """Append a line of metrics; returns how long the file is now."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            return file.tell()
+
+    def cut_metrics(self, length: int) -> None:
+        """Drop the lines of metrics that were written after a checkpoint that the run goes back to."""
+        with self.metrics.open("ab") as file:
+            file.truncate(length)
+
+    def save(
+        self, step: int, tensors: Mapping[str, Mapping[str, "Tensor"]], documents: Mapping[str, Any], *, best: int | None
+    ) -> Path:
+        """Write `checkpoints/step-N`, point `best` at the best step, and drop what is older than the last two."""
+        folder = self.checkpoints / f"step-{step:09d}"
+        save(folder, tensors, documents)
+        if best is not None:
+            self.point_best_at(best)
+        kept = {f"step-{best:09d}"} if best is not None else set()
+        for old in sorted(self.checkpoints.glob("step-*"))[:-KEEP]:
+            if old.name not in kept:
+                shutil.rmtree(old)
+        return folder
+
+    def point_best_at(self, step: int) -> None:
+        """Make `best` a link to the checkpoint of a step."""
+        link, fresh = self.path / "best", self.path / ".tmp-best"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(Path("checkpoints") / f"step-{step:09d}")
+        fresh.replace(link)
+
+    def newest(self) -> tuple[Checkpoint, list[str]]:
+        """The newest whole checkpoint, and what was wrong with newer ones."""
+        for leftover in self.checkpoints.glob(".tmp-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        return newest(self.checkpoints)

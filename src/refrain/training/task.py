@@ -1,0 +1,82 @@
+"""What a run trains with, and where it stands."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from refrain.data import Windows
+from refrain.models import LanguageModel
+from refrain.optim import Schedule
+
+from .hooks import Hooks
+from .loop import LossScale, Tally
+
+
+class Stateful(Protocol):
+    """Something that changes during a run and must survive a restart. Plain data and tensors, nested."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Task:
+    """All that a run trains with; built once, the same after every restart.
+
+    Attributes:
+        validate: nats and tokens of the validation text, by the run's protocol.
+        sample: text drawn from the model with the given seed, or None for no samples.
+        stateful: what else changes during the run, by name; the schedule is among them.
+    """
+
+    model: LanguageModel
+    optimizer: torch.optim.Optimizer
+    windows: Windows
+    schedule: Schedule
+    learning_rate: float
+    epochs: int
+    loss_scale: LossScale
+    max_norm: float | None
+    validate: Callable[[], tuple[float, int]]
+    sample: Callable[[int], str] | None = None
+    hooks: Hooks = field(default_factory=Hooks)
+    stateful: dict[str, Stateful] = field(default_factory=dict)
+    log_windows: int = 100
+    checkpoint_minutes: float = 10.0
+
+
+@dataclass
+class Best:
+    """The best validation so far."""
+
+    epoch: int
+    step: int
+    nats_per_token: float
+
+
+@dataclass
+class Position:
+    """Where a run stands: everything that a restart needs besides tensors.
+
+    Attributes:
+        epoch: finished epochs.
+        window: finished windows of the epoch in progress.
+        step: finished windows of the run.
+        epoch_tally: since the epoch began.
+        line_tally: since the last line of metrics.
+        best: the best validation so far.
+        metrics_bytes: how long the file of metrics was.
+        seconds: time spent in training, over all restarts.
+    """
+
+    epoch: int = 0
+    window: int = 0
+    step: int = 0
+    epoch_tally: Tally = field(default_factory=Tally)
+    line_tally: Tally = field(default_factory=Tally)
+    best: Best | None = None
+    metrics_bytes: int = 0
+    seconds: float = 0.0
