@@ -75,7 +75,7 @@ class TrainedLanguageModel:
         return self.model.initial_state(batch_size)
 
     def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-        """One token of each sequence: ids (B,), int64 -> natural log-probabilities of the next (B, V), and the state."""
+        """One token of each sequence: ids (B,) int64 -> natural log-probabilities of the next (B, V), and the state."""
         return self.model.step(ids, state)
 
     def generate(
@@ -142,7 +142,8 @@ class TrainedLanguageModel:
         Raises:
             ValueError: when a value is out of range.
         """
-        banned = [self.vocabulary.unknown] if isinstance(self.vocabulary, WordVocabulary) and not allow_unknown else []
+        unknown = self.vocabulary.unknown
+        banned = [] if allow_unknown or unknown is None else [unknown]
         generator = torch.Generator()
         if seed is None:
             generator.seed()

@@ -21,7 +21,9 @@ VOCABULARY = 10_000
 class PlainModel(nn.Module):
     """The model of a tutorial: nn.Embedding, nn.LSTM, nn.Linear. The yardstick, kept free of anything of ours."""
 
-    def __init__(self, vocabulary_size: int, embedding_size: int, hidden_size: int, layers: int, dropout: float) -> None:
+    def __init__(
+        self, vocabulary_size: int, embedding_size: int, hidden_size: int, layers: int, dropout: float
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.dropout = nn.Dropout(dropout)
@@ -82,9 +84,7 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int) -> list[d
 
     def train_ours() -> None:
         state = ours.initial_state(settings.batch_size)
-        train_round(
-            ours, text, state, ours_optimizer, loss_scale="sum-over-time", max_norm=max_norm, hooks=Hooks()
-        )
+        train_round(ours, text, state, ours_optimizer, loss_scale="sum-over-time", max_norm=max_norm, hooks=Hooks())
 
     def train_plain() -> None:
         plain_round(plain, text, (zeros, zeros), plain_optimizer, max_norm)

@@ -52,7 +52,10 @@ def bench(
 
     from refrain.bench import bench_train
 
-    print(f"{recipe}: {repeats} repeats of {windows} windows, float32, {torch.get_num_threads()} threads", file=sys.stderr)
+    print(
+        f"{recipe}: {repeats} repeats of {windows} windows, float32, {torch.get_num_threads()} threads",
+        file=sys.stderr,
+    )
     rows = bench_train(experiment, windows=windows, repeats=repeats)
     if json:
         print_json({"bench": name, "recipe": recipe, "threads": torch.get_num_threads(), "rows": rows})

@@ -64,15 +64,10 @@ def evaluate(
     elif not data.exists():
         build.locate(str(data))
     vocabulary = lm.vocabulary if isinstance(lm.vocabulary, WordVocabulary) else None
-    corpus, name = build.build_text(
-        settings, path, split, vocabulary, say=lambda line: print(line, file=sys.stderr)
-    )
+    corpus, name = build.build_text(settings, path, split, vocabulary, say=lambda line: print(line, file=sys.stderr))
     steps = Training.model_validate(lm.config["training"]).window_steps
     windows = protocol_windows(corpus.splits[name].tokens, protocol, split=name, window_steps=steps, name=str(path))
-    if per_token is None:
-        figure = measure(lm.model, windows)
-    else:
-        figure = write_token_table(per_token, lm.model, corpus, name)
+    figure = write_token_table(per_token, lm.model, corpus, name) if per_token else measure(lm.model, windows)
     found = {
         "run": str(run),
         "corpus": corpus.name,

@@ -94,7 +94,7 @@ def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[in
     write(prompt)
     if lm.vocabulary.unit == "byte":
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        pieces = (decoder.decode(bytes([ids[0]])) for ids in drawn if ids[0] is not None)
+        pieces: Iterable[str] = (decoder.decode(bytes([ids[0]])) for ids in drawn if ids[0] is not None)
     else:
         pieces = _words(lm, bool(prompt) and not prompt[-1].isspace(), drawn)
     for piece in pieces:

@@ -30,9 +30,7 @@ class Data(Settings):
     max_words: Annotated[int, Field(ge=2)] | None = Field(
         None, description="keep only the most frequent words, <eos> and <unk> among them"
     )
-    vocabulary_from: Literal["train", "all"] = Field(
-        "train", description="which splits the vocabulary is made from"
-    )
+    vocabulary_from: Literal["train", "all"] = Field("train", description="which splits the vocabulary is made from")
     errors: Literal["strict", "replace"] = Field(
         "strict", description="what invalid UTF-8 does: stop, or be replaced by U+FFFD"
     )
@@ -108,12 +106,10 @@ class Training(Settings):
     epochs: Count = Field(10, description="passes over the training text")
     batch_size: Count = Field(20, description="streams read side by side")
     window_steps: Count = Field(35, description="steps of truncated backpropagation")
-    tail: Literal["drop", "keep"] = Field(
-        "drop", description="what happens to a last window shorter than window_steps"
-    )
+    tail: Literal["drop", "keep"] = Field("drop", description="what happens to a last window shorter than window_steps")
     loss_scale: Literal["sum-over-time", "mean-over-tokens"] = Field(
         "mean-over-tokens",
-        description="the loss that is differentiated: summed over steps and averaged over streams, or averaged over both",
+        description="the loss that is differentiated: summed over steps and averaged over streams, or a mean over both",
     )
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="the update rule")
     learning_rate: Positive = Field(1.0, description="the full learning rate")

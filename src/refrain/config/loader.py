@@ -36,7 +36,11 @@ def setting_names(group: type[BaseModel] = Experiment, prefix: str = "") -> list
 
 
 def resolve(
-    source: str, words: Iterable[str], recipes: Mapping[str, Callable[[], Experiment]], *, corpus: str | None = None
+    source: str,
+    words: Iterable[str],
+    recipes: Mapping[str, Callable[[], Experiment]],
+    *,
+    corpus: str | None = None,
 ) -> Experiment:
     """Merge a recipe or TOML file with settings from the command line.
 
@@ -75,9 +79,7 @@ def resolve(
     return experiment
 
 
-def _source(
-    source: str, recipes: Mapping[str, Callable[[], Experiment]]
-) -> tuple[Experiment, dict[str, Setting]]:
+def _source(source: str, recipes: Mapping[str, Callable[[], Experiment]]) -> tuple[Experiment, dict[str, Setting]]:
     if source in recipes:
         return recipes[source](), {}
     if not source.endswith(".toml"):
@@ -94,7 +96,7 @@ def _source(
         raise UserError(f"{source}: {error}") from None
     parent = tree.pop("extends", None)
     if parent is None:
-        base, settings = Experiment(), {}
+        base, settings = Experiment(), dict[str, Setting]()
     elif isinstance(parent, str):
         if parent.endswith(".toml"):
             parent = str(path.parent / parent)

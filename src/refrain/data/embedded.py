@@ -18,6 +18,8 @@ from refrain.errors import DataError
 from .corpus import cache_folder
 from .splits import SPLITS
 
+FORMAT = 1
+
 # tests, bundled wheels, and what differs between systems or is not part of the library
 LEFT_OUT = {
     "__phello__", "__pycache__", "_bundled", "dist-packages", "idlelib", "lib-dynload", "lib2to3", "pydoc_data",
@@ -40,7 +42,7 @@ def embedded_folder(name: str) -> Path:
     Raises:
         DataError: when the running Python lacks the text.
     """
-    folder = cache_folder() / "embedded" / f"{name}-{platform.python_version()}"
+    folder = cache_folder() / "embedded" / f"{name}-{platform.python_version()}-{FORMAT}"
     if not folder.is_dir():
         documents = list(_documentation() if name == "python-docs" else _source())
         if len(documents) < 50:
@@ -77,11 +79,11 @@ def _source() -> Iterator[tuple[str, str]]:
 
 def _documentation() -> Iterator[tuple[str, str]]:
     try:
-        from pydoc_data.topics import topics
+        from pydoc_data import topics
     except ImportError:
-        topics = {}
-    for key in sorted(topics):
-        yield f"topic:{key}", _paragraphs([topics[key]])
+        raise DataError("python-docs: this Python lacks pydoc_data; use a full installation") from None
+    for key in sorted(topics.topics):
+        yield f"topic:{key}", _paragraphs([topics.topics[key]])
     for key, source in _library():
         nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         docstrings = (ast.get_docstring(node) for node in ast.walk(ast.parse(source)) if isinstance(node, nodes))

@@ -17,7 +17,11 @@ TIMEOUT_SECONDS = 60
 
 
 def fetch(
-    name: str, *, to: Path | None = None, base_url: str | None = None, say: Callable[[str], None] = lambda line: None
+    name: str,
+    *,
+    to: Path | None = None,
+    base_url: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Fetch a corpus into a folder, all of it or nothing.
 
@@ -67,8 +71,8 @@ def _download(url: str, target: Path, remote: Remote) -> None:
         ) from None
     if digest.hexdigest() != remote.sha256:
         raise DataError(
-            f"{url}: sha256 is {digest.hexdigest()}, expected {remote.sha256}; the file has changed there or was damaged "
-            "on the way, and was not kept"
+            f"{url}: sha256 is {digest.hexdigest()}, expected {remote.sha256}; the file has changed there or was "
+            "damaged on the way, and was not kept"
         )
 
 

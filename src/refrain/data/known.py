@@ -46,13 +46,19 @@ KNOWN: dict[str, KnownCorpus] = {
         "derived from LDC text, not openly licensed",
         (
             Remote(
-                _PTB + "ptb.train.txt", "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf", "ptb.train.txt"
+                _PTB + "ptb.train.txt",
+                "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+                "ptb.train.txt",
             ),
             Remote(
-                _PTB + "ptb.valid.txt", "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2", "ptb.valid.txt"
+                _PTB + "ptb.valid.txt",
+                "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+                "ptb.valid.txt",
             ),
             Remote(
-                _PTB + "ptb.test.txt", "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0", "ptb.test.txt"
+                _PTB + "ptb.test.txt",
+                "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+                "ptb.test.txt",
             ),
         ),
     ),
@@ -61,9 +67,21 @@ KNOWN: dict[str, KnownCorpus] = {
         "word",
         "CC BY-SA",
         (
-            Remote(_WT2 + "train.txt", "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f", "train.txt"),
-            Remote(_WT2 + "valid.txt", "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8", "valid.txt"),
-            Remote(_WT2 + "test.txt", "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0", "test.txt"),
+            Remote(
+                _WT2 + "train.txt",
+                "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
+                "train.txt",
+            ),
+            Remote(
+                _WT2 + "valid.txt",
+                "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+                "valid.txt",
+            ),
+            Remote(
+                _WT2 + "test.txt",
+                "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+                "test.txt",
+            ),
         ),
     ),
     "wikitext-103": KnownCorpus(

@@ -28,9 +28,7 @@ def find_splits(path: Path, *, by_line: bool = True, wanted: tuple[str, ...] = S
         DataError: when something is missing, empty or ambiguous.
     """
     if path.is_dir():
-        return {
-            name: span for name in wanted if (span := _in_folder(path, name, optional=name == "test" != wanted[0]))
-        }
+        return {name: span for name in wanted if (span := _in_folder(path, name, optional=name == "test" != wanted[0]))}
     file = whole(path)
     if by_line:
         first, second = line_offsets(file, (0.9, 0.95))

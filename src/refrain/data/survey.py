@@ -46,7 +46,9 @@ def warnings_about(figures: dict[str, Any]) -> list[str]:
         if split.get("lines_in_train", 0) > 0.1 * max(split["lines"], 1):
             lines.append(f"{name}: {split['lines_in_train'] / split['lines']:.1%} of the lines also stand in train")
         if split.get("long_lines"):
-            lines.append(f"{name}: {split['long_lines']} line(s) of over {LONG_LINE_WORDS} words; is a line a sentence?")
+            lines.append(
+                f"{name}: {split['long_lines']} line(s) of over {LONG_LINE_WORDS} words; is a line a sentence?"
+            )
         if split["tokens"] < 1000:
             lines.append(f"{name}: only {split['tokens']} tokens")
     return lines

@@ -83,9 +83,12 @@ def line_offsets(span: Span, fractions: tuple[float, ...]) -> list[int]:
     parts = len(fractions) + 1
     if total < parts:
         raise DataError(f"{span.path}: {total} line(s) cannot be split in {parts}; give a folder of splits instead")
-    wanted = [min(max(round(total * part), index + 1), total - parts + index + 1) for index, part in enumerate(fractions)]
+    wanted = [
+        min(max(round(total * part), index + 1), total - parts + index + 1) for index, part in enumerate(fractions)
+    ]
     wanted = [max(line, index and wanted[index - 1] + 1) for index, line in enumerate(wanted)]
-    offsets, seen, offset = [], 0, span.start
+    offsets: list[int] = []
+    seen, offset = 0, span.start
     for raw in _raw_blocks(span):
         count = raw.count(b"\n")
         while len(offsets) < len(wanted) and seen + count >= wanted[len(offsets)]:

@@ -30,7 +30,7 @@ class TokenFile:
         return len(self.tokens)
 
     def release(self) -> None:
-        """Let go of the pages read so far, so that a long pass keeps little in memory. They are read again on demand."""
+        """Let go of the pages read so far, so that a long pass keeps little in memory."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 

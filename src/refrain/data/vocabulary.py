@@ -15,7 +15,10 @@ Order = Literal["descending", "ascending", "first-seen"]
 class Vocabulary(Protocol):
     """What a model needs to know of its tokens."""
 
-    unit: Literal["word", "byte"]
+    @property
+    def unit(self) -> Literal["word", "byte"]:
+        """What a token is."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -34,6 +37,11 @@ class Vocabulary(Protocol):
     @property
     def line_end(self) -> int:
         """The id that ends a line."""
+        ...
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of words that are not in the vocabulary, where there are such."""
         ...
 
     def document(self) -> dict[str, Any]:
@@ -109,6 +117,11 @@ class ByteVocabulary:
         """The id of the newline."""
         return 10
 
+    @property
+    def unknown(self) -> None:
+        """None: every byte has an id."""
+        return None
+
     def encode(self, text: str) -> list[int]:
         """The UTF-8 bytes of a text."""
         return list(text.encode("utf-8"))
@@ -173,5 +186,3 @@ def vocabulary_from(document: Any) -> WordVocabulary | ByteVocabulary:
         case {"unit": "word", "words": list(words)} if all(isinstance(word, str) for word in words):
             return WordVocabulary(words)
     raise DataError("vocabulary: neither a list of words nor bytes")
-
-

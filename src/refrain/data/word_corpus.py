@@ -91,7 +91,11 @@ def _write(folder: Path, spans: Mapping[str, Span], vocabulary: WordVocabulary, 
 
 
 def _encode(
-    span: Span, vocabulary: WordVocabulary, dtype: np.dtype[np.integer], errors: Errors, counts: dict[str, int]
+    span: Span,
+    vocabulary: WordVocabulary,
+    dtype: np.dtype[np.integer],
+    errors: Errors,
+    counts: dict[str, int],
 ) -> Iterator[Tokens]:
     unknown, get = vocabulary.unknown, vocabulary.index.get
     for text in blocks(span, errors):
@@ -102,9 +106,7 @@ def _encode(
         yield ids
 
 
-def _open(
-    name: str, folder: Path, spans: Mapping[str, Span], digests: Mapping[str, str], errors: Errors
-) -> Corpus:
+def _open(name: str, folder: Path, spans: Mapping[str, Span], digests: Mapping[str, str], errors: Errors) -> Corpus:
     try:
         header = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         vocabulary = WordVocabulary(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))["words"])
@@ -116,5 +118,7 @@ def _open(
                 raise ValueError(f"{split}.bin holds {len(file)} ids, {counts['tokens']} were written")
             splits[split] = Split(span, digests[split], file, counts["lines"], counts["unseen"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder}: the prepared corpus is damaged ({error}); delete this folder and try again") from None
+        raise DataError(
+            f"{folder}: the prepared corpus is damaged ({error}); delete this folder and try again"
+        ) from None
     return Corpus(name, vocabulary, splits, errors)

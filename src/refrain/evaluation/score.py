@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from refrain.data import Vocabulary, WordVocabulary
+from refrain.data import Vocabulary
 from refrain.models import LanguageModel, evaluating
 
 from .perplexity import Figure
@@ -42,7 +42,7 @@ def score_lines(model: LanguageModel, vocabulary: Vocabulary, lines: Iterable[st
         nats = _line_nats(model, vocabulary.line_end, encoded)
         for line, ids, figure in zip(chunk, encoded, nats, strict=True):
             unknown = 0
-            if isinstance(vocabulary, WordVocabulary):
+            if vocabulary.unknown is not None:
                 unknown = ids.count(vocabulary.unknown) - line.split().count(vocabulary.token(vocabulary.unknown))
             yield LineScore(line, Figure(figure, len(ids)), unknown)
 

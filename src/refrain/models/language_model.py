@@ -80,9 +80,7 @@ class LanguageModel(nn.Module):
         return Loss(self.head(outputs.dropped, targets), outputs, state)
 
     @torch.no_grad()
-    def token_nats(
-        self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...]
-    ) -> tuple[Tensor, tuple[Any, ...]]:
+    def token_nats(self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         """The nats of each target (T, B), without a gradient, and the state after the window."""
         outputs, state = self.hidden(inputs, state)
         return self.head.token_nats(outputs.dropped, targets), state

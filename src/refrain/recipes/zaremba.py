@@ -38,9 +38,7 @@ def zaremba_medium() -> Experiment:
     return Experiment(
         name="zaremba-medium",
         data=Data(corpus="ptb"),
-        model=Model(
-            embedding_size=650, hidden_sizes=(650, 650), dropout=0.5, init="uniform", init_scale=0.05
-        ),
+        model=Model(embedding_size=650, hidden_sizes=(650, 650), dropout=0.5, init="uniform", init_scale=0.05),
         training=Training(
             epochs=39,
             batch_size=20,
@@ -63,9 +61,7 @@ def zaremba_large() -> Experiment:
     return Experiment(
         name="zaremba-large",
         data=Data(corpus="ptb"),
-        model=Model(
-            embedding_size=1500, hidden_sizes=(1500, 1500), dropout=0.65, init="uniform", init_scale=0.04
-        ),
+        model=Model(embedding_size=1500, hidden_sizes=(1500, 1500), dropout=0.65, init="uniform", init_scale=0.04),
         training=Training(
             epochs=55,
             batch_size=20,

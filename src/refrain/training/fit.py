@@ -69,7 +69,12 @@ class Fit:
                     saved = self.save(position, state)
                 self._leave_if_asked(position)
             self._validate(position)
-            position.epoch, position.window, position.epoch_tally, state = position.epoch + 1, 0, Tally(), None
+            position.epoch, position.window, position.epoch_tally, state = (
+                position.epoch + 1,
+                0,
+                Tally(),
+                None,
+            )
             saved = self.save(position, state)
             self._leave_if_asked(position)
         return position

@@ -1,10 +1,10 @@
 """A run's folder: settings, metrics, checkpoints, samples. It explains itself, and one process writes to it.
 
-    config.json      every setting, resolved          recipe.toml     what was asked for
-    manifest.json    versions, machine, data          metrics.jsonl   a line a measurement
-    checkpoints/     step-N, the last two and the best    best        link to the best of them
-    samples/         text drawn during training       summary.json    the final figures
-    tensorboard/     where asked for                  README.md       a card with what was measured
+config.json      every setting, resolved          recipe.toml     what was asked for
+manifest.json    versions, machine, data          metrics.jsonl   a line a measurement
+checkpoints/     step-N, the last two and the best    best        link to the best of them
+samples/         text drawn during training       summary.json    the final figures
+tensorboard/     where asked for                  README.md       a card with what was measured
 """
 
 import contextlib
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KEEP = 2
-OWN_FILES = ("config.json", "recipe.toml", "manifest.json", "metrics.jsonl", "summary.json", "README.md", ".lock")
+OWN_FILES = (
+    "config.json",
+    "recipe.toml",
+    "manifest.json",
+    "metrics.jsonl",
+    "summary.json",
+    "README.md",
+    ".lock",
+)
 OWN_FOLDERS = ("checkpoints", "samples", "tensorboard")
 
 
@@ -52,7 +60,8 @@ class RunFolder:
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             if not force or not self.path.is_dir():
                 raise CheckpointError(
-                    f"{self.path}: exists already; choose another --out, continue it with --resume, or replace it with --force"
+                    f"{self.path}: exists already; choose another --out, continue it with --resume, "
+                    "or replace it with --force"
                 )
             with self.locked():
                 self._clear()
@@ -128,7 +137,12 @@ class RunFolder:
             file.truncate(length)
 
     def save(
-        self, step: int, tensors: Mapping[str, Mapping[str, "Tensor"]], documents: Mapping[str, Any], *, best: int | None
+        self,
+        step: int,
+        tensors: Mapping[str, Mapping[str, "Tensor"]],
+        documents: Mapping[str, Any],
+        *,
+        best: int | None,
     ) -> Path:
         """Write `checkpoints/step-N`, point `best` at the best step, and drop what is older than the last two."""
         folder = self.checkpoints / f"step-{step:09d}"

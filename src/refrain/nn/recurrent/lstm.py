@@ -22,9 +22,7 @@ class LSTMState(NamedTuple):
     cell: Tensor  # (B, H)
 
 
-def lstm_step(
-    x: Tensor, state: LSTMState, w_ih: Tensor, w_hh: Tensor, bias: Tensor
-) -> tuple[Tensor, LSTMState]:
+def lstm_step(x: Tensor, state: LSTMState, w_ih: Tensor, w_hh: Tensor, bias: Tensor) -> tuple[Tensor, LSTMState]:
     """One step, as in the paper. The reference that `LSTM` is tested against.
 
     Args:
@@ -57,9 +55,7 @@ class LSTM(nn.Module):
         ValueError: when a width is not positive.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, *, recurrent_transform: nn.Module | None = None
-    ) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, recurrent_transform: nn.Module | None = None) -> None:
         super().__init__()
         if input_size < 1 or hidden_size < 1:
             raise ValueError(f"LSTM widths must be positive, got {input_size=}, {hidden_size=}")
@@ -88,9 +84,7 @@ class LSTM(nn.Module):
         w_hh = self.recurrent_transform(self.weight_hh)
         weights = [self.weight_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
         start = (state.hidden[None], state.cell[None])
-        outputs, hidden, cell = torch.lstm(
-            inputs, start, weights, True, 1, 0.0, self.training, False, False
-        )
+        outputs, hidden, cell = torch.lstm(inputs, start, weights, True, 1, 0.0, self.training, False, False)
         return outputs, LSTMState(hidden[0], cell[0])
 
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:

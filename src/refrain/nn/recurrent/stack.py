@@ -4,6 +4,7 @@ T steps in the window, B sequences, I input width, H width of the last layer.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class RecurrentStack(nn.Module):
         super().__init__()
         if not layers:
             raise ValueError("RecurrentStack needs at least one layer")
-        for below, above in zip(layers, layers[1:], strict=False):
+        for below, above in pairwise(layers):
             if below.hidden_size != above.input_size:
                 raise ValueError(
                     f"a layer of input width {above.input_size} cannot stand on one of width {below.hidden_size}"

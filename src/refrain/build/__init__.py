@@ -1,0 +1,12 @@
+"""Settings to objects, folders to models. The only reader of config."""
+
+from .corpus import build_corpus as build_corpus
+from .corpus import build_text as build_text
+from .corpus import locate as locate
+from .loading import load as load
+from .model import build_device as build_device
+from .model import build_model as build_model
+from .model import build_optimizer as build_optimizer
+from .model import build_task as build_task
+from .runs import resume as resume
+from .runs import train as train

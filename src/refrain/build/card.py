@@ -1,0 +1,49 @@
+"""The card of a run: what it is, what was measured, how to use it."""
+
+from typing import Any
+
+from refrain.config import Experiment
+from refrain.training.progress import duration
+
+
+def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, Any]) -> str:
+    """A README for the run folder, with measured numbers only."""
+    rows = []
+    for split in ("valid", "test"):
+        seen = set()
+        for figure in (summary[split], summary["exact"][split]):
+            if figure is not None and figure["protocol"] not in seen:
+                seen.add(figure["protocol"])
+                bits = f"{figure['bits_per_byte']:.4f}" if "bits_per_byte" in figure else ""
+                rows.append(
+                    f"| {split} | {figure['protocol']} | {figure['tokens']:,} | {figure['nats_per_token']:.4f} "
+                    f"| {figure['perplexity']:.2f} | {bits} |"
+                )
+    model = experiment.model
+    shape = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
+    data = manifest["data"]
+    lines = [
+        f"# {summary['recipe']} on {summary['corpus']}",
+        "",
+        f"A language model over {data['unit']}s: {model.cell} {shape}, {summary['parameters']:,} parameters,",
+        f"vocabulary {data['vocabulary']:,}. Trained for {summary['epochs']} epochs in "
+        f"{duration(summary['train_seconds'])}; the figures",
+        f"are those of the best on validation, epoch {summary['best_epoch']}.",
+        "",
+        "| split | protocol | tokens | nats per token | perplexity | bits per byte |",
+        "|---|---|---|---|---|---|",
+        *rows,
+        "",
+        f"Measured with refrain {manifest['refrain']}, torch {manifest['torch']}, Python {manifest['python']} on "
+        f"{manifest['machine']},",
+        f"{manifest['threads']} threads, seed {manifest['seed']}. `config.json` holds every setting, `manifest.json`",
+        "the sha256 of the text.",
+        "",
+        "```sh",
+        f"refrain evaluate {summary['run']}",
+        f"refrain generate {summary['run']} --tokens 50",
+        "```",
+        "",
+        "`best/` holds settings, weights and vocabulary; copy it anywhere and give it to the same commands.",
+    ]
+    return "\n".join(lines) + "\n"

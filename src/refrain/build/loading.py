@@ -1,0 +1,91 @@
+"""Folder -> model."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from refrain.checkpoint import MANIFEST, Checkpoint
+from refrain.config import Experiment
+from refrain.data.vocabulary import vocabulary_from
+from refrain.errors import CheckpointError
+from refrain.trained import TrainedLanguageModel
+from refrain.training import RunFolder, load_weights
+
+from .model import build_device, build_model
+
+CONFIG_FORMAT = 1
+
+
+def config_document(experiment: Experiment) -> dict[str, Any]:
+    """The settings as they are written to `config.json`."""
+    return {"format": CONFIG_FORMAT, "task": "language-model", "experiment": experiment.model_dump(mode="json")}
+
+
+def experiment_from(document: Any, place: Path) -> Experiment:
+    """The settings of a `config.json`.
+
+    Raises:
+        CheckpointError: when another version wrote it or it is damaged.
+    """
+    if not isinstance(document, dict) or "experiment" not in document:
+        raise CheckpointError(f"{place}: config.json holds no experiment")
+    if document.get("format") != CONFIG_FORMAT:
+        raise CheckpointError(
+            f"{place}: written in format {document.get('format')}, this version reads format {CONFIG_FORMAT}; "
+            "update refrain-lm"
+        )
+    try:
+        return Experiment.model_validate(document["experiment"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{place}: config.json was written by another version ({name}: {first['msg']})") from None
+
+
+def load(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel:
+    """A trained model from a run folder, its best checkpoint, or from a checkpoint folder.
+
+    A damaged best checkpoint is passed over for the newest whole one, with a warning.
+
+    Args:
+        path: the folder.
+        device: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        CheckpointError: when there is no whole checkpoint, or it does not fit this version.
+    """
+    checkpoint = find_checkpoint(Path(path))
+    experiment = experiment_from(checkpoint.document("config"), checkpoint.folder)
+    vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
+    model = build_model(experiment.model, len(vocabulary))
+    load_weights(model, checkpoint.tensors("model"))
+    return TrainedLanguageModel(
+        model.to(build_device(device)), vocabulary, experiment.model_dump(mode="json"), checkpoint.folder
+    )
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint that stands for a folder: itself, or the best of a run.
+
+    Raises:
+        CheckpointError: when there is none.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such run folder")
+    if (path / MANIFEST).is_file() and not (path / "checkpoints").is_dir():
+        return Checkpoint(path)
+    if not (path / "checkpoints").is_dir():
+        raise CheckpointError(f"{path}: is not a run folder (it holds no checkpoints)")
+    best = path / "best"
+    if best.is_dir():
+        try:
+            return Checkpoint(best.resolve())
+        except CheckpointError as error:
+            problem = str(error)
+    else:
+        problem = f"{path}: has no best checkpoint yet"
+    checkpoint, problems = RunFolder(path).newest()
+    warnings.warn("; ".join([problem, *problems, f"using {checkpoint.folder}"]), stacklevel=3)
+    return checkpoint

@@ -1,0 +1,54 @@
+"""A recipe tried on two windows: what it needs, and that it works."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from refrain.config import Experiment
+from refrain.training import train_round
+
+from .corpus import build_corpus
+from .model import build_device, build_model, build_task
+
+
+def trial(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Any]:
+    """Build everything and train two windows, nothing of which is kept.
+
+    Args:
+        experiment: the settings.
+        say: is told what takes time.
+
+    Returns:
+        `parameters`, `widths`, `windows` an epoch, `seconds` that training is expected to take, `peak_memory_bytes`.
+    """
+    corpus = build_corpus(experiment.data, say)
+    torch.manual_seed(experiment.training.seed)
+    device = build_device(experiment.training.device)
+    model = build_model(experiment.model, len(corpus.vocabulary)).to(device)
+    task = build_task(experiment, corpus, model)
+    state, seconds = model.initial_state(task.windows.batch_size), 0.0
+    for index in range(min(2, len(task.windows))):
+        inputs, targets = task.windows[index]
+        started = time.monotonic()
+        state = train_round(
+            model,
+            [(inputs.to(device), targets.to(device))],
+            state,
+            task.optimizer,
+            loss_scale=task.loss_scale,
+            max_norm=task.max_norm,
+            hooks=task.hooks,
+        )
+        seconds = time.monotonic() - started
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "widths": model.widths(),
+        "windows": len(task.windows),
+        "seconds": round(seconds * len(task.windows) * task.epochs, 1),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        * (1 if sys.platform == "darwin" else 1024),
+    }
