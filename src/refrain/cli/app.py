@@ -4,7 +4,9 @@
 """
 
 import errno
+import io
 import os
+import re
 import signal
 import sys
 import warnings
@@ -27,6 +29,15 @@ COMMANDS = {
     "check": "Resolve and build a recipe and run two windows; train nothing.",
     "bench": "Paired measurements of speed on this machine.",
 }
+EXAMPLES = {
+    "train": "refrain train zaremba-small --data PATH/TO/ptb --out runs/small training.epochs=5",
+    "evaluate": "refrain evaluate runs/small --split valid --protocol zaremba",
+    "generate": "refrain generate runs/small --prompt 'the company' --tokens 50 --top-p 0.9",
+    "score": "refrain score runs/small sentences.txt",
+    "recipes": "refrain recipes zaremba-medium",
+    "check": "refrain check zaremba-large --data PATH/TO/ptb",
+    "bench": "refrain bench train --recipe zaremba-small",
+}
 REMEDIES = {
     errno.ENOSPC: "free some space or choose another place",
     errno.EDQUOT: "free some of your quota or choose another place",
@@ -43,16 +54,29 @@ def app() -> App:
         name="refrain",
         help="Recurrent language models that are small, strong and fast.",
         version=__version__,
-        help_epilogue="A first model in two minutes: refrain train quickstart",
+        help_format="plaintext",
+        help_epilogue="Example: refrain train quickstart",
     )
     for name, line in COMMANDS.items():
-        root.command(f"refrain.cli.{name}:{name}", name=name, help=line)
+        # `data` has commands of its own and brings its example along
+        more = {"help_epilogue": f"Example: {EXAMPLES[name]}"} if name in EXAMPLES else {}
+        root.command(f"refrain.cli.{name}:{name}", name=name, help=line, **more)
     return root
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit status."""
-    sys.exit(main(arguments))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a terminal of another encoding shows what it can
+            stream.reconfigure(errors="replace")
+    status = main(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # what cannot be written any more would be tried again when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,19 +85,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
         return 0
     except CycloptsError as error:
         return _complain(str(error).strip().replace("\n", " ") + "; see refrain --help", 2)
     except UserError as error:
         return _complain(str(error), error.exit_status)
+    except FloatingPointError as error:
+        return _complain(str(error), 4)
     except BrokenPipeError:
         # the reader of our output has gone, as in `refrain generate ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         remedy = REMEDIES.get(error.errno or 0, "")
         return _complain(f"{place}{error.strerror or error}" + (f"; {remedy}" if remedy else ""), 4)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search(r"allocate memory|out of memory", str(error)):
+            raise
+        return _complain("not enough memory; lower model.hidden_sizes, training.batch_size or --samples", 2)
     except KeyboardInterrupt:
         return _complain("stopped", 130)
     except BaseException as error:

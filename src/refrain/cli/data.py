@@ -8,10 +8,37 @@ from cyclopts import App, Parameter
 
 JsonFlag = Annotated[bool, Parameter(negative=())]
 
-data = App(name="data", help="List, fetch and look over corpora.")
+data = App(
+    name="data",
+    help="List, fetch and look over corpora.",
+    help_epilogue="Example: refrain data check PATH/TO/ptb",
+)
+
+
+COMMANDS = ("list", "fetch", "check")
 
 
 @data.default
+def default(*words: Annotated[str, Parameter(show=False)], json: JsonFlag = False) -> None:
+    """List the corpora that are known by name.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object.
+    """
+    from difflib import get_close_matches
+
+    from refrain.errors import UserError
+
+    if words:
+        close = get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UserError(f"unknown command 'data {words[0]}'; {hint}known: {', '.join(COMMANDS)}")
+    show(json=json)
+
+
+@data.command(name="list")
 def show(*, json: JsonFlag = False) -> None:
     """List the corpora that are known by name.
 
@@ -44,9 +71,6 @@ def show(*, json: JsonFlag = False) -> None:
     head = [["corpus", "here", "what it is"]]
     print(table(head + [[str(row["name"]), "yes" if row["here"] else "no", str(row["description"])] for row in rows]))
     print("\nrefrain data fetch NAME gets one; --data takes a name, a folder of splits or a text file.")
-
-
-data.command(show, name="list")
 
 
 @data.command
@@ -110,7 +134,9 @@ def check(
 
     if min_count < 1:
         raise UserError(f"--min-count must be at least 1 (got {min_count})")
-    settings = Data(corpus=path, unit=unit) if unit == "byte" else Data(corpus=path, min_count=min_count, errors=errors)
+    if unit == "byte" and (min_count, errors) != (1, "strict"):
+        raise UserError("--min-count and --errors cannot take effect with --unit byte")
+    settings = Data(corpus=path, unit=unit, min_count=min_count, errors=errors)
     found = survey(build_corpus(settings, say=lambda line: print(line, file=sys.stderr)))
     concerns = warnings_about(found)
     if json:

@@ -54,17 +54,22 @@ def evaluate(
 
     from .output import print_json
 
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
     if per_token is not None and protocol != "exact":
         raise UserError(f"--per-token goes with --protocol exact (got {protocol!r})")
+    if per_token is not None and (per_token.is_dir() or not per_token.parent.is_dir()):
+        raise UserError(f"--per-token must be a file in a folder that exists (got {str(per_token)!r})")
     lm = build.load(run, device=device)
+    vocabulary = lm.vocabulary if isinstance(lm.vocabulary, WordVocabulary) else None
+    if vocabulary is None and errors != "strict":
+        raise UserError("--errors cannot take effect with a model of bytes")
     settings = Data.model_validate(lm.config["data"]).model_copy(update={"errors": errors})
-    path = data if data is not None else build.locate(settings.corpus)
     if data is None:
         split = split or "test"
-    elif not data.exists():
-        build.locate(str(data))
-    vocabulary = lm.vocabulary if isinstance(lm.vocabulary, WordVocabulary) else None
-    corpus, name = build.build_text(settings, path, split, vocabulary, say=lambda line: print(line, file=sys.stderr))
+    path = build.locate(settings.corpus if data is None else str(data), say)
+    corpus, name = build.build_text(settings, path, split, vocabulary, say)
     steps = Training.model_validate(lm.config["training"]).window_steps
     windows = protocol_windows(corpus.splits[name].tokens, protocol, split=name, window_steps=steps, name=str(path))
     figure = write_token_table(per_token, lm.model, corpus, name) if per_token else measure(lm.model, windows)

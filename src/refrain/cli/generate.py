@@ -64,6 +64,8 @@ def generate(
             raise UserError(f"{name} must be at least 1 (got {value})")
     if seed is not None and not 0 <= seed < 2**63:
         raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
+    if prompt.encode(errors="replace").decode() != prompt:
+        raise UserError("--prompt is not valid UTF-8")
     lm = build.load(run)
     options = {
         "tokens": tokens,

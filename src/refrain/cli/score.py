@@ -69,7 +69,8 @@ def _lines(file: str, errors: Literal["strict", "replace"]) -> Iterator[str]:
     offset = 0
     for raw in sys.stdin.buffer:
         try:
-            yield raw.decode("utf-8", errors).removesuffix("\n").removesuffix("\r")
+            line = raw.decode("utf-8", errors).removesuffix("\n")
+            yield line if offset else line.removeprefix("\ufeff")
         except UnicodeDecodeError as error:
             raise DataError(
                 f"standard input: invalid UTF-8 at byte {offset + error.start}; --errors replace goes on"

@@ -23,10 +23,6 @@ def train(
 ) -> None:
     """Train a language model, or continue a run.
 
-    Examples: refrain train quickstart;
-    refrain train zaremba-small --data PATH/TO/ptb --out runs/small training.epochs=5;
-    refrain train --resume --out runs/small
-
     Parameters
     ----------
     recipe
@@ -87,17 +83,21 @@ def _as_given(recipe: str, words: list[str], corpus: str | None) -> str:
     """What was asked for, as a TOML file that asks for the same again."""
     from json import dumps
 
+    def quoted(value: object) -> str:
+        # TOML has no surrogate escapes, and takes no raw DEL
+        return dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
     if recipe.endswith(".toml"):
         # dotted keys may not follow a table, so that what the command line changed goes into a comment
-        changed = "".join(f"# changed on the command line: {word}\n" for word in words)
-        return changed + (f"# corpus: {corpus}\n" if corpus else "") + Path(recipe).read_text(encoding="utf-8")
+        changed = "".join(f"# changed on the command line: {quoted(word)}\n" for word in words)
+        return changed + (f"# corpus: {quoted(corpus)}\n" if corpus else "") + Path(recipe).read_text(encoding="utf-8")
     from refrain.config.loader import value_of
 
     settings = {name: value_of(text) for name, _, text in (word.partition("=") for word in words)}
     if corpus:
         settings["data.corpus"] = corpus
-    lines = [f"{name} = {dumps(value)}" for name, value in settings.items() if value is not None]
-    return "\n".join([f"extends = {dumps(recipe)}", *lines]) + "\n"
+    lines = [f"{name} = {quoted(value)}" for name, value in settings.items() if value is not None]
+    return "\n".join([f"extends = {quoted(recipe)}", *lines]) + "\n"
 
 
 def _report(summary: dict[str, object], json: bool) -> None:

@@ -1,13 +1,25 @@
 """Everything that decides a run's figures, as plain values."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticKnownError
 
-Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+def _not_truth(value: Any) -> Any:
+    # True is a 1 to Python, and hardly meant as one
+    if isinstance(value, bool):
+        raise PydanticKnownError("float_type")
+    return value
+
+
+Number = BeforeValidator(_not_truth)
+Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), Number]
+Count = Annotated[int, Field(ge=1, lt=2**31), Number]
+Width = Annotated[int, Field(ge=1, le=1_000_000), Number]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), Number]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
+Whole = Annotated[int, Field(ge=0, lt=2**63), Number]
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
@@ -27,7 +39,7 @@ class Data(Settings):
         "descending", description="order of ids by frequency in the training text"
     )
     min_count: Count = Field(1, description="rarer training words become <unk>")
-    max_words: Annotated[int, Field(ge=2)] | None = Field(
+    max_words: Annotated[int, Field(ge=2, lt=2**31), Number] | None = Field(
         None, description="keep only the most frequent words, <eos> and <unk> among them"
     )
     vocabulary_from: Literal["train", "all"] = Field("train", description="which splits the vocabulary is made from")
@@ -38,9 +50,13 @@ class Data(Settings):
     @model_validator(mode="after")
     def _words_only(self) -> Self:
         changed = self.model_fields_set & {"order", "min_count", "max_words", "vocabulary_from", "errors"}
-        moved = sorted(name for name in changed if getattr(self, name) != type(self).model_fields[name].default)
+        defaults = {name: type(self).model_fields[name].default for name in sorted(changed)}
+        moved = [name for name, default in defaults.items() if getattr(self, name) != default]
         if self.unit == "byte" and moved:
-            raise ValueError(f"{', '.join(moved)} cannot take effect with unit 'byte'")
+            back = " ".join(f"data.{name}={'none' if defaults[name] is None else defaults[name]}" for name in moved)
+            raise ValueError(
+                f"{', '.join(moved)}: cannot take effect with unit 'byte'; back to the default with {back}"
+            )
         return self
 
 
@@ -48,8 +64,8 @@ class Model(Settings):
     """The shape of the network."""
 
     cell: Literal["lstm"] = Field("lstm", description="the recurrent layer")
-    embedding_size: Count = Field(200, description="width of the word vectors")
-    hidden_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = Field(
+    embedding_size: Width = Field(200, description="width of the word vectors")
+    hidden_sizes: Annotated[tuple[Width, ...], Field(min_length=1)] = Field(
         (200, 200), description="width of each layer, from the bottom up"
     )
     dropout: Rate = Field(0.0, description="rate of the three dropout places, where they do not say otherwise")
@@ -75,6 +91,11 @@ class Model(Settings):
             raise ValueError(f"init_scale: cannot take effect where init is {self.init!r}")
         if len(self.hidden_sizes) == 1 and self.between_dropout:
             raise ValueError("between_dropout: cannot take effect with a single layer")
+        places = [self.embedding_dropout, self.output_dropout]
+        if len(self.hidden_sizes) > 1:
+            places.append(self.between_dropout)
+        if self.dropout and None not in places:
+            raise ValueError("dropout: cannot take effect where every place has a rate of its own; set it to 0")
         return self
 
 
@@ -86,8 +107,8 @@ class Schedule(Settings):
         description="exponential: times `decay` each epoch after `hold_epochs`; linear, cosine: to zero over the run; "
         "plateau: times `decay` after an epoch without a better validation",
     )
-    hold_epochs: Annotated[int, Field(ge=0)] = Field(0, description="epochs at the full rate (exponential)")
-    decay: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="factor (exponential, plateau)")
+    hold_epochs: Whole = Field(0, description="epochs at the full rate (exponential)")
+    decay: Annotated[float, Field(gt=0, le=1), Number] = Field(1.0, description="factor (exponential, plateau)")
 
     @model_validator(mode="after")
     def _effective(self) -> Self:
@@ -117,11 +138,11 @@ class Training(Settings):
     max_norm: Positive | None = Field(None, description="clip the global gradient norm to this")
     schedule: Schedule = Field(Schedule(), description="how the learning rate moves")
     validation: Protocol = Field("exact", description="protocol of the validation after each epoch")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(1, description="of initialisation, dropout and samples")
+    seed: Whole = Field(1, description="of initialisation, dropout and samples")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to compute")
     log_windows: Count = Field(100, description="windows between two lines of metrics")
     checkpoint_minutes: Positive = Field(10.0, description="time between checkpoints inside an epoch")
-    sample_tokens: Annotated[int, Field(ge=0)] = Field(40, description="length of the sample after each epoch")
+    sample_tokens: Whole = Field(40, description="length of the sample after each epoch")
     tensorboard: bool = Field(False, description="also write TensorBoard events (needs the extra 'tensorboard')")
 
 

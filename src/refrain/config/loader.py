@@ -35,6 +35,10 @@ def setting_names(group: type[BaseModel] = Experiment, prefix: str = "") -> list
     return names
 
 
+def _group_names() -> list[str]:
+    return list(dict.fromkeys(group for name in setting_names() if (group := name.rpartition(".")[0])))
+
+
 def resolve(
     source: str,
     words: Iterable[str],
@@ -79,79 +83,102 @@ def resolve(
     return experiment
 
 
-def _source(source: str, recipes: Mapping[str, Callable[[], Experiment]]) -> tuple[Experiment, dict[str, Setting]]:
+def _source(
+    source: str, recipes: Mapping[str, Callable[[], Experiment]], children: tuple[Path, ...] = ()
+) -> tuple[Experiment, dict[str, Setting]]:
     if source in recipes:
         return recipes[source](), {}
     if not source.endswith(".toml"):
-        raise UserError(f"unknown recipe {source!r}{_nearest(source, recipes)}; known: {', '.join(recipes)}")
+        place = f"{children[-1]}: extends: " if children else ""
+        raise UserError(f"{place}unknown recipe {source!r}{_nearest(source, recipes)}; known: {', '.join(recipes)}")
     path = Path(source)
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = tomllib.loads(text)
-    except OSError as error:
-        raise UserError(f"{source}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{source}: not UTF-8 at byte {error.start}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{source}: {error}") from None
+    if path.resolve() in [child.resolve() for child in children]:
+        raise UserError(f"{children[-1]}: extends: {source} extends this file in its turn")
+    text, tree = _read(path)
     parent = tree.pop("extends", None)
     if parent is None:
         base, settings = Experiment(), dict[str, Setting]()
     elif isinstance(parent, str):
         if parent.endswith(".toml"):
             parent = str(path.parent / parent)
-            if Path(parent).resolve() == path.resolve():
-                raise UserError(f"{source}: extends itself")
-        base, settings = _source(parent, recipes)
+        base, settings = _source(parent, recipes, (*children, path))
     else:
         raise UserError(f"{source}: extends: must be the name of a recipe or file (got {parent!r})")
     lines = _lines(text)
     for name, value in _flatten(tree):
-        settings[name] = Setting(value, f"{source}:{lines.get(name, '?')}")
+        settings[name] = Setting(value, f"{source}:{_line_of(name, lines)}")
     return base, settings
 
 
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        # with or without the byte order mark that some editors write
+        text = path.read_text(encoding="utf-8-sig")
+        return text, tomllib.loads(text)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from None
+    # a whole number of thousands of digits is a plain ValueError, brackets by the thousand a RecursionError
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: {error}") from None
+
+
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    groups = _group_names()
     for name, value in tree.items():
-        if isinstance(value, dict):
+        # an empty table of a name that is no group would else go unnoticed
+        if isinstance(value, dict) and (value or prefix + name in groups):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
 
 def _lines(text: str) -> dict[str, int]:
-    """The line of each key of a TOML text; enough for tables and plain or dotted keys."""
+    """The line of each key and table of a TOML text; enough for plain or dotted names."""
     lines, table = {}, ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[\s*([\w.\-]+)\s*\]", line):
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := re.match(r"\s*\[+\s*([\w.\-]+)\s*\]", line):
             table = header[1] + "."
+            lines[header[1]] = number
         elif key := re.match(r"\s*([\w.\-]+)\s*=", line):
             lines[table + key[1]] = number
     return lines
+
+
+def _line_of(name: str, lines: Mapping[str, int]) -> int | str:
+    """The line of a key, or of the inline table or heading that it stands in."""
+    while name not in lines and "." in name:
+        name = name.rpartition(".")[0]
+    return lines.get(name, "?")
 
 
 def value_of(text: str) -> Any:
     """A setting's value as written on the command line: TOML where it is TOML, else text; `none` is no value."""
     try:
         return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return None if text in ("none", "None", "null") else text
 
 
 def _unknown(settings: dict[str, Setting]) -> list[str]:
     """Take unknown names out of `settings` and say what was wrong with them."""
     known = setting_names()
+    named = [*known, *_group_names()]
     problems = []
     for name in [name for name in settings if name not in known]:
         setting = settings.pop(name)
         inside = [other.removeprefix(name + ".") for other in known if other.startswith(name + ".")]
         group, _, last = name.rpartition(".")
-        siblings = [other for other in known if other.rpartition(".")[0] == group]
-        hint = _nearest(last, [other.rpartition(".")[2] for other in siblings]) or _nearest(name, known)
+        siblings = [other for other in named if other.rpartition(".")[0] == group]
+        hint = _nearest(last, [other.rpartition(".")[2] for other in siblings]) or _nearest(name, named)
+        elsewhere = [other for other in known if other.rpartition(".")[2] == last]
         if inside:
             hint = f"; it is a group of settings: {', '.join(inside)}"
+        elif elsewhere:
+            hint = f"; did you mean {elsewhere[0]!r}?"
         elif not hint:
-            hint = f"; known here: {', '.join(siblings or known)}"
+            hint = f"; known here: {', '.join(siblings or named)}"
         problems.append(f"{setting.origin}: {name}: unknown key{hint}")
     return problems
 
@@ -176,7 +203,7 @@ def _describe(details: ErrorDetails, settings: Mapping[str, Setting]) -> str:
         # a rule between settings: its text opens with the setting it speaks of
         first = re.split(r"[:,\s]", message)[0]
         name = ".".join([*place, first])
-        origin = settings[name].origin if name in settings else _group_origin(place, settings)
+        origin = settings[name].origin if name in settings else _rule_origin(place, message, settings)
         return f"{origin}: {'.'.join(place)}.{message}"
     name = ".".join(part for part in place if not part.isdigit() and "-" not in part and "[" not in part)
     while name and name not in settings and "." in name and name not in setting_names():
@@ -185,22 +212,25 @@ def _describe(details: ErrorDetails, settings: Mapping[str, Setting]) -> str:
     return f"{origin}: {name}: {_expectation(details)} (got {details['input']!r})"
 
 
-def _group_origin(place: list[str], settings: Mapping[str, Setting]) -> str:
+def _rule_origin(place: list[str], message: str, settings: Mapping[str, Setting]) -> str:
+    """Who broke a rule between settings: the last to change one that the rule speaks of, or else one of its group."""
     prefix = ".".join(place) + "."
-    return next((setting.origin for name, setting in settings.items() if name.startswith(prefix)), "recipe")
+    changed = [name for name in settings if name.startswith(prefix)]
+    named = [name for name in changed if name.removeprefix(prefix).partition(".")[0] in re.findall(r"\w+", message)]
+    return settings[(named or changed)[-1]].origin if changed else "recipe"
 
 
 def _expectation(details: ErrorDetails) -> str:
     context = details.get("ctx", {})
     match details["type"]:
         case "greater_than":
-            return f"must be greater than {context['gt']:g}"
+            return f"must be greater than {context['gt']}"
         case "greater_than_equal":
-            return f"must be at least {context['ge']:g}"
+            return f"must be at least {context['ge']}"
         case "less_than":
-            return f"must be less than {context['lt']:g}"
+            return f"must be less than {context['lt']}"
         case "less_than_equal":
-            return f"must be at most {context['le']:g}"
+            return f"must be at most {context['le']}"
         case "int_parsing" | "int_type" | "int_from_float":
             return "must be a whole number"
         case "float_parsing" | "float_type":

@@ -9,6 +9,7 @@ import hashlib
 import platform
 import re
 import sysconfig
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -85,10 +86,20 @@ def _documentation() -> Iterator[tuple[str, str]]:
     for key in sorted(topics.topics):
         yield f"topic:{key}", _paragraphs([topics.topics[key]])
     for key, source in _library():
-        nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        docstrings = (ast.get_docstring(node) for node in ast.walk(ast.parse(source)) if isinstance(node, nodes))
-        if text := _paragraphs(docstring for docstring in docstrings if docstring):
+        if text := _paragraphs(_docstrings(source)):
             yield key, text
+
+
+def _docstrings(source: str) -> Iterator[str]:
+    with warnings.catch_warnings():
+        # what the compiler thinks of the library's escapes is no news to our user
+        warnings.simplefilter("ignore")
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError):
+            return
+    nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    yield from filter(None, (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, nodes)))
 
 
 def _paragraphs(texts: Iterable[str]) -> str:

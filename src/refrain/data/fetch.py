@@ -1,6 +1,7 @@
 """Fetching a known corpus: every file is checked against its sha256 before it is kept."""
 
 import hashlib
+import http.client
 import shutil
 import urllib.error
 import urllib.request
@@ -63,7 +64,7 @@ def _download(url: str, target: Path, remote: Remote) -> None:
             while block := response.read(1 << 20):
                 digest.update(block)
                 file.write(block)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise DataError(
             f"{url}: cannot be fetched ({reason}); get the file by other means and give its folder with --data, "

@@ -42,7 +42,10 @@ def find_splits(path: Path, *, by_line: bool = True, wanted: tuple[str, ...] = S
 
 
 def _in_folder(folder: Path, split: str, *, optional: bool) -> Span | None:
-    files = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    try:
+        files = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}") from None
     patterns = [
         f"{prefix}{spelling}.{ending}" for spelling in SPELLINGS[split] for ending in ENDINGS for prefix in ("", "*.")
     ]

@@ -16,7 +16,7 @@ def survey(corpus: Corpus) -> dict[str, Any]:
 
     Returns:
         `vocabulary`, and for each split tokens, lines, unseen words (read as `<unk>`) and the share they are, literal
-        `<unk>`, empty and very long lines, and the share of its lines that also stand in `train`.
+        `<unk>`, empty and very long lines, and how many of its lines of five words and more also stand in `train`.
     """
     words = isinstance(corpus.vocabulary, WordVocabulary)
     train = set(_line_hashes(corpus.splits["train"], corpus.errors)) if words and "train" in corpus.splits else set()

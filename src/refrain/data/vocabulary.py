@@ -184,5 +184,8 @@ def vocabulary_from(document: Any) -> WordVocabulary | ByteVocabulary:
         case {"unit": "byte"}:
             return ByteVocabulary()
         case {"unit": "word", "words": list(words)} if all(isinstance(word, str) for word in words):
-            return WordVocabulary(words)
+            try:
+                return WordVocabulary(words)
+            except ValueError as error:
+                raise DataError(f"vocabulary: {error}") from None
     raise DataError("vocabulary: neither a list of words nor bytes")

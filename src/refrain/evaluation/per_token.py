@@ -24,7 +24,8 @@ def token_rows(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[Tok
     """A row for each token of a split but the first, by the exact protocol.
 
     In a word corpus each token is a word, spelled as in the text even where the model reads `<unk>`. In a byte corpus
-    a word is what stands between blanks, with the blank that ends it.
+    a word is what stands between blanks, with the blank that ends it; the first word is spelled with the first byte,
+    which costs nothing.
     """
     vocabulary: Vocabulary = corpus.vocabulary
     windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=split)
@@ -39,11 +40,11 @@ def token_rows(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[Tok
         for position, ((token, nats), word) in enumerate(zip(costs, words, strict=True), 1):
             yield TokenRow(position, vocabulary.token(token), nats, word, Figure(nats, 1).bits_per_token)
     else:
-        yield from _byte_rows(costs, vocabulary)
+        yield from _byte_rows(int(corpus.splits[split].tokens.tokens[0]), costs, vocabulary)
 
 
-def _byte_rows(costs: Iterable[tuple[int, float]], vocabulary: Vocabulary) -> Iterator[TokenRow]:
-    word, total = bytearray(), 0.0
+def _byte_rows(first: int, costs: Iterable[tuple[int, float]], vocabulary: Vocabulary) -> Iterator[TokenRow]:
+    word, total = bytearray([first]), 0.0
     pending: TokenRow | None = None
     for position, (token, nats) in enumerate(costs, 1):
         if pending is not None:
@@ -51,14 +52,17 @@ def _byte_rows(costs: Iterable[tuple[int, float]], vocabulary: Vocabulary) -> It
         word.append(token)
         total += nats
         ends = bytes([token]).isspace()
-        spelled = bytes(word).decode("utf-8", errors="replace").strip()
-        bits = Figure(total, 1).bits_per_token
-        pending = TokenRow(position, vocabulary.token(token), nats, spelled if ends else "", bits if ends else None)
+        pending = TokenRow(position, vocabulary.token(token), nats, "", None)
         if ends:
+            pending = _at_word_end(pending, word, total)
             word, total = bytearray(), 0.0
     if pending is not None:
-        rest = bytes(word).decode("utf-8", errors="replace").strip()
-        yield pending._replace(word=rest, word_bits=Figure(total, 1).bits_per_token) if rest else pending
+        yield _at_word_end(pending, word, total) if word else pending
+
+
+def _at_word_end(row: TokenRow, word: bytearray, nats: float) -> TokenRow:
+    spelled = word.decode("utf-8", errors="replace").strip()
+    return row._replace(word=spelled, word_bits=Figure(nats, 1).bits_per_token)
 
 
 def write_token_table(path: Path, model: LanguageModel, corpus: Corpus, split: str) -> Figure:

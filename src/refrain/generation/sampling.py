@@ -12,7 +12,9 @@ from torch import Tensor
 
 def with_temperature(log_probabilities: Tensor, temperature: float) -> Tensor:
     """Divide the logits (B, V) by the temperature and normalise again."""
-    return (log_probabilities / temperature).log_softmax(dim=-1)
+    # relative to the greatest, which then stays finite however small the temperature
+    relative = log_probabilities - log_probabilities.amax(dim=-1, keepdim=True)
+    return (relative / temperature).log_softmax(dim=-1)
 
 
 def top_k(log_probabilities: Tensor, k: int) -> Tensor:
@@ -60,8 +62,15 @@ class Sampler:
         self.temperature, self.top_k, self.top_p, self.banned = temperature, top_k, top_p, list(banned)
 
     def __call__(self, log_probabilities: Tensor, generator: torch.Generator) -> Tensor:
-        """Log-probabilities (B, V) -> ids (B,). The generator lives on the CPU and is advanced."""
-        log_probabilities = log_probabilities.cpu()
+        """Log-probabilities (B, V) -> ids (B,). The generator lives on the CPU and is advanced.
+
+        Raises:
+            FloatingPointError: when the model gives something that is not a number.
+        """
+        # in float64 no temperature or probability that a user can write becomes 0 or infinite
+        log_probabilities = log_probabilities.cpu().double()
+        if log_probabilities.isnan().any():
+            raise FloatingPointError("the model's probabilities are not numbers; its weights have run away")
         if self.banned:
             log_probabilities = log_probabilities.index_fill(1, torch.tensor(self.banned), -math.inf)
         if self.temperature == 0:

@@ -1,5 +1,6 @@
 """A run from where it stands to its end: epochs of windows, validation, metrics, samples, checkpoints."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -55,16 +56,19 @@ class Fit:
             Interrupted: when a signal asked for it; a checkpoint has been saved.
             UserError: when the loss is not finite.
         """
+        try:
+            return self._train(position, state)
+        except ArithmeticError as error:
+            raise UserError(self._advice(position, str(error))) from None
+
+    def _train(self, position: Position, state: Any) -> Position:
         # a first checkpoint proves before the first step that the disk takes one
         saved = time.monotonic() if position.step else self.save(position, state)
         while position.epoch < self.task.epochs:
             if state is None:
                 state = self.task.model.initial_state(self.task.windows.batch_size)
             while position.window < len(self.task.windows):
-                try:
-                    state = self._round(position, state)
-                except NonFiniteError as error:
-                    raise UserError(self._advice(position, str(error))) from None
+                state = self._round(position, state)
                 if self.interrupt.signal_number or time.monotonic() - saved > 60 * self.task.checkpoint_minutes:
                     saved = self.save(position, state)
                 self._leave_if_asked(position)
@@ -131,6 +135,8 @@ class Fit:
     def _validate(self, position: Position) -> None:
         nats, tokens = self.task.validate()
         nats_per_token = nats / tokens
+        if not math.isfinite(nats_per_token):
+            raise NonFiniteError(f"the validation loss is {nats_per_token}")
         if position.best is None or nats_per_token < position.best.nats_per_token:
             position.best = Best(position.epoch, position.step, nats_per_token)
         record, position.metrics_bytes = self.metrics.valid(position, nats_per_token, self._rate(position))
@@ -153,7 +159,7 @@ class Fit:
     def _advice(self, position: Position, cause: str) -> str:
         good, _ = self.run.newest()
         return (
-            f"training stopped at epoch {position.epoch + 1}, window {position.window + 1}, learning rate "
+            f"training stopped in epoch {position.epoch + 1} after window {position.window}, learning rate "
             f"{self._rate(position):g}: {cause}; the last good checkpoint is {good.folder}; start anew with a lower "
             "training.learning_rate or training.max_norm"
         )

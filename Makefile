@@ -1,0 +1,48 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help quickstart test setup check format clean
+
+help:  ## say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "refrain needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.complete: $(VENV)/.installed
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+quickstart: $(VENV)/.installed  ## train, evaluate and sample a small model (about three minutes)
+	$(BIN)/refrain train quickstart --out runs/quickstart --force
+	$(BIN)/refrain evaluate runs/quickstart
+	$(BIN)/refrain generate runs/quickstart --prompt "a function" --tokens 60 --top-p 0.9 --no-unk --seed 1
+	@echo
+	@echo "More text:        $(BIN)/refrain generate runs/quickstart --prompt 'the object' --tokens 100"
+	@echo "Your own text:    $(BIN)/refrain train quickstart --data PATH/TO/text.txt --out runs/mine"
+	@echo "What else:        $(BIN)/refrain recipes   and the tour in docs/tour.md"
+
+test: $(VENV)/.installed  ## run the whole test suite
+	$(BIN)/python -m pytest -n 2
+
+setup: $(VENV)/.complete  ## make .venv with every extra
+
+check: $(VENV)/.complete  ## format, lint, types, tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+format: $(VENV)/.complete  ## put every file into its format
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+clean:  ## remove the environment and caches, keep runs
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist src/*.egg-info

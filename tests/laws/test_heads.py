@@ -1,0 +1,97 @@
+"""What every head keeps: its distribution is normalised, its loss is that distribution's, its gradients are exact."""
+
+import pytest
+import torch
+from table import HEADS, B, H, T, V
+
+import refrain.nn.heads
+from refrain.nn import Embedding, SoftmaxHead
+from refrain.nn.heads import linear_cross_entropy as fused
+
+
+@pytest.fixture(params=HEADS)
+def head(request):
+    torch.manual_seed(1)
+    head = HEADS[request.param]().double()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    return head
+
+
+@pytest.fixture
+def hidden():
+    return torch.randn(T, B, H, generator=torch.Generator().manual_seed(4), dtype=torch.float64).requires_grad_()
+
+
+@pytest.fixture
+def targets():
+    return torch.randint(V, (T, B), generator=torch.Generator().manual_seed(5))
+
+
+def test_the_table_holds_every_exported_head():
+    exported = {name for name in dir(refrain.nn.heads) if name.endswith("Head") and name != "Head"}
+    assert exported == {name.partition(",")[0] for name in HEADS}
+
+
+def test_probabilities_sum_to_one(head, hidden):
+    total = head.log_probabilities(hidden).exp().sum(-1)
+    torch.testing.assert_close(total, torch.ones_like(total))
+
+
+def test_loss_is_the_sum_of_the_targets_nats(head, hidden, targets):
+    wanted = -head.log_probabilities(hidden).gather(-1, targets[..., None])[..., 0]
+    torch.testing.assert_close(head.token_nats(hidden, targets), wanted)
+    torch.testing.assert_close(head(hidden, targets), wanted.sum())
+
+
+@pytest.mark.parametrize("chunk", [1, V, 3 * V + 1, 10_000])
+def test_all_gradients_equal_those_of_the_distribution(head, hidden, targets, chunk, monkeypatch):
+    monkeypatch.setattr(fused, "CHUNK_LOGITS", chunk)
+    leaves = [hidden, *head.parameters()]
+    plain = -head.log_probabilities(hidden).gather(-1, targets[..., None]).sum()
+    # a factor that is not 1, as a loss scale would be
+    wanted = torch.autograd.grad(0.37 * plain, leaves)
+    got = torch.autograd.grad(0.37 * head(hidden, targets), leaves)
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_fused_loss_equals_its_reference_in_float32():
+    torch.manual_seed(2)
+    hidden = torch.randn(9, H, requires_grad=True)
+    weight, bias = torch.randn(V, H, requires_grad=True), torch.randn(V, requires_grad=True)
+    targets = torch.randint(V, (9,))
+    leaves = [hidden, weight, bias]
+    wanted = fused.linear_cross_entropy_reference(hidden, weight, bias, targets)
+    got = fused.linear_cross_entropy(hidden, weight, bias, targets)
+    torch.testing.assert_close(got, wanted)
+    pairs = zip(torch.autograd.grad(got, leaves), torch.autograd.grad(wanted, leaves), strict=True)
+    for one, other in pairs:
+        torch.testing.assert_close(one, other)
+
+
+def test_a_target_whose_probability_underflows_has_exact_nats():
+    # logits 0 and 200: the nats of the first are log(1 + e^200) = 200 to the last digit of float32
+    hidden, bias = torch.ones(1, 1, requires_grad=True), torch.zeros(2)
+    weight = torch.tensor([[0.0], [200.0]])
+    for target, nats in ((0, 200.0), (1, 0.0)):
+        assert fused.linear_cross_entropy(hidden, weight, bias, torch.tensor([target])).item() == nats
+
+
+def test_the_fused_loss_refuses_a_second_derivative_and_a_second_pass():
+    hidden = torch.randn(3, H, requires_grad=True)
+    loss = fused.linear_cross_entropy(hidden, torch.randn(V, H), torch.zeros(V), torch.tensor([1, 2, 3]))
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="once"):
+        loss.backward()
+
+
+def test_a_tied_head_shares_the_weight_and_its_gradient():
+    embedding = Embedding(V, H)
+    head = SoftmaxHead(H, V, weight=embedding.weight)
+    assert head.weight is embedding.weight
+    ids = torch.tensor([[1, 2]])
+    head(embedding(ids), torch.tensor([[3, 4]])).backward()
+    assert embedding.weight.grad is not None
+    with pytest.raises(ValueError, match="as wide as the last layer"):
+        SoftmaxHead(H + 1, V, weight=embedding.weight)

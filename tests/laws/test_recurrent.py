@@ -1,0 +1,237 @@
+"""What every recurrent layer keeps, with random weights, odd sizes and a state that is not zero."""
+
+import pytest
+import torch
+from table import RECURRENT, STEPS, B, H, I, T
+
+import refrain.nn
+from refrain.axes import Axis
+from refrain.nn import LSTM, LSTMState, RecurrentStack, scan
+from refrain.nn.recurrent.scan import state_like, state_tensors
+
+
+@pytest.fixture(params=RECURRENT)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def case(name):
+    """A layer with random weights, inputs and state, all in float64 and all with gradients."""
+    torch.manual_seed(1)
+    layer = RECURRENT[name]().double()
+    inputs = torch.randn(T, B, I, dtype=torch.float64, requires_grad=True)
+    template = layer.initial_state(B)
+    state = state_like(template, [torch.randn_like(part).requires_grad_() for part in state_tensors(template)])
+    return layer, inputs, state
+
+
+def gradients(outputs, state, leaves):
+    """Gradients under random cotangents: with all-ones weights or a plain sum, swapped gates can go unseen."""
+    generator = torch.Generator().manual_seed(2)
+    results = [outputs, *state_tensors(state)]
+    total = sum((r * torch.randn(r.shape, generator=generator, dtype=r.dtype)).sum() for r in results)
+    return torch.autograd.grad(total, leaves)
+
+
+def test_the_table_holds_every_exported_layer():
+    layers = {
+        name
+        for name in dir(refrain.nn)
+        if hasattr(getattr(refrain.nn, name), "initial_state") and hasattr(getattr(refrain.nn, name), "axes")
+    } - {"RecurrentStack", "RecurrentLayer"}
+    assert layers == set(RECURRENT) == set(STEPS)
+
+
+def test_layer_equals_its_step_with_all_gradients(name, case):
+    layer, inputs, state = case
+    leaves = [inputs, *state_tensors(state), *layer.parameters()]
+    outputs, after = layer(inputs, state)
+    wanted, wanted_after = scan(STEPS[name](layer), inputs, state)
+    torch.testing.assert_close(outputs, wanted)
+    for got, expected in zip(state_tensors(after), state_tensors(wanted_after), strict=True):
+        torch.testing.assert_close(got, expected)
+    for got, expected in zip(gradients(outputs, after, leaves), gradients(wanted, wanted_after, leaves), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_step_of_the_layer_equals_its_window(case):
+    layer, inputs, state = case
+    with torch.no_grad():
+        wanted, wanted_after = layer(inputs, state)
+        got, after = scan(layer.step, inputs, state)
+    torch.testing.assert_close(got, wanted)
+    for one, other in zip(state_tensors(after), state_tensors(wanted_after), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_two_windows_equal_one(case):
+    layer, inputs, state = case
+    whole, end = layer(inputs, state)
+    first, middle = layer(inputs[:3], state)
+    second, last = layer(inputs[3:], middle)
+    torch.testing.assert_close(torch.cat([first, second]), whole)
+    for one, other in zip(state_tensors(last), state_tensors(end), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_columns_are_independent(case):
+    layer, inputs, state = case
+    whole, _ = layer(inputs, state)
+    for column in range(B):
+        alone, _ = layer(
+            inputs[:, column : column + 1],
+            state_like(layer.initial_state(1), [part[column : column + 1] for part in state_tensors(state)]),
+        )
+        torch.testing.assert_close(alone, whole[:, column : column + 1])
+
+
+def test_evaluation_is_deterministic(case):
+    layer, inputs, state = case
+    layer.eval()
+    with torch.no_grad():
+        assert torch.equal(layer(inputs, state)[0], layer(inputs, state)[0])
+
+
+def test_the_state_is_passed_and_never_kept(case):
+    layer, inputs, state = case
+    attributes = set(vars(layer))
+    first, _ = layer(inputs, state)
+    assert set(vars(layer)) == attributes
+    assert torch.equal(layer(inputs, state)[0], first)
+
+
+def test_permuting_the_units_of_a_width_permutes_the_outputs(case):
+    layer, inputs, state = case
+    order = torch.randperm(H, generator=torch.Generator().manual_seed(3))
+    wanted, _ = layer(inputs, state)
+    permute(layer, layer.axes("input", "hidden"), "hidden", order)
+    got, _ = layer(inputs, state_like(layer.initial_state(B), [part[:, order] for part in state_tensors(state)]))
+    torch.testing.assert_close(got, wanted[:, :, order])
+
+
+def test_permuting_the_inputs_changes_nothing(case):
+    layer, inputs, state = case
+    order = torch.randperm(I, generator=torch.Generator().manual_seed(3))
+    wanted, _ = layer(inputs, state)
+    permute(layer, layer.axes("input", "hidden"), "input", order)
+    torch.testing.assert_close(layer(inputs[:, :, order], state)[0], wanted)
+
+
+def permute(module, table, width, order):
+    """Reorder the units of one width along every axis that is declared to run along it."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            for dimension, axis in enumerate(table[name]):
+                if axis.width == width:
+                    size = len(order)
+                    index = torch.cat([order + copy * size for copy in range(axis.copies)])
+                    parameter.copy_(parameter.index_select(dimension, index))
+
+
+def test_lstm_equals_torch_with_all_gradients(case):
+    layer, inputs, state = case
+    theirs = torch.nn.LSTM(I, H).double()
+    with torch.no_grad():
+        theirs.weight_ih_l0.copy_(layer.weight_ih)
+        theirs.weight_hh_l0.copy_(layer.weight_hh)
+        theirs.bias_ih_l0.copy_(layer.bias)
+        theirs.bias_hh_l0.zero_()
+    outputs, after = layer(inputs, state)
+    wanted, (hidden, cell) = theirs(inputs, (state.hidden[None], state.cell[None]))
+    torch.testing.assert_close(outputs, wanted)
+    pairs = zip(
+        gradients(outputs, after, [inputs, *state, layer.weight_ih, layer.weight_hh, layer.bias]),
+        gradients(
+            wanted,
+            LSTMState(hidden[0], cell[0]),
+            [inputs, *state, theirs.weight_ih_l0, theirs.weight_hh_l0, theirs.bias_ih_l0],
+        ),
+        strict=True,
+    )
+    for got, expected in pairs:
+        torch.testing.assert_close(got, expected)
+
+
+def test_a_recurrent_transform_is_applied_once_a_window_and_leaves_the_stored_weight():
+    class Double(torch.nn.Module):
+        calls = 0
+
+        def forward(self, weight):
+            self.calls += 1
+            return 2 * weight
+
+    torch.manual_seed(1)
+    layer = LSTM(I, H, recurrent_transform=Double())
+    stored = layer.weight_hh.detach().clone()
+    inputs, state = torch.randn(T, B, I), layer.initial_state(B)
+    outputs, _ = layer(inputs, state)
+    assert layer.recurrent_transform.calls == 1
+    assert torch.equal(layer.weight_hh, stored)
+    plain = LSTM(I, H)
+    plain.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        plain.weight_hh.mul_(2)
+    torch.testing.assert_close(outputs, plain(inputs, state)[0])
+    outputs.sum().backward()
+    assert layer.weight_hh.grad is not None
+
+
+def test_axes_are_declared_for_every_parameter(case):
+    layer, _, _ = case
+    table = layer.axes("input", "hidden")
+    sizes = {"input": I, "hidden": H}
+    for name, parameter in layer.named_parameters():
+        assert tuple(parameter.shape) == tuple(sizes[axis.width] * axis.copies for axis in table[name])
+        assert all(isinstance(axis, Axis) for axis in table[name])
+
+
+@pytest.mark.parametrize("sizes", [(0, 4), (4, 0), (-1, 2)])
+def test_widths_must_be_positive(name, sizes):
+    with pytest.raises(ValueError, match="positive"):
+        type(RECURRENT[name]())(*sizes)
+
+
+def test_a_stack_is_its_layers_in_turn():
+    torch.manual_seed(1)
+    first, second = LSTM(I, H), LSTM(H, 6)
+    stack = RecurrentStack([first, second])
+    inputs, state = torch.randn(T, B, I), stack.initial_state(B)
+    outputs, after = stack(inputs, state)
+    middle, after_first = first(inputs, state[0])
+    wanted, after_second = second(middle, state[1])
+    assert torch.equal(outputs, wanted)
+    for got, expected in zip(after, (after_first, after_second), strict=True):
+        assert torch.equal(got.hidden, expected.hidden) and torch.equal(got.cell, expected.cell)
+    with torch.no_grad():
+        got, _ = scan(stack.step, inputs, state)
+    torch.testing.assert_close(got, wanted)
+
+
+def test_a_stack_drops_between_its_layers_and_nowhere_else():
+    class Mark(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def forward(self, x):
+            self.seen.append(x)
+            return torch.zeros_like(x)
+
+    torch.manual_seed(1)
+    layers, mark = [LSTM(I, H), LSTM(H, 6), LSTM(6, 2)], Mark()
+    stack = RecurrentStack(layers, between=mark)
+    inputs = torch.randn(T, B, I)
+    outputs, _ = stack(inputs, stack.initial_state(B))
+    assert [tuple(x.shape) for x in mark.seen] == [(T, B, H), (T, B, 6)]
+    assert torch.equal(mark.seen[0], layers[0](inputs, layers[0].initial_state(B))[0])
+    # the last layer saw zeros, and what came out of it was not dropped
+    assert torch.equal(outputs, layers[2](torch.zeros(T, B, 6), layers[2].initial_state(B))[0])
+    assert outputs.abs().sum() > 0
+
+
+def test_a_stack_refuses_layers_that_do_not_fit():
+    with pytest.raises(ValueError, match="input width 3 cannot stand on one of width 4"):
+        RecurrentStack([LSTM(2, 4), LSTM(3, 4)])
+    with pytest.raises(ValueError, match="at least one"):
+        RecurrentStack([])

@@ -1,0 +1,48 @@
+"""Schedules at points worked out by hand."""
+
+import pytest
+
+from refrain.optim import Fixed, Plateau, constant, cosine, exponential, linear
+
+
+def test_exponential_is_that_of_the_tutorial():
+    # small: full rate while epoch + 1 <= 4, then halved each epoch (epoch counts from 0)
+    factors = [exponential(epoch, hold_epochs=4, decay=0.5) for epoch in range(7)]
+    assert factors == [1, 1, 1, 1, 0.5, 0.25, 0.125]
+
+
+@pytest.mark.parametrize(("schedule", "values"), [(constant, (1, 1, 1)), (linear, (1, 0.5, 0)), (cosine, (1, 0.5, 0))])
+def test_schedules_over_the_whole_run(schedule, values):
+    assert [schedule(0, progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx(values)
+
+
+def test_cosine_between():
+    # cos(60 degrees) = 1/2, so (1 + 1/2) / 2
+    assert cosine(0, 1 / 3) == pytest.approx(0.75)
+
+
+def test_plateau_cuts_after_each_validation_that_is_not_better():
+    plateau = Plateau(0.5)
+    factors = []
+    for nats in (5.0, 4.0, 4.0, 3.0, 3.5, 3.2):
+        plateau.validated(nats)
+        factors.append(plateau.factor(0, 0.0))
+    assert factors == [1, 1, 0.5, 0.5, 0.25, 0.125]
+
+
+def test_plateau_resumes():
+    one, other = Plateau(0.5), Plateau(0.5)
+    assert other.state_dict() == {"best": None, "cuts": 0}
+    for nats in (2.0, 3.0):
+        one.validated(nats)
+    other.load_state_dict(one.state_dict())
+    for plateau in (one, other):
+        plateau.validated(2.5)
+    assert one.factor(0, 0) == other.factor(0, 0) == 0.25
+
+
+def test_fixed_has_no_state():
+    schedule = Fixed(linear)
+    schedule.validated(1.0)
+    schedule.load_state_dict(schedule.state_dict())
+    assert schedule.factor(3, 0.25) == 0.75

@@ -1,0 +1,107 @@
+"""Every recipe has the settings that were published, and works when it is shrunk."""
+
+import math
+
+import pytest
+import torch
+
+from refrain import build, recipe
+from refrain.errors import UserError
+from refrain.recipes import RECIPES, description
+from refrain.training import Interrupted, PlainProgress
+
+SHRINK = (
+    "model.embedding_size=8", "training.batch_size=3", "training.window_steps=4", "training.epochs=2",
+    "training.log_windows=2", "training.sample_tokens=3", "training.validation='exact'",
+)  # fmt: skip
+
+
+class StopAfterTwo(PlainProgress):
+    """Asks the run to stop after two windows, as a signal would."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+
+    def window(self, position, windows, epochs):
+        if position.step == 2:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    for split, lines in (("train", 12), ("valid", 4), ("test", 4)):
+        (folder / f"ptb.{split}.txt").write_text(" a b c d \n b c <unk> \n" * lines)
+    return folder
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_trains_stops_resumes_evaluates_and_loads(name, corpus, tmp_path):
+    layers = len(recipe(name).model.hidden_sizes)
+    experiment = recipe(name, *SHRINK, f"model.hidden_sizes={[8] * layers}", data=str(corpus))
+    with pytest.raises(Interrupted):
+        build.train(experiment, tmp_path / "run", progress=StopAfterTwo())
+    summary = build.resume(tmp_path / "run", progress=PlainProgress(quiet=True))
+    assert summary["recipe"] == name and summary["epochs"] == 2
+    assert math.isfinite(summary["test"]["perplexity"])
+    lm = build.load(tmp_path / "run")
+    assert lm.config["training"]["epochs"] == 2
+    assert lm.score("a b c").tokens == 4
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_says_what_it_is_and_survives_json(name):
+    experiment = recipe(name)
+    assert experiment.name == name
+    assert "Published" in description(name) and "Ours" in description(name)
+    assert type(experiment).model_validate_json(experiment.model_dump_json()) == experiment
+
+
+# the tutorial's presets: init_scale, max_grad_norm, num_steps, hidden_size, max_epoch, max_max_epoch, keep_prob,
+# lr_decay
+PRESETS = {
+    "small": (0.1, 5, 20, 200, 4, 13, 1.0, 0.5),
+    "medium": (0.05, 5, 35, 650, 6, 39, 0.5, 0.8),
+    "large": (0.04, 10, 35, 1500, 14, 55, 0.35, 1 / 1.15),
+}
+# (V + 2 * 4 * 2 * H) * H + 2 * 4 * H + (H + 1) * V with one bias a layer; two biases give 8 * H more
+PARAMETERS = {"small": (4_651_600, 4_653_200), "medium": (19_775_200, 19_780_400), "large": (66_022_000, 66_034_000)}
+
+
+@pytest.mark.parametrize("size", PRESETS)
+def test_zaremba_has_the_settings_of_the_tutorial(size):
+    scale, norm, steps, width, hold, epochs, keep, decay = PRESETS[size]
+    experiment = recipe(f"zaremba-{size}")
+    model, training = experiment.model, experiment.training
+    assert (model.init, model.init_scale, model.embedding_size, model.hidden_sizes) == (
+        "uniform",
+        scale,
+        width,
+        (width, width),
+    )
+    assert model.dropout == pytest.approx(1 - keep) and not model.tied
+    assert (training.max_norm, training.window_steps, training.epochs, training.batch_size) == (norm, steps, epochs, 20)
+    assert (training.optimizer, training.learning_rate, training.loss_scale) == ("sgd", 1.0, "sum-over-time")
+    schedule = training.schedule
+    assert (schedule.kind, schedule.hold_epochs, schedule.decay) == ("exponential", hold, decay)
+    assert training.tail == "drop" and training.validation == "zaremba"
+
+
+@pytest.mark.parametrize("size", PRESETS)
+def test_zaremba_has_the_parameters_of_the_tutorial(size):
+    with torch.device("meta"):
+        model = build.build_model(recipe(f"zaremba-{size}").model, 10_000)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    one_bias, two_biases = PARAMETERS[size]
+    width = PRESETS[size][3]
+    assert count == one_bias == two_biases - 2 * 4 * width
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'zaremba-small'"):
+        recipe("zaremba-smal")
+    with pytest.raises(UserError, match="did you mean 'quickstart'"):
+        description("quikstart")

@@ -1,0 +1,128 @@
+"""The loop: truncated backpropagation, loss scale, clipping, hooks, and what it does with numbers that are none."""
+
+import math
+
+import pytest
+import torch
+
+from refrain.models import LanguageModel
+from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead
+from refrain.training import Hooks, NonFiniteError, Tally, train_round
+
+V, T, B = 9, 6, 3
+
+
+def model():
+    torch.manual_seed(1)
+    return LanguageModel(Embedding(V, 5), RecurrentStack([LSTM(5, 4)]), SoftmaxHead(4, V)).double()
+
+
+def windows(count=3):
+    ids = torch.randint(V, (count * T + 1, B), generator=torch.Generator().manual_seed(2))
+    return [(ids[i * T : (i + 1) * T], ids[i * T + 1 : (i + 1) * T + 1]) for i in range(count)]
+
+
+def train(net, *, rate=0.5, scale="sum-over-time", max_norm=None, hooks=None, tallies=(), text=None):
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+    return train_round(
+        net,
+        text or windows(),
+        net.initial_state(B),
+        optimizer,
+        loss_scale=scale,
+        max_norm=max_norm,
+        hooks=hooks or Hooks(),
+        tallies=tallies,
+    )
+
+
+def test_equals_truncated_backpropagation_written_out():
+    """Each window's gradient goes no further back than its first step, its state does."""
+    net, reference = model(), model()
+    train(net)
+    state = reference.initial_state(B)
+    for inputs, targets in windows():
+        outputs, state = reference.hidden(inputs, state)
+        nats = -reference.head.log_probabilities(outputs.dropped).gather(-1, targets[..., None]).sum()
+        reference.zero_grad()
+        (nats / B).backward()
+        with torch.no_grad():
+            for parameter in reference.parameters():
+                parameter -= 0.5 * parameter.grad
+        state = tuple(type(part)(*(tensor.detach() for tensor in part)) for part in state)
+    for (name, got), wanted in zip(net.named_parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(got, wanted, msg=name)
+
+
+def test_the_two_loss_scales_differ_by_the_steps_of_a_window():
+    one, other = model(), model()
+    train(one, rate=0.1, scale="sum-over-time", max_norm=0.6)
+    # the mean over tokens is the sum over time over T, so rate and clip are T times and a T-th
+    train(other, rate=0.1 * T, scale="mean-over-tokens", max_norm=0.6 / T)
+    for got, wanted in zip(one.parameters(), other.parameters(), strict=True):
+        # torch's clipping divides by the norm plus 1e-6, which is not the same share of both norms
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_are_clipped_together():
+    net = model()
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    tally = Tally()
+    train(net, rate=1.0, max_norm=0.25, text=windows(1), tallies=(tally,))
+    moved = math.sqrt(
+        sum(float((a - b.detach()).square().sum()) for a, b in zip(before, net.parameters(), strict=True))
+    )
+    assert tally.gradient_norm > 0.25
+    # torch divides by the norm plus 1e-6
+    assert moved == pytest.approx(0.25, rel=1e-4)
+
+
+def test_tallies_count_nats_and_tokens():
+    net, tally = model(), Tally()
+    with torch.no_grad():
+        wanted, state = 0.0, net.initial_state(B)
+        for inputs, targets in windows():
+            loss = net(inputs, targets, state)
+            wanted, state = wanted + float(loss.nats), loss.state
+    train(net, rate=1e-12, tallies=(tally,))
+    assert tally.tokens == 3 * T * B
+    assert tally.nats == pytest.approx(wanted, rel=1e-9)
+
+
+def test_hooks_act_in_their_places():
+    net, seen = model(), []
+    weight = net.embedding.weight
+
+    def before(window):
+        seen.append(("before", weight.detach().clone(), weight.grad.clone()))
+        weight.grad.zero_()
+
+    def after(window):
+        seen.append(("after", weight.detach().clone(), window.inputs, window.outputs))
+
+    start = weight.detach().clone()
+    train(net, hooks=Hooks(before_step=[before], after_step=[after]), text=windows(1))
+    assert [entry[0] for entry in seen] == ["before", "after"]
+    assert seen[0][2].abs().sum() > 0
+    # before_step took the gradient away, so that the step left the embedding alone
+    assert torch.equal(seen[1][1], start)
+    assert seen[1][3].raw.shape == (T, B, 4)
+
+
+def test_loss_terms_are_added_in_the_scale_of_the_loss():
+    one, other = model(), model()
+    penalty = Hooks(loss_terms=[lambda window: 0.3 * window.model.embedding.weight.square().sum()])
+    train(one, rate=0.1, hooks=penalty, text=windows(1))
+    train(other, rate=0.1, text=windows(1))
+    start = model().embedding.weight
+    # under plain SGD the penalty moves the weight by rate * 0.3 * 2 * weight more
+    torch.testing.assert_close(one.embedding.weight, other.embedding.weight - 0.06 * start)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_number_that_is_none_stops_before_it_reaches_the_weights(bad):
+    net = model()
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    with pytest.raises(NonFiniteError):
+        train(net, hooks=Hooks(loss_terms=[lambda window: window.model.head.bias.sum() * bad]))
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))

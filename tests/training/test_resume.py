@@ -1,0 +1,223 @@
+"""A run that was stopped, killed or damaged continues to the same bits as one that was not."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+
+from refrain import build
+from refrain.checkpoint import Checkpoint
+from refrain.errors import CheckpointError, DataError
+from refrain.training import Interrupted, PlainProgress
+from refrain.training import resume as state_of_runs
+from refrain.training.run_folder import RunFolder
+
+
+class Stopping(PlainProgress):
+    """Sends the process a signal after a given number of windows."""
+
+    def __init__(self, windows, number=signal.SIGTERM):
+        super().__init__(quiet=True)
+        self.windows, self.number = windows, number
+
+    def window(self, position, windows, epochs):
+        self.windows -= 1
+        if self.windows == 0:
+            os.kill(os.getpid(), self.number)
+
+
+def quiet():
+    return PlainProgress(quiet=True)
+
+
+def trace(folder):
+    """What must be the same: every byte of the last checkpoint but the clock, and the lines of metrics."""
+    checkpoint, problems = RunFolder(folder).newest()
+    assert not problems
+    training = checkpoint.document("training")
+    training["position"].pop("seconds")
+    training["position"].pop("metrics_bytes")
+    tensors = {**checkpoint.tensors("model"), **checkpoint.tensors("training")}
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("wall_seconds")
+        line.pop("tokens_per_second", None)
+    samples = {path.name: path.read_text() for path in (folder / "samples").iterdir()}
+    return training, tensors, lines, samples
+
+
+def assert_same(one, other):
+    assert one[0] == other[0]
+    assert one[1].keys() == other[1].keys()
+    assert all(torch.equal(tensor, other[1][name]) for name, tensor in one[1].items())
+    assert one[2:] == other[2:]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("unbroken")
+
+
+@pytest.fixture
+def unbroken(experiment, cache):
+    folder = cache / "run"
+    if not folder.exists():
+        build.train(experiment, folder, progress=quiet())
+    return trace(folder)
+
+
+@pytest.mark.parametrize("windows", [1, 5, 7, 12, 13, 23, 24])
+def test_a_stopped_run_continues_bit_for_bit(experiment, unbroken, tmp_path, windows):
+    """In the first window, on and off a line of metrics, at the end of an epoch, in the last window."""
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted) as stopped:
+        build.train(experiment, out, progress=Stopping(windows))
+    assert stopped.value.exit_status == 143
+    torch.manual_seed(99)
+    summary = build.resume(out, progress=quiet())
+    assert summary["epochs"] == 2
+    assert_same(trace(out), unbroken)
+
+
+def test_stopping_again_and_again_changes_nothing(experiment, unbroken, tmp_path):
+    out, stops = tmp_path / "run", 0
+    try:
+        build.train(experiment, out, progress=Stopping(3, signal.SIGINT))
+    except Interrupted as stopped:
+        assert stopped.exit_status == 130
+    while True:
+        try:
+            build.resume(out, progress=Stopping(4))
+            break
+        except Interrupted:
+            stops += 1
+    assert stops >= 4
+    assert_same(trace(out), unbroken)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_said(experiment, unbroken, tmp_path, capsys):
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        build.train(experiment, out, progress=Stopping(17))
+    newest = sorted((out / "checkpoints").iterdir())[-1]
+    content = bytearray((newest / "model.safetensors").read_bytes())
+    content[-3] ^= 1
+    (newest / "model.safetensors").write_bytes(content)
+    build.resume(out, progress=PlainProgress())
+    said = capsys.readouterr().err
+    assert "passed over a damaged checkpoint" in said and "model.safetensors" in said
+    assert_same(trace(out), unbroken)
+
+
+def run_until_killed(experiment_json, out):
+    from refrain.config import Experiment
+
+    torch.set_num_threads(1)
+    settings = Experiment.model_validate_json(experiment_json)
+    if (out / "checkpoints").is_dir() and any((out / "checkpoints").glob("step-*")):
+        build.resume(out, progress=quiet())
+    else:
+        build.train(settings, out, force=True, progress=quiet())
+
+
+def test_a_killed_run_continues_bit_for_bit(experiment, unbroken, tmp_path):
+    """SIGKILL at random times, also while a checkpoint is written; every window saves one."""
+    out = tmp_path / "run"
+    # the clock decides when checkpoints are written, not what is in them
+    settings = experiment.model_copy(
+        update={"training": experiment.training.model_copy(update={"checkpoint_minutes": 1e-9, "log_windows": 5})}
+    )
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["refrain.build"])
+    draw, kills = random.Random(3), 0
+    for attempt in range(25):
+        process = context.Process(target=run_until_killed, args=(settings.model_dump_json(), out))
+        process.start()
+        # patience grows, so that a slow machine comes to an end as well
+        process.join((0.1 + draw.random()) * 1.2**attempt / 2)
+        if process.is_alive():
+            process.kill()
+            kills += 1
+        process.join()
+        if (out / "summary.json").exists():
+            break
+    assert (out / "summary.json").exists()
+    assert kills >= 1
+    assert_same(trace(out), unbroken)
+
+
+def test_resume_needs_the_same_text_and_settings(experiment, text_folder, tmp_path):
+    out, text = tmp_path / "run", tmp_path / "text"
+    shutil.copytree(text_folder, text)
+    moved = experiment.model_copy(update={"data": experiment.data.model_copy(update={"corpus": str(text)})})
+    with pytest.raises(Interrupted):
+        build.train(moved, out, progress=Stopping(2))
+    other = moved.model_copy(update={"training": moved.training.model_copy(update={"seed": 7})})
+    with pytest.raises(CheckpointError, match=r"other settings \(training.seed: 1 there, 7 now\)"):
+        build.resume(out, experiment=other, progress=quiet())
+    (text / "valid.txt").write_text("the old cat barks\n" * 40)
+    with pytest.raises(DataError, match=r"valid text has changed since"):
+        build.resume(out, progress=quiet())
+
+
+def test_there_must_be_something_to_resume(tmp_path):
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        build.resume(tmp_path / "nowhere", progress=quiet())
+    with pytest.raises(CheckpointError, match="not a run folder"):
+        build.resume(tmp_path, progress=quiet())
+
+
+def test_a_finished_run_resumes_to_its_end(experiment, tmp_path):
+    out = tmp_path / "run"
+    first = build.train(experiment, out, progress=quiet())
+    again = build.resume(out, progress=quiet())
+    assert first["test"] == again["test"] and first["valid"] == again["valid"]
+
+
+def test_pack_and_unpack_are_inverse():
+    tensors = {}
+    tree = {"a": [1, 2.5, None, True, "x"], 3: {"t": torch.arange(3)}, "n": [torch.ones(2), {}]}
+    packed = json.loads(json.dumps(state_of_runs.pack(tree, tensors, "root")))
+    back = state_of_runs.unpack(packed, tensors)
+    assert back["a"] == tree["a"] and torch.equal(back[3]["t"], torch.arange(3)) and back["n"][1] == {}
+    assert set(tensors) == {"root.3.t", "root.n.0"}
+    with pytest.raises(TypeError, match=r"root.x: set"):
+        state_of_runs.pack({"x": {1}}, tensors, "root")
+
+
+def test_weights_of_another_shape_are_refused_whole(experiment, tmp_path):
+    out = tmp_path / "run"
+    build.train(experiment, out, progress=quiet())
+    weights = Checkpoint((out / "best").resolve()).tensors("model")
+    model = build.load(out).model
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    with pytest.raises(CheckpointError, match=r"head.bias is \(3,\) in the checkpoint"):
+        state_of_runs.load_weights(model, {**weights, "head.bias": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match=r"missing"):
+        state_of_runs.load_weights(model, {"head.bias": torch.zeros(3)})
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_a_second_signal_is_not_held_back(tmp_path):
+    """The first signal asks; the second ends the process as if nobody listened."""
+    script = (
+        "import os, signal, time\n"
+        "from refrain.training import Interrupt\n"
+        "with Interrupt() as interrupt:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    assert interrupt.signal_number == signal.SIGTERM\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(10)\n"
+    )
+    import subprocess
+    import sys
+
+    started = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGTERM
+    assert time.monotonic() - started < 10

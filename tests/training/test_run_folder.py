@@ -1,0 +1,88 @@
+"""The run folder: never overwritten by accident, one writer, the last two checkpoints and the best."""
+
+import multiprocessing
+
+import pytest
+import torch
+
+from refrain.errors import CheckpointError
+from refrain.training import RunFolder
+
+
+def save(run, step, best):
+    run.save(step, {"model": {"w": torch.tensor([float(step)])}}, {"config": {}}, best=best)
+
+
+def steps(run):
+    return sorted(int(path.name.removeprefix("step-")) for path in run.checkpoints.iterdir())
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    run = RunFolder(tmp_path)
+    with pytest.raises(CheckpointError, match=r"exists already.*--out.*--resume.*--force"):
+        run.create()
+    run.write_json("config.json", {})
+    run.create(force=True)
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_file_in_the_way_is_never_replaced(tmp_path):
+    (tmp_path / "run").write_text("precious")
+    with pytest.raises(CheckpointError, match="exists already"):
+        RunFolder(tmp_path / "run").create(force=True)
+    assert (tmp_path / "run").read_text() == "precious"
+
+
+def test_keeps_the_last_two_and_the_best(tmp_path):
+    run = RunFolder(tmp_path)
+    run.create()
+    for step, best in ((0, None), (10, 10), (20, 10), (30, 10), (40, 10)):
+        save(run, step, best)
+    assert steps(run) == [10, 30, 40]
+    assert (tmp_path / "best").resolve() == run.checkpoints / "step-000000010"
+    save(run, 50, 50)
+    assert steps(run) == [40, 50]
+    assert (tmp_path / "best").is_symlink() and not (tmp_path / "best").readlink().is_absolute()
+
+
+def test_metrics_are_appended_and_cut_back(tmp_path):
+    run = RunFolder(tmp_path)
+    run.create()
+    first = run.log({"a": 1})
+    run.log({"a": 2})
+    run.cut_metrics(first)
+    run.log({"a": 3})
+    assert run.metrics.read_text() == '{"a": 1}\n{"a": 3}\n'
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    run = RunFolder(tmp_path)
+    with pytest.raises(CheckpointError, match=r"not a run folder \(it holds no config\.json\)"):
+        run.read_json("config.json")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read"):
+        run.read_json("config.json")
+
+
+def hold(path, ready, done):
+    with RunFolder(path).locked():
+        ready.set()
+        done.wait(30)
+
+
+def test_one_process_writes(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["refrain.build"])
+    ready, done = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(tmp_path, ready, done))
+    process.start()
+    assert ready.wait(30)
+    with pytest.raises(CheckpointError, match=f"in use by process {process.pid} on"), RunFolder(tmp_path).locked():
+        pass
+    # the kernel lets go of a killed process's lock
+    process.kill()
+    process.join()
+    with RunFolder(tmp_path).locked():
+        pass
