@@ -1,11 +1,21 @@
 """Every part that stands under the laws of its kind. A new part is added here in the change that adds it."""
 
 from refrain.models import LanguageModel
-from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead, lstm_step
+from refrain.nn import (
+    GRU,
+    LSTM,
+    AdaptiveHead,
+    Embedding,
+    MixtureHead,
+    RecurrentStack,
+    SoftmaxHead,
+    gru_step,
+    lstm_step,
+)
 
 T, B, I, H, V = 7, 3, 5, 4, 11  # noqa: E741 - odd and all different, so that a mixed-up axis cannot go unseen
 
-RECURRENT = {"LSTM": lambda: LSTM(I, H)}
+RECURRENT = {"LSTM": lambda: LSTM(I, H), "GRU": lambda: GRU(I, H)}
 
 
 def lstm_reference(layer):
@@ -13,21 +23,52 @@ def lstm_reference(layer):
     return lambda x, state: lstm_step(x, state, layer.weight_ih, layer.weight_hh, layer.bias)
 
 
-STEPS = {"LSTM": lstm_reference}
+def gru_reference(layer):
+    """The step of a layer, as a function of one input and a state."""
+    return lambda x, state: gru_step(x, state, layer.weight_ih, layer.weight_hh, layer.bias)
+
+
+STEPS = {"LSTM": lstm_reference, "GRU": gru_reference}
 
 HEADS = {
     "SoftmaxHead": lambda: SoftmaxHead(H, V),
     "SoftmaxHead, tied": lambda: SoftmaxHead(H, V, weight=Embedding(V, H).weight),
+    "MixtureHead": lambda: MixtureHead(H, I, V, components=3),
+    "MixtureHead, tied": lambda: MixtureHead(H, I, V, components=2, weight=Embedding(V, I).weight),
+    "AdaptiveHead": lambda: AdaptiveHead(H, V, cutoffs=[4, 7], division=2.0),
 }
 
-MODELS = {
-    "untied": lambda: LanguageModel(Embedding(V, I), RecurrentStack([LSTM(I, H), LSTM(H, 6)]), SoftmaxHead(6, V)),
-    "tied": lambda: tied_model(),
-}
+# each takes the size of its widths by name, so that a law can build the same model with one unit less
 
 
-def tied_model():
-    embedding = Embedding(V, I)
+def untied(embedding=I, layer0=H, layer1=6):
     return LanguageModel(
-        embedding, RecurrentStack([LSTM(I, H), LSTM(H, I)]), SoftmaxHead(I, V, weight=embedding.weight)
+        Embedding(V, embedding),
+        RecurrentStack([LSTM(embedding, layer0), LSTM(layer0, layer1)]),
+        SoftmaxHead(layer1, V),
     )
+
+
+def tied(embedding=I, layer0=H):
+    words = Embedding(V, embedding)
+    stack = RecurrentStack([LSTM(embedding, layer0), LSTM(layer0, embedding)])
+    return LanguageModel(words, stack, SoftmaxHead(embedding, V, weight=words.weight))
+
+
+def gru(embedding=I, layer0=H, layer1=6):
+    stack = RecurrentStack([GRU(embedding, layer0), GRU(layer0, layer1)])
+    return LanguageModel(Embedding(V, embedding), stack, SoftmaxHead(layer1, V))
+
+
+def mixture(embedding=I, layer0=H, head=6):
+    stack = RecurrentStack([LSTM(embedding, layer0)])
+    return LanguageModel(Embedding(V, embedding), stack, MixtureHead(layer0, head, V, components=3))
+
+
+def tied_mixture(embedding=I, layer0=H):
+    words = Embedding(V, embedding)
+    head = MixtureHead(layer0, embedding, V, components=3, weight=words.weight)
+    return LanguageModel(words, RecurrentStack([LSTM(embedding, layer0)]), head)
+
+
+MODELS = {"untied": untied, "tied": tied, "gru": gru, "mixture": mixture, "mixture, tied": tied_mixture}

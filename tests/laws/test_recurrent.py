@@ -6,7 +6,7 @@ from table import RECURRENT, STEPS, B, H, I, T
 
 import refrain.nn
 from refrain.axes import Axis
-from refrain.nn import LSTM, LSTMState, RecurrentStack, scan
+from refrain.nn import LSTM, RecurrentStack, scan
 from refrain.nn.recurrent.scan import state_like, state_tensors
 
 
@@ -39,7 +39,7 @@ def test_the_table_holds_every_exported_layer():
         name
         for name in dir(refrain.nn)
         if hasattr(getattr(refrain.nn, name), "initial_state") and hasattr(getattr(refrain.nn, name), "axes")
-    } - {"RecurrentStack", "RecurrentLayer"}
+    } - {"RecurrentStack", "RecurrentLayer", "LSTMCell"}
     assert layers == set(RECURRENT) == set(STEPS)
 
 
@@ -129,27 +129,25 @@ def permute(module, table, width, order):
                     parameter.copy_(parameter.index_select(dimension, index))
 
 
-def test_lstm_equals_torch_with_all_gradients(case):
+TORCH = {"LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}
+
+
+def test_layer_equals_torch_with_all_gradients(name, case):
     layer, inputs, state = case
-    theirs = torch.nn.LSTM(I, H).double()
+    theirs = TORCH[name](I, H).double()
     with torch.no_grad():
         theirs.weight_ih_l0.copy_(layer.weight_ih)
         theirs.weight_hh_l0.copy_(layer.weight_hh)
         theirs.bias_ih_l0.copy_(layer.bias)
         theirs.bias_hh_l0.zero_()
+    parts = [part[None] for part in state_tensors(state)]
     outputs, after = layer(inputs, state)
-    wanted, (hidden, cell) = theirs(inputs, (state.hidden[None], state.cell[None]))
+    wanted, wanted_after = theirs(inputs, tuple(parts) if len(parts) > 1 else parts[0])
     torch.testing.assert_close(outputs, wanted)
-    pairs = zip(
-        gradients(outputs, after, [inputs, *state, layer.weight_ih, layer.weight_hh, layer.bias]),
-        gradients(
-            wanted,
-            LSTMState(hidden[0], cell[0]),
-            [inputs, *state, theirs.weight_ih_l0, theirs.weight_hh_l0, theirs.bias_ih_l0],
-        ),
-        strict=True,
-    )
-    for got, expected in pairs:
+    end = state_like(state, [part[0] for part in state_tensors(wanted_after)])
+    ours = [inputs, *state_tensors(state), layer.weight_ih, layer.weight_hh, layer.bias]
+    others = [inputs, *state_tensors(state), theirs.weight_ih_l0, theirs.weight_hh_l0, theirs.bias_ih_l0]
+    for got, expected in zip(gradients(outputs, after, ours), gradients(wanted, end, others), strict=True):
         torch.testing.assert_close(got, expected)
 
 

@@ -11,7 +11,7 @@ from refrain.recipes import RECIPES, description
 from refrain.training import Interrupted, PlainProgress
 
 SHRINK = (
-    "model.embedding_size=8", "training.batch_size=3", "training.window_steps=4", "training.epochs=2",
+    "model.embedding_size=8", "data.order='first-seen'", "training.batch_size=3", "training.window_steps=4", "training.epochs=2",
     "training.log_windows=2", "training.sample_tokens=3", "training.validation='exact'",
 )  # fmt: skip
 
@@ -41,7 +41,9 @@ def corpus(tmp_path_factory):
 @pytest.mark.parametrize("name", RECIPES)
 def test_trains_stops_resumes_evaluates_and_loads(name, corpus, tmp_path):
     layers = len(recipe(name).model.hidden_sizes)
-    experiment = recipe(name, *SHRINK, f"model.hidden_sizes={[8] * layers}", data=str(corpus))
+    stop = ["training.stop_window=1"] if recipe(name).training.stop_window else []
+    trigger = ["training.trigger_window=1"] if recipe(name).training.trigger_window else []
+    experiment = recipe(name, *SHRINK, f"model.hidden_sizes={[8] * layers}", *stop, *trigger, data=str(corpus))
     with pytest.raises(Interrupted):
         build.train(experiment, tmp_path / "run", progress=StopAfterTwo())
     summary = build.resume(tmp_path / "run", progress=PlainProgress(quiet=True))
@@ -98,6 +100,36 @@ def test_zaremba_has_the_parameters_of_the_tutorial(size):
     one_bias, two_biases = PARAMETERS[size]
     width = PRESETS[size][3]
     assert count == one_bias == two_biases - 2 * 4 * width
+
+
+# one bias a layer: 4 * H less for each layer of H than with two
+AWD = {
+    # V 10,000: 10,000 * 400 + 10,000 + 4 * 1150 * (400 + 1150 + 1) + 4 * 1150 * 2301 + 4 * 400 * 1551, +10,800
+    "awd-lstm-ptb": (10_000, 24_210_800, 24_221_600),
+    "awd-lstm-ptb-finetune": (10_000, 24_210_800, 24_221_600),
+    "awd-lstm-wikitext2": (33_278, 33_545_278, 33_556_078),
+    "awd-lstm-mos-ptb": (10_000, 21_490_460, 21_500_620),
+}
+
+
+@pytest.mark.parametrize("name", AWD)
+def test_awd_has_the_parameters_of_the_paper(name):
+    words, one_bias, two_biases = AWD[name]
+    settings = recipe(name).model
+    with torch.device("meta"):
+        model = build.build_model(settings, words)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count == one_bias == two_biases - 4 * sum(settings.hidden_sizes)
+
+
+def test_awd_has_the_settings_of_its_code():
+    experiment = recipe("awd-lstm-ptb")
+    model, training = experiment.model, experiment.training
+    assert (model.embedding_dropout, model.between_dropout, model.output_dropout) == (0.4, 0.25, 0.4)
+    assert (model.word_dropout, model.weight_drop, model.tied, model.dropout_kind) == (0.1, 0.5, True, "locked")
+    assert (training.learning_rate, training.max_norm, training.weight_decay) == (30.0, 0.25, 1.2e-6)
+    assert (training.activation_penalty, training.temporal_penalty, training.trigger_window) == (2.0, 1.0, 5)
+    assert (training.batch_size, training.window_steps, training.loss_scale) == (20, 70, "mean-over-tokens")
 
 
 def test_an_unknown_recipe_names_the_nearest():

@@ -20,22 +20,42 @@ def text_folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def experiment(text_folder):
-    """A run of a second: 2 epochs of 12 windows, with dropout, Adam and a schedule that looks at validation."""
+PLAIN = {
+    "optimizer": "adam",
+    "learning_rate": 0.02,
+    "max_norm": 1.0,
+    "schedule": Schedule(kind="plateau", decay=0.5),
+}
+# averaging from the first epoch's end on: no validation is better than a learning rate of 40 leaves it
+AWD = {
+    "optimizer": "nt-asgd",
+    "learning_rate": 40.0,
+    "trigger_window": 1,
+    "stop_window": 5,
+    "max_norm": 0.25,
+    "weight_decay": 1e-6,
+    "window_length": "random",
+    "tail": "keep",
+    "activation_penalty": 2.0,
+    "temporal_penalty": 1.0,
+}
+AWD_MODEL = {"dropout_kind": "locked", "word_dropout": 0.1, "weight_drop": 0.5}
+
+
+@pytest.fixture(params=["plain", "awd"])
+def experiment(text_folder, request):
+    """A run of a second, with dropout and things that change during the run."""
+    awd = request.param == "awd"
     return Experiment(
-        name="tiny",
+        name=request.param,
         data=Data(corpus=str(text_folder)),
-        model=Model(embedding_size=6, hidden_sizes=(8, 6), dropout=0.2, tied=True),
+        model=Model(embedding_size=6, hidden_sizes=(8, 6), dropout=0.2, tied=True, **(AWD_MODEL if awd else {})),
         training=Training(
-            epochs=2,
+            epochs=6 if awd else 2,
             batch_size=4,
             window_steps=15,
-            optimizer="adam",
-            learning_rate=0.02,
-            max_norm=1.0,
-            schedule=Schedule(kind="plateau", decay=0.5),
             log_windows=5,
             sample_tokens=5,
+            **(AWD if awd else PLAIN),
         ),
     )

@@ -66,22 +66,24 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def unbroken(experiment, cache):
-    folder = cache / "run"
+    folder = cache / experiment.name
     if not folder.exists():
         build.train(experiment, folder, progress=quiet())
     return trace(folder)
 
 
-@pytest.mark.parametrize("windows", [1, 5, 7, 12, 13, 23, 24])
+@pytest.mark.parametrize("windows", [1, 5, 7, 12, 13, 23, 24, 31, 50])
 def test_a_stopped_run_continues_bit_for_bit(experiment, unbroken, tmp_path, windows):
     """In the first window, on and off a line of metrics, at the end of an epoch, in the last window."""
     out = tmp_path / "run"
+    if windows > unbroken[0]["position"]["step"]:
+        pytest.skip("the run is shorter")
     with pytest.raises(Interrupted) as stopped:
         build.train(experiment, out, progress=Stopping(windows))
     assert stopped.value.exit_status == 143
     torch.manual_seed(99)
     summary = build.resume(out, progress=quiet())
-    assert summary["epochs"] == 2
+    assert summary["epochs"] == experiment.training.epochs
     assert_same(trace(out), unbroken)
 
 
@@ -221,3 +223,15 @@ def test_a_second_signal_is_not_held_back(tmp_path):
     started = time.monotonic()
     assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGTERM
     assert time.monotonic() - started < 10
+
+
+def test_averaging_is_part_of_the_run(experiment, unbroken):
+    """What the cases above rest on: in the run with averaging, the trigger was pulled and the mean is what is kept."""
+    if experiment.name != "awd":
+        pytest.skip("no averaging")
+    training, tensors, lines, _ = unbroken
+    assert dict(training["stateful"]["averaging"]["$dict"])["started"] is True
+    assert not torch.equal(tensors["averaging.weights.0"], tensors["averaging.means.0"])
+    assert torch.equal(tensors["embedding.weight"], tensors["averaging.means.0"])
+    lengths = [line["step"] for line in lines if line["event"] == "valid"]
+    assert len({b - a for a, b in zip(lengths, lengths[1:], strict=False)}) > 1

@@ -86,3 +86,42 @@ def test_one_process_writes(tmp_path):
     process.join()
     with RunFolder(tmp_path).locked():
         pass
+
+
+def test_a_full_disk_is_one_line_with_the_remedy(tmp_path, monkeypatch):
+    import errno
+
+    from refrain import checkpoint
+
+    run = RunFolder(tmp_path)
+    run.create()
+    save(run, 1, 1)
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(checkpoint.Path, "write_bytes", full)
+    with pytest.raises(CheckpointError, match=r"No space left on device; [\d,]+ bytes are free.*--resume --out"):
+        save(run, 2, 1)
+    monkeypatch.undo()
+    assert steps(run) == [1] and run.newest()[0].tensors("model")["w"].item() == 1
+
+
+def test_training_in_another_thread_is_deaf_to_signals():
+    import threading
+
+    from refrain.training import Interrupt
+
+    failures = []
+
+    def enter():
+        try:
+            with Interrupt() as interrupt:
+                assert interrupt.signal_number is None
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert not failures

@@ -6,7 +6,7 @@ from .corpus import locate as locate
 from .loading import load as load
 from .model import build_device as build_device
 from .model import build_model as build_model
-from .model import build_optimizer as build_optimizer
-from .model import build_task as build_task
 from .runs import resume as resume
 from .runs import train as train
+from .task import build_optimizer as build_optimizer
+from .task import build_task as build_task

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from torch import nn
 
 from refrain.checkpoint import MANIFEST, Checkpoint
 from refrain.config import Experiment
+from refrain.data import Corpus
 from refrain.data.vocabulary import vocabulary_from
 from refrain.errors import CheckpointError
 from refrain.trained import TrainedLanguageModel
@@ -64,6 +66,28 @@ def load(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel:
     return TrainedLanguageModel(
         model.to(build_device(device)), vocabulary, experiment.model_dump(mode="json"), checkpoint.folder
     )
+
+
+def load_start(path: Path, model: nn.Module, corpus: Corpus) -> None:
+    """Copy the best weights of a run into a new model of the same shape, in place.
+
+    Args:
+        path: the run folder.
+        model: of the same shape.
+        corpus: whose words must have the same ids.
+
+    Raises:
+        CheckpointError: when vocabulary or shape differ.
+    """
+    checkpoint = find_checkpoint(path)
+    if checkpoint.document("vocabulary") != corpus.vocabulary.document():
+        raise CheckpointError(
+            f"{path}: was trained with another vocabulary; give the same corpus with --data and the same data settings"
+        )
+    try:
+        load_weights(model, checkpoint.tensors("model"))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}; give the model settings of that run") from None
 
 
 def find_checkpoint(path: Path) -> Checkpoint:

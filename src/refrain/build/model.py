@@ -1,20 +1,25 @@
-"""Model and training settings -> network, optimiser, schedule, task."""
-
-from functools import partial
+"""Model settings -> network."""
 
 import torch
 from torch import nn
 
-from refrain import optim
-from refrain.config import Experiment, Model, Training
-from refrain.config import Schedule as ScheduleSettings
-from refrain.data import Corpus, Windows
+from refrain.config import Model
 from refrain.errors import UserError
-from refrain.evaluation import evaluate, protocol_windows
-from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
-from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead
-from refrain.training import Task
+from refrain.nn import (
+    GRU,
+    LSTM,
+    AdaptiveHead,
+    Embedding,
+    EmbeddingDropout,
+    LockedDropout,
+    MixtureHead,
+    RecurrentStack,
+    SoftmaxHead,
+    WeightDropout,
+)
+
+CELLS = {"lstm": LSTM, "gru": GRU}
 
 
 def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
@@ -23,26 +28,64 @@ def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
     Args:
         settings: its shape.
         vocabulary_size: V.
+
+    Raises:
+        UserError: when a setting does not fit the vocabulary.
     """
-    embedding = Embedding(vocabulary_size, settings.embedding_size)
+    word_dropout = EmbeddingDropout(settings.word_dropout) if settings.word_dropout else None
+    embedding = Embedding(vocabulary_size, settings.embedding_size, word_dropout=word_dropout)
     inputs = (settings.embedding_size, *settings.hidden_sizes)
-    layers = [LSTM(below, width) for below, width in zip(inputs, settings.hidden_sizes, strict=False)]
-    head = SoftmaxHead(settings.hidden_sizes[-1], vocabulary_size, weight=embedding.weight if settings.tied else None)
+    layers = [_layer(settings, below, width) for below, width in zip(inputs, settings.hidden_sizes, strict=False)]
     model = LanguageModel(
         embedding,
-        RecurrentStack(layers, between=_dropout(settings.between_dropout, settings.dropout)),
-        head,
-        embedding_dropout=_dropout(settings.embedding_dropout, settings.dropout),
-        output_dropout=_dropout(settings.output_dropout, settings.dropout),
+        RecurrentStack(layers, between=_dropout(settings, settings.between_dropout)),
+        _head(settings, vocabulary_size, embedding.weight if settings.tied else None),
+        embedding_dropout=_dropout(settings, settings.embedding_dropout),
+        output_dropout=_dropout(settings, settings.output_dropout),
     )
     if settings.init_scale is not None:
         model.init_uniform(settings.init_scale)
     return model
 
 
-def _dropout(rate: float | None, default: float) -> nn.Module | None:
-    rate = default if rate is None else rate
-    return nn.Dropout(rate) if rate else None
+def _layer(settings: Model, below: int, width: int) -> nn.Module:
+    def drop() -> nn.Module:
+        return WeightDropout(settings.weight_drop, granularity=settings.weight_drop_granularity)
+
+    if not settings.weight_drop:
+        return CELLS[settings.cell](below, width)
+    on_inputs = drop() if settings.weight_drop_on == "kernel" else None
+    return CELLS[settings.cell](below, width, input_transform=on_inputs, recurrent_transform=drop())
+
+
+def _head(
+    settings: Model, vocabulary_size: int, weight: nn.Parameter | None
+) -> SoftmaxHead | MixtureHead | AdaptiveHead:
+    last = settings.hidden_sizes[-1]
+    if settings.head == "mixture":
+        assert settings.components is not None
+        return MixtureHead(
+            last,
+            settings.embedding_size,
+            vocabulary_size,
+            components=settings.components,
+            weight=weight,
+            latent_dropout=_dropout(settings, settings.latent_dropout),
+        )
+    if settings.head == "adaptive":
+        assert settings.cutoffs is not None
+        try:
+            return AdaptiveHead(last, vocabulary_size, cutoffs=settings.cutoffs)
+        except ValueError as error:
+            raise UserError(f"model.{error}") from None
+    return SoftmaxHead(last, vocabulary_size, weight=weight)
+
+
+def _dropout(settings: Model, rate: float | None) -> nn.Module | None:
+    rate = settings.dropout if rate is None else rate
+    if not rate:
+        return None
+    return LockedDropout(rate) if settings.dropout_kind == "locked" else nn.Dropout(rate)
 
 
 def build_device(name: str) -> torch.device:
@@ -56,81 +99,3 @@ def build_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("training.device: no CUDA device is available; use 'cpu' or 'auto'")
     return torch.device(name)
-
-
-def build_optimizer(settings: Training, model: nn.Module) -> torch.optim.Optimizer:
-    """The update rule over all parameters of a model."""
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
-    return torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-
-
-def build_schedule(settings: ScheduleSettings) -> optim.Schedule:
-    """The schedule of the learning rate."""
-    if settings.kind == "plateau":
-        return optim.Plateau(settings.decay)
-    if settings.kind == "exponential":
-        return optim.Fixed(
-            lambda epoch, progress: optim.exponential(epoch, hold_epochs=settings.hold_epochs, decay=settings.decay)
-        )
-    return optim.Fixed({"constant": optim.constant, "linear": optim.linear, "cosine": optim.cosine}[settings.kind])
-
-
-def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> Task:
-    """All that a run trains with.
-
-    Args:
-        experiment: the settings.
-        corpus: with the splits `train` and `valid`.
-        model: on its device.
-
-    Raises:
-        DataError: when a split is too short for its windows.
-    """
-    settings = experiment.training
-    windows = Windows(
-        corpus.splits["train"].tokens,
-        batch_size=settings.batch_size,
-        window_steps=settings.window_steps,
-        tail=settings.tail,
-        name=f"{corpus.name}, split 'train'",
-    )
-    valid = protocol_windows(
-        corpus.splits["valid"].tokens,
-        settings.validation,
-        split="valid",
-        window_steps=settings.window_steps,
-        name=f"{corpus.name}, split 'valid'",
-    )
-
-    def validate() -> tuple[float, int]:
-        figure = evaluate(model, valid)
-        return figure.nats, figure.tokens
-
-    schedule = build_schedule(settings.schedule)
-    return Task(
-        model=model,
-        optimizer=build_optimizer(settings, model),
-        windows=windows,
-        schedule=schedule,
-        learning_rate=settings.learning_rate,
-        epochs=settings.epochs,
-        loss_scale=settings.loss_scale,
-        max_norm=settings.max_norm,
-        validate=validate,
-        sample=partial(_sample, model, corpus, settings) if settings.sample_tokens else None,
-        stateful={"schedule": schedule},
-        log_windows=settings.log_windows,
-        checkpoint_minutes=settings.checkpoint_minutes,
-    )
-
-
-def _sample(model: LanguageModel, corpus: Corpus, settings: Training, step: int) -> str:
-    # a generator of its own, so that samples leave the run's random numbers alone
-    generator = torch.Generator().manual_seed(settings.seed + step)
-    drawn = generate(model, [corpus.vocabulary.line_end], Sampler(), tokens=settings.sample_tokens, generator=generator)
-    return corpus.vocabulary.decode([ids[0] for ids in drawn if ids[0] is not None])

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -33,15 +32,17 @@ from refrain.training.progress import Progress
 
 from .card import card
 from .corpus import build_corpus
-from .loading import config_document, experiment_from, find_checkpoint
+from .loading import config_document, experiment_from, find_checkpoint, load_start
 from .manifest import manifest
-from .model import build_device, build_model, build_task
+from .model import build_device, build_model
+from .task import build_task
 
 
 def train(
     experiment: Experiment,
     out: str | Path,
     *,
+    start_from: str | Path | None = None,
     force: bool = False,
     recipe_text: str = "",
     command: str = "",
@@ -52,6 +53,7 @@ def train(
     Args:
         experiment: every setting, for example from a recipe.
         out: the run folder; must not hold anything yet.
+        start_from: a run whose best weights are the start, as for finetuning; same vocabulary, same shape.
         force: replace a run that stands there.
         recipe_text: what was asked for, kept as `recipe.toml`.
         command: the command that asked, kept in the manifest.
@@ -70,6 +72,8 @@ def train(
         corpus = build_corpus(experiment.data, shown.say)
         torch.manual_seed(experiment.training.seed)
         model = build_model(experiment.model, len(corpus.vocabulary)).to(build_device(experiment.training.device))
+        if start_from is not None:
+            load_start(Path(start_from), model, corpus)
         task = build_task(experiment, corpus, model)
         run = RunFolder(Path(out))
         run.create(force=force)
@@ -115,7 +119,8 @@ def resume(
         if position.best is not None:
             run.point_best_at(position.best.step)
         run.cut_metrics(position.metrics_bytes)
-        shown.say(f"resuming {checkpoint.folder}: epoch {position.epoch + 1}, window {position.window}")
+        place = "its end" if position.epoch == task.epochs else f"epoch {position.epoch + 1}, window {position.window}"
+        shown.say(f"resuming {checkpoint.folder} at {place}")
         return _train(own, corpus, task, run, position, state, shown)
 
 
@@ -178,12 +183,12 @@ def describe(experiment: Experiment, corpus: Corpus, model: LanguageModel, run: 
     device = next(model.parameters()).device
     count = sum(parameter.numel() for parameter in model.parameters())
     splits = "  ".join(f"{name} {len(split.tokens):,}" for name, split in corpus.splits.items())
-    unseen = {name: split.unseen for name, split in corpus.splits.items() if split.unseen}
+    unseen = ", ".join(f"{name} {split.unseen:,}" for name, split in corpus.splits.items() if split.unseen)
     sizes = "-".join(str(size) for size in experiment.model.hidden_sizes)
     return [
         f"refrain {refrain.__version__}  torch {torch.__version__}  {device}  {torch.get_num_threads()} threads",
         f"data   {corpus.name}: {splits} tokens, vocabulary {len(corpus.vocabulary):,}"
-        + (f", words read as <unk>: {unseen}" if unseen else ""),
+        + (f"; words read as <unk>: {unseen}" if unseen else ""),
         f"model  {experiment.model.cell} {experiment.model.embedding_size}-{sizes}, {count:,} parameters "
         f"({4 * count / 1e6:.1f} MB)",
         f"run    {run.path}",
@@ -229,10 +234,3 @@ def summarise(
         * (1 if sys.platform == "darwin" else 1024),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-def free_bytes(path: Path) -> int:
-    """Free space where a path is or will be."""
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free

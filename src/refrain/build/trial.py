@@ -12,7 +12,8 @@ from refrain.config import Experiment
 from refrain.training import train_round
 
 from .corpus import build_corpus
-from .model import build_device, build_model, build_task
+from .model import build_device, build_model
+from .task import build_task
 
 
 def trial(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Any]:
@@ -30,9 +31,10 @@ def trial(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Any]:
     device = build_device(experiment.training.device)
     model = build_model(experiment.model, len(corpus.vocabulary)).to(device)
     task = build_task(experiment, corpus, model)
-    state, seconds = model.initial_state(task.windows.batch_size), 0.0
-    for index in range(min(2, len(task.windows))):
-        inputs, targets = task.windows[index]
+    windows = task.windows(0)
+    state, seconds = model.initial_state(task.batch_size), 0.0
+    for index in range(min(2, len(windows))):
+        inputs, targets = windows[index]
         started = time.monotonic()
         state = train_round(
             model,
@@ -47,8 +49,8 @@ def trial(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Any]:
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "widths": model.widths(),
-        "windows": len(task.windows),
-        "seconds": round(seconds * len(task.windows) * task.epochs, 1),
+        "windows": len(windows),
+        "seconds": round(seconds * len(windows) * task.epochs, 1),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         * (1 if sys.platform == "darwin" else 1024),
     }

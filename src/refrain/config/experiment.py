@@ -63,7 +63,7 @@ class Data(Settings):
 class Model(Settings):
     """The shape of the network."""
 
-    cell: Literal["lstm"] = Field("lstm", description="the recurrent layer")
+    cell: Literal["lstm", "gru"] = Field("lstm", description="the recurrent layer")
     embedding_size: Width = Field(200, description="width of the word vectors")
     hidden_sizes: Annotated[tuple[Width, ...], Field(min_length=1)] = Field(
         (200, 200), description="width of each layer, from the bottom up"
@@ -72,6 +72,23 @@ class Model(Settings):
     embedding_dropout: Rate | None = Field(None, description="rate after the embedding")
     between_dropout: Rate | None = Field(None, description="rate between layers")
     output_dropout: Rate | None = Field(None, description="rate before the head")
+    dropout_kind: Literal["plain", "locked"] = Field(
+        "plain", description="a fresh mask at every step, or one that is locked over the window"
+    )
+    word_dropout: Rate = Field(0.0, description="rate at which word types are dropped from the embedding")
+    weight_drop: Rate = Field(0.0, description="rate at which recurrent weights are dropped, one mask a window")
+    weight_drop_on: Literal["recurrent", "kernel"] = Field(
+        "recurrent", description="the hidden-to-hidden weight, or the input-to-hidden weight as well"
+    )
+    weight_drop_granularity: Literal["entry", "row"] = Field(
+        "entry", description="drop single entries, or all that goes into a gate of a unit"
+    )
+    head: Literal["softmax", "mixture", "adaptive"] = Field("softmax", description="the distribution over words")
+    components: Annotated[int, Field(ge=2)] | None = Field(None, description="softmaxes in the mixture")
+    latent_dropout: Rate | None = Field(None, description="rate on the mixture's vectors")
+    cutoffs: Annotated[tuple[Count, ...], Field(min_length=1)] | None = Field(
+        None, description="ids at which the adaptive head's clusters begin"
+    )
     tied: bool = Field(False, description="the head shares the embedding's weight")
     init: Literal["standard", "uniform"] = Field(
         "standard", description="each layer's own initialisation, or U(-init_scale, init_scale) throughout"
@@ -80,7 +97,9 @@ class Model(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.tied and self.embedding_size != self.hidden_sizes[-1]:
+        if self.tied and self.head == "adaptive":
+            raise ValueError("tied: cannot take effect with the adaptive head")
+        if self.tied and self.head == "softmax" and self.embedding_size != self.hidden_sizes[-1]:
             raise ValueError(
                 f"tied: needs embedding_size equal to the last of hidden_sizes "
                 f"(got {self.embedding_size} and {self.hidden_sizes[-1]})"
@@ -96,6 +115,20 @@ class Model(Settings):
             places.append(self.between_dropout)
         if self.dropout and None not in places:
             raise ValueError("dropout: cannot take effect where every place has a rate of its own; set it to 0")
+        return self
+
+    @model_validator(mode="after")
+    def _effective(self) -> Self:
+        if not self.weight_drop and (self.weight_drop_on != "recurrent" or self.weight_drop_granularity != "entry"):
+            name = "weight_drop_on" if self.weight_drop_on != "recurrent" else "weight_drop_granularity"
+            raise ValueError(f"{name}: cannot take effect where weight_drop is 0")
+        for name, head in (("components", "mixture"), ("cutoffs", "adaptive")):
+            if self.head == head and getattr(self, name) is None:
+                raise ValueError(f"{name}: must be given where head is {head!r}")
+            if self.head != head and getattr(self, name) is not None:
+                raise ValueError(f"{name}: cannot take effect where head is {self.head!r}")
+        if self.head != "mixture" and self.latent_dropout is not None:
+            raise ValueError(f"latent_dropout: cannot take effect where head is {self.head!r}")
         return self
 
 
@@ -127,12 +160,26 @@ class Training(Settings):
     epochs: Count = Field(10, description="passes over the training text")
     batch_size: Count = Field(20, description="streams read side by side")
     window_steps: Count = Field(35, description="steps of truncated backpropagation")
+    window_length: Literal["fixed", "random"] = Field(
+        "fixed", description="every window as long as the others, or drawn around window_steps, learning rate scaled"
+    )
+    window_cap: Count | None = Field(None, description="longest window that is drawn; window_steps + 20 if not given")
     tail: Literal["drop", "keep"] = Field("drop", description="what happens to a last window shorter than window_steps")
     loss_scale: Literal["sum-over-time", "mean-over-tokens"] = Field(
         "mean-over-tokens",
         description="the loss that is differentiated: summed over steps and averaged over streams, or a mean over both",
     )
-    optimizer: Literal["sgd", "adam"] = Field("sgd", description="the update rule")
+    optimizer: Literal["sgd", "adam", "nt-asgd", "asgd"] = Field(
+        "sgd", description="the update rule; nt-asgd averages weights once validation stalls, asgd from the first step"
+    )
+    trigger_window: Count | None = Field(
+        None, description="nt-asgd: average when a validation is worse than the best of those further back than this"
+    )
+    stop_window: Count | None = Field(
+        None, description="stop when a validation is worse than the best of those further back than this"
+    )
+    activation_penalty: NonNegative = Field(0.0, description="AR: times the mean square of the dropped last output")
+    temporal_penalty: NonNegative = Field(0.0, description="TAR: times the mean square of the last output's change")
     learning_rate: Positive = Field(1.0, description="the full learning rate")
     weight_decay: NonNegative = Field(0.0, description="added to the gradient as weight_decay * weight")
     max_norm: Positive | None = Field(None, description="clip the global gradient norm to this")
@@ -144,6 +191,24 @@ class Training(Settings):
     checkpoint_minutes: Positive = Field(10.0, description="time between checkpoints inside an epoch")
     sample_tokens: Whole = Field(40, description="length of the sample after each epoch")
     tensorboard: bool = Field(False, description="also write TensorBoard events (needs the extra 'tensorboard')")
+
+    @model_validator(mode="after")
+    def _effective(self) -> Self:
+        if self.optimizer == "nt-asgd" and self.trigger_window is None:
+            raise ValueError("trigger_window: must be given where optimizer is 'nt-asgd'")
+        if self.optimizer != "nt-asgd" and self.trigger_window is not None:
+            raise ValueError(f"trigger_window: cannot take effect where optimizer is {self.optimizer!r}")
+        for name in ("trigger_window", "stop_window"):
+            value = getattr(self, name)
+            if value is not None and value >= self.epochs:
+                raise ValueError(f"{name}: {value} looks further back than the run's {self.epochs} epochs go")
+        if self.window_length == "fixed" and self.window_cap is not None:
+            raise ValueError("window_cap: cannot take effect where window_length is 'fixed'")
+        if self.window_cap is not None and self.window_cap < self.window_steps:
+            raise ValueError(f"window_cap: must be at least window_steps (got {self.window_cap})")
+        if self.window_length == "random" and self.tail == "drop":
+            raise ValueError("tail: random windows read every token; set it to 'keep'")
+        return self
 
 
 class Experiment(Settings):

@@ -6,6 +6,7 @@ from .corpus import Split as Split
 from .embedded import embedded_folder as embedded_folder
 from .splits import find_splits as find_splits
 from .streams import Windows as Windows
+from .streams import random_lengths as random_lengths
 from .token_file import TokenFile as TokenFile
 from .vocabulary import ByteVocabulary as ByteVocabulary
 from .vocabulary import Vocabulary as Vocabulary

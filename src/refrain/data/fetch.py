@@ -65,7 +65,10 @@ def _download(url: str, target: Path, remote: Remote) -> None:
                 digest.update(block)
                 file.write(block)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        # what a server said may hold line ends
+        reason = " ".join(str(getattr(error, "reason", error)).split())
         raise DataError(
             f"{url}: cannot be fetched ({reason}); get the file by other means and give its folder with --data, "
             "or name a mirror with --url"

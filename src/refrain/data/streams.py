@@ -3,6 +3,7 @@
 N tokens, B columns, T steps in a window.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ class Windows:
         batch_size: B.
         window_steps: T.
         tail: `drop` leaves out a last window shorter than T, `keep` includes it.
+        lengths: windows of drawn lengths in the place of T, as from `random_lengths`; the last ones may go unused.
         name: of the split, for the message.
 
     Raises:
@@ -40,6 +42,7 @@ class Windows:
         batch_size: int,
         window_steps: int,
         tail: Literal["drop", "keep"] = "drop",
+        lengths: Iterator[int] | None = None,
         name: str = "the corpus",
     ) -> None:
         self.source = source
@@ -56,6 +59,12 @@ class Windows:
             )
         self.steps = min(predicted, self._count * window_steps)
         self._starts = np.arange(batch_size)[:, None] * self.column
+        self._edges: list[int] | None = None
+        if lengths is not None:
+            self._edges = [0]
+            while self._edges[-1] < self.steps:
+                self._edges.append(min(self._edges[-1] + next(lengths), self.steps))
+            self._count = len(self._edges) - 1
 
     def __len__(self) -> int:
         return self._count
@@ -70,8 +79,35 @@ class Windows:
             raise IndexError(index)
         if index % RELEASE_EVERY == RELEASE_EVERY - 1:
             self.source.release()
-        first = index * self.window_steps
-        last = min(first + self.window_steps, self.steps)
+        first, last = self._bounds(index)
         ids = self.source.tokens[self._starts + np.arange(first, last + 1)]  # (B, T + 1)
         columns = torch.from_numpy(ids.astype(np.int64).T.copy())
         return columns[:-1], columns[1:]
+
+    def share(self, index: int) -> float:
+        """The length of a window over T: what its learning rate is scaled by where lengths are drawn."""
+        first, last = self._bounds(index)
+        return (last - first) / self.window_steps if self._edges is not None else 1.0
+
+    def _bounds(self, index: int) -> tuple[int, int]:
+        if self._edges is not None:
+            return self._edges[index], self._edges[index + 1]
+        first = index * self.window_steps
+        return first, min(first + self.window_steps, self.steps)
+
+
+def random_lengths(window_steps: int, cap: int, generator: torch.Generator) -> Iterator[int]:
+    """Window lengths without end (Merity et al., 2018, section 4.1).
+
+    Around `window_steps`, or once in twenty times around half of it, with standard deviation 5; at least 5 and at most
+    `cap`.
+
+    Args:
+        window_steps: the length aimed at.
+        cap: the longest.
+        generator: on the CPU; advanced.
+    """
+    while True:
+        long, noise = torch.rand((), generator=generator), torch.randn((), generator=generator)
+        base = window_steps if long < 0.95 else window_steps / 2
+        yield min(cap, max(5, int(base + 5 * float(noise))))

@@ -1,5 +1,11 @@
 """Figures of a trained model."""
 
+from .dynamic import Dynamics as Dynamics
+from .dynamic import GradientStatistics as GradientStatistics
+from .dynamic import evaluate_dynamically as evaluate_dynamically
+from .dynamic import gather_statistics as gather_statistics
+from .neural_cache import Cache as Cache
+from .neural_cache import evaluate_with_cache as evaluate_with_cache
 from .per_token import TokenRow as TokenRow
 from .per_token import token_rows as token_rows
 from .per_token import write_token_table as write_token_table

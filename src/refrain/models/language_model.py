@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import AxisTable
-from refrain.nn import Embedding, RecurrentStack, SoftmaxHead
+from refrain.nn import AdaptiveHead, Embedding, MixtureHead, RecurrentStack, SoftmaxHead
 
 from .widths import widths
 
@@ -38,7 +38,7 @@ class LanguageModel(nn.Module):
     Args:
         embedding: token ids to vectors of width D.
         stack: the recurrent layers; their input width is D.
-        head: the distribution over the next token, from vectors of width H.
+        head: the distribution over the next token, from vectors of width H; keeps the protocol `Head`.
         embedding_dropout: applied to the embedded window (T, B, D).
         output_dropout: applied to the last layer's output (T, B, H).
     """
@@ -47,7 +47,7 @@ class LanguageModel(nn.Module):
         self,
         embedding: Embedding,
         stack: RecurrentStack,
-        head: SoftmaxHead,
+        head: SoftmaxHead | MixtureHead | AdaptiveHead,
         *,
         embedding_dropout: nn.Module | None = None,
         output_dropout: nn.Module | None = None,
@@ -106,11 +106,11 @@ class LanguageModel(nn.Module):
     def axes(self) -> AxisTable:
         """The axes of every parameter. Widths: `vocabulary`, `embedding`, `layer0.hidden`, ...
 
-        A tied head has no weight of its own, and the last layer is then as wide as the embedding by name.
+        A tied head has no weight of its own. Under a tied softmax the last layer is the embedding's width by name.
         """
         count = len(self.stack.layers)
         hidden = [f"layer{index}.hidden" for index in range(count)]
-        if self.head.tied:
+        if self.head.tied and isinstance(self.head, SoftmaxHead):
             hidden[-1] = "embedding"
         parts = {
             "embedding": self.embedding.axes("vocabulary", "embedding"),

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 
+from .dropout import EmbeddingDropout
+
 
 class Embedding(nn.Module):
     """Looks up a vector for each token. No row is special.
@@ -15,18 +17,22 @@ class Embedding(nn.Module):
     Args:
         vocabulary_size: V.
         embedding_size: D.
+        word_dropout: maps the vectors, their ids and V to the vectors used, for example `EmbeddingDropout(0.1)`.
 
     Raises:
         ValueError: when a size is not positive.
     """
 
-    def __init__(self, vocabulary_size: int, embedding_size: int) -> None:
+    def __init__(
+        self, vocabulary_size: int, embedding_size: int, *, word_dropout: EmbeddingDropout | None = None
+    ) -> None:
         super().__init__()
         if vocabulary_size < 1 or embedding_size < 1:
             raise ValueError(f"Embedding sizes must be positive, got {vocabulary_size=}, {embedding_size=}")
         self.vocabulary_size = vocabulary_size
         self.embedding_size = embedding_size
         self.weight = nn.Parameter(torch.empty(vocabulary_size, embedding_size))
+        self.word_dropout = word_dropout
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -35,7 +41,8 @@ class Embedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids of any shape, int64 in [0, V) -> vectors of that shape with D appended."""
-        return nn.functional.embedding(ids, self.weight)
+        vectors = nn.functional.embedding(ids, self.weight)
+        return vectors if self.word_dropout is None else self.word_dropout(vectors, ids, self.vocabulary_size)
 
     def axes(self, vocabulary_width: str, embedding_width: str) -> AxisTable:
         """The axes of the weight, under the width names that the model chose."""

@@ -1,5 +1,7 @@
 """How weights move: schedules of the learning rate."""
 
+from .nt_asgd import EarlyStop as EarlyStop
+from .nt_asgd import TriggeredAveraging as TriggeredAveraging
 from .schedules import Fixed as Fixed
 from .schedules import Plateau as Plateau
 from .schedules import Schedule as Schedule

@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterable
 from refrain.config import Experiment, resolve
 from refrain.errors import UserError
 
+from .awd_lstm import awd_lstm_mos_ptb as awd_lstm_mos_ptb
+from .awd_lstm import awd_lstm_ptb as awd_lstm_ptb
+from .awd_lstm import awd_lstm_ptb_finetune as awd_lstm_ptb_finetune
+from .awd_lstm import awd_lstm_wikitext2 as awd_lstm_wikitext2
 from .quickstart import quickstart as quickstart
 from .zaremba import zaremba_large as zaremba_large
 from .zaremba import zaremba_medium as zaremba_medium
@@ -16,6 +20,10 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "zaremba-small": zaremba_small,
     "zaremba-medium": zaremba_medium,
     "zaremba-large": zaremba_large,
+    "awd-lstm-ptb": awd_lstm_ptb,
+    "awd-lstm-ptb-finetune": awd_lstm_ptb_finetune,
+    "awd-lstm-wikitext2": awd_lstm_wikitext2,
+    "awd-lstm-mos-ptb": awd_lstm_mos_ptb,
 }
 
 

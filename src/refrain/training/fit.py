@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from refrain.data import Windows
 from refrain.errors import UserError
 
 from .interrupt import Interrupt, Interrupted
@@ -64,21 +65,18 @@ class Fit:
     def _train(self, position: Position, state: Any) -> Position:
         # a first checkpoint proves before the first step that the disk takes one
         saved = time.monotonic() if position.step else self.save(position, state)
-        while position.epoch < self.task.epochs:
+        while position.epoch < self.task.epochs and not position.stopped:
+            windows = self.task.windows(position.epoch)
             if state is None:
-                state = self.task.model.initial_state(self.task.windows.batch_size)
-            while position.window < len(self.task.windows):
-                state = self._round(position, state)
+                state = self.task.model.initial_state(self.task.batch_size)
+            while position.window < len(windows):
+                state = self._round(position, windows, state)
                 if self.interrupt.signal_number or time.monotonic() - saved > 60 * self.task.checkpoint_minutes:
                     saved = self.save(position, state)
                 self._leave_if_asked(position)
-            self._validate(position)
-            position.epoch, position.window, position.epoch_tally, state = (
-                position.epoch + 1,
-                0,
-                Tally(),
-                None,
-            )
+            with self.task.weights_for_use():
+                self._validate(position, windows)
+            position.epoch, position.window, position.epoch_tally, state = position.epoch + 1, 0, Tally(), None
             saved = self.save(position, state)
             self._leave_if_asked(position)
         return position
@@ -86,7 +84,8 @@ class Fit:
     def save(self, position: Position, state: Any) -> float:
         """Write a checkpoint; returns the time of the clock."""
         tensors, training = capture(self.task, position, state)
-        weights = {name: parameter.detach() for name, parameter in self.task.model.named_parameters()}
+        with self.task.weights_for_use():
+            weights = {name: parameter.detach().clone() for name, parameter in self.task.model.named_parameters()}
         self.run.save(
             position.step,
             {"model": weights, "training": tensors},
@@ -95,15 +94,15 @@ class Fit:
         )
         return time.monotonic()
 
-    def _round(self, position: Position, state: Any) -> Any:
+    def _round(self, position: Position, windows: Windows, state: Any) -> Any:
         """Windows up to the next line of metrics, the end of the epoch, a signal, or the next checkpoint."""
         task = self.task
-        stop = min(len(task.windows), (position.window // task.log_windows + 1) * task.log_windows)
+        stop = min(len(windows), (position.window // task.log_windows + 1) * task.log_windows)
         started = time.monotonic()
         task.model.train()
         state = train_round(
             task.model,
-            self._windows(position, stop),
+            self._windows(position, windows, stop),
             state,
             task.optimizer,
             loss_scale=task.loss_scale,
@@ -114,33 +113,38 @@ class Fit:
         position.seconds += time.monotonic() - started
         if position.window == stop:
             tokens_per_second = position.line_tally.tokens / max(time.monotonic() - started, 1e-9)
-            position.metrics_bytes = self.metrics.train(position, self._rate(position), tokens_per_second)
+            position.metrics_bytes = self.metrics.train(position, self._rate(position, windows), tokens_per_second)
             position.line_tally = Tally()
         return state
 
-    def _windows(self, position: Position, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _windows(self, position: Position, windows: Windows, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
         device = next(self.task.model.parameters()).device
         while position.window < stop and not self.interrupt.signal_number:
             for group in self.task.optimizer.param_groups:
-                group["lr"] = self._rate(position)
-            inputs, targets = self.task.windows[position.window]
+                group["lr"] = self._rate(position, windows) * windows.share(position.window)
+            inputs, targets = windows[position.window]
             yield inputs.to(device), targets.to(device)
             position.window, position.step = position.window + 1, position.step + 1
-            self.progress.window(position, len(self.task.windows), self.task.epochs)
+            self.progress.window(position, len(windows), self.task.epochs)
 
-    def _rate(self, position: Position) -> float:
-        share = min(position.step / (len(self.task.windows) * self.task.epochs), 1.0)
+    def _rate(self, position: Position, windows: Windows) -> float:
+        """The learning rate of the schedule, before it is scaled by a drawn window's length."""
+        share = min((position.epoch + position.window / len(windows)) / self.task.epochs, 1.0)
         return self.task.learning_rate * self.task.schedule.factor(position.epoch, share)
 
-    def _validate(self, position: Position) -> None:
+    def _validate(self, position: Position, windows: Windows) -> None:
         nats, tokens = self.task.validate()
         nats_per_token = nats / tokens
         if not math.isfinite(nats_per_token):
             raise NonFiniteError(f"the validation loss is {nats_per_token}")
         if position.best is None or nats_per_token < position.best.nats_per_token:
             position.best = Best(position.epoch, position.step, nats_per_token)
-        record, position.metrics_bytes = self.metrics.valid(position, nats_per_token, self._rate(position))
+        record, position.metrics_bytes = self.metrics.valid(position, nats_per_token, self._rate(position, windows))
         self.task.schedule.validated(nats_per_token)
+        if self.task.averaging is not None and self.task.averaging.validated(nats_per_token):
+            self.progress.say(f"validation has stalled: weights are averaged from epoch {position.epoch + 2} on")
+        if self.task.early_stop is not None and self.task.early_stop.validated(nats_per_token):
+            position.stopped = True
         for act in self.task.hooks.after_round:
             act(record)
         self.progress.validated(record)
@@ -158,8 +162,9 @@ class Fit:
 
     def _advice(self, position: Position, cause: str) -> str:
         good, _ = self.run.newest()
+        rate = self.task.optimizer.param_groups[0]["lr"]
         return (
-            f"training stopped in epoch {position.epoch + 1} after window {position.window}, learning rate "
-            f"{self._rate(position):g}: {cause}; the last good checkpoint is {good.folder}; start anew with a lower "
-            "training.learning_rate or training.max_norm"
+            f"training stopped in epoch {position.epoch + 1} after window {position.window}, learning rate {rate:g}: "
+            f"{cause}; the last good checkpoint is {good.folder}; start anew with a lower training.learning_rate or "
+            "training.max_norm"
         )

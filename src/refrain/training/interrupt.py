@@ -1,6 +1,7 @@
 """Stopping on a signal: the run finishes its window, saves and leaves. A second signal ends it at once."""
 
 import signal
+import threading
 from types import FrameType
 from typing import Any
 
@@ -25,14 +26,15 @@ class Interrupted(BaseException):
 
 
 class Interrupt:
-    """Listens for signals while it is entered. Only a program's main thread may enter it."""
+    """Listens for signals while it is entered. Outside the main thread, where Python allows none, it is deaf."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupt":
-        self._before = {number: signal.signal(number, self._notice) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._notice) for number in SIGNALS}
         return self
 
     def __exit__(self, *exception: object) -> None:

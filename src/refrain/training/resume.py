@@ -58,7 +58,7 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
             part.load_state_dict(unpack(document["stateful"][name], tensors))
         device = next(task.model.parameters()).device
         carried = [tensor.to(device) for tensor in unpack(document["carried"], tensors)]
-        template = task.model.initial_state(task.windows.batch_size)
+        template = task.model.initial_state(task.batch_size)
         state = state_like(template, carried) if carried else None
         fields = document["position"]
         best = None if fields["best"] is None else Best(**fields["best"])

@@ -102,13 +102,25 @@ class RunFolder:
         finally:
             os.close(handle)
 
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            free = shutil.disk_usage(self.path).free
+            raise CheckpointError(
+                f"{error.filename or self.path}: cannot be written ({error.strerror}; {free:,} bytes are free there); "
+                f"what was saved before is whole: make room, then refrain train --resume --out {self.path}"
+            ) from None
+
     def write_json(self, name: str, data: Any) -> None:
         """Replace a JSON file of the run."""
-        write_atomically(self.path / name, json.dumps(data, indent=2) + "\n")
+        self.write_text(name, json.dumps(data, indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a text file of the run."""
-        write_atomically(self.path / name, text)
+        with self._writing():
+            write_atomically(self.path / name, text)
 
     def read_json(self, name: str) -> Any:
         """The content of a JSON file of the run.
@@ -126,7 +138,7 @@ class RunFolder:
 
     def log(self, record: Mapping[str, Any]) -> int:
         """Append a line of metrics; returns how long the file is now."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with self._writing(), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
             return file.tell()
@@ -146,9 +158,10 @@ class RunFolder:
     ) -> Path:
         """Write `checkpoints/step-N`, point `best` at the best step, and drop what is older than the last two."""
         folder = self.checkpoints / f"step-{step:09d}"
-        save(folder, tensors, documents)
-        if best is not None:
-            self.point_best_at(best)
+        with self._writing():
+            save(folder, tensors, documents)
+            if best is not None:
+                self.point_best_at(best)
         kept = {f"step-{best:09d}"} if best is not None else set()
         for old in sorted(self.checkpoints.glob("step-*"))[:-KEEP]:
             if old.name not in kept:

@@ -1,5 +1,6 @@
 """What a run trains with, and where it stands."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -8,7 +9,7 @@ import torch
 
 from refrain.data import Windows
 from refrain.models import LanguageModel
-from refrain.optim import Schedule
+from refrain.optim import EarlyStop, Schedule, TriggeredAveraging
 
 from .hooks import Hooks
 from .loop import LossScale, Tally
@@ -27,14 +28,18 @@ class Task:
     """All that a run trains with; built once, the same after every restart.
 
     Attributes:
+        windows: the windows of an epoch, counted from 0; the same for the same epoch at every call.
         validate: nats and tokens of the validation text, by the run's protocol.
+        averaging: keeps the mean of the weights, which is then what is evaluated and saved for use.
+        early_stop: says when to stop before the last epoch.
         sample: text drawn from the model with the given seed, or None for no samples.
         stateful: what else changes during the run, by name; the schedule is among them.
     """
 
     model: LanguageModel
     optimizer: torch.optim.Optimizer
-    windows: Windows
+    windows: Callable[[int], Windows]
+    batch_size: int
     schedule: Schedule
     learning_rate: float
     epochs: int
@@ -42,10 +47,16 @@ class Task:
     max_norm: float | None
     validate: Callable[[], tuple[float, int]]
     sample: Callable[[int], str] | None = None
+    averaging: TriggeredAveraging | None = None
+    early_stop: EarlyStop | None = None
     hooks: Hooks = field(default_factory=Hooks)
     stateful: dict[str, Stateful] = field(default_factory=dict)
     log_windows: int = 100
     checkpoint_minutes: float = 10.0
+
+    def weights_for_use(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, the model has the weights to evaluate and to save for use: the mean, where there is one."""
+        return contextlib.nullcontext() if self.averaging is None else self.averaging.mean_weights()
 
 
 @dataclass
@@ -68,6 +79,7 @@ class Position:
         epoch_tally: since the epoch began.
         line_tally: since the last line of metrics.
         best: the best validation so far.
+        stopped: whether the run ended before its last epoch.
         metrics_bytes: how long the file of metrics was.
         seconds: time spent in training, over all restarts.
     """
@@ -78,5 +90,6 @@ class Position:
     epoch_tally: Tally = field(default_factory=Tally)
     line_tally: Tally = field(default_factory=Tally)
     best: Best | None = None
+    stopped: bool = False
     metrics_bytes: int = 0
     seconds: float = 0.0

@@ -1,4 +1,6 @@
 """Output heads: each owns its way from hidden vectors to the loss."""
 
+from .adaptive import AdaptiveHead as AdaptiveHead
+from .mixture import MixtureHead as MixtureHead
 from .softmax import Head as Head
 from .softmax import SoftmaxHead as SoftmaxHead

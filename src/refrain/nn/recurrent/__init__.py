@@ -1,8 +1,13 @@
 """Recurrent layers: one file an architecture, the paper's step first, then the layer."""
 
+from .gru import GRU as GRU
+from .gru import GRUState as GRUState
+from .gru import gru_step as gru_step
 from .lstm import LSTM as LSTM
 from .lstm import LSTMState as LSTMState
 from .lstm import lstm_step as lstm_step
+from .lstm_cell import LSTMCell as LSTMCell
 from .scan import RecurrentLayer as RecurrentLayer
+from .scan import detached as detached
 from .scan import scan as scan
 from .stack import RecurrentStack as RecurrentStack

@@ -48,14 +48,22 @@ class LSTM(nn.Module):
     Args:
         input_size: I.
         hidden_size: H.
-        recurrent_transform: maps the (4H, H) recurrent weight to the one used for this window. The stored weight,
-            and its name in a checkpoint, stay as they are.
+        input_transform: maps the (4H, I) input weight to the one used for this window.
+        recurrent_transform: maps the (4H, H) recurrent weight to the one used for this window, for example
+            `WeightDropout(0.5)`. The stored weight, and its name in a checkpoint, stay as they are.
 
     Raises:
         ValueError: when a width is not positive.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, recurrent_transform: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        input_transform: nn.Module | None = None,
+        recurrent_transform: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         if input_size < 1 or hidden_size < 1:
             raise ValueError(f"LSTM widths must be positive, got {input_size=}, {hidden_size=}")
@@ -64,6 +72,7 @@ class LSTM(nn.Module):
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(4 * hidden_size))
+        self.input_transform = input_transform or nn.Identity()
         self.recurrent_transform = recurrent_transform or nn.Identity()
         self.reset_parameters()
 
@@ -81,8 +90,8 @@ class LSTM(nn.Module):
     def forward(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         # once a window, so that all T steps share one transformed weight
-        w_hh = self.recurrent_transform(self.weight_hh)
-        weights = [self.weight_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
+        w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
+        weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
         start = (state.hidden[None], state.cell[None])
         outputs, hidden, cell = torch.lstm(inputs, start, weights, True, 1, 0.0, self.training, False, False)
         return outputs, LSTMState(hidden[0], cell[0])
@@ -93,7 +102,8 @@ class LSTM(nn.Module):
         For generation: the library kernel behind `forward` repacks the weights on every call, which for a single
         step costs several times the step itself.
         """
-        return lstm_step(x, state, self.weight_ih, self.recurrent_transform(self.weight_hh), self.bias)
+        w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
+        return lstm_step(x, state, w_ih, w_hh, self.bias)
 
     def axes(self, input_width: str, hidden_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""

@@ -1,0 +1,133 @@
+"""Training settings -> optimiser, schedule, windows, hooks: all that a run trains with."""
+
+from functools import lru_cache, partial
+
+import torch
+from torch import nn
+
+from refrain import optim
+from refrain.config import Experiment, Training
+from refrain.config import Schedule as ScheduleSettings
+from refrain.data import Corpus, Windows, random_lengths
+from refrain.evaluation import evaluate, protocol_windows
+from refrain.generation import Sampler, generate
+from refrain.models import LanguageModel
+from refrain.training import Hooks, Stateful, Task
+from refrain.training.regularisers import activation_penalty, temporal_penalty
+
+
+def build_optimizer(settings: Training, model: nn.Module) -> torch.optim.Optimizer:
+    """The update rule over all parameters of a model; averaging is SGD with something that watches it."""
+    rule = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.SGD
+    return rule(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def build_averaging(settings: Training, model: nn.Module) -> optim.TriggeredAveraging | None:
+    """What averages the weights of a model, where the update rule says so."""
+    if settings.optimizer not in ("nt-asgd", "asgd"):
+        return None
+    return optim.TriggeredAveraging(
+        model.parameters(), trigger_window=settings.trigger_window or 0, started=settings.optimizer == "asgd"
+    )
+
+
+def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
+    """The windows of an epoch, counted from 0. Drawn lengths depend on seed and epoch alone.
+
+    Raises:
+        DataError: when the training text is too short.
+    """
+    lengths = None
+    if settings.window_length == "random":
+        # a generator of its own, so that an epoch's windows are the same after a restart
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+        lengths = random_lengths(settings.window_steps, settings.window_cap or settings.window_steps + 20, generator)
+    return Windows(
+        corpus.splits["train"].tokens,
+        batch_size=settings.batch_size,
+        window_steps=settings.window_steps,
+        tail=settings.tail,
+        lengths=lengths,
+        name=f"{corpus.name}, split 'train'",
+    )
+
+
+def build_hooks(settings: Training, averaging: optim.TriggeredAveraging | None) -> Hooks:
+    """The methods that act on the loop."""
+    hooks = Hooks()
+    if settings.activation_penalty:
+        hooks.loss_terms.append(activation_penalty(settings.activation_penalty))
+    if settings.temporal_penalty:
+        hooks.loss_terms.append(temporal_penalty(settings.temporal_penalty))
+    if averaging is not None:
+        hooks.after_step.append(averaging.after_step)
+    return hooks
+
+
+def build_schedule(settings: ScheduleSettings) -> optim.Schedule:
+    """The schedule of the learning rate."""
+    if settings.kind == "plateau":
+        return optim.Plateau(settings.decay)
+    if settings.kind == "exponential":
+        return optim.Fixed(
+            lambda epoch, progress: optim.exponential(epoch, hold_epochs=settings.hold_epochs, decay=settings.decay)
+        )
+    return optim.Fixed({"constant": optim.constant, "linear": optim.linear, "cosine": optim.cosine}[settings.kind])
+
+
+def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> Task:
+    """All that a run trains with.
+
+    Args:
+        experiment: the settings.
+        corpus: with the splits `train` and `valid`.
+        model: on its device.
+
+    Raises:
+        DataError: when a split is too short for its windows.
+    """
+    settings = experiment.training
+    windows = lru_cache(maxsize=1)(partial(build_windows, settings, corpus))
+    # a text that is too short is found before anything is written
+    windows(0)
+    valid = protocol_windows(
+        corpus.splits["valid"].tokens,
+        settings.validation,
+        split="valid",
+        window_steps=settings.window_steps,
+        name=f"{corpus.name}, split 'valid'",
+    )
+
+    def validate() -> tuple[float, int]:
+        figure = evaluate(model, valid)
+        return figure.nats, figure.tokens
+
+    schedule, averaging = build_schedule(settings.schedule), build_averaging(settings, model)
+    early_stop = optim.EarlyStop(settings.stop_window) if settings.stop_window else None
+    stateful: dict[str, Stateful | None] = {"schedule": schedule, "averaging": averaging, "early_stop": early_stop}
+    return Task(
+        model=model,
+        optimizer=build_optimizer(settings, model),
+        windows=windows,
+        batch_size=settings.batch_size,
+        schedule=schedule,
+        learning_rate=settings.learning_rate,
+        epochs=settings.epochs,
+        loss_scale=settings.loss_scale,
+        max_norm=settings.max_norm,
+        validate=validate,
+        sample=partial(_sample, model, corpus, settings) if settings.sample_tokens else None,
+        averaging=averaging,
+        early_stop=early_stop,
+        hooks=build_hooks(settings, averaging),
+        stateful={name: part for name, part in stateful.items() if part is not None},
+        log_windows=settings.log_windows,
+        checkpoint_minutes=settings.checkpoint_minutes,
+    )
+
+
+def _sample(model: LanguageModel, corpus: Corpus, settings: Training, step: int) -> str:
+    # a generator of its own, so that samples leave the run's random numbers alone
+    generator = torch.Generator().manual_seed(settings.seed + step)
+    drawn = generate(model, [corpus.vocabulary.line_end], Sampler(), tokens=settings.sample_tokens, generator=generator)
+    return corpus.vocabulary.decode([ids[0] for ids in drawn if ids[0] is not None])

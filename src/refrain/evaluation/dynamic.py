@@ -1,0 +1,185 @@
+"""Dynamic evaluation (Krause et al., 2018, Dynamic Evaluation of Neural Sequence Models, section 4): the weights follow
+the text that is scored, and decay back to the trained ones.
+
+Each window is scored before it is learnt from. Steps are scaled by the root mean square of each weight's gradient on
+the training text, as in the authors' corrected code: divided by the number of windows, normalised by the mean over all
+weights' tensors. Figures stand apart from static ones; the weights are restored afterwards.
+
+T steps in a window, B streams.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from refrain.data import Windows
+from refrain.models import LanguageModel
+from refrain.nn import GRU, LSTM
+from refrain.nn.recurrent.scan import detached
+
+from .neural_cache import Cache, cached_nats
+from .perplexity import Figure
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """The settings of dynamic evaluation.
+
+    Attributes:
+        learning_rate: of the step, which is divided by the gradient's root mean square.
+        decay: lambda, towards the trained weights; scaled by the same root mean square, at most all the way.
+        epsilon: added to the root mean square.
+
+    Raises:
+        ValueError: when a value is out of range.
+    """
+
+    learning_rate: float = 5e-5
+    decay: float = 2e-3
+    epsilon: float = 2e-5
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate >= 0 or not self.decay >= 0 or not self.epsilon > 0:
+            raise ValueError(
+                f"learning_rate and decay must be at least 0 and epsilon greater (got {self.learning_rate}, "
+                f"{self.decay}, {self.epsilon})"
+            )
+
+
+@dataclass(frozen=True)
+class GradientStatistics:
+    """The root mean square of each weight's gradient, one tensor a parameter, and how many windows it is of."""
+
+    root_mean_squares: list[Tensor]
+    windows: int
+
+
+def gather_statistics(model: LanguageModel, windows: Windows, *, most: int | None = None) -> GradientStatistics:
+    """Gradients of the mean loss over each window of the training text, the weights fixed.
+
+    Args:
+        model: is switched to training without dropout while it works.
+        windows: of the training text; the authors use 100 columns of 5 steps.
+        most: look at no more windows than this; None at all.
+    """
+    parameters = list(model.parameters())
+    squares = [torch.zeros_like(parameter) for parameter in parameters]
+    state, count = model.initial_state(windows.batch_size), min(len(windows), most or len(windows))
+    device = parameters[0].device
+    with differentiable(model):
+        for index in range(count):
+            inputs, targets = (part.to(device) for part in windows[index])
+            loss = model(inputs, targets, state)
+            gradients = torch.autograd.grad(loss.nats / targets.numel(), parameters)
+            torch._foreach_addcmul_(squares, gradients, gradients)
+            state = detached(loss.state)
+    return GradientStatistics([(square / count).sqrt() for square in squares], count)
+
+
+def evaluate_dynamically(
+    model: LanguageModel,
+    windows: Windows,
+    statistics: GradientStatistics,
+    dynamics: Dynamics,
+    *,
+    cache: Cache | None = None,
+) -> Figure:
+    """The figure of a model that learns from what it has scored.
+
+    Args:
+        model: its weights are the trained ones before and after.
+        windows: short ones; several columns share the weights, each has its own state. The authors use one column of
+            5 steps.
+        statistics: as from `gather_statistics`, of the same weights.
+        dynamics: the settings.
+        cache: mixed in on top; needs a single column.
+
+    Raises:
+        ValueError: when the statistics are of other weights, or a cache meets several columns.
+    """
+    parameters = list(model.parameters())
+    if [s.shape for s in statistics.root_mean_squares] != [p.shape for p in parameters]:
+        raise ValueError("the gradient statistics are of other weights; gather them for this model")
+    if cache is not None and windows.batch_size != 1:
+        raise ValueError(f"the cache reads one stream (got {windows.batch_size} columns)")
+    nats = 0.0
+    with restored(model), differentiable(model):
+        update = _Update(parameters, statistics, dynamics)
+        for targets, hidden, costs in _scored(model, windows, update):
+            nats += float(_with_cache(hidden, targets, costs, cache, update).double().sum())
+    return Figure(nats, windows.predicted)
+
+
+def _scored(model: LanguageModel, windows: Windows, update: "_Update") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Targets (T, B), last outputs (T, B, H) and nats (T, B) of each window; the weights follow after each."""
+    device = next(model.parameters()).device
+    state = model.initial_state(windows.batch_size)
+    for index in range(len(windows)):
+        inputs, targets = (part.to(device) for part in windows[index])
+        outputs, state = model.hidden(inputs, detached(state))
+        loss = model.head(outputs.dropped, targets)
+        with torch.no_grad():
+            costs = model.head.token_nats(outputs.dropped, targets)
+        yield targets, outputs.raw.detach(), costs
+        # the mean over a column's steps, summed over columns: each column moves the weights as it would alone
+        update.step(torch.autograd.grad(loss / len(targets), update.parameters))
+
+
+def _with_cache(hidden: Tensor, targets: Tensor, costs: Tensor, cache: Cache | None, update: "_Update") -> Tensor:
+    if cache is None:
+        return costs
+    if update.keys is None or update.words is None:
+        update.keys, update.words = hidden[:0, 0], targets[:0, 0]
+    mixed = cached_nats(hidden[:, 0], targets[:, 0], costs[:, 0], update.keys, update.words, cache)
+    update.keys = torch.cat([update.keys, hidden[:, 0]])[-cache.window :]
+    update.words = torch.cat([update.words, targets[:, 0]])[-cache.window :]
+    return mixed
+
+
+class _Update:
+    """The step: towards the text by the scaled gradient, back to the trained weights by the scaled decay."""
+
+    def __init__(self, parameters: list[nn.Parameter], statistics: GradientStatistics, dynamics: Dynamics) -> None:
+        self.parameters = parameters
+        self.trained = [parameter.detach().clone() for parameter in parameters]
+        squares = statistics.root_mean_squares
+        mean = sum(float(square.mean()) for square in squares) / len(squares)
+        self.pull = [(dynamics.decay * square / max(mean, 1e-30)).clamp_(max=1.0) for square in squares]
+        self.rates = [dynamics.learning_rate / (square + dynamics.epsilon) for square in squares]
+        self.keys: Tensor | None = None
+        self.words: Tensor | None = None
+
+    @torch.no_grad()
+    def step(self, gradients: tuple[Tensor, ...]) -> None:
+        """Move the weights by one window's gradients."""
+        torch._foreach_lerp_(self.parameters, self.trained, self.pull)
+        torch._foreach_addcmul_(self.parameters, gradients, self.rates, value=-1.0)
+
+
+@contextlib.contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """Inside, nothing is dropped, yet recurrent layers are in training mode, as cuDNN's backward pass asks for."""
+    before = {module: module.training for module in model.modules()}
+    for module in before:
+        module.training = isinstance(module, LSTM | GRU)
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
+
+
+@contextlib.contextmanager
+def restored(model: nn.Module) -> Iterator[None]:
+    """Outside, the weights are those from before, whatever happened inside."""
+    parameters = list(model.parameters())
+    kept = [parameter.detach().clone() for parameter in parameters]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, kept, strict=True):
+                parameter.copy_(value)

@@ -1,0 +1,169 @@
+"""Dropout whose mask outlives a step: locked over time, held until resampled, or one for each word type.
+
+Gal & Ghahramani (2016), A Theoretically Grounded Application of Dropout in RNNs; Merity et al. (2018), sections 4.2
+and 4.3. All masks are scaled by 1 / (1 - rate), so that nothing is to be done in evaluation.
+
+T steps in the window, B sequences, D width, V words in the vocabulary.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def checked_rate(rate: float) -> float:
+    """The rate itself.
+
+    Raises:
+        ValueError: when it is not in [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"a dropout rate must be at least 0 and less than 1 (got {rate})")
+    return rate
+
+
+def dropout_mask(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
+    """Zeros with probability `rate`, else 1 / (1 - rate), drawn from the global generator.
+
+    Args:
+        shape: of the mask.
+        rate: in [0, 1).
+        like: gives type and device.
+    """
+    return like.new_empty(shape).bernoulli_(1 - rate).div_(1 - rate)
+
+
+class LockedDropout(nn.Module):
+    """Dropout with one mask a window: the same units of a sequence are dropped at every step (variational dropout).
+
+    Args:
+        rate: in [0, 1).
+
+    Raises:
+        ValueError: when the rate is out of range.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = checked_rate(rate)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs (T, B, D) -> the same shape, times a fresh mask (1, B, D); inputs themselves in evaluation."""
+        if not self.training or not self.rate:
+            return inputs
+        return inputs * dropout_mask((1, *inputs.shape[1:]), self.rate, inputs)
+
+    def extra_repr(self) -> str:
+        """The rate, for print."""
+        return f"rate={self.rate}"
+
+
+class HeldMask(nn.Module):
+    """A mask that stays until it is drawn anew; part of the state dict, so that it survives copies and restarts.
+
+    Args:
+        rate: in [0, 1).
+
+    Raises:
+        ValueError: when the rate is out of range.
+    """
+
+    mask: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = checked_rate(rate)
+        self.register_buffer("mask", torch.empty(0))
+
+    def resample(self) -> None:
+        """Forget the mask; the next use draws another, for whatever shape it meets."""
+        self.mask = self.mask.new_empty(0)
+
+    def forward(self, inputs: Tensor, shape: Sequence[int]) -> Tensor:
+        """Multiply with the held mask, which is drawn at the first use.
+
+        Args:
+            inputs: what is masked.
+            shape: of the mask, broadcast over the inputs.
+
+        Raises:
+            ValueError: when the held mask has another shape.
+        """
+        if not self.mask.numel():
+            self.mask = dropout_mask(shape, self.rate, inputs.detach())
+        if tuple(self.mask.shape) != tuple(shape):
+            raise ValueError(
+                f"the held mask is for shape {tuple(self.mask.shape)}, the input needs {tuple(shape)}; "
+                "call resample() when batch or width change"
+            )
+        return inputs * self.mask
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        # the shape is known when the mask is
+        if prefix + "mask" in state_dict:
+            self.mask = torch.empty_like(state_dict[prefix + "mask"])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class VariationalDropout(nn.Module):
+    """Locked dropout for anyone's loop: the mask stays, over steps and calls, until `resample()`.
+
+    Args:
+        rate: in [0, 1).
+
+    Raises:
+        ValueError: when the rate is out of range.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.held = HeldMask(rate)
+
+    def resample(self) -> None:
+        """Draw another mask at the next use; call it once a window or sequence."""
+        self.held.resample()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs (..., B, D) -> the same shape, times the held mask (B, D); inputs themselves in evaluation.
+
+        Raises:
+            ValueError: when batch or width are not those of the held mask.
+        """
+        if not self.training or not self.held.rate:
+            return inputs
+        masked: Tensor = self.held(inputs, inputs.shape[-2:])
+        return masked
+
+
+class EmbeddingDropout(nn.Module):
+    """Drops word types: a dropped word is zero wherever it stands in the window. No row is special.
+
+    Args:
+        rate: in [0, 1).
+
+    Raises:
+        ValueError: when the rate is out of range.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = checked_rate(rate)
+
+    def forward(self, vectors: Tensor, ids: Tensor, vocabulary_size: int) -> Tensor:
+        """Multiply each vector with its word's mask, one draw a window; vectors themselves in evaluation.
+
+        Args:
+            vectors: (T, B, D).
+            ids: (T, B), the words they belong to.
+            vocabulary_size: V.
+        """
+        if not self.training or not self.rate:
+            return vectors
+        mask = dropout_mask((vocabulary_size, 1), self.rate, vectors)
+        return vectors * nn.functional.embedding(ids, mask)
+
+    def extra_repr(self) -> str:
+        """The rate, for print."""
+        return f"rate={self.rate}"

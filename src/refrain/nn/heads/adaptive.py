@@ -1,0 +1,77 @@
+"""Adaptive softmax (Grave et al., 2017, Efficient softmax approximation for GPUs): rare words cost less.
+
+The distribution is exact and normalised; the two-level factorisation is torch's. Word ids must be ordered by
+descending frequency, for the first ones form the short list.
+
+N tokens (any leading shape), D input width, V words.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from refrain.axes import Axis, AxisTable
+
+from .chunked import summed_in_chunks
+from .linear_cross_entropy import CHUNK_LOGITS
+
+
+class AdaptiveHead(nn.Module):
+    """A softmax over a short list of frequent words and clusters of rarer ones.
+
+    Args:
+        input_size: D.
+        vocabulary_size: V.
+        cutoffs: ids at which the clusters begin, ascending, each in (0, V).
+        division: the vectors of cluster i have width D / division ** (i + 1).
+
+    Raises:
+        ValueError: when the cutoffs are not ascending ids of the vocabulary.
+    """
+
+    tied = False
+
+    def __init__(self, input_size: int, vocabulary_size: int, *, cutoffs: Sequence[int], division: float = 4.0) -> None:
+        super().__init__()
+        if not cutoffs or list(cutoffs) != sorted(set(cutoffs)) or cutoffs[0] < 1 or cutoffs[-1] >= vocabulary_size:
+            raise ValueError(f"cutoffs must ascend within 1 and {vocabulary_size - 1} (got {list(cutoffs)})")
+        self.softmax = nn.AdaptiveLogSoftmaxWithLoss(
+            input_size, vocabulary_size, list(cutoffs), div_value=division, head_bias=True
+        )
+
+    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
+        names = [name for name, _ in self.softmax.named_parameters()]
+
+        def nats(rows: Tensor, wanted: Tensor, *parameters: Tensor) -> Tensor:
+            weights = dict(zip(names, parameters, strict=True))
+            output: Tensor = torch.func.functional_call(self.softmax, weights, (rows, wanted)).output
+            return -output.sum()
+
+        rows, parameters = hidden.flatten(0, -2), list(self.softmax.parameters())
+        return summed_in_chunks(nats, rows, targets.reshape(-1), parameters, rows=self._rows())
+
+    def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
+        with torch.no_grad():
+            pairs = zip(hidden.flatten(0, -2).split(self._rows()), targets.flatten().split(self._rows()), strict=True)
+            return torch.cat([-self.softmax(h, t).output for h, t in pairs]).reshape(targets.shape)
+
+    def log_probabilities(self, hidden: Tensor) -> Tensor:
+        """hidden (..., D) -> natural log-probabilities (..., V)."""
+        flat: Tensor = self.softmax.log_prob(hidden.flatten(0, -2))
+        return flat.reshape(*hidden.shape[:-1], -1)
+
+    def _rows(self) -> int:
+        return max(1, CHUNK_LOGITS // self.softmax.head_size)
+
+    def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
+        """The axes of each parameter; the vocabulary is cut into the widths of short list and clusters."""
+        table: AxisTable = {"softmax.head.weight": (Axis("head.shortlist"), Axis(input_width))}
+        table["softmax.head.bias"] = (Axis("head.shortlist"),)
+        for index in range(self.softmax.n_clusters):
+            inner, words = f"head.cluster{index}.inner", f"head.cluster{index}.{vocabulary_width}"
+            table[f"softmax.tail.{index}.0.weight"] = (Axis(inner), Axis(input_width))
+            table[f"softmax.tail.{index}.1.weight"] = (Axis(words), Axis(inner))
+        return table

@@ -1,0 +1,133 @@
+"""Mixture of softmaxes (Yang et al., 2018, Breaking the Softmax Bottleneck, equations 3 and 4).
+
+The mixture is exact: log-sum-exp over the components, a normalised distribution, with no constant added to a
+probability.
+
+N tokens (any leading shape), D input width, K components, E width of a component's vector, V words.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from refrain.axes import Axis, AxisTable
+
+from .chunked import summed_in_chunks
+from .linear_cross_entropy import CHUNK_LOGITS
+
+
+def mixture_log_probabilities(latent: Tensor, prior: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """log sum_k prior_k softmax(latent_k weight^T + bias): the equations.
+
+    Args:
+        latent: (..., K, E), after tanh and dropout.
+        prior: log-probabilities of the components (..., K).
+        weight: (V, E).
+        bias: (V,).
+
+    Returns:
+        Natural log-probabilities (..., V).
+    """
+    components = nn.functional.linear(latent, weight, bias).log_softmax(dim=-1)  # (..., K, V)
+    return torch.logsumexp(components + prior[..., None], dim=-2)
+
+
+class MixtureHead(nn.Module):
+    """A mixture of K softmaxes over one vocabulary matrix.
+
+    Args:
+        input_size: D.
+        embedding_size: E.
+        vocabulary_size: V.
+        components: K.
+        weight: the (V, E) parameter to share, or None for one of its own.
+        latent_dropout: acts on the vectors of all components (T, B, K * E) before the softmax.
+
+    Raises:
+        ValueError: when a size is not positive or the shared weight has another shape.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        embedding_size: int,
+        vocabulary_size: int,
+        *,
+        components: int,
+        weight: nn.Parameter | None = None,
+        latent_dropout: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if min(input_size, embedding_size, vocabulary_size, components) < 1:
+            raise ValueError(
+                f"MixtureHead sizes must be positive, got {input_size=}, {embedding_size=}, {vocabulary_size=}, "
+                f"{components=}"
+            )
+        if weight is not None and tuple(weight.shape) != (vocabulary_size, embedding_size):
+            raise ValueError(
+                f"a tied head needs a weight of shape {(vocabulary_size, embedding_size)}, got {tuple(weight.shape)}"
+            )
+        self.components = components
+        self.tied = weight is not None
+        self.latent_weight = nn.Parameter(torch.empty(components * embedding_size, input_size))
+        self.latent_bias = nn.Parameter(torch.empty(components * embedding_size))
+        self.prior_weight = nn.Parameter(torch.empty(components, input_size))
+        self.weight = weight if weight is not None else nn.Parameter(torch.empty(vocabulary_size, embedding_size))
+        self.bias = nn.Parameter(torch.empty(vocabulary_size))
+        self.latent_dropout = latent_dropout or nn.Identity()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """U(-1/sqrt(D), 1/sqrt(D)) for latent and prior, U(-0.1, 0.1) for an own weight, 0 for the bias. In place."""
+        bound = 1 / math.sqrt(self.latent_weight.shape[1])
+        for parameter in (self.latent_weight, self.latent_bias, self.prior_weight):
+            nn.init.uniform_(parameter, -bound, bound)
+        if not self.tied:
+            nn.init.uniform_(self.weight, -0.1, 0.1)
+        nn.init.zeros_(self.bias)
+
+    def _latent(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (..., K, E) and log-prior (..., K) of each token."""
+        latent = self.latent_dropout(nn.functional.linear(hidden, self.latent_weight, self.latent_bias).tanh())
+        prior = nn.functional.linear(hidden, self.prior_weight).log_softmax(dim=-1)
+        return latent.unflatten(-1, (self.components, -1)), prior
+
+    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
+        latent, prior = self._latent(hidden)
+        rows = torch.cat([latent.flatten(-2), prior], dim=-1).flatten(0, -2)
+        return summed_in_chunks(self._nats, rows, targets.reshape(-1), [self.weight, self.bias], rows=self._rows())
+
+    def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
+        with torch.no_grad():
+            pairs = zip(hidden.flatten(0, -2).split(self._rows()), targets.flatten().split(self._rows()), strict=True)
+            nats = [-self.log_probabilities(h).gather(-1, t[:, None])[:, 0] for h, t in pairs]
+            return torch.cat(nats).reshape(targets.shape)
+
+    def log_probabilities(self, hidden: Tensor) -> Tensor:
+        """hidden (..., D) -> natural log-probabilities (..., V)."""
+        return mixture_log_probabilities(*self._latent(hidden), self.weight, self.bias)
+
+    def _rows(self) -> int:
+        return max(1, CHUNK_LOGITS // (self.components * self.weight.shape[0]))
+
+    def _nats(self, rows: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        latent, prior = rows[:, : -self.components], rows[:, -self.components :]
+        latent = latent.unflatten(-1, (self.components, -1))
+        logits = nn.functional.linear(latent, weight, bias)  # (n, K, V)
+        # of each component only the target's log-probability is needed
+        wanted = logits.gather(-1, targets[:, None, None].expand(-1, self.components, 1))[..., 0]
+        return -torch.logsumexp(wanted - torch.logsumexp(logits, dim=-1) + prior, dim=-1).sum()
+
+    def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
+        """The axes of each parameter; a tied head's vectors are as wide as the `embedding`."""
+        embedding_width = "embedding" if self.tied else "head.embedding"
+        return {
+            "latent_weight": (Axis(embedding_width, self.components), Axis(input_width)),
+            "latent_bias": (Axis(embedding_width, self.components),),
+            "prior_weight": (Axis("head.components"), Axis(input_width)),
+            "weight": (Axis(vocabulary_width), Axis(embedding_width)),
+            "bias": (Axis(vocabulary_width),),
+        }

@@ -1,0 +1,179 @@
+"""Every code block of the documentation runs, and every link leads somewhere.
+
+Blocks of a file run in order in one empty folder, where a tiny corpus stands at the places that the documentation
+speaks of. Commands are made small by settings added to them; before that, they are resolved as they stand.
+"""
+
+import pathlib
+import platform
+import random
+import re
+import shlex
+from itertools import pairwise
+from typing import NamedTuple
+
+import pytest
+
+from refrain.cli.app import main
+from refrain.data.embedded import FORMAT
+from refrain.data.known import KNOWN
+from refrain.recipes import recipe
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINKED = [*PAGES, ROOT / "CONTRIBUTING.md"]
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+NOT_RUN = ("git clone ", "cd ", "pip install ", ". .venv/bin/activate")
+SMALL = [
+    "model.embedding_size=8",
+    "model.hidden_sizes=[8,8]",
+    "training.epochs=2",
+    "training.batch_size=4",
+    "training.window_steps=5",
+    "training.sample_tokens=5",
+]
+CARD = ["What it does", "Function", "Recipe", "Suggested values", "What we measured", "Departures from the paper"]
+CARD.append("Citation")
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+class Block(NamedTuple):
+    """A fenced block."""
+
+    language: str
+    line: int  # of its first line of code, counting from 1
+    code: str
+
+
+def blocks(text):
+    """The fenced blocks of a page, in order."""
+    found, opened, code = [], None, []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            if opened is None:
+                opened, code = (line.strip().removeprefix("```"), number + 1), []
+            else:
+                found.append(Block(*opened, "\n".join(code) + "\n"))
+                opened = None
+        elif opened is not None:
+            code.append(line)
+    assert opened is None, f"the block at line {opened[1]} is not closed"
+    return found
+
+
+def write_corpus(folder):
+    """Three splits of sentences from a few words."""
+    draw = random.Random(1)
+    folder.mkdir(parents=True)
+    words = re.findall(r"\w+", "the company said it will pay a dividend function object class of to and is")
+    for split, lines in (("train", 300), ("valid", 120), ("test", 120)):
+        rows = [" ".join(draw.choices(words, k=draw.randint(4, 14))) for _ in range(lines)]
+        (folder / f"ptb.{split}.txt").write_text("".join(f" {row} \n" for row in rows))
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder to run a page in, with the corpora it may name."""
+    write_corpus(tmp_path / "PATH" / "TO" / "ptb")
+    text = tmp_path / "PATH" / "TO" / "text.txt"
+    text.write_text((tmp_path / "PATH" / "TO" / "ptb" / "ptb.train.txt").read_text())
+    cache = tmp_path / "cache"
+    # an embedded corpus that stands in the cache is not read from the running Python, which takes ten seconds
+    write_corpus(cache / "embedded" / f"python-docs-{platform.python_version()}-{FORMAT}")
+    monkeypatch.setenv("REFRAIN_CACHE", str(cache))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_code_block_runs(page, workplace):
+    for block in blocks(page.read_text(encoding="utf-8")):
+        place = f"{name_of(page)}:{block.line}"
+        match block.language:
+            case "python":
+                exec(compile(block.code, place, "exec"), {"__name__": "__main__"})
+            case "sh":
+                for line in block.code.splitlines():
+                    run_line(line, place)
+            case "toml":
+                resolve(block.code)
+            case "text":
+                pass
+            case other:
+                pytest.fail(f"{place}: a block of {other!r}; known are python, sh, toml and text")
+
+
+def run_line(line, place):
+    """A line of shell: a command of ours is run in this process, a make target must be there."""
+    words = shlex.split(line, comments=True)
+    if not words or line.startswith(NOT_RUN):
+        return
+    if words[0] == "make":
+        assert {word for word in words[1:] if "=" not in word} <= TARGETS, f"{place}: {line}"
+    elif words[0] == "refrain":
+        assert run_command(words[1:]) == 0, f"{place}: {line}"
+    else:
+        pytest.fail(f"{place}: {line!r} is neither a command of ours nor on the list of those that are left out")
+
+
+def run_command(words):
+    """The exit status of a command, made small."""
+    match words:
+        case ["data", "fetch", name]:
+            assert name in KNOWN
+            return 0
+        case ["train" | "check", source, *rest] if not source.startswith("-"):
+            recipe(source, *(word for word in rest if re.match(r"[a-z_.]+=", word)))
+            return main([*words, *SMALL])
+        case ["bench", *_]:
+            return main([*words, "--windows", "1", "--repeats", "1", *SMALL])
+    return main(words)
+
+
+def resolve(code):
+    """Settings in TOML are resolved, and kept for later blocks under the name in the first line."""
+    named = re.match(r"# ([\w-]+\.toml)\n", code)
+    path = pathlib.Path(named[1] if named else "unnamed.toml")
+    path.write_text(code, encoding="utf-8")
+    recipe(str(path))
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_every_link_leads_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        if re.match(r"\w+:", target):
+            continue
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{name_of(page)}: {target} is not there"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{name_of(page)}: {target}#{anchor} is not there"
+
+
+@pytest.mark.parametrize("card", sorted((ROOT / "docs" / "methods").glob("*.md")), ids=name_of)
+def test_cards_keep_one_order(card):
+    assert re.findall(r"^## (.*)", card.read_text(encoding="utf-8"), re.MULTILINE) == CARD
+
+
+def test_the_tour_shows_mistakes_as_they_are_shown(workplace, capsys):
+    found = blocks((ROOT / "docs" / "tour.md").read_text(encoding="utf-8"))
+    toml, said = next((a.code, b.code) for a, b in pairwise(found) if "hiden_sizes" in a.code)
+    pathlib.Path("mine.toml").write_text(toml, encoding="utf-8")
+    assert main(["check", "mine.toml", "training.epochs=two"]) == 2
+    assert capsys.readouterr().err == said
+
+
+def test_blocks_are_found():
+    text = "a\n```sh\nmake test\n```\n\n```python\nx = 1\n\ny = 2\n```\n"
+    assert blocks(text) == [Block("sh", 3, "make test\n"), Block("python", 7, "x = 1\n\ny = 2\n")]
+
+
+@pytest.mark.parametrize("line", ["rm -rf /", "make nonsense", "refrain nonsense"])
+def test_a_line_that_does_not_work_is_seen(line, workplace):
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        run_line(line, "here:1")

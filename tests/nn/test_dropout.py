@@ -1,0 +1,263 @@
+"""Dropout whose mask outlives a step, and weight drop."""
+
+import copy
+
+import pytest
+import torch
+
+from refrain.nn import (
+    GRU,
+    LSTM,
+    Embedding,
+    EmbeddingDropout,
+    LockedDropout,
+    LSTMCell,
+    VariationalDropout,
+    WeightDropout,
+)
+
+T, B, D = 7, 3, 50
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(1)
+
+
+@pytest.mark.parametrize("kind", [LockedDropout, VariationalDropout, EmbeddingDropout, WeightDropout])
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.7, float("nan")])
+def test_rates_are_checked(kind, rate):
+    with pytest.raises(ValueError, match="at least 0 and less than 1"):
+        kind(rate)
+
+
+def test_locked_dropout_has_one_mask_a_window_and_a_sequence():
+    layer, ones = LockedDropout(0.4), torch.ones(T, B, D)
+    out = layer(ones)
+    assert (out == out[0]).all()
+    assert not torch.equal(out[0, 0], out[0, 1])
+    assert sorted(out.unique().tolist()) == pytest.approx([0.0, 1 / 0.6])
+    assert not torch.equal(layer(ones), out)
+    layer.eval()
+    assert layer(ones) is ones
+
+
+def test_masks_have_the_rate_and_keep_the_mean():
+    # of n = 20,000 draws at rate p the share dropped has standard deviation sqrt(p (1 - p) / n) = 0.0033
+    out = LockedDropout(0.3)(torch.ones(1, 100, 200))
+    assert (out == 0).float().mean().item() == pytest.approx(0.3, abs=0.017)
+    assert out.mean().item() == pytest.approx(1.0, abs=0.024)
+
+
+def test_variational_dropout_holds_its_mask_until_resampled():
+    layer, ones = VariationalDropout(0.5), torch.ones(B, D)
+    first = layer(ones)
+    assert torch.equal(layer(ones), first)
+    assert torch.equal(layer(torch.ones(T, B, D))[3], first)
+    layer.resample()
+    assert not torch.equal(layer(ones), first)
+    with pytest.raises(ValueError, match=r"held mask is for shape \(3, 50\), the input needs \(4, 50\); call resample"):
+        layer(torch.ones(4, D))
+    layer.eval()
+    assert torch.equal(layer(torch.ones(4, D)), torch.ones(4, D))
+
+
+def test_a_held_mask_survives_copy_and_state_dict():
+    layer, ones = VariationalDropout(0.5), torch.ones(B, D)
+    first = layer(ones)
+    assert torch.equal(copy.deepcopy(layer)(ones), first)
+    other = VariationalDropout(0.5)
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other(ones), first)
+    fresh = VariationalDropout(0.5)
+    other.load_state_dict(fresh.state_dict())
+    assert not torch.equal(other(ones), first)
+
+
+def test_embedding_dropout_drops_word_types_and_spares_no_row():
+    embedding = Embedding(11, D, word_dropout=EmbeddingDropout(0.5))
+    ids = torch.arange(11).repeat(4, 2)  # (4, 22): every word eight times
+    dropped = torch.zeros(11)
+    for _ in range(40):
+        vectors = embedding(ids)
+        share = (vectors / embedding.weight[ids]).detach()
+        for word in range(11):
+            factors = share[ids == word].unique().tolist()
+            assert len(factors) == 1 and factors[0] in (0.0, pytest.approx(2.0))
+            dropped[word] += factors[0] == 0.0
+    # each of 11 words, the first and last among them, is dropped 20 times of 40 on average, deviation 3.2
+    assert (dropped > 5).all() and (dropped < 35).all()
+    embedding.eval()
+    assert torch.equal(embedding(ids), embedding.weight[ids])
+
+
+def test_weight_dropout_drops_entries_or_rows():
+    weight = torch.ones(40, 60)
+    entries = WeightDropout(0.5)(weight)
+    assert set(entries.unique().tolist()) == {0.0, 2.0}
+    assert (entries == 0).float().mean(1).min() > 0 and (entries == 0).float().mean(1).max() < 1
+    rows = WeightDropout(0.5, granularity="row")(weight)
+    assert set((rows == 0).float().mean(1).tolist()) == {0.0, 1.0}
+    with pytest.raises(ValueError, match="granularity"):
+        WeightDropout(0.5, granularity="column")
+
+
+@pytest.mark.parametrize("layer_type", [LSTM, GRU])
+@pytest.mark.parametrize("place", ["input_transform", "recurrent_transform"])
+class TestWeightDropInALayer:
+    """What users of monkey-patched weight drop lost from one release of torch to the next."""
+
+    def layer(self, layer_type, place, **options):
+        return layer_type(5, 20, **{place: WeightDropout(0.5, **options)})
+
+    def run(self, layer, steps=T):
+        inputs = torch.randn(steps, B, 5, generator=torch.Generator().manual_seed(3))
+        return layer(inputs, layer.initial_state(B))[0]
+
+    def test_the_mask_changes_per_window_and_is_constant_over_time(self, layer_type, place):
+        layer = self.layer(layer_type, place)
+        name = {"input_transform": "weight_ih", "recurrent_transform": "weight_hh"}[place]
+        torch.manual_seed(7)
+        first = self.run(layer)
+        assert not torch.equal(self.run(layer), first)
+        # one mask for all steps: a plain layer that stores the masked weight gives the same window
+        torch.manual_seed(7)
+        plain = layer_type(5, 20)
+        plain.load_state_dict(layer.state_dict())
+        torch.manual_seed(7)
+        with torch.no_grad():
+            getattr(plain, name).copy_(getattr(layer, place)(getattr(layer, name)))
+        torch.testing.assert_close(self.run(plain), first)
+
+    def test_off_in_evaluation_and_back_again(self, layer_type, place):
+        layer = self.layer(layer_type, place)
+        plain = layer_type(5, 20)
+        plain.load_state_dict(layer.state_dict())
+        for _ in range(2):
+            layer.train()
+            assert not torch.equal(self.run(layer), self.run(layer))
+            layer.eval()
+            torch.testing.assert_close(self.run(layer), self.run(plain))
+
+    def test_gradients_reach_the_stored_weight_through_kept_entries_only(self, layer_type, place):
+        layer = self.layer(layer_type, place, held=True)
+        stored = layer.weight_ih if place == "input_transform" else layer.weight_hh
+        self.run(layer).square().sum().backward()
+        mask = getattr(layer, place).held.mask
+        assert (stored.grad[mask == 0] == 0).all()
+        assert (stored.grad[mask != 0] != 0).all()
+
+    def test_names_and_stored_weights_are_those_of_a_plain_layer(self, layer_type, place):
+        layer = self.layer(layer_type, place)
+        before = {name: value.clone() for name, value in layer.state_dict().items()}
+        self.run(layer).sum().backward()
+        assert list(before) == ["weight_ih", "weight_hh", "bias"]
+        assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+        assert all(parameter.is_leaf for parameter in layer.parameters())
+
+    def test_survives_deepcopy(self, layer_type, place):
+        layer = self.layer(layer_type, place)
+        twin = copy.deepcopy(layer)
+        torch.manual_seed(5)
+        first = self.run(layer)
+        torch.manual_seed(5)
+        assert torch.equal(self.run(twin), first)
+        with torch.no_grad():
+            twin.weight_hh.zero_()
+        assert layer.weight_hh.abs().sum() > 0
+
+    def test_gradient_in_evaluation_mode(self, layer_type, place):
+        layer = self.layer(layer_type, place).eval()
+        self.run(layer).sum().backward()
+        assert layer.weight_hh.grad.abs().sum() > 0
+
+    def test_bfloat16_autocast(self, layer_type, place):
+        layer = self.layer(layer_type, place)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = self.run(layer)
+        out.float().sum().backward()
+        assert layer.weight_hh.dtype == torch.float32 and layer.weight_hh.grad.isfinite().all()
+
+
+class TestLSTMCell:
+    def test_a_plain_cell_is_the_layer_a_step_at_a_time(self):
+        layer, cell = LSTM(5, 4).double(), LSTMCell(5, 4).double()
+        cell.load_state_dict(layer.state_dict())
+        inputs, state = torch.randn(T, B, 5, dtype=torch.float64), layer.initial_state(B)
+        wanted, _ = layer(inputs, state)
+        for x, expected in zip(inputs, wanted, strict=True):
+            got, state = cell(x, state)
+            torch.testing.assert_close(got, expected)
+
+    def test_projection_equals_torch(self):
+        cell, theirs = LSTMCell(5, 6, projection_size=4).double(), torch.nn.LSTM(5, 6, proj_size=4).double()
+        with torch.no_grad():
+            for name, value in (
+                ("weight_ih_l0", cell.weight_ih), ("weight_hh_l0", cell.weight_hh), ("bias_ih_l0", cell.bias),
+                ("bias_hh_l0", torch.zeros(24)), ("weight_hr_l0", cell.projection),
+            ):  # fmt: skip
+                getattr(theirs, name).copy_(value)
+        inputs, state = torch.randn(T, B, 5, dtype=torch.float64), cell.initial_state(B)
+        wanted, _ = theirs(inputs)
+        for x, expected in zip(inputs, wanted, strict=True):
+            got, state = cell(x, state)
+            torch.testing.assert_close(got, expected)
+
+    def test_forget_bias_peepholes_and_clips_by_hand(self):
+        """One unit, one input; every weight 1, bias 0, x = 1, h = 0, c = 2, forget bias 1, cell clip 1.5."""
+        cell = LSTMCell(1, 1, forget_bias=1.0, peepholes=True, cell_clip=1.5, projection_size=1, projection_clip=0.5)
+        with torch.no_grad():
+            for parameter in cell.parameters():
+                parameter.fill_(1.0)
+            cell.bias.zero_()
+        state = cell.initial_state(1)._replace(cell=torch.tensor([[2.0]]))
+        out, after = cell(torch.ones(1, 1), state)
+        sigmoid = lambda value: 1 / (1 + torch.exp(torch.tensor(-value)))  # noqa: E731
+        # i = s(1 + 2), f = s(1 + 2 + 1), g = tanh 1: c = f * 2 + i * g = 2.689, clipped to 1.5; o = s(1 + 1.5)
+        free = sigmoid(4.0) * 2 + sigmoid(3.0) * torch.tanh(torch.tensor(1.0))
+        assert free > 1.5 and after.cell.item() == 1.5
+        # o tanh(1.5) = 0.836, projected by 1 and clipped to 0.5
+        assert (sigmoid(2.5) * torch.tanh(torch.tensor(1.5))).item() > 0.5 and out.item() == 0.5
+        assert after.hidden is out
+
+    def test_fresh_masks_per_step_or_one_that_is_held(self):
+        x, state = torch.randn(B, 5), None
+        fresh = LSTMCell(5, 20, recurrent_transform=WeightDropout(0.5), input_transform=WeightDropout(0.5))
+        state = fresh.initial_state(B)
+        assert not torch.equal(fresh(x, state)[0], fresh(x, state)[0])
+        held = LSTMCell(5, 20, input_transform=WeightDropout(0.5, held=True))
+        first = held(x, state)[0]
+        assert torch.equal(held(x, state)[0], first)
+        held.resample()
+        assert not torch.equal(held(x, state)[0], first)
+        with pytest.raises(ValueError, match="held masks"):
+            fresh.resample()
+        with pytest.raises(ValueError, match="held mask"):
+            WeightDropout(0.5).resample()
+
+    def test_evaluation_drops_nothing(self):
+        cell = LSTMCell(5, 20, input_transform=WeightDropout(0.9), recurrent_transform=WeightDropout(0.9)).eval()
+        plain = LSTMCell(5, 20)
+        plain.load_state_dict(cell.state_dict())
+        x, state = torch.randn(B, 5), cell.initial_state(B)
+        assert torch.equal(cell(x, state)[0], plain(x, state)[0])
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"projection_clip": 1.0}, "cannot take effect"),
+            ({"cell_clip": 0.0}, "cell_clip must be greater than 0"),
+            ({"projection_size": 0}, "positive"),
+        ],
+    )
+    def test_settings_are_checked(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            LSTMCell(5, 4, **options)
+
+    def test_axes_fit_the_shapes(self):
+        cell = LSTMCell(5, 6, peepholes=True, projection_size=4)
+        sizes = {"x": 5, "cell": 6, "out": 4, "gates": 3}
+        table = cell.axes("x", "cell", "out")
+        assert set(table) == {name for name, _ in cell.named_parameters()}
+        for name, parameter in cell.named_parameters():
+            assert tuple(parameter.shape) == tuple(sizes[axis.width] * axis.copies for axis in table[name])
