@@ -91,6 +91,25 @@ def test_a_manifest_cannot_point_outside(tmp_path, name):
         Checkpoint(folder)
 
 
+def test_a_file_behind_a_right_hash_can_still_be_no_json(tmp_path):
+    folder = tmp_path / "step-1"
+    save(folder, TENSORS, DOCUMENTS)
+    (folder / "config.json").write_text("not json")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["config.json"]["sha256"] = checkpoint.hashlib.sha256(b"not json").hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"config\.json: is not JSON"):
+        Checkpoint(folder).document("config")
+
+
+@pytest.mark.parametrize("files", ['{"a": 3}', "[[1, {}]]", '{"a": {}}', "7"])
+def test_a_manifest_of_another_shape_is_damage(tmp_path, files):
+    (tmp_path / "a").write_text("")
+    (tmp_path / "manifest.json").write_text(f'{{"format": 1, "files": {files}}}')
+    with pytest.raises(CheckpointError, match="damaged"):
+        Checkpoint(tmp_path)
+
+
 def test_newest_passes_over_damage_and_leftovers(tmp_path):
     for step in (1, 2, 3):
         save(tmp_path / f"step-{step}", TENSORS, {"n": step})

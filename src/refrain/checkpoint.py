@@ -114,7 +114,10 @@ class Checkpoint:
 
     def document(self, stem: str) -> Any:
         """The plain data of `stem.json`."""
-        return json.loads(self._content(f"{stem}.json"))
+        try:
+            return json.loads(self._content(f"{stem}.json"))
+        except ValueError as error:
+            raise CheckpointError(f"{self.folder / stem}.json: is not JSON ({error})") from None
 
     def tensors(self, stem: str) -> "dict[str, Tensor]":
         """The tensors of `stem.safetensors`, on the CPU."""
@@ -151,15 +154,17 @@ def newest(folder: Path) -> tuple[Checkpoint, list[str]]:
 def _verified(folder: Path) -> dict[str, bytes]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        version, files = manifest["format"], dict(manifest["files"])
+        version = manifest["format"]
+        known = version == FORMAT
+        files = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()} if known else {}
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: is not a checkpoint (it holds no {MANIFEST})") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / MANIFEST}: damaged ({error})") from None
-    if version != FORMAT:
+    if not known:
         raise CheckpointError(f"{folder}: format {version}, this version reads format {FORMAT}; update refrain-lm")
     contents = {}
-    for name, entry in files.items():
+    for name, digest in files.items():
         path = folder / name
         if path.name != name or path.is_symlink():
             raise CheckpointError(f"{folder / MANIFEST}: damaged (it names {name!r})")
@@ -167,7 +172,7 @@ def _verified(folder: Path) -> dict[str, bytes]:
             content = path.read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror}") from None
-        if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
+        if hashlib.sha256(content).hexdigest() != digest:
             raise CheckpointError(f"{path}: damaged (its sha256 is not that of the manifest)")
         contents[name] = content
     return contents

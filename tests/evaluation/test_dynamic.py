@@ -126,7 +126,7 @@ def test_a_text_that_repeats_is_learnt(model, tmp_path):
     source = TokenFile(tmp_path / "r.bin", np.uint16)
     statistics = gather_statistics(model, windows(source, 4))
     dynamic = evaluate_dynamically(model, windows(source), statistics, Dynamics(1e-2, 1e-3, 1e-2))
-    assert dynamic.nats < 0.8 * evaluate(model, windows(source)).nats
+    assert dynamic.nats < 0.9 * evaluate(model, windows(source)).nats
 
 
 def test_a_cache_goes_on_top(model, source):

@@ -11,9 +11,15 @@ from refrain.recipes import RECIPES, description
 from refrain.training import Interrupted, PlainProgress
 
 SHRINK = (
-    "model.embedding_size=8", "data.order='first-seen'", "training.batch_size=3", "training.window_steps=4", "training.epochs=2",
-    "training.log_windows=2", "training.sample_tokens=3", "training.validation='exact'",
-)  # fmt: skip
+    "data.order='first-seen'",
+    "model.embedding_size=8",
+    "training.batch_size=3",
+    "training.window_steps=4",
+    "training.epochs=2",
+    "training.log_windows=2",
+    "training.sample_tokens=3",
+    "training.validation='exact'",
+)
 
 
 class StopAfterTwo(PlainProgress):

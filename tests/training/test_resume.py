@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -234,4 +235,4 @@ def test_averaging_is_part_of_the_run(experiment, unbroken):
     assert not torch.equal(tensors["averaging.weights.0"], tensors["averaging.means.0"])
     assert torch.equal(tensors["embedding.weight"], tensors["averaging.means.0"])
     lengths = [line["step"] for line in lines if line["event"] == "valid"]
-    assert len({b - a for a, b in zip(lengths, lengths[1:], strict=False)}) > 1
+    assert len({b - a for a, b in pairwise(lengths)}) > 1

@@ -73,7 +73,7 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int) -> list[d
     if len(set(shape.hidden_sizes)) > 1 or shape.tied or settings.optimizer != "sgd":
         raise UserError("bench train compares layers of one width, an untied head and SGD; choose such a recipe")
     torch.manual_seed(settings.seed)
-    text = _windows(windows, settings.window_steps, settings.batch_size)
+    text = random_windows(windows, settings.window_steps, settings.batch_size)
     max_norm = settings.max_norm or 1e9
     ours = build_model(shape, VOCABULARY)
     ours_optimizer = build_optimizer(settings, ours)
@@ -104,7 +104,14 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int) -> list[d
     return rows
 
 
-def _windows(count: int, steps: int, batch_size: int) -> list[tuple[Tensor, Tensor]]:
+def random_windows(count: int, steps: int, batch_size: int) -> list[tuple[Tensor, Tensor]]:
+    """Inputs and targets (T, B) of a text drawn by Zipf's law.
+
+    Args:
+        count: how many windows.
+        steps: T.
+        batch_size: B.
+    """
     weights = 1.0 / torch.arange(1, VOCABULARY + 1, dtype=torch.float64)
     ids = torch.multinomial(weights, count * (steps + 1) * batch_size, replacement=True)
     return [(block[:-1], block[1:]) for block in ids.view(count, steps + 1, batch_size)]

@@ -1,6 +1,7 @@
 """Data settings -> corpus."""
 
 import difflib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,12 +36,13 @@ def locate(corpus: str, say: Callable[[str], None] = quiet) -> Path:
     if corpus in KNOWN:
         if fetched_path(corpus).exists():
             return fetched_path(corpus)
-        if not path.exists():
+        if not os.path.exists(path):
             raise DataError(
                 f"the corpus {corpus!r} is not here; give its folder with --data PATH/TO/{corpus}, "
                 f"or get it with: refrain data fetch {corpus}"
             )
-    if not path.exists():
+    # unlike Path.exists, this takes a name that is too long for one that is not there
+    if not os.path.exists(path):
         names = [*DESCRIPTIONS, *KNOWN]
         close = difflib.get_close_matches(corpus, names, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""

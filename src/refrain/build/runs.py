@@ -104,8 +104,8 @@ def resume(
     run = RunFolder(Path(out))
     if not run.path.is_dir():
         raise CheckpointError(f"{run.path}: nothing to resume here; leave out --resume to start a run")
+    own = experiment_from(run.read_json("config.json"), run.path)
     with progress or PlainProgress() as shown, run.locked():
-        own = experiment_from(run.read_json("config.json"), run.path)
         _same_settings(own, experiment, run.path)
         corpus = build_corpus(own.data, shown.say)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
@@ -114,6 +114,8 @@ def resume(
         checkpoint, problems = run.newest()
         for problem in problems:
             shown.say(f"passed over a damaged checkpoint: {problem}")
+        if checkpoint.document("vocabulary") != corpus.vocabulary.document():
+            raise CheckpointError(f"{checkpoint.folder}: vocabulary.json is not that of {corpus.name}")
         load_weights(model, checkpoint.tensors("model"))
         position, state = restore(task, checkpoint.tensors("training"), checkpoint.document("training"))
         if position.best is not None:

@@ -5,27 +5,32 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-BENCHES = ("train",)
+# the recipe whose model and settings are measured where none is named
+BENCHES = {"train": "zaremba-small", "weight-drop": "awd-lstm-ptb", "cache": "zaremba-small"}
 
 
 def bench(
     name: str,
     /,
     *settings: str,
-    recipe: str = "zaremba-small",
+    recipe: str | None = None,
     windows: int = 20,
     repeats: int = 7,
+    cache_window: int = 2000,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Paired measurements of speed on this machine.
 
     train: tokens per second of training, against the same model in a plain PyTorch loop and against the rate that the
-    machine reaches on matrix products alone. The ratio is the median of the ratios pair by pair.
+    machine reaches on matrix products alone.
+    weight-drop: training with weight drop against training without.
+    cache: exact evaluation with a neural cache against evaluation without.
+    Candidates take turns in one run; a ratio is the median of the ratios pair by pair.
 
     Parameters
     ----------
     name
-        Which measurement: train.
+        Which measurement: train, weight-drop or cache.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650].
     recipe
@@ -34,6 +39,8 @@ def bench(
         Windows in a timed call.
     repeats
         Timed calls of each candidate; they take turns.
+    cache_window
+        Window of the cache.
     json
         Print one JSON object.
     """
@@ -44,25 +51,32 @@ def bench(
 
     if name not in BENCHES:
         raise UserError(f"unknown bench {name!r}; known: {', '.join(BENCHES)}")
-    if windows < 1 or repeats < 1:
-        raise UserError(f"--windows and --repeats must be at least 1 (got {windows} and {repeats})")
+    if min(windows, repeats, cache_window) < 1:
+        raise UserError(
+            f"--windows, --repeats and --cache-window must be at least 1 (got {windows}, {repeats} and {cache_window})"
+        )
+    recipe = recipe or BENCHES[name]
     experiment = build_recipe(recipe, *settings)
 
     import torch
 
-    from refrain.bench import bench_train
+    from refrain.bench import bench_cache, bench_train, bench_weight_drop
 
-    print(
-        f"{recipe}: {repeats} repeats of {windows} windows, float32, {torch.get_num_threads()} threads",
-        file=sys.stderr,
-    )
-    rows = bench_train(experiment, windows=windows, repeats=repeats)
+    threads = torch.get_num_threads()
+    print(f"{recipe}: {repeats} repeats of {windows} windows, float32, {threads} threads", file=sys.stderr)
+    if name == "train":
+        rows = bench_train(experiment, windows=windows, repeats=repeats)
+    elif name == "weight-drop":
+        rows = bench_weight_drop(experiment, windows=windows, repeats=repeats)
+    else:
+        rows = bench_cache(experiment, tokens=512 * windows, repeats=repeats, cache_window=cache_window)
     if json:
-        print_json({"bench": name, "recipe": recipe, "threads": torch.get_num_threads(), "rows": rows})
+        print_json({"bench": name, "recipe": recipe, "threads": threads, "rows": rows})
         return
     lines = [["", "median", "low", "high", "", "ratio", "of the limit"]]
     for row in rows:
         figures = [f"{row[key]:,.0f}" for key in ("median", "low", "high")]
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        lines.append([row["name"], *figures, row["unit"], ratio, f"{row['of_limit']:.0%}"])
+        share = f"{row['of_limit']:.0%}" if "of_limit" in row else ""
+        lines.append([row["name"], *figures, row["unit"], ratio, share])
     print(table(lines))

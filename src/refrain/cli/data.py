@@ -13,8 +13,6 @@ data = App(
     help="List, fetch and look over corpora.",
     help_epilogue="Example: refrain data check PATH/TO/ptb",
 )
-
-
 COMMANDS = ("list", "fetch", "check")
 
 
@@ -24,6 +22,8 @@ def default(*words: Annotated[str, Parameter(show=False)], json: JsonFlag = Fals
 
     Parameters
     ----------
+    words
+        Nothing; what stands here was meant as a command.
     json
         Print one JSON object.
     """

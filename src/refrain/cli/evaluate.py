@@ -1,9 +1,19 @@
 """`refrain evaluate`."""
 
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from refrain.build.measure import Method
+    from refrain.data import Corpus
+    from refrain.trained import TrainedLanguageModel
+
+MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
 
 
 def evaluate(
@@ -13,7 +23,16 @@ def evaluate(
     data: Path | None = None,
     split: Literal["train", "valid", "test"] | None = None,
     protocol: Literal["exact", "zaremba", "awd"] = "exact",
-    method: Literal["static"] = "static",
+    method: MethodName = "static",
+    cache_window: int | None = None,
+    cache_flatness: float | None = None,
+    cache_share: float | None = None,
+    dynamic_rate: float | None = None,
+    dynamic_decay: float | None = None,
+    dynamic_epsilon: float | None = None,
+    dynamic_steps: int | None = None,
+    streams: int | None = None,
+    search: int | None = None,
     per_token: Path | None = None,
     errors: Literal["strict", "replace"] = "strict",
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -33,9 +52,28 @@ def evaluate(
         exact: one stream, every token but the first. zaremba and awd: as the reference systems, 20 or 10 columns on
         any split but test. Each divides by the tokens it scored.
     method
-        static: the weights stay as they are.
+        static: the weights stay as they are. cache: a neural cache of recent words is mixed in. dynamic: the weights
+        follow the text. Figures of different methods do not compare as models do: cache and dynamic see the text.
+    cache_window
+        How many recent words the cache holds (2000).
+    cache_flatness
+        Theta: how sharply the cache prefers like states (1.0).
+    cache_share
+        Lambda: the cache's share in the mixture (0.1).
+    dynamic_rate
+        Learning rate of dynamic evaluation (5e-5 for windows of 5 steps).
+    dynamic_decay
+        Lambda: decay towards the trained weights (2e-3 for windows of 5 steps).
+    dynamic_epsilon
+        Added to the root mean square of the gradients (2e-5).
+    dynamic_steps
+        Steps of a window of dynamic evaluation (5).
+    streams
+        Columns of dynamic evaluation that share the weights (1).
+    search
+        Try so many settings of the method on the validation text and use the best.
     per_token
-        Write a table of tokens with their nats and of words with their bits (exact protocol).
+        Write a table of tokens with their nats and of words with their bits (exact protocol, static).
     errors
         What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
     device
@@ -43,47 +81,132 @@ def evaluate(
     json
         Print the figures as one JSON object.
     """
-    import sys
+    cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
+    dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
+    _check(method, protocol, per_token, search)
+    chosen = _method(method, cache, dynamic, dynamic_steps, streams)
 
     from refrain import build
-    from refrain.config import Data, Training
+    from refrain.config import Data
     from refrain.data import WordVocabulary
     from refrain.errors import UserError
-    from refrain.evaluation import evaluate as measure
-    from refrain.evaluation import protocol_windows, write_token_table
-
-    from .output import print_json
 
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
-    if per_token is not None and protocol != "exact":
-        raise UserError(f"--per-token goes with --protocol exact (got {protocol!r})")
-    if per_token is not None and (per_token.is_dir() or not per_token.parent.is_dir()):
-        raise UserError(f"--per-token must be a file in a folder that exists (got {str(per_token)!r})")
     lm = build.load(run, device=device)
     vocabulary = lm.vocabulary if isinstance(lm.vocabulary, WordVocabulary) else None
     if vocabulary is None and errors != "strict":
         raise UserError("--errors cannot take effect with a model of bytes")
-    settings = Data.model_validate(lm.config["data"]).model_copy(update={"errors": errors})
+    settings = Data.model_validate(lm.config["data"])
     if data is None:
         split = split or "test"
     path = build.locate(settings.corpus if data is None else str(data), say)
-    corpus, name = build.build_text(settings, path, split, vocabulary, say)
-    steps = Training.model_validate(lm.config["training"]).window_steps
-    windows = protocol_windows(corpus.splits[name].tokens, protocol, split=name, window_steps=steps, name=str(path))
-    figure = write_token_table(per_token, lm.model, corpus, name) if per_token else measure(lm.model, windows)
-    found = {
-        "run": str(run),
-        "corpus": corpus.name,
-        "split": name,
-        "protocol": protocol,
-        "method": method,
-        "unseen": corpus.splits[name].unseen,
+    corpus, name = build.build_text(settings.model_copy(update={"errors": errors}), path, split, vocabulary, say)
+    own = build.build_corpus(settings, say) if chosen.dynamics is not None or search else None
+    figures = _measure(lm, corpus, name, own, chosen, protocol, search, per_token, say)
+    found = {"run": str(run), "corpus": corpus.name, "split": name, "protocol": protocol, "method": method}
+    _report(found | {"unseen": corpus.splits[name].unseen} | figures, json)
+
+
+def _measure(
+    lm: "TrainedLanguageModel",
+    corpus: "Corpus",
+    split: str,
+    own: "Corpus | None",
+    method: "Method",
+    protocol: Literal["exact", "zaremba", "awd"],
+    search: int | None,
+    per_token: Path | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """The figures of a model on a split; `own` is the corpus of its training, for statistics and search."""
+    from refrain.build.measure import measure, statistics_of
+    from refrain.build.measure import search as find_settings
+    from refrain.evaluation import evaluate as measure_static
+    from refrain.evaluation import protocol_windows, write_token_table
+
+    statistics = None
+    if own is not None and method.dynamics is not None:
+        say("gathering gradient statistics on the training text")
+        statistics = statistics_of(lm.model, own.splits["train"].tokens, method.steps)
+    if own is not None and search is not None:
+        method = find_settings(lm.model, own, method, statistics, budget=search, say=say)
+    source, started = corpus.splits[split].tokens, time.monotonic()
+    if per_token is not None:
+        figure = write_token_table(per_token, lm.model, corpus, split)
+    elif method.name == "static":
+        steps = lm.config["training"]["window_steps"]
+        windows = protocol_windows(source, protocol, split=split, window_steps=steps, name=corpus.name)
+        figure = measure_static(lm.model, windows)
+    else:
+        figure = measure(lm.model, source, method, statistics, name=corpus.name)
+    seconds = max(time.monotonic() - started, 1e-9)
+    return {
+        **method.document(),
         **figure.document(corpus.vocabulary.unit),
+        "tokens_per_second": round(figure.tokens / seconds, 1),
     }
+
+
+def _method(
+    name: MethodName,
+    cache: dict[str, Any],
+    dynamic: dict[str, Any],
+    steps: int | None,
+    streams: int | None,
+) -> "Method":
+    """The method with the options that were given."""
+    from refrain.errors import UserError
+
+    cache = {key: value for key, value in cache.items() if value is not None}
+    dynamic = {key: value for key, value in dynamic.items() if value is not None}
+    if cache and "cache" not in name:
+        raise UserError(f"--cache-{next(iter(cache))} cannot take effect with --method {name}")
+    if (dynamic or steps or streams) and "dynamic" not in name:
+        raise UserError(f"settings of dynamic evaluation cannot take effect with --method {name}")
+    for option, value in (("--dynamic-steps", steps), ("--streams", streams)):
+        if value is not None and value < 1:
+            raise UserError(f"{option} must be at least 1 (got {value})")
+    if name == "dynamic+cache" and (streams or 1) > 1:
+        raise UserError(f"--streams must be 1 with a cache (got {streams})")
+
+    from refrain.build.measure import Method
+    from refrain.evaluation import Cache, Dynamics
+
+    try:
+        return Method(
+            name,
+            Cache(**cache) if "cache" in name else None,
+            Dynamics(**dynamic) if "dynamic" in name else None,
+            steps or 5,
+            streams or 1,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _check(method: str, protocol: str, per_token: Path | None, search: int | None) -> None:
+    from refrain.errors import UserError
+
+    if method != "static" and protocol != "exact":
+        raise UserError(f"--method {method} goes with --protocol exact (got {protocol!r})")
+    if per_token is not None and (protocol != "exact" or method != "static"):
+        raise UserError(f"--per-token goes with --protocol exact and --method static (got {protocol!r}, {method!r})")
+    if per_token is not None and (per_token.is_dir() or not per_token.parent.is_dir()):
+        raise UserError(f"--per-token must be a file in a folder that exists (got {str(per_token)!r})")
+    if search is not None and search < 1:
+        raise UserError(f"--search must be at least 1 (got {search})")
+    if search is not None and method == "static":
+        raise UserError("--search cannot take effect with --method static")
+
+
+def _report(found: dict[str, Any], json: bool) -> None:
+    from .output import print_json
+
     if json:
         print_json(found)
         return
     for key, value in found.items():
-        print(f"{key:15} {value:,.4f}" if isinstance(value, float) else f"{key:15} {value}")
+        shown = f"{value:,.4f}" if isinstance(value, float) and (value == 0 or abs(value) >= 1e-3) else f"{value}"
+        print(f"{key:15} {shown}")

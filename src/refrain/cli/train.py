@@ -15,6 +15,7 @@ def train(
     *settings: str,
     data: str | None = None,
     out: Path | None = None,
+    start_from: Annotated[Path | None, Parameter(name="--from")] = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
     force: Annotated[bool, Parameter(negative=())] = False,
     errors: Literal["strict", "replace"] | None = None,
@@ -33,6 +34,8 @@ def train(
         The corpus: a folder of splits, a text file, or a name (see refrain data).
     out
         The run folder. By default a new one under runs/.
+    start_from
+        Start with the best weights of another run, as for finetuning.
     resume
         Continue the run in --out where its newest checkpoint stands.
     force
@@ -71,6 +74,7 @@ def train(
         summary = build.train(
             experiment,
             out or Path("runs") / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}",
+            start_from=start_from,
             force=force,
             recipe_text=_as_given(recipe, words, corpus),
             command=shlex.join(["refrain", *sys.argv[1:]]),

@@ -171,14 +171,16 @@ def _unknown(settings: dict[str, Setting]) -> list[str]:
         inside = [other.removeprefix(name + ".") for other in known if other.startswith(name + ".")]
         group, _, last = name.rpartition(".")
         siblings = [other for other in named if other.rpartition(".")[0] == group]
-        hint = _nearest(last, [other.rpartition(".")[2] for other in siblings]) or _nearest(name, named)
         elsewhere = [other for other in known if other.rpartition(".")[2] == last]
         if inside:
             hint = f"; it is a group of settings: {', '.join(inside)}"
         elif elsewhere:
             hint = f"; did you mean {elsewhere[0]!r}?"
-        elif not hint:
-            hint = f"; known here: {', '.join(siblings or named)}"
+        else:
+            hint = _nearest(last, [other.rpartition(".")[2] for other in siblings])
+        if not hint and not (group and siblings):
+            hint = _nearest(name, named)
+        hint = hint or f"; known here: {', '.join(siblings or named)}"
         problems.append(f"{setting.origin}: {name}: unknown key{hint}")
     return problems
 

@@ -143,7 +143,7 @@ class _Update:
     """The step: towards the text by the scaled gradient, back to the trained weights by the scaled decay."""
 
     def __init__(self, parameters: list[nn.Parameter], statistics: GradientStatistics, dynamics: Dynamics) -> None:
-        self.parameters = parameters
+        self.parameters: list[Tensor] = list(parameters)
         self.trained = [parameter.detach().clone() for parameter in parameters]
         squares = statistics.root_mean_squares
         mean = sum(float(square.mean()) for square in squares) / len(squares)

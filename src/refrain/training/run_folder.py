@@ -8,6 +8,7 @@ tensorboard/     where asked for                  README.md       a card with wh
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -107,11 +108,17 @@ class RunFolder:
         try:
             yield
         except OSError as error:
-            free = shutil.disk_usage(self.path).free
-            raise CheckpointError(
-                f"{error.filename or self.path}: cannot be written ({error.strerror}; {free:,} bytes are free there); "
-                f"what was saved before is whole: make room, then refrain train --resume --out {self.path}"
-            ) from None
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            cause = (
+                f"{error.strerror}; {shutil.disk_usage(self.path).free:,} bytes are free" if full else error.strerror
+            )
+            mend = "make room" if full else "make the place writable"
+            if any(self.checkpoints.glob("step-*")):
+                remedy = f"what was saved before is whole: {mend}, then refrain train --resume --out {self.path}"
+            else:
+                remedy = f"nothing was trained yet: {mend} and start with --force, or choose another --out"
+            place = error.filename or self.path
+            raise CheckpointError(f"{place}: cannot be written ({cause}); {remedy}") from None
 
     def write_json(self, name: str, data: Any) -> None:
         """Replace a JSON file of the run."""

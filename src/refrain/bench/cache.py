@@ -1,0 +1,51 @@
+"""What a neural cache costs in evaluation."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from refrain.build import build_model
+from refrain.config import Experiment
+from refrain.data import TokenFile, Windows
+from refrain.evaluation import Cache, evaluate, evaluate_with_cache
+
+from .timing import interleaved, row
+from .train import VOCABULARY
+
+
+def bench_cache(experiment: Experiment, *, tokens: int, repeats: int, cache_window: int) -> list[dict[str, Any]]:
+    """Tokens per second of exact evaluation without and with a neural cache, in turns.
+
+    Args:
+        experiment: its model settings.
+        tokens: how many a timed call scores.
+        repeats: how many timed calls of each.
+        cache_window: of the cache.
+    """
+    torch.manual_seed(experiment.training.seed)
+    model = build_model(experiment.model, VOCABULARY)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ids.bin"
+        path.write_bytes(np.random.default_rng(1).integers(0, VOCABULARY, tokens + 1, dtype=np.uint16).tobytes())
+        text = Windows(TokenFile(path, np.uint16), batch_size=1, window_steps=512, tail="keep")
+        seconds = interleaved(
+            {
+                "exact": lambda: _ignore(evaluate(model, text)),
+                f"with a cache of {cache_window:,}": lambda: _ignore(
+                    evaluate_with_cache(model, text, Cache(window=cache_window))
+                ),
+            },
+            repeats=repeats,
+        )
+    rows = []
+    for name, times in seconds.items():
+        ratios = [base / s for base, s in zip(seconds["exact"], times, strict=True)]
+        rows.append(row(name, [tokens / s for s in times], "tokens/s", ratios=ratios))
+    return rows
+
+
+def _ignore(value: object) -> None:
+    """The figures of random text mean nothing."""

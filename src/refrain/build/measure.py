@@ -1,0 +1,155 @@
+"""Figures of a trained model by every method of evaluation, and the search for a method's settings on validation."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Literal
+
+from torch import Tensor
+
+from refrain.data import Corpus, TokenFile, Windows
+from refrain.evaluation import (
+    Cache,
+    Dynamics,
+    Figure,
+    GradientStatistics,
+    evaluate,
+    evaluate_dynamically,
+    evaluate_with_cache,
+    gather_statistics,
+    protocol_windows,
+)
+from refrain.evaluation.neural_cache import model_chunks, stream_cached_nats
+from refrain.models import LanguageModel
+
+MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
+
+FLATNESS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)
+RATES = (3e-5, 4e-5, 5e-5, 6e-5, 7e-5, 1e-4)
+DECAYS = (1e-3, 2e-3, 3e-3, 5e-3)
+STATISTICS_COLUMNS = 100
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of evaluation with its settings.
+
+    Attributes:
+        cache: the neural cache, for `cache` and `dynamic+cache`.
+        dynamics: of the weights, for `dynamic` and `dynamic+cache`.
+        steps: of a window of dynamic evaluation.
+        streams: columns of dynamic evaluation.
+    """
+
+    name: MethodName = "static"
+    cache: Cache | None = None
+    dynamics: Dynamics | None = None
+    steps: int = 5
+    streams: int = 1
+
+    def document(self) -> dict[str, Any]:
+        """The settings that matter for this method, as plain data."""
+        settings: dict[str, Any] = {}
+        if self.cache is not None:
+            settings |= {f"cache_{name}": value for name, value in vars(self.cache).items()}
+        if self.dynamics is not None:
+            settings |= {f"dynamic_{name}": value for name, value in vars(self.dynamics).items()}
+            settings |= {"dynamic_steps": self.steps, "streams": self.streams}
+        return settings
+
+
+def statistics_of(model: LanguageModel, train: TokenFile, steps: int) -> GradientStatistics:
+    """The gradient statistics of dynamic evaluation, over all of a training text.
+
+    Args:
+        model: the trained model.
+        train: the text.
+        steps: of a window.
+
+    Raises:
+        DataError: when the text is too short.
+    """
+    columns = max(1, min(STATISTICS_COLUMNS, len(train) // (steps + 1)))
+    return gather_statistics(model, Windows(train, batch_size=columns, window_steps=steps, name="split 'train'"))
+
+
+def measure(
+    model: LanguageModel, source: TokenFile, method: Method, statistics: GradientStatistics | None, *, name: str
+) -> Figure:
+    """The figure of a model on a text by a method other than a protocol's; every token but each column's first.
+
+    Args:
+        model: its weights are the same afterwards.
+        source: the text.
+        method: how.
+        statistics: for the dynamic methods.
+        name: of the text, for messages.
+
+    Raises:
+        ValueError: when a dynamic method is asked for without statistics.
+    """
+    if method.dynamics is None:
+        windows = protocol_windows(source, "exact", split=name, window_steps=0, name=name)
+        return evaluate(model, windows) if method.cache is None else evaluate_with_cache(model, windows, method.cache)
+    if statistics is None:
+        raise ValueError("dynamic evaluation needs gradient statistics of the training text; see statistics_of")
+    windows = Windows(source, batch_size=method.streams, window_steps=method.steps, tail="keep", name=name)
+    return evaluate_dynamically(model, windows, statistics, method.dynamics, cache=method.cache)
+
+
+def search(
+    model: LanguageModel,
+    corpus: Corpus,
+    method: Method,
+    statistics: GradientStatistics | None,
+    *,
+    budget: int,
+    say: Callable[[str], None],
+) -> Method:
+    """The best of `budget` settings on the validation text: those given, then others in a fixed random order.
+
+    Args:
+        model: its weights are the same afterwards.
+        corpus: with the split `valid`.
+        method: the settings to begin with; those of its cache's window, its steps and streams stay.
+        statistics: for the dynamic methods.
+        budget: how many settings are tried.
+        say: is told of each.
+    """
+    valid = corpus.splits["valid"].tokens
+    chunks: list[tuple[Tensor, Tensor, Tensor]] = []
+    if method.dynamics is None and method.cache is not None:
+        # the model's part is the same for every cache
+        chunks = list(model_chunks(model, protocol_windows(valid, "exact", split="valid", window_steps=0)))
+    best: tuple[float, Method] | None = None
+    for candidate in _candidates(method, budget):
+        if chunks and candidate.cache is not None:
+            nats = sum(float(part.double().sum()) for part in stream_cached_nats(chunks, candidate.cache))
+            figure = Figure(nats, len(valid) - 1)
+        else:
+            figure = measure(model, valid, candidate, statistics, name="split 'valid'")
+        say(f"validation perplexity {figure.perplexity:,.3f} with {candidate.document()}")
+        if best is None or figure.nats_per_token < best[0]:
+            best = figure.nats_per_token, candidate
+    assert best is not None
+    return best[1]
+
+
+def _candidates(method: Method, budget: int) -> Iterator[Method]:
+    caches = [method.cache]
+    if method.cache is not None:
+        caches = [
+            replace(method.cache, flatness=flatness, share=share) for flatness, share in product(FLATNESS, SHARES)
+        ]
+    dynamics = [method.dynamics]
+    if method.dynamics is not None:
+        scale = method.steps / 5
+        dynamics = [
+            replace(method.dynamics, learning_rate=rate * scale, decay=decay * scale)
+            for rate, decay in product(RATES, DECAYS)
+        ]
+    others = [replace(method, cache=cache, dynamics=dynamic) for cache, dynamic in product(caches, dynamics)]
+    random.Random(1).shuffle(others)
+    yield from [method, *(other for other in others if other != method)][:budget]

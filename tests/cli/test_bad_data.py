@@ -1,0 +1,180 @@
+"""Text that is missing, empty, broken or too small: status 3, the file, the cause and the remedy."""
+
+import io
+import json
+import shutil
+import sys
+
+import pytest
+
+
+def missing(write):
+    return write("x", "").parent / "gone", "no such file or folder; known corpora: python-docs, "
+
+
+def misspelled(write):
+    return "python-doc", "did you mean 'python-docs'?"
+
+
+def not_fetched(write):
+    return "wikitext-103", "is not here; give its folder with --data PATH/TO/wikitext-103, or get it with: refrain data"
+
+
+def empty_file(write):
+    return write("empty.txt", ""), "empty.txt: the file is empty"
+
+
+def empty_split(write):
+    write("corpus/train.txt", "a b\n" * 99)
+    return write("corpus/valid.txt", "").parent, "valid.txt: the file is empty"
+
+
+def no_splits(write):
+    return write("corpus/notes.md", "x").parent, "no train text; expected a file such as ptb.train.txt"
+
+
+def two_trains(write):
+    write("corpus/a.train.txt", "a\n")
+    return write(
+        "corpus/b.train.txt", "a\n"
+    ).parent, "2 files could be the train text: a.train.txt, b.train.txt; keep one"
+
+
+def invalid_utf8(write):
+    write("corpus/train.txt", b"good line\nbad \xe9 line\n")
+    return write(
+        "corpus/valid.txt", "a\n"
+    ).parent, "invalid UTF-8 at byte 14 (0xe9); mend the file, or go on with --err"
+
+
+def invalid_plain_file(write):
+    return write("plain.txt", b"line\n" * 99 + b"\xff\n"), "plain.txt: invalid UTF-8 at byte 495 (0xff)"
+
+
+def one_line(write):
+    return write("plain.txt", "one line"), "1 line(s) cannot be split in 3; give a folder of splits instead"
+
+
+def one_token(write):
+    for split in ("train", "valid", "test"):
+        folder = write(f"corpus/{split}.txt", "\n").parent
+    return folder, "split 'train': 1 token(s) are too few for batch_size=4 and window_steps=5, which need 24; lower"
+
+
+def too_small(write):
+    write("corpus/train.txt", "a b\n" * 7)
+    return write("corpus/valid.txt", "a\n" * 999).parent, "split 'train': 21 token(s) are too few for batch_size=4"
+
+
+def valid_too_small(write):
+    write("corpus/train.txt", "a b\n" * 99)
+    # 20 columns of 5 steps and one
+    return write("corpus/valid.txt", "a\n" * 59).parent, "split 'valid': 118 token(s) are too few for batch_size=20"
+
+
+BAD_CORPORA = [
+    missing,
+    misspelled,
+    not_fetched,
+    empty_file,
+    empty_split,
+    no_splits,
+    two_trains,
+    invalid_utf8,
+    invalid_plain_file,
+    one_line,
+    one_token,
+    too_small,
+    valid_too_small,
+]
+
+
+@pytest.mark.parametrize("make", BAD_CORPORA)
+def test_a_bad_corpus(mistake, train, write, make, tmp_path, tiny_settings):
+    corpus, message = make(write)
+    mistake(3, train(corpus), message)
+    # nothing was begun
+    assert not (tmp_path / "run").exists()
+    mistake(3, ["check", "zaremba-small", *tiny_settings, "--data", corpus], message)
+    if make not in (one_token, too_small, valid_too_small):
+        mistake(3, ["data", "check", corpus], message)
+
+
+def test_invalid_utf8_goes_on_where_asked(refrain, train, write, tmp_path):
+    for split in ("train", "valid", "test"):
+        folder = write(f"corpus/{split}.txt", b"good line\nbad \xe9 line\n" * 40).parent
+    assert refrain(*train(folder, "--errors", "replace", "--quiet")).status == 0
+    run = tmp_path / "run"
+    assert json.loads((run / "config.json").read_text())["experiment"]["data"]["errors"] == "replace"
+    found = refrain("data", "check", folder, "--errors", "replace", "--json").json
+    # good bad line <eos> U+FFFD <unk>
+    assert found["vocabulary"] == 6
+    # asked for anew at every command
+    assert refrain("evaluate", run).status == 3
+    assert refrain("evaluate", run, "--errors", "replace", "--json").json["unseen"] == 0
+
+
+def test_invalid_utf8_elsewhere(mistake, refrain, tiny_run, byte_run, write, monkeypatch):
+    text = write("text.txt", b"ant\n\xff bee\n")
+    mistake(3, ["evaluate", tiny_run, "--data", text], "text.txt: invalid UTF-8 at byte 4 (0xff)")
+    mistake(3, ["score", tiny_run, text], "text.txt: invalid UTF-8 at byte 4 (0xff)")
+    assert refrain("evaluate", tiny_run, "--data", text, "--errors", "replace", "--json").json["unseen"] == 1
+    assert len(refrain("score", tiny_run, text, "--errors", "replace").out.splitlines()) == 2
+    # to a model of bytes every file is text
+    assert refrain("evaluate", byte_run, "--data", text, "--json").json["tokens"] == 9
+    mistake(
+        2, ["evaluate", byte_run, "--data", text, "--errors", "replace"], "--errors cannot take effect with a model"
+    )
+    with text.open("rb") as file:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
+        mistake(3, ["score", tiny_run], "standard input: invalid UTF-8 at byte 4; --errors replace goes on")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "text.txt: the file is empty"),
+        ("\n", "1 token(s) are too few for batch_size=1 and window_steps=512, which need 2"),
+        (None, "no such file or folder"),
+    ],
+)
+def test_bad_text_to_evaluate(mistake, tiny_run, write, tmp_path, text, message):
+    path = tmp_path / "text.txt" if text is None else write("text.txt", text)
+    mistake(3, ["evaluate", tiny_run, "--data", path, "--per-token", tmp_path / "table"], message)
+    assert not (tmp_path / "table").exists()
+
+
+def test_bad_text_to_score(mistake, tiny_run, tmp_path, write):
+    mistake(3, ["score", tiny_run, tmp_path / "gone"], "gone: No such file or directory")
+    mistake(3, ["score", tiny_run, tmp_path], "Is a directory")
+    mistake(3, ["score", tiny_run, write("empty", "")], "empty: the file is empty")
+
+
+def test_a_corpus_without_test(refrain, mistake, train, tiny_corpus, tmp_path):
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for split in ("train", "valid"):
+        shutil.copy(tiny_corpus / f"{split}.txt", folder)
+    found = refrain(*train(folder, "--json")).json
+    assert found["test"] is None
+    assert found["valid"]["tokens"] > 0
+    mistake(3, ["evaluate", tmp_path / "run"], "two: no test text")
+    assert refrain("evaluate", tmp_path / "run", "--split", "valid").status == 0
+
+
+def test_a_corpus_that_has_changed_since(mistake, refrain, train, tiny_corpus, tmp_path, tree):
+    folder = shutil.copytree(tiny_corpus, tmp_path / "mine")
+    assert refrain(*train(folder, "--quiet")).status == 0
+    before = tree(tmp_path / "run")
+    with (folder / "train.txt").open("a") as file:
+        file.write("ant\n")
+    mistake(
+        3, ["train", "--resume", "--out", tmp_path / "run"], "the train text has changed since", "put the old text back"
+    )
+    assert tree(tmp_path / "run") == before
+    shutil.rmtree(folder)
+    mistake(3, ["evaluate", tmp_path / "run"], "mine: no such file or folder")
+
+
+def test_fetching_what_is_not_known(mistake):
+    mistake(3, ["data", "fetch", "wikitext-1"], "unknown corpus 'wikitext-1'; known: ptb, wikitext-2, ")

@@ -1,0 +1,102 @@
+"""Mistakes in words and settings: status 2, a line each, with what is known and what is nearest."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["trian"], ['Unknown command "trian"', 'Did you mean "train"?', "generate"]),
+        (["data", "chekc", "x"], ["unknown command 'data chekc'; did you mean 'check'?", "known: list, fetch, check"]),
+        (["train"], ["which recipe?", "refrain recipes"]),
+        (["train", "quickstrat"], ["unknown recipe 'quickstrat'; did you mean 'quickstart'?", "zaremba-large"]),
+        (["check", "zaremba-smal"], ["did you mean 'zaremba-small'?"]),
+        (["recipes", "quikstart"], ["unknown recipe 'quikstart'; did you mean 'quickstart'?"]),
+        (["train", "gone.toml"], ["gone.toml: No such file or directory"]),
+        (["train", "quickstart", "--bogus", "3"], ["--bogus"]),
+        (
+            ["train", "quickstart", "training.epoch=3"],
+            ["command line: training.epoch: unknown key; did you mean 'epochs'"],
+        ),
+        (["train", "quickstart", "training.epochs=0"], ["command line: training.epochs: must be at least 1 (got 0)"]),
+        (["train", "quickstart", "epochs"], ["'epochs' is not a setting; write name=value"]),
+        (["train", "quickstart", "data.unit=byte"], ["data.min_count: cannot take effect with unit 'byte'"]),
+        (["train", "quickstart", "--errors", "ignore"], ["--errors", "strict", "replace"]),
+        (["train", "quickstart", "--resume"], ["--resume needs the run folder"]),
+        (["train", "--resume", "--force", "--out", "x"], ["--resume and --force exclude each other"]),
+        (["train", "--resume", "--out", "x", "--data", "y"], ["--resume takes its settings from the run"]),
+        (["evaluate"], ["RUN"]),
+        (["evaluate", "x", "--split", "dev"], ["--split", "train", "valid", "test"]),
+        (["evaluate", "x", "--protocol", "best"], ["--protocol", "exact", "zaremba", "awd"]),
+        (["evaluate", "x", "--protocol", "awd", "--per-token", "t"], ["--per-token goes with --protocol exact"]),
+        (["evaluate", "x", "--per-token", ""], ["--per-token must be a file in a folder that exists"]),
+        (["evaluate", "x", "--per-token", "/no/such/table"], ["--per-token must be a file in a folder that exists"]),
+        (["evaluate", "x", "--device", "abacus"], ["--device", "cpu"]),
+        (["generate", "x", "--tokens", "0"], ["--tokens must be at least 1 (got 0)"]),
+        (["generate", "x", "--tokens", "two"], ["--tokens", "two"]),
+        (["generate", "x", "--samples", "-1"], ["--samples must be at least 1 (got -1)"]),
+        (["generate", "x", "--seed", "-1"], ["--seed must be at least 0"]),
+        (["generate", "x", "--seed", str(2**63)], ["--seed must be at least 0 and less than 2**63"]),
+        (["generate", "x", "--prompt", "caf\udce9"], ["--prompt is not valid UTF-8"]),
+        (["data", "check", "x", "--min-count", "0"], ["--min-count must be at least 1 (got 0)"]),
+        (["data", "check", "x", "--unit", "byte", "--min-count", "2"], ["cannot take effect with --unit byte"]),
+        (["data", "check", "x", "--unit", "byte", "--errors", "replace"], ["cannot take effect with --unit byte"]),
+        (["bench", "trian"], ["unknown bench 'trian'; known: train"]),
+        (["bench", "train", "--repeats", "0"], ["--repeats", "must be at least 1"]),
+        (["bench", "train", "--recipe", "quickstart"], ["choose such a recipe"]),
+    ],
+    ids=lambda words: " ".join(words)[:50].replace("\udce9", "?"),
+)
+def test_usage(mistake, tmp_path, monkeypatch, words, parts):
+    monkeypatch.chdir(tmp_path)
+    mistake(2, words, *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--temperature", "-1", "--temperature must be at least 0 and finite (got -1.0)"),
+        ("--temperature", "nan", "--temperature must be at least 0 and finite (got nan)"),
+        ("--temperature", "inf", "--temperature must be at least 0 and finite (got inf)"),
+        ("--top-k", "0", "--top-k must be at least 1 (got 0)"),
+        ("--top-p", "0", "--top-p must be greater than 0 and at most 1 (got 0.0)"),
+        ("--top-p", "1.5", "--top-p must be greater than 0 and at most 1 (got 1.5)"),
+    ],
+)
+def test_sampling_out_of_range(mistake, tiny_run, option, value, message):
+    mistake(2, ["generate", tiny_run, option, value], message)
+
+
+def test_all_mistakes_are_shown_a_line_each(refrain, tmp_path, write):
+    mine = write("mine.toml", "\n[model]\nhiden_sizes = [3]\ndropout = 1.7\n")
+    outcome = refrain("train", mine, "training.epochs=two", "--out", tmp_path / "run")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.splitlines() == outcome.complaints
+    assert sorted(outcome.complaints) == [
+        f"refrain: {mine}:3: model.hiden_sizes: unknown key; did you mean 'hidden_sizes'?",
+        f"refrain: {mine}:4: model.dropout: must be less than 1.0 (got 1.7)",
+        "refrain: command line: training.epochs: must be a whole number (got 'two')",
+    ]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_does_not_fit_into_memory(mistake, train, tiny_corpus, tmp_path):
+    # 4 * 10^6 * 10^6 weights of four bytes
+    mistake(2, train(tiny_corpus, "model.hidden_sizes=[1000000]"), "not enough memory; lower model.hidden_sizes")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there(mistake, train, tiny_corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    mistake(2, train(tiny_corpus, "training.device=cuda"), "no CUDA device is available; use 'cpu' or 'auto'")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unforeseen_error_is_not_hidden(refrain, monkeypatch):
+    monkeypatch.setattr("refrain.recipes.description", lambda name: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        refrain("recipes")
+    monkeypatch.setattr("refrain.recipes.description", lambda name: next(iter([])).missing)
+    with pytest.raises(StopIteration):
+        refrain("recipes")

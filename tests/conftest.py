@@ -1,0 +1,122 @@
+"""What all tests share: a cache of their own, one thread, a tiny corpus, and a tiny run made from it once."""
+
+import os
+import pathlib
+import random
+import shutil
+import signal
+import warnings
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+WORDS = ("ant", "bee", "cat", "dog", "eel", "fox")
+LINES = {"train": 120, "valid": 40, "test": 40}
+# `zaremba-small` shrunk to a run of a second
+TINY = (
+    "model.embedding_size=8",
+    "model.hidden_sizes=[8]",
+    "training.epochs=2",
+    "training.batch_size=4",
+    "training.window_steps=5",
+    "training.sample_tokens=5",
+    "training.device=cpu",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Prepared corpora of the tests stand in a folder of their own, one for all processes of a session."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REFRAIN_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def process_as_before():
+    """The command line installs handlers; the next test finds those that were there."""
+    show = warnings.showwarning
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    warnings.showwarning = show
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes text or bytes to a file of the test's folder, and returns its path."""
+
+    def write(name, content):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_settings():
+    """Words for the command line that shrink `zaremba-small` to a run of a second."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory):
+    """A folder of three splits: lines of three to six of six words, so eight in the vocabulary."""
+    folder = tmp_path_factory.mktemp("corpora") / "tiny"
+    folder.mkdir()
+    draw = random.Random(0)
+    for split, count in LINES.items():
+        lines = [" ".join(draw.choices(WORDS, k=draw.randint(3, 6))) + "\n" for _ in range(count)]
+        (folder / f"{split}.txt").write_text("".join(lines))
+    return folder
+
+
+def train_tiny(folder, corpus, *settings):
+    from refrain import build
+    from refrain.recipes import recipe
+    from refrain.training import PlainProgress
+
+    experiment = recipe("zaremba-small", *TINY, *settings, data=str(corpus))
+    build.train(experiment, folder, progress=PlainProgress(quiet=True))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, tiny_corpus):
+    """A run on the tiny corpus: hidden width 8, 2 epochs. Tests that write take a copy, see `run_copy`."""
+    return train_tiny(tmp_path_factory.mktemp("runs") / "tiny", tiny_corpus)
+
+
+@pytest.fixture(scope="session")
+def byte_run(tmp_path_factory, tiny_corpus):
+    """A run that reads the tiny corpus as bytes."""
+    return train_tiny(tmp_path_factory.mktemp("runs") / "bytes", tiny_corpus, "data.unit=byte", "training.epochs=1")
+
+
+@pytest.fixture
+def run_copy(tiny_run, tmp_path):
+    """The tiny run, to be damaged at will."""
+    return pathlib.Path(shutil.copytree(tiny_run, tmp_path / "run", symlinks=True))
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Corpora that are not part of the project; the test is skipped where they are absent."""
+    folder = pathlib.Path(__file__).parents[1] / ".." / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the corpora of ../shared/data are not here")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def own_environment(cache):
+    """The environment of a process that a test starts: the session's cache, one thread, output buffered as ever."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONUNBUFFERED", "PYTHONIOENCODING")}
+    return {**kept, "REFRAIN_CACHE": str(cache), "OMP_NUM_THREADS": "1"}

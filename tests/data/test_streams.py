@@ -1,0 +1,106 @@
+"""The windows of a pass against lists cut by hand, over a grid of sizes."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from refrain.data import Windows
+from refrain.errors import DataError
+
+
+class Memory:
+    """Tokens in memory, with the two things that Windows asks of a token file."""
+
+    def __init__(self, tokens):
+        self.tokens = np.array(tokens, dtype=np.uint16)
+        self.released = 0
+
+    def __len__(self):
+        return len(self.tokens)
+
+    def release(self):
+        self.released += 1
+
+
+def by_hand(tokens, batch_size, window_steps, tail):
+    """Lists of (inputs, targets), each a list of columns."""
+    length = len(tokens) // batch_size
+    columns = [tokens[index * length : (index + 1) * length] for index in range(batch_size)]
+    windows = []
+    for first in range(0, length - 1, window_steps):
+        steps = min(window_steps, length - 1 - first)
+        if steps == window_steps or tail == "keep":
+            inputs = [column[first : first + steps] for column in columns]
+            targets = [column[first + 1 : first + steps + 1] for column in columns]
+            windows.append((inputs, targets))
+    return windows
+
+
+GRID = list(itertools.product([*range(1, 14), 25, 60], [1, 2, 3, 7], [1, 2, 5, 30], ["drop", "keep"]))
+
+
+def test_the_grid_against_lists_cut_by_hand():
+    outcomes = Counter()
+    for count, batch_size, window_steps, tail in GRID:
+        tokens = list(range(100, 100 + count))
+        wanted = by_hand(tokens, batch_size, window_steps, tail)
+        outcomes[bool(wanted)] += 1
+        options = {"batch_size": batch_size, "window_steps": window_steps, "tail": tail}
+        if not wanted:
+            with pytest.raises(DataError, match="too few"):
+                Windows(Memory(tokens), **options)
+            continue
+        windows = Windows(Memory(tokens), **options)
+        assert len(windows) == len(wanted)
+        assert windows.predicted == sum(len(column) for _, targets in wanted for column in targets)
+        for (inputs, targets), (left, right) in zip(windows, wanted, strict=True):
+            assert (inputs.T.tolist(), targets.T.tolist()) == (left, right)
+    # both kinds are well represented, so that neither branch is empty
+    assert min(outcomes.values()) > 100
+
+
+def test_the_sizes_of_the_reference():
+    # 929,589 tokens in 20 columns: (46,479 - 1) // 20 and // 35 windows, as the PTB tutorial counts them
+    tokens = Memory(np.zeros(929_589))
+    assert len(Windows(tokens, batch_size=20, window_steps=20)) == 2323
+    assert len(Windows(tokens, batch_size=20, window_steps=35)) == 1327
+
+
+@pytest.mark.parametrize(
+    ("count", "tail", "needed"),
+    # B columns of one window and one token more, or of two tokens
+    [(19, "drop", 20), (0, "drop", 20), (7, "keep", 8)],
+)
+def test_too_few_tokens_say_how_many_are_needed(count, tail, needed):
+    options = {"batch_size": 4, "window_steps": 4, "tail": tail}
+    with pytest.raises(DataError) as caught:
+        Windows(Memory(range(count)), name="mine", **options)
+    assert str(caught.value) == (
+        f"mine: {count} token(s) are too few for batch_size=4 and window_steps=4, which need {needed}; "
+        "lower one of them or give more text"
+    )
+    assert len(Windows(Memory(range(needed)), **options)) == 1
+
+
+def test_an_index_outside():
+    windows = Windows(Memory(range(10)), batch_size=1, window_steps=3)
+    for index in (-1, 3):
+        with pytest.raises(IndexError):
+            windows[index]
+
+
+def test_a_window_is_a_copy_of_ids():
+    source = Memory(range(10))
+    inputs, targets = Windows(source, batch_size=2, window_steps=2)[0]
+    assert (str(inputs.dtype), str(targets.dtype)) == ("torch.int64", "torch.int64")
+    inputs += 1
+    assert source.tokens.tolist() == list(range(10))
+
+
+def test_pages_are_let_go_on_a_long_pass():
+    source = Memory(np.zeros(2101))
+    for _ in Windows(source, batch_size=1, window_steps=1):
+        pass
+    assert source.released == 2

@@ -1,0 +1,70 @@
+"""A survey counts what can be counted by hand."""
+
+import pytest
+
+from refrain.data import find_splits, open_byte_corpus, open_word_corpus
+from refrain.data.survey import LONG_LINE_WORDS, survey, warnings_about
+
+TEXTS = {
+    "train.txt": "a b c d e\n\na <unk> b\n",
+    # the first line stands in train, the second too but is short, the third does not
+    "valid.txt": "a b c d e\na <unk> b\na x y z <unk>\n \n",
+}
+
+
+@pytest.fixture
+def folder(write):
+    for name, text in TEXTS.items():
+        write(f"corpus/{name}", text)
+    return write("corpus/test.txt", "a " * LONG_LINE_WORDS + "a\nno end").parent
+
+
+def test_words(folder):
+    found = survey(open_word_corpus("mine", find_splits(folder)))
+    assert found["corpus"] == "mine"
+    # a to e, <eos>, <unk>
+    assert found["vocabulary"] == 7
+    train, valid, test = found["splits"].values()
+    digests = [split.pop("sha256") for split in (train, valid, test)]
+    assert all(len(digest) == 64 for digest in digests)
+    assert train == {"tokens": 11, "lines": 3, "unseen": 0, "literal_unk": 1, "empty_lines": 1, "long_lines": 0}
+    assert valid == {
+        "tokens": 17,
+        "lines": 4,
+        "unseen": 3,
+        "literal_unk": 2,
+        "empty_lines": 1,
+        "long_lines": 0,
+        "lines_in_train": 1,
+    }
+    assert test == {
+        "tokens": LONG_LINE_WORDS + 1 + 1 + 2 + 1,
+        "lines": 2,
+        "unseen": 2,
+        "literal_unk": 0,
+        "empty_lines": 0,
+        "long_lines": 1,
+        "lines_in_train": 0,
+    }
+
+
+def test_what_a_user_should_know(folder):
+    assert warnings_about(survey(open_word_corpus("mine", find_splits(folder)))) == [
+        "train: only 11 tokens",
+        # 3 of 17 and 1 of 4
+        "valid: 17.6% of the words are unseen and read as <unk>",
+        "valid: 25.0% of the lines also stand in train",
+        "valid: only 17 tokens",
+        "test: 1 line(s) of over 2000 words; is a line a sentence?",
+    ]
+
+
+def test_bytes(folder):
+    found = survey(open_byte_corpus("mine", find_splits(folder)))
+    assert found["vocabulary"] == 256
+    assert {name: split["tokens"] for name, split in found["splits"].items()} == {
+        "train": len(TEXTS["train.txt"]),
+        "valid": len(TEXTS["valid.txt"]),
+        "test": 2 * LONG_LINE_WORDS + 2 + 6,
+    }
+    assert all(set(split) == {"tokens", "lines", "unseen", "sha256"} for split in found["splits"].values())
