@@ -108,11 +108,12 @@ def run_copy(tiny_run, tmp_path):
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """Corpora that are not part of the project; the test is skipped where they are absent."""
-    folder = pathlib.Path(__file__).parents[1] / ".." / "shared" / "data"
+    """Corpora that are not part of the project, in $REFRAIN_TEST_DATA; the test is skipped where they are absent."""
+    beside = pathlib.Path(__file__).parents[2] / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("REFRAIN_TEST_DATA", beside))
     if not folder.is_dir():
-        pytest.skip("the corpora of ../shared/data are not here")
-    return folder.resolve()
+        pytest.skip("no corpora here; REFRAIN_TEST_DATA names their folder")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from refrain.cli.app import main
+from refrain.cli.bench import BENCHES
 from refrain.data.embedded import FORMAT
 from refrain.data.known import KNOWN
 from refrain.recipes import recipe
@@ -77,7 +78,8 @@ def write_corpus(folder):
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """A folder to run a page in, with the corpora it may name."""
-    write_corpus(tmp_path / "PATH" / "TO" / "ptb")
+    for name in ("ptb", "wikitext-2"):
+        write_corpus(tmp_path / "PATH" / "TO" / name)
     text = tmp_path / "PATH" / "TO" / "text.txt"
     text.write_text((tmp_path / "PATH" / "TO" / "ptb" / "ptb.train.txt").read_text())
     cache = tmp_path / "cache"
@@ -126,11 +128,22 @@ def run_command(words):
             assert name in KNOWN
             return 0
         case ["train" | "check", source, *rest] if not source.startswith("-"):
-            recipe(source, *(word for word in rest if re.match(r"[a-z_.]+=", word)))
-            return main([*words, *SMALL])
-        case ["bench", *_]:
-            return main([*words, "--windows", "1", "--repeats", "1", *SMALL])
+            return main([*words, *small(source, rest)])
+        case ["bench", name, *rest]:
+            source = rest[rest.index("--recipe") + 1] if "--recipe" in rest else BENCHES[name]
+            return main([*words, "--windows", "1", "--repeats", "1", *small(source, rest)])
+        case ["evaluate", *_] if "--search" in words:
+            # each try is an evaluation of its own
+            words[words.index("--search") + 1] = "2"
     return main(words)
+
+
+def small(source, words):
+    """Settings that make a recipe small, after it was resolved with those among the words as they stand."""
+    training = recipe(source, *(word for word in words if re.match(r"[a-z_.]+=", word))).training
+    windows = [name for name in ("trigger_window", "stop_window") if getattr(training, name) is not None]
+    # they may not look further back than the epochs that are left
+    return [*SMALL, *(f"training.{name}=1" for name in windows)]
 
 
 def resolve(code):

@@ -95,3 +95,14 @@ def test_a_tied_head_shares_the_weight_and_its_gradient():
     assert embedding.weight.grad is not None
     with pytest.raises(ValueError, match="as wide as the last layer"):
         SoftmaxHead(H + 1, V, weight=embedding.weight)
+
+
+def test_an_adaptive_head_may_meet_no_word_of_a_cluster():
+    torch.manual_seed(1)
+    head = HEADS["AdaptiveHead"]().double()
+    hidden, targets = torch.randn(5, H, dtype=torch.float64, requires_grad=True), torch.zeros(5, dtype=torch.long)
+    leaves = [hidden, *head.parameters()]
+    plain = -head.log_probabilities(hidden)[:, 0].sum()
+    wanted = torch.autograd.grad(plain, leaves, materialize_grads=True)
+    for got, expected in zip(torch.autograd.grad(head(hidden, targets), leaves), wanted, strict=True):
+        torch.testing.assert_close(got, expected)

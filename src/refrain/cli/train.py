@@ -54,6 +54,8 @@ def train(
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
     if resume and out is None:
         raise UserError("--resume needs the run folder: --out RUN")
+    if resume and start_from is not None:
+        raise UserError("--resume and --from exclude each other: a run that is continued has started already")
     if resume and force:
         raise UserError("--resume and --force exclude each other")
     words = [*settings, *([f'data.errors="{errors}"'] if errors else [])]

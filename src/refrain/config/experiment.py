@@ -68,7 +68,7 @@ class Model(Settings):
     hidden_sizes: Annotated[tuple[Width, ...], Field(min_length=1)] = Field(
         (200, 200), description="width of each layer, from the bottom up"
     )
-    dropout: Rate = Field(0.0, description="rate of the three dropout places, where they do not say otherwise")
+    dropout: Rate = Field(0.0, description="rate of the dropout places that do not say otherwise")
     embedding_dropout: Rate | None = Field(None, description="rate after the embedding")
     between_dropout: Rate | None = Field(None, description="rate between layers")
     output_dropout: Rate | None = Field(None, description="rate before the head")
@@ -113,8 +113,12 @@ class Model(Settings):
         places = [self.embedding_dropout, self.output_dropout]
         if len(self.hidden_sizes) > 1:
             places.append(self.between_dropout)
+        if self.head == "mixture":
+            places.append(self.latent_dropout)
         if self.dropout and None not in places:
             raise ValueError("dropout: cannot take effect where every place has a rate of its own; set it to 0")
+        if self.dropout_kind == "locked" and not self.dropout and not any(places):
+            raise ValueError("dropout_kind: cannot take effect where nothing is dropped")
         return self
 
     @model_validator(mode="after")
@@ -218,3 +222,9 @@ class Experiment(Settings):
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.model.head == "adaptive" and (self.data.unit != "word" or self.data.order != "descending"):
+            raise ValueError("model.head: the adaptive head needs words in the order 'descending' (data.order)")
+        return self

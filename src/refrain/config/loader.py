@@ -206,7 +206,7 @@ def _describe(details: ErrorDetails, settings: Mapping[str, Setting]) -> str:
         first = re.split(r"[:,\s]", message)[0]
         name = ".".join([*place, first])
         origin = settings[name].origin if name in settings else _rule_origin(place, message, settings)
-        return f"{origin}: {'.'.join(place)}.{message}"
+        return f"{origin}: {'.'.join([*place, message])}"
     name = ".".join(part for part in place if not part.isdigit() and "-" not in part and "[" not in part)
     while name and name not in settings and "." in name and name not in setting_names():
         name = name.rpartition(".")[0]
@@ -216,7 +216,7 @@ def _describe(details: ErrorDetails, settings: Mapping[str, Setting]) -> str:
 
 def _rule_origin(place: list[str], message: str, settings: Mapping[str, Setting]) -> str:
     """Who broke a rule between settings: the last to change one that the rule speaks of, or else one of its group."""
-    prefix = ".".join(place) + "."
+    prefix = "".join(part + "." for part in place)
     changed = [name for name in settings if name.startswith(prefix)]
     named = [name for name in changed if name.removeprefix(prefix).partition(".")[0] in re.findall(r"\w+", message)]
     return settings[(named or changed)[-1]].origin if changed else "recipe"

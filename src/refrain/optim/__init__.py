@@ -1,4 +1,4 @@
-"""How weights move: schedules of the learning rate."""
+"""How weights move: schedules of the learning rate, averaging, and when to stop."""
 
 from .nt_asgd import EarlyStop as EarlyStop
 from .nt_asgd import TriggeredAveraging as TriggeredAveraging

@@ -27,7 +27,7 @@ class AdaptiveHead(nn.Module):
         division: the vectors of cluster i have width D / division ** (i + 1).
 
     Raises:
-        ValueError: when the cutoffs are not ascending ids of the vocabulary.
+        ValueError: when the cutoffs are not ascending ids of the vocabulary, or the last cluster has no width left.
     """
 
     tied = False
@@ -36,6 +36,11 @@ class AdaptiveHead(nn.Module):
         super().__init__()
         if not cutoffs or list(cutoffs) != sorted(set(cutoffs)) or cutoffs[0] < 1 or cutoffs[-1] >= vocabulary_size:
             raise ValueError(f"cutoffs must ascend within 1 and {vocabulary_size - 1} (got {list(cutoffs)})")
+        if input_size < division ** len(cutoffs):
+            raise ValueError(
+                f"cutoffs of {len(cutoffs)} clusters, each {division:g} times narrower, need an input of width "
+                f"{division ** len(cutoffs):g} (got {input_size})"
+            )
         self.softmax = nn.AdaptiveLogSoftmaxWithLoss(
             input_size, vocabulary_size, list(cutoffs), div_value=division, head_bias=True
         )

@@ -44,8 +44,11 @@ class _Summed(torch.autograd.Function):
             total += nats.detach()
             wanted = [leaf for leaf in leaves if leaf.requires_grad]
             sums = [s for s, need in zip((place, *gradients[1:]), needed, strict=True) if need]
-            for gradient, part in zip(sums, torch.autograd.grad(nats, wanted) if wanted else (), strict=True):
-                gradient += part
+            # a chunk need not touch every parameter: an adaptive head's cluster may have no word in it
+            parts = torch.autograd.grad(nats, wanted, allow_unused=True) if wanted else ()
+            for gradient, part in zip(sums, parts, strict=True):
+                if part is not None:
+                    gradient += part
         ctx.gradients = [gradient if need else None for gradient, need in zip(gradients, needed, strict=True)]
         return total
 
