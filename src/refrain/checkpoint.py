@@ -116,7 +116,7 @@ class Checkpoint:
         """The plain data of `stem.json`."""
         try:
             return json.loads(self._content(f"{stem}.json"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{self.folder / stem}.json: is not JSON ({error})") from None
 
     def tensors(self, stem: str) -> "dict[str, Tensor]":
@@ -159,7 +159,7 @@ def _verified(folder: Path) -> dict[str, bytes]:
         files = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()} if known else {}
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: is not a checkpoint (it holds no {MANIFEST})") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / MANIFEST}: damaged ({error})") from None
     if not known:
         raise CheckpointError(f"{folder}: format {version}, this version reads format {FORMAT}; update refrain-lm")

@@ -154,3 +154,15 @@ def test_files_that_cannot_be_read(tmp_path, write):
     with pytest.raises(DataError, match=r"empty: the file is empty"):
         whole(write("empty", ""))
     assert whole(write("full", "abc")) == (tmp_path / "full", 0, 3)
+
+
+def test_a_text_of_one_endless_line_is_read_in_pieces(write):
+    """Nothing holds more than a block and a word, and the words are the same."""
+    from refrain.data.vocabulary import words_of
+
+    content = " ".join(f"w{number}" for number in range(400_000))
+    for text in (content, content + " ", content + "\n"):
+        span = whole(write("line.txt", text))
+        pieces = list(blocks(span, whole_lines=False))
+        assert len(pieces) > 2 and max(map(len, pieces)) < 2 * (1 << 20)
+        assert [word for piece in pieces for word in words_of(piece)] == words_of(content + "\n")

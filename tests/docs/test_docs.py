@@ -190,3 +190,10 @@ def test_blocks_are_found():
 def test_a_line_that_does_not_work_is_seen(line, workplace):
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         run_line(line, "here:1")
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.name
+)
+def test_no_page_has_a_gap_to_fill(page):
+    assert "@@" not in page.read_text(encoding="utf-8")

@@ -106,3 +106,16 @@ def test_an_adaptive_head_may_meet_no_word_of_a_cluster():
     wanted = torch.autograd.grad(plain, leaves, materialize_grads=True)
     for got, expected in zip(torch.autograd.grad(head(hidden, targets), leaves), wanted, strict=True):
         torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_works_under_autocast(name):
+    torch.manual_seed(1)
+    head, hidden, targets = HEADS[name](), torch.randn(T, B, H, requires_grad=True), torch.randint(V, (T, B))
+    wanted = head(hidden, targets).item()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = head(hidden.bfloat16(), targets)
+    loss.float().backward()
+    # bfloat16 keeps 8 bits: a relative 2**-8 for each of a few roundings
+    assert loss.item() == pytest.approx(wanted, rel=0.02)
+    assert hidden.grad.isfinite().all()

@@ -18,14 +18,40 @@ def steps(run):
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):
-    (tmp_path / "mine.txt").write_text("precious")
+    (tmp_path / "README.md").write_text("precious")
     run = RunFolder(tmp_path)
     with pytest.raises(CheckpointError, match=r"exists already.*--out.*--resume.*--force"):
         run.create()
+    with pytest.raises(CheckpointError, match="holds other things than a run"):
+        run.create(force=True)
+    (tmp_path / "config.json").write_text("mine too")
+    (tmp_path / "samples").mkdir()
+    with pytest.raises(CheckpointError, match="holds other things than a run"):
+        run.create(force=True)
+    assert (tmp_path / "README.md").read_text() == "precious"
+
+
+def test_force_replaces_a_run_and_leaves_what_no_run_wrote(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    save(run, 1, 1)
     run.write_json("config.json", {})
+    (tmp_path / "run" / "mine.txt").write_text("precious")
     run.create(force=True)
-    assert (tmp_path / "mine.txt").read_text() == "precious"
-    assert not (tmp_path / "config.json").exists()
+    assert (tmp_path / "run" / "mine.txt").read_text() == "precious"
+    assert not (tmp_path / "run" / "config.json").exists() and steps(run) == []
+
+
+def test_looking_for_a_checkpoint_changes_nothing(tmp_path):
+    run = RunFolder(tmp_path)
+    run.create()
+    save(run, 1, None)
+    (run.checkpoints / ".tmp-step-000000002-77").mkdir()
+    run.newest()
+    assert (run.checkpoints / ".tmp-step-000000002-77").is_dir()
+    (run.checkpoints / "step-000000009").mkdir()
+    run.tidy(run.newest()[0].folder)
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["damaged-step-000000009", "step-000000001"]
 
 
 def test_a_file_in_the_way_is_never_replaced(tmp_path):
@@ -53,8 +79,11 @@ def test_metrics_are_appended_and_cut_back(tmp_path):
     first = run.log({"a": 1})
     run.log({"a": 2})
     run.cut_metrics(first)
-    run.log({"a": 3})
-    assert run.metrics.read_text() == '{"a": 1}\n{"a": 3}\n'
+    run.log({"a": float("inf")})
+    assert run.metrics.read_text() == '{"a": 1}\n{"a": null}\n'
+    # a file that lost its end is not filled up
+    run.cut_metrics(1000)
+    assert run.metrics.read_text() == '{"a": 1}\n{"a": null}\n'
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import socket
 import sys
 import time
@@ -9,15 +10,19 @@ from typing import Any
 
 import numpy
 import torch
+from torch import nn
 
 import refrain
 from refrain.config import Experiment
 from refrain.data import Corpus
 
+# what the bits of a run depend on, besides its settings and text
+MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "device")
 
-def manifest(experiment: Experiment, corpus: Corpus, command: str) -> dict[str, Any]:
+
+def manifest(experiment: Experiment, corpus: Corpus, model: nn.Module, command: str) -> dict[str, Any]:
     """Versions, machine, seed, command and the sha256 of the text, as plain data."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    device = next(model.parameters()).device
     return {
         "refrain": refrain.__version__,
         "python": platform.python_version(),
@@ -29,7 +34,7 @@ def manifest(experiment: Experiment, corpus: Corpus, command: str) -> dict[str, 
         "mkldnn": torch.backends.mkldnn.is_available(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "cuda": device,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "host": socket.gethostname(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": command or " ".join(sys.argv),
@@ -51,3 +56,23 @@ def manifest(experiment: Experiment, corpus: Corpus, command: str) -> dict[str, 
             },
         },
     }
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two manifests and can change the bits of a run, in words.
+
+    Args:
+        before: the manifest of the run.
+        now: that of this process.
+    """
+    return [
+        f"{name} was {before[name]!r}, is {now[name]!r}"
+        for name in MACHINE
+        if name in before and before[name] != now[name]
+    ]
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held so far."""
+    # macOS counts bytes, others count KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from refrain.data import Corpus, TokenFile, Windows
+from refrain.data import TokenFile, Windows
 from refrain.evaluation import (
     Cache,
     Dynamics,
@@ -30,6 +30,7 @@ SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)
 RATES = (3e-5, 4e-5, 5e-5, 6e-5, 7e-5, 1e-4)
 DECAYS = (1e-3, 2e-3, 3e-3, 5e-3)
 STATISTICS_COLUMNS = 100
+KEPT_NUMBERS = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def measure(
 
 def search(
     model: LanguageModel,
-    corpus: Corpus,
+    valid: TokenFile,
     method: Method,
     statistics: GradientStatistics | None,
     *,
@@ -112,16 +113,15 @@ def search(
 
     Args:
         model: its weights are the same afterwards.
-        corpus: with the split `valid`.
+        valid: the validation text, in the model's ids.
         method: the settings to begin with; those of its cache's window, its steps and streams stay.
         statistics: for the dynamic methods.
         budget: how many settings are tried.
         say: is told of each.
     """
-    valid = corpus.splits["valid"].tokens
     chunks: list[tuple[Tensor, Tensor, Tensor]] = []
-    if method.dynamics is None and method.cache is not None:
-        # the model's part is the same for every cache
+    if method.dynamics is None and method.cache is not None and len(valid) * _width(model) <= KEPT_NUMBERS:
+        # the model's part is the same for every cache, and of this text it fits in memory
         chunks = list(model_chunks(model, protocol_windows(valid, "exact", split="valid", window_steps=0)))
     best: tuple[float, Method] | None = None
     for candidate in _candidates(method, budget):
@@ -135,6 +135,10 @@ def search(
             best = figure.nats_per_token, candidate
     assert best is not None
     return best[1]
+
+
+def _width(model: LanguageModel) -> int:
+    return int(model.stack.layers[-1].hidden_size)  # type: ignore[arg-type]
 
 
 def _candidates(method: Method, budget: int) -> Iterator[Method]:

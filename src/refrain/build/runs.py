@@ -2,8 +2,6 @@
 
 import contextlib
 import math
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +30,8 @@ from refrain.training.progress import Progress
 
 from .card import card
 from .corpus import build_corpus
-from .loading import config_document, experiment_from, find_checkpoint, load_start
-from .manifest import manifest
+from .loading import config_document, experiment_from, load_start
+from .manifest import changes, manifest, peak_memory_bytes
 from .model import build_device, build_model
 from .task import build_task
 
@@ -80,7 +78,7 @@ def train(
         with run.locked():
             run.write_json("config.json", config_document(experiment))
             run.write_text("recipe.toml", recipe_text)
-            run.write_json("manifest.json", manifest(experiment, corpus, command))
+            run.write_json("manifest.json", manifest(experiment, corpus, model, command))
             return _train(experiment, corpus, task, run, Position(), None, shown)
 
 
@@ -118,10 +116,17 @@ def resume(
             raise CheckpointError(f"{checkpoint.folder}: vocabulary.json is not that of {corpus.name}")
         load_weights(model, checkpoint.tensors("model"))
         position, state = restore(task, checkpoint.tensors("training"), checkpoint.document("training"))
+        run.tidy(checkpoint.folder)
         if position.best is not None:
             run.point_best_at(position.best.step)
+        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, model, "")):
+            shown.say(f"note: {difference}; the run goes on, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
-        place = "its end" if position.epoch == task.epochs else f"epoch {position.epoch + 1}, window {position.window}"
+        place = (
+            "its end"
+            if position.epoch == task.epochs or position.stopped
+            else f"epoch {position.epoch + 1}, window {position.window}"
+        )
         shown.say(f"resuming {checkpoint.folder} at {place}")
         return _train(own, corpus, task, run, position, state, shown)
 
@@ -131,7 +136,9 @@ def _train(
 ) -> dict[str, Any]:
     for line in describe(experiment, corpus, task.model, run):
         shown.say(line)
-    writer = tensorboard_writer(run.path / "tensorboard", position.step) if experiment.training.tensorboard else None
+    writer = (
+        tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
+    )
     documents = {"config": config_document(experiment), "vocabulary": corpus.vocabulary.document()}
     with _closing(writer), Interrupt() as interrupt:
         position = Fit(task, run, documents, Metrics(run, writer), shown, interrupt)(position, state)
@@ -201,7 +208,9 @@ def summarise(
     experiment: Experiment, corpus: Corpus, model: LanguageModel, run: RunFolder, position: Position
 ) -> dict[str, Any]:
     """The final figures, with the weights of the best checkpoint. Changes the model's weights to those."""
-    load_weights(model, find_checkpoint(run.path).tensors("model"))
+    best = position.best
+    assert best is not None and math.isfinite(best.nats_per_token)
+    load_weights(model, run.checkpoint(best.step).tensors("model"))
     unit = corpus.vocabulary.unit
     protocol = experiment.training.validation
     figures: dict[str, Any] = {}
@@ -219,8 +228,6 @@ def summarise(
                 name=f"{corpus.name}, split {split!r}",
             )
             place[split] = {"protocol": kind, **evaluate(model, windows).document(unit)}
-    best = position.best
-    assert best is not None and math.isfinite(best.nats_per_token)
     return {
         "run": str(run.path),
         "recipe": experiment.name,
@@ -232,7 +239,6 @@ def summarise(
         "test": figures["test"],
         "exact": exact,
         "train_seconds": round(position.seconds, 1),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        * (1 if sys.platform == "darwin" else 1024),
+        "peak_memory_bytes": peak_memory_bytes(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

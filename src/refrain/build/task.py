@@ -40,7 +40,7 @@ def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
     lengths = None
     if settings.window_length == "random":
         # a generator of its own, so that an epoch's windows are the same after a restart
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+        generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + epoch) % 2**63)
         lengths = random_lengths(settings.window_steps, settings.window_cap or settings.window_steps + 20, generator)
     return Windows(
         corpus.splits["train"].tokens,
@@ -128,6 +128,6 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
 
 def _sample(model: LanguageModel, corpus: Corpus, settings: Training, step: int) -> str:
     # a generator of its own, so that samples leave the run's random numbers alone
-    generator = torch.Generator().manual_seed(settings.seed + step)
+    generator = torch.Generator().manual_seed((settings.seed + step) % 2**63)
     drawn = generate(model, [corpus.vocabulary.line_end], Sampler(), tokens=settings.sample_tokens, generator=generator)
     return corpus.vocabulary.decode([ids[0] for ids in drawn if ids[0] is not None])

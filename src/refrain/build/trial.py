@@ -1,7 +1,5 @@
 """A recipe tried on two windows: what it needs, and that it works."""
 
-import resource
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +10,7 @@ from refrain.config import Experiment
 from refrain.training import train_round
 
 from .corpus import build_corpus
+from .manifest import peak_memory_bytes
 from .model import build_device, build_model
 from .task import build_task
 
@@ -51,6 +50,5 @@ def trial(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Any]:
         "widths": model.widths(),
         "windows": len(windows),
         "seconds": round(seconds * len(windows) * task.epochs, 1),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        * (1 if sys.platform == "darwin" else 1024),
+        "peak_memory_bytes": peak_memory_bytes(),
     }

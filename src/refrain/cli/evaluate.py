@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from refrain.build.measure import Method
-    from refrain.data import Corpus
+    from refrain.data import Corpus, TokenFile
     from refrain.trained import TrainedLanguageModel
 
 MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
@@ -103,7 +103,14 @@ def evaluate(
         split = split or "test"
     path = build.locate(settings.corpus if data is None else str(data), say)
     corpus, name = build.build_text(settings.model_copy(update={"errors": errors}), path, split, vocabulary, say)
-    own = build.build_corpus(settings, say) if chosen.dynamics is not None or search else None
+    # the model's own text, in the ids that it was trained with
+    own = {
+        part: build.build_text(settings, build.locate(settings.corpus, say), part, vocabulary, say)[0]
+        .splits[part]
+        .tokens
+        for part in ("train", "valid")
+        if chosen.dynamics is not None or search is not None
+    }
     figures = _measure(lm, corpus, name, own, chosen, protocol, search, per_token, say)
     found = {"run": str(run), "corpus": corpus.name, "split": name, "protocol": protocol, "method": method}
     _report(found | {"unseen": corpus.splits[name].unseen} | figures, json)
@@ -113,25 +120,25 @@ def _measure(
     lm: "TrainedLanguageModel",
     corpus: "Corpus",
     split: str,
-    own: "Corpus | None",
+    own: "dict[str, TokenFile]",
     method: "Method",
     protocol: Literal["exact", "zaremba", "awd"],
     search: int | None,
     per_token: Path | None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The figures of a model on a split; `own` is the corpus of its training, for statistics and search."""
+    """The figures of a model on a split; `own` holds the texts of its training, for statistics and search."""
     from refrain.build.measure import measure, statistics_of
     from refrain.build.measure import search as find_settings
     from refrain.evaluation import evaluate as measure_static
     from refrain.evaluation import protocol_windows, write_token_table
 
     statistics = None
-    if own is not None and method.dynamics is not None:
+    if method.dynamics is not None:
         say("gathering gradient statistics on the training text")
-        statistics = statistics_of(lm.model, own.splits["train"].tokens, method.steps)
-    if own is not None and search is not None:
-        method = find_settings(lm.model, own, method, statistics, budget=search, say=say)
+        statistics = statistics_of(lm.model, own["train"], method.steps)
+    if search is not None:
+        method = find_settings(lm.model, own["valid"], method, statistics, budget=search, say=say)
     source, started = corpus.splits[split].tokens, time.monotonic()
     if per_token is not None:
         figure = write_token_table(per_token, lm.model, corpus, split)

@@ -4,7 +4,7 @@ import codecs
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -23,6 +23,7 @@ def generate(
     top_p: float | None = None,
     samples: int = 1,
     seed: int | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     stop_at_line_end: Annotated[bool, Parameter(negative=())] = False,
     no_unk: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -47,6 +48,8 @@ def generate(
         How many texts; they are drawn side by side.
     seed
         The same seed gives the same text.
+    device
+        Where to compute.
     stop_at_line_end
         Each text ends at <eos>, or at the newline of a byte model.
     no_unk
@@ -66,7 +69,9 @@ def generate(
         raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
     if prompt.encode(errors="replace").decode() != prompt:
         raise UserError("--prompt is not valid UTF-8")
-    lm = build.load(run)
+    lm = build.load(run, device=device)
+    if no_unk and lm.vocabulary.unknown is None:
+        raise UserError("--no-unk cannot take effect with a model of bytes")
     options = {
         "tokens": tokens,
         "samples": samples,

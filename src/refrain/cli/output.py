@@ -1,24 +1,13 @@
 """What commands print: one JSON object with `--json`, else text."""
 
-import json
-import math
 from typing import Any
+
+from refrain.plain_json import dumps
 
 
 def print_json(data: Any) -> None:
     """Exactly one JSON object on standard output. Infinite figures become null, which JSON lacks a number for."""
-    print(json.dumps(_finite(data)), flush=True)
-
-
-def _finite(data: Any) -> Any:
-    match data:
-        case dict():
-            return {key: _finite(value) for key, value in data.items()}
-        case list() | tuple():
-            return [_finite(value) for value in data]
-        case float() if not math.isfinite(data):
-            return None
-    return data
+    print(dumps(data), flush=True)
 
 
 def table(rows: list[list[str]]) -> str:

@@ -4,9 +4,12 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from refrain.config import Experiment
 
 
 def train(
@@ -78,32 +81,30 @@ def train(
             out or Path("runs") / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}",
             start_from=start_from,
             force=force,
-            recipe_text=_as_given(recipe, words, corpus),
+            recipe_text=_as_given(recipe, words, corpus, experiment),
             command=shlex.join(["refrain", *sys.argv[1:]]),
             progress=shown,
         )
     _report(summary, json)
 
 
-def _as_given(recipe: str, words: list[str], corpus: str | None) -> str:
-    """What was asked for, as a TOML file that asks for the same again."""
+def _as_given(recipe: str, words: list[str], corpus: str | None, experiment: "Experiment") -> str:
+    """What was asked for, as a TOML file that asks for the same again; of a file, every setting it came to."""
     from json import dumps
 
+    from refrain.config.loader import flatten, value_of
+
     def quoted(value: object) -> str:
-        # TOML has no surrogate escapes, and takes no raw DEL
-        return dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        # TOML has no surrogate escapes, takes no raw DEL, and has no word for nothing
+        return '"none"' if value is None else dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
     if recipe.endswith(".toml"):
-        # dotted keys may not follow a table, so that what the command line changed goes into a comment
-        changed = "".join(f"# changed on the command line: {quoted(word)}\n" for word in words)
-        return changed + (f"# corpus: {quoted(corpus)}\n" if corpus else "") + Path(recipe).read_text(encoding="utf-8")
-    from refrain.config.loader import value_of
-
-    settings = {name: value_of(text) for name, _, text in (word.partition("=") for word in words)}
-    if corpus:
-        settings["data.corpus"] = corpus
-    lines = [f"{name} = {quoted(value)}" for name, value in settings.items() if value is not None]
-    return "\n".join([f"extends = {quoted(recipe)}", *lines]) + "\n"
+        settings, first = dict(flatten(experiment.model_dump(mode="json"))), []
+    else:
+        settings = {name: value_of(text) for name, _, text in (word.partition("=") for word in words)}
+        settings |= {"data.corpus": corpus} if corpus else {}
+        first = [f"extends = {quoted(recipe)}"]
+    return "\n".join([*first, *(f"{name} = {quoted(value)}" for name, value in settings.items())]) + "\n"
 
 
 def _report(summary: dict[str, object], json: bool) -> None:
@@ -112,7 +113,7 @@ def _report(summary: dict[str, object], json: bool) -> None:
     if json:
         print_json(summary)
         return
-    run = summary["run"]
+    run = shlex.quote(str(summary["run"]))
     for split in ("valid", "test"):
         figure = summary[split]
         if isinstance(figure, dict):

@@ -105,8 +105,9 @@ def _source(
     else:
         raise UserError(f"{source}: extends: must be the name of a recipe or file (got {parent!r})")
     lines = _lines(text)
-    for name, value in _flatten(tree):
-        settings[name] = Setting(value, f"{source}:{_line_of(name, lines)}")
+    for name, value in flatten(tree):
+        # TOML has no word for nothing
+        settings[name] = Setting(None if value == "none" else value, f"{source}:{_line_of(name, lines)}")
     return base, settings
 
 
@@ -124,12 +125,13 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise UserError(f"{path}: {error}") from None
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """The leaves of nested groups under dotted names."""
     groups = _group_names()
     for name, value in tree.items():
         # an empty table of a name that is no group would else go unnoticed
         if isinstance(value, dict) and (value or prefix + name in groups):
-            yield from _flatten(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 

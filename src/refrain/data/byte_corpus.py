@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .corpus import Corpus, Split
-from .text import Span, sha256_of
+from .text import Span, sha256_and_lines
 from .token_file import TokenFile
 from .vocabulary import ByteVocabulary
 
@@ -20,7 +20,6 @@ def open_byte_corpus(name: str, spans: Mapping[str, Span]) -> Corpus:
     splits = {}
     for split, span in spans.items():
         file = TokenFile(span.path, np.uint8, start=span.start, stop=span.stop)
-        lines = int((file.tokens == ByteVocabulary().line_end).sum())
-        file.release()
-        splits[split] = Split(span, sha256_of(span), file, lines, unseen=0)
+        digest, lines = sha256_and_lines(span)
+        splits[split] = Split(span, digest, file, lines, unseen=0)
     return Corpus(name, ByteVocabulary(), splits)

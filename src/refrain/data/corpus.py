@@ -41,7 +41,9 @@ class Corpus:
 
     def words(self, split: str) -> Iterator[str]:
         """The words of a split as they are spelled in its text, `<eos>` at line ends: one a token of a word corpus."""
-        return itertools.chain.from_iterable(words_of(text) for text in blocks(self.splits[split].source, self.errors))
+        return itertools.chain.from_iterable(
+            words_of(text) for text in blocks(self.splits[split].source, self.errors, whole_lines=False)
+        )
 
 
 def cache_folder() -> Path:

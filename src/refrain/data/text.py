@@ -39,32 +39,45 @@ def whole(path: Path) -> Span:
 
 def sha256_of(span: Span) -> str:
     """The sha256 of a stretch of a file, in hexadecimal."""
-    digest = hashlib.sha256()
+    return sha256_and_lines(span)[0]
+
+
+def sha256_and_lines(span: Span) -> tuple[str, int]:
+    """The sha256 of a stretch of a file, and how many newlines it holds, in one pass."""
+    digest, lines = hashlib.sha256(), 0
     for block in _raw_blocks(span):
         digest.update(block)
-    return digest.hexdigest()
+        lines += block.count(b"\n")
+    return digest.hexdigest(), lines
 
 
-def blocks(span: Span, errors: Errors = "strict") -> Iterator[str]:
+def blocks(span: Span, errors: Errors = "strict", *, whole_lines: bool = True) -> Iterator[str]:
     """The text of a span in blocks that end with a newline; one is added where the last line lacks it.
 
     Args:
         span: where to read.
         errors: what invalid UTF-8 does: stop, or become U+FFFD.
+        whole_lines: False lets a block also end at a blank, so that a text of one endless line needs little memory.
 
     Raises:
         DataError: naming file and offset of the first invalid byte, with `strict`.
     """
-    rest, offset = b"", span.start
+    pending: list[bytes] = []
+    offset, ended = span.start, True
     for raw in _raw_blocks(span):
         cut = raw.rfind(b"\n") + 1
+        if not cut and not whole_lines:
+            cut = max(raw.rfind(b" "), raw.rfind(b"\t")) + 1
         if not cut:
-            rest += raw
+            pending.append(raw)
             continue
-        piece, rest = rest + raw[:cut], raw[cut:]
+        piece = b"".join([*pending, raw[:cut]])
+        pending = [raw[cut:]]
         yield _decode(piece, span.path, offset, errors)
         offset += len(piece)
-    if rest:
+        ended = piece.endswith(b"\n")
+    rest = b"".join(pending)
+    if rest or not ended:
         yield _decode(rest + b"\n", span.path, offset, errors)
 
 

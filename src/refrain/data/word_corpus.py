@@ -74,7 +74,7 @@ def count_words(spans: list[Span], errors: Errors = "strict") -> Counter[str]:
     """How often each word stands in the text, in first-seen order, `<eos>` once a line."""
     counts: Counter[str] = Counter()
     for span in spans:
-        for text in blocks(span, errors):
+        for text in blocks(span, errors, whole_lines=False):
             counts.update(words_of(text))
     return counts
 
@@ -98,7 +98,7 @@ def _encode(
     counts: dict[str, int],
 ) -> Iterator[Tokens]:
     unknown, get = vocabulary.unknown, vocabulary.index.get
-    for text in blocks(span, errors):
+    for text in blocks(span, errors, whole_lines=False):
         words = words_of(text)
         ids = np.fromiter((get(word, unknown) for word in words), dtype=dtype, count=len(words))
         counts["lines"] += text.count("\n")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.data import Windows
-from refrain.models import LanguageModel
+from refrain.models import LanguageModel, modes
 from refrain.nn import GRU, LSTM
 from refrain.nn.recurrent.scan import detached
 
@@ -57,17 +57,16 @@ class GradientStatistics:
     windows: int
 
 
-def gather_statistics(model: LanguageModel, windows: Windows, *, most: int | None = None) -> GradientStatistics:
+def gather_statistics(model: LanguageModel, windows: Windows) -> GradientStatistics:
     """Gradients of the mean loss over each window of the training text, the weights fixed.
 
     Args:
         model: is switched to training without dropout while it works.
         windows: of the training text; the authors use 100 columns of 5 steps.
-        most: look at no more windows than this; None at all.
     """
     parameters = list(model.parameters())
     squares = [torch.zeros_like(parameter) for parameter in parameters]
-    state, count = model.initial_state(windows.batch_size), min(len(windows), most or len(windows))
+    state, count = model.initial_state(windows.batch_size), len(windows)
     device = parameters[0].device
     with differentiable(model):
         for index in range(count):
@@ -159,17 +158,9 @@ class _Update:
         torch._foreach_addcmul_(self.parameters, gradients, self.rates, value=-1.0)
 
 
-@contextlib.contextmanager
-def differentiable(model: nn.Module) -> Iterator[None]:
+def differentiable(model: nn.Module) -> contextlib.AbstractContextManager[None]:
     """Inside, nothing is dropped, yet recurrent layers are in training mode, as cuDNN's backward pass asks for."""
-    before = {module: module.training for module in model.modules()}
-    for module in before:
-        module.training = isinstance(module, LSTM | GRU)
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training
+    return modes(model, lambda module: isinstance(module, LSTM | GRU))
 
 
 @contextlib.contextmanager

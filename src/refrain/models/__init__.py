@@ -4,4 +4,5 @@ from .language_model import LanguageModel as LanguageModel
 from .language_model import Loss as Loss
 from .language_model import Outputs as Outputs
 from .modes import evaluating as evaluating
+from .modes import modes as modes
 from .widths import widths as widths

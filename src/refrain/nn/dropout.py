@@ -103,7 +103,7 @@ class HeldMask(nn.Module):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         # the shape is known when the mask is
         if prefix + "mask" in state_dict:
-            self.mask = torch.empty_like(state_dict[prefix + "mask"])
+            self.mask = self.mask.new_empty(state_dict[prefix + "mask"].shape)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 

@@ -10,10 +10,10 @@ def quickstart() -> Experiment:
     """
     return Experiment(
         name="quickstart",
-        data=Data(corpus="python-docs", min_count=3),
-        model=Model(embedding_size=200, hidden_sizes=(200,), dropout=0.2, tied=True),
+        data=Data(corpus="python-docs", min_count=5),
+        model=Model(embedding_size=160, hidden_sizes=(160,), dropout=0.2, tied=True),
         training=Training(
-            epochs=4,
+            epochs=2,
             batch_size=20,
             window_steps=35,
             optimizer="adam",

@@ -10,7 +10,7 @@ def zaremba_small() -> Experiment:
     """The small LSTM: 2 x 200, no dropout, 4,651,600 parameters on PTB.
 
     Published: 120.7 / 114.5 (paper), 121.39 / 115.91 (tutorial, last epoch).
-    Ours: see docs/recipes.md.
+    Ours: 118.4 / 114.3 (best on validation), 118.9 / 113.3 (last epoch).
     """
     return Experiment(
         name="zaremba-small",

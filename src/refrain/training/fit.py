@@ -59,7 +59,7 @@ class Fit:
         """
         try:
             return self._train(position, state)
-        except ArithmeticError as error:
+        except (NonFiniteError, FloatingPointError) as error:
             raise UserError(self._advice(position, str(error))) from None
 
     def _train(self, position: Position, state: Any) -> Position:
@@ -70,15 +70,19 @@ class Fit:
             if state is None:
                 state = self.task.model.initial_state(self.task.batch_size)
             while position.window < len(windows):
-                state = self._round(position, windows, state)
-                if self.interrupt.signal_number or time.monotonic() - saved > 60 * self.task.checkpoint_minutes:
+                deadline = saved + 60 * self.task.checkpoint_minutes
+                state = self._round(position, windows, state, deadline)
+                # read once: what is left by is what was saved
+                asked = self.interrupt.signal_number
+                if asked or time.monotonic() > deadline:
                     saved = self.save(position, state)
-                self._leave_if_asked(position)
+                self._leave(position, asked)
             with self.task.weights_for_use():
                 self._validate(position, windows)
             position.epoch, position.window, position.epoch_tally, state = position.epoch + 1, 0, Tally(), None
+            asked = self.interrupt.signal_number
             saved = self.save(position, state)
-            self._leave_if_asked(position)
+            self._leave(position, asked)
         return position
 
     def save(self, position: Position, state: Any) -> float:
@@ -94,15 +98,15 @@ class Fit:
         )
         return time.monotonic()
 
-    def _round(self, position: Position, windows: Windows, state: Any) -> Any:
+    def _round(self, position: Position, windows: Windows, state: Any, deadline: float) -> Any:
         """Windows up to the next line of metrics, the end of the epoch, a signal, or the next checkpoint."""
         task = self.task
         stop = min(len(windows), (position.window // task.log_windows + 1) * task.log_windows)
-        started = time.monotonic()
+        started, counted = time.monotonic(), position.epoch_tally.tokens
         task.model.train()
         state = train_round(
             task.model,
-            self._windows(position, windows, stop),
+            self._windows(position, windows, stop, deadline),
             state,
             task.optimizer,
             loss_scale=task.loss_scale,
@@ -112,14 +116,22 @@ class Fit:
         )
         position.seconds += time.monotonic() - started
         if position.window == stop:
-            tokens_per_second = position.line_tally.tokens / max(time.monotonic() - started, 1e-9)
-            position.metrics_bytes = self.metrics.train(position, self._rate(position, windows), tokens_per_second)
+            seconds = max(time.monotonic() - started, 1e-9)
+            rate = task.optimizer.param_groups[0]["lr"]
+            position.metrics_bytes = self.metrics.train(
+                position, rate, (position.epoch_tally.tokens - counted) / seconds
+            )
             position.line_tally = Tally()
         return state
 
-    def _windows(self, position: Position, windows: Windows, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _windows(
+        self, position: Position, windows: Windows, stop: int, deadline: float
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         device = next(self.task.model.parameters()).device
+        first = position.window
         while position.window < stop and not self.interrupt.signal_number:
+            if time.monotonic() > deadline and position.window > first:
+                return
             for group in self.task.optimizer.param_groups:
                 group["lr"] = self._rate(position, windows) * windows.share(position.window)
             inputs, targets = windows[position.window]
@@ -139,7 +151,8 @@ class Fit:
             raise NonFiniteError(f"the validation loss is {nats_per_token}")
         if position.best is None or nats_per_token < position.best.nats_per_token:
             position.best = Best(position.epoch, position.step, nats_per_token)
-        record, position.metrics_bytes = self.metrics.valid(position, nats_per_token, self._rate(position, windows))
+        rate = self.task.optimizer.param_groups[0]["lr"]
+        record, position.metrics_bytes = self.metrics.valid(position, nats_per_token, rate)
         self.task.schedule.validated(nats_per_token)
         if self.task.averaging is not None and self.task.averaging.validated(nats_per_token):
             self.progress.say(f"validation has stalled: weights are averaged from epoch {position.epoch + 2} on")
@@ -152,10 +165,10 @@ class Fit:
             text = self.task.sample(position.step)
             self.run.write_text(f"samples/epoch-{position.epoch + 1:03d}.txt", text + "\n")
 
-    def _leave_if_asked(self, position: Position) -> None:
-        if self.interrupt.signal_number:
+    def _leave(self, position: Position, asked: int | None) -> None:
+        if asked:
             raise Interrupted(
-                self.interrupt.signal_number,
+                asked,
                 f"stopped in epoch {position.epoch + 1} after window {position.window}; "
                 f"continue with: refrain train --resume --out {self.run.path}",
             )

@@ -1,6 +1,5 @@
 """Where a method may act on a run."""
 
-import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ class Window(NamedTuple):
     model: nn.Module
     optimizer: torch.optim.Optimizer
     inputs: Tensor  # (T, B)
-    outputs: typing.Any  # what regularisers read: hidden states before and after dropout
+    outputs: Any  # what regularisers read: hidden states before and after dropout
 
 
 @dataclass

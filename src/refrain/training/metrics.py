@@ -72,7 +72,7 @@ class Metrics:
 
 
 def tensorboard_writer(folder: Path, first_step: int) -> Any:
-    """A writer of TensorBoard events; what an earlier process wrote after `first_step` is hidden.
+    """A writer of TensorBoard events; what an earlier process wrote from `first_step` on is hidden.
 
     Raises:
         UserError: when TensorBoard is not installed.

@@ -28,8 +28,9 @@ def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tenso
         Tensors by name, and plain data that refers to them.
     """
     tensors: dict[str, Tensor] = {"generator.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["generator.cuda"] = torch.cuda.get_rng_state()
+    device = next(task.model.parameters()).device
+    if device.type == "cuda":
+        tensors["generator.cuda"] = torch.cuda.get_rng_state(device)
     carried = [] if state is None else state_tensors(state)
     document = {
         "position": asdict(position),
@@ -51,12 +52,12 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
     """
     try:
         torch.set_rng_state(tensors["generator.cpu"])
-        if torch.cuda.is_available() and "generator.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["generator.cuda"])
+        device = next(task.model.parameters()).device
+        if device.type == "cuda" and "generator.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["generator.cuda"], device)
         task.optimizer.load_state_dict(unpack(document["optimizer"], tensors))
         for name, part in task.stateful.items():
             part.load_state_dict(unpack(document["stateful"][name], tensors))
-        device = next(task.model.parameters()).device
         carried = [tensor.to(device) for tensor in unpack(document["carried"], tensors)]
         template = task.model.initial_state(task.batch_size)
         state = state_like(template, carried) if carried else None

@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refrain.checkpoint import Checkpoint, newest, save, write_atomically
+from refrain.checkpoint import Checkpoint, flush, newest, save, write_atomically
 from refrain.errors import CheckpointError
+from refrain.plain_json import dumps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +60,8 @@ class RunFolder:
             CheckpointError: when something stands there already, or the place cannot be written.
         """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if force and self.path.is_dir() and not self._is_run():
+                raise CheckpointError(f"{self.path}: holds other things than a run, which --force does not replace")
             if not force or not self.path.is_dir():
                 raise CheckpointError(
                     f"{self.path}: exists already; choose another --out, continue it with --resume, "
@@ -122,7 +125,7 @@ class RunFolder:
 
     def write_json(self, name: str, data: Any) -> None:
         """Replace a JSON file of the run."""
-        self.write_text(name, json.dumps(data, indent=2) + "\n")
+        self.write_text(name, dumps(data, indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a text file of the run."""
@@ -140,20 +143,20 @@ class RunFolder:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise CheckpointError(f"{self.path}: is not a run folder (it holds no {name})") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: cannot be read ({error})") from None
 
     def log(self, record: Mapping[str, Any]) -> int:
         """Append a line of metrics; returns how long the file is now."""
         with self._writing(), self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(dumps(record) + "\n")
             file.flush()
             return file.tell()
 
     def cut_metrics(self, length: int) -> None:
         """Drop the lines of metrics that were written after a checkpoint that the run goes back to."""
         with self.metrics.open("ab") as file:
-            file.truncate(length)
+            file.truncate(min(length, file.tell()))
 
     def save(
         self,
@@ -166,6 +169,9 @@ class RunFolder:
         """Write `checkpoints/step-N`, point `best` at the best step, and drop what is older than the last two."""
         folder = self.checkpoints / f"step-{step:09d}"
         with self._writing():
+            if self.metrics.exists():
+                # the checkpoint says how long this file is
+                flush(self.metrics)
             save(folder, tensors, documents)
             if best is not None:
                 self.point_best_at(best)
@@ -175,6 +181,14 @@ class RunFolder:
                 shutil.rmtree(old)
         return folder
 
+    def checkpoint(self, step: int) -> Checkpoint:
+        """The checkpoint of a step.
+
+        Raises:
+            CheckpointError: when it is missing or damaged.
+        """
+        return Checkpoint(self.checkpoints / f"step-{step:09d}")
+
     def point_best_at(self, step: int) -> None:
         """Make `best` a link to the checkpoint of a step."""
         link, fresh = self.path / "best", self.path / ".tmp-best"
@@ -183,7 +197,25 @@ class RunFolder:
         fresh.replace(link)
 
     def newest(self) -> tuple[Checkpoint, list[str]]:
-        """The newest whole checkpoint, and what was wrong with newer ones."""
+        """The newest whole checkpoint, and what was wrong with newer ones. Changes nothing: a run may be writing."""
+        return newest(self.checkpoints)
+
+    def tidy(self, good: Path) -> None:
+        """Take away half-written checkpoints and put damaged newer ones aside; the caller holds the lock.
+
+        Args:
+            good: the newest whole checkpoint.
+        """
         for leftover in self.checkpoints.glob(".tmp-*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        return newest(self.checkpoints)
+        for folder in self.checkpoints.glob("step-*"):
+            if folder.name > good.name:
+                aside = folder.with_name(f"damaged-{folder.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                folder.rename(aside)
+
+    def _is_run(self) -> bool:
+        names = {path.name for path in self.path.iterdir()}
+        if names <= {*OWN_FILES, *OWN_FOLDERS, "best", ".tmp-best"}:
+            return "checkpoints" in names or names <= {".lock"}
+        return any(self.checkpoints.glob("step-*")) and "config.json" in names

@@ -72,9 +72,16 @@ class AdaptiveHead(nn.Module):
         return max(1, CHUNK_LOGITS // self.softmax.head_size)
 
     def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
-        """The axes of each parameter; the vocabulary is cut into the widths of short list and clusters."""
-        table: AxisTable = {"softmax.head.weight": (Axis("head.shortlist"), Axis(input_width))}
-        table["softmax.head.bias"] = (Axis("head.shortlist"),)
+        """The axes of each parameter.
+
+        The words are cut into short list and clusters, so none of these axes is the vocabulary's. The first one holds
+        the short list's words and the clusters' logits side by side; nothing of it can be left out.
+        """
+        first = "head.shortlist_and_clusters"
+        table: AxisTable = {
+            "softmax.head.weight": (Axis(first), Axis(input_width)),
+            "softmax.head.bias": (Axis(first),),
+        }
         for index in range(self.softmax.n_clusters):
             inner, words = f"head.cluster{index}.inner", f"head.cluster{index}.{vocabulary_width}"
             table[f"softmax.tail.{index}.0.weight"] = (Axis(inner), Axis(input_width))

@@ -35,7 +35,10 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: 
     Returns:
         A scalar that can be differentiated once with respect to hidden, weight and bias.
     """
-    return _LinearCrossEntropy.apply(hidden, weight, bias, targets)  # type: ignore[no-any-return, no-untyped-call]
+    # under autocast too the sums are those of the weight's type
+    with torch.autocast(hidden.device.type, enabled=False):
+        hidden = hidden.to(weight.dtype)
+        return _LinearCrossEntropy.apply(hidden, weight, bias, targets)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def token_nats(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,138 @@
+"""What a run does around its windows: rates, early stop, saving in time, and figures of the right weights."""
+
+import json
+
+import pytest
+from test_resume import Stopping, assert_same, quiet, trace
+
+from refrain import build
+from refrain.build.model import build_model
+from refrain.build.task import build_optimizer, build_task
+from refrain.config import Schedule
+from refrain.errors import CheckpointError
+from refrain.training import Fit, Interrupt, Interrupted, Metrics, Position, RunFolder
+
+
+def changed(experiment, **training):
+    return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
+
+
+def fit(experiment, tmp_path, hooks=(), interrupt=None):
+    """A run by hand, with hooks of the test's own."""
+    corpus = build.build_corpus(experiment.data)
+    task = build_task(experiment, corpus, build_model(experiment.model, len(corpus.vocabulary)))
+    task.hooks.before_step.extend(hooks)
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    position = Position()
+    Fit(task, run, {}, Metrics(run), quiet(), interrupt or Interrupt())(position, None)
+    return run, position
+
+
+def test_the_learning_rate_is_scaled_by_the_length_of_a_drawn_window(experiment, tmp_path):
+    seen = []
+
+    def note(window):
+        seen.append((len(window.inputs), window.optimizer.param_groups[0]["lr"]))
+
+    fit(
+        changed(experiment, epochs=1, trigger_window=None, stop_window=None, optimizer="sgd", learning_rate=3.0),
+        tmp_path,
+        [note],
+    )
+    random = experiment.training.window_length == "random"
+    assert len({steps for steps, _ in seen}) > 1 or not random
+    assert [rate for _, rate in seen] == pytest.approx([3.0 * steps / 15 if random else 3.0 for steps, _ in seen])
+
+
+def test_weight_decay_and_rate_reach_the_optimizer(experiment):
+    model = build_model(experiment.model, 9)
+    group = build_optimizer(changed(experiment, weight_decay=0.03, learning_rate=0.5).training, model).param_groups[0]
+    assert (group["weight_decay"], group["lr"]) == (0.03, 0.5)
+    assert sum(parameter.numel() for parameter in group["params"]) == sum(p.numel() for p in model.parameters())
+
+
+def test_an_early_stop_resumes(experiment, tmp_path):
+    """A rate that throws the weights about stops the run; so it does after a restart just before."""
+    wild = changed(
+        experiment,
+        epochs=30,
+        stop_window=1,
+        trigger_window=None,
+        optimizer="sgd",
+        learning_rate=60.0,
+        schedule=Schedule(),
+    )
+    first = build.train(wild, tmp_path / "unbroken", progress=quiet())
+    assert 2 < first["epochs"] < 30
+    last = json.loads((tmp_path / "unbroken" / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    with pytest.raises(Interrupted):
+        build.train(wild, tmp_path / "stopped", progress=Stopping(last - 2))
+    again = build.resume(tmp_path / "stopped", progress=quiet())
+    assert again["epochs"] == first["epochs"]
+    assert_same(trace(tmp_path / "stopped"), trace(tmp_path / "unbroken"))
+
+
+def test_checkpoints_come_in_time_whatever_the_lines_of_metrics(experiment, tmp_path):
+    saved = []
+
+    class Counting(RunFolder):
+        def save(self, step, *rest, **more):
+            saved.append(step)
+            return super().save(step, *rest, **more)
+
+    experiment = changed(experiment, log_windows=100_000, checkpoint_minutes=1e-9)
+    corpus = build.build_corpus(experiment.data)
+    task = build_task(experiment, corpus, build_model(experiment.model, len(corpus.vocabulary)))
+    run = Counting(tmp_path / "run")
+    run.create()
+    Fit(task, run, {}, Metrics(run), quiet(), Interrupt())(Position(), None)
+    assert set(saved) >= set(range(1, len(task.windows(0))))
+
+
+def test_a_signal_between_saving_and_leaving_waits_for_the_next_save(experiment, tmp_path):
+    class Late(Interrupt):
+        """Says nothing at the first look after window 3, and something at every later one."""
+
+        looks = 0
+
+        @property
+        def signal_number(self):
+            self.looks += 1
+            return 15 if self.looks > 9 else None
+
+        @signal_number.setter
+        def signal_number(self, value):
+            pass
+
+    try:
+        fit(changed(experiment, log_windows=3), tmp_path, interrupt=Late())
+    except Interrupted as stopped:
+        document = RunFolder(tmp_path / "run").newest()[0].document("training")
+        assert f"after window {document['position']['window']};" in str(stopped)
+    else:
+        pytest.fail("nobody stopped the run")
+
+
+def test_the_final_figures_are_those_of_the_best_weights_or_none(experiment, tmp_path):
+    out = tmp_path / "run"
+    build.train(experiment, out, progress=quiet())
+    best = (out / "best").resolve()
+    victim = best / "model.safetensors"
+    victim.write_bytes(victim.read_bytes()[:-1])
+    newest = sorted((out / "checkpoints").glob("step-*"))[-1]
+    if best == newest:
+        pytest.skip("the best is the newest, which is passed over as a whole")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged"):
+        build.resume(out, progress=quiet())
+
+
+def test_a_resume_on_another_machine_says_so(experiment, tmp_path, capsys):
+    from refrain.training import PlainProgress
+
+    out = tmp_path / "run"
+    build.train(experiment, out, progress=quiet())
+    manifest = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps({**manifest, "threads": 99}))
+    build.resume(out, progress=PlainProgress())
+    assert "threads was 99, is 1; the run goes on, but perhaps not bit for bit" in capsys.readouterr().err
