@@ -56,6 +56,11 @@ class TrainedLanguageModel:
         self.config = config
         self.folder = folder
 
+    def __repr__(self) -> str:
+        settings = self.config["model"]
+        shape = f"{settings['cell']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
+        return f"TrainedLanguageModel({str(self.folder)!r}, {shape}, vocabulary {len(self.vocabulary):,})"
+
     def score(self, text: str) -> Score:
         """The cost of a text: each line on its own, as if another line had ended before it, its end included.
 

@@ -17,7 +17,7 @@ def test_the_search_takes_the_best_of_its_budget(tiny_run):
     for flatness in (0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
         for share in (0.05, 0.1, 0.15, 0.2, 0.3):
             cache = Cache(50, flatness, share)
-            line = f"'cache_flatness': {flatness}, 'cache_share': {share}"
+            line = f"cache_flatness {flatness:g}  cache_share {share:g}"
             if any(line in said for said in tried):
                 figures[cache] = measure(lm.model, valid, Method("cache", cache), None, name="valid").nats
     assert best.cache == min(figures, key=figures.get)

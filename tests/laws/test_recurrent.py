@@ -101,6 +101,16 @@ def test_the_state_is_passed_and_never_kept(case):
     assert torch.equal(layer(inputs, state)[0], first)
 
 
+def test_windows_that_do_not_fit_are_refused(case):
+    layer, inputs, state = case
+    with pytest.raises(ValueError, match=f"inputs have width {I + 4}, the layer expects {I}"):
+        layer(torch.zeros(T, B, I + 4, dtype=torch.float64), state)
+    with pytest.raises(ValueError, match=r"the state has shape \(1, 4\), the inputs need \(3, 4\)"):
+        layer(inputs, layer.initial_state(1))
+    with pytest.raises(ValueError, match="the state has shape"):
+        layer.step(inputs[0], layer.initial_state(B + 1))
+
+
 def test_permuting_the_units_of_a_width_permutes_the_outputs(case):
     layer, inputs, state = case
     order = torch.randperm(H, generator=torch.Generator().manual_seed(3))

@@ -36,7 +36,7 @@ def test_locked_dropout_has_one_mask_a_window_and_a_sequence():
     out = layer(ones)
     assert (out == out[0]).all()
     assert not torch.equal(out[0, 0], out[0, 1])
-    assert sorted(out.unique().tolist()) == pytest.approx([0.0, 1 / 0.6])
+    assert sorted(out.unique().tolist()) == pytest.approx([0.0, 1 / 0.6], rel=1e-4)
     assert not torch.equal(layer(ones), out)
     layer.eval()
     assert layer(ones) is ones
@@ -261,3 +261,19 @@ class TestLSTMCell:
         assert set(table) == {name for name, _ in cell.named_parameters()}
         for name, parameter in cell.named_parameters():
             assert tuple(parameter.shape) == tuple(sizes[axis.width] * axis.copies for axis in table[name])
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-6, 0.1, 0.5, 0.9, 0.999999])
+@pytest.mark.parametrize("shape", [(1, 1), (3,), (7, 5), (400, 500)])
+def test_masks_are_scaled_so_that_their_mean_is_one(rate, shape):
+    from refrain.nn.dropout import dropout_mask
+
+    mask = dropout_mask(shape, rate, torch.ones(1, dtype=torch.float64))
+    assert mask.shape == torch.Size(shape) and mask.dtype == torch.float64
+    kept = round((1 - min(rate, 1 - 2**-16)) * 2**16) / 2**16
+    assert set(mask.unique().tolist()) <= {0.0, 1 / kept}
+    if mask.numel() == 200_000:
+        # n Bernoulli draws: the mean's standard deviation is sqrt((1 - kept) / (kept n))
+        assert mask.mean().item() == pytest.approx(1.0, abs=1e-12 + 5 * ((1 - kept) / kept / 200_000) ** 0.5)
+        # neighbours share a draw but no bits
+        assert abs(torch.corrcoef(torch.stack([mask.flatten()[:-1], mask.flatten()[1:]]))[0, 1].nan_to_num()) < 0.02

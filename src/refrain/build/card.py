@@ -26,7 +26,7 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
         f"# {summary['recipe']} on {summary['corpus']}",
         "",
         f"A language model over {data['unit']}s: {model.cell} {shape}, {summary['parameters']:,} parameters,",
-        f"vocabulary {data['vocabulary']:,}. Trained for {summary['epochs']} epochs in "
+        f"vocabulary {data['vocabulary']:,}. Trained for {summary['epochs']} epoch(s) in "
         f"{duration(summary['train_seconds'])}; the figures",
         f"are those of the best on validation, epoch {summary['best_epoch']}.",
         "",
@@ -36,7 +36,7 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
         "",
         f"Measured with refrain {manifest['refrain']}, torch {manifest['torch']}, Python {manifest['python']} on "
         f"{manifest['machine']},",
-        f"{manifest['threads']} threads, seed {manifest['seed']}. `config.json` holds every setting, `manifest.json`",
+        f"{manifest['threads']} thread(s), seed {manifest['seed']}. `config.json` holds every setting, `manifest.json`",
         "the sha256 of the text.",
         "",
         "```sh",

@@ -49,7 +49,7 @@ def experiment_from(document: Any, place: Path) -> Experiment:
 def load(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel:
     """A trained model from a run folder, its best checkpoint, or from a checkpoint folder.
 
-    A damaged best checkpoint is passed over for the newest whole one, with a warning.
+    A damaged best checkpoint is passed over for the newest whole one that was trained, with a warning.
 
     Args:
         path: the folder.
@@ -111,5 +111,8 @@ def find_checkpoint(path: Path) -> Checkpoint:
     else:
         problem = f"{path}: has no best checkpoint yet"
     checkpoint, problems = RunFolder(path).newest()
-    warnings.warn("; ".join([problem, *problems, f"using {checkpoint.folder}"]), stacklevel=3)
+    problems = list(dict.fromkeys([problem, *problems]))
+    if best.is_dir() and checkpoint.document("training")["position"]["step"] == 0:
+        raise CheckpointError("; ".join([*problems, "no other checkpoint of this run was trained"]))
+    warnings.warn("; ".join([*problems, f"using {checkpoint.folder}"]), stacklevel=3)
     return checkpoint

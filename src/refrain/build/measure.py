@@ -130,7 +130,8 @@ def search(
             figure = Figure(nats, len(valid) - 1)
         else:
             figure = measure(model, valid, candidate, statistics, name="split 'valid'")
-        say(f"validation perplexity {figure.perplexity:,.3f} with {candidate.document()}")
+        settings = "  ".join(f"{name} {value:g}" for name, value in candidate.document().items())
+        say(f"validation perplexity {figure.perplexity:,.3f}  {settings}")
         if best is None or figure.nats_per_token < best[0]:
             best = figure.nats_per_token, candidate
     assert best is not None

@@ -142,6 +142,7 @@ def _train(
     documents = {"config": config_document(experiment), "vocabulary": corpus.vocabulary.document()}
     with _closing(writer), Interrupt() as interrupt:
         position = Fit(task, run, documents, Metrics(run, writer), shown, interrupt)(position, state)
+    shown.say(f"measuring the best of {position.epoch} epoch(s) on validation and test")
     summary = summarise(experiment, corpus, task.model, run, position)
     run.write_json("summary.json", summary)
     run.write_text("README.md", card(summary, experiment, run.read_json("manifest.json")))

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except CycloptsError as error:
-        return _complain(str(error).strip().replace("\n", " ") + "; see refrain --help", 2)
+        return _complain(str(error).strip().rstrip(".").replace("\n", " ") + "; see refrain --help", 2)
     except UserError as error:
         return _complain(str(error), error.exit_status)
     except FloatingPointError as error:

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from refrain.data import Corpus, TokenFile
     from refrain.trained import TrainedLanguageModel
 
+FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "perplexity")
 MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
 
 
@@ -91,9 +91,6 @@ def evaluate(
     from refrain.data import WordVocabulary
     from refrain.errors import UserError
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr)
-
     lm = build.load(run, device=device)
     vocabulary = lm.vocabulary if isinstance(lm.vocabulary, WordVocabulary) else None
     if vocabulary is None and errors != "strict":
@@ -111,9 +108,21 @@ def evaluate(
         for part in ("train", "valid")
         if chosen.dynamics is not None or search is not None
     }
-    figures = _measure(lm, corpus, name, own, chosen, protocol, search, per_token, say)
-    found = {"run": str(run), "corpus": corpus.name, "split": name, "protocol": protocol, "method": method}
+    figures = _measure(lm, corpus, name, own, chosen, protocol, search, per_token)
+    found = {
+        "run": str(run),
+        "checkpoint": lm.folder.name,
+        "corpus": corpus.name,
+        "split": name,
+        "protocol": protocol,
+        "method": method,
+    }
     _report(found | {"unseen": corpus.splits[name].unseen} | figures, json)
+
+
+def say(line: str) -> None:
+    """A line on standard error."""
+    print(line, file=sys.stderr)
 
 
 def _measure(
@@ -125,7 +134,6 @@ def _measure(
     protocol: Literal["exact", "zaremba", "awd"],
     search: int | None,
     per_token: Path | None,
-    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """The figures of a model on a split; `own` holds the texts of its training, for statistics and search."""
     from refrain.build.measure import measure, statistics_of
@@ -215,5 +223,5 @@ def _report(found: dict[str, Any], json: bool) -> None:
         print_json(found)
         return
     for key, value in found.items():
-        shown = f"{value:,.4f}" if isinstance(value, float) and (value == 0 or abs(value) >= 1e-3) else f"{value}"
-        print(f"{key:15} {shown}")
+        shown = f"{value:,.4f}" if key in FIGURES else f"{value:,}" if isinstance(value, int) else f"{value}"
+        print(f"{key:{max(map(len, found))}}  {shown}")

@@ -1,6 +1,7 @@
 """`refrain generate`."""
 
 import codecs
+import secrets
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def generate(
     samples
         How many texts; they are drawn side by side.
     seed
-        The same seed gives the same text.
+        The same seed gives the same text; without one another is drawn each time, and told with --json.
     device
         Where to compute.
     stop_at_line_end
@@ -72,6 +73,8 @@ def generate(
     lm = build.load(run, device=device)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError("--no-unk cannot take effect with a model of bytes")
+    # a seed that is told, so that a good text can be had again
+    seed = secrets.randbelow(2**31) if seed is None else seed
     options = {
         "tokens": tokens,
         "samples": samples,

@@ -53,6 +53,8 @@ def train(
     from refrain.errors import UserError
     from refrain.recipes import recipe as build_recipe
 
+    if recipe is not None and "=" in recipe:
+        settings, recipe = (recipe, *settings), None
     if recipe is None and not resume:
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
     if resume and out is None:
@@ -63,7 +65,10 @@ def train(
         raise UserError("--resume and --force exclude each other")
     words = [*settings, *([f'data.errors="{errors}"'] if errors else [])]
     if recipe is None and (words or data):
-        raise UserError("--resume takes its settings from the run; leave the others out")
+        raise UserError(
+            "--resume takes its settings from the run; leave the others out, or start a new run with other settings "
+            "from its weights: refrain train RECIPE --from RUN"
+        )
     corpus = str(Path(data).resolve()) if data and Path(data).exists() else data
     experiment = build_recipe(recipe, *words, data=corpus) if recipe else None
 

@@ -77,7 +77,9 @@ def resolve(
     try:
         experiment = Experiment.model_validate(merged)
     except ValidationError as error:
-        problems += [_describe(details, settings) for details in error.errors()]
+        # a list of wrong items is empty to the validator, and not to the user
+        found = [each for each in error.errors() if each["type"] != "too_short" or not each["input"]]
+        problems += [_describe(details, settings) for details in found]
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return experiment

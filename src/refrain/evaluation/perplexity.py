@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from refrain.data import TokenFile, Windows
+from refrain.errors import DataError
 from refrain.models import LanguageModel, evaluating
 
 Protocol = Literal["exact", "zaremba", "awd"]
@@ -75,9 +76,12 @@ def protocol_windows(
     """
     if protocol == "exact" or split == "test":
         return Windows(source, batch_size=1, window_steps=EXACT_WINDOW, tail="keep", name=name)
-    if protocol == "zaremba":
-        return Windows(source, batch_size=20, window_steps=window_steps, tail="drop", name=name)
-    return Windows(source, batch_size=10, window_steps=window_steps, tail="keep", name=name)
+    try:
+        if protocol == "zaremba":
+            return Windows(source, batch_size=20, window_steps=window_steps, tail="drop", name=name)
+        return Windows(source, batch_size=10, window_steps=window_steps, tail="keep", name=name)
+    except DataError as error:
+        raise DataError(f"{error}, or take the protocol 'exact', which needs 2") from None
 
 
 def stream_nats(model: LanguageModel, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:

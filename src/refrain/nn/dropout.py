@@ -6,6 +6,7 @@ and 4.3. All masks are scaled by 1 / (1 - rate), so that nothing is to be done i
 T steps in the window, B sequences, D width, V words in the vocabulary.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,12 +28,21 @@ def checked_rate(rate: float) -> float:
 def dropout_mask(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
     """Zeros with probability `rate`, else 1 / (1 - rate), drawn from the global generator.
 
+    On a CPU the rate is kept to 2**-16, and the scale is that of the rate kept.
+
     Args:
         shape: of the mask.
         rate: in [0, 1).
         like: gives type and device.
     """
-    return like.new_empty(shape).bernoulli_(1 - rate).div_(1 - rate)
+    if like.device.type != "cpu":
+        return like.new_empty(shape).bernoulli_(1 - rate).div_(1 - rate)
+    # sixteen random bits an entry, four entries a draw: eight times as fast as a Bernoulli draw each
+    count = math.prod(shape)
+    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    dropped = min(round(rate * 2**16), 2**16 - 1)
+    kept = bits[:count].view(tuple(shape)) >= dropped - 2**15
+    return kept.to(like.dtype).mul_(2**16 / (2**16 - dropped))
 
 
 class LockedDropout(nn.Module):

@@ -13,7 +13,7 @@ def quickstart() -> Experiment:
         data=Data(corpus="python-docs", min_count=5),
         model=Model(embedding_size=160, hidden_sizes=(160,), dropout=0.2, tied=True),
         training=Training(
-            epochs=2,
+            epochs=3,
             batch_size=20,
             window_steps=35,
             optimizer="adam",

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 
+from .scan import check_window
+
 
 class GRUState(NamedTuple):
     """What a GRU carries from one step to the next."""
@@ -86,7 +88,12 @@ class GRU(nn.Module):
         return GRUState(self.weight_hh.new_zeros(batch_size, self.hidden_size))
 
     def forward(self, inputs: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
-        """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
+        """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.
+
+        Raises:
+            ValueError: when a width or the batch does not fit.
+        """
+        check_window(self.input_size, self.hidden_size, inputs, state)
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
         weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
         outputs, hidden = torch.gru(inputs, state.hidden[None], weights, True, 1, 0.0, self.training, False, False)
@@ -94,6 +101,7 @@ class GRU(nn.Module):
 
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
+        check_window(self.input_size, self.hidden_size, x, state)
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
         return gru_step(x, state, w_ih, w_hh, self.bias)
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 
+from .scan import check_window
+
 
 class LSTMState(NamedTuple):
     """What an LSTM carries from one step to the next."""
@@ -88,7 +90,12 @@ class LSTM(nn.Module):
         return LSTMState(zeros, zeros)
 
     def forward(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
+        """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.
+
+        Raises:
+            ValueError: when a width or the batch does not fit.
+        """
+        check_window(self.input_size, self.hidden_size, inputs, state)
         # once a window, so that all T steps share one transformed weight
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
         weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
@@ -102,6 +109,7 @@ class LSTM(nn.Module):
         For generation: the library kernel behind `forward` repacks the weights on every call, which for a single
         step costs several times the step itself.
         """
+        check_window(self.input_size, self.hidden_size, x, state)
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
         return lstm_step(x, state, w_ih, w_hh, self.bias)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from refrain.axes import Axis, AxisTable
 
 from .lstm import LSTMState
+from .scan import check_window
 
 
 class LSTMCell(nn.Module):
@@ -92,7 +93,13 @@ class LSTMCell(nn.Module):
             transform.resample()  # type: ignore[operator]
 
     def forward(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """x (B, I) -> output (B, P), which is also the new hidden state, and the new state."""
+        """x (B, I) -> output (B, P), which is also the new hidden state, and the new state.
+
+        Raises:
+            ValueError: when a width or the batch does not fit.
+        """
+        check_window(self.input_size, self.output_size, x, [state.hidden])
+        check_window(self.input_size, self.hidden_size, x, [state.cell])
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
         gates = x @ w_ih.T + state.hidden @ w_hh.T + self.bias  # (B, 4H): input, forget, candidate, output
         i, f, g, o = gates.chunk(4, dim=-1)

@@ -55,6 +55,26 @@ def scan(step: Callable[[Tensor, State], tuple[Tensor, State]], inputs: Tensor, 
     return torch.stack(outputs), state
 
 
+def check_window(layer_input_size: int, hidden_size: int, inputs: Tensor, state: Sequence[Tensor]) -> None:
+    """Refuse a window that does not fit a layer; library kernels read and write past the end of such tensors.
+
+    Args:
+        layer_input_size: I.
+        hidden_size: H.
+        inputs: (T, B, I), or (B, I) for a step.
+        state: tensors (B, H).
+
+    Raises:
+        ValueError: when a width or the batch differs.
+    """
+    if inputs.shape[-1] != layer_input_size:
+        raise ValueError(f"inputs have width {inputs.shape[-1]}, the layer expects {layer_input_size}")
+    wanted = (inputs.shape[-2], hidden_size)
+    for part in state:
+        if tuple(part.shape) != wanted:
+            raise ValueError(f"the state has shape {tuple(part.shape)}, the inputs need {wanted}")
+
+
 def detached(state: Any) -> Any:
     """The same state without its history, whatever the nesting of tuples."""
     if isinstance(state, Tensor):

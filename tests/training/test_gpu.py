@@ -1,0 +1,29 @@
+"""The same laws on a CUDA device; skipped where there is none."""
+
+import pytest
+import torch
+
+from refrain import build
+from refrain.nn import GRU, LSTM, scan
+from refrain.training import PlainProgress
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_a_layer_equals_its_step(kind):
+    torch.manual_seed(1)
+    layer = kind(5, 4).cuda().double()
+    inputs, state = torch.randn(7, 3, 5, dtype=torch.float64, device="cuda"), layer.initial_state(3)
+    torch.testing.assert_close(layer(inputs, state)[0], scan(layer.step, inputs, state)[0])
+
+
+def test_a_run_trains_and_resumes(experiment, tmp_path):
+    from test_resume import Stopping
+
+    from refrain.training import Interrupted
+
+    on_gpu = experiment.model_copy(update={"training": experiment.training.model_copy(update={"device": "cuda"})})
+    with pytest.raises(Interrupted):
+        build.train(on_gpu, tmp_path / "run", progress=Stopping(5))
+    assert build.resume(tmp_path / "run", progress=PlainProgress(quiet=True))["epochs"] == on_gpu.training.epochs
