@@ -42,6 +42,14 @@ def test_force_replaces_a_run_and_leaves_what_no_run_wrote(tmp_path):
     assert not (tmp_path / "run" / "config.json").exists() and steps(run) == []
 
 
+def test_a_run_that_was_killed_at_its_first_file_can_be_replaced(tmp_path):
+    run = RunFolder(tmp_path)
+    run.create()
+    (tmp_path / ".tmp-config.json-77").write_text("{")
+    run.create(force=True)
+    assert not (tmp_path / ".tmp-config.json-77").exists()
+
+
 def test_looking_for_a_checkpoint_changes_nothing(tmp_path):
     run = RunFolder(tmp_path)
     run.create()

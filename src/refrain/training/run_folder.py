@@ -77,6 +77,8 @@ class RunFolder:
 
     def _clear(self) -> None:
         (self.path / "best").unlink(missing_ok=True)
+        for leftover in self.path.glob(".tmp-*"):
+            leftover.unlink()
         for name in OWN_FILES:
             if name != ".lock":
                 (self.path / name).unlink(missing_ok=True)
@@ -215,7 +217,8 @@ class RunFolder:
                 folder.rename(aside)
 
     def _is_run(self) -> bool:
-        names = {path.name for path in self.path.iterdir()}
-        if names <= {*OWN_FILES, *OWN_FOLDERS, "best", ".tmp-best"}:
+        # a run that was killed may leave what it was about to write
+        names = {path.name for path in self.path.iterdir() if not path.name.startswith(".tmp-")}
+        if names <= {*OWN_FILES, *OWN_FOLDERS, "best"}:
             return "checkpoints" in names or names <= {".lock"}
         return any(self.checkpoints.glob("step-*")) and "config.json" in names
