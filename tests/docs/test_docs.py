@@ -131,6 +131,8 @@ def run_command(words):
             return main([*words, *small(source, rest)])
         case ["bench", name, *rest]:
             source = rest[rest.index("--recipe") + 1] if "--recipe" in rest else BENCHES[name]
+            counts = [at for at, word in enumerate(words) if word in ("--windows", "--repeats")]
+            words = [word for at, word in enumerate(words) if at not in counts and at - 1 not in counts]
             return main([*words, "--windows", "1", "--repeats", "1", *small(source, rest)])
         case ["evaluate", *_] if "--search" in words:
             # each try is an evaluation of its own

@@ -6,7 +6,8 @@ from refrain.config import Data, Experiment, Model, Schedule, Training
 def quickstart() -> Experiment:
     """A word model of Python's own documentation, trained in about two minutes on two cores.
 
-    Published: none, the text is that of the running Python. Ours: see docs/recipes.md.
+    Published: none, the text is that of the running Python.
+    Ours: 78.1 / 78.5 on the text of Python 3.11.7.
     """
     return Experiment(
         name="quickstart",
