@@ -1,6 +1,7 @@
 """Figures of a trained model by every method of evaluation, and the search for a method's settings on validation."""
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -61,19 +62,29 @@ class Method:
         return settings
 
 
-def statistics_of(model: LanguageModel, train: TokenFile, steps: int) -> GradientStatistics:
+def statistics_of(model: LanguageModel, train: TokenFile, steps: int, say: Callable[[str], None]) -> GradientStatistics:
     """The gradient statistics of dynamic evaluation, over all of a training text.
 
     Args:
         model: the trained model.
         train: the text.
         steps: of a window.
+        say: is told every ten seconds how far it is.
 
     Raises:
         DataError: when the text is too short.
     """
+    said = time.monotonic()
+
+    def tell(done: int, count: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= 10:
+            said = time.monotonic()
+            say(f"gradient statistics: window {done:,} of {count:,}")
+
     columns = max(1, min(STATISTICS_COLUMNS, len(train) // (steps + 1)))
-    return gather_statistics(model, Windows(train, batch_size=columns, window_steps=steps, name="split 'train'"))
+    windows = Windows(train, batch_size=columns, window_steps=steps, name="split 'train'")
+    return gather_statistics(model, windows, tell=tell)
 
 
 def measure(

@@ -144,7 +144,7 @@ def _measure(
     statistics = None
     if method.dynamics is not None:
         say("gathering gradient statistics on the training text")
-        statistics = statistics_of(lm.model, own["train"], method.steps)
+        statistics = statistics_of(lm.model, own["train"], method.steps, say)
     if search is not None:
         method = find_settings(lm.model, own["valid"], method, statistics, budget=search, say=say)
     source, started = corpus.splits[split].tokens, time.monotonic()

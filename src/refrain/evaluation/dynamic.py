@@ -9,7 +9,7 @@ T steps in a window, B streams.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -57,12 +57,15 @@ class GradientStatistics:
     windows: int
 
 
-def gather_statistics(model: LanguageModel, windows: Windows) -> GradientStatistics:
+def gather_statistics(
+    model: LanguageModel, windows: Windows, *, tell: Callable[[int, int], None] = lambda done, count: None
+) -> GradientStatistics:
     """Gradients of the mean loss over each window of the training text, the weights fixed.
 
     Args:
         model: is switched to training without dropout while it works.
         windows: of the training text; the authors use 100 columns of 5 steps.
+        tell: is told after each window how many are done and how many there are.
     """
     parameters = list(model.parameters())
     squares = [torch.zeros_like(parameter) for parameter in parameters]
@@ -75,6 +78,7 @@ def gather_statistics(model: LanguageModel, windows: Windows) -> GradientStatist
             gradients = torch.autograd.grad(loss.nats / targets.numel(), parameters)
             torch._foreach_addcmul_(squares, gradients, gradients)
             state = detached(loss.state)
+            tell(index + 1, count)
     return GradientStatistics([(square / count).sqrt() for square in squares], count)
 
 
