@@ -1,5 +1,6 @@
 """What all tests share: a cache of their own, one thread, a tiny corpus, and a tiny run made from it once."""
 
+import hashlib
 import os
 import pathlib
 import random
@@ -100,10 +101,55 @@ def byte_run(tmp_path_factory, tiny_corpus):
     return train_tiny(tmp_path_factory.mktemp("runs") / "bytes", tiny_corpus, "data.unit=byte", "training.epochs=1")
 
 
+@pytest.fixture(scope="session")
+def kill():
+    """Makes everything of the first units of some widths zero in a run's best model; width -> how many."""
+
+    def kill(run, **units):
+        from refrain.build.loading import experiment_from
+        from refrain.build.model import build_language_model
+        from refrain.checkpoint import Checkpoint, save
+        from refrain.data.vocabulary import vocabulary_from
+        from refrain.sparsity import clear_units, places
+        from refrain.training import load_weights
+
+        checkpoint = Checkpoint((run / "best").resolve())
+        documents = {name: checkpoint.document(name) for name in ("config", "vocabulary", "training")}
+        model = build_language_model(
+            experiment_from(documents["config"], run), vocabulary_from(documents["vocabulary"])
+        )
+        load_weights(model, checkpoint.tensors("model"))
+        parameters = dict(model.named_parameters())
+        for width, count in units.items():
+            clear_units(parameters, places(model.axes())[width], torch.arange(model.widths()[width]) < count)
+        weights = {name: parameter.detach() for name, parameter in parameters.items()}
+        save(checkpoint.folder, {"model": weights, "training": checkpoint.tensors("training")}, documents)
+        return run
+
+    return kill
+
+
 @pytest.fixture
 def run_copy(tiny_run, tmp_path):
     """The tiny run, to be damaged at will."""
     return pathlib.Path(shutil.copytree(tiny_run, tmp_path / "run", symlinks=True))
+
+
+@pytest.fixture
+def tree():
+    """Every file under a folder by its hash and every link by its target; the lock is left out."""
+
+    def look(folder):
+        found = {}
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.is_symlink():
+                found[name] = os.readlink(path)
+            elif path.is_file() and name != ".lock":
+                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+    return look
 
 
 @pytest.fixture(scope="session")

@@ -70,6 +70,22 @@ def test_every_kind_of_damage_is_found_and_names_the_file(tmp_path):
         shutil.rmtree(broken)
 
 
+def test_what_changes_after_it_was_verified_is_not_used(tmp_path):
+    save(tmp_path / "step-1", TENSORS, DOCUMENTS)
+    read = Checkpoint(tmp_path / "step-1")
+    for name in ("model.safetensors", "config.json"):
+        content = bytearray((tmp_path / "step-1" / name).read_bytes())
+        content[-1] ^= 1
+        (tmp_path / "step-1" / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged"):
+        read.tensors("model")
+    with pytest.raises(CheckpointError, match=r"config\.json: damaged"):
+        read.document("config")
+    (tmp_path / "step-1" / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"config\.json: No such file"):
+        read.document("config")
+
+
 def test_a_newer_format_says_so(tmp_path):
     save(tmp_path / "step-1", TENSORS, DOCUMENTS)
     manifest = json.loads((tmp_path / "step-1" / "manifest.json").read_text())

@@ -4,7 +4,7 @@ A layer declares its axes, the model supplies the names of the widths; tying two
 name. Counts, penalties, reports and compaction all read this one table.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Axis(NamedTuple):
@@ -13,10 +13,13 @@ class Axis(NamedTuple):
     Attributes:
         width: the name of the model width that the axis runs along, such as `layer0.hidden`.
         copies: how many blocks of that width are stacked along the axis (4 for the gates of an LSTM).
+        role: whether the parameter `writes` the units of that width, as a row of a matrix does, or `reads` them, as a
+            column does; a tied embedding does `both`.
     """
 
     width: str
     copies: int = 1
+    role: Literal["writes", "reads", "both"] = "writes"
 
 
 AxisTable = dict[str, tuple[Axis, ...]]

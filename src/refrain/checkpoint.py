@@ -63,11 +63,11 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content as a whole: readers see the old text or the new."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file's content as a whole: readers see the old one or the new."""
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         flush(temporary)
         temporary.replace(path)
     finally:
@@ -101,6 +101,9 @@ def save(folder: Path, tensors: Mapping[str, Mapping[str, "Tensor"]], documents:
 class Checkpoint:
     """A checkpoint folder whose every file was compared with the manifest.
 
+    Nothing of it is held in memory. A file is read when it is asked for and compared once more, so that what is used is
+    what was verified, whatever became of the folder in between.
+
     Args:
         folder: as written by `save`.
 
@@ -110,7 +113,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._contents = _verified(folder)
+        self._digests = _verified(folder)
 
     def document(self, stem: str) -> Any:
         """The plain data of `stem.json`."""
@@ -130,9 +133,15 @@ class Checkpoint:
             raise CheckpointError(f"{self.folder / stem}.safetensors: {error}") from None
 
     def _content(self, name: str) -> bytes:
-        if name not in self._contents:
-            raise CheckpointError(f"{self.folder}: holds no {name}; it holds {', '.join(sorted(self._contents))}")
-        return self._contents[name]
+        if name not in self._digests:
+            raise CheckpointError(f"{self.folder}: holds no {name}; it holds {', '.join(sorted(self._digests))}")
+        path = self.folder / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{path}: {error.strerror}") from None
+        _compare(path, hashlib.sha256(content).hexdigest(), self._digests[name])
+        return content
 
 
 def newest(folder: Path) -> tuple[Checkpoint, list[str]]:
@@ -151,7 +160,8 @@ def newest(folder: Path) -> tuple[Checkpoint, list[str]]:
     raise CheckpointError("; ".join(problems) or f"{folder}: holds no checkpoint")
 
 
-def _verified(folder: Path) -> dict[str, bytes]:
+def _verified(folder: Path) -> dict[str, str]:
+    """File -> sha256, of a checkpoint whose files have them."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         version = manifest["format"]
@@ -163,16 +173,19 @@ def _verified(folder: Path) -> dict[str, bytes]:
         raise CheckpointError(f"{folder / MANIFEST}: damaged ({error})") from None
     if not known:
         raise CheckpointError(f"{folder}: format {version}, this version reads format {FORMAT}; update refrain-lm")
-    contents = {}
     for name, digest in files.items():
         path = folder / name
         if path.name != name or path.is_symlink():
             raise CheckpointError(f"{folder / MANIFEST}: damaged (it names {name!r})")
         try:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror}") from None
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise CheckpointError(f"{path}: damaged (its sha256 is not that of the manifest)")
-        contents[name] = content
-    return contents
+        _compare(path, found, digest)
+    return files
+
+
+def _compare(path: Path, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise CheckpointError(f"{path}: damaged (its sha256 is not that of the manifest)")

@@ -1,16 +1,17 @@
 """A trained language model with its vocabulary: what `refrain.load` returns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from refrain.data import ByteVocabulary, WordVocabulary
+from refrain.data import ByteVocabulary, WordVocabulary, clean_review
+from refrain.data.cleaning import Cleaning
 from refrain.evaluation import Figure, score_lines
-from refrain.generation import Sampler, generate
+from refrain.generation import Features, Part, Sampler, features, generate, hold_units
 from refrain.models import LanguageModel
 
 
@@ -32,6 +33,14 @@ class Score:
     def perplexity(self) -> float:
         """exp of the nats per token."""
         return Figure(self.nats, self.tokens).perplexity
+
+
+class Count(NamedTuple):
+    """How much text there is: texts, their tokens, and how many of these stand for words that the model lacks."""
+
+    texts: int
+    tokens: int
+    unknown: int
 
 
 class TrainedLanguageModel:
@@ -75,6 +84,60 @@ class TrainedLanguageModel:
             unknown=sum(score.unknown for score in scores),
         )
 
+    def features(
+        self,
+        texts: Sequence[str],
+        *,
+        layer: int | None = None,
+        units: Sequence[int] = (),
+        which: Part | None = None,
+        cleaning: Cleaning | None = None,
+        batch_size: int = 64,
+    ) -> Features:
+        """What a layer holds after each text, read from the zero state and a line end on.
+
+        Args:
+            texts: of any length; an empty one leaves the state after the line end.
+            layer: which layer, counting from 0 at the bottom; None is the last.
+            units: units of that layer to follow over time: their values after each token of the prepared text.
+            which: what of these units is followed; None is the cell state, or the hidden state where there is no other.
+            cleaning: see `prepare`.
+            batch_size: how many texts are read side by side; decides speed and memory, not the result.
+
+        Raises:
+            UserError: when there is no such layer, unit or part.
+        """
+        # the line end that comes first is read and not told
+        encoded = [
+            [self.vocabulary.line_end, *self.vocabulary.encode(self.prepare(text, cleaning=cleaning))] for text in texts
+        ]
+        found = features(self.model, encoded, layer=layer, units=units, which=which, batch_size=batch_size)
+        return found._replace(traces=[trace[1:] for trace in found.traces])
+
+    def prepare(self, text: str, *, cleaning: Cleaning | None = None) -> str:
+        """A text that stands by itself, as those that come after the end of a line.
+
+        Args:
+            text: any.
+            cleaning: `none` takes it as it is. `reviews` does to it what Radford et al. (2017) did to each review: HTML
+                entities are resolved, newlines become blanks, and one blank stands before and after it. None is what
+                the model was trained with.
+        """
+        cleaning = cleaning or self.config["data"].get("cleaning", "none")
+        if cleaning == "reviews":
+            # without the line end that it begins with, which every text is read after
+            return clean_review(text).decode("utf-8", "replace").removeprefix("\n")
+        return text
+
+    def count(self, texts: Sequence[str], *, cleaning: Cleaning | None = None) -> Count:
+        """How long texts are for the model, and how much of them it does not know; cleaning as in `prepare`."""
+        tokens = unknown = 0
+        for text in texts:
+            ids = self.vocabulary.encode(self.prepare(text, cleaning=cleaning))
+            tokens += len(ids)
+            unknown += 0 if self.vocabulary.unknown is None else ids.count(self.vocabulary.unknown)
+        return Count(len(texts), tokens, unknown)
+
     def initial_state(self, batch_size: int = 1) -> tuple[Any, ...]:
         """The state before the first token of `batch_size` sequences."""
         return self.model.initial_state(batch_size)
@@ -95,6 +158,7 @@ class TrainedLanguageModel:
         seed: int | None = None,
         stop_at_line_end: bool = False,
         allow_unknown: bool = True,
+        clamp: Mapping[int | tuple[int, int], float] | None = None,
     ) -> list[str]:
         """Texts that begin with the prompt. Arguments as in `stream`."""
         columns: list[list[int]] = [[] for _ in range(samples)]
@@ -108,6 +172,7 @@ class TrainedLanguageModel:
             seed=seed,
             stop_at_line_end=stop_at_line_end,
             allow_unknown=allow_unknown,
+            clamp=clamp,
         ):
             for column, index in zip(columns, drawn, strict=True):
                 if index is not None:
@@ -127,6 +192,7 @@ class TrainedLanguageModel:
         seed: int | None = None,
         stop_at_line_end: bool = False,
         allow_unknown: bool = True,
+        clamp: Mapping[int | tuple[int, int], float] | None = None,
     ) -> Iterator[Sequence[int | None]]:
         """Draw tokens that follow a line end and the prompt.
 
@@ -138,14 +204,16 @@ class TrainedLanguageModel:
             top_k: draw from the k most probable tokens.
             top_p: draw from the fewest tokens that together hold this probability.
             seed: the same seed, model and arguments give the same text; None draws anew each time.
-            stop_at_line_end: a text ends at `<eos>`, or at the newline of a byte model.
+            stop_at_line_end: a text ends where `<eos>` is drawn, or the newline of a byte model, which is left out.
             allow_unknown: `<unk>` may be drawn.
+            clamp: units whose cell state (hidden state, where there is no other) is set to a value before each token
+                is drawn; by their index in the last layer, or by (layer, index).
 
         Yields:
             The next id of each text; None for one that has ended.
 
         Raises:
-            ValueError: when a value is out of range.
+            ValueError: when a value is out of range or cannot take effect.
         """
         unknown = self.vocabulary.unknown
         banned = [] if allow_unknown or unknown is None else [unknown]
@@ -162,4 +230,5 @@ class TrainedLanguageModel:
             samples=samples,
             generator=generator,
             stop=self.vocabulary.line_end if stop_at_line_end else None,
+            hold=hold_units(self.model, clamp) if clamp else None,
         )

@@ -1,6 +1,4 @@
-import hashlib
 import json
-import os
 from typing import NamedTuple
 
 import pytest
@@ -67,23 +65,6 @@ def train(tiny_settings, tmp_path):
         return ["train", "zaremba-small", *tiny_settings, "--data", corpus, "--out", tmp_path / "run", *more]
 
     return words
-
-
-@pytest.fixture
-def tree():
-    """Every file under a folder by its hash and every link by its target; the lock is left out."""
-
-    def look(folder):
-        found = {}
-        for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder).as_posix()
-            if path.is_symlink():
-                found[name] = os.readlink(path)
-            elif path.is_file() and name != ".lock":
-                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return found
-
-    return look
 
 
 @pytest.fixture

@@ -28,22 +28,29 @@ def each_user(mistake, write):
 
 def test_a_run_that_is_not_there(mistake, tmp_path):
     for words in USERS[:3]:
-        mistake(4, [*words, tmp_path / "gone"], "gone: no such run folder")
+        line = mistake(4, [*words, tmp_path / "gone"], "gone: no such run folder")
+        assert line.endswith(f"; train one with: refrain train RECIPE --out {tmp_path}/gone")
     mistake(4, [*USERS[3], tmp_path / "gone"], "gone: nothing to resume here")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_nearly_that_name_is_named(mistake, run_copy):
+    place = run_copy.parent / "rnu"
+    mistake(4, ["evaluate", place], f"{place}: no such run folder; did you mean {run_copy}? train one with: refrain")
 
 
 def test_a_folder_that_is_no_run(mistake, each_user, write):
     folder = write("photos/cat.jpg", b"\xff\xd8").parent
     each_user(folder, "photos: is not a run folder")
-    mistake(4, ["evaluate", folder / "cat.jpg"], "cat.jpg: no such run folder")
+    mistake(4, ["evaluate", folder], "give one that refrain train made")
+    mistake(4, ["evaluate", folder / "cat.jpg"], "cat.jpg: is a file, where the folder of a run is asked for")
     assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == ["cat.jpg"]
 
 
 def test_a_run_without_a_checkpoint(each_user, run_copy):
     shutil.rmtree(run_copy / "checkpoints")
     (run_copy / "checkpoints").mkdir()
-    each_user(run_copy, "holds no checkpoint")
+    each_user(run_copy, "holds no checkpoint", f"start it again with: refrain train RECIPE --out {run_copy} --force")
 
 
 def resealed(folder, name, content):

@@ -45,3 +45,45 @@ def test_statistics_are_in_the_models_ids_when_the_text_has_changed(refrain, tin
     train = next(path for path in text.iterdir() if "train" in path.name)
     train.write_text("entirely other words that nobody saw before " * 400 + "\n" + train.read_text())
     assert refrain("evaluate", tmp_path / "run", "--method", "dynamic", "--search", "1", "--json").status == 0
+
+
+def test_several_methods_have_a_row_each(refrain, tiny_run):
+    """Each figure is that of the method alone, whatever was measured before it: the weights are put back."""
+    settings = {"cache": ["--cache-window", "50"], "dynamic": ["--dynamic-rate", "1e-3"]}
+    methods = ["dynamic+cache", "dynamic", "static", "cache"]
+    words = [word for method in methods for word in ("--method", method)]
+    outcome = refrain("evaluate", tiny_run, *words, *settings["cache"], *settings["dynamic"], "--json")
+    found = outcome.json
+    assert list(found) == ["run", "checkpoint", "corpus", "split", "protocol", "unseen", "figures"]
+    assert list(found["figures"]) == methods
+    assert outcome.err.count("gathering gradient statistics") == 1
+    for method, figure in found["figures"].items():
+        own = [word for part, given in settings.items() if part in method for word in given]
+        alone = refrain("evaluate", tiny_run, "--method", method, *own, "--json").json
+        assert {key: alone[key] for key in figure if key != "tokens_per_second"} == {
+            key: value for key, value in figure.items() if key != "tokens_per_second"
+        }
+    assert len({figure["nats_per_token"] for figure in found["figures"].values()}) == len(methods)
+
+
+def test_all_methods_as_a_table(refrain, tiny_run):
+    lines = refrain("evaluate", tiny_run, "--method", "all", "--split", "valid").out.splitlines()
+    blank = lines.index("")
+    assert [line.split()[0] for line in lines[:blank]] == ["run", "checkpoint", "corpus", "unseen"]
+    head, *rows = [line.split() for line in lines[blank + 1 :]]
+    assert head[:4] == ["method", "split", "protocol", "tokens"] and head[-1] == "settings"
+    assert [row[0] for row in rows] == ["static", "cache", "dynamic", "dynamic+cache"]
+    assert all(row[1:3] == ["valid", "exact"] for row in rows)
+    assert "cache_window 2000, cache_flatness 1" in lines[-3]
+
+
+def test_a_search_among_several_methods_leaves_the_static_one_alone(refrain, tiny_run):
+    words = ["--method", "static", "--method", "cache", "--search", "2", "--json"]
+    found = refrain("evaluate", tiny_run, *words).json["figures"]
+    assert found["static"]["nats_per_token"] == refrain("evaluate", tiny_run, "--json").json["nats_per_token"]
+    assert set(found["cache"]) > {"cache_flatness", "cache_share"}
+
+
+def test_one_method_named_twice_is_one(refrain, tiny_run):
+    words = ["--method", "static", "--method", "static", "--json"]
+    assert refrain("evaluate", tiny_run, *words).json["method"] == "static"

@@ -161,7 +161,7 @@ def test_a_list_says_which_setting_it_is():
         ("training.schedule.decai=3", "did you mean 'decay'?"),
         ("training.schedule.xyz=3", "known here: training.schedule.kind, training.schedule.hold_epochs, "),
         ("xyz=3", "known here: name, data, model, training"),
-        ("training.schedule=linear", "it is a group of settings: kind, hold_epochs, decay"),
+        ("training.schedule=linear", "it is a group of settings: kind, hold_epochs, step_epochs, decay"),
         ("model=3", "it is a group of settings: cell, embedding_size"),
         ("training.epochs.more=3", "did you mean 'training.epochs'?"),
         ("training.dropout=0.3", "did you mean 'model.dropout'?"),
@@ -224,6 +224,20 @@ RULES = [
     (["training.schedule.kind=linear"], "training.schedule.decay: cannot take effect in the linear schedule"),
     (["training.schedule.kind=plateau"], "training.schedule.hold_epochs: cannot take effect in the plateau schedule"),
     (
+        ["training.schedule.kind=plateau", "training.schedule.hold_epochs=0", "training.schedule.step_epochs=2"],
+        "training.schedule.step_epochs: cannot take effect in the plateau schedule",
+    ),
+    (
+        ["training.optimizer=asgd", "sparsity.prune=0.5"],
+        "training.optimizer: 'asgd' averages from the first step, over weights that are not zero yet; 'nt-asgd' waits "
+        "until sparsity.target or sparsity.prune is reached",
+    ),
+    (
+        ["training.optimizer=asgd", "sparsity.group_lasso=0.1", "sparsity.target.parameters=7M"],
+        "training.optimizer: 'asgd' averages from the first step, over weights that are not zero yet; 'nt-asgd' waits "
+        "until sparsity.target or sparsity.prune is reached",
+    ),
+    (
         ["data.unit=byte", "data.min_count=2", "data.max_words=9"],
         "data.max_words, min_count: cannot take effect with unit 'byte'; back to the default with data.max_words=none "
         "data.min_count=1",
@@ -232,12 +246,26 @@ RULES = [
         ["data.unit=byte", "data.errors=replace"],
         "data.errors: cannot take effect with unit 'byte'; back to the default with data.errors=strict",
     ),
+    (
+        ["data.cleaning=reviews"],
+        "data.cleaning: cannot take effect with unit 'word'; back to the default with data.cleaning=none",
+    ),
+    (["data.split=[0.9,0.2]"], "data.split: train and valid are more than the whole (got [0.9, 0.2])"),
+    (["data.split=[0.9]"], "data.split: must be two numbers, as in [0.9,0.05] (got [0.9])"),
+    (["data.split=[0.8,0.1,0.1]"], "data.split: must be two numbers, as in [0.9,0.05] (got [0.8, 0.1, 0.1])"),
 ]
 
 
 @pytest.mark.parametrize(("words", "wanted"), RULES)
 def test_a_setting_that_cannot_take_effect_is_a_mistake(words, wanted):
     assert mistakes("base", *words) == [f"command line: {wanted}"]
+
+
+def test_none_is_a_choice_where_a_setting_names_it(write):
+    mine = write("mine.toml", "[data]\nunit = 'byte'\ncleaning = 'none'\nmax_words = 'none'\n")
+    assert (resolve(str(mine), [], KNOWN).data.cleaning, resolve(str(mine), [], KNOWN).data.max_words) == ("none", None)
+    assert resolve(str(mine), ["data.cleaning=reviews"], KNOWN).data.cleaning == "reviews"
+    assert resolve("base", ["data.cleaning=none"], KNOWN).data.cleaning == "none"
 
 
 def test_a_rule_names_who_broke_it(write):
@@ -312,4 +340,4 @@ def test_setting_names_are_all_leaves_in_order():
     assert names[0] == "name"
     assert {"data.corpus", "model.hidden_sizes", "training.schedule.kind", "training.epochs"} <= set(names)
     assert not {"data", "model", "training", "training.schedule"} & set(names)
-    assert setting_names(Schedule, "x.") == ["x.kind", "x.hold_epochs", "x.decay"]
+    assert setting_names(Schedule, "x.") == ["x.kind", "x.hold_epochs", "x.step_epochs", "x.decay"]

@@ -96,30 +96,11 @@ def test_a_plain_file_is_split_by_lines(write):
     path = write("text", "".join(f"{index:02d}\n" for index in range(40)))
     # 90 % of 40 lines of three bytes, then 5 % and 5 %
     assert find_splits(path) == {
-        "train": Span(path, 0, 108),
-        "valid": Span(path, 108, 114),
-        "test": Span(path, 114, 120),
+        "train": (Span(path, 0, 108),),
+        "valid": (Span(path, 108, 114),),
+        "test": (Span(path, 114, 120),),
     }
-    assert find_splits(path, wanted=("valid",)) == {"valid": Span(path, 108, 114)}
-
-
-def test_a_plain_file_is_split_by_bytes(write):
-    path = write("text", b"\xff" * 200)
-    assert find_splits(path, by_line=False) == {
-        "train": Span(path, 0, 180),
-        "valid": Span(path, 180, 190),
-        "test": Span(path, 190, 200),
-    }
-
-
-def test_every_small_file_of_bytes_gives_three_parts(write):
-    for size in range(3, 60):
-        spans = list(find_splits(write("text", b"x" * size), by_line=False).values())
-        assert [spans[0].start, spans[1].start, spans[2].start] == [0, spans[0].stop, spans[1].stop]
-        assert spans[2].stop == size
-        assert all(span.stop > span.start for span in spans)
-    with pytest.raises(DataError, match=r"2 byte\(s\) cannot be split in 3"):
-        find_splits(write("text", b"xx"), by_line=False)
+    assert find_splits(path, wanted=("valid",)) == {"valid": (Span(path, 108, 114),)}
 
 
 def test_a_missing_path(tmp_path):

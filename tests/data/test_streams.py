@@ -11,7 +11,7 @@ from refrain.errors import DataError
 
 
 class Memory:
-    """Tokens in memory, with the two things that Windows asks of a token file."""
+    """Tokens in memory, with the three things that Windows asks of a token file."""
 
     def __init__(self, tokens):
         self.tokens = np.array(tokens, dtype=np.uint16)
@@ -19,6 +19,9 @@ class Memory:
 
     def __len__(self):
         return len(self.tokens)
+
+    def read(self, start, stop):
+        return self.tokens[start:stop]
 
     def release(self):
         self.released += 1

@@ -4,6 +4,7 @@ import pytest
 
 from refrain.data import find_splits, open_byte_corpus, open_word_corpus
 from refrain.data.survey import LONG_LINE_WORDS, survey, warnings_about
+from refrain.data.text import whole
 
 TEXTS = {
     "train.txt": "a b c d e\n\na <unk> b\n",
@@ -67,4 +68,22 @@ def test_bytes(folder):
         "valid": len(TEXTS["valid.txt"]),
         "test": 2 * LONG_LINE_WORDS + 2 + 6,
     }
-    assert all(set(split) == {"tokens", "lines", "unseen", "sha256"} for split in found["splits"].values())
+    train = found["splits"]["train"]
+    assert (train["files"], train["lines"], train["longest_line"], train["invalid_utf8"]) == (1, 3, 9, 0)
+    assert train["byte_values"] == len(set(TEXTS["train.txt"]))
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 1 << 20])
+def test_figures_of_bytes_do_not_depend_on_blocks(write, monkeypatch, block):
+    monkeypatch.setattr("refrain.data.survey.BLOCK_BYTES", block)
+    monkeypatch.setattr("refrain.data.survey.RELEASE_BLOCKS", 2)
+    # invalid: a byte that begins nothing, a character cut short by a letter, and one by the end
+    for content, lines, longest, invalid in (
+        ("é\n\n日本 long\nx".encode(), 3, 11, 0),
+        (b"\xff\n\xe6\x97x\n\xe6\x97", 2, 3, 5),
+        (b"\n", 1, 0, 0),
+        (b"no end", 0, 6, 0),
+    ):
+        found = survey(open_byte_corpus("mine", {"all": whole(write("text", content))}))["splits"]["all"]
+        assert (found["lines"], found["longest_line"], found["invalid_utf8"]) == (lines, longest, invalid)
+        assert found["byte_values"] == len(set(content))

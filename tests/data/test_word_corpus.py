@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from refrain.data import ByteVocabulary, TokenFile, WordVocabulary, find_splits, open_byte_corpus, open_word_corpus
+from refrain.data import TokenFile, WordVocabulary, find_splits, open_word_corpus
 from refrain.data.text import whole
 from refrain.data.token_file import id_dtype, write_tokens
 from refrain.data.vocabulary import EOS, UNK
@@ -220,13 +220,3 @@ def test_a_token_file_reads_a_stretch(tmp_path):
     assert (len(part), part.tokens.tolist()) == (2, [2, 3])
     part.release()
     assert part.tokens.tolist() == [2, 3]
-
-
-def test_bytes_are_their_own_token_file(write, own_cache):
-    spans = spans_of(write, train=b"a\xffb\n\n", valid=b"\x00")
-    corpus = open_byte_corpus("bytes", spans)
-    assert isinstance(corpus.vocabulary, ByteVocabulary)
-    assert corpus.splits["train"].tokens.tokens.tolist() == list(b"a\xffb\n\n")
-    assert corpus.splits["valid"].tokens.tokens.tolist() == [0]
-    assert [split.lines for split in corpus.splits.values()] == [2, 0]
-    assert not own_cache.exists()

@@ -33,6 +33,8 @@ SMALL = [
     "training.window_steps=5",
     "training.sample_tokens=5",
 ]
+# of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
+SMALLER = ["--to", "parameters=900"]
 CARD = ["What it does", "Function", "Recipe", "Suggested values", "What we measured", "Departures from the paper"]
 CARD.append("Citation")
 
@@ -75,6 +77,14 @@ def write_corpus(folder):
         (folder / f"ptb.{split}.txt").write_text("".join(f" {row} \n" for row in rows))
 
 
+def write_tables(folder):
+    """Labelled sentences in three tables."""
+    folder.mkdir(parents=True)
+    sentences = "label,sentence\n" + "1,it will pay a dividend\n0,the company said to the object\n" * 20
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}.csv").write_text(sentences)
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """A folder to run a page in, with the corpora it may name."""
@@ -82,6 +92,7 @@ def workplace(tmp_path, monkeypatch):
         write_corpus(tmp_path / "PATH" / "TO" / name)
     text = tmp_path / "PATH" / "TO" / "text.txt"
     text.write_text((tmp_path / "PATH" / "TO" / "ptb" / "ptb.train.txt").read_text())
+    write_tables(tmp_path / "PATH" / "TO" / "reviews")
     cache = tmp_path / "cache"
     # an embedded corpus that stands in the cache is not read from the running Python, which takes ten seconds
     write_corpus(cache / "embedded" / f"python-docs-{platform.python_version()}-{FORMAT}")
@@ -134,6 +145,10 @@ def run_command(words):
             counts = [at for at, word in enumerate(words) if word in ("--windows", "--repeats")]
             words = [word for at, word in enumerate(words) if at not in counts and at - 1 not in counts]
             return main([*words, "--windows", "1", "--repeats", "1", *small(source, rest)])
+        case ["compress", *rest]:
+            # after two epochs no unit is dead: the weakest go
+            options = [at for at, word in enumerate(rest) if word == "--to"]
+            return main(["compress", *(w for at, w in enumerate(rest) if not {at, at - 1} & {*options}), *SMALLER])
         case ["evaluate", *_] if "--search" in words:
             # each try is an evaluation of its own
             words[words.index("--search") + 1] = "2"
@@ -142,10 +157,18 @@ def run_command(words):
 
 def small(source, words):
     """Settings that make a recipe small, after it was resolved with those among the words as they stand."""
-    training = recipe(source, *(word for word in words if re.match(r"[a-z_.]+=", word))).training
-    windows = [name for name in ("trigger_window", "stop_window") if getattr(training, name) is not None]
-    # they may not look further back than the epochs that are left
-    return [*SMALL, *(f"training.{name}=1" for name in windows)]
+    imported = words[words.index("--iss-json") + 1] if "--iss-json" in words else None
+    experiment = recipe(source, *(word for word in words if re.match(r"[a-z_.]+=", word)), iss_json=imported)
+    changes = list(SMALL)
+    for name in ("trigger_window", "stop_window"):
+        # they may not look further back than the epochs that are left
+        changes += [f"training.{name}=1"] if getattr(experiment.training, name) is not None else []
+    if experiment.sparsity.group_lasso:
+        # of eight units not all may die
+        changes.append("sparsity.group_lasso=0.00001")
+    if aim := experiment.sparsity.target.chosen():
+        changes.append(f"sparsity.target.{aim[0]}=900")
+    return changes
 
 
 def resolve(code):

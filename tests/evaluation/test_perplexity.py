@@ -48,6 +48,9 @@ class Memory:
     def __len__(self):
         return len(self.tokens)
 
+    def read(self, start, stop):
+        return self.tokens[start:stop]
+
     def release(self):
         pass
 

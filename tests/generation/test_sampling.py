@@ -153,6 +153,14 @@ def test_a_seed_decides(log_probabilities):
         ({"top_p": 0.0}, "top_p must be greater than 0 and at most 1 (got 0.0)"),
         ({"top_p": 1.1}, "top_p must be greater than 0 and at most 1 (got 1.1)"),
         ({"top_p": math.nan}, "top_p must be greater than 0 and at most 1 (got nan)"),
+        (
+            {"temperature": 0, "top_k": 3},
+            "top_k cannot take effect with temperature 0, which takes the most probable token",
+        ),
+        (
+            {"temperature": 0, "top_p": 0.9},
+            "top_p cannot take effect with temperature 0, which takes the most probable token",
+        ),
     ],
 )
 def test_values_out_of_range(options, message):

@@ -7,15 +7,21 @@ from refrain.nn import (
     AdaptiveHead,
     Embedding,
     MixtureHead,
+    MultiplicativeLSTM,
     RecurrentStack,
     SoftmaxHead,
     gru_step,
     lstm_step,
+    multiplicative_lstm_step,
 )
 
 T, B, I, H, V = 7, 3, 5, 4, 11  # noqa: E741 - odd and all different, so that a mixed-up axis cannot go unseen
 
-RECURRENT = {"LSTM": lambda: LSTM(I, H), "GRU": lambda: GRU(I, H)}
+RECURRENT = {
+    "LSTM": lambda: LSTM(I, H),
+    "GRU": lambda: GRU(I, H),
+    "MultiplicativeLSTM": lambda: MultiplicativeLSTM(I, H, intermediate_size=6),
+}
 
 
 def lstm_reference(layer):
@@ -28,7 +34,13 @@ def gru_reference(layer):
     return lambda x, state: gru_step(x, state, layer.weight_ih, layer.weight_hh, layer.bias)
 
 
-STEPS = {"LSTM": lstm_reference, "GRU": gru_reference}
+def multiplicative_lstm_reference(layer):
+    """The step of a layer, as a function of one input and a state."""
+    weights = layer.weight_im, layer.weight_hm, layer.weight_ih, layer.weight_mh, layer.bias
+    return lambda x, state: multiplicative_lstm_step(x, state, *weights)
+
+
+STEPS = {"LSTM": lstm_reference, "GRU": gru_reference, "MultiplicativeLSTM": multiplicative_lstm_reference}
 
 HEADS = {
     "SoftmaxHead": lambda: SoftmaxHead(H, V),
@@ -60,6 +72,14 @@ def gru(embedding=I, layer0=H, layer1=6):
     return LanguageModel(Embedding(V, embedding), stack, SoftmaxHead(layer1, V))
 
 
+def multiplicative(embedding=I, layer0=H, layer0_intermediate=6, layer1=6, layer1_intermediate=6):
+    layers = [
+        MultiplicativeLSTM(embedding, layer0, intermediate_size=layer0_intermediate),
+        MultiplicativeLSTM(layer0, layer1, intermediate_size=layer1_intermediate),
+    ]
+    return LanguageModel(Embedding(V, embedding), RecurrentStack(layers), SoftmaxHead(layer1, V))
+
+
 def mixture(embedding=I, layer0=H, head=6):
     stack = RecurrentStack([LSTM(embedding, layer0)])
     return LanguageModel(Embedding(V, embedding), stack, MixtureHead(layer0, head, V, components=3))
@@ -71,4 +91,11 @@ def tied_mixture(embedding=I, layer0=H):
     return LanguageModel(words, RecurrentStack([LSTM(embedding, layer0)]), head)
 
 
-MODELS = {"untied": untied, "tied": tied, "gru": gru, "mixture": mixture, "mixture, tied": tied_mixture}
+MODELS = {
+    "untied": untied,
+    "tied": tied,
+    "gru": gru,
+    "multiplicative": multiplicative,
+    "mixture": mixture,
+    "mixture, tied": tied_mixture,
+}

@@ -91,7 +91,8 @@ def places(model, width, unit):
 def cut(model, build, width, kept):
     """The model with only the kept units of a width, made by selecting along the declared axes."""
     size = model.widths()[width]
-    smaller = build(**{width.partition(".")[0]: len(kept)}).double()
+    argument = width.replace(".intermediate", "_intermediate").partition(".")[0]
+    smaller = build(**{argument: len(kept)}).double()
     source, table = dict(model.named_parameters()), model.axes()
     with torch.no_grad():
         for name, parameter in smaller.named_parameters():

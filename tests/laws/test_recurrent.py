@@ -142,6 +142,7 @@ def permute(module, table, width, order):
 TORCH = {"LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}
 
 
+@pytest.mark.parametrize("name", TORCH)
 def test_layer_equals_torch_with_all_gradients(name, case):
     layer, inputs, state = case
     theirs = TORCH[name](I, H).double()
@@ -188,7 +189,7 @@ def test_a_recurrent_transform_is_applied_once_a_window_and_leaves_the_stored_we
 def test_axes_are_declared_for_every_parameter(case):
     layer, _, _ = case
     table = layer.axes("input", "hidden")
-    sizes = {"input": I, "hidden": H}
+    sizes = {"input": I, "hidden": H, "hidden.intermediate": 6}
     for name, parameter in layer.named_parameters():
         assert tuple(parameter.shape) == tuple(sizes[axis.width] * axis.copies for axis in table[name])
         assert all(isinstance(axis, Axis) for axis in table[name])

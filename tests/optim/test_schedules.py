@@ -11,6 +11,18 @@ def test_exponential_is_that_of_the_tutorial():
     assert factors == [1, 1, 1, 1, 0.5, 0.25, 0.125]
 
 
+def test_exponential_in_steps_is_that_of_the_preset_for_sparse_models():
+    # sparselarge: 0.1 ** (epoch // (55 // 3)), which drops at the epochs 18, 36 and 54
+    for epoch in range(55):
+        factor = exponential(epoch, hold_epochs=18, step_epochs=18, decay=0.1)
+        assert factor == pytest.approx(0.1 ** (epoch // 18), rel=1e-12), epoch
+
+
+def test_exponential_steps_begin_where_the_full_rate_ends():
+    factors = [exponential(epoch, hold_epochs=2, step_epochs=3, decay=0.5) for epoch in range(9)]
+    assert factors == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
+
+
 @pytest.mark.parametrize(("schedule", "values"), [(constant, (1, 1, 1)), (linear, (1, 0.5, 0)), (cosine, (1, 0.5, 0))])
 def test_schedules_over_the_whole_run(schedule, values):
     assert [schedule(0, progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx(values)

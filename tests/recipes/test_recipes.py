@@ -11,7 +11,6 @@ from refrain.recipes import RECIPES, description
 from refrain.training import Interrupted, PlainProgress
 
 SHRINK = (
-    "data.order='first-seen'",
     "model.embedding_size=8",
     "training.batch_size=3",
     "training.window_steps=4",
@@ -49,7 +48,13 @@ def test_trains_stops_resumes_evaluates_and_loads(name, corpus, tmp_path):
     layers = len(recipe(name).model.hidden_sizes)
     stop = ["training.stop_window=1"] if recipe(name).training.stop_window else []
     trigger = ["training.trigger_window=1"] if recipe(name).training.trigger_window else []
-    experiment = recipe(name, *SHRINK, f"model.hidden_sizes={[8] * layers}", *stop, *trigger, data=str(corpus))
+    words = recipe(name).data.unit == "word"
+    order = ["data.order='first-seen'"] if words else []
+    aim = recipe(name).sparsity.target.chosen()
+    # of the shrunken model a little less
+    size = [f"sparsity.target.{aim[0]}=900"] if aim else []
+    changes = [*SHRINK, f"model.hidden_sizes={[8] * layers}", *order, *stop, *trigger, *size]
+    experiment = recipe(name, *changes, data=str(corpus))
     with pytest.raises(Interrupted):
         build.train(experiment, tmp_path / "run", progress=StopAfterTwo())
     summary = build.resume(tmp_path / "run", progress=PlainProgress(quiet=True))
@@ -57,7 +62,7 @@ def test_trains_stops_resumes_evaluates_and_loads(name, corpus, tmp_path):
     assert math.isfinite(summary["test"]["perplexity"])
     lm = build.load(tmp_path / "run")
     assert lm.config["training"]["epochs"] == 2
-    assert lm.score("a b c").tokens == 4
+    assert lm.score("a b c").tokens == (4 if words else 6)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -66,6 +71,22 @@ def test_says_what_it_is_and_survives_json(name):
     assert experiment.name == name
     assert "Published" in description(name) and "Ours" in description(name)
     assert type(experiment).model_validate_json(experiment.model_dump_json()) == experiment
+
+
+def test_byte_mlstms_have_the_parameters_of_the_references():
+    for name, wanted in (("mlstm-bytes", 174_080), ("mlstm-reviews", 86_319_360)):
+        with torch.device("meta"):
+            model = build.build_model(recipe(name).model, 256)
+        assert sum(parameter.numel() for parameter in model.parameters()) == wanted
+
+
+def test_the_plain_lstm_beside_the_multiplicative_one_is_as_large():
+    with torch.device("meta"):
+        counts = [
+            sum(parameter.numel() for parameter in build.build_model(recipe(name).model, 256).parameters())
+            for name in ("mlstm-bytes", "char-lstm")
+        ]
+    assert abs(counts[1] / counts[0] - 1) < 0.005
 
 
 # the tutorial's presets: init_scale, max_grad_norm, num_steps, hidden_size, max_epoch, max_max_epoch, keep_prob,

@@ -8,7 +8,7 @@ from test_resume import Stopping, assert_same, quiet, trace
 from refrain import build
 from refrain.build.model import build_model
 from refrain.build.task import build_optimizer, build_task
-from refrain.config import Schedule
+from refrain.config import Schedule, Sparsity
 from refrain.errors import CheckpointError
 from refrain.training import Fit, Interrupt, Interrupted, Metrics, Position, RunFolder
 
@@ -71,6 +71,21 @@ def test_an_early_stop_resumes(experiment, tmp_path):
     again = build.resume(tmp_path / "stopped", progress=quiet())
     assert again["epochs"] == first["epochs"]
     assert_same(trace(tmp_path / "stopped"), trace(tmp_path / "unbroken"))
+
+
+@pytest.mark.parametrize("part", ["schedule", "averaging", "early_stop"])
+def test_a_validation_counts_for_a_stall_once_the_asked_for_sparsity_is_there(experiment, tmp_path, monkeypatch, part):
+    told, sparse = [], Sparsity(prune=0.5, prune_end=0.6)
+    pruned = changed(experiment, epochs=5, optimizer="nt-asgd", trigger_window=1, stop_window=3, learning_rate=0.5)
+    corpus = build.build_corpus(pruned.data)
+    pruned = pruned.model_copy(update={"sparsity": sparse})
+    task = build_task(pruned, corpus, build_model(pruned.model, len(corpus.vocabulary)))
+    monkeypatch.setattr(getattr(task, part), "validated", lambda nats: told.append(task.settled()))
+    run, position = RunFolder(tmp_path / "run"), Position()
+    run.create()
+    Fit(task, run, {}, Metrics(run), quiet(), Interrupt())(position, None)
+    # three of five epochs are 0.6 of the run
+    assert told == [True] * 3
 
 
 def test_checkpoints_come_in_time_whatever_the_lines_of_metrics(experiment, tmp_path):

@@ -11,8 +11,8 @@ from refrain.build import build_model
 from refrain.config import Experiment
 from refrain.data import TokenFile, Windows
 from refrain.evaluation import Cache, evaluate, evaluate_with_cache
+from refrain.evaluation.timing import interleaved, row
 
-from .timing import interleaved, row
 from .train import VOCABULARY
 
 

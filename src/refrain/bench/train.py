@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from refrain.build import build_model, build_optimizer
 from refrain.config import Experiment
 from refrain.errors import UserError
+from refrain.evaluation.timing import interleaved, row
 from refrain.training import Hooks, train_round
-
-from .timing import interleaved, row
 
 VOCABULARY = 10_000
 

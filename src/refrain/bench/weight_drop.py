@@ -7,9 +7,9 @@ import torch
 from refrain.build import build_model, build_optimizer
 from refrain.config import Experiment
 from refrain.errors import UserError
+from refrain.evaluation.timing import interleaved, row
 from refrain.training import Hooks, train_round
 
-from .timing import interleaved, row
 from .train import VOCABULARY, random_windows
 
 

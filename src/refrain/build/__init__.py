@@ -5,7 +5,9 @@ from .corpus import build_text as build_text
 from .corpus import locate as locate
 from .loading import load as load
 from .model import build_device as build_device
+from .model import build_language_model as build_language_model
 from .model import build_model as build_model
+from .probing import probe as probe
 from .runs import resume as resume
 from .runs import train as train
 from .task import build_optimizer as build_optimizer

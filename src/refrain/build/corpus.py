@@ -6,12 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from refrain.config import Data
-from refrain.data import Corpus, WordVocabulary, embedded_folder, find_splits, open_byte_corpus, open_word_corpus
+from refrain.data import (
+    Corpus,
+    WordVocabulary,
+    embedded_folder,
+    find_byte_splits,
+    find_splits,
+    open_byte_corpus,
+    open_word_corpus,
+)
 from refrain.data.corpus import cache_folder
 from refrain.data.embedded import DESCRIPTIONS
 from refrain.data.known import KNOWN, fetched_path
-from refrain.data.text import Span, whole
-from refrain.errors import DataError
+from refrain.data.shards import is_pattern, names_splits, one_text
+from refrain.data.splits import SPLITS
+from refrain.data.text import Spans, whole
+from refrain.errors import DataError, UserError
 
 
 def quiet(line: str) -> None:
@@ -19,10 +29,10 @@ def quiet(line: str) -> None:
 
 
 def locate(corpus: str, say: Callable[[str], None] = quiet) -> Path:
-    """The folder or file of a corpus that was named or pointed at.
+    """The folder, file or pattern of a corpus that was named or pointed at.
 
     Args:
-        corpus: an embedded corpus, one that was fetched, or a path.
+        corpus: an embedded corpus, one that was fetched, a path or a pattern.
         say: is told when an embedded corpus is read for the first time.
 
     Raises:
@@ -42,7 +52,7 @@ def locate(corpus: str, say: Callable[[str], None] = quiet) -> Path:
                 f"or get it with: refrain data fetch {corpus}"
             )
     # unlike Path.exists, this takes a name that is too long for one that is not there
-    if not os.path.exists(path):
+    if not os.path.exists(path) and not is_pattern(corpus):
         names = [*DESCRIPTIONS, *KNOWN]
         close = difflib.get_close_matches(corpus, names, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -59,10 +69,12 @@ def build_corpus(data: Data, say: Callable[[str], None] = quiet) -> Corpus:
 
     Raises:
         DataError: when text is missing, empty or broken.
+        UserError: when the shares of the splits are set for a folder of splits.
     """
     path = locate(data.corpus, say)
-    spans = find_splits(path, by_line=data.unit == "word")
-    return _open(data, path.name, spans, None, say)
+    if data.split != Data().split and _names_splits(data, path):
+        raise UserError(f"data.split: cannot take effect, {path} holds a file for each split; leave data.split out")
+    return _open(data, path.name, _find(data, path, SPLITS, say), None, say)
 
 
 def build_text(
@@ -72,27 +84,40 @@ def build_text(
 
     Args:
         data: the model's data settings.
-        path: a folder of splits, or a file.
-        split: which split; None takes `test` of a folder and all of a file.
+        path: a folder of splits, or a file; of bytes also a pattern or any other folder.
+        split: which split; None takes `test` of a folder of splits and all of anything else.
         vocabulary: the model's words; None for a byte model.
         say: is told what takes time.
 
     Returns:
         A corpus, and the name of the split in it.
     """
-    if path.is_dir() or split is not None:
+    if split is not None or _names_splits(data, path):
         split = split or "test"
-        spans = find_splits(path, by_line=data.unit == "word", wanted=(split,))
+        spans = _find(data, path, (split,), say)
     else:
-        split, spans = "all", {"all": whole(path)}
+        split, spans = "all", {"all": one_text(path, say) if data.unit == "byte" else whole(path)}
     return _open(data, path.name, spans, vocabulary, say), split
 
 
+def _names_splits(data: Data, path: Path) -> bool:
+    return names_splits(path) if data.unit == "byte" else path.is_dir()
+
+
+def _find(data: Data, path: Path, wanted: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Spans]:
+    if data.unit == "word":
+        if is_pattern(str(path)):
+            raise DataError(f"{path}: a pattern is read as bytes alone; set data.unit=byte, or give a folder or file")
+        return find_splits(path, shares=data.split, wanted=wanted)
+    # documents, which are lines, stay whole
+    return find_byte_splits(path, shares=data.split, between_lines=data.cleaning != "none", wanted=wanted, say=say)
+
+
 def _open(
-    data: Data, name: str, spans: dict[str, Span], vocabulary: WordVocabulary | None, say: Callable[[str], None]
+    data: Data, name: str, spans: dict[str, Spans], vocabulary: WordVocabulary | None, say: Callable[[str], None]
 ) -> Corpus:
     if data.unit == "byte":
-        return open_byte_corpus(name, spans)
+        return open_byte_corpus(name, spans, cleaning=data.cleaning, say=say)
     return open_word_corpus(
         name,
         spans,

@@ -1,5 +1,7 @@
 """Folder -> model."""
 
+import difflib
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ from refrain.config import Experiment
 from refrain.data import Corpus
 from refrain.data.vocabulary import vocabulary_from
 from refrain.errors import CheckpointError
+from refrain.nn import fold_weight_norm
 from refrain.trained import TrainedLanguageModel
 from refrain.training import RunFolder, load_weights
 
-from .model import build_device, build_model
+from .model import build_device, build_language_model
 
 CONFIG_FORMAT = 1
 
@@ -61,8 +64,10 @@ def load(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel:
     checkpoint = find_checkpoint(Path(path))
     experiment = experiment_from(checkpoint.document("config"), checkpoint.folder)
     vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
-    model = build_model(experiment.model, len(vocabulary))
+    model = build_language_model(experiment, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
+    # a model for use has plain weights, so that no step pays for the norms
+    fold_weight_norm(model)
     return TrainedLanguageModel(
         model.to(build_device(device)), vocabulary, experiment.model_dump(mode="json"), checkpoint.folder
     )
@@ -97,11 +102,13 @@ def find_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: when there is none.
     """
     if not path.is_dir():
-        raise CheckpointError(f"{path}: no such run folder")
+        raise CheckpointError(_missing(path))
     if (path / MANIFEST).is_file() and not (path / "checkpoints").is_dir():
         return Checkpoint(path)
     if not (path / "checkpoints").is_dir():
-        raise CheckpointError(f"{path}: is not a run folder (it holds no checkpoints)")
+        raise CheckpointError(
+            f"{path}: is not a run folder (it holds no checkpoints); give one that refrain train made"
+        )
     best = path / "best"
     if best.is_dir():
         try:
@@ -116,3 +123,13 @@ def find_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError("; ".join([*problems, "no other checkpoint of this run was trained"]))
     warnings.warn("; ".join([*problems, f"using {checkpoint.folder}"]), stacklevel=3)
     return checkpoint
+
+
+def _missing(path: Path) -> str:
+    """What to say of a run that is not there, with a run beside it that has nearly its name."""
+    if path.exists():
+        return f"{path}: is a file, where the folder of a run is asked for; give one that refrain train made"
+    beside = [found.parent.name for found in path.parent.glob("*/checkpoints")]
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    hint = f"did you mean {path.parent / close[0]}? " if close else ""
+    return f"{path}: no such run folder; {hint}train one with: refrain train RECIPE --out {shlex.quote(str(path))}"

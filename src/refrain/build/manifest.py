@@ -15,6 +15,7 @@ from torch import nn
 import refrain
 from refrain.config import Experiment
 from refrain.data import Corpus
+from refrain.data.text import size_of
 
 # what the bits of a run depend on, besides its settings and text
 MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "device")
@@ -45,8 +46,9 @@ def manifest(experiment: Experiment, corpus: Corpus, model: nn.Module, command: 
             "vocabulary": len(corpus.vocabulary),
             "splits": {
                 name: {
-                    "file": str(split.source.path),
-                    "bytes": split.source.stop - split.source.start,
+                    "file": str(split.source[0].path),
+                    "files": len(split.source),
+                    "bytes": size_of(split.source),
                     "sha256": split.sha256,
                     "tokens": len(split.tokens),
                     "lines": split.lines,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from refrain.data import TokenFile, Windows
+from refrain.data import TokenSource, Windows
 from refrain.evaluation import (
     Cache,
     Dynamics,
@@ -62,7 +62,9 @@ class Method:
         return settings
 
 
-def statistics_of(model: LanguageModel, train: TokenFile, steps: int, say: Callable[[str], None]) -> GradientStatistics:
+def statistics_of(
+    model: LanguageModel, train: TokenSource, steps: int, say: Callable[[str], None]
+) -> GradientStatistics:
     """The gradient statistics of dynamic evaluation, over all of a training text.
 
     Args:
@@ -88,7 +90,7 @@ def statistics_of(model: LanguageModel, train: TokenFile, steps: int, say: Calla
 
 
 def measure(
-    model: LanguageModel, source: TokenFile, method: Method, statistics: GradientStatistics | None, *, name: str
+    model: LanguageModel, source: TokenSource, method: Method, statistics: GradientStatistics | None, *, name: str
 ) -> Figure:
     """The figure of a model on a text by a method other than a protocol's; every token but each column's first.
 
@@ -113,7 +115,7 @@ def measure(
 
 def search(
     model: LanguageModel,
-    valid: TokenFile,
+    valid: TokenSource,
     method: Method,
     statistics: GradientStatistics | None,
     *,

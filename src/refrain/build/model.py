@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from refrain.config import Model
+from refrain.config import Experiment, Model
+from refrain.data import ByteVocabulary, WordVocabulary
 from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.nn import (
@@ -14,12 +15,30 @@ from refrain.nn import (
     EmbeddingDropout,
     LockedDropout,
     MixtureHead,
+    MultiplicativeLSTM,
     RecurrentStack,
     SoftmaxHead,
     WeightDropout,
+    WeightNorm,
 )
 
 CELLS = {"lstm": LSTM, "gru": GRU}
+
+
+def build_language_model(experiment: Experiment, vocabulary: WordVocabulary | ByteVocabulary) -> LanguageModel:
+    """The network of an experiment, freshly initialised from the global generator.
+
+    Args:
+        experiment: its model settings, and when its state is reset.
+        vocabulary: of the corpus.
+
+    Raises:
+        UserError: when a setting does not fit the vocabulary.
+    """
+    model = build_model(experiment.model, len(vocabulary))
+    if experiment.training.state == "reset-per-document":
+        model.reset_before = vocabulary.line_end
+    return model
 
 
 def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
@@ -35,7 +54,8 @@ def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
     word_dropout = EmbeddingDropout(settings.word_dropout) if settings.word_dropout else None
     embedding = Embedding(vocabulary_size, settings.embedding_size, word_dropout=word_dropout)
     inputs = (settings.embedding_size, *settings.hidden_sizes)
-    layers = [_layer(settings, below, width) for below, width in zip(inputs, settings.hidden_sizes, strict=False)]
+    inner = settings.intermediate_sizes or settings.hidden_sizes
+    layers = [_layer(settings, *sizes) for sizes in zip(inputs, settings.hidden_sizes, inner, strict=False)]
     model = LanguageModel(
         embedding,
         RecurrentStack(layers, between=_dropout(settings, settings.between_dropout)),
@@ -45,17 +65,37 @@ def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
     )
     if settings.init_scale is not None:
         model.init_uniform(settings.init_scale)
+    if settings.init == "glorot":
+        model.init_glorot()
     return model
 
 
-def _layer(settings: Model, below: int, width: int) -> nn.Module:
-    def drop() -> nn.Module:
-        return WeightDropout(settings.weight_drop, granularity=settings.weight_drop_granularity)
+def _layer(settings: Model, below: int, width: int, inner: int) -> nn.Module:
+    def transform(rows: int, *, on_inputs: bool) -> nn.Module:
+        parts: list[nn.Module] = [WeightNorm(rows)] if settings.weight_norm else []
+        if settings.weight_drop and (not on_inputs or settings.weight_drop_on == "kernel"):
+            parts.append(WeightDropout(settings.weight_drop, granularity=settings.weight_drop_granularity))
+        return parts[0] if len(parts) == 1 else nn.Sequential(*parts) if parts else nn.Identity()
 
-    if not settings.weight_drop:
-        return CELLS[settings.cell](below, width)
-    on_inputs = drop() if settings.weight_drop_on == "kernel" else None
-    return CELLS[settings.cell](below, width, input_transform=on_inputs, recurrent_transform=drop())
+    if settings.cell == "mlstm":
+        return MultiplicativeLSTM(
+            below,
+            width,
+            intermediate_size=inner,
+            transforms={
+                "weight_im": transform(inner, on_inputs=True),
+                "weight_hm": transform(inner, on_inputs=False),
+                "weight_ih": transform(4 * width, on_inputs=True),
+                "weight_mh": transform(4 * width, on_inputs=False),
+            },
+        )
+    rows = {"lstm": 4, "gru": 3}[settings.cell] * width
+    return CELLS[settings.cell](
+        below,
+        width,
+        input_transform=transform(rows, on_inputs=True),
+        recurrent_transform=transform(rows, on_inputs=False),
+    )
 
 
 def _head(

@@ -14,6 +14,9 @@ from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
 from refrain.training import Hooks, Stateful, Task
 from refrain.training.regularisers import activation_penalty, temporal_penalty
+from refrain.training.sparsifier import Sparsifier
+
+from .sparsity import build_sparsifier
 
 
 def build_optimizer(settings: Training, model: nn.Module) -> torch.optim.Optimizer:
@@ -52,13 +55,19 @@ def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
     )
 
 
-def build_hooks(settings: Training, averaging: optim.TriggeredAveraging | None) -> Hooks:
+def build_hooks(
+    settings: Training, averaging: optim.TriggeredAveraging | None, sparsifier: Sparsifier | None = None
+) -> Hooks:
     """The methods that act on the loop."""
     hooks = Hooks()
     if settings.activation_penalty:
         hooks.loss_terms.append(activation_penalty(settings.activation_penalty))
     if settings.temporal_penalty:
         hooks.loss_terms.append(temporal_penalty(settings.temporal_penalty))
+    if sparsifier is not None:
+        if sparsifier.zeros == "threshold":
+            hooks.loss_terms.append(sparsifier.loss)
+        hooks.after_step.append(sparsifier.after_step)
     if averaging is not None:
         hooks.after_step.append(averaging.after_step)
     return hooks
@@ -70,7 +79,9 @@ def build_schedule(settings: ScheduleSettings) -> optim.Schedule:
         return optim.Plateau(settings.decay)
     if settings.kind == "exponential":
         return optim.Fixed(
-            lambda epoch, progress: optim.exponential(epoch, hold_epochs=settings.hold_epochs, decay=settings.decay)
+            lambda epoch, progress: optim.exponential(
+                epoch, hold_epochs=settings.hold_epochs, decay=settings.decay, step_epochs=settings.step_epochs
+            )
         )
     return optim.Fixed({"constant": optim.constant, "linear": optim.linear, "cosine": optim.cosine}[settings.kind])
 
@@ -104,7 +115,13 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
 
     schedule, averaging = build_schedule(settings.schedule), build_averaging(settings, model)
     early_stop = optim.EarlyStop(settings.stop_window) if settings.stop_window else None
-    stateful: dict[str, Stateful | None] = {"schedule": schedule, "averaging": averaging, "early_stop": early_stop}
+    sparsifier = build_sparsifier(experiment, model, settings.epochs * len(windows(0)))
+    stateful: dict[str, Stateful | None] = {
+        "schedule": schedule,
+        "averaging": averaging,
+        "early_stop": early_stop,
+        "sparsifier": sparsifier,
+    }
     return Task(
         model=model,
         optimizer=build_optimizer(settings, model),
@@ -119,9 +136,13 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
         sample=partial(_sample, model, corpus, settings) if settings.sample_tokens else None,
         averaging=averaging,
         early_stop=early_stop,
-        hooks=build_hooks(settings, averaging),
+        hooks=build_hooks(settings, averaging, sparsifier),
+        sparsifier=sparsifier,
         stateful={name: part for name, part in stateful.items() if part is not None},
         log_windows=settings.log_windows,
+        validation_windows=settings.validation_windows,
+        sample_windows=settings.sample_windows,
+        carry_state=settings.state == "carry",
         checkpoint_minutes=settings.checkpoint_minutes,
     )
 

@@ -11,7 +11,7 @@ from refrain.training import train_round
 
 from .corpus import build_corpus
 from .manifest import peak_memory_bytes
-from .model import build_device, build_model
+from .model import build_device, build_language_model
 from .task import build_task
 
 
@@ -28,7 +28,7 @@ def trial(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Any]:
     corpus = build_corpus(experiment.data, say)
     torch.manual_seed(experiment.training.seed)
     device = build_device(experiment.training.device)
-    model = build_model(experiment.model, len(corpus.vocabulary)).to(device)
+    model = build_language_model(experiment, corpus.vocabulary).to(device)
     task = build_task(experiment, corpus, model)
     windows = task.windows(0)
     state, seconds = model.initial_state(task.batch_size), 0.0

@@ -24,6 +24,10 @@ COMMANDS = {
     "evaluate": "Perplexity and other figures of a trained model.",
     "generate": "Write text, as it is drawn.",
     "score": "Nats per line of a file or of standard input.",
+    "features": "Texts as vectors: what a layer holds after each of them.",
+    "probe": "A logistic probe on a model's states, and its best single unit.",
+    "sparsity": "What is zero in a model, which units are dead, and its sizes; pictures of it.",
+    "compress": "Write a physically smaller run, proved to compute the same.",
     "recipes": "List the recipes, or show one.",
     "data": "List, fetch and look over corpora.",
     "check": "Resolve and build a recipe and run two windows; train nothing.",
@@ -34,6 +38,10 @@ EXAMPLES = {
     "evaluate": "refrain evaluate runs/small --split valid --protocol zaremba",
     "generate": "refrain generate runs/small --prompt 'the company' --tokens 50 --top-p 0.9",
     "score": "refrain score runs/small sentences.txt",
+    "features": "refrain features runs/small sentences.txt --out states.npz",
+    "probe": "refrain probe runs/small --data PATH/TO/reviews --out probe",
+    "sparsity": "refrain sparsity runs/sparse --plot sparse.html",
+    "compress": "refrain compress runs/sparse --out runs/small",
     "recipes": "refrain recipes zaremba-medium",
     "check": "refrain check zaremba-large --data PATH/TO/ptb",
     "bench": "refrain bench train --recipe zaremba-small",
@@ -88,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except CycloptsError as error:
-        return _complain(str(error).strip().rstrip(".").replace("\n", " ") + "; see refrain --help", 2)
+        said = str(error).strip().rstrip(".").replace("\n", " ")
+        return _complain(f"{said}; {_remedy(error.command_chain or ())}", 2)
     except UserError as error:
         return _complain(str(error), error.exit_status)
     except FloatingPointError as error:
@@ -111,6 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if status is None:
             raise
         return _complain(str(error), int(status))
+
+
+def _remedy(chain: Sequence[str]) -> str:
+    """Where to read on after a mistake in the words of a command, and what could have been typed."""
+    name = " ".join(chain)
+    example = f", or type for example: {EXAMPLES[name]}" if name in EXAMPLES else ""
+    return f"see {' '.join(['refrain', *chain, '--help'])}{example}"
 
 
 def _complain(text: str, status: int) -> int:

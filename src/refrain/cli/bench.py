@@ -1,12 +1,20 @@
 """`refrain bench`."""
 
+import re
 import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 
 # the recipe whose model and settings are measured where none is named
-BENCHES = {"train": "zaremba-small", "weight-drop": "awd-lstm-ptb", "cache": "zaremba-small"}
+BENCHES = {
+    "train": "zaremba-small",
+    "weight-drop": "awd-lstm-ptb",
+    "cache": "zaremba-small",
+    "cells": "mlstm-bytes",
+    "compress": "zaremba-large",
+    "group-lasso": "zaremba-medium",
+}
 
 
 def bench(
@@ -17,6 +25,7 @@ def bench(
     windows: int = 20,
     repeats: int = 7,
     cache_window: int = 2000,
+    widths: str = "373,315",
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Paired measurements of speed on this machine.
@@ -25,22 +34,27 @@ def bench(
     machine reaches on matrix products alone.
     weight-drop: training with weight drop against training without.
     cache: exact evaluation with a neural cache against evaluation without.
+    cells: forward and backward of a window, step by step under autograd against the layer's own window.
+    compress: a model against one with smaller hidden widths, one token at a time and in windows.
+    group-lasso: training with group lasso against training without.
     Candidates take turns in one run; a ratio is the median of the ratios pair by pair.
 
     Parameters
     ----------
     name
-        Which measurement: train, weight-drop or cache.
+        Which measurement: train, weight-drop, cache, cells, compress or group-lasso.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650].
     recipe
         Whose model and training settings are measured.
     windows
-        Windows in a timed call.
+        Windows in a timed call; for compress as many single tokens.
     repeats
         Timed calls of each candidate; they take turns.
     cache_window
         Window of the cache.
+    widths
+        Hidden widths of the smaller model (compress).
     json
         Print one JSON object.
     """
@@ -55,21 +69,30 @@ def bench(
         raise UserError(
             f"--windows, --repeats and --cache-window must be at least 1 (got {windows}, {repeats} and {cache_window})"
         )
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", widths):
+        raise UserError(f"--widths must be whole numbers with commas between, as in 373,315 (got {widths!r})")
     recipe = recipe or BENCHES[name]
     experiment = build_recipe(recipe, *settings)
 
     import torch
 
-    from refrain.bench import bench_cache, bench_train, bench_weight_drop
+    from refrain import bench as benches
 
     threads = torch.get_num_threads()
     print(f"{recipe}: {repeats} repeats of {windows} windows, float32, {threads} threads", file=sys.stderr)
     if name == "train":
-        rows = bench_train(experiment, windows=windows, repeats=repeats)
+        rows = benches.bench_train(experiment, windows=windows, repeats=repeats)
     elif name == "weight-drop":
-        rows = bench_weight_drop(experiment, windows=windows, repeats=repeats)
+        rows = benches.bench_weight_drop(experiment, windows=windows, repeats=repeats)
+    elif name == "cells":
+        rows = benches.bench_cells(experiment, repeats=repeats)
+    elif name == "compress":
+        sizes = tuple(int(width) for width in widths.split(","))
+        rows = benches.bench_compress(experiment, hidden_sizes=sizes, tokens=windows, repeats=repeats)
+    elif name == "group-lasso":
+        rows = benches.bench_group_lasso(experiment, windows=windows, repeats=repeats)
     else:
-        rows = bench_cache(experiment, tokens=512 * windows, repeats=repeats, cache_window=cache_window)
+        rows = benches.bench_cache(experiment, tokens=512 * windows, repeats=repeats, cache_window=cache_window)
     if json:
         print_json({"bench": name, "recipe": recipe, "threads": threads, "rows": rows})
         return

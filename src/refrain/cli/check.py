@@ -1,7 +1,6 @@
 """`refrain check`."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -25,14 +24,15 @@ def check(
     settings
         Settings such as training.epochs=3.
     data
-        The corpus: a folder of splits, a text file, or a name.
+        The corpus: a folder of splits, a text file, or a name; for bytes any folder or a pattern.
     json
         Print one JSON object.
     """
     from refrain.recipes import recipe as build_recipe
 
-    corpus = str(Path(data).resolve()) if data and Path(data).exists() else data
-    experiment = build_recipe(recipe, *settings, data=corpus)
+    from .corpus import as_kept
+
+    experiment = build_recipe(recipe, *settings, data=as_kept(data))
 
     from refrain.build.trial import trial
     from refrain.training.progress import duration

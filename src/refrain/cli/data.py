@@ -14,6 +14,10 @@ data = App(
     help_epilogue="Example: refrain data check PATH/TO/ptb",
 )
 COMMANDS = ("list", "fetch", "check")
+COLUMNS = (
+    "files", "tokens", "lines", "unseen", "literal_unk", "empty_lines", "long_lines", "lines_in_train", "longest_line",
+    "byte_values", "invalid_utf8",
+)  # fmt: skip
 
 
 @data.default
@@ -108,20 +112,23 @@ def check(
     unit: Literal["word", "byte"] = "word",
     min_count: int = 1,
     errors: Literal["strict", "replace"] = "strict",
+    cleaning: Literal["none", "reviews"] = "none",
     json: JsonFlag = False,
 ) -> None:
-    """Look a corpus over: tokens, vocabulary, unseen words, overlap of splits, odd lines.
+    """Look a corpus over: tokens, vocabulary, unseen words, overlap of splits, odd lines; bytes and what is not UTF-8.
 
     Parameters
     ----------
     path
-        A folder of splits, a text file, or a name.
+        A folder of splits, a text file, or a name; for bytes any folder or a pattern.
     unit
         What a token is.
     min_count
         Rarer training words become <unk>.
     errors
         What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
+    cleaning
+        What is done to the text before it is read as bytes (see data.cleaning).
     json
         Print one JSON object.
     """
@@ -136,13 +143,16 @@ def check(
         raise UserError(f"--min-count must be at least 1 (got {min_count})")
     if unit == "byte" and (min_count, errors) != (1, "strict"):
         raise UserError("--min-count and --errors cannot take effect with --unit byte")
-    settings = Data(corpus=path, unit=unit, min_count=min_count, errors=errors)
+    if unit == "word" and cleaning != "none":
+        raise UserError("--cleaning cannot take effect with --unit word")
+    settings = Data(corpus=path, unit=unit, min_count=min_count, errors=errors, cleaning=cleaning)
     found = survey(build_corpus(settings, say=lambda line: print(line, file=sys.stderr)))
     concerns = warnings_about(found)
     if json:
         print_json({**found, "warnings": concerns})
         return
-    columns = ["tokens", "lines", "unseen", "literal_unk", "empty_lines", "long_lines", "lines_in_train"]
+    splits = found["splits"].values()
+    columns = [column for column in COLUMNS if any(column in split for split in splits)]
     rows = [["split", *columns]]
     for name, split in found["splits"].items():
         rows.append([name, *(f"{split[column]:,}" if column in split else "" for column in columns)])

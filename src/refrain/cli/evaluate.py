@@ -2,18 +2,20 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from refrain.build.measure import Method
-    from refrain.data import Corpus, TokenFile
+    from refrain.data import Corpus, TokenSource
     from refrain.trained import TrainedLanguageModel
 
 FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "perplexity")
 MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
+Protocol = Literal["exact", "zaremba", "awd"]
 
 
 def evaluate(
@@ -22,8 +24,8 @@ def evaluate(
     *,
     data: Path | None = None,
     split: Literal["train", "valid", "test"] | None = None,
-    protocol: Literal["exact", "zaremba", "awd"] = "exact",
-    method: MethodName = "static",
+    protocol: Protocol = "exact",
+    method: Annotated[list[Literal[MethodName, "all"]] | None, Parameter(negative=())] = None,
     cache_window: int | None = None,
     cache_flatness: float | None = None,
     cache_share: float | None = None,
@@ -52,8 +54,9 @@ def evaluate(
         exact: one stream, every token but the first. zaremba and awd: as the reference systems, 20 or 10 columns on
         any split but test. Each divides by the tokens it scored.
     method
-        static: the weights stay as they are. cache: a neural cache of recent words is mixed in. dynamic: the weights
-        follow the text. Figures of different methods do not compare as models do: cache and dynamic see the text.
+        static, the default: the weights stay as they are. cache: a neural cache of recent words is mixed in. dynamic:
+        the weights follow the text. Figures of different methods do not compare as models do: cache and dynamic see the
+        text. Given several times, or as all, each method is measured and has a row of its own.
     cache_window
         How many recent words the cache holds (2000).
     cache_flatness
@@ -83,8 +86,9 @@ def evaluate(
     """
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
-    _check(method, protocol, per_token, search)
-    chosen = _method(method, cache, dynamic, dynamic_steps, streams)
+    names: list[MethodName] = _names(method or ["static"])
+    _check(names, protocol, per_token, search)
+    methods = _methods(names, cache, dynamic, dynamic_steps, streams)
 
     from refrain import build
     from refrain.config import Data
@@ -106,18 +110,15 @@ def evaluate(
         .splits[part]
         .tokens
         for part in ("train", "valid")
-        if chosen.dynamics is not None or search is not None
+        if search is not None or any(chosen.dynamics is not None for chosen in methods)
     }
-    figures = _measure(lm, corpus, name, own, chosen, protocol, search, per_token)
-    found = {
-        "run": str(run),
-        "checkpoint": lm.folder.name,
-        "corpus": corpus.name,
-        "split": name,
-        "protocol": protocol,
-        "method": method,
-    }
-    _report(found | {"unseen": corpus.splits[name].unseen} | figures, json)
+    figures = _measure(lm, corpus, name, own, methods, protocol, search, per_token)
+    place = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
+    unseen = {"unseen": corpus.splits[name].unseen}
+    if len(names) == 1:
+        _report(place | {"method": names[0]} | unseen | figures[names[0]], json)
+    else:
+        _report_several(place | unseen, figures, json)
 
 
 def say(line: str) -> None:
@@ -125,94 +126,108 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+def _names(asked: "Sequence[MethodName | Literal['all']]") -> list[MethodName]:
+    if "all" in asked:
+        return list(get_args(MethodName))
+    return [name for name in dict.fromkeys(asked) if name != "all"]
+
+
 def _measure(
     lm: "TrainedLanguageModel",
     corpus: "Corpus",
     split: str,
-    own: "dict[str, TokenFile]",
-    method: "Method",
-    protocol: Literal["exact", "zaremba", "awd"],
+    own: "dict[str, TokenSource]",
+    methods: "list[Method]",
+    protocol: Protocol,
     search: int | None,
     per_token: Path | None,
-) -> dict[str, Any]:
-    """The figures of a model on a split; `own` holds the texts of its training, for statistics and search."""
+) -> dict[str, dict[str, Any]]:
+    """Method -> figures of a model on a split; `own` holds the texts of its training, for statistics and search."""
     from refrain.build.measure import measure, statistics_of
     from refrain.build.measure import search as find_settings
     from refrain.evaluation import evaluate as measure_static
     from refrain.evaluation import protocol_windows, write_token_table
 
     statistics = None
-    if method.dynamics is not None:
-        say("gathering gradient statistics on the training text")
-        statistics = statistics_of(lm.model, own["train"], method.steps, say)
-    if search is not None:
-        method = find_settings(lm.model, own["valid"], method, statistics, budget=search, say=say)
-    source, started = corpus.splits[split].tokens, time.monotonic()
-    if per_token is not None:
-        figure = write_token_table(per_token, lm.model, corpus, split)
-    elif method.name == "static":
-        steps = lm.config["training"]["window_steps"]
-        windows = protocol_windows(source, protocol, split=split, window_steps=steps, name=corpus.name)
-        figure = measure_static(lm.model, windows)
-    else:
-        figure = measure(lm.model, source, method, statistics, name=corpus.name)
-    seconds = max(time.monotonic() - started, 1e-9)
-    return {
-        **method.document(),
-        **figure.document(corpus.vocabulary.unit),
-        "tokens_per_second": round(figure.tokens / seconds, 1),
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for method in methods:
+        if method.dynamics is not None and statistics is None:
+            say("gathering gradient statistics on the training text")
+            statistics = statistics_of(lm.model, own["train"], method.steps, say)
+        if search is not None and method.name != "static":
+            method = find_settings(lm.model, own["valid"], method, statistics, budget=search, say=say)
+        source, started = corpus.splits[split].tokens, time.monotonic()
+        if per_token is not None:
+            figure = write_token_table(per_token, lm.model, corpus, split)
+        elif method.name == "static":
+            steps = lm.config["training"]["window_steps"]
+            windows = protocol_windows(source, protocol, split=split, window_steps=steps, name=corpus.name)
+            figure = measure_static(lm.model, windows)
+        else:
+            figure = measure(lm.model, source, method, statistics, name=corpus.name)
+        seconds = max(time.monotonic() - started, 1e-9)
+        found[method.name] = {
+            **method.document(),
+            **figure.document(corpus.vocabulary.unit),
+            "tokens_per_second": round(figure.tokens / seconds, 1),
+        }
+    return found
 
 
-def _method(
-    name: MethodName,
+def _methods(
+    names: Sequence[MethodName],
     cache: dict[str, Any],
     dynamic: dict[str, Any],
     steps: int | None,
     streams: int | None,
-) -> "Method":
-    """The method with the options that were given."""
+) -> "list[Method]":
+    """The methods with the options that were given."""
     from refrain.errors import UserError
 
     cache = {key: value for key, value in cache.items() if value is not None}
     dynamic = {key: value for key, value in dynamic.items() if value is not None}
-    if cache and "cache" not in name:
-        raise UserError(f"--cache-{next(iter(cache))} cannot take effect with --method {name}")
-    if (dynamic or steps or streams) and "dynamic" not in name:
-        raise UserError(f"settings of dynamic evaluation cannot take effect with --method {name}")
+    chosen = ", ".join(names)
+    if cache and not any("cache" in name for name in names):
+        raise UserError(f"--cache-{next(iter(cache))} cannot take effect with --method {chosen}")
+    if (dynamic or steps or streams) and not any("dynamic" in name for name in names):
+        raise UserError(f"settings of dynamic evaluation cannot take effect with --method {chosen}")
     for option, value in (("--dynamic-steps", steps), ("--streams", streams)):
         if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1 (got {value})")
-    if name == "dynamic+cache" and (streams or 1) > 1:
+    if "dynamic+cache" in names and (streams or 1) > 1:
         raise UserError(f"--streams must be 1 with a cache (got {streams})")
 
     from refrain.build.measure import Method
     from refrain.evaluation import Cache, Dynamics
 
     try:
-        return Method(
-            name,
-            Cache(**cache) if "cache" in name else None,
-            Dynamics(**dynamic) if "dynamic" in name else None,
-            steps or 5,
-            streams or 1,
-        )
+        return [
+            Method(
+                name,
+                Cache(**cache) if "cache" in name else None,
+                Dynamics(**dynamic) if "dynamic" in name else None,
+                steps or 5,
+                streams or 1,
+            )
+            for name in names
+        ]
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
-def _check(method: str, protocol: str, per_token: Path | None, search: int | None) -> None:
+def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, search: int | None) -> None:
     from refrain.errors import UserError
 
-    if method != "static" and protocol != "exact":
+    static, method = list(names) == ["static"], ", ".join(names)
+    if not static and protocol != "exact":
         raise UserError(f"--method {method} goes with --protocol exact (got {protocol!r})")
-    if per_token is not None and (protocol != "exact" or method != "static"):
+    if per_token is not None and (protocol != "exact" or not static):
         raise UserError(f"--per-token goes with --protocol exact and --method static (got {protocol!r}, {method!r})")
     if per_token is not None and (per_token.is_dir() or not per_token.parent.is_dir()):
         raise UserError(f"--per-token must be a file in a folder that exists (got {str(per_token)!r})")
     if search is not None and search < 1:
         raise UserError(f"--search must be at least 1 (got {search})")
-    if search is not None and method == "static":
+    if search is not None and static:
         raise UserError("--search cannot take effect with --method static")
 
 
@@ -223,5 +238,26 @@ def _report(found: dict[str, Any], json: bool) -> None:
         print_json(found)
         return
     for key, value in found.items():
-        shown = f"{value:,.4f}" if key in FIGURES else f"{value:,}" if isinstance(value, int) else f"{value}"
-        print(f"{key:{max(map(len, found))}}  {shown}")
+        print(f"{key:{max(map(len, found))}}  {_shown(key, value)}")
+
+
+def _report_several(place: dict[str, Any], figures: dict[str, dict[str, Any]], json: bool) -> None:
+    """A row for each method, under the names of the figures; the settings of a method stand in its last column."""
+    from .output import print_json, table
+
+    if json:
+        print_json(place | {"figures": figures})
+        return
+    same = ("split", "protocol")
+    _report({key: value for key, value in place.items() if key not in same}, json)
+    columns = ["tokens", *(key for key in FIGURES if key in next(iter(figures.values()))), "tokens_per_second"]
+    rows = [["method", *same, *columns, "settings"]]
+    for name, figure in figures.items():
+        settings = ", ".join(f"{key} {value:g}" for key, value in figure.items() if key not in columns)
+        rows.append([name, *(place[key] for key in same), *(_shown(key, figure[key]) for key in columns), settings])
+    print()
+    print(table(rows))
+
+
+def _shown(key: str, value: Any) -> str:
+    return f"{value:,.4f}" if key in FIGURES else f"{value:,}" if isinstance(value, int) else f"{value}"

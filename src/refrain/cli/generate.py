@@ -1,6 +1,7 @@
 """`refrain generate`."""
 
 import codecs
+import re
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ def generate(
     top_p: float | None = None,
     samples: int = 1,
     seed: int | None = None,
+    clamp: list[str] | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     stop_at_line_end: Annotated[bool, Parameter(negative=())] = False,
     no_unk: Annotated[bool, Parameter(negative=())] = False,
@@ -49,10 +51,13 @@ def generate(
         How many texts; they are drawn side by side.
     seed
         The same seed gives the same text; without one another is drawn each time, and told with --json.
+    clamp
+        Hold a unit at a value, UNIT=VALUE or LAYER:UNIT=VALUE; can be given several times. Its cell state (the hidden
+        state of a layer that has no other) is set before each token is drawn. By default the unit is in the last layer.
     device
         Where to compute.
     stop_at_line_end
-        Each text ends at <eos>, or at the newline of a byte model.
+        Each text ends where <eos> is drawn, or the newline of a byte model; it is left out.
     no_unk
         Never draw <unk>.
     json
@@ -70,6 +75,7 @@ def generate(
         raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
     if prompt.encode(errors="replace").decode() != prompt:
         raise UserError("--prompt is not valid UTF-8")
+    held = _held(clamp or [])
     lm = build.load(run, device=device)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError("--no-unk cannot take effect with a model of bytes")
@@ -84,6 +90,7 @@ def generate(
         "seed": seed,
         "stop_at_line_end": stop_at_line_end,
         "allow_unknown": not no_unk,
+        "clamp": held,
     }
     try:
         if json:
@@ -97,6 +104,25 @@ def generate(
         raise
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
+
+
+def _held(words: Sequence[str]) -> dict[int | tuple[int, int], float]:
+    """What --clamp says, each word UNIT=VALUE or LAYER:UNIT=VALUE."""
+    from refrain.errors import UserError
+
+    held: dict[int | tuple[int, int], float] = {}
+    for word in words:
+        match = re.fullmatch(r"(?:(\d+):)?(\d+)=(.+)", word)
+        try:
+            layer, unit, value = match.groups() if match else (None, "", "")
+            key = int(unit) if layer is None else (int(layer), int(unit))
+            number = float(value)
+        except ValueError:
+            raise UserError(f"--clamp takes UNIT=VALUE or LAYER:UNIT=VALUE, such as 3=1.5 (got {word!r})") from None
+        if key in held:
+            raise UserError(f"--clamp: unit {word.split('=')[0]} is named twice")
+        held[key] = number
+    return held
 
 
 def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]]) -> None:

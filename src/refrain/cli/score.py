@@ -1,7 +1,5 @@
 """`refrain score`."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,9 +37,10 @@ def score(
     from refrain.evaluation import score_lines
 
     from .output import print_json
+    from .texts import lines_of
 
     lm = build.load(run, device=device)
-    for line in score_lines(lm.model, lm.vocabulary, _lines(file, errors)):
+    for line in score_lines(lm.model, lm.vocabulary, lines_of(file, errors)):
         figure = line.figure
         if json:
             print_json(
@@ -56,23 +55,3 @@ def score(
             )
         else:
             print(f"{figure.nats:.4f}\t{figure.tokens}\t{line.unknown}\t{line.text}", flush=True)
-
-
-def _lines(file: str, errors: Literal["strict", "replace"]) -> Iterator[str]:
-    from refrain.data.text import blocks, whole
-    from refrain.errors import DataError
-
-    if file != "-":
-        for text in blocks(whole(Path(file)), errors):
-            yield from text.split("\n")[:-1]
-        return
-    offset = 0
-    for raw in sys.stdin.buffer:
-        try:
-            line = raw.decode("utf-8", errors).removesuffix("\n")
-            yield line if offset else line.removeprefix("\ufeff")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"standard input: invalid UTF-8 at byte {offset + error.start}; --errors replace goes on"
-            ) from None
-        offset += len(raw)

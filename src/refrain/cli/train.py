@@ -19,6 +19,7 @@ def train(
     data: str | None = None,
     out: Path | None = None,
     start_from: Annotated[Path | None, Parameter(name="--from")] = None,
+    iss_json: Path | None = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
     force: Annotated[bool, Parameter(negative=())] = False,
     errors: Literal["strict", "replace"] | None = None,
@@ -34,11 +35,13 @@ def train(
     settings
         Settings such as training.epochs=3 or model.hidden_sizes=[200,200].
     data
-        The corpus: a folder of splits, a text file, or a name (see refrain data).
+        The corpus: a folder of splits, a text file, or a name (see refrain data); for bytes any folder or a pattern.
     out
         The run folder. By default a new one under runs/.
     start_from
         Start with the best weights of another run, as for finetuning.
+    iss_json
+        A JSON file of iss-rnns, for the settings that it has: learning rate, dropout, penalties, where to save.
     resume
         Continue the run in --out where its newest checkpoint stands.
     force
@@ -53,6 +56,8 @@ def train(
     from refrain.errors import UserError
     from refrain.recipes import recipe as build_recipe
 
+    from .corpus import as_kept
+
     if recipe is not None and "=" in recipe:
         settings, recipe = (recipe, *settings), None
     if recipe is None and not resume:
@@ -64,13 +69,14 @@ def train(
     if resume and force:
         raise UserError("--resume and --force exclude each other")
     words = [*settings, *([f'data.errors="{errors}"'] if errors else [])]
-    if recipe is None and (words or data):
+    if recipe is None and (words or data or iss_json):
         raise UserError(
             "--resume takes its settings from the run; leave the others out, or start a new run with other settings "
             "from its weights: refrain train RECIPE --from RUN"
         )
-    corpus = str(Path(data).resolve()) if data and Path(data).exists() else data
-    experiment = build_recipe(recipe, *words, data=corpus) if recipe else None
+    corpus = as_kept(data)
+    given = str(iss_json) if iss_json else None
+    experiment = build_recipe(recipe, *words, data=corpus, iss_json=given) if recipe else None
 
     from refrain import build
     from refrain.training import progress
@@ -83,17 +89,24 @@ def train(
         assert recipe is not None and experiment is not None
         summary = build.train(
             experiment,
-            out or Path("runs") / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}",
+            out or _place(given) / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}",
             start_from=start_from,
             force=force,
-            recipe_text=_as_given(recipe, words, corpus, experiment),
+            recipe_text=_as_given(recipe, words, corpus, experiment, whole=iss_json is not None),
             command=shlex.join(["refrain", *sys.argv[1:]]),
             progress=shown,
         )
     _report(summary, json)
 
 
-def _as_given(recipe: str, words: list[str], corpus: str | None, experiment: "Experiment") -> str:
+def _place(iss_json: str | None) -> Path:
+    """Where a run folder is made that was not named."""
+    from refrain.config.iss_json import read_iss_json
+
+    return Path(str(read_iss_json(iss_json).get("save_path", "runs")) if iss_json else "runs")
+
+
+def _as_given(recipe: str, words: list[str], corpus: str | None, experiment: "Experiment", *, whole: bool) -> str:
     """What was asked for, as a TOML file that asks for the same again; of a file, every setting it came to."""
     from json import dumps
 
@@ -103,7 +116,7 @@ def _as_given(recipe: str, words: list[str], corpus: str | None, experiment: "Ex
         # TOML has no surrogate escapes, takes no raw DEL, and has no word for nothing
         return '"none"' if value is None else dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
-    if recipe.endswith(".toml"):
+    if whole or recipe.endswith(".toml"):
         settings, first = dict(flatten(experiment.model_dump(mode="json"))), []
     else:
         settings = {name: value_of(text) for name, _, text in (word.partition("=") for word in words)}

@@ -7,3 +7,5 @@ from .experiment import Schedule as Schedule
 from .experiment import Training as Training
 from .loader import resolve as resolve
 from .loader import setting_names as setting_names
+from .sparsity import Sparsity as Sparsity
+from .sparsity import Target as Target

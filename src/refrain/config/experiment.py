@@ -1,40 +1,31 @@
 """Everything that decides a run's figures, as plain values."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticKnownError
+from pydantic import Field, model_validator
 
-
-def _not_truth(value: Any) -> Any:
-    # True is a 1 to Python, and hardly meant as one
-    if isinstance(value, bool):
-        raise PydanticKnownError("float_type")
-    return value
-
-
-Number = BeforeValidator(_not_truth)
-Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), Number]
-Count = Annotated[int, Field(ge=1, lt=2**31), Number]
-Width = Annotated[int, Field(ge=1, le=1_000_000), Number]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), Number]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
-Whole = Annotated[int, Field(ge=0, lt=2**63), Number]
+from .sparsity import Sparsity
+from .values import Count, NonNegative, Number, Positive, Rate, Settings, Share, Whole, Width
 
 Protocol = Literal["exact", "zaremba", "awd"]
-
-
-class Settings(BaseModel):
-    """A group of settings: immutable, and an unknown name is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Data(Settings):
     """The corpus and how it becomes tokens."""
 
-    corpus: str = Field("python-docs", description="an embedded corpus by name, or the path of a folder or file")
+    corpus: str = Field(
+        "python-docs",
+        description="a corpus by name, or the path of a folder or file; for bytes also a pattern, as part-*.txt",
+    )
     unit: Literal["word", "byte"] = Field("word", description="what a token is")
+    split: tuple[Share, Share] = Field(
+        (0.9, 0.05),
+        description="shares of train and valid, in the order of the text; the rest is test. Not for a folder of splits",
+    )
+    cleaning: Literal["none", "reviews"] = Field(
+        "none",
+        description="of bytes; reviews: each line is a document, HTML entities become characters, blanks around it go",
+    )
     order: Literal["descending", "ascending", "first-seen"] = Field(
         "descending", description="order of ids by frequency in the training text"
     )
@@ -57,16 +48,31 @@ class Data(Settings):
             raise ValueError(
                 f"{', '.join(moved)}: cannot take effect with unit 'byte'; back to the default with {back}"
             )
+        if self.unit == "word" and self.cleaning != "none":
+            raise ValueError(
+                "cleaning: cannot take effect with unit 'word'; back to the default with data.cleaning=none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if sum(self.split) > 1 + 1e-9:
+            raise ValueError(f"split: train and valid are more than the whole (got {list(self.split)})")
         return self
 
 
 class Model(Settings):
     """The shape of the network."""
 
-    cell: Literal["lstm", "gru"] = Field("lstm", description="the recurrent layer")
+    cell: Literal["lstm", "gru", "mlstm"] = Field(
+        "lstm", description="the recurrent layer; mlstm is the multiplicative LSTM"
+    )
     embedding_size: Width = Field(200, description="width of the word vectors")
     hidden_sizes: Annotated[tuple[Width, ...], Field(min_length=1)] = Field(
         (200, 200), description="width of each layer, from the bottom up"
+    )
+    intermediate_sizes: tuple[Width, ...] | None = Field(
+        None, description="width of each mlstm layer's intermediate state; that of hidden_sizes if not given"
     )
     dropout: Rate = Field(0.0, description="rate of the dropout places that do not say otherwise")
     embedding_dropout: Rate | None = Field(None, description="rate after the embedding")
@@ -83,6 +89,9 @@ class Model(Settings):
     weight_drop_granularity: Literal["entry", "row"] = Field(
         "entry", description="drop single entries, or all that goes into a gate of a unit"
     )
+    weight_norm: bool = Field(
+        False, description="weight norm on the recurrent layers' matrices, a gain for each output unit"
+    )
     head: Literal["softmax", "mixture", "adaptive"] = Field("softmax", description="the distribution over words")
     components: Annotated[int, Field(ge=2)] | None = Field(None, description="softmaxes in the mixture")
     latent_dropout: Rate | None = Field(None, description="rate on the mixture's vectors")
@@ -90,8 +99,10 @@ class Model(Settings):
         None, description="ids at which the adaptive head's clusters begin"
     )
     tied: bool = Field(False, description="the head shares the embedding's weight")
-    init: Literal["standard", "uniform"] = Field(
-        "standard", description="each layer's own initialisation, or U(-init_scale, init_scale) throughout"
+    init: Literal["standard", "uniform", "glorot"] = Field(
+        "standard",
+        description="each layer's own initialisation, U(-init_scale, init_scale) throughout, or normal with variance "
+        "2 / (inputs + outputs) throughout, vectors too",
     )
     init_scale: Positive | None = Field(None, description="half the width of the uniform initialisation")
 
@@ -104,10 +115,19 @@ class Model(Settings):
                 f"tied: needs embedding_size equal to the last of hidden_sizes "
                 f"(got {self.embedding_size} and {self.hidden_sizes[-1]})"
             )
+        if self.intermediate_sizes is not None and self.cell != "mlstm":
+            raise ValueError(f"intermediate_sizes: cannot take effect where cell is {self.cell!r}")
+        if self.intermediate_sizes is not None and len(self.intermediate_sizes) != len(self.hidden_sizes):
+            raise ValueError(
+                f"intermediate_sizes: needs as many widths as hidden_sizes has "
+                f"(got {len(self.intermediate_sizes)} and {len(self.hidden_sizes)})"
+            )
         if self.init == "uniform" and self.init_scale is None:
             raise ValueError("init_scale: must be given where init is 'uniform'")
         if self.init != "uniform" and self.init_scale is not None:
             raise ValueError(f"init_scale: cannot take effect where init is {self.init!r}")
+        if self.init == "uniform" and self.weight_norm:
+            raise ValueError("init: 'uniform' says nothing of the gains of weight_norm; use 'standard' or 'glorot'")
         if len(self.hidden_sizes) == 1 and self.between_dropout:
             raise ValueError("between_dropout: cannot take effect with a single layer")
         places = [self.embedding_dropout, self.output_dropout]
@@ -141,10 +161,11 @@ class Schedule(Settings):
 
     kind: Literal["constant", "exponential", "linear", "cosine", "plateau"] = Field(
         "constant",
-        description="exponential: times `decay` each epoch after `hold_epochs`; linear, cosine: to zero over the run; "
-        "plateau: times `decay` after an epoch without a better validation",
+        description="exponential: times `decay` after `hold_epochs`, and again every `step_epochs`; linear, cosine: "
+        "to zero over the run; plateau: times `decay` after an epoch without a better validation",
     )
     hold_epochs: Whole = Field(0, description="epochs at the full rate (exponential)")
+    step_epochs: Count = Field(1, description="epochs from one factor to the next (exponential)")
     decay: Annotated[float, Field(gt=0, le=1), Number] = Field(1.0, description="factor (exponential, plateau)")
 
     @model_validator(mode="after")
@@ -155,6 +176,8 @@ class Schedule(Settings):
             raise ValueError(f"decay: cannot take effect in the {self.kind} schedule")
         if self.kind != "exponential" and self.hold_epochs:
             raise ValueError(f"hold_epochs: cannot take effect in the {self.kind} schedule")
+        if self.kind != "exponential" and self.step_epochs != 1:
+            raise ValueError(f"step_epochs: cannot take effect in the {self.kind} schedule")
         return self
 
 
@@ -184,6 +207,11 @@ class Training(Settings):
     )
     activation_penalty: NonNegative = Field(0.0, description="AR: times the mean square of the dropped last output")
     temporal_penalty: NonNegative = Field(0.0, description="TAR: times the mean square of the last output's change")
+    state: Literal["carry", "reset-per-epoch", "reset-per-document"] = Field(
+        "reset-per-epoch",
+        description="when the recurrent state is set to zero: never, at the start of each epoch, or also before each "
+        "line end, so that every line is a document of its own, in evaluation too",
+    )
     learning_rate: Positive = Field(1.0, description="the full learning rate")
     weight_decay: NonNegative = Field(0.0, description="added to the gradient as weight_decay * weight")
     max_norm: Positive | None = Field(None, description="clip the global gradient norm to this")
@@ -191,9 +219,13 @@ class Training(Settings):
     validation: Protocol = Field("exact", description="protocol of the validation after each epoch")
     seed: Whole = Field(1, description="of initialisation, dropout and samples")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to compute")
+    validation_windows: Count | None = Field(
+        None, description="also validate after so many windows of an epoch; the best checkpoint may be one of these"
+    )
+    sample_windows: Count | None = Field(None, description="also draw a sample after so many windows of an epoch")
     log_windows: Count = Field(100, description="windows between two lines of metrics")
     checkpoint_minutes: Positive = Field(10.0, description="time between checkpoints inside an epoch")
-    sample_tokens: Whole = Field(40, description="length of the sample after each epoch")
+    sample_tokens: Whole = Field(40, description="length of the sample after each epoch; 0 for none")
     tensorboard: bool = Field(False, description="also write TensorBoard events (needs the extra 'tensorboard')")
 
     @model_validator(mode="after")
@@ -210,6 +242,8 @@ class Training(Settings):
             raise ValueError("window_cap: cannot take effect where window_length is 'fixed'")
         if self.window_cap is not None and self.window_cap < self.window_steps:
             raise ValueError(f"window_cap: must be at least window_steps (got {self.window_cap})")
+        if self.sample_windows is not None and not self.sample_tokens:
+            raise ValueError("sample_windows: cannot take effect where sample_tokens is 0")
         if self.window_length == "random" and self.tail == "drop":
             raise ValueError("tail: random windows read every token; set it to 'keep'")
         return self
@@ -222,9 +256,23 @@ class Experiment(Settings):
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()
+    sparsity: Sparsity = Sparsity()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.model.head == "adaptive" and (self.data.unit != "word" or self.data.order != "descending"):
             raise ValueError("model.head: the adaptive head needs words in the order 'descending' (data.order)")
+        if (self.sparsity.penalised() or self.sparsity.prune) and self.model.weight_norm:
+            raise ValueError(
+                "sparsity: penalties and pruning would act on the directions of weight_norm, not on the weights used"
+            )
+        if self.training.optimizer == "asgd" and (self.sparsity.target.chosen() or self.sparsity.prune):
+            raise ValueError(
+                "training.optimizer: 'asgd' averages from the first step, over weights that are not zero yet; "
+                "'nt-asgd' waits until sparsity.target or sparsity.prune is reached"
+            )
+        if self.training.state == "reset-per-document" and self.model.weight_drop:
+            raise ValueError(
+                "training.state: 'reset-per-document' cuts windows, and weight_drop wants one mask a window"
+            )
         return self

@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -13,6 +13,8 @@ from pydantic_core import ErrorDetails
 from refrain.errors import UserError
 
 from .experiment import Experiment
+from .iss_json import iss_settings, read_iss_json
+from .sparsity import Sparsity
 
 COMMAND_LINE = "command line"
 
@@ -45,6 +47,7 @@ def resolve(
     recipes: Mapping[str, Callable[[], Experiment]],
     *,
     corpus: str | None = None,
+    iss_json: str | None = None,
 ) -> Experiment:
     """Merge a recipe or TOML file with settings from the command line.
 
@@ -53,6 +56,7 @@ def resolve(
         words: settings such as `training.epochs=3`; values are read as TOML, else as text.
         recipes: the known recipes.
         corpus: takes the place of `data.corpus`, where given.
+        iss_json: the path of a JSON file of iss-rnns; it comes after recipe and TOML file and before the words.
 
     Returns:
         The validated experiment.
@@ -62,18 +66,22 @@ def resolve(
     """
     base, settings = _source(source, recipes)
     problems: list[str] = []
+    given: dict[str, Setting] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals:
             problems.append(f"{COMMAND_LINE}: {word!r} is not a setting; write name=value, as in training.epochs=3")
         else:
-            settings[name.strip()] = Setting(value_of(text.strip()), COMMAND_LINE)
+            given[name.strip()] = Setting(value_of(text.strip()), COMMAND_LINE)
     if corpus is not None:
-        settings["data.corpus"] = Setting(corpus, "--data")
+        given["data.corpus"] = Setting(corpus, "--data")
+    if iss_json is not None:
+        problems += _import_iss_json(iss_json, base, settings, given)
+    settings = {name: setting for name, setting in settings.items() if name not in given} | given
     problems += _unknown(settings)
     merged = base.model_dump()
     for name, setting in settings.items():
-        _put(merged, name, setting.value)
+        _put(merged, name, "none" if setting.value is None and _names_none(name) else setting.value)
     try:
         experiment = Experiment.model_validate(merged)
     except ValidationError as error:
@@ -83,6 +91,25 @@ def resolve(
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return experiment
+
+
+def _import_iss_json(
+    path: str, base: Experiment, settings: dict[str, Setting], given: Mapping[str, Setting]
+) -> list[str]:
+    """Put a file's settings among `settings`, and say what is wrong with it. Penalties it has not are switched off."""
+    document = read_iss_json(path)
+    merged = base.model_dump()
+    for name, setting in {**settings, **given}.items():
+        if name in setting_names():
+            _put(merged, name, setting.value)
+    if not isinstance(merged["model"]["hidden_sizes"], list | tuple):
+        # that is a mistake of its own
+        return []
+    found, problems = iss_settings(document, merged["model"])
+    now = dict(flatten(merged))
+    asked = dict(flatten(Sparsity().model_dump(), "sparsity.")) | found
+    settings |= {name: Setting(value, path) for name, value in asked.items() if now.get(name, ...) != value}
+    return [f"{path}: {problem}" for problem in problems]
 
 
 def _source(
@@ -194,6 +221,15 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def _names_none(name: str) -> bool:
+    """Whether `none` is a choice that a setting names, and not the lack of a value."""
+    group: Any = Experiment
+    *groups, last = name.split(".")
+    for part in groups:
+        group = group.model_fields[part].annotation
+    return "none" in get_args(group.model_fields[last].annotation)
+
+
 def _put(tree: dict[str, Any], name: str, value: Any) -> None:
     *groups, last = name.split(".")
     for group in groups:
@@ -251,6 +287,8 @@ def _expectation(details: ErrorDetails) -> str:
             return "must be text"
         case "tuple_type":
             return "must be a list, as in [200,200]"
+        case "missing" | "too_long":
+            return "must be two numbers, as in [0.9,0.05]"
         case "too_short":
             return "must not be empty"
         case _:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .text import Errors, Span, blocks
-from .token_file import TokenFile
+from .text import Errors, Spans, blocks
+from .token_file import TokenSource
 from .vocabulary import ByteVocabulary, WordVocabulary, words_of
 
 
@@ -16,17 +16,17 @@ class Split:
     """One part of a corpus.
 
     Attributes:
-        source: the text.
-        sha256: of the text.
+        source: the text, a file or several.
+        sha256: of the text; where it is too long to be read at every start, of samples of it, see `fingerprint`.
         tokens: its ids.
-        lines: how many lines it has.
+        lines: how many lines it has; None for bytes, where nothing but a pass over all of them could tell.
         unseen: how many of its words are not in the vocabulary; each became `<unk>`.
     """
 
-    source: Span
+    source: Spans
     sha256: str
-    tokens: TokenFile
-    lines: int
+    tokens: TokenSource
+    lines: int | None
     unseen: int
 
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from refrain.errors import DataError
 
-from .token_file import TokenFile
+from .token_file import TokenSource
 
 RELEASE_EVERY = 1000
+RELEASE_TOKENS = 1 << 24
 
 
 class Windows:
@@ -37,7 +38,7 @@ class Windows:
 
     def __init__(
         self,
-        source: TokenFile,
+        source: TokenSource,
         *,
         batch_size: int,
         window_steps: int,
@@ -58,7 +59,7 @@ class Windows:
                 f"window_steps={window_steps}, which need {needed}; lower one of them or give more text"
             )
         self.steps = min(predicted, self._count * window_steps)
-        self._starts = np.arange(batch_size)[:, None] * self.column
+        self._release_every = min(RELEASE_EVERY, max(1, RELEASE_TOKENS // (batch_size * window_steps)))
         self._edges: list[int] | None = None
         if lengths is not None:
             self._edges = [0]
@@ -77,12 +78,15 @@ class Windows:
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if not 0 <= index < self._count:
             raise IndexError(index)
-        if index % RELEASE_EVERY == RELEASE_EVERY - 1:
+        if index % self._release_every == self._release_every - 1:
             self.source.release()
         first, last = self._bounds(index)
-        ids = self.source.tokens[self._starts + np.arange(first, last + 1)]  # (B, T + 1)
-        columns = torch.from_numpy(ids.astype(np.int64).T.copy())
-        return columns[:-1], columns[1:]
+        starts = range(first, first + self.batch_size * self.column, self.column)
+        columns = [self.source.read(start, start + last - first + 1) for start in starts]
+        # one copy joins them, one makes them int64 and time first
+        joined = np.concatenate(columns).reshape(self.batch_size, -1)  # (B, T + 1)
+        ids = torch.from_numpy(joined.T.astype(np.int64, order="C"))
+        return ids[:-1], ids[1:]
 
     def share(self, index: int) -> float:
         """The length of a window over T: what its learning rate is scaled by where lengths are drawn."""

@@ -1,7 +1,7 @@
 """Reading text files of any size, a block of whole lines at a time."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,7 +9,7 @@ from refrain.errors import DataError
 
 BLOCK_BYTES = 1 << 20
 
-Errors = Literal["strict", "replace"]
+Errors = Literal["strict", "replace", "surrogateescape"]
 
 
 class Span(NamedTuple):
@@ -20,7 +20,11 @@ class Span(NamedTuple):
     stop: int
 
 
-def whole(path: Path) -> Span:
+# a text may go on from file to file
+Spans = tuple[Span, ...]
+
+
+def whole(path: Path) -> Spans:
     """All of a file.
 
     Raises:
@@ -28,43 +32,68 @@ def whole(path: Path) -> Span:
     """
     try:
         size = path.stat().st_size
-        with path.open("rb"):
-            pass
+        # a pipe has no size; to open it would be to wait for its writer
+        if size or path.is_dir():
+            with path.open("rb"):
+                pass
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     if size == 0:
         raise DataError(f"{path}: the file is empty")
-    return Span(path, 0, size)
+    return (Span(path, 0, size),)
 
 
-def sha256_of(span: Span) -> str:
-    """The sha256 of a stretch of a file, in hexadecimal."""
-    return sha256_and_lines(span)[0]
+def size_of(spans: Spans) -> int:
+    """How many bytes a text has."""
+    return sum(span.stop - span.start for span in spans)
 
 
-def sha256_and_lines(span: Span) -> tuple[str, int]:
-    """The sha256 of a stretch of a file, and how many newlines it holds, in one pass."""
-    digest, lines = hashlib.sha256(), 0
-    for block in _raw_blocks(span):
-        digest.update(block)
-        lines += block.count(b"\n")
-    return digest.hexdigest(), lines
+def place_of(spans: Spans) -> str:
+    """Where a text stands, for messages."""
+    more = len(spans) - 1
+    return f"{spans[0].path}" + (f" and {more} more file{'s' if more > 1 else ''}" if more else "")
 
 
-def blocks(span: Span, errors: Errors = "strict", *, whole_lines: bool = True) -> Iterator[str]:
-    """The text of a span in blocks that end with a newline; one is added where the last line lacks it.
+def part_of(spans: Spans, start: int, stop: int) -> Spans:
+    """The stretch of a text from one byte to before another, both counted over its files."""
+    found, offset = [], 0
+    for span in spans:
+        size = span.stop - span.start
+        first, last = max(start - offset, 0), min(stop - offset, size)
+        if first < last:
+            found.append(Span(span.path, span.start + first, span.start + last))
+        offset += size
+    return tuple(found)
+
+
+def sha256_of(spans: Spans) -> str:
+    """The sha256 of a text, in hexadecimal."""
+    digest = hashlib.sha256()
+    for span in spans:
+        for block in raw_blocks(span):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def blocks(spans: Spans, errors: Errors = "strict", *, whole_lines: bool = True) -> Iterator[str]:
+    """A text in blocks that end with a newline; one is added where the last line of a file lacks it.
 
     Args:
-        span: where to read.
-        errors: what invalid UTF-8 does: stop, or become U+FFFD.
+        spans: where to read.
+        errors: what invalid UTF-8 does: stop, become U+FFFD, or be kept as Python's surrogate escapes.
         whole_lines: False lets a block also end at a blank, so that a text of one endless line needs little memory.
 
     Raises:
         DataError: naming file and offset of the first invalid byte, with `strict`.
     """
+    for span in spans:
+        yield from _blocks(span, errors, whole_lines)
+
+
+def _blocks(span: Span, errors: Errors, whole_lines: bool) -> Iterator[str]:
     pending: list[bytes] = []
     offset, ended = span.start, True
-    for raw in _raw_blocks(span):
+    for raw in raw_blocks(span):
         cut = raw.rfind(b"\n") + 1
         if not cut and not whole_lines:
             cut = max(raw.rfind(b" "), raw.rfind(b"\t")) + 1
@@ -89,20 +118,17 @@ def line_offsets(span: Span, fractions: tuple[float, ...]) -> list[int]:
     Raises:
         DataError: when there are too few lines.
     """
-    total = sum(raw.count(b"\n") for raw in _raw_blocks(span))
+    total = sum(raw.count(b"\n") for raw in raw_blocks(span))
     with span.path.open("rb") as file:
         file.seek(span.stop - 1)
         total += file.read(1) != b"\n"
     parts = len(fractions) + 1
     if total < parts:
         raise DataError(f"{span.path}: {total} line(s) cannot be split in {parts}; give a folder of splits instead")
-    wanted = [
-        min(max(round(total * part), index + 1), total - parts + index + 1) for index, part in enumerate(fractions)
-    ]
-    wanted = [max(line, index and wanted[index - 1] + 1) for index, line in enumerate(wanted)]
+    wanted = cut_points(total, fractions)
     offsets: list[int] = []
     seen, offset = 0, span.start
-    for raw in _raw_blocks(span):
+    for raw in raw_blocks(span):
         count = raw.count(b"\n")
         while len(offsets) < len(wanted) and seen + count >= wanted[len(offsets)]:
             at = -1
@@ -113,7 +139,17 @@ def line_offsets(span: Span, fractions: tuple[float, ...]) -> list[int]:
     return offsets
 
 
-def _raw_blocks(span: Span) -> Iterator[bytes]:
+def cut_points(total: int, fractions: Sequence[float]) -> list[int]:
+    """Where to cut a row of `total` things at the given fractions; every part gets at least one of them."""
+    parts = len(fractions) + 1
+    points = [
+        min(max(round(total * part), index + 1), total - parts + index + 1) for index, part in enumerate(fractions)
+    ]
+    return [max(point, index and points[index - 1] + 1) for index, point in enumerate(points)]
+
+
+def raw_blocks(span: Span) -> Iterator[bytes]:
+    """The bytes of a stretch of a file, a block at a time."""
     with span.path.open("rb") as file:
         file.seek(span.start)
         remaining = span.stop - span.start

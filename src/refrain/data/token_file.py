@@ -3,11 +3,26 @@
 import mmap
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Tokens = npt.NDArray[np.integer]
+
+
+class TokenSource(Protocol):
+    """Ids in a row that may be longer than the memory."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, stop: int) -> Tokens:
+        """The ids from one place to before another, as a slice would take them; not to be written to."""
+        ...
+
+    def release(self) -> None:
+        """Let go of what was read so far, so that a long pass keeps little in memory."""
+        ...
 
 
 class TokenFile:
@@ -28,6 +43,10 @@ class TokenFile:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def read(self, start: int, stop: int) -> Tokens:
+        """A slice of the ids; nothing is copied."""
+        return self.tokens[start:stop]
 
     def release(self) -> None:
         """Let go of the pages read so far, so that a long pass keeps little in memory."""

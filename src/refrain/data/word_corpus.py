@@ -13,7 +13,7 @@ from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
 
 from .corpus import Corpus, Split, cache_folder
-from .text import Errors, Span, blocks, sha256_of
+from .text import Errors, Spans, blocks, sha256_of, size_of
 from .token_file import TokenFile, Tokens, id_dtype, write_tokens
 from .vocabulary import UNK, Order, WordVocabulary, build_vocabulary, words_of
 
@@ -22,7 +22,7 @@ FORMAT = 1
 
 def open_word_corpus(
     name: str,
-    spans: Mapping[str, Span],
+    spans: Mapping[str, Spans],
     *,
     vocabulary: WordVocabulary | None = None,
     order: Order = "descending",
@@ -50,7 +50,7 @@ def open_word_corpus(
     Raises:
         DataError: when a text is not UTF-8 or holds no words.
     """
-    digests = {split: sha256_of(span) for split, span in spans.items()}
+    digests = {split: sha256_of(part) for split, part in spans.items()}
     recipe: dict[str, Any] = {"format": FORMAT, "texts": digests, "errors": errors}
     if vocabulary is None:
         recipe |= {"order": order, "min_count": min_count, "max_words": max_words, "from": vocabulary_from}
@@ -59,9 +59,9 @@ def open_word_corpus(
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
     folder = cache_folder() / "words" / key
     if not folder.is_dir():
-        say(f"preparing {name}: {sum(span.stop - span.start for span in spans.values()):,} bytes of text")
+        say(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
         if vocabulary is None:
-            counted = [span for split, span in spans.items() if split == "train" or vocabulary_from == "all"]
+            counted = [part for split, part in spans.items() if split == "train" or vocabulary_from == "all"]
             vocabulary = build_vocabulary(
                 count_words(counted, errors), order=order, min_count=min_count, max_words=max_words
             )
@@ -70,35 +70,35 @@ def open_word_corpus(
     return _open(name, folder, spans, digests, errors)
 
 
-def count_words(spans: list[Span], errors: Errors = "strict") -> Counter[str]:
+def count_words(texts: list[Spans], errors: Errors = "strict") -> Counter[str]:
     """How often each word stands in the text, in first-seen order, `<eos>` once a line."""
     counts: Counter[str] = Counter()
-    for span in spans:
-        for text in blocks(span, errors, whole_lines=False):
+    for part in texts:
+        for text in blocks(part, errors, whole_lines=False):
             counts.update(words_of(text))
     return counts
 
 
-def _write(folder: Path, spans: Mapping[str, Span], vocabulary: WordVocabulary, errors: Errors) -> None:
+def _write(folder: Path, spans: Mapping[str, Spans], vocabulary: WordVocabulary, errors: Errors) -> None:
     dtype = id_dtype(len(vocabulary))
     header: dict[str, Any] = {"format": FORMAT, "dtype": dtype.name, "splits": {}}
-    for split, span in spans.items():
+    for split, part in spans.items():
         counts = {"lines": 0, "unseen": 0}
-        counts["tokens"] = write_tokens(folder / f"{split}.bin", _encode(span, vocabulary, dtype, errors, counts))
+        counts["tokens"] = write_tokens(folder / f"{split}.bin", _encode(part, vocabulary, dtype, errors, counts))
         header["splits"][split] = counts
     (folder / "vocabulary.json").write_text(json.dumps(vocabulary.document()), encoding="utf-8")
     (folder / "corpus.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
 
 
 def _encode(
-    span: Span,
+    part: Spans,
     vocabulary: WordVocabulary,
     dtype: np.dtype[np.integer],
     errors: Errors,
     counts: dict[str, int],
 ) -> Iterator[Tokens]:
     unknown, get = vocabulary.unknown, vocabulary.index.get
-    for text in blocks(span, errors, whole_lines=False):
+    for text in blocks(part, errors, whole_lines=False):
         words = words_of(text)
         ids = np.fromiter((get(word, unknown) for word in words), dtype=dtype, count=len(words))
         counts["lines"] += text.count("\n")
@@ -106,17 +106,17 @@ def _encode(
         yield ids
 
 
-def _open(name: str, folder: Path, spans: Mapping[str, Span], digests: Mapping[str, str], errors: Errors) -> Corpus:
+def _open(name: str, folder: Path, spans: Mapping[str, Spans], digests: Mapping[str, str], errors: Errors) -> Corpus:
     try:
         header = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         vocabulary = WordVocabulary(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))["words"])
         splits = {}
-        for split, span in spans.items():
+        for split, part in spans.items():
             counts = header["splits"][split]
             file = TokenFile(folder / f"{split}.bin", header["dtype"])
             if len(file) != counts["tokens"]:
                 raise ValueError(f"{split}.bin holds {len(file)} ids, {counts['tokens']} were written")
-            splits[split] = Split(span, digests[split], file, counts["lines"], counts["unseen"])
+            splits[split] = Split(part, digests[split], file, counts["lines"], counts["unseen"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{folder}: the prepared corpus is damaged ({error}); delete this folder and try again"

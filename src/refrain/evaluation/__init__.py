@@ -13,5 +13,8 @@ from .perplexity import Figure as Figure
 from .perplexity import evaluate as evaluate
 from .perplexity import protocol_windows as protocol_windows
 from .perplexity import stream_nats as stream_nats
+from .probe import best_unit as best_unit
+from .probe import fit_logistic as fit_logistic
+from .probe import mcnemar as mcnemar
 from .score import LineScore as LineScore
 from .score import score_lines as score_lines

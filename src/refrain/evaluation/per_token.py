@@ -40,7 +40,7 @@ def token_rows(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[Tok
         for position, ((token, nats), word) in enumerate(zip(costs, words, strict=True), 1):
             yield TokenRow(position, vocabulary.token(token), nats, word, Figure(nats, 1).bits_per_token)
     else:
-        yield from _byte_rows(int(corpus.splits[split].tokens.tokens[0]), costs, vocabulary)
+        yield from _byte_rows(int(corpus.splits[split].tokens.read(0, 1)[0]), costs, vocabulary)
 
 
 def _byte_rows(first: int, costs: Iterable[tuple[int, float]], vocabulary: Vocabulary) -> Iterator[TokenRow]:

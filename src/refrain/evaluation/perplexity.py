@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from refrain.data import TokenFile, Windows
+from refrain.data import TokenSource, Windows
 from refrain.errors import DataError
 from refrain.models import LanguageModel, evaluating
 
@@ -53,7 +53,7 @@ class Figure:
 
 
 def protocol_windows(
-    source: TokenFile, protocol: Protocol, *, split: str, window_steps: int, name: str = "the corpus"
+    source: TokenSource, protocol: Protocol, *, split: str, window_steps: int, name: str = "the corpus"
 ) -> Windows:
     """The windows that a protocol scores.
 

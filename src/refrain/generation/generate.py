@@ -7,6 +7,8 @@ from torch import Tensor
 
 from refrain.models import LanguageModel, evaluating
 
+from .units import State
+
 
 def generate(
     model: LanguageModel,
@@ -17,6 +19,7 @@ def generate(
     samples: int = 1,
     generator: torch.Generator,
     stop: int | None = None,
+    hold: Callable[[State], State] | None = None,
 ) -> Iterator[list[int | None]]:
     """Continue a context.
 
@@ -27,7 +30,8 @@ def generate(
         tokens: how many to draw at most.
         samples: B, how many continuations.
         generator: on the CPU.
-        stop: a sample ends after this id.
+        stop: a sample ends where this id is drawn, which is not part of it.
+        hold: maps the state before each drawn token to the one that is used, for example by `hold_units`.
 
     Yields:
         The next id of each sample; None for one that has ended.
@@ -46,12 +50,14 @@ def generate(
             _, state = model.hidden(ids[:-1], state)
     current = ids[-1]
     for _ in range(tokens):
+        if hold is not None:
+            state = hold(state)
         with evaluating(model):
             log_probabilities, state = model.step(current, state)
         drawn = draw(log_probabilities, generator)
-        yield [None if over else int(index) for index, over in zip(drawn, ended, strict=True)]
         if stop is not None:
             ended |= drawn == stop
             if ended.all():
                 return
+        yield [None if over else int(index) for index, over in zip(drawn, ended, strict=True)]
         current = drawn.to(device)

@@ -42,7 +42,7 @@ class Sampler:
         banned: ids that are never drawn.
 
     Raises:
-        ValueError: when a value is out of range.
+        ValueError: when a value is out of range or cannot take effect.
     """
 
     def __init__(
@@ -59,6 +59,9 @@ class Sampler:
             raise ValueError(f"top_k must be at least 1 (got {top_k})")
         if top_p is not None and not 0 < top_p <= 1:
             raise ValueError(f"top_p must be greater than 0 and at most 1 (got {top_p})")
+        for name, value in (("top_k", top_k), ("top_p", top_p)):
+            if temperature == 0 and value is not None:
+                raise ValueError(f"{name} cannot take effect with temperature 0, which takes the most probable token")
         self.temperature, self.top_k, self.top_p, self.banned = temperature, top_k, top_p, list(banned)
 
     def __call__(self, log_probabilities: Tensor, generator: torch.Generator) -> Tensor:

@@ -6,13 +6,15 @@ recurrent connection.
 T steps in the window, B sequences, D embedding width, H width of the last layer, V words in the vocabulary.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from refrain.axes import AxisTable
+from refrain.axes import Axis, AxisTable
 from refrain.nn import AdaptiveHead, Embedding, MixtureHead, RecurrentStack, SoftmaxHead
+from refrain.nn.recurrent.scan import state_like, state_tensors
 
 from .widths import widths
 
@@ -41,6 +43,8 @@ class LanguageModel(nn.Module):
         head: the distribution over the next token, from vectors of width H; keeps the protocol `Head`.
         embedding_dropout: applied to the embedded window (T, B, D).
         output_dropout: applied to the last layer's output (T, B, H).
+        reset_before: the state is zero before each token with this id, so that nothing crosses from one document to
+            the next; None lets the state run on.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class LanguageModel(nn.Module):
         *,
         embedding_dropout: nn.Module | None = None,
         output_dropout: nn.Module | None = None,
+        reset_before: int | None = None,
     ) -> None:
         super().__init__()
         self.embedding = embedding
@@ -58,6 +63,7 @@ class LanguageModel(nn.Module):
         self.stack = stack
         self.output_dropout = output_dropout or nn.Identity()
         self.head = head
+        self.reset_before = reset_before
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
         """The state before the first token, one entry a layer."""
@@ -65,7 +71,8 @@ class LanguageModel(nn.Module):
 
     def hidden(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Outputs, tuple[Any, ...]]:
         """ids (T, B) -> the last layer's outputs and the state after the window."""
-        raw, state = self.stack(self.embedding_dropout(self.embedding(inputs)), state)
+        resets = None if self.reset_before is None else inputs == self.reset_before
+        raw, state = self.stack(self.embedding_dropout(self.embedding(inputs)), state, resets)
         return Outputs(raw, self.output_dropout(raw)), state
 
     def forward(self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...]) -> Loss:
@@ -88,6 +95,9 @@ class LanguageModel(nn.Module):
     @torch.no_grad()
     def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         """One token of each sequence: ids (B,) -> natural log-probabilities of the next (B, V), and the state."""
+        if self.reset_before is not None:
+            kept = (ids != self.reset_before)[:, None]
+            state = state_like(state, [part * kept for part in state_tensors(state)])
         x = self.embedding_dropout(self.embedding(ids))
         raw, state = self.stack.step(x, state)
         return self.head.log_probabilities(self.output_dropout(raw)), state
@@ -102,6 +112,20 @@ class LanguageModel(nn.Module):
         for parameter in self.stack.parameters():
             if parameter.ndim == 1:
                 nn.init.zeros_(parameter)
+
+    def init_glorot(self) -> None:
+        """Draw everything from normal distributions of variance 2 / (inputs + outputs), vectors too.
+
+        As in the byte-level multiplicative LSTM that this library took over. Each gate's matrix counts for itself; a
+        recurrent bias counts as a matrix of one row, a weight norm's gain and the head's bias as square ones. Changes
+        the weights in place.
+        """
+        table = self.axes()
+        for name, parameter in self.named_parameters():
+            sizes = [length // axis.copies for length, axis in zip(parameter.shape, table[name], strict=True)]
+            if len(sizes) == 1:
+                sizes.append(1 if name.startswith("stack") and name.endswith("bias") else sizes[0])
+            nn.init.normal_(parameter, std=math.sqrt(2 / sum(sizes)))
 
     def axes(self) -> AxisTable:
         """The axes of every parameter. Widths: `vocabulary`, `embedding`, `layer0.hidden`, ...
@@ -120,6 +144,7 @@ class LanguageModel(nn.Module):
         table = {f"{part}.{name}": axes for part, names in parts.items() for name, axes in names.items()}
         if self.head.tied:
             del table["head.weight"]
+            table["embedding.weight"] = (Axis("vocabulary", role="both"), Axis("embedding", role="both"))
         return table
 
     def widths(self) -> dict[str, int]:

@@ -39,10 +39,21 @@ def dropout_mask(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
         return like.new_empty(shape).bernoulli_(1 - rate).div_(1 - rate)
     # sixteen random bits an entry, four entries a draw: eight times as fast as a Bernoulli draw each
     count = math.prod(shape)
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    draws = torch.empty(-(-count // 4), dtype=torch.int64)
+    if torch.compiler.is_compiling():
+        _draw_bits(draws)
+    else:
+        draws.random_(-(2**63), None)
     dropped = min(round(rate * 2**16), 2**16 - 1)
-    kept = bits[:count].view(tuple(shape)) >= dropped - 2**15
+    kept = draws.view(torch.int16)[:count].view(tuple(shape)) >= dropped - 2**15
     return kept.to(like.dtype).mul_(2**16 / (2**16 - dropped))
+
+
+@torch.library.custom_op("refrain::draw_bits", mutates_args=("draws",), tags=(torch.Tag.nondeterministic_seeded,))
+def _draw_bits(draws: Tensor) -> None:
+    # The compiler cannot trace `random_`. It takes two calls that return tensors of one size for the same, so that two
+    # layers would share a mask; a call that fills its argument it leaves alone.
+    draws.random_(-(2**63), None)
 
 
 class LockedDropout(nn.Module):

@@ -1,11 +1,15 @@
 """What changes a weight before it is used: the stored weight stays, and its name in a checkpoint too.
 
 Weight drop: Wan et al. (2013), DropConnect; on the recurrent weight of an LSTM: Merity et al. (2018), section 2.
+Weight norm: Salimans & Kingma (2016), equation 2; on the matrices of a multiplicative LSTM: Radford et al. (2017).
 """
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+
+from refrain.axes import Axis, AxisTable
 
 from .dropout import HeldMask, checked_rate, dropout_mask
 
@@ -55,3 +59,75 @@ class WeightDropout(nn.Module):
     def extra_repr(self) -> str:
         """The settings, for print."""
         return f"rate={self.rate}, granularity={self.granularity!r}, held={self.held is not None}"
+
+
+class WeightNorm(nn.Module):
+    """Each row of a weight is a direction and a length of its own: g * v / |v|.
+
+    The stored weight holds the directions, the gain the lengths. A layer sets the gain to the norms of its weight when
+    it draws one, so that the weight used is at first the weight drawn.
+
+    Args:
+        rows: R, the output units of the weight; in a packed weight every gate's unit is one.
+
+    Attributes:
+        gain: (R,).
+    """
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(rows))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """weight (R, C) -> the weight to use, of the same shape."""
+        return weight * (self.gain / _row_norms(weight))[:, None]
+
+    def extra_repr(self) -> str:
+        """The rows, for print."""
+        return f"rows={len(self.gain)}"
+
+
+def _row_norms(weight: Tensor) -> Tensor:
+    return weight.square().sum(dim=1).clamp_min(1e-12).sqrt()
+
+
+def match_gains(layer: nn.Module) -> None:
+    """Set the gain of every weight norm of a layer to the row norms of the weight that it acts on, in place.
+
+    Args:
+        layer: with `transforms`, weight name -> transform.
+    """
+    with torch.no_grad():
+        for name, transform in layer.transforms.items():  # type: ignore[operator, union-attr]
+            for part in transform.modules():
+                if isinstance(part, WeightNorm):
+                    part.gain.copy_(_row_norms(getattr(layer, name)))
+
+
+def fold_weight_norm(module: nn.Module) -> None:
+    """Store the weights that weight norm gives and take the norms away, in place; the function stays the same.
+
+    Args:
+        module: whose layers with `transforms` are changed.
+    """
+    for layer in [part for part in module.modules() if hasattr(part, "transforms")]:
+        for name, transform in layer.transforms.items():  # type: ignore[operator, union-attr]
+            for norm in [part for part in transform.modules() if isinstance(part, WeightNorm)]:
+                weight = getattr(layer, name)
+                with torch.no_grad():
+                    weight.copy_(norm(weight))
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, WeightNorm):
+                setattr(parent, name, nn.Identity())
+
+
+def transform_axes(prefix: str, transform: nn.Module, rows: Axis) -> AxisTable:
+    """The axes of a transform's parameters, each of which has one entry a row of its weight.
+
+    Args:
+        prefix: of the parameters' names.
+        transform: of the weight.
+        rows: the weight's first axis.
+    """
+    return {f"{prefix}.{name}": (rows,) for name, _ in transform.named_parameters()}

@@ -32,9 +32,16 @@ def constant(epoch: int, progress: float) -> float:
     return 1.0
 
 
-def exponential(epoch: int, *, hold_epochs: int, decay: float) -> float:
-    """1 for `hold_epochs` epochs, then times `decay` each epoch (Zaremba et al., 2014, section 4.1)."""
-    return float(decay ** max(epoch + 1 - hold_epochs, 0))
+def exponential(epoch: int, *, hold_epochs: int, decay: float, step_epochs: int = 1) -> float:
+    """1 for `hold_epochs` epochs, then times `decay` (Zaremba et al., 2014, section 4.1).
+
+    Args:
+        epoch: finished epochs.
+        hold_epochs: at the full rate.
+        decay: the factor.
+        step_epochs: from one factor to the next.
+    """
+    return float(decay ** math.ceil(max(epoch + 1 - hold_epochs, 0) / step_epochs))
 
 
 def linear(epoch: int, progress: float) -> float:

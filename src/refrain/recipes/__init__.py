@@ -10,6 +10,16 @@ from .awd_lstm import awd_lstm_mos_ptb as awd_lstm_mos_ptb
 from .awd_lstm import awd_lstm_ptb as awd_lstm_ptb
 from .awd_lstm import awd_lstm_ptb_finetune as awd_lstm_ptb_finetune
 from .awd_lstm import awd_lstm_wikitext2 as awd_lstm_wikitext2
+from .byte_mlstm import char_lstm as char_lstm
+from .byte_mlstm import mlstm_bytes as mlstm_bytes
+from .byte_mlstm import mlstm_enwik8 as mlstm_enwik8
+from .byte_mlstm import mlstm_reviews as mlstm_reviews
+from .byte_mlstm import mlstm_text8 as mlstm_text8
+from .iss import awd_lstm_ptb_iss as awd_lstm_ptb_iss
+from .iss import zaremba_large_373_315 as zaremba_large_373_315
+from .iss import zaremba_large_iss as zaremba_large_iss
+from .iss import zaremba_large_l1 as zaremba_large_l1
+from .iss import zaremba_small_iss as zaremba_small_iss
 from .quickstart import quickstart as quickstart
 from .zaremba import zaremba_large as zaremba_large
 from .zaremba import zaremba_medium as zaremba_medium
@@ -24,22 +34,33 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "awd-lstm-ptb-finetune": awd_lstm_ptb_finetune,
     "awd-lstm-wikitext2": awd_lstm_wikitext2,
     "awd-lstm-mos-ptb": awd_lstm_mos_ptb,
+    "zaremba-small-iss": zaremba_small_iss,
+    "zaremba-large-l1": zaremba_large_l1,
+    "zaremba-large-iss": zaremba_large_iss,
+    "zaremba-large-373-315": zaremba_large_373_315,
+    "awd-lstm-ptb-iss": awd_lstm_ptb_iss,
+    "mlstm-bytes": mlstm_bytes,
+    "mlstm-enwik8": mlstm_enwik8,
+    "mlstm-text8": mlstm_text8,
+    "mlstm-reviews": mlstm_reviews,
+    "char-lstm": char_lstm,
 }
 
 
-def recipe(name: str, *settings: str, data: str | None = None) -> Experiment:
+def recipe(name: str, *settings: str, data: str | None = None, iss_json: str | None = None) -> Experiment:
     """A built-in recipe or TOML file, with settings changed.
 
     Args:
         name: a key of `RECIPES`, or the path of a TOML file.
         settings: such as `training.epochs=3`.
         data: the corpus, in the place of the recipe's.
+        iss_json: a JSON file of iss-rnns, whose settings come before those above.
 
     Raises:
         UserError: with a line for every mistake.
     """
     words: Iterable[str] = settings
-    return resolve(name, words, RECIPES, corpus=data)
+    return resolve(name, words, RECIPES, corpus=data, iss_json=iss_json)
 
 
 def description(name: str) -> str:

@@ -72,14 +72,16 @@ class Fit:
             while position.window < len(windows):
                 deadline = saved + 60 * self.task.checkpoint_minutes
                 state = self._round(position, windows, state, deadline)
+                improved = self._within_epoch(position, windows)
                 # read once: what is left by is what was saved
                 asked = self.interrupt.signal_number
-                if asked or time.monotonic() > deadline:
+                if asked or improved or time.monotonic() > deadline:
                     saved = self.save(position, state)
                 self._leave(position, asked)
-            with self.task.weights_for_use():
-                self._validate(position, windows)
-            position.epoch, position.window, position.epoch_tally, state = position.epoch + 1, 0, Tally(), None
+            self._end_epoch(position)
+            position.epoch, position.window, position.epoch_tally = position.epoch + 1, 0, Tally()
+            if not self.task.carry_state:
+                state = None
             asked = self.interrupt.signal_number
             saved = self.save(position, state)
             self._leave(position, asked)
@@ -99,9 +101,10 @@ class Fit:
         return time.monotonic()
 
     def _round(self, position: Position, windows: Windows, state: Any, deadline: float) -> Any:
-        """Windows up to the next line of metrics, the end of the epoch, a signal, or the next checkpoint."""
+        """Windows up to the next thing that is due, the end of the epoch, a signal, or the next checkpoint."""
         task = self.task
-        stop = min(len(windows), (position.window // task.log_windows + 1) * task.log_windows)
+        intervals = [task.log_windows, task.validation_windows, task.sample_windows]
+        stop = min(len(windows), *((position.window // every + 1) * every for every in intervals if every))
         started, counted = time.monotonic(), position.epoch_tally.tokens
         task.model.train()
         state = train_round(
@@ -115,7 +118,7 @@ class Fit:
             tallies=(position.epoch_tally, position.line_tally),
         )
         position.seconds += time.monotonic() - started
-        if position.window == stop:
+        if position.window == len(windows) or (position.window == stop and not stop % task.log_windows):
             seconds = max(time.monotonic() - started, 1e-9)
             rate = task.optimizer.param_groups[0]["lr"]
             position.metrics_bytes = self.metrics.train(
@@ -123,6 +126,39 @@ class Fit:
             )
             position.line_tally = Tally()
         return state
+
+    def _within_epoch(self, position: Position, windows: Windows) -> bool:
+        """What is due after so many windows of an epoch; whether the validation was the best so far."""
+        task, window, improved = self.task, position.window, False
+        if window == len(windows):
+            return False
+        with task.weights_for_use():
+            if task.validation_windows and not window % task.validation_windows:
+                record, improved = self._validate(position, epoch_ended=False)
+                self.progress.validated(record)
+            if task.sample_windows and not window % task.sample_windows:
+                self._sample(position, f"epoch-{position.epoch + 1:03d}-window-{window:06d}")
+        return improved
+
+    def _end_epoch(self, position: Position) -> None:
+        """Validation, and what waits for it: schedule, averaging, early stop, samples."""
+        task = self.task
+        with task.weights_for_use():
+            record, _ = self._validate(position, epoch_ended=True)
+            nats_per_token = record["nats_per_token"]
+            # while a model shrinks it gets worse, which is no stall
+            if task.settled():
+                task.schedule.validated(nats_per_token)
+                if task.averaging is not None and task.averaging.validated(nats_per_token):
+                    self.progress.say(
+                        f"validation has stalled: weights are averaged from epoch {position.epoch + 2} on"
+                    )
+                if task.early_stop is not None and task.early_stop.validated(nats_per_token):
+                    position.stopped = True
+            for act in task.hooks.after_round:
+                act(record)
+            self.progress.validated(record)
+            self._sample(position, f"epoch-{position.epoch + 1:03d}")
 
     def _windows(
         self, position: Position, windows: Windows, stop: int, deadline: float
@@ -144,26 +180,23 @@ class Fit:
         share = min((position.epoch + position.window / len(windows)) / self.task.epochs, 1.0)
         return self.task.learning_rate * self.task.schedule.factor(position.epoch, share)
 
-    def _validate(self, position: Position, windows: Windows) -> None:
+    def _validate(self, position: Position, *, epoch_ended: bool) -> tuple[dict[str, Any], bool]:
         nats, tokens = self.task.validate()
         nats_per_token = nats / tokens
         if not math.isfinite(nats_per_token):
             raise NonFiniteError(f"the validation loss is {nats_per_token}")
-        if position.best is None or nats_per_token < position.best.nats_per_token:
-            position.best = Best(position.epoch, position.step, nats_per_token)
+        settled, best = self.task.settled(), position.best
+        # a smaller loss counts among models of the size that was asked for, which are better than all others
+        improved = best is None or (not settled, nats_per_token) < (not best.settled, best.nats_per_token)
+        if improved:
+            position.best = Best(position.epoch, position.step, nats_per_token, settled)
         rate = self.task.optimizer.param_groups[0]["lr"]
-        record, position.metrics_bytes = self.metrics.valid(position, nats_per_token, rate)
-        self.task.schedule.validated(nats_per_token)
-        if self.task.averaging is not None and self.task.averaging.validated(nats_per_token):
-            self.progress.say(f"validation has stalled: weights are averaged from epoch {position.epoch + 2} on")
-        if self.task.early_stop is not None and self.task.early_stop.validated(nats_per_token):
-            position.stopped = True
-        for act in self.task.hooks.after_round:
-            act(record)
-        self.progress.validated(record)
+        record, position.metrics_bytes = self.metrics.valid(position, nats_per_token, rate, epoch_ended=epoch_ended)
+        return record, improved
+
+    def _sample(self, position: Position, name: str) -> None:
         if self.task.sample is not None:
-            text = self.task.sample(position.step)
-            self.run.write_text(f"samples/epoch-{position.epoch + 1:03d}.txt", text + "\n")
+            self.run.write_text(f"samples/{name}.txt", self.task.sample(position.step) + "\n")
 
     def _leave(self, position: Position, asked: int | None) -> None:
         if asked:

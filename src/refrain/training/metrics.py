@@ -1,6 +1,7 @@
 """A run's figures: a line of JSON each, and TensorBoard events where asked for."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,21 @@ class Metrics:
     Args:
         run: its `metrics.jsonl` is appended to.
         tensorboard: also write events; None for none.
+        unit: what a token is; bytes get a figure of their own, bits per byte.
+        figures: what else belongs into each line, as of now.
     """
 
-    def __init__(self, run: RunFolder, tensorboard: Any | None = None) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        tensorboard: Any | None = None,
+        unit: str = "word",
+        figures: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
         self._run = run
         self._tensorboard = tensorboard
+        self._unit = unit
+        self._figures = figures
 
     def train(self, position: Position, learning_rate: float, tokens_per_second: float) -> int:
         """The windows since the last line; returns how long the file is now."""
@@ -40,28 +51,40 @@ class Metrics:
                 "learning_rate": learning_rate,
                 "nats_per_token": nats_per_token,
                 "perplexity": perplexity(nats_per_token),
+                **self._bits("", nats_per_token),
                 "gradient_norm": tally.gradient_norm,
+                **self._figures(),
                 "tokens_per_second": round(tokens_per_second, 1),
                 "wall_seconds": round(position.seconds, 3),
             }
         )
 
-    def valid(self, position: Position, nats_per_token: float, learning_rate: float) -> tuple[dict[str, Any], int]:
-        """The end of an epoch; returns the record and how long the file is now."""
+    def valid(
+        self, position: Position, nats_per_token: float, learning_rate: float, *, epoch_ended: bool
+    ) -> tuple[dict[str, Any], int]:
+        """A validation; returns the record and how long the file is now."""
         train = position.epoch_tally.nats / position.epoch_tally.tokens
         record = {
             "event": "valid",
             "epoch": position.epoch + 1,
+            "epoch_ended": epoch_ended,
+            "window": position.window,
             "step": position.step,
             "learning_rate": learning_rate,
             "train_nats_per_token": train,
             "train_perplexity": perplexity(train),
             "nats_per_token": nats_per_token,
             "perplexity": perplexity(nats_per_token),
+            **self._bits("train_", train),
+            **self._bits("", nats_per_token),
+            **self._figures(),
             "best": position.best is not None and position.best.step == position.step,
             "wall_seconds": round(position.seconds, 3),
         }
         return record, self._write(record)
+
+    def _bits(self, prefix: str, nats_per_token: float) -> dict[str, float]:
+        return {f"{prefix}bits_per_byte": nats_per_token / math.log(2)} if self._unit == "byte" else {}
 
     def _write(self, record: dict[str, Any]) -> int:
         if self._tensorboard is not None:

@@ -20,7 +20,7 @@ class Progress(Protocol):
         ...
 
     def validated(self, record: dict[str, Any]) -> None:
-        """An epoch was validated; `record` is its line of metrics."""
+        """The model was validated; `record` is its line of metrics."""
         ...
 
     def say(self, line: str) -> None:
@@ -133,10 +133,16 @@ def progress(*, quiet: bool = False) -> Progress:
 
 
 def epoch_line(record: dict[str, Any]) -> str:
-    """The end of an epoch in a line; a star marks the best so far."""
+    """A validation in a line; a star marks the best so far."""
+    where = (
+        f"epoch {record['epoch']}" if record["epoch_ended"] else f"epoch {record['epoch']} window {record['window']}"
+    )
+    if "bits_per_byte" in record:
+        figures = f"train {record['train_bits_per_byte']:.4f}  valid {record['bits_per_byte']:.4f} bits/byte"
+    else:
+        figures = f"train {record['train_perplexity']:,.2f}  valid {record['perplexity']:,.2f}"
     return (
-        f"epoch {record['epoch']}  train {record['train_perplexity']:,.2f}  valid {record['perplexity']:,.2f}"
-        f"{' *' if record['best'] else '  '}  learning rate {record['learning_rate']:g}  "
+        f"{where}  {figures}{' *' if record['best'] else '  '}  learning rate {record['learning_rate']:g}  "
         f"{duration(record['wall_seconds'])}"
     )
 

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
@@ -199,7 +200,16 @@ class RunFolder:
         fresh.replace(link)
 
     def newest(self) -> tuple[Checkpoint, list[str]]:
-        """The newest whole checkpoint, and what was wrong with newer ones. Changes nothing: a run may be writing."""
+        """The newest whole checkpoint, and what was wrong with newer ones. Changes nothing: a run may be writing.
+
+        Raises:
+            CheckpointError: when there is none.
+        """
+        if not any(self.checkpoints.glob("step-*")):
+            raise CheckpointError(
+                f"{self.path}: holds no checkpoint, as nothing was saved yet; wait for it, or start it again with: "
+                f"refrain train RECIPE --out {shlex.quote(str(self.path))} --force"
+            )
         return newest(self.checkpoints)
 
     def tidy(self, good: Path) -> None:

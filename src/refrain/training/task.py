@@ -13,6 +13,7 @@ from refrain.optim import EarlyStop, Schedule, TriggeredAveraging
 
 from .hooks import Hooks
 from .loop import LossScale, Tally
+from .sparsifier import Sparsifier
 
 
 class Stateful(Protocol):
@@ -32,7 +33,11 @@ class Task:
         validate: nats and tokens of the validation text, by the run's protocol.
         averaging: keeps the mean of the weights, which is then what is evaluated and saved for use.
         early_stop: says when to stop before the last epoch.
+        validation_windows: validate also after so many windows of an epoch; None for at its end alone.
+        sample_windows: draw samples also after so many windows of an epoch; None for at its end alone.
+        carry_state: an epoch begins with the state in which the last one ended.
         sample: text drawn from the model with the given seed, or None for no samples.
+        sparsifier: makes weights zero.
         stateful: what else changes during the run, by name; the schedule is among them.
     """
 
@@ -50,9 +55,21 @@ class Task:
     averaging: TriggeredAveraging | None = None
     early_stop: EarlyStop | None = None
     hooks: Hooks = field(default_factory=Hooks)
+    sparsifier: Sparsifier | None = None
     stateful: dict[str, Stateful] = field(default_factory=dict)
     log_windows: int = 100
+    validation_windows: int | None = None
+    sample_windows: int | None = None
+    carry_state: bool = False
     checkpoint_minutes: float = 10.0
+
+    def figures(self) -> dict[str, Any]:
+        """What belongs into a line of metrics besides the loss."""
+        return {} if self.sparsifier is None else self.sparsifier.figures()
+
+    def settled(self) -> bool:
+        """Whether the model has the size that the run was asked for."""
+        return self.sparsifier is None or self.sparsifier.settled
 
     def weights_for_use(self) -> contextlib.AbstractContextManager[None]:
         """Inside, the model has the weights to evaluate and to save for use: the mean, where there is one."""
@@ -61,11 +78,16 @@ class Task:
 
 @dataclass
 class Best:
-    """The best validation so far."""
+    """The best validation so far.
+
+    Attributes:
+        settled: whether the model had the size that the run was asked for; one that has beats one that has not.
+    """
 
     epoch: int
     step: int
     nats_per_token: float
+    settled: bool = True
 
 
 @dataclass

@@ -79,11 +79,11 @@ class AdaptiveHead(nn.Module):
         """
         first = "head.shortlist_and_clusters"
         table: AxisTable = {
-            "softmax.head.weight": (Axis(first), Axis(input_width)),
+            "softmax.head.weight": (Axis(first), Axis(input_width, role="reads")),
             "softmax.head.bias": (Axis(first),),
         }
         for index in range(self.softmax.n_clusters):
             inner, words = f"head.cluster{index}.inner", f"head.cluster{index}.{vocabulary_width}"
-            table[f"softmax.tail.{index}.0.weight"] = (Axis(inner), Axis(input_width))
-            table[f"softmax.tail.{index}.1.weight"] = (Axis(words), Axis(inner))
+            table[f"softmax.tail.{index}.0.weight"] = (Axis(inner), Axis(input_width, role="reads"))
+            table[f"softmax.tail.{index}.1.weight"] = (Axis(words), Axis(inner, role="reads"))
         return table

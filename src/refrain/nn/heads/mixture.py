@@ -125,9 +125,9 @@ class MixtureHead(nn.Module):
         """The axes of each parameter; a tied head's vectors are as wide as the `embedding`."""
         embedding_width = "embedding" if self.tied else "head.embedding"
         return {
-            "latent_weight": (Axis(embedding_width, self.components), Axis(input_width)),
+            "latent_weight": (Axis(embedding_width, self.components), Axis(input_width, role="reads")),
             "latent_bias": (Axis(embedding_width, self.components),),
-            "prior_weight": (Axis("head.components"), Axis(input_width)),
-            "weight": (Axis(vocabulary_width), Axis(embedding_width)),
+            "prior_weight": (Axis("head.components"), Axis(input_width, role="reads")),
+            "weight": (Axis(vocabulary_width), Axis(embedding_width, role="reads")),
             "bias": (Axis(vocabulary_width),),
         }

@@ -77,4 +77,4 @@ class SoftmaxHead(nn.Module):
 
     def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""
-        return {"weight": (Axis(vocabulary_width), Axis(input_width)), "bias": (Axis(vocabulary_width),)}
+        return {"weight": (Axis(vocabulary_width), Axis(input_width, role="reads")), "bias": (Axis(vocabulary_width),)}

@@ -7,6 +7,8 @@ from .lstm import LSTM as LSTM
 from .lstm import LSTMState as LSTMState
 from .lstm import lstm_step as lstm_step
 from .lstm_cell import LSTMCell as LSTMCell
+from .multiplicative_lstm import MultiplicativeLSTM as MultiplicativeLSTM
+from .multiplicative_lstm import multiplicative_lstm_step as multiplicative_lstm_step
 from .scan import RecurrentLayer as RecurrentLayer
 from .scan import detached as detached
 from .scan import scan as scan

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.weight_transforms import match_gains, transform_axes
 
-from .scan import check_window
+from .scan import check_window, run_kernel
 
 
 class GRUState(NamedTuple):
@@ -78,10 +79,19 @@ class GRU(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)), as torch's own GRU does. Changes them in place."""
+        """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)), as torch's own GRU does. Changes them in place.
+
+        Every weight norm starts at the norm of its weight.
+        """
         bound = 1 / math.sqrt(self.hidden_size)
         for parameter in self.parameters(recurse=False):
             nn.init.uniform_(parameter, -bound, bound)
+        match_gains(self)
+
+    @property
+    def transforms(self) -> dict[str, nn.Module]:
+        """Weight name -> its transform."""
+        return {"weight_ih": self.input_transform, "weight_hh": self.recurrent_transform}
 
     def initial_state(self, batch_size: int) -> GRUState:
         """Zeros: hidden (B, H)."""
@@ -96,7 +106,9 @@ class GRU(nn.Module):
         check_window(self.input_size, self.hidden_size, inputs, state)
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
         weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
-        outputs, hidden = torch.gru(inputs, state.hidden[None], weights, True, 1, 0.0, self.training, False, False)
+        outputs, hidden = run_kernel(
+            torch.gru, inputs, state.hidden[None], weights, True, 1, 0.0, self.training, False, False
+        )
         return outputs, GRUState(hidden[0])
 
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
@@ -107,8 +119,11 @@ class GRU(nn.Module):
 
     def axes(self, input_width: str, hidden_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""
+        rows = Axis(hidden_width, 3)
         return {
-            "weight_ih": (Axis(hidden_width, 3), Axis(input_width)),
-            "weight_hh": (Axis(hidden_width, 3), Axis(hidden_width)),
-            "bias": (Axis(hidden_width, 3),),
+            "weight_ih": (rows, Axis(input_width, role="reads")),
+            "weight_hh": (rows, Axis(hidden_width, role="reads")),
+            "bias": (rows,),
+            **transform_axes("input_transform", self.input_transform, rows),
+            **transform_axes("recurrent_transform", self.recurrent_transform, rows),
         }

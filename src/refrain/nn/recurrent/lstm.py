@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.weight_transforms import match_gains, transform_axes
 
-from .scan import check_window
+from .scan import check_window, run_kernel
 
 
 class LSTMState(NamedTuple):
@@ -79,10 +80,19 @@ class LSTM(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)), as torch's own LSTM does. Changes them in place."""
+        """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)), as torch's own LSTM does. Changes them in place.
+
+        Every weight norm starts at the norm of its weight.
+        """
         bound = 1 / math.sqrt(self.hidden_size)
         for parameter in self.parameters(recurse=False):
             nn.init.uniform_(parameter, -bound, bound)
+        match_gains(self)
+
+    @property
+    def transforms(self) -> dict[str, nn.Module]:
+        """Weight name -> its transform."""
+        return {"weight_ih": self.input_transform, "weight_hh": self.recurrent_transform}
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros: hidden and cell, each (B, H)."""
@@ -100,7 +110,9 @@ class LSTM(nn.Module):
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
         weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
         start = (state.hidden[None], state.cell[None])
-        outputs, hidden, cell = torch.lstm(inputs, start, weights, True, 1, 0.0, self.training, False, False)
+        outputs, hidden, cell = run_kernel(
+            torch.lstm, inputs, start, weights, True, 1, 0.0, self.training, False, False
+        )
         return outputs, LSTMState(hidden[0], cell[0])
 
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
@@ -115,8 +127,11 @@ class LSTM(nn.Module):
 
     def axes(self, input_width: str, hidden_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""
+        rows = Axis(hidden_width, 4)
         return {
-            "weight_ih": (Axis(hidden_width, 4), Axis(input_width)),
-            "weight_hh": (Axis(hidden_width, 4), Axis(hidden_width)),
-            "bias": (Axis(hidden_width, 4),),
+            "weight_ih": (rows, Axis(input_width, role="reads")),
+            "weight_hh": (rows, Axis(hidden_width, role="reads")),
+            "bias": (rows,),
+            **transform_axes("input_transform", self.input_transform, rows),
+            **transform_axes("recurrent_transform", self.recurrent_transform, rows),
         }

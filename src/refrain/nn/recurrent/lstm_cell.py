@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.weight_transforms import match_gains
 
 from .lstm import LSTMState
 from .scan import check_window
@@ -70,10 +71,16 @@ class LSTMCell(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)). Changes them in place."""
+        """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)); weight norms start at their norms. In place."""
         bound = 1 / math.sqrt(self.hidden_size)
         for parameter in self.parameters(recurse=False):
             nn.init.uniform_(parameter, -bound, bound)
+        match_gains(self)
+
+    @property
+    def transforms(self) -> dict[str, nn.Module]:
+        """Weight name -> its transform."""
+        return {"weight_ih": self.input_transform, "weight_hh": self.recurrent_transform}
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros: hidden (B, P) and cell (B, H)."""
@@ -120,12 +127,12 @@ class LSTMCell(nn.Module):
     def axes(self, input_width: str, cell_width: str, output_width: str) -> AxisTable:
         """The axes of each parameter; without a projection, cell and output are one width and share its name."""
         table: AxisTable = {
-            "weight_ih": (Axis(cell_width, 4), Axis(input_width)),
-            "weight_hh": (Axis(cell_width, 4), Axis(output_width)),
+            "weight_ih": (Axis(cell_width, 4), Axis(input_width, role="reads")),
+            "weight_hh": (Axis(cell_width, 4), Axis(output_width, role="reads")),
             "bias": (Axis(cell_width, 4),),
         }
         if self.peephole is not None:
             table["peephole"] = (Axis("gates"), Axis(cell_width))
         if self.projection is not None:
-            table["projection"] = (Axis(output_width), Axis(cell_width))
+            table["projection"] = (Axis(output_width), Axis(cell_width, role="reads"))
         return table

@@ -4,6 +4,7 @@ T steps in the window, B sequences, I input width, H hidden width.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -55,6 +56,33 @@ def scan(step: Callable[[Tensor, State], tuple[Tensor, State]], inputs: Tensor, 
     return torch.stack(outputs), state
 
 
+def scan_with_resets(
+    layer: Callable[[Tensor, State], tuple[Tensor, State]], inputs: Tensor, state: State, resets: Tensor
+) -> tuple[Tensor, State]:
+    """A layer over a window in which sequences begin anew: their state is zero before the steps that say so.
+
+    The layer runs over the stretches between such steps, so a transform of its weights is drawn anew for each stretch.
+
+    Args:
+        layer: maps a window (T, B, I) and a state to outputs (T, B, H) and the state after.
+        inputs: (T, B, I).
+        state: the state before the first step.
+        resets: (T, B), true where the state is zero before the step.
+
+    Returns:
+        Outputs (T, B, H) and the state after the last step.
+    """
+    edges = sorted({0, *resets.any(dim=1).nonzero().flatten().tolist(), len(inputs)})
+    outputs = []
+    for first, last in pairwise(edges):
+        kept = ~resets[first]
+        if not kept.all():
+            state = state_like(state, [part * kept[:, None] for part in state_tensors(state)])
+        y, state = layer(inputs[first:last], state)
+        outputs.append(y)
+    return torch.cat(outputs), state
+
+
 def check_window(layer_input_size: int, hidden_size: int, inputs: Tensor, state: Sequence[Tensor]) -> None:
     """Refuse a window that does not fit a layer; library kernels read and write past the end of such tensors.
 
@@ -67,12 +95,29 @@ def check_window(layer_input_size: int, hidden_size: int, inputs: Tensor, state:
     Raises:
         ValueError: when a width or the batch differs.
     """
+    if not len(inputs):
+        raise ValueError("inputs have no step, or no sequence")
     if inputs.shape[-1] != layer_input_size:
         raise ValueError(f"inputs have width {inputs.shape[-1]}, the layer expects {layer_input_size}")
     wanted = (inputs.shape[-2], hidden_size)
     for part in state:
         if tuple(part.shape) != wanted:
             raise ValueError(f"the state has shape {tuple(part.shape)}, the inputs need {wanted}")
+
+
+def run_kernel(kernel: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a recurrent kernel, torch's or `window_scan`, which `torch.compile` leaves as it is.
+
+    Traced, a kernel becomes its steps one after another, which take minutes to compile and run slower. So a layer
+    cannot be compiled with `fullgraph=True`; what stands around the kernel is compiled.
+
+    Args:
+        kernel: such as `torch.lstm`.
+        arguments: what it takes.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        kernel = torch.compiler.disable(kernel)
+    return kernel(*arguments)
 
 
 def detached(state: Any) -> Any:

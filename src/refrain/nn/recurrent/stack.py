@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from refrain.axes import AxisTable
 
+from .scan import scan_with_resets
+
 
 class RecurrentStack(nn.Module):
     """A stack of recurrent layers; each output but the last passes `between` on its way up.
@@ -39,11 +41,26 @@ class RecurrentStack(nn.Module):
         """The initial state of each layer, from the bottom up."""
         return tuple(layer.initial_state(batch_size) for layer in self._layers())
 
-    def forward(self, inputs: Tensor, state: Sequence[Any]) -> tuple[Tensor, tuple[Any, ...]]:
-        """inputs (T, B, I) -> outputs of the last layer (T, B, H) and the state of each layer."""
+    def forward(
+        self, inputs: Tensor, state: Sequence[Any], resets: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        """A window.
+
+        Args:
+            inputs: (T, B, I).
+            state: of each layer, before the first step.
+            resets: (T, B), true where a sequence begins anew; None where none does.
+
+        Returns:
+            Outputs of the last layer (T, B, H) and the state of each layer.
+        """
         after = []
         for index, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
-            inputs, layer_state = layer(self.between(inputs) if index else inputs, before)
+            below = self.between(inputs) if index else inputs
+            if resets is None:
+                inputs, layer_state = layer(below, before)
+            else:
+                inputs, layer_state = scan_with_resets(layer, below, before, resets)
             after.append(layer_state)
         return inputs, tuple(after)
 

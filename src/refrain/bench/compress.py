@@ -1,0 +1,78 @@
+"""What a model of smaller widths is worth in speed: a dense one against one as compaction leaves it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from refrain.build import build_model
+from refrain.config import Experiment
+from refrain.errors import UserError
+from refrain.evaluation.timing import interleaved, row
+from refrain.models import LanguageModel
+
+from .train import VOCABULARY
+
+BATCH, STEPS = 20, 35
+
+
+def bench_compress(
+    experiment: Experiment, *, hidden_sizes: tuple[int, ...], tokens: int, repeats: int
+) -> list[dict[str, Any]]:
+    """Tokens per second of a dense model and of one with smaller hidden widths, in turns; the head included.
+
+    One token at a time at batch 1, and windows of 35 steps at batch 20. The weights are random, which costs the same.
+
+    Args:
+        experiment: its model settings are the dense model's.
+        hidden_sizes: of the smaller model; its embedding is as wide as that of the dense one.
+        tokens: how many a timed call reads one by one.
+        repeats: how many timed calls of each.
+
+    Raises:
+        UserError: when the smaller model has not as many layers.
+    """
+    if len(hidden_sizes) != len(experiment.model.hidden_sizes):
+        raise UserError(
+            f"bench compress needs a width for each of {len(experiment.model.hidden_sizes)} layers "
+            f"(got {len(hidden_sizes)})"
+        )
+    torch.manual_seed(experiment.training.seed)
+    models = {
+        "-".join(map(str, sizes)): build_model(
+            experiment.model.model_copy(update={"hidden_sizes": sizes}), VOCABULARY
+        ).eval()
+        for sizes in (experiment.model.hidden_sizes, hidden_sizes)
+    }
+    ids = torch.randint(VOCABULARY, (STEPS + 1, BATCH))
+    rows = []
+    single = {sizes: _steps(model, tokens) for sizes, model in models.items()}
+    windows = {sizes: _window(model, ids) for sizes, model in models.items()}
+    for name, count, candidates in (
+        ("batch 1, a token at a time", tokens, single),
+        (f"batch {BATCH}, {STEPS} steps", STEPS * BATCH, windows),
+    ):
+        seconds = interleaved(candidates, repeats=repeats)
+        dense = next(iter(seconds.values()))
+        for sizes, times in seconds.items():
+            ratios = [base / s for base, s in zip(dense, times, strict=True)]
+            rows.append(row(f"{name}: {sizes}", [count / s for s in times], "tokens/s", ratios=ratios))
+    return rows
+
+
+def _steps(model: LanguageModel, tokens: int) -> Callable[[], None]:
+    ids = torch.arange(tokens)[:, None] % VOCABULARY
+
+    def run() -> None:
+        state = model.initial_state(1)
+        for token in ids:
+            _, state = model.step(token, state)
+
+    return run
+
+
+def _window(model: LanguageModel, ids: torch.Tensor) -> Callable[[], None]:
+    def run() -> None:
+        model.token_nats(ids[:-1], ids[1:], model.initial_state(BATCH))
+
+    return run

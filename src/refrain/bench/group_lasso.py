@@ -1,0 +1,71 @@
+"""What group lasso costs in a training step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from refrain.build import build_model, build_optimizer
+from refrain.build.sparsity import build_sparsifier
+from refrain.build.task import build_hooks
+from refrain.config import Experiment, Sparsity
+from refrain.evaluation.timing import interleaved, row
+from refrain.training import train_round
+
+from .train import VOCABULARY, random_windows
+
+# so weak that nothing dies while it is measured; the cost is the same for any strength
+STRENGTH, SMALLEST = 1e-9, 1e-30
+
+
+def bench_group_lasso(experiment: Experiment, *, windows: int, repeats: int) -> list[dict[str, Any]]:
+    """Tokens per second of training without group lasso, with its proximal steps, and with gradient and threshold.
+
+    Args:
+        experiment: its model and training settings; group lasso acts on all widths that can be smaller.
+        windows: how many a timed call trains.
+        repeats: how many timed calls of each.
+    """
+    settings = experiment.training
+    text = random_windows(windows, settings.window_steps, settings.batch_size)
+    seconds = interleaved(
+        {
+            "without": _trainer(experiment, Sparsity(), text),
+            "proximal steps": _trainer(experiment, Sparsity(group_lasso=STRENGTH), text),
+            "gradient and threshold": _trainer(
+                experiment, Sparsity(group_lasso=STRENGTH, zeros="threshold", threshold=SMALLEST), text
+            ),
+        },
+        repeats=repeats,
+    )
+    tokens = windows * settings.window_steps * settings.batch_size
+    rows = []
+    for name, times in seconds.items():
+        ratios = [base / s for base, s in zip(seconds["without"], times, strict=True)]
+        rows.append(row(name, [tokens / s for s in times], "tokens/s", ratios=ratios))
+    return rows
+
+
+def _trainer(
+    experiment: Experiment, sparsity: Sparsity, text: list[tuple[torch.Tensor, torch.Tensor]]
+) -> Callable[[], None]:
+    settings = experiment.training
+    torch.manual_seed(settings.seed)
+    model = build_model(experiment.model, VOCABULARY)
+    optimizer = build_optimizer(settings, model)
+    # a step counts as one of many, so that nothing is looked at more often than in a run
+    sparsifier = build_sparsifier(experiment.model_copy(update={"sparsity": sparsity}), model, steps=1_000_000)
+    hooks = build_hooks(settings, None, sparsifier)
+
+    def run() -> None:
+        train_round(
+            model,
+            text,
+            model.initial_state(settings.batch_size),
+            optimizer,
+            loss_scale=settings.loss_scale,
+            max_norm=settings.max_norm,
+            hooks=hooks,
+        )
+
+    return run

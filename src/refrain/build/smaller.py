@@ -1,0 +1,91 @@
+"""Which units a smaller model does without, and its settings."""
+
+from typing import Any
+
+from torch import Tensor
+
+from refrain.config import Experiment
+from refrain.errors import UserError
+from refrain.models import LanguageModel
+from refrain.sparsity import dead_by_width, drop_until, model_size, places, weakest_first, widths_left
+from refrain.sparsity.compact import largest_entries
+
+from .sparsity import removable_widths
+
+
+def units_to_remove(
+    model: LanguageModel, *, threshold: float | None = None, to: tuple[str, int] | None = None
+) -> dict[str, Tensor]:
+    """The dead units of a model, and those that are given up for a smaller one. The model is not changed.
+
+    Args:
+        model: with plain weights.
+        threshold: units all of whose weights are smaller than this in size go as well.
+        to: `parameters`, `multiply_adds` or `bytes`, and how many at most: the weakest units go as well.
+
+    Returns:
+        Width -> (units,) bool.
+
+    Raises:
+        UserError: when nothing is to be removed, all units of a width would be, or a target is out of reach.
+    """
+    table, parameters, sizes = model.axes(), dict(model.named_parameters()), model.widths()
+    widths, found = removable_widths(model), places(table)
+    small: dict[str, Tensor] = {}
+    if threshold is not None:
+        small = {width: largest_entries(parameters, found[width]) < threshold for width in widths}
+    dead = dead_by_width(parameters, table, widths, gone=small)
+    for width in widths:
+        if dead[width].all():
+            cause = f"with --threshold {threshold:g}; ask for less" if threshold is not None else "already"
+            raise UserError(f"all {sizes[width]} units of {width} are dead {cause}")
+    if to is not None:
+        measure, target = to
+        whole = model_size(measure, table, sizes)
+        if target >= whole:
+            raise UserError(f"--to {measure}={target}: the model has {whole:,}, which is not more; ask for less")
+        ranking = [pair for pair in weakest_first(parameters, table, widths) if not dead[pair[0]][pair[1]]]
+        try:
+            dropped = drop_until(ranking, table, widths_left(sizes, dead), measure=measure, target=target)
+        except ValueError as error:
+            raise UserError(f"--to {measure}={target}: {error}") from None
+        for width, units in dropped.items():
+            dead[width][units] = True
+        dead = dead_by_width(parameters, table, widths, gone=dead)
+    if not any(which.any() for which in dead.values()):
+        given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
+        raise UserError(
+            f"nothing to remove: no unit of {', '.join(widths)} is dead{given}; give a --threshold or a smaller size "
+            "with --to, or train with sparsity.group_lasso"
+        )
+    return dead
+
+
+def resized(experiment: Experiment, widths: dict[str, int]) -> Experiment:
+    """An experiment whose model has other widths, plain weights, and no sparsity settings.
+
+    Args:
+        experiment: the settings.
+        widths: the new sizes, by the names that the model gives them.
+    """
+    model = experiment.model
+    last = len(model.hidden_sizes) - 1
+    # the last layer of a tied softmax is as wide as the embedding and has no name of its own
+    tied = model.tied and model.head == "softmax"
+    names = ["embedding" if tied and index == last else f"layer{index}" for index in range(last + 1)]
+    hidden = [
+        widths.get(name if name == "embedding" else f"{name}.hidden", size)
+        for name, size in zip(names, model.hidden_sizes, strict=True)
+    ]
+    changed: dict[str, Any] = {
+        "embedding_size": widths.get("embedding", model.embedding_size),
+        "hidden_sizes": tuple(hidden),
+        "weight_norm": False,
+    }
+    if model.cell == "mlstm":
+        inner = model.intermediate_sizes or model.hidden_sizes
+        changed["intermediate_sizes"] = tuple(
+            widths.get(f"{name}.intermediate", size) for name, size in zip(names, inner, strict=True)
+        )
+    settings = experiment.model_dump() | {"model": model.model_dump() | changed, "sparsity": {}}
+    return Experiment.model_validate(settings)

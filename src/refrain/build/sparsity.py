@@ -1,0 +1,150 @@
+"""Sparsity settings -> what makes weights zero during a run."""
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import Tensor
+
+from refrain.config import Experiment, Sparsity, Target
+from refrain.errors import UserError
+from refrain.models import LanguageModel
+from refrain.nn import AdaptiveHead, MixtureHead
+from refrain.sparsity import L1, LineLasso, Masks, Place, UnitLasso, drop_until, places
+from refrain.training.size_controller import Controller
+from refrain.training.sparsifier import Pruning, Sparsifier
+
+
+def removable_widths(model: LanguageModel) -> list[str]:
+    """The widths whose units a smaller model can do without: those that are settings of a model."""
+    names = [name for name in model.widths() if name == "embedding" or name.endswith((".hidden", ".intermediate"))]
+    if isinstance(model.head, AdaptiveHead):
+        # its clusters are as wide as its input says
+        names.remove(f"layer{len(model.stack.layers) - 1}.hidden")
+    if isinstance(model.head, MixtureHead) and not model.head.tied:
+        # one setting is the width of the embedding and that of the mixture's vectors
+        names.remove("embedding")
+    return names
+
+
+def build_sparsifier(experiment: Experiment, model: LanguageModel, steps: int) -> Sparsifier | None:
+    """What makes weights zero during a run, or None where nothing does.
+
+    Args:
+        experiment: the settings.
+        model: with the weights of the start; what is zero now can be frozen.
+        steps: of the whole run.
+
+    Raises:
+        UserError: when a pattern fits nothing, or a target is no smaller than the model.
+    """
+    settings = experiment.sparsity
+    if not settings.active():
+        return None
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
+    matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim >= 2}
+    scale = 1.0
+    if settings.strengths_for == "sum-over-time" and experiment.training.loss_scale == "mean-over-tokens":
+        # a mean over T steps is their sum divided by T, and so are its penalties
+        scale = 1 / experiment.training.window_steps
+    table, removable = model.axes(), removable_widths(model)
+    found = places(table)
+    lassos = _on_units(settings, parameters, {width: found[width] for width in removable}, scale)
+    masks = Masks(parameters)
+    if settings.freeze == "elements":
+        masks.freeze_zeros(matrices)
+    if settings.freeze == "units":
+        masks.freeze_units(found[width] for width in removable)
+    pruning = Pruning(matrices, settings.prune, settings.prune_begin, settings.prune_end) if settings.prune else None
+    return Sparsifier(
+        [*_on_entries(settings, parameters, matrices, scale), *lassos.values()],
+        zeros=settings.zeros,
+        parameters=parameters,
+        table=table,
+        removable=removable,
+        smallest=settings.threshold or 0.0,
+        masks=masks,
+        pruning=pruning,
+        controller=_controller(settings.target, model, lassos) if settings.target.chosen() else None,
+        steps=steps,
+    )
+
+
+def _on_entries(
+    settings: Sparsity, parameters: Mapping[str, Tensor], matrices: Mapping[str, Tensor], scale: float
+) -> list[L1 | LineLasso]:
+    penalties: list[L1 | LineLasso] = []
+    if settings.l1:
+        chosen = matching(settings.l1_on, parameters, "sparsity.l1_on", "parameter")
+        penalties.append(L1([parameters[name] for name in chosen], scale * settings.l1))
+    chosen = []
+    if settings.row_lasso or settings.column_lasso:
+        chosen = matching(settings.line_lasso_on, matrices, "sparsity.line_lasso_on", "matrix")
+    if settings.row_lasso:
+        penalties.append(LineLasso([matrices[name] for name in chosen], scale * settings.row_lasso, 1))
+    if settings.column_lasso:
+        penalties.append(LineLasso([matrices[name] for name in chosen], scale * settings.column_lasso, 0))
+    return penalties
+
+
+def _on_units(
+    settings: Sparsity, parameters: Mapping[str, Tensor], found: Mapping[str, Sequence[Place]], scale: float
+) -> dict[str, UnitLasso]:
+    if not settings.group_lasso:
+        return {}
+    # of the default patterns not each fits every model
+    given = settings.group_widths != type(settings).model_fields["group_widths"].default
+    chosen = matching(settings.group_widths, found, "sparsity.group_widths", "width", each=given)
+    multipliers = [word.split("=") for word in settings.group_multipliers]
+    for pattern, _ in multipliers:
+        matching([pattern], chosen, "sparsity.group_multipliers", "width of sparsity.group_widths")
+    lassos = {}
+    for width in chosen:
+        factors = [float(number) for pattern, number in multipliers if fnmatch.fnmatchcase(width, pattern)]
+        strength = scale * settings.group_lasso * (factors[-1] if factors else 1.0)
+        if strength:
+            lassos[width] = UnitLasso(
+                parameters, found[width], strength, settings.group_scaling, settings.group_overlap
+            )
+    if not lassos:
+        raise UserError(f"sparsity.group_multipliers: leave no penalty on any of {', '.join(chosen)}")
+    return lassos
+
+
+def _controller(settings: Target, model: LanguageModel, lassos: Mapping[str, UnitLasso]) -> Controller:
+    chosen = settings.chosen()
+    assert chosen is not None
+    measure, target = chosen
+    table, widths, place = model.axes(), model.widths(), f"sparsity.target.{chosen[0]}"
+    removable = tuple(removable_widths(model))
+    parameters = dict(model.named_parameters())
+    controller = Controller(parameters, table, widths, removable, lassos, measure, target, settings.reached)
+    if target >= controller.first:
+        raise UserError(
+            f"{place}: the model has {controller.first:,} now, which is not more than {target:,}; ask for less"
+        )
+    try:
+        units = [(width, unit) for width in lassos for unit in range(widths[width])]
+        drop_until(units, table, widths, measure=measure, target=target)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}; the units of {', '.join(lassos)} can go") from None
+    return controller
+
+
+def matching(patterns: Iterable[str], names: Iterable[str], setting: str, kind: str, *, each: bool = True) -> list[str]:
+    """The names that fit a pattern, in their own order.
+
+    Args:
+        patterns: with * for anything.
+        names: that exist.
+        setting: where the patterns come from, for the message.
+        kind: what the names are of, for the message.
+        each: every pattern must fit a name; else one of them must.
+
+    Raises:
+        UserError: naming the names that exist.
+    """
+    known, wanted = list(names), list(patterns)
+    idle = [pattern for pattern in wanted if not any(fnmatch.fnmatchcase(name, pattern) for name in known)]
+    if idle and (each or len(idle) == len(wanted)):
+        raise UserError(f"{setting}: {idle[0]!r} fits no {kind}; there are {', '.join(known)}")
+    return [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]

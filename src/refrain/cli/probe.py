@@ -1,0 +1,160 @@
+"""`refrain probe`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from refrain.build.probing import Probing
+    from refrain.trained import TrainedLanguageModel
+
+
+def probe(
+    run: Path,
+    /,
+    *,
+    data: Path,
+    out: Path | None = None,
+    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    which: Literal["cell", "hidden"] | None = None,
+    layer: int | None = None,
+    cleaning: Literal["none", "reviews"] | None = None,
+    baselines: Annotated[bool, Parameter(negative=())] = False,
+    batch_size: int = 64,
+    errors: Literal["strict", "replace"] = "strict",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    force: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """A logistic probe on a model's states, and its best single unit.
+
+    An L1 logistic regression predicts a text's label from the state that the text leaves the model in. Its weights are
+    fitted on the training table, its strength and the best single unit are chosen on the validation table, and the test
+    table is only measured. States are not scaled. Needs the extra `probe`.
+
+    Parameters
+    ----------
+    run
+        A run folder, or one of its checkpoints.
+    data
+        A folder with a training, a validation and a test table of two labels: train.csv, dev.csv and test.csv with the
+        columns `label` and `sentence` (or `text`), or .tsv or .txt files with a label, a tab and a text a line.
+    out
+        A folder for probe.json, histogram.png, heat-map.png and heat-map.html of the best unit.
+    text
+        A file to show on the heat map in the place of some test texts; - is standard input.
+    which
+        The state to look at; by default the cell state, where there is one.
+    layer
+        Which layer, counting from 0 at the bottom; by default the last.
+    cleaning
+        reviews: resolve HTML entities, newlines to blanks, a blank before and after. By default as in training.
+    baselines
+        Fit the same probe on the words of the texts and on the same network untrained, and compare.
+    batch_size
+        How many texts are read side by side.
+    errors
+        What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
+    device
+        Where to compute.
+    force
+        Replace files that exist.
+    json
+        Print the figures as one JSON object.
+    """
+    from refrain.errors import UserError
+
+    from .evaluate import say
+    from .output import print_json
+    from .texts import refuse_to_overwrite
+
+    if batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
+    if text is not None and out is None:
+        raise UserError("--text cannot take effect without --out")
+
+    from refrain import build
+    from refrain.build.probe_files import NAMES
+    from refrain.build.probing import View
+    from refrain.build.probing import probe as fit
+    from refrain.data.labelled import read_labelled
+    from refrain.evaluation.probe import sklearn
+    from refrain.evaluation.probe_figures import empty_figure
+
+    # what is missing is told before anything is computed
+    sklearn("linear_model")
+    if out is not None:
+        empty_figure(1, 1)
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out must be a folder (got {str(out)!r})")
+        if out.is_dir():
+            refuse_to_overwrite([out / name for name in NAMES], force=force)
+    lm = build.load(run, device=device)
+    tables = read_labelled(data, errors)
+    probing = fit(lm, tables, View(layer, which, cleaning, batch_size), baselines=baselines, say=say)
+    if out is not None:
+        _write(out, lm, probing, text, errors)
+    found = {"run": str(run), "checkpoint": lm.folder.name, "data": str(data), **probing.document()}
+    if json:
+        print_json(found)
+    else:
+        _report(found)
+
+
+def _write(
+    out: Path, lm: "TrainedLanguageModel", probing: "Probing", text: str | None, errors: Literal["strict", "replace"]
+) -> None:
+    from refrain.build.probe_files import files, passages, some_test_texts
+    from refrain.checkpoint import write_atomically
+
+    from .texts import document_of
+
+    texts, names = some_test_texts(probing) if text is None else ([document_of(text, errors)], [text])
+    contents = files(probing, passages(lm, probing, texts, names), _notes(lm))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        write_atomically(out / name, content)
+
+
+def _notes(lm: "TrainedLanguageModel") -> list[str]:
+    what = "character" if lm.vocabulary.unit == "byte" else "word"
+    sizes = "-".join(str(size) for size in lm.config["model"]["hidden_sizes"])
+    return [
+        f"{lm.config['name']}: {lm.config['model']['cell']} {sizes}, {lm.folder.name}.",
+        f"Each {what} has the colour of the unit's value after it, and tells the value under the pointer.",
+        "The colours turn at the threshold that by itself separates the labels best.",
+    ]
+
+
+def _report(found: dict[str, Any]) -> None:
+    from .output import table
+
+    def percent(share: float | None) -> str:
+        return "" if share is None else f"{100 * share:.2f}"
+
+    low, high = found["interval"]
+    print(f"{found['units']:,} units: {found['which']} state of layer {found['layer']} of {found['checkpoint']}")
+    print(f"test accuracy  {percent(found['accuracy'])} %  (95 % interval {percent(low)} to {percent(high)})")
+    print(f"units used     {found['units_used']:,}  (C = {found['C']:g})")
+    low, high = found["best_unit_interval"]
+    print(
+        f"best unit      {found['best_unit']}: alone {percent(found['best_unit_accuracy'])} %  "
+        f"(95 % interval {percent(low)} to {percent(high)}); label {found['best_unit_above']} "
+        f"above {found['best_unit_threshold']:.4g}"
+    )
+    head = ["", "features", "used", "C", "train %", "valid %", "test %", "best unit %", "p"]
+    rows = [
+        [
+            row["name"],
+            f"{row['features']:,}",
+            f"{row['units_used']:,}",
+            f"{row['C']:g}",
+            *(percent(row[f"{split}_accuracy"]) for split in ("train", "valid", "test")),
+            percent(row["best_unit_accuracy"]),
+            "" if row["p_value"] is None else f"{row['p_value']:.2g}",
+        ]
+        for row in found["rows"]
+    ]
+    print()
+    print(table([head, *rows]))

@@ -1,0 +1,213 @@
+"""The JSON files of iss-rnns as settings: the code of Wen et al. (2018), arXiv 1709.05027, its directory `ptb`.
+
+A file decides learning rate, dropout and everything about sparsity. Its keys are names of TensorFlow variables. Except
+for the embedding, a matrix there is the transpose of ours: (inputs, outputs), the input weight of a layer on top of its
+recurrent one.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from refrain.errors import UserError
+
+TOP = ("save_path", "learning_rate", "weight_decay", "dropout_keep_prob", "grouplasso")
+PER_VARIABLE = ("structure_decay_multi", "row_decay_multi", "col_decay_multi", "coupled_layer", "couple_split_num")
+CELL = "Model/RNN/multi_rnn_cell/cell_{}/basic_lstm_cell/weights"
+SOFTMAX = "Model/softmax_w"
+EMBEDDING = "Model/embedding"
+SMALLEST_THRESHOLD = 0.0001
+
+
+def read_iss_json(path: str | Path) -> dict[str, Any]:
+    """The document in a file; comments from `#` to the end of the line are left out.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        UserError: when it cannot be read, or is not an object of JSON.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{repeated[0]!r} stands there twice")
+        return dict(pairs)
+
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        # strings first, so that a # inside of one stays
+        text = re.sub(r'("(?:\\.|[^"\\\n])*")|#[^\n]*', lambda match: match[1] or "", text)
+        document = json.loads(text, object_pairs_hook=once)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{path}: must hold an object, as in {{'learning_rate': 1.0}}")
+    return document
+
+
+def iss_settings(document: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What a file asks for, as settings.
+
+    Args:
+        document: as from `read_iss_json`.
+        model: the settings of the model that it is for: `cell`, `hidden_sizes`, `tied`, `head`.
+
+    Returns:
+        Settings by name, none of which is a sparsity setting at its default; and what is wrong, a line each.
+    """
+    problems = [f"{name}: unknown key; there are {', '.join(TOP)}" for name in document if name not in TOP]
+    if not isinstance(document.get("save_path", ""), str):
+        problems.append(f"save_path: must be text (got {document['save_path']!r})")
+    numbers = {
+        name: _number(document, name, problems)
+        for name in ("learning_rate", "weight_decay", "dropout_keep_prob")
+        if name in document
+    }
+    settings: dict[str, Any] = {}
+    if (rate := numbers.get("learning_rate")) is not None:
+        settings["training.learning_rate"] = rate
+    if (keep := numbers.get("dropout_keep_prob")) is not None:
+        if 0 < keep <= 1:
+            # without the dust of binary fractions
+            settings["model.dropout"] = round(1 - keep, 12)
+        else:
+            problems.append(f"dropout_keep_prob: must be greater than 0 and at most 1 (got {keep:g})")
+    decay = numbers.get("weight_decay") or 0.0
+    sparse: dict[str, Any] = {}
+    if decay:
+        sparse |= {"l1": decay, "l1_on": ("stack.*", "head.*")}
+    if "grouplasso" in document:
+        sparse |= _group_lasso(document["grouplasso"], model, problems)
+    if sparse:
+        threshold = max(SMALLEST_THRESHOLD, 2 * decay)
+        sparse |= {"strengths_for": "sum-over-time", "zeros": "threshold", "threshold": threshold}
+    return settings | {f"sparsity.{name}": value for name, value in sparse.items()}, problems
+
+
+def _number(group: Mapping[str, Any], name: str, problems: list[str], place: str = "") -> float | None:
+    """A number of at least 0, or None where it is something else."""
+    value = group[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e100:
+        problems.append(f"{place}{name}: must be a number of at least 0 (got {value!r})")
+        return None
+    return float(value)
+
+
+def _group_lasso(section: Any, model: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """The section `grouplasso` as sparsity settings; nothing where something is wrong."""
+    if not isinstance(section, dict):
+        problems.append(f"grouplasso: must be an object (got {section!r})")
+        return {}
+    if model["cell"] != "lstm" or model["head"] != "softmax" or model["tied"]:
+        problems.append(
+            "grouplasso: speaks of LSTM layers under a softmax with a weight of its own; "
+            "it goes with model.cell=lstm model.head=softmax model.tied=false"
+        )
+        return {}
+    if "global_decay" not in section:
+        problems.append("grouplasso.global_decay: must be given")
+        return {}
+    strength = _number(section, "global_decay", problems, "grouplasso.")
+    cells = [CELL.format(i) for i in range(len(model["hidden_sizes"]))]
+    before = len(problems)
+    terms = {name: _terms(name, section[name], cells, problems) for name in section if name != "global_decay"}
+    if strength is None or len(problems) > before:
+        return {}
+    found = _units(strength, terms, cells) | _lines(strength, terms, problems)
+    if not found and len(problems) == before:
+        problems.append("grouplasso: penalises nothing; leave it out, or give numbers greater than 0")
+    return found
+
+
+def _terms(name: str, given: Any, cells: Sequence[str], problems: list[str]) -> dict[str, float]:
+    """What a variable's penalties are multiplied with, those above 0."""
+    place = f"grouplasso.{name}"
+    if name not in (*cells, SOFTMAX, EMBEDDING):
+        problems.append(f"{place}: no matrix of this model; there are {', '.join([*cells, SOFTMAX, EMBEDDING])}")
+        return {}
+    if not isinstance(given, dict):
+        problems.append(f"{place}: must be an object (got {given!r})")
+        return {}
+    for key in given:
+        if key.startswith("block_"):
+            problems.append(f"{place}.{key}: there is no group lasso on blocks, here or in iss-rnns")
+        elif key not in PER_VARIABLE:
+            problems.append(f"{place}.{key}: unknown key; there are {', '.join(PER_VARIABLE)}")
+    numbers = {key: _number(given, key, problems, f"{place}.") for key in PER_VARIABLE[:3] if key in given}
+    if numbers.get("structure_decay_multi"):
+        if name not in cells:
+            problems.append(f"{place}.structure_decay_multi: only a layer has units; there are {', '.join(cells)}")
+        else:
+            _check_reader(place, given, ([*cells[1:], SOFTMAX])[cells.index(name)], problems)
+    return {key: number for key, number in numbers.items() if number}
+
+
+def _check_reader(place: str, given: Mapping[str, Any], reader: str, problems: list[str]) -> None:
+    """A unit's group takes in what reads it, which the model says; the file has to say the same."""
+    if given.get("coupled_layer") != reader:
+        problems.append(
+            f"{place}.coupled_layer: the units of this layer are read by {reader} (got {given.get('coupled_layer')!r})"
+        )
+    # of a layer above, the first half of the rows is for what comes from below
+    parts = 1 if reader == SOFTMAX else 2
+    if given.get("couple_split_num", 2) != parts:
+        problems.append(
+            f"{place}.couple_split_num: must be {parts} with {reader} (got {given.get('couple_split_num', 2)!r}; "
+            "2 if not given)"
+        )
+
+
+def _units(strength: float, terms: Mapping[str, Mapping[str, float]], cells: Sequence[str]) -> dict[str, Any]:
+    """Group lasso on the units of layers."""
+    factors = {
+        f"layer{cells.index(name)}.hidden": numbers["structure_decay_multi"]
+        for name, numbers in terms.items()
+        if "structure_decay_multi" in numbers
+    }
+    if not factors or not strength:
+        return {}
+    settings: dict[str, Any] = {
+        "group_lasso": strength,
+        "group_widths": ("*.hidden",) if len(factors) == len(cells) else tuple(sorted(factors)),
+    }
+    if multipliers := tuple(f"{width}={factor!r}" for width, factor in sorted(factors.items()) if factor != 1):
+        settings["group_multipliers"] = multipliers
+    return settings
+
+
+def _lines(strength: float, terms: Mapping[str, Mapping[str, float]], problems: list[str]) -> dict[str, Any]:
+    """Group lasso on rows and columns, as far as there is an equal."""
+    ours: dict[str, dict[str, float]] = {"row_lasso": {}, "column_lasso": {}}
+    for name, numbers in terms.items():
+        rows, columns = numbers.get("row_decay_multi"), numbers.get("col_decay_multi")
+        if columns and name not in (SOFTMAX, EMBEDDING):
+            problems.append(
+                f"grouplasso.{name}.col_decay_multi: a column there is a row of weight_ih and of weight_hh together, "
+                "and there are only rows of single matrices here; near it: sparsity.row_lasso"
+            )
+        if name != EMBEDDING:
+            rows, columns = columns, rows
+        for kind, factor in (("row_lasso", rows), ("column_lasso", columns)):
+            ours[kind] |= dict.fromkeys(_matrices(name), factor) if factor else {}
+    used = {kind: factors for kind, factors in ours.items() if factors and strength}
+    if any(len(set(factors.values())) > 1 for factors in used.values()):
+        problems.append("grouplasso: row_decay_multi and col_decay_multi must each be the same wherever they are not 0")
+    elif len({tuple(factors) for factors in used.values()}) > 1:
+        problems.append("grouplasso: rows and columns here are those of the same matrices (sparsity.line_lasso_on)")
+    elif used:
+        on = tuple(next(iter(used.values())))
+        return {kind: strength * next(iter(factors.values())) for kind, factors in used.items()} | {"line_lasso_on": on}
+    return {}
+
+
+def _matrices(name: str) -> tuple[str, ...]:
+    """Our names of a variable."""
+    if layer := re.search(r"/cell_(\d+)/", name):
+        return (f"stack.layers.{layer[1]}.weight_ih", f"stack.layers.{layer[1]}.weight_hh")
+    return ("head.weight",) if name == SOFTMAX else ("embedding.weight",)

@@ -1,0 +1,94 @@
+"""Single units of a model: which layer they stand in, and holding them at a value while the model writes.
+
+B sequences, H width of the layer.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from torch import Tensor
+
+from refrain.errors import UserError
+from refrain.models import LanguageModel
+
+Part = Literal["cell", "hidden"]
+State = tuple[Any, ...]
+
+
+def chosen_layer(model: LanguageModel, layer: int | None) -> int:
+    """The index of a layer, counting from 0 at the bottom; None is the last.
+
+    Raises:
+        UserError: when there is no such layer.
+    """
+    count = len(model.stack.layers)
+    if layer is None:
+        return count - 1
+    if not 0 <= layer < count:
+        raise UserError(f"layer must be at least 0 and less than {count}, the number of layers (got {layer})")
+    return layer
+
+
+def chosen_part(model: LanguageModel, layer: int, which: Part | None) -> Part:
+    """The part of a layer's state to look at; None is the cell state, or the hidden state of a layer that has no other.
+
+    Raises:
+        UserError: when a cell state is asked of such a layer.
+    """
+    has_cell = "cell" in model.initial_state(1)[layer]._fields
+    if which == "cell" and not has_cell:
+        kind = type(model.stack.layers[layer]).__name__
+        raise UserError(f"layer {layer} is a {kind}, which has a hidden state and no cell state; take 'hidden'")
+    return which or ("cell" if has_cell else "hidden")
+
+
+def check_units(model: LanguageModel, layer: int, units: Sequence[int]) -> None:
+    """Refuse units that a layer does not have.
+
+    Raises:
+        UserError: naming the widths of all layers.
+    """
+    widths = [int(each.hidden_size) for each in model.stack.layers]  # type: ignore[arg-type]
+    for unit in units:
+        if not 0 <= unit < widths[layer]:
+            told = ", ".join(f"layer {index} has {width}" for index, width in enumerate(widths))
+            raise UserError(f"unit must be at least 0 and less than {widths[layer]} (got {unit}); {told}")
+
+
+def hold_units(model: LanguageModel, values: Mapping[int | tuple[int, int], float]) -> Callable[[State], State]:
+    """Hold units at values, as Radford et al. (2017, section 4.2) did with the sentiment unit.
+
+    Args:
+        model: whose units are meant.
+        values: the value of each unit, by its index in the last layer or by (layer, index).
+
+    Returns:
+        A function that maps a state to one in which the cell state of these units has these values; the hidden state
+        in layers without a cell state. The state that it is given stays as it is.
+
+    Raises:
+        UserError: when there is no such unit, one is named twice, or a value is not finite.
+    """
+    held: dict[tuple[int, int], float] = {}
+    parts: dict[int, Part] = {}
+    for key, value in values.items():
+        layer, unit = key if isinstance(key, tuple) else (None, key)
+        layer = chosen_layer(model, layer)
+        check_units(model, layer, [unit])
+        if (layer, unit) in held:
+            raise UserError(f"clamp: unit {unit} of layer {layer} is named twice")
+        if not math.isfinite(value):
+            raise UserError(f"clamp: the value of unit {unit} must be finite (got {value})")
+        held[layer, unit] = value
+        parts[layer] = chosen_part(model, layer, None)
+
+    def overwrite(state: State) -> State:
+        layers = list(state)
+        for (layer, unit), value in held.items():
+            tensor: Tensor = getattr(layers[layer], parts[layer]).clone()  # (B, H)
+            tensor[:, unit] = value
+            layers[layer] = layers[layer]._replace(**{parts[layer]: tensor})
+        return tuple(layers)
+
+    return overwrite

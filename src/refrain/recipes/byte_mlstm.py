@@ -1,0 +1,109 @@
+"""Byte-level multiplicative LSTMs: Krause et al. (2016), arXiv 1609.07959, and Radford et al. (2017), arXiv 1704.01444.
+
+Figures are bits per byte.
+"""
+
+from refrain.config import Data, Experiment, Model, Schedule, Training
+
+
+def mlstm_bytes() -> Experiment:
+    """A small multiplicative LSTM on any bytes, with the defaults of the system in docs/coming-from/byte-mlstm.md;
+    windows and samples are as its README says.
+
+    128 wide, 174,080 parameters, weight norm, glorot initialisation, one pass with Adam. Give a file, a folder or a
+    pattern with --data.
+
+    Published: none.
+    Ours: docs/recipes.md, with larger settings for two public texts.
+    """
+    return Experiment(
+        name="mlstm-bytes",
+        data=Data(corpus="tiny-shakespeare", unit="byte"),
+        model=Model(cell="mlstm", embedding_size=64, hidden_sizes=(128,), weight_norm=True, init="glorot"),
+        training=Training(
+            epochs=1,
+            batch_size=32,
+            window_steps=256,
+            optimizer="adam",
+            learning_rate=5e-4,
+            schedule=Schedule(kind="linear"),
+            state="carry",
+            validation="zaremba",
+            validation_windows=1000,
+            sample_windows=1000,
+            sample_tokens=250,
+        ),
+    )
+
+
+def mlstm_enwik8() -> Experiment:
+    """The large multiplicative LSTM on enwik8, split 90/5/5: 2,800 wide, weight norm, variational dropout.
+
+    45,658,656 parameters. The paper's size with weight norm; the places of dropout, optimiser, rate and number of
+    passes are ours.
+
+    Published: 1.24 on the test bytes (Krause et al., 46 million parameters).
+    Ours: not measured at full size.
+    """
+    return Experiment(
+        name="mlstm-enwik8",
+        data=Data(corpus="enwik8", unit="byte"),
+        model=Model(
+            cell="mlstm", embedding_size=400, hidden_sizes=(2800,), weight_norm=True, dropout=0.2, dropout_kind="locked"
+        ),
+        training=Training(
+            epochs=4,
+            batch_size=128,
+            window_steps=200,
+            optimizer="adam",
+            learning_rate=1e-3,
+            max_norm=1.0,
+            schedule=Schedule(kind="linear"),
+            state="carry",
+            validation="zaremba",
+            validation_windows=1000,
+            sample_windows=1000,
+            sample_tokens=250,
+        ),
+    )
+
+
+def mlstm_text8() -> Experiment:
+    """The same on text8, 27 symbols.
+
+    Published: 1.27 on the test characters (Krause et al., 45 million parameters).
+    Ours: not measured at full size.
+    """
+    first = mlstm_enwik8()
+    return first.model_copy(update={"name": "mlstm-text8", "data": first.data.model_copy(update={"corpus": "text8"})})
+
+
+def mlstm_reviews() -> Experiment:
+    """The model of the sentiment unit, in the paper's size: 4,096 wide, 86,319,360 parameters. A document a line.
+
+    Published: 1.12 on held-out product reviews (Radford et al.); one month on four GPUs.
+    Ours: not measured at full size.
+    """
+    first = mlstm_bytes()
+    return Experiment(
+        name="mlstm-reviews",
+        data=Data(corpus="reviews", unit="byte", cleaning="reviews"),
+        model=Model(cell="mlstm", embedding_size=64, hidden_sizes=(4096,), weight_norm=True),
+        training=first.training.model_copy(update={"batch_size": 128, "max_norm": 1.0}),
+    )
+
+
+def char_lstm() -> Experiment:
+    """A plain LSTM on bytes, the comparison for mlstm-bytes: 144 wide, 173,888 parameters. No weight
+    norm; the rest is equal.
+
+    Published: none.
+    Ours: docs/recipes.md, beside mlstm-bytes.
+    """
+    first = mlstm_bytes()
+    return first.model_copy(
+        update={
+            "name": "char-lstm",
+            "model": Model(embedding_size=64, hidden_sizes=(144,), init="glorot"),
+        }
+    )

@@ -1,0 +1,23 @@
+"""Weights that become zero and stay so, and models without them. Reads declared axes alone."""
+
+from .compact import clear_units as clear_units
+from .compact import dead_by_width as dead_by_width
+from .compact import drop_until as drop_until
+from .compact import select_units as select_units
+from .compact import weakest_first as weakest_first
+from .compact import widths_left as widths_left
+from .groups import Place as Place
+from .groups import dead_units as dead_units
+from .groups import places as places
+from .groups import squared_norms as squared_norms
+from .groups import zero_share as zero_share
+from .masks import Masks as Masks
+from .masks import prune_smallest as prune_smallest
+from .masks import pruned_share as pruned_share
+from .penalties import L1 as L1
+from .penalties import LineLasso as LineLasso
+from .penalties import UnitLasso as UnitLasso
+from .penalties import threshold as threshold
+from .sizes import model_size as model_size
+from .sizes import multiply_adds as multiply_adds
+from .sizes import parameter_count as parameter_count

@@ -1,0 +1,171 @@
+"""Taking units out of a model, exactly: what is left computes the same.
+
+U units in a width.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from refrain.axes import AxisTable
+
+from .groups import Place, dead_units, places, squared_norms, unit_sums
+from .sizes import model_size
+
+
+def select_units(tensors: Mapping[str, Tensor], table: AxisTable, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with only the kept units of each width.
+
+    Args:
+        tensors: parameters by name.
+        table: their axes.
+        kept: width -> indices of the units that stay, ascending; other widths stay whole.
+
+    Returns:
+        New tensors, contiguous.
+    """
+    smaller = {}
+    for name, tensor in tensors.items():
+        for dimension, axis in enumerate(table[name]):
+            if axis.width in kept:
+                units = tensor.shape[dimension] // axis.copies
+                index = torch.cat([kept[axis.width] + copy * units for copy in range(axis.copies)])
+                tensor = tensor.index_select(dimension, index)
+        smaller[name] = tensor.contiguous()
+    return smaller
+
+
+def clear_units(parameters: Mapping[str, Tensor], width_places: Sequence[Place], dead: Tensor) -> None:
+    """Make everything of some units zero, biases included, in place.
+
+    Args:
+        parameters: by name.
+        width_places: of one width.
+        dead: (U,) bool.
+    """
+    with torch.no_grad():
+        for place in width_places:
+            parameter = parameters[place.parameter]
+            shape = [1] * parameter.ndim
+            shape[place.dimension] = -1
+            parameter.masked_fill_(dead.repeat(place.copies).view(shape), 0)
+
+
+def dead_by_width(
+    parameters: Mapping[str, Tensor],
+    table: AxisTable,
+    widths: Sequence[str],
+    *,
+    gone: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """The dead units of some widths, those among them that die because others go.
+
+    Args:
+        parameters: by name; they stay as they are.
+        table: their axes.
+        widths: whose units may go.
+        gone: width -> (U,) bool, units that go in any case.
+
+    Returns:
+        Width -> (U,) bool.
+    """
+    found, dead = places(table), dict(gone or {})
+    entries = {name: parameter.detach() != 0 for name, parameter in parameters.items()}
+    for width, which in dead.items():
+        clear_units(entries, found[width], which)
+    changed = True
+    while changed:
+        changed = False
+        for width in widths:
+            now = dead_units(entries, found[width])
+            if width not in dead or not torch.equal(now, dead[width]):
+                changed |= bool(now.any())
+                clear_units(entries, found[width], now)
+            dead[width] = now
+    return dead
+
+
+def widths_left(widths: Mapping[str, int], dead: Mapping[str, Tensor]) -> dict[str, int]:
+    """The sizes of all widths without the dead units; one unit always stays.
+
+    Args:
+        widths: the sizes with them.
+        dead: width -> (U,) bool.
+    """
+    return dict(widths) | {width: max(1, int((~which).sum())) for width, which in dead.items()}
+
+
+def largest_entries(parameters: Mapping[str, Tensor], width_places: Sequence[Place]) -> Tensor:
+    """The largest absolute entry of each unit's group, matrices only -> (U,)."""
+    largest: Tensor | None = None
+    for place in width_places:
+        parameter = parameters[place.parameter].detach()
+        if parameter.ndim < 2:
+            continue
+        others = [dimension for dimension in range(parameter.ndim) if dimension != place.dimension]
+        part = parameter.abs().amax(dim=others).unflatten(0, (place.copies, -1)).amax(dim=0)
+        largest = part if largest is None else torch.maximum(largest, part)
+    assert largest is not None
+    return largest
+
+
+def weakest_first(parameters: Mapping[str, Tensor], table: AxisTable, widths: Sequence[str]) -> list[tuple[str, int]]:
+    """The units of some widths, the weakest first: by the root mean square of their groups' entries.
+
+    Args:
+        parameters: by name.
+        table: their axes.
+        widths: whose units are ranked together.
+
+    Returns:
+        (width, unit) pairs.
+    """
+    ranked: list[tuple[float, str, int]] = []
+    found = places(table)
+    for width in widths:
+        squares = squared_norms({name: value.detach() for name, value in parameters.items()}, found[width])
+        entries = sum(
+            unit_sums(torch.ones_like(parameters[place.parameter]), place)
+            for place in found[width]
+            if parameters[place.parameter].ndim >= 2
+        )
+        ranked += [(value, width, unit) for unit, value in enumerate((squares / entries).sqrt().tolist())]
+    return [(width, unit) for _, width, unit in sorted(ranked)]
+
+
+def drop_until(
+    ranking: Sequence[tuple[str, int]],
+    table: AxisTable,
+    widths: Mapping[str, int],
+    *,
+    measure: str,
+    target: int,
+) -> dict[str, list[int]]:
+    """The fewest of the weakest units to drop so that a model is no larger than a target.
+
+    Args:
+        ranking: units, the weakest first.
+        table: the model's axes.
+        widths: their sizes.
+        measure: `parameters`, `multiply_adds` or `bytes`, of float32.
+        target: at most so many.
+
+    Returns:
+        Width -> units to drop; a last unit always stays.
+
+    Raises:
+        ValueError: when the target is out of reach.
+    """
+    left, dropped = dict(widths), dict[str, list[int]]()
+    waiting = list(ranking)
+    while model_size(measure, table, left) > target:
+        while waiting and left[waiting[0][0]] == 1:
+            waiting.pop(0)
+        if not waiting:
+            smallest = model_size(measure, table, left)
+            raise ValueError(f"{measure} cannot go below {smallest:,} (asked for {target:,})")
+        width, unit = waiting.pop(0)
+        left[width] -= 1
+        dropped.setdefault(width, []).append(unit)
+    return dropped

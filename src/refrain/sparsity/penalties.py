@@ -1,0 +1,135 @@
+"""Penalties that make weights zero: L1, and group lasso on units, rows and columns.
+
+Each has two forms. As a loss term it is the smooth penalty that gradient descent sees; as a proximal step it moves the
+weights after each step of the optimiser to where the penalty itself, not its gradient, wants them, which gives exact
+zeros (Parikh & Boyd, 2014, Proximal Algorithms, section 6.5). Groups of intrinsic sparse structures: Wen et al. (2018).
+
+U units in a width.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .groups import Overlap, Place, group_size, scale_units, squared_norms
+
+SMOOTHING = 1e-8
+
+Scaling = Literal["none", "sqrt-size"]
+
+
+@dataclass
+class L1:
+    """The sum of absolute values.
+
+    Attributes:
+        parameters: that are penalised.
+        strength: lambda, relative to the loss; may be changed during a run.
+    """
+
+    parameters: Sequence[Tensor]
+    strength: float
+
+    def loss(self) -> Tensor:
+        """The penalty, a scalar with a gradient."""
+        return self.strength * torch.stack([parameter.abs().sum() for parameter in self.parameters]).sum()
+
+    def step(self, learning_rate: float) -> None:
+        """Move every entry towards zero by learning_rate * strength, and no further. In place."""
+        threshold = learning_rate * self.strength
+        with torch.no_grad():
+            for parameter in self.parameters:
+                parameter.copy_(torch.nn.functional.softshrink(parameter, threshold))
+
+
+@dataclass
+class UnitLasso:
+    """Group lasso on the units of one width: the norm of all that goes when a unit goes, summed over units.
+
+    Attributes:
+        parameters: all of the model's, by name.
+        places: of the width.
+        strength: lambda times the width's multiplier, relative to the loss; may be changed during a run.
+        scaling: `sqrt-size` multiplies by the square root of the number of entries in a group (Yuan & Lin, 2006).
+        overlap: entries in a row and a column of one unit count `twice` or `once`.
+    """
+
+    parameters: Mapping[str, Tensor]
+    places: Sequence[Place]
+    strength: float
+    scaling: Scaling = "none"
+    overlap: Overlap = "twice"
+
+    def shrinkage(self, learning_rate: float) -> float:
+        """How much a step shortens each group.
+
+        Args:
+            learning_rate: of the optimiser's step.
+        """
+        return learning_rate * self.strength * self._scale()
+
+    def _scale(self) -> float:
+        if self.scaling == "none":
+            return 1.0
+        return math.sqrt(group_size(self.parameters, self.places, overlap=self.overlap))
+
+    def norms(self) -> Tensor:
+        """The norm of each unit's group (U,)."""
+        return squared_norms(self.parameters, self.places, overlap=self.overlap).sqrt()
+
+    def loss(self) -> Tensor:
+        """The penalty, a scalar with a gradient; smooth at zero, as in the paper's code."""
+        squares = squared_norms(self.parameters, self.places, overlap=self.overlap)
+        return self.strength * self._scale() * (squares + SMOOTHING).sqrt().sum()
+
+    def step(self, learning_rate: float) -> None:
+        """Shorten every group by learning_rate * strength, and no further than zero. In place.
+
+        Exact for groups that do not overlap. An entry in the groups of two units is shortened for each in turn.
+        """
+        with torch.no_grad():
+            norms = self.norms()
+            shrink = self.shrinkage(learning_rate) / norms.clamp_min(torch.finfo(norms.dtype).tiny)
+            scale_units(self.parameters, self.places, (1 - shrink).clamp_min(0))
+
+
+@dataclass
+class LineLasso:
+    """Group lasso on the rows or columns of matrices, each a group of its own.
+
+    Attributes:
+        parameters: matrices.
+        strength: lambda, relative to the loss; may be changed during a run.
+        dimension: 1 for rows, whose entries are summed along it, 0 for columns.
+    """
+
+    parameters: Sequence[Tensor]
+    strength: float
+    dimension: Literal[0, 1]
+
+    def loss(self) -> Tensor:
+        """The penalty, a scalar with a gradient; smooth at zero."""
+        norms = [(parameter.square().sum(self.dimension) + SMOOTHING).sqrt().sum() for parameter in self.parameters]
+        return self.strength * torch.stack(norms).sum()
+
+    def step(self, learning_rate: float) -> None:
+        """Shorten every row or column by learning_rate * strength, and no further than zero. In place."""
+        with torch.no_grad():
+            for parameter in self.parameters:
+                norms = parameter.norm(dim=self.dimension, keepdim=True)
+                shrink = learning_rate * self.strength / norms.clamp_min(torch.finfo(norms.dtype).tiny)
+                parameter.mul_((1 - shrink).clamp_min(0))
+
+
+Penalty = L1 | UnitLasso | LineLasso
+
+
+def threshold(parameters: Sequence[Tensor], smallest: float) -> None:
+    """Make every entry zero whose absolute value is below `smallest`, in place."""
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.masked_fill_(parameter.abs() < smallest, 0.0)

@@ -1,0 +1,205 @@
+"""`refrain sparsity` and `refrain compress`, from a run steered to a size to the smaller one."""
+
+import base64
+import random
+import re
+import subprocess
+import sys
+
+import pytest
+
+SETTINGS = (
+    "model.embedding_size=8", "model.hidden_sizes=[12,10]", "training.epochs=8", "training.batch_size=4",
+    "training.window_steps=10", "training.sample_tokens=0", "training.log_windows=5", "sparsity.group_lasso=0.01",
+    "sparsity.target.parameters=1000", "training.validation=exact",
+)  # fmt: skip
+AGES, ANIMALS = ("old", "young", "small"), ("cat sleeps", "dog barks", "bird sings", "fish swims")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose model has 1,000 parameters in living units, of 2,194."""
+    from refrain.cli.app import main
+
+    text, out = tmp_path_factory.mktemp("text"), tmp_path_factory.mktemp("runs") / "sparse"
+    draw = random.Random(1)
+    for split, lines in (("train", 150), ("valid", 30), ("test", 30)):
+        rows = [f"the {draw.choice(AGES)} {draw.choice(ANIMALS)}\n" for _ in range(lines)]
+        (text / f"{split}.txt").write_text("".join(rows))
+    words = ["train", "zaremba-small", *SETTINGS, "--data", text, "--out", out, "--quiet"]
+    assert main([str(word) for word in words]) == 0
+    return out
+
+
+def test_the_report(refrain, run, tree):
+    before = tree(run)
+    found = refrain("sparsity", run, "--json").json
+    assert {"run", "checkpoint", "zeros", "widths", "tensors", "parameters", "compact_parameters"} <= found.keys()
+    assert found["parameters"] == 2194 and found["compact_parameters"] <= 1000
+    assert found["compact_multiply_adds"] < found["multiply_adds"] == 1980
+    widths = found["widths"]
+    assert widths.keys() == {"embedding", "layer0.hidden", "layer1.hidden"}
+    assert all(row["units"] == row["dead"] + row["left"] for row in widths.values())
+    recurrent = found["tensors"]["stack.layers.0.weight_hh"]
+    assert recurrent["shape"] == [48, 12] and recurrent["zero_columns"] >= widths["layer0.hidden"]["dead"]
+    text = refrain("sparsity", run).out
+    assert f"layer0.hidden  12     {widths['layer0.hidden']['dead']:<4}  {widths['layer0.hidden']['left']}\n" in text
+    assert re.search(r"^stack\.layers\.0\.weight_hh  48 x 12  \d+\.\d% ", text, re.MULTILINE)
+    assert re.search(rf"^parameters +2,194 +{found['compact_parameters']:,} +\d+\.\d%$", text, re.MULTILINE)
+    assert f"next:  refrain compress {run}" in text
+    assert tree(run) == before
+
+
+def test_the_picture_is_a_png(refrain, run, tmp_path, tree):
+    pytest.importorskip("matplotlib")
+    before = tree(run)
+    assert refrain("sparsity", run, "--plot", tmp_path / "x.png").status == 0
+    picture = (tmp_path / "x.png").read_bytes()
+    assert picture.startswith(PNG)
+    width, height = (int.from_bytes(picture[place : place + 4], "big") for place in (16, 20))
+    assert width > 1000 and height > 1000
+    # of a checkpoint away from its run, the course of training is not known
+    refrain("sparsity", run / "best", "--plot", tmp_path / "same.png")
+    assert (tmp_path / "same.png").read_bytes()[16:24] == picture[16:24]
+    (tmp_path / "alone").mkdir()
+    for file in (run / "best").iterdir():
+        (tmp_path / "alone" / file.name).write_bytes(file.read_bytes())
+    assert refrain("sparsity", tmp_path / "alone", "--plot", tmp_path / "alone.png").status == 0
+    assert int.from_bytes((tmp_path / "alone.png").read_bytes()[20:24], "big") < height
+    assert tree(run) == before
+
+
+def test_the_page_needs_nothing_else(refrain, run, tmp_path):
+    pytest.importorskip("matplotlib")
+    found = refrain("sparsity", run, "--plot", tmp_path / "x.html", "--json").json
+    page = (tmp_path / "x.html").read_text()
+    assert page.startswith("<!doctype html>") and not re.search(r"https?:|<script|<link|@import|url\(", page)
+    pictures = re.findall(r'<img alt="([^"]+)" src="data:image/png;base64,([^"]+)">', page)
+    assert [name for name, _ in pictures] == ["Matrices", "Norms of the units&#x27; groups", "Training"]
+    assert all(base64.b64decode(content).startswith(PNG) for _, content in pictures)
+    assert f"<td>{found['compact_parameters']:,}</td>" in page and "<td>layer1.hidden</td>" in page
+
+
+def test_pictures_need_matplotlib_and_say_so(mistake, run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    mistake(2, ["sparsity", run, "--plot", tmp_path / "x.png"], "pip install 'refrain-lm[plot]'")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_display_is_asked_for(run, tmp_path, own_environment):
+    pytest.importorskip("matplotlib")
+    environment = {**own_environment, "DISPLAY": "", "MPLBACKEND": "TkAgg"}
+    words = [sys.executable, "-c", "from refrain.cli import run; run()", "sparsity", run, "--plot", tmp_path / "x.png"]
+    assert subprocess.run(words, env=environment, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--plot", "x.svg"], ["--plot must end in .png or .html (got 'x.svg')"]),
+        (["--plot", "no/x.png"], ["--plot: no/x.png must be a file in a folder that exists"]),
+        (["--force"], ["--force cannot take effect without --plot"]),
+    ],
+)
+def test_mistakes_in_the_words_of_sparsity(mistake, run, tmp_path, monkeypatch, words, parts):
+    monkeypatch.chdir(tmp_path)
+    mistake(2, ["sparsity", run, *words], *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_exists_is_replaced_when_asked(refrain, mistake, run, write):
+    pytest.importorskip("matplotlib")
+    there = write("x.png", "mine")
+    mistake(
+        2, ["sparsity", run, "--plot", there], "--plot:", "exists; choose another place, or replace it with --force"
+    )
+    assert there.read_text() == "mine"
+    assert refrain("sparsity", run, "--plot", there, "--force").status == 0
+    assert there.read_bytes().startswith(PNG)
+
+
+def test_a_run_without_dead_units(refrain, mistake, tiny_run, tmp_path):
+    assert "no unit is dead: compaction has nothing to remove" in refrain("sparsity", tiny_run).out
+    said = (
+        "nothing to remove: no unit of embedding, layer0.hidden is dead; give a --threshold or a smaller size with --to"
+    )
+    mistake(2, ["compress", tiny_run, "--out", tmp_path / "x"], said)
+    assert not (tmp_path / "x").exists()
+
+
+def test_compaction(refrain, run, tmp_path, tree):
+    before = tree(run)
+    report = refrain("sparsity", run, "--json").json
+    found = refrain("compress", run, "--out", tmp_path / "small", "--json").json
+    keys = {"widths", "parameters", "bytes", "multiply_adds", "perplexity", "ms_per_token", "tokens_per_second"}
+    assert keys <= found["before"].keys() and keys <= found["after"].keys() and "finetuned" not in found
+    assert found["after"]["parameters"] == report["compact_parameters"]
+    assert found["max_abs_difference"] <= 1e-5
+    dense, small = (refrain("evaluate", place, "--json").json for place in (run, tmp_path / "small"))
+    assert small["perplexity"] == pytest.approx(dense["perplexity"], rel=1e-6)
+    assert small["perplexity"] == pytest.approx(found["after"]["perplexity"], rel=1e-6)
+    assert refrain("sparsity", tmp_path / "small", "--json").json["parameters"] == report["compact_parameters"]
+    assert refrain("generate", tmp_path / "small", "--tokens", "3").status == 0
+    assert tree(run) == before
+
+
+def test_compaction_to_a_size_in_words(refrain, run, tmp_path):
+    outcome = refrain("compress", run, "--out", tmp_path / "small", "--to", "parameters=0.5k")
+    assert outcome.status == 0
+    (line,) = (line for line in outcome.out.splitlines() if line.startswith("parameters"))
+    assert int(line.split()[1].replace(",", "")) == 2194 and int(line.split()[2]) <= 500
+    assert "log-probabilities equal the masked model's to" in outcome.out
+    assert f"next: refrain evaluate {tmp_path / 'small'}" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--to", "weights=3"], ["--to must be parameters=N, multiply_adds=N or bytes=N", "(got 'weights=3')"]),
+        (["--to", "parameters=-3"], ["as in parameters=7M"]),
+        (["--to", "parameters=1"], ["--to parameters=1: parameters cannot go below 66"]),
+        (["--to", "parameters=1M"], ["--to parameters=1000000: the model has 2,194, which is not more"]),
+        (["--threshold", "0"], ["--threshold must be greater than 0"]),
+        (["--threshold", "nan"], ["--threshold must be greater than 0"]),
+        (["--threshold", "1000"], ["are dead with --threshold 1000; ask for less"]),
+        (["--finetune-epochs", "-1"], ["--finetune-epochs must be at least 0"]),
+    ],
+)
+def test_mistakes_in_the_words_of_compress(mistake, run, tmp_path, words, parts):
+    mistake(2, ["compress", run, "--out", tmp_path / "small", *words], *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_that_are_not_there_and_places_that_are_taken(refrain, mistake, run, tmp_path, tree):
+    mistake(4, ["sparsity", tmp_path / "gone"], "no such run folder")
+    mistake(4, ["compress", tmp_path / "gone", "--out", tmp_path / "x"], "no such run folder")
+    mistake(2, ["compress", run], "--out")
+    refrain("compress", run, "--out", tmp_path / "small")
+    before = tree(tmp_path)
+    mistake(4, ["compress", run, "--out", tmp_path / "small"], "exists already", "or replace it with --force")
+    mistake(2, ["compress", run, "--out", run, "--force"], "which is not changed; choose another place")
+    mistake(3, ["compress", run, "--out", tmp_path / "x", "--data", tmp_path / "gone"], "no such file or folder")
+    assert tree(tmp_path) == before
+    assert refrain("compress", run, "--out", tmp_path / "small", "--force").status == 0
+
+
+def test_the_benches_of_small_models(refrain):
+    small = ["model.embedding_size=6", "model.hidden_sizes=[6,6]", "training.batch_size=2", "training.window_steps=3"]
+    few = ["--windows", "1", "--repeats", "1", "--json"]
+    rows = refrain("bench", "compress", *small, "--widths", "3,2", *few).json["rows"]
+    assert [row["name"].rpartition(" ")[2] for row in rows] == ["6-6", "3-2", "6-6", "3-2"]
+    assert [row["ratio"] for row in rows][::2] == [1.0, 1.0]
+    rows = refrain("bench", "group-lasso", *small, *few).json["rows"]
+    assert [row["name"] for row in rows] == ["without", "proximal steps", "gradient and threshold"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--widths", "3"], "bench compress needs a width for each of 2 layers (got 1)"),
+        (["--widths", "3;2"], "--widths must be whole numbers with commas between, as in 373,315 (got '3;2')"),
+    ],
+)
+def test_widths_that_a_bench_cannot_take(mistake, words, message):
+    mistake(2, ["bench", "compress", *words], message)

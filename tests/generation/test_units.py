@@ -1,0 +1,82 @@
+"""A unit that is held has its value whenever a token is drawn, and nothing else is touched."""
+
+import math
+
+import pytest
+import torch
+
+from refrain import build
+from refrain.errors import UserError
+from refrain.generation import Sampler, generate, hold_units
+from refrain.models import LanguageModel
+from refrain.nn import GRU, LSTM, Embedding, RecurrentStack, SoftmaxHead
+
+V, WIDTHS = 7, (6, 5)
+
+
+def tiny(cell):
+    torch.manual_seed(3)
+    layers = [cell(4, WIDTHS[0]), cell(WIDTHS[0], WIDTHS[1])]
+    return LanguageModel(Embedding(V, 4), RecurrentStack(layers), SoftmaxHead(WIDTHS[1], V)).eval()
+
+
+def states_before_steps(monkeypatch, model, **options):
+    """The states from which each token is drawn."""
+    seen, original = [], model.step
+    monkeypatch.setattr(model, "step", lambda ids, state: seen.append(state) or original(ids, state))
+    generator = torch.Generator().manual_seed(1)
+    list(generate(model, [1, 2, 3], Sampler(), tokens=6, samples=3, generator=generator, **options))
+    assert len(seen) == 6
+    return seen
+
+
+@pytest.mark.parametrize(("cell", "part"), [(LSTM, "cell"), (GRU, "hidden")])
+@pytest.mark.parametrize(("key", "layer", "unit"), [(2, 1, 2), ((0, 5), 0, 5)])
+def test_a_held_unit_has_its_value_at_every_step(monkeypatch, cell, part, key, layer, unit):
+    model = tiny(cell)
+    for state in states_before_steps(monkeypatch, model, hold=hold_units(model, {key: -1.25})):
+        assert getattr(state[layer], part)[:, unit].tolist() == [-1.25] * 3
+
+
+def test_a_step_goes_on_from_the_held_value(monkeypatch):
+    """Each state but for the held unit is what the step makes of the held state before it."""
+    model = tiny(LSTM)
+    ids = []
+    original = model.step
+    monkeypatch.setattr(model, "step", lambda now, state: ids.append(now) or original(now, state))
+    seen = states_before_steps(monkeypatch, model, hold=hold_units(model, {0: 2.0, (0, 1): -2.0}))
+    for now, before, after in zip(ids, seen, seen[1:], strict=False):
+        _, wanted = original(now, before)
+        wanted[1].cell[:, 0], wanted[0].cell[:, 1] = 2.0, -2.0
+        torch.testing.assert_close(after, wanted)
+
+
+def test_the_given_state_stays_as_it_is():
+    model = tiny(LSTM)
+    state = model.initial_state(2)
+    hold_units(model, {0: 1.0})(state)
+    assert all(not part.any() for layer in state for part in layer)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({5: 1.0}, r"unit must be at least 0 and less than 5 \(got 5\); layer 0 has 6, layer 1 has 5"),
+        ({(0, 6): 1.0}, r"less than 6 \(got 6\)"),
+        ({-1: 1.0}, "got -1"),
+        ({(2, 0): 1.0}, "layer must be at least 0 and less than 2"),
+        ({0: math.nan}, "must be finite"),
+        ({0: 1.0, (1, 0): 2.0}, "unit 0 of layer 1 is named twice"),
+    ],
+)
+def test_units_that_cannot_be_held(values, message):
+    with pytest.raises(UserError, match=message):
+        hold_units(tiny(LSTM), values)
+
+
+def test_holding_a_unit_changes_what_is_written(tiny_run):
+    lm = build.load(tiny_run)
+    clamps = [None, dict.fromkeys(range(8), 50.0), {(0, unit): 50.0 for unit in range(8)}]
+    plain, held, again = (lm.generate(tokens=60, seed=1, clamp=clamp) for clamp in clamps)
+    assert held == again != plain
+    assert lm.generate(tokens=60, seed=1, clamp={}) == plain

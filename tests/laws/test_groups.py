@@ -1,0 +1,187 @@
+"""Groups come from the declared axes: perturbing one unit at a time finds what belongs to it, for every model."""
+
+import copy
+
+import pytest
+import torch
+from table import MODELS, B, T, V
+
+from refrain.axes import Axis
+from refrain.sparsity import UnitLasso, clear_units, dead_units, places, select_units, squared_norms
+from refrain.sparsity.compact import drop_until, largest_entries, weakest_first
+from refrain.sparsity.groups import scale_units
+from refrain.sparsity.sizes import multiply_adds, parameter_count
+
+FIXED = ("vocabulary", "head.components")
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    torch.manual_seed(1)
+    model = MODELS[request.param]().double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+def nats(model):
+    ids = torch.randint(V, (T + 1, B), generator=torch.Generator().manual_seed(6))
+    return model.token_nats(ids[:-1], ids[1:], model.initial_state(B))[0]
+
+
+def units(model):
+    for width, size in model.widths().items():
+        if width not in FIXED:
+            yield from ((width, unit) for unit in range(size))
+
+
+def change(model, width, unit, roles, value):
+    """Set everything of a unit that has one of the roles; `value` maps a tensor's shape to what to put there."""
+    parameters = dict(model.named_parameters())
+    size = model.widths()[width]
+    with torch.no_grad():
+        for place in places(model.axes())[width]:
+            if place.role in roles:
+                index = torch.tensor([unit + copy * size for copy in range(place.copies)])
+                parameter = parameters[place.parameter]
+                part = parameter.index_select(place.dimension, index)
+                parameter.index_copy_(place.dimension, index, value(part.shape))
+
+
+def zeros(shape):
+    return torch.zeros(shape, dtype=torch.float64)
+
+
+def noise(shape):
+    return torch.randn(shape, dtype=torch.float64)
+
+
+def test_a_unit_that_nothing_reads_can_be_written_anything(model):
+    for width, unit in units(model):
+        one = copy.deepcopy(model)
+        change(one, width, unit, ("reads", "both"), zeros)
+        wanted = nats(one)
+        change(one, width, unit, ("writes",), noise)
+        torch.testing.assert_close(nats(one), wanted, msg=f"{width} {unit}")
+        # it is declared dead, and it alone
+        dead = dead_units(dict(one.named_parameters()), places(one.axes())[width])
+        assert dead.nonzero().flatten().tolist() == [unit]
+
+
+def test_a_unit_that_is_written_zero_can_be_read_by_anything(model):
+    for width, unit in units(model):
+        one = copy.deepcopy(model)
+        change(one, width, unit, ("writes", "both"), zeros)
+        wanted = nats(one)
+        change(one, width, unit, ("reads",), noise)
+        torch.testing.assert_close(nats(one), wanted, msg=f"{width} {unit}")
+        dead = dead_units(dict(one.named_parameters()), places(one.axes())[width])
+        assert dead.nonzero().flatten().tolist() == [unit]
+
+
+def test_a_living_unit_matters(model):
+    wanted = nats(model)
+    for width, unit in units(model):
+        one = copy.deepcopy(model)
+        change(one, width, unit, ("reads", "both"), zeros)
+        assert not torch.allclose(nats(one), wanted), f"{width} {unit}"
+        assert not dead_units(dict(model.named_parameters()), places(model.axes())[width]).any()
+
+
+def test_the_norm_of_a_group_is_that_of_its_entries(model):
+    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    found = places(model.axes())
+    for width, unit in units(model):
+        mask = {name: torch.zeros_like(parameter) for name, parameter in parameters.items() if parameter.ndim == 2}
+        size = model.widths()[width]
+        for place in found[width]:
+            if place.parameter in mask:
+                index = torch.tensor([unit + copy * size for copy in range(place.copies)])
+                mask[place.parameter].index_add_(
+                    place.dimension,
+                    index,
+                    torch.ones_like(mask[place.parameter].index_select(place.dimension, index)),
+                )
+        twice = sum(float((parameters[name] ** 2 * count).sum()) for name, count in mask.items())
+        once = sum(float((parameters[name] ** 2 * (count > 0)).sum()) for name, count in mask.items())
+        torch.testing.assert_close(float(squared_norms(parameters, found[width])[unit]), twice)
+        torch.testing.assert_close(float(squared_norms(parameters, found[width], overlap="once")[unit]), once)
+        largest = max(float((parameters[name].abs() * (count > 0)).max()) for name, count in mask.items())
+        assert float(largest_entries(parameters, found[width])[unit]) == largest
+
+
+def test_scaling_by_zero_kills_a_unit_for_all_that_reads_it(model):
+    for width, unit in units(model):
+        one = copy.deepcopy(model)
+        factors = torch.ones(one.widths()[width], dtype=torch.float64)
+        factors[unit] = 0
+        scale_units(dict(one.named_parameters()), places(one.axes())[width], factors)
+        assert dead_units(dict(one.named_parameters()), places(one.axes())[width])[unit]
+
+
+def test_cleared_units_can_be_taken_out_of_every_width_at_once(model):
+    torch.manual_seed(2)
+    parameters, found, table = dict(model.named_parameters()), places(model.axes()), model.axes()
+    kept = {}
+    for width, size in model.widths().items():
+        if width not in FIXED:
+            dead = torch.zeros(size, dtype=torch.bool)
+            dead[torch.randperm(size)[: size // 2]] = True
+            clear_units(parameters, found[width], dead)
+            kept[width] = (~dead).nonzero().flatten()
+    wanted = nats(model)
+    arguments = {
+        width.replace(".intermediate", "_intermediate").partition(".")[0]: len(index) for width, index in kept.items()
+    }
+    name = next(
+        name for name, build in MODELS.items() if {n for n in build().axes()} == set(table) and same(build, model)
+    )
+    smaller = MODELS[name](**arguments).double()
+    selected = select_units(parameters, table, kept)
+    with torch.no_grad():
+        for name, parameter in smaller.named_parameters():
+            parameter.copy_(selected[name])
+    torch.testing.assert_close(nats(smaller), wanted)
+    assert parameter_count(smaller.axes(), smaller.widths()) == sum(p.numel() for p in smaller.parameters())
+
+
+def same(build, model):
+    return {name: p.shape for name, p in build().named_parameters()} == {
+        name: p.shape for name, p in model.named_parameters()
+    }
+
+
+def test_units_are_dropped_weakest_first_until_the_model_is_small_enough(model):
+    table, sizes = model.axes(), model.widths()
+    widths = [width for width in sizes if width not in FIXED]
+    victim = widths[-1]
+    with torch.no_grad():
+        change(model, victim, 2, ("writes", "reads", "both"), lambda shape: 1e-3 * noise(shape))
+    ranking = weakest_first(dict(model.named_parameters()), table, widths)
+    assert ranking[0] == (victim, 2)
+    whole = parameter_count(table, sizes)
+    for measure, size in (("parameters", whole), ("bytes", 4 * whole), ("multiply_adds", multiply_adds(table, sizes))):
+        assert drop_until(ranking, table, sizes, measure=measure, target=size) == {}
+        dropped = drop_until(ranking, table, sizes, measure=measure, target=size - 1)
+        assert dropped == {victim: [2]}
+    with pytest.raises(ValueError, match="cannot go below"):
+        drop_until(ranking, table, sizes, measure="parameters", target=1)
+
+
+def test_multiply_adds_are_the_entries_of_what_is_multiplied(model):
+    counted = multiply_adds(model.axes(), model.widths())
+    matrices = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim == 2)
+    looked_up = 0 if model.head.tied else model.embedding.weight.numel()
+    assert counted == matrices - looked_up
+
+
+def test_a_group_lasso_is_the_sum_of_norms_and_its_step_shortens_them():
+    torch.manual_seed(1)
+    weight = torch.randn(6, 4, dtype=torch.float64)
+    found = places({"weight": (Axis("units"), Axis("inputs", role="reads"))})["units"]
+    lasso = UnitLasso({"weight": weight}, found, 0.3)
+    before = weight.norm(dim=1)
+    torch.testing.assert_close(lasso.norms(), before)
+    torch.testing.assert_close(float(lasso.loss()), float(0.3 * before.sum()), atol=1e-6, rtol=1e-6)
+    lasso.step(2.0)
+    torch.testing.assert_close(weight.norm(dim=1), (before - 0.6).clamp_min(0))
