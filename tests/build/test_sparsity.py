@@ -23,7 +23,7 @@ SMALL = (
         (["group_multipliers=['embedding=2']"], "sparsity.group_multipliers: cannot take effect"),
         (["group_scaling=sqrt-size"], "sparsity.group_scaling: cannot take effect"),
         (["group_overlap=once"], "sparsity.group_overlap: cannot take effect"),
-        (["line_lasso_on=['x']"], "sparsity.line_lasso_on: cannot take effect"),
+        (["row_lasso_on=['x']"], "sparsity.row_lasso_on: cannot take effect"),
         (["strengths_for=sum-over-time"], "sparsity.strengths_for: cannot take effect"),
         (["zeros=threshold", "threshold=0.1"], "sparsity.zeros: cannot take effect"),
         (["l1=1", "threshold=0.1"], "sparsity.threshold: goes with zeros = 'threshold'"),
@@ -80,8 +80,8 @@ def test_what_other_settings_stand_against(words, message):
             "sparsity.l1_on: 'rnn.*' fits no parameter; there are embedding.weight, stack.layers.0.weight_ih",
         ),
         (
-            ["row_lasso=1", "line_lasso_on=['*bias']"],
-            "sparsity.line_lasso_on: '*bias' fits no matrix; there are embedd",
+            ["row_lasso=1", "row_lasso_on=['*bias']"],
+            "sparsity.row_lasso_on: '*bias' fits no matrix; there are embedd",
         ),
         (
             ["group_lasso=1", "group_widths=['layer7.hidden']"],

@@ -10,7 +10,7 @@ from refrain.errors import UserError
 from refrain.recipes import RECIPES, recipe
 
 CELLS = [f"Model/RNN/multi_rnn_cell/cell_{i}/basic_lstm_cell/weights" for i in range(2)]
-LAYER_1 = ("stack.layers.1.weight_ih", "stack.layers.1.weight_hh")
+LAYERS = tuple(f"stack.layers.{i}.{name}" for i in range(2) for name in ("weight_ih", "weight_hh"))
 MODEL = {"cell": "lstm", "hidden_sizes": (1500, 1500), "tied": False, "head": "softmax"}
 TOP = {"save_path": "/tmp", "learning_rate": 1.0, "weight_decay": 0.0, "dropout_keep_prob": 0.6}
 
@@ -72,6 +72,16 @@ WANTED = {
     | UNITS,
     "default_parameters.json": {"training.learning_rate": 1.0, "model.dropout": 0.4, "sparsity.group_lasso": 0.003}
     | UNITS,
+    # the transpose: a row there is what one input gives to all outputs, which is a column here
+    "row_col_grouplasso.json": {
+        "training.learning_rate": 1.0,
+        "model.dropout": 0.4,
+        "sparsity.row_lasso": 0.003,
+        "sparsity.row_lasso_on": LAYERS,
+        "sparsity.column_lasso": 0.003,
+        "sparsity.column_lasso_on": (*LAYERS, "head.weight"),
+    }
+    | {name: value for name, value in UNITS.items() if name != "sparsity.group_widths"},
     "finetuning.json": {"training.learning_rate": 0.1, "model.dropout": 0.4},
     "from_scratch.json": {"training.learning_rate": 1.0, "model.dropout": 0.45},
 }
@@ -92,16 +102,6 @@ def test_the_files_that_come_with_it(name):
     assert iss_settings(FILES[name], MODEL) == (WANTED[name], [])
 
 
-def test_rows_and_columns_are_refused_where_they_have_no_equal():
-    settings, problems = iss_settings(FILES["row_col_grouplasso.json"], MODEL)
-    assert settings == {"training.learning_rate": 1.0, "model.dropout": 0.4}
-    assert problems[:2] == [
-        f"grouplasso.{cell}.col_decay_multi: a column there is a row of weight_ih and of weight_hh together, and there "
-        "are only rows of single matrices here; near it: sparsity.row_lasso"
-        for cell in CELLS
-    ]
-
-
 def test_blocks_are_refused():
     settings, problems = iss_settings(FILES["block_grouplasso.json"], MODEL)
     assert settings == {}
@@ -119,18 +119,18 @@ def lasso(**variables):
 @pytest.mark.parametrize(
     ("document", "wanted"),
     [
-        # the transpose: a row there is what one input gives to all outputs, which is a column here
         (
-            lasso(cell_1={"row_decay_multi": 2}, softmax={"row_decay_multi": 2}),
-            {"column_lasso": 1.0, "line_lasso_on": (*LAYER_1, "head.weight")},
-        ),
-        (lasso(softmax={"col_decay_multi": 1}), {"row_lasso": 0.5, "line_lasso_on": ("head.weight",)}),
-        (
-            lasso(softmax={"col_decay_multi": 1, "row_decay_multi": 3}),
-            {"row_lasso": 0.5, "column_lasso": 1.5, "line_lasso_on": ("head.weight",)},
+            lasso(cell_1={"row_decay_multi": 2}, softmax={"row_decay_multi": 2, "col_decay_multi": 1}),
+            {
+                "row_lasso": 0.5,
+                "row_lasso_on": ("head.weight",),
+                "column_lasso": 1.0,
+                "column_lasso_on": (*LAYERS[2:], "head.weight"),
+            },
         ),
         # the embedding is the only matrix that stands alike in both
-        (lasso(embedding={"row_decay_multi": 1}), {"row_lasso": 0.5, "line_lasso_on": ("embedding.weight",)}),
+        (lasso(embedding={"row_decay_multi": 1}), {"row_lasso": 0.5, "row_lasso_on": ("embedding.weight",)}),
+        (lasso(embedding={"col_decay_multi": 1}), {"column_lasso": 0.5, "column_lasso_on": ("embedding.weight",)}),
     ],
 )
 def test_rows_and_columns(document, wanted):
@@ -184,11 +184,7 @@ LASSO_RULES = [
     (lasso(cell_0={"row_decay_multi": 0}), "grouplasso: penalises nothing; leave it out, or give numbers greater"),
     (
         lasso(cell_0={"row_decay_multi": 1}, cell_1={"row_decay_multi": 2}),
-        "grouplasso: row_decay_multi and col_decay_multi must each be the same wherever they are not 0",
-    ),
-    (
-        lasso(cell_0={"row_decay_multi": 1}, softmax={"col_decay_multi": 1}),
-        "grouplasso: rows and columns here are those of the same matrices (sparsity.line_lasso_on)",
+        "grouplasso: row_decay_multi must be the same wherever it is not 0 (got [1.0, 2.0])",
     ),
     (
         {"grouplasso": {"global_decay": 1, "Model/RNN/cell_0/weights": {"row_decay_multi": 1}}},

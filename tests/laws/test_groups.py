@@ -7,7 +7,7 @@ import torch
 from table import MODELS, B, T, V
 
 from refrain.axes import Axis
-from refrain.sparsity import UnitLasso, clear_units, dead_units, places, select_units, squared_norms
+from refrain.sparsity import LineLasso, UnitLasso, clear_units, dead_units, places, select_units, squared_norms
 from refrain.sparsity.compact import drop_until, largest_entries, weakest_first
 from refrain.sparsity.groups import scale_units
 from refrain.sparsity.sizes import multiply_adds, parameter_count
@@ -185,3 +185,15 @@ def test_a_group_lasso_is_the_sum_of_norms_and_its_step_shortens_them():
     torch.testing.assert_close(float(lasso.loss()), float(0.3 * before.sum()), atol=1e-6, rtol=1e-6)
     lasso.step(2.0)
     torch.testing.assert_close(weight.norm(dim=1), (before - 0.6).clamp_min(0))
+
+
+@pytest.mark.parametrize("dimension", [0, 1])
+def test_a_line_runs_through_the_matrices_that_stand_side_by_side(dimension):
+    torch.manual_seed(1)
+    whole = torch.randn(5, 7, dtype=torch.float64)
+    parts = [part.clone() for part in whole.split([3, 4] if dimension else [2, 3], dim=dimension)]
+    before = whole.norm(dim=dimension)
+    lasso = LineLasso([parts], 0.3, dimension)
+    torch.testing.assert_close(float(lasso.loss()), float(0.3 * before.sum()), atol=1e-6, rtol=1e-6)
+    lasso.step(2.0)
+    torch.testing.assert_close(torch.cat(parts, dimension).norm(dim=dimension), (before - 0.6).clamp_min(0))

@@ -108,6 +108,14 @@ def test_l1_is_that_of_the_program():
     assert found == pytest.approx(0.0001 * wanted, rel=1e-6)
 
 
+def test_rows_and_columns_are_those_of_the_program():
+    words = ["sparsity.l1=0", 'sparsity.l1_on=["*weight*"]', "sparsity.row_lasso=0.003", "sparsity.column_lasso=0.003"]
+    found, there = penalty("zaremba-large-l1", *words, 'sparsity.column_lasso_on=["stack.*","head.weight"]')
+    wanted = sum(np.sqrt((there[name] ** 2).sum(axis) + 1e-8).sum() for name in CELLS for axis in (0, 1))
+    wanted += np.sqrt((there["Model/softmax_w"] ** 2).sum(1) + 1e-8).sum()
+    assert found == pytest.approx(0.003 * wanted, rel=1e-6)
+
+
 def test_strengths_follow_the_scale_of_the_loss():
     found, _ = penalty("zaremba-large-iss")
     scaled, _ = penalty("zaremba-large-iss", "training.loss_scale=mean-over-tokens")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
+from refrain.axes import Axis, AxisTable
 from refrain.config import Experiment, Sparsity, Target
 from refrain.errors import UserError
 from refrain.models import LanguageModel
@@ -56,7 +57,7 @@ def build_sparsifier(experiment: Experiment, model: LanguageModel, steps: int) -
         masks.freeze_units(found[width] for width in removable)
     pruning = Pruning(matrices, settings.prune, settings.prune_begin, settings.prune_end) if settings.prune else None
     return Sparsifier(
-        [*_on_entries(settings, parameters, matrices, scale), *lassos.values()],
+        [*_on_entries(settings, parameters, matrices, table, scale), *lassos.values()],
         zeros=settings.zeros,
         parameters=parameters,
         table=table,
@@ -70,19 +71,25 @@ def build_sparsifier(experiment: Experiment, model: LanguageModel, steps: int) -
 
 
 def _on_entries(
-    settings: Sparsity, parameters: Mapping[str, Tensor], matrices: Mapping[str, Tensor], scale: float
+    settings: Sparsity,
+    parameters: Mapping[str, Tensor],
+    matrices: Mapping[str, Tensor],
+    table: AxisTable,
+    scale: float,
 ) -> list[L1 | LineLasso]:
     penalties: list[L1 | LineLasso] = []
     if settings.l1:
         chosen = matching(settings.l1_on, parameters, "sparsity.l1_on", "parameter")
         penalties.append(L1([parameters[name] for name in chosen], scale * settings.l1))
-    chosen = []
-    if settings.row_lasso or settings.column_lasso:
-        chosen = matching(settings.line_lasso_on, matrices, "sparsity.line_lasso_on", "matrix")
     if settings.row_lasso:
-        penalties.append(LineLasso([matrices[name] for name in chosen], scale * settings.row_lasso, 1))
+        rows: dict[tuple[str, Axis], list[Tensor]] = {}
+        for name in matching(settings.row_lasso_on, matrices, "sparsity.row_lasso_on", "matrix"):
+            # what goes into one gate of one unit, from below and from the step before
+            rows.setdefault((name.rpartition(".")[0], table[name][0]), []).append(matrices[name])
+        penalties.append(LineLasso(list(rows.values()), scale * settings.row_lasso, 1))
     if settings.column_lasso:
-        penalties.append(LineLasso([matrices[name] for name in chosen], scale * settings.column_lasso, 0))
+        chosen = matching(settings.column_lasso_on, matrices, "sparsity.column_lasso_on", "matrix")
+        penalties.append(LineLasso([[matrices[name]] for name in chosen], scale * settings.column_lasso, 0))
     return penalties
 
 

@@ -182,28 +182,18 @@ def _units(strength: float, terms: Mapping[str, Mapping[str, float]], cells: Seq
 
 
 def _lines(strength: float, terms: Mapping[str, Mapping[str, float]], problems: list[str]) -> dict[str, Any]:
-    """Group lasso on rows and columns, as far as there is an equal."""
-    ours: dict[str, dict[str, float]] = {"row_lasso": {}, "column_lasso": {}}
-    for name, numbers in terms.items():
-        rows, columns = numbers.get("row_decay_multi"), numbers.get("col_decay_multi")
-        if columns and name not in (SOFTMAX, EMBEDDING):
-            problems.append(
-                f"grouplasso.{name}.col_decay_multi: a column there is a row of weight_ih and of weight_hh together, "
-                "and there are only rows of single matrices here; near it: sparsity.row_lasso"
-            )
-        if name != EMBEDDING:
-            rows, columns = columns, rows
-        for kind, factor in (("row_lasso", rows), ("column_lasso", columns)):
-            ours[kind] |= dict.fromkeys(_matrices(name), factor) if factor else {}
-    used = {kind: factors for kind, factors in ours.items() if factors and strength}
-    if any(len(set(factors.values())) > 1 for factors in used.values()):
-        problems.append("grouplasso: row_decay_multi and col_decay_multi must each be the same wherever they are not 0")
-    elif len({tuple(factors) for factors in used.values()}) > 1:
-        problems.append("grouplasso: rows and columns here are those of the same matrices (sparsity.line_lasso_on)")
-    elif used:
-        on = tuple(next(iter(used.values())))
-        return {kind: strength * next(iter(factors.values())) for kind, factors in used.items()} | {"line_lasso_on": on}
-    return {}
+    """Group lasso on rows and columns: there of the transpose, but for the embedding."""
+    settings: dict[str, Any] = {}
+    for kind, key in (("row_lasso", "col_decay_multi"), ("column_lasso", "row_decay_multi")):
+        other = {"row_decay_multi": "col_decay_multi", "col_decay_multi": "row_decay_multi"}[key]
+        factors = {name: numbers.get(other if name == EMBEDDING else key, 0.0) for name, numbers in terms.items()}
+        factors = {name: factor for name, factor in factors.items() if factor and strength}
+        if len(set(factors.values())) > 1:
+            problems.append(f"grouplasso: {key} must be the same wherever it is not 0 (got {sorted(factors.values())})")
+        elif factors:
+            settings[kind] = strength * next(iter(factors.values()))
+            settings[f"{kind}_on"] = tuple(ours for name in factors for ours in _matrices(name))
+    return settings
 
 
 def _matrices(name: str) -> tuple[str, ...]:

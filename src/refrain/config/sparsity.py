@@ -64,9 +64,18 @@ class Sparsity(Settings):
     group_overlap: Literal["twice", "once"] = Field(
         "twice", description="how often an entry counts that lies in a row and a column of one unit"
     )
-    row_lasso: NonNegative = Field(0.0, description="times the norm of each row of the matrices in line_lasso_on")
-    column_lasso: NonNegative = Field(0.0, description="times the norm of each column of the matrices in line_lasso_on")
-    line_lasso_on: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+    row_lasso: NonNegative = Field(
+        0.0,
+        description="times the norm of each row of the matrices in row_lasso_on; a row runs through all of them that a "
+        "layer has for the same units",
+    )
+    row_lasso_on: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        ("stack.*",), description="names of matrices, with * for anything"
+    )
+    column_lasso: NonNegative = Field(
+        0.0, description="times the norm of each column of the matrices in column_lasso_on"
+    )
+    column_lasso_on: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         ("stack.*",), description="names of matrices, with * for anything"
     )
     strengths_for: Literal["this-loss", "sum-over-time"] = Field(
@@ -103,7 +112,8 @@ class Sparsity(Settings):
             "group_multipliers": bool(self.group_lasso),
             "group_scaling": bool(self.group_lasso),
             "group_overlap": bool(self.group_lasso),
-            "line_lasso_on": bool(self.row_lasso or self.column_lasso),
+            "row_lasso_on": bool(self.row_lasso),
+            "column_lasso_on": bool(self.column_lasso),
             "strengths_for": self.penalised(),
             "zeros": self.penalised(),
             "prune_begin": bool(self.prune),

@@ -99,30 +99,34 @@ class UnitLasso:
 
 @dataclass
 class LineLasso:
-    """Group lasso on the rows or columns of matrices, each a group of its own.
+    """Group lasso on rows or columns, each a group of its own.
 
     Attributes:
-        parameters: matrices.
+        parameters: lists of matrices; a line runs through all matrices of a list, which stand side by side.
         strength: lambda, relative to the loss; may be changed during a run.
         dimension: 1 for rows, whose entries are summed along it, 0 for columns.
     """
 
-    parameters: Sequence[Tensor]
+    parameters: Sequence[Sequence[Tensor]]
     strength: float
     dimension: Literal[0, 1]
 
+    def _squares(self, matrices: Sequence[Tensor]) -> Tensor:
+        return torch.stack([matrix.square().sum(self.dimension) for matrix in matrices]).sum(0)
+
     def loss(self) -> Tensor:
         """The penalty, a scalar with a gradient; smooth at zero."""
-        norms = [(parameter.square().sum(self.dimension) + SMOOTHING).sqrt().sum() for parameter in self.parameters]
+        norms = [(self._squares(matrices) + SMOOTHING).sqrt().sum() for matrices in self.parameters]
         return self.strength * torch.stack(norms).sum()
 
     def step(self, learning_rate: float) -> None:
         """Shorten every row or column by learning_rate * strength, and no further than zero. In place."""
         with torch.no_grad():
-            for parameter in self.parameters:
-                norms = parameter.norm(dim=self.dimension, keepdim=True)
+            for matrices in self.parameters:
+                norms = self._squares(matrices).sqrt().unsqueeze(self.dimension)
                 shrink = learning_rate * self.strength / norms.clamp_min(torch.finfo(norms.dtype).tiny)
-                parameter.mul_((1 - shrink).clamp_min(0))
+                for matrix in matrices:
+                    matrix.mul_((1 - shrink).clamp_min(0))
 
 
 Penalty = L1 | UnitLasso | LineLasso
