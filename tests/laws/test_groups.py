@@ -15,15 +15,6 @@ from refrain.sparsity.sizes import multiply_adds, parameter_count
 FIXED = ("vocabulary", "head.components")
 
 
-@pytest.fixture(params=MODELS)
-def model(request):
-    torch.manual_seed(1)
-    model = MODELS[request.param]().double()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    return model
-
-
 def nats(model):
     ids = torch.randint(V, (T + 1, B), generator=torch.Generator().manual_seed(6))
     return model.token_nats(ids[:-1], ids[1:], model.initial_state(B))[0]

@@ -13,15 +13,6 @@ from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "state_dicts.json"
 
 
-@pytest.fixture(params=MODELS)
-def model(request):
-    torch.manual_seed(1)
-    model = MODELS[request.param]().double()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    return model
-
-
 @pytest.fixture
 def window():
     ids = torch.randint(V, (T + 1, B), generator=torch.Generator().manual_seed(6))

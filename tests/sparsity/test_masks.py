@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from refrain.axes import Axis
-from refrain.sparsity import Masks, places, prune_smallest, pruned_share
+from refrain.sparsity import Masks, prune_smallest, pruned_share
 
 TABLE = {
     "down": (Axis("hidden"), Axis("inputs", role="reads")),
@@ -37,7 +37,7 @@ def test_what_was_zero_is_zero_again(parameters):
 def test_all_of_a_dead_unit_is_frozen_its_bias_too(parameters):
     parameters["up"][:, 2] = 0.0
     masks = Masks(parameters)
-    masks.freeze_units([places(TABLE)["hidden"]])
+    masks.freeze_units(TABLE, ["hidden"])
     for parameter in parameters.values():
         parameter.fill_(1.0)
     masks.apply()
@@ -46,10 +46,27 @@ def test_all_of_a_dead_unit_is_frozen_its_bias_too(parameters):
     assert parameters["up"].sum(dim=0).tolist() == [2, 2, 0, 2]
 
 
+def test_a_unit_that_only_dead_units_read_is_frozen_with_them():
+    table = {
+        "low": (Axis("below"), Axis("inputs", role="reads")),
+        "high": (Axis("above"), Axis("below", role="reads")),
+        "out": (Axis("outputs"), Axis("above", role="reads")),
+    }
+    parameters = {"low": torch.ones(2, 3), "high": torch.eye(2), "out": torch.tensor([[1.0, 0.0]])}
+    masks = Masks(parameters)
+    # nothing reads unit 1 above, which alone reads unit 1 below
+    masks.freeze_units(table, ["below", "above"])
+    for parameter in parameters.values():
+        parameter.fill_(1.0)
+    masks.apply()
+    assert parameters["low"].tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert parameters["high"].tolist() == [[1, 0], [0, 0]]
+
+
 def test_nothing_to_mask_is_no_mask(parameters):
     masks = Masks(parameters)
     masks.freeze_zeros(parameters)
-    masks.freeze_units([places(TABLE)["hidden"]])
+    masks.freeze_units(TABLE, ["hidden"])
     assert masks.kept == {} and masks.state_dict() == {}
 
 

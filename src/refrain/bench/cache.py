@@ -11,7 +11,7 @@ from refrain.build import build_model
 from refrain.config import Experiment
 from refrain.data import TokenFile, Windows
 from refrain.evaluation import Cache, evaluate, evaluate_with_cache
-from refrain.evaluation.timing import interleaved, row
+from refrain.evaluation.timing import interleaved, rows_against
 
 from .train import VOCABULARY
 
@@ -40,11 +40,7 @@ def bench_cache(experiment: Experiment, *, tokens: int, repeats: int, cache_wind
             },
             repeats=repeats,
         )
-    rows = []
-    for name, times in seconds.items():
-        ratios = [base / s for base, s in zip(seconds["exact"], times, strict=True)]
-        rows.append(row(name, [tokens / s for s in times], "tokens/s", ratios=ratios))
-    return rows
+    return rows_against("exact", seconds, tokens, "tokens/s")
 
 
 def _ignore(value: object) -> None:

@@ -8,7 +8,7 @@ import torch
 from refrain.build import build_model
 from refrain.config import Experiment
 from refrain.errors import UserError
-from refrain.evaluation.timing import interleaved, row
+from refrain.evaluation.timing import interleaved, rows_against
 from refrain.models import LanguageModel
 
 from .train import VOCABULARY
@@ -53,10 +53,7 @@ def bench_compress(
         (f"batch {BATCH}, {STEPS} steps", STEPS * BATCH, windows),
     ):
         seconds = interleaved(candidates, repeats=repeats)
-        dense = next(iter(seconds.values()))
-        for sizes, times in seconds.items():
-            ratios = [base / s for base, s in zip(dense, times, strict=True)]
-            rows.append(row(f"{name}: {sizes}", [count / s for s in times], "tokens/s", ratios=ratios))
+        rows += rows_against(next(iter(seconds)), seconds, count, "tokens/s", prefix=f"{name}: ")
     return rows
 
 

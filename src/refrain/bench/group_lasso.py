@@ -9,10 +9,9 @@ from refrain.build import build_model, build_optimizer
 from refrain.build.sparsity import build_sparsifier
 from refrain.build.task import build_hooks
 from refrain.config import Experiment, Sparsity
-from refrain.evaluation.timing import interleaved, row
-from refrain.training import train_round
+from refrain.evaluation.timing import interleaved, rows_against
 
-from .train import VOCABULARY, random_windows
+from .train import VOCABULARY, random_windows, training_loop
 
 # so weak that nothing dies while it is measured; the cost is the same for any strength
 STRENGTH, SMALLEST = 1e-9, 1e-30
@@ -39,11 +38,7 @@ def bench_group_lasso(experiment: Experiment, *, windows: int, repeats: int) -> 
         repeats=repeats,
     )
     tokens = windows * settings.window_steps * settings.batch_size
-    rows = []
-    for name, times in seconds.items():
-        ratios = [base / s for base, s in zip(seconds["without"], times, strict=True)]
-        rows.append(row(name, [tokens / s for s in times], "tokens/s", ratios=ratios))
-    return rows
+    return rows_against("without", seconds, tokens, "tokens/s")
 
 
 def _trainer(
@@ -56,16 +51,4 @@ def _trainer(
     # a step counts as one of many, so that nothing is looked at more often than in a run
     sparsifier = build_sparsifier(experiment.model_copy(update={"sparsity": sparsity}), model, steps=1_000_000)
     hooks = build_hooks(settings, None, sparsifier)
-
-    def run() -> None:
-        train_round(
-            model,
-            text,
-            model.initial_state(settings.batch_size),
-            optimizer,
-            loss_scale=settings.loss_scale,
-            max_norm=settings.max_norm,
-            hooks=hooks,
-        )
-
-    return run
+    return training_loop(model, text, settings, optimizer, hooks)

@@ -3,15 +3,17 @@
 T steps in the window, B sequences, V words in the vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from refrain.build import build_model, build_optimizer
-from refrain.config import Experiment
+from refrain.config import Experiment, Training
 from refrain.errors import UserError
 from refrain.evaluation.timing import interleaved, row
+from refrain.models import LanguageModel
 from refrain.training import Hooks, train_round
 
 VOCABULARY = 10_000
@@ -101,6 +103,31 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int) -> list[d
         rows.append(row(name, rates, "tokens/s", ratios=ratios) | {"of_limit": sorted(shares)[len(shares) // 2]})
     rows.append(row("matrix products, float32", [value / 1e9 for value in limit], "GFLOP/s") | {"of_limit": 1.0})
     return rows
+
+
+def training_loop(
+    model: LanguageModel,
+    text: list[tuple[Tensor, Tensor]],
+    settings: Training,
+    optimizer: torch.optim.Optimizer,
+    hooks: Hooks,
+) -> Callable[[], None]:
+    """A call that trains on all of a text.
+
+    Args:
+        model: is trained on from call to call.
+        text: inputs and targets, each (T, B).
+        settings: of the training.
+        optimizer: over the model's parameters.
+        hooks: what acts on the loop.
+    """
+
+    def run() -> None:
+        state = model.initial_state(settings.batch_size)
+        scale, norm = settings.loss_scale, settings.max_norm
+        train_round(model, text, state, optimizer, loss_scale=scale, max_norm=norm, hooks=hooks)
+
+    return run
 
 
 def random_windows(count: int, steps: int, batch_size: int) -> list[tuple[Tensor, Tensor]]:

@@ -1,16 +1,17 @@
 """What weight drop costs in a training step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from refrain.build import build_model, build_optimizer
-from refrain.config import Experiment
+from refrain.config import Experiment, Model
 from refrain.errors import UserError
-from refrain.evaluation.timing import interleaved, row
-from refrain.training import Hooks, train_round
+from refrain.evaluation.timing import interleaved, rows_against
+from refrain.training import Hooks
 
-from .train import VOCABULARY, random_windows
+from .train import VOCABULARY, random_windows, training_loop
 
 
 def bench_weight_drop(experiment: Experiment, *, windows: int, repeats: int) -> list[dict[str, Any]]:
@@ -32,29 +33,11 @@ def bench_weight_drop(experiment: Experiment, *, windows: int, repeats: int) -> 
     )
     text = random_windows(windows, settings.window_steps, settings.batch_size)
 
-    def trainer(shape: Any) -> Any:
+    def trainer(shape: Model) -> Callable[[], None]:
         torch.manual_seed(settings.seed)
         model = build_model(shape, VOCABULARY)
-        optimizer = build_optimizer(settings, model)
-
-        def run() -> None:
-            train_round(
-                model,
-                text,
-                model.initial_state(settings.batch_size),
-                optimizer,
-                loss_scale=settings.loss_scale,
-                max_norm=settings.max_norm,
-                hooks=Hooks(),
-            )
-
-        return run
+        return training_loop(model, text, settings, build_optimizer(settings, model), Hooks())
 
     candidates = {"without": trainer(without), "with weight drop": trainer(experiment.model)}
-    seconds = interleaved(candidates, repeats=repeats)
     tokens = windows * settings.window_steps * settings.batch_size
-    rows = []
-    for name, times in seconds.items():
-        ratios = [base / s for base, s in zip(seconds["without"], times, strict=True)]
-        rows.append(row(name, [tokens / s for s in times], "tokens/s", ratios=ratios))
-    return rows
+    return rows_against("without", interleaved(candidates, repeats=repeats), tokens, "tokens/s")

@@ -54,7 +54,7 @@ def build_sparsifier(experiment: Experiment, model: LanguageModel, steps: int) -
     if settings.freeze == "elements":
         masks.freeze_zeros(matrices)
     if settings.freeze == "units":
-        masks.freeze_units(found[width] for width in removable)
+        masks.freeze_units(table, removable)
     pruning = Pruning(matrices, settings.prune, settings.prune_begin, settings.prune_end) if settings.prune else None
     return Sparsifier(
         [*_on_entries(settings, parameters, matrices, table, scale), *lassos.values()],

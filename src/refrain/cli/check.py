@@ -1,6 +1,5 @@
 """`refrain check`."""
 
-import sys
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -37,9 +36,9 @@ def check(
     from refrain.build.trial import trial
     from refrain.training.progress import duration
 
-    from .output import print_json
+    from .output import print_json, say
 
-    found = trial(experiment, say=lambda line: print(line, file=sys.stderr))
+    found = trial(experiment, say=say)
     if json:
         print_json({"ok": True, **found})
         return

@@ -1,7 +1,6 @@
 """`refrain compress`."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,13 +57,10 @@ def compress(
     from refrain.build.compress import compress as write
     from refrain.errors import UserError
 
-    from .output import print_json, table
+    from .output import print_json, say, table
 
     if finetune_epochs < 0:
         raise UserError(f"--finetune-epochs must be at least 0 (got {finetune_epochs})")
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr)
 
     found: dict[str, Any] = write(
         run, out, threshold=threshold, to=target, finetune_epochs=finetune_epochs, data=data, force=force, say=say

@@ -1,6 +1,5 @@
 """`refrain data`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -94,9 +93,9 @@ def fetch(name: str, /, *, to: Path | None = None, url: str | None = None, json:
     """
     from refrain.data.fetch import fetch as get
 
-    from .output import print_json
+    from .output import print_json, say
 
-    folder = get(name, to=to, base_url=url, say=lambda line: print(line, file=sys.stderr))
+    folder = get(name, to=to, base_url=url, say=say)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     if json:
         print_json({"name": name, "folder": str(folder), "files": files})
@@ -137,7 +136,7 @@ def check(
     from refrain.data.survey import survey, warnings_about
     from refrain.errors import UserError
 
-    from .output import print_json, table
+    from .output import print_json, say, table
 
     if min_count < 1:
         raise UserError(f"--min-count must be at least 1 (got {min_count})")
@@ -146,7 +145,7 @@ def check(
     if unit == "word" and cleaning != "none":
         raise UserError("--cleaning cannot take effect with --unit word")
     settings = Data(corpus=path, unit=unit, min_count=min_count, errors=errors, cleaning=cleaning)
-    found = survey(build_corpus(settings, say=lambda line: print(line, file=sys.stderr)))
+    found = survey(build_corpus(settings, say=say))
     concerns = warnings_about(found)
     if json:
         print_json({**found, "warnings": concerns})

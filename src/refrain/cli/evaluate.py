@@ -1,12 +1,13 @@
 """`refrain evaluate`."""
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter
+
+from .output import say
 
 if TYPE_CHECKING:
     from refrain.build.measure import Method
@@ -119,11 +120,6 @@ def evaluate(
         _report(place | {"method": names[0]} | unseen | figures[names[0]], json)
     else:
         _report_several(place | unseen, figures, json)
-
-
-def say(line: str) -> None:
-    """A line on standard error."""
-    print(line, file=sys.stderr)
 
 
 def _names(asked: "Sequence[MethodName | Literal['all']]") -> list[MethodName]:

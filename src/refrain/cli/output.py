@@ -1,5 +1,6 @@
 """What commands print: one JSON object with `--json`, else text."""
 
+import sys
 from typing import Any
 
 from refrain.plain_json import dumps
@@ -8,6 +9,11 @@ from refrain.plain_json import dumps
 def print_json(data: Any) -> None:
     """Exactly one JSON object on standard output. Infinite figures become null, which JSON lacks a number for."""
     print(dumps(data), flush=True)
+
+
+def say(line: str) -> None:
+    """A line on standard error."""
+    print(line, file=sys.stderr)
 
 
 def table(rows: list[list[str]]) -> str:

@@ -65,8 +65,7 @@ def probe(
     """
     from refrain.errors import UserError
 
-    from .evaluate import say
-    from .output import print_json
+    from .output import print_json, say
     from .texts import refuse_to_overwrite
 
     if batch_size < 1:

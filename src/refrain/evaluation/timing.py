@@ -23,6 +23,29 @@ def interleaved(candidates: Mapping[str, Callable[[], None]], *, repeats: int) -
     return seconds
 
 
+def rows_against(
+    first: str, seconds: Mapping[str, list[float]], amount: float, unit: str, *, prefix: str = ""
+) -> list[dict[str, Any]]:
+    """A row for each candidate, compared with one of them.
+
+    Args:
+        first: the candidate that the others are compared with.
+        seconds: of each call, by candidate, as from `interleaved`.
+        amount: what a call gets through, in the unit's own measure, such as tokens.
+        unit: of the rates, such as tokens/s.
+        prefix: before each name.
+    """
+    return [
+        row(
+            prefix + name,
+            [amount / s for s in times],
+            unit,
+            ratios=[base / s for base, s in zip(seconds[first], times, strict=True)],
+        )
+        for name, times in seconds.items()
+    ]
+
+
 def row(name: str, rates: list[float], unit: str, *, ratios: list[float] | None = None) -> dict[str, Any]:
     """A row of a bench: the median rate, its spread, and the median of the ratios pair by pair.
 

@@ -14,6 +14,7 @@ from .byte_mlstm import char_lstm as char_lstm
 from .byte_mlstm import mlstm_bytes as mlstm_bytes
 from .byte_mlstm import mlstm_enwik8 as mlstm_enwik8
 from .byte_mlstm import mlstm_reviews as mlstm_reviews
+from .byte_mlstm import mlstm_small as mlstm_small
 from .byte_mlstm import mlstm_text8 as mlstm_text8
 from .iss import awd_lstm_ptb_iss as awd_lstm_ptb_iss
 from .iss import zaremba_large_373_315 as zaremba_large_373_315
@@ -40,6 +41,7 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "zaremba-large-373-315": zaremba_large_373_315,
     "awd-lstm-ptb-iss": awd_lstm_ptb_iss,
     "mlstm-bytes": mlstm_bytes,
+    "mlstm-small": mlstm_small,
     "mlstm-enwik8": mlstm_enwik8,
     "mlstm-text8": mlstm_text8,
     "mlstm-reviews": mlstm_reviews,

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .groups import Place, dead_units
+from refrain.axes import AxisTable
+
+from .compact import dead_by_width
+from .groups import places
 
 
 class Masks:
@@ -43,15 +46,17 @@ class Masks:
         for name in names:
             self.keep(name, self._parameters[name].detach() != 0)
 
-    def freeze_units(self, width_places: Iterable[Sequence[Place]]) -> None:
-        """Mask all that belongs to a unit that is dead now.
+    def freeze_units(self, table: AxisTable, widths: Sequence[str]) -> None:
+        """Mask all that belongs to a unit that is dead now, or dies because others are.
 
         Args:
-            width_places: for each width, its places.
+            table: the axes of the parameters.
+            widths: whose units are looked at.
         """
-        for found in width_places:
-            alive = ~dead_units(self._parameters, found)
-            for place in found:
+        found = places(table)
+        for width, dead in dead_by_width(self._parameters, table, widths).items():
+            alive = ~dead
+            for place in found[width]:
                 shape = [1] * self._parameters[place.parameter].ndim
                 shape[place.dimension] = -1
                 self.keep(place.parameter, alive.repeat(place.copies).view(shape))

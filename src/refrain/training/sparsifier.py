@@ -15,7 +15,6 @@ from refrain.sparsity import (
     Masks,
     UnitLasso,
     dead_by_width,
-    places,
     prune_smallest,
     pruned_share,
     threshold,
@@ -120,8 +119,7 @@ class Sparsifier:
         last = self.step == self._last(controller.reached)
         controller.look(self.step / self.steps, self.every / self.steps, rate * self.every, last=last)
         if controller.done:
-            found = places(self.table)
-            self.masks.freeze_units(found[width] for width in self.removable)
+            self.masks.freeze_units(self.table, self.removable)
 
     def _prune(self, pruning: Pruning) -> None:
         progress = 1.0 if self.step == self._last(pruning.end) else self.step / self.steps
