@@ -15,8 +15,8 @@ from pathlib import Path
 
 from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
+from refrain.folders import cache_folder
 
-from .corpus import cache_folder
 from .splits import SPLITS
 
 FORMAT = 1
