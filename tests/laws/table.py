@@ -13,10 +13,13 @@ from refrain.nn import (
     MultiplicativeLSTM,
     RecurrentStack,
     SoftmaxHead,
+    SparseEmbedding,
     SparseLSTM,
+    SparseSoftmaxHead,
     gru_step,
     lstm_step,
     multiplicative_lstm_step,
+    plan_bands,
     plan_blocks,
 )
 
@@ -68,7 +71,13 @@ STEPS = {
     "SparseLSTM": sparse_lstm_reference,
 }
 
+
+def sparse_embedding(vocabulary=V, width=H):
+    return SparseEmbedding(vocabulary, plan_bands(vocabulary, width, blocks=2, density=0.7))
+
+
 HEADS = {
+    "SparseSoftmaxHead": lambda: SparseSoftmaxHead(sparse_embedding()),
     "SoftmaxHead": lambda: SoftmaxHead(H, V),
     "SoftmaxHead, tied": lambda: SoftmaxHead(H, V, weight=Embedding(V, H).weight),
     "MixtureHead": lambda: MixtureHead(H, I, V, components=3),
@@ -125,3 +134,21 @@ MODELS = {
     "mixture": mixture,
     "mixture, tied": tied_mixture,
 }
+
+
+def sparse_tied():
+    words = sparse_embedding(V, I)
+    layers = [
+        SparseLSTM(plan_blocks(I, 6, blocks=2, density=0.7)),
+        SparseLSTM(plan_blocks(6, I, blocks=3, density=0.5)),
+    ]
+    return LanguageModel(words, RecurrentStack(layers), SparseSoftmaxHead(words))
+
+
+def sparse_untied():
+    layers = [SparseLSTM(plan_blocks(I, 6, blocks=2, density=1.0)), LSTM(6, H)]
+    return LanguageModel(sparse_embedding(V, I), RecurrentStack(layers), SoftmaxHead(H, V))
+
+
+SEGMENTED = {"sparse, tied": sparse_tied, "sparse, untied": sparse_untied}
+"""Models in which some axes run along a part of a width: a width with another size needs another plan."""
