@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from .model import Model
 from .sparsity import Sparsity
-from .values import Count, NonNegative, Number, Positive, Settings, Share, Whole
+from .values import Count, NonNegative, Number, Positive, Rate, Settings, Share, Whole
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
@@ -122,6 +122,7 @@ class Training(Settings):
         "line end, so that every line is a document of its own, in evaluation too",
     )
     learning_rate: Positive = Field(1.0, description="the full learning rate")
+    momentum: Rate = Field(0.0, description="share of the last update that is made again (sgd)")
     weight_decay: NonNegative = Field(0.0, description="added to the gradient as weight_decay * weight")
     max_norm: Positive | None = Field(None, description="clip the global gradient norm to this")
     schedule: Schedule = Field(Schedule(), description="how the learning rate moves")
@@ -132,6 +133,10 @@ class Training(Settings):
         None, description="also validate after so many windows of an epoch; the best checkpoint may be one of these"
     )
     sample_windows: Count | None = Field(None, description="also draw a sample after so many windows of an epoch")
+    train_accuracy: bool = Field(
+        False, description="count the training positions whose most likely token is right, before each step"
+    )
+    stop_accuracy: Share | None = Field(None, description="stop after an epoch in which so many of them were right")
     log_windows: Count = Field(100, description="windows between two lines of metrics")
     checkpoint_minutes: Positive = Field(10.0, description="time between checkpoints inside an epoch")
     sample_tokens: Whole = Field(40, description="length of the sample after each epoch; 0 for none")
@@ -147,6 +152,10 @@ class Training(Settings):
             value = getattr(self, name)
             if value is not None and value >= self.epochs:
                 raise ValueError(f"{name}: {value} looks further back than the run's {self.epochs} epochs go")
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum: cannot take effect where optimizer is {self.optimizer!r}")
+        if self.stop_accuracy is not None and not self.train_accuracy:
+            raise ValueError("stop_accuracy: needs train_accuracy")
         if self.window_length == "fixed" and self.window_cap is not None:
             raise ValueError("window_cap: cannot take effect where window_length is 'fixed'")
         if self.window_cap is not None and self.window_cap < self.window_steps:
