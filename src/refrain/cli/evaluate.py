@@ -11,7 +11,8 @@ from .output import say
 
 if TYPE_CHECKING:
     from refrain.build.measure import Method
-    from refrain.data import Corpus, TokenSource
+    from refrain.config import Data
+    from refrain.data import Corpus, TokenSource, WordVocabulary
     from refrain.trained import TrainedLanguageModel
 
 FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "perplexity")
@@ -37,11 +38,13 @@ def evaluate(
     streams: int | None = None,
     search: int | None = None,
     per_token: Path | None = None,
+    confusion: Path | None = None,
+    skip_bad: Annotated[bool, Parameter(negative=())] = False,
     errors: Literal["strict", "replace"] = "strict",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Perplexity and other figures of a trained model.
+    """Perplexity and other figures of a language model, or accuracy and other figures of a tagger.
 
     Parameters
     ----------
@@ -78,6 +81,10 @@ def evaluate(
         Try so many settings of the method on the validation text and use the best.
     per_token
         Write a table of tokens with their nats and of words with their bits (exact protocol, static).
+    confusion
+        Draw which tags a tagger takes for which, as PNG (needs the extra 'plot').
+    skip_bad
+        Leave out tagged sentences with mistakes and list them, instead of stopping.
     errors
         What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
     device
@@ -95,8 +102,18 @@ def evaluate(
     from refrain.config import Data
     from refrain.data import WordVocabulary
     from refrain.errors import UserError
+    from refrain.trained_tagger import TrainedTagger
+
+    from .evaluate_tagger import evaluate_tagger, refuse
 
     lm = build.load(run, device=device)
+    if isinstance(lm, TrainedTagger):
+        given = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
+        given |= {"settings of a method": any(value is not None for value in (cache | dynamic).values())}
+        refuse(given | {"--dynamic-steps": dynamic_steps, "--streams": streams}, "with a tagger")
+        evaluate_tagger(run, lm, data, split, errors, confusion, skip_bad=skip_bad, json=json)
+        return
+    refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
     vocabulary = lm.vocabulary if isinstance(lm.vocabulary, WordVocabulary) else None
     if vocabulary is None and errors != "strict":
         raise UserError("--errors cannot take effect with a model of bytes")
@@ -105,14 +122,8 @@ def evaluate(
         split = split or "test"
     path = build.locate(settings.corpus if data is None else str(data), say)
     corpus, name = build.build_text(settings.model_copy(update={"errors": errors}), path, split, vocabulary, say)
-    # the model's own text, in the ids that it was trained with
-    own = {
-        part: build.build_text(settings, build.locate(settings.corpus, say), part, vocabulary, say)[0]
-        .splits[part]
-        .tokens
-        for part in ("train", "valid")
-        if search is not None or any(chosen.dynamics is not None for chosen in methods)
-    }
+    needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
+    own = _own_texts(settings, vocabulary) if needed else {}
     figures = _measure(lm, corpus, name, own, methods, protocol, search, per_token)
     place = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
     unseen = {"unseen": corpus.splits[name].unseen}
@@ -120,6 +131,17 @@ def evaluate(
         _report(place | {"method": names[0]} | unseen | figures[names[0]], json)
     else:
         _report_several(place | unseen, figures, json)
+
+
+def _own_texts(settings: "Data", vocabulary: "WordVocabulary | None") -> "dict[str, TokenSource]":
+    """The model's own training and validation text, in the ids that it was trained with."""
+    from refrain import build
+
+    path = build.locate(settings.corpus, say)
+    return {
+        part: build.build_text(settings, path, part, vocabulary, say)[0].splits[part].tokens
+        for part in ("train", "valid")
+    }
 
 
 def _names(asked: "Sequence[MethodName | Literal['all']]") -> list[MethodName]:

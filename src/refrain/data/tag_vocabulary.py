@@ -58,6 +58,7 @@ class TagVocabulary:
         tags: each once.
         features: each once, `<rare>` first; empty where words are all there is.
         kinds: which features a word has.
+        rare: words that training had and left to `<unk>`.
 
     Raises:
         ValueError: when something stands twice, or `<unk>` or `<rare>` are not where they should be.
@@ -66,10 +67,15 @@ class TagVocabulary:
     unit: Literal["tag"] = "tag"
 
     def __init__(
-        self, words: Sequence[str], tags: Sequence[str], features: Sequence[str] = (), kinds: FeatureKinds | None = None
+        self,
+        words: Sequence[str],
+        tags: Sequence[str],
+        features: Sequence[str] = (),
+        kinds: FeatureKinds | None = None,
+        rare: Iterable[str] = (),
     ) -> None:
         self.words, self.tags, self.features = list(words), list(tags), list(features)
-        self.kinds = kinds or FeatureKinds()
+        self.kinds, self.rare = kinds or FeatureKinds(), frozenset(rare)
         self.word_index, self.tag_index, self.feature_index = (
             {name: index for index, name in enumerate(names)} for names in (self.words, self.tags, self.features)
         )
@@ -89,9 +95,9 @@ class TagVocabulary:
         """The id of `<unk>`."""
         return self.word_index[UNK]
 
-    def knows(self, word: str) -> bool:
-        """Whether a word has an id of its own."""
-        return word in self.word_index and word != UNK
+    def saw(self, word: str) -> bool:
+        """Whether a word stands in the training text."""
+        return (word in self.word_index and word != UNK) or word in self.rare
 
     def encode(self, words: Sequence[str]) -> NDArray[np.int64]:
         """Words -> ids (L, 1 + F): of the word, then of its features."""
@@ -108,8 +114,14 @@ class TagVocabulary:
 
     def document(self) -> dict[str, Any]:
         """The vocabulary as plain data; `tag_vocabulary_from` reads it."""
-        kinds = self.kinds._asdict()
-        return {"unit": self.unit, "words": self.words, "tags": self.tags, "features": self.features, "kinds": kinds}
+        return {
+            "unit": self.unit,
+            "words": self.words,
+            "rare": sorted(self.rare),
+            "tags": self.tags,
+            "features": self.features,
+            "kinds": self.kinds._asdict(),
+        }
 
 
 def build_tag_vocabulary(
@@ -142,7 +154,8 @@ def build_tag_vocabulary(
         found = Counter(feature for word in words for feature in kinds.of(word))
         features = [RARE, *sorted(feature for feature, count in found.items() if count >= feature_min_count)]
     # a sentence ends where it ends
-    return TagVocabulary([word for word in kept if word != EOS], sorted(set(tags)), features, kinds)
+    chosen = [word for word in kept if word != EOS]
+    return TagVocabulary(chosen, sorted(set(tags)), features, kinds, set(words) - set(chosen))
 
 
 def tag_vocabulary_from(document: Any) -> TagVocabulary:
@@ -155,13 +168,14 @@ def tag_vocabulary_from(document: Any) -> TagVocabulary:
         case {
             "unit": "tag",
             "words": list(words),
+            "rare": list(rare),
             "tags": list(tags),
             "features": list(features),
             "kinds": dict(kinds),
         }:
-            if all(isinstance(name, str) for name in (*words, *tags, *features)):
+            if all(isinstance(name, str) for name in (*words, *rare, *tags, *features)):
                 try:
-                    return TagVocabulary(words, tags, features, FeatureKinds(**kinds))
+                    return TagVocabulary(words, tags, features, FeatureKinds(**kinds), rare)
                 except (TypeError, ValueError) as error:
                     raise DataError(f"vocabulary: {error}") from None
     raise DataError("vocabulary: not that of a tagger")

@@ -30,7 +30,7 @@ class TaggedSplit:
         sha256: of that text.
         sentences: in the order of the text.
         skipped: a line for each bad sentence that was left out.
-        unseen: how many of its words are not in the vocabulary.
+        unseen: how many of its words do not stand in the training text.
     """
 
     source: Spans
@@ -173,7 +173,7 @@ def against(split: TaggedSplit, vocabulary: TagVocabulary, *, skip_bad: bool) ->
         skipped.append(cause)
     if not kept:
         raise DataError(f"{path}: no sentence is left; {skipped[0]}")
-    unseen = sum(not vocabulary.knows(word) for sentence in kept for word in sentence.words)
+    unseen = sum(not vocabulary.saw(word) for sentence in kept for word in sentence.words)
     return TaggedSplit(split.source, split.sha256, kept, skipped, unseen)
 
 
