@@ -92,10 +92,10 @@ def evaluate(
     json
         Print the figures as one JSON object.
     """
-    cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
-    dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
     names: list[MethodName] = _names(method or ["static"])
     _check(names, protocol, per_token, search)
+    cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
+    dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
     methods = _methods(names, cache, dynamic, dynamic_steps, streams)
 
     from refrain import build
@@ -109,8 +109,7 @@ def evaluate(
     lm = build.load(run, device=device)
     if isinstance(lm, TrainedTagger):
         given = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
-        given |= {"settings of a method": any(value is not None for value in (cache | dynamic).values())}
-        refuse(given | {"--dynamic-steps": dynamic_steps, "--streams": streams}, "with a tagger")
+        refuse(given, "with a tagger")
         evaluate_tagger(run, lm, data, split, errors, confusion, skip_bad=skip_bad, json=json)
         return
     refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
@@ -126,11 +125,7 @@ def evaluate(
     own = _own_texts(settings, vocabulary) if needed else {}
     figures = _measure(lm, corpus, name, own, methods, protocol, search, per_token)
     place = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
-    unseen = {"unseen": corpus.splits[name].unseen}
-    if len(names) == 1:
-        _report(place | {"method": names[0]} | unseen | figures[names[0]], json)
-    else:
-        _report_several(place | unseen, figures, json)
+    _report_all(place, {"unseen": corpus.splits[name].unseen}, figures, json)
 
 
 def _own_texts(settings: "Data", vocabulary: "WordVocabulary | None") -> "dict[str, TokenSource]":
@@ -247,6 +242,14 @@ def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, s
         raise UserError(f"--search must be at least 1 (got {search})")
     if search is not None and static:
         raise UserError("--search cannot take effect with --method static")
+
+
+def _report_all(place: dict[str, Any], unseen: dict[str, int], figures: dict[str, dict[str, Any]], json: bool) -> None:
+    if len(figures) > 1:
+        _report_several(place | unseen, figures, json)
+        return
+    ((name, figure),) = figures.items()
+    _report(place | {"method": name} | unseen | figure, json)
 
 
 def _report(found: dict[str, Any], json: bool) -> None:
