@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 GOLDEN = ROOT / "tests" / "golden" / "public_names.json"
 
 LAYERS = [
-    {"errors", "axes", "plain_json", "_version"},
+    {"errors", "axes", "folders", "plain_json", "_version"},
     {"config", "nn", "checkpoint"},
     {"models"},
     {"data", "optim", "sparsity"},

@@ -15,13 +15,13 @@ from refrain.data import (
     open_byte_corpus,
     open_word_corpus,
 )
-from refrain.data.corpus import cache_folder
 from refrain.data.embedded import DESCRIPTIONS
 from refrain.data.known import KNOWN, fetched_path
 from refrain.data.shards import is_pattern, names_splits, one_text
 from refrain.data.splits import SPLITS
 from refrain.data.text import Spans, whole
 from refrain.errors import DataError, UserError
+from refrain.folders import cache_folder
 
 
 def quiet(line: str) -> None:

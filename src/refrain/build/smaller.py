@@ -7,7 +7,7 @@ from torch import Tensor
 from refrain.config import Experiment
 from refrain.errors import UserError
 from refrain.models import LanguageModel
-from refrain.sparsity import dead_by_width, drop_until, model_size, places, weakest_first, widths_left
+from refrain.sparsity import dead_by_width, drop_until, model_size, places, weakest_first
 from refrain.sparsity.compact import largest_entries
 
 from .sparsity import removable_widths
@@ -46,7 +46,7 @@ def units_to_remove(
             raise UserError(f"--to {measure}={target}: the model has {whole:,}, which is not more; ask for less")
         ranking = [pair for pair in weakest_first(parameters, table, widths) if not dead[pair[0]][pair[1]]]
         try:
-            dropped = drop_until(ranking, table, widths_left(sizes, dead), measure=measure, target=target)
+            dropped = drop_until(ranking, table, sizes, measure=measure, target=target, dead=dead)
         except ValueError as error:
             raise UserError(f"--to {measure}={target}: {error}") from None
         for width, units in dropped.items():

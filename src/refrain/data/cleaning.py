@@ -9,8 +9,8 @@ from typing import Literal
 
 from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
+from refrain.folders import cache_folder
 
-from .corpus import cache_folder
 from .text import Spans, blocks, place_of, size_of
 
 FORMAT = 1

@@ -1,10 +1,8 @@
 """A corpus: splits of token ids, the vocabulary they refer to, and the text they came from."""
 
 import itertools
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from .text import Errors, Spans, blocks
 from .token_file import TokenSource
@@ -44,11 +42,3 @@ class Corpus:
         return itertools.chain.from_iterable(
             words_of(text) for text in blocks(self.splits[split].source, self.errors, whole_lines=False)
         )
-
-
-def cache_folder() -> Path:
-    """Where prepared corpora are kept: $REFRAIN_CACHE, or `refrain` in the user's cache folder."""
-    if chosen := os.environ.get("REFRAIN_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "refrain"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
+from refrain.folders import cache_folder
 
-from .corpus import cache_folder
 from .python_names import tagged_lines
 from .splits import SPLITS
 

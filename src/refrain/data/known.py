@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .corpus import cache_folder
+from refrain.folders import cache_folder
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,15 @@ from .recurrent import LSTMState as LSTMState
 from .recurrent import MultiplicativeLSTM as MultiplicativeLSTM
 from .recurrent import RecurrentLayer as RecurrentLayer
 from .recurrent import RecurrentStack as RecurrentStack
+from .recurrent import SparseLSTM as SparseLSTM
 from .recurrent import detached as detached
 from .recurrent import gru_step as gru_step
 from .recurrent import lstm_step as lstm_step
 from .recurrent import multiplicative_lstm_step as multiplicative_lstm_step
 from .recurrent import scan as scan
+from .segments import SparsePlan as SparsePlan
+from .segments import plan_blocks as plan_blocks
+from .segments import plan_reduction as plan_reduction
 from .weight_transforms import WeightDropout as WeightDropout
 from .weight_transforms import WeightNorm as WeightNorm
 from .weight_transforms import fold_weight_norm as fold_weight_norm

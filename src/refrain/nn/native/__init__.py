@@ -1,0 +1,114 @@
+"""C++ kernels that are compiled on the user's machine when they are first wanted, and what to do without a compiler.
+
+A kernel is a plain function over pointers, called through ctypes; the file beside this one that has its name as stem
+is all that is compiled, in about a second, into the cache folder. It finds the OpenMP of torch in the process and so
+shares torch's threads.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import warnings
+from importlib import resources
+from pathlib import Path
+
+import torch  # its OpenMP has to be in the process before a kernel is loaded
+
+from refrain.folders import cache_folder
+
+FLAGS = ("-O3", "-std=c++17", "-fPIC", "-march=native", "-fno-math-errno", "-fno-trapping-math")
+SWITCH = "REFRAIN_NATIVE"
+
+
+@functools.cache
+def load(name: str) -> ctypes.CDLL | None:
+    """The compiled kernels of a file, or None where there are none; the cause is said once.
+
+    Args:
+        name: stem of a C++ file in this folder.
+    """
+    if os.environ.get(SWITCH, "") == "off":
+        return None
+    compiler = find_compiler()
+    if compiler is None:
+        warnings.warn(
+            "no C++ compiler was found, so plain torch operations are used, which are slower; install g++ or clang++",
+            stacklevel=2,
+        )
+        return None
+    try:
+        return _loaded(name, compiler)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or error
+        first = next((line for line in str(said).splitlines() if line.strip()), type(error).__name__)
+        warnings.warn(
+            f"the fast kernels '{name}' could not be compiled ({first}), so plain torch operations are used, which "
+            f"are slower; {SWITCH}=off leaves them out without this line",
+            stacklevel=2,
+        )
+        return None
+
+
+def find_compiler() -> list[str] | None:
+    """The words that call a C++ compiler: $CXX, or the first of c++, g++, clang++ that is installed."""
+    if chosen := os.environ.get("CXX"):
+        return shlex.split(chosen)
+    found = next((path for path in map(shutil.which, ("c++", "g++", "clang++")) if path), None)
+    return [found] if found else None
+
+
+def _loaded(name: str, compiler: list[str]) -> ctypes.CDLL:
+    source = (resources.files(__name__) / f"{name}.cpp").read_bytes()
+    first: OSError | subprocess.SubprocessError | None = None
+    # threads first; a compiler or a torch without OpenMP still has one thread's kernels
+    for threads in (["-fopenmp"], []):
+        try:
+            return ctypes.CDLL(str(_compiled(name, source, compiler, [*FLAGS, *threads])))
+        except (OSError, subprocess.SubprocessError) as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _compiled(name: str, source: bytes, compiler: list[str], flags: list[str]) -> Path:
+    """The shared library of a source, compiled unless that was done before for this machine."""
+    key = hashlib.sha256(source)
+    for word in (*compiler, *flags, torch.__version__, _processor()):
+        key.update(b"\0" + word.encode())
+    folder = cache_folder() / "native"
+    library = folder / f"{name}-{key.hexdigest()[:24]}.so"
+    if library.is_file():
+        return library
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        text, parts, whole = (Path(scratch) / f"{name}{suffix}" for suffix in (".cpp", ".o", ".so"))
+        text.write_bytes(source)
+        _run([*compiler, *flags, "-c", str(text), "-o", str(parts)])
+        # linked without an OpenMP of its own: a second pool of threads would stall the first
+        _run([*compiler, "-shared", *_unresolved(), str(parts), "-o", str(whole)])
+        os.replace(whole, library)
+    return library
+
+
+def _run(words: list[str]) -> None:
+    subprocess.run(words, check=True, capture_output=True, text=True, timeout=60)
+
+
+def _unresolved() -> list[str]:
+    """What a linker has to hear before it leaves symbols to be found in the process."""
+    return ["-undefined", "dynamic_lookup"] if platform.system() == "Darwin" else []
+
+
+def _processor() -> str:
+    """What tells one kind of processor from another, as code for one may not run on the other."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
