@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -24,15 +25,18 @@ from refrain.nn import (
     Embedding,
     EmbeddingDropout,
     LockedDropout,
+    SparseLSTM,
     WeightDropout,
 )
+from refrain.nn.segments import plan_bands, plan_blocks
+from refrain.nn.sparse_embedding import SparseEmbedding
 from refrain.trained_tagger import figure_of
 from refrain.training import Task, Validation
 
 from .corpus import locate, quiet
 from .task import build_optimizer, build_schedule
 
-CELLS = {"lstm": LSTM, "gru": GRU}
+CELLS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "gru": GRU}
 # universaldependencies.org/u/pos
 UNIVERSAL = {
     "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM",
@@ -146,21 +150,18 @@ def build_tagger(settings: TaggerModel, vocabulary: TagVocabulary) -> Tagger:
     Args:
         settings: its shape.
         vocabulary: its words, features and tags.
+
+    Raises:
+        UserError: when the embedding has no such sparse layout on this vocabulary.
     """
-    word_dropout = EmbeddingDropout(settings.word_dropout) if settings.word_dropout else None
-    embedding = Embedding(len(vocabulary), settings.embedding_size, word_dropout=word_dropout)
     count = len(vocabulary.features)
     features = CharacterFeatures(count, settings.embedding_size) if count else None
-    below = [settings.embedding_size, *(2 * size for size in settings.hidden_sizes)]
-    cell = CELLS[settings.cell]
-
-    def layer(inputs: int, width: int) -> nn.Module:
-        drop = WeightDropout(settings.weight_drop) if settings.weight_drop else None
-        return cell(inputs, width, recurrent_transform=drop)
-
+    sizes = zip(
+        [settings.embedding_size, *(2 * size for size in settings.hidden_sizes)], settings.hidden_sizes, strict=False
+    )
     return Tagger(
-        embedding,
-        [Bidirectional(layer(*sizes), layer(*sizes)) for sizes in zip(below, settings.hidden_sizes, strict=False)],
+        _embedding(settings, len(vocabulary)),
+        [Bidirectional(_layer(settings, *each), _layer(settings, *each)) for each in sizes],
         len(vocabulary.tags),
         features=features,
         projection_size=settings.projection_size,
@@ -168,6 +169,32 @@ def build_tagger(settings: TaggerModel, vocabulary: TagVocabulary) -> Tagger:
         between=_dropout(settings, settings.between_dropout),
         output_dropout=_dropout(settings, settings.output_dropout),
     )
+
+
+def _embedding(settings: TaggerModel, words: int) -> Embedding | SparseEmbedding:
+    drop = EmbeddingDropout(settings.word_dropout) if settings.word_dropout else None
+    if settings.embedding_blocks == 1:
+        return Embedding(words, settings.embedding_size, word_dropout=drop)
+    blocks, density = settings.embedding_blocks, settings.embedding_density
+    try:
+        bands = plan_bands(words, settings.embedding_size, blocks=blocks, density=density)
+        return SparseEmbedding(words, bands, word_dropout=drop)
+    except ValueError as error:
+        raise UserError(f"model.embedding_blocks: {error}; choose fewer, or a higher model.embedding_density") from None
+
+
+def _layer(settings: TaggerModel, below: int, width: int) -> nn.Module:
+    def dense(inputs: int, units: int) -> Any:
+        drop = WeightDropout(settings.weight_drop) if settings.weight_drop else None
+        return CELLS[settings.cell](inputs, units, recurrent_transform=drop)
+
+    if settings.sparse_blocks is None or settings.sparse_density is None:
+        return cast(nn.Module, dense(below, width))
+    try:
+        plan = plan_blocks(below, width, blocks=settings.sparse_blocks, density=settings.sparse_density)
+    except ValueError as error:
+        raise UserError(f"model.sparse_blocks: {error}") from None
+    return SparseLSTM(plan, block=dense)
 
 
 def build_tagger_task(experiment: TaggerExperiment, corpus: TaggedCorpus, model: Tagger) -> Task:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from .experiment import Schedule
 from .values import Count, NonNegative, Number, Positive, Rate, Settings, Share, Whole, Width
 
+Density = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Number]
 Affix = Annotated[int, Field(ge=0, le=20), Number]
 
 
@@ -66,6 +67,12 @@ class TaggerModel(Settings):
     hidden_sizes: Annotated[tuple[Width, ...], Field(min_length=1)] = Field(
         (100,), description="width of each layer in each of the two directions, from the bottom up"
     )
+    embedding_blocks: Count = Field(1, description="blocks of the embedding; those after the first cover later words")
+    embedding_density: Density = Field(1.0, description="share of the embedding's entries that there are")
+    sparse_blocks: Annotated[int, Field(ge=2), Number] | None = Field(
+        None, description="small LSTMs in each direction of a single layer; none for one dense LSTM"
+    )
+    sparse_density: Density | None = Field(None, description="share of the layer's inputs that each of them sees")
     projection_size: Width | None = Field(
         None, description="width of a tanh layer between the last layer and the tags; none for no such layer"
     )
@@ -80,6 +87,22 @@ class TaggerModel(Settings):
     weight_drop: Rate = Field(
         0.0, description="rate at which recurrent weights of both directions are dropped, one mask a batch"
     )
+
+    @model_validator(mode="after")
+    def _sparse(self) -> Self:
+        if self.embedding_blocks > self.embedding_size:
+            raise ValueError(
+                f"embedding_blocks: at most embedding_size (got {self.embedding_blocks} and {self.embedding_size})"
+            )
+        if self.embedding_density * self.embedding_blocks < 1 - 1e-9:
+            raise ValueError("embedding_density: must be at least 1 / embedding_blocks, as the first covers all words")
+        if self.embedding_blocks == 1 and self.embedding_density < 1:
+            raise ValueError("embedding_density: cannot take effect with a single block")
+        if (self.sparse_blocks is None) != (self.sparse_density is None):
+            raise ValueError("sparse_blocks: goes with sparse_density; give both or neither")
+        if self.sparse_blocks is not None and (self.cell != "lstm" or len(self.hidden_sizes) > 1):
+            raise ValueError("sparse_blocks: cannot take effect with more than one layer, or where cell is not 'lstm'")
+        return self
 
     @model_validator(mode="after")
     def _effective(self) -> Self:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 from refrain.nn import Bidirectional, CharacterFeatures, Embedding
+from refrain.nn.sparse_embedding import SparseEmbedding
 
 from .language_model import Loss, Outputs
 from .widths import widths
@@ -41,7 +42,7 @@ class Tagger(nn.Module):
 
     def __init__(
         self,
-        embedding: Embedding,
+        embedding: Embedding | SparseEmbedding,
         layers: Sequence[Bidirectional],
         num_tags: int,
         *,

@@ -23,6 +23,8 @@ from .iss import zaremba_large_l1 as zaremba_large_l1
 from .iss import zaremba_small_iss as zaremba_small_iss
 from .pos import pos_default as pos_default
 from .pos import pos_dense as pos_dense
+from .pos import pos_sparse as pos_sparse
+from .pos import pos_sparse_descending as pos_sparse_descending
 from .quickstart import quickstart as quickstart
 from .zaremba import zaremba_large as zaremba_large
 from .zaremba import zaremba_medium as zaremba_medium
@@ -50,6 +52,8 @@ RECIPES: dict[str, Callable[[], AnyExperiment]] = {
     "char-lstm": char_lstm,
     "pos-default": pos_default,
     "pos-dense": pos_dense,
+    "pos-sparse": pos_sparse,
+    "pos-sparse-descending": pos_sparse_descending,
 }
 
 

@@ -3,6 +3,8 @@ Models, arXiv 1808.08720, as its code runs it, and one that is meant to be used.
 `docs/recipes.md` has them with their commands.
 """
 
+from typing import Literal
+
 from refrain.config import Schedule, TaggedData, TaggerExperiment, TaggerModel, TaggerTraining
 
 
@@ -25,6 +27,31 @@ def pos_dense() -> TaggerExperiment:
         ),
         training=TaggerTraining(epochs=50, batch_size=20, optimizer="adam", learning_rate=0.001),
     )
+
+
+def pos_sparse() -> TaggerExperiment:
+    """As pos-dense with vectors of width 20 at equal weights: frequent words have all of it, rare ones little.
+
+    Published: a curve over embedding widths, no figure.
+    Ours: not measured yet; a shrunken run is part of the tests.
+    """
+    return _sparse("pos-sparse", order="ascending")
+
+
+def pos_sparse_descending() -> TaggerExperiment:
+    """As pos-sparse with the order of words reversed: rare words have the long vectors, as a check.
+
+    Published: a curve over embedding widths, no figure.
+    Ours: not measured yet; a shrunken run is part of the tests.
+    """
+    return _sparse("pos-sparse-descending", order="descending")
+
+
+def _sparse(name: str, order: Literal["ascending", "descending"]) -> TaggerExperiment:
+    dense = pos_dense()
+    layout = {"embedding_size": 20, "embedding_blocks": 20, "embedding_density": 0.25}
+    data, model = dense.data.model_copy(update={"order": order}), dense.model.model_copy(update=layout)
+    return dense.model_copy(update={"name": name, "data": data, "model": model})
 
 
 def pos_default() -> TaggerExperiment:
