@@ -58,6 +58,7 @@ def bench(
     json
         Print one JSON object.
     """
+    from refrain.config import TaggerExperiment
     from refrain.errors import UserError
     from refrain.recipes import recipe as build_recipe
 
@@ -73,6 +74,8 @@ def bench(
         raise UserError(f"--widths must be whole numbers with commas between, as in 373,315 (got {widths!r})")
     recipe = recipe or BENCHES[name]
     experiment = build_recipe(recipe, *settings)
+    if isinstance(experiment, TaggerExperiment):
+        raise UserError(f"{recipe}: is a tagger, and the benches measure language models; choose another recipe")
 
     import torch
 

@@ -79,7 +79,7 @@ def features(
 
     from refrain import build
 
-    lm = build.load(run, device=device)
+    lm = build.load_language_model(run, device=device)
     sources = files_of(files or ["-"])
     if per == "line":
         texts = [line for file in sources for line in lines_of(file, errors)]

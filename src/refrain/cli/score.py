@@ -39,7 +39,7 @@ def score(
     from .output import print_json
     from .texts import lines_of
 
-    lm = build.load(run, device=device)
+    lm = build.load_language_model(run, device=device)
     for line in score_lines(lm.model, lm.vocabulary, lines_of(file, errors)):
         figure = line.figure
         if json:

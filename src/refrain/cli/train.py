@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from refrain.config import Experiment
+    from refrain.config import AnyExperiment
 
 
 def train(
@@ -23,10 +23,11 @@ def train(
     resume: Annotated[bool, Parameter(negative=())] = False,
     force: Annotated[bool, Parameter(negative=())] = False,
     errors: Literal["strict", "replace"] | None = None,
+    skip_bad: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Train a language model, or continue a run.
+    """Train a language model or a tagger, or continue a run.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def train(
     settings
         Settings such as training.epochs=3 or model.hidden_sizes=[200,200].
     data
-        The corpus: a folder of splits, a text file, or a name (see refrain data); for bytes any folder or a pattern.
+        The corpus: a folder of splits, a file, or a name (see refrain data); for bytes any folder or a pattern.
     out
         The run folder. By default a new one under runs/.
     start_from
@@ -48,6 +49,8 @@ def train(
         Replace a run that stands in --out.
     errors
         What invalid UTF-8 in the corpus does: stop (strict) or become U+FFFD (replace).
+    skip_bad
+        Leave out tagged sentences with mistakes and list them, instead of stopping.
     quiet
         Say nothing while training.
     json
@@ -68,7 +71,7 @@ def train(
         raise UserError("--resume and --from exclude each other: a run that is continued has started already")
     if resume and force:
         raise UserError("--resume and --force exclude each other")
-    words = [*settings, *([f'data.errors="{errors}"'] if errors else [])]
+    words = [*settings, *([f'data.errors="{errors}"'] if errors else []), *(["data.skip_bad=true"] if skip_bad else [])]
     if recipe is None and (words or data or iss_json):
         raise UserError(
             "--resume takes its settings from the run; leave the others out, or start a new run with other settings "
@@ -106,7 +109,7 @@ def _place(iss_json: str | None) -> Path:
     return Path(str(read_iss_json(iss_json).get("save_path", "runs")) if iss_json else "runs")
 
 
-def _as_given(recipe: str, words: list[str], corpus: str | None, experiment: "Experiment", *, whole: bool) -> str:
+def _as_given(recipe: str, words: list[str], corpus: str | None, experiment: "AnyExperiment", *, whole: bool) -> str:
     """What was asked for, as a TOML file that asks for the same again; of a file, every setting it came to."""
     from json import dumps
 
@@ -117,7 +120,7 @@ def _as_given(recipe: str, words: list[str], corpus: str | None, experiment: "Ex
         return '"none"' if value is None else dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
     if whole or recipe.endswith(".toml"):
-        settings, first = dict(flatten(experiment.model_dump(mode="json"))), []
+        settings, first = dict(flatten(experiment.model_dump(mode="json"), kind=type(experiment))), []
     else:
         settings = {name: value_of(text) for name, _, text in (word.partition("=") for word in words)}
         settings |= {"data.corpus": corpus} if corpus else {}
@@ -132,9 +135,14 @@ def _report(summary: dict[str, object], json: bool) -> None:
         print_json(summary)
         return
     run = shlex.quote(str(summary["run"]))
+    tagger = summary.get("task") == "tagger"
     for split in ("valid", "test"):
         figure = summary[split]
-        if isinstance(figure, dict):
+        if isinstance(figure, dict) and tagger:
+            low, high = figure["interval"]
+            print(f"{split:5}  accuracy {100 * figure['accuracy']:.2f} %  ({100 * low:.2f} to {100 * high:.2f})")
+        elif isinstance(figure, dict):
             bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
             print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {figure['protocol']})")
-    print(f"\nnext:  refrain evaluate {run}\n       refrain generate {run} --tokens 50\n       cat {run}/README.md")
+    then = f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50"
+    print(f"\nnext:  refrain evaluate {run}\n       {then}\n       cat {run}/README.md")

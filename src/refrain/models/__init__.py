@@ -5,4 +5,6 @@ from .language_model import Loss as Loss
 from .language_model import Outputs as Outputs
 from .modes import evaluating as evaluating
 from .modes import modes as modes
+from .tagger import PADDING as PADDING
+from .tagger import Tagger as Tagger
 from .widths import widths as widths
