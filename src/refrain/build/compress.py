@@ -88,8 +88,7 @@ def compress(
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as aside:
             folder = _write(Path(aside) / "start", settings, lm, small, corpus, force=False)
             models.append((small, _bytes(folder)))
-            command = f"finetuning of {run}, compressed"
-            further = resized(finetuning, lm.model, kept)
+            further, command = resized(finetuning, lm.model, kept), f"finetuning of {run}, compressed"
             train(further, out, start_from=Path(aside) / "start", force=force, command=command)
         best = load_language_model(out)
         models.append((best.model, _bytes(best.folder)))

@@ -108,7 +108,7 @@ def resume(
         raise CheckpointError(f"{run.path}: nothing to resume here; leave out --resume to start a run")
     own = experiment_from(run.read_json("config.json"), run.path)
     with progress or PlainProgress() as shown, run.locked():
-        _same_settings(own, experiment, run.path)
+        same_settings(own, experiment, run.path)
         kind = kind_of(own)
         corpus = kind.corpus(own, shown.say)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
@@ -171,7 +171,17 @@ def _closing(writer: Any) -> Iterator[None]:
             writer.close()
 
 
-def _same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -> None:
+def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -> None:
+    """Refuse to continue a run by other settings.
+
+    Args:
+        own: of the run.
+        given: what it is to be continued by; None for its own.
+        path: of the run, for the message.
+
+    Raises:
+        CheckpointError: when they differ.
+    """
     if given is None or given == own:
         return
     if type(given) is not type(own):

@@ -116,13 +116,8 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
     windows = lru_cache(maxsize=1)(partial(build_windows, settings, corpus))
     # a text that is too short is found before anything is written
     windows(0)
-    valid = protocol_windows(
-        corpus.splits["valid"].tokens,
-        settings.validation,
-        split="valid",
-        window_steps=settings.window_steps,
-        name=f"{corpus.name}, split 'valid'",
-    )
+    name, tokens = f"{corpus.name}, split 'valid'", corpus.splits["valid"].tokens
+    valid = protocol_windows(tokens, settings.validation, split="valid", window_steps=settings.window_steps, name=name)
 
     def validate() -> Validation:
         figure = evaluate(model, valid)
