@@ -1,0 +1,54 @@
+"""How layers and heads compute while they train: by which means, and in which precision.
+
+Whatever is chosen, parameters, carried state, cells and sums are float32, and evaluation takes the plain float32 way.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Engine(NamedTuple):
+    """What a layer or a head trains with.
+
+    Attributes:
+        kernels: the library's own kernels for the processor, where there are some and they can be compiled; otherwise,
+            and on other devices, torch's operations.
+        bf16: operands of matrix products are rounded to bfloat16.
+    """
+
+    kernels: bool = False
+    bf16: bool = False
+
+
+PLAIN = Engine()
+
+
+def use_engine(module: nn.Module, engine: Engine) -> None:
+    """Let every part of a module that has a choice train with an engine. Changes them in place.
+
+    Args:
+        module: a model, a layer or a head.
+        engine: what to train with.
+    """
+    for part in module.modules():
+        if isinstance(getattr(part, "engine", None), Engine):
+            part.engine = engine
+
+
+def fits_kernels(engine: Engine, *tensors: Tensor) -> bool:
+    """Whether kernels are wanted and take such tensors: float32, in the memory of the processor."""
+    return engine.kernels and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies matrices of bfloat16 by instructions of its own.
+
+    Args:
+        device: a processor or a CUDA device.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))
