@@ -136,7 +136,7 @@ class _CrossEntropy(torch.autograd.Function):
             part = torch.mm(gradient.T, rows.to(kind))
             d_weight = part if d_weight is None else d_weight.to(weight.dtype).add_(part)
             if d_bias is not None:
-                d_bias += gradient.sum(0, dtype=weight.dtype) if shares is None else _weighed(gradient, shares)
+                d_bias += gradient.sum(0) if shares is None else _weighed(gradient, shares)
         assert d_weight is not None
         ctx.gradients = (d_latent, d_prior, d_weight.to(weight.dtype), d_bias)
         return nats
