@@ -1,0 +1,107 @@
+// A window of an LSTM's recurrence and its way back, as a single call each.
+//
+// T steps, B rows, H hidden units. All tensors are contiguous; Element is that of products: float or bf16.
+
+#include <cstdlib>
+
+#include "lstm.h"
+
+// projected (T, B, 4H), bias (4H), hidden and cell before the window (B, H), weight (4H, H)
+// -> outputs (T, B, H), cells (T + 1, B, H), gates (T, B, 4H), remembered (T, B, H): the hidden state before each step.
+// workspace: 4 * P * P + 2 * B * P words and sums of 4 * B * LANES a thread, where P is H in whole panels.
+template <typename Element>
+static int forward(const Element* projected, const float* bias, const float* hidden, const float* cell,
+                   const float* weight, float* outputs, float* cells, float* gates, Element* remembered,
+                   uint32_t* workspace, int64_t T, int64_t B, int64_t H, int64_t threads) {
+    const int64_t count = panels(H), depth = depth_words<Element>(H), panel_words = depth * 4 * LANES;
+    uint32_t* packed = workspace;
+    uint32_t* rows[2] = {packed + count * panel_words, packed + count * panel_words + depth * B};
+    float* all_sums = (float*)(rows[1] + depth * B);
+#pragma omp parallel num_threads((int)threads)
+    {
+        const Share mine(count, this_thread(), team_size());
+        float* sums = all_sums + this_thread() * B * 4 * LANES;
+        for (int64_t panel = mine.first; panel < mine.last; ++panel) {
+            pack_rows<Element, 4>(weight, H, H, panel, packed + panel * panel_words);
+            const int64_t unit = panel * LANES;
+            const int width = H - unit < LANES ? (int)(H - unit) : LANES;
+            for (int64_t row = 0; row < B; ++row) {
+                const Floats before = load_some(hidden + row * H + unit, width);
+                put<Element>(rows[0], B, row, unit, before, width);
+                store_some(remembered + row * H + unit, before, width);
+                store_some(cells + row * H + unit, load_some(cell + row * H + unit, width), width);
+            }
+        }
+        for (int64_t t = 0; t < T; ++t) {
+#pragma omp barrier
+            const CellStep<Element> step = {
+                projected + t * B * 4 * H, bias, cells + t * B * H, gates + t * B * 4 * H, cells + (t + 1) * B * H,
+                outputs + t * B * H, t + 1 < T ? remembered + (t + 1) * B * H : nullptr, rows[(t + 1) & 1]};
+            for (int64_t panel = mine.first; panel < mine.last; ++panel) {
+                multiply<Element, 4>(rows[t & 1], B, packed + panel * panel_words, depth, sums);
+                cell_forward(step, sums, B, H, panel);
+            }
+        }
+    }
+    return 0;
+}
+
+// d_outputs (T, B, H), cells, gates and weight as above; d_cell (B, H) of the cell after the window, becomes that of
+// the cell before; d_bias (4H) of zeros -> d_hidden (B, H), d_gates (T, B, 4H), d_bias.
+// workspace: 4 * P * P + 8 * B * P words and sums of B * LANES a thread.
+template <typename Element>
+static int backward(const float* d_outputs, const float* cells, const float* gates, const float* weight, float* d_cell,
+                    float* d_bias, float* d_hidden, Element* d_gates, uint32_t* workspace, int64_t T, int64_t B,
+                    int64_t H, int64_t threads) {
+    const int64_t count = panels(H), depth = 4 * depth_words<Element>(H), panel_words = depth * LANES;
+    uint32_t* packed = workspace;
+    uint32_t* rows[2] = {packed + count * panel_words, packed + count * panel_words + depth * B};
+    float* all_sums = (float*)(rows[1] + depth * B);
+#pragma omp parallel num_threads((int)threads)
+    {
+        const Share mine(count, this_thread(), team_size());
+        float* sums = all_sums + this_thread() * B * LANES;
+        for (int64_t panel = mine.first; panel < mine.last; ++panel)
+            pack_columns<Element>(weight, 4, H, H, panel, packed + panel * panel_words);
+        for (int64_t t = T - 1; t >= 0; --t) {
+            const CellStepBack<Element> step = {d_outputs + t * B * H, gates + t * B * 4 * H, cells + t * B * H,
+                                                cells + (t + 1) * B * H, d_cell, d_bias, d_gates + t * B * 4 * H,
+                                                rows[t & 1]};
+            for (int64_t panel = mine.first; panel < mine.last; ++panel) {
+                if (t + 1 < T)
+                    multiply<Element, 1>(rows[(t + 1) & 1], B, packed + panel * panel_words, depth, sums);
+                else
+                    memset(sums, 0, sizeof(float) * B * LANES);
+                cell_backward(step, sums, B, H, panel);
+            }
+#pragma omp barrier
+        }
+        for (int64_t panel = mine.first; panel < mine.last; ++panel) {
+            multiply<Element, 1>(rows[0], B, packed + panel * panel_words, depth, sums);
+            const int64_t unit = panel * LANES;
+            const int width = H - unit < LANES ? (int)(H - unit) : LANES;
+            for (int64_t row = 0; row < B; ++row)
+                store_some(d_hidden + row * H + unit, load(sums + row * LANES), width);
+        }
+    }
+    return 0;
+}
+
+#define LSTM_KERNELS(NAME, ELEMENT)                                                                                   \
+    extern "C" int lstm_forward_##NAME(const ELEMENT* projected, const float* bias, const float* hidden,              \
+                                       const float* cell, const float* weight, float* outputs, float* cells,          \
+                                       float* gates, ELEMENT* remembered, uint32_t* workspace, int64_t T, int64_t B,  \
+                                       int64_t H, int64_t threads) {                                                  \
+        return forward(projected, bias, hidden, cell, weight, outputs, cells, gates, remembered, workspace, T, B, H,  \
+                       threads);                                                                                      \
+    }                                                                                                                 \
+    extern "C" int lstm_backward_##NAME(const float* d_outputs, const float* cells, const float* gates,               \
+                                        const float* weight, float* d_cell, float* d_bias, float* d_hidden,           \
+                                        ELEMENT* d_gates, uint32_t* workspace, int64_t T, int64_t B, int64_t H,       \
+                                        int64_t threads) {                                                            \
+        return backward(d_outputs, cells, gates, weight, d_cell, d_bias, d_hidden, d_gates, workspace, T, B, H,       \
+                        threads);                                                                                     \
+    }
+
+LSTM_KERNELS(float32, float)
+LSTM_KERNELS(bf16, bf16)

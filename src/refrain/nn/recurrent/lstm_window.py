@@ -1,0 +1,108 @@
+"""A window of an LSTM by the library's kernels: large products for all steps at once, the loop in one call.
+
+Equal to `lstm_step` along time; the way back is the one of `window_scan`, in C++ (nn/native/lstm.cpp).
+
+T steps in the window, B sequences, I input width, H hidden width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refrain.nn.native.calls import call
+
+from .kernel_memory import NAMES, Loan, check_open, whole_panels
+from .window_scan import BufferPool
+
+
+def lstm_window(
+    pool: BufferPool,
+    bf16: bool,
+    inputs: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    bias: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """A window, to be differentiated once.
+
+    Args:
+        pool: the layer's buffers.
+        bf16: round the operands of all products to bfloat16; sums, cells and state are float32 in any case.
+        inputs: (T, B, I).
+        hidden: (B, H), before the first step.
+        cell: (B, H), before the first step.
+        w_ih: (4H, I).
+        w_hh: (4H, H).
+        bias: (4H,).
+
+    Returns:
+        Outputs (T, B, H), the last of which is the hidden state after the window, and the cell after it (B, H).
+    """
+    return _Window.apply(pool, bf16, inputs, hidden, cell, w_ih, w_hh, bias)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Window(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        pool: BufferPool,
+        bf16: bool,
+        inputs: Tensor,
+        hidden: Tensor,
+        cell: Tensor,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        bias: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        (steps, batch, _), width = inputs.shape, hidden.shape[1]
+        kind = torch.bfloat16 if bf16 else torch.float32
+        ctx.loan, w_hh = Loan(pool, hidden), w_hh.contiguous()
+        x, w_x = ctx.loan.rounded(inputs, kind), ctx.loan.rounded(w_ih, kind)
+        cells, gates = ctx.loan.take((steps + 1, batch, width)), ctx.loan.take((steps, batch, 4 * width))
+        before = ctx.loan.take((steps, batch, width), kind)
+        outputs, passing = torch.empty(steps, batch, width), Loan(pool, hidden)
+        projected = passing.take((steps * batch, 4 * width), kind)
+        torch.mm(x.view(-1, x.shape[-1]), w_x.T, out=projected)
+        _call(
+            f"lstm_forward_{NAMES[kind]}",
+            *(projected, bias.contiguous(), hidden.contiguous(), cell.contiguous(), w_hh),
+            *(outputs, cells, gates, before, _workspace(passing, batch, width)),
+            *(steps, batch, width),
+        )
+        passing.give_back()
+        ctx.pool, ctx.tape = pool, (x, w_x, w_hh, before, cells, gates)
+        return outputs, cells[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, d_outputs: Tensor, d_cell: Tensor) -> tuple[Any, ...]:
+        check_open(ctx.loan, "LSTM")
+        x, w_x, w_hh, before, cells, gates = ctx.tape
+        steps, batch, width = before.shape
+        d_cell, d_bias, d_hidden = d_cell.clone(), torch.zeros(4 * width), torch.empty(batch, width)
+        d_gates = ctx.loan.take(gates.shape, before.dtype)
+        _call(
+            f"lstm_backward_{NAMES[before.dtype]}",
+            *(d_outputs.contiguous(), cells, gates, w_hh, d_cell, d_bias, d_hidden, d_gates),
+            *(_workspace(ctx.loan, batch, width), steps, batch, width),
+        )
+        rows, need = d_gates.view(-1, 4 * width), ctx.needs_input_grad
+        d_inputs = torch.mm(rows, w_x).float().view_as(x) if need[2] else None
+        d_w_ih = torch.mm(rows.T, x.view(-1, x.shape[-1])).float() if need[5] else None
+        d_w_hh = torch.mm(rows.T, before.view(-1, width)).float() if need[6] else None
+        ctx.loan.give_back()
+        ctx.tape = None
+        return None, None, d_inputs, d_hidden, d_cell, d_w_ih, d_w_hh, d_bias
+
+
+def _workspace(loan: Loan, batch: int, width: int) -> Tensor:
+    """Room for the packed weight, packed rows of two steps, and the sums of each thread, as lstm.cpp says."""
+    wide = whole_panels(width)
+    return loan.take((4 * wide * wide + 8 * batch * wide + 64 * batch * torch.get_num_threads(),))
+
+
+def _call(function: str, *arguments: Tensor | int) -> None:
+    if not call("lstm", function, *arguments):
+        raise RuntimeError(f"{function} failed")
