@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from refrain.nn.engine import PLAIN, Engine
+from refrain.nn.products import product
 
 from .softmax_gradient import softmax_gradient_
 
@@ -106,6 +107,7 @@ class _CrossEntropy(torch.autograd.Function):
         # operands of the products; float64 is never rounded down
         kind = torch.bfloat16 if engine.bf16 and weight.dtype == torch.float32 else weight.dtype
         operand = weight.to(kind)
+        multiply = product if engine.kernels else torch.mm
         nats = weight.new_zeros(())
         d_latent = torch.empty(latent.shape, dtype=weight.dtype, device=weight.device)
         d_prior, d_bias = (None if tensor is None else torch.zeros_like(tensor) for tensor in (prior, bias))
@@ -114,12 +116,12 @@ class _CrossEntropy(torch.autograd.Function):
         for start in range(0, tokens, chunk):
             here = slice(start, start + chunk)
             rows = latent[here].flatten(0, 1)  # (n * K, D)
-            gradient = torch.mm(rows.to(kind), operand.T)
+            gradient = multiply(rows.to(kind), operand.T)
             each = softmax_gradient_(
                 gradient, bias, targets[here].repeat_interleave(components), kernels=engine.kernels
             )
             d_rows = d_latent[here].flatten(0, 1)
-            d_rows.copy_(torch.mm(gradient, operand))
+            d_rows.copy_(multiply(gradient, operand))
             shares = None
             if prior is None:
                 nats += each.sum()
@@ -133,7 +135,7 @@ class _CrossEntropy(torch.autograd.Function):
                 d_prior[here] = -shares.view(-1, components)
                 d_rows *= shares
                 rows = rows * shares
-            part = torch.mm(gradient.T, rows.to(kind))
+            part = multiply(gradient.T, rows.to(kind))
             d_weight = part if d_weight is None else d_weight.to(weight.dtype).add_(part)
             if d_bias is not None:
                 d_bias += gradient.sum(0) if shares is None else _weighed(gradient, shares)

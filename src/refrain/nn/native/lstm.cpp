@@ -22,9 +22,9 @@ static int forward(const Element* projected, const float* bias, const float* hid
         const Share mine(count, this_thread(), team_size());
         float* sums = all_sums + this_thread() * B * 4 * LANES;
         for (int64_t panel = mine.first; panel < mine.last; ++panel) {
-            pack_rows<Element, 4>(weight, H, H, panel, packed + panel * panel_words);
+            pack_rows<Element, 4>(weight, true, H, H, panel, packed + panel * panel_words);
             const int64_t unit = panel * LANES;
-            const int width = H - unit < LANES ? (int)(H - unit) : LANES;
+            const int width = present(unit, H);
             for (int64_t row = 0; row < B; ++row) {
                 const Floats before = load_some(hidden + row * H + unit, width);
                 put<Element>(rows[0], B, row, unit, before, width);
@@ -48,43 +48,47 @@ static int forward(const Element* projected, const float* bias, const float* hid
 
 // d_outputs (T, B, H), cells, gates and weight as above; d_cell (B, H) of the cell after the window, becomes that of
 // the cell before; d_bias (4H) of zeros -> d_hidden (B, H), d_gates (T, B, 4H), d_bias.
-// workspace: 4 * P * P + 8 * B * P words and sums of B * LANES a thread.
-template <typename Element>
-static int backward(const float* d_outputs, const float* cells, const float* gates, const float* weight, float* d_cell,
-                    float* d_bias, float* d_hidden, Element* d_gates, uint32_t* workspace, int64_t T, int64_t B,
-                    int64_t H, int64_t threads) {
-    const int64_t count = panels(H), depth = 4 * depth_words<Element>(H), panel_words = depth * LANES;
+// workspace: 4 * P * (P + LANES) + 8 * B * P words and sums of V * B * LANES a thread. V registers are taken together.
+template <typename Element, int V>
+static int backward_by(const float* d_outputs, const float* cells, const float* gates, const float* weight,
+                       float* d_cell, float* d_bias, float* d_hidden, Element* d_gates, uint32_t* workspace, int64_t T,
+                       int64_t B, int64_t H, int64_t threads) {
+    const int64_t count = (panels(H) + V - 1) / V, depth = 4 * depth_words<Element>(H), panel_words = depth * V * LANES;
     uint32_t* packed = workspace;
     uint32_t* rows[2] = {packed + count * panel_words, packed + count * panel_words + depth * B};
     float* all_sums = (float*)(rows[1] + depth * B);
 #pragma omp parallel num_threads((int)threads)
     {
         const Share mine(count, this_thread(), team_size());
-        float* sums = all_sums + this_thread() * B * LANES;
+        float* sums = all_sums + this_thread() * B * V * LANES;
         for (int64_t panel = mine.first; panel < mine.last; ++panel)
-            pack_columns<Element>(weight, 4, H, H, panel, packed + panel * panel_words);
+            pack_columns<Element, V>(weight, 4, H, H, panel, packed + panel * panel_words);
         for (int64_t t = T - 1; t >= 0; --t) {
             const CellStepBack<Element> step = {d_outputs + t * B * H, gates + t * B * 4 * H, cells + t * B * H,
                                                 cells + (t + 1) * B * H, d_cell, d_bias, d_gates + t * B * 4 * H,
                                                 rows[t & 1]};
             for (int64_t panel = mine.first; panel < mine.last; ++panel) {
                 if (t + 1 < T)
-                    multiply<Element, 1>(rows[(t + 1) & 1], B, packed + panel * panel_words, depth, sums);
+                    multiply<Element, V>(rows[(t + 1) & 1], B, packed + panel * panel_words, depth, sums);
                 else
-                    memset(sums, 0, sizeof(float) * B * LANES);
-                cell_backward(step, sums, B, H, panel);
+                    memset(sums, 0, sizeof(float) * B * V * LANES);
+                for (int v = 0; v < V && panel * V + v < panels(H); ++v)
+                    cell_backward<Element, V>(step, sums + v * LANES, B, H, panel * V + v);
             }
 #pragma omp barrier
         }
         for (int64_t panel = mine.first; panel < mine.last; ++panel) {
-            multiply<Element, 1>(rows[0], B, packed + panel * panel_words, depth, sums);
-            const int64_t unit = panel * LANES;
-            const int width = H - unit < LANES ? (int)(H - unit) : LANES;
-            for (int64_t row = 0; row < B; ++row)
-                store_some(d_hidden + row * H + unit, load(sums + row * LANES), width);
+            multiply<Element, V>(rows[0], B, packed + panel * panel_words, depth, sums);
+            store_sums<V>(d_hidden, sums, B, H, panel);
         }
     }
     return 0;
+}
+
+template <typename Element, typename... Arguments>
+static int backward(int64_t H, Arguments... arguments) {
+    // two registers at a time halve what is read of the rows, but few units are then hard to share out
+    return panels(H) < 24 ? backward_by<Element, 1>(arguments...) : backward_by<Element, 2>(arguments...);
 }
 
 #define LSTM_KERNELS(NAME, ELEMENT)                                                                                   \
@@ -99,8 +103,8 @@ static int backward(const float* d_outputs, const float* cells, const float* gat
                                         const float* weight, float* d_cell, float* d_bias, float* d_hidden,           \
                                         ELEMENT* d_gates, uint32_t* workspace, int64_t T, int64_t B, int64_t H,       \
                                         int64_t threads) {                                                            \
-        return backward(d_outputs, cells, gates, weight, d_cell, d_bias, d_hidden, d_gates, workspace, T, B, H,       \
-                        threads);                                                                                     \
+        return backward<ELEMENT>(H, d_outputs, cells, gates, weight, d_cell, d_bias, d_hidden, d_gates, workspace, T, \
+                                 B, H, threads);                                                                      \
     }
 
 LSTM_KERNELS(float32, float)

@@ -1,5 +1,7 @@
 // The cell of an LSTM, forward and back, for one panel of LANES units over all rows. Gates: input, forget, candidate,
 // output, packed (4, units) in a row.
+//
+// What the layers that end in such a cell share.
 #pragma once
 
 #include "products.h"
@@ -21,7 +23,7 @@ struct CellStep {
 template <typename Element>
 static void cell_forward(const CellStep<Element>& step, const float* sums, int64_t rows, int64_t units, int64_t panel) {
     const int64_t unit = panel * LANES;
-    const int count = units - unit < LANES ? (int)(units - unit) : LANES;
+    const int count = present(unit, units);
     Floats bias[4];
     for (int gate = 0; gate < 4; ++gate) bias[gate] = load_some(step.bias + gate * units + unit, count);
     for (int64_t row = 0; row < rows; ++row) {
@@ -54,12 +56,12 @@ struct CellStepBack {
     uint32_t* packed;  // the same as packed rows, in the order of pack_columns
 };
 
-// `sums` (rows, LANES): the gradient that the next step sends to the output.
-template <typename Element>
+// `sums` (rows, V, LANES), of which the first LANES: the gradient that the next step sends to the output.
+template <typename Element, int V>
 static void cell_backward(const CellStepBack<Element>& step, const float* sums, int64_t rows, int64_t units,
                           int64_t panel) {
     const int64_t unit = panel * LANES;
-    const int count = units - unit < LANES ? (int)(units - unit) : LANES;
+    const int count = present(unit, units);
     Floats totals[4] = {};
     for (int64_t row = 0; row < rows; ++row) {
         const int64_t at = row * units + unit;
@@ -67,7 +69,7 @@ static void cell_backward(const CellStepBack<Element>& step, const float* sums, 
         for (int gate = 0; gate < 4; ++gate) gates[gate] = load_some(step.gates + (row * 4 + gate) * units + unit, count);
         const Floats i = gates[0], f = gates[1], g = gates[2], o = gates[3];
         const Floats squashed = hyperbolic_tangent(load_some(step.cell + at, count));
-        const Floats d_output = load(sums + row * LANES) + load_some(step.d_output + at, count);
+        const Floats d_output = load(sums + row * V * LANES) + load_some(step.d_output + at, count);
         const Floats d_cell = load_some(step.d_cell + at, count) + d_output * o * (1.0f - squashed * squashed);
         const Floats d_gates[4] = {
             d_cell * g * i * (1.0f - i),

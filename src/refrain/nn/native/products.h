@@ -111,49 +111,68 @@ static inline void put(uint32_t* a, int64_t rows, int64_t row, int64_t unit, Flo
     for (int word = 0; word < LANES / PER_WORD<Element>; ++word) a[(first + word) * rows + row] = words[word];
 }
 
-// A panel of the transposed product: columns are rows of weight (V * units, inner), V gates of LANES units each.
+// A panel of the transposed product with weight (gates * units, inner). Its V vectors are those of LANES units in each
+// of V gates, or, where there is a single gate, V * LANES units that follow one another.
 template <typename Element, int V>
-static void pack_rows(const float* weight, int64_t units, int64_t inner, int64_t panel, uint32_t* packed) {
+static void pack_rows(const float* weight, bool gates, int64_t units, int64_t inner, int64_t panel, uint32_t* packed) {
     const int64_t depth = depth_words<Element>(inner);
     alignas(64) uint32_t block[LANES][LANES];
-    for (int gate = 0; gate < V; ++gate)
+    for (int v = 0; v < V; ++v)
         for (int64_t at = 0; at < depth; at += LANES) {
             for (int lane = 0; lane < LANES; ++lane) {
-                const int64_t unit = panel * LANES + lane;
+                const int64_t unit = (gates ? panel : panel * V + v) * LANES + lane;
+                const float* from = weight + ((gates ? v * units : 0) + unit) * inner;
                 for (int part = 0; part < PER_WORD<Element>; ++part) {
-                    const int64_t from = at * PER_WORD<Element> + part * LANES, left = inner - from;
-                    const int count = unit >= units || left <= 0 ? 0 : left < LANES ? (int)left : LANES;
-                    Floats values = count ? load_some(weight + (gate * units + unit) * inner + from, count) : splat(0.0f);
-                    store((Element*)block[lane] + part * LANES, values);
+                    const int64_t first = at * PER_WORD<Element> + part * LANES, left = inner - first;
+                    const bool there = unit < units && left > 0;
+                    store((Element*)block[lane] + part * LANES,
+                          there ? load_some(from + first, left < LANES ? (int)left : LANES) : splat(0.0f));
                 }
             }
             const int words = depth - at < LANES ? (int)(depth - at) : LANES;
             for (int word = 0; word < words; ++word)
                 for (int lane = 0; lane < LANES; ++lane)
-                    packed[((at + word) * V + gate) * LANES + lane] = block[lane][word];
+                    packed[((at + word) * V + v) * LANES + lane] = block[lane][word];
         }
 }
 
-// A panel of the product with weight (gates * units, inner): LANES columns of it; depth runs over panels of units, in a
-// panel over the gates, in a gate over its units.
-template <typename Element>
+// A panel of the product with weight (gates * units, inner): V * LANES columns of it. Depth runs over panels of units,
+// in a panel over the gates, in a gate over its units.
+template <typename Element, int V>
 static void pack_columns(const float* weight, int64_t gates, int64_t units, int64_t inner, int64_t panel,
                          uint32_t* packed) {
-    const int64_t column = panel * LANES, left = inner - column;
-    const int count = left < LANES ? (int)left : LANES;
     for (int64_t block = 0; block < panels(units); ++block)
         for (int64_t gate = 0; gate < gates; ++gate)
-            for (int lane = 0; lane < LANES; lane += PER_WORD<Element>, packed += LANES) {
-                Element parts[2][LANES];
-                for (int part = 0; part < PER_WORD<Element>; ++part) {
-                    const int64_t unit = block * LANES + lane + part;
-                    const float* from = weight + (gate * units + unit) * inner + column;
-                    store(parts[part], unit < units ? load_some(from, count) : splat(0.0f));
+            for (int lane = 0; lane < LANES; lane += PER_WORD<Element>)
+                for (int v = 0; v < V; ++v, packed += LANES) {
+                    const int64_t column = (panel * V + v) * LANES, left = inner - column;
+                    Element parts[2][LANES];
+                    for (int part = 0; part < PER_WORD<Element>; ++part) {
+                        const int64_t unit = block * LANES + lane + part;
+                        const float* from = weight + (gate * units + unit) * inner + column;
+                        const bool there = unit < units && left > 0;
+                        store(parts[part], there ? load_some(from, left < LANES ? (int)left : LANES) : splat(0.0f));
+                    }
+                    for (int at = 0; at < LANES; ++at)
+                        for (int part = 0; part < PER_WORD<Element>; ++part)
+                            ((Element*)packed)[at * PER_WORD<Element> + part] = parts[part][at];
                 }
-                for (int at = 0; at < LANES; ++at)
-                    for (int part = 0; part < PER_WORD<Element>; ++part)
-                        ((Element*)packed)[at * PER_WORD<Element> + part] = parts[part][at];
-            }
+}
+
+// How many units of a register there are from one on; negative or zero where there is none.
+static inline int present(int64_t unit, int64_t units) {
+    return units - unit < LANES ? (int)(units - unit) : LANES;
+}
+
+// Sums of a panel (rows, V, LANES) to out (rows, units).
+template <int V>
+static void store_sums(float* out, const float* sums, int64_t rows, int64_t units, int64_t panel) {
+    for (int v = 0; v < V; ++v) {
+        const int64_t unit = (panel * V + v) * LANES;
+        const int count = present(unit, units);
+        for (int64_t row = 0; row < rows && count > 0; ++row)
+            store_some(out + row * units + unit, load(sums + (row * V + v) * LANES), count);
+    }
 }
 
 // A thread's share of some panels: it does the same ones at every step, so that its part of the weight stays near it.

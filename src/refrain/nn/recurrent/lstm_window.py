@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from refrain.nn.native.calls import call
+from refrain.nn.products import product
 
-from .kernel_memory import NAMES, Loan, check_open, whole_panels
+from .kernel_memory import LANES, NAMES, Loan, check_open, whole_panels
 from .window_scan import BufferPool
 
 
@@ -64,8 +65,7 @@ class _Window(torch.autograd.Function):
         cells, gates = ctx.loan.take((steps + 1, batch, width)), ctx.loan.take((steps, batch, 4 * width))
         before = ctx.loan.take((steps, batch, width), kind)
         outputs, passing = torch.empty(steps, batch, width), Loan(pool, hidden)
-        projected = passing.take((steps * batch, 4 * width), kind)
-        torch.mm(x.view(-1, x.shape[-1]), w_x.T, out=projected)
+        projected = product(x.view(-1, x.shape[-1]), w_x.T)
         _call(
             f"lstm_forward_{NAMES[kind]}",
             *(projected, bias.contiguous(), hidden.contiguous(), cell.contiguous(), w_hh),
@@ -89,9 +89,9 @@ class _Window(torch.autograd.Function):
             *(_workspace(ctx.loan, batch, width), steps, batch, width),
         )
         rows, need = d_gates.view(-1, 4 * width), ctx.needs_input_grad
-        d_inputs = torch.mm(rows, w_x).float().view_as(x) if need[2] else None
-        d_w_ih = torch.mm(rows.T, x.view(-1, x.shape[-1])).float() if need[5] else None
-        d_w_hh = torch.mm(rows.T, before.view(-1, width)).float() if need[6] else None
+        d_inputs = product(rows, w_x).float().view_as(x) if need[2] else None
+        d_w_ih = product(rows.T, x.view(-1, x.shape[-1])).float() if need[5] else None
+        d_w_hh = product(rows.T, before.view(-1, width)).float() if need[6] else None
         ctx.loan.give_back()
         ctx.tape = None
         return None, None, d_inputs, d_hidden, d_cell, d_w_ih, d_w_hh, d_bias
@@ -100,7 +100,7 @@ class _Window(torch.autograd.Function):
 def _workspace(loan: Loan, batch: int, width: int) -> Tensor:
     """Room for the packed weight, packed rows of two steps, and the sums of each thread, as lstm.cpp says."""
     wide = whole_panels(width)
-    return loan.take((4 * wide * wide + 8 * batch * wide + 64 * batch * torch.get_num_threads(),))
+    return loan.take((4 * wide * (wide + LANES) + 8 * batch * wide + 4 * LANES * batch * torch.get_num_threads(),))
 
 
 def _call(function: str, *arguments: Tensor | int) -> None:
