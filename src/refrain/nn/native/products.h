@@ -99,14 +99,8 @@ static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int
 // Up to LANES units of a row, the first of them `unit`, into packed rows.
 template <typename Element>
 static inline void put(uint32_t* a, int64_t rows, int64_t row, int64_t unit, Floats values, int count) {
-    if (count < LANES) {
-        float kept[LANES];
-        store(kept, values);
-        for (int lane = count; lane < LANES; ++lane) kept[lane] = 0.0f;
-        values = load(kept);
-    }
     uint32_t words[LANES];
-    store((Element*)words, values);
+    store((Element*)words, first_of(values, count));
     const int64_t first = unit / PER_WORD<Element>;
     for (int word = 0; word < LANES / PER_WORD<Element>; ++word) a[(first + word) * rows + row] = words[word];
 }

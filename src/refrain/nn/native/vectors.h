@@ -7,6 +7,10 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#define MASKED 1
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
@@ -39,11 +43,15 @@ static inline Floats load(const bf16* from) {
 
 static inline void store(float* to, Floats values) { memcpy(to, &values, sizeof values); }
 
-static inline void store(bf16* to, Floats values) {
+static inline Halves rounded(Floats values) {
     // to the nearest, ties to even; one that is not a number stays so
     Words bits = (Words)values;
     bits = (values == values) ? (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 : (bits >> 16) | 0x40;
-    Halves halves = __builtin_convertvector(bits, Halves);
+    return __builtin_convertvector(bits, Halves);
+}
+
+static inline void store(bf16* to, Floats values) {
+    Halves halves = rounded(values);
     memcpy(to, &halves, sizeof halves);
 }
 
@@ -58,27 +66,49 @@ static inline float to_float(bf16 value) {
 
 static inline void from_float(float* to, float value) { *to = value; }
 
-static inline void from_float(bf16* to, float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    *to = value == value ? (bf16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) : (bf16)((bits >> 16) | 0x40);
-}
+static inline void from_float(bf16* to, float value) { *to = rounded(splat(value))[0]; }
 
 // The first `count` of LANES values, the others `rest`.
 template <typename Element>
 static inline Floats load_some(const Element* from, int count, float rest = 0.0f) {
     if (count >= LANES) return load(from);
+#ifdef MASKED
+    const __mmask16 mask = (__mmask16)((1u << count) - 1);
+    if constexpr (sizeof(Element) == 4) {
+        return (Floats)_mm512_mask_loadu_ps((__m512)splat(rest), mask, from);
+    } else {
+        const Words bits = (Words)_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from)) << 16;
+        return (Floats)_mm512_mask_mov_ps((__m512)splat(rest), mask, (__m512)bits);
+    }
+#else
     float values[LANES];
     for (int lane = 0; lane < LANES; ++lane) values[lane] = lane < count ? to_float(from[lane]) : rest;
     return load(values);
+#endif
 }
 
 template <typename Element>
 static inline void store_some(Element* to, Floats values, int count) {
     if (count >= LANES) return store(to, values);
+#ifdef MASKED
+    const __mmask16 mask = (__mmask16)((1u << count) - 1);
+    if constexpr (sizeof(Element) == 4)
+        _mm512_mask_storeu_ps(to, mask, (__m512)values);
+    else
+        _mm256_mask_storeu_epi16(to, mask, (__m256i)rounded(values));
+#else
     float buffer[LANES];
     store(buffer, values);
     for (int lane = 0; lane < count; ++lane) from_float(to + lane, buffer[lane]);
+#endif
+}
+
+// The first `count` values, zeros behind them.
+static inline Floats first_of(Floats values, int count) {
+    if (count >= LANES) return values;
+    Ints lanes;
+    for (int lane = 0; lane < LANES; ++lane) lanes[lane] = lane;
+    return lanes < (Ints{} + count) ? values : splat(0.0f);
 }
 
 static inline float sum(Floats values) {
