@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from refrain.nn.native import load
+
 
 class Engine(NamedTuple):
     """What a layer or a head trains with.
@@ -37,9 +39,21 @@ def use_engine(module: nn.Module, engine: Engine) -> None:
             part.engine = engine
 
 
-def fits_kernels(engine: Engine, *tensors: Tensor) -> bool:
-    """Whether kernels are wanted and take such tensors: float32, in the memory of the processor."""
-    return engine.kernels and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+def kernels_for(layer: nn.Module, file: str, *tensors: Tensor) -> bool:
+    """Whether a layer runs a window by kernels: it trains, its engine wants them, they are there and take its tensors.
+
+    Args:
+        layer: with an engine.
+        file: stem of the kernels' C++ file.
+        tensors: what the kernels are given; they take float32 in the memory of the processor.
+    """
+    return bool(
+        layer.training
+        and torch.is_grad_enabled()
+        and layer.engine.kernels  # type: ignore[union-attr]
+        and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+        and load(file) is not None
+    )
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -2,8 +2,6 @@
 //
 // T steps, B rows, H hidden units. All tensors are contiguous; Element is that of products: float or bf16.
 
-#include <cstdlib>
-
 #include "lstm.h"
 
 // projected (T, B, 4H), bias (4H), hidden and cell before the window (B, H), weight (4H, H)
@@ -23,14 +21,7 @@ static int forward(const Element* projected, const float* bias, const float* hid
         float* sums = all_sums + this_thread() * B * 4 * LANES;
         for (int64_t panel = mine.first; panel < mine.last; ++panel) {
             pack_rows<Element, 4>(weight, true, H, H, panel, packed + panel * panel_words);
-            const int64_t unit = panel * LANES;
-            const int width = present(unit, H);
-            for (int64_t row = 0; row < B; ++row) {
-                const Floats before = load_some(hidden + row * H + unit, width);
-                put<Element>(rows[0], B, row, unit, before, width);
-                store_some(remembered + row * H + unit, before, width);
-                store_some(cells + row * H + unit, load_some(cell + row * H + unit, width), width);
-            }
+            start_panel<Element>(hidden, cell, remembered, cells, rows[0], B, H, panel);
         }
         for (int64_t t = 0; t < T; ++t) {
 #pragma omp barrier

@@ -44,6 +44,20 @@ static void cell_forward(const CellStep<Element>& step, const float* sums, int64
     }
 }
 
+// The state before a window, for one panel: as packed rows, and where the steps look for it.
+template <typename Element>
+static void start_panel(const float* hidden, const float* cell, Element* remembered, float* cells, uint32_t* packed,
+                        int64_t rows, int64_t units, int64_t panel) {
+    const int64_t unit = panel * LANES;
+    const int count = present(unit, units);
+    for (int64_t row = 0; row < rows; ++row) {
+        const Floats before = load_some(hidden + row * units + unit, count);
+        put<Element>(packed, rows, row, unit, before, count);
+        store_some(remembered + row * units + unit, before, count);
+        store_some(cells + row * units + unit, load_some(cell + row * units + unit, count), count);
+    }
+}
+
 template <typename Element>
 struct CellStepBack {
     const float* d_output;  // from above

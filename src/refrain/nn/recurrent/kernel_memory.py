@@ -1,9 +1,12 @@
-"""What the windows of the recurrent kernels share: memory that is borrowed for a window, and operands of products."""
+"""What the windows of the recurrent kernels share: memory that is borrowed for a window, products, calls."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from refrain.nn.native.calls import call
+from refrain.nn.products import product
 
 from .window_scan import BufferPool
 
@@ -49,6 +52,33 @@ class Loan:
         if self._taken:
             self._pool.give(self._taken)
         self._taken, self.open = [], False
+
+
+def run(file: str, way: str, kind: torch.dtype, *arguments: Tensor | int) -> None:
+    """Call the kernel of a layer for one way and one type of the products' operands.
+
+    Args:
+        file: stem of the C++ file, which begins the kernel's name.
+        way: forward or backward.
+        kind: the operands' type.
+        arguments: of the kernel.
+
+    Raises:
+        RuntimeError: when the kernel fails.
+    """
+    function = f"{file}_{way}_{NAMES[kind]}"
+    if not call(file, function, *arguments):
+        raise RuntimeError(f"the kernel {function} failed")
+
+
+def weight_gradient(d_rows: Tensor, operand: Tensor) -> Tensor:
+    """The gradient of a weight (R, C), as one product over all steps.
+
+    Args:
+        d_rows: (T, B, R), of the products with the weight.
+        operand: (T, B, C), what the weight was multiplied with.
+    """
+    return product(d_rows.flatten(0, 1).T, operand.flatten(0, 1)).float()
 
 
 def check_open(loan: Loan, name: str) -> None:

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN, fits_kernels
-from refrain.nn.native import load
+from refrain.nn.engine import PLAIN, kernels_for
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
 from .lstm_window import lstm_window
@@ -117,7 +116,7 @@ class LSTM(nn.Module):
         check_window(self.input_size, self.hidden_size, inputs, state)
         # once a window, so that all T steps share one transformed weight
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
-        if self.training and torch.is_grad_enabled() and fits_kernels(self.engine, inputs, w_hh) and load("lstm"):
+        if kernels_for(self, "lstm", inputs, w_hh):
             outputs, after = run_kernel(
                 lstm_window, self._pool, self.engine.bf16, inputs, *state, w_ih, w_hh, self.bias
             )

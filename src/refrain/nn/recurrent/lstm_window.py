@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refrain.nn.native.calls import call
 from refrain.nn.products import product
 
-from .kernel_memory import LANES, NAMES, Loan, check_open, whole_panels
+from .kernel_memory import LANES, Loan, check_open, run, weight_gradient, whole_panels
 from .window_scan import BufferPool
 
 
@@ -47,33 +46,24 @@ def lstm_window(
 
 class _Window(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        pool: BufferPool,
-        bf16: bool,
-        inputs: Tensor,
-        hidden: Tensor,
-        cell: Tensor,
-        w_ih: Tensor,
-        w_hh: Tensor,
-        bias: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, pool: BufferPool, bf16: bool, inputs: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        hidden, cell, w_ih, w_hh, bias = (tensor.contiguous() for tensor in tensors)
         (steps, batch, _), width = inputs.shape, hidden.shape[1]
         kind = torch.bfloat16 if bf16 else torch.float32
-        ctx.loan, w_hh = Loan(pool, hidden), w_hh.contiguous()
+        ctx.loan = Loan(pool, hidden)
         x, w_x = ctx.loan.rounded(inputs, kind), ctx.loan.rounded(w_ih, kind)
         cells, gates = ctx.loan.take((steps + 1, batch, width)), ctx.loan.take((steps, batch, 4 * width))
         before = ctx.loan.take((steps, batch, width), kind)
         outputs, passing = torch.empty(steps, batch, width), Loan(pool, hidden)
-        projected = product(x.view(-1, x.shape[-1]), w_x.T)
-        _call(
-            f"lstm_forward_{NAMES[kind]}",
-            *(projected, bias.contiguous(), hidden.contiguous(), cell.contiguous(), w_hh),
+        projected = product(x.flatten(0, 1), w_x.T)
+        run(
+            *("lstm", "forward", kind),
+            *(projected, bias, hidden, cell, w_hh),
             *(outputs, cells, gates, before, _workspace(passing, batch, width)),
             *(steps, batch, width),
         )
         passing.give_back()
-        ctx.pool, ctx.tape = pool, (x, w_x, w_hh, before, cells, gates)
+        ctx.tape = x, w_x, w_hh, before, cells, gates
         return outputs, cells[-1].clone()
 
     @staticmethod
@@ -83,15 +73,15 @@ class _Window(torch.autograd.Function):
         steps, batch, width = before.shape
         d_cell, d_bias, d_hidden = d_cell.clone(), torch.zeros(4 * width), torch.empty(batch, width)
         d_gates = ctx.loan.take(gates.shape, before.dtype)
-        _call(
-            f"lstm_backward_{NAMES[before.dtype]}",
+        run(
+            *("lstm", "backward", before.dtype),
             *(d_outputs.contiguous(), cells, gates, w_hh, d_cell, d_bias, d_hidden, d_gates),
             *(_workspace(ctx.loan, batch, width), steps, batch, width),
         )
-        rows, need = d_gates.view(-1, 4 * width), ctx.needs_input_grad
-        d_inputs = product(rows, w_x).float().view_as(x) if need[2] else None
-        d_w_ih = product(rows.T, x.view(-1, x.shape[-1])).float() if need[5] else None
-        d_w_hh = product(rows.T, before.view(-1, width)).float() if need[6] else None
+        need = ctx.needs_input_grad
+        d_inputs = product(d_gates.flatten(0, 1), w_x).float().view_as(x) if need[2] else None
+        d_w_ih = weight_gradient(d_gates, x) if need[5] else None
+        d_w_hh = weight_gradient(d_gates, before) if need[6] else None
         ctx.loan.give_back()
         ctx.tape = None
         return None, None, d_inputs, d_hidden, d_cell, d_w_ih, d_w_hh, d_bias
@@ -101,8 +91,3 @@ def _workspace(loan: Loan, batch: int, width: int) -> Tensor:
     """Room for the packed weight, packed rows of two steps, and the sums of each thread, as lstm.cpp says."""
     wide = whole_panels(width)
     return loan.take((4 * wide * (wide + LANES) + 8 * batch * wide + 4 * LANES * batch * torch.get_num_threads(),))
-
-
-def _call(function: str, *arguments: Tensor | int) -> None:
-    if not call("lstm", function, *arguments):
-        raise RuntimeError(f"{function} failed")
