@@ -16,6 +16,7 @@ from refrain.errors import CheckpointError, DataError, UserError
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.perplexity import Protocol
 from refrain.models import LanguageModel
+from refrain.nn.native.calls import failures
 from refrain.training import (
     Fit,
     Interrupt,
@@ -32,6 +33,7 @@ from refrain.training.progress import Progress
 
 from .card import card
 from .corpus import build_corpus
+from .engine import build_engine, describe_engine
 from .loading import config_document, experiment_from, load_start
 from .manifest import changes, manifest, peak_memory_bytes
 from .model import build_device, build_language_model
@@ -72,6 +74,7 @@ def train(
         corpus = build_corpus(experiment.data, shown.say)
         torch.manual_seed(experiment.training.seed)
         model = build_language_model(experiment, corpus.vocabulary).to(build_device(experiment.training.device))
+        engine = build_engine(experiment.training, model)
         if start_from is not None:
             load_start(Path(start_from), model, corpus)
         task = build_task(experiment, corpus, model)
@@ -83,8 +86,8 @@ def train(
         with run.locked():
             run.write_json("config.json", config_document(experiment))
             run.write_text("recipe.toml", recipe_text)
-            run.write_json("manifest.json", manifest(experiment, corpus, model, command))
-            return _train(experiment, corpus, task, run, Position(), None, shown)
+            run.write_json("manifest.json", manifest(experiment, corpus, model, command, engine))
+            return _train(experiment, corpus, task, run, Position(), None, shown, engine)
 
 
 def resume(
@@ -113,6 +116,7 @@ def resume(
         corpus = build_corpus(own.data, shown.say)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
         model = build_language_model(own, corpus.vocabulary).to(build_device(own.training.device))
+        engine = build_engine(own.training, model)
         task = build_task(own, corpus, model)
         checkpoint, problems = run.newest()
         for problem in problems:
@@ -124,7 +128,7 @@ def resume(
         run.tidy(checkpoint.folder)
         if position.best is not None:
             run.point_best_at(position.best.step)
-        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, model, "")):
+        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, model, "", engine)):
             shown.say(f"note: {difference}; the run goes on, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
         place = (
@@ -133,13 +137,20 @@ def resume(
             else f"epoch {position.epoch + 1}, window {position.window}"
         )
         shown.say(f"resuming {checkpoint.folder} at {place}")
-        return _train(own, corpus, task, run, position, state, shown)
+        return _train(own, corpus, task, run, position, state, shown, engine)
 
 
 def _train(
-    experiment: Experiment, corpus: Corpus, task: Task, run: RunFolder, position: Position, state: Any, shown: Progress
+    experiment: Experiment,
+    corpus: Corpus,
+    task: Task,
+    run: RunFolder,
+    position: Position,
+    state: Any,
+    shown: Progress,
+    engine: dict[str, str],
 ) -> dict[str, Any]:
-    for line in describe(experiment, corpus, task.model, run):
+    for line in [*describe(experiment, corpus, task.model, run), describe_engine(engine)]:
         shown.say(line)
     writer = (
         tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
@@ -149,7 +160,9 @@ def _train(
         metrics = Metrics(run, writer, corpus.vocabulary.unit, task.figures)
         position = Fit(task, run, documents, metrics, shown, interrupt)(position, state)
     shown.say(f"measuring the best of {position.epoch} epoch(s) on validation and test")
-    summary = summarise(experiment, corpus, task.model, run, position)
+    summary = summarise(experiment, corpus, task.model, run, position) | {"engine": engine}
+    if failures():
+        summary["failed_kernels"] = failures()
     run.write_json("summary.json", summary)
     run.write_text("README.md", card(summary, experiment, run.read_json("manifest.json")))
     return summary

@@ -10,6 +10,7 @@ from refrain.config import Experiment
 from refrain.training import train_round
 
 from .corpus import build_corpus
+from .engine import build_engine
 from .manifest import peak_memory_bytes
 from .model import build_device, build_language_model
 from .task import build_task
@@ -29,6 +30,7 @@ def trial(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Any]:
     torch.manual_seed(experiment.training.seed)
     device = build_device(experiment.training.device)
     model = build_language_model(experiment, corpus.vocabulary).to(device)
+    build_engine(experiment.training, model)
     task = build_task(experiment, corpus, model)
     windows = task.windows(0)
     state, seconds = model.initial_state(task.batch_size), 0.0

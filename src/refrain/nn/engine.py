@@ -3,7 +3,7 @@
 Whatever is chosen, parameters, carried state, cells and sums are float32, and evaluation takes the plain float32 way.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,15 +36,14 @@ def use_engine(module: nn.Module, engine: Engine) -> None:
     """
     for part in module.modules():
         if isinstance(getattr(part, "engine", None), Engine):
-            part.engine = engine
+            setattr(part, "engine", engine)  # noqa: B010
 
 
-def kernels_for(layer: nn.Module, file: str, *tensors: Tensor) -> bool:
+def kernels_for(layer: nn.Module, *tensors: Tensor) -> bool:
     """Whether a layer runs a window by kernels: it trains, its engine wants them, they are there and take its tensors.
 
     Args:
-        layer: with an engine.
-        file: stem of the kernels' C++ file.
+        layer: with an engine, and in `kernels` the stem of its C++ file.
         tensors: what the kernels are given; they take float32 in the memory of the processor.
     """
     return bool(
@@ -52,17 +51,11 @@ def kernels_for(layer: nn.Module, file: str, *tensors: Tensor) -> bool:
         and torch.is_grad_enabled()
         and layer.engine.kernels  # type: ignore[union-attr]
         and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-        and load(file) is not None
+        and load(str(layer.kernels)) is not None
     )
 
 
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether a device multiplies matrices of bfloat16 by instructions of its own.
-
-    Args:
-        device: a processor or a CUDA device.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+def has_fast_bf16() -> bool:
+    """Whether this processor multiplies matrices of bfloat16 by instructions of its own."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))

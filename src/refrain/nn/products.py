@@ -1,5 +1,7 @@
 """Large matrix products on a processor, by whichever library of torch's is the faster."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -15,12 +17,11 @@ def product(a: Tensor, b: Tensor) -> Tensor:
         b: of the same type.
     """
     if a.dtype == torch.float32 and a.device.type == "cpu" and _one_dnn is not None and a.numel() and b.numel():
-        out: Tensor = _one_dnn(a, b.T, None, "none", [], "")
-        return out
+        return _one_dnn(a, b.T, None, "none", [], "")
     return torch.mm(a, b)
 
 
-def _find() -> object:
+def _find() -> Callable[..., Tensor] | None:
     """The operator behind torch's compiled linear layers, or None in a torch that has none."""
     if not torch.backends.mkldnn.is_available():
         return None

@@ -8,6 +8,7 @@ N tokens (any leading shape), D input width, V words.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +30,13 @@ class AdaptiveHead(nn.Module):
 
     Attributes:
         engine: what the loss is computed with while training.
+        kernels: name of the file of kernels.
 
     Raises:
         ValueError: when the cutoffs are not ascending ids of the vocabulary, or the last cluster has no width left.
     """
 
+    kernels = "softmax"
     tied = False
 
     def __init__(self, input_size: int, vocabulary_size: int, *, cutoffs: Sequence[int], division: float = 4.0) -> None:
@@ -54,7 +57,7 @@ class AdaptiveHead(nn.Module):
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
         engine = self.engine if self.training else PLAIN
         rows, wanted = hidden.flatten(0, -2), targets.reshape(-1)
-        softmax = self.softmax
+        softmax: Any = self.softmax
         edges = softmax.cutoffs  # where the short list and each cluster end
         # to the first softmax a cluster is one more word behind the short list
         first = wanted.clone()

@@ -103,7 +103,7 @@ class _CrossEntropy(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
     ) -> Tensor:
-        tokens, components, width = latent.shape
+        tokens, components, _ = latent.shape
         # operands of the products; float64 is never rounded down
         kind = torch.bfloat16 if engine.bf16 and weight.dtype == torch.float32 else weight.dtype
         operand = weight.to(kind)

@@ -46,10 +46,13 @@ class MixtureHead(nn.Module):
 
     Attributes:
         engine: what the loss is computed with while training.
+        kernels: name of the file of kernels.
 
     Raises:
         ValueError: when a size is not positive or the shared weight has another shape.
     """
+
+    kernels = "softmax"
 
     def __init__(
         self,

@@ -41,10 +41,13 @@ class SoftmaxHead(nn.Module):
 
     Attributes:
         engine: what the loss is computed with while training.
+        kernels: name of the file of kernels.
 
     Raises:
         ValueError: when the shared weight has another shape.
     """
+
+    kernels = "softmax"
 
     def __init__(self, input_size: int, vocabulary_size: int, *, weight: nn.Parameter | None = None) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """C++ kernels that are compiled on the user's machine when they are first wanted, and what to do without a compiler.
 
 A kernel is a plain function over pointers, called through ctypes; the file beside this one that has its name as stem
-is all that is compiled, with the headers beside it, in about a second, into the cache folder. It finds the OpenMP of torch in the process and so
-shares torch's threads.
+is all that is compiled, with the headers beside it, in some seconds, into the cache folder. It finds the OpenMP of
+torch in the process and so shares torch's threads.
 """
 
 import ctypes
@@ -65,9 +65,7 @@ def find_compiler() -> list[str] | None:
 
 def _loaded(name: str, compiler: list[str]) -> ctypes.CDLL:
     source = (resources.files(__name__) / f"{name}.cpp").read_bytes()
-    headers = {
-        file.name: file.read_bytes() for file in resources.files(__name__).iterdir() if file.name.endswith(".h")
-    }
+    headers = {file.name: file.read_bytes() for file in resources.files(__name__).iterdir() if file.name.endswith(".h")}
     first: OSError | subprocess.SubprocessError | None = None
     # threads first; a compiler or a torch without OpenMP still has one thread's kernels
     for threads in (["-fopenmp"], []):

@@ -59,10 +59,13 @@ class GRU(nn.Module):
 
     Attributes:
         engine: what a window is computed with while training.
+        kernels: name of the file of kernels.
 
     Raises:
         ValueError: when a width is not positive.
     """
+
+    kernels = "gru"
 
     def __init__(
         self,
@@ -113,10 +116,8 @@ class GRU(nn.Module):
         """
         check_window(self.input_size, self.hidden_size, inputs, state)
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
-        if kernels_for(self, "gru", inputs, w_hh):
-            outputs = run_kernel(
-                gru_window, self._pool, self.engine.bf16, inputs, state.hidden, w_ih, w_hh, self.bias
-            )
+        if kernels_for(self, inputs, w_hh):
+            outputs = run_kernel(gru_window, self._pool, self.engine.bf16, inputs, state.hidden, w_ih, w_hh, self.bias)
             return outputs, GRUState(outputs[-1])
         weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
         outputs, hidden = run_kernel(

@@ -60,10 +60,13 @@ class LSTM(nn.Module):
 
     Attributes:
         engine: what a window is computed with while training.
+        kernels: name of the file of kernels.
 
     Raises:
         ValueError: when a width is not positive.
     """
+
+    kernels = "lstm"
 
     def __init__(
         self,
@@ -116,7 +119,7 @@ class LSTM(nn.Module):
         check_window(self.input_size, self.hidden_size, inputs, state)
         # once a window, so that all T steps share one transformed weight
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
-        if kernels_for(self, "lstm", inputs, w_hh):
+        if kernels_for(self, inputs, w_hh):
             outputs, after = run_kernel(
                 lstm_window, self._pool, self.engine.bf16, inputs, *state, w_ih, w_hh, self.bias
             )

@@ -62,10 +62,13 @@ class MultiplicativeLSTM(nn.Module):
 
     Attributes:
         engine: what a window is computed with while training.
+        kernels: name of the file of kernels.
 
     Raises:
         ValueError: when a width is not positive, or a transform names no weight.
     """
+
+    kernels = "multiplicative_lstm"
 
     def __init__(
         self,
@@ -120,7 +123,7 @@ class MultiplicativeLSTM(nn.Module):
         """
         check_window(self.input_size, self.hidden_size, inputs, state)
         weights = self._weights()
-        if kernels_for(self, "multiplicative_lstm", inputs, *weights):
+        if kernels_for(self, inputs, *weights):
             outputs, cell = run_kernel(
                 multiplicative_lstm_window, self._pool, self.engine.bf16, inputs, *state, *weights, self.bias
             )

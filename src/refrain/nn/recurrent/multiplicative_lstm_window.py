@@ -1,4 +1,4 @@
-"""A window of a multiplicative LSTM by the library's kernels: large products for all steps at once, the loop in one call.
+"""A window of a multiplicative LSTM by the library's kernels: the loop over time in one call.
 
 Equal to `multiplicative_lstm_step` along time; the way back is the one of `window_scan` with
 `MultiplicativeRecurrence`, in C++ (nn/native/multiplicative_lstm.cpp).
