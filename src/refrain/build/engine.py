@@ -7,9 +7,10 @@ from torch import nn
 
 from refrain.config import Training
 from refrain.errors import UserError
-from refrain.nn import GRU, LSTM, MultiplicativeLSTM
+from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM
 from refrain.nn.engine import Engine, has_fast_bf16
 from refrain.nn.native import load
+from refrain.nn.native.memory import keep_freed_memory
 
 
 def build_engine(settings: Training, model: nn.Module) -> dict[str, str]:
@@ -38,6 +39,10 @@ def build_engine(settings: Training, model: nn.Module) -> dict[str, str]:
             # layers have no way of their own to round products, heads have
             rounded = bf16 and (kernels or not hasattr(part, "hidden_size"))
             chosen[name] = f"{'kernels' if kernels else 'plain'}, {'bf16' if rounded else 'float32'}"
+        elif isinstance(part, Embedding):
+            part.sparse_gradient = settings.engine != "plain" and _takes_sparse(settings, model, part)
+    if device.type == "cpu" and settings.engine != "plain":
+        keep_freed_memory()
     return chosen
 
 
@@ -57,6 +62,20 @@ def _uses_bf16(precision: str, device: torch.device) -> bool:
         what = "this processor has no instructions for it" if device.type == "cpu" else f"not for {device.type}"
         raise UserError(f"training.precision: 'bf16' is for processors that compute in it, {what}; use 'float32'")
     return able and precision != "float32"
+
+
+def _takes_sparse(settings: Training, model: nn.Module, embedding: Embedding) -> bool:
+    """Whether only looked-up rows need a gradient, and that saves more than it costs.
+
+    Every row of a weight that a head shares, or that decays, has one. Adam's update moves rows without one, too.
+    """
+    shared = sum(weight is embedding.weight for part in model.modules() for weight in part.parameters(recurse=False))
+    return (
+        shared == 1
+        and settings.optimizer != "adam"
+        and not settings.weight_decay
+        and embedding.weight.numel() >= 1_000_000
+    )
 
 
 def _pays(part: Any, bf16: bool) -> bool:

@@ -21,8 +21,10 @@ from .sparsity import build_sparsifier
 
 def build_optimizer(settings: Training, model: nn.Module) -> torch.optim.Optimizer:
     """The update rule over all parameters of a model; averaging is SGD with something that watches it."""
-    rule = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.SGD
-    return rule(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
+    return optim.SGD(model.parameters(), lr=rate, weight_decay=decay)
 
 
 def build_averaging(settings: Training, model: nn.Module) -> optim.TriggeredAveraging | None:
