@@ -15,6 +15,7 @@ from refrain.config import Experiment, Model, Training
 from refrain.errors import UserError
 from refrain.evaluation.timing import interleaved, rows_against
 from refrain.models import LanguageModel
+from refrain.nn.native.memory import keep_freed_memory
 from refrain.training import Hooks, train_round
 
 from .limits import limit_rows, limits, precisions, share_of_limit
@@ -84,6 +85,8 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int) -> list[d
     zeros = torch.zeros(layers, settings.batch_size, size)
 
     def train_plain() -> None:
+        # as in a process of its own; the state that ours leaves it in is faster
+        keep_freed_memory(False)
         plain_round(plain, text, (zeros, zeros), plain_optimizer, settings.max_norm or 1e9)
 
     ours = {f"refrain, {precision}": precision for precision in precisions()}
@@ -131,6 +134,7 @@ def training_loop(
     """
 
     def run() -> None:
+        keep_freed_memory(settings.engine != "plain")
         state = model.initial_state(settings.batch_size)
         scale, norm = settings.loss_scale, settings.max_norm
         train_round(model, text, state, optimizer, loss_scale=scale, max_norm=norm, hooks=hooks)

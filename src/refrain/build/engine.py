@@ -7,9 +7,10 @@ from torch import nn
 
 from refrain.config import TaggerTraining, Training
 from refrain.errors import UserError
-from refrain.nn import GRU, LSTM, MultiplicativeLSTM
+from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, SparseLSTM
 from refrain.nn.engine import Engine, has_fast_bf16
 from refrain.nn.native import load
+from refrain.nn.native.memory import keep_freed_memory
 
 
 def build_engine(settings: Training | TaggerTraining, model: nn.Module) -> dict[str, str]:
@@ -38,6 +39,10 @@ def build_engine(settings: Training | TaggerTraining, model: nn.Module) -> dict[
             # layers have no way of their own to round products, heads have
             rounded = bf16 and (kernels or not hasattr(part, "hidden_size"))
             chosen[name] = f"{'kernels' if kernels else 'plain'}, {'bf16' if rounded else 'float32'}"
+        elif isinstance(part, Embedding):
+            part.sparse_gradient = settings.engine != "plain" and _takes_sparse(settings, model, part)
+    if device.type == "cpu" and settings.engine != "plain":
+        keep_freed_memory()
     return chosen
 
 
@@ -60,11 +65,27 @@ def _uses_bf16(precision: str, device: torch.device) -> bool:
     return able and precision != "float32"
 
 
+def _takes_sparse(settings: Training | TaggerTraining, model: nn.Module, embedding: Embedding) -> bool:
+    """Whether only looked-up rows need a gradient, and that saves more than it costs.
+
+    Every row of a weight that a head shares, or that decays, has one. Adam's update moves rows without one, too.
+    """
+    shared = sum(weight is embedding.weight for part in model.modules() for weight in part.parameters(recurse=False))
+    return (
+        shared == 1
+        and settings.optimizer != "adam"
+        and not settings.weight_decay
+        and embedding.weight.numel() >= 1_000_000
+    )
+
+
 def _pays(part: Any, bf16: bool) -> bool:
     """Whether kernels are faster than torch's operations, as `refrain bench train` and `bench cells` measure."""
     if isinstance(part, LSTM):
         # torch's own float32 kernel is as fast as long as the recurrent weight stays in the caches
         return int(part.hidden_size) >= (64 if bf16 else 512)
+    if isinstance(part, SparseLSTM):
+        return int(part.hidden_size) // len(part.blocks) >= (64 if bf16 else 512)
     if isinstance(part, GRU | MultiplicativeLSTM):
         return int(part.hidden_size) >= 64
     # of a head: below, its time is nothing beside that of compiling

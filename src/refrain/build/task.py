@@ -1,7 +1,6 @@
 """Training settings -> optimiser, schedule, windows, hooks: all that a run trains with."""
 
 from functools import lru_cache, partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -23,15 +22,12 @@ from .sparsity import build_sparsifier
 
 def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> torch.optim.Optimizer:
     """The update rule over all parameters of a model; averaging is SGD with something that watches it."""
-    rule: Any = torch.optim.SGD
+    rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adam":
-        rule = torch.optim.Adam
-    elif isinstance(settings, Training) and settings.momentum:
-        rule = partial(torch.optim.SGD, momentum=settings.momentum)
-    made: torch.optim.Optimizer = rule(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    return made
+        return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
+    if isinstance(settings, Training) and settings.momentum:
+        return torch.optim.SGD(model.parameters(), lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+    return optim.SGD(model.parameters(), lr=rate, weight_decay=decay)
 
 
 def build_averaging(settings: Training, model: nn.Module) -> optim.TriggeredAveraging | None:

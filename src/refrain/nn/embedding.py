@@ -19,6 +19,10 @@ class Embedding(nn.Module):
         embedding_size: D.
         word_dropout: maps the vectors, their ids and V to the vectors used, for example `EmbeddingDropout(0.1)`.
 
+    Attributes:
+        sparse_gradient: while training, the weight's gradient holds the rows of the ids looked up and no others; for
+            an optimiser that takes such, as `refrain.optim.SGD` does.
+
     Raises:
         ValueError: when a size is not positive.
     """
@@ -33,6 +37,7 @@ class Embedding(nn.Module):
         self.embedding_size = embedding_size
         self.weight = nn.Parameter(torch.empty(vocabulary_size, embedding_size))
         self.word_dropout = word_dropout
+        self.sparse_gradient = False
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -41,7 +46,7 @@ class Embedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids of any shape, int64 in [0, V) -> vectors of that shape with D appended."""
-        vectors = nn.functional.embedding(ids, self.weight)
+        vectors = nn.functional.embedding(ids, self.weight, sparse=self.sparse_gradient and self.training)
         return vectors if self.word_dropout is None else self.word_dropout(vectors, ids, self.vocabulary_size)
 
     def axes(self, vocabulary_width: str, embedding_width: str) -> AxisTable:

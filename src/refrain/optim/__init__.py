@@ -9,3 +9,8 @@ from .schedules import constant as constant
 from .schedules import cosine as cosine
 from .schedules import exponential as exponential
 from .schedules import linear as linear
+from .steps import SGD as SGD
+from .steps import clip_scale as clip_scale
+from .steps import gradient_norm as gradient_norm
+from .steps import scale_gradients as scale_gradients
+from .steps import scaled_step as scaled_step

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn.recurrent.scan import detached
+from refrain.optim import clip_scale, gradient_norm, scale_gradients, scaled_step
 
 from .hooks import Hooks, Window
 
@@ -72,12 +73,16 @@ def train_round(
             loss = loss + term(window)
         optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(parameters, math.inf if max_norm is None else max_norm).item()
+        norm = gradient_norm(parameters).item()
         if not math.isfinite(norm + loss.item()):
             raise NonFiniteError(f"the loss is {loss.item()}, the gradient norm {norm}")
+        scale = clip_scale(norm, max_norm)
+        if hooks.before_step:
+            scale_gradients(parameters, scale)
+            scale = 1.0
         for act in hooks.before_step:
             act(window)
-        optimizer.step()
+        scaled_step(optimizer, parameters, scale)
         for act in hooks.after_step:
             act(window)
         for tally in tallies:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.engine import PLAIN
 from refrain.nn.sparse_embedding import SparseEmbedding
 
 from .softmax import SoftmaxHead
@@ -22,6 +23,7 @@ class SparseSoftmaxHead(SoftmaxHead):
     def __init__(self, embedding: SparseEmbedding) -> None:
         nn.Module.__init__(self)
         self.tied = True
+        self.engine = PLAIN
         self.embedding = embedding
         self.bias = nn.Parameter(torch.empty(embedding.vocabulary_size))
         self.reset_parameters()

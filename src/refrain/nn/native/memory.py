@@ -1,0 +1,30 @@
+"""What the C library does with large blocks of memory that are freed."""
+
+import ctypes
+import platform
+
+# parameters of mallopt in the GNU C library
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
+LARGEST, NEVER = 1 << 30, (1 << 31) - 1
+USUAL_MMAP, USUAL_TRIM = 32 * 2**20, 64 * 2**20
+
+
+def keep_freed_memory(keep: bool = True) -> bool:
+    """Let this process keep large blocks that it frees, instead of returning them to the system; whether that is done.
+
+    A training step frees its gradients and asks for as much again. Where the system takes a block back, it hands it out
+    page by page, each filled with zeros, which for a tensor of 60 MB takes eight times what writing it takes. Only the
+    GNU C library is told; others are left as they are.
+
+    Args:
+        keep: False goes back to what the library does in a process that has freed a large block.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    # older versions take no threshold as high; there nothing is mapped for itself
+    done = bool(set_option(MMAP_THRESHOLD, LARGEST if keep else USUAL_MMAP)) or bool(set_option(MMAP_MAX, 0))
+    return bool(set_option(TRIM_THRESHOLD, NEVER if keep else USUAL_TRIM)) and done

@@ -1,0 +1,84 @@
+"""Clipping, scaling and sparse rows: the update that is written out, in fewer passes."""
+
+import pytest
+import torch
+from torch import nn
+
+from refrain.nn import Embedding
+from refrain.nn.native.memory import keep_freed_memory
+from refrain.optim import SGD, clip_scale, gradient_norm, scale_gradients, scaled_step
+
+
+def parameters():
+    generator = torch.Generator().manual_seed(1)
+    found = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((5, 3), (7,), (2, 2))]
+    for parameter in found[:2]:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    return found
+
+
+@pytest.mark.parametrize("max_norm", [0.3, 1e9, None])
+@pytest.mark.parametrize("rule", ["sgd", "sgd with decay", "unfused", "adam"])
+def test_a_scaled_step_is_clipping_and_then_a_step(rule, max_norm):
+    make = {
+        "sgd": lambda p: SGD(p, lr=0.1),
+        "sgd with decay": lambda p: SGD(p, lr=0.1, weight_decay=0.2),
+        "unfused": lambda p: torch.optim.SGD(p, lr=0.1, fused=False),
+        "adam": lambda p: torch.optim.Adam(p, lr=0.1, fused=True),
+    }[rule]
+    ours, plain = parameters(), parameters()
+    wanted_norm = nn.utils.clip_grad_norm_(plain, float("inf") if max_norm is None else max_norm)
+    make(plain).step()
+    norm = gradient_norm(ours)
+    torch.testing.assert_close(norm, wanted_norm)
+    optimizer = make(ours)
+    scaled_step(optimizer, ours, clip_scale(norm.item(), max_norm))
+    assert not hasattr(optimizer, "grad_scale")
+    for got, wanted in zip(ours, plain, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_gradients_scaled_in_place():
+    ours = parameters()
+    wanted = [None if parameter.grad is None else 0.5 * parameter.grad for parameter in ours]
+    scale_gradients(ours, 0.5)
+    for parameter, expected in zip(ours, wanted, strict=True):
+        assert expected is None if parameter.grad is None else torch.equal(parameter.grad, expected)
+
+
+def test_no_gradient_has_no_norm_and_a_bad_norm_no_scale():
+    assert gradient_norm([nn.Parameter(torch.ones(2))]) == 0
+    assert clip_scale(float("nan"), 1.0) == 1.0
+
+
+@pytest.mark.parametrize("max_norm", [0.3, None])
+def test_a_sparse_gradient_moves_weights_as_the_dense_one_does(max_norm):
+    moved = []
+    for sparse in (False, True):
+        torch.manual_seed(2)
+        embedding, linear = Embedding(9, 4), nn.Linear(4, 1)
+        embedding.sparse_gradient = sparse
+        weights = [*embedding.parameters(), *linear.parameters()]
+        optimizer = SGD(weights, lr=0.5)
+        for _ in range(3):
+            optimizer.zero_grad()
+            # a word that comes twice in a window has one row
+            linear(embedding(torch.tensor([[1, 3], [3, 8]]))).square().sum().backward()
+            assert embedding.weight.grad.is_sparse == sparse
+            norm = gradient_norm(weights).item()
+            scaled_step(optimizer, weights, clip_scale(norm, max_norm))
+            assert embedding.weight.grad is not None
+        moved.append([norm, *(weight.detach() for weight in weights)])
+    torch.testing.assert_close(moved[0], moved[1])
+
+
+def test_rows_that_decay_need_a_dense_gradient():
+    embedding = Embedding(9, 4)
+    embedding.sparse_gradient = True
+    embedding(torch.tensor([1])).sum().backward()
+    with pytest.raises(ValueError, match="rows that decay"):
+        SGD(embedding.parameters(), lr=0.5, weight_decay=0.1).step()
+
+
+def test_memory_is_kept_or_not():
+    assert keep_freed_memory(False) == keep_freed_memory()
