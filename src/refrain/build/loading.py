@@ -15,6 +15,7 @@ from refrain.data import Corpus
 from refrain.data.vocabulary import vocabulary_from
 from refrain.errors import CheckpointError
 from refrain.nn import fold_weight_norm
+from refrain.nn.prepared import WeightType
 from refrain.trained import TrainedLanguageModel
 from refrain.training import RunFolder, load_weights
 
@@ -49,7 +50,7 @@ def experiment_from(document: Any, place: Path) -> Experiment:
         raise CheckpointError(f"{place}: config.json was written by another version ({name}: {first['msg']})") from None
 
 
-def load(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel:
+def load(path: str | Path, *, device: str = "cpu", weights: WeightType = "float32") -> TrainedLanguageModel:
     """A trained model from a run folder, its best checkpoint, or from a checkpoint folder.
 
     A damaged best checkpoint is passed over for the newest whole one that was trained, with a warning.
@@ -57,6 +58,7 @@ def load(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel:
     Args:
         path: the folder.
         device: `cpu`, `cuda` or `auto`.
+        weights: `float32`, or `int8`, which rounds every matrix row by row; see `TrainedLanguageModel`.
 
     Raises:
         CheckpointError: when there is no whole checkpoint, or it does not fit this version.
@@ -68,8 +70,9 @@ def load(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel:
     load_weights(model, checkpoint.tensors("model"))
     # a model for use has plain weights, so that no step pays for the norms
     fold_weight_norm(model)
+    settings = experiment.model_dump(mode="json")
     return TrainedLanguageModel(
-        model.to(build_device(device)), vocabulary, experiment.model_dump(mode="json"), checkpoint.folder
+        model.to(build_device(device)), vocabulary, settings, checkpoint.folder, weights=weights
     )
 
 

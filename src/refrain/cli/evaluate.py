@@ -39,6 +39,7 @@ def evaluate(
     per_token: Path | None = None,
     errors: Literal["strict", "replace"] = "strict",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    weights: Literal["float32", "int8"] = "float32",
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Perplexity and other figures of a trained model.
@@ -82,6 +83,8 @@ def evaluate(
         What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
     device
         Where to compute.
+    weights
+        int8: every matrix rounded to 127ths of the largest entry of each row; a token reads a quarter of the memory.
     json
         Print the figures as one JSON object.
     """
@@ -96,7 +99,7 @@ def evaluate(
     from refrain.data import WordVocabulary
     from refrain.errors import UserError
 
-    lm = build.load(run, device=device)
+    lm = build.load(run, device=device, weights=weights)
     vocabulary = lm.vocabulary if isinstance(lm.vocabulary, WordVocabulary) else None
     if vocabulary is None and errors != "strict":
         raise UserError("--errors cannot take effect with a model of bytes")

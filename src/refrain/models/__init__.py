@@ -5,4 +5,6 @@ from .language_model import Loss as Loss
 from .language_model import Outputs as Outputs
 from .modes import evaluating as evaluating
 from .modes import modes as modes
+from .stepper import Stepper as Stepper
+from .stepper import stepper_of as stepper_of
 from .widths import widths as widths

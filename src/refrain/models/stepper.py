@@ -30,6 +30,10 @@ class Stepper:
         model: its weights are copied as they are now, in whatever mode it is.
         weights: `float32`, or `int8`, which rounds every matrix to 127ths of the largest entry of each row; a quarter
             of the memory is read.
+
+    Attributes:
+        model: the one it was made of.
+        device: where ids are taken.
     """
 
     def __init__(self, model: LanguageModel, *, weights: WeightType = "float32") -> None:
@@ -38,21 +42,25 @@ class Stepper:
         fold_weight_norm(snapshot)
         if weights == "int8":
             round_weights(snapshot)
-        self.weights = weights
+        self.model, self.weights = model, weights
         self.device = next(snapshot.parameters()).device
-        self.initial_state = model.initial_state
         self.reset_before = model.reset_before
         self._embedding = snapshot.embedding
         self._layers = [prepare_layer(layer, weights) for layer in snapshot.stack.layers]
-        self._head = snapshot.head
+        self._head: Any = snapshot.head
         self._output: PreparedLinear | None = None
-        head = snapshot.head
-        if type(head) is SoftmaxHead and _has_kernels(head.weight):
-            self._output = PreparedLinear(head.weight, head.bias, weights)
+        if type(snapshot.head) is SoftmaxHead and _has_kernels(snapshot.head.weight):
+            self._output = PreparedLinear(snapshot.head.weight, snapshot.head.bias, weights)
+            self._head = None
 
-    def is_current(self, model: LanguageModel) -> bool:
+    @property
+    def is_current(self) -> bool:
         """Whether the model still has the weights that were copied."""
-        return self._seen == _fingerprint(model)
+        return self._seen == _fingerprint(self.model)
+
+    def initial_state(self, batch_size: int) -> tuple[Any, ...]:
+        """The state before the first token, one entry a layer."""
+        return self.model.initial_state(batch_size)
 
     @torch.no_grad()
     def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
@@ -93,10 +101,15 @@ class Stepper:
         return torch.cat(nats).view(targets.shape), state
 
 
+def stepper_of(model: LanguageModel | Stepper) -> Stepper:
+    """A model made ready, unless it is already."""
+    return Stepper(model) if isinstance(model, LanguageModel) else model
+
+
 def _has_kernels(weight: Tensor) -> bool:
     return kernels() is not None and weight.dtype == torch.float32 and weight.device.type == "cpu"
 
 
-def _fingerprint(model: LanguageModel) -> list[tuple[int, int]]:
+def _fingerprint(model: LanguageModel) -> list[Any]:
     """What changes when a weight is replaced or changed in place."""
-    return [(parameter.data_ptr(), parameter._version) for parameter in model.parameters()]
+    return [model.reset_before, *((parameter.data_ptr(), parameter._version) for parameter in model.parameters())]

@@ -18,7 +18,7 @@ from . import native
 
 WeightType = Literal["float32", "int8"]
 
-FEW_STREAMS = 16
+FEW_STREAMS = 8
 """Up to so many streams a product is bound by reading the weights; beyond, a matrix product's blocking wins."""
 
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_ssize_t
@@ -95,7 +95,8 @@ class PreparedMatrix:
     def __init__(self, weight: Tensor, weights: WeightType) -> None:
         self.rows, self.width = weight.shape
         if weights == "int8":
-            self._values, self._scales = quantise(weight)
+            self._values, scales = quantise(weight)
+            self._scales: Tensor | None = scales
         else:
             self._values, self._scales = weight.contiguous(), None
         scale = None if self._scales is None else self._scales.data_ptr()

@@ -137,7 +137,8 @@ class LSTMGates:
         """x (B, I), y (B, M), cell (B, H) -> the output (B, H) and the next state."""
         x, y, cell = x.contiguous(), y.contiguous(), cell.contiguous()
         hidden, after = torch.empty_like(cell), torch.empty_like(cell)
-        matrices, base, stride = (self._first.address, self._second.address), self._bias, 0
+        matrices: tuple[int | None, int | None] = self._first.address, self._second.address
+        base, stride = self._bias, 0
         if len(x) > FEW_STREAMS:
             base = torch.addmm(self._bias, x, self._first.dense.T).addmm_(y, self._second.dense.T)
             matrices, stride = (None, None), base.shape[1]
@@ -206,7 +207,8 @@ class PreparedGRU:
         """One step from what is added to the gates, (3H,) or (B, 3H), and what the first matrix gives, if any."""
         before = state.hidden.contiguous()
         hidden = torch.empty_like(before)
-        second, recurrent = self._second.address, None
+        second: int | None = self._second.address
+        recurrent: Tensor | None = None
         if len(before) > FEW_STREAMS:
             second, recurrent = None, before @ self._second.dense.T
         kernels().refrain_gru(
@@ -226,4 +228,5 @@ class PreparedGRU:
 
 def _by_unit(packed: Tensor, gates: int) -> Tensor:
     """Rows gate after gate (G * H, ...) -> the same, unit after unit."""
-    return packed.detach().unflatten(0, (gates, -1)).transpose(0, 1).flatten(0, 1).contiguous()
+    by_gate: Tensor = packed.detach().unflatten(0, (gates, -1))
+    return by_gate.transpose(0, 1).flatten(0, 1).contiguous()
