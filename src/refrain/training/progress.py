@@ -141,6 +141,8 @@ def epoch_line(record: dict[str, Any]) -> str:
         figures = f"train {record['train_bits_per_byte']:.4f}  valid {record['bits_per_byte']:.4f} bits/byte"
     else:
         figures = f"train {record['train_perplexity']:,.2f}  valid {record['perplexity']:,.2f}"
+    if "train_accuracy" in record:
+        figures += f"  right in training {record['train_accuracy']:.2%}"
     return (
         f"{where}  {figures}{' *' if record['best'] else '  '}  learning rate {record['learning_rate']:g}  "
         f"{duration(record['wall_seconds'])}"

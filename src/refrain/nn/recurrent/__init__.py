@@ -12,4 +12,5 @@ from .multiplicative_lstm import multiplicative_lstm_step as multiplicative_lstm
 from .scan import RecurrentLayer as RecurrentLayer
 from .scan import detached as detached
 from .scan import scan as scan
+from .sparse_lstm import SparseLSTM as SparseLSTM
 from .stack import RecurrentStack as RecurrentStack
