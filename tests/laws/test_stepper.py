@@ -18,9 +18,14 @@ from refrain.nn import (
     MultiplicativeLSTM,
     RecurrentStack,
     SoftmaxHead,
+    SparseEmbedding,
+    SparseLSTM,
+    SparseSoftmaxHead,
     WeightDropout,
     WeightNorm,
     native,
+    plan_bands,
+    plan_blocks,
 )
 from refrain.nn.prepared import FEW_STREAMS, round_weights
 
@@ -40,9 +45,23 @@ def adaptive():
     return LanguageModel(Embedding(V, 5), RecurrentStack([LSTM(5, 8)]), AdaptiveHead(8, V, cutoffs=[4], division=2.0))
 
 
+def sparse():
+    torch.manual_seed(2)
+    layers = RecurrentStack([SparseLSTM(plan_blocks(30, 50, blocks=3, density=0.5)), LSTM(50, 18)])
+    return LanguageModel(Embedding(V, 30), layers, SoftmaxHead(18, V))
+
+
+def sparse_words():
+    torch.manual_seed(2)
+    words = SparseEmbedding(V, plan_bands(V, 8, blocks=2, density=0.7))
+    return LanguageModel(words, RecurrentStack([LSTM(8, 8)]), SparseSoftmaxHead(words))
+
+
 ALL = {
     **MODELS,
     "adaptive": adaptive,
+    "sparse": sparse,
+    "sparse words": sparse_words,
     "wide LSTM": lambda: wide(LSTM),
     "wide GRU": lambda: wide(GRU),
     "wide multiplicative": lambda: wide(MultiplicativeLSTM),

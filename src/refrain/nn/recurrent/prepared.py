@@ -6,6 +6,7 @@ applies them. The layers' own steps are the reference.
 T steps in the window, B sequences, I input width, H hidden width, G gates.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,7 @@ from .gru import GRU, GRUState
 from .lstm import LSTM, LSTMState
 from .multiplicative_lstm import MultiplicativeLSTM
 from .scan import check_window
+from .sparse_lstm import SparseLSTM
 
 
 class PreparedLayer(Protocol):
@@ -47,6 +49,8 @@ def prepare_layer(layer: Any, weights: WeightType) -> PreparedLayer:
             return PreparedGRU(layer, weights)
         if type(layer) is MultiplicativeLSTM:
             return PreparedMultiplicativeLSTM(layer, weights)
+        if type(layer) is SparseLSTM:
+            return PreparedSparseLSTM(layer, weights)
     return LayerItself(layer)
 
 
@@ -85,6 +89,43 @@ class PreparedLSTM:
         for projected, out in zip(self._gates.project(inputs), outputs, strict=True):
             _, state = self._gates.recur(projected, state.hidden, state.cell, out)
         return outputs, state
+
+
+class PreparedSparseLSTM:
+    """An LSTM for each block, one after another: no step needs more than to read their weights.
+
+    Args:
+        layer: whose weights are copied.
+        weights: what the matrices become.
+    """
+
+    def __init__(self, layer: SparseLSTM, weights: WeightType) -> None:
+        self._sizes = layer.input_size, layer.hidden_size
+        self._seen = [slice(block.begin, block.end) for block in layer.plan.blocks]
+        self._units = [block.units for block in layer.plan.blocks]
+        lstms: list[Any] = list(layer.blocks)
+        self._blocks = [PreparedLSTM(lstm, weights) for lstm in lstms]
+
+    def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """One time step: x (B, I) -> output (B, H) and the next state."""
+        check_window(*self._sizes, x, state)
+        parts = [block.step(x[:, seen], before) for block, seen, before in self._own(state)]
+        return self._joined(parts)
+
+    def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
+        check_window(*self._sizes, inputs, state)
+        parts = [block.window(inputs[..., seen], before) for block, seen, before in self._own(state)]
+        return self._joined(parts)
+
+    def _own(self, state: LSTMState) -> Iterator[tuple[PreparedLSTM, slice, LSTMState]]:
+        owned = map(LSTMState, state.hidden.split(self._units, 1), state.cell.split(self._units, 1))
+        return zip(self._blocks, self._seen, owned, strict=True)
+
+    @staticmethod
+    def _joined(parts: Sequence[tuple[Tensor, LSTMState]]) -> tuple[Tensor, LSTMState]:
+        outputs, states = zip(*parts, strict=True)
+        return torch.cat(outputs, -1), LSTMState(*(torch.cat(tensors, 1) for tensors in zip(*states, strict=True)))
 
 
 class PreparedMultiplicativeLSTM:
