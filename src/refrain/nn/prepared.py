@@ -21,6 +21,9 @@ WeightType = Literal["float32", "int8"]
 FEW_STREAMS = 8
 """Up to so many streams a product is bound by reading the weights; beyond, a matrix product's blocking wins."""
 
+STRIP = 16
+"""Columns that lie together in a packed matrix."""
+
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_ssize_t
 _SIGNATURES = {
     # matrix, bias, x, out, rows, streams
@@ -82,31 +85,35 @@ class _Matrix(ctypes.Structure):
 
 
 class PreparedMatrix:
-    """A matrix as the kernels read it.
+    """A matrix as the kernels read it: packed in groups of rows, each of which lies in memory as it is read.
 
     Args:
         weight: (R, K), float32 on the CPU.
         weights: what is kept of it: float32 as it is, or int8.
+        group: rows of a group; the last group may have fewer.
 
     Attributes:
         address: of the structure that a kernel takes.
     """
 
-    def __init__(self, weight: Tensor, weights: WeightType) -> None:
+    def __init__(self, weight: Tensor, weights: WeightType, *, group: int = 4) -> None:
         self.rows, self.width = weight.shape
+        self._scales: Tensor | None = None
         if weights == "int8":
-            self._values, scales = quantise(weight)
-            self._scales: Tensor | None = scales
-        else:
-            self._values, self._scales = weight.contiguous(), None
+            weight, self._scales = quantise(weight)
+        more = -self.width % STRIP, -self.rows % group
+        strips = F.pad(weight, (0, more[0], 0, more[1])).unflatten(1, (-1, STRIP)).unflatten(0, (-1, group))
+        self._packed = strips.transpose(1, 2).contiguous()  # (groups, strips, rows of a group, columns of a strip)
         scale = None if self._scales is None else self._scales.data_ptr()
-        self._matrix = _Matrix(self._values.data_ptr(), scale, self.width)
+        self._matrix = _Matrix(self._packed.data_ptr(), scale, self.width)
         self.address = ctypes.addressof(self._matrix)
 
     @functools.cached_property
     def dense(self) -> Tensor:
-        """The same matrix (R, K) in float32, for products with many inputs; of int8 a copy is made and kept."""
-        return self._values if self._scales is None else self._values * self._scales[:, None]
+        """The same matrix (R, K) in float32, for products with many inputs; made when first wanted, and kept."""
+        whole = self._packed.transpose(1, 2).flatten(2).flatten(0, 1)
+        values: Tensor = whole[: self.rows, : self.width].contiguous()
+        return values if self._scales is None else values * self._scales[:, None]
 
 
 class PreparedLinear:

@@ -1,7 +1,8 @@
 // One step of recurrent layers and of a softmax, for few streams: each weight is read once and used for all streams.
 //
-// A matrix has its rows one after another, those of one unit's gates side by side, so that the thread that forms the
-// gates of a unit also applies them. Weights are float, or int8 with a scale a row; all sums are float. The order of a
+// A matrix is packed in groups of rows, such as the gates of one unit, so that the thread that forms the gates of a unit
+// also applies them. A group lies in strips of 16 columns, row after row, and is read from its beginning to its end; the
+// last strip is filled up with zeros. Weights are float, or int8 with a scale a row; all sums are float. The order of a
 // sum depends neither on the number of threads nor on that of the streams.
 
 #include <cstddef>
@@ -23,6 +24,8 @@ typedef float vector __attribute__((vector_size(LANES * sizeof(float))));
 
 // units of one piece of work, streams whose sums stand in registers, streams of one pass over the weights
 constexpr int UNITS = 8, TILE = 4, PASS = 16;
+// columns of a strip, and how many bytes ahead of their use weights are asked for
+constexpr int STRIP = 16, AHEAD = 2048;
 // multiply-adds below which a second thread costs more than it brings
 constexpr double SMALL = 3e4;
 
@@ -52,29 +55,39 @@ static inline float sum(vector values) {
     return lanes[0];
 }
 
-// The products of `rows` rows with `streams` inputs, each `width` long: out[row][stream].
+// The products of a group of `rows` rows with `streams` inputs, each `width` long: out[row][stream].
 template <int rows, int streams, class Weight>
 static inline void dots(const Weight *weight, ptrdiff_t width, const float *x, float (*out)[TILE]) {
     vector sums[rows][streams] = {};
+    const auto add = [&](const float *const *inputs) {
+        for (int part = 0; part < STRIP; part += LANES) {
+            vector values[rows];
+            for (int r = 0; r < rows; r++) values[r] = load(weight + r * STRIP + part);
+            for (int s = 0; s < streams; s++) {
+                const vector input = load(inputs[s] + part);
+                for (int r = 0; r < rows; r++) sums[r][s] += values[r] * input;
+            }
+        }
+        for (size_t line = 0; line < rows * STRIP * sizeof(Weight); line += 64)
+            __builtin_prefetch((const char *)weight + AHEAD + line);
+        weight += rows * STRIP;
+    };
     ptrdiff_t k = 0;
-    for (; k + LANES <= width; k += LANES) {
-        vector values[rows];
-        for (int r = 0; r < rows; r++) {
-            values[r] = load(weight + r * width + k);
-            // rows are too short for the processor to see by itself that one follows the other
-            __builtin_prefetch(weight + (r + 2 * rows) * width + k, 0, 2);
-        }
+    const float *inputs[streams];
+    for (; k + STRIP <= width; k += STRIP) {
+        for (int s = 0; s < streams; s++) inputs[s] = x + s * width + k;
+        add(inputs);
+    }
+    if (k < width) {
+        float rest[streams][STRIP] = {};
         for (int s = 0; s < streams; s++) {
-            const vector input = load(x + s * width + k);
-            for (int r = 0; r < rows; r++) sums[r][s] += values[r] * input;
+            memcpy(rest[s], x + s * width + k, (width - k) * sizeof(float));
+            inputs[s] = rest[s];
         }
+        add(inputs);
     }
     for (int r = 0; r < rows; r++)
-        for (int s = 0; s < streams; s++) {
-            float total = sum(sums[r][s]);
-            for (ptrdiff_t rest = k; rest < width; rest++) total += weight[r * width + rest] * x[s * width + rest];
-            out[r][s] = total;
-        }
+        for (int s = 0; s < streams; s++) out[r][s] = sum(sums[r][s]);
 }
 
 template <int rows, class Weight>
@@ -109,7 +122,9 @@ static inline float exponential(float x) {
 static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 static inline float hyperbolic(float x) { return 1.0f - 2.0f / (1.0f + exponential(2.0f * x)); }
 
-// A prepared matrix: its rows are float, or int8 where there are scales.
+static inline ptrdiff_t padded(ptrdiff_t width) { return (width + STRIP - 1) / STRIP * STRIP; }
+
+// A packed matrix: its rows are float, or int8 where there are scales.
 struct Matrix {
     const void *weight;
     const float *scale;
@@ -122,7 +137,7 @@ static inline void add_products(float (*gates)[rows][UNITS], int u, ptrdiff_t un
                                 const float *x, ptrdiff_t streams) {
     if (!matrix) return;
     const ptrdiff_t width = matrix->width;
-    const Weight *weight = (const Weight *)matrix->weight + unit * rows * width;
+    const Weight *weight = (const Weight *)matrix->weight + unit * rows * padded(width);
     const float *scale = matrix->scale ? matrix->scale + unit * rows : nullptr;
     for (ptrdiff_t first = 0; first < streams; first += TILE) {
         const int count = streams - first < TILE ? (int)(streams - first) : TILE;
@@ -234,11 +249,7 @@ static void linear(const Matrix &matrix, const float *bias, const float *x, floa
         for (ptrdiff_t from = 0; from < streams; from += TILE) {
             const int some = streams - from < TILE ? (int)(streams - from) : TILE;
             float found[TILE][TILE];
-            if (count == TILE)
-                tile<TILE>(some, weight + row * width, width, x + from * width, found);
-            else
-                for (int r = 0; r < count; r++)
-                    tile<1>(some, weight + (row + r) * width, width, x + from * width, found + r);
+            tile<TILE>(some, weight + row * padded(width), width, x + from * width, found);
             for (int s = 0; s < some; s++)
                 for (int r = 0; r < count; r++)
                     out[(from + s) * rows + row + r] =

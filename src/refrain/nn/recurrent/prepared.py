@@ -224,7 +224,7 @@ class PreparedGRU:
     def __init__(self, layer: GRU, weights: WeightType) -> None:
         self._sizes = layer.input_size, layer.hidden_size
         self._first, self._second = (
-            PreparedMatrix(_by_unit(w, 3), weights) for w in (layer.weight_ih, layer.weight_hh)
+            PreparedMatrix(_by_unit(w, 3), weights, group=3) for w in (layer.weight_ih, layer.weight_hh)
         )
         self._bias = _by_unit(layer.bias, 3)
 
