@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -48,43 +49,48 @@ static inline vector load(const int8_t *from) {
 }
 
 static inline float sum(vector values) {
-    float lanes[LANES];
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)values);
+#else
+    float lanes[LANES], total = 0.0f;
     memcpy(lanes, &values, sizeof values);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int lane = 0; lane < half; lane++) lanes[lane] += lanes[lane + half];
-    return lanes[0];
+    for (int lane = 0; lane < LANES; lane++) total += lanes[lane];
+    return total;
+#endif
 }
+
+static inline ptrdiff_t padded(ptrdiff_t width) { return (width + STRIP - 1) / STRIP * STRIP; }
+
+// What a matrix acts on, a row a stream, filled up with zeros to whole strips.
+class Inputs {
+    std::vector<float> copy;
+
+  public:
+    const float *rows;
+    ptrdiff_t width;
+    Inputs(const float *x, ptrdiff_t own, ptrdiff_t streams) : rows(x), width(padded(own)) {
+        if (width == own) return;
+        copy.resize(streams * width);
+        for (ptrdiff_t s = 0; s < streams; s++) memcpy(&copy[s * width], x + s * own, own * sizeof(float));
+        rows = copy.data();
+    }
+};
 
 // The products of a group of `rows` rows with `streams` inputs, each `width` long: out[row][stream].
 template <int rows, int streams, class Weight>
 static inline void dots(const Weight *weight, ptrdiff_t width, const float *x, float (*out)[TILE]) {
     vector sums[rows][streams] = {};
-    const auto add = [&](const float *const *inputs) {
+    for (ptrdiff_t k = 0; k < width; k += STRIP, weight += rows * STRIP) {
         for (int part = 0; part < STRIP; part += LANES) {
             vector values[rows];
             for (int r = 0; r < rows; r++) values[r] = load(weight + r * STRIP + part);
             for (int s = 0; s < streams; s++) {
-                const vector input = load(inputs[s] + part);
+                const vector input = load(x + s * width + k + part);
                 for (int r = 0; r < rows; r++) sums[r][s] += values[r] * input;
             }
         }
         for (size_t line = 0; line < rows * STRIP * sizeof(Weight); line += 64)
             __builtin_prefetch((const char *)weight + AHEAD + line);
-        weight += rows * STRIP;
-    };
-    ptrdiff_t k = 0;
-    const float *inputs[streams];
-    for (; k + STRIP <= width; k += STRIP) {
-        for (int s = 0; s < streams; s++) inputs[s] = x + s * width + k;
-        add(inputs);
-    }
-    if (k < width) {
-        float rest[streams][STRIP] = {};
-        for (int s = 0; s < streams; s++) {
-            memcpy(rest[s], x + s * width + k, (width - k) * sizeof(float));
-            inputs[s] = rest[s];
-        }
-        add(inputs);
     }
     for (int r = 0; r < rows; r++)
         for (int s = 0; s < streams; s++) out[r][s] = sum(sums[r][s]);
@@ -122,8 +128,6 @@ static inline float exponential(float x) {
 static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 static inline float hyperbolic(float x) { return 1.0f - 2.0f / (1.0f + exponential(2.0f * x)); }
 
-static inline ptrdiff_t padded(ptrdiff_t width) { return (width + STRIP - 1) / STRIP * STRIP; }
-
 // A packed matrix: its rows are float, or int8 where there are scales.
 struct Matrix {
     const void *weight;
@@ -134,15 +138,14 @@ struct Matrix {
 // Add what `rows` rows of a unit give for each stream. A matrix that is missing gives nothing.
 template <int rows, class Weight>
 static inline void add_products(float (*gates)[rows][UNITS], int u, ptrdiff_t unit, const Matrix *matrix,
-                                const float *x, ptrdiff_t streams) {
-    if (!matrix) return;
-    const ptrdiff_t width = matrix->width;
-    const Weight *weight = (const Weight *)matrix->weight + unit * rows * padded(width);
+                                const Inputs &inputs, ptrdiff_t from, ptrdiff_t streams) {
+    const ptrdiff_t width = inputs.width;
+    const Weight *weight = (const Weight *)matrix->weight + unit * rows * width;
     const float *scale = matrix->scale ? matrix->scale + unit * rows : nullptr;
     for (ptrdiff_t first = 0; first < streams; first += TILE) {
         const int count = streams - first < TILE ? (int)(streams - first) : TILE;
         float found[rows][TILE];
-        tile<rows>(count, weight, width, x + first * width, found);
+        tile<rows>(count, weight, width, inputs.rows + (from + first) * width, found);
         for (int s = 0; s < count; s++)
             for (int r = 0; r < rows; r++) gates[first + s][r][u] += found[r][s] * (scale ? scale[r] : 1.0f);
     }
@@ -175,6 +178,7 @@ struct Step {
 template <class Weight>
 static void lstm(const Step &p) {
     const ptrdiff_t blocks = (p.size + UNITS - 1) / UNITS;
+    const Inputs x(p.x, p.first ? p.first->width : 0, p.streams), y(p.y, p.second ? p.second->width : 0, p.streams);
 #pragma omp parallel for schedule(static) if (p.large(4))
     for (ptrdiff_t block = 0; block < blocks; block++) {
         const ptrdiff_t unit = block * UNITS;
@@ -184,8 +188,8 @@ static void lstm(const Step &p) {
             float gates[PASS][4][UNITS];
             begin<4>(gates, p.base + from * p.stride, p.stride, unit, count, some);
             for (int u = 0; u < count; u++) {
-                if (p.first) add_products<4, Weight>(gates, u, unit + u, p.first, p.x + from * p.first->width, some);
-                if (p.second) add_products<4, Weight>(gates, u, unit + u, p.second, p.y + from * p.second->width, some);
+                if (p.first) add_products<4, Weight>(gates, u, unit + u, p.first, x, from, some);
+                if (p.second) add_products<4, Weight>(gates, u, unit + u, p.second, y, from, some);
             }
             for (ptrdiff_t s = 0; s < some; s++) {
                 const ptrdiff_t at = (from + s) * p.size + unit;
@@ -206,6 +210,7 @@ static void lstm(const Step &p) {
 template <class Weight>
 static void gru(const Step &p, const float *recurrent) {
     const ptrdiff_t blocks = (p.size + UNITS - 1) / UNITS;
+    const Inputs x(p.x, p.first ? p.first->width : 0, p.streams), y(p.y, p.second ? p.second->width : 0, p.streams);
 #pragma omp parallel for schedule(static) if (p.large(3))
     for (ptrdiff_t block = 0; block < blocks; block++) {
         const ptrdiff_t unit = block * UNITS;
@@ -217,8 +222,8 @@ static void gru(const Step &p, const float *recurrent) {
             begin<3>(given, p.base + from * p.stride, p.stride, unit, count, some);
             begin<3>(back, recurrent ? recurrent + from * 3 * p.size : nullptr, 3 * p.size, unit, count, some);
             for (int u = 0; u < count; u++) {
-                if (p.first) add_products<3, Weight>(given, u, unit + u, p.first, p.x + from * p.first->width, some);
-                if (p.second) add_products<3, Weight>(back, u, unit + u, p.second, p.y + from * p.second->width, some);
+                if (p.first) add_products<3, Weight>(given, u, unit + u, p.first, x, from, some);
+                if (p.second) add_products<3, Weight>(back, u, unit + u, p.second, y, from, some);
             }
             for (ptrdiff_t s = 0; s < some; s++) {
                 const ptrdiff_t at = (from + s) * p.size + unit;
@@ -241,7 +246,8 @@ template <class Weight>
 static void linear(const Matrix &matrix, const float *bias, const float *x, float *out, ptrdiff_t rows,
                    ptrdiff_t streams) {
     const Weight *weight = (const Weight *)matrix.weight;
-    const ptrdiff_t blocks = (rows + TILE - 1) / TILE, width = matrix.width;
+    const Inputs inputs(x, matrix.width, streams);
+    const ptrdiff_t blocks = (rows + TILE - 1) / TILE, width = inputs.width;
 #pragma omp parallel for schedule(static) if ((double)rows * width * streams > SMALL)
     for (ptrdiff_t block = 0; block < blocks; block++) {
         const ptrdiff_t row = block * TILE;
@@ -249,7 +255,7 @@ static void linear(const Matrix &matrix, const float *bias, const float *x, floa
         for (ptrdiff_t from = 0; from < streams; from += TILE) {
             const int some = streams - from < TILE ? (int)(streams - from) : TILE;
             float found[TILE][TILE];
-            tile<TILE>(some, weight + row * padded(width), width, x + from * width, found);
+            tile<TILE>(some, weight + row * width, width, inputs.rows + from * width, found);
             for (int s = 0; s < some; s++)
                 for (int r = 0; r < count; r++)
                     out[(from + s) * rows + row + r] =
