@@ -89,7 +89,7 @@ def _whole(model: LanguageModel, steppers: dict[str, Stepper], tokens: int) -> d
 
 def _layers(model: LanguageModel, tokens: int) -> dict[str, Callable[[], None]]:
     """The recurrent layers without embedding and head."""
-    lstms, x = _torch_lstms(model), torch.randn(1, model.embedding.embedding_size)
+    lstms, x = _torch_lstms(model), torch.randn(1, _widths(model)[0])
 
     def plain() -> None:
         states: list[Any] = [None] * len(lstms)
