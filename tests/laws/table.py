@@ -2,11 +2,13 @@
 
 import torch
 
-from refrain.models import LanguageModel
+from refrain.models import LanguageModel, Tagger
 from refrain.nn import (
     GRU,
     LSTM,
     AdaptiveHead,
+    Bidirectional,
+    CharacterFeatures,
     Embedding,
     LSTMState,
     MixtureHead,
@@ -152,3 +154,26 @@ def sparse_untied():
 
 SEGMENTED = {"sparse, tied": sparse_tied, "sparse, untied": sparse_untied}
 """Models in which some axes run along a part of a width: a width with another size needs another plan."""
+
+
+def tagger(embedding=I, layer0=H):
+    return Tagger(Embedding(V, embedding), [Bidirectional(LSTM(embedding, layer0), LSTM(embedding, layer0))], 3)
+
+
+def deep_tagger(embedding=I, layer0=H, layer1=6, projection=3):
+    below = ((embedding, layer0), (2 * layer0, layer1))
+    return Tagger(
+        Embedding(V, embedding),
+        [Bidirectional(GRU(*sizes), GRU(*sizes)) for sizes in below],
+        7,
+        features=CharacterFeatures(V, embedding),
+        projection_size=projection,
+    )
+
+
+def sparse_tagger(layer0=H):
+    words = SparseEmbedding(V, plan_bands(V, I, blocks=3, density=0.5))
+    return Tagger(words, [Bidirectional(LSTM(I, layer0), LSTM(I, layer0))], 3)
+
+
+TAGGERS = {"plain": tagger, "two layers, features, projection": deep_tagger, "sparse embedding": sparse_tagger}

@@ -22,7 +22,7 @@ from refrain.trained import TrainedLanguageModel
 from refrain.training import RunFolder
 
 from .corpus import build_text, locate
-from .loading import config_document, load
+from .loading import config_document, load_language_model
 from .manifest import manifest
 from .model import build_model
 from .runs import train
@@ -69,7 +69,7 @@ def compress(
     """
     if threshold is not None and not threshold > 0:
         raise UserError(f"--threshold must be greater than 0 (got {threshold})")
-    lm, out = load(run), Path(out)
+    lm, out = load_language_model(run), Path(out)
     _refuse_place(lm.folder, out, force=force)
     experiment = Experiment.model_validate(lm.config)
     finetuning = _with_epochs(experiment, finetune_epochs) if finetune_epochs else None
@@ -88,10 +88,9 @@ def compress(
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as aside:
             folder = _write(Path(aside) / "start", settings, lm, small, corpus, force=False)
             models.append((small, _bytes(folder)))
-            command = f"finetuning of {run}, compressed"
-            further = resized(finetuning, lm.model, kept)
+            further, command = resized(finetuning, lm.model, kept), f"finetuning of {run}, compressed"
             train(further, out, start_from=Path(aside) / "start", force=force, command=command)
-        best = load(out)
+        best = load_language_model(out)
         models.append((best.model, _bytes(best.folder)))
     say("measuring, in turns")
     report: dict[str, Any] = {

@@ -13,16 +13,22 @@ import torch
 from torch import nn
 
 import refrain
-from refrain.config import Experiment
-from refrain.data import Corpus
+from refrain.config import AnyExperiment
+from refrain.data import Corpus, TaggedCorpus, TaggedSplit
 from refrain.data.text import size_of
 
 # what the bits of a run depend on, besides its settings and text
-MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "device")
+MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "device", "engine")
 
 
-def manifest(experiment: Experiment, corpus: Corpus, model: nn.Module, command: str) -> dict[str, Any]:
-    """Versions, machine, seed, command and the sha256 of the text, as plain data."""
+def manifest(
+    experiment: AnyExperiment,
+    corpus: Corpus | TaggedCorpus,
+    model: nn.Module,
+    command: str,
+    engine: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """Versions, machine, engine, seed, command and the sha256 of the text, as plain data."""
     device = next(model.parameters()).device
     return {
         "refrain": refrain.__version__,
@@ -36,6 +42,7 @@ def manifest(experiment: Experiment, corpus: Corpus, model: nn.Module, command: 
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "engine": engine or {},
         "host": socket.gethostname(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": command or " ".join(sys.argv),
@@ -53,6 +60,7 @@ def manifest(experiment: Experiment, corpus: Corpus, model: nn.Module, command: 
                     "tokens": len(split.tokens),
                     "lines": split.lines,
                     "unseen": split.unseen,
+                    **({"skipped": split.skipped} if isinstance(split, TaggedSplit) else {}),
                 }
                 for name, split in corpus.splits.items()
             },

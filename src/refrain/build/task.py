@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from refrain import optim
-from refrain.config import Experiment, Training
+from refrain.config import Experiment, TaggerTraining, Training
 from refrain.config import Schedule as ScheduleSettings
 from refrain.data import Corpus, Windows, random_lengths
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
-from refrain.training import Hooks, Stateful, Task
+from refrain.training import Hooks, Stateful, Task, Validation
 from refrain.training.accuracy import TrainingAccuracy
 from refrain.training.regularisers import activation_penalty, temporal_penalty
 from refrain.training.sparsifier import Sparsifier
@@ -21,12 +21,12 @@ from refrain.training.sparsifier import Sparsifier
 from .sparsity import build_sparsifier
 
 
-def build_optimizer(settings: Training, model: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> torch.optim.Optimizer:
     """The update rule over all parameters of a model; averaging is SGD with something that watches it."""
     rule: Any = torch.optim.SGD
     if settings.optimizer == "adam":
         rule = torch.optim.Adam
-    elif settings.momentum:
+    elif isinstance(settings, Training) and settings.momentum:
         rule = partial(torch.optim.SGD, momentum=settings.momentum)
     made: torch.optim.Optimizer = rule(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -116,17 +116,12 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
     windows = lru_cache(maxsize=1)(partial(build_windows, settings, corpus))
     # a text that is too short is found before anything is written
     windows(0)
-    valid = protocol_windows(
-        corpus.splits["valid"].tokens,
-        settings.validation,
-        split="valid",
-        window_steps=settings.window_steps,
-        name=f"{corpus.name}, split 'valid'",
-    )
+    name, tokens = f"{corpus.name}, split 'valid'", corpus.splits["valid"].tokens
+    valid = protocol_windows(tokens, settings.validation, split="valid", window_steps=settings.window_steps, name=name)
 
-    def validate() -> tuple[float, int]:
+    def validate() -> Validation:
         figure = evaluate(model, valid)
-        return figure.nats, figure.tokens
+        return Validation(figure.nats, figure.tokens)
 
     schedule, averaging = build_schedule(settings.schedule), build_averaging(settings, model)
     early_stop = optim.EarlyStop(settings.stop_window) if settings.stop_window else None

@@ -31,11 +31,11 @@ def bench(
 ) -> None:
     """Paired measurements of speed on this machine.
 
-    train: tokens per second of training, against the same model in a plain PyTorch loop and against the rate that the
-    machine reaches on matrix products alone.
+    train: tokens per second of training in each precision, against the same model in a plain PyTorch loop and against
+    the rate that the machine reaches on matrix products alone.
     weight-drop: training with weight drop against training without.
     cache: exact evaluation with a neural cache against evaluation without.
-    cells: forward and backward of a window, step by step under autograd against the layer's own window.
+    cells: forward and backward of a window, step by step under autograd against the layer's own window and kernels.
     step: one token at a time, by the stepper against torch's LSTM, the layers' own steps and reading the weights once.
     compress: a model against one with smaller hidden widths, one token at a time and in windows.
     group-lasso: training with group lasso against training without.
@@ -60,6 +60,7 @@ def bench(
     json
         Print one JSON object.
     """
+    from refrain.config import TaggerExperiment
     from refrain.errors import UserError
     from refrain.recipes import recipe as build_recipe
 
@@ -75,13 +76,15 @@ def bench(
         raise UserError(f"--widths must be whole numbers with commas between, as in 373,315 (got {widths!r})")
     recipe = recipe or BENCHES[name]
     experiment = build_recipe(recipe, *settings)
+    if isinstance(experiment, TaggerExperiment):
+        raise UserError(f"{recipe}: is a tagger, and the benches measure language models; choose another recipe")
 
     import torch
 
     from refrain import bench as benches
 
     threads = torch.get_num_threads()
-    print(f"{recipe}: {repeats} repeats of {windows} windows, float32, {threads} threads", file=sys.stderr)
+    print(f"{recipe}: {repeats} repeats of {windows} windows, {threads} threads", file=sys.stderr)
     if name == "train":
         rows = benches.bench_train(experiment, windows=windows, repeats=repeats)
     elif name == "weight-drop":

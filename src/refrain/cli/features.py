@@ -82,7 +82,7 @@ def features(
 
     from refrain import build
 
-    lm = build.load(run, device=device, weights=weights)
+    lm = build.load_language_model(run, device=device, weights=weights)
     sources = files_of(files or ["-"])
     if per == "line":
         texts = [line for file in sources for line in lines_of(file, errors)]

@@ -79,7 +79,7 @@ def generate(
     if prompt.encode(errors="replace").decode() != prompt:
         raise UserError("--prompt is not valid UTF-8")
     held = _held(clamp or [])
-    lm = build.load(run, device=device, weights=weights)
+    lm = build.load_language_model(run, device=device, weights=weights)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError("--no-unk cannot take effect with a model of bytes")
     # a seed that is told, so that a good text can be had again

@@ -42,7 +42,7 @@ def score(
     from .output import print_json
     from .texts import lines_of
 
-    lm = build.load(run, device=device, weights=weights)
+    lm = build.load_language_model(run, device=device, weights=weights)
     for line in score_lines(lm.stepper, lm.vocabulary, lines_of(file, errors)):
         figure = line.figure
         if json:

@@ -1,5 +1,6 @@
 """Layers for anyone's PyTorch model; they know nothing of models, data or training."""
 
+from .character_features import CharacterFeatures as CharacterFeatures
 from .dropout import EmbeddingDropout as EmbeddingDropout
 from .dropout import LockedDropout as LockedDropout
 from .dropout import VariationalDropout as VariationalDropout
@@ -11,6 +12,7 @@ from .heads import SoftmaxHead as SoftmaxHead
 from .heads import SparseSoftmaxHead as SparseSoftmaxHead
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
+from .recurrent import Bidirectional as Bidirectional
 from .recurrent import GRUState as GRUState
 from .recurrent import LSTMCell as LSTMCell
 from .recurrent import LSTMState as LSTMState

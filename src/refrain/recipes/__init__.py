@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterable
 
-from refrain.config import Experiment, resolve
+from refrain.config import AnyExperiment, resolve
 from refrain.errors import UserError
 
 from .awd_lstm import awd_lstm_mos_ptb as awd_lstm_mos_ptb
@@ -21,6 +21,10 @@ from .iss import zaremba_large_373_315 as zaremba_large_373_315
 from .iss import zaremba_large_iss as zaremba_large_iss
 from .iss import zaremba_large_l1 as zaremba_large_l1
 from .iss import zaremba_small_iss as zaremba_small_iss
+from .pos import pos_default as pos_default
+from .pos import pos_dense as pos_dense
+from .pos import pos_sparse as pos_sparse
+from .pos import pos_sparse_descending as pos_sparse_descending
 from .quickstart import quickstart as quickstart
 from .sparse import recite_dense as recite_dense
 from .sparse import recite_dense_reduced as recite_dense_reduced
@@ -32,7 +36,7 @@ from .zaremba import zaremba_large as zaremba_large
 from .zaremba import zaremba_medium as zaremba_medium
 from .zaremba import zaremba_small as zaremba_small
 
-RECIPES: dict[str, Callable[[], Experiment]] = {
+RECIPES: dict[str, Callable[[], AnyExperiment]] = {
     "quickstart": quickstart,
     "zaremba-small": zaremba_small,
     "zaremba-medium": zaremba_medium,
@@ -58,10 +62,14 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "mlstm-text8": mlstm_text8,
     "mlstm-reviews": mlstm_reviews,
     "char-lstm": char_lstm,
+    "pos-default": pos_default,
+    "pos-dense": pos_dense,
+    "pos-sparse": pos_sparse,
+    "pos-sparse-descending": pos_sparse_descending,
 }
 
 
-def recipe(name: str, *settings: str, data: str | None = None, iss_json: str | None = None) -> Experiment:
+def recipe(name: str, *settings: str, data: str | None = None, iss_json: str | None = None) -> AnyExperiment:
     """A built-in recipe or TOML file, with settings changed.
 
     Args:

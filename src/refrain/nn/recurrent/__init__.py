@@ -1,5 +1,6 @@
 """Recurrent layers: one file an architecture, the paper's step first, then the layer."""
 
+from .bidirectional import Bidirectional as Bidirectional
 from .gru import GRU as GRU
 from .gru import GRUState as GRUState
 from .gru import gru_step as gru_step
