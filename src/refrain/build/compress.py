@@ -16,7 +16,7 @@ from refrain.data import Corpus, WordVocabulary
 from refrain.errors import CheckpointError, UserError
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.timing import interleaved
-from refrain.models import LanguageModel
+from refrain.models import LanguageModel, Stepper
 from refrain.sparsity import clear_units, multiply_adds, places, select_units
 from refrain.trained import TrainedLanguageModel
 from refrain.training import RunFolder
@@ -253,25 +253,26 @@ def _figures(models: list[tuple[LanguageModel, int]], corpus: Corpus, split: str
                 "perplexity": evaluate(model, windows).perplexity,
             }
         )
-    step = interleaved({str(i): _steps(model) for i, (model, _) in enumerate(models)}, repeats=REPEATS)
-    window = interleaved({str(i): _window(model) for i, (model, _) in enumerate(models)}, repeats=REPEATS)
+    steppers = [Stepper(model) for model, _ in models]
+    step = interleaved({str(i): _steps(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
+    window = interleaved({str(i): _window(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
     for index, figures in enumerate(found):
         figures["ms_per_token"] = 1000 * statistics.median(step[str(index)]) / STEPS
         figures["tokens_per_second"] = 20 * 35 / statistics.median(window[str(index)])
     return found
 
 
-def _steps(model: LanguageModel) -> Callable[[], None]:
+def _steps(stepper: Stepper) -> Callable[[], None]:
     ids = torch.zeros(1, dtype=torch.int64)
 
     def run() -> None:
-        state = model.initial_state(1)
+        state = stepper.initial_state(1)
         for _ in range(STEPS):
-            _, state = model.step(ids, state)
+            _, state = stepper.step(ids, state)
 
     return run
 
 
-def _window(model: LanguageModel) -> Callable[[], None]:
+def _window(stepper: Stepper) -> Callable[[], None]:
     ids = torch.zeros(35, 20, dtype=torch.int64)
-    return lambda: model.token_nats(ids, ids, model.initial_state(20)) and None
+    return lambda: stepper.token_nats(ids, ids, stepper.initial_state(20)) and None

@@ -14,8 +14,9 @@ from refrain.config import AnyExperiment, Experiment, TaggerExperiment
 from refrain.data import Corpus, TaggedCorpus
 from refrain.data.tag_vocabulary import tag_vocabulary_from
 from refrain.data.vocabulary import vocabulary_from
-from refrain.errors import CheckpointError
+from refrain.errors import CheckpointError, UserError
 from refrain.nn import fold_weight_norm
+from refrain.nn.prepared import WeightType
 from refrain.trained import TrainedLanguageModel
 from refrain.trained_tagger import TrainedTagger
 from refrain.training import RunFolder, load_weights
@@ -54,7 +55,9 @@ def experiment_from(document: Any, place: Path) -> AnyExperiment:
         raise CheckpointError(f"{place}: config.json was written by another version ({name}: {first['msg']})") from None
 
 
-def load(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel | TrainedTagger:
+def load(
+    path: str | Path, *, device: str = "cpu", weights: WeightType = "float32"
+) -> TrainedLanguageModel | TrainedTagger:
     """A trained model from a run folder, its best checkpoint, or from a checkpoint folder.
 
     A damaged best checkpoint is passed over for the newest whole one that was trained, with a warning.
@@ -62,35 +65,43 @@ def load(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel | Tra
     Args:
         path: the folder.
         device: `cpu`, `cuda` or `auto`.
+        weights: `float32`, or `int8`, which rounds every matrix row by row; see `TrainedLanguageModel`.
 
     Raises:
         CheckpointError: when there is no whole checkpoint, or it does not fit this version.
+        UserError: when int8 is asked of a tagger.
     """
     checkpoint = find_checkpoint(Path(path))
     experiment = experiment_from(checkpoint.document("config"), checkpoint.folder)
     if isinstance(experiment, TaggerExperiment):
+        if weights != "float32":
+            raise UserError(f"{path}: {weights} weights are for language models, and this is a tagger's run")
         return _tagger(experiment, checkpoint, device)
     vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
     model = build_language_model(experiment, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
     # a model for use has plain weights, so that no step pays for the norms
     fold_weight_norm(model)
+    settings = experiment.model_dump(mode="json")
     return TrainedLanguageModel(
-        model.to(build_device(device)), vocabulary, experiment.model_dump(mode="json"), checkpoint.folder
+        model.to(build_device(device)), vocabulary, settings, checkpoint.folder, weights=weights
     )
 
 
-def load_language_model(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel:
+def load_language_model(
+    path: str | Path, *, device: str = "cpu", weights: WeightType = "float32"
+) -> TrainedLanguageModel:
     """As `load`, of a language model's run.
 
     Args:
         path: the folder.
         device: `cpu`, `cuda` or `auto`.
+        weights: `float32` or `int8`.
 
     Raises:
         CheckpointError: when it is a tagger's run, and as `load`.
     """
-    found = load(path, device=device)
+    found = load(path, device=device, weights=weights)
     if isinstance(found, TrainedTagger):
         raise CheckpointError(
             f"{path}: is a tagger's run, where a language model is asked for; use it with refrain tag or "

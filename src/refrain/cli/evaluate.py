@@ -42,6 +42,7 @@ def evaluate(
     skip_bad: Annotated[bool, Parameter(negative=())] = False,
     errors: Literal["strict", "replace"] = "strict",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    weights: Literal["float32", "int8"] = "float32",
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Perplexity and other figures of a language model, or accuracy and other figures of a tagger.
@@ -89,6 +90,8 @@ def evaluate(
         What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
     device
         Where to compute.
+    weights
+        int8: every matrix rounded to 127ths of the largest entry of each row; a token reads a quarter of the memory.
     json
         Print the figures as one JSON object.
     """
@@ -106,7 +109,7 @@ def evaluate(
 
     from .evaluate_tagger import evaluate_tagger, refuse
 
-    lm = build.load(run, device=device)
+    lm = build.load(run, device=device, weights=weights)
     if isinstance(lm, TrainedTagger):
         given = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
         refuse(given, "with a tagger")
