@@ -94,10 +94,10 @@ class TaggerModel(Settings):
             raise ValueError(
                 f"embedding_blocks: at most embedding_size (got {self.embedding_blocks} and {self.embedding_size})"
             )
-        if self.embedding_density * self.embedding_blocks < 1 - 1e-9:
-            raise ValueError("embedding_density: must be at least 1 / embedding_blocks, as the first covers all words")
         if self.embedding_blocks == 1 and self.embedding_density < 1:
             raise ValueError("embedding_density: cannot take effect with a single block")
+        if self.embedding_density * self.embedding_blocks < 1 - 1e-9:
+            raise ValueError("embedding_density: must be at least 1 / embedding_blocks, as the first covers all words")
         if (self.sparse_blocks is None) != (self.sparse_density is None):
             raise ValueError("sparse_blocks: goes with sparse_density; give both or neither")
         if self.sparse_blocks is not None and (self.cell != "lstm" or len(self.hidden_sizes) > 1):
