@@ -134,15 +134,8 @@ def test_another_run_is_the_start(run, corpus, tmp_path):
         start_from=run,
         progress=PlainProgress(quiet=True),
     )
-    assert (
-        summary["test"]
-        == json.loads((run / "summary.json").read_text())["test"]
-        | {
-            "nats_per_token": pytest.approx(summary["test"]["nats_per_token"]),
-            "interval": pytest.approx(summary["test"]["interval"]),
-        }
-        or summary["test"]["accuracy"] > 0.95
-    )
+    before = json.loads((run / "summary.json").read_text())
+    assert summary["test"]["accuracy"] == before["test"]["accuracy"]
 
 
 def test_training_stops_when_validation_stalls(corpus, tmp_path):
