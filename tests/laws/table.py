@@ -15,14 +15,15 @@ from refrain.nn import (
     MultiplicativeLSTM,
     RecurrentStack,
     SoftmaxHead,
+    SparseEmbedding,
     SparseLSTM,
+    SparseSoftmaxHead,
     gru_step,
     lstm_step,
     multiplicative_lstm_step,
+    plan_bands,
     plan_blocks,
 )
-from refrain.nn.segments import plan_bands
-from refrain.nn.sparse_embedding import SparseEmbedding
 
 T, B, I, H, V = 7, 3, 5, 4, 11  # noqa: E741 - odd and all different, so that a mixed-up axis cannot go unseen
 
@@ -72,7 +73,13 @@ STEPS = {
     "SparseLSTM": sparse_lstm_reference,
 }
 
+
+def sparse_embedding(vocabulary=V, width=H):
+    return SparseEmbedding(vocabulary, plan_bands(vocabulary, width, blocks=2, density=0.7))
+
+
 HEADS = {
+    "SparseSoftmaxHead": lambda: SparseSoftmaxHead(sparse_embedding()),
     "SoftmaxHead": lambda: SoftmaxHead(H, V),
     "SoftmaxHead, tied": lambda: SoftmaxHead(H, V, weight=Embedding(V, H).weight),
     "MixtureHead": lambda: MixtureHead(H, I, V, components=3),
@@ -131,6 +138,24 @@ MODELS = {
 }
 
 
+def sparse_tied():
+    words = sparse_embedding(V, I)
+    layers = [
+        SparseLSTM(plan_blocks(I, 6, blocks=2, density=0.7)),
+        SparseLSTM(plan_blocks(6, I, blocks=3, density=0.5)),
+    ]
+    return LanguageModel(words, RecurrentStack(layers), SparseSoftmaxHead(words))
+
+
+def sparse_untied():
+    layers = [SparseLSTM(plan_blocks(I, 6, blocks=2, density=1.0)), LSTM(6, H)]
+    return LanguageModel(sparse_embedding(V, I), RecurrentStack(layers), SoftmaxHead(H, V))
+
+
+SEGMENTED = {"sparse, tied": sparse_tied, "sparse, untied": sparse_untied}
+"""Models in which some axes run along a part of a width: a width with another size needs another plan."""
+
+
 def tagger(embedding=I, layer0=H):
     return Tagger(Embedding(V, embedding), [Bidirectional(LSTM(embedding, layer0), LSTM(embedding, layer0))], 3)
 
@@ -147,7 +172,7 @@ def deep_tagger(embedding=I, layer0=H, layer1=6, projection=3):
 
 
 def sparse_tagger(layer0=H):
-    words = SparseEmbedding(V, plan_bands(V, I, blocks=3, density=0.5))
+    words = sparse_embedding(V, I)
     return Tagger(words, [Bidirectional(LSTM(I, layer0), LSTM(I, layer0))], 3)
 
 

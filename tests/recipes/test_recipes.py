@@ -58,6 +58,7 @@ def test_trains_stops_resumes_evaluates_and_loads(name, corpus, tmp_path):
     aim = recipe(name).sparsity.target.chosen()
     # of the shrunken model a little less
     size = [f"sparsity.target.{aim[0]}=900"] if aim else []
+    size += ["model.embedding_blocks=2"] if recipe(name).model.embedding_blocks > 1 else []
     changes = [*SHRINK, f"model.hidden_sizes={[8] * layers}", *order, *stop, *trigger, *size]
     experiment = recipe(name, *changes, data=str(corpus))
     with pytest.raises(Interrupted):

@@ -75,21 +75,21 @@ def compress(
     finetuning = _with_epochs(experiment, finetune_epochs) if finetune_epochs else None
     dead = units_to_remove(lm.model, threshold=threshold, to=to)
     kept = {width: (~which).nonzero().flatten() for width, which in dead.items()}
-    sizes = {width: len(units) for width, units in kept.items()}
-    masked, small = _twins(lm, dead, kept, resized(experiment, sizes))
+    settings = resized(experiment, lm.model, kept)
+    masked, small = _twins(lm, dead, kept, settings)
     corpus, split = _text(lm, experiment, data, say)
     ids = corpus.splits[split].tokens.read(0, min(PROOF_TOKENS, len(corpus.splits[split].tokens)))
     differences = prove(masked, small, torch.from_numpy(ids.astype("int64")))
     out.parent.mkdir(parents=True, exist_ok=True)
     models = [(lm.model, _bytes(lm.folder))]
     if finetuning is None:
-        models.append((small, _bytes(_write(out, resized(experiment, sizes), lm, small, corpus, force=force))))
+        models.append((small, _bytes(_write(out, settings, lm, small, corpus, force=force))))
     else:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as aside:
-            folder = _write(Path(aside) / "start", resized(experiment, sizes), lm, small, corpus, force=False)
-            models.append((small, _bytes(folder)))
+            models.append((small, _bytes(_write(Path(aside) / "start", settings, lm, small, corpus, force=False))))
             command = f"finetuning of {run}, compressed"
-            train(resized(finetuning, sizes), out, start_from=Path(aside) / "start", force=force, command=command)
+            further, start = resized(finetuning, lm.model, kept), Path(aside) / "start"
+            train(further, out, start_from=start, force=force, command=command)
         best = load_language_model(out)
         models.append((best.model, _bytes(best.folder)))
     say("measuring, in turns")

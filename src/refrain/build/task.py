@@ -1,6 +1,8 @@
 """Training settings -> optimiser, schedule, windows, hooks: all that a run trains with."""
 
+from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +15,7 @@ from refrain.evaluation import evaluate, protocol_windows
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
 from refrain.training import Hooks, Stateful, Task, Validation
+from refrain.training.accuracy import TrainingAccuracy
 from refrain.training.regularisers import activation_penalty, temporal_penalty
 from refrain.training.sparsifier import Sparsifier
 
@@ -21,8 +24,15 @@ from .sparsity import build_sparsifier
 
 def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> torch.optim.Optimizer:
     """The update rule over all parameters of a model; averaging is SGD with something that watches it."""
-    rule = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.SGD
-    return rule(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    rule: Any = torch.optim.SGD
+    if settings.optimizer == "adam":
+        rule = torch.optim.Adam
+    elif settings.momentum:
+        rule = partial(torch.optim.SGD, momentum=settings.momentum)
+    made: torch.optim.Optimizer = rule(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    return made
 
 
 def build_averaging(settings: Training, model: nn.Module) -> optim.TriggeredAveraging | None:
@@ -56,7 +66,10 @@ def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
 
 
 def build_hooks(
-    settings: Training, averaging: optim.TriggeredAveraging | None, sparsifier: Sparsifier | None = None
+    settings: Training,
+    averaging: optim.TriggeredAveraging | None,
+    sparsifier: Sparsifier | None = None,
+    accuracy: TrainingAccuracy | None = None,
 ) -> Hooks:
     """The methods that act on the loop."""
     hooks = Hooks()
@@ -64,6 +77,9 @@ def build_hooks(
         hooks.loss_terms.append(activation_penalty(settings.activation_penalty))
     if settings.temporal_penalty:
         hooks.loss_terms.append(temporal_penalty(settings.temporal_penalty))
+    if accuracy is not None:
+        hooks.before_step.append(accuracy.before_step)
+        hooks.after_round.append(accuracy.after_round)
     if sparsifier is not None:
         if sparsifier.zeros == "threshold":
             hooks.loss_terms.append(sparsifier.loss)
@@ -101,26 +117,16 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
     windows = lru_cache(maxsize=1)(partial(build_windows, settings, corpus))
     # a text that is too short is found before anything is written
     windows(0)
-    valid = protocol_windows(
-        corpus.splits["valid"].tokens,
-        settings.validation,
-        split="valid",
-        window_steps=settings.window_steps,
-        name=f"{corpus.name}, split 'valid'",
-    )
-
-    def validate() -> Validation:
-        figure = evaluate(model, valid)
-        return Validation(figure.nats, figure.tokens)
-
     schedule, averaging = build_schedule(settings.schedule), build_averaging(settings, model)
     early_stop = optim.EarlyStop(settings.stop_window) if settings.stop_window else None
+    accuracy = TrainingAccuracy(settings.stop_accuracy) if settings.train_accuracy else None
     sparsifier = build_sparsifier(experiment, model, settings.epochs * len(windows(0)))
     stateful: dict[str, Stateful | None] = {
         "schedule": schedule,
         "averaging": averaging,
         "early_stop": early_stop,
         "sparsifier": sparsifier,
+        "accuracy": accuracy,
     }
     return Task(
         model=model,
@@ -132,12 +138,13 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
         epochs=settings.epochs,
         loss_scale=settings.loss_scale,
         max_norm=settings.max_norm,
-        validate=validate,
+        validate=_validation(settings, corpus, model),
         sample=partial(_sample, model, corpus, settings) if settings.sample_tokens else None,
         averaging=averaging,
         early_stop=early_stop,
-        hooks=build_hooks(settings, averaging, sparsifier),
+        hooks=build_hooks(settings, averaging, sparsifier, accuracy),
         sparsifier=sparsifier,
+        accuracy=accuracy,
         stateful={name: part for name, part in stateful.items() if part is not None},
         log_windows=settings.log_windows,
         validation_windows=settings.validation_windows,
@@ -145,6 +152,22 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
         carry_state=settings.state == "carry",
         checkpoint_minutes=settings.checkpoint_minutes,
     )
+
+
+def _validation(settings: Training, corpus: Corpus, model: LanguageModel) -> Callable[[], Validation]:
+    windows = protocol_windows(
+        corpus.splits["valid"].tokens,
+        settings.validation,
+        split="valid",
+        window_steps=settings.window_steps,
+        name=f"{corpus.name}, split 'valid'",
+    )
+
+    def validate() -> Validation:
+        figure = evaluate(model, windows)
+        return Validation(figure.nats, figure.tokens)
+
+    return validate
 
 
 def _sample(model: LanguageModel, corpus: Corpus, settings: Training, step: int) -> str:

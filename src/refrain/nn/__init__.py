@@ -9,6 +9,7 @@ from .heads import AdaptiveHead as AdaptiveHead
 from .heads import Head as Head
 from .heads import MixtureHead as MixtureHead
 from .heads import SoftmaxHead as SoftmaxHead
+from .heads import SparseSoftmaxHead as SparseSoftmaxHead
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
 from .recurrent import Bidirectional as Bidirectional
@@ -24,9 +25,12 @@ from .recurrent import gru_step as gru_step
 from .recurrent import lstm_step as lstm_step
 from .recurrent import multiplicative_lstm_step as multiplicative_lstm_step
 from .recurrent import scan as scan
+from .segments import Band as Band
 from .segments import SparsePlan as SparsePlan
+from .segments import plan_bands as plan_bands
 from .segments import plan_blocks as plan_blocks
 from .segments import plan_reduction as plan_reduction
+from .sparse_embedding import SparseEmbedding as SparseEmbedding
 from .weight_transforms import WeightDropout as WeightDropout
 from .weight_transforms import WeightNorm as WeightNorm
 from .weight_transforms import fold_weight_norm as fold_weight_norm

@@ -39,12 +39,12 @@ class SparsePlan(NamedTuple):
     @property
     def parameters(self) -> int:
         """Of the layer, with one bias a gate."""
-        return sum(_lstm_parameters(block.end - block.begin, block.units) for block in self.blocks)
+        return sum(int(_lstm_parameters(block.end - block.begin, block.units)) for block in self.blocks)
 
     @property
     def dense_parameters(self) -> int:
         """Of an LSTM of these widths."""
-        return _lstm_parameters(self.input_size, self.hidden_size)
+        return int(_lstm_parameters(self.input_size, self.hidden_size))
 
     @property
     def wanted_parameters(self) -> int | None:
@@ -176,7 +176,7 @@ def plan_from(input_size: int, blocks: Any) -> SparsePlan:
     return SparsePlan(input_size, sum(block.units for block in made), density, made)
 
 
-def _lstm_parameters(inputs: float, units: float) -> Any:
+def _lstm_parameters(inputs: float, units: float) -> float:
     return 4 * units * (inputs + units + 1)
 
 

@@ -26,6 +26,12 @@ from .pos import pos_dense as pos_dense
 from .pos import pos_sparse as pos_sparse
 from .pos import pos_sparse_descending as pos_sparse_descending
 from .quickstart import quickstart as quickstart
+from .sparse import recite_dense as recite_dense
+from .sparse import recite_dense_reduced as recite_dense_reduced
+from .sparse import recite_sparse1 as recite_sparse1
+from .sparse import recite_sparse2 as recite_sparse2
+from .sparse import sparse_awd_ptb as sparse_awd_ptb
+from .sparse import sparse_awd_ptb_finetune as sparse_awd_ptb_finetune
 from .zaremba import zaremba_large as zaremba_large
 from .zaremba import zaremba_medium as zaremba_medium
 from .zaremba import zaremba_small as zaremba_small
@@ -44,6 +50,12 @@ RECIPES: dict[str, Callable[[], AnyExperiment]] = {
     "zaremba-large-iss": zaremba_large_iss,
     "zaremba-large-373-315": zaremba_large_373_315,
     "awd-lstm-ptb-iss": awd_lstm_ptb_iss,
+    "sparse-awd-ptb": sparse_awd_ptb,
+    "sparse-awd-ptb-finetune": sparse_awd_ptb_finetune,
+    "recite-dense": recite_dense,
+    "recite-dense-reduced": recite_dense_reduced,
+    "recite-sparse1": recite_sparse1,
+    "recite-sparse2": recite_sparse2,
     "mlstm-bytes": mlstm_bytes,
     "mlstm-small": mlstm_small,
     "mlstm-enwik8": mlstm_enwik8,

@@ -156,6 +156,8 @@ class Fit:
                     position.stopped = True
             for act in task.hooks.after_round:
                 act(record)
+            if task.accuracy is not None and task.accuracy.reached():
+                position.stopped = True
             self.progress.validated(record)
             self._sample(position, f"epoch-{position.epoch + 1:03d}")
 

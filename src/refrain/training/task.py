@@ -11,6 +11,7 @@ from refrain.data import Batches, Windows
 from refrain.models import LanguageModel, Tagger
 from refrain.optim import EarlyStop, Schedule, TriggeredAveraging
 
+from .accuracy import TrainingAccuracy
 from .hooks import Hooks
 from .loop import LossScale, Tally
 from .sparsifier import Sparsifier
@@ -58,6 +59,7 @@ class Task:
         carry_state: an epoch begins with the state in which the last one ended.
         sample: text drawn from the model with the given seed, or None for no samples.
         sparsifier: makes weights zero.
+        accuracy: counts what of the training text is right.
         stateful: what else changes during the run, by name; the schedule is among them.
     """
 
@@ -76,6 +78,7 @@ class Task:
     early_stop: EarlyStop | None = None
     hooks: Hooks = field(default_factory=Hooks)
     sparsifier: Sparsifier | None = None
+    accuracy: TrainingAccuracy | None = None
     stateful: dict[str, Stateful] = field(default_factory=dict)
     log_windows: int = 100
     validation_windows: int | None = None
@@ -85,7 +88,8 @@ class Task:
 
     def figures(self) -> dict[str, Any]:
         """What belongs into a line of metrics besides the loss."""
-        return {} if self.sparsifier is None else self.sparsifier.figures()
+        parts = (self.sparsifier, self.accuracy)
+        return {name: value for part in parts if part is not None for name, value in part.figures().items()}
 
     def settled(self) -> bool:
         """Whether the model has the size that the run was asked for."""

@@ -133,7 +133,8 @@ class SparseLSTM(nn.Module):
         """(..., B * k, h) -> (..., B, H)."""
         rows = values.unflatten(-2, (-1, len(self._units)))
         if min(self._units) == max(self._units):
-            return rows.flatten(-2)
+            joined: Tensor = rows.flatten(-2)
+            return joined
         return torch.cat([part[..., :units] for part, units in zip(rows.unbind(-2), self._units, strict=True)], -1)
 
 
