@@ -5,8 +5,13 @@ import torch
 from table import HEADS, B, H, T, V
 
 import refrain.nn.heads
-from refrain.nn import Embedding, SoftmaxHead
+from refrain.nn import Embedding, SoftmaxHead, native
+from refrain.nn.engine import PLAIN, Engine, use_engine
 from refrain.nn.heads import linear_cross_entropy as fused
+from refrain.nn.heads.softmax_gradient import softmax_gradient_, softmax_gradient_reference_
+from refrain.nn.native import calls
+
+KERNELS = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
 
 
 @pytest.fixture(params=HEADS)
@@ -119,3 +124,81 @@ def test_every_head_works_under_autocast(name):
     # bfloat16 keeps 8 bits: a relative 2**-8 for each of a few roundings
     assert loss.item() == pytest.approx(wanted, rel=0.02)
     assert hidden.grad.isfinite().all()
+
+
+@KERNELS
+@pytest.mark.parametrize("name", HEADS)
+def test_kernels_give_the_loss_and_gradients_of_plain_operations(name, monkeypatch):
+    monkeypatch.setattr(fused, "CHUNK_LOGITS", 2 * V)
+    torch.manual_seed(1)
+    head, hidden, targets = HEADS[name](), torch.randn(T, B, H, requires_grad=True), torch.randint(V, (T, B))
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    leaves = [hidden, *head.parameters()]
+    results = {}
+    for engine in (PLAIN, Engine(kernels=True)):
+        use_engine(head, engine)
+        loss = head(hidden, targets)
+        results[engine] = [loss, *torch.autograd.grad(0.37 * loss, leaves)]
+    for got, wanted in zip(results[Engine(kernels=True)], results[PLAIN], strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("kernels", [False, pytest.param(True, marks=KERNELS)])
+@pytest.mark.parametrize("name", HEADS)
+def test_in_bf16_the_loss_and_gradients_are_near_and_evaluation_is_exact(name, kernels):
+    torch.manual_seed(1)
+    head, hidden, targets = HEADS[name](), torch.randn(T, B, H, requires_grad=True), torch.randint(V, (T, B))
+    leaves = [hidden, *head.parameters()]
+    wanted = [head(hidden, targets), *torch.autograd.grad(head(hidden, targets), leaves)]
+    exact = head.token_nats(hidden, targets)
+    use_engine(head, Engine(kernels=kernels, bf16=True))
+    got = [head(hidden, targets), *torch.autograd.grad(head(hidden, targets), leaves)]
+    # bfloat16 keeps 8 bits: a relative 2**-8 for each of a few roundings, of entries that partly cancel
+    for one, other in zip(got, wanted, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).norm() <= 0.02 * other.norm() + 1e-6
+    assert torch.equal(head.token_nats(hidden, targets), exact)
+    head.eval()
+    assert torch.equal(head(hidden, targets), wanted[0])
+
+
+@KERNELS
+@pytest.mark.parametrize("words", [1, 2, 15, 16, 17, 33, 100])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_the_softmax_kernel_equals_its_reference(words, kind, scale):
+    generator = torch.Generator().manual_seed(3)
+    logits = (scale * torch.randn(5, words, generator=generator)).to(kind)
+    bias, targets = torch.randn(words, generator=generator), torch.randint(words, (5,), generator=generator)
+    wanted, got = logits.clone(), logits.clone()
+    nats = softmax_gradient_reference_(wanted, bias, targets)
+    torch.testing.assert_close(softmax_gradient_(got, bias, targets, kernels=True), nats)
+    torch.testing.assert_close(got, wanted)
+
+
+@KERNELS
+def test_the_softmax_kernel_lets_no_bad_number_or_target_pass():
+    targets = torch.tensor([0, 1, 2])
+    logits = torch.tensor([[1.0, torch.nan, 2.0], [torch.inf, 0.0, 1.0], [0.0, -torch.inf, 0.0]])
+    nats = softmax_gradient_(logits, None, targets, kernels=True)
+    assert nats.isnan().tolist() == [True, True, False]
+    for bad in (-1, 3):
+        with pytest.raises(IndexError, match="targets must be in"):
+            softmax_gradient_(torch.zeros(1, 3), None, torch.tensor([bad]), kernels=True)
+
+
+@KERNELS
+def test_a_kernel_that_fails_is_left_out_and_said_once(monkeypatch):
+    monkeypatch.setattr(calls, "_failed", {})
+
+    class Library:
+        softmax_gradient_float32 = staticmethod(lambda *arguments: 1)
+
+    monkeypatch.setattr(calls, "load", lambda name: Library)
+    logits, targets = torch.randn(3, V), torch.tensor([1, 2, 3])
+    wanted = softmax_gradient_(logits.clone(), None, targets, kernels=False)
+    with pytest.warns(UserWarning, match="softmax_gradient_float32 failed .no memory was left") as caught:
+        for _ in range(2):
+            assert torch.equal(softmax_gradient_(logits.clone(), None, targets, kernels=True), wanted)
+    assert len(caught) == 1 and list(calls.failures()) == ["softmax_gradient_float32"]

@@ -1,5 +1,6 @@
 """A layer's window against its step under autograd: what deriving the way back by hand is worth."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,9 @@ import torch
 from refrain.config import Experiment
 from refrain.evaluation.timing import interleaved, rows_against
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, scan
+from refrain.nn.engine import Engine, use_engine
+
+from .limits import limit_rows, limits, precisions, share_of_limit
 
 LAYERS = {"lstm": LSTM, "gru": GRU, "mlstm": MultiplicativeLSTM}
 WIDTHS = (128, 512)
@@ -17,27 +21,42 @@ STEPS, BATCH = 256, 32
 def bench_cells(experiment: Experiment, *, repeats: int) -> list[dict[str, Any]]:
     """Tokens per second of one layer, forward and backward, at 128 and 512 wide, with torch's LSTM beside it.
 
-    Windows of 256 steps and 32 sequences.
+    Windows of 256 steps and 32 sequences. The layer runs by torch's operations (plain) and by kernels.
 
     Args:
         experiment: its cell and seed.
         repeats: how many timed calls of each.
     """
-    rows = []
+    cell, rows, seconds = experiment.model.cell, [], {}
     for width in WIDTHS:
         torch.manual_seed(experiment.training.seed)
-        layer = LAYERS[experiment.model.cell](width, width)
-        inputs = torch.randn(STEPS, BATCH, width)
-
-        def timed(forward: Callable[..., Any], inputs: Any, start: Any) -> Callable[[], None]:
-            return lambda: forward(inputs, start)[0].sum().backward()
-
-        own: Any = layer
+        layer: Any = LAYERS[cell](width, width)
+        inputs, start = torch.randn(STEPS, BATCH, width, requires_grad=True), layer.initial_state(BATCH)
         candidates = {
-            "step by step": timed(lambda x, s, step=own.step: scan(step, x, s), inputs, own.initial_state(BATCH)),
-            experiment.model.cell: timed(own, inputs, own.initial_state(BATCH)),
-            "torch's LSTM": timed(torch.nn.LSTM(width, width), inputs, None),
+            "step by step": _timed(lambda x, s, step=layer.step: scan(step, x, s), inputs, start),
+            f"{cell}, plain": _timed(layer, inputs, start),
         }
-        seconds = interleaved(candidates, repeats=repeats)
-        rows += rows_against("step by step", seconds, STEPS * BATCH, "tokens/s", prefix=f"{width} wide, ")
-    return rows
+        for precision in precisions():
+            twin = copy.deepcopy(layer)
+            use_engine(twin, Engine(kernels=True, bf16=precision == "bf16"))
+            candidates[f"{cell}, kernels, {precision}"] = _timed(twin, inputs, start)
+        candidates["torch's LSTM"] = _timed(torch.nn.LSTM(width, width), inputs, None)
+        seconds = interleaved({**candidates, **limits()}, repeats=repeats)
+        found = rows_against(
+            "step by step",
+            {name: seconds[name] for name in candidates},
+            STEPS * BATCH,
+            "tokens/s",
+            prefix=f"{width} wide, ",
+        )
+        for line, name in zip(found, candidates, strict=True):
+            weights = torch.nn.LSTM(width, width) if name == "torch's LSTM" else layer
+            entries = sum(weight.numel() for weight in weights.parameters() if weight.ndim == 2)
+            precision = "bf16" if name.endswith("bf16") else "float32"
+            line["of_limit"] = share_of_limit(seconds, name, 6 * entries * STEPS * BATCH, precision)
+        rows += found
+    return rows + limit_rows(seconds)
+
+
+def _timed(forward: Callable[..., Any], inputs: Any, start: Any) -> Callable[[], None]:
+    return lambda: forward(inputs, start)[0].sum().backward()

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from refrain.build import build_model, build_optimizer
+from refrain.build.engine import build_engine
 from refrain.build.sparsity import build_sparsifier
 from refrain.build.task import build_hooks
 from refrain.config import Experiment, Sparsity
@@ -47,6 +48,7 @@ def _trainer(
     settings = experiment.training
     torch.manual_seed(settings.seed)
     model = build_model(experiment.model, VOCABULARY)
+    build_engine(settings, model)
     optimizer = build_optimizer(settings, model)
     # a step counts as one of many, so that nothing is looked at more often than in a run
     sparsifier = build_sparsifier(experiment.model_copy(update={"sparsity": sparsity}), model, steps=1_000_000)

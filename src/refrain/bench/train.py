@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from refrain.build import build_model, build_optimizer
-from refrain.config import Experiment, Training
+from refrain.build.engine import build_engine
+from refrain.config import Experiment, Model, Training
 from refrain.errors import UserError
-from refrain.evaluation.timing import interleaved, row
+from refrain.evaluation.timing import interleaved, rows_against
 from refrain.models import LanguageModel
 from refrain.training import Hooks, train_round
+
+from .limits import limit_rows, limits, precisions, share_of_limit
 
 VOCABULARY = 10_000
 
@@ -58,7 +61,7 @@ def plain_round(
 
 
 def bench_train(experiment: Experiment, *, windows: int, repeats: int) -> list[dict[str, Any]]:
-    """Tokens per second of the plain loop and of ours, in turns, and the machine's matrix products.
+    """Tokens per second of the plain loop and of ours in each precision, in turns, and the machine's limits.
 
     The text is random tokens drawn by Zipf's law over 10,000 words; nothing of it depends on a corpus.
 
@@ -71,38 +74,43 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int) -> list[d
         UserError: when the plain loop has no counterpart.
     """
     shape, settings = experiment.model, experiment.training
-    if len(set(shape.hidden_sizes)) > 1 or shape.tied or settings.optimizer != "sgd":
-        raise UserError("bench train compares layers of one width, an untied head and SGD; choose such a recipe")
+    if len(set(shape.hidden_sizes)) > 1 or shape.tied or settings.optimizer != "sgd" or shape.cell != "lstm":
+        raise UserError("bench train compares LSTMs of one width, an untied head and SGD; choose such a recipe")
     torch.manual_seed(settings.seed)
     text = random_windows(windows, settings.window_steps, settings.batch_size)
-    max_norm = settings.max_norm or 1e9
-    ours = build_model(shape, VOCABULARY)
-    ours_optimizer = build_optimizer(settings, ours)
     size, layers = shape.hidden_sizes[0], len(shape.hidden_sizes)
     plain = PlainModel(VOCABULARY, shape.embedding_size, size, layers, shape.dropout)
     plain_optimizer = torch.optim.SGD(plain.parameters(), lr=settings.learning_rate)
     zeros = torch.zeros(layers, settings.batch_size, size)
 
-    def train_ours() -> None:
-        state = ours.initial_state(settings.batch_size)
-        train_round(ours, text, state, ours_optimizer, loss_scale="sum-over-time", max_norm=max_norm, hooks=Hooks())
-
     def train_plain() -> None:
-        plain_round(plain, text, (zeros, zeros), plain_optimizer, max_norm)
+        plain_round(plain, text, (zeros, zeros), plain_optimizer, settings.max_norm or 1e9)
 
-    products = _products(settings.window_steps * settings.batch_size, size)
-    seconds = interleaved({"plain": train_plain, "refrain": train_ours, "products": products}, repeats=repeats)
+    ours = {f"refrain, {precision}": precision for precision in precisions()}
+    candidates = {"plain": train_plain}
+    for name, precision in ours.items():
+        candidates[name] = trainer(shape, settings.model_copy(update={"precision": precision}), text)
+    seconds = interleaved({**candidates, **limits()}, repeats=repeats)
     tokens = windows * settings.window_steps * settings.batch_size
-    flops = _flops_per_token(shape.embedding_size, size, layers)
-    limit = [_product_flops(settings.window_steps * settings.batch_size, size) / s for s in seconds["products"]]
-    rows = []
-    for name in ("plain", "refrain"):
-        rates = [tokens / s for s in seconds[name]]
-        ratios = [base / s for base, s in zip(seconds["plain"], seconds[name], strict=True)]
-        shares = [rate * flops / most for rate, most in zip(rates, limit, strict=True)]
-        rows.append(row(name, rates, "tokens/s", ratios=ratios) | {"of_limit": sorted(shares)[len(shares) // 2]})
-    rows.append(row("matrix products, float32", [value / 1e9 for value in limit], "GFLOP/s") | {"of_limit": 1.0})
-    return rows
+    rows = rows_against("plain", {name: seconds[name] for name in candidates}, tokens, "tokens/s")
+    flops = tokens * _flops_per_token(shape.embedding_size, size, layers)
+    for line in rows:
+        line["of_limit"] = share_of_limit(seconds, line["name"], flops, ours.get(line["name"], "float32"))
+    return rows + limit_rows(seconds)
+
+
+def trainer(shape: Model, settings: Training, text: list[tuple[Tensor, Tensor]]) -> Callable[[], None]:
+    """A call that trains a new model on all of a text.
+
+    Args:
+        shape: of the model.
+        settings: of the training.
+        text: inputs and targets, each (T, B).
+    """
+    torch.manual_seed(settings.seed)
+    model = build_model(shape, VOCABULARY)
+    build_engine(settings, model)
+    return training_loop(model, text, settings, build_optimizer(settings, model), Hooks())
 
 
 def training_loop(
@@ -148,19 +156,3 @@ def _flops_per_token(embedding_size: int, hidden_size: int, layers: int) -> int:
     inputs = [embedding_size, *[hidden_size] * (layers - 1)]
     recurrent = sum(4 * hidden_size * (below + hidden_size) for below in inputs)
     return 3 * 2 * (recurrent + hidden_size * VOCABULARY)
-
-
-def _product_flops(rows: int, size: int) -> int:
-    return 2 * rows * size * VOCABULARY * 3
-
-
-def _products(rows: int, size: int) -> Any:
-    """The largest products of the model, alone: what the machine reaches on them."""
-    hidden, weight = torch.randn(rows, size), torch.randn(VOCABULARY, size)
-
-    def run() -> None:
-        logits = hidden @ weight.T
-        _ = logits @ weight
-        _ = hidden.T @ logits
-
-    return run

@@ -1,21 +1,17 @@
 """What weight drop costs in a training step."""
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
-
-from refrain.build import build_model, build_optimizer
-from refrain.config import Experiment, Model
+from refrain.config import Experiment
 from refrain.errors import UserError
 from refrain.evaluation.timing import interleaved, rows_against
-from refrain.training import Hooks
 
-from .train import VOCABULARY, random_windows, training_loop
+from .limits import limit_rows, limits, precisions
+from .train import random_windows, trainer
 
 
 def bench_weight_drop(experiment: Experiment, *, windows: int, repeats: int) -> list[dict[str, Any]]:
-    """Tokens per second of training with and without weight drop, all else equal, in turns.
+    """Tokens per second of training with and without weight drop in each precision, all else equal, in turns.
 
     Args:
         experiment: its model and training settings; must have weight drop.
@@ -32,12 +28,15 @@ def bench_weight_drop(experiment: Experiment, *, windows: int, repeats: int) -> 
         update={"weight_drop": 0.0, "weight_drop_on": "recurrent", "weight_drop_granularity": "entry"}
     )
     text = random_windows(windows, settings.window_steps, settings.batch_size)
-
-    def trainer(shape: Model) -> Callable[[], None]:
-        torch.manual_seed(settings.seed)
-        model = build_model(shape, VOCABULARY)
-        return training_loop(model, text, settings, build_optimizer(settings, model), Hooks())
-
-    candidates = {"without": trainer(without), "with weight drop": trainer(experiment.model)}
     tokens = windows * settings.window_steps * settings.batch_size
-    return rows_against("without", interleaved(candidates, repeats=repeats), tokens, "tokens/s")
+    candidates = {
+        f"{name}, {precision}": trainer(shape, settings.model_copy(update={"precision": precision}), text)
+        for precision in precisions()
+        for name, shape in (("without", without), ("with weight drop", experiment.model))
+    }
+    seconds = interleaved({**candidates, **limits()}, repeats=repeats)
+    rows = []
+    for precision in precisions():
+        pair = {name: seconds[name] for name in candidates if name.endswith(precision)}
+        rows += rows_against(f"without, {precision}", pair, tokens, "tokens/s")
+    return rows + limit_rows(seconds)

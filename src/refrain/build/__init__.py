@@ -12,6 +12,9 @@ from .model import build_model as build_model
 from .probing import probe as probe
 from .runs import resume as resume
 from .runs import train as train
+from .seeds import has_seeds as has_seeds
+from .seeds import resume_seeds as resume_seeds
+from .seeds import train_seeds as train_seeds
 from .tagger import build_tagged_corpus as build_tagged_corpus
 from .tagger import build_tagger as build_tagger
 from .task import build_optimizer as build_optimizer

@@ -86,10 +86,10 @@ def compress(
         models.append((small, _bytes(_write(out, settings, lm, small, corpus, force=force))))
     else:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as aside:
-            models.append((small, _bytes(_write(Path(aside) / "start", settings, lm, small, corpus, force=False))))
-            command = f"finetuning of {run}, compressed"
-            further, start = resized(finetuning, lm.model, kept), Path(aside) / "start"
-            train(further, out, start_from=start, force=force, command=command)
+            folder = _write(Path(aside) / "start", settings, lm, small, corpus, force=False)
+            models.append((small, _bytes(folder)))
+            further, command = resized(finetuning, lm.model, kept), f"finetuning of {run}, compressed"
+            train(further, out, start_from=Path(aside) / "start", force=force, command=command)
         best = load_language_model(out)
         models.append((best.model, _bytes(best.folder)))
     say("measuring, in turns")

@@ -18,13 +18,17 @@ from refrain.data import Corpus, TaggedCorpus, TaggedSplit
 from refrain.data.text import size_of
 
 # what the bits of a run depend on, besides its settings and text
-MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "device")
+MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "device", "engine")
 
 
 def manifest(
-    experiment: AnyExperiment, corpus: Corpus | TaggedCorpus, model: nn.Module, command: str
+    experiment: AnyExperiment,
+    corpus: Corpus | TaggedCorpus,
+    model: nn.Module,
+    command: str,
+    engine: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Versions, machine, seed, command and the sha256 of the text, as plain data."""
+    """Versions, machine, engine, seed, command and the sha256 of the text, as plain data."""
     device = next(model.parameters()).device
     return {
         "refrain": refrain.__version__,
@@ -38,6 +42,7 @@ def manifest(
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "engine": engine or {},
         "host": socket.gethostname(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": command or " ".join(sys.argv),

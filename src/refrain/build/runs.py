@@ -10,6 +10,7 @@ import torch
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
 from refrain.data.text import place_of
 from refrain.errors import CheckpointError, DataError, UserError
+from refrain.nn.native.calls import failures
 from refrain.training import (
     Fit,
     Interrupt,
@@ -24,6 +25,7 @@ from refrain.training import (
 )
 from refrain.training.progress import Progress
 
+from .engine import build_engine, describe_engine
 from .kinds import AnyCorpus, kind_of
 from .loading import config_document, experiment_from, load_start
 from .manifest import changes, manifest
@@ -65,6 +67,7 @@ def train(
         corpus = kind.corpus(experiment, shown.say)
         torch.manual_seed(experiment.training.seed)
         model = kind.model(experiment, corpus.vocabulary).to(build_device(experiment.training.device))
+        engine = build_engine(experiment.training, model)
         if start_from is not None:
             load_start(Path(start_from), model, corpus)
         task = kind.task(experiment, corpus, model)
@@ -74,8 +77,8 @@ def train(
         with run.locked():
             run.write_json("config.json", config_document(experiment))
             run.write_text("recipe.toml", recipe_text)
-            run.write_json("manifest.json", manifest(experiment, corpus, model, command))
-            return _train(experiment, corpus, task, run, Position(), None, shown)
+            run.write_json("manifest.json", manifest(experiment, corpus, model, command, engine))
+            return _train(experiment, corpus, task, run, Position(), None, shown, engine)
 
 
 def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
@@ -108,11 +111,12 @@ def resume(
         raise CheckpointError(f"{run.path}: nothing to resume here; leave out --resume to start a run")
     own = experiment_from(run.read_json("config.json"), run.path)
     with progress or PlainProgress() as shown, run.locked():
-        _same_settings(own, experiment, run.path)
+        same_settings(own, experiment, run.path)
         kind = kind_of(own)
         corpus = kind.corpus(own, shown.say)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
         model = kind.model(own, corpus.vocabulary).to(build_device(own.training.device))
+        engine = build_engine(own.training, model)
         task = kind.task(own, corpus, model)
         checkpoint, problems = run.newest()
         for problem in problems:
@@ -124,7 +128,7 @@ def resume(
         run.tidy(checkpoint.folder)
         if position.best is not None:
             run.point_best_at(position.best.step)
-        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, model, "")):
+        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, model, "", engine)):
             shown.say(f"note: {difference}; the run goes on, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
         place = (
@@ -133,7 +137,7 @@ def resume(
             else f"epoch {position.epoch + 1}, window {position.window}"
         )
         shown.say(f"resuming {checkpoint.folder} at {place}")
-        return _train(own, corpus, task, run, position, state, shown)
+        return _train(own, corpus, task, run, position, state, shown, engine)
 
 
 def _train(
@@ -144,9 +148,10 @@ def _train(
     position: Position,
     state: Any,
     shown: Progress,
+    engine: dict[str, str],
 ) -> dict[str, Any]:
     kind = kind_of(experiment)
-    for line in kind.describe(experiment, corpus, task.model, run):
+    for line in [*kind.describe(experiment, corpus, task.model, run), describe_engine(engine)]:
         shown.say(line)
     writer = (
         tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
@@ -156,7 +161,9 @@ def _train(
         metrics = Metrics(run, writer, corpus.vocabulary.unit, task.figures)
         position = Fit(task, run, documents, metrics, shown, interrupt)(position, state)
     shown.say(f"measuring the best of {position.epoch} epoch(s) on validation and test")
-    summary = kind.summarise(experiment, corpus, task.model, run, position)
+    summary = kind.summarise(experiment, corpus, task.model, run, position) | {"engine": engine}
+    if failures():
+        summary["failed_kernels"] = failures()
     run.write_json("summary.json", summary)
     run.write_text("README.md", kind.card(summary, experiment, run.read_json("manifest.json")))
     return summary
@@ -171,7 +178,17 @@ def _closing(writer: Any) -> Iterator[None]:
             writer.close()
 
 
-def _same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -> None:
+def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -> None:
+    """Refuse to continue a run by other settings.
+
+    Args:
+        own: of the run.
+        given: what it is to be continued by; None for its own.
+        path: of the run, for the message.
+
+    Raises:
+        CheckpointError: when they differ.
+    """
     if given is None or given == own:
         return
     if type(given) is not type(own):

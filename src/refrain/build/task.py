@@ -1,6 +1,5 @@
 """Training settings -> optimiser, schedule, windows, hooks: all that a run trains with."""
 
-from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -27,7 +26,7 @@ def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> to
     rule: Any = torch.optim.SGD
     if settings.optimizer == "adam":
         rule = torch.optim.Adam
-    elif settings.momentum:
+    elif isinstance(settings, Training) and settings.momentum:
         rule = partial(torch.optim.SGD, momentum=settings.momentum)
     made: torch.optim.Optimizer = rule(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -117,6 +116,13 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
     windows = lru_cache(maxsize=1)(partial(build_windows, settings, corpus))
     # a text that is too short is found before anything is written
     windows(0)
+    name, tokens = f"{corpus.name}, split 'valid'", corpus.splits["valid"].tokens
+    valid = protocol_windows(tokens, settings.validation, split="valid", window_steps=settings.window_steps, name=name)
+
+    def validate() -> Validation:
+        figure = evaluate(model, valid)
+        return Validation(figure.nats, figure.tokens)
+
     schedule, averaging = build_schedule(settings.schedule), build_averaging(settings, model)
     early_stop = optim.EarlyStop(settings.stop_window) if settings.stop_window else None
     accuracy = TrainingAccuracy(settings.stop_accuracy) if settings.train_accuracy else None
@@ -138,7 +144,7 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
         epochs=settings.epochs,
         loss_scale=settings.loss_scale,
         max_norm=settings.max_norm,
-        validate=_validation(settings, corpus, model),
+        validate=validate,
         sample=partial(_sample, model, corpus, settings) if settings.sample_tokens else None,
         averaging=averaging,
         early_stop=early_stop,
@@ -152,22 +158,6 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
         carry_state=settings.state == "carry",
         checkpoint_minutes=settings.checkpoint_minutes,
     )
-
-
-def _validation(settings: Training, corpus: Corpus, model: LanguageModel) -> Callable[[], Validation]:
-    windows = protocol_windows(
-        corpus.splits["valid"].tokens,
-        settings.validation,
-        split="valid",
-        window_steps=settings.window_steps,
-        name=f"{corpus.name}, split 'valid'",
-    )
-
-    def validate() -> Validation:
-        figure = evaluate(model, windows)
-        return Validation(figure.nats, figure.tokens)
-
-    return validate
 
 
 def _sample(model: LanguageModel, corpus: Corpus, settings: Training, step: int) -> str:

@@ -9,6 +9,7 @@ import torch
 from refrain.config import AnyExperiment
 from refrain.training import train_round
 
+from .engine import build_engine
 from .kinds import kind_of
 from .manifest import peak_memory_bytes
 from .model import build_device
@@ -29,6 +30,7 @@ def trial(experiment: AnyExperiment, say: Callable[[str], None]) -> dict[str, An
     torch.manual_seed(experiment.training.seed)
     device = build_device(experiment.training.device)
     model = kind.model(experiment, corpus.vocabulary).to(device)
+    build_engine(experiment.training, model)
     task = kind.task(experiment, corpus, model)
     windows = task.windows(0)
     state, seconds = model.initial_state(task.batch_size), 0.0

@@ -30,11 +30,11 @@ def bench(
 ) -> None:
     """Paired measurements of speed on this machine.
 
-    train: tokens per second of training, against the same model in a plain PyTorch loop and against the rate that the
-    machine reaches on matrix products alone.
+    train: tokens per second of training in each precision, against the same model in a plain PyTorch loop and against
+    the rate that the machine reaches on matrix products alone.
     weight-drop: training with weight drop against training without.
     cache: exact evaluation with a neural cache against evaluation without.
-    cells: forward and backward of a window, step by step under autograd against the layer's own window.
+    cells: forward and backward of a window, step by step under autograd against the layer's own window and kernels.
     compress: a model against one with smaller hidden widths, one token at a time and in windows.
     group-lasso: training with group lasso against training without.
     Candidates take turns in one run; a ratio is the median of the ratios pair by pair.
@@ -82,7 +82,7 @@ def bench(
     from refrain import bench as benches
 
     threads = torch.get_num_threads()
-    print(f"{recipe}: {repeats} repeats of {windows} windows, float32, {threads} threads", file=sys.stderr)
+    print(f"{recipe}: {repeats} repeats of {windows} windows, {threads} threads", file=sys.stderr)
     if name == "train":
         rows = benches.bench_train(experiment, windows=windows, repeats=repeats)
     elif name == "weight-drop":

@@ -141,6 +141,16 @@ class TaggerTraining(Settings):
     )
     seed: Whole = Field(1, description="of initialisation, dropout and the order of sentences")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to compute")
+    engine: Literal["auto", "plain", "scan"] = Field(
+        "auto",
+        description="plain: torch's operations; scan: the library's kernels for processors, compiled on this machine; "
+        "auto: kernels for those parts of a model where they are faster",
+    )
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "float32",
+        description="of the operands of matrix products; weights, state and sums are float32, evaluation altogether. "
+        "auto: bf16 where the processor has instructions for it",
+    )
     log_windows: Count = Field(100, description="batches between two lines of metrics")
     checkpoint_minutes: Positive = Field(10.0, description="time between checkpoints inside an epoch")
     tensorboard: bool = Field(False, description="also write TensorBoard events (needs the extra 'tensorboard')")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def interleaved(candidates: Mapping[str, Callable[[], None]], *, repeats: int) -> dict[str, list[float]]:
+def interleaved(candidates: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
     """Seconds of each call; the candidates alternate, after one call of each that is not counted.
 
     Args:

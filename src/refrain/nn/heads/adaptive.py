@@ -7,14 +7,16 @@ N tokens (any leading shape), D input width, V words.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.engine import PLAIN
 
-from .chunked import summed_in_chunks
-from .linear_cross_entropy import CHUNK_LOGITS
+from .linear_cross_entropy import CHUNK_LOGITS, linear_cross_entropy
 
 
 class AdaptiveHead(nn.Module):
@@ -26,14 +28,20 @@ class AdaptiveHead(nn.Module):
         cutoffs: ids at which the clusters begin, ascending, each in (0, V).
         division: the vectors of cluster i have width D / division ** (i + 1).
 
+    Attributes:
+        engine: what the loss is computed with while training.
+        kernels: name of the file of kernels.
+
     Raises:
         ValueError: when the cutoffs are not ascending ids of the vocabulary, or the last cluster has no width left.
     """
 
+    kernels = "softmax"
     tied = False
 
     def __init__(self, input_size: int, vocabulary_size: int, *, cutoffs: Sequence[int], division: float = 4.0) -> None:
         super().__init__()
+        self.engine = PLAIN
         if not cutoffs or list(cutoffs) != sorted(set(cutoffs)) or cutoffs[0] < 1 or cutoffs[-1] >= vocabulary_size:
             raise ValueError(f"cutoffs must ascend within 1 and {vocabulary_size - 1} (got {list(cutoffs)})")
         if input_size < division ** len(cutoffs):
@@ -47,15 +55,22 @@ class AdaptiveHead(nn.Module):
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
-        names = [name for name, _ in self.softmax.named_parameters()]
-
-        def nats(rows: Tensor, wanted: Tensor, *parameters: Tensor) -> Tensor:
-            weights = dict(zip(names, parameters, strict=True))
-            output: Tensor = torch.func.functional_call(self.softmax, weights, (rows, wanted)).output
-            return -output.sum()
-
-        rows, parameters = hidden.flatten(0, -2), list(self.softmax.parameters())
-        return summed_in_chunks(nats, rows, targets.reshape(-1), parameters, rows=self._rows())
+        engine = self.engine if self.training else PLAIN
+        rows, wanted = hidden.flatten(0, -2), targets.reshape(-1)
+        softmax: Any = self.softmax
+        edges = softmax.cutoffs  # where the short list and each cluster end
+        # to the first softmax a cluster is one more word behind the short list
+        first = wanted.clone()
+        nats = rows.new_zeros(())
+        for index, (low, high) in enumerate(pairwise(edges)):
+            (members,) = ((wanted >= low) & (wanted < high)).nonzero(as_tuple=True)
+            first[members] = edges[0] + index
+            inner, words = softmax.tail[index]
+            of_cluster = linear_cross_entropy(
+                inner(rows[members]), words.weight, None, wanted[members] - low, engine=engine
+            )
+            nats = nats + of_cluster
+        return nats + linear_cross_entropy(rows, softmax.head.weight, softmax.head.bias, first, engine=engine)
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.engine import PLAIN
 
-from .chunked import summed_in_chunks
-from .linear_cross_entropy import CHUNK_LOGITS
+from .linear_cross_entropy import CHUNK_LOGITS, mixture_cross_entropy
 
 
 def mixture_log_probabilities(latent: Tensor, prior: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -44,9 +44,15 @@ class MixtureHead(nn.Module):
         weight: the (V, E) parameter to share, or None for one of its own.
         latent_dropout: acts on the vectors of all components (T, B, K * E) before the softmax.
 
+    Attributes:
+        engine: what the loss is computed with while training.
+        kernels: name of the file of kernels.
+
     Raises:
         ValueError: when a size is not positive or the shared weight has another shape.
     """
+
+    kernels = "softmax"
 
     def __init__(
         self,
@@ -68,6 +74,7 @@ class MixtureHead(nn.Module):
             raise ValueError(
                 f"a tied head needs a weight of shape {(vocabulary_size, embedding_size)}, got {tuple(weight.shape)}"
             )
+        self.engine = PLAIN
         self.components = components
         self.tied = weight is not None
         self.latent_weight = nn.Parameter(torch.empty(components * embedding_size, input_size))
@@ -96,8 +103,10 @@ class MixtureHead(nn.Module):
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
         latent, prior = self._latent(hidden)
-        rows = torch.cat([latent.flatten(-2), prior], dim=-1).flatten(0, -2)
-        return summed_in_chunks(self._nats, rows, targets.reshape(-1), [self.weight, self.bias], rows=self._rows())
+        engine = self.engine if self.training else PLAIN
+        return mixture_cross_entropy(
+            latent.flatten(0, -3), prior.flatten(0, -2), self.weight, self.bias, targets.reshape(-1), engine=engine
+        )
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
@@ -112,14 +121,6 @@ class MixtureHead(nn.Module):
 
     def _rows(self) -> int:
         return max(1, CHUNK_LOGITS // (self.components * self.weight.shape[0]))
-
-    def _nats(self, rows: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        latent, prior = rows[:, : -self.components], rows[:, -self.components :]
-        latent = latent.unflatten(-1, (self.components, -1))
-        logits = nn.functional.linear(latent, weight, bias)  # (n, K, V)
-        # of each component only the target's log-probability is needed
-        wanted = logits.gather(-1, targets[:, None, None].expand(-1, self.components, 1))[..., 0]
-        return -torch.logsumexp(wanted - torch.logsumexp(logits, dim=-1) + prior, dim=-1).sum()
 
     def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
         """The axes of each parameter; a tied head's vectors are as wide as the `embedding`."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.engine import PLAIN
 
 from .linear_cross_entropy import linear_cross_entropy, token_nats
 
@@ -38,9 +39,15 @@ class SoftmaxHead(nn.Module):
         vocabulary_size: V.
         weight: the (V, D) parameter to share, for example an embedding's, or None for one of its own.
 
+    Attributes:
+        engine: what the loss is computed with while training.
+        kernels: name of the file of kernels.
+
     Raises:
         ValueError: when the shared weight has another shape.
     """
+
+    kernels = "softmax"
 
     def __init__(self, input_size: int, vocabulary_size: int, *, weight: nn.Parameter | None = None) -> None:
         super().__init__()
@@ -49,6 +56,7 @@ class SoftmaxHead(nn.Module):
                 f"a tied head needs a weight of shape {(vocabulary_size, input_size)}, got {tuple(weight.shape)}; "
                 "the embedding must be as wide as the last layer"
             )
+        self.engine = PLAIN
         self.tied = weight is not None
         self.weight = weight if weight is not None else nn.Parameter(torch.empty(vocabulary_size, input_size))
         self.bias = nn.Parameter(torch.empty(vocabulary_size))
@@ -64,7 +72,8 @@ class SoftmaxHead(nn.Module):
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
         rows = hidden.reshape(-1, hidden.shape[-1])
-        return linear_cross_entropy(rows, self.weight, self.bias, targets.reshape(-1))
+        engine = self.engine if self.training else PLAIN
+        return linear_cross_entropy(rows, self.weight, self.bias, targets.reshape(-1), engine=engine)
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""

@@ -1,8 +1,8 @@
 """C++ kernels that are compiled on the user's machine when they are first wanted, and what to do without a compiler.
 
 A kernel is a plain function over pointers, called through ctypes; the file beside this one that has its name as stem
-is all that is compiled, in about a second, into the cache folder. It finds the OpenMP of torch in the process and so
-shares torch's threads.
+is all that is compiled, with the headers beside it, in some seconds, into the cache folder. It finds the OpenMP of
+torch in the process and so shares torch's threads.
 """
 
 import ctypes
@@ -65,20 +65,23 @@ def find_compiler() -> list[str] | None:
 
 def _loaded(name: str, compiler: list[str]) -> ctypes.CDLL:
     source = (resources.files(__name__) / f"{name}.cpp").read_bytes()
+    headers = {file.name: file.read_bytes() for file in resources.files(__name__).iterdir() if file.name.endswith(".h")}
     first: OSError | subprocess.SubprocessError | None = None
     # threads first; a compiler or a torch without OpenMP still has one thread's kernels
     for threads in (["-fopenmp"], []):
         try:
-            return ctypes.CDLL(str(_compiled(name, source, compiler, [*FLAGS, *threads])))
+            return ctypes.CDLL(str(_compiled(name, source, headers, compiler, [*FLAGS, *threads])))
         except (OSError, subprocess.SubprocessError) as error:
             first = first or error
     assert first is not None
     raise first
 
 
-def _compiled(name: str, source: bytes, compiler: list[str], flags: list[str]) -> Path:
+def _compiled(name: str, source: bytes, headers: dict[str, bytes], compiler: list[str], flags: list[str]) -> Path:
     """The shared library of a source, compiled unless that was done before for this machine."""
     key = hashlib.sha256(source)
+    for header in sorted(headers):
+        key.update(b"\0" + headers[header])
     for word in (*compiler, *flags, torch.__version__, _processor()):
         key.update(b"\0" + word.encode())
     folder = cache_folder() / "native"
@@ -89,6 +92,8 @@ def _compiled(name: str, source: bytes, compiler: list[str], flags: list[str]) -
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         text, parts, whole = (Path(scratch) / f"{name}{suffix}" for suffix in (".cpp", ".o", ".so"))
         text.write_bytes(source)
+        for header, content in headers.items():
+            (Path(scratch) / header).write_bytes(content)
         _run([*compiler, *flags, "-c", str(text), "-o", str(parts)])
         # linked without an OpenMP of its own: a second pool of threads would stall the first
         _run([*compiler, "-shared", *_unresolved(), str(parts), "-o", str(whole)])

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.engine import PLAIN, kernels_for
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
+from .gru_window import gru_window
 from .scan import check_window, run_kernel
+from .window_scan import BufferPool
 
 
 class GRUState(NamedTuple):
@@ -54,9 +57,15 @@ class GRU(nn.Module):
         input_transform: maps the (3H, I) input weight to the one used for this window.
         recurrent_transform: maps the (3H, H) recurrent weight to the one used for this window.
 
+    Attributes:
+        engine: what a window is computed with while training.
+        kernels: name of the file of kernels.
+
     Raises:
         ValueError: when a width is not positive.
     """
+
+    kernels = "gru"
 
     def __init__(
         self,
@@ -76,6 +85,8 @@ class GRU(nn.Module):
         self.bias = nn.Parameter(torch.empty(3 * hidden_size))
         self.input_transform = input_transform or nn.Identity()
         self.recurrent_transform = recurrent_transform or nn.Identity()
+        self.engine = PLAIN
+        self._pool = BufferPool()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -105,6 +116,9 @@ class GRU(nn.Module):
         """
         check_window(self.input_size, self.hidden_size, inputs, state)
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
+        if kernels_for(self, inputs, w_hh):
+            outputs = run_kernel(gru_window, self._pool, self.engine.bf16, inputs, state.hidden, w_ih, w_hh, self.bias)
+            return outputs, GRUState(outputs[-1])
         weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
         outputs, hidden = run_kernel(
             torch.gru, inputs, state.hidden[None], weights, True, 1, 0.0, self.training, False, False

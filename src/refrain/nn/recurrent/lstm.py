@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.engine import PLAIN, kernels_for
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
+from .lstm_window import lstm_window
 from .scan import check_window, run_kernel
+from .window_scan import BufferPool
 
 
 class LSTMState(NamedTuple):
@@ -55,9 +58,15 @@ class LSTM(nn.Module):
         recurrent_transform: maps the (4H, H) recurrent weight to the one used for this window, for example
             `WeightDropout(0.5)`. The stored weight, and its name in a checkpoint, stay as they are.
 
+    Attributes:
+        engine: what a window is computed with while training.
+        kernels: name of the file of kernels.
+
     Raises:
         ValueError: when a width is not positive.
     """
+
+    kernels = "lstm"
 
     def __init__(
         self,
@@ -77,6 +86,8 @@ class LSTM(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * hidden_size))
         self.input_transform = input_transform or nn.Identity()
         self.recurrent_transform = recurrent_transform or nn.Identity()
+        self.engine = PLAIN
+        self._pool = BufferPool()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -108,6 +119,11 @@ class LSTM(nn.Module):
         check_window(self.input_size, self.hidden_size, inputs, state)
         # once a window, so that all T steps share one transformed weight
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
+        if kernels_for(self, inputs, w_hh):
+            outputs, after = run_kernel(
+                lstm_window, self._pool, self.engine.bf16, inputs, *state, w_ih, w_hh, self.bias
+            )
+            return outputs, LSTMState(outputs[-1], after)
         weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
         start = (state.hidden[None], state.cell[None])
         outputs, hidden, cell = run_kernel(

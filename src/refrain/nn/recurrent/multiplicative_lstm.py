@@ -15,9 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.engine import PLAIN, kernels_for
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
 from .lstm import LSTMState
+from .multiplicative_lstm_window import multiplicative_lstm_window
 from .scan import check_window, run_kernel
 from .window_scan import BufferPool, window_scan
 
@@ -58,9 +60,15 @@ class MultiplicativeLSTM(nn.Module):
             `{"weight_hm": WeightNorm(H)}`. Names: weight_im (M, I), weight_hm (M, H), weight_ih (4H, I),
             weight_mh (4H, M).
 
+    Attributes:
+        engine: what a window is computed with while training.
+        kernels: name of the file of kernels.
+
     Raises:
         ValueError: when a width is not positive, or a transform names no weight.
     """
+
+    kernels = "multiplicative_lstm"
 
     def __init__(
         self,
@@ -87,6 +95,7 @@ class MultiplicativeLSTM(nn.Module):
         if unknown := set(transforms or {}) - {"weight_im", "weight_hm", "weight_ih", "weight_mh"}:
             raise ValueError(f"MultiplicativeLSTM has no weight {', '.join(sorted(unknown))}")
         self.transforms = nn.ModuleDict(transforms or {})
+        self.engine = PLAIN
         self._pool = BufferPool()
         self.reset_parameters()
 
@@ -113,7 +122,13 @@ class MultiplicativeLSTM(nn.Module):
             ValueError: when a width or the batch does not fit.
         """
         check_window(self.input_size, self.hidden_size, inputs, state)
-        w_im, w_hm, w_ih, w_mh = self._weights()
+        weights = self._weights()
+        if kernels_for(self, inputs, *weights):
+            outputs, cell = run_kernel(
+                multiplicative_lstm_window, self._pool, self.engine.bf16, inputs, *state, *weights, self.bias
+            )
+            return outputs, LSTMState(outputs[-1], cell)
+        w_im, w_hm, w_ih, w_mh = weights
         projected, factors = F.linear(inputs, w_ih, self.bias), F.linear(inputs, w_im)
         outputs, cell = run_kernel(
             window_scan, MultiplicativeRecurrence, self._pool, projected, state.hidden, state.cell, factors, w_hm, w_mh

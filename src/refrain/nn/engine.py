@@ -1,0 +1,61 @@
+"""How layers and heads compute while they train: by which means, and in which precision.
+
+Whatever is chosen, parameters, carried state, cells and sums are float32, and evaluation takes the plain float32 way.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from refrain.nn.native import load
+
+
+class Engine(NamedTuple):
+    """What a layer or a head trains with.
+
+    Attributes:
+        kernels: the library's own kernels for the processor, where there are some and they can be compiled; otherwise,
+            and on other devices, torch's operations.
+        bf16: operands of matrix products are rounded to bfloat16.
+    """
+
+    kernels: bool = False
+    bf16: bool = False
+
+
+PLAIN = Engine()
+
+
+def use_engine(module: nn.Module, engine: Engine) -> None:
+    """Let every part of a module that has a choice train with an engine. Changes them in place.
+
+    Args:
+        module: a model, a layer or a head.
+        engine: what to train with.
+    """
+    for part in module.modules():
+        if isinstance(getattr(part, "engine", None), Engine):
+            setattr(part, "engine", engine)  # noqa: B010
+
+
+def kernels_for(layer: nn.Module, *tensors: Tensor) -> bool:
+    """Whether a layer runs a window by kernels: it trains, its engine wants them, they are there and take its tensors.
+
+    Args:
+        layer: with an engine, and in `kernels` the stem of its C++ file.
+        tensors: what the kernels are given; they take float32 in the memory of the processor.
+    """
+    return bool(
+        layer.training
+        and torch.is_grad_enabled()
+        and layer.engine.kernels  # type: ignore[union-attr]
+        and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+        and load(str(layer.kernels)) is not None
+    )
+
+
+def has_fast_bf16() -> bool:
+    """Whether this processor multiplies matrices of bfloat16 by instructions of its own."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))

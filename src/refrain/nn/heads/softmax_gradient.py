@@ -1,0 +1,49 @@
+"""The nats of rows of logits, and in the memory of the logits their gradient.
+
+N rows, V words in the vocabulary.
+"""
+
+import torch
+from torch import Tensor
+
+from refrain.nn.native.calls import call
+
+FUNCTIONS = {torch.float32: "softmax_gradient_float32", torch.bfloat16: "softmax_gradient_bf16"}
+
+
+def softmax_gradient_(logits: Tensor, bias: Tensor | None, targets: Tensor, *, kernels: bool) -> Tensor:
+    """The cross-entropy of each row; the logits become its gradient: the softmax less one at the target.
+
+    Args:
+        logits: (N, V), contiguous, without the bias; written over.
+        bias: (V,), or None for zeros.
+        targets: (N,), int64 in [0, V).
+        kernels: use the library's kernel where it has one, which is a single pass over memory.
+
+    Returns:
+        The nats (N,), float32 where the logits are bfloat16.
+
+    Raises:
+        IndexError: when a target is no word.
+    """
+    if kernels and logits.device.type == "cpu" and logits.dtype in FUNCTIONS and logits.numel():
+        lowest, highest = targets.aminmax()
+        if lowest < 0 or highest >= logits.shape[1]:
+            raise IndexError(f"targets must be in [0, {logits.shape[1]}), got {lowest.item()} to {highest.item()}")
+        nats = torch.empty(len(logits))
+        if call("softmax", FUNCTIONS[logits.dtype], logits, bias, targets.contiguous(), nats, *logits.shape):
+            return nats
+    return softmax_gradient_reference_(logits, bias, targets)
+
+
+def softmax_gradient_reference_(logits: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """The readable truth, in torch's operations; arguments and result as of `softmax_gradient_`."""
+    scores = logits.float() if logits.dtype == torch.bfloat16 else logits
+    scores = scores if bias is None else scores + bias
+    shares = scores.softmax(dim=-1)
+    # the largest probability never underflows, so that this normaliser is exact
+    normalisers = scores.amax(dim=-1) - shares.amax(dim=-1).log()
+    nats = normalisers - scores.gather(1, targets[:, None])[:, 0]
+    shares[torch.arange(len(targets), device=targets.device), targets] -= 1
+    logits.copy_(shares)
+    return nats

@@ -1,0 +1,48 @@
+"""Calling a kernel, and going on without it where it fails."""
+
+import ctypes
+import warnings
+
+import torch
+from torch import Tensor
+
+from . import load
+
+CAUSES = {1: "no memory was left for its buffers", 2: "it was compiled for a processor without this type"}
+
+_failed: dict[str, str] = {}
+
+
+def call(file: str, function: str, *arguments: Tensor | int | None) -> bool:
+    """Run a kernel on tensors in the memory of the processor; whether it did its work.
+
+    A kernel that fails has written nothing. The cause is said once, and the kernel is not asked again.
+
+    Args:
+        file: stem of the C++ file.
+        function: in it; returns 0 or a number of `CAUSES`, and takes the threads last.
+        arguments: contiguous tensors, whole numbers, None for no tensor; without the threads.
+    """
+    if function in _failed:
+        return False
+    library = load(file)
+    if library is None:
+        return False
+    words = [
+        ctypes.c_int64(part) if isinstance(part, int) else ctypes.c_void_p(None if part is None else part.data_ptr())
+        for part in (*arguments, torch.get_num_threads())
+    ]
+    status = getattr(library, function)(*words)
+    if status:
+        _failed[function] = CAUSES.get(status, f"it gave the status {status}")
+        warnings.warn(
+            f"the fast kernel {function} failed ({_failed[function]}), so plain torch operations take over, which are "
+            "slower",
+            stacklevel=2,
+        )
+    return not status
+
+
+def failures() -> dict[str, str]:
+    """The kernels that have failed in this process, and why."""
+    return dict(_failed)

@@ -1,0 +1,105 @@
+// The cell of an LSTM, forward and back, for one panel of LANES units over all rows. Gates: input, forget, candidate,
+// output, packed (4, units) in a row.
+//
+// What the layers that end in such a cell share.
+#pragma once
+
+#include "products.h"
+
+// What the cell of one step reads and writes; tensors are (rows, units), gates (rows, 4, units).
+template <typename Element>
+struct CellStep {
+    const Element* projected;  // the input's part of the gates, without the bias
+    const float* bias;         // (4, units)
+    const float* cell_before;
+    float* gates;  // after their activations, for the way back
+    float* cell;
+    float* output;
+    Element* remembered;  // the output again, for the gradient of the weight; null after the last step
+    uint32_t* packed;     // the output as packed rows, for the next step
+};
+
+// `sums` (rows, 4, LANES): what the hidden state before gives to the gates.
+template <typename Element>
+static void cell_forward(const CellStep<Element>& step, const float* sums, int64_t rows, int64_t units, int64_t panel) {
+    const int64_t unit = panel * LANES;
+    const int count = present(unit, units);
+    Floats bias[4];
+    for (int gate = 0; gate < 4; ++gate) bias[gate] = load_some(step.bias + gate * units + unit, count);
+    for (int64_t row = 0; row < rows; ++row) {
+        Floats gates[4];
+        for (int gate = 0; gate < 4; ++gate)
+            gates[gate] = load(sums + (row * 4 + gate) * LANES) + bias[gate] +
+                          load_some(step.projected + (row * 4 + gate) * units + unit, count);
+        const Floats i = sigmoid(gates[0]), f = sigmoid(gates[1]), g = hyperbolic_tangent(gates[2]);
+        const Floats o = sigmoid(gates[3]);
+        const Floats cell = f * load_some(step.cell_before + row * units + unit, count) + i * g;
+        const Floats output = o * hyperbolic_tangent(cell);
+        const Floats kept[4] = {i, f, g, o};
+        for (int gate = 0; gate < 4; ++gate) store_some(step.gates + (row * 4 + gate) * units + unit, kept[gate], count);
+        store_some(step.cell + row * units + unit, cell, count);
+        store_some(step.output + row * units + unit, output, count);
+        if (step.remembered) store_some(step.remembered + row * units + unit, output, count);
+        put<Element>(step.packed, rows, row, unit, output, count);
+    }
+}
+
+// The state before a window, for one panel: as packed rows, and where the steps look for it.
+template <typename Element>
+static void start_panel(const float* hidden, const float* cell, Element* remembered, float* cells, uint32_t* packed,
+                        int64_t rows, int64_t units, int64_t panel) {
+    const int64_t unit = panel * LANES;
+    const int count = present(unit, units);
+    for (int64_t row = 0; row < rows; ++row) {
+        const Floats before = load_some(hidden + row * units + unit, count);
+        put<Element>(packed, rows, row, unit, before, count);
+        store_some(remembered + row * units + unit, before, count);
+        store_some(cells + row * units + unit, load_some(cell + row * units + unit, count), count);
+    }
+}
+
+template <typename Element>
+struct CellStepBack {
+    const float* d_output;  // from above
+    const float* gates;
+    const float* cell_before;
+    const float* cell;
+    float* d_cell;     // of the cell after the step; becomes that of the cell before
+    float* d_bias;     // (4, units), added to
+    Element* d_gates;  // before their activations
+    uint32_t* packed;  // the same as packed rows, in the order of pack_columns
+};
+
+// `sums` (rows, V, LANES), of which the first LANES: the gradient that the next step sends to the output.
+template <typename Element, int V>
+static void cell_backward(const CellStepBack<Element>& step, const float* sums, int64_t rows, int64_t units,
+                          int64_t panel) {
+    const int64_t unit = panel * LANES;
+    const int count = present(unit, units);
+    Floats totals[4] = {};
+    for (int64_t row = 0; row < rows; ++row) {
+        const int64_t at = row * units + unit;
+        Floats gates[4];
+        for (int gate = 0; gate < 4; ++gate) gates[gate] = load_some(step.gates + (row * 4 + gate) * units + unit, count);
+        const Floats i = gates[0], f = gates[1], g = gates[2], o = gates[3];
+        const Floats squashed = hyperbolic_tangent(load_some(step.cell + at, count));
+        const Floats d_output = load(sums + row * V * LANES) + load_some(step.d_output + at, count);
+        const Floats d_cell = load_some(step.d_cell + at, count) + d_output * o * (1.0f - squashed * squashed);
+        const Floats d_gates[4] = {
+            d_cell * g * i * (1.0f - i),
+            d_cell * load_some(step.cell_before + at, count) * f * (1.0f - f),
+            d_cell * i * (1.0f - g * g),
+            d_output * squashed * o * (1.0f - o),
+        };
+        store_some(step.d_cell + at, d_cell * f, count);
+        for (int gate = 0; gate < 4; ++gate) {
+            store_some(step.d_gates + (row * 4 + gate) * units + unit, d_gates[gate], count);
+            put<Element>(step.packed, rows, row, (panel * 4 + gate) * LANES, d_gates[gate], count);
+            totals[gate] += d_gates[gate];
+        }
+    }
+    for (int gate = 0; gate < 4; ++gate) {
+        float* bias = step.d_bias + gate * units + unit;
+        store_some(bias, load_some(bias, count) + totals[gate], count);
+    }
+}

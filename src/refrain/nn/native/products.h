@@ -1,0 +1,192 @@
+// The recurrent product of a few rows with a weight that stays the same for a window: packed once, streamed every step.
+//
+// out (rows, columns) = a (rows, depth) * weight (depth, columns), with sums in float32. Elements are float or bf16. A
+// word is 32 bits: one float, or two bf16 that follow one another in depth.
+//   Packed weight: panel after panel of V vectors of LANES columns; in a panel a row of V * LANES words for each word of
+//   depth. Columns that are not there are zero.
+//   Packed rows: for each word of depth the words of all rows.
+#pragma once
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+#include "vectors.h"
+
+// accumulators that leave registers free for the operands
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int ACCUMULATORS = 24;
+#else
+constexpr int ACCUMULATORS = 12;
+#endif
+
+template <typename Element>
+constexpr int PER_WORD = (int)(sizeof(uint32_t) / sizeof(Element));
+
+static inline int64_t panels(int64_t units) { return (units + LANES - 1) / LANES; }
+
+// Words of depth that a number of units take, whole panels of them.
+template <typename Element>
+static inline int64_t depth_words(int64_t units) {
+    return panels(units) * LANES / PER_WORD<Element>;
+}
+
+template <typename Element>
+static inline Floats multiply_add(Floats sum, uint32_t a, Words b);
+
+template <>
+inline Floats multiply_add<float>(Floats sum, uint32_t a, Words b) {
+    float value;
+    memcpy(&value, &a, sizeof value);
+    return sum + value * (Floats)b;
+}
+
+template <>
+inline Floats multiply_add<bf16>(Floats sum, uint32_t a, Words b) {
+#ifdef __AVX512BF16__
+    return (Floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32((int)a), (__m512bh)b);
+#else
+    const uint32_t first = a << 16, second = a & 0xffff0000u;
+    float low, high;
+    memcpy(&low, &first, sizeof low);
+    memcpy(&high, &second, sizeof high);
+    sum = sum + low * (Floats)(b << 16);
+    return sum + high * (Floats)(b & 0xffff0000u);
+#endif
+}
+
+// R rows times one panel of V vectors, to out (R, V, LANES).
+template <typename Element, int V, int R>
+static void tile(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
+    Floats sums[R][V];
+#pragma GCC unroll 24
+    for (int row = 0; row < R; ++row)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) sums[row][v] = splat(0.0f);
+    for (int64_t k = 0; k < depth; ++k, a += rows, panel += V * LANES) {
+        Words columns[V];
+        memcpy(columns, panel, sizeof columns);
+#pragma GCC unroll 24
+        for (int row = 0; row < R; ++row)
+#pragma GCC unroll 4
+            for (int v = 0; v < V; ++v) sums[row][v] = multiply_add<Element>(sums[row][v], a[row], columns[v]);
+    }
+#pragma GCC unroll 24
+    for (int row = 0; row < R; ++row)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) store(out + (row * V + v) * LANES, sums[row][v]);
+}
+
+template <typename Element, int V, int R>
+static inline void tile_of(int64_t count, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth,
+                           float* out) {
+    if constexpr (R > 1)
+        if (count < R) return tile_of<Element, V, R - 1>(count, a, rows, panel, depth, out);
+    tile<Element, V, R>(a, rows, panel, depth, out);
+}
+
+// All rows times one panel of V vectors, to out (rows, V, LANES).
+template <typename Element, int V>
+static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
+    constexpr int MOST = ACCUMULATORS / V;
+    const int64_t tiles = (rows + MOST - 1) / MOST;
+    for (int64_t index = 0; index < tiles; ++index) {
+        const int64_t first = rows * index / tiles, last = rows * (index + 1) / tiles;
+        tile_of<Element, V, MOST>(last - first, a + first, rows, panel, depth, out + first * V * LANES);
+    }
+}
+
+// Up to LANES units of a row, the first of them `unit`, into packed rows.
+template <typename Element>
+static inline void put(uint32_t* a, int64_t rows, int64_t row, int64_t unit, Floats values, int count) {
+    uint32_t words[LANES];
+    store((Element*)words, first_of(values, count));
+    const int64_t first = unit / PER_WORD<Element>;
+    for (int word = 0; word < LANES / PER_WORD<Element>; ++word) a[(first + word) * rows + row] = words[word];
+}
+
+// A panel of the transposed product with weight (gates * units, inner). Its V vectors are those of LANES units in each
+// of V gates, or, where there is a single gate, V * LANES units that follow one another.
+template <typename Element, int V>
+static void pack_rows(const float* weight, bool gates, int64_t units, int64_t inner, int64_t panel, uint32_t* packed) {
+    const int64_t depth = depth_words<Element>(inner);
+    alignas(64) uint32_t block[LANES][LANES];
+    for (int v = 0; v < V; ++v)
+        for (int64_t at = 0; at < depth; at += LANES) {
+            for (int lane = 0; lane < LANES; ++lane) {
+                const int64_t unit = (gates ? panel : panel * V + v) * LANES + lane;
+                const float* from = weight + ((gates ? v * units : 0) + unit) * inner;
+                for (int part = 0; part < PER_WORD<Element>; ++part) {
+                    const int64_t first = at * PER_WORD<Element> + part * LANES, left = inner - first;
+                    const bool there = unit < units && left > 0;
+                    store((Element*)block[lane] + part * LANES,
+                          there ? load_some(from + first, left < LANES ? (int)left : LANES) : splat(0.0f));
+                }
+            }
+            const int words = depth - at < LANES ? (int)(depth - at) : LANES;
+            for (int word = 0; word < words; ++word)
+                for (int lane = 0; lane < LANES; ++lane)
+                    packed[((at + word) * V + v) * LANES + lane] = block[lane][word];
+        }
+}
+
+// A panel of the product with weight (gates * units, inner): V * LANES columns of it. Depth runs over panels of units,
+// in a panel over the gates, in a gate over its units.
+template <typename Element, int V>
+static void pack_columns(const float* weight, int64_t gates, int64_t units, int64_t inner, int64_t panel,
+                         uint32_t* packed) {
+    for (int64_t block = 0; block < panels(units); ++block)
+        for (int64_t gate = 0; gate < gates; ++gate)
+            for (int lane = 0; lane < LANES; lane += PER_WORD<Element>)
+                for (int v = 0; v < V; ++v, packed += LANES) {
+                    const int64_t column = (panel * V + v) * LANES, left = inner - column;
+                    Element parts[2][LANES];
+                    for (int part = 0; part < PER_WORD<Element>; ++part) {
+                        const int64_t unit = block * LANES + lane + part;
+                        const float* from = weight + (gate * units + unit) * inner + column;
+                        const bool there = unit < units && left > 0;
+                        store(parts[part], there ? load_some(from, left < LANES ? (int)left : LANES) : splat(0.0f));
+                    }
+                    for (int at = 0; at < LANES; ++at)
+                        for (int part = 0; part < PER_WORD<Element>; ++part)
+                            ((Element*)packed)[at * PER_WORD<Element> + part] = parts[part][at];
+                }
+}
+
+// How many units of a register there are from one on; negative or zero where there is none.
+static inline int present(int64_t unit, int64_t units) {
+    return units - unit < LANES ? (int)(units - unit) : LANES;
+}
+
+// Sums of a panel (rows, V, LANES) to out (rows, units).
+template <int V>
+static void store_sums(float* out, const float* sums, int64_t rows, int64_t units, int64_t panel) {
+    for (int v = 0; v < V; ++v) {
+        const int64_t unit = (panel * V + v) * LANES;
+        const int count = present(unit, units);
+        for (int64_t row = 0; row < rows && count > 0; ++row)
+            store_some(out + row * units + unit, load(sums + (row * V + v) * LANES), count);
+    }
+}
+
+// A thread's share of some panels: it does the same ones at every step, so that its part of the weight stays near it.
+struct Share {
+    int64_t first, last;
+    Share(int64_t count, int thread, int threads) : first(count * thread / threads), last(count * (thread + 1) / threads) {}
+};
+
+static inline int this_thread() {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+static inline int team_size() {
+#ifdef _OPENMP
+    return omp_get_num_threads();
+#else
+    return 1;
+#endif
+}

@@ -1,0 +1,148 @@
+// Vectors of floats as wide as the processor's registers, and the functions that the kernels apply to them.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#define MASKED 1
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+
+typedef float Floats __attribute__((vector_size(4 * LANES)));
+typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
+typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
+typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
+
+typedef uint16_t bf16;  // the upper half of a float
+
+static inline Floats splat(float value) { return Floats{} + value; }
+
+static inline Floats load(const float* from) {
+    Floats values;
+    memcpy(&values, from, sizeof values);
+    return values;
+}
+
+static inline Floats load(const bf16* from) {
+    Halves halves;
+    memcpy(&halves, from, sizeof halves);
+    return (Floats)(__builtin_convertvector(halves, Words) << 16);
+}
+
+static inline void store(float* to, Floats values) { memcpy(to, &values, sizeof values); }
+
+static inline Halves rounded(Floats values) {
+    // to the nearest, ties to even; one that is not a number stays so
+    Words bits = (Words)values;
+    bits = (values == values) ? (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 : (bits >> 16) | 0x40;
+    return __builtin_convertvector(bits, Halves);
+}
+
+static inline void store(bf16* to, Floats values) {
+    Halves halves = rounded(values);
+    memcpy(to, &halves, sizeof halves);
+}
+
+static inline float to_float(float value) { return value; }
+
+static inline float to_float(bf16 value) {
+    uint32_t bits = (uint32_t)value << 16;
+    float result;
+    memcpy(&result, &bits, sizeof result);
+    return result;
+}
+
+static inline void from_float(float* to, float value) { *to = value; }
+
+static inline void from_float(bf16* to, float value) { *to = rounded(splat(value))[0]; }
+
+// The first `count` of LANES values, the others `rest`.
+template <typename Element>
+static inline Floats load_some(const Element* from, int count, float rest = 0.0f) {
+    if (count >= LANES) return load(from);
+#ifdef MASKED
+    const __mmask16 mask = (__mmask16)((1u << count) - 1);
+    if constexpr (sizeof(Element) == 4) {
+        return (Floats)_mm512_mask_loadu_ps((__m512)splat(rest), mask, from);
+    } else {
+        const Words bits = (Words)_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from)) << 16;
+        return (Floats)_mm512_mask_mov_ps((__m512)splat(rest), mask, (__m512)bits);
+    }
+#else
+    float values[LANES];
+    for (int lane = 0; lane < LANES; ++lane) values[lane] = lane < count ? to_float(from[lane]) : rest;
+    return load(values);
+#endif
+}
+
+template <typename Element>
+static inline void store_some(Element* to, Floats values, int count) {
+    if (count >= LANES) return store(to, values);
+#ifdef MASKED
+    const __mmask16 mask = (__mmask16)((1u << count) - 1);
+    if constexpr (sizeof(Element) == 4)
+        _mm512_mask_storeu_ps(to, mask, (__m512)values);
+    else
+        _mm256_mask_storeu_epi16(to, mask, (__m256i)rounded(values));
+#else
+    float buffer[LANES];
+    store(buffer, values);
+    for (int lane = 0; lane < count; ++lane) from_float(to + lane, buffer[lane]);
+#endif
+}
+
+// The first `count` values, zeros behind them.
+static inline Floats first_of(Floats values, int count) {
+    if (count >= LANES) return values;
+    Ints lanes;
+    for (int lane = 0; lane < LANES; ++lane) lanes[lane] = lane;
+    return lanes < (Ints{} + count) ? values : splat(0.0f);
+}
+
+static inline float sum(Floats values) {
+    float total = 0.0f;
+    for (int lane = 0; lane < LANES; ++lane) total += values[lane];
+    return total;
+}
+
+static inline float largest(Floats values) {
+    float most = values[0];
+    for (int lane = 1; lane < LANES; ++lane) most = values[lane] > most ? values[lane] : most;
+    return most;
+}
+
+// e^x to 2 units in the last place for x in [-87.3, 88], held at these ends; not a number stays so.
+// Range reduction by ln 2 in two parts and the polynomial of degree 6 are the textbook's (Cephes uses the same form).
+static inline Floats exponential(Floats x) {
+    x = x < splat(-87.3f) ? splat(-87.3f) : x;
+    x = x > splat(88.0f) ? splat(88.0f) : x;
+    const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to whole numbers
+    Floats shifted = x * 1.44269504f + shift;
+    Floats whole = shifted - shift;
+    Floats rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    Floats series = splat(1.0f / 720);
+    series = series * rest + 1.0f / 120;
+    series = series * rest + 1.0f / 24;
+    series = series * rest + 1.0f / 6;
+    series = series * rest + 0.5f;
+    series = series * rest + 1.0f;
+    series = series * rest + 1.0f;
+    Words exponent = ((Words)shifted - 0x4b400000u + 127u) << 23;
+    return series * (Floats)exponent;
+}
+
+static inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
+
+static inline Floats hyperbolic_tangent(Floats x) { return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f; }
