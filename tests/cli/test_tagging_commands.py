@@ -99,6 +99,11 @@ def test_tag_tokenised_text(refrain, run, write):
     assert all(len(row) == 10 for row in found) and outcome.out.endswith("\n\n")
 
 
+def test_tag_as_json(refrain, run, write):
+    found = refrain("tag", run, write("a.txt", "the dogs .\n"), "--tokenised", "--json").json
+    assert found == {"words": ["the", "dogs", "."], "tags": ["D", "N", "P"]}
+
+
 def test_tag_plain_text_from_standard_input(refrain, run, standard_input):
     standard_input("The dogs running. A cats!\n")
     outcome = refrain("tag", run, "--column", "upos")
