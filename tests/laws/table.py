@@ -172,7 +172,7 @@ def deep_tagger(embedding=I, layer0=H, layer1=6, projection=3):
 
 
 def sparse_tagger(layer0=H):
-    words = SparseEmbedding(V, plan_bands(V, I, blocks=3, density=0.5))
+    words = sparse_embedding(V, I)
     return Tagger(words, [Bidirectional(LSTM(I, layer0), LSTM(I, layer0))], 3)
 
 

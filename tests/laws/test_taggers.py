@@ -1,5 +1,8 @@
 """What every tagger keeps: the declared axes are true, padding and neighbours do not matter."""
 
+import json
+import pathlib
+
 import pytest
 import torch
 from table import TAGGERS, V
@@ -112,3 +115,14 @@ def test_layers_that_do_not_fit_are_refused():
     layers = [Bidirectional(LSTM(5, 4), LSTM(5, 4)), Bidirectional(LSTM(4, 4), LSTM(4, 4))]
     with pytest.raises(ValueError, match="input width 4 cannot stand on one of width 8"):
         Tagger(Embedding(V, 5), layers, 3)
+
+
+def test_state_dict_names_and_shapes_are_those_of_the_committed_file():
+    """Names are part of the API. When a change means to alter them, the file and the changelog change with it."""
+    found = {
+        name: {key: list(tensor.shape) for key, tensor in build().state_dict().items()}
+        for name, build in TAGGERS.items()
+    }
+    assert found == json.loads(
+        (pathlib.Path(__file__).parent.parent / "golden" / "tagger_state_dicts.json").read_text()
+    )

@@ -25,11 +25,11 @@ from refrain.nn import (
     Embedding,
     EmbeddingDropout,
     LockedDropout,
+    SparseEmbedding,
     SparseLSTM,
     WeightDropout,
 )
 from refrain.nn.segments import plan_bands, plan_blocks
-from refrain.nn.sparse_embedding import SparseEmbedding
 from refrain.trained_tagger import figure_of
 from refrain.training import Task, Validation
 
@@ -72,6 +72,7 @@ def build_tagged_corpus(
         words,
         tags,
         order=data.order,
+        order_seed=1 if data.order_seed is None else data.order_seed,
         min_count=data.min_count,
         kinds=FeatureKinds(data.lower_case, data.prefixes, data.suffixes, data.shapes),
         feature_min_count=data.feature_min_count,

@@ -33,6 +33,7 @@ def tag(
     force: Annotated[bool, Parameter(negative=())] = False,
     errors: Literal["strict", "replace"] = "strict",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Tag text, into CoNLL-U. Sentences are written as they are done.
 
@@ -61,10 +62,13 @@ def tag(
         What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
     device
         Where to compute.
+    json
+        Write one JSON object a sentence, its words and tags, in the place of CoNLL-U.
     """
     from refrain import build
     from refrain.data.conllu import conllu_lines, with_tags
     from refrain.errors import UserError
+    from refrain.plain_json import dumps
 
     from .texts import lines_of, refuse_to_overwrite
 
@@ -78,7 +82,9 @@ def tag(
     sentences = _sentences(lines_of(file, errors), file, form, skip_bad)
     with _writing(out) as written:
         for number, (sentence, tags) in enumerate(_tagged(tagger, sentences), 1):
-            if sentence.block is not None:
+            if json:
+                lines = [dumps({"words": sentence.words, "tags": tags})]
+            elif sentence.block is not None:
                 lines = with_tags(sentence.block, tags, target)
             else:
                 comments = [f"# sent_id = {number}", f"# text = {_text(sentence)}"]

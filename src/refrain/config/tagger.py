@@ -5,9 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from .experiment import Schedule
-from .values import Count, NonNegative, Number, Positive, Rate, Settings, Share, Whole, Width
+from .values import Count, Density, NonNegative, Number, Positive, Rate, Settings, Share, Whole, Width
 
-Density = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Number]
 Affix = Annotated[int, Field(ge=0, le=20), Number]
 
 
@@ -29,9 +28,10 @@ class TaggedData(Settings):
         description="shares of a single file's sentences that are train and valid, in the order of the text; the rest "
         "is test. Not for a folder of splits",
     )
-    order: Literal["descending", "ascending", "first-seen"] = Field(
+    order: Literal["descending", "ascending", "first-seen", "random"] = Field(
         "descending", description="order of word ids by frequency in the training text"
     )
+    order_seed: Whole | None = Field(None, description="of the random order; 1 if not given")
     min_count: Count = Field(1, description="rarer training words become <unk>")
     lower_case: bool = Field(False, description="a word's lower-cased form has a vector too, added to that of the word")
     prefixes: Affix = Field(0, description="beginnings of 1 to so many characters have vectors too; 0 for none")
@@ -50,6 +50,8 @@ class TaggedData(Settings):
     def _consistent(self) -> Self:
         if sum(self.split) > 1 + 1e-9:
             raise ValueError(f"split: train and valid are more than the whole (got {list(self.split)})")
+        if self.order_seed is not None and self.order != "random":
+            raise ValueError(f"order_seed: cannot take effect where order is {self.order!r}")
         if self.feature_min_count > 1 and not self.features():
             raise ValueError("feature_min_count: cannot take effect without lower_case, prefixes, suffixes or shapes")
         return self
@@ -94,10 +96,10 @@ class TaggerModel(Settings):
             raise ValueError(
                 f"embedding_blocks: at most embedding_size (got {self.embedding_blocks} and {self.embedding_size})"
             )
-        if self.embedding_density * self.embedding_blocks < 1 - 1e-9:
-            raise ValueError("embedding_density: must be at least 1 / embedding_blocks, as the first covers all words")
         if self.embedding_blocks == 1 and self.embedding_density < 1:
             raise ValueError("embedding_density: cannot take effect with a single block")
+        if self.embedding_density * self.embedding_blocks < 1 - 1e-9:
+            raise ValueError("embedding_density: must be at least 1 / embedding_blocks, as the first covers all words")
         if (self.sparse_blocks is None) != (self.sparse_density is None):
             raise ValueError("sparse_blocks: goes with sparse_density; give both or neither")
         if self.sparse_blocks is not None and (self.cell != "lstm" or len(self.hidden_sizes) > 1):
@@ -125,6 +127,7 @@ class TaggerTraining(Settings):
     batch_size: Count = Field(20, description="sentences read side by side, of about the same length")
     optimizer: Literal["sgd", "adam"] = Field("adam", description="the update rule")
     learning_rate: Positive = Field(0.001, description="the full learning rate")
+    momentum: Rate = Field(0.0, description="share of the last update that is made again (sgd)")
     weight_decay: NonNegative = Field(0.0, description="added to the gradient as weight_decay * weight")
     max_norm: Positive | None = Field(None, description="clip the global gradient norm to this")
     schedule: Schedule = Field(Schedule(), description="how the learning rate moves")
@@ -154,6 +157,8 @@ class TaggerTraining(Settings):
 
     @model_validator(mode="after")
     def _effective(self) -> Self:
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum: cannot take effect where optimizer is {self.optimizer!r}")
         if self.stop_window is not None and self.stop_window >= self.epochs:
             raise ValueError(
                 f"stop_window: {self.stop_window} looks further back than the run's {self.epochs} epochs go"

@@ -129,6 +129,7 @@ def build_tag_vocabulary(
     tags: Iterable[str],
     *,
     order: Order = "descending",
+    order_seed: int = 1,
     min_count: int = 1,
     kinds: FeatureKinds | None = None,
     feature_min_count: int = 1,
@@ -140,6 +141,7 @@ def build_tag_vocabulary(
         words: how often each stands there.
         tags: that stand there.
         order: of word ids, as in `build_vocabulary`.
+        order_seed: of the random order.
         min_count: rarer words are left to `<unk>`.
         kinds: which features a word has.
         feature_min_count: features of fewer different words share an id.
@@ -148,7 +150,7 @@ def build_tag_vocabulary(
     kinds = kinds or FeatureKinds()
     counts = Counter(words)
     counts[UNK] += unknown_count
-    kept = build_vocabulary(counts, order=order, min_count=min_count).words
+    kept = build_vocabulary(counts, order=order, order_seed=order_seed, min_count=min_count).words
     features: list[str] = []
     if kinds.of("x"):
         found = Counter(feature for word in words for feature in kinds.of(word))

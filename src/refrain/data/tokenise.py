@@ -35,8 +35,9 @@ class Token(NamedTuple):
 def tokens_of(line: str) -> list[Token]:
     """The tokens of a line of text."""
     matches = list(TOKEN.finditer(line))
-    edges = [*(match.start() for match in matches[1:]), None]
-    return [Token(match[0], after is None or after > match.end()) for match, after in zip(matches, edges, strict=True)]
+    # after the last one the line ends, as with a blank
+    starts = [*(match.start() for match in matches[1:]), len(line) + 1]
+    return [Token(match[0], start > match.end()) for match, start in zip(matches, starts, strict=False)]
 
 
 def sentences_of(lines: Iterable[str]) -> Iterator[list[Token]]:

@@ -38,7 +38,8 @@ class Share(NamedTuple):
         share, square = self.right / self.words, NORMAL_95**2 / self.words
         middle = (share + square / 2) / (1 + square)
         half = math.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        # at 0 and at 1 rounding may leave the share outside
+        return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
     def document(self) -> dict[str, Any]:
         """As plain data."""

