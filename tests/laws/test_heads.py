@@ -163,6 +163,21 @@ def test_in_bf16_the_loss_and_gradients_are_near_and_evaluation_is_exact(name, k
     assert torch.equal(head(hidden, targets), wanted[0])
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_no_more_logits_are_held_than_a_chunk(name, monkeypatch):
+    monkeypatch.setattr(fused, "CHUNK_LOGITS", 4 * V)
+    held = []
+
+    def spy(logits, *arguments, **options):
+        held.append(logits.numel())
+        return softmax_gradient_(logits, *arguments, **options)
+
+    monkeypatch.setattr(fused, "softmax_gradient_", spy)
+    head = HEADS[name]()
+    head(torch.randn(T, B, H), torch.randint(V, (T, B))).detach()
+    assert len(held) > 3 and max(held) <= 4 * V
+
+
 @KERNELS
 @pytest.mark.parametrize("words", [1, 2, 15, 16, 17, 33, 100])
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])

@@ -17,7 +17,7 @@ from refrain.nn.engine import PLAIN, kernels_for
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
 from .gru_window import gru_window
-from .scan import check_window, run_kernel
+from .scan import check_window, in_one_buffer, run_kernel
 from .window_scan import BufferPool
 
 
@@ -120,6 +120,8 @@ class GRU(nn.Module):
             outputs = run_kernel(gru_window, self._pool, self.engine.bf16, inputs, state.hidden, w_ih, w_hh, self.bias)
             return outputs, GRUState(outputs[-1])
         weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
+        if inputs.is_cuda:
+            weights = in_one_buffer(weights)
         outputs, hidden = run_kernel(
             torch.gru, inputs, state.hidden[None], weights, True, 1, 0.0, self.training, False, False
         )

@@ -17,7 +17,7 @@ from refrain.nn.engine import PLAIN, kernels_for
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
 from .lstm_window import lstm_window
-from .scan import check_window, run_kernel
+from .scan import check_window, in_one_buffer, run_kernel
 from .window_scan import BufferPool
 
 
@@ -125,6 +125,8 @@ class LSTM(nn.Module):
             )
             return outputs, LSTMState(outputs[-1], after)
         weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
+        if inputs.is_cuda:
+            weights = in_one_buffer(weights)
         start = (state.hidden[None], state.cell[None])
         outputs, hidden, cell = run_kernel(
             torch.lstm, inputs, start, weights, True, 1, 0.0, self.training, False, False

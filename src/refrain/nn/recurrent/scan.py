@@ -120,6 +120,20 @@ def run_kernel(kernel: Callable[..., Any], *arguments: Any) -> Any:
     return kernel(*arguments)
 
 
+def in_one_buffer(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of weights that lie one behind the other in a single buffer, gradients included.
+
+    cuDNN wants a layer's weights so, in the order input weight, recurrent weight, biases. Weights that a transform has
+    made anew for a window lie anywhere, and cuDNN would gather them in each call, and warn.
+
+    Args:
+        weights: in that order.
+    """
+    buffer = torch.cat([weight.flatten() for weight in weights])
+    parts = buffer.split([weight.numel() for weight in weights])
+    return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
+
+
 def detached(state: Any) -> Any:
     """The same state without its history, whatever the nesting of tuples."""
     if isinstance(state, Tensor):
