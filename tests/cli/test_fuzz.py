@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from refrain.build import build_corpus
-from refrain.config import Data, Experiment
+from refrain.config import Data, Experiment, TaggerExperiment
 from refrain.data import Windows
 from refrain.data.text import blocks
 from refrain.errors import DataError, UserError
@@ -94,7 +94,7 @@ def test_settings():
         draw = random.Random(seed)
         word = "".join(mutated(draw, f"{draw.choice(names)}={draw.choice(values)}", string.printable))
         try:
-            assert isinstance(recipe(draw.choice(list(RECIPES)), word), Experiment)
+            assert isinstance(recipe(draw.choice(list(RECIPES)), word), Experiment | TaggerExperiment)
         except UserError as error:
             assert str(error)
 

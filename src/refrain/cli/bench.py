@@ -2,7 +2,8 @@
 
 import re
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -12,6 +13,7 @@ BENCHES = {
     "weight-drop": "awd-lstm-ptb",
     "cache": "zaremba-small",
     "cells": "mlstm-bytes",
+    "sparse": "sparse-awd-ptb",
     "step": "zaremba-large",
     "compress": "zaremba-large",
     "group-lasso": "zaremba-medium",
@@ -36,6 +38,7 @@ def bench(
     weight-drop: training with weight drop against training without.
     cache: exact evaluation with a neural cache against evaluation without.
     cells: forward and backward of a window, step by step under autograd against the layer's own window and kernels.
+    sparse: a sparse layer against the dense one of its widths and against its blocks in turn, training and one step.
     step: one token at a time, by the stepper against torch's LSTM, the layers' own steps and reading the weights once.
     compress: a model against one with smaller hidden widths, one token at a time and in windows.
     group-lasso: training with group lasso against training without.
@@ -44,7 +47,7 @@ def bench(
     Parameters
     ----------
     name
-        Which measurement: train, weight-drop, cache, cells, step, compress or group-lasso.
+        Which measurement: train, weight-drop, cache, cells, sparse, step, compress or group-lasso.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650].
     recipe
@@ -64,7 +67,7 @@ def bench(
     from refrain.errors import UserError
     from refrain.recipes import recipe as build_recipe
 
-    from .output import print_json, table
+    from .output import print_json
 
     if name not in BENCHES:
         raise UserError(f"unknown bench {name!r}; known: {', '.join(BENCHES)}")
@@ -85,28 +88,33 @@ def bench(
 
     threads = torch.get_num_threads()
     print(f"{recipe}: {repeats} repeats of {windows} windows, {threads} threads", file=sys.stderr)
-    if name == "train":
-        rows = benches.bench_train(experiment, windows=windows, repeats=repeats)
-    elif name == "weight-drop":
-        rows = benches.bench_weight_drop(experiment, windows=windows, repeats=repeats)
-    elif name == "cells":
-        rows = benches.bench_cells(experiment, repeats=repeats)
-    elif name == "step":
-        rows = benches.bench_step(experiment, tokens=windows, repeats=repeats)
-    elif name == "compress":
-        sizes = tuple(int(width) for width in widths.split(","))
-        rows = benches.bench_compress(experiment, hidden_sizes=sizes, tokens=windows, repeats=repeats)
-    elif name == "group-lasso":
-        rows = benches.bench_group_lasso(experiment, windows=windows, repeats=repeats)
-    else:
-        rows = benches.bench_cache(experiment, tokens=512 * windows, repeats=repeats, cache_window=cache_window)
+    sizes = tuple(int(width) for width in widths.split(","))
+    measure: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "train": lambda: benches.bench_train(experiment, windows=windows, repeats=repeats),
+        "weight-drop": lambda: benches.bench_weight_drop(experiment, windows=windows, repeats=repeats),
+        "cache": lambda: benches.bench_cache(
+            experiment, tokens=512 * windows, repeats=repeats, cache_window=cache_window
+        ),
+        "cells": lambda: benches.bench_cells(experiment, repeats=repeats),
+        "sparse": lambda: benches.bench_sparse(repeats=repeats),
+        "step": lambda: benches.bench_step(experiment, tokens=windows, repeats=repeats),
+        "compress": lambda: benches.bench_compress(experiment, hidden_sizes=sizes, tokens=windows, repeats=repeats),
+        "group-lasso": lambda: benches.bench_group_lasso(experiment, windows=windows, repeats=repeats),
+    }
+    rows = measure[name]()
     if json:
         print_json({"bench": name, "recipe": recipe, "threads": threads, "rows": rows})
         return
+    print(_table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    from .output import table
+
     lines = [["", "median", "low", "high", "", "ratio", "of the limit"]]
     for row in rows:
         figures = [f"{row[key]:,.0f}" for key in ("median", "low", "high")]
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         share = f"{row['of_limit']:.0%}" if "of_limit" in row else ""
         lines.append([row["name"], *figures, row["unit"], ratio, share])
-    print(table(lines))
+    return table(lines)

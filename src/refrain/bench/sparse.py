@@ -1,0 +1,89 @@
+"""A sparse layer against the dense one of its widths, and against its blocks as LSTMs of torch's in turn."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refrain.evaluation.timing import interleaved, rows_against
+from refrain.nn import SparseLSTM, SparsePlan, plan_reduction
+from refrain.nn.engine import Engine, use_engine
+
+from .limits import limit_rows, limits, precisions
+
+LAYERS = ((1150, 0.5), (1725, 0.66666))
+STEPS, BATCH = 70, 20
+TOKENS = 20
+"""Single steps in a timed call."""
+
+
+def bench_sparse(*, repeats: int) -> list[dict[str, Any]]:
+    """Tokens per second of hidden layers of the paper's models: 1150 wide in 5 blocks, and 1725 wide in 3.
+
+    Training: forward and backward over 70 steps of 20 sequences. One step: a token of one sequence, forward.
+
+    Args:
+        repeats: how many timed calls of each.
+    """
+    rows: list[dict[str, Any]] = []
+    seconds: dict[str, list[float]] = {}
+    for width, share in LAYERS:
+        plan = plan_reduction(width, width, reduce_in=share, reduce_out=share)
+        torch.manual_seed(1)
+        layer, dense = SparseLSTM(plan), nn.LSTM(width, width)
+        in_turn = InTurn(plan)
+        inputs = torch.randn(STEPS, BATCH, width, requires_grad=True)
+        training = {"dense": _trained(dense, inputs), "blocks in turn": _trained(in_turn, inputs)}
+        for precision in precisions():
+            twin = copy.deepcopy(layer)
+            use_engine(twin, Engine(kernels=True, bf16=precision == "bf16"))
+            training[f"SparseLSTM, {precision}"] = _trained(_from_zeros(twin), inputs)
+        seconds = interleaved({**training, **limits()}, repeats=repeats)
+        found = {name: seconds[name] for name in training}
+        rows += rows_against("dense", found, STEPS * BATCH, "tokens/s", prefix=f"{width} wide, training, ")
+        token = torch.randn(1, 1, width)
+        steps = {
+            "dense": _stepped(dense, token),
+            "blocks in turn": _stepped(in_turn, token),
+            "SparseLSTM": _stepped(_one_step(layer), token),
+        }
+        times = interleaved(steps, repeats=repeats)
+        rows += rows_against("dense", times, TOKENS, "tokens/s", prefix=f"{width} wide, one step, ")
+    return rows + limit_rows(seconds)
+
+
+class InTurn(nn.Module):
+    """The blocks of a plan as LSTMs of torch's, one after another: the form of the paper's code."""
+
+    def __init__(self, plan: SparsePlan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.blocks = nn.ModuleList(nn.LSTM(block.end - block.begin, block.units) for block in plan.blocks)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor]:
+        """inputs (T, B, I) -> outputs (T, B, H)."""
+        parts = zip(self.blocks, self.plan.blocks, strict=True)
+        return (torch.cat([lstm(inputs[..., begin:end])[0] for lstm, (begin, end, _) in parts], -1),)
+
+
+def _from_zeros(layer: SparseLSTM) -> Callable[[Tensor], Any]:
+    return lambda inputs: layer(inputs, layer.initial_state(inputs.shape[1]))
+
+
+def _one_step(layer: SparseLSTM) -> Callable[[Tensor], Any]:
+    return lambda token: layer.step(token[0], layer.initial_state(1))
+
+
+def _trained(forward: Callable[[Tensor], Any], inputs: Tensor) -> Callable[[], None]:
+    return lambda: forward(inputs)[0].sum().backward()
+
+
+def _stepped(forward: Callable[[Tensor], Any], token: Tensor) -> Callable[[], None]:
+    @torch.no_grad()
+    def run() -> None:
+        for _ in range(TOKENS):
+            forward(token)
+
+    return run
