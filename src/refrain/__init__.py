@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .models import LanguageModel as LanguageModel
     from .recipes import recipe as recipe
     from .trained import TrainedLanguageModel as TrainedLanguageModel
+    from .trained_tagger import TrainedTagger as TrainedTagger
 
 _HOMES = {
     "CheckpointError": "errors",
@@ -30,6 +31,7 @@ _HOMES = {
     "Experiment": "config",
     "LanguageModel": "models",
     "TrainedLanguageModel": "trained",
+    "TrainedTagger": "trained_tagger",
     "UserError": "errors",
     "load": "build",
     "recipe": "recipes",

@@ -7,6 +7,14 @@ name. Counts, penalties, reports and compaction all read this one table.
 from typing import Literal, NamedTuple
 
 
+class Segment(NamedTuple):
+    """The part of a width that an axis runs along, where it is not the whole: units `begin` up to `end` of `of`."""
+
+    begin: int
+    end: int
+    of: int
+
+
 class Axis(NamedTuple):
     """One axis of a parameter.
 
@@ -15,11 +23,13 @@ class Axis(NamedTuple):
         copies: how many blocks of that width are stacked along the axis (4 for the gates of an LSTM).
         role: whether the parameter `writes` the units of that width, as a row of a matrix does, or `reads` them, as a
             column does; a tied embedding does `both`.
+        segment: the units of the width that stand along the axis; None for all of them.
     """
 
     width: str
     copies: int = 1
     role: Literal["writes", "reads", "both"] = "writes"
+    segment: Segment | None = None
 
 
 AxisTable = dict[str, tuple[Axis, ...]]

@@ -52,7 +52,7 @@ def test_one_recipe(refrain, name):
 @pytest.mark.parametrize("words", [["data"], ["data", "list"]])
 def test_data_list(refrain, words):
     rows = refrain(*words, "--json").json["corpora"]
-    assert [row["name"] for row in rows] == ["python-docs", "python-source", *KNOWN]
+    assert [row["name"] for row in rows] == ["python-docs", "python-source", "python-names", *KNOWN]
     assert {row["unit"] for row in rows} == {"word", "byte", "tagged"}
     text = refrain(*words).out
     assert all(row["name"] in text for row in rows)

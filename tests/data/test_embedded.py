@@ -32,8 +32,9 @@ def library(tmp_path, monkeypatch):
 
 def texts(name):
     folder = embedded_folder(name)
-    assert sorted(path.name for path in folder.iterdir()) == ["test.txt", "train.txt", "valid.txt"]
-    return {split: (folder / f"{split}.txt").read_text() for split in SPLITS}
+    ending = "tsv" if name == "python-names" else "txt"
+    assert sorted(path.name for path in folder.iterdir()) == [f"{split}.{ending}" for split in sorted(SPLITS)]
+    return {split: (folder / f"{split}.{ending}").read_text() for split in SPLITS}
 
 
 def test_source_is_the_files_themselves_split_by_file(library):

@@ -16,6 +16,7 @@ import pytest
 
 from refrain.cli.app import main
 from refrain.cli.bench import BENCHES
+from refrain.config import TaggerExperiment
 from refrain.data.embedded import FORMAT
 from refrain.data.known import KNOWN
 from refrain.recipes import recipe
@@ -33,6 +34,9 @@ SMALL = [
     "training.window_steps=5",
     "training.sample_tokens=5",
 ]
+# predefined sparseness in as few blocks as a few words allow, where it is asked for
+SMALL_TAGGER = ["model.hidden_sizes=[8]", "training.epochs=2", "training.batch_size=4"]
+SMALL_SPARSE = ["model.embedding_size=8", "model.embedding_blocks=4", "model.embedding_density=0.5"]
 # of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
 SMALLER = ["--to", "parameters=900"]
 CARD = ["What it does", "Function", "Recipe", "Suggested values", "What we measured", "Departures from the paper"]
@@ -77,6 +81,21 @@ def write_corpus(folder):
         (folder / f"ptb.{split}.txt").write_text("".join(f" {row} \n" for row in rows))
 
 
+def write_treebank(folder):
+    """Three splits of CoNLL-U with a few tags."""
+    draw = random.Random(1)
+    folder.mkdir(parents=True)
+    tags = {"the": ("DET", "DT"), "company": ("NOUN", "NN"), "dividend": ("NOUN", "NN"), "pays": ("VERB", "VBZ")}
+    for split, count in (("train", 40), ("dev", 10), ("test", 10)):
+        text = ""
+        for _ in range(count):
+            for place, word in enumerate(draw.choices(list(tags), k=draw.randint(3, 9)), 1):
+                upos, xpos = tags[word]
+                text += "\t".join([str(place), word, "_", upos, xpos, *["_"] * 5]) + "\n"
+            text += "\n"
+        (folder / f"en-ud-{split}.conllu").write_text(text)
+
+
 def write_tables(folder):
     """Labelled sentences in three tables."""
     folder.mkdir(parents=True)
@@ -93,6 +112,7 @@ def workplace(tmp_path, monkeypatch):
     text = tmp_path / "PATH" / "TO" / "text.txt"
     text.write_text((tmp_path / "PATH" / "TO" / "ptb" / "ptb.train.txt").read_text())
     write_tables(tmp_path / "PATH" / "TO" / "reviews")
+    write_treebank(tmp_path / "PATH" / "TO" / "treebank")
     cache = tmp_path / "cache"
     # an embedded corpus that stands in the cache is not read from the running Python, which takes ten seconds
     write_corpus(cache / "embedded" / f"python-docs-{platform.python_version()}-{FORMAT}")
@@ -159,6 +179,9 @@ def small(source, words):
     """Settings that make a recipe small, after it was resolved with those among the words as they stand."""
     imported = words[words.index("--iss-json") + 1] if "--iss-json" in words else None
     experiment = recipe(source, *(word for word in words if re.match(r"[a-z_.]+=", word)), iss_json=imported)
+    if isinstance(experiment, TaggerExperiment):
+        stop = ["training.stop_window=1"] if experiment.training.stop_window else []
+        return [*SMALL_TAGGER, *(SMALL_SPARSE if experiment.model.embedding_blocks > 1 else []), *stop]
     changes = list(SMALL)
     for name in ("trigger_window", "stop_window"):
         # they may not look further back than the epochs that are left

@@ -8,7 +8,7 @@ import typing
 import annotated_types
 from pydantic import BaseModel
 
-from refrain.config import Experiment
+from refrain.config import Experiment, TaggerExperiment
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "settings.md"
 TABLE = re.compile(r"(?<=<!-- written by tests/docs/test_settings_page\.py -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
@@ -30,6 +30,12 @@ def tables(group=Experiment, prefix="", title="The run"):
     head = f"## {title}\n\n{group.__doc__.splitlines()[0]}\n\n"
     head += "| setting | values | default | what it does |\n|---|---|---|---|\n"
     return "\n".join([head + "\n".join(rows) + "\n", *inner])
+
+
+def page():
+    """The tables of a language model's run, then those of a tagger's."""
+    tagger = tables(TaggerExperiment, title="A tagger's run").replace("## `", "### Tagger: `")
+    return f"{tables()}\n{tagger}"
 
 
 def described(annotation):
@@ -75,7 +81,7 @@ def shown(default):
 def test_the_page_of_settings_says_what_the_config_says():
     table = TABLE.search(PAGE.read_text(encoding="utf-8"))
     assert table, f"{PAGE.name} has lost its markers"
-    assert table[0] == tables(), f"{PAGE.name} is out of date; renew it with: python {pathlib.Path(__file__).name}"
+    assert table[0] == page(), f"{PAGE.name} is out of date; renew it with: python {pathlib.Path(__file__).name}"
 
 
 def test_the_words_of_a_type():
@@ -85,5 +91,5 @@ def test_the_words_of_a_type():
 
 
 if __name__ == "__main__":
-    fresh = tables()
+    fresh = page()
     PAGE.write_text(TABLE.sub(lambda match: fresh, PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -8,7 +8,7 @@ import torch
 
 from refrain.errors import UserError
 from refrain.generation import features
-from refrain.models import LanguageModel
+from refrain.models import LanguageModel, Stepper
 from refrain.nn import (
     GRU,
     LSTM,
@@ -107,9 +107,10 @@ def test_long_texts_are_read_in_windows(model, texts, monkeypatch):
     wanted = features(model, texts)
     monkeypatch.setattr(importlib.import_module("refrain.generation.features"), "WINDOW_TOKENS", 20)
     sizes = []
-    original = model.hidden
-    monkeypatch.setattr(model, "hidden", lambda ids, state: sizes.append(ids.numel()) or original(ids, state))
-    found = features(model, texts)
+    stepper = Stepper(model)
+    original = stepper.hidden
+    monkeypatch.setattr(stepper, "hidden", lambda ids, state: sizes.append(ids.numel()) or original(ids, state))
+    found = features(stepper, texts)
     assert max(sizes) <= len(texts) and sum(sizes) == sum(map(len, texts))
     torch.testing.assert_close(found.hidden, wanted.hidden, **CLOSE)
 

@@ -8,7 +8,7 @@ import torch
 from refrain import build
 from refrain.errors import UserError
 from refrain.generation import Sampler, generate, hold_units
-from refrain.models import LanguageModel
+from refrain.models import LanguageModel, Stepper
 from refrain.nn import GRU, LSTM, Embedding, RecurrentStack, SoftmaxHead
 
 V, WIDTHS = 7, (6, 5)
@@ -22,10 +22,11 @@ def tiny(cell):
 
 def states_before_steps(monkeypatch, model, **options):
     """The states from which each token is drawn."""
-    seen, original = [], model.step
-    monkeypatch.setattr(model, "step", lambda ids, state: seen.append(state) or original(ids, state))
+    stepper = model if isinstance(model, Stepper) else Stepper(model)
+    seen, original = [], stepper.step
+    monkeypatch.setattr(stepper, "step", lambda ids, state: seen.append(state) or original(ids, state))
     generator = torch.Generator().manual_seed(1)
-    list(generate(model, [1, 2, 3], Sampler(), tokens=6, samples=3, generator=generator, **options))
+    list(generate(stepper, [1, 2, 3], Sampler(), tokens=6, samples=3, generator=generator, **options))
     assert len(seen) == 6
     return seen
 
@@ -42,9 +43,10 @@ def test_a_step_goes_on_from_the_held_value(monkeypatch):
     """Each state but for the held unit is what the step makes of the held state before it."""
     model = tiny(LSTM)
     ids = []
-    original = model.step
-    monkeypatch.setattr(model, "step", lambda now, state: ids.append(now) or original(now, state))
-    seen = states_before_steps(monkeypatch, model, hold=hold_units(model, {0: 2.0, (0, 1): -2.0}))
+    stepper = Stepper(model)
+    original = stepper.step
+    monkeypatch.setattr(stepper, "step", lambda now, state: ids.append(now) or original(now, state))
+    seen = states_before_steps(monkeypatch, stepper, hold=hold_units(model, {0: 2.0, (0, 1): -2.0}))
     for now, before, after in zip(ids, seen, seen[1:], strict=False):
         _, wanted = original(now, before)
         wanted[1].cell[:, 0], wanted[0].cell[:, 1] = 2.0, -2.0

@@ -21,7 +21,7 @@ LAYERS = [
     {"models"},
     {"data", "optim", "sparsity"},
     {"training", "evaluation", "generation"},
-    {"trained"},
+    {"trained", "trained_tagger"},
     {"build"},
     {"export", "bench", "recipes"},
     {"cli"},

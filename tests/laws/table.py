@@ -1,18 +1,28 @@
 """Every part that stands under the laws of its kind. A new part is added here in the change that adds it."""
 
-from refrain.models import LanguageModel
+import torch
+
+from refrain.models import LanguageModel, Tagger
 from refrain.nn import (
     GRU,
     LSTM,
     AdaptiveHead,
+    Bidirectional,
+    CharacterFeatures,
     Embedding,
+    LSTMState,
     MixtureHead,
     MultiplicativeLSTM,
     RecurrentStack,
     SoftmaxHead,
+    SparseEmbedding,
+    SparseLSTM,
+    SparseSoftmaxHead,
     gru_step,
     lstm_step,
     multiplicative_lstm_step,
+    plan_bands,
+    plan_blocks,
 )
 
 T, B, I, H, V = 7, 3, 5, 4, 11  # noqa: E741 - odd and all different, so that a mixed-up axis cannot go unseen
@@ -21,6 +31,7 @@ RECURRENT = {
     "LSTM": lambda: LSTM(I, H),
     "GRU": lambda: GRU(I, H),
     "MultiplicativeLSTM": lambda: MultiplicativeLSTM(I, H, intermediate_size=6),
+    "SparseLSTM": lambda: SparseLSTM(plan_blocks(I, H, blocks=3, density=0.5)),
 }
 
 
@@ -40,9 +51,35 @@ def multiplicative_lstm_reference(layer):
     return lambda x, state: multiplicative_lstm_step(x, state, *weights)
 
 
-STEPS = {"LSTM": lstm_reference, "GRU": gru_reference, "MultiplicativeLSTM": multiplicative_lstm_reference}
+def sparse_lstm_reference(layer):
+    """One block after another, each an LSTM on its part of the input."""
+
+    def step(x, state):
+        parts, first = [], 0
+        for lstm, (begin, end, units) in zip(layer.blocks, layer.plan.blocks, strict=True):
+            own = LSTMState(*(part[:, first : first + units] for part in state))
+            parts.append(lstm_step(x[:, begin:end], own, lstm.weight_ih, lstm.weight_hh, lstm.bias))
+            first += units
+        hidden = torch.cat([output for output, _ in parts], dim=-1)
+        return hidden, LSTMState(hidden, torch.cat([after.cell for _, after in parts], dim=-1))
+
+    return step
+
+
+STEPS = {
+    "LSTM": lstm_reference,
+    "GRU": gru_reference,
+    "MultiplicativeLSTM": multiplicative_lstm_reference,
+    "SparseLSTM": sparse_lstm_reference,
+}
+
+
+def sparse_embedding(vocabulary=V, width=H):
+    return SparseEmbedding(vocabulary, plan_bands(vocabulary, width, blocks=2, density=0.7))
+
 
 HEADS = {
+    "SparseSoftmaxHead": lambda: SparseSoftmaxHead(sparse_embedding()),
     "SoftmaxHead": lambda: SoftmaxHead(H, V),
     "SoftmaxHead, tied": lambda: SoftmaxHead(H, V, weight=Embedding(V, H).weight),
     "MixtureHead": lambda: MixtureHead(H, I, V, components=3),
@@ -99,3 +136,44 @@ MODELS = {
     "mixture": mixture,
     "mixture, tied": tied_mixture,
 }
+
+
+def sparse_tied():
+    words = sparse_embedding(V, I)
+    layers = [
+        SparseLSTM(plan_blocks(I, 6, blocks=2, density=0.7)),
+        SparseLSTM(plan_blocks(6, I, blocks=3, density=0.5)),
+    ]
+    return LanguageModel(words, RecurrentStack(layers), SparseSoftmaxHead(words))
+
+
+def sparse_untied():
+    layers = [SparseLSTM(plan_blocks(I, 6, blocks=2, density=1.0)), LSTM(6, H)]
+    return LanguageModel(sparse_embedding(V, I), RecurrentStack(layers), SoftmaxHead(H, V))
+
+
+SEGMENTED = {"sparse, tied": sparse_tied, "sparse, untied": sparse_untied}
+"""Models in which some axes run along a part of a width: a width with another size needs another plan."""
+
+
+def tagger(embedding=I, layer0=H):
+    return Tagger(Embedding(V, embedding), [Bidirectional(LSTM(embedding, layer0), LSTM(embedding, layer0))], 3)
+
+
+def deep_tagger(embedding=I, layer0=H, layer1=6, projection=3):
+    below = ((embedding, layer0), (2 * layer0, layer1))
+    return Tagger(
+        Embedding(V, embedding),
+        [Bidirectional(GRU(*sizes), GRU(*sizes)) for sizes in below],
+        7,
+        features=CharacterFeatures(V, embedding),
+        projection_size=projection,
+    )
+
+
+def sparse_tagger(layer0=H):
+    words = sparse_embedding(V, I)
+    return Tagger(words, [Bidirectional(LSTM(I, layer0), LSTM(I, layer0))], 3)
+
+
+TAGGERS = {"plain": tagger, "two layers, features, projection": deep_tagger, "sparse embedding": sparse_tagger}

@@ -1,12 +1,14 @@
 """What every recurrent layer keeps, with random weights, odd sizes and a state that is not zero."""
 
+from functools import partial
+
 import pytest
 import torch
 from table import RECURRENT, STEPS, B, H, I, T
 
 import refrain.nn
 from refrain.axes import Axis
-from refrain.nn import LSTM, RecurrentStack, scan
+from refrain.nn import LSTM, RecurrentStack, plan_blocks, scan
 from refrain.nn.recurrent.scan import state_like, state_tensors
 
 
@@ -111,8 +113,15 @@ def test_windows_that_do_not_fit_are_refused(case):
         layer.step(inputs[0], layer.initial_state(B + 1))
 
 
-def test_permuting_the_units_of_a_width_permutes_the_outputs(case):
+def whole(name):
+    """Whether every axis runs along all of a width; units of different blocks cannot change places."""
+    return all(axis.segment is None for axes in RECURRENT[name]().axes("input", "hidden").values() for axis in axes)
+
+
+def test_permuting_the_units_of_a_width_permutes_the_outputs(name, case):
     layer, inputs, state = case
+    if not whole(name):
+        pytest.skip("its units belong to blocks")
     order = torch.randperm(H, generator=torch.Generator().manual_seed(3))
     wanted, _ = layer(inputs, state)
     permute(layer, layer.axes("input", "hidden"), "hidden", order)
@@ -120,8 +129,10 @@ def test_permuting_the_units_of_a_width_permutes_the_outputs(case):
     torch.testing.assert_close(got, wanted[:, :, order])
 
 
-def test_permuting_the_inputs_changes_nothing(case):
+def test_permuting_the_inputs_changes_nothing(name, case):
     layer, inputs, state = case
+    if not whole(name):
+        pytest.skip("its blocks see a part of the inputs each")
     order = torch.randperm(I, generator=torch.Generator().manual_seed(3))
     wanted, _ = layer(inputs, state)
     permute(layer, layer.axes("input", "hidden"), "input", order)
@@ -191,14 +202,18 @@ def test_axes_are_declared_for_every_parameter(case):
     table = layer.axes("input", "hidden")
     sizes = {"input": I, "hidden": H, "hidden.intermediate": 6}
     for name, parameter in layer.named_parameters():
-        assert tuple(parameter.shape) == tuple(sizes[axis.width] * axis.copies for axis in table[name])
+        for length, axis in zip(parameter.shape, table[name], strict=True):
+            begin, end, of = axis.segment or (0, sizes[axis.width], sizes[axis.width])
+            assert length == (end - begin) * axis.copies and of == sizes[axis.width]
         assert all(isinstance(axis, Axis) for axis in table[name])
 
 
 @pytest.mark.parametrize("sizes", [(0, 4), (4, 0), (-1, 2)])
 def test_widths_must_be_positive(name, sizes):
+    # a sparse layer's widths are those of its plan
+    make = partial(plan_blocks, blocks=1, density=1) if name == "SparseLSTM" else type(RECURRENT[name]())
     with pytest.raises(ValueError, match="positive"):
-        type(RECURRENT[name]())(*sizes)
+        make(*sizes)
 
 
 def test_a_stack_is_its_layers_in_turn():

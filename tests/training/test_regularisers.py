@@ -9,7 +9,7 @@ from refrain.training.regularisers import activation_penalty, temporal_penalty
 
 
 def window(raw, dropped):
-    return Window(None, None, None, Outputs(torch.tensor(raw), torch.tensor(dropped)))
+    return Window(None, None, None, None, Outputs(torch.tensor(raw), torch.tensor(dropped)))
 
 
 def test_the_activation_penalty_is_of_the_dropped_output():

@@ -4,5 +4,6 @@ from .cache import bench_cache as bench_cache
 from .cells import bench_cells as bench_cells
 from .compress import bench_compress as bench_compress
 from .group_lasso import bench_group_lasso as bench_group_lasso
+from .step import bench_step as bench_step
 from .train import bench_train as bench_train
 from .weight_drop import bench_weight_drop as bench_weight_drop

@@ -9,7 +9,7 @@ from refrain.build import build_model
 from refrain.config import Experiment
 from refrain.errors import UserError
 from refrain.evaluation.timing import interleaved, rows_against
-from refrain.models import LanguageModel
+from refrain.models import Stepper
 
 from .train import VOCABULARY
 
@@ -21,7 +21,8 @@ def bench_compress(
 ) -> list[dict[str, Any]]:
     """Tokens per second of a dense model and of one with smaller hidden widths, in turns; the head included.
 
-    One token at a time at batch 1, and windows of 35 steps at batch 20. The weights are random, which costs the same.
+    Both as steppers: one token at a time at batch 1, and windows of 35 steps at batch 20. The weights are random,
+    which costs the same.
 
     Args:
         experiment: its model settings are the dense model's.
@@ -38,16 +39,16 @@ def bench_compress(
             f"(got {len(hidden_sizes)})"
         )
     torch.manual_seed(experiment.training.seed)
-    models = {
-        "-".join(map(str, sizes)): build_model(
-            experiment.model.model_copy(update={"hidden_sizes": sizes}), VOCABULARY
-        ).eval()
+    steppers = {
+        "-".join(map(str, sizes)): Stepper(
+            build_model(experiment.model.model_copy(update={"hidden_sizes": sizes}), VOCABULARY)
+        )
         for sizes in (experiment.model.hidden_sizes, hidden_sizes)
     }
     ids = torch.randint(VOCABULARY, (STEPS + 1, BATCH))
     rows = []
-    single = {sizes: _steps(model, tokens) for sizes, model in models.items()}
-    windows = {sizes: _window(model, ids) for sizes, model in models.items()}
+    single = {sizes: _steps(stepper, tokens) for sizes, stepper in steppers.items()}
+    windows = {sizes: _window(stepper, ids) for sizes, stepper in steppers.items()}
     for name, count, candidates in (
         ("batch 1, a token at a time", tokens, single),
         (f"batch {BATCH}, {STEPS} steps", STEPS * BATCH, windows),
@@ -57,19 +58,19 @@ def bench_compress(
     return rows
 
 
-def _steps(model: LanguageModel, tokens: int) -> Callable[[], None]:
+def _steps(stepper: Stepper, tokens: int) -> Callable[[], None]:
     ids = torch.arange(tokens)[:, None] % VOCABULARY
 
     def run() -> None:
-        state = model.initial_state(1)
+        state = stepper.initial_state(1)
         for token in ids:
-            _, state = model.step(token, state)
+            _, state = stepper.step(token, state)
 
     return run
 
 
-def _window(model: LanguageModel, ids: torch.Tensor) -> Callable[[], None]:
+def _window(stepper: Stepper, ids: torch.Tensor) -> Callable[[], None]:
     def run() -> None:
-        model.token_nats(ids[:-1], ids[1:], model.initial_state(BATCH))
+        stepper.token_nats(ids[:-1], ids[1:], stepper.initial_state(BATCH))
 
     return run

@@ -16,13 +16,13 @@ from refrain.data import Corpus, WordVocabulary
 from refrain.errors import CheckpointError, UserError
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.timing import interleaved
-from refrain.models import LanguageModel
+from refrain.models import LanguageModel, Stepper
 from refrain.sparsity import clear_units, multiply_adds, places, select_units
 from refrain.trained import TrainedLanguageModel
 from refrain.training import RunFolder
 
 from .corpus import build_text, locate
-from .loading import config_document, load
+from .loading import config_document, load_language_model
 from .manifest import manifest
 from .model import build_model
 from .runs import train
@@ -69,28 +69,28 @@ def compress(
     """
     if threshold is not None and not threshold > 0:
         raise UserError(f"--threshold must be greater than 0 (got {threshold})")
-    lm, out = load(run), Path(out)
+    lm, out = load_language_model(run), Path(out)
     _refuse_place(lm.folder, out, force=force)
     experiment = Experiment.model_validate(lm.config)
     finetuning = _with_epochs(experiment, finetune_epochs) if finetune_epochs else None
     dead = units_to_remove(lm.model, threshold=threshold, to=to)
     kept = {width: (~which).nonzero().flatten() for width, which in dead.items()}
-    sizes = {width: len(units) for width, units in kept.items()}
-    masked, small = _twins(lm, dead, kept, resized(experiment, sizes))
+    settings = resized(experiment, lm.model, kept)
+    masked, small = _twins(lm, dead, kept, settings)
     corpus, split = _text(lm, experiment, data, say)
     ids = corpus.splits[split].tokens.read(0, min(PROOF_TOKENS, len(corpus.splits[split].tokens)))
     differences = prove(masked, small, torch.from_numpy(ids.astype("int64")))
     out.parent.mkdir(parents=True, exist_ok=True)
     models = [(lm.model, _bytes(lm.folder))]
     if finetuning is None:
-        models.append((small, _bytes(_write(out, resized(experiment, sizes), lm, small, corpus, force=force))))
+        models.append((small, _bytes(_write(out, settings, lm, small, corpus, force=force))))
     else:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as aside:
-            folder = _write(Path(aside) / "start", resized(experiment, sizes), lm, small, corpus, force=False)
+            folder = _write(Path(aside) / "start", settings, lm, small, corpus, force=False)
             models.append((small, _bytes(folder)))
-            command = f"finetuning of {run}, compressed"
-            train(resized(finetuning, sizes), out, start_from=Path(aside) / "start", force=force, command=command)
-        best = load(out)
+            further, command = resized(finetuning, lm.model, kept), f"finetuning of {run}, compressed"
+            train(further, out, start_from=Path(aside) / "start", force=force, command=command)
+        best = load_language_model(out)
         models.append((best.model, _bytes(best.folder)))
     say("measuring, in turns")
     report: dict[str, Any] = {
@@ -253,25 +253,26 @@ def _figures(models: list[tuple[LanguageModel, int]], corpus: Corpus, split: str
                 "perplexity": evaluate(model, windows).perplexity,
             }
         )
-    step = interleaved({str(i): _steps(model) for i, (model, _) in enumerate(models)}, repeats=REPEATS)
-    window = interleaved({str(i): _window(model) for i, (model, _) in enumerate(models)}, repeats=REPEATS)
+    steppers = [Stepper(model) for model, _ in models]
+    step = interleaved({str(i): _steps(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
+    window = interleaved({str(i): _window(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
     for index, figures in enumerate(found):
         figures["ms_per_token"] = 1000 * statistics.median(step[str(index)]) / STEPS
         figures["tokens_per_second"] = 20 * 35 / statistics.median(window[str(index)])
     return found
 
 
-def _steps(model: LanguageModel) -> Callable[[], None]:
+def _steps(stepper: Stepper) -> Callable[[], None]:
     ids = torch.zeros(1, dtype=torch.int64)
 
     def run() -> None:
-        state = model.initial_state(1)
+        state = stepper.initial_state(1)
         for _ in range(STEPS):
-            _, state = model.step(ids, state)
+            _, state = stepper.step(ids, state)
 
     return run
 
 
-def _window(model: LanguageModel) -> Callable[[], None]:
+def _window(stepper: Stepper) -> Callable[[], None]:
     ids = torch.zeros(35, 20, dtype=torch.int64)
-    return lambda: model.token_nats(ids, ids, model.initial_state(20)) and None
+    return lambda: stepper.token_nats(ids, ids, stepper.initial_state(20)) and None

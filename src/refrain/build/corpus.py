@@ -123,6 +123,7 @@ def _open(
         spans,
         vocabulary=vocabulary,
         order=data.order,
+        order_seed=1 if data.order_seed is None else data.order_seed,
         min_count=data.min_count,
         max_words=data.max_words,
         vocabulary_from=data.vocabulary_from,

@@ -5,15 +5,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from refrain.config import Training
+from refrain.config import TaggerTraining, Training
 from refrain.errors import UserError
-from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM
+from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, SparseLSTM
 from refrain.nn.engine import Engine, has_fast_bf16
 from refrain.nn.native import load
 from refrain.nn.native.memory import keep_freed_memory
 
 
-def build_engine(settings: Training, model: nn.Module) -> dict[str, str]:
+def build_engine(settings: Training | TaggerTraining, model: nn.Module) -> dict[str, str]:
     """Let each part of a model train with the engine and the precision of the settings; compiles what is wanted.
 
     Args:
@@ -53,7 +53,8 @@ def describe_engine(chosen: dict[str, str]) -> str:
         chosen: as from `build_engine`.
     """
     counts = {words: list(chosen.values()).count(words) for words in chosen.values()}
-    return "engine " + "; ".join(f"{words} ({count} of {len(chosen)} parts)" for words, count in counts.items())
+    said = [f"{words} ({count} of {len(chosen)} parts)" for words, count in counts.items()]
+    return "engine " + ("; ".join(said) or "plain")
 
 
 def _uses_bf16(precision: str, device: torch.device) -> bool:
@@ -64,7 +65,7 @@ def _uses_bf16(precision: str, device: torch.device) -> bool:
     return able and precision != "float32"
 
 
-def _takes_sparse(settings: Training, model: nn.Module, embedding: Embedding) -> bool:
+def _takes_sparse(settings: Training | TaggerTraining, model: nn.Module, embedding: Embedding) -> bool:
     """Whether only looked-up rows need a gradient, and that saves more than it costs.
 
     Every row of a weight that a head shares, or that decays, has one. Adam's update moves rows without one, too.
@@ -83,6 +84,8 @@ def _pays(part: Any, bf16: bool) -> bool:
     if isinstance(part, LSTM):
         # torch's own float32 kernel is as fast as long as the recurrent weight stays in the caches
         return int(part.hidden_size) >= (64 if bf16 else 512)
+    if isinstance(part, SparseLSTM):
+        return int(part.hidden_size) // len(part.blocks) >= (64 if bf16 else 512)
     if isinstance(part, GRU | MultiplicativeLSTM):
         return int(part.hidden_size) >= 64
     # of a head: below, its time is nothing beside that of compiling

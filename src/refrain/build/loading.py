@@ -10,25 +10,30 @@ from pydantic import ValidationError
 from torch import nn
 
 from refrain.checkpoint import MANIFEST, Checkpoint
-from refrain.config import Experiment
-from refrain.data import Corpus
+from refrain.config import AnyExperiment, Experiment, TaggerExperiment
+from refrain.data import Corpus, TaggedCorpus
+from refrain.data.tag_vocabulary import tag_vocabulary_from
 from refrain.data.vocabulary import vocabulary_from
-from refrain.errors import CheckpointError
+from refrain.errors import CheckpointError, UserError
 from refrain.nn import fold_weight_norm
+from refrain.nn.prepared import WeightType
 from refrain.trained import TrainedLanguageModel
+from refrain.trained_tagger import TrainedTagger
 from refrain.training import RunFolder, load_weights
 
 from .model import build_device, build_language_model
+from .tagger import build_tagger, column_of
 
 CONFIG_FORMAT = 1
 
 
-def config_document(experiment: Experiment) -> dict[str, Any]:
+def config_document(experiment: AnyExperiment) -> dict[str, Any]:
     """The settings as they are written to `config.json`."""
-    return {"format": CONFIG_FORMAT, "task": "language-model", "experiment": experiment.model_dump(mode="json")}
+    task = "tagger" if isinstance(experiment, TaggerExperiment) else "language-model"
+    return {"format": CONFIG_FORMAT, "task": task, "experiment": experiment.model_dump(mode="json")}
 
 
-def experiment_from(document: Any, place: Path) -> Experiment:
+def experiment_from(document: Any, place: Path) -> AnyExperiment:
     """The settings of a `config.json`.
 
     Raises:
@@ -42,14 +47,17 @@ def experiment_from(document: Any, place: Path) -> Experiment:
             "update refrain-lm"
         )
     try:
-        return Experiment.model_validate(document["experiment"])
+        kind = TaggerExperiment if document.get("task") == "tagger" else Experiment
+        return kind.model_validate(document["experiment"])
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{place}: config.json was written by another version ({name}: {first['msg']})") from None
 
 
-def load(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel:
+def load(
+    path: str | Path, *, device: str = "cpu", weights: WeightType = "float32"
+) -> TrainedLanguageModel | TrainedTagger:
     """A trained model from a run folder, its best checkpoint, or from a checkpoint folder.
 
     A damaged best checkpoint is passed over for the newest whole one that was trained, with a warning.
@@ -57,23 +65,79 @@ def load(path: str | Path, *, device: str = "cpu") -> TrainedLanguageModel:
     Args:
         path: the folder.
         device: `cpu`, `cuda` or `auto`.
+        weights: `float32`, or `int8`, which rounds every matrix row by row; see `TrainedLanguageModel`.
 
     Raises:
         CheckpointError: when there is no whole checkpoint, or it does not fit this version.
+        UserError: when int8 is asked of a tagger.
     """
     checkpoint = find_checkpoint(Path(path))
     experiment = experiment_from(checkpoint.document("config"), checkpoint.folder)
+    if isinstance(experiment, TaggerExperiment):
+        if weights != "float32":
+            raise UserError(f"{path}: {weights} weights are for language models, and this is a tagger's run")
+        return _tagger(experiment, checkpoint, device)
     vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
     model = build_language_model(experiment, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
     # a model for use has plain weights, so that no step pays for the norms
     fold_weight_norm(model)
+    settings = experiment.model_dump(mode="json")
     return TrainedLanguageModel(
-        model.to(build_device(device)), vocabulary, experiment.model_dump(mode="json"), checkpoint.folder
+        model.to(build_device(device)), vocabulary, settings, checkpoint.folder, weights=weights
     )
 
 
-def load_start(path: Path, model: nn.Module, corpus: Corpus) -> None:
+def load_language_model(
+    path: str | Path, *, device: str = "cpu", weights: WeightType = "float32"
+) -> TrainedLanguageModel:
+    """As `load`, of a language model's run.
+
+    Args:
+        path: the folder.
+        device: `cpu`, `cuda` or `auto`.
+        weights: `float32` or `int8`.
+
+    Raises:
+        CheckpointError: when it is a tagger's run, and as `load`.
+    """
+    found = load(path, device=device, weights=weights)
+    if isinstance(found, TrainedTagger):
+        raise CheckpointError(
+            f"{path}: is a tagger's run, where a language model is asked for; use it with refrain tag or "
+            "refrain evaluate"
+        )
+    return found
+
+
+def load_tagger(path: str | Path, *, device: str = "cpu") -> TrainedTagger:
+    """As `load`, of a tagger's run.
+
+    Args:
+        path: the folder.
+        device: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        CheckpointError: when it is a language model's run, and as `load`.
+    """
+    found = load(path, device=device)
+    if not isinstance(found, TrainedTagger):
+        raise CheckpointError(
+            f"{path}: is a language model's run, where a tagger is asked for; train one with "
+            "refrain train pos-default --data PATH/TO/SENTENCES"
+        )
+    return found
+
+
+def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str) -> TrainedTagger:
+    vocabulary = tag_vocabulary_from(checkpoint.document("vocabulary"))
+    model = build_tagger(experiment.model, vocabulary)
+    load_weights(model, checkpoint.tensors("model"))
+    config, column = experiment.model_dump(mode="json"), column_of(experiment.data.column, vocabulary.tags)
+    return TrainedTagger(model.to(build_device(device)), vocabulary, config, checkpoint.folder, column)
+
+
+def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> None:
     """Copy the best weights of a run into a new model of the same shape, in place.
 
     Args:

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 import refrain
-from refrain.config import Experiment
-from refrain.data import Corpus
+from refrain.config import AnyExperiment
+from refrain.data import Corpus, TaggedCorpus, TaggedSplit
 from refrain.data.text import size_of
 
 # what the bits of a run depend on, besides its settings and text
@@ -22,7 +22,11 @@ MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "device", 
 
 
 def manifest(
-    experiment: Experiment, corpus: Corpus, model: nn.Module, command: str, engine: dict[str, str] | None = None
+    experiment: AnyExperiment,
+    corpus: Corpus | TaggedCorpus,
+    model: nn.Module,
+    command: str,
+    engine: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Versions, machine, engine, seed, command and the sha256 of the text, as plain data."""
     device = next(model.parameters()).device
@@ -56,6 +60,7 @@ def manifest(
                     "tokens": len(split.tokens),
                     "lines": split.lines,
                     "unseen": split.unseen,
+                    **({"skipped": split.skipped} if isinstance(split, TaggedSplit) else {}),
                 }
                 for name, split in corpus.splits.items()
             },

@@ -1,5 +1,7 @@
 """Model settings -> network."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -18,9 +20,14 @@ from refrain.nn import (
     MultiplicativeLSTM,
     RecurrentStack,
     SoftmaxHead,
+    SparseEmbedding,
+    SparseLSTM,
+    SparseSoftmaxHead,
     WeightDropout,
     WeightNorm,
 )
+
+from .sparse_layers import embedding_bands, layer_plans
 
 CELLS = {"lstm": LSTM, "gru": GRU}
 
@@ -52,14 +59,24 @@ def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
         UserError: when a setting does not fit the vocabulary.
     """
     word_dropout = EmbeddingDropout(settings.word_dropout) if settings.word_dropout else None
-    embedding = Embedding(vocabulary_size, settings.embedding_size, word_dropout=word_dropout)
+    bands = embedding_bands(settings, vocabulary_size)
+    embedding: Embedding | SparseEmbedding
+    if bands is None:
+        embedding = Embedding(vocabulary_size, settings.embedding_size, word_dropout=word_dropout)
+    else:
+        embedding = SparseEmbedding(vocabulary_size, bands, word_dropout=word_dropout)
     inputs = (settings.embedding_size, *settings.hidden_sizes)
     inner = settings.intermediate_sizes or settings.hidden_sizes
-    layers = [_layer(settings, *sizes) for sizes in zip(inputs, settings.hidden_sizes, inner, strict=False)]
+    layers = [
+        SparseLSTM(plan, block=lambda i, h: _layer(settings, i, h, h)) if plan else _layer(settings, *sizes)
+        for plan, sizes in zip(
+            layer_plans(settings), zip(inputs, settings.hidden_sizes, inner, strict=False), strict=True
+        )
+    ]
     model = LanguageModel(
         embedding,
         RecurrentStack(layers, between=_dropout(settings, settings.between_dropout)),
-        _head(settings, vocabulary_size, embedding.weight if settings.tied else None),
+        _head(settings, vocabulary_size, embedding if settings.tied else None),
         embedding_dropout=_dropout(settings, settings.embedding_dropout),
         output_dropout=_dropout(settings, settings.output_dropout),
     )
@@ -70,7 +87,7 @@ def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
     return model
 
 
-def _layer(settings: Model, below: int, width: int, inner: int) -> nn.Module:
+def _layer(settings: Model, below: int, width: int, inner: int) -> Any:
     def transform(rows: int, *, on_inputs: bool) -> nn.Module:
         parts: list[nn.Module] = [WeightNorm(rows)] if settings.weight_norm else []
         if settings.weight_drop and (not on_inputs or settings.weight_drop_on == "kernel"):
@@ -99,9 +116,12 @@ def _layer(settings: Model, below: int, width: int, inner: int) -> nn.Module:
 
 
 def _head(
-    settings: Model, vocabulary_size: int, weight: nn.Parameter | None
+    settings: Model, vocabulary_size: int, embedding: Embedding | SparseEmbedding | None
 ) -> SoftmaxHead | MixtureHead | AdaptiveHead:
     last = settings.hidden_sizes[-1]
+    if isinstance(embedding, SparseEmbedding):
+        return SparseSoftmaxHead(embedding)
+    weight = None if embedding is None else embedding.weight
     if settings.head == "mixture":
         assert settings.components is not None
         return MixtureHead(

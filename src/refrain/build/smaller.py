@@ -1,13 +1,17 @@
 """Which units a smaller model does without, and its settings."""
 
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from torch import Tensor
 
+from refrain.axes import AxisTable
 from refrain.config import Experiment
 from refrain.errors import UserError
 from refrain.models import LanguageModel
-from refrain.sparsity import dead_by_width, drop_until, model_size, places, weakest_first, widths_left
+from refrain.nn import SparseEmbedding, SparseLSTM
+from refrain.sparsity import dead_by_width, drop_until, model_size, places, weakest_first
 from refrain.sparsity.compact import largest_entries
 
 from .sparsity import removable_widths
@@ -46,12 +50,13 @@ def units_to_remove(
             raise UserError(f"--to {measure}={target}: the model has {whole:,}, which is not more; ask for less")
         ranking = [pair for pair in weakest_first(parameters, table, widths) if not dead[pair[0]][pair[1]]]
         try:
-            dropped = drop_until(ranking, table, widths_left(sizes, dead), measure=measure, target=target)
+            dropped = drop_until(ranking, table, sizes, measure=measure, target=target, dead=dead)
         except ValueError as error:
             raise UserError(f"--to {measure}={target}: {error}") from None
         for width, units in dropped.items():
             dead[width][units] = True
         dead = dead_by_width(parameters, table, widths, gone=dead)
+    _spare_segments(table, dead)
     if not any(which.any() for which in dead.values()):
         given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
         raise UserError(
@@ -61,14 +66,24 @@ def units_to_remove(
     return dead
 
 
-def resized(experiment: Experiment, widths: dict[str, int]) -> Experiment:
+def _spare_segments(table: AxisTable, dead: dict[str, Tensor]) -> None:
+    """Let a unit live in each part of a width that a block of a sparse layer or embedding runs along. In place."""
+    for axis in (axis for axes in table.values() for axis in axes if axis.segment and axis.width in dead):
+        assert axis.segment is not None
+        part = dead[axis.width][axis.segment.begin : axis.segment.end]
+        if part.all():
+            part[0] = False
+
+
+def resized(experiment: Experiment, network: LanguageModel, kept: Mapping[str, Tensor]) -> Experiment:
     """An experiment whose model has other widths, plain weights, and no sparsity settings.
 
     Args:
         experiment: the settings.
-        widths: the new sizes, by the names that the model gives them.
+        network: the model as it is.
+        kept: the units that stay, ascending, by the names that the model gives its widths.
     """
-    model = experiment.model
+    model, widths = experiment.model, {width: len(units) for width, units in kept.items()}
     last = len(model.hidden_sizes) - 1
     # the last layer of a tied softmax is as wide as the embedding and has no name of its own
     tied = model.tied and model.head == "softmax"
@@ -87,5 +102,42 @@ def resized(experiment: Experiment, widths: dict[str, int]) -> Experiment:
         changed["intermediate_sizes"] = tuple(
             widths.get(f"{name}.intermediate", size) for name, size in zip(names, inner, strict=True)
         )
+    changed |= _blocks_left(
+        network, ["embedding", *(name if name == "embedding" else f"{name}.hidden" for name in names)], kept
+    )
     settings = experiment.model_dump() | {"model": model.model_dump() | changed, "sparsity": {}}
     return Experiment.model_validate(settings)
+
+
+def _blocks_left(network: LanguageModel, names: Sequence[str], kept: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Settings that say what is left of the blocks of sparse layers and of a sparse embedding.
+
+    Args:
+        network: the model as it is.
+        names: of the embedding's width and of those of the layers.
+        kept: the units that stay.
+    """
+    changed: dict[str, Any] = {}
+
+    def left(width: str, begin: int, end: int) -> int:
+        return int(((kept[width] >= begin) & (kept[width] < end)).sum()) if width in kept else end - begin
+
+    layers: list[Any] = []
+    for layer, below, own in zip(network.stack.layers, names, names[1:], strict=False):
+        blocks, first = [], 0
+        for begin, end, units in layer.plan.blocks if isinstance(layer, SparseLSTM) else ():
+            blocks.append((left(below, 0, begin), left(below, 0, end), left(own, first, first + units)))
+            first += units
+        layers.append(tuple(blocks) or None)
+    if any(layers):
+        changed |= {"sparse_layers": "none", "sparse_fraction": None, "sparse_blocks": None, "sparse_density": None}
+        changed["layer_blocks"] = tuple(layers)
+    if isinstance(network.embedding, SparseEmbedding):
+        bands = network.embedding.bands
+        firsts = accumulate((band.width for band in bands), initial=0)
+        changed |= {"embedding_blocks": 1, "embedding_density": 1.0}
+        changed["embedding_bands"] = tuple(
+            (start, left("embedding", first, first + width))
+            for (start, width), first in zip(bands, firsts, strict=False)
+        )
+    return changed

@@ -6,24 +6,27 @@ import torch
 from torch import nn
 
 from refrain import optim
-from refrain.config import Experiment, Training
+from refrain.config import Experiment, TaggerTraining, Training
 from refrain.config import Schedule as ScheduleSettings
 from refrain.data import Corpus, Windows, random_lengths
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
-from refrain.training import Hooks, Stateful, Task
+from refrain.training import Hooks, Stateful, Task, Validation
+from refrain.training.accuracy import TrainingAccuracy
 from refrain.training.regularisers import activation_penalty, temporal_penalty
 from refrain.training.sparsifier import Sparsifier
 
 from .sparsity import build_sparsifier
 
 
-def build_optimizer(settings: Training, model: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> torch.optim.Optimizer:
     """The update rule over all parameters of a model; averaging is SGD with something that watches it."""
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
+    if isinstance(settings, Training) and settings.momentum:
+        return torch.optim.SGD(model.parameters(), lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
     return optim.SGD(model.parameters(), lr=rate, weight_decay=decay)
 
 
@@ -58,7 +61,10 @@ def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
 
 
 def build_hooks(
-    settings: Training, averaging: optim.TriggeredAveraging | None, sparsifier: Sparsifier | None = None
+    settings: Training,
+    averaging: optim.TriggeredAveraging | None,
+    sparsifier: Sparsifier | None = None,
+    accuracy: TrainingAccuracy | None = None,
 ) -> Hooks:
     """The methods that act on the loop."""
     hooks = Hooks()
@@ -66,6 +72,9 @@ def build_hooks(
         hooks.loss_terms.append(activation_penalty(settings.activation_penalty))
     if settings.temporal_penalty:
         hooks.loss_terms.append(temporal_penalty(settings.temporal_penalty))
+    if accuracy is not None:
+        hooks.before_step.append(accuracy.before_step)
+        hooks.after_round.append(accuracy.after_round)
     if sparsifier is not None:
         if sparsifier.zeros == "threshold":
             hooks.loss_terms.append(sparsifier.loss)
@@ -103,26 +112,23 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
     windows = lru_cache(maxsize=1)(partial(build_windows, settings, corpus))
     # a text that is too short is found before anything is written
     windows(0)
-    valid = protocol_windows(
-        corpus.splits["valid"].tokens,
-        settings.validation,
-        split="valid",
-        window_steps=settings.window_steps,
-        name=f"{corpus.name}, split 'valid'",
-    )
+    name, tokens = f"{corpus.name}, split 'valid'", corpus.splits["valid"].tokens
+    valid = protocol_windows(tokens, settings.validation, split="valid", window_steps=settings.window_steps, name=name)
 
-    def validate() -> tuple[float, int]:
+    def validate() -> Validation:
         figure = evaluate(model, valid)
-        return figure.nats, figure.tokens
+        return Validation(figure.nats, figure.tokens)
 
     schedule, averaging = build_schedule(settings.schedule), build_averaging(settings, model)
     early_stop = optim.EarlyStop(settings.stop_window) if settings.stop_window else None
+    accuracy = TrainingAccuracy(settings.stop_accuracy) if settings.train_accuracy else None
     sparsifier = build_sparsifier(experiment, model, settings.epochs * len(windows(0)))
     stateful: dict[str, Stateful | None] = {
         "schedule": schedule,
         "averaging": averaging,
         "early_stop": early_stop,
         "sparsifier": sparsifier,
+        "accuracy": accuracy,
     }
     return Task(
         model=model,
@@ -138,8 +144,9 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
         sample=partial(_sample, model, corpus, settings) if settings.sample_tokens else None,
         averaging=averaging,
         early_stop=early_stop,
-        hooks=build_hooks(settings, averaging, sparsifier),
+        hooks=build_hooks(settings, averaging, sparsifier, accuracy),
         sparsifier=sparsifier,
+        accuracy=accuracy,
         stateful={name: part for name, part in stateful.items() if part is not None},
         log_windows=settings.log_windows,
         validation_windows=settings.validation_windows,

@@ -6,17 +6,16 @@ from typing import Any
 
 import torch
 
-from refrain.config import Experiment
+from refrain.config import AnyExperiment
 from refrain.training import train_round
 
-from .corpus import build_corpus
 from .engine import build_engine
+from .kinds import kind_of
 from .manifest import peak_memory_bytes
-from .model import build_device, build_language_model
-from .task import build_task
+from .model import build_device
 
 
-def trial(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Any]:
+def trial(experiment: AnyExperiment, say: Callable[[str], None]) -> dict[str, Any]:
     """Build everything and train two windows, nothing of which is kept.
 
     Args:
@@ -26,12 +25,13 @@ def trial(experiment: Experiment, say: Callable[[str], None]) -> dict[str, Any]:
     Returns:
         `parameters`, `widths`, `windows` an epoch, `seconds` that training is expected to take, `peak_memory_bytes`.
     """
-    corpus = build_corpus(experiment.data, say)
+    kind = kind_of(experiment)
+    corpus = kind.corpus(experiment, say)
     torch.manual_seed(experiment.training.seed)
     device = build_device(experiment.training.device)
-    model = build_language_model(experiment, corpus.vocabulary).to(device)
+    model = kind.model(experiment, corpus.vocabulary).to(device)
     build_engine(experiment.training, model)
-    task = build_task(experiment, corpus, model)
+    task = kind.task(experiment, corpus, model)
     windows = task.windows(0)
     state, seconds = model.initial_state(task.batch_size), 0.0
     for index in range(min(2, len(windows))):

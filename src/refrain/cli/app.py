@@ -20,10 +20,11 @@ from refrain._version import __version__
 from refrain.errors import UserError
 
 COMMANDS = {
-    "train": "Train a language model, or continue a run.",
-    "evaluate": "Perplexity and other figures of a trained model.",
+    "train": "Train a language model or a tagger, or continue a run.",
+    "evaluate": "Perplexity or accuracy and other figures of a trained model.",
     "generate": "Write text, as it is drawn.",
     "score": "Nats per line of a file or of standard input.",
+    "tag": "Tag text, into CoNLL-U.",
     "features": "Texts as vectors: what a layer holds after each of them.",
     "probe": "A logistic probe on a model's states, and its best single unit.",
     "sparsity": "What is zero in a model, which units are dead, and its sizes; pictures of it.",
@@ -38,6 +39,7 @@ EXAMPLES = {
     "evaluate": "refrain evaluate runs/small --split valid --protocol zaremba",
     "generate": "refrain generate runs/small --prompt 'the company' --tokens 50 --top-p 0.9",
     "score": "refrain score runs/small sentences.txt",
+    "tag": "refrain tag runs/tagger sentences.txt --tokenised",
     "features": "refrain features runs/small sentences.txt --out states.npz",
     "probe": "refrain probe runs/small --data PATH/TO/reviews --out probe",
     "sparsity": "refrain sparsity runs/sparse --plot sparse.html",

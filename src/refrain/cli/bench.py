@@ -12,6 +12,7 @@ BENCHES = {
     "weight-drop": "awd-lstm-ptb",
     "cache": "zaremba-small",
     "cells": "mlstm-bytes",
+    "step": "zaremba-large",
     "compress": "zaremba-large",
     "group-lasso": "zaremba-medium",
 }
@@ -35,6 +36,7 @@ def bench(
     weight-drop: training with weight drop against training without.
     cache: exact evaluation with a neural cache against evaluation without.
     cells: forward and backward of a window, step by step under autograd against the layer's own window and kernels.
+    step: one token at a time, by the stepper against torch's LSTM, the layers' own steps and reading the weights once.
     compress: a model against one with smaller hidden widths, one token at a time and in windows.
     group-lasso: training with group lasso against training without.
     Candidates take turns in one run; a ratio is the median of the ratios pair by pair.
@@ -42,13 +44,13 @@ def bench(
     Parameters
     ----------
     name
-        Which measurement: train, weight-drop, cache, cells, compress or group-lasso.
+        Which measurement: train, weight-drop, cache, cells, step, compress or group-lasso.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650].
     recipe
         Whose model and training settings are measured.
     windows
-        Windows in a timed call; for compress as many single tokens.
+        Windows in a timed call; for step and compress as many single tokens.
     repeats
         Timed calls of each candidate; they take turns.
     cache_window
@@ -58,6 +60,7 @@ def bench(
     json
         Print one JSON object.
     """
+    from refrain.config import TaggerExperiment
     from refrain.errors import UserError
     from refrain.recipes import recipe as build_recipe
 
@@ -73,6 +76,8 @@ def bench(
         raise UserError(f"--widths must be whole numbers with commas between, as in 373,315 (got {widths!r})")
     recipe = recipe or BENCHES[name]
     experiment = build_recipe(recipe, *settings)
+    if isinstance(experiment, TaggerExperiment):
+        raise UserError(f"{recipe}: is a tagger, and the benches measure language models; choose another recipe")
 
     import torch
 
@@ -86,6 +91,8 @@ def bench(
         rows = benches.bench_weight_drop(experiment, windows=windows, repeats=repeats)
     elif name == "cells":
         rows = benches.bench_cells(experiment, repeats=repeats)
+    elif name == "step":
+        rows = benches.bench_step(experiment, tokens=windows, repeats=repeats)
     elif name == "compress":
         sizes = tuple(int(width) for width in widths.split(","))
         rows = benches.bench_compress(experiment, hidden_sizes=sizes, tokens=windows, repeats=repeats)

@@ -11,7 +11,8 @@ from .output import say
 
 if TYPE_CHECKING:
     from refrain.build.measure import Method
-    from refrain.data import Corpus, TokenSource
+    from refrain.config import Data
+    from refrain.data import Corpus, TokenSource, WordVocabulary
     from refrain.trained import TrainedLanguageModel
 
 FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "perplexity")
@@ -37,11 +38,14 @@ def evaluate(
     streams: int | None = None,
     search: int | None = None,
     per_token: Path | None = None,
+    confusion: Path | None = None,
+    skip_bad: Annotated[bool, Parameter(negative=())] = False,
     errors: Literal["strict", "replace"] = "strict",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    weights: Literal["float32", "int8"] = "float32",
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Perplexity and other figures of a trained model.
+    """Perplexity and other figures of a language model, or accuracy and other figures of a tagger.
 
     Parameters
     ----------
@@ -78,25 +82,40 @@ def evaluate(
         Try so many settings of the method on the validation text and use the best.
     per_token
         Write a table of tokens with their nats and of words with their bits (exact protocol, static).
+    confusion
+        Draw which tags a tagger takes for which, as PNG (needs the extra 'plot').
+    skip_bad
+        Leave out tagged sentences with mistakes and list them, instead of stopping.
     errors
         What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
     device
         Where to compute.
+    weights
+        int8: every matrix rounded to 127ths of the largest entry of each row; a token reads a quarter of the memory.
     json
         Print the figures as one JSON object.
     """
-    cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
-    dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
     names: list[MethodName] = _names(method or ["static"])
     _check(names, protocol, per_token, search)
+    cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
+    dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
     methods = _methods(names, cache, dynamic, dynamic_steps, streams)
 
     from refrain import build
     from refrain.config import Data
     from refrain.data import WordVocabulary
     from refrain.errors import UserError
+    from refrain.trained_tagger import TrainedTagger
 
-    lm = build.load(run, device=device)
+    from .evaluate_tagger import evaluate_tagger, refuse
+
+    lm = build.load(run, device=device, weights=weights)
+    if isinstance(lm, TrainedTagger):
+        given = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
+        refuse(given, "with a tagger")
+        evaluate_tagger(run, lm, data, split, errors, confusion, skip_bad=skip_bad, json=json)
+        return
+    refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
     vocabulary = lm.vocabulary if isinstance(lm.vocabulary, WordVocabulary) else None
     if vocabulary is None and errors != "strict":
         raise UserError("--errors cannot take effect with a model of bytes")
@@ -105,21 +124,22 @@ def evaluate(
         split = split or "test"
     path = build.locate(settings.corpus if data is None else str(data), say)
     corpus, name = build.build_text(settings.model_copy(update={"errors": errors}), path, split, vocabulary, say)
-    # the model's own text, in the ids that it was trained with
-    own = {
-        part: build.build_text(settings, build.locate(settings.corpus, say), part, vocabulary, say)[0]
-        .splits[part]
-        .tokens
-        for part in ("train", "valid")
-        if search is not None or any(chosen.dynamics is not None for chosen in methods)
-    }
+    needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
+    own = _own_texts(settings, vocabulary) if needed else {}
     figures = _measure(lm, corpus, name, own, methods, protocol, search, per_token)
     place = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
-    unseen = {"unseen": corpus.splits[name].unseen}
-    if len(names) == 1:
-        _report(place | {"method": names[0]} | unseen | figures[names[0]], json)
-    else:
-        _report_several(place | unseen, figures, json)
+    _report_all(place, {"unseen": corpus.splits[name].unseen}, figures, json)
+
+
+def _own_texts(settings: "Data", vocabulary: "WordVocabulary | None") -> "dict[str, TokenSource]":
+    """The model's own training and validation text, in the ids that it was trained with."""
+    from refrain import build
+
+    path = build.locate(settings.corpus, say)
+    return {
+        part: build.build_text(settings, path, part, vocabulary, say)[0].splits[part].tokens
+        for part in ("train", "valid")
+    }
 
 
 def _names(asked: "Sequence[MethodName | Literal['all']]") -> list[MethodName]:
@@ -225,6 +245,14 @@ def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, s
         raise UserError(f"--search must be at least 1 (got {search})")
     if search is not None and static:
         raise UserError("--search cannot take effect with --method static")
+
+
+def _report_all(place: dict[str, Any], unseen: dict[str, int], figures: dict[str, dict[str, Any]], json: bool) -> None:
+    if len(figures) > 1:
+        _report_several(place | unseen, figures, json)
+        return
+    ((name, figure),) = figures.items()
+    _report(place | {"method": name} | unseen | figure, json)
 
 
 def _report(found: dict[str, Any], json: bool) -> None:

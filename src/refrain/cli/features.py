@@ -25,6 +25,7 @@ def features(
     batch_size: int = 64,
     errors: Literal["strict", "replace"] = "strict",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    weights: Literal["float32", "int8"] = "float32",
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -58,6 +59,8 @@ def features(
         What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
     device
         Where to compute.
+    weights
+        int8: every matrix rounded to 127ths of the largest entry of each row; a token reads a quarter of the memory.
     force
         Replace a file that exists.
     json
@@ -79,7 +82,7 @@ def features(
 
     from refrain import build
 
-    lm = build.load(run, device=device)
+    lm = build.load_language_model(run, device=device, weights=weights)
     sources = files_of(files or ["-"])
     if per == "line":
         texts = [line for file in sources for line in lines_of(file, errors)]

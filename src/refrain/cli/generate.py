@@ -27,6 +27,7 @@ def generate(
     seed: int | None = None,
     clamp: list[str] | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    weights: Literal["float32", "int8"] = "float32",
     stop_at_line_end: Annotated[bool, Parameter(negative=())] = False,
     no_unk: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -56,6 +57,8 @@ def generate(
         state of a layer that has no other) is set before each token is drawn. By default the unit is in the last layer.
     device
         Where to compute.
+    weights
+        int8: every matrix rounded to 127ths of the largest entry of each row; a token reads a quarter of the memory.
     stop_at_line_end
         Each text ends where <eos> is drawn, or the newline of a byte model; it is left out.
     no_unk
@@ -76,7 +79,7 @@ def generate(
     if prompt.encode(errors="replace").decode() != prompt:
         raise UserError("--prompt is not valid UTF-8")
     held = _held(clamp or [])
-    lm = build.load(run, device=device)
+    lm = build.load_language_model(run, device=device, weights=weights)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError("--no-unk cannot take effect with a model of bytes")
     # a seed that is told, so that a good text can be had again

@@ -89,7 +89,7 @@ def probe(
             raise UserError(f"--out must be a folder (got {str(out)!r})")
         if out.is_dir():
             refuse_to_overwrite([out / name for name in NAMES], force=force)
-    lm = build.load(run, device=device)
+    lm = build.load_language_model(run, device=device)
     tables = read_labelled(data, errors)
     probing = fit(lm, tables, View(layer, which, cleaning, batch_size), baselines=baselines, say=say)
     if out is not None:

@@ -48,7 +48,7 @@ def sparsity(
     from refrain.build.sparsity_files import sparsity_page, sparsity_picture, sparsity_report
     from refrain.checkpoint import write_atomically
 
-    lm = build.load(run)
+    lm = build.load_language_model(run)
     found: dict[str, Any] = {"run": str(run), "checkpoint": lm.folder.name, **sparsity_report(lm)}
     if plot is not None:
         write_atomically(plot, sparsity_page(lm) if plot.suffix == ".html" else sparsity_picture(lm))

@@ -4,8 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from .model import Model
 from .sparsity import Sparsity
-from .values import Count, NonNegative, Number, Positive, Rate, Settings, Share, Whole, Width
+from .values import Count, NonNegative, Number, Positive, Rate, Settings, Share, Whole
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
@@ -26,9 +27,10 @@ class Data(Settings):
         "none",
         description="of bytes; reviews: each line is a document, HTML entities become characters, blanks around it go",
     )
-    order: Literal["descending", "ascending", "first-seen"] = Field(
+    order: Literal["descending", "ascending", "first-seen", "random"] = Field(
         "descending", description="order of ids by frequency in the training text"
     )
+    order_seed: Whole | None = Field(None, description="of the random order; 1 if not given")
     min_count: Count = Field(1, description="rarer training words become <unk>")
     max_words: Annotated[int, Field(ge=2, lt=2**31), Number] | None = Field(
         None, description="keep only the most frequent words, <eos> and <unk> among them"
@@ -40,7 +42,7 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _words_only(self) -> Self:
-        changed = self.model_fields_set & {"order", "min_count", "max_words", "vocabulary_from", "errors"}
+        changed = self.model_fields_set & {"order", "order_seed", "min_count", "max_words", "vocabulary_from", "errors"}
         defaults = {name: type(self).model_fields[name].default for name in sorted(changed)}
         moved = [name for name, default in defaults.items() if getattr(self, name) != default]
         if self.unit == "byte" and moved:
@@ -56,103 +58,10 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
+        if self.order_seed is not None and self.order != "random":
+            raise ValueError(f"order_seed: cannot take effect where order is {self.order!r}")
         if sum(self.split) > 1 + 1e-9:
             raise ValueError(f"split: train and valid are more than the whole (got {list(self.split)})")
-        return self
-
-
-class Model(Settings):
-    """The shape of the network."""
-
-    cell: Literal["lstm", "gru", "mlstm"] = Field(
-        "lstm", description="the recurrent layer; mlstm is the multiplicative LSTM"
-    )
-    embedding_size: Width = Field(200, description="width of the word vectors")
-    hidden_sizes: Annotated[tuple[Width, ...], Field(min_length=1)] = Field(
-        (200, 200), description="width of each layer, from the bottom up"
-    )
-    intermediate_sizes: tuple[Width, ...] | None = Field(
-        None, description="width of each mlstm layer's intermediate state; that of hidden_sizes if not given"
-    )
-    dropout: Rate = Field(0.0, description="rate of the dropout places that do not say otherwise")
-    embedding_dropout: Rate | None = Field(None, description="rate after the embedding")
-    between_dropout: Rate | None = Field(None, description="rate between layers")
-    output_dropout: Rate | None = Field(None, description="rate before the head")
-    dropout_kind: Literal["plain", "locked"] = Field(
-        "plain", description="a fresh mask at every step, or one that is locked over the window"
-    )
-    word_dropout: Rate = Field(0.0, description="rate at which word types are dropped from the embedding")
-    weight_drop: Rate = Field(0.0, description="rate at which recurrent weights are dropped, one mask a window")
-    weight_drop_on: Literal["recurrent", "kernel"] = Field(
-        "recurrent", description="the hidden-to-hidden weight, or the input-to-hidden weight as well"
-    )
-    weight_drop_granularity: Literal["entry", "row"] = Field(
-        "entry", description="drop single entries, or all that goes into a gate of a unit"
-    )
-    weight_norm: bool = Field(
-        False, description="weight norm on the recurrent layers' matrices, a gain for each output unit"
-    )
-    head: Literal["softmax", "mixture", "adaptive"] = Field("softmax", description="the distribution over words")
-    components: Annotated[int, Field(ge=2)] | None = Field(None, description="softmaxes in the mixture")
-    latent_dropout: Rate | None = Field(None, description="rate on the mixture's vectors")
-    cutoffs: Annotated[tuple[Count, ...], Field(min_length=1)] | None = Field(
-        None, description="ids at which the adaptive head's clusters begin"
-    )
-    tied: bool = Field(False, description="the head shares the embedding's weight")
-    init: Literal["standard", "uniform", "glorot"] = Field(
-        "standard",
-        description="each layer's own initialisation, U(-init_scale, init_scale) throughout, or normal with variance "
-        "2 / (inputs + outputs) throughout, vectors too",
-    )
-    init_scale: Positive | None = Field(None, description="half the width of the uniform initialisation")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.tied and self.head == "adaptive":
-            raise ValueError("tied: cannot take effect with the adaptive head")
-        if self.tied and self.head == "softmax" and self.embedding_size != self.hidden_sizes[-1]:
-            raise ValueError(
-                f"tied: needs embedding_size equal to the last of hidden_sizes "
-                f"(got {self.embedding_size} and {self.hidden_sizes[-1]})"
-            )
-        if self.intermediate_sizes is not None and self.cell != "mlstm":
-            raise ValueError(f"intermediate_sizes: cannot take effect where cell is {self.cell!r}")
-        if self.intermediate_sizes is not None and len(self.intermediate_sizes) != len(self.hidden_sizes):
-            raise ValueError(
-                f"intermediate_sizes: needs as many widths as hidden_sizes has "
-                f"(got {len(self.intermediate_sizes)} and {len(self.hidden_sizes)})"
-            )
-        if self.init == "uniform" and self.init_scale is None:
-            raise ValueError("init_scale: must be given where init is 'uniform'")
-        if self.init != "uniform" and self.init_scale is not None:
-            raise ValueError(f"init_scale: cannot take effect where init is {self.init!r}")
-        if self.init == "uniform" and self.weight_norm:
-            raise ValueError("init: 'uniform' says nothing of the gains of weight_norm; use 'standard' or 'glorot'")
-        if len(self.hidden_sizes) == 1 and self.between_dropout:
-            raise ValueError("between_dropout: cannot take effect with a single layer")
-        places = [self.embedding_dropout, self.output_dropout]
-        if len(self.hidden_sizes) > 1:
-            places.append(self.between_dropout)
-        if self.head == "mixture":
-            places.append(self.latent_dropout)
-        if self.dropout and None not in places:
-            raise ValueError("dropout: cannot take effect where every place has a rate of its own; set it to 0")
-        if self.dropout_kind == "locked" and not self.dropout and not any(places):
-            raise ValueError("dropout_kind: cannot take effect where nothing is dropped")
-        return self
-
-    @model_validator(mode="after")
-    def _effective(self) -> Self:
-        if not self.weight_drop and (self.weight_drop_on != "recurrent" or self.weight_drop_granularity != "entry"):
-            name = "weight_drop_on" if self.weight_drop_on != "recurrent" else "weight_drop_granularity"
-            raise ValueError(f"{name}: cannot take effect where weight_drop is 0")
-        for name, head in (("components", "mixture"), ("cutoffs", "adaptive")):
-            if self.head == head and getattr(self, name) is None:
-                raise ValueError(f"{name}: must be given where head is {head!r}")
-            if self.head != head and getattr(self, name) is not None:
-                raise ValueError(f"{name}: cannot take effect where head is {self.head!r}")
-        if self.head != "mixture" and self.latent_dropout is not None:
-            raise ValueError(f"latent_dropout: cannot take effect where head is {self.head!r}")
         return self
 
 
@@ -213,6 +122,7 @@ class Training(Settings):
         "line end, so that every line is a document of its own, in evaluation too",
     )
     learning_rate: Positive = Field(1.0, description="the full learning rate")
+    momentum: Rate = Field(0.0, description="share of the last update that is made again (sgd)")
     weight_decay: NonNegative = Field(0.0, description="added to the gradient as weight_decay * weight")
     max_norm: Positive | None = Field(None, description="clip the global gradient norm to this")
     schedule: Schedule = Field(Schedule(), description="how the learning rate moves")
@@ -233,6 +143,10 @@ class Training(Settings):
         None, description="also validate after so many windows of an epoch; the best checkpoint may be one of these"
     )
     sample_windows: Count | None = Field(None, description="also draw a sample after so many windows of an epoch")
+    train_accuracy: bool = Field(
+        False, description="count the training positions whose most likely token is right, before each step"
+    )
+    stop_accuracy: Share | None = Field(None, description="stop after an epoch in which so many of them were right")
     log_windows: Count = Field(100, description="windows between two lines of metrics")
     checkpoint_minutes: Positive = Field(10.0, description="time between checkpoints inside an epoch")
     sample_tokens: Whole = Field(40, description="length of the sample after each epoch; 0 for none")
@@ -248,6 +162,10 @@ class Training(Settings):
             value = getattr(self, name)
             if value is not None and value >= self.epochs:
                 raise ValueError(f"{name}: {value} looks further back than the run's {self.epochs} epochs go")
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum: cannot take effect where optimizer is {self.optimizer!r}")
+        if self.stop_accuracy is not None and not self.train_accuracy:
+            raise ValueError("stop_accuracy: needs train_accuracy")
         if self.window_length == "fixed" and self.window_cap is not None:
             raise ValueError("window_cap: cannot take effect where window_length is 'fixed'")
         if self.window_cap is not None and self.window_cap < self.window_steps:

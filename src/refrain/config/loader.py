@@ -1,54 +1,34 @@
 """Recipe, TOML file and `a.b=value` words become one experiment, and every mistake is shown with its origin."""
 
-import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from refrain.errors import UserError
 
 from .experiment import Experiment
 from .iss_json import iss_settings, read_iss_json
+from .mistakes import Setting, describe, group_names, names_none, nearest, setting_names, unknown
 from .sparsity import Sparsity
+from .tagger import TaggerExperiment
 
 COMMAND_LINE = "command line"
 
-
-class Setting(NamedTuple):
-    """A value and where it came from, such as `mine.toml:3` or `command line`."""
-
-    value: Any
-    origin: str
-
-
-def setting_names(group: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
-    """Every setting's dotted name, in the order of its definition."""
-    names: list[str] = []
-    for name, field in group.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += setting_names(field.annotation, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
-    return names
-
-
-def _group_names() -> list[str]:
-    return list(dict.fromkeys(group for name in setting_names() if (group := name.rpartition(".")[0])))
+AnyExperiment = Experiment | TaggerExperiment
 
 
 def resolve(
     source: str,
     words: Iterable[str],
-    recipes: Mapping[str, Callable[[], Experiment]],
+    recipes: Mapping[str, Callable[[], AnyExperiment]],
     *,
     corpus: str | None = None,
     iss_json: str | None = None,
-) -> Experiment:
+) -> AnyExperiment:
     """Merge a recipe or TOML file with settings from the command line.
 
     Args:
@@ -76,18 +56,21 @@ def resolve(
     if corpus is not None:
         given["data.corpus"] = Setting(corpus, "--data")
     if iss_json is not None:
+        if not isinstance(base, Experiment):
+            raise UserError(f"--iss-json: cannot take effect, {source} is a tagger")
         problems += _import_iss_json(iss_json, base, settings, given)
     settings = {name: setting for name, setting in settings.items() if name not in given} | given
-    problems += _unknown(settings)
+    kind = type(base)
+    problems += unknown(settings, kind)
     merged = base.model_dump()
     for name, setting in settings.items():
-        _put(merged, name, "none" if setting.value is None and _names_none(name) else setting.value)
+        _put(merged, name, "none" if setting.value is None and names_none(name, kind) else setting.value)
     try:
-        experiment = Experiment.model_validate(merged)
+        experiment = kind.model_validate(merged)
     except ValidationError as error:
         # a list of wrong items is empty to the validator, and not to the user
         found = [each for each in error.errors() if each["type"] != "too_short" or not each["input"]]
-        problems += [_describe(details, settings) for details in found]
+        problems += [describe(details, settings, kind) for details in found]
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return experiment
@@ -113,20 +96,22 @@ def _import_iss_json(
 
 
 def _source(
-    source: str, recipes: Mapping[str, Callable[[], Experiment]], children: tuple[Path, ...] = ()
-) -> tuple[Experiment, dict[str, Setting]]:
+    source: str, recipes: Mapping[str, Callable[[], AnyExperiment]], children: tuple[Path, ...] = ()
+) -> tuple[AnyExperiment, dict[str, Setting]]:
     if source in recipes:
         return recipes[source](), {}
     if not source.endswith(".toml"):
         place = f"{children[-1]}: extends: " if children else ""
-        raise UserError(f"{place}unknown recipe {source!r}{_nearest(source, recipes)}; known: {', '.join(recipes)}")
+        raise UserError(f"{place}unknown recipe {source!r}{nearest(source, recipes)}; known: {', '.join(recipes)}")
     path = Path(source)
     if path.resolve() in [child.resolve() for child in children]:
         raise UserError(f"{children[-1]}: extends: {source} extends this file in its turn")
     text, tree = _read(path)
     parent = tree.pop("extends", None)
     if parent is None:
-        base, settings = Experiment(), dict[str, Setting]()
+        # a file without a parent says itself that it is of a tagger
+        base = TaggerExperiment() if tree.get("task") == "tagger" else Experiment()
+        settings = dict[str, Setting]()
     elif isinstance(parent, str):
         if parent.endswith(".toml"):
             parent = str(path.parent / parent)
@@ -134,7 +119,7 @@ def _source(
     else:
         raise UserError(f"{source}: extends: must be the name of a recipe or file (got {parent!r})")
     lines = _lines(text)
-    for name, value in flatten(tree):
+    for name, value in flatten(tree, kind=type(base)):
         # TOML has no word for nothing
         settings[name] = Setting(None if value == "none" else value, f"{source}:{_line_of(name, lines)}")
     return base, settings
@@ -154,13 +139,19 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise UserError(f"{path}: {error}") from None
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """The leaves of nested groups under dotted names."""
-    groups = _group_names()
+def flatten(tree: Mapping[str, Any], prefix: str = "", kind: type[BaseModel] = Experiment) -> Iterable[tuple[str, Any]]:
+    """The leaves of nested groups under dotted names.
+
+    Args:
+        tree: nested dicts.
+        prefix: comes before each name.
+        kind: which settings there are.
+    """
+    groups = group_names(kind)
     for name, value in tree.items():
         # an empty table of a name that is no group would else go unnoticed
         if isinstance(value, dict) and (value or prefix + name in groups):
-            yield from flatten(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.", kind)
         else:
             yield prefix + name, value
 
@@ -192,105 +183,8 @@ def value_of(text: str) -> Any:
         return None if text in ("none", "None", "null") else text
 
 
-def _unknown(settings: dict[str, Setting]) -> list[str]:
-    """Take unknown names out of `settings` and say what was wrong with them."""
-    known = setting_names()
-    named = [*known, *_group_names()]
-    problems = []
-    for name in [name for name in settings if name not in known]:
-        setting = settings.pop(name)
-        inside = [other.removeprefix(name + ".") for other in known if other.startswith(name + ".")]
-        group, _, last = name.rpartition(".")
-        siblings = [other for other in named if other.rpartition(".")[0] == group]
-        elsewhere = [other for other in known if other.rpartition(".")[2] == last]
-        if inside:
-            hint = f"; it is a group of settings: {', '.join(inside)}"
-        elif elsewhere:
-            hint = f"; did you mean {elsewhere[0]!r}?"
-        else:
-            hint = _nearest(last, [other.rpartition(".")[2] for other in siblings])
-        if not hint and not (group and siblings):
-            hint = _nearest(name, named)
-        hint = hint or f"; known here: {', '.join(siblings or named)}"
-        problems.append(f"{setting.origin}: {name}: unknown key{hint}")
-    return problems
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _names_none(name: str) -> bool:
-    """Whether `none` is a choice that a setting names, and not the lack of a value."""
-    group: Any = Experiment
-    *groups, last = name.split(".")
-    for part in groups:
-        group = group.model_fields[part].annotation
-    return "none" in get_args(group.model_fields[last].annotation)
-
-
 def _put(tree: dict[str, Any], name: str, value: Any) -> None:
     *groups, last = name.split(".")
     for group in groups:
         tree = tree[group]
     tree[last] = value
-
-
-def _describe(details: ErrorDetails, settings: Mapping[str, Setting]) -> str:
-    """One line for one mistake: origin, name, what was expected, what was given."""
-    place = [str(part) for part in details["loc"]]
-    message = details["msg"].removeprefix("Value error, ")
-    if details["type"] == "value_error":
-        # a rule between settings: its text opens with the setting it speaks of
-        first = re.split(r"[:,\s]", message)[0]
-        name = ".".join([*place, first])
-        origin = settings[name].origin if name in settings else _rule_origin(place, message, settings)
-        return f"{origin}: {'.'.join([*place, message])}"
-    name = ".".join(part for part in place if not part.isdigit() and "-" not in part and "[" not in part)
-    while name and name not in settings and "." in name and name not in setting_names():
-        name = name.rpartition(".")[0]
-    origin = settings[name].origin if name in settings else "recipe"
-    return f"{origin}: {name}: {_expectation(details)} (got {details['input']!r})"
-
-
-def _rule_origin(place: list[str], message: str, settings: Mapping[str, Setting]) -> str:
-    """Who broke a rule between settings: the last to change one that the rule speaks of, or else one of its group."""
-    prefix = "".join(part + "." for part in place)
-    changed = [name for name in settings if name.startswith(prefix)]
-    named = [name for name in changed if name.removeprefix(prefix).partition(".")[0] in re.findall(r"\w+", message)]
-    return settings[(named or changed)[-1]].origin if changed else "recipe"
-
-
-def _expectation(details: ErrorDetails) -> str:
-    context = details.get("ctx", {})
-    match details["type"]:
-        case "greater_than":
-            return f"must be greater than {context['gt']}"
-        case "greater_than_equal":
-            return f"must be at least {context['ge']}"
-        case "less_than":
-            return f"must be less than {context['lt']}"
-        case "less_than_equal":
-            return f"must be at most {context['le']}"
-        case "int_parsing" | "int_type" | "int_from_float":
-            return "must be a whole number"
-        case "float_parsing" | "float_type":
-            return "must be a number"
-        case "finite_number":
-            return "must be finite"
-        case "bool_parsing" | "bool_type":
-            return "must be true or false"
-        case "literal_error":
-            return f"must be {context['expected']}"
-        case "string_type":
-            return "must be text"
-        case "tuple_type":
-            return "must be a list, as in [200,200]"
-        case "missing" | "too_long":
-            return "must be two numbers, as in [0.9,0.05]"
-        case "too_short":
-            return "must not be empty"
-        case _:
-            message = details["msg"]
-            return message[0].lower() + message[1:]

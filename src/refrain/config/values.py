@@ -20,6 +20,7 @@ Width = Annotated[int, Field(ge=1, le=1_000_000), Number]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), Number]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
 Whole = Annotated[int, Field(ge=0, lt=2**63), Number]
+Density = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Number]
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False), Number]
 
 

@@ -1,5 +1,7 @@
 """Corpora: text to token ids in memory-mapped files, and windows over them."""
 
+from .buckets import Batches as Batches
+from .buckets import encode_sentences as encode_sentences
 from .byte_corpus import open_byte_corpus as open_byte_corpus
 from .byte_stream import ByteStream as ByteStream
 from .cleaning import clean_review as clean_review
@@ -8,10 +10,18 @@ from .corpus import Split as Split
 from .embedded import embedded_folder as embedded_folder
 from .labelled import Labelled as Labelled
 from .labelled import read_labelled as read_labelled
+from .sentences import Sentence as Sentence
 from .shards import find_byte_splits as find_byte_splits
 from .splits import find_splits as find_splits
 from .streams import Windows as Windows
 from .streams import random_lengths as random_lengths
+from .tag_vocabulary import FeatureKinds as FeatureKinds
+from .tag_vocabulary import TagVocabulary as TagVocabulary
+from .tag_vocabulary import build_tag_vocabulary as build_tag_vocabulary
+from .tagged import TaggedCorpus as TaggedCorpus
+from .tagged import TaggedSplit as TaggedSplit
+from .tagged import find_tagged as find_tagged
+from .tagged import read_tagged as read_tagged
 from .token_file import TokenFile as TokenFile
 from .token_file import TokenSource as TokenSource
 from .vocabulary import ByteVocabulary as ByteVocabulary

@@ -1,4 +1,5 @@
-"""Corpora that every Python brings along: its documentation as words, its standard library's source as bytes.
+"""Corpora that every Python brings along: its documentation as words, its standard library's source as bytes, and the
+names in that source with their kinds.
 
 Nothing is bundled and nothing is downloaded. The text is that of the running Python, split by file, the same for every
 installation of one version that holds the whole standard library.
@@ -17,6 +18,7 @@ from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
 from refrain.folders import cache_folder
 
+from .python_names import tagged_lines
 from .splits import SPLITS
 
 FORMAT = 1
@@ -30,12 +32,14 @@ LEFT_OUT = {
 DESCRIPTIONS = {
     "python-docs": "words: the language reference and the docstrings of the running Python",
     "python-source": "bytes: the source of the running Python's standard library",
+    "python-names": "tagged: the tokens of the standard library's top modules, each with its kind",
 }
-UNITS = {"python-docs": "word", "python-source": "byte"}
+UNITS = {"python-docs": "word", "python-source": "byte", "python-names": "tagged"}
+ENDINGS = {"python-names": "tsv"}
 
 
 def embedded_folder(name: str) -> Path:
-    """A folder with `train.txt`, `valid.txt` and `test.txt`, written at the first call.
+    """A folder with `train.txt`, `valid.txt` and `test.txt`, written at the first call; tagged text ends in `.tsv`.
 
     Args:
         name: a key of `DESCRIPTIONS`.
@@ -45,7 +49,7 @@ def embedded_folder(name: str) -> Path:
     """
     folder = cache_folder() / "embedded" / f"{name}-{platform.python_version()}-{FORMAT}"
     if not folder.is_dir():
-        documents = list(_documentation() if name == "python-docs" else _source())
+        documents = list({"python-docs": _documentation, "python-names": _names}.get(name, _source)())
         if len(documents) < 50:
             raise DataError(
                 f"{name}: this Python brings {len(documents)} file(s) of its standard library, too few to train on; "
@@ -54,7 +58,7 @@ def embedded_folder(name: str) -> Path:
         with atomic_folder(folder) as fresh:
             for split in SPLITS:
                 text = "".join(text for key, text in documents if split_of(key) == split)
-                (fresh / f"{split}.txt").write_text(text, encoding="utf-8", newline="\n")
+                (fresh / f"{split}.{ENDINGS.get(name, 'txt')}").write_text(text, encoding="utf-8", newline="\n")
     return folder
 
 
@@ -76,6 +80,14 @@ def _library() -> Iterator[tuple[str, str]]:
 def _source() -> Iterator[tuple[str, str]]:
     for key, text in _library():
         yield key, text if text.endswith("\n") else text + "\n"
+
+
+def _names() -> Iterator[tuple[str, str]]:
+    for key, text in _library():
+        if "/" not in key:
+            sentences = tagged_lines(text)
+            lines = ("".join(f"{word}\t{tag}\n" for word, tag in zip(s.words, s.tags, strict=True)) for s in sentences)
+            yield key, "".join(line + "\n" for line in lines)
 
 
 def _documentation() -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Tokens and their ids: words of a corpus, or the 256 bytes."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
@@ -9,7 +10,7 @@ from refrain.errors import DataError
 EOS = "<eos>"
 UNK = "<unk>"
 
-Order = Literal["descending", "ascending", "first-seen"]
+Order = Literal["descending", "ascending", "first-seen", "random"]
 
 
 class Vocabulary(Protocol):
@@ -145,14 +146,21 @@ def words_of(text: str) -> list[str]:
 
 
 def build_vocabulary(
-    counts: Counter[str], *, order: Order = "descending", min_count: int = 1, max_words: int | None = None
+    counts: Counter[str],
+    *,
+    order: Order = "descending",
+    order_seed: int = 1,
+    min_count: int = 1,
+    max_words: int | None = None,
 ) -> WordVocabulary:
     """A vocabulary from word counts.
 
     Args:
         counts: how often each word stands in the training text, in first-seen order, `<eos>` among them.
         order: `descending` puts frequent words first, ties by spelling (as the PTB tutorial); `ascending` rare words
-            first and `first-seen` the order of the text, ties as first seen (as the systems that use them).
+            first and `first-seen` the order of the text, ties as first seen (as the systems that use them); `random`
+            depends on the words and the seed alone.
+        order_seed: of the random order.
         min_count: rarer words are left to `<unk>`.
         max_words: at most so many words, the most frequent ones; `<eos>` and `<unk>` always stay.
 
@@ -171,6 +179,9 @@ def build_vocabulary(
         return WordVocabulary(sorted(kept, key=lambda word: (-kept[word], word)))
     if order == "ascending":
         return WordVocabulary(sorted(kept, key=lambda word: kept[word]))
+    if order == "random":
+        # by a hash, which is the same on every machine and for every version of a generator
+        return WordVocabulary(sorted(kept, key=lambda word: hashlib.sha256(f"{order_seed} {word}".encode()).digest()))
     return WordVocabulary(list(kept))
 
 

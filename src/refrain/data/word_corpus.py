@@ -27,6 +27,7 @@ def open_word_corpus(
     *,
     vocabulary: WordVocabulary | None = None,
     order: Order = "descending",
+    order_seed: int = 1,
     min_count: int = 1,
     max_words: int | None = None,
     vocabulary_from: Literal["train", "all"] = "train",
@@ -41,7 +42,8 @@ def open_word_corpus(
         name: what to call it.
         spans: where the text of each split stands.
         vocabulary: the ids to use, for text that an existing model shall read; None makes them from the text.
-        order: see `build_vocabulary`, as `min_count` and `max_words`.
+        order: see `build_vocabulary`, as `order_seed`, `min_count` and `max_words`.
+        order_seed: see `build_vocabulary`.
         min_count: see `build_vocabulary`.
         max_words: see `build_vocabulary`.
         vocabulary_from: which splits are counted.
@@ -55,6 +57,8 @@ def open_word_corpus(
     recipe: dict[str, Any] = {"format": FORMAT, "texts": digests, "errors": errors}
     if vocabulary is None:
         recipe |= {"order": order, "min_count": min_count, "max_words": max_words, "from": vocabulary_from}
+        if order == "random":
+            recipe["order_seed"] = order_seed
     else:
         recipe["vocabulary"] = hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
@@ -63,8 +67,9 @@ def open_word_corpus(
         say(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
         if vocabulary is None:
             counted = [part for split, part in spans.items() if split == "train" or vocabulary_from == "all"]
+            counts = count_words(counted, errors)
             vocabulary = build_vocabulary(
-                count_words(counted, errors), order=order, min_count=min_count, max_words=max_words
+                counts, order=order, order_seed=order_seed, min_count=min_count, max_words=max_words
             )
         with atomic_folder(folder) as fresh:
             _write(fresh, spans, vocabulary, errors)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from refrain.data import Vocabulary
-from refrain.models import LanguageModel, evaluating
+from refrain.models import LanguageModel, Stepper, stepper_of
 
 from .perplexity import Figure
 
@@ -25,21 +25,22 @@ class LineScore(NamedTuple):
     unknown: int  # words that are not in the vocabulary; they are scored as <unk>
 
 
-def score_lines(model: LanguageModel, vocabulary: Vocabulary, lines: Iterable[str]) -> Iterator[LineScore]:
+def score_lines(model: LanguageModel | Stepper, vocabulary: Vocabulary, lines: Iterable[str]) -> Iterator[LineScore]:
     """Score each line as a model meets it after the end of another line: its tokens and its own end.
 
     Args:
-        model: is put in evaluation mode while it works.
+        model: read with the weights that it has when the first line is read; its mode stays.
         vocabulary: of the model.
         lines: without their line ends; read lazily, a few hundred at a time.
 
     Yields:
         A score for each line, in order.
     """
+    stepper = stepper_of(model)
     remaining = iter(lines)
     while chunk := list(islice(remaining, 256)):
         encoded = [vocabulary.encode(line + "\n") for line in chunk]
-        nats = _line_nats(model, vocabulary.line_end, encoded)
+        nats = _line_nats(stepper, vocabulary.line_end, encoded)
         for line, ids, figure in zip(chunk, encoded, nats, strict=True):
             unknown = 0
             if vocabulary.unknown is not None:
@@ -47,9 +48,8 @@ def score_lines(model: LanguageModel, vocabulary: Vocabulary, lines: Iterable[st
             yield LineScore(line, Figure(figure, len(ids)), unknown)
 
 
-def _line_nats(model: LanguageModel, line_end: int, encoded: Sequence[Sequence[int]]) -> list[float]:
+def _line_nats(stepper: Stepper, line_end: int, encoded: Sequence[Sequence[int]]) -> list[float]:
     """The nats of each line given a line end before it. Lines of like length share a batch."""
-    device = next(model.parameters()).device
     nats = [0.0] * len(encoded)
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
     while order:
@@ -60,9 +60,8 @@ def _line_nats(model: LanguageModel, line_end: int, encoded: Sequence[Sequence[i
         for column, index in enumerate(batch):
             targets[: len(encoded[index]), column] = torch.tensor(encoded[index])
         inputs = torch.cat([torch.full((1, len(batch)), line_end), targets[:-1]])
-        with evaluating(model):
-            state = model.initial_state(len(batch))
-            scores, _ = model.token_nats(inputs.to(device), targets.to(device), state)
+        state = stepper.initial_state(len(batch))
+        scores, _ = stepper.token_nats(inputs.to(stepper.device), targets.to(stepper.device), state)
         for column, index in enumerate(batch):
             nats[index] = float(scores[: len(encoded[index]), column].double().sum())
     return nats

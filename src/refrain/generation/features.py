@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from refrain.models import LanguageModel, evaluating
+from refrain.models import LanguageModel, Stepper, stepper_of
 
 from .units import Part, State, check_units, chosen_layer, chosen_part
 
@@ -40,7 +40,7 @@ class Features(NamedTuple):
 
 
 def features(
-    model: LanguageModel,
+    model: LanguageModel | Stepper,
     texts: Sequence[Sequence[int]],
     *,
     layer: int | None = None,
@@ -51,7 +51,7 @@ def features(
     """Read each text from the zero state.
 
     Args:
-        model: is put in evaluation mode while it works.
+        model: its mode stays.
         texts: ids, at least one each: begin with the vocabulary's line end, which training texts have between lines.
         layer: which layer, counting from 0 at the bottom; None is the last.
         units: units of that layer to follow over time. Followed texts are read a step at a time, which is slower.
@@ -66,6 +66,8 @@ def features(
         raise ValueError(f"batch_size must be at least 1 (got {batch_size})")
     if not all(texts):
         raise ValueError("texts: each needs at least one token, for example the vocabulary's line_end")
+    stepper = stepper_of(model)
+    model = stepper.model
     layer = chosen_layer(model, layer)
     check_units(model, layer, units)
     part = chosen_part(model, layer, which)
@@ -78,36 +80,32 @@ def features(
         values: Tensor = getattr(state[layer], part)[:, list(units)]
         return values.float().cpu()
 
-    with torch.no_grad(), evaluating(model):
-        for first in range(0, len(order), batch_size):
-            batch = order[first : first + batch_size]
-            for active, state, followed in _windows(
-                model, [texts[index] for index in batch], follow if units else None
-            ):
-                for name, final in finals.items():
-                    # what is written last is what the text held when its column left the batch
-                    final[batch[:active]] = getattr(state[layer], name).float().cpu()
-                for column, index in enumerate(batch[:active]):
-                    pieces[index] += [values[column] for values in followed]
+    for first in range(0, len(order), batch_size):
+        batch = order[first : first + batch_size]
+        for active, state, followed in _windows(stepper, [texts[index] for index in batch], follow if units else None):
+            for name, final in finals.items():
+                # what is written last is what the text held when its column left the batch
+                final[batch[:active]] = getattr(state[layer], name).float().cpu()
+            for column, index in enumerate(batch[:active]):
+                pieces[index] += [values[column] for values in followed]
     return Features(finals["hidden"], finals.get("cell"), [torch.stack(piece) for piece in pieces if piece])
 
 
 def _windows(
-    model: LanguageModel, texts: Sequence[Sequence[int]], follow: Callable[[State], Tensor] | None
+    stepper: Stepper, texts: Sequence[Sequence[int]], follow: Callable[[State], Tensor] | None
 ) -> Iterator[tuple[int, State, list[Tensor]]]:
     """Read texts, the longest first, in windows that end where the shortest ends or memory asks for it.
 
     Yields:
         How many texts were still read; their state after the window; what `follow` made of it after each step.
     """
-    device = next(model.parameters()).device
-    state, at, active = model.initial_state(len(texts)), 0, len(texts)
+    state, at, active = stepper.initial_state(len(texts)), 0, len(texts)
     while active:
         stop = min(len(texts[active - 1]), at + max(1, WINDOW_TOKENS // active))
-        ids = torch.tensor([text[at:stop] for text in texts[:active]], device=device).T  # (T, B)
+        ids = torch.tensor([text[at:stop] for text in texts[:active]], device=stepper.device).T  # (T, B)
         followed = []
         for window in [ids] if follow is None else ids.split(1):
-            _, state = model.hidden(window, state)
+            _, state = stepper.hidden(window, state)
             if follow is not None:
                 followed.append(follow(state))  # (B, U)
         yield active, state, followed

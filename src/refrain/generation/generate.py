@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from refrain.models import LanguageModel, evaluating
+from refrain.models import LanguageModel, Stepper, stepper_of
 
 from .units import State
 
 
 def generate(
-    model: LanguageModel,
+    model: LanguageModel | Stepper,
     context: Sequence[int],
     draw: Callable[[Tensor, torch.Generator], Tensor],
     *,
@@ -24,7 +24,7 @@ def generate(
     """Continue a context.
 
     Args:
-        model: is put in evaluation mode for each step.
+        model: read with the weights that it has when the first token is drawn; its mode stays.
         context: ids that come before, at least one.
         draw: maps log-probabilities (B, V) and the generator to ids (B,), for example a `Sampler`.
         tokens: how many to draw at most.
@@ -41,23 +41,21 @@ def generate(
     """
     if not context:
         raise ValueError("context: at least one token is needed, for example the vocabulary's line_end")
-    device = next(model.parameters()).device
-    ids = torch.tensor(context, device=device)[:, None].expand(-1, samples)
-    state = model.initial_state(samples)
+    stepper = stepper_of(model)
+    ids = torch.tensor(context, device=stepper.device)[:, None].expand(-1, samples)
+    state = stepper.initial_state(samples)
     ended = torch.zeros(samples, dtype=torch.bool)
-    with torch.no_grad(), evaluating(model):
-        if len(context) > 1:
-            _, state = model.hidden(ids[:-1], state)
+    if len(context) > 1:
+        _, state = stepper.hidden(ids[:-1], state)
     current = ids[-1]
     for _ in range(tokens):
         if hold is not None:
             state = hold(state)
-        with evaluating(model):
-            log_probabilities, state = model.step(current, state)
+        log_probabilities, state = stepper.step(current, state)
         drawn = draw(log_probabilities, generator)
         if stop is not None:
             ended |= drawn == stop
             if ended.all():
                 return
         yield [None if over else int(index) for index, over in zip(drawn, ended, strict=True)]
-        current = drawn.to(device)
+        current = drawn.to(stepper.device)

@@ -5,4 +5,8 @@ from .language_model import Loss as Loss
 from .language_model import Outputs as Outputs
 from .modes import evaluating as evaluating
 from .modes import modes as modes
+from .stepper import Stepper as Stepper
+from .stepper import stepper_of as stepper_of
+from .tagger import PADDING as PADDING
+from .tagger import Tagger as Tagger
 from .widths import widths as widths

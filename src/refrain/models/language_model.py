@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from refrain.axes import Axis, AxisTable
-from refrain.nn import AdaptiveHead, Embedding, MixtureHead, RecurrentStack, SoftmaxHead
+from refrain.axes import AxisTable
+from refrain.nn import AdaptiveHead, Embedding, MixtureHead, RecurrentStack, SoftmaxHead, SparseEmbedding
 from refrain.nn.recurrent.scan import state_like, state_tensors
 
 from .widths import widths
@@ -49,7 +49,7 @@ class LanguageModel(nn.Module):
 
     def __init__(
         self,
-        embedding: Embedding,
+        embedding: Embedding | SparseEmbedding,
         stack: RecurrentStack,
         head: SoftmaxHead | MixtureHead | AdaptiveHead,
         *,
@@ -143,8 +143,10 @@ class LanguageModel(nn.Module):
         }
         table = {f"{part}.{name}": axes for part, names in parts.items() for name, axes in names.items()}
         if self.head.tied:
-            del table["head.weight"]
-            table["embedding.weight"] = (Axis("vocabulary", role="both"), Axis("embedding", role="both"))
+            table.pop("head.weight", None)
+            for name in self.embedding.axes("vocabulary", "embedding"):
+                whole = f"embedding.{name}"
+                table[whole] = tuple(axis._replace(role="both") for axis in table[whole])
         return table
 
     def widths(self) -> dict[str, int]:

@@ -30,6 +30,9 @@ def widths(parameters: Mapping[str, nn.Parameter], table: AxisTable) -> dict[str
             raise ValueError(f"axes: {name} has {len(shape)} dimensions, {len(axes)} are declared")
         for length, axis in zip(shape, axes, strict=True):
             size, remainder = divmod(length, axis.copies)
+            if axis.segment is not None:
+                remainder += size != axis.segment.end - axis.segment.begin
+                size = axis.segment.of
             if remainder or sizes.setdefault(axis.width, size) != size:
                 raise ValueError(
                     f"axes: {name} gives width {axis.width!r} {length} / {axis.copies} units, "

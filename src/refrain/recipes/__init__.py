@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterable
 
-from refrain.config import Experiment, resolve
+from refrain.config import AnyExperiment, resolve
 from refrain.errors import UserError
 
 from .awd_lstm import awd_lstm_mos_ptb as awd_lstm_mos_ptb
@@ -21,12 +21,22 @@ from .iss import zaremba_large_373_315 as zaremba_large_373_315
 from .iss import zaremba_large_iss as zaremba_large_iss
 from .iss import zaremba_large_l1 as zaremba_large_l1
 from .iss import zaremba_small_iss as zaremba_small_iss
+from .pos import pos_default as pos_default
+from .pos import pos_dense as pos_dense
+from .pos import pos_sparse as pos_sparse
+from .pos import pos_sparse_descending as pos_sparse_descending
 from .quickstart import quickstart as quickstart
+from .sparse import recite_dense as recite_dense
+from .sparse import recite_dense_reduced as recite_dense_reduced
+from .sparse import recite_sparse1 as recite_sparse1
+from .sparse import recite_sparse2 as recite_sparse2
+from .sparse import sparse_awd_ptb as sparse_awd_ptb
+from .sparse import sparse_awd_ptb_finetune as sparse_awd_ptb_finetune
 from .zaremba import zaremba_large as zaremba_large
 from .zaremba import zaremba_medium as zaremba_medium
 from .zaremba import zaremba_small as zaremba_small
 
-RECIPES: dict[str, Callable[[], Experiment]] = {
+RECIPES: dict[str, Callable[[], AnyExperiment]] = {
     "quickstart": quickstart,
     "zaremba-small": zaremba_small,
     "zaremba-medium": zaremba_medium,
@@ -40,16 +50,26 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "zaremba-large-iss": zaremba_large_iss,
     "zaremba-large-373-315": zaremba_large_373_315,
     "awd-lstm-ptb-iss": awd_lstm_ptb_iss,
+    "sparse-awd-ptb": sparse_awd_ptb,
+    "sparse-awd-ptb-finetune": sparse_awd_ptb_finetune,
+    "recite-dense": recite_dense,
+    "recite-dense-reduced": recite_dense_reduced,
+    "recite-sparse1": recite_sparse1,
+    "recite-sparse2": recite_sparse2,
     "mlstm-bytes": mlstm_bytes,
     "mlstm-small": mlstm_small,
     "mlstm-enwik8": mlstm_enwik8,
     "mlstm-text8": mlstm_text8,
     "mlstm-reviews": mlstm_reviews,
     "char-lstm": char_lstm,
+    "pos-default": pos_default,
+    "pos-dense": pos_dense,
+    "pos-sparse": pos_sparse,
+    "pos-sparse-descending": pos_sparse_descending,
 }
 
 
-def recipe(name: str, *settings: str, data: str | None = None, iss_json: str | None = None) -> Experiment:
+def recipe(name: str, *settings: str, data: str | None = None, iss_json: str | None = None) -> AnyExperiment:
     """A built-in recipe or TOML file, with settings changed.
 
     Args:

@@ -29,8 +29,10 @@ def select_units(tensors: Mapping[str, Tensor], table: AxisTable, kept: Mapping[
     for name, tensor in tensors.items():
         for dimension, axis in enumerate(table[name]):
             if axis.width in kept:
-                units = tensor.shape[dimension] // axis.copies
-                index = torch.cat([kept[axis.width] + copy * units for copy in range(axis.copies)])
+                units, here = tensor.shape[dimension] // axis.copies, kept[axis.width]
+                if axis.segment is not None:
+                    here = here[(here >= axis.segment.begin) & (here < axis.segment.end)] - axis.segment.begin
+                index = torch.cat([here + copy * units for copy in range(axis.copies)])
                 tensor = tensor.index_select(dimension, index)
         smaller[name] = tensor.contiguous()
     return smaller
@@ -49,7 +51,7 @@ def clear_units(parameters: Mapping[str, Tensor], width_places: Sequence[Place],
             parameter = parameters[place.parameter]
             shape = [1] * parameter.ndim
             shape[place.dimension] = -1
-            parameter.masked_fill_(dead.repeat(place.copies).view(shape), 0)
+            parameter.masked_fill_(place.of_units(dead).repeat(place.copies).view(shape), 0)
 
 
 def dead_by_width(
@@ -104,7 +106,7 @@ def largest_entries(parameters: Mapping[str, Tensor], width_places: Sequence[Pla
         if parameter.ndim < 2:
             continue
         others = [dimension for dimension in range(parameter.ndim) if dimension != place.dimension]
-        part = parameter.abs().amax(dim=others).unflatten(0, (place.copies, -1)).amax(dim=0)
+        part = place.to_units(parameter.abs().amax(dim=others).unflatten(0, (place.copies, -1)).amax(dim=0))
         largest = part if largest is None else torch.maximum(largest, part)
     assert largest is not None
     return largest
@@ -141,6 +143,7 @@ def drop_until(
     *,
     measure: str,
     target: int,
+    dead: Mapping[str, Tensor] | None = None,
 ) -> dict[str, list[int]]:
     """The fewest of the weakest units to drop so that a model is no larger than a target.
 
@@ -150,6 +153,7 @@ def drop_until(
         widths: their sizes.
         measure: `parameters`, `multiply_adds` or `bytes`, of float32.
         target: at most so many.
+        dead: width -> (U,) bool, units that are gone already.
 
     Returns:
         Width -> units to drop; a last unit always stays.
@@ -157,15 +161,17 @@ def drop_until(
     Raises:
         ValueError: when the target is out of reach.
     """
-    left, dropped = dict(widths), dict[str, list[int]]()
-    waiting = list(ranking)
-    while model_size(measure, table, left) > target:
-        while waiting and left[waiting[0][0]] == 1:
-            waiting.pop(0)
-        if not waiting:
-            smallest = model_size(measure, table, left)
-            raise ValueError(f"{measure} cannot go below {smallest:,} (asked for {target:,})")
-        width, unit = waiting.pop(0)
+    gone = {width: torch.zeros(size, dtype=torch.bool) for width, size in widths.items()}
+    gone |= {width: which.cpu().clone() for width, which in (dead or {}).items()}
+    left = {width: int((~which).sum()) for width, which in gone.items()}
+    dropped: dict[str, list[int]] = {}
+    waiting = iter(ranking)
+    while (size := model_size(measure, table, widths, gone)) > target:
+        pair = next(((width, unit) for width, unit in waiting if left[width] > 1), None)
+        if pair is None:
+            raise ValueError(f"{measure} cannot go below {size:,} (asked for {target:,})")
+        width, unit = pair
         left[width] -= 1
+        gone[width][unit] = True
         dropped.setdefault(width, []).append(unit)
     return dropped

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from refrain.axes import AxisTable
+from refrain.axes import AxisTable, Segment
 
 Overlap = Literal["twice", "once"]
 
@@ -25,12 +25,25 @@ class Place(NamedTuple):
         dimension: of the parameter.
         copies: blocks of the width along that dimension.
         role: `writes`, `reads` or `both`, as in `Axis`.
+        segment: the units that stand there, where they are not all of the width's.
     """
 
     parameter: str
     dimension: int
     copies: int
     role: str
+    segment: Segment | None = None
+
+    def of_units(self, values: Tensor) -> Tensor:
+        """Values of all units (U,) -> those of the units that stand here."""
+        return values if self.segment is None else values[self.segment.begin : self.segment.end]
+
+    def to_units(self, values: Tensor) -> Tensor:
+        """Values of the units that stand here -> of all units (U,), zero for the others."""
+        if self.segment is None:
+            return values
+        begin, end, units = self.segment
+        return torch.nn.functional.pad(values, (begin, units - end))
 
 
 def places(table: AxisTable) -> dict[str, list[Place]]:
@@ -38,7 +51,7 @@ def places(table: AxisTable) -> dict[str, list[Place]]:
     found: dict[str, list[Place]] = {}
     for name, axes in table.items():
         for dimension, axis in enumerate(axes):
-            found.setdefault(axis.width, []).append(Place(name, dimension, axis.copies, axis.role))
+            found.setdefault(axis.width, []).append(Place(name, dimension, axis.copies, axis.role, axis.segment))
     return found
 
 
@@ -48,8 +61,8 @@ def unit_sums(tensor: Tensor, place: Place) -> Tensor:
     # torch counts truths several times faster in 32 bits than in the 64 of its own choice
     kind = torch.int32 if tensor.dtype == torch.bool else tensor.dtype
     summed = tensor.sum(dim=others, dtype=kind) if others else tensor
-    per_unit: Tensor = summed.unflatten(0, (place.copies, -1)).sum(dim=0)
-    return per_unit
+    # a sum of 32-bit truths would otherwise be of 64 bits
+    return place.to_units(summed.unflatten(0, (place.copies, -1)).sum(dim=0, dtype=kind))
 
 
 def squared_norms(
@@ -84,27 +97,29 @@ def squared_norms(
 def _crossing(tensor: Tensor, rows: Place, columns: Place) -> Tensor:
     """The sum over the entries that a unit's rows and columns share -> (U,)."""
     blocks = tensor.unflatten(0, (rows.copies, -1)).unflatten(2, (columns.copies, -1))  # (R, U, C, U)
-    crossing: Tensor = blocks.diagonal(dim1=1, dim2=3).sum(dim=(0, 1))
-    return crossing
+    if rows.segment is None or columns.segment is None or rows.segment == columns.segment:
+        return rows.to_units(blocks.diagonal(dim1=1, dim2=3).sum(dim=(0, 1)))
+    # units that stand along both
+    begin, end = max(rows.segment.begin, columns.segment.begin), min(rows.segment.end, columns.segment.end)
+    shared = rows._replace(segment=Segment(begin, max(begin, end), rows.segment.of))
+    blocks = blocks[:, begin - rows.segment.begin : end - rows.segment.begin]
+    blocks = blocks[..., begin - columns.segment.begin : end - columns.segment.begin]
+    return shared.to_units(blocks.diagonal(dim1=1, dim2=3).sum(dim=(0, 1)))
 
 
-def group_size(parameters: Mapping[str, Tensor], width_places: Iterable[Place], *, overlap: Overlap = "twice") -> int:
-    """How many entries of matrices the group of a unit has; of each unit as many.
+def group_sizes(
+    parameters: Mapping[str, Tensor], width_places: Iterable[Place], *, overlap: Overlap = "twice"
+) -> Tensor:
+    """How many entries of matrices the group of each unit has -> (U,).
 
     Args:
         parameters: by name.
         width_places: of one width.
         overlap: see `squared_norms`.
     """
-    size, rows = 0, dict[str, Place]()
-    for place in width_places:
-        shape = parameters[place.parameter].shape
-        if len(shape) >= 2:
-            size += shape.numel() * place.copies // shape[place.dimension]
-            if overlap == "once" and place.parameter in rows:
-                size -= rows[place.parameter].copies * place.copies
-            rows[place.parameter] = place
-    return size
+    found = list(width_places)
+    ones = {place.parameter: torch.ones_like(parameters[place.parameter].detach()) for place in found}
+    return squared_norms(ones, found, overlap=overlap)
 
 
 def zero_share(parameters: Mapping[str, Tensor]) -> float:
@@ -129,7 +144,7 @@ def scale_units(parameters: Mapping[str, Tensor], width_places: Iterable[Place],
                 continue
             shape = [1] * parameter.ndim
             shape[place.dimension] = -1
-            parameter.mul_(factors.repeat(place.copies).view(shape))
+            parameter.mul_(place.of_units(factors).repeat(place.copies).view(shape))
 
 
 def dead_units(parameters: Mapping[str, Tensor], width_places: Iterable[Place]) -> Tensor:
@@ -139,10 +154,7 @@ def dead_units(parameters: Mapping[str, Tensor], width_places: Iterable[Place]) 
     zero, bias included: every layer here makes zero of that.
     """
     found = list(width_places)
-    units = parameters[found[0].parameter].shape[found[0].dimension] // found[0].copies
-    device = parameters[found[0].parameter].device
-    read = torch.zeros(units, dtype=torch.bool, device=device)
-    written = torch.zeros(units, dtype=torch.bool, device=device)
+    read, written = torch.tensor(False), torch.tensor(False)
     for place in found:
         entries = parameters[place.parameter].detach() != 0
         count = unit_sums(entries, place)
@@ -152,7 +164,7 @@ def dead_units(parameters: Mapping[str, Tensor], width_places: Iterable[Place]) 
                 count = count - _crossing(entries, first, second)
         alive = count > 0
         if place.role in ("reads", "both"):
-            read |= alive
+            read = read.to(alive.device) | alive
         if place.role in ("writes", "both"):
-            written |= alive
+            written = written.to(alive.device) | alive
     return ~(read & written)

@@ -59,7 +59,7 @@ class Masks:
             for place in found[width]:
                 shape = [1] * self._parameters[place.parameter].ndim
                 shape[place.dimension] = -1
-                self.keep(place.parameter, alive.repeat(place.copies).view(shape))
+                self.keep(place.parameter, place.of_units(alive).repeat(place.copies).view(shape))
 
     def apply(self) -> None:
         """Make the masked entries zero, in place."""

@@ -7,15 +7,14 @@ zeros (Parikh & Boyd, 2014, Proximal Algorithms, section 6.5). Groups of intrins
 U units in a width.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .groups import Overlap, Place, group_size, scale_units, squared_norms
+from .groups import Overlap, Place, group_sizes, scale_units, squared_norms
 
 SMOOTHING = 1e-8
 
@@ -63,19 +62,22 @@ class UnitLasso:
     strength: float
     scaling: Scaling = "none"
     overlap: Overlap = "twice"
+    _sizes: Tensor | None = field(default=None, init=False, repr=False)
 
-    def shrinkage(self, learning_rate: float) -> float:
-        """How much a step shortens each group.
+    def shrinkage(self, learning_rate: float) -> Tensor:
+        """How much a step shortens each group (U,), or all of them.
 
         Args:
             learning_rate: of the optimiser's step.
         """
         return learning_rate * self.strength * self._scale()
 
-    def _scale(self) -> float:
+    def _scale(self) -> Tensor:
         if self.scaling == "none":
-            return 1.0
-        return math.sqrt(group_size(self.parameters, self.places, overlap=self.overlap))
+            return torch.ones(())
+        if self._sizes is None:
+            self._sizes = group_sizes(self.parameters, self.places, overlap=self.overlap)
+        return self._sizes.sqrt()
 
     def norms(self) -> Tensor:
         """The norm of each unit's group (U,)."""
@@ -84,7 +86,7 @@ class UnitLasso:
     def loss(self) -> Tensor:
         """The penalty, a scalar with a gradient; smooth at zero, as in the paper's code."""
         squares = squared_norms(self.parameters, self.places, overlap=self.overlap)
-        return self.strength * self._scale() * (squares + SMOOTHING).sqrt().sum()
+        return self.strength * (self._scale() * (squares + SMOOTHING).sqrt()).sum()
 
     def step(self, learning_rate: float) -> None:
         """Shorten every group by learning_rate * strength, and no further than zero. In place.

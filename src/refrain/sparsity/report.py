@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from refrain.axes import AxisTable
+from refrain.axes import Axis, AxisTable
 
 from .compact import dead_by_width, widths_left
 from .groups import places, squared_norms, zero_share
@@ -76,9 +76,9 @@ def report(
         },
         "tensors": {name: _tensor(parameter) for name, parameter in parameters.items()},
         "parameters": parameter_count(table, widths),
-        "compact_parameters": parameter_count(table, left),
+        "compact_parameters": parameter_count(table, widths, dead),
         "multiply_adds": multiply_adds(table, widths),
-        "compact_multiply_adds": multiply_adds(table, left),
+        "compact_multiply_adds": multiply_adds(table, widths, dead),
     }
 
 
@@ -111,14 +111,14 @@ def views(
             continue
         rows, columns = table[name]
         gone = [
-            dead[axis.width].repeat(axis.copies) if axis.width in dead else torch.zeros(length, dtype=torch.bool)
+            _here(dead[axis.width], axis) if axis.width in dead else torch.zeros(length, dtype=torch.bool)
             for axis, length in zip((rows, columns), parameter.shape, strict=True)
         ]
         matrices.append(
             MatrixView(
                 name,
                 (parameter.shape[0], parameter.shape[1]),
-                (_along(rows.width, rows.copies), _along(columns.width, columns.copies)),
+                (_along(rows), _along(columns)),
                 (rows.copies, columns.copies),
                 1 - int(parameter.count_nonzero()) / parameter.numel(),
                 block_shares(parameter.detach(), *gone, pixels=pixels),
@@ -129,8 +129,15 @@ def views(
     return matrices, [WidthView(width, norms[width], dead[width]) for width in removable]
 
 
-def _along(width: str, copies: int) -> str:
-    return width if copies == 1 else f"{copies} × {width}"
+def _here(which: Tensor, axis: Axis) -> Tensor:
+    """Which rows or columns of a matrix belong to the units (U,) that stand along its axis."""
+    begin, end = (0, len(which)) if axis.segment is None else axis.segment[:2]
+    return which[begin:end].repeat(axis.copies)
+
+
+def _along(axis: Axis) -> str:
+    part = "" if axis.segment is None else f"[{axis.segment.begin}:{axis.segment.end}]"
+    return f"{axis.width}{part}" if axis.copies == 1 else f"{axis.copies} × {axis.width}{part}"
 
 
 def block_shares(matrix: Tensor, dead_rows: Tensor, dead_columns: Tensor, *, pixels: int) -> Tensor:

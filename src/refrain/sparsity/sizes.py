@@ -1,39 +1,67 @@
-"""What a model costs, counted from its declared axes and the sizes of its widths."""
+"""What a model costs, counted from its declared axes and the sizes of its widths.
+
+U units in a width.
+"""
 
 import math
 from collections.abc import Mapping
 
+from torch import Tensor
+
 from refrain.axes import Axis, AxisTable
 
-
-def parameter_count(table: AxisTable, widths: Mapping[str, int]) -> int:
-    """The number of parameters."""
-    return sum(_entries(axes, widths) for axes in table.values())
+Units = Mapping[str, Tensor]
+"""Width -> (U,) bool."""
 
 
-def multiply_adds(table: AxisTable, widths: Mapping[str, int]) -> int:
+def parameter_count(table: AxisTable, widths: Mapping[str, int], dead: Units | None = None) -> int:
+    """The number of parameters.
+
+    Args:
+        table: the model's axes.
+        widths: the sizes of its widths.
+        dead: units that are not counted; of each stretch of a width one stays in any case.
+    """
+    return sum(_entries(axes, widths, dead or {}) for axes in table.values())
+
+
+def multiply_adds(table: AxisTable, widths: Mapping[str, int], dead: Units | None = None) -> int:
     """Multiply-adds a token: the entries of every matrix that is multiplied with; an embedding is only looked up.
 
     The count of Wen et al. (2018).
+
+    Args:
+        table: the model's axes.
+        widths: the sizes of its widths.
+        dead: units that are not counted; of each stretch of a width one stays in any case.
     """
-    return sum(_entries(axes, widths) for axes in table.values() if len(axes) >= 2 and not _looked_up(axes))
+    matrices = (axes for axes in table.values() if len(axes) >= 2 and not _looked_up(axes))
+    return sum(_entries(axes, widths, dead or {}) for axes in matrices)
 
 
-def model_size(measure: str, table: AxisTable, widths: Mapping[str, int]) -> int:
+def model_size(measure: str, table: AxisTable, widths: Mapping[str, int], dead: Units | None = None) -> int:
     """The size of a model by a measure.
 
     Args:
         measure: `parameters`, `multiply_adds` or `bytes`, of float32.
         table: the model's axes.
-        widths: their sizes.
+        widths: the sizes of its widths.
+        dead: units that are not counted; of each stretch of a width one stays in any case.
     """
     if measure == "multiply_adds":
-        return multiply_adds(table, widths)
-    return parameter_count(table, widths) * {"parameters": 1, "bytes": 4}[measure]
+        return multiply_adds(table, widths, dead)
+    return parameter_count(table, widths, dead) * {"parameters": 1, "bytes": 4}[measure]
 
 
-def _entries(axes: tuple[Axis, ...], widths: Mapping[str, int]) -> int:
-    return math.prod(widths[axis.width] * axis.copies for axis in axes)
+def _entries(axes: tuple[Axis, ...], widths: Mapping[str, int], dead: Units) -> int:
+    return math.prod(_units(axis, widths, dead) * axis.copies for axis in axes)
+
+
+def _units(axis: Axis, widths: Mapping[str, int], dead: Units) -> int:
+    begin, end = (0, widths[axis.width]) if axis.segment is None else axis.segment[:2]
+    if axis.width not in dead:
+        return end - begin
+    return max(1, end - begin - int(dead[axis.width][begin:end].count_nonzero()))
 
 
 def _looked_up(axes: tuple[Axis, ...]) -> bool:

@@ -18,3 +18,4 @@ from .run_folder import RunFolder as RunFolder
 from .task import Position as Position
 from .task import Stateful as Stateful
 from .task import Task as Task
+from .task import Validation as Validation

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from refrain.data import Windows
+from refrain.data import Batches, Windows
 from refrain.errors import UserError
 
 from .interrupt import Interrupt, Interrupted
@@ -16,7 +16,7 @@ from .metrics import Metrics
 from .progress import Progress
 from .resume import capture
 from .run_folder import RunFolder
-from .task import Best, Position, Task
+from .task import Best, Position, Task, Validation
 
 
 class Fit:
@@ -100,7 +100,7 @@ class Fit:
         )
         return time.monotonic()
 
-    def _round(self, position: Position, windows: Windows, state: Any, deadline: float) -> Any:
+    def _round(self, position: Position, windows: Windows | Batches, state: Any, deadline: float) -> Any:
         """Windows up to the next thing that is due, the end of the epoch, a signal, or the next checkpoint."""
         task = self.task
         intervals = [task.log_windows, task.validation_windows, task.sample_windows]
@@ -127,14 +127,14 @@ class Fit:
             position.line_tally = Tally()
         return state
 
-    def _within_epoch(self, position: Position, windows: Windows) -> bool:
+    def _within_epoch(self, position: Position, windows: Windows | Batches) -> bool:
         """What is due after so many windows of an epoch; whether the validation was the best so far."""
         task, window, improved = self.task, position.window, False
         if window == len(windows):
             return False
         with task.weights_for_use():
             if task.validation_windows and not window % task.validation_windows:
-                record, improved = self._validate(position, epoch_ended=False)
+                record, _, improved = self._validate(position, epoch_ended=False)
                 self.progress.validated(record)
             if task.sample_windows and not window % task.sample_windows:
                 self._sample(position, f"epoch-{position.epoch + 1:03d}-window-{window:06d}")
@@ -144,24 +144,25 @@ class Fit:
         """Validation, and what waits for it: schedule, averaging, early stop, samples."""
         task = self.task
         with task.weights_for_use():
-            record, _ = self._validate(position, epoch_ended=True)
-            nats_per_token = record["nats_per_token"]
+            record, found, _ = self._validate(position, epoch_ended=True)
             # while a model shrinks it gets worse, which is no stall
             if task.settled():
-                task.schedule.validated(nats_per_token)
-                if task.averaging is not None and task.averaging.validated(nats_per_token):
+                task.schedule.validated(found.judged)
+                if task.averaging is not None and task.averaging.validated(found.judged):
                     self.progress.say(
                         f"validation has stalled: weights are averaged from epoch {position.epoch + 2} on"
                     )
-                if task.early_stop is not None and task.early_stop.validated(nats_per_token):
+                if task.early_stop is not None and task.early_stop.validated(found.judged):
                     position.stopped = True
             for act in task.hooks.after_round:
                 act(record)
+            if task.accuracy is not None and task.accuracy.reached():
+                position.stopped = True
             self.progress.validated(record)
             self._sample(position, f"epoch-{position.epoch + 1:03d}")
 
     def _windows(
-        self, position: Position, windows: Windows, stop: int, deadline: float
+        self, position: Position, windows: Windows | Batches, stop: int, deadline: float
     ) -> Iterator[tuple[Tensor, Tensor]]:
         device = next(self.task.model.parameters()).device
         first = position.window
@@ -175,24 +176,23 @@ class Fit:
             position.window, position.step = position.window + 1, position.step + 1
             self.progress.window(position, len(windows), self.task.epochs)
 
-    def _rate(self, position: Position, windows: Windows) -> float:
+    def _rate(self, position: Position, windows: Windows | Batches) -> float:
         """The learning rate of the schedule, before it is scaled by a drawn window's length."""
         share = min((position.epoch + position.window / len(windows)) / self.task.epochs, 1.0)
         return self.task.learning_rate * self.task.schedule.factor(position.epoch, share)
 
-    def _validate(self, position: Position, *, epoch_ended: bool) -> tuple[dict[str, Any], bool]:
-        nats, tokens = self.task.validate()
-        nats_per_token = nats / tokens
+    def _validate(self, position: Position, *, epoch_ended: bool) -> tuple[dict[str, Any], Validation, bool]:
+        found = self.task.validate()
+        nats_per_token = found.nats / found.tokens
         if not math.isfinite(nats_per_token):
             raise NonFiniteError(f"the validation loss is {nats_per_token}")
-        settled, best = self.task.settled(), position.best
-        # a smaller loss counts among models of the size that was asked for, which are better than all others
-        improved = best is None or (not settled, nats_per_token) < (not best.settled, best.nats_per_token)
+        now = Best(position.epoch, position.step, nats_per_token, self.task.settled(), found.judged)
+        improved = position.best is None or now.rank() < position.best.rank()
         if improved:
-            position.best = Best(position.epoch, position.step, nats_per_token, settled)
+            position.best = now
         rate = self.task.optimizer.param_groups[0]["lr"]
-        record, position.metrics_bytes = self.metrics.valid(position, nats_per_token, rate, epoch_ended=epoch_ended)
-        return record, improved
+        record, position.metrics_bytes = self.metrics.valid(position, found, rate, epoch_ended=epoch_ended)
+        return record, found, improved
 
     def _sample(self, position: Position, name: str) -> None:
         if self.task.sample is not None:

@@ -14,6 +14,7 @@ class Window(NamedTuple):
     model: nn.Module
     optimizer: torch.optim.Optimizer
     inputs: Tensor  # (T, B)
+    targets: Tensor  # (T, B)
     outputs: Any  # what regularisers read: hidden states before and after dropout
 
 

@@ -66,7 +66,7 @@ def train_round(
     for inputs, targets in windows:
         # the value crosses the window, its gradient does not; each head has its own way to the nats
         nats, outputs, state = model(inputs, targets, detached(state))
-        window = Window(model, optimizer, inputs, outputs)
+        window = Window(model, optimizer, inputs, targets, outputs)
         divisor = targets.shape[1] if loss_scale == "sum-over-time" else targets.numel()
         loss = nats / divisor
         for term in hooks.loss_terms:

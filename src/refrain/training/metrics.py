@@ -8,7 +8,7 @@ from typing import Any
 from refrain.errors import UserError
 
 from .run_folder import RunFolder
-from .task import Position
+from .task import Position, Validation
 
 
 def perplexity(nats_per_token: float) -> float:
@@ -60,10 +60,11 @@ class Metrics:
         )
 
     def valid(
-        self, position: Position, nats_per_token: float, learning_rate: float, *, epoch_ended: bool
+        self, position: Position, found: Validation, learning_rate: float, *, epoch_ended: bool
     ) -> tuple[dict[str, Any], int]:
         """A validation; returns the record and how long the file is now."""
         train = position.epoch_tally.nats / position.epoch_tally.tokens
+        nats_per_token = found.nats / found.tokens
         record = {
             "event": "valid",
             "epoch": position.epoch + 1,
@@ -77,6 +78,7 @@ class Metrics:
             "perplexity": perplexity(nats_per_token),
             **self._bits("train_", train),
             **self._bits("", nats_per_token),
+            **({} if found.accuracy is None else {"accuracy": found.accuracy}),
             **self._figures(),
             "best": position.best is not None and position.best.step == position.step,
             "wall_seconds": round(position.seconds, 3),

@@ -139,8 +139,13 @@ def epoch_line(record: dict[str, Any]) -> str:
     )
     if "bits_per_byte" in record:
         figures = f"train {record['train_bits_per_byte']:.4f}  valid {record['bits_per_byte']:.4f} bits/byte"
+    elif "accuracy" in record:
+        train, valid = record["train_nats_per_token"], record["nats_per_token"]
+        figures = f"train {train:.4f}  valid {valid:.4f} nats/word  accuracy {100 * record['accuracy']:.2f} %"
     else:
         figures = f"train {record['train_perplexity']:,.2f}  valid {record['perplexity']:,.2f}"
+    if "train_accuracy" in record:
+        figures += f"  right in training {record['train_accuracy']:.2%}"
     return (
         f"{where}  {figures}{' *' if record['best'] else '  '}  learning rate {record['learning_rate']:g}  "
         f"{duration(record['wall_seconds'])}"

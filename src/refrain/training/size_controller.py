@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from refrain.axes import AxisTable
-from refrain.sparsity import UnitLasso, clear_units, dead_by_width, drop_until, model_size, places, widths_left
+from refrain.sparsity import UnitLasso, clear_units, dead_by_width, drop_until, model_size, places
 
 # the strengths change by exp(GAIN * error * share of the run between two looks), the error being a share of the way
 GAIN = 65.0
@@ -101,8 +101,8 @@ class Controller:
     def _going(
         self, ranking: list[tuple[float, str, int]], dead: Mapping[str, Tensor], size: float
     ) -> dict[str, set[int]]:
-        order, left = [(width, unit) for _, width, unit in ranking], widths_left(self.widths, dead)
-        dropped = drop_until(order, self.table, left, measure=self.measure, target=math.ceil(size))
+        order = [(width, unit) for _, width, unit in ranking]
+        dropped = drop_until(order, self.table, self.widths, measure=self.measure, target=math.ceil(size), dead=dead)
         return {width: set(units) for width, units in dropped.items()}
 
     def _drop(self, dead: Mapping[str, Tensor]) -> None:
@@ -116,4 +116,4 @@ class Controller:
         return dead_by_width(self.parameters, self.table, self.removable)
 
     def _size(self, dead: Mapping[str, Tensor]) -> int:
-        return model_size(self.measure, self.table, widths_left(self.widths, dead))
+        return model_size(self.measure, self.table, self.widths, dead)

@@ -3,14 +3,15 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from refrain.data import Windows
-from refrain.models import LanguageModel
+from refrain.data import Batches, Windows
+from refrain.models import LanguageModel, Tagger
 from refrain.optim import EarlyStop, Schedule, TriggeredAveraging
 
+from .accuracy import TrainingAccuracy
 from .hooks import Hooks
 from .loop import LossScale, Tally
 from .sparsifier import Sparsifier
@@ -24,13 +25,33 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+class Validation(NamedTuple):
+    """What a validation found.
+
+    Attributes:
+        nats: summed over the tokens.
+        tokens: how many there were.
+        accuracy: the share of them that were told right, for a tagger, which is judged by it; None for a language
+            model, which is judged by its loss.
+    """
+
+    nats: float
+    tokens: int
+    accuracy: float | None = None
+
+    @property
+    def judged(self) -> float:
+        """What makes one validation better than another: less of this."""
+        return self.nats / self.tokens if self.accuracy is None else 1 - self.accuracy
+
+
 @dataclass
 class Task:
     """All that a run trains with; built once, the same after every restart.
 
     Attributes:
         windows: the windows of an epoch, counted from 0; the same for the same epoch at every call.
-        validate: nats and tokens of the validation text, by the run's protocol.
+        validate: what the validation text costs, by the run's protocol.
         averaging: keeps the mean of the weights, which is then what is evaluated and saved for use.
         early_stop: says when to stop before the last epoch.
         validation_windows: validate also after so many windows of an epoch; None for at its end alone.
@@ -38,24 +59,26 @@ class Task:
         carry_state: an epoch begins with the state in which the last one ended.
         sample: text drawn from the model with the given seed, or None for no samples.
         sparsifier: makes weights zero.
+        accuracy: counts what of the training text is right.
         stateful: what else changes during the run, by name; the schedule is among them.
     """
 
-    model: LanguageModel
+    model: LanguageModel | Tagger
     optimizer: torch.optim.Optimizer
-    windows: Callable[[int], Windows]
+    windows: Callable[[int], Windows | Batches]
     batch_size: int
     schedule: Schedule
     learning_rate: float
     epochs: int
     loss_scale: LossScale
     max_norm: float | None
-    validate: Callable[[], tuple[float, int]]
+    validate: Callable[[], Validation]
     sample: Callable[[int], str] | None = None
     averaging: TriggeredAveraging | None = None
     early_stop: EarlyStop | None = None
     hooks: Hooks = field(default_factory=Hooks)
     sparsifier: Sparsifier | None = None
+    accuracy: TrainingAccuracy | None = None
     stateful: dict[str, Stateful] = field(default_factory=dict)
     log_windows: int = 100
     validation_windows: int | None = None
@@ -65,7 +88,8 @@ class Task:
 
     def figures(self) -> dict[str, Any]:
         """What belongs into a line of metrics besides the loss."""
-        return {} if self.sparsifier is None else self.sparsifier.figures()
+        parts = (self.sparsifier, self.accuracy)
+        return {name: value for part in parts if part is not None for name, value in part.figures().items()}
 
     def settled(self) -> bool:
         """Whether the model has the size that the run was asked for."""
@@ -81,13 +105,20 @@ class Best:
     """The best validation so far.
 
     Attributes:
+        nats_per_token: its loss.
         settled: whether the model had the size that the run was asked for; one that has beats one that has not.
+        judged: see `Validation.judged`; None in a checkpoint of an earlier version, whose loss it is.
     """
 
     epoch: int
     step: int
     nats_per_token: float
     settled: bool = True
+    judged: float | None = None
+
+    def rank(self) -> tuple[bool, float]:
+        """Smaller is better: models of the size that was asked for before all others."""
+        return not self.settled, self.nats_per_token if self.judged is None else self.judged
 
 
 @dataclass

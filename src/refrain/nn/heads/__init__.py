@@ -4,3 +4,4 @@ from .adaptive import AdaptiveHead as AdaptiveHead
 from .mixture import MixtureHead as MixtureHead
 from .softmax import Head as Head
 from .softmax import SoftmaxHead as SoftmaxHead
+from .sparse_softmax import SparseSoftmaxHead as SparseSoftmaxHead

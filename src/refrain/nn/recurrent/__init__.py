@@ -1,5 +1,6 @@
 """Recurrent layers: one file an architecture, the paper's step first, then the layer."""
 
+from .bidirectional import Bidirectional as Bidirectional
 from .gru import GRU as GRU
 from .gru import GRUState as GRUState
 from .gru import gru_step as gru_step
@@ -12,4 +13,5 @@ from .multiplicative_lstm import multiplicative_lstm_step as multiplicative_lstm
 from .scan import RecurrentLayer as RecurrentLayer
 from .scan import detached as detached
 from .scan import scan as scan
+from .sparse_lstm import SparseLSTM as SparseLSTM
 from .stack import RecurrentStack as RecurrentStack

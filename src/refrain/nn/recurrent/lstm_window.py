@@ -59,8 +59,8 @@ class _Window(torch.autograd.Function):
         run(
             *("lstm", "forward", kind),
             *(projected, bias, hidden, cell, w_hh),
-            *(outputs, cells, gates, before, _workspace(passing, batch, width)),
-            *(steps, batch, width),
+            *(outputs, cells, gates, before, workspace(passing, 1, batch, width)),
+            *(1, steps, batch, width),
         )
         passing.give_back()
         ctx.tape = x, w_x, w_hh, before, cells, gates
@@ -76,7 +76,7 @@ class _Window(torch.autograd.Function):
         run(
             *("lstm", "backward", before.dtype),
             *(d_outputs.contiguous(), cells, gates, w_hh, d_cell, d_bias, d_hidden, d_gates),
-            *(_workspace(ctx.loan, batch, width), steps, batch, width),
+            *(workspace(ctx.loan, 1, batch, width), 1, steps, batch, width),
         )
         need = ctx.needs_input_grad
         d_inputs = product(d_gates.flatten(0, 1), w_x).float().view_as(x) if need[2] else None
@@ -87,7 +87,15 @@ class _Window(torch.autograd.Function):
         return None, None, d_inputs, d_hidden, d_cell, d_w_ih, d_w_hh, d_bias
 
 
-def _workspace(loan: Loan, batch: int, width: int) -> Tensor:
-    """Room for the packed weight, packed rows of two steps, and the sums of each thread, as lstm.cpp says."""
+def workspace(loan: Loan, blocks: int, batch: int, width: int) -> Tensor:
+    """Room for packed weights, packed rows of two steps, and the sums of each thread, as lstm.cpp says.
+
+    Args:
+        loan: where it is borrowed.
+        blocks: LSTMs side by side.
+        batch: B.
+        width: H, of one of them.
+    """
     wide = whole_panels(width)
-    return loan.take((4 * wide * (wide + LANES) + 8 * batch * wide + 4 * LANES * batch * torch.get_num_threads(),))
+    each = 4 * wide * (wide + LANES) + 8 * batch * wide
+    return loan.take((blocks * each + 4 * LANES * batch * torch.get_num_threads(),))

@@ -1,0 +1,111 @@
+"""CoNLL-U, the format of Universal Dependencies: ten columns with tabs between them, comments, a blank line at the end.
+
+universaldependencies.org/format.html. Words are the lines whose id is a whole number; a multiword token such as `3-4`
+stands before its words and an empty node such as `5.1` is no word, so neither has a tag.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from .sentences import BadSentence, Lines, Sentence
+
+COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+# in these an underscore says that the annotation is missing
+NEEDED = ("upos", "xpos", "deprel")
+RANGE, EMPTY_NODE = re.compile(r"[1-9]\d*-[1-9]\d*"), re.compile(r"\d+\.[1-9]\d*")
+
+
+class Row(NamedTuple):
+    """A word of CoNLL-U.
+
+    Attributes:
+        number: of its line.
+        fields: the ten columns.
+    """
+
+    number: int
+    fields: list[str]
+
+
+def words_in(block: Lines) -> list[Row]:
+    """The words of a sentence, checked.
+
+    Raises:
+        BadSentence: when a line has not ten columns, a word is empty, or the ids do not count 1, 2, 3.
+    """
+    rows: list[Row] = []
+    for number, line in block.numbered():
+        if line.startswith("#"):
+            continue
+        fields = line.split("\t")
+        if len(fields) != len(COLUMNS):
+            raise BadSentence(number, f"expected 10 columns with tabs between them, found {len(fields)}")
+        if RANGE.fullmatch(fields[0]) or EMPTY_NODE.fullmatch(fields[0]):
+            continue
+        if fields[0] != str(len(rows) + 1):
+            after = f"after word {len(rows)}" if rows else "at the first word"
+            raise BadSentence(
+                number, f"expected the id {len(rows) + 1} {after}, found {fields[0]!r}; is a blank line missing?"
+            )
+        if not fields[1].strip():
+            raise BadSentence(number, "the word is empty")
+        rows.append(Row(number, fields))
+    return rows
+
+
+def conllu_parser(column: str) -> Callable[[Lines], Sentence]:
+    """Makes sentences of CoNLL-U lines.
+
+    Args:
+        column: where the tags stand, one of `COLUMNS`.
+    """
+    index = COLUMNS.index(column)
+
+    def parse(block: Lines) -> Sentence:
+        rows = words_in(block)
+        for number, fields in rows:
+            if not fields[index].strip() or (column in NEEDED and fields[index] == "_" != fields[1]):
+                raise BadSentence(number, f"the word {fields[1]!r} has no {column}")
+        return Sentence([row.fields[1] for row in rows], [row.fields[index] for row in rows], block.first)
+
+    return parse
+
+
+def conllu_lines(
+    words: Sequence[str],
+    tags: Sequence[str],
+    column: str,
+    space_after: Iterable[bool] = (),
+    comments: Sequence[str] = (),
+) -> list[str]:
+    """A tagged sentence as lines of CoNLL-U, the blank line at its end among them.
+
+    Args:
+        words: without tabs and newlines.
+        tags: one a word.
+        column: where the tags go, one of `COLUMNS`.
+        space_after: whether a blank follows each word; empty for yes throughout.
+        comments: lines that begin with `#`.
+    """
+    index, spaces = COLUMNS.index(column), list(space_after) or [True] * len(words)
+    lines = list(comments)
+    for place, (word, tag, space) in enumerate(zip(words, tags, spaces, strict=True), 1):
+        fields = [str(place), word, *["_"] * 7, "_" if space else "SpaceAfter=No"]
+        fields[index] = tag
+        lines.append("\t".join(fields))
+    return [*lines, ""]
+
+
+def with_tags(block: Lines, tags: Sequence[str], column: str) -> list[str]:
+    """The lines of a sentence as they are, with other tags in one column.
+
+    Args:
+        block: of CoNLL-U.
+        tags: one a word.
+        column: one of `COLUMNS`.
+    """
+    index, lines = COLUMNS.index(column), list(block.lines)
+    for row, tag in zip(words_in(block), tags, strict=True):
+        lines[row.number - block.first] = "\t".join([*row.fields[:index], tag, *row.fields[index + 1 :]])
+    return [*lines, ""]

@@ -1,0 +1,166 @@
+"""Matrices made ready to be read a token at a time: float32, or int8 with a scale a row.
+
+The kernels are in native/stepper.cpp. They read each weight once for all streams and apply what follows in the same
+pass; sums are float32 whatever the weights are.
+
+R rows, K columns, B streams.
+"""
+
+import ctypes
+import functools
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import native
+
+WeightType = Literal["float32", "int8"]
+
+FEW_STREAMS = 8
+"""Up to so many streams a product is bound by reading the weights; beyond, a matrix product's blocking wins."""
+
+STRIP = 16
+"""Columns that lie together in a packed matrix."""
+
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_ssize_t
+_SIGNATURES = {
+    # matrix, bias, x, out, rows, streams
+    "refrain_linear": (*[_POINTER] * 4, *[_SIZE] * 2),
+    # first, second, x, y, base, stride of base, cell before, hidden, cell, size, streams
+    "refrain_lstm": (*[_POINTER] * 5, _SIZE, *[_POINTER] * 3, *[_SIZE] * 2),
+    # first, second, x, base, stride of base, recurrent part, hidden before, hidden, size, streams
+    "refrain_gru": (*[_POINTER] * 4, _SIZE, *[_POINTER] * 3, *[_SIZE] * 2),
+    # logits, rows, words
+    "refrain_log_softmax": (_POINTER, _SIZE, _SIZE),
+    # logits, targets, nats, rows, words
+    "refrain_target_nats": (*[_POINTER] * 3, *[_SIZE] * 2),
+}
+
+
+@functools.cache
+def kernels() -> Any:
+    """The compiled functions, or None where there is no compiler."""
+    library = native.load("stepper")
+    if library is not None:
+        for name, types in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = types, None
+    return library
+
+
+def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round each row to whole multiples of a 127th of its largest entry.
+
+    Args:
+        weight: (R, K).
+
+    Returns:
+        Multiples (R, K) in int8 and scales (R,): weight is multiples * scales to half a scale.
+    """
+    scales = weight.abs().amax(dim=1) / 127
+    # a row of zeros has the scale 0 and is exact
+    multiples = (weight / scales.clamp_min(torch.finfo(weight.dtype).tiny)[:, None]).round().clamp_(-127, 127)
+    return multiples.to(torch.int8), scales
+
+
+def round_weights(module: nn.Module) -> None:
+    """Replace every matrix of a module by what `quantise` keeps of it, in place; vectors stay.
+
+    The module then computes, in float32, what kernels over int8 weights compute.
+
+    Args:
+        module: any; a shared matrix is rounded once.
+    """
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim >= 2:
+                multiples, scales = quantise(parameter.flatten(0, -2))
+                parameter.copy_((multiples * scales[:, None]).view_as(parameter))
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = (("weight", _POINTER), ("scale", _POINTER), ("width", _SIZE))
+
+
+class PreparedMatrix:
+    """A matrix as the kernels read it: packed in groups of rows, each of which lies in memory as it is read.
+
+    Args:
+        weight: (R, K), float32 on the CPU.
+        weights: what is kept of it: float32 as it is, or int8.
+        group: rows of a group; the last group may have fewer.
+
+    Attributes:
+        address: of the structure that a kernel takes.
+    """
+
+    def __init__(self, weight: Tensor, weights: WeightType, *, group: int = 4) -> None:
+        self.rows, self.width = weight.shape
+        self._scales: Tensor | None = None
+        if weights == "int8":
+            weight, self._scales = quantise(weight)
+        more = -self.width % STRIP, -self.rows % group
+        strips = F.pad(weight, (0, more[0], 0, more[1])).unflatten(1, (-1, STRIP)).unflatten(0, (-1, group))
+        self._packed = strips.transpose(1, 2).contiguous()  # (groups, strips, rows of a group, columns of a strip)
+        scale = None if self._scales is None else self._scales.data_ptr()
+        self._matrix = _Matrix(self._packed.data_ptr(), scale, self.width)
+        self.address = ctypes.addressof(self._matrix)
+
+    @functools.cached_property
+    def dense(self) -> Tensor:
+        """The same matrix (R, K) in float32, for products with many inputs; made when first wanted, and kept."""
+        whole = self._packed.transpose(1, 2).flatten(2).flatten(0, 1)
+        values: Tensor = whole[: self.rows, : self.width].contiguous()
+        return values if self._scales is None else values * self._scales[:, None]
+
+
+class PreparedLinear:
+    """x W^T + b.
+
+    Args:
+        weight: W (R, K), float32 on the CPU.
+        bias: b (R,), or None.
+        weights: see `PreparedMatrix`.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, weights: WeightType) -> None:
+        self.matrix, self.bias = PreparedMatrix(weight, weights), bias
+        self._bias = None if bias is None else bias.data_ptr()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (B, K) -> (B, R).
+
+        Raises:
+            ValueError: when the width differs.
+        """
+        if x.ndim != 2 or x.shape[1] != self.matrix.width:
+            raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
+        if len(x) > FEW_STREAMS:
+            return F.linear(x, self.matrix.dense, self.bias)
+        x = x.contiguous()
+        out = x.new_empty(len(x), self.matrix.rows)
+        kernels().refrain_linear(
+            self.matrix.address, self._bias, x.data_ptr(), out.data_ptr(), self.matrix.rows, len(x)
+        )
+        return out
+
+
+def log_softmax_(logits: Tensor) -> Tensor:
+    """Logits (N, V), float32 and contiguous -> log-probabilities, in place, a pass for the sum and one to subtract."""
+    kernels().refrain_log_softmax(logits.data_ptr(), *logits.shape)
+    return logits
+
+
+def target_nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Logits (N, V), float32 and contiguous, and targets (N,) -> the nats of the targets (N,), in one pass.
+
+    Raises:
+        IndexError: when a target is not in [0, V).
+    """
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
+        raise IndexError(f"a target is not in [0, {logits.shape[1]})")
+    targets, nats = targets.contiguous(), logits.new_empty(len(logits))
+    kernels().refrain_target_nats(logits.data_ptr(), targets.data_ptr(), nats.data_ptr(), *logits.shape)
+    return nats

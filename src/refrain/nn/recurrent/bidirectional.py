@@ -1,0 +1,82 @@
+"""Two recurrent layers over a batch of sequences of unlike lengths, one from each end (Schuster & Paliwal, 1997).
+
+T steps of the longest sequence, B sequences, I input width, H hidden width of each direction.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refrain.axes import AxisTable
+
+
+def reversed_within(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Each sequence backwards, its padding where it was. Its own inverse.
+
+    Args:
+        inputs: (T, B, ...).
+        lengths: (B,), each in 1 to T.
+    """
+    steps = torch.arange(len(inputs), device=inputs.device)[:, None]  # (T, 1)
+    source = torch.where(steps < lengths, lengths - 1 - steps, steps)  # (T, B)
+    return inputs[source, torch.arange(inputs.shape[1], device=inputs.device)]
+
+
+class Bidirectional(nn.Module):
+    """Reads each sequence from its first step and from its last, and gives both outputs side by side.
+
+    Both directions begin in the zero state at the end of the sequence that they start from, so padding, which stands
+    after the last step, reaches neither.
+
+    Args:
+        ahead: reads from the first step; keeps the protocol `RecurrentLayer`.
+        back: reads from the last step; of the same widths.
+
+    Raises:
+        ValueError: when the widths of the two differ.
+    """
+
+    input_size: int
+    hidden_size: int
+
+    def __init__(self, ahead: nn.Module, back: nn.Module) -> None:
+        super().__init__()
+        layers: list[Any] = [ahead, back]
+        widths = [(layer.input_size, layer.hidden_size) for layer in layers]
+        if widths[0] != widths[1]:
+            raise ValueError(f"the two directions need the same widths, got {widths[0]} and {widths[1]}")
+        self.ahead, self.back = layers
+        self.input_size, self.hidden_size = widths[0]
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Whole sequences.
+
+        Args:
+            inputs: (T, B, I), each sequence from step 0 on.
+            lengths: (B,), each in 1 to T.
+
+        Returns:
+            (T, B, 2H): the output of `ahead`, then that of `back`. What stands after a sequence's end has no meaning.
+        """
+        batch_size = inputs.shape[1]
+        ahead, _ = self.ahead(inputs, self.ahead.initial_state(batch_size))
+        back, _ = self.back(reversed_within(inputs, lengths), self.back.initial_state(batch_size))
+        return torch.cat([ahead, reversed_within(back, lengths)], dim=-1)
+
+    def axes(self, input_width: str, hidden_width: str, input_copies: int = 1) -> AxisTable:
+        """The axes of each parameter. A unit of the hidden width is one of each direction, as they are read together.
+
+        Args:
+            input_width: name of the width below.
+            hidden_width: name of the width of each direction.
+            input_copies: 2 where the layer below is bidirectional, else 1.
+        """
+        table: AxisTable = {}
+        for direction in ("ahead", "back"):
+            for name, axes in getattr(self, direction).axes(input_width, hidden_width).items():
+                table[f"{direction}.{name}"] = tuple(
+                    axis._replace(copies=axis.copies * input_copies) if axis.width == input_width else axis
+                    for axis in axes
+                )
+        return table

@@ -1,0 +1,99 @@
+"""A trained tagger with its vocabulary: what `refrain.load` returns of a tagger's run."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refrain.data import TagVocabulary
+from refrain.data.buckets import Encoded, encode_sentences
+from refrain.data.sentences import Sentence
+from refrain.data.tokenise import sentences_of
+from refrain.evaluation.tagging import TaggingFigure, evaluate_tags, predict_tags
+from refrain.models import Tagger
+
+NO_TAGS = np.zeros(0, np.int64)
+
+
+class TrainedTagger:
+    """A model that gives words tags.
+
+    Args:
+        model: in evaluation mode from here on.
+        vocabulary: its words, features and tags.
+        config: the settings it was trained with, as plain data.
+        folder: where it was loaded from.
+        column: the column of CoNLL-U that its tags belong in.
+    """
+
+    def __init__(
+        self, model: Tagger, vocabulary: TagVocabulary, config: dict[str, Any], folder: Path, column: str = "upos"
+    ) -> None:
+        self.model = model.eval()
+        self.vocabulary = vocabulary
+        self.config = config
+        self.folder = folder
+        self.column = column
+
+    def __repr__(self) -> str:
+        settings = self.config["model"]
+        shape = f"{settings['cell']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
+        return f"TrainedTagger({str(self.folder)!r}, {shape}, {len(self.vocabulary.tags)} tags)"
+
+    def tag(self, sentences: Sequence[Sequence[str]], *, batch_size: int = 64) -> list[list[str]]:
+        """The tags of sentences.
+
+        Args:
+            sentences: each a sequence of words; an empty one has no tags.
+            batch_size: sentences side by side; decides speed and memory, not the result.
+
+        Raises:
+            ValueError: when a sentence is a string, whose words would be its characters.
+        """
+        if any(isinstance(sentence, str) for sentence in sentences):
+            raise ValueError("a sentence is a list of words; split a string first, or use tag_text")
+        encoded = [Encoded(self.vocabulary.encode(words), NO_TAGS) for words in sentences if len(words)]
+        found = iter(predict_tags(self.model, encoded, batch_size=batch_size))
+        return [[self.vocabulary.tags[index] for index in next(found)] if len(words) else [] for words in sentences]
+
+    def stream(self, sentences: Iterable[Sequence[str]], *, batch_size: int = 64) -> Iterator[list[str]]:
+        """The tags of sentences as they come, in the same order.
+
+        Args:
+            sentences: each a sequence of words.
+            batch_size: so many are read ahead.
+        """
+        waiting = iter(sentences)
+        while some := list(islice(waiting, batch_size)):
+            yield from self.tag(some, batch_size=batch_size)
+
+    def tag_text(self, text: str) -> list[list[tuple[str, str]]]:
+        """Plain text as sentences of words with their tags; see `refrain.data.tokenise` for what a word is."""
+        sentences = [[token.form for token in sentence] for sentence in sentences_of(text.split("\n"))]
+        return [list(zip(words, tags, strict=True)) for words, tags in zip(sentences, self.tag(sentences), strict=True)]
+
+    def evaluate(self, sentences: Sequence[Sentence], *, batch_size: int = 64) -> TaggingFigure:
+        """How well sentences are tagged.
+
+        Args:
+            sentences: with tags that the vocabulary holds.
+            batch_size: sentences side by side; decides speed and memory, not the result.
+        """
+        return figure_of(self.model, self.vocabulary, sentences, batch_size=batch_size)
+
+
+def figure_of(
+    model: Tagger, vocabulary: TagVocabulary, sentences: Sequence[Sentence], *, batch_size: int = 64
+) -> TaggingFigure:
+    """How well a model tags sentences.
+
+    Args:
+        model: its mode is the same afterwards.
+        vocabulary: of the training text, whose words count as seen.
+        sentences: with tags that the vocabulary holds.
+        batch_size: sentences side by side; decides speed and memory, not the result.
+    """
+    seen = [np.array([vocabulary.saw(word) for word in sentence.words]) for sentence in sentences]
+    return evaluate_tags(model, encode_sentences(sentences, vocabulary), seen, batch_size=batch_size)

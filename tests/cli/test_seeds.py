@@ -1,0 +1,95 @@
+"""Several seeds: a run each, mean and deviation, and what is left to do after a stop."""
+
+import json
+import os
+import signal
+import statistics
+
+import pytest
+
+from refrain import build, recipe
+from refrain.build import seeds as seeds_module
+from refrain.training import Interrupted, PlainProgress
+
+SMALL = (
+    "model.embedding_size=8",
+    "model.hidden_sizes=[8,8]",
+    "training.batch_size=3",
+    "training.window_steps=4",
+    "training.epochs=1",
+    "training.sample_tokens=0",
+    "training.validation=exact",
+)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for split, lines in (("train", 12), ("valid", 4), ("test", 4)):
+        (folder / f"{split}.txt").write_text("a b c d\nb c <unk>\n" * lines)
+    return str(folder)
+
+
+def quiet():
+    return PlainProgress(quiet=True)
+
+
+def test_each_seed_is_the_run_that_it_would_be_alone(refrain, corpus, tmp_path):
+    out = tmp_path / "runs"
+    done = refrain("train", "zaremba-small", *SMALL, "--data", corpus, "--seeds", "3", "--out", str(out), "--json")
+    summary = done.json
+    assert summary["seeds"] == [1, 2, 3] and summary == json.loads((out / "summary.json").read_text())
+    experiment = recipe("zaremba-small", *SMALL, "training.seed=2", data=corpus)
+    alone = build.train(experiment, tmp_path / "alone", progress=quiet())
+    assert summary["runs"][1]["test"]["perplexity"] == alone["test"]["perplexity"]
+    values = [run["test"]["perplexity"] for run in summary["runs"]]
+    assert len(set(values)) == 3
+    assert summary["test"]["perplexity"] == {"mean": statistics.fmean(values), "std": statistics.stdev(values)}
+    assert "training.seed = 3" in (out / "seed-3" / "recipe.toml").read_text()
+
+
+def test_a_stopped_series_goes_on_with_what_is_left(refrain, corpus, tmp_path, monkeypatch):
+    experiment = recipe("zaremba-small", *SMALL, data=corpus)
+    whole = build.train_seeds(experiment, tmp_path / "whole", 3, progress=quiet)
+
+    class Stop(PlainProgress):
+        def __init__(self):
+            super().__init__(quiet=True)
+
+        def window(self, position, windows, epochs):
+            if started[-1].endswith("seed-2") and position.step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    started = []
+    train = seeds_module.train
+    monkeypatch.setattr(seeds_module, "train", lambda e, path, **k: (started.append(str(path)), train(e, path, **k))[1])
+    with pytest.raises(Interrupted):
+        build.train_seeds(experiment, tmp_path / "cut", 3, progress=Stop)
+    assert [path[-1] for path in started] == ["1", "2"]
+    done = refrain("train", "--resume", "--out", str(tmp_path / "cut"))
+    assert "mean" in done.out and "std" in done.out
+    summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
+    for split in ("valid", "test"):
+        assert summary[split] == whole[split]
+
+
+def test_one_seed_has_no_deviation(corpus, tmp_path):
+    summary = build.train_seeds(recipe("zaremba-small", *SMALL, data=corpus), tmp_path / "runs", 1, progress=quiet)
+    assert summary["test"]["perplexity"]["std"] is None
+
+
+def test_folders_that_hold_something_are_left_alone(mistake, corpus, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "thesis.txt").write_text("x")
+    words = ("train", "zaremba-small", *SMALL, "--data", corpus, "--seeds", "2", "--out", str(tmp_path / "runs"))
+    mistake(4, words, "exists already")
+    mistake(4, (*words, "--force"), "--force leaves alone")
+    assert (tmp_path / "runs" / "thesis.txt").exists()
+
+
+def test_mistakes_are_named(mistake, corpus, tmp_path):
+    words = ("train", "zaremba-small", *SMALL, "--data", corpus, "--out", str(tmp_path / "runs"))
+    mistake(2, (*words, "--seeds", "0"), "--seeds must be at least 1 (got 0)")
+    resumed = ("train", "--resume", "--seeds", "2", "--out", tmp_path / "runs")
+    mistake(2, resumed, "--resume and --seeds exclude each other")

@@ -1,0 +1,176 @@
+"""Taggers on the command line: train, evaluate, tag, and mistakes in one line each."""
+
+import io
+import json
+import sys
+
+import pytest
+from tagged import write_tsv
+
+from refrain.cli.app import main
+
+TINY = (
+    "model.embedding_size=8", "model.hidden_sizes=[8]", "training.epochs=3", "training.batch_size=8",
+    "training.learning_rate=0.02", "training.stop_window=none",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_tsv(tmp_path_factory.mktemp("tagged") / "toy")
+
+
+@pytest.fixture(scope="module")
+def run(corpus, tmp_path_factory):
+    place = tmp_path_factory.mktemp("runs") / "tagger"
+    words = ["train", "pos-default", *TINY, "--data", corpus, "--out", place, "--quiet"]
+    assert main([str(word) for word in words]) == 0
+    return place
+
+
+@pytest.fixture
+def standard_input(monkeypatch):
+    def give(text):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    return give
+
+
+def rows(text):
+    return [line.split("\t") for line in text.splitlines() if line and line[0] != "#"]
+
+
+def test_train_says_what_comes_next(refrain, corpus, tmp_path):
+    outcome = refrain("train", "pos-default", *TINY, "--data", corpus, "--out", tmp_path / "run")
+    assert outcome.status == 0
+    assert "accuracy" in outcome.out and "refrain tag" in outcome.out
+    assert "60  valid 20  test 20 sentences, 4 tags" in outcome.err
+    assert "nats/word  accuracy" in outcome.err
+
+
+def test_a_toml_file_that_extends_a_tagger_and_the_one_a_run_keeps(refrain, corpus, write, tmp_path):
+    path = write(
+        "mine.toml",
+        f'extends = "pos-default"\nname = "mine"\n[data]\ncorpus = "{corpus}"\n'
+        '[training]\nepochs = 1\nstop_window = "none"\n',
+    )
+    summary = refrain("train", path, "model.embedding_size=8", "--out", tmp_path / "run", "--quiet", "--json").json
+    assert summary["recipe"] == "mine" and summary["epochs"] == 1 and summary["task"] == "tagger"
+    kept = tmp_path / "run" / "recipe.toml"
+    assert 'task = "tagger"' in kept.read_text()
+    again = refrain("train", kept, "--out", tmp_path / "again", "--quiet", "--json").json
+    assert again["test"] == summary["test"]
+
+
+def test_check_and_recipes(refrain, corpus):
+    found = refrain("check", "pos-dense", "--data", corpus, "--json").json
+    assert found["ok"] and found["widths"]["tags"] == 4
+    assert refrain("recipes", "pos-default", "--json").json["task"] == "tagger"
+    assert "pos-sparse-descending" in refrain("recipes").out
+
+
+def test_evaluate(refrain, run, corpus, tmp_path):
+    found = refrain("evaluate", run, "--json").json
+    assert found["split"] == "test" and found["accuracy"] > 0.9
+    assert found["interval"][0] < found["accuracy"] <= found["interval"][1]
+    assert found["seen"]["words"] + found["unseen"]["words"] == found["tokens"]
+    assert set(found["per_tag"]) == {"D", "N", "V", "P"} and len(found["confusion"]) == 4
+    summary = json.loads((run / "summary.json").read_text())
+    assert found["accuracy"] == summary["test"]["accuracy"]
+    assert refrain("evaluate", run, "--split", "valid", "--json").json["accuracy"] == summary["valid"]["accuracy"]
+    whole = refrain("evaluate", run, "--data", corpus / "toy.dev.tsv", "--json").json
+    assert whole["split"] == "all" and whole["tokens"] == summary["valid"]["tokens"]
+    picture = tmp_path / "confusion.png"
+    text = refrain("evaluate", run, "--confusion", picture).out
+    assert "words that training had" in text and "precision" in text
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_tag_tokenised_text(refrain, run, write):
+    outcome = refrain("tag", run, write("a.txt", "the dogs running .\n\n a  cats\n"), "--tokenised")
+    assert outcome.status == 0
+    assert outcome.out.splitlines()[:3] == [
+        "# sent_id = 1",
+        "# text = the dogs running .",
+        "1\tthe\t_\t_\tD\t_\t_\t_\t_\t_",
+    ]
+    found = rows(outcome.out)
+    assert [row[4] for row in found][:4] == ["D", "N", "V", "P"] and len(found) == 6
+    assert all(len(row) == 10 for row in found) and outcome.out.endswith("\n\n")
+
+
+def test_tag_as_json(refrain, run, write):
+    found = refrain("tag", run, write("a.txt", "the dogs .\n"), "--tokenised", "--json").json
+    assert found == {"words": ["the", "dogs", "."], "tags": ["D", "N", "P"]}
+
+
+def test_tag_plain_text_from_standard_input(refrain, run, standard_input):
+    standard_input("The dogs running. A cats!\n")
+    outcome = refrain("tag", run, "--column", "upos")
+    assert [row[1] for row in rows(outcome.out)] == ["The", "dogs", "running", ".", "A", "cats", "!"]
+    assert [row[9] for row in rows(outcome.out)] == ["_", "_", "SpaceAfter=No", "_", "_", "SpaceAfter=No", "_"]
+    assert "# text = A cats!" in outcome.out and all(row[3] != "_" for row in rows(outcome.out))
+
+
+def test_tag_conllu_keeps_all_but_the_tags(refrain, run, write, tmp_path):
+    empty = "\t_" * 8 + "\n"
+    text = f"# a = b\n1-2\tcan't{empty}1\tthe\tTHE\tX\tY\tA=b\t0\troot\t_\tC=d\n2\tdogs{empty}\n"
+    out = tmp_path / "out.conllu"
+    assert refrain("tag", run, write("a.conllu", text), "--out", out).status == 0
+    wanted = text.replace("X\tY", "X\tD").replace("2\tdogs\t_\t_\t_", "2\tdogs\t_\t_\tN")
+    assert out.read_text() == wanted
+    assert not list(tmp_path.glob(".tmp-*"))
+    # what was written is what evaluate reads
+    assert refrain("evaluate", run, "--data", out, "--json").status == 3
+
+
+def test_bad_conllu_to_tag(mistake, refrain, run, write):
+    good, bad = "1\tthe" + "\t_" * 8 + "\n", "1\tthe\n"
+    path = write("a.conllu", f"{good}\n{bad}\n{good}")
+    outcome = refrain("tag", run, path)
+    assert outcome.status == 3 and f"{path}:3: expected 10 columns" in outcome.complaints[0]
+    outcome = refrain("tag", run, path, "--skip-bad")
+    assert outcome.status == 0 and len(rows(outcome.out)) == 2
+    assert f"left out: {path}:3" in outcome.err and "left out 1 bad sentence(s)" in outcome.err
+
+
+def test_bad_corpora(mistake, refrain, corpus, write, tmp_path):
+    own = write_tsv(tmp_path / "own")
+    words = ["train", "pos-default", *TINY, "--data", own, "--out", tmp_path / "run", "--quiet"]
+    text = (own / "toy.dev.tsv").read_text()
+    for broken, part in (("a\tD\textra\n\n", ":1: "), ("a\tUH\n\n", "has the tag 'UH', which the training text lacks")):
+        (own / "toy.dev.tsv").write_text(text if part == ":1: " else broken + text)
+        if part == ":1: ":
+            (own / "toy.dev.tsv").write_text(text + broken)
+            part = "3 column(s), where the first line of the file has 2"
+        mistake(3, words, "toy.dev.tsv", part, "--skip-bad")
+        assert not (tmp_path / "run").exists()
+    outcome = refrain(*words, "--skip-bad", "--json")
+    assert outcome.json["skipped"] == {"train": 0, "valid": 1, "test": 0}
+    assert "left out 1 bad sentence(s)" in refrain("evaluate", tmp_path / "run", "--split", "valid").err
+    mistake(3, [*words[:-5], "--data", tmp_path / "none", "--out", tmp_path / "b"], "no such file or folder")
+
+
+def test_commands_refuse_the_other_kind_of_run(mistake, run, tiny_run, write, tmp_path):
+    text = write("a.txt", "the dogs\n")
+    for words in (
+        ["generate", run],
+        ["score", run, text],
+        ["features", run, text, "--out", tmp_path / "a.npz"],
+        ["sparsity", run],
+    ):
+        mistake(4, words, "is a tagger's run", "refrain tag")
+    mistake(4, ["compress", run, "--out", tmp_path / "small"], "is a tagger's run")
+    mistake(4, ["tag", tiny_run, text], "is a language model's run", "refrain train pos-default")
+    mistake(2, ["evaluate", run, "--protocol", "awd"], "--protocol: cannot take effect with a tagger")
+    mistake(2, ["evaluate", run, "--per-token", tmp_path / "x"], "--per-token: cannot take effect with a tagger")
+    mistake(2, ["evaluate", tiny_run, "--confusion", tmp_path / "x.png"], "--confusion: cannot take effect")
+    mistake(2, ["tag", run, text, "--plain", "--tokenised"], "exclude each other")
+    mistake(2, ["tag", run, text, "--out", text], "exists", "--force")
+    mistake(2, ["bench", "train", "--recipe", "pos-default"], "is a tagger")
+    mistake(2, ["train", "pos-default", "--iss-json", write("a.json", "{}"), "--out", tmp_path / "c"], "--iss-json")
+
+
+def test_a_very_long_sentence_is_tagged_in_bounded_memory(refrain, run, write):
+    outcome = refrain("tag", run, write("a.txt", "dogs " * 12_000 + "\n"), "--tokenised")
+    assert outcome.status == 0 and len(rows(outcome.out)) == 12_000

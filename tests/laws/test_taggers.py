@@ -1,0 +1,128 @@
+"""What every tagger keeps: the declared axes are true, padding and neighbours do not matter."""
+
+import json
+import pathlib
+
+import pytest
+import torch
+from table import TAGGERS, V
+from test_models import cut, places, select
+
+from refrain.models import PADDING, Tagger
+from refrain.nn import LSTM, Bidirectional, Embedding
+
+LENGTHS = [7, 1, 4]
+
+
+@pytest.fixture(params=TAGGERS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def tagger(name):
+    return built(TAGGERS[name])
+
+
+def built(build):
+    torch.manual_seed(1)
+    model = build().double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+def batch(lengths=LENGTHS):
+    generator = torch.Generator().manual_seed(6)
+    inputs = torch.randint(V, (max(lengths), len(lengths), 3), generator=generator)
+    for column, length in enumerate(lengths):
+        inputs[length:, column] = torch.tensor([PADDING, 0, 0])
+    return inputs
+
+
+def test_every_parameter_is_declared_and_fits(tagger):
+    assert tagger.widths()["vocabulary"] == V
+    assert set(tagger.axes()) == {name for name, _ in tagger.named_parameters()}
+
+
+def test_permuting_the_units_of_any_width_changes_nothing(name, tagger):
+    wanted = tagger.logits(batch())
+    # the words and entries of a sparse embedding stand where they are, as do the tags
+    fixed = {"tags", "vocabulary", "features"} | ({"embedding"} if "sparse" in name else set())
+    for width, size in tagger.widths().items():
+        if width not in fixed:
+            select(tagger, width, torch.randperm(size, generator=torch.Generator().manual_seed(7)))
+            torch.testing.assert_close(tagger.logits(batch()), wanted)
+
+
+def test_a_unit_whose_weights_are_all_zero_can_be_cut_out(name):
+    build = TAGGERS[name]
+    for width in [each for each in build().widths() if each not in ("vocabulary", "features", "tags")]:
+        if "sparse" in name and width == "embedding":
+            continue
+        model = built(build)
+        with torch.no_grad():
+            for parameter, dimension, index in places(model, width, 1):
+                parameter.index_fill_(dimension, index, 0.0)
+        kept = [unit for unit in range(model.widths()[width]) if unit != 1]
+        torch.testing.assert_close(cut(model, build, width, kept).logits(batch()), model.logits(batch()))
+
+
+def test_sentences_are_alone_in_their_batch(tagger):
+    inputs = batch()
+    words = inputs[..., 0] != PADDING
+    table = torch.zeros(*words.shape, tagger.output.out_features, dtype=torch.float64)
+    table[words] = tagger.logits(inputs)
+    for column, length in enumerate(LENGTHS):
+        torch.testing.assert_close(tagger.logits(inputs[:length, column : column + 1]), table[:length, column])
+
+
+def test_the_loss_is_the_sum_of_the_nats_of_the_right_tags(tagger):
+    inputs = batch()
+    targets = torch.randint(tagger.output.out_features, (sum(LENGTHS),), generator=torch.Generator().manual_seed(3))
+    wanted = -tagger.logits(inputs).log_softmax(dim=1).gather(1, targets[:, None]).sum()
+    torch.testing.assert_close(tagger(inputs, targets, ()).nats, wanted)
+
+
+def test_dropout_acts_in_its_places_in_training_and_nowhere_in_evaluation():
+    class Count(torch.nn.Module):
+        def forward(self, x):
+            if self.training:
+                shapes.append(tuple(x.shape))
+            return x
+
+    shapes = []
+    layers = [Bidirectional(LSTM(5, 4), LSTM(5, 4)), Bidirectional(LSTM(8, 6), LSTM(8, 6))]
+    model = Tagger(
+        Embedding(V, 5),
+        layers,
+        3,
+        projection_size=2,
+        embedding_dropout=Count(),
+        between=Count(),
+        output_dropout=Count(),
+    )
+    model.logits(batch())
+    assert shapes == [(7, 3, 5), (7, 3, 8), (7, 3, 12), (7, 3, 2)]
+    model.eval()
+    model.logits(batch())
+    assert len(shapes) == 4
+
+
+def test_layers_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="at least one layer"):
+        Tagger(Embedding(V, 5), [], 3)
+    layers = [Bidirectional(LSTM(5, 4), LSTM(5, 4)), Bidirectional(LSTM(4, 4), LSTM(4, 4))]
+    with pytest.raises(ValueError, match="input width 4 cannot stand on one of width 8"):
+        Tagger(Embedding(V, 5), layers, 3)
+
+
+def test_state_dict_names_and_shapes_are_those_of_the_committed_file():
+    """Names are part of the API. When a change means to alter them, the file and the changelog change with it."""
+    found = {
+        name: {key: list(tensor.shape) for key, tensor in build().state_dict().items()}
+        for name, build in TAGGERS.items()
+    }
+    assert found == json.loads(
+        (pathlib.Path(__file__).parent.parent / "golden" / "tagger_state_dicts.json").read_text()
+    )

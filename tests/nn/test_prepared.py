@@ -1,0 +1,78 @@
+"""Weights of eight bits are what they are said to be, and the kernels' functions are torch's."""
+
+import pytest
+import torch
+
+from refrain.nn import native
+from refrain.nn.prepared import FEW_STREAMS, PreparedLinear, kernels, log_softmax_, quantise, target_nats
+
+compiler = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+
+
+def random(*shape, seed=1):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_an_entry_is_off_by_half_a_scale_at_most():
+    weight = random(50, 300) * torch.logspace(-6, 3, 50)[:, None]
+    multiples, scales = quantise(weight)
+    assert multiples.dtype == torch.int8 and multiples.abs().max() == 127
+    torch.testing.assert_close(scales, weight.abs().amax(1) / 127)
+    error = (multiples * scales[:, None] - weight).abs() / scales[:, None]
+    assert error.max() <= 0.5 * (1 + 1e-4)
+
+
+def test_the_largest_entry_and_rows_of_zeros_are_exact():
+    weight = torch.tensor([[0.0, 0.0, 0.0], [0.5, -2.0, 1.0]])
+    multiples, scales = quantise(weight)
+    assert multiples[0].tolist() == [0, 0, 0]
+    # 0.5 is 31.75 scales of 2 / 127
+    assert multiples[1].tolist() == [32, -127, 64]
+    torch.testing.assert_close(multiples[1, 1] * scales[1], torch.tensor(-2.0))
+
+
+@compiler
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize("streams", [1, 3, 5, FEW_STREAMS, FEW_STREAMS + 1])
+@pytest.mark.parametrize(("rows", "width"), [(1, 1), (3, 15), (4, 16), (7, 33), (130, 257)])
+def test_a_linear_layer(rows, width, streams, weights):
+    weight, bias, x = random(rows, width), random(rows, seed=2), random(streams, width, seed=3)
+    layer = PreparedLinear(weight, bias, weights)
+    if weights == "int8":
+        multiples, scales = quantise(weight)
+        weight = multiples * scales[:, None]
+    torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, weight, bias), atol=1e-4, rtol=1e-5)
+    # inputs need not lie one after another
+    torch.testing.assert_close(layer(x.T.contiguous().T), layer(x), atol=1e-4, rtol=1e-5)
+
+
+@compiler
+@pytest.mark.parametrize("words", [1, 5, 16, 1003])
+@pytest.mark.parametrize("size", [0.1, 1.0, 30.0, 1000.0])
+def test_the_softmax(words, size):
+    logits, targets = random(4, words) * size, torch.arange(4) % words
+    wanted = logits.double().log_softmax(dim=-1)
+    close = {"atol": 2e-6 * max(size, 1.0), "rtol": 0.0}
+    nats = target_nats(logits, targets)
+    torch.testing.assert_close(nats.double(), -wanted.gather(1, targets[:, None])[:, 0], **close)
+    torch.testing.assert_close(log_softmax_(logits).double(), wanted, **close)
+
+
+@compiler
+def test_a_word_that_cannot_be():
+    logits = torch.tensor([[0.0, -torch.inf, 0.0]])
+    torch.testing.assert_close(log_softmax_(logits).exp(), torch.tensor([[0.5, 0.0, 0.5]]))
+
+
+@compiler
+def test_gates_at_their_limits():
+    """What saturates in torch saturates here, and what is not a number stays so."""
+    values = torch.tensor([-1e30, -100.0, -20.0, -1.0, -1e-4, 0.0, 1e-4, 1.0, 20.0, 100.0, 1e30, torch.nan])
+    size = len(values)
+    gates, before = values[:, None].expand(-1, 4).contiguous(), torch.full((1, size), 0.5)
+    hidden, cell = torch.empty(1, size), torch.empty(1, size)
+    base, results = gates.data_ptr(), (before.data_ptr(), hidden.data_ptr(), cell.data_ptr())
+    kernels().refrain_lstm(None, None, None, None, base, 0, *results, size, 1)
+    wanted = values.sigmoid() * 0.5 + values.sigmoid() * values.tanh()
+    torch.testing.assert_close(cell[0], wanted, atol=3e-7, rtol=0, equal_nan=True)
+    torch.testing.assert_close(hidden[0], values.sigmoid() * wanted.tanh(), atol=3e-7, rtol=0, equal_nan=True)

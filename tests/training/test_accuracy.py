@@ -1,0 +1,83 @@
+"""The share of right training positions: by hand, over a resume, and as a reason to stop."""
+
+import json
+
+import pytest
+import torch
+
+from refrain import build, recipe
+from refrain.models import LanguageModel
+from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead
+from refrain.training import Interrupted, PlainProgress, Window
+from refrain.training.accuracy import TrainingAccuracy
+
+SMALL = (
+    "model.embedding_size=8",
+    "model.hidden_sizes=[8,8,8]",
+    "training.batch_size=3",
+    "training.window_steps=4",
+    "training.log_windows=2",
+    "training.sample_tokens=0",
+    "training.validation=exact",
+)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for split, lines in (("train", 12), ("valid", 4), ("test", 4)):
+        (folder / f"{split}.txt").write_text("a b c d\nb c <unk>\n" * lines)
+    return folder
+
+
+def test_it_counts_positions_whose_most_likely_word_is_right():
+    torch.manual_seed(1)
+    model = LanguageModel(Embedding(7, 4), RecurrentStack([LSTM(4, 5)]), SoftmaxHead(5, 7)).double()
+    inputs, targets = torch.randint(7, (6, 3)), torch.randint(7, (6, 3))
+    outputs, _ = model.hidden(inputs, model.initial_state(3))
+    wanted = (model.head.log_probabilities(outputs.dropped).argmax(-1) == targets).double().mean().item()
+    counted = TrainingAccuracy(stop_at=wanted)
+    counted.before_step(Window(model, None, inputs, targets, outputs))
+    counted.before_step(Window(model, None, inputs, targets, outputs))
+    assert counted.figures() == {"train_accuracy": pytest.approx(wanted)} and not counted.reached()
+    counted.after_round({})
+    assert counted.last == pytest.approx(wanted) and counted.reached()
+    assert counted.figures() == {"train_accuracy": 0}
+    other = TrainingAccuracy(stop_at=0.99)
+    other.load_state_dict(counted.state_dict())
+    assert other.last == counted.last
+
+
+def metrics(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line["event"], line["step"], line["train_accuracy"]) for line in lines]
+
+
+class StopAfterThree(PlainProgress):
+    def __init__(self):
+        super().__init__(quiet=True)
+
+    def window(self, position, windows, epochs):
+        if position.step == 3:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_it_survives_a_restart_and_is_written_down(corpus, tmp_path):
+    experiment = recipe("recite-dense", *SMALL, "training.epochs=2", data=str(corpus))
+    quiet = PlainProgress(quiet=True)
+    build.train(experiment, tmp_path / "whole", progress=quiet)
+    with pytest.raises(Interrupted):
+        build.train(experiment, tmp_path / "cut", progress=StopAfterThree())
+    build.resume(tmp_path / "cut", progress=quiet)
+    assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
+
+
+def test_a_run_stops_when_it_knows_the_text_by_heart(corpus, tmp_path):
+    experiment = recipe("recite-dense", *SMALL, "training.epochs=150", "training.stop_accuracy=0.3", data=str(corpus))
+    summary = build.train(experiment, tmp_path / "run", progress=PlainProgress(quiet=True))
+    assert summary["epochs"] < 150
+    assert metrics(tmp_path / "run")[-1][2] >= 0.3
