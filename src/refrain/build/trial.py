@@ -2,34 +2,41 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from refrain.checkpoint import write_atomically
 from refrain.config import AnyExperiment
 from refrain.training import train_round
 
 from .engine import build_engine
 from .kinds import kind_of
+from .layout import draw_layout, frequency_bands, sparse_plans
 from .manifest import peak_memory_bytes
 from .model import build_device
 
 
-def trial(experiment: AnyExperiment, say: Callable[[str], None]) -> dict[str, Any]:
+def trial(experiment: AnyExperiment, say: Callable[[str], None], layout: str | Path | None = None) -> dict[str, Any]:
     """Build everything and train two windows, nothing of which is kept.
 
     Args:
         experiment: the settings.
         say: is told what takes time.
+        layout: where a picture of the layout of predefined sparseness goes, if it is wanted.
 
     Returns:
-        `parameters`, `widths`, `windows` an epoch, `seconds` that training is expected to take, `peak_memory_bytes`.
+        `parameters`, `widths`, `plans` of sparse layers as text, `bands` of a sparse embedding, `windows` an
+        epoch, `seconds` that training is expected to take, `peak_memory_bytes`.
     """
     kind = kind_of(experiment)
     corpus = kind.corpus(experiment, say)
     torch.manual_seed(experiment.training.seed)
     device = build_device(experiment.training.device)
     model = kind.model(experiment, corpus.vocabulary).to(device)
+    if layout is not None:
+        write_atomically(Path(layout), draw_layout(experiment.name, model, corpus))
     build_engine(experiment.training, model)
     task = kind.task(experiment, corpus, model)
     windows = task.windows(0)
@@ -50,6 +57,8 @@ def trial(experiment: AnyExperiment, say: Callable[[str], None]) -> dict[str, An
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "widths": model.widths(),
+        "plans": {name: str(plan) for name, plan in sparse_plans(model).items()},
+        "bands": frequency_bands(model, corpus),
         "windows": len(windows),
         "seconds": round(seconds * len(windows) * task.epochs, 1),
         "peak_memory_bytes": peak_memory_bytes(),
