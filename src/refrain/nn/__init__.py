@@ -20,6 +20,7 @@ from .recurrent import MultiplicativeLSTM as MultiplicativeLSTM
 from .recurrent import RecurrentLayer as RecurrentLayer
 from .recurrent import RecurrentStack as RecurrentStack
 from .recurrent import SparseLSTM as SparseLSTM
+from .recurrent import SpreadSparseLSTM as SpreadSparseLSTM
 from .recurrent import detached as detached
 from .recurrent import gru_step as gru_step
 from .recurrent import lstm_step as lstm_step

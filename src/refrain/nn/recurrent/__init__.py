@@ -14,4 +14,5 @@ from .scan import RecurrentLayer as RecurrentLayer
 from .scan import detached as detached
 from .scan import scan as scan
 from .sparse_lstm import SparseLSTM as SparseLSTM
+from .spread_sparse_lstm import SpreadSparseLSTM as SpreadSparseLSTM
 from .stack import RecurrentStack as RecurrentStack
