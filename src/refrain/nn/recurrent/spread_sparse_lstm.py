@@ -51,12 +51,8 @@ class SpreadSparseLSTM(nn.Module):
         # the units of each process stand together
         self._edges = [(starts[share[0]], starts[share[-1] + 1]) for share in shares]
         self._own = self._edges[rank]
-        self.blocks = nn.ModuleDict(
-            {
-                str(index): block(plan.blocks[index].end - plan.blocks[index].begin, units[index])
-                for index in shares[rank]
-            }
-        )
+        parts = ((index, plan.blocks[index]) for index in shares[rank])
+        self.blocks = nn.ModuleDict({str(index): block(part.end - part.begin, part.units) for index, part in parts})
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros: hidden and cell of all units, each (B, H)."""
