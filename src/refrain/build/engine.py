@@ -85,7 +85,7 @@ def _pays(part: Any, bf16: bool) -> bool:
         # torch's own float32 kernel is as fast as long as the recurrent weight stays in the caches
         return int(part.hidden_size) >= (64 if bf16 else 512)
     if isinstance(part, SparseLSTM):
-        return int(part.hidden_size) // len(part.blocks) >= (64 if bf16 else 512)
+        return bf16 and int(part.hidden_size) // len(part.blocks) >= 64
     if isinstance(part, GRU | MultiplicativeLSTM):
         return int(part.hidden_size) >= 64
     # of a head: below, its time is nothing beside that of compiling
