@@ -170,6 +170,9 @@ def find_checkpoint(path: Path) -> Checkpoint:
     if (path / MANIFEST).is_file() and not (path / "checkpoints").is_dir():
         return Checkpoint(path)
     if not (path / "checkpoints").is_dir():
+        seeds = sorted(path.glob("seed-*"))
+        if seeds:
+            raise CheckpointError(f"{path}: holds the runs of several seeds; give one of them, such as {seeds[0]}")
         raise CheckpointError(
             f"{path}: is not a run folder (it holds no checkpoints); give one that refrain train made"
         )
