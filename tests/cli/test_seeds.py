@@ -95,3 +95,21 @@ def test_mistakes_are_named(mistake, corpus, tmp_path):
     (tmp_path / "series" / "seed-1").mkdir(parents=True)
     mistake(4, ("evaluate", tmp_path / "series"), "holds the runs of several seeds; give one of them, such as")
     mistake(2, resumed, "--resume and --seeds exclude each other")
+
+
+def test_a_series_that_is_replaced_leaves_nothing_behind(corpus, tmp_path, monkeypatch):
+    experiment = recipe("zaremba-small", *SMALL, data=corpus)
+    build.train_seeds(experiment, tmp_path / "runs", 3, progress=quiet)
+    other = recipe("zaremba-small", *SMALL, "training.learning_rate=0.5", data=corpus)
+
+    def stop(*arguments, **more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(seeds_module, "train", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build.train_seeds(other, tmp_path / "runs", 2, progress=quiet, force=True)
+    assert not list((tmp_path / "runs").glob("seed-*"))
+    again = build.resume_seeds(tmp_path / "runs", progress=quiet)
+    assert again["seeds"] == [1, 2]
+    assert again["test"] == build.train_seeds(other, tmp_path / "alone", 2, progress=quiet)["test"]

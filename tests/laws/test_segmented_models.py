@@ -7,10 +7,10 @@ import torch
 from table import SEGMENTED, B, T, V
 
 from refrain.build.model import build_model
-from refrain.build.smaller import _spare_segments, resized
+from refrain.build.smaller import resized
 from refrain.config import Experiment
 from refrain.sparsity import clear_units, dead_units, places, select_units, squared_norms
-from refrain.sparsity.compact import largest_entries
+from refrain.sparsity.compact import dead_by_width, drop_until, largest_entries, spared
 from refrain.sparsity.groups import group_sizes, scale_units
 from refrain.sparsity.sizes import model_size, parameter_count
 
@@ -117,7 +117,7 @@ def test_cleared_units_can_be_taken_out_and_the_settings_say_what_is_left(model,
         if width in WIDTHS:
             dead[width] = torch.zeros(size, dtype=torch.bool)
             dead[width][torch.randperm(size)[: size // 2]] = True
-    _spare_segments(table, dead)
+    dead = spared(dead, table)
     for width, which in dead.items():
         clear_units(parameters, found[width], which)
     wanted = nats(model)
@@ -144,3 +144,21 @@ def test_a_step_is_a_window_of_one(model):
         log_probabilities, state = model.step(token, state)
         costs.append(-log_probabilities.gather(1, target[:, None])[:, 0])
     torch.testing.assert_close(torch.stack(costs), wanted)
+
+
+def test_what_is_dropped_for_a_size_leaves_no_more_than_it(model):
+    table, sizes = model.axes(), model.widths()
+    whole = parameter_count(table, sizes)
+    order = torch.Generator().manual_seed(1)
+    units = [(width, unit) for width in sizes if width in WIDTHS for unit in range(sizes[width])]
+    ranking = [units[place] for place in torch.randperm(len(units), generator=order)]
+    for target in (0.9, 0.8, 0.7):
+        dropped = drop_until(ranking, table, sizes, measure="parameters", target=int(target * whole))
+        gone = {width: torch.zeros(sizes[width], dtype=torch.bool) for width in WIDTHS if width in sizes}
+        for width, which in dropped.items():
+            gone[width][which] = True
+        parameters = dict(model.named_parameters())
+        after = dead_by_width(parameters, table, list(gone), gone=gone)
+        assert parameter_count(table, sizes, after) <= target * whole
+        for width, which in after.items():
+            assert torch.equal(which, spared(after, table)[width])

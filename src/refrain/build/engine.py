@@ -68,13 +68,15 @@ def _uses_bf16(precision: str, device: torch.device) -> bool:
 def _takes_sparse(settings: Training | TaggerTraining, model: nn.Module, embedding: Embedding) -> bool:
     """Whether only looked-up rows need a gradient, and that saves more than it costs.
 
-    Every row of a weight that a head shares, or that decays, has one. Adam's update moves rows without one, too.
+    Every row of a weight that a head shares, or that decays, has one. Updates by Adam or with momentum move rows
+    without one, too.
     """
     shared = sum(weight is embedding.weight for part in model.modules() for weight in part.parameters(recurse=False))
     return (
         shared == 1
         and settings.optimizer != "adam"
         and not settings.weight_decay
+        and not settings.momentum
         and embedding.weight.numel() >= 1_000_000
     )
 

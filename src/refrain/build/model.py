@@ -64,7 +64,10 @@ def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
     if bands is None:
         embedding = Embedding(vocabulary_size, settings.embedding_size, word_dropout=word_dropout)
     else:
-        embedding = SparseEmbedding(vocabulary_size, bands, word_dropout=word_dropout)
+        try:
+            embedding = SparseEmbedding(vocabulary_size, bands, word_dropout=word_dropout)
+        except ValueError as error:
+            raise UserError(f"model.embedding_bands: {error}") from None
     inputs = (settings.embedding_size, *settings.hidden_sizes)
     inner = settings.intermediate_sizes or settings.hidden_sizes
     layers = [

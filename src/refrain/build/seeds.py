@@ -12,6 +12,7 @@ from refrain.plain_json import dumps
 from refrain.training import RunFolder
 from refrain.training.progress import Progress
 
+from .kinds import kind_of
 from .loading import config_document, experiment_from
 from .runs import resume, same_settings, train
 
@@ -59,6 +60,10 @@ def train_seeds(
             )
         if not folder.is_dir() or not (folder / FILE).is_file():
             raise CheckpointError(f"{folder}: holds other things than the runs of --seeds, which --force leaves alone")
+    # a mistake in the corpus is found before anything is taken away
+    kind_of(experiment).corpus(experiment, lambda line: None)
+    for old in folder.glob("seed-*"):
+        RunFolder(old).remove()
     folder.mkdir(parents=True, exist_ok=True)
     first = experiment.training.seed
     plan = {
@@ -70,7 +75,7 @@ def train_seeds(
     }
     write_atomically(folder / FILE, dumps(plan, indent=2) + "\n")
     (folder / "summary.json").unlink(missing_ok=True)
-    return _go_on(folder, plan, progress, anew=True)
+    return _go_on(folder, plan, progress)
 
 
 def has_seeds(out: str | Path) -> bool:
@@ -96,24 +101,25 @@ def resume_seeds(
     """
     plan = RunFolder(Path(out)).read_json(FILE)
     same_settings(experiment_from(plan["config"], Path(out)), experiment, Path(out))
-    return _go_on(Path(out), plan, progress, anew=False)
+    return _go_on(Path(out), plan, progress)
 
 
-def _go_on(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress], *, anew: bool) -> dict[str, Any]:
+def _go_on(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress]) -> dict[str, Any]:
     base = experiment_from(plan["config"], folder)
     lines = [line for line in plan["recipe"].splitlines() if not line.startswith("training.seed ")]
     summaries = []
     for seed in plan["seeds"]:
         run = RunFolder(folder / f"seed-{seed}")
-        if not anew and (run.path / "summary.json").is_file():
+        training = base.training.model_copy(update={"seed": seed})
+        experiment = base.model_copy(update={"training": training})
+        if (run.path / "summary.json").is_file() and run.read_json("config.json") == config_document(experiment):
             summaries.append(run.read_json("summary.json"))
-        elif not anew and run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
-            summaries.append(resume(run.path, progress=progress()))
+        elif run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
+            summaries.append(resume(run.path, experiment=experiment, progress=progress()))
         else:
-            training = base.training.model_copy(update={"seed": seed})
             summaries.append(
                 train(
-                    base.model_copy(update={"training": training}),
+                    experiment,
                     run.path,
                     start_from=plan["from"],
                     force=True,

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor
 
-from refrain.axes import AxisTable
 from refrain.config import Experiment
 from refrain.errors import UserError
 from refrain.models import LanguageModel
@@ -56,7 +55,6 @@ def units_to_remove(
         for width, units in dropped.items():
             dead[width][units] = True
         dead = dead_by_width(parameters, table, widths, gone=dead)
-    _spare_segments(table, dead)
     if not any(which.any() for which in dead.values()):
         given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
         raise UserError(
@@ -64,15 +62,6 @@ def units_to_remove(
             "with --to, or train with sparsity.group_lasso"
         )
     return dead
-
-
-def _spare_segments(table: AxisTable, dead: dict[str, Tensor]) -> None:
-    """Let a unit live in each part of a width that a block of a sparse layer or embedding runs along. In place."""
-    for axis in (axis for axes in table.values() for axis in axes if axis.segment and axis.width in dead):
-        assert axis.segment is not None
-        part = dead[axis.width][axis.segment.begin : axis.segment.end]
-        if part.all():
-            part[0] = False
 
 
 def resized(experiment: Experiment, network: LanguageModel, kept: Mapping[str, Tensor]) -> Experiment:

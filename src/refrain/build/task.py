@@ -25,7 +25,7 @@ def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> to
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
-    if isinstance(settings, Training) and settings.momentum:
+    if settings.momentum:
         return torch.optim.SGD(model.parameters(), lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
     return optim.SGD(model.parameters(), lr=rate, weight_decay=decay)
 

@@ -38,7 +38,9 @@ class SparseEmbedding(nn.Module):
         super().__init__()
         self.vocabulary_size = vocabulary_size
         self.bands = tuple(Band(*band) for band in bands)
-        if not self.bands or any(not 0 <= start < vocabulary_size or width < 1 for start, width in self.bands):
+        starts = [start for start, _ in self.bands]
+        fits = all(0 <= start < vocabulary_size and width >= 1 for start, width in self.bands)
+        if not starts or starts[0] or starts != sorted(starts) or not fits:
             raise ValueError(f"SparseEmbedding: bands {list(bands)} do not fit {vocabulary_size} words")
         self.embedding_size = sum(band.width for band in self.bands)
         # block j is the vectors' part j of the words from its start on

@@ -85,7 +85,35 @@ def dead_by_width(
                 changed |= bool(now.any())
                 clear_units(entries, found[width], now)
             dead[width] = now
-    return dead
+    return spared(dead, table)
+
+
+def stretches(table: AxisTable) -> dict[str, set[tuple[int, int]]]:
+    """Width -> the parts of it, from one unit up to another, that blocks of sparse layers or embeddings stand on.
+
+    Args:
+        table: the axes.
+    """
+    found: dict[str, set[tuple[int, int]]] = {}
+    for axis in (axis for axes in table.values() for axis in axes if axis.segment is not None):
+        assert axis.segment is not None
+        found.setdefault(axis.width, set()).add((axis.segment.begin, axis.segment.end))
+    return found
+
+
+def spared(dead: Mapping[str, Tensor], table: AxisTable) -> dict[str, Tensor]:
+    """The dead units but for one in each part of a width that a block stands on: a block has a unit at least.
+
+    Args:
+        dead: width -> (U,) bool.
+        table: the axes.
+    """
+    left = {width: which.clone() for width, which in dead.items()}
+    for width, parts in stretches(table).items():
+        for begin, end in sorted(parts) if width in left else ():
+            if left[width][begin:end].all():
+                left[width][begin] = False
+    return left
 
 
 def widths_left(widths: Mapping[str, int], dead: Mapping[str, Tensor]) -> dict[str, int]:
@@ -156,7 +184,7 @@ def drop_until(
         dead: width -> (U,) bool, units that are gone already.
 
     Returns:
-        Width -> units to drop; a last unit always stays.
+        Width -> units to drop; a last unit always stays, of each block's part of a width too.
 
     Raises:
         ValueError: when the target is out of reach.
@@ -165,9 +193,16 @@ def drop_until(
     gone |= {width: which.cpu().clone() for width, which in (dead or {}).items()}
     left = {width: int((~which).sum()) for width, which in gone.items()}
     dropped: dict[str, list[int]] = {}
-    waiting = iter(ranking)
+    waiting, parts = iter(ranking), stretches(table)
+
+    def can_go(width: str, unit: int) -> bool:
+        alone = (
+            int((~gone[width][begin:end]).sum()) == 1 for begin, end in parts.get(width, ()) if begin <= unit < end
+        )
+        return left[width] > 1 and not any(alone)
+
     while (size := model_size(measure, table, widths, gone)) > target:
-        pair = next(((width, unit) for width, unit in waiting if left[width] > 1), None)
+        pair = next(((width, unit) for width, unit in waiting if can_go(width, unit)), None)
         if pair is None:
             raise ValueError(f"{measure} cannot go below {size:,} (asked for {target:,})")
         width, unit = pair

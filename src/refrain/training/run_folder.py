@@ -76,6 +76,20 @@ class RunFolder:
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
 
+    def remove(self) -> None:
+        """Take away the run that stands here, and the folder if nothing else stands in it.
+
+        Raises:
+            CheckpointError: when a process writes to it.
+        """
+        if not self.path.is_dir():
+            return
+        with self.locked():
+            self._clear()
+        (self.path / ".lock").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
     def _clear(self) -> None:
         (self.path / "best").unlink(missing_ok=True)
         for leftover in self.path.glob(".tmp-*"):
