@@ -189,8 +189,9 @@ def _tells(line: str) -> bool:
 def _parser(path: Path, line: str, column: str) -> Callable[[Lines], Sentence]:
     number = int(column) if column.isascii() and column.isdigit() else None
     if looks_like_conllu(str(path), line):
-        if number is not None and 1 <= number <= len(COLUMNS):
-            column = COLUMNS[number - 1]
+        if number is not None:
+            names = ", ".join(COLUMNS[2:])
+            raise DataError(f"{path}: data.column: columns of CoNLL-U go by name here; choose one of {names}")
         column = "upos" if column == "auto" else column.lower()
         if column not in COLUMNS[2:]:
             raise DataError(f"{path}: data.column: {column!r} holds no tags; choose one of {', '.join(COLUMNS[2:])}")
