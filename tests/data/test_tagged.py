@@ -38,7 +38,9 @@ def test_conllu(write):
     assert tags(split) == [["PRON", "AUX", "PART", "_"], ["INTJ"]]
     assert [sentence.line for sentence in split.sentences] == [1, 10]
     assert tags(read_tagged(path, column="xpos")) == [["PRP", "MD", "RB", "NFP"], ["UH"]]
-    assert tags(read_tagged(path, column="5")) == tags(read_tagged(path, column="XPOS"))
+    assert tags(read_tagged(path, column="xpos")) == tags(read_tagged(path, column="XPOS"))
+    with pytest.raises(DataError, match="columns of CoNLL-U go by name here"):
+        read_tagged(path, column="5")
     assert tags(read_tagged(path, column="feats"))[0] == ["_", "_", "Polarity=Neg", "_"]
     assert len(split.tokens) == 5 and split.lines == 2
 
