@@ -186,6 +186,8 @@ def small(source, words):
     for name in ("trigger_window", "stop_window"):
         # they may not look further back than the epochs that are left
         changes += [f"training.{name}=1"] if getattr(experiment.training, name) is not None else []
+    if experiment.model.embedding_blocks > 1:
+        changes.append("model.embedding_blocks=2")
     if experiment.sparsity.group_lasso:
         # of eight units not all may die
         changes.append("sparsity.group_lasso=0.00001")
