@@ -38,3 +38,10 @@ def test_a_tagger_has_one_too(refrain, tmp_path):
     (tmp_path / "dev.tsv").write_text("the\tD\ndog\tN\n\n" * 3)
     found = refrain("check", "pos-sparse", "model.embedding_blocks=4", "--data", tmp_path, "--json").json
     assert sum(band["share"] for band in found["bands"]) == pytest.approx(1)
+
+
+def test_a_run_says_what_its_sparse_layers_are_and_when_one_is_smaller_than_asked_for(refrain, corpus, tmp_path):
+    sizes = ("model.embedding_size=6", "model.hidden_sizes=[24,6]", "model.sparse_layers=hidden", "model.tied=true")
+    words = ("train", "zaremba-small", *sizes, *SMALL, "model.sparse_fraction=0.9", "training.epochs=1")
+    said = refrain(*words, "--data", corpus, "--out", tmp_path / "run").err
+    assert "sparse stack.layers.0: 6 -> 24 in " in said and "out of reach as every block sees all inputs" in said

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import torch
+from torch import nn
 
 from refrain.config import Experiment
 from refrain.data import Corpus
@@ -13,26 +14,50 @@ from refrain.evaluation.perplexity import Protocol
 from refrain.models import LanguageModel
 from refrain.training import Position, RunFolder, load_weights
 
+from .layout import sparse_plans
 from .manifest import peak_memory_bytes
 
 
 def describe(experiment: Experiment, corpus: Corpus, model: LanguageModel, run: RunFolder) -> list[str]:
     """What is about to happen, in a few lines."""
-    import refrain
-
-    device = next(model.parameters()).device
-    count = sum(parameter.numel() for parameter in model.parameters())
     splits = "  ".join(f"{name} {len(split.tokens):,}" for name, split in corpus.splits.items())
     unseen = ", ".join(f"{name} {split.unseen:,}" for name, split in corpus.splits.items() if split.unseen)
     sizes = "-".join(str(size) for size in experiment.model.hidden_sizes)
     return [
-        f"refrain {refrain.__version__}  torch {torch.__version__}  {device}  {torch.get_num_threads()} threads",
+        machine_line(model),
         f"data   {corpus.name}: {splits} tokens, vocabulary {len(corpus.vocabulary):,}"
         + (f"; words read as <unk>: {unseen}" if unseen else ""),
-        f"model  {experiment.model.cell} {experiment.model.embedding_size}-{sizes}, {count:,} parameters "
-        f"({4 * count / 1e6:.1f} MB)",
+        *model_lines(f"{experiment.model.cell} {experiment.model.embedding_size}-{sizes}", model),
         f"run    {run.path}",
     ]
+
+
+def machine_line(model: nn.Module) -> str:
+    """Versions, device and threads."""
+    import refrain
+
+    device = next(model.parameters()).device
+    return f"refrain {refrain.__version__}  torch {torch.__version__}  {device}  {torch.get_num_threads()} threads"
+
+
+def model_lines(shape: str, model: nn.Module) -> list[str]:
+    """The shape and the size of a model, and what its sparse layers are smaller than.
+
+    Args:
+        shape: in words.
+        model: that is trained.
+    """
+    count = sum(parameter.numel() for parameter in model.parameters())
+    lines = [f"model  {shape}, {count:,} parameters ({4 * count / 1e6:.1f} MB)"]
+    for name, plan in sparse_plans(model).items():
+        first = str(plan).splitlines()[0]
+        short = (
+            f"; asked for {plan.wanted_parameters:,}, out of reach as every block sees all inputs"
+            if plan.capped
+            else ""
+        )
+        lines.append(f"sparse {name}: {first}{short}")
+    return lines
 
 
 def summarise(

@@ -4,8 +4,6 @@ import math
 import time
 from typing import Any
 
-import torch
-
 from refrain.config import TaggerExperiment
 from refrain.data import TaggedCorpus
 from refrain.models import Tagger
@@ -14,14 +12,12 @@ from refrain.training import Position, RunFolder, load_weights
 from refrain.training.progress import duration
 
 from .manifest import peak_memory_bytes
+from .summary import machine_line, model_lines
 
 
 def describe_tagger(experiment: TaggerExperiment, corpus: TaggedCorpus, model: Tagger, run: RunFolder) -> list[str]:
     """What is about to happen, in a few lines."""
-    import refrain
-
-    device, settings = next(model.parameters()).device, experiment.model
-    count = sum(parameter.numel() for parameter in model.parameters())
+    settings = experiment.model
     splits = "  ".join(f"{name} {split.lines:,}" for name, split in corpus.splits.items())
     unseen = ", ".join(
         f"{name} {100 * split.unseen / len(split.tokens):.1f} %"
@@ -31,12 +27,11 @@ def describe_tagger(experiment: TaggerExperiment, corpus: TaggedCorpus, model: T
     sizes = "-".join(str(size) for size in settings.hidden_sizes)
     vocabulary = corpus.vocabulary
     return [
-        f"refrain {refrain.__version__}  torch {torch.__version__}  {device}  {torch.get_num_threads()} threads",
+        machine_line(model),
         f"data   {corpus.name}: {splits} sentences, {len(vocabulary.tags)} tags, vocabulary {len(vocabulary):,}"
         + (f", features {len(vocabulary.features):,}" if vocabulary.features else "")
         + (f"; words that training lacks: {unseen}" if unseen else ""),
-        f"model  {settings.cell} {settings.embedding_size}-{sizes} both ways, {count:,} parameters "
-        f"({4 * count / 1e6:.1f} MB)",
+        *model_lines(f"{settings.cell} {settings.embedding_size}-{sizes} both ways", model),
         f"run    {run.path}",
     ]
 

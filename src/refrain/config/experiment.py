@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from .computation import Computation
 from .model import Model
 from .sparsity import Sparsity
 from .values import Count, NonNegative, Number, Positive, Rate, Settings, Share, Whole
@@ -90,7 +91,7 @@ class Schedule(Settings):
         return self
 
 
-class Training(Settings):
+class Training(Computation):
     """How the weights are found."""
 
     epochs: Count = Field(10, description="passes over the training text")
@@ -128,17 +129,6 @@ class Training(Settings):
     schedule: Schedule = Field(Schedule(), description="how the learning rate moves")
     validation: Protocol = Field("exact", description="protocol of the validation after each epoch")
     seed: Whole = Field(1, description="of initialisation, dropout and samples")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to compute")
-    engine: Literal["auto", "plain", "scan"] = Field(
-        "auto",
-        description="plain: torch's operations; scan: the library's kernels for processors, compiled on this machine; "
-        "auto: kernels for those parts of a model where they are faster",
-    )
-    precision: Literal["auto", "float32", "bf16"] = Field(
-        "float32",
-        description="of the operands of matrix products; weights, state and sums are float32, evaluation altogether. "
-        "auto: bf16 where the processor has instructions for it",
-    )
     validation_windows: Count | None = Field(
         None, description="also validate after so many windows of an epoch; the best checkpoint may be one of these"
     )

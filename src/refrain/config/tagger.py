@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from .computation import Computation
 from .experiment import Schedule
 from .values import Count, Density, NonNegative, Number, Positive, Rate, Settings, Share, Whole, Width
 
@@ -120,7 +121,7 @@ class TaggerModel(Settings):
         return self
 
 
-class TaggerTraining(Settings):
+class TaggerTraining(Computation):
     """How the tagger's weights are found. The loss is the mean over the words of a batch."""
 
     epochs: Count = Field(20, description="passes over the training sentences")
@@ -140,17 +141,6 @@ class TaggerTraining(Settings):
         None, description="stop when the validation accuracy is below the best of those further back than this"
     )
     seed: Whole = Field(1, description="of initialisation, dropout and the order of sentences")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to compute")
-    engine: Literal["auto", "plain", "scan"] = Field(
-        "auto",
-        description="plain: torch's operations; scan: the library's kernels for processors, compiled on this machine; "
-        "auto: kernels for those parts of a model where they are faster",
-    )
-    precision: Literal["auto", "float32", "bf16"] = Field(
-        "float32",
-        description="of the operands of matrix products; weights, state and sums are float32, evaluation altogether. "
-        "auto: bf16 where the processor has instructions for it",
-    )
     log_windows: Count = Field(100, description="batches between two lines of metrics")
     checkpoint_minutes: Positive = Field(10.0, description="time between checkpoints inside an epoch")
     tensorboard: bool = Field(False, description="also write TensorBoard events (needs the extra 'tensorboard')")
