@@ -15,8 +15,8 @@ class Engine(NamedTuple):
     """What a layer or a head trains with.
 
     Attributes:
-        kernels: the library's own kernels for the processor, where there are some and they can be compiled; otherwise,
-            and on other devices, torch's operations.
+        kernels: the library's own kernels for the device, where there are some and they can be compiled; otherwise
+            torch's operations.
         bf16: operands of matrix products are rounded to bfloat16.
     """
 
@@ -25,6 +25,9 @@ class Engine(NamedTuple):
 
 
 PLAIN = Engine()
+
+SCANNED = ("cuda",)
+"""Kinds of devices on which layers run `window_scan` where their engine asks for kernels or for bf16."""
 
 
 def use_engine(module: nn.Module, engine: Engine) -> None:
@@ -55,7 +58,33 @@ def kernels_for(layer: nn.Module, *tensors: Tensor) -> bool:
     )
 
 
-def has_fast_bf16() -> bool:
-    """Whether this processor multiplies matrices of bfloat16 by instructions of its own."""
+def scans(layer: nn.Module, *tensors: Tensor) -> bool:
+    """Whether a layer runs a window by a scan with its engine, on a GPU: it trains, and by more than torch's kernel.
+
+    torch's kernels there are cuDNN's, which in bfloat16 would hold the cells in bfloat16, too.
+
+    Args:
+        layer: with an engine.
+        tensors: of the window.
+    """
+    engine: Any = layer.engine
+    return bool(
+        layer.training
+        and torch.is_grad_enabled()
+        and (engine.kernels or engine.bf16)
+        and all(tensor.dtype == torch.float32 and tensor.device.type in SCANNED for tensor in tensors)
+    )
+
+
+def has_fast_bf16(device: str = "cpu") -> bool:
+    """Whether a device multiplies matrices of bfloat16 by instructions of its own.
+
+    Args:
+        device: its kind, cpu or cuda.
+    """
+    if device == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return False
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))

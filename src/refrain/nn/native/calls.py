@@ -23,7 +23,7 @@ def call(file: str, function: str, *arguments: Tensor | int | None) -> bool:
         function: in it; returns 0 or a number of `CAUSES`, and takes the threads last.
         arguments: contiguous tensors, whole numbers, None for no tensor; without the threads.
     """
-    if function in _failed:
+    if has_failed(function):
         return False
     library = load(file)
     if library is None:
@@ -34,13 +34,31 @@ def call(file: str, function: str, *arguments: Tensor | int | None) -> bool:
     ]
     status = getattr(library, function)(*words)
     if status:
-        _failed[function] = CAUSES.get(status, f"it gave the status {status}")
-        warnings.warn(
-            f"the fast kernel {function} failed ({_failed[function]}), so plain torch operations take over, which are "
-            "slower",
-            stacklevel=2,
-        )
+        note_failure(function, CAUSES.get(status, f"it gave the status {status}"))
     return not status
+
+
+def has_failed(function: str) -> bool:
+    """Whether a kernel has failed in this process, and is not to be asked again.
+
+    Args:
+        function: its name.
+    """
+    return function in _failed
+
+
+def note_failure(function: str, cause: str) -> None:
+    """Remember that a kernel has failed, and say so.
+
+    Args:
+        function: its name.
+        cause: in words.
+    """
+    _failed[function] = cause
+    warnings.warn(
+        f"the fast kernel {function} failed ({cause}), so plain torch operations take over, which are slower",
+        stacklevel=3,
+    )
 
 
 def failures() -> dict[str, str]:

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN, kernels_for
+from refrain.nn.engine import PLAIN, kernels_for, scans
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
+from .buffer_pool import BufferPool
+from .gru_scan import gru_scan
 from .gru_window import gru_window
 from .scan import check_window, in_one_buffer, run_kernel
-from .window_scan import BufferPool
+from .window_scan import linear
 
 
 class GRUState(NamedTuple):
@@ -118,6 +120,10 @@ class GRU(nn.Module):
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
         if kernels_for(self, inputs, w_hh):
             outputs = run_kernel(gru_window, self._pool, self.engine.bf16, inputs, state.hidden, w_ih, w_hh, self.bias)
+            return outputs, GRUState(outputs[-1])
+        if scans(self, inputs):
+            projected = linear(inputs, w_ih, self.bias, self.engine)
+            outputs = run_kernel(gru_scan, self._pool, self.engine, projected, state.hidden, w_hh)
             return outputs, GRUState(outputs[-1])
         weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
         if inputs.is_cuda:

@@ -8,7 +8,7 @@ from torch import Tensor
 from refrain.nn.native.calls import call
 from refrain.nn.products import product
 
-from .window_scan import BufferPool
+from .buffer_pool import BufferPool
 
 NAMES = {torch.float32: "float32", torch.bfloat16: "bf16"}
 LANES = 16
@@ -21,11 +21,11 @@ def whole_panels(units: int) -> int:
 
 
 class Loan:
-    """Float32 and bfloat16 memory of a layer that one window borrows.
+    """Memory of a layer that one window borrows, float32 and bfloat16.
 
     Args:
         pool: the layer's buffers.
-        like: a float32 tensor on the device.
+        like: a float32 tensor on the device, or of another type that is no narrower than what is taken.
     """
 
     def __init__(self, pool: BufferPool, like: Tensor) -> None:
@@ -36,7 +36,7 @@ class Loan:
     def take(self, shape: Sequence[int], kind: torch.dtype = torch.float32) -> Tensor:
         """An uninitialised tensor of a shape and a type, until `give_back`."""
         count = torch.Size(shape).numel()
-        words = -(-count * kind.itemsize // 4)
+        words = -(-count * kind.itemsize // self._like.dtype.itemsize)
         buffer = self._pool.take((words,), self._like)
         self._taken.append(buffer)
         return buffer.view(kind)[:count].view(*shape)

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN, kernels_for
+from refrain.nn.engine import PLAIN, kernels_for, scans
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
+from .buffer_pool import BufferPool
 from .lstm_window import lstm_window
 from .scan import check_window, in_one_buffer, run_kernel
-from .window_scan import BufferPool
+from .window_scan import PlainRecurrence, linear, window_scan
 
 
 class LSTMState(NamedTuple):
@@ -123,6 +124,10 @@ class LSTM(nn.Module):
             outputs, after = run_kernel(
                 lstm_window, self._pool, self.engine.bf16, inputs, *state, w_ih, w_hh, self.bias
             )
+            return outputs, LSTMState(outputs[-1], after)
+        if scans(self, inputs):
+            projected = linear(inputs, w_ih, self.bias, self.engine)
+            outputs, after = run_kernel(window_scan, PlainRecurrence, self._pool, self.engine, projected, *state, w_hh)
             return outputs, LSTMState(outputs[-1], after)
         weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
         if inputs.is_cuda:

@@ -11,17 +11,18 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN, kernels_for
+from refrain.nn.engine import PLAIN, kernels_for, scans
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
+from .buffer_pool import BufferPool
+from .kernel_memory import Loan
 from .lstm import LSTMState
 from .multiplicative_lstm_window import multiplicative_lstm_window
 from .scan import check_window, run_kernel
-from .window_scan import BufferPool, window_scan
+from .window_scan import linear, window_scan
 
 
 def multiplicative_lstm_step(
@@ -129,9 +130,11 @@ class MultiplicativeLSTM(nn.Module):
             )
             return outputs, LSTMState(outputs[-1], cell)
         w_im, w_hm, w_ih, w_mh = weights
-        projected, factors = F.linear(inputs, w_ih, self.bias), F.linear(inputs, w_im)
+        engine = self.engine if scans(self, inputs) else PLAIN
+        projected, factors = linear(inputs, w_ih, self.bias, engine), linear(inputs, w_im, None, engine)
         outputs, cell = run_kernel(
-            window_scan, MultiplicativeRecurrence, self._pool, projected, state.hidden, state.cell, factors, w_hm, w_mh
+            *(window_scan, MultiplicativeRecurrence, self._pool, engine),
+            *(projected, state.hidden, state.cell, factors, w_hm, w_mh),
         )
         return outputs, LSTMState(outputs[-1], cell)
 
@@ -173,36 +176,38 @@ class MultiplicativeRecurrence:
 
     Args:
         tensors: factors (T, B, M), the input's part of the intermediate state; w_hm (M, H); w_mh (4H, M).
-        pool: where to take buffers.
+        loan: where memory is taken.
         steps: how many are remembered.
+        kind: the type of the products.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], pool: BufferPool, *, steps: int) -> None:
-        self.factors, self.w_hm, self.w_mh = tensors
+    def __init__(self, tensors: Sequence[Tensor], loan: Loan, *, steps: int, kind: torch.dtype) -> None:
+        self.factors, self.w_hm, self.w_mh = (loan.rounded(tensor, kind) for tensor in tensors)
         shape = (steps, *self.factors.shape[1:])
-        self.products, self.intermediate = pool.take(shape, self.w_hm), pool.take(shape, self.w_hm)
-        self.d_products = pool.take(shape, self.w_hm)
-        self._parts = iter(self.factors.unbind())
-        self._products, self._intermediate = self.products.unbind(), self.intermediate.unbind()
+        self.products, self.intermediate = loan.take(shape, kind), loan.take(shape, kind)
+        self.d_products = loan.take(shape, kind)
+        self._factors, self._products = self.factors.unbind(), self.products.unbind()
+        self._intermediate = self.intermediate.unbind()
         self._transposed = self.w_hm.T, self.w_mh.T
         self._d_factors: Tensor | None = None
 
-    def forward(self, slot: int, hidden: Tensor, projected: Tensor, out: Tensor) -> None:
-        """Gates of a step, before their activations."""
+    def forward(self, step: int, hidden: Tensor, out: Tensor) -> None:
+        """What comes of the hidden state, by the intermediate state of the step."""
         to_intermediate, to_gates = self._transposed
+        slot = step % len(self._products)
         torch.mm(hidden, to_intermediate, out=self._products[slot])
-        torch.mul(next(self._parts), self._products[slot], out=self._intermediate[slot])
-        torch.addmm(projected, self._intermediate[slot], to_gates, out=out)
+        torch.mul(self._factors[step], self._products[slot], out=self._intermediate[slot])
+        torch.mm(self._intermediate[slot], to_gates, out=out)
 
-    def backward(self, step: int, d_gates: Tensor, d_outputs: Tensor, out: Tensor) -> None:
+    def backward(self, step: int, d_gates: Tensor, out: Tensor) -> None:
         """The gradient of the hidden state before a step."""
         if self._d_factors is None:
             self._d_factors = torch.empty_like(self.factors)
             self._d_intermediate = torch.empty_like(self.factors[0])
         torch.mm(d_gates, self.w_mh, out=self._d_intermediate)
         torch.mul(self._d_intermediate, self._products[step], out=self._d_factors[step])
-        d_product = torch.mul(self._d_intermediate, self.factors[step], out=self.d_products[step])
-        torch.addmm(d_outputs, d_product, self.w_hm, out=out)
+        d_product = torch.mul(self._d_intermediate, self._factors[step], out=self.d_products[step])
+        torch.mm(d_product, self.w_hm, out=out)
 
     def gradients(self, d_gates: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
         """Of the factors and both weights, the latter as one product each."""
@@ -210,7 +215,3 @@ class MultiplicativeRecurrence:
         d_w_hm = self.d_products.flatten(0, 1).T @ hidden.flatten(0, 1)
         d_w_mh = d_gates.flatten(0, 1).T @ self.intermediate.flatten(0, 1)
         return self._d_factors, d_w_hm, d_w_mh
-
-    def buffers(self) -> list[Tensor]:
-        """What was taken from the pool."""
-        return [self.products, self.intermediate, self.d_products]

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from refrain.nn.products import product
 
+from .buffer_pool import BufferPool
 from .kernel_memory import LANES, Loan, check_open, run, weight_gradient, whole_panels
-from .window_scan import BufferPool
 
 
 def multiplicative_lstm_window(

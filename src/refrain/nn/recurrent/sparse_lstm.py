@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refrain.axes import AxisTable, Segment
-from refrain.nn.engine import PLAIN, kernels_for
+from refrain.nn.engine import PLAIN, kernels_for, scans
 from refrain.nn.segments import SparsePlan
 
+from .buffer_pool import BufferPool
 from .lstm import LSTM, LSTMState
 from .scan import check_window, run_kernel
+from .sparse_scan import sparse_scan
 from .sparse_window import sparse_window
-from .window_scan import BufferPool
 
 
 class SparseLSTM(nn.Module):
@@ -73,11 +74,14 @@ class SparseLSTM(nn.Module):
             ValueError: when a width or the batch does not fit.
         """
         check_window(self.input_size, self.hidden_size, inputs, state)
-        if len(self.blocks) == 1 or not kernels_for(self, inputs, self._lstms()[0].weight_hh):
+        if len(self.blocks) == 1 or not (kernels_for(self, inputs, self._lstms()[0].weight_hh) or scans(self, inputs)):
             return self.in_turn(inputs, state)
         w_ih, w_hh, bias = self._packed()
         arguments = inputs, self._spread(state.hidden), self._spread(state.cell), w_hh, bias, *w_ih
-        outputs, cell = run_kernel(sparse_window, self._pool, self.engine.bf16, self.plan.blocks, *arguments)
+        if scans(self, inputs):
+            outputs, cell = sparse_scan(self._pool, self.engine, self.plan.blocks, *arguments)
+        else:
+            outputs, cell = run_kernel(sparse_window, self._pool, self.engine.bf16, self.plan.blocks, *arguments)
         outputs = self._joined(outputs)
         return outputs, LSTMState(outputs[-1], self._joined(cell))
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from refrain.nn.products import product
 from refrain.nn.segments import Block
 
+from .buffer_pool import BufferPool
 from .kernel_memory import Loan, check_open, run, weight_gradient
 from .lstm_window import workspace
-from .window_scan import BufferPool
 
 
 def sparse_window(

@@ -1,9 +1,10 @@
-"""A window of an LSTM's recurrence for layers that no library kernel computes.
+"""A window of an LSTM's recurrence: for layers that no library kernel computes, and on GPUs in bf16.
 
 `scan` in scan.py applies a step along time and lets autograd record every operation of it. Here the input's part of
 the gates is a product over the whole window that the caller has formed already, the loop holds only what depends on
 the step before, and the way back is derived by hand: what of it does not depend on a later step is computed for all
-steps at once, and the gradients of the weights are one large product each.
+steps at once, and the gradients of the weights are one large product each. The operands of the products may be rounded
+to bfloat16; cells, states and what is done with the gates are float32.
 
 T steps in the window, B sequences, H hidden width. Gates are packed in the order input, forget, candidate, output.
 """
@@ -12,7 +13,14 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from refrain.nn.engine import Engine
+
+from .buffer_pool import BufferPool
+from .kernel_memory import Loan, check_open
+from .lstm_gates import LSTMTape, TorchGates, TritonGates
 
 
 class Recurrence(Protocol):
@@ -21,19 +29,19 @@ class Recurrence(Protocol):
     Made for one window from the layer's own tensors. Its methods are called outside of autograd.
     """
 
-    def forward(self, slot: int, hidden: Tensor, projected: Tensor, out: Tensor) -> None:
-        """Write projected (B, 4H) plus what comes of hidden (B, H) to out (B, 4H).
+    def forward(self, step: int, hidden: Tensor, out: Tensor) -> None:
+        """Write what comes of hidden (B, H) to out (B, 4H), both in the type of the products.
 
-        Called for the steps in their order; `slot` is the step, or always 0 where nothing is remembered.
+        Called for the steps in their order.
         """
         ...
 
-    def backward(self, step: int, d_gates: Tensor, d_outputs: Tensor, out: Tensor) -> None:
-        """Write d_outputs (B, H) plus what d_gates (B, 4H) sends back to the hidden state before to out (B, H)."""
+    def backward(self, step: int, d_gates: Tensor, out: Tensor) -> None:
+        """Write what d_gates (B, 4H) sends back to the hidden state before the step to out (B, H), in that type."""
         ...
 
     def gradients(self, d_gates: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-        """The gradients of the layer's own tensors.
+        """The gradients of the layer's own tensors, in any type.
 
         Args:
             d_gates: (T, B, 4H).
@@ -41,66 +49,83 @@ class Recurrence(Protocol):
         """
         ...
 
-    def buffers(self) -> list[Tensor]:
-        """What was taken from the pool."""
-        ...
-
-
-class BufferPool:
-    """Memory that windows share, so that large tensors are not asked of the system and returned in every window.
-
-    A buffer belongs to one window from `take` to `give`; two windows that are open at once have different ones.
-
-    Args:
-        keep: how many free buffers are held.
-    """
-
-    def __init__(self, keep: int = 10) -> None:
-        self._keep = keep
-        self._free: list[Tensor] = []
-
-    def take(self, shape: Sequence[int], like: Tensor) -> Tensor:
-        """An uninitialised tensor of a shape, with type and device of another."""
-        count = torch.Size(shape).numel()
-        fitting = [
-            index
-            for index, free in enumerate(self._free)
-            if free.numel() >= count and free.dtype == like.dtype and free.device == like.device
-        ]
-        if not fitting:
-            return like.new_empty(count).view(*shape)
-        smallest = min(fitting, key=lambda index: self._free[index].numel())
-        return self._free.pop(smallest)[:count].view(*shape)
-
-    def give(self, tensors: Sequence[Tensor]) -> None:
-        """Put tensors from `take` back; nobody may read them afterwards."""
-        # the whole buffer, of which a tensor may be the beginning
-        given = [tensor.new_empty(0).set_(tensor.untyped_storage()) for tensor in tensors]
-        # those of another type or device are of no use to a layer that was moved
-        free = [old for old in self._free if old.dtype == given[0].dtype and old.device == given[0].device]
-        self._free = sorted([*free, *given], key=Tensor.numel)[-self._keep :]
-
-    def __reduce__(self) -> tuple[type["BufferPool"], tuple[int]]:
-        # a copy begins with memory of its own
-        return BufferPool, (self._keep,)
-
 
 class RecurrenceMaker(Protocol):
     """Makes the recurrence of a window, as its class does."""
 
-    def __call__(self, tensors: Sequence[Tensor], pool: BufferPool, *, steps: int) -> Recurrence:
-        """tensors: the layer's own; pool: where to take buffers; steps: how many are remembered for the way back."""
+    def __call__(self, tensors: Sequence[Tensor], loan: Loan, *, steps: int, kind: torch.dtype) -> Recurrence:
+        """tensors: the layer's own; loan: of memory; steps: how many are remembered; kind: the products' type."""
         ...
 
 
+class PlainRecurrence:
+    """Hidden state -> gates by one matrix, as in an LSTM; see `Recurrence`.
+
+    Args:
+        tensors: w_hh (4H, H).
+        loan: where memory is taken.
+        steps: how many are remembered.
+        kind: the type of the products.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], loan: Loan, *, steps: int, kind: torch.dtype) -> None:
+        self._w_hh = loan.rounded(tensors[0], kind)
+        self._transposed = self._w_hh.T
+
+    def forward(self, step: int, hidden: Tensor, out: Tensor) -> None:
+        """The hidden state's part of the gates."""
+        torch.mm(hidden, self._transposed, out=out)
+
+    def backward(self, step: int, d_gates: Tensor, out: Tensor) -> None:
+        """The gradient of the hidden state before a step."""
+        torch.mm(d_gates, self._w_hh, out=out)
+
+    def gradients(self, d_gates: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Of the weight, as one product."""
+        return (d_gates.flatten(0, 1).T @ hidden.flatten(0, 1),)
+
+
+def products_type(engine: Engine, like: Tensor) -> torch.dtype:
+    """The type of the operands of an engine's products.
+
+    Args:
+        engine: what a window is computed with.
+        like: a tensor of the layer; what is not float32 is never rounded.
+    """
+    return torch.bfloat16 if engine.bf16 and like.dtype == torch.float32 else like.dtype
+
+
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None, engine: Engine) -> Tensor:
+    """inputs @ weight.T + bias for all steps at once, the product by an engine, the sum in the weight's type.
+
+    Args:
+        inputs: (T, B, I).
+        weight: (R, I).
+        bias: (R,), or None for zeros.
+        engine: what the window is computed with.
+    """
+    kind = products_type(engine, weight)
+    if kind == weight.dtype:
+        return F.linear(inputs, weight, bias)
+    product = F.linear(inputs.to(kind), weight.to(kind))
+    return product.to(weight.dtype) if bias is None else product + bias
+
+
 def window_scan(
-    make: RecurrenceMaker, pool: BufferPool, projected: Tensor, hidden: Tensor, cell: Tensor, *tensors: Tensor
+    make: RecurrenceMaker,
+    pool: BufferPool,
+    engine: Engine,
+    projected: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    *tensors: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Run an LSTM's recurrence over a window.
 
     Args:
         make: makes the recurrence of the window from `tensors`.
         pool: the layer's buffers.
+        engine: with kernels those for GPUs are launched, which take float32; otherwise torch's operations do it.
         projected: (T, B, 4H), the input's part of the gates, bias included.
         hidden: (B, H), before the first step.
         cell: (B, H), before the first step.
@@ -109,115 +134,66 @@ def window_scan(
     Returns:
         Outputs (T, B, H), the last of which is the hidden state after the window, and the cell state after it (B, H).
     """
-    kind = hidden.dtype
-    inputs = [tensor.to(kind).contiguous() for tensor in (projected, hidden, cell, *tensors)]
+    inputs = [tensor.to(hidden.dtype).contiguous() for tensor in (projected, hidden, cell, *tensors)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-        outputs, after = _WindowScan.apply(make, pool, *inputs)  # type: ignore[no-untyped-call]
+        outputs, after = _WindowScan.apply(make, pool, engine, *inputs)  # type: ignore[no-untyped-call]
         return outputs, after
-    outputs, after, tape = _run(make, pool, inputs, remember=False)
-    pool.give(tape.buffers())
+    loan = Loan(pool, hidden)
+    outputs, after = _run(make, loan, engine, inputs, remember=False)[:2]
+    loan.give_back()
     return outputs, after
 
 
-class _Tape:
-    """What a window keeps for the way back: activated gates, cells before and after, their tanh (S, B, ...)."""
-
-    def __init__(self, recurrence: Recurrence, gates: Tensor, cells: Tensor, squashed: Tensor) -> None:
-        self.recurrence, self.gates, self.cells, self.squashed = recurrence, gates, cells, squashed
-
-    def buffers(self) -> list[Tensor]:
-        return [self.gates, self.cells, self.squashed, *self.recurrence.buffers()]
-
-
 def _run(
-    make: RecurrenceMaker, pool: BufferPool, inputs: Sequence[Tensor], *, remember: bool
-) -> tuple[Tensor, Tensor, _Tape]:
+    make: RecurrenceMaker, loan: Loan, engine: Engine, inputs: Sequence[Tensor], *, remember: bool
+) -> tuple[Tensor, Tensor, Recurrence, TorchGates | TritonGates]:
     """The way forward; without `remember` the tape is one step long and written over."""
     projected, hidden, cell, *tensors = inputs
     steps, batch, width = projected.shape[0], *hidden.shape
-    slots = steps if remember else 1
-    gates = pool.take((slots, batch, 4 * width), hidden)
-    cells, squashed = pool.take((slots + 1, batch, width), hidden), pool.take((slots, batch, width), hidden)
-    recurrence = make(tensors, pool, steps=slots)
-    outputs = torch.empty(steps, batch, width, dtype=hidden.dtype, device=hidden.device)
-    cells[0].copy_(cell)
-    packed = gates.view(slots, batch, 4, width)
-    # views are made once: a slice costs as much as a small product
-    sigmoids, candidates, outs_of = packed[:, :, :2].unbind(), packed[:, :, 2].unbind(), packed[:, :, 3].unbind()
-    inputs_of, forgets = packed[:, :, 0].unbind(), packed[:, :, 1].unbind()
-    rows, states, tanhs, outs, parts = gates.unbind(), cells.unbind(), squashed.unbind(), outputs.unbind(), projected
-    for step, (part, out) in enumerate(zip(parts.unbind(), outs, strict=True)):
-        slot = step if remember else 0
-        before, after = states[slot], states[slot + 1]
-        recurrence.forward(slot, hidden, part, rows[slot])
-        sigmoids[slot].sigmoid_()
-        candidates[slot].tanh_()
-        outs_of[slot].sigmoid_()
-        torch.mul(forgets[slot], before, out=after).addcmul_(inputs_of[slot], candidates[slot])
-        torch.tanh(after, out=tanhs[slot])
-        torch.mul(outs_of[slot], tanhs[slot], out=out)
-        hidden = out
-        if not remember:
-            before.copy_(after)
-    return outputs, cells[slots].clone(), _Tape(recurrence, gates, cells, squashed)
+    slots, kind = steps if remember else 1, products_type(engine, hidden)
+    outputs = hidden.new_empty(steps, batch, width)
+    tape = LSTMTape(
+        projected,
+        gates=loan.take((slots, batch, 4 * width), hidden.dtype),
+        cells=loan.take((slots + 1, batch, width), hidden.dtype),
+        operands=loan.take((slots + 1, batch, width), kind),
+        # another tensor over the same memory: autograd's node holds the tape, and the outputs hold the node
+        outputs=outputs.data,
+    )
+    recurrence = make(tensors, loan, steps=slots, kind=kind)
+    by_kernels = engine.kernels and remember and hidden.dtype == torch.float32
+    gates = TritonGates(tape, loan) if by_kernels else TorchGates(tape, loan)
+    tape.cells[0].copy_(cell)
+    tape.operands[0].copy_(hidden)
+    product, before = loan.take((batch, 4 * width), kind), tape.operands.unbind()
+    for step in range(steps):
+        recurrence.forward(step, before[step % len(before)], product)
+        gates.forward(step, product)
+    return outputs, tape.cells[steps % len(before)].clone(), recurrence, gates
 
 
 class _WindowScan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, make: RecurrenceMaker, pool: BufferPool, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, cell, ctx.tape = _run(make, pool, inputs, remember=True)
-        ctx.pool = pool
-        ctx.save_for_backward(inputs[1], outputs)
+    def forward(
+        ctx: Any, make: RecurrenceMaker, pool: BufferPool, engine: Engine, *inputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.loan = Loan(pool, inputs[1])
+        outputs, cell, *ctx.tape = _run(make, ctx.loan, engine, inputs, remember=True)
         return outputs, cell
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor, d_cell: Tensor) -> tuple[Any, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("window_scan: has no second derivative; call backward without create_graph")
-        if ctx.tape is None:
-            raise RuntimeError("window_scan: this window's memory was given back by an earlier backward pass")
-        first, outputs = ctx.saved_tensors
-        tape, pool, d_outputs = ctx.tape, ctx.pool, d_outputs.contiguous()
-        steps, batch, width = outputs.shape
-        slopes, cell_slopes = _slopes(tape, pool)
-        d_gates = torch.empty_like(tape.gates)
-        packed, slopes_of = d_gates.view(steps, batch, 4, width), slopes.view(steps, batch, 4, width)
-        d_three, d_last = packed[:, :, :3].unbind(), packed[:, :, 3].unbind()
-        three, last = slopes_of[:, :, :3].unbind(), slopes_of[:, :, 3].unbind()
-        forget = tape.gates.view(steps, batch, 4, width)[:, :, 1].unbind()
-        d_hidden, d_cell, zero = d_outputs[-1].clone(), d_cell.clone(), torch.zeros_like(first)
-        d_outs, d_rows, cell_parts = d_outputs.unbind(), d_gates.unbind(), cell_slopes.unbind()
-        d_cell_of_gates = d_cell[:, None]  # a view, so that it follows d_cell
-        for step in reversed(range(steps)):
-            d_cell.addcmul_(d_hidden, cell_parts[step])
-            torch.mul(d_cell_of_gates, three[step], out=d_three[step])
-            torch.mul(d_hidden, last[step], out=d_last[step])
-            tape.recurrence.backward(step, d_rows[step], d_outs[step - 1] if step else zero, d_hidden)
-            d_cell.mul_(forget[step])
-        before = torch.cat([first[None], outputs[:-1]])
-        own = tape.recurrence.gradients(d_gates, before)
+        check_open(ctx.loan, "window_scan")
+        recurrence, gates = ctx.tape
+        operands, outputs = gates.tape.operands, gates.tape.outputs
+        d_outputs, d_cell = d_outputs.contiguous(), d_cell.clone(memory_format=torch.contiguous_format)
+        d_gates = torch.empty_like(gates.tape.gates, dtype=operands.dtype)
+        d_product, d_rows = torch.zeros_like(operands[0]), d_gates.unbind()
+        for step in reversed(range(len(outputs))):
+            gates.backward(step, d_outputs, d_product, d_cell, d_gates)
+            recurrence.backward(step, d_rows[step], d_product)
+        own = recurrence.gradients(d_gates, operands[:-1])
+        ctx.loan.give_back()
         ctx.tape = None
-        pool.give([*tape.buffers(), slopes, cell_slopes])
-        return (None, None, d_gates, d_hidden, d_cell, *own)
-
-
-def _slopes(tape: _Tape, pool: BufferPool) -> tuple[Tensor, Tensor]:
-    """What the way back multiplies with, for all steps at once.
-
-    Returns:
-        (T, B, 4H): d cell / d gate before its activation, for the output gate d hidden / d gate; and (T, B, H):
-        d hidden / d cell.
-    """
-    slopes = pool.take(tape.gates.shape, tape.gates)
-    cell_slopes = pool.take(tape.squashed.shape, tape.squashed)
-    i, f, g, o = tape.gates.chunk(4, dim=-1)
-    of_i, of_f, of_g, of_o = slopes.chunk(4, dim=-1)
-    for gate, slope in ((i, of_i), (f, of_f), (o, of_o)):  # y - y^2
-        torch.addcmul(gate, gate, gate, value=-1, out=slope)
-    torch.mul(g, g, out=of_g).neg_().add_(1)
-    of_i.mul_(g)
-    of_f.mul_(tape.cells[:-1])
-    of_g.mul_(i)
-    of_o.mul_(tape.squashed)
-    torch.mul(tape.squashed, tape.squashed, out=cell_slopes).neg_().add_(1).mul_(o)
-    return slopes, cell_slopes
+        rest = (d_gates, d_product, d_cell, *own)
+        return None, None, None, *(gradient.to(outputs.dtype) for gradient in rest)

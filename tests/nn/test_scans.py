@@ -1,0 +1,159 @@
+"""The scans that GPUs take, by torch's operations on a processor: equal to the plain layers, and near in bf16."""
+
+import gc
+import sys
+import weakref
+
+import pytest
+import torch
+
+from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SparseLSTM, WeightDropout, plan_blocks
+from refrain.nn.engine import PLAIN, Engine, scans, use_engine
+from refrain.nn.recurrent.scan import state_like, state_tensors
+
+T, B, I = 7, 3, 5  # noqa: E741
+BF16 = Engine(bf16=True)
+LAYERS = {
+    "LSTM": lambda: LSTM(I, 37),
+    "LSTM, weight drop": lambda: LSTM(I, 37, recurrent_transform=WeightDropout(0.5)),
+    "GRU": lambda: GRU(I, 37),
+    "MultiplicativeLSTM": lambda: MultiplicativeLSTM(I, 33, intermediate_size=50),
+    "SparseLSTM": lambda: SparseLSTM(plan_blocks(I, 31, blocks=3, density=0.5)),
+}
+
+
+@pytest.fixture(autouse=True)
+def on_this_device(monkeypatch):
+    """A processor counts as a device for scans, and has no kernels of its own."""
+    monkeypatch.setattr("refrain.nn.engine.SCANNED", ("cuda", "cpu"))
+    monkeypatch.setattr("refrain.nn.engine.load", lambda name: None)
+
+
+@pytest.fixture
+def no_triton(monkeypatch):
+    for room in ("lstm_gates", "gru_scan"):
+        monkeypatch.setattr(f"refrain.nn.recurrent.{room}.launch", lambda *arguments: False)
+
+
+def results(layer, inputs, state, engine, seed=7):
+    """Outputs, state and all gradients, under random cotangents."""
+    use_engine(layer, engine)
+    torch.manual_seed(seed)
+    outputs, after = layer(inputs, state)
+    found = [outputs, *state_tensors(after)]
+    generator = torch.Generator().manual_seed(2)
+    total = sum((part * torch.randn(part.shape, generator=generator)).sum() for part in found)
+    return [*found, *torch.autograd.grad(total, [inputs, *state_tensors(state), *layer.parameters()])]
+
+
+def case(name, batch=B):
+    torch.manual_seed(1)
+    layer = LAYERS[name]()
+    for parameter in layer.parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter)
+    inputs = torch.randn(T, batch, I, requires_grad=True)
+    template = layer.initial_state(batch)
+    return layer, inputs, state_like(template, [torch.randn_like(t).requires_grad_() for t in state_tensors(template)])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_scan_equals_the_plain_layer(name, no_triton):
+    layer, inputs, state = case(name)
+    wanted = results(layer, inputs, state, PLAIN)
+    for got, expected in zip(results(layer, inputs, state, Engine(kernels=True)), wanted, strict=True):
+        torch.testing.assert_close(got, expected, atol=3e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_in_bf16_everything_is_near_and_float32(name):
+    layer, inputs, state = case(name)
+    wanted = results(layer, inputs, state, PLAIN)
+    found = results(layer, inputs, state, BF16)
+    assert not torch.equal(found[0], wanted[0])
+    for got, expected in zip(found, wanted, strict=True):
+        assert got.dtype == torch.float32
+        # 8 bits: a relative 2**-8 for each of a few roundings
+        assert (got - expected).norm() <= 0.02 * expected.norm()
+
+
+def test_bf16_alone_loads_no_triton():
+    layer, inputs, state = case("LSTM")
+    results(layer, inputs, state, BF16)
+    assert "refrain.nn.gpu.lstm" not in sys.modules
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_two_windows_equal_one(name, no_triton):
+    layer, inputs, state = case(name)
+    use_engine(layer, Engine(kernels=True))
+    found = []
+    for cuts in ((T,), (3, T - 3)):
+        torch.manual_seed(3)
+        after, outputs = state, []
+        for part in inputs.split(cuts):
+            if "drop" in name:
+                torch.manual_seed(3)
+            output, after = layer(part, after)
+            outputs.append(output)
+        whole = torch.cat(outputs)
+        found.append([whole, *state_tensors(after), *torch.autograd.grad(whole.pow(2).sum(), list(layer.parameters()))])
+    for got, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_window_is_differentiated_once(name):
+    layer, inputs, state = case(name)
+    use_engine(layer, BF16)
+    loss = layer(inputs, state)[0].sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="given back by an earlier backward pass"):
+        loss.backward()
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(layer(inputs, state)[0].sum(), inputs, create_graph=True)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_window_without_a_way_back_is_freed(name):
+    layer, inputs, state = case(name)
+    use_engine(layer, BF16)
+    gc.disable()
+    try:
+        outputs, after = layer(inputs, state)
+        node = next(part for part in nodes(outputs.grad_fn) if type(part).__name__.endswith("ScanBackward"))
+        dropped = weakref.ref(node)
+        del node, outputs, after
+        assert dropped() is None
+    finally:
+        gc.enable()
+
+
+def nodes(node):
+    yield node
+    for below, _ in node.next_functions:
+        if below is not None:
+            yield from nodes(below)
+
+
+def test_outputs_may_be_changed_in_place():
+    layer, inputs, state = case("LSTM")
+    use_engine(layer, BF16)
+    outputs, _ = layer(inputs, state)
+    outputs.mul_(2).sum().backward()
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_another_type_takes_the_plain_way(kind):
+    layer, inputs, _ = case("LSTM")
+    use_engine(layer.to(kind), BF16)
+    assert not scans(layer, inputs.to(kind))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_evaluation_is_plain_float32(name):
+    layer, inputs, state = case(name)
+    wanted = layer.eval()(inputs, state)[0]
+    use_engine(layer, BF16)
+    assert torch.equal(layer(inputs, state)[0], wanted)
+    assert not scans(layer, inputs)

@@ -1,0 +1,185 @@
+"""The kernels for GPUs against torch's operations, on a processor by Triton's interpreter.
+
+Triton decides when it is imported whether it interprets, so all but the first test run in a process of their own.
+"""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+
+from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SparseLSTM, WeightDropout, gpu, plan_blocks
+from refrain.nn.engine import PLAIN, Engine, use_engine
+from refrain.nn.native.calls import failures
+from refrain.nn.recurrent.scan import state_like, state_tensors
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton")
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in the process of the first test")
+
+T, I = 4, 5  # noqa: E741
+KERNELS = Engine(kernels=True)
+LAYERS = {
+    "LSTM": lambda: LSTM(I, 37),
+    "LSTM, one unit": lambda: LSTM(I, 1),
+    "LSTM, whole blocks": lambda: LSTM(I, 256),
+    "LSTM, weight drop": lambda: LSTM(I, 90, recurrent_transform=WeightDropout(0.5)),
+    "GRU": lambda: GRU(I, 37),
+    "GRU, many blocks": lambda: GRU(I, 131),
+    "MultiplicativeLSTM": lambda: MultiplicativeLSTM(I, 33, intermediate_size=50),
+    "SparseLSTM": lambda: SparseLSTM(plan_blocks(I, 31, blocks=3, density=0.5)),
+}
+
+
+@pytest.mark.skipif(INTERPRETED, reason="this is that process")
+def test_all_by_the_interpreter(own_environment):
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+    done = subprocess.run(
+        words,
+        env={**own_environment, "TRITON_INTERPRET": "1", "REFRAIN_NATIVE": "off"},
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """Kernels run on this device; a list of those that were launched."""
+    monkeypatch.setattr("refrain.nn.engine.SCANNED", ("cuda", "cpu"))
+    monkeypatch.setattr("refrain.nn.native.calls._failed", {})
+    launched = []
+
+    def counted(file, function, *arguments):
+        done = gpu.launch(file, function, *arguments)
+        launched.extend([f"{file}_{function}"] * done)
+        return done
+
+    for room in ("lstm_gates", "gru_scan"):
+        monkeypatch.setattr(f"refrain.nn.recurrent.{room}.launch", counted)
+    return launched
+
+
+def results(layer, inputs, state, engine):
+    """Outputs, state and all gradients, under random cotangents."""
+    use_engine(layer, engine)
+    torch.manual_seed(7)
+    outputs, after = layer(inputs, state)
+    found = [outputs, *state_tensors(after)]
+    generator = torch.Generator().manual_seed(2)
+    total = sum((part * torch.randn(part.shape, generator=generator)).sum() for part in found)
+    return [*found, *torch.autograd.grad(total, [inputs, *state_tensors(state), *layer.parameters()])]
+
+
+def case(name, batch=3):
+    torch.manual_seed(1)
+    layer = LAYERS[name]()
+    for parameter in layer.parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter)
+    inputs = torch.randn(T, batch, I, requires_grad=True)
+    template = layer.initial_state(batch)
+    return layer, inputs, state_like(template, [torch.randn_like(t).requires_grad_() for t in state_tensors(template)])
+
+
+@interpreted
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", LAYERS)
+def test_kernels_equal_plain_operations(name, batch, launches):
+    layer, inputs, state = case(name, batch)
+    wanted = results(layer, inputs, state, PLAIN)
+    assert not launches
+    for got, expected in zip(results(layer, inputs, state, KERNELS), wanted, strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+    family = "gru" if "GRU" in name else "lstm"
+    assert launches == [f"{family}_forward"] * T + [f"{family}_backward"] * T
+
+
+@interpreted
+@pytest.mark.parametrize("name", LAYERS)
+def test_in_bf16_kernels_do_what_torch_does(name, launches):
+    layer, inputs, state = case(name)
+    by_torch = results(layer, inputs, state, Engine(bf16=True))
+    assert not launches
+    by_kernels = results(layer, inputs, state, Engine(kernels=True, bf16=True))
+    assert len(launches) == 2 * T
+    for got, expected in zip(by_kernels, by_torch, strict=True):
+        assert got.dtype == torch.float32
+        # the interpreter cuts bits off where a GPU rounds to nearest, so this is wider than it has to be there
+        assert (got - expected).norm() <= 0.02 * expected.norm()
+
+
+@interpreted
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp")
+def test_gates_at_their_limits(launches):
+    layer, inputs, state = case("LSTM")
+    inputs = (1000 * inputs.detach()).requires_grad_()
+    wanted, got = (results(layer, inputs, state, engine) for engine in (PLAIN, KERNELS))
+    for one, other in zip(got, wanted, strict=True):
+        assert one.isfinite().all()
+        # a weight's gradient sums a thousand times what float32 rounds
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
+
+
+def broken(*arguments, **settings):
+    raise RuntimeError("out of resource: shared memory\nand much more")
+
+
+class Broken:
+    def __getitem__(self, grid):
+        return broken
+
+
+@interpreted
+@pytest.mark.parametrize("function", ["forward", "backward"])
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_a_kernel_that_fails_leaves_the_window_to_torch(name, function, launches, monkeypatch):
+    layer, inputs, state = case(name)
+    wanted = results(layer, inputs, state, PLAIN)
+    file = name.lower()
+    monkeypatch.setattr(gpu.load(file), function, Broken())
+    with pytest.warns(UserWarning, match=f"{file}_{function}_triton failed .RuntimeError: out of resource.*slower"):
+        found = results(layer, inputs, state, KERNELS)
+    other = "backward" if function == "forward" else "forward"
+    assert launches == [f"{file}_{other}"] * T
+    assert failures() == {f"{file}_{function}_triton": "RuntimeError: out of resource: shared memory"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = results(layer, inputs, state, KERNELS)
+    for got, expected in (*zip(found, wanted, strict=True), *zip(again, wanted, strict=True)):
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
+@interpreted
+def test_a_triton_that_cannot_be_imported_is_told_once(launches, monkeypatch):
+    def missing(name):
+        raise ImportError("libtriton.so: no such file")
+
+    gpu.load.cache_clear()
+    monkeypatch.setattr("refrain.nn.gpu.importlib.import_module", missing)
+    layer, inputs, state = case("LSTM")
+    wanted = results(layer, inputs, state, PLAIN)
+    try:
+        with pytest.warns(UserWarning, match="Triton could not be imported .ImportError: libtriton.so") as caught:
+            found = results(layer, inputs, state, KERNELS)
+        assert len(caught) == 1 and not launches and not failures()
+    finally:
+        monkeypatch.undo()
+        gpu.load.cache_clear()
+    for got, expected in zip(found, wanted, strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
+@interpreted
+def test_the_same_bits_again(launches):
+    layer, inputs, state = case("LSTM")
+    one, other = (results(layer, inputs, state, KERNELS) for _ in range(2))
+    assert all(map(torch.equal, one, other))
