@@ -7,10 +7,10 @@ import torch
 
 from refrain import build
 from refrain.build.engine import build_engine, describe_engine
-from refrain.build.model import build_model
+from refrain.build.model import build_device, build_model
 from refrain.config import Data, Experiment, Model, Training
 from refrain.errors import UserError
-from refrain.nn import native
+from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, native, plan_blocks
 from refrain.nn.engine import PLAIN, Engine, has_fast_bf16
 from refrain.nn.recurrent.scan import in_one_buffer
 from refrain.training import Interrupted, PlainProgress
@@ -67,13 +67,94 @@ def test_a_sparse_gradient_where_it_is_exact(training, shape, sparse):
 
 
 def test_what_a_device_cannot_do_is_refused(monkeypatch):
-    monkeypatch.setattr("refrain.build.engine.has_fast_bf16", lambda: False)
+    monkeypatch.setattr("refrain.build.engine.has_fast_bf16", lambda device: False)
     with pytest.raises(UserError, match="this processor has no instructions for it; use 'float32'"):
         build_engine(Training(precision="bf16"), model())
     assert "bf16" not in str(build_engine(Training(precision="auto"), model()))
     meta = model().to("meta")
-    with pytest.raises(UserError, match="'scan' is for processors, not for meta; use 'plain' or 'auto'"):
+    with pytest.raises(UserError, match="'scan' is for processors and GPUs, not for meta; use 'plain' or 'auto'"):
         build_engine(Training(engine="scan"), meta)
+    with pytest.raises(UserError, match="meta has no instructions for it; use 'float32'"):
+        build_engine(Training(precision="bf16"), meta)
+
+
+class OnGPU:
+    """A model that says it is on a GPU."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def parameters(self):
+        return iter([type("Parameter", (), {"device": torch.device("cuda")})])
+
+    def named_modules(self):
+        return self.parts.items()
+
+
+def gpu_parts():
+    return {
+        "lstm": LSTM(2, 3),
+        "gru": GRU(2, 3),
+        "mlstm": MultiplicativeLSTM(2, 3),
+        "sparse": SparseLSTM(plan_blocks(4, 4, blocks=2, density=1.0)),
+        "head": SoftmaxHead(3, 5),
+    }
+
+
+FLOAT32, BF16_ALONE, TRITON, BOTH = Engine(), Engine(bf16=True), Engine(kernels=True), Engine(True, True)
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "triton", "lstm", "mlstm", "said"),
+    [
+        ("auto", "float32", True, FLOAT32, TRITON, ("cuDNN, float32", "Triton, float32")),
+        ("auto", "float32", False, FLOAT32, FLOAT32, ("cuDNN, float32", "torch, float32")),
+        ("auto", "bf16", True, BOTH, BOTH, ("Triton, bf16", "Triton, bf16")),
+        ("auto", "auto", False, BF16_ALONE, BF16_ALONE, ("torch, bf16", "torch, bf16")),
+        ("scan", "float32", True, TRITON, TRITON, ("Triton, float32", "Triton, float32")),
+        ("scan", "bf16", True, BOTH, BOTH, ("Triton, bf16", "Triton, bf16")),
+        ("plain", "float32", True, FLOAT32, FLOAT32, ("cuDNN, float32", "torch, float32")),
+        ("plain", "bf16", True, BF16_ALONE, BF16_ALONE, ("torch, bf16", "torch, bf16")),
+    ],
+)
+def test_what_each_part_trains_with_on_a_gpu(engine, precision, triton, lstm, mlstm, said, monkeypatch):
+    monkeypatch.setattr("refrain.build.engine.has_fast_bf16", lambda device: device == "cuda")
+    monkeypatch.setattr("refrain.build.engine.has_triton", lambda: triton)
+    parts = gpu_parts()
+    chosen = build_engine(Training(engine=engine, precision=precision), OnGPU(parts))
+    assert {parts[name].engine for name in ("lstm", "gru", "sparse")} == {lstm}
+    assert parts["mlstm"].engine == mlstm and parts["head"].engine == Engine(bf16=lstm.bf16)
+    assert {chosen[name] for name in ("lstm", "gru", "sparse")} == {said[0]}
+    assert chosen["mlstm"] == said[1] and chosen["head"] == f"plain, {'bf16' if lstm.bf16 else 'float32'}"
+
+
+def test_what_a_gpu_cannot_do_is_refused(monkeypatch):
+    monkeypatch.setattr("refrain.build.engine.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("refrain.build.engine.has_triton", lambda: False)
+    with pytest.raises(UserError, match="this GPU has no instructions for it; use 'float32'"):
+        build_engine(Training(precision="bf16"), OnGPU(gpu_parts()))
+    with pytest.raises(UserError, match="'scan' on a GPU needs Triton; pip install triton, or use 'plain' or 'auto'"):
+        build_engine(Training(engine="scan"), OnGPU(gpu_parts()))
+    assert set(build_engine(Training(precision="auto"), OnGPU(gpu_parts())).values()) == {
+        "cuDNN, float32",
+        "torch, float32",
+        "plain, float32",
+    }
+
+
+def test_on_a_gpu_float32_and_sums_are_exact(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    flags = [(torch.backends.cudnn, "allow_tf32"), (torch.backends.cuda.matmul, FLAG)]
+    before = [getattr(place, name) for place, name in flags]
+    try:
+        assert build_device("auto") == torch.device("cuda")
+        assert not any(getattr(place, name) for place, name in flags)
+    finally:
+        for (place, name), value in zip(flags, before, strict=True):
+            setattr(place, name, value)
+
+
+FLAG = "allow_bf16_reduced_precision_reduction"
 
 
 def test_without_a_compiler_everything_is_plain(monkeypatch):

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from refrain.config import TaggerTraining, Training
 from refrain.errors import UserError
 from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, SparseLSTM
 from refrain.nn.engine import Engine, has_fast_bf16
+from refrain.nn.gpu import has_triton
 from refrain.nn.native import load
 from refrain.nn.native.memory import keep_freed_memory
 
@@ -26,24 +26,33 @@ def build_engine(settings: Training | TaggerTraining, model: nn.Module) -> dict[
     Raises:
         UserError: when the device cannot do what was asked for.
     """
-    device = next(model.parameters()).device
+    device = next(model.parameters()).device.type
     bf16 = _uses_bf16(settings.precision, device)
-    if settings.engine == "scan" and device.type != "cpu":
-        raise UserError(f"training.engine: 'scan' is for processors, not for {device.type}; use 'plain' or 'auto'")
+    if settings.engine == "scan":
+        _check_scan(device)
     chosen = {}
     for name, part in model.named_modules():
         if isinstance(getattr(part, "engine", None), Engine):
-            wanted = settings.engine == "scan" or (settings.engine == "auto" and _pays(part, bf16))
-            kernels = wanted and device.type == "cpu" and load(str(part.kernels)) is not None
-            part.engine = Engine(kernels, bf16)
-            # layers have no way of their own to round products, heads have
-            rounded = bf16 and (kernels or not hasattr(part, "hidden_size"))
-            chosen[name] = f"{'kernels' if kernels else 'plain'}, {'bf16' if rounded else 'float32'}"
+            part.engine = engine_for(part, settings.engine, device, bf16)
+            chosen[name] = _said(part, device)
         elif isinstance(part, Embedding):
             part.sparse_gradient = settings.engine != "plain" and _takes_sparse(settings, model, part)
-    if device.type == "cpu" and settings.engine != "plain":
+    if device == "cpu" and settings.engine != "plain":
         keep_freed_memory()
     return chosen
+
+
+def engine_for(part: nn.Module, setting: str, device: str, bf16: bool) -> Engine:
+    """What a part trains with.
+
+    Args:
+        part: a layer or a head.
+        setting: auto, plain or scan.
+        device: its kind, such as cpu or cuda.
+        bf16: whether products are to be rounded.
+    """
+    wanted = setting == "scan" or (setting == "auto" and _pays(part, device, bf16))
+    return Engine(wanted and _has_kernels(part, device), bf16)
 
 
 def describe_engine(chosen: dict[str, str]) -> str:
@@ -57,12 +66,39 @@ def describe_engine(chosen: dict[str, str]) -> str:
     return "engine " + ("; ".join(said) or "plain")
 
 
-def _uses_bf16(precision: str, device: torch.device) -> bool:
-    able = device.type == "cpu" and has_fast_bf16()
+def _uses_bf16(precision: str, device: str) -> bool:
+    able = has_fast_bf16(device)
     if precision == "bf16" and not able:
-        what = "this processor has no instructions for it" if device.type == "cpu" else f"not for {device.type}"
-        raise UserError(f"training.precision: 'bf16' is for processors that compute in it, {what}; use 'float32'")
+        kinds = {"cpu": "this processor has", "cuda": "this GPU has"}
+        what = f"{kinds.get(device, f'{device} has')} no instructions for it"
+        raise UserError(f"training.precision: 'bf16' is for devices that compute in it, {what}; use 'float32'")
     return able and precision != "float32"
+
+
+def _check_scan(device: str) -> None:
+    if device == "cuda" and not has_triton():
+        raise UserError("training.engine: 'scan' on a GPU needs Triton; pip install triton, or use 'plain' or 'auto'")
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"training.engine: 'scan' is for processors and GPUs, not for {device}; use 'plain' or 'auto'")
+
+
+def _has_kernels(part: Any, device: str) -> bool:
+    if device == "cuda":
+        # of layers; a head's large products are torch's, and what is between them is few passes
+        return hasattr(part, "hidden_size") and has_triton()
+    return device == "cpu" and load(str(part.kernels)) is not None
+
+
+def _said(part: Any, device: str) -> str:
+    """By what a part trains, for the record."""
+    kernels, bf16 = part.engine
+    if device == "cuda" and hasattr(part, "hidden_size"):
+        # layers round in their own scan, and torch's kernel for a whole window is cuDNN's
+        by_torch = "torch" if bf16 or isinstance(part, MultiplicativeLSTM) else "cuDNN"
+        return f"{'Triton' if kernels else by_torch}, {'bf16' if bf16 else 'float32'}"
+    # on a processor, layers have no way of their own to round products, heads have
+    rounded = bf16 and (kernels or not hasattr(part, "hidden_size"))
+    return f"{'kernels' if kernels else 'plain'}, {'bf16' if rounded else 'float32'}"
 
 
 def _takes_sparse(settings: Training | TaggerTraining, model: nn.Module, embedding: Embedding) -> bool:
@@ -81,8 +117,14 @@ def _takes_sparse(settings: Training | TaggerTraining, model: nn.Module, embeddi
     )
 
 
-def _pays(part: Any, bf16: bool) -> bool:
-    """Whether kernels are faster than torch's operations, as `refrain bench train` and `bench cells` measure."""
+def _pays(part: Any, device: str, bf16: bool) -> bool:
+    """Whether kernels are faster than torch's operations, as `refrain bench train` and `bench cells` measure.
+
+    On a GPU they are taken where cuDNN does not do it: for cells that it does not know, and in bf16, where it would hold
+    the cells in bf16. That was not measured.
+    """
+    if device == "cuda":
+        return bf16 or isinstance(part, MultiplicativeLSTM)
     if isinstance(part, LSTM):
         # torch's own float32 kernel is as fast as long as the recurrent weight stays in the caches
         return int(part.hidden_size) >= (64 if bf16 else 512)

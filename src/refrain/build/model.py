@@ -152,7 +152,7 @@ def _dropout(settings: Model, rate: float | None) -> nn.Module | None:
 
 
 def build_device(name: str) -> torch.device:
-    """The device of a setting: `auto` takes a CUDA device where there is one.
+    """The device of a setting: `auto` takes a CUDA device where there is one. There, float32 and sums are kept exact.
 
     Raises:
         UserError: when CUDA was asked for and is not there.
@@ -161,4 +161,8 @@ def build_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("training.device: no CUDA device is available; use 'cpu' or 'auto'")
+    if name == "cuda":
+        # cuDNN would round an LSTM's float32 operands to 10 bits (TF32), and long bf16 sums be added up in bf16
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     return torch.device(name)
