@@ -323,3 +323,15 @@ def test_bench(refrain):
     assert [row["name"] for row in rows[:2]] == ["plain", "refrain, float32"]
     assert all(set(row) >= {"name", "median", "ratio"} for row in rows)
     assert "tokens/s" in refrain(*words).out
+
+
+def test_a_bench_is_drawn(refrain, tmp_path):
+    pytest.importorskip("matplotlib")
+    small = ["model.embedding_size=8", "model.hidden_sizes=[8,8]", "training.batch_size=2", "training.window_steps=3"]
+    words = ["bench", "train", *small, "--windows", "1", "--repeats", "2"]
+    assert refrain(*words, "--plot", tmp_path / "train.svg").status == 0
+    picture = (tmp_path / "train.svg").read_text()
+    assert "refrain, float32" in picture and "of the limit" in picture and "limit: copy" not in picture
+    assert "exists" in refrain(*words, "--plot", tmp_path / "train.svg").err
+    assert refrain(*words, "--plot", tmp_path / "train.png").status == 0
+    assert (tmp_path / "train.png").read_bytes().startswith(b"\x89PNG")

@@ -44,6 +44,8 @@ import pytest
         (["data", "check", "x", "--unit", "byte", "--min-count", "2"], ["cannot take effect with --unit byte"]),
         (["data", "check", "x", "--unit", "byte", "--errors", "replace"], ["cannot take effect with --unit byte"]),
         (["bench", "trian"], ["unknown bench 'trian'; known: train"]),
+        (["bench", "train", "--plot", "train.pdf"], ["--plot must end in .png or .svg"]),
+        (["bench", "train", "--force"], ["--force cannot take effect without --plot"]),
         (["bench", "train", "--repeats", "0"], ["--repeats", "must be at least 1"]),
         (["bench", "train", "--recipe", "quickstart"], ["choose such a recipe"]),
     ],

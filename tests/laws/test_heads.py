@@ -8,7 +8,7 @@ import refrain.nn.heads
 from refrain.nn import Embedding, SoftmaxHead, native
 from refrain.nn.engine import PLAIN, Engine, use_engine
 from refrain.nn.heads import linear_cross_entropy as fused
-from refrain.nn.heads.softmax_gradient import softmax_gradient_, softmax_gradient_reference_
+from refrain.nn.heads.softmax_gradient import scaled, softmax_gradient_, softmax_gradient_reference_
 from refrain.nn.native import calls
 
 KERNELS = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
@@ -187,9 +187,23 @@ def test_the_softmax_kernel_equals_its_reference(words, kind, scale):
     logits = (scale * torch.randn(5, words, generator=generator)).to(kind)
     bias, targets = torch.randn(words, generator=generator), torch.randint(words, (5,), generator=generator)
     wanted, got = logits.clone(), logits.clone()
-    nats = softmax_gradient_reference_(wanted, bias, targets)
-    torch.testing.assert_close(softmax_gradient_(got, bias, targets, kernels=True), nats)
+    wanted_totals, totals = torch.ones(words), torch.ones(words)
+    nats = softmax_gradient_reference_(wanted, bias, targets, wanted_totals)
+    torch.testing.assert_close(softmax_gradient_(got, bias, targets, totals, kernels=True), nats)
     torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(totals, wanted_totals, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(softmax_gradient_(logits, bias, targets, kernels=True), nats)
+
+
+@KERNELS
+@pytest.mark.parametrize("count", [1, 16, 37])
+def test_the_scaling_kernel_equals_torch(count):
+    gradient, factor = torch.randn(count).bfloat16(), torch.tensor(0.3)
+    wanted = gradient.float() * factor
+    for kernels in (True, False):
+        assert torch.equal(scaled(gradient, factor, kernels=kernels), wanted)
+    alone = torch.randn(count)
+    assert torch.equal(scaled(alone.clone(), factor, kernels=True), alone * factor)
 
 
 @KERNELS

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -29,6 +30,8 @@ def bench(
     repeats: int = 7,
     cache_window: int = 2000,
     widths: str = "373,315",
+    plot: Path | None = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Paired measurements of speed on this machine.
@@ -60,6 +63,10 @@ def bench(
         Window of the cache.
     widths
         Hidden widths of the smaller model (compress).
+    plot
+        Also draw the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
+    force
+        Replace a file that stands at --plot.
     json
         Print one JSON object.
     """
@@ -75,6 +82,7 @@ def bench(
         raise UserError(
             f"--windows, --repeats and --cache-window must be at least 1 (got {windows}, {repeats} and {cache_window})"
         )
+    _check_plot(plot, force)
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", widths):
         raise UserError(f"--widths must be whole numbers with commas between, as in 373,315 (got {widths!r})")
     recipe = recipe or BENCHES[name]
@@ -85,6 +93,7 @@ def bench(
     import torch
 
     from refrain import bench as benches
+    from refrain.checkpoint import write_atomically
 
     threads = torch.get_num_threads()
     print(f"{recipe}: {repeats} repeats of {windows} windows, {threads} threads", file=sys.stderr)
@@ -102,10 +111,30 @@ def bench(
         "group-lasso": lambda: benches.bench_group_lasso(experiment, windows=windows, repeats=repeats),
     }
     rows = measure[name]()
+    if plot is not None:
+        title = f"refrain bench {name}, {recipe}: {repeats} repeats, {threads} threads"
+        write_atomically(plot, benches.bench_picture(rows, title, kind=plot.suffix[1:]))
     if json:
         print_json({"bench": name, "recipe": recipe, "threads": threads, "rows": rows})
         return
     print(_table(rows))
+
+
+def _check_plot(plot: Path | None, force: bool) -> None:
+    """Refuse a picture that could not be drawn or written, before anything is measured."""
+    from refrain.bench import check_picture
+    from refrain.errors import UserError
+
+    from .texts import refuse_to_overwrite
+
+    if plot is None:
+        if force:
+            raise UserError("--force cannot take effect without --plot")
+        return
+    if plot.suffix not in (".png", ".svg"):
+        raise UserError(f"--plot must end in .png or .svg (got {plot.name!r})")
+    refuse_to_overwrite([plot], force=force, option="--plot")
+    check_picture()
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from refrain.nn.engine import PLAIN, Engine
 from refrain.nn.products import product
 
-from .softmax_gradient import softmax_gradient_
+from .softmax_gradient import scaled, softmax_gradient_
 
 CHUNK_LOGITS = 8_000_000
 """Logits held at once. Larger chunks save passes over the weight's gradient, smaller ones save memory."""
@@ -117,9 +117,9 @@ class _CrossEntropy(torch.autograd.Function):
             here = slice(start, start + chunk)
             rows = latent[here].flatten(0, 1)  # (n * K, D)
             gradient = multiply(rows.to(kind), operand.T)
-            each = softmax_gradient_(
-                gradient, bias, targets[here].repeat_interleave(components), kernels=engine.kernels
-            )
+            wanted = targets[here].repeat_interleave(components)
+            totals = d_bias if prior is None else None
+            each = softmax_gradient_(gradient, bias, wanted, totals, kernels=engine.kernels)
             d_rows = d_latent[here].flatten(0, 1)
             d_rows.copy_(multiply(gradient, operand))
             shares = None
@@ -137,10 +137,10 @@ class _CrossEntropy(torch.autograd.Function):
                 rows = rows * shares
             part = multiply(gradient.T, rows.to(kind))
             d_weight = part if d_weight is None else d_weight.to(weight.dtype).add_(part)
-            if d_bias is not None:
-                d_bias += gradient.sum(0) if shares is None else _weighed(gradient, shares)
+            if d_bias is not None and shares is not None:
+                d_bias += _weighed(gradient, shares)
         assert d_weight is not None
-        ctx.gradients = (d_latent, d_prior, d_weight.to(weight.dtype), d_bias)
+        ctx.gradients, ctx.kernels = (d_latent, d_prior, d_weight, d_bias), engine.kernels
         return nats
 
     @staticmethod
@@ -148,8 +148,8 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError("linear_cross_entropy can be differentiated once; run the forward pass again")
-        # scaled in place and handed over: another copy of the weight's gradient would cost a pass over memory
-        gradients = [None if gradient is None else gradient.mul_(grad_output) for gradient in ctx.gradients]
+        # scaled and handed over: another copy of the weight's gradient would cost a pass over memory
+        gradients = [None if part is None else scaled(part, grad_output, kernels=ctx.kernels) for part in ctx.gradients]
         ctx.gradients = None
         return None, *gradients, None
 

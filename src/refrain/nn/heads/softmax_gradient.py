@@ -11,13 +11,16 @@ from refrain.nn.native.calls import call
 FUNCTIONS = {torch.float32: "softmax_gradient_float32", torch.bfloat16: "softmax_gradient_bf16"}
 
 
-def softmax_gradient_(logits: Tensor, bias: Tensor | None, targets: Tensor, *, kernels: bool) -> Tensor:
+def softmax_gradient_(
+    logits: Tensor, bias: Tensor | None, targets: Tensor, totals: Tensor | None = None, *, kernels: bool
+) -> Tensor:
     """The cross-entropy of each row; the logits become its gradient: the softmax less one at the target.
 
     Args:
         logits: (N, V), contiguous, without the bias; written over.
         bias: (V,), or None for zeros.
         targets: (N,), int64 in [0, V).
+        totals: (V,), to which the sum of the gradient over rows is added, or None.
         kernels: use the library's kernel where it has one, which is a single pass over memory.
 
     Returns:
@@ -31,12 +34,15 @@ def softmax_gradient_(logits: Tensor, bias: Tensor | None, targets: Tensor, *, k
         if lowest < 0 or highest >= logits.shape[1]:
             raise IndexError(f"targets must be in [0, {logits.shape[1]}), got {lowest.item()} to {highest.item()}")
         nats = torch.empty(len(logits))
-        if call("softmax", FUNCTIONS[logits.dtype], logits, bias, targets.contiguous(), nats, *logits.shape):
+        function = FUNCTIONS[logits.dtype]
+        if call("softmax", function, logits, bias, targets.contiguous(), nats, totals, *logits.shape):
             return nats
-    return softmax_gradient_reference_(logits, bias, targets)
+    return softmax_gradient_reference_(logits, bias, targets, totals)
 
 
-def softmax_gradient_reference_(logits: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+def softmax_gradient_reference_(
+    logits: Tensor, bias: Tensor | None, targets: Tensor, totals: Tensor | None = None
+) -> Tensor:
     """The readable truth, in torch's operations; arguments and result as of `softmax_gradient_`."""
     scores = logits.float() if logits.dtype == torch.bfloat16 else logits
     scores = scores if bias is None else scores + bias
@@ -46,4 +52,23 @@ def softmax_gradient_reference_(logits: Tensor, bias: Tensor | None, targets: Te
     nats = normalisers - scores.gather(1, targets[:, None])[:, 0]
     shares[torch.arange(len(targets), device=targets.device), targets] -= 1
     logits.copy_(shares)
+    if totals is not None:
+        totals += shares.sum(0)
     return nats
+
+
+def scaled(gradient: Tensor, factor: Tensor, *, kernels: bool) -> Tensor:
+    """A gradient times a scalar, in the scalar's type; in the gradient's own memory where it has that type.
+
+    Args:
+        gradient: any shape, contiguous; may be written over.
+        factor: a scalar.
+        kernels: use the library's kernel, which is a single pass over memory.
+    """
+    if gradient.dtype == factor.dtype:
+        return gradient.mul_(factor)
+    out = torch.empty(gradient.shape, dtype=factor.dtype, device=gradient.device)
+    fits = gradient.dtype == torch.bfloat16 and factor.dtype == torch.float32 and gradient.device.type == "cpu"
+    if kernels and fits and call("softmax", "scaled_bf16", gradient, factor, out, gradient.numel()):
+        return out
+    return out.copy_(gradient).mul_(factor)

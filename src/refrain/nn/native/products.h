@@ -7,10 +7,6 @@
 //   Packed rows: for each word of depth the words of all rows.
 #pragma once
 
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
-
 #include "vectors.h"
 
 // accumulators that leave registers free for the operands
@@ -174,14 +170,6 @@ struct Share {
     int64_t first, last;
     Share(int64_t count, int thread, int threads) : first(count * thread / threads), last(count * (thread + 1) / threads) {}
 };
-
-static inline int this_thread() {
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
 
 static inline int team_size() {
 #ifdef _OPENMP

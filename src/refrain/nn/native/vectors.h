@@ -7,9 +7,11 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #define MASKED 1
-#include <immintrin.h>
 #endif
 
 #if defined(__AVX512F__)
@@ -44,10 +46,14 @@ static inline Floats load(const bf16* from) {
 static inline void store(float* to, Floats values) { memcpy(to, &values, sizeof values); }
 
 static inline Halves rounded(Floats values) {
+#ifdef __AVX512BF16__
+    return (Halves)_mm512_cvtneps_pbh((__m512)values);
+#else
     // to the nearest, ties to even; one that is not a number stays so
     Words bits = (Words)values;
     bits = (values == values) ? (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 : (bits >> 16) | 0x40;
     return __builtin_convertvector(bits, Halves);
+#endif
 }
 
 static inline void store(bf16* to, Floats values) {
@@ -146,3 +152,11 @@ static inline Floats exponential(Floats x) {
 static inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
 
 static inline Floats hyperbolic_tangent(Floats x) { return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f; }
+
+static inline int this_thread() {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}

@@ -1,0 +1,61 @@
+"""The rows of a bench as a picture."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from refrain.errors import UserError
+
+OURS, BESIDE, ROW = "#2171b5", "#9aa5b1", 0.3
+
+
+def check_picture() -> None:
+    """See to it that pictures can be drawn, before anything is measured.
+
+    Raises:
+        UserError: when matplotlib is not installed.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UserError("--plot needs matplotlib: pip install 'refrain-lm[plot]'") from None
+
+
+def bench_picture(rows: Sequence[Mapping[str, Any]], title: str, *, kind: str) -> bytes:
+    """A bar for each row: how many times as fast as the row that it is compared with, and the spread of its rates.
+
+    Args:
+        rows: as from a bench; a row of ratio 1 begins a group, rows without a ratio are left out.
+        title: above the picture.
+        kind: png or svg.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    shown = [row for row in rows if row["ratio"] is not None]
+    figure: Any = Figure(figsize=(8, 1.1 + ROW * len(shown)), facecolor="white", layout="constrained")
+    axes = figure.add_subplot()
+    most = max(row["ratio"] * row["high"] / row["median"] for row in shown)
+    for place, row in enumerate(shown):
+        ratio, rate = row["ratio"], row["median"]
+        spread = [[ratio * (1 - row["low"] / rate)], [ratio * (row["high"] / rate - 1)]]
+        first = ratio == 1
+        axes.barh(place, ratio, 0.7, color=BESIDE if first else OURS)
+        axes.errorbar(ratio, place, xerr=spread, color="#1b1f24", linewidth=0.8, capsize=2)
+        share = f", {row['of_limit']:.0%} of the limit" if row.get("of_limit") is not None else ""
+        text = f"{ratio:.2f}x   {rate:,.0f} {row['unit']}{share}"
+        axes.text(ratio * row["high"] / rate + 0.015 * most, place, text, va="center", fontsize=8)
+        if first and place:
+            axes.axhline(place - 0.5, color="#d5dae0", linewidth=0.8)
+    axes.axvline(1, color=BESIDE, linewidth=0.8, linestyle=":")
+    axes.set_xlim(0, 1.55 * most)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_yticks(range(len(shown)), [row["name"] for row in shown], fontsize=8)
+    axes.set_xlabel("times as fast as the grey row above it; whiskers: slowest and fastest repeat", fontsize=8)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "refrain", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
