@@ -120,8 +120,8 @@ def _takes_sparse(settings: Training | TaggerTraining, model: nn.Module, embeddi
 def _pays(part: Any, device: str, bf16: bool) -> bool:
     """Whether kernels are faster than torch's operations, as `refrain bench train` and `bench cells` measure.
 
-    On a GPU they are taken where cuDNN does not do it: for cells that it does not know, and in bf16, where it would hold
-    the cells in bf16. That was not measured.
+    On a GPU they are taken where cuDNN does not do it: for cells that it does not know, and in bf16, where it would
+    hold the cells in bf16. That was not measured.
     """
     if device == "cuda":
         return bf16 or isinstance(part, MultiplicativeLSTM)
