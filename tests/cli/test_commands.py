@@ -319,7 +319,9 @@ def test_standard_input_is_scored_as_a_file_is(refrain, request, run, write, mon
 def test_bench(refrain):
     small = ["model.embedding_size=8", "model.hidden_sizes=[8,8]", "training.batch_size=2", "training.window_steps=3"]
     words = ["bench", "train", *small, "--windows", "1", "--repeats", "1"]
-    rows = refrain(*words, "--json").json["rows"]
+    found = refrain(*words, "--device", "cpu", "--json").json
+    assert found["device"].startswith("a processor, ")
+    rows = found["rows"]
     assert [row["name"] for row in rows[:2]] == ["plain", "refrain, float32"]
     assert all(set(row) >= {"name", "median", "ratio"} for row in rows)
     assert "tokens/s" in refrain(*words).out

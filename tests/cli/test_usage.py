@@ -1,6 +1,7 @@
 """Mistakes in words and settings: status 2, a line each, with what is known and what is nearest."""
 
 import pytest
+import torch
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,9 @@ import pytest
         (["bench", "train", "--force"], ["--force cannot take effect without --plot"]),
         (["bench", "train", "--repeats", "0"], ["--repeats", "must be at least 1"]),
         (["bench", "train", "--recipe", "quickstart"], ["choose such a recipe"]),
+        (["bench", "train", "--widths", "3"], ["--widths is for cells and compress (got train)"]),
+        (["bench", "cells", "--widths", "3,"], ["--widths must be whole numbers with commas between"]),
+        (["bench", "step", "--device", "cuda"], ["which is for processors; use --device cpu"]),
     ],
     ids=lambda words: " ".join(words)[:50].replace("\udce9", "?"),
 )
@@ -55,6 +59,11 @@ def test_usage(mistake, tmp_path, monkeypatch, words, parts):
     monkeypatch.chdir(tmp_path)
     mistake(2, words, *parts)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_bench_on_a_gpu_that_is_not_there(mistake):
+    mistake(2, ["bench", "train", "--device", "cuda"], "no CUDA device is available; use 'cpu' or 'auto'")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ from refrain.evaluation.timing import interleaved, rows_against
 from .train import VOCABULARY
 
 
-def bench_cache(experiment: Experiment, *, tokens: int, repeats: int, cache_window: int) -> list[dict[str, Any]]:
+def bench_cache(
+    experiment: Experiment, *, tokens: int, repeats: int, cache_window: int, device: torch.device
+) -> list[dict[str, Any]]:
     """Tokens per second of exact evaluation without and with a neural cache, in turns.
 
     Args:
@@ -24,9 +26,10 @@ def bench_cache(experiment: Experiment, *, tokens: int, repeats: int, cache_wind
         tokens: how many a timed call scores.
         repeats: how many timed calls of each.
         cache_window: of the cache.
+        device: where.
     """
     torch.manual_seed(experiment.training.seed)
-    model = build_model(experiment.model, VOCABULARY)
+    model = build_model(experiment.model, VOCABULARY).to(device)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ids.bin"
         path.write_bytes(np.random.default_rng(1).integers(0, VOCABULARY, tokens + 1, dtype=np.uint16).tobytes())

@@ -14,34 +14,38 @@ from refrain.nn.engine import Engine, use_engine
 from .limits import limit_rows, limits, precisions, share_of_limit
 
 LAYERS = {"lstm": LSTM, "gru": GRU, "mlstm": MultiplicativeLSTM}
-WIDTHS = (128, 512)
 STEPS, BATCH = 256, 32
 
 
-def bench_cells(experiment: Experiment, *, repeats: int) -> list[dict[str, Any]]:
-    """Tokens per second of one layer, forward and backward, at 128 and 512 wide, with torch's LSTM beside it.
+def bench_cells(
+    experiment: Experiment, *, repeats: int, widths: tuple[int, ...], device: torch.device
+) -> list[dict[str, Any]]:
+    """Tokens per second of one layer, forward and backward, with torch's LSTM beside it, which on a GPU is cuDNN's.
 
     Windows of 256 steps and 32 sequences. The layer runs by torch's operations (plain) and by kernels.
 
     Args:
         experiment: its cell and seed.
         repeats: how many timed calls of each.
+        widths: of its inputs and its units.
+        device: where.
     """
     cell, rows, seconds = experiment.model.cell, [], {}
-    for width in WIDTHS:
+    for width in widths:
         torch.manual_seed(experiment.training.seed)
-        layer: Any = LAYERS[cell](width, width)
-        inputs, start = torch.randn(STEPS, BATCH, width, requires_grad=True), layer.initial_state(BATCH)
+        layer: Any = LAYERS[cell](width, width).to(device)
+        inputs = torch.randn(STEPS, BATCH, width, device=device, requires_grad=True)
+        start = layer.initial_state(BATCH)
         candidates = {
             "step by step": _timed(lambda x, s, step=layer.step: scan(step, x, s), inputs, start),
             f"{cell}, plain": _timed(layer, inputs, start),
         }
-        for precision in precisions():
+        for precision in precisions(device):
             twin = copy.deepcopy(layer)
             use_engine(twin, Engine(kernels=True, bf16=precision == "bf16"))
             candidates[f"{cell}, kernels, {precision}"] = _timed(twin, inputs, start)
-        candidates["torch's LSTM"] = _timed(torch.nn.LSTM(width, width), inputs, None)
-        seconds = interleaved({**candidates, **limits()}, repeats=repeats)
+        candidates["torch's LSTM"] = _timed(torch.nn.LSTM(width, width).to(device), inputs, None)
+        seconds = interleaved({**candidates, **limits(device)}, repeats=repeats)
         found = rows_against(
             "step by step",
             {name: seconds[name] for name in candidates},
@@ -53,9 +57,9 @@ def bench_cells(experiment: Experiment, *, repeats: int) -> list[dict[str, Any]]
             weights = torch.nn.LSTM(width, width) if name == "torch's LSTM" else layer
             entries = sum(weight.numel() for weight in weights.parameters() if weight.ndim == 2)
             precision = "bf16" if name.endswith("bf16") else "float32"
-            line["of_limit"] = share_of_limit(seconds, name, 6 * entries * STEPS * BATCH, precision)
+            line["of_limit"] = share_of_limit(seconds, name, 6 * entries * STEPS * BATCH, precision, device)
         rows += found
-    return rows + limit_rows(seconds)
+    return rows + limit_rows(seconds, device)
 
 
 def _timed(forward: Callable[..., Any], inputs: Any, start: Any) -> Callable[[], None]:

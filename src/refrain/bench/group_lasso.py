@@ -18,16 +18,19 @@ from .train import VOCABULARY, random_windows, training_loop
 STRENGTH, SMALLEST = 1e-9, 1e-30
 
 
-def bench_group_lasso(experiment: Experiment, *, windows: int, repeats: int) -> list[dict[str, Any]]:
+def bench_group_lasso(
+    experiment: Experiment, *, windows: int, repeats: int, device: torch.device
+) -> list[dict[str, Any]]:
     """Tokens per second of training without group lasso, with its proximal steps, and with gradient and threshold.
 
     Args:
         experiment: its model and training settings; group lasso acts on all widths that can be smaller.
         windows: how many a timed call trains.
         repeats: how many timed calls of each.
+        device: where.
     """
     settings = experiment.training
-    text = random_windows(windows, settings.window_steps, settings.batch_size)
+    text = random_windows(windows, settings.window_steps, settings.batch_size, device)
     seconds = interleaved(
         {
             "without": _trainer(experiment, Sparsity(), text),
@@ -47,7 +50,7 @@ def _trainer(
 ) -> Callable[[], None]:
     settings = experiment.training
     torch.manual_seed(settings.seed)
-    model = build_model(experiment.model, VOCABULARY)
+    model = build_model(experiment.model, VOCABULARY).to(text[0][0].device)
     build_engine(settings, model)
     optimizer = build_optimizer(settings, model)
     # a step counts as one of many, so that nothing is looked at more often than in a run

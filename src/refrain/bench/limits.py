@@ -1,4 +1,4 @@
-"""What the machine reaches at most: matrix products of two types, and copies. Measured beside what is compared."""
+"""What a device reaches at most: matrix products of two types, and copies. Measured beside what is compared."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,39 +10,49 @@ from refrain.evaluation.timing import row
 from refrain.nn.engine import has_fast_bf16
 from refrain.nn.products import product
 
-ROWS, INNER, COLUMNS = 1024, 1024, 4096
-FLOPS = 2 * ROWS * INNER * COLUMNS
-COPIED = 2 * 4 * 16 * 2**20
+SHAPES = {"cpu": (1024, 1024, 4096), "cuda": (4096, 4096, 16384)}
+"""Rows, inner width and columns of the products, by kind of device."""
+COPIED = {"cpu": 2 * 4 * 16 * 2**20, "cuda": 2 * 4 * 256 * 2**20}
+"""Bytes read and written by a copy."""
 PREFIX = "limit: "
 
 
-def limits() -> dict[str, Callable[[], Any]]:
-    """What to time in turns with the candidates of a bench, by name."""
+def limits(device: torch.device) -> dict[str, Callable[[], Any]]:
+    """What to time in turns with the candidates of a bench, by name.
+
+    Args:
+        device: where.
+    """
     calls: dict[str, Callable[[], Any]] = {}
-    kinds = {"float32": torch.float32} | ({"bf16": torch.bfloat16} if has_fast_bf16() else {})
-    for name, kind in kinds.items():
-        a, b = torch.randn(ROWS, INNER).to(kind), torch.randn(INNER, COLUMNS).to(kind)
+    kinds = {"float32": torch.float32, "bf16": torch.bfloat16}
+    rows, inner, columns = SHAPES[device.type]
+    for name in precisions(device):
+        a, b = (torch.randn(shape, device=device).to(kinds[name]) for shape in ((rows, inner), (inner, columns)))
         calls[f"{PREFIX}{name} products"] = partial(product, a, b)
-    source = torch.zeros(COPIED // 8)
+    source = torch.zeros(COPIED[device.type] // 8, device=device)
     calls[f"{PREFIX}copy"] = partial(torch.empty_like(source).copy_, source)
     return calls
 
 
-def limit_rows(seconds: Mapping[str, list[float]]) -> list[dict[str, Any]]:
+def limit_rows(seconds: Mapping[str, list[float]], device: torch.device) -> list[dict[str, Any]]:
     """The rows of the limits, in GFLOP/s and in GB/s read and written.
 
     Args:
         seconds: of each call, by name, as from `interleaved`; names that are no limit are passed over.
+        device: where.
     """
     rows = []
     for name, times in seconds.items():
         if name.startswith(PREFIX):
-            amount, unit = (COPIED, "GB/s") if name.endswith("copy") else (FLOPS, "GFLOP/s")
+            copied = name.endswith("copy")
+            amount, unit = (COPIED[device.type], "GB/s") if copied else (_flops(device), "GFLOP/s")
             rows.append(row(name, [amount / 1e9 / s for s in times], unit))
     return rows
 
 
-def share_of_limit(seconds: Mapping[str, list[float]], name: str, flops: float, precision: str) -> float:
+def share_of_limit(
+    seconds: Mapping[str, list[float]], name: str, flops: float, precision: str, device: torch.device
+) -> float:
     """The median share that a candidate reaches of the products' rate in its precision, pair by pair.
 
     Args:
@@ -50,12 +60,22 @@ def share_of_limit(seconds: Mapping[str, list[float]], name: str, flops: float, 
         name: of the candidate.
         flops: additions and multiplications of a call.
         precision: float32 or bf16.
+        device: where.
     """
     pairs = zip(seconds[name], seconds[f"{PREFIX}{precision} products"], strict=True)
-    shares = sorted((flops / own) / (FLOPS / most) for own, most in pairs)
+    shares = sorted((flops / own) / (_flops(device) / most) for own, most in pairs)
     return shares[len(shares) // 2]
 
 
-def precisions() -> list[str]:
-    """The precisions that this processor has instructions for."""
-    return ["float32", "bf16"] if has_fast_bf16() else ["float32"]
+def precisions(device: torch.device) -> list[str]:
+    """The precisions that a device has instructions for.
+
+    Args:
+        device: where.
+    """
+    return ["float32", "bf16"] if has_fast_bf16(device.type) else ["float32"]
+
+
+def _flops(device: torch.device) -> int:
+    rows, inner, columns = SHAPES[device.type]
+    return 2 * rows * inner * columns

@@ -19,31 +19,32 @@ TOKENS = 20
 """Single steps in a timed call."""
 
 
-def bench_sparse(*, repeats: int) -> list[dict[str, Any]]:
+def bench_sparse(*, repeats: int, device: torch.device) -> list[dict[str, Any]]:
     """Tokens per second of hidden layers of the paper's models: 1150 wide in 5 blocks, and 1725 wide in 3.
 
     Training: forward and backward over 70 steps of 20 sequences. One step: a token of one sequence, forward.
 
     Args:
         repeats: how many timed calls of each.
+        device: where.
     """
     rows: list[dict[str, Any]] = []
     seconds: dict[str, list[float]] = {}
     for width, share in LAYERS:
         plan = plan_reduction(width, width, reduce_in=share, reduce_out=share)
         torch.manual_seed(1)
-        layer, dense = SparseLSTM(plan), nn.LSTM(width, width)
-        in_turn = InTurn(plan)
-        inputs = torch.randn(STEPS, BATCH, width, requires_grad=True)
+        layer, dense = SparseLSTM(plan).to(device), nn.LSTM(width, width).to(device)
+        in_turn = InTurn(plan).to(device)
+        inputs = torch.randn(STEPS, BATCH, width, device=device, requires_grad=True)
         training = {"dense": _trained(dense, inputs), "blocks in turn": _trained(in_turn, inputs)}
-        for precision in precisions():
+        for precision in precisions(device):
             twin = copy.deepcopy(layer)
             use_engine(twin, Engine(kernels=True, bf16=precision == "bf16"))
             training[f"SparseLSTM, {precision}"] = _trained(_from_zeros(twin), inputs)
-        seconds = interleaved({**training, **limits()}, repeats=repeats)
+        seconds = interleaved({**training, **limits(device)}, repeats=repeats)
         found = {name: seconds[name] for name in training}
         rows += rows_against("dense", found, STEPS * BATCH, "tokens/s", prefix=f"{width} wide, training, ")
-        token = torch.randn(1, 1, width)
+        token = torch.randn(1, 1, width, device=device)
         steps = {
             "dense": _stepped(dense, token),
             "blocks in turn": _stepped(in_turn, token),
@@ -51,7 +52,7 @@ def bench_sparse(*, repeats: int) -> list[dict[str, Any]]:
         }
         times = interleaved(steps, repeats=repeats)
         rows += rows_against("dense", times, TOKENS, "tokens/s", prefix=f"{width} wide, one step, ")
-    return rows + limit_rows(seconds)
+    return rows + limit_rows(seconds, device)
 
 
 class InTurn(nn.Module):

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from refrain.config import Experiment
 from refrain.errors import UserError
 from refrain.evaluation.timing import interleaved, rows_against
@@ -10,13 +12,16 @@ from .limits import limit_rows, limits, precisions
 from .train import random_windows, trainer
 
 
-def bench_weight_drop(experiment: Experiment, *, windows: int, repeats: int) -> list[dict[str, Any]]:
+def bench_weight_drop(
+    experiment: Experiment, *, windows: int, repeats: int, device: torch.device
+) -> list[dict[str, Any]]:
     """Tokens per second of training with and without weight drop in each precision, all else equal, in turns.
 
     Args:
         experiment: its model and training settings; must have weight drop.
         windows: how many a timed call trains.
         repeats: how many timed calls of each.
+        device: where.
 
     Raises:
         UserError: when the experiment has no weight drop.
@@ -27,16 +32,16 @@ def bench_weight_drop(experiment: Experiment, *, windows: int, repeats: int) -> 
     without = experiment.model.model_copy(
         update={"weight_drop": 0.0, "weight_drop_on": "recurrent", "weight_drop_granularity": "entry"}
     )
-    text = random_windows(windows, settings.window_steps, settings.batch_size)
+    text = random_windows(windows, settings.window_steps, settings.batch_size, device)
     tokens = windows * settings.window_steps * settings.batch_size
     candidates = {
         f"{name}, {precision}": trainer(shape, settings.model_copy(update={"precision": precision}), text)
-        for precision in precisions()
+        for precision in precisions(device)
         for name, shape in (("without", without), ("with weight drop", experiment.model))
     }
-    seconds = interleaved({**candidates, **limits()}, repeats=repeats)
+    seconds = interleaved({**candidates, **limits(device)}, repeats=repeats)
     rows = []
-    for precision in precisions():
+    for precision in precisions(device):
         pair = {name: seconds[name] for name in candidates if name.endswith(precision)}
         rows += rows_against(f"without, {precision}", pair, tokens, "tokens/s")
-    return rows + limit_rows(seconds)
+    return rows + limit_rows(seconds, device)

@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -19,6 +19,9 @@ BENCHES = {
     "compress": "zaremba-large",
     "group-lasso": "zaremba-medium",
 }
+# hidden widths where none are named
+WIDTHS = {"cells": "128,512", "compress": "373,315"}
+ON_PROCESSORS = ("step", "compress")
 
 
 def bench(
@@ -29,7 +32,8 @@ def bench(
     windows: int = 20,
     repeats: int = 7,
     cache_window: int = 2000,
-    widths: str = "373,315",
+    widths: str | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     plot: Path | None = None,
     force: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -62,7 +66,9 @@ def bench(
     cache_window
         Window of the cache.
     widths
-        Hidden widths of the smaller model (compress).
+        Hidden widths of the smaller model (compress; 373,315 if not given), or of the layers (cells; 128,512).
+    device
+        Where to measure; auto takes a GPU where there is one. step and compress are for processors.
     plot
         Also draw the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
     force
@@ -83,8 +89,7 @@ def bench(
             f"--windows, --repeats and --cache-window must be at least 1 (got {windows}, {repeats} and {cache_window})"
         )
     _check_plot(plot, force)
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", widths):
-        raise UserError(f"--widths must be whole numbers with commas between, as in 373,315 (got {widths!r})")
+    sizes = _widths(name, widths)
     recipe = recipe or BENCHES[name]
     experiment = build_recipe(recipe, *settings)
     if isinstance(experiment, TaggerExperiment):
@@ -95,29 +100,49 @@ def bench(
     from refrain import bench as benches
     from refrain.checkpoint import write_atomically
 
-    threads = torch.get_num_threads()
-    print(f"{recipe}: {repeats} repeats of {windows} windows, {threads} threads", file=sys.stderr)
-    sizes = tuple(int(width) for width in widths.split(","))
+    where, threads = _device(name, device), torch.get_num_threads()
+    machine = torch.cuda.get_device_name(where) if where.type == "cuda" else f"a processor, {threads} threads"
+    print(f"{recipe}: {repeats} repeats of {windows} windows on {machine}", file=sys.stderr)
     measure: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "train": lambda: benches.bench_train(experiment, windows=windows, repeats=repeats),
-        "weight-drop": lambda: benches.bench_weight_drop(experiment, windows=windows, repeats=repeats),
+        "train": lambda: benches.bench_train(experiment, windows=windows, repeats=repeats, device=where),
+        "weight-drop": lambda: benches.bench_weight_drop(experiment, windows=windows, repeats=repeats, device=where),
         "cache": lambda: benches.bench_cache(
-            experiment, tokens=512 * windows, repeats=repeats, cache_window=cache_window
+            experiment, tokens=512 * windows, repeats=repeats, cache_window=cache_window, device=where
         ),
-        "cells": lambda: benches.bench_cells(experiment, repeats=repeats),
-        "sparse": lambda: benches.bench_sparse(repeats=repeats),
+        "cells": lambda: benches.bench_cells(experiment, repeats=repeats, widths=sizes, device=where),
+        "sparse": lambda: benches.bench_sparse(repeats=repeats, device=where),
         "step": lambda: benches.bench_step(experiment, tokens=windows, repeats=repeats),
         "compress": lambda: benches.bench_compress(experiment, hidden_sizes=sizes, tokens=windows, repeats=repeats),
-        "group-lasso": lambda: benches.bench_group_lasso(experiment, windows=windows, repeats=repeats),
+        "group-lasso": lambda: benches.bench_group_lasso(experiment, windows=windows, repeats=repeats, device=where),
     }
     rows = measure[name]()
     if plot is not None:
-        title = f"refrain bench {name}, {recipe}: {repeats} repeats, {threads} threads"
+        title = f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}"
         write_atomically(plot, benches.bench_picture(rows, title, kind=plot.suffix[1:]))
     if json:
-        print_json({"bench": name, "recipe": recipe, "threads": threads, "rows": rows})
+        print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
         return
     print(_table(rows))
+
+
+def _widths(name: str, widths: str | None) -> tuple[int, ...]:
+    from refrain.errors import UserError
+
+    if widths is not None and name not in WIDTHS:
+        raise UserError(f"--widths is for {' and '.join(WIDTHS)} (got {name})")
+    words = widths or WIDTHS.get(name, "1")
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", words):
+        raise UserError(f"--widths must be whole numbers with commas between, as in 373,315 (got {widths!r})")
+    return tuple(int(width) for width in words.split(","))
+
+
+def _device(name: str, device: str) -> Any:
+    from refrain.build import build_device
+    from refrain.errors import UserError
+
+    if name in ON_PROCESSORS and device == "cuda":
+        raise UserError(f"bench {name} measures the stepper, which is for processors; use --device cpu")
+    return build_device("cpu" if name in ON_PROCESSORS else device)
 
 
 def _check_plot(plot: Path | None, force: bool) -> None:
