@@ -51,6 +51,36 @@ def test_all_by_the_interpreter(own_environment):
     assert " passed" in done.stdout
 
 
+COMPILING = """
+import sys
+
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+
+from refrain.nn.gpu import gru, lstm
+
+ROUNDED = {"product", "operands", "d_product", "d_gates", "d_projected", "d_recurrent"}
+for kernel in (lstm.forward, lstm.backward, gru.forward, gru.backward):
+    for rounded in ("fp32", "bf16"):
+        for one in ((), ("width",), ("width", "units")):  # a 1 becomes a constant
+            constants = {"BLOCK": 256, **{name: 1 for name in one}}
+            types = {name: "*" + (rounded if name in ROUNDED else "fp32") for name in kernel.arg_names}
+            types |= {"step": "i32", "width": "i32", "units": "i32", **{name: "constexpr" for name in constants}}
+            source = ASTSource(fn=kernel, signature=types, constexprs=constants)
+            for capability in (80, 90):
+                assert compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
+print("compiled")
+"""
+
+
+@pytest.mark.skipif(INTERPRETED, reason="this process interprets")
+def test_kernels_compile_for_gpus(own_environment, tmp_path):
+    environment = {**own_environment, "TRITON_CACHE_DIR": str(tmp_path)}
+    # Triton reads the source of a kernel from its file
+    done = subprocess.run([sys.executable, "-c", COMPILING], env=environment, capture_output=True, text=True)
+    assert done.stdout == "compiled\n", done.stderr
+
+
 @pytest.fixture
 def launches(monkeypatch):
     """Kernels run on this device; a list of those that were launched."""

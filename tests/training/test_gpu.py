@@ -18,12 +18,23 @@ def test_a_layer_equals_its_step(kind):
     torch.testing.assert_close(layer(inputs, state)[0], scan(layer.step, inputs, state)[0])
 
 
-def test_a_run_trains_and_resumes(experiment, tmp_path):
+@pytest.mark.parametrize(
+    ("engine", "precision"), [("auto", "float32"), ("scan", "float32"), ("auto", "auto"), ("plain", "auto")]
+)
+def test_a_run_trains_and_resumes(engine, precision, experiment, tmp_path):
     from test_resume import Stopping
 
     from refrain.training import Interrupted
 
-    on_gpu = experiment.model_copy(update={"training": experiment.training.model_copy(update={"device": "cuda"})})
+    changed = {"device": "cuda", "engine": engine, "precision": precision}
+    on_gpu = experiment.model_copy(update={"training": experiment.training.model_copy(update=changed)})
     with pytest.raises(Interrupted):
         build.train(on_gpu, tmp_path / "run", progress=Stopping(5))
     assert build.resume(tmp_path / "run", progress=PlainProgress(quiet=True))["epochs"] == on_gpu.training.epochs
+
+
+def test_a_bench_names_the_device_and_measures_there(capsys):
+    from refrain.cli.app import main
+
+    assert main(["bench", "cells", "--device", "cuda", "--widths", "64", "--repeats", "1"]) == 0
+    assert torch.cuda.get_device_name() in capsys.readouterr().err
