@@ -26,7 +26,9 @@ def test_a_kernel_shares_the_threads_of_torch():
 
 @compiler
 def test_a_kernel_is_compiled_once(tmp_path):
+    assert not native.is_compiled("probe")
     native.load("probe")
+    assert native.is_compiled("probe")
     (library,) = (tmp_path / "native").glob("*.so")
     made = library.stat().st_mtime_ns
     native.load.cache_clear()
@@ -37,6 +39,7 @@ def test_a_kernel_is_compiled_once(tmp_path):
 def test_without_a_compiler_it_says_so_once(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
+    assert native.is_compiled("probe")
     with pytest.warns(UserWarning, match="no C\\+\\+ compiler was found") as caught:
         assert native.load("probe") is None
         assert native.load("probe") is None

@@ -63,40 +63,63 @@ def find_compiler() -> list[str] | None:
     return [found] if found else None
 
 
+def is_compiled(name: str) -> bool:
+    """Whether `load` takes the kernels of a file from the cache, or leaves them out, in no time.
+
+    Args:
+        name: stem of a C++ file in this folder.
+    """
+    compiler = find_compiler()
+    if os.environ.get(SWITCH, "") == "off" or compiler is None:
+        return True
+    return any(_library(name, compiler, flags).is_file() for flags in _attempts())
+
+
+def _attempts() -> list[list[str]]:
+    """Flags, the best first: a compiler or a torch without OpenMP still has one thread's kernels."""
+    return [[*FLAGS, "-fopenmp"], [*FLAGS]]
+
+
 def _loaded(name: str, compiler: list[str]) -> ctypes.CDLL:
-    source = (resources.files(__name__) / f"{name}.cpp").read_bytes()
-    headers = {file.name: file.read_bytes() for file in resources.files(__name__).iterdir() if file.name.endswith(".h")}
     first: OSError | subprocess.SubprocessError | None = None
-    # threads first; a compiler or a torch without OpenMP still has one thread's kernels
-    for threads in (["-fopenmp"], []):
+    for flags in _attempts():
         try:
-            return ctypes.CDLL(str(_compiled(name, source, headers, compiler, [*FLAGS, *threads])))
+            return ctypes.CDLL(str(_compiled(name, compiler, flags)))
         except (OSError, subprocess.SubprocessError) as error:
             first = first or error
     assert first is not None
     raise first
 
 
-def _compiled(name: str, source: bytes, headers: dict[str, bytes], compiler: list[str], flags: list[str]) -> Path:
-    """The shared library of a source, compiled unless that was done before for this machine."""
-    key = hashlib.sha256(source)
-    for header in sorted(headers):
-        key.update(b"\0" + headers[header])
+def _library(name: str, compiler: list[str], flags: list[str]) -> Path:
+    """Where the shared library of a source stands once it is compiled, for this machine."""
+    key = hashlib.sha256()
+    for content in _texts(name).values():
+        key.update(content + b"\0")
     for word in (*compiler, *flags, torch.__version__, _processor()):
-        key.update(b"\0" + word.encode())
-    folder = cache_folder() / "native"
-    library = folder / f"{name}-{key.hexdigest()[:24]}.so"
+        key.update(word.encode() + b"\0")
+    return cache_folder() / "native" / f"{name}-{key.hexdigest()[:24]}.so"
+
+
+def _texts(name: str) -> dict[str, bytes]:
+    """Name of a file -> its content: the source and all headers."""
+    files = sorted(resources.files(__name__).iterdir(), key=lambda file: file.name)
+    return {file.name: file.read_bytes() for file in files if file.name == f"{name}.cpp" or file.name.endswith(".h")}
+
+
+def _compiled(name: str, compiler: list[str], flags: list[str]) -> Path:
+    """The shared library of a source, compiled unless that was done before for this machine."""
+    library = _library(name, compiler, flags)
     if library.is_file():
         return library
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        text, parts, whole = (Path(scratch) / f"{name}{suffix}" for suffix in (".cpp", ".o", ".so"))
-        text.write_bytes(source)
-        for header, content in headers.items():
-            (Path(scratch) / header).write_bytes(content)
-        _run([*compiler, *flags, "-c", str(text), "-o", str(parts)])
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+        for file, content in _texts(name).items():
+            (Path(scratch) / file).write_bytes(content)
+        text, parts, whole = (str(Path(scratch) / f"{name}{suffix}") for suffix in (".cpp", ".o", ".so"))
+        _run([*compiler, *flags, "-c", text, "-o", parts])
         # linked without an OpenMP of its own: a second pool of threads would stall the first
-        _run([*compiler, "-shared", *_unresolved(), str(parts), "-o", str(whole)])
+        _run([*compiler, "-shared", *_unresolved(), parts, "-o", whole])
         os.replace(whole, library)
     return library
 

@@ -23,8 +23,8 @@ static float one_row(Element* logits, const float* bias, int64_t target, int64_t
     Floats total = splat(0.0f);
     for (int64_t at = 0; at < words; at += LANES) {
         Floats below = score(at, present_at(at)) - top;
-        Floats shares = exponential(below);
-        // nothing beside the top's 1, and in no danger of becoming slow subnormal numbers; so are lanes behind the last
+        Floats shares = exponential_in_range(below);
+        // out of the range, nothing beside the top's 1, or a lane behind the last
         shares = below < splat(-60.0f) ? splat(0.0f) : shares;
         store(row + at, shares);
         total += shares;

@@ -129,11 +129,9 @@ static inline float largest(Floats values) {
     return most;
 }
 
-// e^x to 2 units in the last place for x in [-87.3, 88], held at these ends; not a number stays so.
+// e^x to 2 units in the last place for x in [-87.3, 88]; anything outside of it. Not a number stays so.
 // Range reduction by ln 2 in two parts and the polynomial of degree 6 are the textbook's (Cephes uses the same form).
-static inline Floats exponential(Floats x) {
-    x = x < splat(-87.3f) ? splat(-87.3f) : x;
-    x = x > splat(88.0f) ? splat(88.0f) : x;
+__attribute__((always_inline)) static inline Floats exponential_in_range(Floats x) {
     const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to whole numbers
     Floats shifted = x * 1.44269504f + shift;
     Floats whole = shifted - shift;
@@ -149,9 +147,16 @@ static inline Floats exponential(Floats x) {
     return series * (Floats)exponent;
 }
 
-static inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
+// The same, held at the ends of the range.
+__attribute__((always_inline)) static inline Floats exponential(Floats x) {
+    x = x < splat(-87.3f) ? splat(-87.3f) : x;
+    x = x > splat(88.0f) ? splat(88.0f) : x;
+    return exponential_in_range(x);
+}
 
-static inline Floats hyperbolic_tangent(Floats x) { return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f; }
+__attribute__((always_inline)) static inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
+
+__attribute__((always_inline)) static inline Floats hyperbolic_tangent(Floats x) { return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f; }
 
 static inline int this_thread() {
 #ifdef _OPENMP
