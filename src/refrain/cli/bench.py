@@ -76,9 +76,7 @@ def bench(
     json
         Print one JSON object.
     """
-    from refrain.config import TaggerExperiment
     from refrain.errors import UserError
-    from refrain.recipes import recipe as build_recipe
 
     from .output import print_json
 
@@ -91,9 +89,7 @@ def bench(
     _check_plot(plot, force)
     sizes = _widths(name, widths)
     recipe = recipe or BENCHES[name]
-    experiment = build_recipe(recipe, *settings)
-    if isinstance(experiment, TaggerExperiment):
-        raise UserError(f"{recipe}: is a tagger, and the benches measure language models; choose another recipe")
+    experiment = _experiment(recipe, settings)
 
     import torch
 
@@ -123,6 +119,17 @@ def bench(
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
         return
     print(_table(rows))
+
+
+def _experiment(recipe: str, settings: tuple[str, ...]) -> Any:
+    from refrain.config import TaggerExperiment
+    from refrain.errors import UserError
+    from refrain.recipes import recipe as build_recipe
+
+    experiment = build_recipe(recipe, *settings)
+    if isinstance(experiment, TaggerExperiment):
+        raise UserError(f"{recipe}: is a tagger, and the benches measure language models; choose another recipe")
+    return experiment
 
 
 def _widths(name: str, widths: str | None) -> tuple[int, ...]:
