@@ -7,7 +7,6 @@ kernel does what stands between two matrix products of a step, in one launch whe
 import functools
 import importlib
 import importlib.util
-import warnings
 from types import ModuleType
 
 import torch
@@ -26,7 +25,7 @@ def has_triton() -> bool:
 
 @functools.cache
 def load(name: str) -> ModuleType | None:
-    """The kernels of a file, or None where Triton cannot be imported; the cause is said once.
+    """The kernels of a file, or None where Triton cannot be imported; the cause is said once and kept.
 
     Args:
         name: of a module in this folder.
@@ -34,11 +33,7 @@ def load(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(f"{__name__}.{name}")
     except Exception as error:  # a broken installation of Triton raises anything
-        warnings.warn(
-            f"Triton could not be imported ({_said(error)}), so plain torch operations are used on the GPU, which are "
-            "slower; pip install triton",
-            stacklevel=2,
-        )
+        note_failure(f"{name}_triton", _said(error))
         return None
 
 
