@@ -32,7 +32,8 @@ def on_meta(monkeypatch):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "mlstm"])
-def test_cells(cell, on_meta):
+def test_cells(cell, on_meta, monkeypatch):
+    monkeypatch.setattr("refrain.bench.cells.STEPS", 3)
     rows = bench.bench_cells(recipe("mlstm-bytes", f"model.cell={cell}"), repeats=1, widths=(5, 7), device=META)
     assert [row["name"] for row in rows[:2]] == ["5 wide, step by step", f"5 wide, {cell}, plain"]
     assert rows[4]["name"].startswith("7 wide")
@@ -40,6 +41,7 @@ def test_cells(cell, on_meta):
 
 def test_sparse(on_meta, monkeypatch):
     monkeypatch.setattr("refrain.bench.sparse.LAYERS", ((20, 0.5),))
+    monkeypatch.setattr("refrain.bench.sparse.STEPS", 3)
     assert len(bench.bench_sparse(repeats=1, device=META)) == 8
 
 
