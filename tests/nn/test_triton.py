@@ -54,6 +54,10 @@ def test_all_by_the_interpreter(own_environment):
 COMPILING = """
 import sys
 
+import refrain.build
+
+assert "refrain.nn.gpu.lstm" not in sys.modules
+
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
