@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.prepared import FEW_STREAMS, PreparedLinear, PreparedMatrix, WeightType, kernels
+from refrain.nn.prepared import FEW_STREAMS, PreparedLinear, WeightType, kernels, prepare_matrices
 
 from .gru import GRU, GRUState
 from .lstm import LSTM, LSTMState
@@ -170,7 +170,7 @@ class LSTMGates:
     """
 
     def __init__(self, first: Tensor, second: Tensor, bias: Tensor, weights: WeightType) -> None:
-        self._first, self._second = (PreparedMatrix(_by_unit(w, 4), weights) for w in (first, second))
+        self._first, self._second = prepare_matrices([_by_unit(first, 4), _by_unit(second, 4)], weights)
         self._bias = _by_unit(bias, 4)
         self._kernel = kernels().refrain_lstm
 
@@ -223,9 +223,8 @@ class PreparedGRU:
 
     def __init__(self, layer: GRU, weights: WeightType) -> None:
         self._sizes = layer.input_size, layer.hidden_size
-        self._first, self._second = (
-            PreparedMatrix(_by_unit(w, 3), weights, group=3) for w in (layer.weight_ih, layer.weight_hh)
-        )
+        both = [_by_unit(layer.weight_ih, 3), _by_unit(layer.weight_hh, 3)]
+        self._first, self._second = prepare_matrices(both, weights, group=3)
         self._bias = _by_unit(layer.bias, 3)
 
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
