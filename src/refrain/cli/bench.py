@@ -18,6 +18,8 @@ BENCHES = {
     "compress": "zaremba-large",
     "group-lasso": "zaremba-medium",
 }
+# parts of what the machine reaches at most, and their columns
+SHARES = {"of_limit": "of the limit", "of_reading": "of reading", "of_copy": "of copying"}
 
 
 def bench(
@@ -111,10 +113,11 @@ def bench(
 def _table(rows: list[dict[str, Any]]) -> str:
     from .output import table
 
-    lines = [["", "median", "low", "high", "", "ratio", "of the limit"]]
+    shares = {key: title for key, title in SHARES.items() if any(key in row for row in rows)}
+    lines = [["", "median", "low", "high", "", "ratio", *shares.values()]]
     for row in rows:
         figures = [f"{row[key]:,.0f}" for key in ("median", "low", "high")]
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        share = f"{row['of_limit']:.0%}" if "of_limit" in row else ""
-        lines.append([row["name"], *figures, row["unit"], ratio, share])
+        parts = [f"{row[key]:.0%}" if key in row else "" for key in shares]
+        lines.append([row["name"], *figures, row["unit"], ratio, *parts])
     return table(lines)

@@ -4,12 +4,14 @@ T steps in the window, B streams, V words in the vocabulary.
 """
 
 import copy
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from refrain.nn import SoftmaxHead, fold_weight_norm
+from refrain.nn import Embedding, SoftmaxHead, fold_weight_norm
 from refrain.nn.prepared import PreparedLinear, WeightType, kernels, log_softmax_, round_weights, target_nats
 from refrain.nn.recurrent.prepared import prepare_layer
 from refrain.nn.recurrent.scan import scan_with_resets, state_like, state_tensors
@@ -45,7 +47,7 @@ class Stepper:
         self.model, self.weights = model, weights
         self.device = next(snapshot.parameters()).device
         self.reset_before = model.reset_before
-        self._embedding = snapshot.embedding
+        self._embedding = _lookup(snapshot.embedding)
         self._layers = [prepare_layer(layer, weights) for layer in snapshot.stack.layers]
         self._head: Any = snapshot.head
         self._output: PreparedLinear | None = None
@@ -104,6 +106,13 @@ class Stepper:
 def stepper_of(model: LanguageModel | Stepper) -> Stepper:
     """A model made ready, unless it is already."""
     return Stepper(model) if isinstance(model, LanguageModel) else model
+
+
+def _lookup(embedding: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Ids of any shape -> vectors. Of a plain embedding in one operation, as what a module does around it costs more."""
+    if type(embedding) is Embedding:
+        return functools.partial(torch.embedding, embedding.weight)
+    return embedding
 
 
 def _has_kernels(weight: Tensor) -> bool:
