@@ -32,6 +32,8 @@ _SIGNATURES = {
     "refrain_linear": (*[_POINTER] * 4, *[_SIZE] * 2),
     # first, second, x, y, base, stride of base, cell before, hidden, cell, size, streams
     "refrain_lstm": (*[_POINTER] * 5, _SIZE, *[_POINTER] * 3, *[_SIZE] * 2),
+    # second, base, hidden before, hidden, cell, size, streams, steps
+    "refrain_lstm_window": (*[_POINTER] * 5, *[_SIZE] * 3),
     # first, second, x, base, stride of base, recurrent part, hidden before, hidden, size, streams
     "refrain_gru": (*[_POINTER] * 4, _SIZE, *[_POINTER] * 3, *[_SIZE] * 2),
     # logits, rows, words
@@ -106,9 +108,8 @@ class PreparedMatrix:
         self._matrix = _Matrix(packed.data_ptr(), scale, width, packed.stride(0))
         self.address = ctypes.addressof(self._matrix)
 
-    @functools.cached_property
     def dense(self) -> Tensor:
-        """The same matrix (R, K) in float32, for products with many inputs; made when first wanted, and kept."""
+        """The same matrix (R, K) in float32, for products with many inputs; a copy."""
         whole = self._packed.transpose(1, 2).flatten(2).flatten(0, 1)
         values: Tensor = whole[: self.rows, : self.width].contiguous()
         return values if self._scales is None else values * self._scales[:, None]
@@ -155,6 +156,11 @@ class PreparedLinear:
         (self.matrix,), self.bias = prepare_matrices([weight], weights), bias
         self._bias = None if bias is None else bias.data_ptr()
 
+    @functools.cached_property
+    def dense(self) -> Tensor:
+        """W in float32; made when first wanted, and kept."""
+        return self.matrix.dense()
+
     def __call__(self, x: Tensor) -> Tensor:
         """x (B, K) -> (B, R).
 
@@ -164,7 +170,7 @@ class PreparedLinear:
         if x.ndim != 2 or x.shape[1] != self.matrix.width:
             raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
         if len(x) > FEW_STREAMS:
-            return F.linear(x, self.matrix.dense, self.bias)
+            return F.linear(x, self.dense, self.bias)
         x = x.contiguous()
         out = x.new_empty(len(x), self.matrix.rows)
         kernels().refrain_linear(

@@ -47,6 +47,14 @@ static inline vector load(const int8_t *from) {
 #endif
 }
 
+// The same, in a register: left to itself, a compiler may read it again from memory for each of its uses.
+static inline vector held(vector value) {
+#if defined(__x86_64__)
+    asm("" : "+v"(value));
+#endif
+    return value;
+}
+
 static inline float sum(vector values) {
 #if defined(__AVX512F__)
     return _mm512_reduce_add_ps((__m512)values);
@@ -90,11 +98,11 @@ static inline void dots(const Weight *weight, ptrdiff_t width, ptrdiff_t gap, co
     vector sums[rows][streams] = {};
     for (ptrdiff_t k = 0; k < width; k += STRIP, weight += rows * STRIP) {
         for (int part = 0; part < STRIP; part += LANES) {
-            vector values[rows];
-            for (int r = 0; r < rows; r++) values[r] = load(weight + r * STRIP + part);
-            for (int s = 0; s < streams; s++) {
-                const vector input = load(x + s * width + k + part);
-                for (int r = 0; r < rows; r++) sums[r][s] += values[r] * input;
+            vector inputs[streams];
+            for (int s = 0; s < streams; s++) inputs[s] = held(load(x + s * width + k + part));
+            for (int r = 0; r < rows; r++) {
+                const vector value = held(load(weight + r * STRIP + part));
+                for (int s = 0; s < streams; s++) sums[r][s] += value * inputs[s];
             }
         }
         const char *later = (const char *)weight + AHEAD;

@@ -195,6 +195,16 @@ void refrain_lstm(const Matrix *first, const Matrix *second, const float *x, con
     else lstm<float>(step);
 }
 
+// A window of steps; `base` (steps, streams, 4 * size) holds what the inputs give, and `cell` goes from that before the
+// window to that after it.
+void refrain_lstm_window(const Matrix *second, const float *base, const float *before, float *hidden, float *cell,
+                         ptrdiff_t size, ptrdiff_t streams, ptrdiff_t steps) {
+    const ptrdiff_t all = size * streams;
+    for (ptrdiff_t t = 0; t < steps; t++, base += 4 * all, hidden += all)
+        refrain_lstm(nullptr, second, nullptr, t ? hidden - all : before, base, 4 * size, cell, hidden, cell, size,
+                     streams);
+}
+
 void refrain_gru(const Matrix *first, const Matrix *second, const float *x, const float *base, ptrdiff_t stride,
                  const float *recurrent, const float *before, float *hidden, ptrdiff_t size, ptrdiff_t streams) {
     const Step step = {first, second, x, before, base, stride, before, hidden, nullptr, size, streams};

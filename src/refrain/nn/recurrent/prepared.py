@@ -6,6 +6,7 @@ applies them. The layers' own steps are the reference.
 T steps in the window, B sequences, I input width, H hidden width, G gates.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -85,10 +86,7 @@ class PreparedLSTM:
     def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         check_window(*self._sizes, inputs, state)
-        outputs = inputs.new_empty(*inputs.shape[:2], state.hidden.shape[1])
-        for projected, out in zip(self._gates.project(inputs), outputs, strict=True):
-            _, state = self._gates.recur(projected, state.hidden, state.cell, out)
-        return outputs, state
+        return self._gates.window(inputs, state)
 
 
 class PreparedSparseLSTM:
@@ -152,7 +150,7 @@ class PreparedMultiplicativeLSTM:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         check_window(*self._sizes, inputs, state)
         outputs = inputs.new_empty(*inputs.shape[:2], state.hidden.shape[1])
-        factors = F.linear(inputs, self._factor.matrix.dense)
+        factors = F.linear(inputs, self._factor.dense)
         for factor, projected, out in zip(factors, self._gates.project(inputs), outputs, strict=True):
             intermediate = self._inner(state.hidden).mul_(factor)
             _, state = self._gates.recur(projected, intermediate, state.cell, out)
@@ -171,45 +169,83 @@ class LSTMGates:
 
     def __init__(self, first: Tensor, second: Tensor, bias: Tensor, weights: WeightType) -> None:
         self._first, self._second = prepare_matrices([_by_unit(first, 4), _by_unit(second, 4)], weights)
-        self._bias = _by_unit(bias, 4)
+        self._bias, self._unit_bias = bias.detach(), _by_unit(bias, 4)
         self._kernel = kernels().refrain_lstm
+
+    @functools.cached_property
+    def _dense(self) -> tuple[Tensor, Tensor]:
+        """Both matrices in float32, gate after gate; made when first wanted, and kept."""
+        first, second = (_by_gate(matrix.dense(), 4) for matrix in (self._first, self._second))
+        return first, second
 
     def __call__(self, x: Tensor, y: Tensor, cell: Tensor) -> tuple[Tensor, LSTMState]:
         """x (B, I), y (B, M), cell (B, H) -> the output (B, H) and the next state."""
-        x, y, cell = x.contiguous(), y.contiguous(), cell.contiguous()
-        hidden, after = torch.empty_like(cell), torch.empty_like(cell)
-        matrices: tuple[int | None, int | None] = self._first.address, self._second.address
-        base, stride = self._bias, 0
         if len(x) > FEW_STREAMS:
-            base = torch.addmm(self._bias, x, self._first.dense.T).addmm_(y, self._second.dense.T)
-            matrices, stride = (None, None), base.shape[1]
-        pointers = x.data_ptr(), y.data_ptr(), base.data_ptr()
-        results = cell.data_ptr(), hidden.data_ptr(), after.data_ptr()
-        self._kernel(*matrices, *pointers, stride, *results, cell.shape[1], len(cell))
-        return hidden, LSTMState(hidden, after)
+            first, second = self._dense
+            sums = torch.addmm(self._bias, x, first.T).addmm_(y, second.T)
+            return self._step(None, None, None, None, _units_last(sums), cell, torch.empty_like(cell))
+        x, y = x.contiguous(), y.contiguous()
+        both = self._first.address, self._second.address
+        return self._step(*both, x, y, self._unit_bias, cell, torch.empty_like(cell))
+
+    def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """A window of an LSTM, whose M is H: inputs (T, B, I) -> outputs (T, B, H) and the state after it."""
+        if inputs.shape[1] > FEW_STREAMS:
+            weights = [*self._dense, self._bias, torch.zeros_like(self._bias)]
+            start = state.hidden[None], state.cell[None]
+            outputs, hidden, cell = torch.lstm(inputs, start, weights, True, 1, 0.0, False, False, False)
+            return outputs, LSTMState(hidden[0], cell[0])
+        base, before, cell = self.project(inputs), state.hidden.contiguous(), state.cell.clone()
+        outputs = inputs.new_empty(*inputs.shape[:2], cell.shape[1])
+        pointers = (tensor.data_ptr() for tensor in (base, before, outputs, cell))
+        kernels().refrain_lstm_window(self._second.address, *pointers, cell.shape[1], len(cell), len(inputs))
+        return outputs, LSTMState(outputs[-1] if len(outputs) else before, cell)
 
     def project(self, inputs: Tensor) -> Tensor:
-        """inputs (T, B, I) -> what the first matrix and the bias give (T, B, 4H), unit by unit."""
-        return F.linear(inputs, self._first.dense, self._bias)
+        """inputs (T, B, I) -> what the first matrix and the bias give (T, B, 4H): of few streams unit by unit."""
+        sums = F.linear(inputs, self._dense[0], self._bias)
+        return sums if inputs.shape[1] > FEW_STREAMS else _units_last(sums)
 
     def recur(self, projected: Tensor, y: Tensor, cell: Tensor, hidden: Tensor) -> tuple[Tensor, LSTMState]:
         """One step of a window.
 
         Args:
-            projected: (B, 4H), from `project`; may be overwritten.
+            projected: (B, 4H), from `project`.
             y: (B, M).
             cell: (B, H).
             hidden: (B, H), where the output goes.
         """
-        y, cell = y.contiguous(), cell.contiguous()
-        after, second = torch.empty_like(cell), None
         if len(y) > FEW_STREAMS:
-            projected.addmm_(y, self._second.dense.T)
-        else:
-            second = self._second.address
-        pointers = None, y.data_ptr(), projected.data_ptr()
-        results = cell.data_ptr(), hidden.data_ptr(), after.data_ptr()
-        self._kernel(None, second, *pointers, projected.shape[1], *results, cell.shape[1], len(cell))
+            sums = torch.addmm(projected, y, self._dense[1].T)
+            return self._step(None, None, None, None, _units_last(sums), cell, hidden)
+        return self._step(None, self._second.address, None, y.contiguous(), projected, cell, hidden)
+
+    def _step(
+        self,
+        first: int | None,
+        second: int | None,
+        x: Tensor | None,
+        y: Tensor | None,
+        base: Tensor,
+        cell: Tensor,
+        hidden: Tensor,
+    ) -> tuple[Tensor, LSTMState]:
+        """The kernel; `base`, (4H,) or (B, 4H), unit by unit, is added to what the matrices give."""
+        cell = cell.contiguous()
+        after = torch.empty_like(cell)
+        self._kernel(
+            first,
+            second,
+            None if x is None else x.data_ptr(),
+            None if y is None else y.data_ptr(),
+            base.data_ptr(),
+            base.shape[1] if base.ndim == 2 else 0,
+            cell.data_ptr(),
+            hidden.data_ptr(),
+            after.data_ptr(),
+            cell.shape[1],
+            len(cell),
+        )
         return hidden, LSTMState(hidden, after)
 
 
@@ -227,18 +263,23 @@ class PreparedGRU:
         self._first, self._second = prepare_matrices(both, weights, group=3)
         self._bias = _by_unit(layer.bias, 3)
 
+    @functools.cached_property
+    def _dense(self) -> tuple[Tensor, Tensor]:
+        """Both matrices in float32, unit after unit; made when first wanted, and kept."""
+        return self._first.dense(), self._second.dense()
+
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         check_window(*self._sizes, x, state)
         if len(x) > FEW_STREAMS:
-            return self._recur(None, None, torch.addmm(self._bias, x, self._first.dense.T), state)
+            return self._recur(None, None, torch.addmm(self._bias, x, self._dense[0].T), state)
         return self._recur(self._first.address, x.contiguous(), self._bias, state)
 
     def window(self, inputs: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         check_window(*self._sizes, inputs, state)
         outputs = []
-        for projected in F.linear(inputs, self._first.dense, self._bias):
+        for projected in F.linear(inputs, self._dense[0], self._bias):
             out, state = self._recur(None, None, projected, state)
             outputs.append(out)
         return torch.stack(outputs), state
@@ -250,7 +291,7 @@ class PreparedGRU:
         second: int | None = self._second.address
         recurrent: Tensor | None = None
         if len(before) > FEW_STREAMS:
-            second, recurrent = None, before @ self._second.dense.T
+            second, recurrent = None, before @ self._dense[1].T
         kernels().refrain_gru(
             first,
             second,
@@ -264,6 +305,17 @@ class PreparedGRU:
             len(before),
         )
         return hidden, GRUState(hidden)
+
+
+def _units_last(sums: Tensor) -> Tensor:
+    """(..., 4H) gate after gate -> the same, unit after unit."""
+    return sums.unflatten(-1, (4, -1)).transpose(-1, -2).flatten(-2)
+
+
+def _by_gate(packed: Tensor, gates: int) -> Tensor:
+    """Rows unit after unit (H * G, ...) -> the same, gate after gate."""
+    by_unit: Tensor = packed.unflatten(0, (-1, gates))
+    return by_unit.transpose(0, 1).flatten(0, 1)
 
 
 def _by_unit(packed: Tensor, gates: int) -> Tensor:
