@@ -84,6 +84,11 @@ def round_weights(module: nn.Module) -> None:
                 parameter.copy_((multiples * scales[:, None]).view_as(parameter))
 
 
+def fingerprint(module: nn.Module) -> list[tuple[int, int]]:
+    """What changes when a weight is replaced or changed in place."""
+    return [(parameter.data_ptr(), parameter._version) for parameter in module.parameters()]
+
+
 class _Matrix(ctypes.Structure):
     _fields_ = (("weight", _POINTER), ("scale", _POINTER), ("width", _SIZE), ("stride", _SIZE))
 
@@ -140,7 +145,9 @@ def prepare_matrices(matrices: Sequence[Tensor], weights: WeightType, *, group: 
 def _in_strips(weight: Tensor, group: int) -> Tensor:
     """(R, K) -> (groups, strips, rows of a group, columns of a strip), filled up with zeros."""
     more = -weight.shape[1] % STRIP, -weight.shape[0] % group
-    return F.pad(weight, (0, more[0], 0, more[1])).unflatten(1, (-1, STRIP)).unflatten(0, (-1, group)).transpose(1, 2)
+    filled: Tensor = F.pad(weight, (0, more[0], 0, more[1]))
+    strips: Tensor = filled.unflatten(1, (-1, STRIP)).unflatten(0, (-1, group)).transpose(1, 2)
+    return strips
 
 
 class PreparedLinear:
@@ -159,7 +166,8 @@ class PreparedLinear:
     @functools.cached_property
     def dense(self) -> Tensor:
         """W in float32; made when first wanted, and kept."""
-        return self.matrix.dense()
+        whole: Tensor = self.matrix.dense()
+        return whole
 
     def __call__(self, x: Tensor) -> Tensor:
         """x (B, K) -> (B, R).

@@ -1,7 +1,6 @@
 """Recurrent layers with their weights made ready: a step in one pass over them, and windows without repacking.
 
-Rows of a packed matrix are reordered so that the gates of one unit stand side by side; one kernel forms them and
-applies them. The layers' own steps are the reference.
+One kernel forms the gates of a unit and applies them. The layers' own steps are the reference.
 
 T steps in the window, B sequences, I input width, H hidden width, G gates.
 """
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from refrain.nn.prepared import FEW_STREAMS, PreparedLinear, WeightType, kernels, prepare_matrices
 
+from .gates import LSTMGates, by_unit
 from .gru import GRU, GRUState
 from .lstm import LSTM, LSTMState
 from .multiplicative_lstm import MultiplicativeLSTM
@@ -157,98 +157,6 @@ class PreparedMultiplicativeLSTM:
         return outputs, state
 
 
-class LSTMGates:
-    """The four gates of an LSTM from two inputs, and what they make of its cell.
-
-    Args:
-        first: (4H, I), acts on what a whole window may be projected through.
-        second: (4H, M), acts on what depends on the step before.
-        bias: (4H,).
-        weights: what the matrices become.
-    """
-
-    def __init__(self, first: Tensor, second: Tensor, bias: Tensor, weights: WeightType) -> None:
-        self._first, self._second = prepare_matrices([_by_unit(first, 4), _by_unit(second, 4)], weights)
-        self._bias, self._unit_bias = bias.detach(), _by_unit(bias, 4)
-        self._kernel = kernels().refrain_lstm
-
-    @functools.cached_property
-    def _dense(self) -> tuple[Tensor, Tensor]:
-        """Both matrices in float32, gate after gate; made when first wanted, and kept."""
-        first, second = (_by_gate(matrix.dense(), 4) for matrix in (self._first, self._second))
-        return first, second
-
-    def __call__(self, x: Tensor, y: Tensor, cell: Tensor) -> tuple[Tensor, LSTMState]:
-        """x (B, I), y (B, M), cell (B, H) -> the output (B, H) and the next state."""
-        if len(x) > FEW_STREAMS:
-            first, second = self._dense
-            sums = torch.addmm(self._bias, x, first.T).addmm_(y, second.T)
-            return self._step(None, None, None, None, _units_last(sums), cell, torch.empty_like(cell))
-        x, y = x.contiguous(), y.contiguous()
-        both = self._first.address, self._second.address
-        return self._step(*both, x, y, self._unit_bias, cell, torch.empty_like(cell))
-
-    def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """A window of an LSTM, whose M is H: inputs (T, B, I) -> outputs (T, B, H) and the state after it."""
-        if inputs.shape[1] > FEW_STREAMS:
-            weights = [*self._dense, self._bias, torch.zeros_like(self._bias)]
-            start = state.hidden[None], state.cell[None]
-            outputs, hidden, cell = torch.lstm(inputs, start, weights, True, 1, 0.0, False, False, False)
-            return outputs, LSTMState(hidden[0], cell[0])
-        base, before, cell = self.project(inputs), state.hidden.contiguous(), state.cell.clone()
-        outputs = inputs.new_empty(*inputs.shape[:2], cell.shape[1])
-        pointers = (tensor.data_ptr() for tensor in (base, before, outputs, cell))
-        kernels().refrain_lstm_window(self._second.address, *pointers, cell.shape[1], len(cell), len(inputs))
-        return outputs, LSTMState(outputs[-1] if len(outputs) else before, cell)
-
-    def project(self, inputs: Tensor) -> Tensor:
-        """inputs (T, B, I) -> what the first matrix and the bias give (T, B, 4H): of few streams unit by unit."""
-        sums = F.linear(inputs, self._dense[0], self._bias)
-        return sums if inputs.shape[1] > FEW_STREAMS else _units_last(sums)
-
-    def recur(self, projected: Tensor, y: Tensor, cell: Tensor, hidden: Tensor) -> tuple[Tensor, LSTMState]:
-        """One step of a window.
-
-        Args:
-            projected: (B, 4H), from `project`.
-            y: (B, M).
-            cell: (B, H).
-            hidden: (B, H), where the output goes.
-        """
-        if len(y) > FEW_STREAMS:
-            sums = torch.addmm(projected, y, self._dense[1].T)
-            return self._step(None, None, None, None, _units_last(sums), cell, hidden)
-        return self._step(None, self._second.address, None, y.contiguous(), projected, cell, hidden)
-
-    def _step(
-        self,
-        first: int | None,
-        second: int | None,
-        x: Tensor | None,
-        y: Tensor | None,
-        base: Tensor,
-        cell: Tensor,
-        hidden: Tensor,
-    ) -> tuple[Tensor, LSTMState]:
-        """The kernel; `base`, (4H,) or (B, 4H), unit by unit, is added to what the matrices give."""
-        cell = cell.contiguous()
-        after = torch.empty_like(cell)
-        self._kernel(
-            first,
-            second,
-            None if x is None else x.data_ptr(),
-            None if y is None else y.data_ptr(),
-            base.data_ptr(),
-            base.shape[1] if base.ndim == 2 else 0,
-            cell.data_ptr(),
-            hidden.data_ptr(),
-            after.data_ptr(),
-            cell.shape[1],
-            len(cell),
-        )
-        return hidden, LSTMState(hidden, after)
-
-
 class PreparedGRU:
     """A GRU; the arithmetic is `gru_step`'s.
 
@@ -259,9 +167,9 @@ class PreparedGRU:
 
     def __init__(self, layer: GRU, weights: WeightType) -> None:
         self._sizes = layer.input_size, layer.hidden_size
-        both = [_by_unit(layer.weight_ih, 3), _by_unit(layer.weight_hh, 3)]
+        both = [by_unit(layer.weight_ih, 3), by_unit(layer.weight_hh, 3)]
         self._first, self._second = prepare_matrices(both, weights, group=3)
-        self._bias = _by_unit(layer.bias, 3)
+        self._bias = by_unit(layer.bias, 3)
 
     @functools.cached_property
     def _dense(self) -> tuple[Tensor, Tensor]:
@@ -305,20 +213,3 @@ class PreparedGRU:
             len(before),
         )
         return hidden, GRUState(hidden)
-
-
-def _units_last(sums: Tensor) -> Tensor:
-    """(..., 4H) gate after gate -> the same, unit after unit."""
-    return sums.unflatten(-1, (4, -1)).transpose(-1, -2).flatten(-2)
-
-
-def _by_gate(packed: Tensor, gates: int) -> Tensor:
-    """Rows unit after unit (H * G, ...) -> the same, gate after gate."""
-    by_unit: Tensor = packed.unflatten(0, (-1, gates))
-    return by_unit.transpose(0, 1).flatten(0, 1)
-
-
-def _by_unit(packed: Tensor, gates: int) -> Tensor:
-    """Rows gate after gate (G * H, ...) -> the same, unit after unit."""
-    by_gate: Tensor = packed.detach().unflatten(0, (gates, -1))
-    return by_gate.transpose(0, 1).flatten(0, 1).contiguous()
