@@ -63,7 +63,7 @@ class LSTMGates:
         outputs = inputs.new_empty(*inputs.shape[:2], cell.shape[1])
         pointers = (tensor.data_ptr() for tensor in (base, before, outputs, cell))
         kernels().refrain_lstm_window(self._second.address, *pointers, cell.shape[1], len(cell), len(inputs))
-        return outputs, LSTMState(outputs[-1] if len(outputs) else before, cell)
+        return outputs, LSTMState(outputs[-1], cell)
 
     def project(self, inputs: Tensor) -> Tensor:
         """inputs (T, B, I) -> what the first matrix and the bias give (T, B, 4H): of few streams unit by unit."""
