@@ -15,9 +15,9 @@ LARGE = 2 << 20
 def in_large_pages(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A tensor of zeros on the CPU, in pages of 2 MB where it is large and the system has them to give.
 
-    A processor looks up the place of each page that it reads and prefetches no further than to the end of one: pages of
-    4 kB cost a token of 53 MB of weights a tenth to a third of its time. Linux is asked for larger ones; elsewhere,
-    and where Linux has none, the pages are the usual ones.
+    A processor looks up the place of each page that it reads, in a virtual machine twice, and prefetches no further
+    than to the end of one; in pages of 4 kB both cost time. Linux is asked for larger ones. Elsewhere, and where Linux
+    has none to give, the pages are the usual ones.
 
     Args:
         shape: of the tensor.
