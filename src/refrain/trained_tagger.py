@@ -12,7 +12,8 @@ from refrain.data.buckets import Encoded, encode_sentences
 from refrain.data.sentences import Sentence
 from refrain.data.tokenise import sentences_of
 from refrain.evaluation.tagging import TaggingFigure, evaluate_tags, predict_tags
-from refrain.models import Tagger
+from refrain.models import Tagger, prepare_tagger
+from refrain.nn.prepared import WeightType, fingerprint, round_weights
 
 NO_TAGS = np.zeros(0, np.int64)
 
@@ -26,12 +27,25 @@ class TrainedTagger:
         config: the settings it was trained with, as plain data.
         folder: where it was loaded from.
         column: the column of CoNLL-U that its tags belong in.
+        weights: `int8` rounds every matrix of the model, in place, to 127ths of the largest entry of each row; all
+            figures are then those of the rounded model.
     """
 
     def __init__(
-        self, model: Tagger, vocabulary: TagVocabulary, config: dict[str, Any], folder: Path, column: str = "upos"
+        self,
+        model: Tagger,
+        vocabulary: TagVocabulary,
+        config: dict[str, Any],
+        folder: Path,
+        column: str = "upos",
+        *,
+        weights: WeightType = "float32",
     ) -> None:
+        if weights == "int8":
+            round_weights(model)
         self.model = model.eval()
+        self.weights = weights
+        self._prepared: tuple[list[tuple[int, int]], Tagger] | None = None
         self.vocabulary = vocabulary
         self.config = config
         self.folder = folder
@@ -41,6 +55,14 @@ class TrainedTagger:
         settings = self.config["model"]
         shape = f"{settings['cell']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
         return f"TrainedTagger({str(self.folder)!r}, {shape}, {len(self.vocabulary.tags)} tags)"
+
+    @property
+    def prepared(self) -> Tagger:
+        """The model made ready to read sentences; made anew after its weights have changed."""
+        seen = fingerprint(self.model)
+        if self._prepared is None or self._prepared[0] != seen:
+            self._prepared = seen, prepare_tagger(self.model, weights=self.weights)
+        return self._prepared[1]
 
     def tag(self, sentences: Sequence[Sequence[str]], *, batch_size: int = 64) -> list[list[str]]:
         """The tags of sentences.
@@ -55,7 +77,7 @@ class TrainedTagger:
         if any(isinstance(sentence, str) for sentence in sentences):
             raise ValueError("a sentence is a list of words; split a string first, or use tag_text")
         encoded = [Encoded(self.vocabulary.encode(words), NO_TAGS) for words in sentences if len(words)]
-        found = iter(predict_tags(self.model, encoded, batch_size=batch_size))
+        found = iter(predict_tags(self.prepared, encoded, batch_size=batch_size))
         return [[self.vocabulary.tags[index] for index in next(found)] if len(words) else [] for words in sentences]
 
     def stream(self, sentences: Iterable[Sequence[str]], *, batch_size: int = 64) -> Iterator[list[str]]:
@@ -81,7 +103,7 @@ class TrainedTagger:
             sentences: with tags that the vocabulary holds.
             batch_size: sentences side by side; decides speed and memory, not the result.
         """
-        return figure_of(self.model, self.vocabulary, sentences, batch_size=batch_size)
+        return figure_of(self.prepared, self.vocabulary, sentences, batch_size=batch_size)
 
 
 def figure_of(

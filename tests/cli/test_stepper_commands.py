@@ -58,8 +58,12 @@ def test_the_bench_of_single_steps(refrain):
     assert len(set(names)) == len(names)
     whole = [name for name in names if name.startswith("batch 1: ")]
     assert whole[0] == "batch 1: torch's LSTM" and "batch 1: stepper, int8" in whole
-    assert {row["name"] for row in rows if "of_limit" in row} == {
-        f"{part}: stepper, {kind}"
-        for part in ("batch 1", "batch 1, recurrent layers alone")
-        for kind in ("float32", "int8")
-    }
+    parts, kinds = ("batch 1", "batch 1, recurrent layers alone"), ("float32", "int8")
+    for share in ("of_reading", "of_copy"):
+        assert {row["name"] for row in rows if share in row} == {
+            f"{part}: stepper, {kind}" for part in parts for kind in kinds
+        }
+    for part in parts:
+        assert {f"{part}: {act} as many bytes, int8" for act in ("reading", "copying")} <= set(names)
+    outcome = refrain("bench", "step", *small, "--windows", "2", "--repeats", "1")
+    assert outcome.out.splitlines()[0].split()[-4:] == ["of", "reading", "of", "copying"]

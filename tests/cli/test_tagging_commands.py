@@ -134,6 +134,30 @@ def test_bad_conllu_to_tag(mistake, refrain, run, write):
     assert f"left out: {path}:3" in outcome.err and "left out 1 bad sentence(s)" in outcome.err
 
 
+def test_sentences_before_a_bad_one_are_answered(refrain, run, write):
+    good = "1\tthe" + "\t_" * 8 + "\n"
+    path = write("a.conllu", f"{good}\n{good}\n1\tthe\n")
+    outcome = refrain("tag", run, path)
+    assert outcome.status == 3 and f"{path}:5" in outcome.err
+    assert len(rows(outcome.out)) == 2
+
+
+def test_many_sentences_have_the_tags_that_they_have_alone(refrain, run, write, standard_input):
+    text = "".join(f"the {noun} eating .\n" for noun in ["dogs", "cats", "owls", "cows", "hens"] * 27)
+    together = refrain("tag", run, write("many.txt", text), "--tokenised").out
+    standard_input(text)
+    assert refrain("tag", run, "--tokenised").out == together
+    assert len(rows(together)) == 135 * 4
+
+
+def test_int8_weights_of_a_tagger(refrain, run, write):
+    whole, rounded = (refrain("evaluate", run, "--weights", weights, "--json").json for weights in ("float32", "int8"))
+    assert rounded["nats_per_token"] != whole["nats_per_token"]
+    assert rounded["nats_per_token"] == pytest.approx(whole["nats_per_token"], rel=0.02)
+    path = write("a.txt", "the dogs eating .\n")
+    assert refrain("tag", run, path, "--weights", "int8").out == refrain("tag", run, path).out
+
+
 def test_bad_corpora(mistake, refrain, corpus, write, tmp_path):
     own = write_tsv(tmp_path / "own")
     words = ["train", "pos-default", *TINY, "--data", own, "--out", tmp_path / "run", "--quiet"]

@@ -196,6 +196,22 @@ def test_it_is_a_snapshot_that_knows_when_it_is_old():
     assert torch.equal(found, wanted)
 
 
+def test_windows_go_on_where_the_last_ended():
+    """From states, too, that do not lie in memory as a kernel wants them; they stay as they are."""
+    model = wide(LSTM)
+    stepper, ids = Stepper(model), ids_for(3)
+    apart = tuple(type(part)(*(t.T.contiguous().T for t in part)) for part in random_state(model, 3))
+    before = [t.clone() for part in apart for t in part]
+    whole, after = stepper.hidden(ids, apart)
+    pieces, state = [], apart
+    for window in ids.split([1, 4, 5]):
+        outputs, state = stepper.hidden(window, state)
+        pieces.append(outputs.raw)
+    torch.testing.assert_close(torch.cat(pieces), whole.raw, **CLOSE)
+    torch.testing.assert_close(state, after, **CLOSE)
+    assert all(torch.equal(a, b) for a, b in zip(before, (t for part in apart for t in part), strict=True))
+
+
 def test_inputs_that_do_not_fit_are_refused():
     model = wide(LSTM)
     stepper = Stepper(model)

@@ -1,5 +1,6 @@
 """What every tagger keeps: the declared axes are true, padding and neighbours do not matter."""
 
+import copy
 import json
 import pathlib
 
@@ -8,8 +9,9 @@ import torch
 from table import TAGGERS, V
 from test_models import cut, places, select
 
-from refrain.models import PADDING, Tagger
-from refrain.nn import LSTM, Bidirectional, Embedding
+from refrain.models import PADDING, Tagger, prepare_tagger
+from refrain.nn import GRU, LSTM, Bidirectional, Embedding, SparseLSTM, WeightDropout, plan_blocks
+from refrain.nn.prepared import round_weights
 
 LENGTHS = [7, 1, 4]
 
@@ -126,3 +128,52 @@ def test_state_dict_names_and_shapes_are_those_of_the_committed_file():
     assert found == json.loads(
         (pathlib.Path(__file__).parent.parent / "golden" / "tagger_state_dicts.json").read_text()
     )
+
+
+def gru_tagger():
+    layers = [Bidirectional(GRU(9, 37), GRU(9, 37)), Bidirectional(GRU(74, 20), GRU(74, 20))]
+    return Tagger(Embedding(V, 9), layers, 5)
+
+
+def sparse_layer_tagger():
+    def layer():
+        return SparseLSTM(plan_blocks(30, 50, blocks=3, density=0.5))
+
+    return Tagger(Embedding(V, 30), [Bidirectional(layer(), layer())], 5)
+
+
+def dropping_tagger():
+    def layer():
+        return LSTM(9, 37, recurrent_transform=WeightDropout(0.5))
+
+    return Tagger(Embedding(V, 9), [Bidirectional(layer(), layer())], 5, output_dropout=torch.nn.Dropout(0.5))
+
+
+PREPARED = {**TAGGERS, "GRU": gru_tagger, "sparse layer": sparse_layer_tagger, "dropout": dropping_tagger}
+MANY = [5, 1, 9, 3, 2, 7, 4, 8, 6, 9, 1]
+
+
+@pytest.mark.parametrize("lengths", [[6], LENGTHS, MANY], ids=["one", "three", "eleven"])
+@pytest.mark.parametrize("name", PREPARED)
+def test_with_weights_made_ready_it_is_the_same(name, lengths):
+    """Few sentences go through the kernels, more than eight through the library's window."""
+    model, inputs = built(PREPARED[name]).float(), batch(lengths)
+    prepared = prepare_tagger(model.train())
+    with torch.no_grad():
+        wanted = model.eval().logits(inputs)
+        torch.testing.assert_close(prepared.logits(inputs), wanted, atol=1e-5, rtol=0)
+        assert torch.equal(prepared.logits(inputs).argmax(1), wanted.argmax(1))
+        rounded = copy.deepcopy(model)
+        round_weights(rounded)
+        found = prepare_tagger(model, weights="int8").logits(inputs)
+        torch.testing.assert_close(found, rounded.logits(inputs), atol=1e-5, rtol=0)
+
+
+def test_a_prepared_tagger_is_a_snapshot():
+    model, inputs = built(TAGGERS["plain"]).float(), batch()
+    prepared = prepare_tagger(model)
+    with torch.no_grad():
+        wanted = prepared.logits(inputs)
+        for parameter in model.parameters():
+            parameter.add_(1)
+        assert torch.equal(prepared.logits(inputs), wanted)

@@ -1,10 +1,21 @@
 """Weights of eight bits are what they are said to be, and the kernels' functions are torch's."""
 
+import mmap
+
 import pytest
 import torch
 
 from refrain.nn import native
-from refrain.nn.prepared import FEW_STREAMS, PreparedLinear, kernels, log_softmax_, quantise, target_nats
+from refrain.nn.native.pages import LARGE, in_large_pages
+from refrain.nn.prepared import (
+    FEW_STREAMS,
+    PreparedLinear,
+    kernels,
+    log_softmax_,
+    prepare_matrices,
+    quantise,
+    target_nats,
+)
 
 compiler = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
 
@@ -44,6 +55,29 @@ def test_a_linear_layer(rows, width, streams, weights):
     torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, weight, bias), atol=1e-4, rtol=1e-5)
     # inputs need not lie one after another
     torch.testing.assert_close(layer(x.T.contiguous().T), layer(x), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_matrices_side_by_side_are_what_they_were(weights):
+    both = random(10, 33), random(10, 16, seed=2)
+    for matrix, prepared in zip(both, prepare_matrices(both, weights, group=3), strict=True):
+        if weights == "int8":
+            multiples, scales = quantise(matrix)
+            matrix = multiples * scales[:, None]
+        assert torch.equal(prepared.dense(), matrix)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.int8])
+def test_memory_in_large_pages(kind, monkeypatch):
+    for shape in ((3, 5), (LARGE // 4, 5), (LARGE + 1,)):
+        tensor = in_large_pages(shape, kind)
+        assert tensor.shape == shape and tensor.dtype == kind and not tensor.any()
+        if tensor.numel() * tensor.itemsize >= LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
+            assert tensor.data_ptr() % LARGE == 0
+        assert tensor.fill_(1).all()
+    # a system that has none
+    monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
+    assert not in_large_pages((LARGE,), kind).any()
 
 
 @compiler

@@ -7,6 +7,8 @@ from typing import Any
 from refrain.errors import UserError
 
 OURS, BESIDE, ROW = "#2171b5", "#9aa5b1", 0.3
+SHARES = {"of_limit": "of the limit", "of_reading": "of reading", "of_copy": "of copying"}
+"""Parts of what the machine reaches at most, in a row, and how they are called."""
 
 
 def check_picture() -> None:
@@ -42,8 +44,8 @@ def bench_picture(rows: Sequence[Mapping[str, Any]], title: str, *, kind: str) -
         first = ratio == 1
         axes.barh(place, ratio, 0.7, color=BESIDE if first else OURS)
         axes.errorbar(ratio, place, xerr=spread, color="#1b1f24", linewidth=0.8, capsize=2)
-        share = f", {row['of_limit']:.0%} of the limit" if row.get("of_limit") is not None else ""
-        text = f"{ratio:.2f}x   {rate:,.0f} {row['unit']}{share}"
+        shares = "".join(f", {row[key]:.0%} {words}" for key, words in SHARES.items() if key in row)
+        text = f"{ratio:.2f}x   {rate:,.0f} {row['unit']}{shares}"
         axes.text(ratio * row["high"] / rate + 0.015 * most, place, text, va="center", fontsize=8)
         if first and place:
             axes.axhline(place - 0.5, color="#d5dae0", linewidth=0.8)

@@ -1,15 +1,17 @@
-"""One token at a time: the stepper against torch's LSTM, the layers' own steps, and reading the weights once.
+"""One token at a time: the stepper against torch's LSTM, the layers' own steps, and what memory gives at most.
 
-The limit is one pass over as many bytes as the weights have, the sum of a buffer by torch on the same threads, in turns
-with the rest. What fits into the processor's cache is read from there by all of them alike.
+The limits are as many bytes as the weights have, read once and moved by a copy, on the same threads, in turns with the
+rest; see `memory_limits`. What fits into the processor's cache is read from there by stepper and reading alike, while a
+copy always goes to memory.
 """
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from refrain.build import build_model
 from refrain.config import Experiment
@@ -18,18 +20,20 @@ from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel, Stepper
 from refrain.nn.recurrent.prepared import prepare_layer
 
+from .memory_limits import faster_pages, memory_limits
 from .train import VOCABULARY
 
 STREAMS, LINE_TOKENS = (8, 64), 20
-READ, READ_BYTES = "reading the weights, float32", "reading the weights, int8"
+READ, COPY = "reading as many bytes", "copying as many bytes"
 PLAIN, OWN, FLOAT32, INT8 = "torch's LSTM", "the layers' own step", "stepper, float32", "stepper, int8"
+LIMITS = {FLOAT32: (f"{READ}, float32", f"{COPY}, float32"), INT8: (f"{READ}, int8", f"{COPY}, int8")}
 
 
 def bench_step(experiment: Experiment, *, tokens: int, repeats: int) -> list[dict[str, Any]]:
     """Tokens per second, one token at a time: the whole model and its layers alone, more streams, and what uses it.
 
     Random weights, which cost the same. Rows of a group are compared with its first one; those of the stepper have
-    their share of the rate of reading as `of_limit`.
+    their shares of the rates of reading and of copying as many bytes, as `of_reading` and `of_copy`.
 
     Args:
         experiment: its model settings and seed.
@@ -45,9 +49,7 @@ def bench_step(experiment: Experiment, *, tokens: int, repeats: int) -> list[dic
             ("batch 1: ", _whole(model, steppers, tokens)),
             ("batch 1, recurrent layers alone: ", _layers(model, tokens)),
         ):
-            rows += _with_limits(
-                rows_against(PLAIN, interleaved(candidates, repeats=repeats), tokens, "tokens/s"), name
-            )
+            rows += _with_shares(faster_pages(interleaved(candidates, repeats=repeats)), tokens, name)
         for streams in STREAMS:
             readers: dict[str, LanguageModel | Stepper] = {OWN: model, **steppers}
             candidates = {name: _steps(reader, tokens, streams) for name, reader in readers.items()}
@@ -57,12 +59,15 @@ def bench_step(experiment: Experiment, *, tokens: int, repeats: int) -> list[dic
     return rows
 
 
-def _with_limits(rows: list[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
-    rates = {row["name"]: row["median"] for row in rows}
+def _with_shares(seconds: dict[str, list[float]], tokens: int, prefix: str) -> list[dict[str, Any]]:
+    """The rows of a group; a stepper's share is the median of those pair by pair."""
+    rows = rows_against(PLAIN, seconds, tokens, "tokens/s")
     for row in rows:
-        if row["name"] in (FLOAT32, INT8):
-            row["of_limit"] = row["median"] / rates[READ if row["name"] == FLOAT32 else READ_BYTES]
-        row["name"] = prefix + row["name"]
+        own = row["name"]
+        if own in LIMITS:
+            for key, limit in zip(("of_reading", "of_copy"), LIMITS[own], strict=True):
+                row[key] = median(most / s for most, s in zip(seconds[limit], seconds[own], strict=True))
+        row["name"] = prefix + own
     return rows
 
 
@@ -83,7 +88,7 @@ def _whole(model: LanguageModel, steppers: dict[str, Stepper], tokens: int) -> d
     return {
         PLAIN: plain,
         **{name: _steps(reader, tokens, 1) for name, reader in readers.items()},
-        **_reading(size, tokens),
+        **_limits(size, tokens),
     }
 
 
@@ -114,22 +119,14 @@ def _layers(model: LanguageModel, tokens: int) -> dict[str, Callable[[], None]]:
         OWN: through([layer.step for layer in layers]),
         FLOAT32: through([prepare_layer(layer, "float32").step for layer in layers]),
         INT8: through([prepare_layer(layer, "int8").step for layer in layers]),
-        **_reading(_matrix_entries(model.stack), tokens),
+        **_limits(_matrix_entries(model.stack), tokens),
     }
 
 
-def _reading(entries: int, times: int) -> dict[str, Callable[[], None]]:
-    """A pass over so many weights, as often as tokens are read."""
-    float32, int8 = torch.ones(entries), torch.ones(entries // 4)
-
-    def reading(buffer: Tensor) -> Callable[[], None]:
-        def run() -> None:
-            for _ in range(times):
-                buffer.sum()
-
-        return run
-
-    return {READ: reading(float32), READ_BYTES: reading(int8)}
+def _limits(entries: int, times: int) -> dict[str, Callable[[], None]]:
+    """Reading and copying so many weights, as often as tokens are read."""
+    of_float32, of_int8 = LIMITS[FLOAT32], LIMITS[INT8]
+    return memory_limits(*of_float32, 4 * entries, times) | memory_limits(*of_int8, entries, times)
 
 
 def _steps(reader: LanguageModel | Stepper, tokens: int, streams: int) -> Callable[[], None]:

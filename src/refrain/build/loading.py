@@ -14,7 +14,7 @@ from refrain.config import AnyExperiment, Experiment, TaggerExperiment
 from refrain.data import Corpus, TaggedCorpus
 from refrain.data.tag_vocabulary import tag_vocabulary_from
 from refrain.data.vocabulary import vocabulary_from
-from refrain.errors import CheckpointError, UserError
+from refrain.errors import CheckpointError
 from refrain.nn import fold_weight_norm
 from refrain.nn.prepared import WeightType
 from refrain.trained import TrainedLanguageModel
@@ -69,14 +69,11 @@ def load(
 
     Raises:
         CheckpointError: when there is no whole checkpoint, or it does not fit this version.
-        UserError: when int8 is asked of a tagger.
     """
     checkpoint = find_checkpoint(Path(path))
     experiment = experiment_from(checkpoint.document("config"), checkpoint.folder)
     if isinstance(experiment, TaggerExperiment):
-        if weights != "float32":
-            raise UserError(f"{path}: {weights} weights are for language models, and this is a tagger's run")
-        return _tagger(experiment, checkpoint, device)
+        return _tagger(experiment, checkpoint, device, weights)
     vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
     model = build_language_model(experiment, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
@@ -110,17 +107,18 @@ def load_language_model(
     return found
 
 
-def load_tagger(path: str | Path, *, device: str = "cpu") -> TrainedTagger:
+def load_tagger(path: str | Path, *, device: str = "cpu", weights: WeightType = "float32") -> TrainedTagger:
     """As `load`, of a tagger's run.
 
     Args:
         path: the folder.
         device: `cpu`, `cuda` or `auto`.
+        weights: `float32` or `int8`.
 
     Raises:
         CheckpointError: when it is a language model's run, and as `load`.
     """
-    found = load(path, device=device)
+    found = load(path, device=device, weights=weights)
     if not isinstance(found, TrainedTagger):
         raise CheckpointError(
             f"{path}: is a language model's run, where a tagger is asked for; train one with "
@@ -129,12 +127,12 @@ def load_tagger(path: str | Path, *, device: str = "cpu") -> TrainedTagger:
     return found
 
 
-def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str) -> TrainedTagger:
+def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str, weights: WeightType) -> TrainedTagger:
     vocabulary = tag_vocabulary_from(checkpoint.document("vocabulary"))
     model = build_tagger(experiment.model, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
     config, column = experiment.model_dump(mode="json"), column_of(experiment.data.column, vocabulary.tags)
-    return TrainedTagger(model.to(build_device(device)), vocabulary, config, checkpoint.folder, column)
+    return TrainedTagger(model.to(build_device(device)), vocabulary, config, checkpoint.folder, column, weights=weights)
 
 
 def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> None:

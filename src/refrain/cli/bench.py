@@ -22,6 +22,15 @@ BENCHES = {
 # hidden widths where none are named
 WIDTHS = {"cells": "128,512", "compress": "373,315"}
 ON_PROCESSORS = ("step", "compress")
+# what a timed call goes through; cells and sparse have windows of their own
+UNITS = {
+    "train": "windows",
+    "weight-drop": "windows",
+    "cache": "windows",
+    "step": "tokens",
+    "compress": "tokens",
+    "group-lasso": "windows",
+}
 
 
 def bench(
@@ -29,9 +38,9 @@ def bench(
     /,
     *settings: str,
     recipe: str | None = None,
-    windows: int = 20,
+    windows: int | None = None,
     repeats: int = 7,
-    cache_window: int = 2000,
+    cache_window: int | None = None,
     widths: str | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     plot: Path | None = None,
@@ -56,15 +65,16 @@ def bench(
     name
         Which measurement: train, weight-drop, cache, cells, sparse, step, compress or group-lasso.
     settings
-        Settings that change the recipe, such as model.hidden_sizes=[650,650].
+        Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
+        training.seed count, for sparse none.
     recipe
-        Whose model and training settings are measured.
+        Whose model and training settings are measured; not for sparse.
     windows
-        Windows in a timed call; for step and compress as many single tokens.
+        Windows in a timed call, 20 if not given; for step and compress as many single tokens; not for cells and sparse.
     repeats
         Timed calls of each candidate; they take turns.
     cache_window
-        Window of the cache.
+        Window of the cache (cache; 2000 if not given).
     widths
         Hidden widths of the smaller model (compress; 373,315 if not given), or of the layers (cells; 128,512).
     device
@@ -82,6 +92,8 @@ def bench(
 
     if name not in BENCHES:
         raise UserError(f"unknown bench {name!r}; known: {', '.join(BENCHES)}")
+    _refuse_idle(name, settings, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
+    windows, cache_window = 20 if windows is None else windows, 2000 if cache_window is None else cache_window
     if min(windows, repeats, cache_window) < 1:
         raise UserError(
             f"--windows, --repeats and --cache-window must be at least 1 (got {windows}, {repeats} and {cache_window})"
@@ -98,7 +110,8 @@ def bench(
 
     where, threads = _device(name, device), torch.get_num_threads()
     machine = torch.cuda.get_device_name(where) if where.type == "cuda" else f"a processor, {threads} threads"
-    print(f"{recipe}: {repeats} repeats of {windows} windows on {machine}", file=sys.stderr)
+    amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
+    print(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeats{amount} on {machine}", file=sys.stderr)
     measure: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "train": lambda: benches.bench_train(experiment, windows=windows, repeats=repeats, device=where),
         "weight-drop": lambda: benches.bench_weight_drop(experiment, windows=windows, repeats=repeats, device=where),
@@ -132,11 +145,26 @@ def _experiment(recipe: str, settings: tuple[str, ...]) -> Any:
     return experiment
 
 
+def _refuse_idle(
+    name: str, settings: tuple[str, ...], *, recipe: str | None, widths: str | None, **amounts: int | None
+) -> None:
+    """Refuse what cannot take effect in a bench."""
+    from refrain.errors import UserError
+
+    idle = {"--widths": widths is not None and name not in WIDTHS}
+    idle["--windows"] = amounts["windows"] is not None and name not in UNITS
+    idle["--cache-window"] = amounts["cache_window"] is not None and name != "cache"
+    idle["--recipe"] = recipe is not None and name == "sparse"
+    for word in settings:
+        key = word.partition("=")[0]
+        idle[key] = name == "sparse" or (name == "cells" and key not in ("model.cell", "training.seed"))
+    if found := [option for option, given in idle.items() if given]:
+        raise UserError(f"{', '.join(found)} cannot take effect in bench {name}; see refrain bench --help")
+
+
 def _widths(name: str, widths: str | None) -> tuple[int, ...]:
     from refrain.errors import UserError
 
-    if widths is not None and name not in WIDTHS:
-        raise UserError(f"--widths is for {' and '.join(WIDTHS)} (got {name})")
     words = widths or WIDTHS.get(name, "1")
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", words):
         raise UserError(f"--widths must be whole numbers with commas between, as in 373,315 (got {widths!r})")
@@ -170,12 +198,15 @@ def _check_plot(plot: Path | None, force: bool) -> None:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
+    from refrain.bench.picture import SHARES
+
     from .output import table
 
-    lines = [["", "median", "low", "high", "", "ratio", "of the limit"]]
+    shares = {key: title for key, title in SHARES.items() if any(key in row for row in rows)}
+    lines = [["", "median", "low", "high", "", "ratio", *shares.values()]]
     for row in rows:
         figures = [f"{row[key]:,.0f}" for key in ("median", "low", "high")]
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        share = f"{row['of_limit']:.0%}" if "of_limit" in row else ""
-        lines.append([row["name"], *figures, row["unit"], ratio, share])
+        parts = [f"{row[key]:.0%}" if key in row else "" for key in shares]
+        lines.append([row["name"], *figures, row["unit"], ratio, *parts])
     return table(lines)

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from refrain.data.sentences import Lines
     from refrain.trained_tagger import TrainedTagger
 
+# sentences of a file that are tagged together
+SIDE_BY_SIDE = 64
+
 
 class Untagged(NamedTuple):
     """A sentence to tag: from plain text, with what follows each word; or a block of CoNLL-U, to be kept as it is."""
@@ -33,9 +36,10 @@ def tag(
     force: Annotated[bool, Parameter(negative=())] = False,
     errors: Literal["strict", "replace"] = "strict",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    weights: Literal["float32", "int8"] = "float32",
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Tag text, into CoNLL-U. Sentences are written as they are done.
+    """Tag text, into CoNLL-U. Sentences are written as they are done, of standard input one by one.
 
     A file of CoNLL-U, known by its ending .conllu or its first line, keeps all it says but the tags; anything else is
     read as --plain unless --tokenised is given.
@@ -62,6 +66,8 @@ def tag(
         What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
     device
         Where to compute.
+    weights
+        int8: every matrix rounded to 127ths of the largest entry of each row.
     json
         Write one JSON object a sentence, its words and tags, in the place of CoNLL-U.
     """
@@ -76,12 +82,14 @@ def tag(
         raise UserError("--plain and --tokenised exclude each other")
     if out is not None:
         refuse_to_overwrite([out], force=force)
-    tagger = build.load_tagger(run, device=device)
+    tagger = build.load_tagger(run, device=device, weights=weights)
     target = column or tagger.column
     form: Literal["plain", "tokenised", "unknown"] = "plain" if plain else "tokenised" if tokenised else "unknown"
+    # from standard input, or from a pipe, one is answered before the next is read
+    together = SIDE_BY_SIDE if Path(file).is_file() else 1
     sentences = _sentences(lines_of(file, errors), file, form, skip_bad)
     with _writing(out) as written:
-        for number, (sentence, tags) in enumerate(_tagged(tagger, sentences), 1):
+        for number, (sentence, tags) in enumerate(_tagged(tagger, sentences, together), 1):
             if json:
                 lines = [dumps({"words": sentence.words, "tags": tags})]
             elif sentence.block is not None:
@@ -93,10 +101,26 @@ def tag(
             written.flush()
 
 
-def _tagged(tagger: "TrainedTagger", sentences: Iterator[Untagged]) -> Iterator[tuple[Untagged, list[str]]]:
-    """Each sentence with its tags. From standard input one is answered before the next is read."""
-    for sentence in sentences:
-        yield sentence, tagger.tag([sentence.words])[0]
+def _tagged(
+    tagger: "TrainedTagger", sentences: Iterator[Untagged], together: int
+) -> Iterator[tuple[Untagged, list[str]]]:
+    """Each sentence with its tags, so many tagged side by side; those before a bad one are still answered."""
+    from refrain.errors import DataError
+
+    def answered(some: list[Untagged]) -> Iterator[tuple[Untagged, list[str]]]:
+        return zip(some, tagger.tag([sentence.words for sentence in some], batch_size=together), strict=True)
+
+    waiting: list[Untagged] = []
+    try:
+        for sentence in sentences:
+            waiting.append(sentence)
+            if len(waiting) == together:
+                yield from answered(waiting)
+                waiting = []
+    except DataError:
+        yield from answered(waiting)
+        raise
+    yield from answered(waiting)
 
 
 def _sentences(

@@ -4,13 +4,23 @@ T steps in the window, B streams, V words in the vocabulary.
 """
 
 import copy
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from refrain.nn import SoftmaxHead, fold_weight_norm
-from refrain.nn.prepared import PreparedLinear, WeightType, kernels, log_softmax_, round_weights, target_nats
+from refrain.nn import Embedding, SoftmaxHead, fold_weight_norm
+from refrain.nn.prepared import (
+    PreparedLinear,
+    WeightType,
+    fingerprint,
+    kernels,
+    log_softmax_,
+    round_weights,
+    target_nats,
+)
 from refrain.nn.recurrent.prepared import prepare_layer
 from refrain.nn.recurrent.scan import scan_with_resets, state_like, state_tensors
 
@@ -37,7 +47,7 @@ class Stepper:
     """
 
     def __init__(self, model: LanguageModel, *, weights: WeightType = "float32") -> None:
-        self._seen = _fingerprint(model)
+        self._seen = model.reset_before, fingerprint(model)
         snapshot = copy.deepcopy(model).eval().requires_grad_(False)
         fold_weight_norm(snapshot)
         if weights == "int8":
@@ -45,7 +55,7 @@ class Stepper:
         self.model, self.weights = model, weights
         self.device = next(snapshot.parameters()).device
         self.reset_before = model.reset_before
-        self._embedding = snapshot.embedding
+        self._embedding = _lookup(snapshot.embedding)
         self._layers = [prepare_layer(layer, weights) for layer in snapshot.stack.layers]
         self._head: Any = snapshot.head
         self._output: PreparedLinear | None = None
@@ -56,7 +66,7 @@ class Stepper:
     @property
     def is_current(self) -> bool:
         """Whether the model still has the weights that were copied."""
-        return self._seen == _fingerprint(self.model)
+        return self._seen == (self.model.reset_before, fingerprint(self.model))
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
         """The state before the first token, one entry a layer."""
@@ -106,10 +116,12 @@ def stepper_of(model: LanguageModel | Stepper) -> Stepper:
     return Stepper(model) if isinstance(model, LanguageModel) else model
 
 
+def _lookup(embedding: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Ids of any shape -> vectors; of a plain embedding in one operation, as all that a module does costs more."""
+    if type(embedding) is Embedding:
+        return functools.partial(torch.embedding, embedding.weight)
+    return embedding
+
+
 def _has_kernels(weight: Tensor) -> bool:
     return kernels() is not None and weight.dtype == torch.float32 and weight.device.type == "cpu"
-
-
-def _fingerprint(model: LanguageModel) -> list[Any]:
-    """What changes when a weight is replaced or changed in place."""
-    return [model.reset_before, *((parameter.data_ptr(), parameter._version) for parameter in model.parameters())]

@@ -8,6 +8,7 @@ R rows, K columns, B streams.
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import native
+from .native.pages import in_large_pages
 
 WeightType = Literal["float32", "int8"]
 
@@ -30,6 +32,8 @@ _SIGNATURES = {
     "refrain_linear": (*[_POINTER] * 4, *[_SIZE] * 2),
     # first, second, x, y, base, stride of base, cell before, hidden, cell, size, streams
     "refrain_lstm": (*[_POINTER] * 5, _SIZE, *[_POINTER] * 3, *[_SIZE] * 2),
+    # second, base, hidden before, hidden, cell, size, streams, steps
+    "refrain_lstm_window": (*[_POINTER] * 5, *[_SIZE] * 3),
     # first, second, x, base, stride of base, recurrent part, hidden before, hidden, size, streams
     "refrain_gru": (*[_POINTER] * 4, _SIZE, *[_POINTER] * 3, *[_SIZE] * 2),
     # logits, rows, words
@@ -80,40 +84,70 @@ def round_weights(module: nn.Module) -> None:
                 parameter.copy_((multiples * scales[:, None]).view_as(parameter))
 
 
+def fingerprint(module: nn.Module) -> list[tuple[int, int]]:
+    """What changes when a weight is replaced or changed in place."""
+    return [(parameter.data_ptr(), parameter._version) for parameter in module.parameters()]
+
+
 class _Matrix(ctypes.Structure):
-    _fields_ = (("weight", _POINTER), ("scale", _POINTER), ("width", _SIZE))
+    _fields_ = (("weight", _POINTER), ("scale", _POINTER), ("width", _SIZE), ("stride", _SIZE))
 
 
 class PreparedMatrix:
-    """A matrix as the kernels read it: packed in groups of rows, each of which lies in memory as it is read.
+    """A matrix as the kernels read it; `prepare_matrices` makes it.
 
     Args:
-        weight: (R, K), float32 on the CPU.
-        weights: what is kept of it: float32 as it is, or int8.
-        group: rows of a group; the last group may have fewer.
+        packed: (groups, strips, rows of a group, columns of a strip), a group of which is contiguous.
+        scales: (R,) of int8 weights, or None.
+        rows: R, without those that fill up the last group.
+        width: K, without the columns that fill up the last strip.
 
     Attributes:
         address: of the structure that a kernel takes.
     """
 
-    def __init__(self, weight: Tensor, weights: WeightType, *, group: int = 4) -> None:
-        self.rows, self.width = weight.shape
-        self._scales: Tensor | None = None
-        if weights == "int8":
-            weight, self._scales = quantise(weight)
-        more = -self.width % STRIP, -self.rows % group
-        strips = F.pad(weight, (0, more[0], 0, more[1])).unflatten(1, (-1, STRIP)).unflatten(0, (-1, group))
-        self._packed = strips.transpose(1, 2).contiguous()  # (groups, strips, rows of a group, columns of a strip)
-        scale = None if self._scales is None else self._scales.data_ptr()
-        self._matrix = _Matrix(self._packed.data_ptr(), scale, self.width)
+    def __init__(self, packed: Tensor, scales: Tensor | None, rows: int, width: int) -> None:
+        self.rows, self.width = rows, width
+        self._packed, self._scales = packed, scales
+        scale = None if scales is None else scales.data_ptr()
+        self._matrix = _Matrix(packed.data_ptr(), scale, width, packed.stride(0))
         self.address = ctypes.addressof(self._matrix)
 
-    @functools.cached_property
     def dense(self) -> Tensor:
-        """The same matrix (R, K) in float32, for products with many inputs; made when first wanted, and kept."""
+        """The same matrix (R, K) in float32, for products with many inputs; a copy."""
         whole = self._packed.transpose(1, 2).flatten(2).flatten(0, 1)
         values: Tensor = whole[: self.rows, : self.width].contiguous()
         return values if self._scales is None else values * self._scales[:, None]
+
+
+def prepare_matrices(matrices: Sequence[Tensor], weights: WeightType, *, group: int = 4) -> list[PreparedMatrix]:
+    """Pack matrices that a kernel uses together, so that it reads memory from one end to the other.
+
+    First comes a group of rows of the first matrix, then the same group of the second, and so on. Each group lies as it
+    is read; see native/packed.h.
+
+    Args:
+        matrices: each (R, K) with the same R, float32 on the CPU.
+        weights: what is kept of them: float32 as they are, or int8.
+        group: rows of a group; the last group may have fewer.
+    """
+    kept = [quantise(weight) if weights == "int8" else (weight, None) for weight in matrices]
+    strips = [_in_strips(values, group) for values, _ in kept]
+    sizes = [part[0].numel() for part in strips]
+    whole = in_large_pages((len(strips[0]), sum(sizes)), strips[0].dtype)
+    prepared = []
+    for weight, (_, scales), part, place in zip(matrices, kept, strips, whole.split(sizes, dim=1), strict=True):
+        packed = place.unflatten(1, part.shape[1:]).copy_(part)
+        prepared.append(PreparedMatrix(packed, scales, *weight.shape))
+    return prepared
+
+
+def _in_strips(weight: Tensor, group: int) -> Tensor:
+    """(R, K) -> (groups, strips, rows of a group, columns of a strip), filled up with zeros."""
+    more = -weight.shape[1] % STRIP, -weight.shape[0] % group
+    filled: Tensor = F.pad(weight, (0, more[0], 0, more[1]))
+    strips: Tensor = filled.unflatten(1, (-1, STRIP)).unflatten(0, (-1, group)).transpose(1, 2)
+    return strips
 
 
 class PreparedLinear:
@@ -122,12 +156,18 @@ class PreparedLinear:
     Args:
         weight: W (R, K), float32 on the CPU.
         bias: b (R,), or None.
-        weights: see `PreparedMatrix`.
+        weights: see `prepare_matrices`.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, weights: WeightType) -> None:
-        self.matrix, self.bias = PreparedMatrix(weight, weights), bias
+        (self.matrix,), self.bias = prepare_matrices([weight], weights), bias
         self._bias = None if bias is None else bias.data_ptr()
+
+    @functools.cached_property
+    def dense(self) -> Tensor:
+        """W in float32; made when first wanted, and kept."""
+        whole: Tensor = self.matrix.dense()
+        return whole
 
     def __call__(self, x: Tensor) -> Tensor:
         """x (B, K) -> (B, R).
@@ -138,7 +178,7 @@ class PreparedLinear:
         if x.ndim != 2 or x.shape[1] != self.matrix.width:
             raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
         if len(x) > FEW_STREAMS:
-            return F.linear(x, self.matrix.dense, self.bias)
+            return F.linear(x, self.dense, self.bias)
         x = x.contiguous()
         out = x.new_empty(len(x), self.matrix.rows)
         kernels().refrain_linear(

@@ -1,108 +1,12 @@
 // One step of recurrent layers and of a softmax, for few streams: each weight is read once and used for all streams.
-//
-// A matrix is packed in groups of rows, such as the gates of one unit, so that the thread that forms the gates of a unit
-// also applies them. A group lies in strips of 16 columns, row after row, and is read from its beginning to its end; the
-// last strip is filled up with zeros. Weights are float, or int8 with a scale a row; all sums are float. The order of a
-// sum depends neither on the number of threads nor on that of the streams.
+// The order of a sum depends neither on the number of threads nor on that of the streams.
 
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <vector>
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
+#include "packed.h"
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16;
-#elif defined(__AVX__)
-constexpr int LANES = 8;
-#else
-constexpr int LANES = 4;
-#endif
-
-typedef float vector __attribute__((vector_size(LANES * sizeof(float))));
-
-// units of one piece of work, streams whose sums stand in registers, streams of one pass over the weights
-constexpr int UNITS = 8, TILE = 4, PASS = 16;
-// columns of a strip, and how many bytes ahead of their use weights are asked for
-constexpr int STRIP = 16, AHEAD = 2048;
+// units of one piece of work, streams of one pass over the weights
+constexpr int UNITS = 8, PASS = 16;
 // multiply-adds below which a second thread costs more than it brings
 constexpr double SMALL = 3e4;
-
-static inline vector load(const float *from) {
-    vector found;
-    memcpy(&found, from, sizeof found);
-    return found;
-}
-
-static inline vector load(const int8_t *from) {
-#if defined(__AVX512F__)
-    return (vector)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
-#elif defined(__AVX2__)
-    return (vector)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
-#else
-    vector found;
-    for (int lane = 0; lane < LANES; lane++) found[lane] = from[lane];
-    return found;
-#endif
-}
-
-static inline float sum(vector values) {
-#if defined(__AVX512F__)
-    return _mm512_reduce_add_ps((__m512)values);
-#else
-    float lanes[LANES], total = 0.0f;
-    memcpy(lanes, &values, sizeof values);
-    for (int lane = 0; lane < LANES; lane++) total += lanes[lane];
-    return total;
-#endif
-}
-
-static inline ptrdiff_t padded(ptrdiff_t width) { return (width + STRIP - 1) / STRIP * STRIP; }
-
-// What a matrix acts on, a row a stream, filled up with zeros to whole strips.
-class Inputs {
-    std::vector<float> copy;
-
-  public:
-    const float *rows;
-    ptrdiff_t width;
-    Inputs(const float *x, ptrdiff_t own, ptrdiff_t streams) : rows(x), width(padded(own)) {
-        if (width == own) return;
-        copy.resize(streams * width);
-        for (ptrdiff_t s = 0; s < streams; s++) memcpy(&copy[s * width], x + s * own, own * sizeof(float));
-        rows = copy.data();
-    }
-};
-
-// The products of a group of `rows` rows with `streams` inputs, each `width` long: out[row][stream].
-template <int rows, int streams, class Weight>
-static inline void dots(const Weight *weight, ptrdiff_t width, const float *x, float (*out)[TILE]) {
-    vector sums[rows][streams] = {};
-    for (ptrdiff_t k = 0; k < width; k += STRIP, weight += rows * STRIP) {
-        for (int part = 0; part < STRIP; part += LANES) {
-            vector values[rows];
-            for (int r = 0; r < rows; r++) values[r] = load(weight + r * STRIP + part);
-            for (int s = 0; s < streams; s++) {
-                const vector input = load(x + s * width + k + part);
-                for (int r = 0; r < rows; r++) sums[r][s] += values[r] * input;
-            }
-        }
-        for (size_t line = 0; line < rows * STRIP * sizeof(Weight); line += 64)
-            __builtin_prefetch((const char *)weight + AHEAD + line);
-    }
-    for (int r = 0; r < rows; r++)
-        for (int s = 0; s < streams; s++) out[r][s] = sum(sums[r][s]);
-}
-
-template <int rows, class Weight>
-static inline void tile(int streams, const Weight *weight, ptrdiff_t width, const float *x, float (*out)[TILE]) {
-    if (streams == 1) dots<rows, 1>(weight, width, x, out);
-    else if (streams == 2) dots<rows, 2>(weight, width, x, out);
-    else if (streams == 3) dots<rows, 3>(weight, width, x, out);
-    else dots<rows, 4>(weight, width, x, out);
-}
 
 // exp for all floats, to about two units in the last place: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]
 static inline float exponential(float x) {
@@ -128,24 +32,17 @@ static inline float exponential(float x) {
 static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 static inline float hyperbolic(float x) { return 1.0f - 2.0f / (1.0f + exponential(2.0f * x)); }
 
-// A packed matrix: its rows are float, or int8 where there are scales.
-struct Matrix {
-    const void *weight;
-    const float *scale;
-    ptrdiff_t width;
-};
-
-// Add what `rows` rows of a unit give for each stream. A matrix that is missing gives nothing.
+// Add what a matrix gives for `rows` rows of a unit, for each stream, having read `used` entries of each group.
 template <int rows, class Weight>
 static inline void add_products(float (*gates)[rows][UNITS], int u, ptrdiff_t unit, const Matrix *matrix,
-                                const Inputs &inputs, ptrdiff_t from, ptrdiff_t streams) {
-    const ptrdiff_t width = inputs.width;
-    const Weight *weight = (const Weight *)matrix->weight + unit * rows * width;
+                                ptrdiff_t used, const Inputs &inputs, ptrdiff_t from, ptrdiff_t streams) {
+    const ptrdiff_t width = inputs.width, gap = (matrix->stride - used) * (ptrdiff_t)sizeof(Weight);
+    const Weight *weight = (const Weight *)matrix->weight + unit * matrix->stride;
     const float *scale = matrix->scale ? matrix->scale + unit * rows : nullptr;
     for (ptrdiff_t first = 0; first < streams; first += TILE) {
         const int count = streams - first < TILE ? (int)(streams - first) : TILE;
         float found[rows][TILE];
-        tile<rows>(count, weight, width, inputs.rows + (from + first) * width, found);
+        tile<rows>(count, weight, width, gap, inputs.rows + (from + first) * width, found);
         for (int s = 0; s < count; s++)
             for (int r = 0; r < rows; r++) gates[first + s][r][u] += found[r][s] * (scale ? scale[r] : 1.0f);
     }
@@ -179,6 +76,7 @@ template <class Weight>
 static void lstm(const Step &p) {
     const ptrdiff_t blocks = (p.size + UNITS - 1) / UNITS;
     const Inputs x(p.x, p.first ? p.first->width : 0, p.streams), y(p.y, p.second ? p.second->width : 0, p.streams);
+    const ptrdiff_t used = 4 * (x.width + y.width);
 #pragma omp parallel for schedule(static) if (p.large(4))
     for (ptrdiff_t block = 0; block < blocks; block++) {
         const ptrdiff_t unit = block * UNITS;
@@ -188,8 +86,8 @@ static void lstm(const Step &p) {
             float gates[PASS][4][UNITS];
             begin<4>(gates, p.base + from * p.stride, p.stride, unit, count, some);
             for (int u = 0; u < count; u++) {
-                if (p.first) add_products<4, Weight>(gates, u, unit + u, p.first, x, from, some);
-                if (p.second) add_products<4, Weight>(gates, u, unit + u, p.second, y, from, some);
+                if (p.first) add_products<4, Weight>(gates, u, unit + u, p.first, used, x, from, some);
+                if (p.second) add_products<4, Weight>(gates, u, unit + u, p.second, used, y, from, some);
             }
             for (ptrdiff_t s = 0; s < some; s++) {
                 const ptrdiff_t at = (from + s) * p.size + unit;
@@ -211,6 +109,7 @@ template <class Weight>
 static void gru(const Step &p, const float *recurrent) {
     const ptrdiff_t blocks = (p.size + UNITS - 1) / UNITS;
     const Inputs x(p.x, p.first ? p.first->width : 0, p.streams), y(p.y, p.second ? p.second->width : 0, p.streams);
+    const ptrdiff_t used = 3 * (x.width + y.width);
 #pragma omp parallel for schedule(static) if (p.large(3))
     for (ptrdiff_t block = 0; block < blocks; block++) {
         const ptrdiff_t unit = block * UNITS;
@@ -222,8 +121,8 @@ static void gru(const Step &p, const float *recurrent) {
             begin<3>(given, p.base + from * p.stride, p.stride, unit, count, some);
             begin<3>(back, recurrent ? recurrent + from * 3 * p.size : nullptr, 3 * p.size, unit, count, some);
             for (int u = 0; u < count; u++) {
-                if (p.first) add_products<3, Weight>(given, u, unit + u, p.first, x, from, some);
-                if (p.second) add_products<3, Weight>(back, u, unit + u, p.second, y, from, some);
+                if (p.first) add_products<3, Weight>(given, u, unit + u, p.first, used, x, from, some);
+                if (p.second) add_products<3, Weight>(back, u, unit + u, p.second, used, y, from, some);
             }
             for (ptrdiff_t s = 0; s < some; s++) {
                 const ptrdiff_t at = (from + s) * p.size + unit;
@@ -255,7 +154,7 @@ static void linear(const Matrix &matrix, const float *bias, const float *x, floa
         for (ptrdiff_t from = 0; from < streams; from += TILE) {
             const int some = streams - from < TILE ? (int)(streams - from) : TILE;
             float found[TILE][TILE];
-            tile<TILE>(some, weight + row * width, width, inputs.rows + from * width, found);
+            tile<TILE>(some, weight + row * width, width, 0, inputs.rows + from * width, found);
             for (int s = 0; s < some; s++)
                 for (int r = 0; r < count; r++)
                     out[(from + s) * rows + row + r] =
@@ -294,6 +193,16 @@ void refrain_lstm(const Matrix *first, const Matrix *second, const float *x, con
     const Step step = {first, second, x, y, base, stride, before, hidden, cell, size, streams};
     if ((first && first->scale) || (second && second->scale)) lstm<int8_t>(step);
     else lstm<float>(step);
+}
+
+// A window of steps; `base` (steps, streams, 4 * size) holds what the inputs give, and `cell` goes from that before the
+// window to that after it.
+void refrain_lstm_window(const Matrix *second, const float *base, const float *before, float *hidden, float *cell,
+                         ptrdiff_t size, ptrdiff_t streams, ptrdiff_t steps) {
+    const ptrdiff_t all = size * streams;
+    for (ptrdiff_t t = 0; t < steps; t++, base += 4 * all, hidden += all)
+        refrain_lstm(nullptr, second, nullptr, t ? hidden - all : before, base, 4 * size, cell, hidden, cell, size,
+                     streams);
 }
 
 void refrain_gru(const Matrix *first, const Matrix *second, const float *x, const float *base, ptrdiff_t stride,

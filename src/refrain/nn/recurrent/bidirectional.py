@@ -3,12 +3,15 @@
 T steps of the longest sequence, B sequences, I input width, H hidden width of each direction.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from refrain.axes import AxisTable
+
+Window = Callable[[Tensor, Any], tuple[Tensor, Any]]
 
 
 def reversed_within(inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -21,6 +24,24 @@ def reversed_within(inputs: Tensor, lengths: Tensor) -> Tensor:
     steps = torch.arange(len(inputs), device=inputs.device)[:, None]  # (T, 1)
     source = torch.where(steps < lengths, lengths - 1 - steps, steps)  # (T, B)
     return inputs[source, torch.arange(inputs.shape[1], device=inputs.device)]
+
+
+def both_ways(ahead: Window, back: Window, inputs: Tensor, lengths: Tensor, state: Any) -> Tensor:
+    """Sequences read from their first and from their last step, each from the same state.
+
+    Args:
+        ahead: inputs (T, B, I) and a state -> outputs (T, B, H) and the state after them.
+        back: the same, for what is read backwards.
+        inputs: (T, B, I), each sequence from step 0 on.
+        lengths: (B,), each in 1 to T.
+        state: zero, of both directions.
+
+    Returns:
+        (T, B, 2H): the output of `ahead`, then that of `back`. What stands after a sequence's end has no meaning.
+    """
+    first, _ = ahead(inputs, state)
+    second, _ = back(reversed_within(inputs, lengths), state)
+    return torch.cat([first, reversed_within(second, lengths)], dim=-1)
 
 
 class Bidirectional(nn.Module):
@@ -59,10 +80,7 @@ class Bidirectional(nn.Module):
         Returns:
             (T, B, 2H): the output of `ahead`, then that of `back`. What stands after a sequence's end has no meaning.
         """
-        batch_size = inputs.shape[1]
-        ahead, _ = self.ahead(inputs, self.ahead.initial_state(batch_size))
-        back, _ = self.back(reversed_within(inputs, lengths), self.back.initial_state(batch_size))
-        return torch.cat([ahead, reversed_within(back, lengths)], dim=-1)
+        return both_ways(self.ahead, self.back, inputs, lengths, self.ahead.initial_state(inputs.shape[1]))
 
     def axes(self, input_width: str, hidden_width: str, input_copies: int = 1) -> AxisTable:
         """The axes of each parameter. A unit of the hidden width is one of each direction, as they are read together.

@@ -1,11 +1,11 @@
 """Recurrent layers with their weights made ready: a step in one pass over them, and windows without repacking.
 
-Rows of a packed matrix are reordered so that the gates of one unit stand side by side; one kernel forms them and
-applies them. The layers' own steps are the reference.
+One kernel forms the gates of a unit and applies them. The layers' own steps are the reference.
 
 T steps in the window, B sequences, I input width, H hidden width, G gates.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.prepared import FEW_STREAMS, PreparedLinear, PreparedMatrix, WeightType, kernels
+from refrain.nn.prepared import FEW_STREAMS, PreparedLinear, WeightType, kernels, prepare_matrices
 
+from .gates import LSTMGates, by_unit
 from .gru import GRU, GRUState
 from .lstm import LSTM, LSTMState
 from .multiplicative_lstm import MultiplicativeLSTM
@@ -85,10 +86,7 @@ class PreparedLSTM:
     def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         check_window(*self._sizes, inputs, state)
-        outputs = inputs.new_empty(*inputs.shape[:2], state.hidden.shape[1])
-        for projected, out in zip(self._gates.project(inputs), outputs, strict=True):
-            _, state = self._gates.recur(projected, state.hidden, state.cell, out)
-        return outputs, state
+        return self._gates.window(inputs, state)
 
 
 class PreparedSparseLSTM:
@@ -152,65 +150,11 @@ class PreparedMultiplicativeLSTM:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         check_window(*self._sizes, inputs, state)
         outputs = inputs.new_empty(*inputs.shape[:2], state.hidden.shape[1])
-        factors = F.linear(inputs, self._factor.matrix.dense)
+        factors = F.linear(inputs, self._factor.dense)
         for factor, projected, out in zip(factors, self._gates.project(inputs), outputs, strict=True):
             intermediate = self._inner(state.hidden).mul_(factor)
             _, state = self._gates.recur(projected, intermediate, state.cell, out)
         return outputs, state
-
-
-class LSTMGates:
-    """The four gates of an LSTM from two inputs, and what they make of its cell.
-
-    Args:
-        first: (4H, I), acts on what a whole window may be projected through.
-        second: (4H, M), acts on what depends on the step before.
-        bias: (4H,).
-        weights: what the matrices become.
-    """
-
-    def __init__(self, first: Tensor, second: Tensor, bias: Tensor, weights: WeightType) -> None:
-        self._first, self._second = (PreparedMatrix(_by_unit(w, 4), weights) for w in (first, second))
-        self._bias = _by_unit(bias, 4)
-        self._kernel = kernels().refrain_lstm
-
-    def __call__(self, x: Tensor, y: Tensor, cell: Tensor) -> tuple[Tensor, LSTMState]:
-        """x (B, I), y (B, M), cell (B, H) -> the output (B, H) and the next state."""
-        x, y, cell = x.contiguous(), y.contiguous(), cell.contiguous()
-        hidden, after = torch.empty_like(cell), torch.empty_like(cell)
-        matrices: tuple[int | None, int | None] = self._first.address, self._second.address
-        base, stride = self._bias, 0
-        if len(x) > FEW_STREAMS:
-            base = torch.addmm(self._bias, x, self._first.dense.T).addmm_(y, self._second.dense.T)
-            matrices, stride = (None, None), base.shape[1]
-        pointers = x.data_ptr(), y.data_ptr(), base.data_ptr()
-        results = cell.data_ptr(), hidden.data_ptr(), after.data_ptr()
-        self._kernel(*matrices, *pointers, stride, *results, cell.shape[1], len(cell))
-        return hidden, LSTMState(hidden, after)
-
-    def project(self, inputs: Tensor) -> Tensor:
-        """inputs (T, B, I) -> what the first matrix and the bias give (T, B, 4H), unit by unit."""
-        return F.linear(inputs, self._first.dense, self._bias)
-
-    def recur(self, projected: Tensor, y: Tensor, cell: Tensor, hidden: Tensor) -> tuple[Tensor, LSTMState]:
-        """One step of a window.
-
-        Args:
-            projected: (B, 4H), from `project`; may be overwritten.
-            y: (B, M).
-            cell: (B, H).
-            hidden: (B, H), where the output goes.
-        """
-        y, cell = y.contiguous(), cell.contiguous()
-        after, second = torch.empty_like(cell), None
-        if len(y) > FEW_STREAMS:
-            projected.addmm_(y, self._second.dense.T)
-        else:
-            second = self._second.address
-        pointers = None, y.data_ptr(), projected.data_ptr()
-        results = cell.data_ptr(), hidden.data_ptr(), after.data_ptr()
-        self._kernel(None, second, *pointers, projected.shape[1], *results, cell.shape[1], len(cell))
-        return hidden, LSTMState(hidden, after)
 
 
 class PreparedGRU:
@@ -223,23 +167,27 @@ class PreparedGRU:
 
     def __init__(self, layer: GRU, weights: WeightType) -> None:
         self._sizes = layer.input_size, layer.hidden_size
-        self._first, self._second = (
-            PreparedMatrix(_by_unit(w, 3), weights, group=3) for w in (layer.weight_ih, layer.weight_hh)
-        )
-        self._bias = _by_unit(layer.bias, 3)
+        both = [by_unit(layer.weight_ih, 3), by_unit(layer.weight_hh, 3)]
+        self._first, self._second = prepare_matrices(both, weights, group=3)
+        self._bias = by_unit(layer.bias, 3)
+
+    @functools.cached_property
+    def _dense(self) -> tuple[Tensor, Tensor]:
+        """Both matrices in float32, unit after unit; made when first wanted, and kept."""
+        return self._first.dense(), self._second.dense()
 
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         check_window(*self._sizes, x, state)
         if len(x) > FEW_STREAMS:
-            return self._recur(None, None, torch.addmm(self._bias, x, self._first.dense.T), state)
+            return self._recur(None, None, torch.addmm(self._bias, x, self._dense[0].T), state)
         return self._recur(self._first.address, x.contiguous(), self._bias, state)
 
     def window(self, inputs: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         check_window(*self._sizes, inputs, state)
         outputs = []
-        for projected in F.linear(inputs, self._first.dense, self._bias):
+        for projected in F.linear(inputs, self._dense[0], self._bias):
             out, state = self._recur(None, None, projected, state)
             outputs.append(out)
         return torch.stack(outputs), state
@@ -251,7 +199,7 @@ class PreparedGRU:
         second: int | None = self._second.address
         recurrent: Tensor | None = None
         if len(before) > FEW_STREAMS:
-            second, recurrent = None, before @ self._second.dense.T
+            second, recurrent = None, before @ self._dense[1].T
         kernels().refrain_gru(
             first,
             second,
@@ -265,9 +213,3 @@ class PreparedGRU:
             len(before),
         )
         return hidden, GRUState(hidden)
-
-
-def _by_unit(packed: Tensor, gates: int) -> Tensor:
-    """Rows gate after gate (G * H, ...) -> the same, unit after unit."""
-    by_gate: Tensor = packed.detach().unflatten(0, (gates, -1))
-    return by_gate.transpose(0, 1).flatten(0, 1).contiguous()
