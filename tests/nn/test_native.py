@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from refrain.nn import native
+from refrain.nn.native import calls
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +56,28 @@ def test_a_compiler_that_fails_is_named(monkeypatch):
 def test_it_can_be_switched_off(monkeypatch):
     monkeypatch.setenv("REFRAIN_NATIVE", "off")
     assert native.load("probe") is None
+
+
+@compiler
+@pytest.mark.parametrize("content", [b"", b"no library"])
+def test_a_damaged_library_is_compiled_anew(tmp_path, content):
+    library = native._library("probe", native.find_compiler(), native._attempts()[0])
+    library.parent.mkdir()
+    library.write_bytes(content)
+    assert native.load("probe").refrain_threads() >= 1
+    assert library.stat().st_size > 100 and list((tmp_path / "native").iterdir()) == [library]
+
+
+def test_a_compiler_that_cannot_be_read_is_said(monkeypatch):
+    monkeypatch.setenv("CXX", "'g++")
+    with pytest.warns(UserWarning, match="CXX cannot be read .No closing quotation"):
+        assert native.load("probe") is None
+    assert native.is_compiled("probe")
+
+
+@compiler
+def test_a_kernel_that_a_library_lacks_has_failed(monkeypatch):
+    monkeypatch.setattr(calls, "_failed", {})
+    with pytest.warns(UserWarning, match="it is not in the compiled file"):
+        assert not calls.call("probe", "nothing_of_the_sort")
+    assert "nothing_of_the_sort" in calls.failures()

@@ -78,8 +78,11 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int, device: t
         UserError: when the plain loop has no counterpart.
     """
     shape, settings = experiment.model, experiment.training
-    if len(set(shape.hidden_sizes)) > 1 or shape.tied or settings.optimizer != "sgd" or shape.cell != "lstm":
-        raise UserError("bench train compares LSTMs of one width, an untied head and SGD; choose such a recipe")
+    if found := _without_counterpart(experiment):
+        raise UserError(
+            f"bench train compares with a plain loop over LSTMs of one width, an untied softmax and SGD, which has no "
+            f"{', '.join(found)}; choose such a recipe, as zaremba-small"
+        )
     torch.manual_seed(settings.seed)
     text = random_windows(windows, settings.window_steps, settings.batch_size, device)
     size, layers = shape.hidden_sizes[0], len(shape.hidden_sizes)
@@ -107,6 +110,23 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int, device: t
         flops = tokens * _flops_per_token(shape.embedding_size, size, layers, vocabulary)
         line["of_limit"] = share_of_limit(seconds, line["name"], flops, ours.get(line["name"], "float32"), device)
     return rows + limit_rows(seconds, device)
+
+
+def _without_counterpart(experiment: Experiment) -> list[str]:
+    """Settings of the model and the update that a plain loop does not have."""
+    shape, settings = experiment.model, experiment.training
+    found = [
+        name
+        for name in (
+            *("cell", "head", "tied", "weight_drop", "weight_norm", "word_dropout", "dropout_kind"),
+            *("embedding_dropout", "between_dropout", "output_dropout", "sparse_layers", "layer_blocks"),
+            *("embedding_blocks", "embedding_bands"),
+        )
+        if getattr(shape, name) != Model.model_fields[name].default
+    ]
+    update = ("optimizer", "momentum", "weight_decay")
+    found += [name for name in update if getattr(settings, name) != Training.model_fields[name].default]
+    return found + ["hidden_sizes of several widths"] * (len(set(shape.hidden_sizes)) > 1)
 
 
 def trainer(shape: Model, settings: Training, text: list[tuple[Tensor, Tensor]]) -> Callable[[], None]:

@@ -54,8 +54,14 @@ def kernels_for(layer: nn.Module, *tensors: Tensor) -> bool:
         and torch.is_grad_enabled()
         and layer.engine.kernels  # type: ignore[union-attr]
         and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-        and load(str(layer.kernels)) is not None
+        and _are_there(str(layer.kernels))
     )
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _are_there(name: str) -> bool:
+    """Whether a file's kernels can be had; a compiler that traces it would lose their cache."""
+    return load(name) is not None
 
 
 def scans(layer: nn.Module, *tensors: Tensor) -> bool:

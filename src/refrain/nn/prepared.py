@@ -179,7 +179,7 @@ class PreparedLinear:
             raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
         if len(x) > FEW_STREAMS:
             return F.linear(x, self.dense, self.bias)
-        x = x.contiguous()
+        x = x.float().contiguous()
         out = x.new_empty(len(x), self.matrix.rows)
         kernels().refrain_linear(
             self.matrix.address, self._bias, x.data_ptr(), out.data_ptr(), self.matrix.rows, len(x)
@@ -198,9 +198,12 @@ def target_nats(logits: Tensor, targets: Tensor) -> Tensor:
 
     Raises:
         IndexError: when a target is not in [0, V).
+        ValueError: when there is not one for each row.
     """
+    if targets.shape != logits.shape[:1]:
+        raise ValueError(f"targets have shape {tuple(targets.shape)}, {tuple(logits.shape[:1])} is expected")
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
         raise IndexError(f"a target is not in [0, {logits.shape[1]})")
-    targets, nats = targets.contiguous(), logits.new_empty(len(logits))
+    targets, nats = targets.to(torch.int64).contiguous(), logits.new_empty(len(logits))
     kernels().refrain_target_nats(logits.data_ptr(), targets.data_ptr(), nats.data_ptr(), *logits.shape)
     return nats

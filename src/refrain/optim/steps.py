@@ -70,6 +70,8 @@ def scaled_step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parame
         optimizer.step()
     finally:
         del optimizer.grad_scale  # type: ignore[attr-defined]
+    # fused updates of torch do not tell that the weights have changed
+    torch.autograd.graph.increment_version(parameters)
 
 
 class SGD(torch.optim.SGD):
@@ -109,5 +111,6 @@ class SGD(torch.optim.SGD):
                     put_back.append((parameter, parameter.grad))
                     parameter.grad = None
         super().step()
+        torch.autograd.graph.increment_version([p for group in self.param_groups for p in group["params"]])
         for parameter, gradient in put_back:
             parameter.grad = gradient

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from refrain.nn.engine import PLAIN, Engine
 from refrain.nn.products import product
+from refrain.nn.recurrent.scan import run_kernel
 
 from .softmax_gradient import scaled, softmax_gradient_
 
@@ -71,7 +72,8 @@ def mixture_cross_entropy(
     # under autocast too the sums are those of the weight's type
     with torch.autocast(latent.device.type, enabled=False):
         latent, prior = latent.to(weight.dtype), None if prior is None else prior.to(weight.dtype)
-        return _CrossEntropy.apply(engine, latent, prior, weight, bias, targets)  # type: ignore[no-any-return, no-untyped-call]
+        nats: Tensor = run_kernel(_CrossEntropy.apply, engine, latent, prior, weight, bias, targets)
+    return nats
 
 
 def token_nats(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -110,7 +112,10 @@ class _CrossEntropy(torch.autograd.Function):
         multiply = product if engine.kernels else torch.mm
         nats = weight.new_zeros(())
         d_latent = torch.empty(latent.shape, dtype=weight.dtype, device=weight.device)
-        d_prior, d_bias = (None if tensor is None else torch.zeros_like(tensor) for tensor in (prior, bias))
+        d_prior, d_bias = (
+            None if tensor is None else torch.zeros_like(tensor, memory_format=torch.contiguous_format)
+            for tensor in (prior, bias)
+        )
         d_weight = torch.zeros_like(weight) if not tokens else None
         chunk = max(1, CHUNK_LOGITS // (weight.shape[0] * components))
         for start in range(0, tokens, chunk):

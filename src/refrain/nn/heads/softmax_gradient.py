@@ -3,6 +3,8 @@
 N rows, V words in the vocabulary.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,15 +31,27 @@ def softmax_gradient_(
     Raises:
         IndexError: when a target is no word.
     """
-    if kernels and logits.device.type == "cpu" and logits.dtype in FUNCTIONS and logits.numel():
+    vectors = [vector for vector in (bias, totals) if vector is not None]
+    if kernels and _fits(logits, vectors) and targets.shape == logits.shape[:1]:
         lowest, highest = targets.aminmax()
         if lowest < 0 or highest >= logits.shape[1]:
             raise IndexError(f"targets must be in [0, {logits.shape[1]}), got {lowest.item()} to {highest.item()}")
-        nats = torch.empty(len(logits))
-        function = FUNCTIONS[logits.dtype]
-        if call("softmax", function, logits, bias, targets.contiguous(), nats, totals, *logits.shape):
+        targets, bias = targets.to(torch.int64).contiguous(), None if bias is None else bias.contiguous()
+        nats = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
+        if call("softmax", FUNCTIONS[logits.dtype], logits, bias, targets, nats, totals, *logits.shape):
             return nats
     return softmax_gradient_reference_(logits, bias, targets, totals)
+
+
+def _fits(logits: Tensor, vectors: Sequence[Tensor]) -> bool:
+    """Whether the kernel takes logits, and with them a bias and totals."""
+    return (
+        logits.device.type == "cpu"
+        and logits.dtype in FUNCTIONS
+        and logits.numel() > 0
+        and logits.is_contiguous()
+        and all(vector.dtype == torch.float32 and vector.shape == logits.shape[1:] for vector in vectors)
+    )
 
 
 def softmax_gradient_reference_(

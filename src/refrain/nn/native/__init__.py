@@ -35,7 +35,13 @@ def load(name: str) -> ctypes.CDLL | None:
     """
     if os.environ.get(SWITCH, "") == "off":
         return None
-    compiler = find_compiler()
+    try:
+        compiler = find_compiler()
+    except ValueError as error:
+        warnings.warn(
+            f"CXX cannot be read ({error}), so plain torch operations are used, which are slower", stacklevel=2
+        )
+        return None
     if compiler is None:
         warnings.warn(
             "no C++ compiler was found, so plain torch operations are used, which are slower; install g++ or clang++",
@@ -45,18 +51,20 @@ def load(name: str) -> ctypes.CDLL | None:
     try:
         return _loaded(name, compiler)
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or error
-        first = next((line for line in str(said).splitlines() if line.strip()), type(error).__name__)
         warnings.warn(
-            f"the fast kernels '{name}' could not be compiled ({first}), so plain torch operations are used, which "
-            f"are slower; {SWITCH}=off leaves them out without this line",
+            f"the fast kernels '{name}' could not be compiled ({_first_line(error)}), so plain torch operations are "
+            f"used, which are slower; {SWITCH}=off leaves them out without this line",
             stacklevel=2,
         )
         return None
 
 
 def find_compiler() -> list[str] | None:
-    """The words that call a C++ compiler: $CXX, or the first of c++, g++, clang++ that is installed."""
+    """The words that call a C++ compiler: $CXX, or the first of c++, g++, clang++ that is installed.
+
+    Raises:
+        ValueError: when a quotation in $CXX is not closed.
+    """
     if chosen := os.environ.get("CXX"):
         return shlex.split(chosen)
     found = next((path for path in map(shutil.which, ("c++", "g++", "clang++")) if path), None)
@@ -69,7 +77,10 @@ def is_compiled(name: str) -> bool:
     Args:
         name: stem of a C++ file in this folder.
     """
-    compiler = find_compiler()
+    try:
+        compiler = find_compiler()
+    except ValueError:
+        return True
     if os.environ.get(SWITCH, "") == "off" or compiler is None:
         return True
     return any(_library(name, compiler, flags).is_file() for flags in _attempts())
@@ -84,11 +95,30 @@ def _loaded(name: str, compiler: list[str]) -> ctypes.CDLL:
     first: OSError | subprocess.SubprocessError | None = None
     for flags in _attempts():
         try:
-            return ctypes.CDLL(str(_compiled(name, compiler, flags)))
+            library = _opened(name, compiler, flags)
         except (OSError, subprocess.SubprocessError) as error:
             first = first or error
+            continue
+        if first is not None:
+            warnings.warn(
+                f"the fast kernels '{name}' use one thread, as OpenMP failed ({_first_line(first)})", stacklevel=4
+            )
+        return library
     assert first is not None
     raise first
+
+
+def _opened(name: str, compiler: list[str], flags: list[str]) -> ctypes.CDLL:
+    """The library of a source; one in the cache that cannot be opened is compiled anew."""
+    library = _library(name, compiler, flags)
+    if library.is_file() and library.stat().st_size:
+        try:
+            return ctypes.CDLL(str(library))
+        except OSError:
+            pass
+    library.unlink(missing_ok=True)
+    _compile(name, compiler, flags, library)
+    return ctypes.CDLL(str(library))
 
 
 def _library(name: str, compiler: list[str], flags: list[str]) -> Path:
@@ -107,11 +137,8 @@ def _texts(name: str) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files if file.name == f"{name}.cpp" or file.name.endswith(".h")}
 
 
-def _compiled(name: str, compiler: list[str], flags: list[str]) -> Path:
-    """The shared library of a source, compiled unless that was done before for this machine."""
-    library = _library(name, compiler, flags)
-    if library.is_file():
-        return library
+def _compile(name: str, compiler: list[str], flags: list[str], library: Path) -> None:
+    """Compile a source into a library, which is whole or not there."""
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         for file, content in _texts(name).items():
@@ -120,12 +147,18 @@ def _compiled(name: str, compiler: list[str], flags: list[str]) -> Path:
         _run([*compiler, *flags, "-c", text, "-o", parts])
         # linked without an OpenMP of its own: a second pool of threads would stall the first
         _run([*compiler, "-shared", *_unresolved(), parts, "-o", whole])
+        with open(whole, "rb") as made:
+            os.fsync(made.fileno())
         os.replace(whole, library)
-    return library
 
 
 def _run(words: list[str]) -> None:
-    subprocess.run(words, check=True, capture_output=True, text=True, timeout=60)
+    subprocess.run(words, check=True, capture_output=True, text=True, errors="replace", timeout=60)
+
+
+def _first_line(error: Exception) -> str:
+    said = getattr(error, "stderr", None) or error
+    return next((line for line in str(said).splitlines() if line.strip()), type(error).__name__)
 
 
 def _unresolved() -> list[str]:

@@ -28,11 +28,16 @@ def call(file: str, function: str, *arguments: Tensor | int | None) -> bool:
     library = load(file)
     if library is None:
         return False
+    kernel = getattr(library, function, None)
+    if kernel is None:
+        note_failure(function, "it is not in the compiled file")
+        return False
+    assert all(part.is_contiguous() for part in arguments if isinstance(part, Tensor)), function
     words = [
         ctypes.c_int64(part) if isinstance(part, int) else ctypes.c_void_p(None if part is None else part.data_ptr())
         for part in (*arguments, torch.get_num_threads())
     ]
-    status = getattr(library, function)(*words)
+    status = kernel(*words)
     if status:
         note_failure(function, CAUSES.get(status, f"it gave the status {status}"))
     return not status

@@ -6,7 +6,7 @@ import platform
 # parameters of mallopt in the GNU C library
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 LARGEST, NEVER = 1 << 30, (1 << 31) - 1
-USUAL_MMAP, USUAL_TRIM = 32 * 2**20, 64 * 2**20
+USUAL_MMAP, USUAL_TRIM, USUAL_MAPS = 32 * 2**20, 64 * 2**20, 65536
 
 
 def keep_freed_memory(keep: bool = True) -> bool:
@@ -26,5 +26,7 @@ def keep_freed_memory(keep: bool = True) -> bool:
     except (OSError, AttributeError):
         return False
     # older versions take no threshold as high; there nothing is mapped for itself
-    done = bool(set_option(MMAP_THRESHOLD, LARGEST if keep else USUAL_MMAP)) or bool(set_option(MMAP_MAX, 0))
+    done = bool(set_option(MMAP_THRESHOLD, LARGEST if keep else USUAL_MMAP))
+    if not done or not keep:
+        done = bool(set_option(MMAP_MAX, 0 if keep else USUAL_MAPS))
     return bool(set_option(TRIM_THRESHOLD, NEVER if keep else USUAL_TRIM)) and done

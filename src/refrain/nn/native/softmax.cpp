@@ -38,7 +38,7 @@ static float one_row(Element* logits, const float* bias, int64_t target, int64_t
     // exact also where the share is so near to 1 that the type of the logits rounds it
     from_float(logits + target, row[target] * scale - 1.0f);
     if (totals) totals[target] -= 1.0f;
-    return std::log(whole) + top - wanted;
+    return std::log(whole) + (top - wanted);
 }
 
 // logits (rows, words), bias (words) or null, targets (rows) -> nats (rows), gradients in the memory of the logits, and

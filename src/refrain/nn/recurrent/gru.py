@@ -118,10 +118,10 @@ class GRU(nn.Module):
         """
         check_window(self.input_size, self.hidden_size, inputs, state)
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
-        if kernels_for(self, inputs, w_hh):
+        if kernels_for(self, inputs, *state, w_ih, w_hh, self.bias):
             outputs = run_kernel(gru_window, self._pool, self.engine.bf16, inputs, state.hidden, w_ih, w_hh, self.bias)
             return outputs, GRUState(outputs[-1])
-        if scans(self, inputs):
+        if scans(self, inputs, *state):
             projected = linear(inputs, w_ih, self.bias, self.engine)
             outputs = run_kernel(gru_scan, self._pool, self.engine, projected, state.hidden, w_hh)
             return outputs, GRUState(outputs[-1])

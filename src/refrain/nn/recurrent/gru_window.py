@@ -51,24 +51,24 @@ class _Window(torch.autograd.Function):
         ctx.loan = Loan(pool, hidden)
         x, w_x = ctx.loan.rounded(inputs, kind), ctx.loan.rounded(w_ih, kind)
         gates, before = ctx.loan.take((steps, batch, 4 * width)), ctx.loan.take((steps, batch, width), kind)
-        outputs, passing = torch.empty(steps, batch, width), Loan(pool, hidden)
+        outputs, passing = hidden.new_empty(steps, batch, width), Loan(pool, hidden)
         projected = product(x.flatten(0, 1), w_x.T)
         run(
             *("gru", "forward", kind, projected, bias, hidden, w_hh),
             *(outputs, gates, before, _workspace(passing, batch, width), steps, batch, width),
         )
         passing.give_back()
-        ctx.tape = x, w_x, w_hh, before, gates
-        ctx.save_for_backward(hidden, outputs)
+        ctx.tape = before, gates
+        # so that a change in place before the way back is found
+        ctx.save_for_backward(x, w_x, w_hh, hidden, outputs)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Any, ...]:
         check_open(ctx.loan, "GRU")
-        x, w_x, w_hh, before, gates = ctx.tape
-        hidden, outputs = ctx.saved_tensors
+        (x, w_x, w_hh, hidden, outputs), (before, gates) = ctx.saved_tensors, ctx.tape
         steps, batch, width = before.shape
-        d_hidden, d_bias = torch.zeros(batch, width), torch.zeros(3 * width)
+        d_hidden, d_bias = torch.zeros_like(hidden), hidden.new_zeros(3 * width)
         d_projected, d_recurrent = (ctx.loan.take((steps, batch, 3 * width), before.dtype) for _ in range(2))
         run(
             *("gru", "backward", before.dtype, d_outputs.contiguous(), outputs, hidden, gates, w_hh),

@@ -120,12 +120,12 @@ class LSTM(nn.Module):
         check_window(self.input_size, self.hidden_size, inputs, state)
         # once a window, so that all T steps share one transformed weight
         w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
-        if kernels_for(self, inputs, w_hh):
+        if kernels_for(self, inputs, *state, w_ih, w_hh, self.bias):
             outputs, after = run_kernel(
                 lstm_window, self._pool, self.engine.bf16, inputs, *state, w_ih, w_hh, self.bias
             )
             return outputs, LSTMState(outputs[-1], after)
-        if scans(self, inputs):
+        if scans(self, inputs, *state):
             projected = linear(inputs, w_ih, self.bias, self.engine)
             outputs, after = run_kernel(window_scan, PlainRecurrence, self._pool, self.engine, projected, *state, w_hh)
             return outputs, LSTMState(outputs[-1], after)

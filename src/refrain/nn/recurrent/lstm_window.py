@@ -54,7 +54,7 @@ class _Window(torch.autograd.Function):
         x, w_x = ctx.loan.rounded(inputs, kind), ctx.loan.rounded(w_ih, kind)
         cells, gates = ctx.loan.take((steps + 1, batch, width)), ctx.loan.take((steps, batch, 4 * width))
         before = ctx.loan.take((steps, batch, width), kind)
-        outputs, passing = torch.empty(steps, batch, width), Loan(pool, hidden)
+        outputs, passing = hidden.new_empty(steps, batch, width), Loan(pool, hidden)
         projected = product(x.flatten(0, 1), w_x.T)
         run(
             *("lstm", "forward", kind),
@@ -63,15 +63,18 @@ class _Window(torch.autograd.Function):
             *(1, steps, batch, width),
         )
         passing.give_back()
-        ctx.tape = x, w_x, w_hh, before, cells, gates
+        ctx.tape = before, cells, gates
+        # so that a change in place before the way back is found
+        ctx.save_for_backward(x, w_x, w_hh)
         return outputs, cells[-1].clone()
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor, d_cell: Tensor) -> tuple[Any, ...]:
         check_open(ctx.loan, "LSTM")
-        x, w_x, w_hh, before, cells, gates = ctx.tape
+        (x, w_x, w_hh), (before, cells, gates) = ctx.saved_tensors, ctx.tape
         steps, batch, width = before.shape
-        d_cell, d_bias, d_hidden = d_cell.clone(), torch.zeros(4 * width), torch.empty(batch, width)
+        d_cell, d_hidden = d_cell.clone(memory_format=torch.contiguous_format), w_hh.new_empty(batch, width)
+        d_bias = w_hh.new_zeros(4 * width)
         d_gates = ctx.loan.take(gates.shape, before.dtype)
         run(
             *("lstm", "backward", before.dtype),

@@ -124,13 +124,13 @@ class MultiplicativeLSTM(nn.Module):
         """
         check_window(self.input_size, self.hidden_size, inputs, state)
         weights = self._weights()
-        if kernels_for(self, inputs, *weights):
+        if kernels_for(self, inputs, *state, *weights, self.bias):
             outputs, cell = run_kernel(
                 multiplicative_lstm_window, self._pool, self.engine.bf16, inputs, *state, *weights, self.bias
             )
             return outputs, LSTMState(outputs[-1], cell)
         w_im, w_hm, w_ih, w_mh = weights
-        engine = self.engine if scans(self, inputs) else PLAIN
+        engine = self.engine if scans(self, inputs, *state) else PLAIN
         projected, factors = linear(inputs, w_ih, self.bias, engine), linear(inputs, w_im, None, engine)
         outputs, cell = run_kernel(
             *(window_scan, MultiplicativeRecurrence, self._pool, engine),

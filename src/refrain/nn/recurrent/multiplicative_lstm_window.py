@@ -61,7 +61,7 @@ class _Window(torch.autograd.Function):
         cells, gates = loan.take((steps + 1, batch, width)), loan.take((steps, batch, 4 * width))
         before = loan.take((steps, batch, width), kind)
         products, intermediate = (loan.take((steps, batch, inner), kind) for _ in range(2))
-        outputs, passing = torch.empty(steps, batch, width), Loan(pool, hidden)
+        outputs, passing = hidden.new_empty(steps, batch, width), Loan(pool, hidden)
         projected, factors = product(x.flatten(0, 1), to_gates.T), product(x.flatten(0, 1), to_inner.T)
         run(
             *("multiplicative_lstm", "forward", kind),
@@ -71,15 +71,19 @@ class _Window(torch.autograd.Function):
         )
         passing.give_back()
         ctx.loan = loan
-        ctx.tape = x, to_inner, to_gates, w_hm, w_mh, before, cells, gates, factors, products, intermediate
+        ctx.tape = before, cells, gates, factors, products, intermediate
+        # so that a change in place before the way back is found
+        ctx.save_for_backward(x, to_inner, to_gates, w_hm, w_mh)
         return outputs, cells[-1].clone()
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor, d_cell: Tensor) -> tuple[Any, ...]:
         check_open(ctx.loan, "MultiplicativeLSTM")
-        x, to_inner, to_gates, w_hm, w_mh, before, cells, gates, factors, products, intermediate = ctx.tape
+        x, to_inner, to_gates, w_hm, w_mh = ctx.saved_tensors
+        before, cells, gates, factors, products, intermediate = ctx.tape
         (steps, batch, width), inner, loan = before.shape, w_hm.shape[0], ctx.loan
-        d_cell, d_bias, d_hidden = d_cell.clone(), torch.zeros(4 * width), torch.empty(batch, width)
+        d_cell, d_hidden = d_cell.clone(memory_format=torch.contiguous_format), w_hm.new_empty(batch, width)
+        d_bias = w_hm.new_zeros(4 * width)
         d_gates = loan.take(gates.shape, before.dtype)
         d_factors, d_products = (loan.take(products.shape, before.dtype) for _ in range(2))
         run(

@@ -80,12 +80,12 @@ class PreparedLSTM:
 
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
-        check_window(*self._sizes, x, state)
+        x, state = _ready(self._sizes, x, state)
         return self._gates(x, state.hidden, state.cell)
 
     def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
-        check_window(*self._sizes, inputs, state)
+        inputs, state = _ready(self._sizes, inputs, state)
         return self._gates.window(inputs, state)
 
 
@@ -106,13 +106,13 @@ class PreparedSparseLSTM:
 
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
-        check_window(*self._sizes, x, state)
+        x, state = _ready(self._sizes, x, state)
         parts = [block.step(x[:, seen], before) for block, seen, before in self._own(state)]
         return self._joined(parts)
 
     def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
-        check_window(*self._sizes, inputs, state)
+        inputs, state = _ready(self._sizes, inputs, state)
         parts = [block.window(inputs[..., seen], before) for block, seen, before in self._own(state)]
         return self._joined(parts)
 
@@ -142,13 +142,13 @@ class PreparedMultiplicativeLSTM:
 
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
-        check_window(*self._sizes, x, state)
+        x, state = _ready(self._sizes, x, state)
         intermediate = self._factor(x).mul_(self._inner(state.hidden))  # (B, M)
         return self._gates(x, intermediate, state.cell)
 
     def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
-        check_window(*self._sizes, inputs, state)
+        inputs, state = _ready(self._sizes, inputs, state)
         outputs = inputs.new_empty(*inputs.shape[:2], state.hidden.shape[1])
         factors = F.linear(inputs, self._factor.dense)
         for factor, projected, out in zip(factors, self._gates.project(inputs), outputs, strict=True):
@@ -178,14 +178,14 @@ class PreparedGRU:
 
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
-        check_window(*self._sizes, x, state)
+        x, state = _ready(self._sizes, x, state)
         if len(x) > FEW_STREAMS:
             return self._recur(None, None, torch.addmm(self._bias, x, self._dense[0].T), state)
         return self._recur(self._first.address, x.contiguous(), self._bias, state)
 
     def window(self, inputs: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
-        check_window(*self._sizes, inputs, state)
+        inputs, state = _ready(self._sizes, inputs, state)
         outputs = []
         for projected in F.linear(inputs, self._dense[0], self._bias):
             out, state = self._recur(None, None, projected, state)
@@ -213,3 +213,9 @@ class PreparedGRU:
             len(before),
         )
         return hidden, GRUState(hidden)
+
+
+def _ready(sizes: tuple[int, int], inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """Inputs and state as the kernels take them: of the widths I and H, float32, one entry behind the other."""
+    check_window(*sizes, inputs, state)
+    return inputs.float().contiguous(), type(state)(*(part.float().contiguous() for part in state))

@@ -74,11 +74,12 @@ class SparseLSTM(nn.Module):
             ValueError: when a width or the batch does not fit.
         """
         check_window(self.input_size, self.hidden_size, inputs, state)
-        if len(self.blocks) == 1 or not (kernels_for(self, inputs, self._lstms()[0].weight_hh) or scans(self, inputs)):
+        scanned = scans(self, inputs, *state)
+        if len(self.blocks) == 1 or not (scanned or kernels_for(self, inputs, *state, *self.parameters())):
             return self.in_turn(inputs, state)
         w_ih, w_hh, bias = self._packed()
         arguments = inputs, self._spread(state.hidden), self._spread(state.cell), w_hh, bias, *w_ih
-        if scans(self, inputs):
+        if scanned:
             outputs, cell = sparse_scan(self._pool, self.engine, self.plan.blocks, *arguments)
         else:
             outputs, cell = run_kernel(sparse_window, self._pool, self.engine.bf16, self.plan.blocks, *arguments)

@@ -66,7 +66,10 @@ class _Window(torch.autograd.Function):
         for part, x, weight in zip(projected, seen, w_x, strict=True):
             part.copy_(product(x, weight.T))
         cells, gates = ctx.loan.take((count, steps + 1, batch, width)), ctx.loan.take((count, steps, batch, 4 * width))
-        before, outputs = ctx.loan.take((count, steps, batch, width), kind), torch.empty(count, steps, batch, width)
+        before, outputs = (
+            ctx.loan.take((count, steps, batch, width), kind),
+            hidden.new_empty(count, steps, batch, width),
+        )
         run(
             *("lstm", "forward", kind),
             *(projected, bias, hidden, cell, w_hh),
@@ -74,22 +77,26 @@ class _Window(torch.autograd.Function):
             *(count, steps, batch, width),
         )
         passing.give_back()
-        ctx.blocks, ctx.tape = blocks, (inputs.shape, seen, w_x, w_hh, before, cells, gates)
+        ctx.blocks, ctx.tape = blocks, (inputs.shape, before, cells, gates)
+        # so that a change in place before the way back is found
+        ctx.save_for_backward(w_hh, *seen, *w_x)
         return outputs, cells[:, -1].clone()
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor, d_cell: Tensor) -> tuple[Any, ...]:
         check_open(ctx.loan, "SparseLSTM")
-        shape, seen, w_x, w_hh, before, cells, gates = ctx.tape
+        shape, before, cells, gates = ctx.tape
         count, steps, batch, width = before.shape
-        d_cell, d_bias = d_cell.clone(), torch.zeros(count, 4 * width)
-        d_hidden, d_gates = torch.empty(count, batch, width), ctx.loan.take(gates.shape, before.dtype)
+        w_hh, *operands = ctx.saved_tensors
+        seen, w_x = operands[:count], operands[count:]
+        d_cell, d_bias = d_cell.clone(memory_format=torch.contiguous_format), w_hh.new_zeros(count, 4 * width)
+        d_hidden, d_gates = w_hh.new_empty(count, batch, width), ctx.loan.take(gates.shape, before.dtype)
         run(
             *("lstm", "backward", before.dtype),
             *(d_outputs.contiguous(), cells, gates, w_hh, d_cell, d_bias, d_hidden, d_gates),
             *(workspace(ctx.loan, count, batch, width), count, steps, batch, width),
         )
-        d_inputs, d_w_ih = torch.zeros(shape), []
+        d_inputs, d_w_ih = w_hh.new_zeros(shape), []
         for part, x, weight, (begin, end, _) in zip(d_gates.flatten(1, 2), seen, w_x, ctx.blocks, strict=True):
             d_inputs.flatten(0, 1)[:, begin:end] += product(part, weight)
             d_w_ih.append(product(part.T, x).float())
