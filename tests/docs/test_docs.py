@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from refrain.cli.app import main
-from refrain.cli.bench import BENCHES
+from refrain.cli.bench import BENCHES, UNITS
 from refrain.config import TaggerExperiment
 from refrain.data.embedded import FORMAT
 from refrain.data.known import KNOWN
@@ -162,9 +162,12 @@ def run_command(words):
             return main([*words, *small(source, rest)])
         case ["bench", name, *rest]:
             source = rest[rest.index("--recipe") + 1] if "--recipe" in rest else BENCHES[name]
-            counts = [at for at, word in enumerate(words) if word in ("--windows", "--repeats")]
-            words = [word for at, word in enumerate(words) if at not in counts and at - 1 not in counts]
-            return main([*words, "--windows", "1", "--repeats", "1", *small(source, rest)])
+            made = {"--repeats": "1"} | ({"--windows": "1"} if name in UNITS else {})
+            made |= {"--widths": "8"} if name == "cells" else {}
+            left_out = {at + more for at, word in enumerate(words) if word in made for more in (0, 1)}
+            kept = [word for at, word in enumerate(words) if at not in left_out]
+            settings = small(source, rest) if name in UNITS else []
+            return main([*kept, *(word for pair in made.items() for word in pair), *settings])
         case ["compress", *rest]:
             # after two epochs no unit is dead: the weakest go
             options = [at for at, word in enumerate(rest) if word == "--to"]

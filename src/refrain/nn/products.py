@@ -18,9 +18,9 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     """
     if a.dtype == torch.float32 and a.device.type == "cpu" and _one_dnn is not None and a.numel() and b.numel():
         return _one_dnn(a, b.T, None, "none", [], "")
-    if torch.is_autocast_enabled(a.device.type):
+    if a.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         # which would round float32
-        with torch.autocast(a.device.type, enabled=False):
+        with torch.autocast("cpu", enabled=False):
             return torch.mm(a, b)
     return torch.mm(a, b)
 

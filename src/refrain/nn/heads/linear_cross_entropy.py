@@ -112,10 +112,7 @@ class _CrossEntropy(torch.autograd.Function):
         multiply = product if engine.kernels else torch.mm
         nats = weight.new_zeros(())
         d_latent = torch.empty(latent.shape, dtype=weight.dtype, device=weight.device)
-        d_prior, d_bias = (
-            None if tensor is None else torch.zeros_like(tensor, memory_format=torch.contiguous_format)
-            for tensor in (prior, bias)
-        )
+        d_prior, d_bias = (None if tensor is None else tensor.new_zeros(tensor.shape) for tensor in (prior, bias))
         d_weight = torch.zeros_like(weight) if not tokens else None
         chunk = max(1, CHUNK_LOGITS // (weight.shape[0] * components))
         for start in range(0, tokens, chunk):
