@@ -23,6 +23,8 @@ from refrain.recipes import recipe
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CARDS = sorted(path for path in (ROOT / "docs" / "methods").glob("*.md") if path.name != "README.md")
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md"]
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 NOT_RUN = ("git clone ", "cd ", "pip install ", ". .venv/bin/activate")
@@ -107,7 +109,7 @@ def write_tables(folder):
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """A folder to run a page in, with the corpora it may name."""
-    for name in ("ptb", "wikitext-2"):
+    for name in ("ptb", "ptb-3000", "ptb-9002", "wikitext-2"):
         write_corpus(tmp_path / "PATH" / "TO" / name)
     text = tmp_path / "PATH" / "TO" / "text.txt"
     text.write_text((tmp_path / "PATH" / "TO" / "ptb" / "ptb.train.txt").read_text())
@@ -221,9 +223,15 @@ def test_every_link_leads_somewhere(page):
             assert anchor in slugs, f"{name_of(page)}: {target}#{anchor} is not there"
 
 
-@pytest.mark.parametrize("card", sorted((ROOT / "docs" / "methods").glob("*.md")), ids=name_of)
+@pytest.mark.parametrize("card", CARDS, ids=name_of)
 def test_cards_keep_one_order(card):
     assert re.findall(r"^## (.*)", card.read_text(encoding="utf-8"), re.MULTILINE) == CARD
+
+
+@pytest.mark.parametrize("pages", [CARDS, DECISIONS], ids=["methods", "decisions"])
+def test_an_index_lists_every_page_of_its_folder_once(pages):
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", (pages[0].parent / "README.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == [page.name for page in pages]
 
 
 def test_the_tour_shows_mistakes_as_they_are_shown(workplace, capsys):

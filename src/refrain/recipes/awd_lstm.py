@@ -72,8 +72,9 @@ def awd_lstm_wikitext2() -> Experiment:
 
 
 def awd_lstm_mos_ptb() -> Experiment:
-    """AWD-LSTM with a mixture of 15 softmaxes on PTB: 280-960-960-620, 21,490,460 parameters
-    (21,500,620 with two biases per layer).
+    """AWD-LSTM with a mixture of 15 softmaxes on PTB: 280-960-960-620, 21,490,460 parameters.
+
+    21,500,620 with two biases per layer.
 
     Published: 58.08 / 55.97 before finetuning (paper).
     Ours: not measured at full size.

@@ -107,8 +107,9 @@ def mlstm_reviews() -> Experiment:
 
 
 def char_lstm() -> Experiment:
-    """A plain LSTM on bytes, the comparison for mlstm-bytes: 144 wide, 173,888 parameters. No weight
-    norm; the rest is equal.
+    """A plain LSTM on bytes, the comparison for mlstm-bytes: 144 wide, 173,888 parameters.
+
+    Without weight norm; the rest is equal.
 
     Published: none.
     Ours: docs/recipes.md, beside mlstm-bytes.

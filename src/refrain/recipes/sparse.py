@@ -9,11 +9,10 @@ from .awd_lstm import awd_lstm_ptb, awd_lstm_ptb_finetune
 
 
 def sparse_awd_ptb() -> Experiment:
-    """AWD-LSTM with sparse layers of 1725 units in the place of dense ones of 1150: 23,807,500 parameters
-    (23,823,300 as its code counts).
+    """AWD-LSTM with sparse layers of 1725 units in the place of dense ones of 1150: 23,807,500 parameters.
 
-    The first layer's blocks see all inputs and are still smaller than asked for, so it is 0.4 million short of the
-    dense model.
+    As its code counts, 23,823,300. The first layer's blocks see all inputs and are still smaller than asked for, so it
+    is 0.4 million short of the dense model.
     Published: none that could be read; about as good as AWD-LSTM by the abstract.
     Ours: not measured at full size.
     """
