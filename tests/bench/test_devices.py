@@ -42,7 +42,7 @@ def test_cells(cell, on_meta, monkeypatch):
 def test_sparse(on_meta, monkeypatch):
     monkeypatch.setattr("refrain.bench.sparse.LAYERS", ((20, 0.5),))
     monkeypatch.setattr("refrain.bench.sparse.STEPS", 3)
-    assert len(bench.bench_sparse(repeats=1, device=META)) == 8
+    assert len(bench.bench_sparse(repeats=1, device=META)) == 9
 
 
 def test_train(on_meta):

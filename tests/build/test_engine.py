@@ -233,3 +233,17 @@ def test_weights_in_one_buffer_are_those_weights_with_their_gradients():
     total = sum((part * factor).sum() for part, factor in zip(packed, factors, strict=True))
     for got, wanted in zip(torch.autograd.grad(total, weights), factors, strict=True):
         assert torch.equal(got, wanted)
+
+
+@pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+def test_compiling_is_announced_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("REFRAIN_CACHE", str(tmp_path))
+    native.load.cache_clear()
+    said = []
+    try:
+        for _ in range(2):
+            build_engine(Training(engine="scan"), model(), said.append)
+        build_engine(Training(engine="plain"), model(), said.append)
+    finally:
+        native.load.cache_clear()
+    assert said == ["compiling kernels for this processor, some seconds, once: lstm, softmax"]

@@ -337,3 +337,13 @@ def test_a_bench_is_drawn(refrain, tmp_path):
     assert "exists" in refrain(*words, "--plot", tmp_path / "train.svg").err
     assert refrain(*words, "--plot", tmp_path / "train.png").status == 0
     assert (tmp_path / "train.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_unseen_words_of_a_prompt_are_told(refrain, tiny_run):
+    assert "1 word of the prompt the model has never seen" in refrain("generate", tiny_run, "--prompt", "Zyzzyva").err
+
+
+def test_a_second_stage_without_a_first_is_told(refrain, tiny_settings, tiny_corpus, tmp_path):
+    # the model is too small for the recipe's penalty to be of use; what is told comes before
+    words = ("train", "zaremba-large-l1", *tiny_settings, "--data", tiny_corpus, "--out", tmp_path / "run")
+    assert "is made to go on from a trained run, with --from RUN" in refrain(*words).err

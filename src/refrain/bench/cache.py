@@ -13,6 +13,7 @@ from refrain.data import TokenFile, Windows
 from refrain.evaluation import Cache, evaluate, evaluate_with_cache
 from refrain.evaluation.timing import interleaved, rows_against
 
+from .limits import limit_rows, limits, matrix_entries, share_of_limit
 from .train import VOCABULARY
 
 
@@ -40,10 +41,15 @@ def bench_cache(
                 f"with a cache of {cache_window:,}": lambda: _ignore(
                     evaluate_with_cache(model, text, Cache(window=cache_window))
                 ),
+                **limits(device),
             },
             repeats=repeats,
         )
-    return rows_against("exact", seconds, tokens, "tokens/s")
+    rows = rows_against("exact", {name: seconds[name] for name in list(seconds)[:2]}, tokens, "tokens/s")
+    for line in rows:
+        flops = 2 * tokens * matrix_entries(model.stack, model.head)
+        line["of_limit"] = share_of_limit(seconds, line["name"], flops, "float32", device)
+    return rows + limit_rows(seconds, device)
 
 
 def _ignore(value: object) -> None:

@@ -11,6 +11,7 @@ from refrain.errors import UserError
 from refrain.evaluation.timing import interleaved, rows_against
 from refrain.models import Stepper
 
+from .limits import limit_rows, limits, matrix_entries, share_of_copy, share_of_limit
 from .train import VOCABULARY
 
 BATCH, STEPS = 20, 35
@@ -46,16 +47,27 @@ def bench_compress(
         for sizes in (experiment.model.hidden_sizes, hidden_sizes)
     }
     ids = torch.randint(VOCABULARY, (STEPS + 1, BATCH))
-    rows = []
+    rows: list[dict[str, Any]] = []
+    seconds: dict[str, list[float]] = {}
+    dense, device = next(iter(steppers)), torch.device("cpu")
     single = {sizes: _steps(stepper, tokens) for sizes, stepper in steppers.items()}
     windows = {sizes: _window(stepper, ids) for sizes, stepper in steppers.items()}
     for name, count, candidates in (
         ("batch 1, a token at a time", tokens, single),
         (f"batch {BATCH}, {STEPS} steps", STEPS * BATCH, windows),
     ):
-        seconds = interleaved(candidates, repeats=repeats)
-        rows += rows_against(next(iter(seconds)), seconds, count, "tokens/s", prefix=f"{name}: ")
-    return rows
+        seconds = interleaved({**candidates, **limits(device)}, repeats=repeats)
+        found = rows_against(
+            dense, {sizes: seconds[sizes] for sizes in steppers}, count, "tokens/s", prefix=f"{name}: "
+        )
+        for line, (sizes, stepper) in zip(found, steppers.items(), strict=True):
+            entries = matrix_entries(stepper.model.stack, stepper.model.head)
+            if candidates is single:
+                line["of_copy"] = share_of_copy(seconds, sizes, 4 * entries * count, device)
+            else:
+                line["of_limit"] = share_of_limit(seconds, sizes, 2 * entries * count, "float32", device)
+        rows += found
+    return rows + limit_rows(seconds, device)
 
 
 def _steps(stepper: Stepper, tokens: int) -> Callable[[], None]:

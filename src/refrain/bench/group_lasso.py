@@ -12,6 +12,7 @@ from refrain.build.task import build_hooks
 from refrain.config import Experiment, Sparsity
 from refrain.evaluation.timing import interleaved, rows_against
 
+from .limits import limit_rows, limits, matrix_entries, share_of_limit
 from .train import VOCABULARY, random_windows, training_loop
 
 # so weak that nothing dies while it is measured; the cost is the same for any strength
@@ -38,11 +39,16 @@ def bench_group_lasso(
             "gradient and threshold": _trainer(
                 experiment, Sparsity(group_lasso=STRENGTH, zeros="threshold", threshold=SMALLEST), text
             ),
+            **limits(device),
         },
         repeats=repeats,
     )
-    tokens = windows * settings.window_steps * settings.batch_size
-    return rows_against("without", seconds, tokens, "tokens/s")
+    tokens, model = windows * settings.window_steps * settings.batch_size, build_model(experiment.model, VOCABULARY)
+    flops = 6 * tokens * matrix_entries(model.stack, model.head)
+    rows = rows_against("without", {name: seconds[name] for name in list(seconds)[:3]}, tokens, "tokens/s")
+    for line in rows:
+        line["of_limit"] = share_of_limit(seconds, line["name"], flops, "float32", device)
+    return rows + limit_rows(seconds, device)
 
 
 def _trainer(

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
+from torch import nn
 
 from refrain.evaluation.timing import row
 from refrain.nn.engine import has_fast_bf16
@@ -63,8 +65,29 @@ def share_of_limit(
         device: where.
     """
     pairs = zip(seconds[name], seconds[f"{PREFIX}{precision} products"], strict=True)
-    shares = sorted((flops / own) / (_flops(device) / most) for own, most in pairs)
-    return shares[len(shares) // 2]
+    return median((flops / own) / (_flops(device) / most) for own, most in pairs)
+
+
+def share_of_copy(seconds: Mapping[str, list[float]], name: str, weight_bytes: float, device: torch.device) -> float:
+    """The median share that a candidate reaches of the rate of copying, read and written alike, pair by pair.
+
+    Args:
+        seconds: of each call, by name.
+        name: of the candidate.
+        weight_bytes: that a call reads.
+        device: where.
+    """
+    pairs = zip(seconds[name], seconds[f"{PREFIX}copy"], strict=True)
+    return median((weight_bytes / own) / (COPIED[device.type] / most) for own, most in pairs)
+
+
+def matrix_entries(*modules: nn.Module) -> int:
+    """Entries of all matrices: a token is multiplied with each of them once forward and twice backward.
+
+    Args:
+        modules: such as a layer, a stack, a head.
+    """
+    return sum(parameter.numel() for module in modules for parameter in module.parameters() if parameter.ndim >= 2)
 
 
 def precisions(device: torch.device) -> list[str]:

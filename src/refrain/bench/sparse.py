@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from refrain.evaluation.timing import interleaved, rows_against
 from refrain.nn import SparseLSTM, SparsePlan, plan_reduction
 from refrain.nn.engine import Engine, use_engine
+from refrain.nn.recurrent.prepared import prepare_layer
 
-from .limits import limit_rows, limits, precisions
+from .limits import limit_rows, limits, matrix_entries, precisions, share_of_copy, share_of_limit
 
 LAYERS = ((1150, 0.5), (1725, 0.66666))
 STEPS, BATCH = 70, 20
@@ -43,15 +44,25 @@ def bench_sparse(*, repeats: int, device: torch.device) -> list[dict[str, Any]]:
             training[f"SparseLSTM, {precision}"] = _trained(_from_zeros(twin), inputs)
         seconds = interleaved({**training, **limits(device)}, repeats=repeats)
         found = {name: seconds[name] for name in training}
-        rows += rows_against("dense", found, STEPS * BATCH, "tokens/s", prefix=f"{width} wide, training, ")
+        entries = {name: matrix_entries(dense if name == "dense" else layer) for name in training}
+        trained = rows_against("dense", found, STEPS * BATCH, "tokens/s", prefix=f"{width} wide, training, ")
+        for line, name in zip(trained, training, strict=True):
+            flops, precision = 6 * entries[name] * STEPS * BATCH, "bf16" if name.endswith("bf16") else "float32"
+            line["of_limit"] = share_of_limit(seconds, name, flops, precision, device)
         token = torch.randn(1, 1, width, device=device)
         steps = {
             "dense": _stepped(dense, token),
             "blocks in turn": _stepped(in_turn, token),
-            "SparseLSTM": _stepped(_one_step(layer), token),
+            "SparseLSTM": _stepped(_one_step(layer, layer.step), token),
+            "SparseLSTM, stepper": _stepped(_one_step(layer, prepare_layer(layer, "float32").step), token),
         }
-        times = interleaved(steps, repeats=repeats)
-        rows += rows_against("dense", times, TOKENS, "tokens/s", prefix=f"{width} wide, one step, ")
+        seconds = interleaved({**steps, **limits(device)}, repeats=repeats)
+        found = {name: seconds[name] for name in steps}
+        stepped = rows_against("dense", found, TOKENS, "tokens/s", prefix=f"{width} wide, one step, ")
+        for line, name in zip(stepped, steps, strict=True):
+            weights = dense if name == "dense" else layer
+            line["of_copy"] = share_of_copy(seconds, name, 4 * matrix_entries(weights) * TOKENS, device)
+        rows += trained + stepped
     return rows + limit_rows(seconds, device)
 
 
@@ -73,8 +84,8 @@ def _from_zeros(layer: SparseLSTM) -> Callable[[Tensor], Any]:
     return lambda inputs: layer(inputs, layer.initial_state(inputs.shape[1]))
 
 
-def _one_step(layer: SparseLSTM) -> Callable[[Tensor], Any]:
-    return lambda token: layer.step(token[0], layer.initial_state(1))
+def _one_step(layer: SparseLSTM, step: Callable[..., Any]) -> Callable[[Tensor], Any]:
+    return lambda token: step(token[0], layer.initial_state(1))
 
 
 def _trained(forward: Callable[[Tensor], Any], inputs: Tensor) -> Callable[[], None]:

@@ -20,6 +20,7 @@ from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel, Stepper
 from refrain.nn.recurrent.prepared import prepare_layer
 
+from .limits import matrix_entries
 from .memory_limits import faster_pages, memory_limits
 from .train import VOCABULARY
 
@@ -84,7 +85,7 @@ def _whole(model: LanguageModel, steppers: dict[str, Stepper], tokens: int) -> d
             head(x).log_softmax(dim=-1)
 
     readers: dict[str, LanguageModel | Stepper] = {OWN: model, **steppers}
-    size = _matrix_entries(model.stack) + _matrix_entries(model.head)
+    size = matrix_entries(model.stack, model.head)
     return {
         PLAIN: plain,
         **{name: _steps(reader, tokens, 1) for name, reader in readers.items()},
@@ -119,7 +120,7 @@ def _layers(model: LanguageModel, tokens: int) -> dict[str, Callable[[], None]]:
         OWN: through([layer.step for layer in layers]),
         FLOAT32: through([prepare_layer(layer, "float32").step for layer in layers]),
         INT8: through([prepare_layer(layer, "int8").step for layer in layers]),
-        **_limits(_matrix_entries(model.stack), tokens),
+        **_limits(matrix_entries(model.stack), tokens),
     }
 
 
@@ -174,7 +175,3 @@ def _torch_lstms(model: LanguageModel) -> list[nn.LSTM]:
 def _widths(model: LanguageModel) -> list[int]:
     layers: list[Any] = list(model.stack.layers)
     return [layers[0].input_size, *(layer.hidden_size for layer in layers)]
-
-
-def _matrix_entries(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim >= 2)

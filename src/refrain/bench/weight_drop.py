@@ -4,12 +4,13 @@ from typing import Any
 
 import torch
 
+from refrain.build import build_model
 from refrain.config import Experiment
 from refrain.errors import UserError
 from refrain.evaluation.timing import interleaved, rows_against
 
-from .limits import limit_rows, limits, precisions
-from .train import random_windows, trainer
+from .limits import limit_rows, limits, matrix_entries, precisions, share_of_limit
+from .train import VOCABULARY, random_windows, trainer
 
 
 def bench_weight_drop(
@@ -40,8 +41,12 @@ def bench_weight_drop(
         for name, shape in (("without", without), ("with weight drop", experiment.model))
     }
     seconds = interleaved({**candidates, **limits(device)}, repeats=repeats)
-    rows = []
+    model = build_model(experiment.model, VOCABULARY)
+    rows, flops = [], 6 * tokens * matrix_entries(model.stack, model.head)
     for precision in precisions(device):
         pair = {name: seconds[name] for name in candidates if name.endswith(precision)}
-        rows += rows_against(f"without, {precision}", pair, tokens, "tokens/s")
+        found = rows_against(f"without, {precision}", pair, tokens, "tokens/s")
+        for line in found:
+            line["of_limit"] = share_of_limit(seconds, line["name"], flops, precision, device)
+        rows += found
     return rows + limit_rows(seconds, device)

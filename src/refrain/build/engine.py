@@ -1,5 +1,6 @@
 """Training settings -> what each part of a model computes with."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -9,16 +10,19 @@ from refrain.errors import UserError
 from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, SparseLSTM
 from refrain.nn.engine import Engine, has_fast_bf16
 from refrain.nn.gpu import has_triton
-from refrain.nn.native import load
+from refrain.nn.native import is_compiled, load
 from refrain.nn.native.memory import keep_freed_memory
 
 
-def build_engine(settings: Training | TaggerTraining, model: nn.Module) -> dict[str, str]:
+def build_engine(
+    settings: Training | TaggerTraining, model: nn.Module, say: Callable[[str], None] | None = None
+) -> dict[str, str]:
     """Let each part of a model train with the engine and the precision of the settings; compiles what is wanted.
 
     Args:
         settings: their engine and precision.
         model: on its device; its parts are changed in place.
+        say: is told before anything is compiled.
 
     Returns:
         Name of a part -> what it trains with, for the run's record.
@@ -30,6 +34,11 @@ def build_engine(settings: Training | TaggerTraining, model: nn.Module) -> dict[
     bf16 = _uses_bf16(settings.precision, device)
     if settings.engine == "scan":
         _check_scan(device)
+    parts = [part for _, part in model.named_modules() if isinstance(getattr(part, "engine", None), Engine)]
+    if device == "cpu" and say is not None:
+        wanted = {str(part.kernels) for part in parts if _wants_kernels(part, settings.engine, device, bf16)}
+        if missing := sorted(name for name in wanted if not is_compiled(name)):
+            say(f"compiling kernels for this processor, some seconds, once: {', '.join(missing)}")
     chosen = {}
     for name, part in model.named_modules():
         if isinstance(getattr(part, "engine", None), Engine):
@@ -51,8 +60,7 @@ def engine_for(part: nn.Module, setting: str, device: str, bf16: bool) -> Engine
         device: its kind, such as cpu or cuda.
         bf16: whether products are to be rounded.
     """
-    wanted = setting == "scan" or (setting == "auto" and _pays(part, device, bf16))
-    return Engine(wanted and _has_kernels(part, device), bf16)
+    return Engine(_wants_kernels(part, setting, device, bf16) and _has_kernels(part, device), bf16)
 
 
 def describe_engine(chosen: dict[str, str]) -> str:
@@ -80,6 +88,10 @@ def _check_scan(device: str) -> None:
         raise UserError("training.engine: 'scan' on a GPU needs Triton; pip install triton, or use 'plain' or 'auto'")
     if device not in ("cpu", "cuda"):
         raise UserError(f"training.engine: 'scan' is for processors and GPUs, not for {device}; use 'plain' or 'auto'")
+
+
+def _wants_kernels(part: nn.Module, setting: str, device: str, bf16: bool) -> bool:
+    return setting == "scan" or (setting == "auto" and _pays(part, device, bf16))
 
 
 def _has_kernels(part: Any, device: str) -> bool:

@@ -67,7 +67,7 @@ def train(
         corpus = kind.corpus(experiment, shown.say)
         torch.manual_seed(experiment.training.seed)
         model = kind.model(experiment, corpus.vocabulary).to(build_device(experiment.training.device))
-        engine = build_engine(experiment.training, model)
+        engine = build_engine(experiment.training, model, shown.say)
         if start_from is not None:
             load_start(Path(start_from), model, corpus)
         task = kind.task(experiment, corpus, model)
@@ -116,7 +116,7 @@ def resume(
         corpus = kind.corpus(own, shown.say)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
         model = kind.model(own, corpus.vocabulary).to(build_device(own.training.device))
-        engine = build_engine(own.training, model)
+        engine = build_engine(own.training, model, shown.say)
         task = kind.task(own, corpus, model)
         checkpoint, problems = run.newest()
         for problem in problems:

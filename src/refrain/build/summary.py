@@ -37,7 +37,9 @@ def machine_line(model: nn.Module) -> str:
     import refrain
 
     device = next(model.parameters()).device
-    return f"refrain {refrain.__version__}  torch {torch.__version__}  {device}  {torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    threads = f"{count} thread{'s' * (count > 1)}"
+    return f"refrain {refrain.__version__}  torch {torch.__version__}  {device}  {threads}"
 
 
 def model_lines(shape: str, model: nn.Module) -> list[str]:

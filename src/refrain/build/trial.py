@@ -37,7 +37,7 @@ def trial(experiment: AnyExperiment, say: Callable[[str], None], layout: str | P
     model = kind.model(experiment, corpus.vocabulary).to(device)
     if layout is not None:
         write_atomically(Path(layout), draw_layout(experiment.name, model, corpus))
-    build_engine(experiment.training, model)
+    build_engine(experiment.training, model, say)
     task = kind.task(experiment, corpus, model)
     windows = task.windows(0)
     state, seconds = model.initial_state(task.batch_size), 0.0

@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except CycloptsError as error:
         said = str(error).strip().rstrip(".").replace("\n", " ")
-        return _complain(f"{said}; {_remedy(error.command_chain or ())}", 2)
+        return _complain(f"{said}; {_hint(error.command_chain or (), said)}{_remedy(error.command_chain or ())}", 2)
     except UserError as error:
         return _complain(str(error), error.exit_status)
     except FloatingPointError as error:
@@ -122,6 +122,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if status is None:
             raise
         return _complain(str(error), int(status))
+
+
+def _hint(chain: Sequence[str], said: str) -> str:
+    """What was probably meant by words that a command does not know."""
+    if chain and chain[0] in ("train", "check", "bench") and "Unknown option" in said:
+        return "a setting is a word without dashes, as training.epochs=3; "
+    if chain and chain[0] == "generate" and "Unused Tokens" in said:
+        return "the beginning of the text goes behind --prompt, in quotes; "
+    return ""
 
 
 def _remedy(chain: Sequence[str]) -> str:

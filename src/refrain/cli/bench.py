@@ -1,5 +1,6 @@
 """`refrain bench`."""
 
+import difflib
 import re
 import sys
 from collections.abc import Callable
@@ -90,8 +91,7 @@ def bench(
 
     from .output import print_json
 
-    if name not in BENCHES:
-        raise UserError(f"unknown bench {name!r}; known: {', '.join(BENCHES)}")
+    _check_name(name)
     _refuse_idle(name, settings, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
     windows, cache_window = 20 if windows is None else windows, 2000 if cache_window is None else cache_window
     if min(windows, repeats, cache_window) < 1:
@@ -109,22 +109,17 @@ def bench(
     from refrain.checkpoint import write_atomically
 
     where, threads = _device(name, device), torch.get_num_threads()
-    machine = torch.cuda.get_device_name(where) if where.type == "cuda" else f"a processor, {threads} threads"
+    machine = (
+        torch.cuda.get_device_name(where)
+        if where.type == "cuda"
+        else f"a processor, {threads} thread{'s' * (threads > 1)}"
+    )
     amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
-    print(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeats{amount} on {machine}", file=sys.stderr)
-    measure: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "train": lambda: benches.bench_train(experiment, windows=windows, repeats=repeats, device=where),
-        "weight-drop": lambda: benches.bench_weight_drop(experiment, windows=windows, repeats=repeats, device=where),
-        "cache": lambda: benches.bench_cache(
-            experiment, tokens=512 * windows, repeats=repeats, cache_window=cache_window, device=where
-        ),
-        "cells": lambda: benches.bench_cells(experiment, repeats=repeats, widths=sizes, device=where),
-        "sparse": lambda: benches.bench_sparse(repeats=repeats, device=where),
-        "step": lambda: benches.bench_step(experiment, tokens=windows, repeats=repeats),
-        "compress": lambda: benches.bench_compress(experiment, hidden_sizes=sizes, tokens=windows, repeats=repeats),
-        "group-lasso": lambda: benches.bench_group_lasso(experiment, windows=windows, repeats=repeats, device=where),
-    }
-    rows = measure[name]()
+    print(
+        f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}",
+        file=sys.stderr,
+    )
+    rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
     if plot is not None:
         title = f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}"
         write_atomically(plot, benches.bench_picture(rows, title, kind=plot.suffix[1:]))
@@ -137,12 +132,44 @@ def bench(
 def _experiment(recipe: str, settings: tuple[str, ...]) -> Any:
     from refrain.config import TaggerExperiment
     from refrain.errors import UserError
+    from refrain.recipes import RECIPES
     from refrain.recipes import recipe as build_recipe
 
+    for word in settings:
+        if word in RECIPES:
+            raise UserError(f"a recipe is named by an option: --recipe {word}")
     experiment = build_recipe(recipe, *settings)
     if isinstance(experiment, TaggerExperiment):
         raise UserError(f"{recipe}: is a tagger, and the benches measure language models; choose another recipe")
     return experiment
+
+
+def _measure(
+    name: str, experiment: Any, where: Any, sizes: tuple[int, ...], *, windows: int, repeats: int, cache_window: int
+) -> list[dict[str, Any]]:
+    from refrain import bench as benches
+
+    common: dict[str, Any] = {"repeats": repeats, "device": where}
+    measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "train": lambda: benches.bench_train(experiment, windows=windows, **common),
+        "weight-drop": lambda: benches.bench_weight_drop(experiment, windows=windows, **common),
+        "cache": lambda: benches.bench_cache(experiment, tokens=512 * windows, cache_window=cache_window, **common),
+        "cells": lambda: benches.bench_cells(experiment, widths=sizes, **common),
+        "sparse": lambda: benches.bench_sparse(**common),
+        "step": lambda: benches.bench_step(experiment, tokens=windows, repeats=repeats),
+        "compress": lambda: benches.bench_compress(experiment, hidden_sizes=sizes, tokens=windows, repeats=repeats),
+        "group-lasso": lambda: benches.bench_group_lasso(experiment, windows=windows, **common),
+    }
+    return measures[name]()
+
+
+def _check_name(name: str) -> None:
+    from refrain.errors import UserError
+
+    if name not in BENCHES:
+        close = difflib.get_close_matches(name, BENCHES, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UserError(f"unknown bench {name!r}; {hint}known: {', '.join(BENCHES)}")
 
 
 def _refuse_idle(

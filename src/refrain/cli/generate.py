@@ -82,6 +82,7 @@ def generate(
     lm = build.load_language_model(run, device=device, weights=weights)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError("--no-unk cannot take effect with a model of bytes")
+    _tell_unknown(lm, prompt)
     # a seed that is told, so that a good text can be had again
     seed = secrets.randbelow(2**31) if seed is None else seed
     options = {
@@ -107,6 +108,14 @@ def generate(
         raise
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
+
+
+def _tell_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:
+    from .output import say
+
+    if unknown := lm.count([prompt]).unknown - prompt.split().count("<unk>"):
+        words = "words" if unknown > 1 else "word"
+        say(f"{unknown} {words} of the prompt the model has never seen, read as <unk>")
 
 
 def _held(words: Sequence[str]) -> dict[int | tuple[int, int], float]:

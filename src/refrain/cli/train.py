@@ -93,6 +93,7 @@ def train(
             summary = build.resume(out, experiment=experiment, progress=shown())
     else:
         assert recipe is not None and experiment is not None
+        _tell_stage(recipe, start_from)
         place = out or _place(given) / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}"
         text = _as_given(recipe, words, corpus, experiment, whole=iss_json is not None)
         command = shlex.join(["refrain", *sys.argv[1:]])
@@ -102,6 +103,16 @@ def train(
         else:
             summary = build.train_seeds(experiment, place, seeds, progress=shown, **more)
     _report(summary, json)
+
+
+def _tell_stage(recipe: str, start_from: Path | None) -> None:
+    """Say what a recipe is for that goes on from a trained run, where none is given."""
+    from refrain.recipes import SECOND_STAGES
+
+    from .output import say
+
+    if recipe in SECOND_STAGES and start_from is None:
+        say(f"{recipe} is made to go on from a trained run, with --from RUN; without, it starts from random weights")
 
 
 def _check_resume(out: Path | None, start_from: Path | None, *, force: bool, seeds: int | None) -> None:

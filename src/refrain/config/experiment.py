@@ -151,7 +151,10 @@ class Training(Computation):
         for name in ("trigger_window", "stop_window"):
             value = getattr(self, name)
             if value is not None and value >= self.epochs:
-                raise ValueError(f"{name}: {value} looks further back than the run's {self.epochs} epochs go")
+                raise ValueError(
+                    f"{name}: {value} looks further back than the run's {self.epochs} epochs go; give a smaller one"
+                    + " or none" * (name == "stop_window")
+                )
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum: cannot take effect where optimizer is {self.optimizer!r}")
         if self.stop_accuracy is not None and not self.train_accuracy:

@@ -151,7 +151,8 @@ class TaggerTraining(Computation):
             raise ValueError(f"momentum: cannot take effect where optimizer is {self.optimizer!r}")
         if self.stop_window is not None and self.stop_window >= self.epochs:
             raise ValueError(
-                f"stop_window: {self.stop_window} looks further back than the run's {self.epochs} epochs go"
+                f"stop_window: {self.stop_window} looks further back than the run's {self.epochs} epochs go; "
+                "give a smaller one or none"
             )
         return self
 

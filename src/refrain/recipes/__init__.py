@@ -68,6 +68,9 @@ RECIPES: dict[str, Callable[[], AnyExperiment]] = {
     "pos-sparse-descending": pos_sparse_descending,
 }
 
+SECOND_STAGES = ("awd-lstm-ptb-finetune", "zaremba-small-iss", "zaremba-large-l1", "sparse-awd-ptb-finetune")
+"""Those that go on from the weights of a trained run."""
+
 
 def recipe(name: str, *settings: str, data: str | None = None, iss_json: str | None = None) -> AnyExperiment:
     """A built-in recipe or TOML file, with settings changed.
