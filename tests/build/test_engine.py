@@ -19,7 +19,7 @@ COMPILER = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ com
 BF16 = pytest.mark.skipif(not has_fast_bf16(), reason="no bf16 instructions")
 
 
-def model(width=520, vocabulary=1000, **shape):
+def model(width=810, vocabulary=1000, **shape):
     return build_model(Model(embedding_size=8, hidden_sizes=(8, width), **shape), vocabulary)
 
 

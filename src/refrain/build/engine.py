@@ -139,7 +139,7 @@ def _pays(part: Any, device: str, bf16: bool) -> bool:
         return bf16 or isinstance(part, MultiplicativeLSTM)
     if isinstance(part, LSTM):
         # torch's own float32 kernel is as fast as long as the recurrent weight stays in the caches
-        return int(part.hidden_size) >= (64 if bf16 else 512)
+        return int(part.hidden_size) >= (64 if bf16 else 800)
     if isinstance(part, SparseLSTM):
         return bf16 and int(part.hidden_size) // len(part.blocks) >= 64
     if isinstance(part, GRU | MultiplicativeLSTM):
