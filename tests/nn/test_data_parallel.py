@@ -1,13 +1,10 @@
 """Weight drop under DistributedDataParallel: each process draws its own masks, and all keep the same weights."""
 
-import datetime
-import os
-import socket
-
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from processes import joined
 from torch.nn.parallel import DistributedDataParallel
 
 from refrain.models import LanguageModel
@@ -44,25 +41,15 @@ def train(call, model, rank):
 
 def work(rank, folder):
     """What one process does."""
-    torch.set_num_threads(1)
-    if "lo" in [name for _, name in socket.if_nameindex()]:
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=RANKS,
-        timeout=datetime.timedelta(seconds=60),
-    )
-    found = {}
-    for held in (False, True):
-        model, used = build(held=held)
-        # a held mask is a buffer, and each process keeps its own
-        call = DistributedDataParallel(model, broadcast_buffers=not held)
-        gradients, weights = train(call, model, rank)
-        found["held" if held else "fresh"] = {"gradients": gradients, "weights": weights, "used": used}
-    torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    with joined(rank, folder, RANKS):
+        found = {}
+        for held in (False, True):
+            model, used = build(held=held)
+            # a held mask is a buffer, and each process keeps its own
+            call = DistributedDataParallel(model, broadcast_buffers=not held)
+            gradients, weights = train(call, model, rank)
+            found["held" if held else "fresh"] = {"gradients": gradients, "weights": weights, "used": used}
+        torch.save(found, f"{folder}/{rank}.pt")
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,12 @@ import weakref
 
 import pytest
 import torch
+import windows
+from windows import results
 
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SparseLSTM, WeightDropout, plan_blocks
 from refrain.nn.engine import PLAIN, Engine, scans, use_engine
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn.recurrent.scan import state_tensors
 
 T, B, I = 7, 3, 5  # noqa: E741
 BF16 = Engine(bf16=True)
@@ -34,26 +36,8 @@ def no_triton(monkeypatch):
         monkeypatch.setattr(f"refrain.nn.recurrent.{room}.launch", lambda *arguments: False)
 
 
-def results(layer, inputs, state, engine, seed=7):
-    """Outputs, state and all gradients, under random cotangents."""
-    use_engine(layer, engine)
-    torch.manual_seed(seed)
-    outputs, after = layer(inputs, state)
-    found = [outputs, *state_tensors(after)]
-    generator = torch.Generator().manual_seed(2)
-    total = sum((part * torch.randn(part.shape, generator=generator)).sum() for part in found)
-    return [*found, *torch.autograd.grad(total, [inputs, *state_tensors(state), *layer.parameters()])]
-
-
 def case(name, batch=B):
-    torch.manual_seed(1)
-    layer = LAYERS[name]()
-    for parameter in layer.parameters():
-        if parameter.ndim == 1:
-            torch.nn.init.normal_(parameter)
-    inputs = torch.randn(T, batch, I, requires_grad=True)
-    template = layer.initial_state(batch)
-    return layer, inputs, state_like(template, [torch.randn_like(t).requires_grad_() for t in state_tensors(template)])
+    return windows.case(LAYERS, name, T, batch, I)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -1,13 +1,10 @@
 """Blocks in two processes compute what they compute in one, with all gradients."""
 
-import datetime
-import os
-import socket
-
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from processes import joined
 
 from refrain.nn import SparseLSTM, SpreadSparseLSTM, plan_blocks
 from refrain.nn.recurrent.lstm import LSTMState
@@ -36,27 +33,17 @@ def results(layer, inputs, state, cotangents):
 
 def work(rank, folder):
     """What one process does."""
-    torch.set_num_threads(1)
-    if "lo" in [name for _, name in socket.if_nameindex()]:
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=RANKS,
-        timeout=datetime.timedelta(seconds=60),
-    )
-    whole, *more = case()
-    spread = SpreadSparseLSTM(PLAN).double()
-    spread.load_own(whole.state_dict())
-    found = results(spread, *more)
-    try:
-        SpreadSparseLSTM(plan_blocks(I, H, blocks=1, density=1))
-        refused = ""
-    except ValueError as error:
-        refused = str(error)
-    torch.save((*found, refused), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    with joined(rank, folder, RANKS):
+        whole, *more = case()
+        spread = SpreadSparseLSTM(PLAN).double()
+        spread.load_own(whole.state_dict())
+        found = results(spread, *more)
+        try:
+            SpreadSparseLSTM(plan_blocks(I, H, blocks=1, density=1))
+            refused = ""
+        except ValueError as error:
+            refused = str(error)
+        torch.save((*found, refused), f"{folder}/{rank}.pt")
 
 
 @pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="no gloo")

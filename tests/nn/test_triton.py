@@ -12,11 +12,12 @@ import warnings
 
 import pytest
 import torch
+import windows
+from windows import results
 
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SparseLSTM, WeightDropout, gpu, plan_blocks
-from refrain.nn.engine import PLAIN, Engine, use_engine
+from refrain.nn.engine import PLAIN, Engine
 from refrain.nn.native.calls import failures
-from refrain.nn.recurrent.scan import state_like, state_tensors
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton")
 
@@ -102,26 +103,8 @@ def launches(monkeypatch):
     return launched
 
 
-def results(layer, inputs, state, engine):
-    """Outputs, state and all gradients, under random cotangents."""
-    use_engine(layer, engine)
-    torch.manual_seed(7)
-    outputs, after = layer(inputs, state)
-    found = [outputs, *state_tensors(after)]
-    generator = torch.Generator().manual_seed(2)
-    total = sum((part * torch.randn(part.shape, generator=generator)).sum() for part in found)
-    return [*found, *torch.autograd.grad(total, [inputs, *state_tensors(state), *layer.parameters()])]
-
-
 def case(name, batch=3):
-    torch.manual_seed(1)
-    layer = LAYERS[name]()
-    for parameter in layer.parameters():
-        if parameter.ndim == 1:
-            torch.nn.init.normal_(parameter)
-    inputs = torch.randn(T, batch, I, requires_grad=True)
-    template = layer.initial_state(batch)
-    return layer, inputs, state_like(template, [torch.randn_like(t).requires_grad_() for t in state_tensors(template)])
+    return windows.case(LAYERS, name, T, batch, I)
 
 
 @interpreted

@@ -1,6 +1,7 @@
 """Paired timing: the candidates take turns in one run, so that a machine's drift meets all of them alike."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,12 +21,16 @@ def interleaved(candidates: Mapping[str, Callable[[], Any]], *, repeats: int) ->
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for run in range(repeats + 1):
         for name, call in candidates.items():
+            if sys.stderr.isatty():
+                print(f"\r\x1b[Kround {run} of {repeats}: {name}", end="", file=sys.stderr, flush=True)
             _wait_for_gpu()
             started = time.perf_counter()
             call()
             _wait_for_gpu()
             if run:
                 seconds[name].append(time.perf_counter() - started)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     return seconds
 
 

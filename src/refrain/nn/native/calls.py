@@ -8,7 +8,7 @@ from torch import Tensor
 
 from . import load
 
-CAUSES = {1: "no memory was left for its buffers", 2: "it was compiled for a processor without this type"}
+CAUSES = {1: "no memory was left for its buffers"}
 
 _failed: dict[str, str] = {}
 

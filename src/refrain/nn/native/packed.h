@@ -7,62 +7,40 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <vector>
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16;
-#elif defined(__AVX__)
-constexpr int LANES = 8;
-#else
-constexpr int LANES = 4;
-#endif
-
-typedef float vector __attribute__((vector_size(LANES * sizeof(float))));
+#include "vectors.h"
 
 // columns of a strip, streams whose sums stand in registers
 constexpr int STRIP = 16, TILE = 4;
 // how many bytes ahead of their use weights are asked for: a page, as the processor's own prefetching ends with one
 constexpr ptrdiff_t AHEAD = 4096;
 
-static inline vector load(const float *from) {
-    vector found;
-    memcpy(&found, from, sizeof found);
-    return found;
-}
-
-static inline vector load(const int8_t *from) {
+static inline Floats load(const int8_t *from) {
 #if defined(__AVX512F__)
-    return (vector)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+    return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
 #elif defined(__AVX2__)
-    return (vector)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
+    return (Floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
 #else
-    vector found;
+    Floats found;
     for (int lane = 0; lane < LANES; lane++) found[lane] = from[lane];
     return found;
 #endif
 }
 
 // The same, in a register: left to itself, a compiler may read it again from memory for each of its uses.
-static inline vector held(vector value) {
+static inline Floats held(Floats value) {
 #if defined(__x86_64__)
     asm("" : "+v"(value));
 #endif
     return value;
 }
 
-static inline float sum(vector values) {
+static inline float total(Floats values) {
 #if defined(__AVX512F__)
     return _mm512_reduce_add_ps((__m512)values);
 #else
-    float lanes[LANES], total = 0.0f;
-    memcpy(lanes, &values, sizeof values);
-    for (int lane = 0; lane < LANES; lane++) total += lanes[lane];
-    return total;
+    return sum(values);
 #endif
 }
 
@@ -95,13 +73,13 @@ struct Matrix {
 template <int rows, int streams, class Weight>
 static inline void dots(const Weight *weight, ptrdiff_t width, ptrdiff_t gap, const float *x, float (*out)[TILE]) {
     const char *end = (const char *)(weight + rows * width);
-    vector sums[rows][streams] = {};
+    Floats sums[rows][streams] = {};
     for (ptrdiff_t k = 0; k < width; k += STRIP, weight += rows * STRIP) {
         for (int part = 0; part < STRIP; part += LANES) {
-            vector inputs[streams];
+            Floats inputs[streams];
             for (int s = 0; s < streams; s++) inputs[s] = held(load(x + s * width + k + part));
             for (int r = 0; r < rows; r++) {
-                const vector value = held(load(weight + r * STRIP + part));
+                const Floats value = held(load(weight + r * STRIP + part));
                 for (int s = 0; s < streams; s++) sums[r][s] += value * inputs[s];
             }
         }
@@ -111,7 +89,7 @@ static inline void dots(const Weight *weight, ptrdiff_t width, ptrdiff_t gap, co
         for (size_t line = 0; line < rows * STRIP * sizeof(Weight); line += 64) __builtin_prefetch(later + line, 0, 2);
     }
     for (int r = 0; r < rows; r++)
-        for (int s = 0; s < streams; s++) out[r][s] = sum(sums[r][s]);
+        for (int s = 0; s < streams; s++) out[r][s] = total(sums[r][s]);
 }
 
 template <int rows, class Weight>
