@@ -9,7 +9,7 @@ import windows
 from windows import results
 
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SparseLSTM, WeightDropout, plan_blocks
-from refrain.nn.engine import PLAIN, Engine, scans, use_engine
+from refrain.nn.kernels.backend import PLAIN, Engine, scans, use_engine
 from refrain.nn.recurrent.scan import state_tensors
 
 T, B, I = 7, 3, 5  # noqa: E741
@@ -26,8 +26,8 @@ LAYERS = {
 @pytest.fixture(autouse=True)
 def on_this_device(monkeypatch):
     """A processor counts as a device for scans, and has no kernels of its own."""
-    monkeypatch.setattr("refrain.nn.engine.SCANNED", ("cuda", "cpu"))
-    monkeypatch.setattr("refrain.nn.engine.load", lambda name: None)
+    monkeypatch.setattr("refrain.nn.kernels.backend.SCANNED", ("cuda", "cpu"))
+    monkeypatch.setattr("refrain.nn.kernels.backend.load", lambda name: None)
 
 
 @pytest.fixture

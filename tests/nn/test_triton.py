@@ -16,8 +16,8 @@ import windows
 from windows import results
 
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SparseLSTM, WeightDropout, gpu, plan_blocks
-from refrain.nn.engine import PLAIN, Engine
-from refrain.nn.native.calls import failures
+from refrain.nn.kernels.backend import PLAIN, Engine
+from refrain.nn.kernels.call import failures
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton")
 
@@ -89,8 +89,8 @@ def test_kernels_compile_for_gpus(own_environment, tmp_path):
 @pytest.fixture
 def launches(monkeypatch):
     """Kernels run on this device; a list of those that were launched."""
-    monkeypatch.setattr("refrain.nn.engine.SCANNED", ("cuda", "cpu"))
-    monkeypatch.setattr("refrain.nn.native.calls._failed", {})
+    monkeypatch.setattr("refrain.nn.kernels.backend.SCANNED", ("cuda", "cpu"))
+    monkeypatch.setattr("refrain.nn.kernels.call._failed", {})
     launched = []
 
     def counted(file, function, *arguments):

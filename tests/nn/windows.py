@@ -2,7 +2,7 @@
 
 import torch
 
-from refrain.nn.engine import use_engine
+from refrain.nn.kernels.backend import use_engine
 from refrain.nn.recurrent.scan import state_like, state_tensors
 
 

@@ -16,7 +16,7 @@ from refrain.data.tag_vocabulary import tag_vocabulary_from
 from refrain.data.vocabulary import vocabulary_from
 from refrain.errors import CheckpointError
 from refrain.nn import fold_weight_norm
-from refrain.nn.prepared import WeightType
+from refrain.nn.kernels.packed_linear import WeightType
 from refrain.trained import TrainedLanguageModel
 from refrain.trained_tagger import TrainedTagger
 from refrain.training import RunFolder, load_weights

@@ -10,7 +10,7 @@ import torch
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
 from refrain.data.text import place_of
 from refrain.errors import CheckpointError, DataError, UserError
-from refrain.nn.native.calls import failures
+from refrain.nn.kernels.call import failures
 from refrain.training import (
     Fit,
     Interrupt,

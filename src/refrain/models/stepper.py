@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn import Embedding, SoftmaxHead, fold_weight_norm
-from refrain.nn.prepared import (
+from refrain.nn.kernels.packed_linear import (
     PreparedLinear,
     WeightType,
     fingerprint,

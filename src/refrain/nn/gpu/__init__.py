@@ -12,7 +12,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from refrain.nn.native.calls import has_failed, note_failure
+from refrain.nn.kernels.call import has_failed, note_failure
 
 BLOCK = 256
 """Units that one program of a kernel takes."""

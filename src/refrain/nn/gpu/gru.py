@@ -7,7 +7,7 @@ the type of what is read, arithmetic is float32.
 import triton
 import triton.language as tl
 
-from refrain.nn.gpu.lstm import tanh
+from .lstm import tanh
 
 
 @triton.jit(do_not_specialize=["step"])

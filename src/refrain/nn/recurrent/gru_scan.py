@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from refrain.nn.engine import Engine
 from refrain.nn.gpu import launch
+from refrain.nn.kernels.backend import Engine
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.workspace import Loan, check_open
 
-from .buffer_pool import BufferPool
-from .kernel_memory import Loan, check_open
 from .window_scan import products_type
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from refrain.nn.gpu import launch
-
-from .kernel_memory import Loan
+from refrain.nn.kernels.workspace import Loan
 
 
 class LSTMTape(NamedTuple):

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN, kernels_for, scans
+from refrain.nn.kernels.backend import PLAIN, kernels_for, scans
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.workspace import Loan
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
-from .buffer_pool import BufferPool
-from .kernel_memory import Loan
 from .lstm import LSTMState
 from .multiplicative_lstm_window import multiplicative_lstm_window
 from .scan import check_window, run_kernel

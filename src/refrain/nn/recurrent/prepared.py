@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.prepared import FEW_STREAMS, PreparedLinear, WeightType, kernels, prepare_matrices
+from refrain.nn.kernels.packed_linear import FEW_STREAMS, PreparedLinear, WeightType, kernels, prepare_matrices
 
 from .gates import LSTMGates, by_unit
 from .gru import GRU, GRUState

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.engine import Engine
+from refrain.nn.kernels.backend import Engine
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.workspace import Loan, check_open
 
-from .buffer_pool import BufferPool
-from .kernel_memory import Loan, check_open
 from .lstm_gates import LSTMTape, TorchGates, TritonGates
 
 
