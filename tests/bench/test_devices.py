@@ -20,8 +20,8 @@ def on_meta(monkeypatch):
     monkeypatch.setitem(limits.SHAPES, "meta", (2, 3, 4))
     monkeypatch.setitem(limits.COPIED, "meta", 16)
     monkeypatch.setattr("refrain.nn.kernels.backend.SCANNED", ("meta",))
-    monkeypatch.setattr("refrain.nn.recurrent.lstm_gates.launch", lambda *arguments: False)
-    monkeypatch.setattr("refrain.nn.recurrent.gru_scan.launch", lambda *arguments: False)
+    monkeypatch.setattr("refrain.nn.recurrent.lstm.gates.launch", lambda *arguments: False)
+    monkeypatch.setattr("refrain.nn.recurrent.gru.scan.launch", lambda *arguments: False)
     monkeypatch.setattr("torch.autocast", lambda *arguments, **settings: contextlib.nullcontext())
     # fused updates do not know the device
     plain = lambda settings, model: torch.optim.SGD(model.parameters(), lr=0.1)  # noqa: E731

@@ -10,7 +10,7 @@ from refrain import build
 from refrain.config import Data, Experiment, Model, Schedule, Training
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, MultiplicativeLSTM, RecurrentStack, SoftmaxHead, scan
-from refrain.nn.recurrent.scan import scan_with_resets, state_like, state_tensors
+from refrain.nn.recurrent.protocol import scan_with_resets, state_like, state_tensors
 from refrain.training import Fit, Interrupt, Interrupted, Metrics, Position, RunFolder
 
 T, B, V = 9, 3, 7

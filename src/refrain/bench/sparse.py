@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from refrain.evaluation.timing import interleaved, rows_against
 from refrain.nn import SparseLSTM, SparsePlan, plan_reduction
 from refrain.nn.kernels.backend import Engine, use_engine
-from refrain.nn.recurrent.prepared import prepare_layer
+from refrain.nn.recurrent.packed import prepare_layer
 
 from .limits import limit_rows, limits, matrix_entries, precisions, share_of_copy, share_of_limit
 

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from refrain.nn.kernels.backend import PLAIN, Engine
 from refrain.nn.kernels.matmul import product
-from refrain.nn.recurrent.scan import run_kernel
+from refrain.nn.recurrent.protocol import run_kernel
 
 from .softmax_gradient import scaled, softmax_gradient_
 

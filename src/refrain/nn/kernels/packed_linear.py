@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import compile as native
+from refrain.nn.kernels import compile as native
+
 from .pages import in_large_pages
 
 WeightType = Literal["float32", "int8"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from refrain.nn.gpu import launch
+from refrain.nn.kernels.launch import launch
 from refrain.nn.kernels.workspace import Loan
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from refrain.nn.kernels.packed_linear import FEW_STREAMS, WeightType, kernels, prepare_matrices
 
-from .lstm import LSTMState
+from .layer import LSTMState
 
 
 class LSTMGates:

@@ -15,9 +15,8 @@ from torch import Tensor
 from refrain.nn.kernels.buffer_pool import BufferPool
 from refrain.nn.kernels.matmul import product
 from refrain.nn.kernels.workspace import Loan, check_open, run, weight_gradient
+from refrain.nn.recurrent.lstm.cpu import workspace
 from refrain.nn.segments import Block
-
-from .lstm_window import workspace
 
 
 def sparse_window(

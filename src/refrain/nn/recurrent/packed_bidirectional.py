@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from refrain.nn.kernels.packed_linear import WeightType
 
 from .bidirectional import Bidirectional, both_ways
-from .prepared import prepare_layer
+from .packed import prepare_layer
 
 
 class PreparedBidirectional(nn.Module):
