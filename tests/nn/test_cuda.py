@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from refrain.build import build_device
+from refrain.assembly import build_device
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, plan_blocks
 from refrain.nn.kernels import launch as gpu
 from refrain.nn.kernels.backend import PLAIN, Engine, use_engine
