@@ -13,7 +13,7 @@ from refrain.errors import UserError
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, plan_blocks
 from refrain.nn.kernels import compile as native
 from refrain.nn.kernels.backend import TORCH, Backend, has_fast_bf16
-from refrain.nn.recurrent.protocol import in_one_buffer
+from refrain.nn.recurrent.gated import in_one_buffer
 from refrain.training import Interrupted, PlainProgress
 
 COMPILER = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")

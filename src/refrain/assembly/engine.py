@@ -41,7 +41,7 @@ def build_engine(
             log(f"compiling kernels for this processor, some seconds, once: {', '.join(missing)}")
     for part in parts.values():
         part.backend = backend_for(part, setting, device, bf16)
-    for embedding in model.modules():
+    for _, embedding in model.named_modules():
         if isinstance(embedding, Embedding):
             embedding.sparse_gradient = setting != "torch" and _takes_sparse(settings, model, embedding)
     if device == "cpu" and setting != "torch":

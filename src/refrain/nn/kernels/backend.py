@@ -79,7 +79,7 @@ def parts_with_backend(module: nn.Module) -> Iterator[tuple[str, Part]]:
     """
     for name, part in module.named_modules():
         if isinstance(getattr(part, "backend", None), Backend):
-            yield name, part  # type: ignore[misc]
+            yield name, part
 
 
 def use_backend(module: nn.Module, backend: Backend) -> None:
