@@ -11,7 +11,7 @@ from test_models import cut, places, select
 
 from refrain.models import PADDING, Tagger, prepare_tagger
 from refrain.nn import GRU, LSTM, Bidirectional, Embedding, SparseLSTM, WeightDropout, plan_blocks
-from refrain.nn.prepared import round_weights
+from refrain.nn.kernels.packed_linear import round_weights
 
 LENGTHS = [7, 1, 4]
 

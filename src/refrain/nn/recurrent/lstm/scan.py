@@ -1,6 +1,6 @@
 """A window of an LSTM's recurrence: for layers that no library kernel computes, and on GPUs in bf16.
 
-`scan` in scan.py applies a step along time and lets autograd record every operation of it. Here the input's part of
+`scan` in protocol.py applies a step along time and lets autograd record every operation of it. Here the input's part of
 the gates is a product over the whole window that the caller has formed already, the loop holds only what depends on
 the step before, and the way back is derived by hand: what of it does not depend on a later step is computed for all
 steps at once, and the gradients of the weights are one large product each. The operands of the products may be rounded
@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.engine import Engine
+from refrain.nn.kernels.backend import Engine
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.workspace import Loan, check_open
 
-from .buffer_pool import BufferPool
-from .kernel_memory import Loan, check_open
-from .lstm_gates import LSTMTape, TorchGates, TritonGates
+from .gates import LSTMTape, TorchGates, TritonGates
 
 
 class Recurrence(Protocol):

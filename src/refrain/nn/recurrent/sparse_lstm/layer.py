@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refrain.axes import AxisTable, Segment
-from refrain.nn.engine import PLAIN, kernels_for, scans
+from refrain.nn.kernels.backend import PLAIN, kernels_for, scans
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.recurrent.lstm.layer import LSTM, LSTMState
+from refrain.nn.recurrent.protocol import check_window, run_kernel
 from refrain.nn.segments import SparsePlan
 
-from .buffer_pool import BufferPool
-from .lstm import LSTM, LSTMState
-from .scan import check_window, run_kernel
-from .sparse_scan import sparse_scan
-from .sparse_window import sparse_window
+from .cpu import sparse_window
+from .scan import sparse_scan
 
 
 class SparseLSTM(nn.Module):

@@ -1,7 +1,7 @@
 """A window of a multiplicative LSTM by the library's kernels: the loop over time in one call.
 
 Equal to `multiplicative_lstm_step` along time; the way back is the one of `window_scan` with
-`MultiplicativeRecurrence`, in C++ (nn/native/multiplicative_lstm.cpp).
+`MultiplicativeRecurrence`, in C++ (nn/kernels/cpp/multiplicative_lstm.cpp).
 
 T steps in the window, B sequences, I input width, H hidden width, M intermediate width.
 """
@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refrain.nn.products import product
-
-from .buffer_pool import BufferPool
-from .kernel_memory import LANES, Loan, check_open, run, weight_gradient, whole_panels
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.matmul import product
+from refrain.nn.kernels.workspace import LANES, Loan, check_open, run, weight_gradient, whole_panels
 
 
 def multiplicative_lstm_window(

@@ -1,6 +1,6 @@
 """A window of a GRU by the library's kernels: large products for all steps at once, the loop in one call.
 
-Equal to `gru_step` along time. The way back, in C++ (nn/native/gru.cpp), with r, u, c after their activations and
+Equal to `gru_step` along time. The way back, in C++ (nn/kernels/cpp/gru.cpp), with r, u, c after their activations and
 p the candidate's part of the recurrent product, from the last step to the first:
 
     dc = dh (1 - u) (1 - c c)      dr = dc p r (1 - r)      du = dh (h_before - c) u (1 - u)
@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refrain.nn.products import product
-
-from .buffer_pool import BufferPool
-from .kernel_memory import LANES, Loan, check_open, run, weight_gradient, whole_panels
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.matmul import product
+from refrain.nn.kernels.workspace import LANES, Loan, check_open, run, weight_gradient, whole_panels
 
 
 def gru_window(

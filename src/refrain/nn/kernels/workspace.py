@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refrain.nn.native.calls import call
-from refrain.nn.products import product
-
 from .buffer_pool import BufferPool
+from .call import call
+from .matmul import product
 
 NAMES = {torch.float32: "float32", torch.bfloat16: "bf16"}
 LANES = 16

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from refrain.nn.native import load
+from .compile import load
 
 
 class Engine(NamedTuple):

@@ -15,10 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from refrain.nn.recurrent.lstm.layer import LSTM, LSTMState
+from refrain.nn.recurrent.protocol import check_window
 from refrain.nn.segments import SparsePlan
-
-from .lstm import LSTM, LSTMState
-from .scan import check_window
 
 
 class SpreadSparseLSTM(nn.Module):

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from refrain.nn.gpu import launch
-
-from .kernel_memory import Loan
+from refrain.nn.kernels.launch import launch
+from refrain.nn.kernels.workspace import Loan
 
 
 class LSTMTape(NamedTuple):

@@ -1,6 +1,6 @@
 """An LSTM cell for anyone's loop, a step at a time: weight drop, peepholes, clipping, projection.
 
-Equations: `lstm_step` in lstm.py, extended by peepholes (Gers & Schmidhuber, 2000) and a recurrent projection (Sak et
+Equations: `lstm_step` in layer.py, extended by peepholes (Gers & Schmidhuber, 2000) and a recurrent projection (Sak et
 al., 2014). Gates are packed in the order input, forget, candidate, output.
 
 B sequences, I input width, H cell width, P output width: H, or that of the projection.
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.recurrent.protocol import check_window
 from refrain.nn.weight_transforms import match_gains
 
-from .lstm import LSTMState
-from .scan import check_window
+from .layer import LSTMState
 
 
 class LSTMCell(nn.Module):

@@ -12,7 +12,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from refrain.nn.native.calls import has_failed, note_failure
+from .call import has_failed, note_failure
 
 BLOCK = 256
 """Units that one program of a kernel takes."""
@@ -28,10 +28,10 @@ def load(name: str) -> ModuleType | None:
     """The kernels of a file, or None where Triton cannot be imported; the cause is said once and kept.
 
     Args:
-        name: of a module in this folder.
+        name: of an architecture, a folder of nn/recurrent with a file triton.py.
     """
     try:
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(f"refrain.nn.recurrent.{name}.triton")
     except Exception as error:  # a broken installation of Triton raises anything
         note_failure(f"{name}_triton", _said(error))
         return None
@@ -43,7 +43,7 @@ def launch(file: str, function: str, units: int, *arguments: Tensor | int | bool
     A kernel that cannot be compiled or launched has written nothing. The cause is said once, and it is not asked again.
 
     Args:
-        file: a module in this folder.
+        file: an architecture, a folder of nn/recurrent with a file triton.py.
         function: a kernel in it; takes the units and BLOCK last.
         units: how many there are.
         arguments: of the kernel, the first a tensor; without the last two.

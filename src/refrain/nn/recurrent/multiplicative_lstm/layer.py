@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN, kernels_for, scans
+from refrain.nn.kernels.backend import PLAIN, kernels_for, scans
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.workspace import Loan
+from refrain.nn.recurrent.lstm.layer import LSTMState
+from refrain.nn.recurrent.lstm.scan import linear, window_scan
+from refrain.nn.recurrent.protocol import check_window, run_kernel
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
-from .buffer_pool import BufferPool
-from .kernel_memory import Loan
-from .lstm import LSTMState
-from .multiplicative_lstm_window import multiplicative_lstm_window
-from .scan import check_window, run_kernel
-from .window_scan import linear, window_scan
+from .cpu import multiplicative_lstm_window
 
 
 def multiplicative_lstm_step(

@@ -1,4 +1,4 @@
-"""A step of an LSTM between its products, forward and backward; equations in `TorchGates` of recurrent/lstm_gates.py.
+"""A step of an LSTM between its products, forward and backward; equations in `TorchGates` of gates.py.
 
 B sequences, H hidden width; B H units in all. Gates are packed (B, 4H) in the order input, forget, candidate, output.
 Whatever the type of what is read, arithmetic is float32.

@@ -18,12 +18,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from refrain.nn.engine import Engine
-from refrain.nn.gpu import launch
-
-from .buffer_pool import BufferPool
-from .kernel_memory import Loan, check_open
-from .window_scan import products_type
+from refrain.nn.kernels.backend import Engine
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.launch import launch
+from refrain.nn.kernels.workspace import Loan, check_open
+from refrain.nn.recurrent.lstm.scan import products_type
 
 
 def gru_scan(pool: BufferPool, engine: Engine, projected: Tensor, hidden: Tensor, w_hh: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.prepared import FEW_STREAMS, WeightType, kernels, prepare_matrices
+from refrain.nn.kernels.packed_linear import FEW_STREAMS, WeightType, kernels, prepare_matrices
 
-from .lstm import LSTMState
+from .layer import LSTMState
 
 
 class LSTMGates:

@@ -1,4 +1,4 @@
-"""A step of a GRU between its products, forward and backward; equations in `TorchGates` of recurrent/gru_scan.py.
+"""A step of a GRU between its products, forward and backward; equations in `TorchGates` of scan.py.
 
 B sequences, H hidden width; B H units in all. Gates are packed (B, 3H) in the order reset, update, candidate. Whatever
 the type of what is read, arithmetic is float32.
@@ -7,7 +7,7 @@ the type of what is read, arithmetic is float32.
 import triton
 import triton.language as tl
 
-from refrain.nn.gpu.lstm import tanh
+from refrain.nn.recurrent.lstm.triton import tanh
 
 
 @triton.jit(do_not_specialize=["step"])

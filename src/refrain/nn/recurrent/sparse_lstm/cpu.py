@@ -1,6 +1,7 @@
 """A window of many LSTMs side by side by the library's kernels: one loop over time for all of them.
 
-Equal to the blocks of a `SparseLSTM` in turn. The kernels are those of the LSTM (nn/native/lstm.cpp), for k blocks.
+Equal to the blocks of a `SparseLSTM` in turn. The kernels are those of the LSTM (nn/kernels/cpp/lstm.cpp),
+for k blocks.
 
 T steps in the window, B sequences, I input width, k blocks of h hidden units.
 """
@@ -11,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refrain.nn.products import product
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.matmul import product
+from refrain.nn.kernels.workspace import Loan, check_open, run, weight_gradient
+from refrain.nn.recurrent.lstm.cpu import workspace
 from refrain.nn.segments import Block
-
-from .buffer_pool import BufferPool
-from .kernel_memory import Loan, check_open, run, weight_gradient
-from .lstm_window import workspace
 
 
 def sparse_window(

@@ -5,10 +5,10 @@ T steps of the longest sequence, B sequences, I input width, H hidden width of e
 
 from torch import Tensor, nn
 
-from refrain.nn.prepared import WeightType
+from refrain.nn.kernels.packed_linear import WeightType
 
 from .bidirectional import Bidirectional, both_ways
-from .prepared import prepare_layer
+from .packed import prepare_layer
 
 
 class PreparedBidirectional(nn.Module):

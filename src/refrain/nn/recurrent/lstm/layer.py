@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN, kernels_for, scans
+from refrain.nn.kernels.backend import PLAIN, kernels_for, scans
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.recurrent.protocol import check_window, in_one_buffer, run_kernel
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
-from .buffer_pool import BufferPool
-from .lstm_window import lstm_window
-from .scan import check_window, in_one_buffer, run_kernel
-from .window_scan import PlainRecurrence, linear, window_scan
+from .cpu import lstm_window
+from .scan import PlainRecurrence, linear, window_scan
 
 
 class LSTMState(NamedTuple):

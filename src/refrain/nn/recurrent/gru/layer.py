@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN, kernels_for, scans
+from refrain.nn.kernels.backend import PLAIN, kernels_for, scans
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.recurrent.lstm.scan import linear
+from refrain.nn.recurrent.protocol import check_window, in_one_buffer, run_kernel
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
-from .buffer_pool import BufferPool
-from .gru_scan import gru_scan
-from .gru_window import gru_window
-from .scan import check_window, in_one_buffer, run_kernel
-from .window_scan import linear
+from .cpu import gru_window
+from .scan import gru_scan
 
 
 class GRUState(NamedTuple):

@@ -6,7 +6,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from . import load
+from .compile import load
 
 CAUSES = {1: "no memory was left for its buffers"}
 

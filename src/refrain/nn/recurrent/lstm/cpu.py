@@ -1,6 +1,6 @@
 """A window of an LSTM by the library's kernels: large products for all steps at once, the loop in one call.
 
-Equal to `lstm_step` along time; the way back is the one of `window_scan`, in C++ (nn/native/lstm.cpp).
+Equal to `lstm_step` along time; the way back is the one of `window_scan`, in C++ (nn/kernels/cpp/lstm.cpp).
 
 T steps in the window, B sequences, I input width, H hidden width.
 """
@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refrain.nn.products import product
-
-from .buffer_pool import BufferPool
-from .kernel_memory import LANES, Loan, check_open, run, weight_gradient, whole_panels
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.matmul import product
+from refrain.nn.kernels.workspace import LANES, Loan, check_open, run, weight_gradient, whole_panels
 
 
 def lstm_window(

@@ -1,6 +1,6 @@
 """C++ kernels that are compiled on the user's machine when they are first wanted, and what to do without a compiler.
 
-A kernel is a plain function over pointers, called through ctypes; the file beside this one that has its name as stem
+A kernel is a plain function over pointers, called through ctypes; the file in the folder cpp that has its name as stem
 is all that is compiled, with the headers beside it, in some seconds, into the cache folder. It finds the OpenMP of
 torch in the process and so shares torch's threads.
 """
@@ -31,7 +31,7 @@ def load(name: str) -> ctypes.CDLL | None:
     """The compiled kernels of a file, or None where there are none; the cause is said once.
 
     Args:
-        name: stem of a C++ file in this folder.
+        name: stem of a C++ file in the folder cpp.
     """
     if os.environ.get(SWITCH, "") == "off":
         return None
@@ -75,7 +75,7 @@ def is_compiled(name: str) -> bool:
     """Whether `load` takes the kernels of a file from the cache, or leaves them out, in no time.
 
     Args:
-        name: stem of a C++ file in this folder.
+        name: stem of a C++ file in the folder cpp.
     """
     try:
         compiler = find_compiler()
@@ -133,7 +133,7 @@ def _library(name: str, compiler: list[str], flags: list[str]) -> Path:
 
 def _texts(name: str) -> dict[str, bytes]:
     """Name of a file -> its content: the source and all headers."""
-    files = sorted(resources.files(__name__).iterdir(), key=lambda file: file.name)
+    files = sorted((resources.files(__package__) / "cpp").iterdir(), key=lambda file: file.name)
     return {file.name: file.read_bytes() for file in files if file.name == f"{name}.cpp" or file.name.endswith(".h")}
 
 

@@ -1,6 +1,6 @@
 """Matrices made ready to be read a token at a time: float32, or int8 with a scale a row.
 
-The kernels are in native/stepper.cpp. They read each weight once for all streams and apply what follows in the same
+The kernels are in cpp/stepper.cpp. They read each weight once for all streams and apply what follows in the same
 pass; sums are float32 whatever the weights are.
 
 R rows, K columns, B streams.
@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import native
-from .native.pages import in_large_pages
+from refrain.nn.kernels import compile as native
+
+from .pages import in_large_pages
 
 WeightType = Literal["float32", "int8"]
 
@@ -124,7 +125,7 @@ def prepare_matrices(matrices: Sequence[Tensor], weights: WeightType, *, group: 
     """Pack matrices that a kernel uses together, so that it reads memory from one end to the other.
 
     First comes a group of rows of the first matrix, then the same group of the second, and so on. Each group lies as it
-    is read; see native/packed.h.
+    is read; see cpp/packed.h.
 
     Args:
         matrices: each (R, K) with the same R, float32 on the CPU.

@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.prepared import FEW_STREAMS, PreparedLinear, WeightType, kernels, prepare_matrices
+from refrain.nn.kernels.packed_linear import FEW_STREAMS, PreparedLinear, WeightType, kernels, prepare_matrices
+from refrain.nn.recurrent.gru.layer import GRU, GRUState
+from refrain.nn.recurrent.lstm.layer import LSTM, LSTMState
+from refrain.nn.recurrent.lstm.packed import LSTMGates, by_unit
+from refrain.nn.recurrent.multiplicative_lstm.layer import MultiplicativeLSTM
+from refrain.nn.recurrent.sparse_lstm.layer import SparseLSTM
 
-from .gates import LSTMGates, by_unit
-from .gru import GRU, GRUState
-from .lstm import LSTM, LSTMState
-from .multiplicative_lstm import MultiplicativeLSTM
-from .scan import check_window
-from .sparse_lstm import SparseLSTM
+from .protocol import check_window
 
 
 class PreparedLayer(Protocol):

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refrain.nn.engine import Engine
+from refrain.nn.kernels.backend import Engine
+from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.workspace import Loan
+from refrain.nn.recurrent.lstm.scan import linear, window_scan
+from refrain.nn.recurrent.protocol import run_kernel
 from refrain.nn.segments import Block
-
-from .buffer_pool import BufferPool
-from .kernel_memory import Loan
-from .scan import run_kernel
-from .window_scan import linear, window_scan
 
 
 def sparse_scan(
