@@ -26,7 +26,8 @@ from .loading import config_document, load_language_model
 from .manifest import manifest
 from .model import build_model
 from .runs import train
-from .smaller import resized, units_to_remove
+from .smaller import units_to_remove
+from .widths import resized
 
 TOLERANCE = 1e-5
 REPEATS, STEPS = 7, 50

@@ -10,7 +10,7 @@ from refrain.sparsity.pictures import Course, Part, parts, png
 from refrain.sparsity.report import report, views
 from refrain.trained import TrainedLanguageModel
 
-from .sparsity import removable_widths
+from .widths import removable_widths
 
 PIXELS = 420
 FIGURES = {"parameters": "parameters", "multiply_adds": "multiply-adds a token"}
