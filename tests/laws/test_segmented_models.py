@@ -6,8 +6,8 @@ import pytest
 import torch
 from table import SEGMENTED, B, T, V
 
-from refrain.build.model import build_model
-from refrain.build.widths import resized
+from refrain.assembly.model import build_model
+from refrain.assembly.widths import resized
 from refrain.config import Experiment
 from refrain.sparsity import clear_units, dead_units, places, select_units, squared_norms
 from refrain.sparsity.compact import dead_by_width, drop_until, largest_entries, spared

@@ -7,9 +7,9 @@ import torch
 from cutting import clear, cut
 from table import MODELS, SEGMENTED, TAGGERS, UNLIKE, B, T, V, argument
 
+from refrain.assembly.model import build_model
+from refrain.assembly.widths import removable_widths, resized
 from refrain.axes import Axis, LayerWidths, removable
-from refrain.build.model import build_model
-from refrain.build.widths import removable_widths, resized
 from refrain.config import Experiment
 from refrain.models import PADDING, Tagger
 from refrain.models.widths import WidthNames

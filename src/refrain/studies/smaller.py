@@ -1,0 +1,57 @@
+"""Which units a smaller model does without."""
+
+from torch import Tensor
+
+from refrain.assembly.widths import removable_widths
+from refrain.errors import UserError
+from refrain.models import LanguageModel
+from refrain.sparsity import dead_by_width, drop_until, model_size, places, weakest_first
+from refrain.sparsity.compact import largest_entries
+
+
+def units_to_remove(
+    model: LanguageModel, *, threshold: float | None = None, to: tuple[str, int] | None = None
+) -> dict[str, Tensor]:
+    """The dead units of a model, and those that are given up for a smaller one. The model is not changed.
+
+    Args:
+        model: with plain weights.
+        threshold: units all of whose weights are smaller than this in size go as well.
+        to: `parameters`, `multiply_adds` or `bytes`, and how many at most: the weakest units go as well.
+
+    Returns:
+        Width -> (units,) bool.
+
+    Raises:
+        UserError: when nothing is to be removed, all units of a width would be, or a target is out of reach.
+    """
+    table, parameters, sizes = model.axes(), dict(model.named_parameters()), model.widths()
+    widths, found = removable_widths(model), places(table)
+    small: dict[str, Tensor] = {}
+    if threshold is not None:
+        small = {width: largest_entries(parameters, found[width]) < threshold for width in widths}
+    dead = dead_by_width(parameters, table, widths, gone=small)
+    for width in widths:
+        if dead[width].all():
+            cause = f"with --threshold {threshold:g}; ask for less" if threshold is not None else "already"
+            raise UserError(f"all {sizes[width]} units of {width} are dead {cause}")
+    if to is not None:
+        measure, target = to
+        whole = model_size(measure, table, sizes)
+        if target >= whole:
+            raise UserError(f"--to {measure}={target}: the model has {whole:,}, which is not more; ask for less")
+        ranking = [pair for pair in weakest_first(parameters, table, widths) if not dead[pair[0]][pair[1]]]
+        try:
+            dropped = drop_until(ranking, table, sizes, measure=measure, target=target, dead=dead)
+        except ValueError as error:
+            raise UserError(f"--to {measure}={target}: {error}") from None
+        for width, units in dropped.items():
+            dead[width][units] = True
+        dead = dead_by_width(parameters, table, widths, gone=dead)
+    if not any(which.any() for which in dead.values()):
+        given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
+        raise UserError(
+            f"nothing to remove: no unit of {', '.join(widths)} is dead{given}; give a --threshold or a smaller size "
+            "with --to, or train with sparsity.group_lasso"
+        )
+    return dead
