@@ -43,4 +43,4 @@ class SparseSoftmaxHead(SoftmaxHead):
 
     def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
         """The axes of the bias; the matrix is the embedding's."""
-        return {"bias": (Axis(vocabulary_width),)}
+        return {"bias": (Axis(vocabulary_width, role="shifts", removable=False),)}

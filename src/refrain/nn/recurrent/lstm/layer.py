@@ -68,6 +68,7 @@ class LSTM(nn.Module):
     """
 
     kernels = "lstm"
+    inner_widths: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -154,7 +155,7 @@ class LSTM(nn.Module):
         return {
             "weight_ih": (rows, Axis(input_width, role="reads")),
             "weight_hh": (rows, Axis(hidden_width, role="reads")),
-            "bias": (rows,),
+            "bias": (rows._replace(role="shifts"),),
             **transform_axes("input_transform", self.input_transform, rows),
             **transform_axes("recurrent_transform", self.recurrent_transform, rows),
         }

@@ -70,6 +70,7 @@ class MultiplicativeLSTM(nn.Module):
     """
 
     kernels = "multiplicative_lstm"
+    inner_widths: tuple[str, ...] = ("intermediate",)
 
     def __init__(
         self,
@@ -143,15 +144,16 @@ class MultiplicativeLSTM(nn.Module):
         check_window(self.input_size, self.hidden_size, x, state)
         return multiplicative_lstm_step(x, state, *self._weights(), self.bias)
 
-    def axes(self, input_width: str, hidden_width: str) -> AxisTable:
-        """The axes of each parameter, under the names that the model chose; the intermediate width gets its own."""
-        hidden, inner = Axis(hidden_width, 4), Axis(hidden_width.removesuffix(".hidden") + ".intermediate")
+    def axes(self, input_width: str, hidden_width: str, *, intermediate: str = "intermediate") -> AxisTable:
+        """The axes of each parameter, under the names that the model chose for the three widths."""
+        hidden = Axis(hidden_width, 4)
+        inner = Axis(intermediate)
         table: AxisTable = {
             "weight_im": (inner, Axis(input_width, role="reads")),
             "weight_hm": (inner, Axis(hidden_width, role="reads")),
             "weight_ih": (hidden, Axis(input_width, role="reads")),
             "weight_mh": (hidden, inner._replace(role="reads")),
-            "bias": (hidden,),
+            "bias": (hidden._replace(role="shifts"),),
         }
         for name, transform in self.transforms.items():
             table |= transform_axes(f"transforms.{name}", transform, table[name][0])

@@ -38,6 +38,7 @@ class SparseLSTM(nn.Module):
     """
 
     kernels = "lstm"
+    inner_widths: tuple[str, ...] = ()
 
     def __init__(self, plan: SparsePlan, *, block: Callable[[int, int], LSTM] = LSTM) -> None:
         super().__init__()
