@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from refrain.data import ByteVocabulary, WordVocabulary, clean_review
-from refrain.data.cleaning import Cleaning
+from refrain.data.text.cleaning import Cleaning
 from refrain.evaluation import Figure, score_lines
 from refrain.generation import Features, Part, Sampler, features, generate, hold_units
 from refrain.models import LanguageModel, Stepper

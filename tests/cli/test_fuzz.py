@@ -9,7 +9,7 @@ import pytest
 from refrain.build import build_corpus
 from refrain.config import Data, Experiment, TaggerExperiment
 from refrain.data import Windows
-from refrain.data.text import blocks
+from refrain.data.text.files import blocks
 from refrain.errors import DataError, UserError
 from refrain.recipes import RECIPES, recipe
 

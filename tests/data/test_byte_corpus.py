@@ -13,7 +13,7 @@ from refrain.build import build_corpus, build_text
 from refrain.config import Data
 from refrain.data import ByteVocabulary, Windows, open_byte_corpus
 from refrain.data.byte_corpus import SAMPLE_BYTES, SAMPLES, fingerprint
-from refrain.data.text import Span, sha256_of, whole
+from refrain.data.text.files import Span, sha256_of, whole
 from refrain.errors import DataError, UserError
 
 

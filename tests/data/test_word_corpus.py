@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from refrain.data import TokenFile, WordVocabulary, find_splits, open_word_corpus
-from refrain.data.text import whole
-from refrain.data.token_file import id_dtype, write_tokens
+from refrain.data.text.files import whole
+from refrain.data.text.token_file import id_dtype, write_tokens
 from refrain.data.vocabulary import EOS, UNK
 from refrain.errors import DataError
 

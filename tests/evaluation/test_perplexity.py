@@ -11,7 +11,7 @@ from torch import nn
 from refrain import build
 from refrain.config import Data
 from refrain.data import Windows, open_word_corpus
-from refrain.data.text import whole
+from refrain.data.text.files import whole
 from refrain.errors import DataError
 from refrain.evaluation import Figure, evaluate, protocol_windows, stream_nats
 

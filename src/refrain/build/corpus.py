@@ -17,9 +17,9 @@ from refrain.data import (
 )
 from refrain.data.embedded import DESCRIPTIONS
 from refrain.data.known import KNOWN, fetched_path
-from refrain.data.shards import is_pattern, names_splits, one_text
-from refrain.data.splits import SPLITS
-from refrain.data.text import Spans, whole
+from refrain.data.text.files import Spans, whole
+from refrain.data.text.shards import is_pattern, names_splits, one_text
+from refrain.data.text.splits import SPLITS
 from refrain.errors import DataError, UserError
 from refrain.folders import cache_folder
 

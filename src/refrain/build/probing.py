@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from refrain.config import Experiment
-from refrain.data.cleaning import Cleaning
-from refrain.data.labelled import Labelled
+from refrain.data.text.cleaning import Cleaning
+from refrain.data.text.labelled import Labelled
 from refrain.evaluation.probe import (
     LogisticProbe,
     UnitProbe,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
-from refrain.data.text import place_of
+from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.native.calls import failures
 from refrain.training import (

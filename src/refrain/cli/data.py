@@ -133,7 +133,7 @@ def check(
     """
     from refrain.build import build_corpus
     from refrain.config import Data
-    from refrain.data.survey import survey, warnings_about
+    from refrain.data.text.survey import survey, warnings_about
     from refrain.errors import UserError
 
     from .output import print_json, say, table

@@ -77,7 +77,7 @@ def probe(
     from refrain.build.probe_files import NAMES
     from refrain.build.probing import View
     from refrain.build.probing import probe as fit
-    from refrain.data.labelled import read_labelled
+    from refrain.data.text.labelled import read_labelled
     from refrain.evaluation.probe import sklearn
     from refrain.evaluation.probe_figures import empty_figure
 

@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Callable, Mapping
 
-from .byte_stream import ByteStream
-from .cleaning import Cleaning, cleaned_files
 from .corpus import Corpus, Split
-from .text import Spans, part_of, sha256_of, size_of, whole
+from .text.byte_stream import ByteStream
+from .text.cleaning import Cleaning, cleaned_files
+from .text.files import Spans, part_of, sha256_of, size_of, whole
 from .vocabulary import ByteVocabulary
 
 WHOLE_BYTES = 1 << 28

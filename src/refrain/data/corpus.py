@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .text import Errors, Spans, blocks
-from .token_file import TokenSource
+from .text.files import Errors, Spans, blocks
+from .text.token_file import TokenSource
 from .vocabulary import ByteVocabulary, WordVocabulary, words_of
 
 

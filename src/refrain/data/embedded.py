@@ -19,7 +19,7 @@ from refrain.errors import DataError
 from refrain.folders import cache_folder
 
 from .python_names import tagged_lines
-from .splits import SPLITS
+from .text.splits import SPLITS
 
 FORMAT = 1
 

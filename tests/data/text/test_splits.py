@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from refrain.data import find_splits
-from refrain.data.text import Span, whole
+from refrain.data.text.files import Span, whole
 from refrain.errors import DataError
 
 

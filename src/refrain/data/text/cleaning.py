@@ -11,7 +11,7 @@ from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
 from refrain.folders import cache_folder
 
-from .text import Spans, blocks, place_of, size_of
+from .files import Spans, blocks, place_of, size_of
 
 FORMAT = 1
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from refrain.data.text import BLOCK_BYTES, Span, blocks, line_offsets, sha256_of, whole
+from refrain.data.text.files import BLOCK_BYTES, Span, blocks, line_offsets, sha256_of, whole
 from refrain.errors import DataError
 
 
@@ -16,7 +16,7 @@ def text_of(path, **options):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr("refrain.data.text.BLOCK_BYTES", 7)
+    monkeypatch.setattr("refrain.data.text.files.BLOCK_BYTES", 7)
 
 
 def test_blocks_end_with_a_newline_and_add_up(write):

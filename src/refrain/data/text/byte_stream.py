@@ -9,7 +9,7 @@ import numpy as np
 
 from refrain.errors import DataError
 
-from .text import Span, Spans
+from .files import Span, Spans
 from .token_file import TokenFile, Tokens
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from refrain.errors import DataError
 
+from .files import Span, Spans, cut_points, part_of, place_of, raw_blocks, size_of, whole
 from .splits import SHARES, SPELLINGS, SPLITS, choose, fractions_of, missing
-from .text import Span, Spans, cut_points, part_of, place_of, raw_blocks, size_of, whole
 
 
 def is_pattern(name: str) -> bool:

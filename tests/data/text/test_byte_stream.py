@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from refrain.data import ByteStream
-from refrain.data.byte_stream import _kept_maps
-from refrain.data.text import Span
+from refrain.data.text.byte_stream import _kept_maps
+from refrain.data.text.files import Span
 from refrain.errors import DataError
 
 
@@ -39,7 +39,7 @@ def test_every_slice(stretches):
 
 
 def test_few_files_are_open_at_once(write, monkeypatch):
-    monkeypatch.setattr("refrain.data.byte_stream._kept_maps", lambda: 3)
+    monkeypatch.setattr("refrain.data.text.byte_stream._kept_maps", lambda: 3)
     stream = ByteStream(tuple(Span(write(f"{number}", bytes([number])), 0, 1) for number in range(50)))
     for _ in range(2):
         assert stream.read(0, 50).tobytes() == bytes(range(50))

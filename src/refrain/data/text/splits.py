@@ -7,7 +7,7 @@ from pathlib import Path
 
 from refrain.errors import DataError
 
-from .text import Span, Spans, line_offsets, whole
+from .files import Span, Spans, line_offsets, whole
 
 SPLITS = ("train", "valid", "test")
 SPELLINGS = {"train": ("train",), "valid": ("valid", "validation", "val", "dev"), "test": ("test",)}

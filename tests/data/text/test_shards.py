@@ -7,8 +7,8 @@ import re
 import pytest
 
 from refrain.data import ByteStream, find_byte_splits
-from refrain.data.shards import is_pattern, names_splits, one_text
-from refrain.data.text import Span, whole
+from refrain.data.text.files import Span, whole
+from refrain.data.text.shards import is_pattern, names_splits, one_text
 from refrain.errors import DataError
 
 
@@ -222,7 +222,7 @@ def test_cuts_between_lines(write):
 
 
 def test_lines_that_cannot_be_split(write, monkeypatch):
-    monkeypatch.setattr("refrain.data.text.BLOCK_BYTES", 7)
+    monkeypatch.setattr("refrain.data.text.files.BLOCK_BYTES", 7)
     path = write("text", b"x" * 99 + b"\n")
     with pytest.raises(DataError, match=r"its lines are too few or too long to be split in 3; give a folder of splits"):
         find_byte_splits(path, between_lines=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from refrain.data.labelled import Labelled, read_labelled
+from refrain.data.text.labelled import Labelled, read_labelled
 from refrain.errors import DataError
 
 CSV = 'label,sentence\n1,"Good, really"\n0,Bad\n'

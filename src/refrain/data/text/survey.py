@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .corpus import Corpus, Split
-from .text import BLOCK_BYTES, Errors, blocks
-from .vocabulary import UNK, WordVocabulary
+from ..corpus import Corpus, Split
+from ..vocabulary import UNK, WordVocabulary
+from .files import BLOCK_BYTES, Errors, blocks
 
 LONG_LINE_WORDS = 2000
 RELEASE_BLOCKS = 64

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from refrain.data import clean_review, open_byte_corpus
-from refrain.data.text import Span, whole
+from refrain.data.text.files import Span, whole
 from refrain.errors import DataError
 
 
