@@ -12,7 +12,7 @@ from torch import nn
 from refrain.checkpoint import MANIFEST, Checkpoint
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
 from refrain.data import Corpus, TaggedCorpus
-from refrain.data.tag_vocabulary import tag_vocabulary_from
+from refrain.data.tagged.vocabulary import tag_vocabulary_from
 from refrain.data.vocabulary import vocabulary_from
 from refrain.errors import CheckpointError
 from refrain.nn import fold_weight_norm

@@ -1,19 +1,19 @@
 """Corpora: text to token ids in memory-mapped files, and windows over them."""
 
-from .buckets import Batches as Batches
-from .buckets import encode_sentences as encode_sentences
 from .byte_corpus import open_byte_corpus as open_byte_corpus
 from .corpus import Corpus as Corpus
 from .corpus import Split as Split
 from .embedded import embedded_folder as embedded_folder
-from .sentences import Sentence as Sentence
-from .tag_vocabulary import FeatureKinds as FeatureKinds
-from .tag_vocabulary import TagVocabulary as TagVocabulary
-from .tag_vocabulary import build_tag_vocabulary as build_tag_vocabulary
-from .tagged import TaggedCorpus as TaggedCorpus
-from .tagged import TaggedSplit as TaggedSplit
-from .tagged import find_tagged as find_tagged
-from .tagged import read_tagged as read_tagged
+from .tagged.buckets import Batches as Batches
+from .tagged.buckets import encode_sentences as encode_sentences
+from .tagged.corpus import TaggedCorpus as TaggedCorpus
+from .tagged.corpus import TaggedSplit as TaggedSplit
+from .tagged.corpus import find_tagged as find_tagged
+from .tagged.corpus import read_tagged as read_tagged
+from .tagged.sentences import Sentence as Sentence
+from .tagged.vocabulary import FeatureKinds as FeatureKinds
+from .tagged.vocabulary import TagVocabulary as TagVocabulary
+from .tagged.vocabulary import build_tag_vocabulary as build_tag_vocabulary
 from .text.byte_stream import ByteStream as ByteStream
 from .text.cleaning import clean_review as clean_review
 from .text.labelled import Labelled as Labelled

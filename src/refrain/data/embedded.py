@@ -18,7 +18,7 @@ from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
 from refrain.folders import cache_folder
 
-from .python_names import tagged_lines
+from .tagged.python_names import tagged_lines
 from .text.splits import SPLITS
 
 FORMAT = 1

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from refrain.data.buckets import Batches, Encoded, in_order
+from refrain.data.tagged.buckets import Batches, Encoded, in_order
 from refrain.models import Tagger, evaluating
 
 # of the standard normal distribution, for 95 of 100

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from refrain.errors import DataError
 
-from .text.files import Errors, Spans, blocks
+from ..text.files import Errors, Spans, blocks
 
 ESCAPED = re.compile("[\udc80-\udcff]")
 

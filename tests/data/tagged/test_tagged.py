@@ -3,10 +3,10 @@
 import pytest
 
 from refrain.data import find_tagged, read_tagged
-from refrain.data.conllu import conllu_lines, with_tags
-from refrain.data.sentences import Lines
-from refrain.data.tag_vocabulary import build_tag_vocabulary
-from refrain.data.tagged import against, counts_of, split_tagged
+from refrain.data.tagged.conllu import conllu_lines, with_tags
+from refrain.data.tagged.corpus import against, counts_of, split_tagged
+from refrain.data.tagged.sentences import Lines
+from refrain.data.tagged.vocabulary import build_tag_vocabulary
 from refrain.errors import DataError
 
 # a multiword token, an empty node, a comment, a word that is an underscore

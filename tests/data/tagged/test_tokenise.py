@@ -2,7 +2,7 @@
 
 import pytest
 
-from refrain.data.tokenise import sentences_of, tokens_of
+from refrain.data.tagged.tokenise import sentences_of, tokens_of
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from refrain.errors import DataError
 from refrain.models import PADDING
 
 from .sentences import Sentence
-from .tag_vocabulary import TagVocabulary
+from .vocabulary import TagVocabulary
 
 # places of a batch, padding among them, so that a very long sentence stands alone
 MOST_PLACES = 16_384

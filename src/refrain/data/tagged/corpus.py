@@ -10,12 +10,12 @@ from pathlib import Path
 
 from refrain.errors import DataError
 
+from ..text.files import Errors, Spans, cut_points, sha256_of, whole
+from ..text.splits import SPELLINGS, SPLITS, fractions_of
 from .columns import cells, columns_parser
 from .conllu import COLUMNS, conllu_parser
 from .sentences import Lines, Sentence, blocks_of_lines, lines_in, read_sentences
-from .tag_vocabulary import TagVocabulary
-from .text.files import Errors, Spans, cut_points, sha256_of, whole
-from .text.splits import SPELLINGS, SPLITS, fractions_of
+from .vocabulary import TagVocabulary
 
 CONLLU = (".conllu", ".conll-u")
 ENDINGS = (*CONLLU, ".conll", ".tsv", ".tab", ".tagged", ".tags", ".pos", ".iob", ".iob2", ".bio", ".txt")

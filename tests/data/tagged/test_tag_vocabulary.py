@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from refrain.data.buckets import MOST_PLACES, cut, encode_sentences, hide_words, in_order, shuffled
-from refrain.data.sentences import Sentence
-from refrain.data.tag_vocabulary import FeatureKinds, TagVocabulary, build_tag_vocabulary, shape_of, tag_vocabulary_from
+from refrain.data.tagged.buckets import MOST_PLACES, cut, encode_sentences, hide_words, in_order, shuffled
+from refrain.data.tagged.sentences import Sentence
+from refrain.data.tagged.vocabulary import (
+    FeatureKinds,
+    TagVocabulary,
+    build_tag_vocabulary,
+    shape_of,
+    tag_vocabulary_from,
+)
 from refrain.errors import DataError
 from refrain.models import PADDING
 

@@ -1,6 +1,6 @@
 """Python's own tokens with the kinds of their names."""
 
-from refrain.data.python_names import LONGEST, tagged_lines
+from refrain.data.tagged.python_names import LONGEST, tagged_lines
 
 SOURCE = '''"""A module."""
 import os.path as p
