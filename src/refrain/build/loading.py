@@ -13,7 +13,7 @@ from refrain.checkpoint import MANIFEST, Checkpoint
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
 from refrain.data import Corpus, TaggedCorpus
 from refrain.data.tagged.vocabulary import tag_vocabulary_from
-from refrain.data.vocabulary import vocabulary_from
+from refrain.data.units.word.vocabulary import vocabulary_from
 from refrain.errors import CheckpointError
 from refrain.nn import fold_weight_norm
 from refrain.nn.prepared import WeightType

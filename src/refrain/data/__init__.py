@@ -1,6 +1,5 @@
 """Corpora: text to token ids in memory-mapped files, and windows over them."""
 
-from .byte_corpus import open_byte_corpus as open_byte_corpus
 from .corpus import Corpus as Corpus
 from .corpus import Split as Split
 from .embedded import embedded_folder as embedded_folder
@@ -24,8 +23,9 @@ from .text.streams import Windows as Windows
 from .text.streams import random_lengths as random_lengths
 from .text.token_file import TokenFile as TokenFile
 from .text.token_file import TokenSource as TokenSource
-from .vocabulary import ByteVocabulary as ByteVocabulary
-from .vocabulary import Vocabulary as Vocabulary
-from .vocabulary import WordVocabulary as WordVocabulary
-from .vocabulary import build_vocabulary as build_vocabulary
-from .word_corpus import open_word_corpus as open_word_corpus
+from .units.byte.corpus import open_byte_corpus as open_byte_corpus
+from .units.word.corpus import open_word_corpus as open_word_corpus
+from .units.word.vocabulary import ByteVocabulary as ByteVocabulary
+from .units.word.vocabulary import Vocabulary as Vocabulary
+from .units.word.vocabulary import WordVocabulary as WordVocabulary
+from .units.word.vocabulary import build_vocabulary as build_vocabulary

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .text.files import Errors, Spans, blocks
 from .text.token_file import TokenSource
-from .vocabulary import ByteVocabulary, WordVocabulary, words_of
+from .units.word.vocabulary import ByteVocabulary, WordVocabulary, words_of
 
 
 @dataclass(frozen=True)

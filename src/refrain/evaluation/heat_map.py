@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from refrain.data.vocabulary import EOS, words_of
+from refrain.data.units.word.vocabulary import EOS, words_of
 
 # vermilion and blue of Okabe & Ito, far apart for every kind of colour vision; blended into a white or a dark ground
 LOW, HIGH = (213, 94, 0), (0, 114, 178)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from refrain.errors import DataError
 
-from ..vocabulary import EOS, UNK, Order, build_vocabulary
+from ..units.word.vocabulary import EOS, UNK, Order, build_vocabulary
 
 RARE = "<rare>"
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..corpus import Corpus, Split
-from ..vocabulary import UNK, WordVocabulary
+from ..units.word.vocabulary import UNK, WordVocabulary
 from .files import BLOCK_BYTES, Errors, blocks
 
 LONG_LINE_WORDS = 2000

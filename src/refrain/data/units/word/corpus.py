@@ -13,9 +13,9 @@ from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
 from refrain.folders import cache_folder
 
-from .corpus import Corpus, Split
-from .text.files import Errors, Spans, blocks, sha256_of, size_of
-from .text.token_file import TokenFile, Tokens, id_dtype, write_tokens
+from ...corpus import Corpus, Split
+from ...text.files import Errors, Spans, blocks, sha256_of, size_of
+from ...text.token_file import TokenFile, Tokens, id_dtype, write_tokens
 from .vocabulary import UNK, Order, WordVocabulary, build_vocabulary, words_of
 
 FORMAT = 1

@@ -12,8 +12,8 @@ import torch
 from refrain.build import build_corpus, build_text
 from refrain.config import Data
 from refrain.data import ByteVocabulary, Windows, open_byte_corpus
-from refrain.data.byte_corpus import SAMPLE_BYTES, SAMPLES, fingerprint
 from refrain.data.text.files import Span, sha256_of, whole
+from refrain.data.units.byte.corpus import SAMPLE_BYTES, SAMPLES, fingerprint
 from refrain.errors import DataError, UserError
 
 
@@ -126,7 +126,7 @@ def test_reviews_stay_whole(write, own_cache):
 
 
 def test_a_long_text_is_known_by_samples(write, monkeypatch):
-    monkeypatch.setattr("refrain.data.byte_corpus.WHOLE_BYTES", 1000)
+    monkeypatch.setattr("refrain.data.units.byte.corpus.WHOLE_BYTES", 1000)
     draw = random.Random(3)
     # three times as long as its samples, in two files
     text = bytearray(draw.randbytes(SAMPLES * SAMPLE_BYTES // 8) * 24)

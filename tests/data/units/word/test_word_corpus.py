@@ -9,7 +9,7 @@ import pytest
 from refrain.data import TokenFile, WordVocabulary, find_splits, open_word_corpus
 from refrain.data.text.files import whole
 from refrain.data.text.token_file import id_dtype, write_tokens
-from refrain.data.vocabulary import EOS, UNK
+from refrain.data.units.word.vocabulary import EOS, UNK
 from refrain.errors import DataError
 
 

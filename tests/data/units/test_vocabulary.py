@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from refrain.data import ByteVocabulary, WordVocabulary, build_vocabulary
-from refrain.data.vocabulary import EOS, UNK, vocabulary_from, words_of
+from refrain.data.units.word.vocabulary import EOS, UNK, vocabulary_from, words_of
 from refrain.errors import DataError
 
 # c 3 times, <eos> 3, b 2, a 2, d once; <unk> never

@@ -158,7 +158,7 @@ def test_files_that_cannot_be_read(tmp_path, write):
 
 def test_a_text_of_one_endless_line_is_read_in_pieces(write):
     """Nothing holds more than a block and a word, and the words are the same."""
-    from refrain.data.vocabulary import words_of
+    from refrain.data.units.word.vocabulary import words_of
 
     content = " ".join(f"w{number}" for number in range(400_000))
     for text in (content, content + " ", content + "\n"):
