@@ -3,6 +3,7 @@
 from .corpus import Corpus as Corpus
 from .corpus import Split as Split
 from .embedded import embedded_folder as embedded_folder
+from .tagged.buckets import PADDING as PADDING
 from .tagged.buckets import Batches as Batches
 from .tagged.buckets import encode_sentences as encode_sentences
 from .tagged.corpus import TaggedCorpus as TaggedCorpus

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from refrain.data import PADDING
 from refrain.data.tagged.buckets import MOST_PLACES, cut, encode_sentences, hide_words, in_order, shuffled
 from refrain.data.tagged.sentences import Sentence
 from refrain.data.tagged.vocabulary import (
@@ -16,7 +17,6 @@ from refrain.data.tagged.vocabulary import (
     tag_vocabulary_from,
 )
 from refrain.errors import DataError
-from refrain.models import PADDING
 
 KINDS = FeatureKinds(lower_case=True, prefixes=2, suffixes=3, shapes=True)
 COUNTS = Counter({"the": 5, "Cat": 2, "sat": 1})

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from refrain.errors import DataError
-from refrain.models import PADDING
 
 from .sentences import Sentence
 from .vocabulary import TagVocabulary
 
+# the id of a word, and of a tag, after the end of a sentence
+PADDING = -1
 # places of a batch, padding among them, so that a very long sentence stands alone
 MOST_PLACES = 16_384
 POOL_BATCHES = 50
