@@ -109,7 +109,7 @@ def kill():
         from refrain.build.loading import experiment_from
         from refrain.build.model import build_language_model
         from refrain.checkpoint import Checkpoint, save
-        from refrain.data.units.word.vocabulary import vocabulary_from
+        from refrain.data import vocabulary_from
         from refrain.sparsity import clear_units, places
         from refrain.training import load_weights
 

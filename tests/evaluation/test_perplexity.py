@@ -76,13 +76,14 @@ def test_a_figure():
     assert figure.nats_per_token == pytest.approx(2 * math.log(2))
     assert figure.bits_per_token == pytest.approx(2)
     assert figure.perplexity == pytest.approx(4)
-    assert figure.document("word") == {
+    assert figure.document() == {
         "tokens": 3,
         "nats_per_token": figure.nats_per_token,
         "bits_per_token": figure.bits_per_token,
         "perplexity": figure.perplexity,
     }
-    assert figure.document("byte") == {**figure.document("word"), "bits_per_byte": figure.bits_per_token}
+    assert figure.document(1) == {**figure.document(), "bits_per_byte": figure.bits_per_token}
+    assert figure.document(2)["bits_per_byte"] == figure.bits_per_token / 2
 
 
 def test_a_perplexity_beyond_all_numbers():

@@ -11,9 +11,8 @@ from torch import nn
 
 from refrain.checkpoint import MANIFEST, Checkpoint
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
-from refrain.data import Corpus, TaggedCorpus
+from refrain.data import Corpus, TaggedCorpus, vocabulary_from
 from refrain.data.tagged.vocabulary import tag_vocabulary_from
-from refrain.data.units.word.vocabulary import vocabulary_from
 from refrain.errors import CheckpointError
 from refrain.nn import fold_weight_norm
 from refrain.nn.prepared import WeightType

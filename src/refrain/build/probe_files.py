@@ -41,7 +41,8 @@ def passages(lm: TrainedLanguageModel, probing: Probing, texts: Sequence[str], n
         if values:
             label = probing.labels[unit.above if values[-1] > unit.threshold else 1 - unit.above]
             read = f", ends at {values[-1]:.3f}: read as {label}"
-        shown.append(Passage(name + read, pieces(lm.prepare(text, cleaning=view.cleaning), values, lm.vocabulary.unit)))
+        prepared = lm.prepare(text, cleaning=view.cleaning)
+        shown.append(Passage(name + read, pieces(lm.vocabulary.pieces(prepared), values)))
     return shown
 
 

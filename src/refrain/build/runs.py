@@ -158,7 +158,7 @@ def _train(
     )
     documents = {"config": config_document(experiment), "vocabulary": corpus.vocabulary.document()}
     with _closing(writer), Interrupt() as interrupt:
-        metrics = Metrics(run, writer, corpus.vocabulary.unit, task.figures)
+        metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.figures)
         position = Fit(task, run, documents, metrics, shown, interrupt)(position, state)
     shown.say(f"measuring the best of {position.epoch} epoch(s) on validation and test")
     summary = kind.summarise(experiment, corpus, task.model, run, position) | {"engine": engine}

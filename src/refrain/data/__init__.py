@@ -25,8 +25,12 @@ from .text.streams import random_lengths as random_lengths
 from .text.token_file import TokenFile as TokenFile
 from .text.token_file import TokenSource as TokenSource
 from .units.byte.corpus import open_byte_corpus as open_byte_corpus
+from .units.byte.vocabulary import ByteVocabulary as ByteVocabulary
+from .units.protocol import Vocabulary as Vocabulary
+from .units.table import UNITS as UNITS
+from .units.table import vocabulary_from as vocabulary_from
+from .units.unit import TextOptions as TextOptions
+from .units.unit import Unit as Unit
 from .units.word.corpus import open_word_corpus as open_word_corpus
-from .units.word.vocabulary import ByteVocabulary as ByteVocabulary
-from .units.word.vocabulary import Vocabulary as Vocabulary
 from .units.word.vocabulary import WordVocabulary as WordVocabulary
 from .units.word.vocabulary import build_vocabulary as build_vocabulary

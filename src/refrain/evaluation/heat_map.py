@@ -1,12 +1,9 @@
 """A unit's value over a text, each character in the colour of the value: a page without external resources."""
 
-import codecs
 import html
 import re
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
-
-from refrain.data.units.word.vocabulary import EOS, words_of
+from typing import NamedTuple
 
 # vermilion and blue of Okabe & Ito, far apart for every kind of colour vision; blended into a white or a dark ground
 LOW, HIGH = (213, 94, 0), (0, 114, 178)
@@ -41,20 +38,17 @@ class Scale(NamedTuple):
         return max(-1.0, min(1.0, (value - self.centre) / self.limit))
 
 
-def pieces(text: str, values: Iterable[float], unit: Literal["word", "byte"]) -> list[Piece]:
-    """A text cut where it has a value. A character of several bytes takes that of its last one.
+def pieces(texts: Iterable[str], values: Iterable[float]) -> list[Piece]:
+    """A text in pieces, each with its value.
 
     Args:
-        text: as it was encoded.
-        values: one a token.
-        unit: what a token is.
+        texts: what each token adds to the text, as from `Vocabulary.pieces`; those that are empty are left out.
+        values: one for each token.
+
+    Raises:
+        ValueError: when there are not as many values as texts.
     """
-    if unit == "word":
-        spelled = ["\n" if word == EOS else f"{word} " for word in words_of(text)]
-        return [Piece(word, value) for word, value in zip(spelled, values, strict=True)]
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    decoded = ((decoder.decode(bytes([byte])), value) for byte, value in zip(text.encode(), values, strict=True))
-    return [Piece(character, value) for character, value in decoded if character]
+    return [Piece(text, value) for text, value in zip(texts, values, strict=True) if text]
 
 
 def scale_of(passages: Sequence[Passage], centre: float, below: str, above: str) -> Scale:

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from refrain.data import ByteVocabulary, WordVocabulary, build_vocabulary
-from refrain.data.units.word.vocabulary import EOS, UNK, vocabulary_from, words_of
+from refrain.data import UNITS, ByteVocabulary, WordVocabulary, build_vocabulary, vocabulary_from
+from refrain.data.units.word.vocabulary import EOS, UNK, words_of
 from refrain.errors import DataError
 
 # c 3 times, <eos> 3, b 2, a 2, d once; <unk> never
@@ -137,8 +137,51 @@ def test_documents():
         {"unit": "word", "words": [EOS, UNK, 3]},
         {"unit": "word", "words": [EOS, "a"]},
         {"unit": "word", "words": [EOS, UNK, UNK]},
+        {"unit": "sentence"},
+        {"unit": ["word"]},
     ],
 )
 def test_a_document_that_is_none(document):
     with pytest.raises(DataError, match=r"^vocabulary: "):
         vocabulary_from(document)
+
+
+def vocabularies():
+    return [WordVocabulary([EOS, UNK, "a", "é", "日本"]), ByteVocabulary()]
+
+
+@pytest.mark.parametrize("text", ["", "a", "a é\n日本 zz\n", "\n\n", "a <unk> é"])
+@pytest.mark.parametrize("vocabulary", vocabularies(), ids=lambda vocabulary: vocabulary.unit)
+def test_what_every_vocabulary_keeps(vocabulary, text):
+    ids = vocabulary.encode(text)
+    assert vocabulary.unit in UNITS
+    assert all(0 <= index < len(vocabulary) for index in ids)
+    assert vocabulary.encode("\n") == [vocabulary.line_end]
+    # a text is continued piece by piece as it is decoded at once
+    for cut in range(len(ids) + 1):
+        prompt = vocabulary.decode(ids[:cut])
+        if "\ufffd" not in prompt:
+            written = prompt + "".join(vocabulary.continuation(prompt, ids[cut:]))
+            assert written.rstrip(" ") == vocabulary.decode(ids).rstrip(" ")
+    pieces = vocabulary.pieces(text)
+    assert len(pieces) == len(ids)
+    assert "".join(pieces).split() == text.split()
+    if vocabulary.bytes_per_token is not None:
+        assert len(text.encode()) == vocabulary.bytes_per_token * len(ids)
+    read_as_unknown = 0 if vocabulary.unknown is None else ids.count(vocabulary.unknown)
+    assert vocabulary.count_unseen(text, ids) == read_as_unknown - (text.count(UNK) if vocabulary.unknown else 0)
+
+
+def test_pieces():
+    words, every = vocabularies()
+    # a character of several bytes is complete at its last one
+    assert every.pieces("aé漢\n") == ["a", "", "é", "", "", "漢", "\n"]
+    # blanks between words are as one, as they are read
+    assert words.pieces(" the  zebra\nran") == ["the ", "zebra ", "\n", "ran "]
+
+
+def test_words_are_unseen_unless_they_are_spelled_as_the_unknown_word():
+    words, every = vocabularies()
+    text = "a zz <unk> yy"
+    assert words.count_unseen(text, words.encode(text)) == 2
+    assert every.count_unseen(text, every.encode(text)) == 0

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,8 @@ class TagVocabulary:
         ValueError: when something stands twice, or `<unk>` or `<rare>` are not where they should be.
     """
 
-    unit: Literal["tag"] = "tag"
+    unit = "tag"
+    bytes_per_token = None
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from ...corpus import Corpus, Split
 from ...text.byte_stream import ByteStream
 from ...text.cleaning import Cleaning, cleaned_files
 from ...text.files import Spans, part_of, sha256_of, size_of, whole
-from ..word.vocabulary import ByteVocabulary
+from .vocabulary import ByteVocabulary
 
 WHOLE_BYTES = 1 << 28
 SAMPLES = 128

@@ -1,53 +1,18 @@
-"""Tokens and their ids: words of a corpus, or the 256 bytes."""
+"""Words and their ids."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
 
-from refrain.errors import DataError
+from ...text.files import Errors, Spans, blocks
+from ...text.token_file import TokenSource
+from ..protocol import Spelling
 
 EOS = "<eos>"
 UNK = "<unk>"
 
 Order = Literal["descending", "ascending", "first-seen", "random"]
-
-
-class Vocabulary(Protocol):
-    """What a model needs to know of its tokens."""
-
-    @property
-    def unit(self) -> Literal["word", "byte"]:
-        """What a token is."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def encode(self, text: str) -> list[int]:
-        """Text to ids."""
-        ...
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Ids to text."""
-        ...
-
-    def token(self, index: int) -> str:
-        """One id in print."""
-        ...
-
-    @property
-    def line_end(self) -> int:
-        """The id that ends a line."""
-        ...
-
-    @property
-    def unknown(self) -> int | None:
-        """The id of words that are not in the vocabulary, where there are such."""
-        ...
-
-    def document(self) -> dict[str, Any]:
-        """The vocabulary as plain data; `vocabulary_from` reads it."""
-        ...
 
 
 class WordVocabulary:
@@ -60,7 +25,9 @@ class WordVocabulary:
         ValueError: when a word stands twice or one of the two is missing.
     """
 
-    unit: Literal["word"] = "word"
+    unit = "word"
+    piece = "word"
+    bytes_per_token = None
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = list(words)
@@ -100,44 +67,34 @@ class WordVocabulary:
         """The word of an id."""
         return self.words[index]
 
+    def continuation(self, prompt: str, ids: Iterable[int]) -> Iterator[str]:
+        """Words with the blank before each, which the first word after a blank or a line end does not need."""
+        blank = bool(prompt) and not prompt[-1].isspace()
+        for index in ids:
+            if index == self.line_end:
+                yield "\n"
+                blank = False
+            else:
+                yield " " * blank + self.words[index]
+                blank = True
+
+    def pieces(self, text: str) -> list[str]:
+        """Each word with a blank after it, `<eos>` as a line end."""
+        return ["\n" if word == EOS else f"{word} " for word in words_of(text)]
+
+    def count_unseen(self, text: str, ids: Sequence[int]) -> int:
+        """How many words are read as `<unk>` and are spelled otherwise."""
+        return ids.count(self.unknown) - text.split().count(UNK)
+
+    def spellings(self, source: Spans, tokens: TokenSource, errors: Errors) -> Iterator[Spelling]:
+        """Each word as it is spelled in the text, `<eos>` at line ends."""
+        for text in blocks(source, errors, whole_lines=False):
+            for word in words_of(text):
+                yield Spelling(word.encode("utf-8", "surrogateescape"), ends_word=True)
+
     def document(self) -> dict[str, Any]:
         """The vocabulary as plain data."""
         return {"unit": self.unit, "words": self.words}
-
-
-class ByteVocabulary:
-    """The 256 byte values; ids are the bytes."""
-
-    unit: Literal["byte"] = "byte"
-
-    def __len__(self) -> int:
-        return 256
-
-    @property
-    def line_end(self) -> int:
-        """The id of the newline."""
-        return 10
-
-    @property
-    def unknown(self) -> None:
-        """None: every byte has an id."""
-        return None
-
-    def encode(self, text: str) -> list[int]:
-        """The UTF-8 bytes of a text."""
-        return list(text.encode("utf-8"))
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Bytes to text; what is not UTF-8 is shown as U+FFFD."""
-        return bytes(ids).decode("utf-8", errors="replace")
-
-    def token(self, index: int) -> str:
-        """A printable byte as itself, any other as \\xNN."""
-        return chr(index) if 32 < index < 127 and index != 92 else f"\\x{index:02x}"
-
-    def document(self) -> dict[str, Any]:
-        """The vocabulary as plain data."""
-        return {"unit": self.unit}
 
 
 def words_of(text: str) -> list[str]:
@@ -183,20 +140,3 @@ def build_vocabulary(
         # by a hash, which is the same on every machine and for every version of a generator
         return WordVocabulary(sorted(kept, key=lambda word: hashlib.sha256(f"{order_seed} {word}".encode()).digest()))
     return WordVocabulary(list(kept))
-
-
-def vocabulary_from(document: Any) -> WordVocabulary | ByteVocabulary:
-    """The vocabulary of a document written by `document()`.
-
-    Raises:
-        DataError: when it is not one.
-    """
-    match document:
-        case {"unit": "byte"}:
-            return ByteVocabulary()
-        case {"unit": "word", "words": list(words)} if all(isinstance(word, str) for word in words):
-            try:
-                return WordVocabulary(words)
-            except ValueError as error:
-                raise DataError(f"vocabulary: {error}") from None
-    raise DataError("vocabulary: neither a list of words nor bytes")
