@@ -132,7 +132,7 @@ def check(
     json
         Print one JSON object.
     """
-    from refrain.build import build_corpus
+    from refrain.assembly import build_corpus
     from refrain.config import Data
     from refrain.data import UNITS
     from refrain.data.survey import survey, warnings_about

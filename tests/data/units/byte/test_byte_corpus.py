@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from refrain.build import build_corpus, build_text
+from refrain.assembly import build_corpus, build_text
 from refrain.config import Data
 from refrain.data import ByteVocabulary, Windows, open_byte_corpus
 from refrain.data.text.files import Span, sha256_of, whole
@@ -158,7 +158,7 @@ def test_a_long_text_is_known_by_samples(write, monkeypatch):
 SPARSE = """
 import pathlib
 import re
-from refrain.build import build_corpus
+from refrain.assembly import build_corpus
 from refrain.config import Data
 from refrain.data import Windows
 
@@ -189,7 +189,7 @@ MANY = """
 import resource
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-from refrain.build import build_corpus
+from refrain.assembly import build_corpus
 from refrain.config import Data
 from refrain.data import Windows
 
