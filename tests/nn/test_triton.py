@@ -56,7 +56,7 @@ def test_all_by_the_interpreter(own_environment):
 COMPILING = """
 import sys
 
-import refrain.build
+import refrain.assembly
 
 assert "refrain.nn.recurrent.lstm.triton" not in sys.modules
 

@@ -12,9 +12,8 @@ from torch import nn
 from refrain.assembly.model import build_device, build_language_model
 from refrain.assembly.tagger import build_tagger, column_of
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
-from refrain.data import Corpus, TaggedCorpus
-from refrain.data.tag_vocabulary import tag_vocabulary_from
-from refrain.data.vocabulary import vocabulary_from
+from refrain.data import Corpus, TaggedCorpus, vocabulary_from
+from refrain.data.tagged.vocabulary import tag_vocabulary_from
 from refrain.errors import CheckpointError
 from refrain.nn import fold_weight_norm
 from refrain.nn.kernels.packed_linear import WeightType

@@ -16,7 +16,20 @@ from .linear_cross_entropy import NATIVE_FROM, largest_parameter, linear_cross_e
 
 
 class Head(Protocol):
-    """Maps hidden vectors to a distribution over the next token, and computes its own loss."""
+    """From hidden vectors to a distribution over the next token. The loss is the head's own business.
+
+    Attributes:
+        inner_widths: widths beside the input and the vocabulary, each of which `axes` takes a name for, as a keyword.
+        tied_width: where the head shares the embedding's matrix, which width the vectors of that matrix have: `input`
+            or one of `inner_widths`; None where it shares nothing.
+    """
+
+    inner_widths: tuple[str, ...]
+
+    @property
+    def tied_width(self) -> str | None:
+        """The width of the shared matrix's vectors, or None."""
+        ...
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
@@ -28,6 +41,10 @@ class Head(Protocol):
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
+        ...
+
+    def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
+        """The axes of each parameter, under the width names that the model chose."""
         ...
 
 
@@ -49,6 +66,7 @@ class SoftmaxHead(nn.Module):
     kernels = "softmax"
     backends = ("torch", "native")
     native_from = NATIVE_FROM
+    inner_widths: tuple[str, ...] = ()
 
     def __init__(self, input_size: int, vocabulary_size: int, *, weight: nn.Parameter | None = None) -> None:
         super().__init__()
@@ -67,6 +85,11 @@ class SoftmaxHead(nn.Module):
     def native_size(self) -> int:
         """The size of the largest weight, to which `native_from` refers."""
         return largest_parameter(self)
+
+    @property
+    def tied_width(self) -> str | None:
+        """The embedding is as wide as the input of a head that shares it."""
+        return "input" if self.tied else None
 
     def reset_parameters(self) -> None:
         """Draw an own weight from U(-1/sqrt(D), 1/sqrt(D)); the bias starts at 0. Changes them in place."""
@@ -92,4 +115,5 @@ class SoftmaxHead(nn.Module):
 
     def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""
-        return {"weight": (Axis(vocabulary_width), Axis(input_width, role="reads")), "bias": (Axis(vocabulary_width),)}
+        words = Axis(vocabulary_width, removable=False)
+        return {"weight": (words, Axis(input_width, role="reads")), "bias": (words._replace(role="shifts"),)}

@@ -26,7 +26,9 @@ class SparseSoftmaxHead(nn.Module):
     kernels = "softmax"
     backends = ("torch", "native")
     native_from = NATIVE_FROM
+    inner_widths: tuple[str, ...] = ()
     tied = True
+    tied_width = "input"
 
     def __init__(self, embedding: SparseEmbedding) -> None:
         super().__init__()
@@ -65,4 +67,4 @@ class SparseSoftmaxHead(nn.Module):
 
     def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
         """The axes of the bias; the matrix is the embedding's."""
-        return {"bias": (Axis(vocabulary_width),)}
+        return {"bias": (Axis(vocabulary_width, role="shifts", removable=False),)}

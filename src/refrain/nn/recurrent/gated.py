@@ -63,7 +63,7 @@ def gated_axes(
     return {
         "weight_ih": (rows, Axis(input_width, role="reads")),
         "weight_hh": (rows, Axis(hidden_width, role="reads")),
-        "bias": (rows,),
+        "bias": (rows._replace(role="shifts"),),
         **transform_axes("input_transform", input_transform, rows),
         **transform_axes("recurrent_transform", recurrent_transform, rows),
     }

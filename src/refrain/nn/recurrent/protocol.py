@@ -28,6 +28,8 @@ class RecurrentLayer(Protocol[State]):
 
     input_size: int
     hidden_size: int
+    # widths beside these two, each of which `axes` takes a name for, as a keyword
+    inner_widths: tuple[str, ...]
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""

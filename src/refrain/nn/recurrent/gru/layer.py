@@ -76,6 +76,7 @@ class GRU(nn.Module):
     kernels = "gru"
     backends = {"torch": torch_window, "native": native_window, "scan": scan_window}  # noqa: RUF012
     native_from = NativeFrom(cpu_float32=64, cpu_bf16=64, cuda_bf16=1)
+    inner_widths: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -127,7 +127,7 @@ class LSTMCell(nn.Module):
         table: AxisTable = {
             "weight_ih": (Axis(cell_width, 4), Axis(input_width, role="reads")),
             "weight_hh": (Axis(cell_width, 4), Axis(output_width, role="reads")),
-            "bias": (Axis(cell_width, 4),),
+            "bias": (Axis(cell_width, 4, role="shifts"),),
         }
         if self.peephole is not None:
             table["peephole"] = (Axis("gates"), Axis(cell_width))

@@ -100,6 +100,7 @@ class LSTM(nn.Module):
     backends = {"torch": torch_window, "native": native_window, "scan": scan_window}  # noqa: RUF012
     # in float32, torch's own kernel is as fast as long as the recurrent weight fits into the caches
     native_from = NativeFrom(cpu_float32=800, cpu_bf16=64, cuda_bf16=1)
+    inner_widths: tuple[str, ...] = ()
 
     def __init__(
         self,

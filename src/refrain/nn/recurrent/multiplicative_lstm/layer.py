@@ -81,6 +81,7 @@ class MultiplicativeLSTM(nn.Module):
     backends = {"torch": torch_window, "native": native_window, "scan": scan_window}  # noqa: RUF012
     # cuDNN has no such cell
     native_from = NativeFrom(cpu_float32=64, cpu_bf16=64, cuda_float32=1, cuda_bf16=1)
+    inner_widths: tuple[str, ...] = ("intermediate",)
 
     def __init__(
         self,
@@ -150,16 +151,16 @@ class MultiplicativeLSTM(nn.Module):
         check_window(self.input_size, self.hidden_size, x, state)
         return multiplicative_lstm_step(x, state, *self.window_weights())
 
-    def axes(self, input_width: str, hidden_width: str) -> AxisTable:
-        """The axes of each parameter, under the names that the model chose; the intermediate width gets its own."""
+    def axes(self, input_width: str, hidden_width: str, *, intermediate: str = "intermediate") -> AxisTable:
+        """The axes of each parameter, under the names that the model chose for the three widths."""
         hidden = Axis(hidden_width, 4)
-        inner = Axis(hidden_width.removesuffix(".hidden") + ".intermediate")
+        inner = Axis(intermediate)
         table: AxisTable = {
             "weight_im": (inner, Axis(input_width, role="reads")),
             "weight_hm": (inner, Axis(hidden_width, role="reads")),
             "weight_ih": (hidden, Axis(input_width, role="reads")),
             "weight_mh": (hidden, inner._replace(role="reads")),
-            "bias": (hidden,),
+            "bias": (hidden._replace(role="shifts"),),
         }
         for name, transform in self.transforms.items():
             table |= transform_axes(f"transforms.{name}", transform, table[name][0])

@@ -59,6 +59,7 @@ class SparseLSTM(nn.Module):
     backends = {"torch": torch_window, "native": native_window, "scan": scan_window}  # noqa: RUF012
     # of the units of a block; see `LSTM`
     native_from = NativeFrom(cpu_float32=800, cpu_bf16=64, cuda_bf16=1)
+    inner_widths: tuple[str, ...] = ()
 
     def __init__(self, plan: SparsePlan, *, block: Callable[[int, int], LSTM] = LSTM) -> None:
         super().__init__()
