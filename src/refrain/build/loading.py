@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from refrain.checkpoint import MANIFEST, Checkpoint
-from refrain.config import AnyExperiment, Experiment, TaggerExperiment
+from refrain.config import AnyExperiment, Experiment, TaggerExperiment, upgraded
+from refrain.config.upgrade import FORMAT
 from refrain.data import Corpus, TaggedCorpus
 from refrain.data.tag_vocabulary import tag_vocabulary_from
 from refrain.data.vocabulary import vocabulary_from
@@ -24,35 +25,36 @@ from refrain.training import RunFolder, load_weights
 from .model import build_device, build_language_model
 from .tagger import build_tagger, column_of
 
-CONFIG_FORMAT = 1
-
 
 def config_document(experiment: AnyExperiment) -> dict[str, Any]:
     """The settings as they are written to `config.json`."""
     task = "tagger" if isinstance(experiment, TaggerExperiment) else "language-model"
-    return {"format": CONFIG_FORMAT, "task": task, "experiment": experiment.model_dump(mode="json")}
+    return {"format": FORMAT, "task": task, "experiment": experiment.model_dump(mode="json")}
 
 
 def experiment_from(document: Any, place: Path) -> AnyExperiment:
-    """The settings of a `config.json`.
+    """The settings of a `config.json`, of this version or of version 0.1.
 
     Raises:
-        CheckpointError: when another version wrote it or it is damaged.
+        CheckpointError: when a later version wrote it or it is damaged.
     """
     if not isinstance(document, dict) or "experiment" not in document:
         raise CheckpointError(f"{place}: config.json holds no experiment")
-    if document.get("format") != CONFIG_FORMAT:
+    if document.get("format") not in (1, FORMAT):
         raise CheckpointError(
-            f"{place}: written in format {document.get('format')}, this version reads format {CONFIG_FORMAT}; "
+            f"{place}: written in format {document.get('format')}, this version reads format {FORMAT}; "
             "update refrain-lm"
         )
     try:
+        document = upgraded(document) if document["format"] == 1 else document
         kind = TaggerExperiment if document.get("task") == "tagger" else Experiment
         return kind.model_validate(document["experiment"])
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{place}: config.json was written by another version ({name}: {first['msg']})") from None
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{place}: config.json was not written by version 0.1 as it says ({error})") from None
 
 
 def load(

@@ -6,7 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
-from refrain.config import Experiment
+from refrain.config import (
+    BandedEmbedding,
+    Experiment,
+    ExplicitPlan,
+    Model,
+    MultiplicativeLSTMCell,
+    SparseLSTMCell,
+    Sparsity,
+)
 from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.nn import SparseEmbedding, SparseLSTM
@@ -59,7 +67,7 @@ def units_to_remove(
         given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
         raise UserError(
             f"nothing to remove: no unit of {', '.join(widths)} is dead{given}; give a --threshold or a smaller size "
-            "with --to, or train with sparsity.group_lasso"
+            "with --to, or train with sparsity.group_lasso.strength"
         )
     return dead
 
@@ -75,7 +83,7 @@ def resized(experiment: Experiment, network: LanguageModel, kept: Mapping[str, T
     model, widths = experiment.model, {width: len(units) for width, units in kept.items()}
     last = len(model.hidden_sizes) - 1
     # the last layer of a tied softmax is as wide as the embedding and has no name of its own
-    tied = model.tied and model.head == "softmax"
+    tied = model.tied and model.head.kind == "softmax"
     names = ["embedding" if tied and index == last else f"layer{index}" for index in range(last + 1)]
     hidden = [
         widths.get(name if name == "embedding" else f"{name}.hidden", size)
@@ -86,16 +94,15 @@ def resized(experiment: Experiment, network: LanguageModel, kept: Mapping[str, T
         "hidden_sizes": tuple(hidden),
         "weight_norm": False,
     }
-    if model.cell == "mlstm":
-        inner = model.intermediate_sizes or model.hidden_sizes
-        changed["intermediate_sizes"] = tuple(
-            widths.get(f"{name}.intermediate", size) for name, size in zip(names, inner, strict=True)
-        )
+    if isinstance(model.cell, MultiplicativeLSTMCell):
+        inner = model.cell.intermediate_sizes or model.hidden_sizes
+        sizes = tuple(widths.get(f"{name}.intermediate", size) for name, size in zip(names, inner, strict=True))
+        changed["cell"] = MultiplicativeLSTMCell(intermediate_sizes=sizes)
     changed |= _blocks_left(
         network, ["embedding", *(name if name == "embedding" else f"{name}.hidden" for name in names)], kept
     )
-    settings = experiment.model_dump() | {"model": model.model_dump() | changed, "sparsity": {}}
-    return Experiment.model_validate(settings)
+    smaller = Model.model_validate(dict(model) | changed)
+    return Experiment.model_validate(dict(experiment) | {"model": smaller, "sparsity": Sparsity()})
 
 
 def _blocks_left(network: LanguageModel, names: Sequence[str], kept: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -117,16 +124,15 @@ def _blocks_left(network: LanguageModel, names: Sequence[str], kept: Mapping[str
         for begin, end, units in layer.plan.blocks if isinstance(layer, SparseLSTM) else ():
             blocks.append((left(below, 0, begin), left(below, 0, end), left(own, first, first + units)))
             first += units
-        layers.append(tuple(blocks) or None)
+        layers.append(tuple(blocks))
     if any(layers):
-        changed |= {"sparse_layers": "none", "sparse_fraction": None, "sparse_blocks": None, "sparse_density": None}
-        changed["layer_blocks"] = tuple(layers)
+        changed["cell"] = SparseLSTMCell(plan=ExplicitPlan(layers=tuple(layers)))
     if isinstance(network.embedding, SparseEmbedding):
         bands = network.embedding.bands
         firsts = accumulate((band.width for band in bands), initial=0)
-        changed |= {"embedding_blocks": 1, "embedding_density": 1.0}
-        changed["embedding_bands"] = tuple(
+        left_over = tuple(
             (start, left("embedding", first, first + width))
             for (start, width), first in zip(bands, firsts, strict=False)
         )
+        changed["embedding"] = BandedEmbedding(bands=left_over)
     return changed
