@@ -160,6 +160,8 @@ def _expectation(details: ErrorDetails) -> str:
             return "must be text"
         case "tuple_type":
             return "must be a list, as in [200,200]"
+        case "missing" | "too_long" if sum(isinstance(part, int) for part in details["loc"]) > 1:
+            return "has a part that is too short or too long"
         case "missing" | "too_long":
             return "must be two numbers, as in [0.9,0.05]"
         case "too_short":
