@@ -14,6 +14,7 @@ SMALL = (
     "training.window_steps=5", "training.sample_tokens=0",
 )  # fmt: skip
 
+INNER = [f"layer{i}.{name}" for i in "01" for name in ("hidden", "intermediate")]
 MIXTURE = {"kind": "mixture", "components": 2}
 
 
@@ -83,7 +84,8 @@ def test_what_other_settings_stand_against(words, message):
         ),
         (
             ["group_lasso.strength=1", "group_lasso.widths=['layer7.hidden']"],
-            "sparsity.group_lasso.widths: 'layer7.hidden' fits no width; there are embedding, layer0.hidden, layer1.hidden",
+            "sparsity.group_lasso.widths: 'layer7.hidden' fits no width; there are embedding, layer0.hidden, "
+            "layer1.hidden",
         ),
         # the widths of the model that a unit cannot be taken out of are none of these
         (
@@ -130,7 +132,7 @@ def test_defaults_fit_every_kind_of_model():
     for shape, widths in (
         ({}, ["embedding", "layer0.hidden", "layer1.hidden"]),
         ({"cell": "gru"}, ["embedding", "layer0.hidden", "layer1.hidden"]),
-        ({"cell": "multiplicative-lstm"}, ["embedding", *(f"layer{i}.{kind}" for i in "01" for kind in ("hidden", "intermediate"))]),
+        ({"cell": "multiplicative-lstm"}, ["embedding", *INNER]),
         ({"tied": True, "hidden_sizes": (10, 8)}, ["embedding", "layer0.hidden"]),
         ({"head": MIXTURE}, ["layer0.hidden", "layer1.hidden"]),
         ({"head": MIXTURE, "tied": True}, ["embedding", "layer0.hidden", "layer1.hidden"]),
