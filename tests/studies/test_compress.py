@@ -195,7 +195,9 @@ def test_finetuning_trains_the_smaller_model(runs, tmp_path, tree, capfd):
 def test_finetuning_that_the_settings_do_not_allow(tiny_corpus, kill, tmp_path):
     averaged = ["training.optimizer=nt-asgd", "training.optimizer.trigger_window=3", "training.epochs=4"]
     run = kill(trained(tmp_path / "run", tiny_corpus, "model.hidden_sizes=[10]", *averaged), **{"layer0.hidden": 2})
-    with pytest.raises(UserError, match=r"--finetune-epochs 3: optimizer.trigger_window: 3 looks further back than .* 3 epochs"):
+    with pytest.raises(
+        UserError, match=r"--finetune-epochs 3: optimizer.trigger_window: 3 looks further back than .* 3 epochs"
+    ):
         compress(run, tmp_path / "small", finetune_epochs=3)
     assert not (tmp_path / "small").exists()
 

@@ -19,7 +19,7 @@ class ExponentialSchedule(Settings):
     """The learning rate is multiplied by a factor every so many epochs."""
 
     kind: Literal["exponential"] = "exponential"
-    decay: Decay = Field(description="Factor.")
+    decay: Decay = Field(description="Factor by which the learning rate is multiplied.")
     hold_epochs: Whole = Field(0, description="Epochs before the factor is first applied.")
     step_epochs: Count = Field(1, description="Epochs between two applications of the factor.")
 
@@ -40,7 +40,7 @@ class PlateauSchedule(Settings):
     """The learning rate is multiplied by a factor after each epoch that did not improve the validation."""
 
     kind: Literal["plateau"] = "plateau"
-    decay: Decay = Field(description="Factor.")
+    decay: Decay = Field(description="Factor by which the learning rate is multiplied.")
 
 
 Schedule = Annotated[
