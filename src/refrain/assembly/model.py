@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from refrain.config import Adaptive, Experiment, Mixture, Model, MultiplicativeLSTMCell, TaggerModel, UniformInit
-from refrain.data import ByteVocabulary, WordVocabulary
+from refrain.data import Vocabulary
 from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.nn import (
@@ -33,7 +33,7 @@ CELLS = {"lstm": LSTM, "sparse-lstm": LSTM, "gru": GRU}
 GATES = {LSTM: 4, GRU: 3}
 
 
-def build_language_model(experiment: Experiment, vocabulary: WordVocabulary | ByteVocabulary) -> LanguageModel:
+def build_language_model(experiment: Experiment, vocabulary: Vocabulary) -> LanguageModel:
     """The network of an experiment, freshly initialised from the global generator.
 
     Args:
