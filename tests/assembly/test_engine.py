@@ -12,8 +12,8 @@ from refrain.config import Data, Experiment, Model, Training
 from refrain.errors import UserError
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, plan_blocks
 from refrain.nn.kernels import compile as native
-from refrain.nn.kernels.backend import PLAIN, Engine, has_fast_bf16
-from refrain.nn.recurrent.protocol import in_one_buffer
+from refrain.nn.kernels.backend import TORCH, Backend, has_fast_bf16
+from refrain.nn.recurrent.gated import in_one_buffer
 from refrain.training import Interrupted, PlainProgress
 
 COMPILER = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
@@ -33,7 +33,7 @@ def test_auto_takes_kernels_where_they_pay():
         "stack.layers.1": "kernels, float32",
         "head": "kernels, float32",
     }
-    assert net.head.engine == Engine(kernels=True) and net.stack.layers[0].engine == PLAIN
+    assert net.head.backend == Backend(native=True) and net.stack.layers[0].backend == TORCH
     assert describe_engine(chosen) == "engine plain, float32 (1 of 3 parts); kernels, float32 (2 of 3 parts)"
 
 
@@ -102,7 +102,7 @@ def gpu_parts():
     }
 
 
-FLOAT32, BF16_ALONE, TRITON, BOTH = Engine(), Engine(bf16=True), Engine(kernels=True), Engine(True, True)
+FLOAT32, BF16_ALONE, TRITON, BOTH = Backend(), Backend(bf16=True), Backend(native=True), Backend(True, True)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_what_each_part_trains_with_on_a_gpu(backend, precision, triton, lstm, m
     monkeypatch.setattr("refrain.assembly.engine.has_triton", lambda: triton)
     parts = gpu_parts()
     chosen = build_engine(Training(backend=backend, precision=precision), OnGPU(parts))
-    assert {parts[name].engine for name in ("lstm", "gru", "sparse")} == {lstm}
-    assert parts["mlstm"].engine == mlstm and parts["head"].engine == Engine(bf16=lstm.bf16)
+    assert {parts[name].backend for name in ("lstm", "gru", "sparse")} == {lstm}
+    assert parts["mlstm"].backend == mlstm and parts["head"].backend == Backend(bf16=lstm.bf16)
     assert {chosen[name] for name in ("lstm", "gru", "sparse")} == {said[0]}
     assert chosen["mlstm"] == said[1] and chosen["head"] == f"plain, {'bf16' if lstm.bf16 else 'float32'}"
 
