@@ -9,7 +9,7 @@ from table import RECURRENT, STEPS, B, H, I, T
 import refrain.nn
 from refrain.axes import Axis
 from refrain.nn import LSTM, RecurrentStack, plan_blocks, scan
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 
 @pytest.fixture(params=RECURRENT)

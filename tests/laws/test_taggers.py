@@ -9,9 +9,10 @@ import torch
 from table import TAGGERS, V
 from test_models import select
 
-from refrain.models import PADDING, Tagger, prepare_tagger
+from refrain.data import PADDING
+from refrain.models import Tagger, prepare_tagger
 from refrain.nn import GRU, LSTM, Bidirectional, Embedding, SparseLSTM, WeightDropout, plan_blocks
-from refrain.nn.prepared import round_weights
+from refrain.nn.kernels.packed_linear import round_weights
 
 LENGTHS = [7, 1, 4]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from refrain.data import TagVocabulary
-from refrain.data.buckets import Batches, Encoded, encode_sentences, in_order
-from refrain.data.sentences import Sentence
+from refrain.data.tagged.buckets import Batches, Encoded, encode_sentences, in_order
+from refrain.data.tagged.sentences import Sentence
 from refrain.models import Tagger, evaluating
 
 from .share import Share

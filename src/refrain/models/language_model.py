@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from refrain.axes import AxisTable
 from refrain.nn import AdaptiveHead, Embedding, MixtureHead, RecurrentStack, SoftmaxHead, SparseEmbedding
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 from .widths import WidthNames, layer_widths, widths
 

@@ -17,13 +17,12 @@ from refrain.nn import Bidirectional, CharacterFeatures, Embedding, SparseEmbedd
 from .language_model import Loss, Outputs
 from .widths import layer_widths, widths
 
-PADDING = -1
-
 
 class Tagger(nn.Module):
     """Gives each word of a sentence a tag.
 
-    A batch is one tensor of ids (T, B, 1 + F): the word, or `PADDING` after a sentence's end, then its features.
+    A batch is one tensor of ids (T, B, 1 + F): the word, then its features. After the end of a sentence the word is
+    padding, which is any negative number.
 
     Args:
         embedding: word ids to vectors of width D.
@@ -78,7 +77,7 @@ class Tagger(nn.Module):
         vectors = self.embedding(words.clamp(min=0))
         if self.features is not None:
             vectors = vectors + self.features(inputs[..., 1:])
-        x, lengths = self.embedding_dropout(vectors), (words != PADDING).sum(dim=0)
+        x, lengths = self.embedding_dropout(vectors), (words >= 0).sum(dim=0)
         for index, layer in enumerate(self.layers):
             x = layer(self.between(x) if index else x, lengths)
         return Outputs(x, self.output_dropout(x))
@@ -98,7 +97,7 @@ class Tagger(nn.Module):
         x = outputs.dropped
         if self.projection is not None:
             x = self.output_dropout(self.projection(x).tanh())
-        return cast(Tensor, self.output(x[inputs[..., 0] != PADDING]))
+        return cast(Tensor, self.output(x[inputs[..., 0] >= 0]))
 
     def forward(self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...] = ()) -> Loss:
         """The loss of a batch, to be differentiated.

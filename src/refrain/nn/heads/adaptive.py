@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN
+from refrain.nn.kernels.backend import PLAIN
 
 from .linear_cross_entropy import CHUNK_LOGITS, linear_cross_entropy
 

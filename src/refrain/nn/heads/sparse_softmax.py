@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN
+from refrain.nn.kernels.backend import PLAIN
 from refrain.nn.sparse_embedding import SparseEmbedding
 
 from .softmax import SoftmaxHead

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from refrain.axes import AxisTable, LayerWidths
 
-from .scan import scan_with_resets
+from .protocol import scan_with_resets
 
 
 class RecurrentStack(nn.Module):
