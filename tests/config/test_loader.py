@@ -1,12 +1,15 @@
 """Settings from recipe, file and command line: merged in order, every mistake shown at once with its origin."""
 
 import json
+from typing import get_args
 
 import pytest
 
 from refrain.config import Data, Experiment, Model, Schedule, Training, resolve, setting_names
+from refrain.config.experiment import Protocol
 from refrain.config.loader import value_of
 from refrain.errors import UserError
+from refrain.evaluation import perplexity
 from refrain.recipes import RECIPES
 
 
@@ -341,3 +344,7 @@ def test_setting_names_are_all_leaves_in_order():
     assert {"data.corpus", "model.hidden_sizes", "training.schedule.kind", "training.epochs"} <= set(names)
     assert not {"data", "model", "training", "training.schedule"} & set(names)
     assert setting_names(Schedule, "x.") == ["x.kind", "x.hold_epochs", "x.step_epochs", "x.decay"]
+
+
+def test_the_protocols_of_settings_are_those_of_evaluation():
+    assert get_args(Protocol) == get_args(perplexity.Protocol)
