@@ -203,7 +203,7 @@ def build_tagger_task(experiment: TaggerExperiment, corpus: TaggedCorpus, model:
 
     def validate() -> Validation:
         figure = figure_of(model, vocabulary, valid)
-        return Validation(figure.nats, figure.words.words, figure.words.accuracy)
+        return Validation(figure.nats, figure.words.total, figure.words.accuracy)
 
     schedule = build_schedule(settings.schedule)
     early_stop = optim.EarlyStop(settings.stop_window) if settings.stop_window else None

@@ -10,43 +10,22 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refrain.errors import DataError, UserError
 
+from .share import Share
+
 # as Radford et al. searched, and one power more
 STRENGTHS = tuple(2.0**power for power in range(-8, 2))
 SPLITS = ("train", "valid", "test")
 COLUMNS_AT_ONCE = 256
-# of the normal distribution, for 95 %
-Z = 1.959963984540054
 
 Rows = Mapping[str, Any]  # split -> features (N, F), a numpy array or a sparse matrix
 Classes = Mapping[str, NDArray[np.int64]]  # split -> the class of each row (N,)
-
-
-class Share(NamedTuple):
-    """So many of so many rows are right."""
-
-    right: int
-    rows: int
-
-    @property
-    def accuracy(self) -> float:
-        """Right over all."""
-        return self.right / self.rows
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy (Wilson, 1927), which counts the rows as independent draws."""
-        share, weight = self.accuracy, Z * Z / self.rows
-        centre = (share + weight / 2) / (1 + weight)
-        half = Z * math.sqrt(share * (1 - share) / self.rows + weight / self.rows / 4) / (1 + weight)
-        # the share itself lies inside, also after rounding
-        return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
 
 
 @dataclass(frozen=True)
