@@ -1,12 +1,11 @@
-"""A corpus: splits of token ids, the vocabulary they refer to, and the text they came from."""
+"""A corpus: token ids by split, their vocabulary, and the text that they were made from."""
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .text import Errors, Spans, blocks
-from .token_file import TokenSource
-from .vocabulary import ByteVocabulary, WordVocabulary, words_of
+from .text.files import Errors, Spans
+from .text.token_file import TokenSource
+from .units.protocol import Spelling, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -14,11 +13,11 @@ class Split:
     """One part of a corpus.
 
     Attributes:
-        source: the text, a file or several.
-        sha256: of the text; where it is too long to be read at every start, of samples of it, see `fingerprint`.
-        tokens: its ids.
-        lines: how many lines it has; None for bytes, where nothing but a pass over all of them could tell.
-        unseen: how many of its words are not in the vocabulary; each became `<unk>`.
+        source: the text, one file or several.
+        sha256: the sha256 of the text, or of samples of it where reading all would take too long; see `fingerprint`.
+        tokens: the token ids.
+        lines: the number of lines; None for bytes, where counting them would need a pass over the whole text.
+        unseen: the number of tokens that are not in the vocabulary and were replaced by `<unk>`.
     """
 
     source: Spans
@@ -30,15 +29,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Splits by name (`train`, `valid`, `test`, or `all`) and their vocabulary."""
+    """Splits by name (`train`, `valid`, `test`, or `all`) with their vocabulary."""
 
     name: str
-    vocabulary: WordVocabulary | ByteVocabulary
+    vocabulary: Vocabulary
     splits: dict[str, Split]
     errors: Errors = "strict"
 
-    def words(self, split: str) -> Iterator[str]:
-        """The words of a split as they are spelled in its text, `<eos>` at line ends: one a token of a word corpus."""
-        return itertools.chain.from_iterable(
-            words_of(text) for text in blocks(self.splits[split].source, self.errors, whole_lines=False)
-        )
+    def spellings(self, split: str) -> Iterator[Spelling]:
+        """How each token of a split is spelled in its text."""
+        part = self.splits[split]
+        return self.vocabulary.spellings(part.source, part.tokens, self.errors)

@@ -1,0 +1,173 @@
+"""Reading text files of any size in blocks of whole lines."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from refrain.errors import DataError
+
+BLOCK_BYTES = 1 << 20
+
+Errors = Literal["strict", "replace", "surrogateescape"]
+
+
+class Span(NamedTuple):
+    """A part of a file: the bytes from `start` up to `stop`."""
+
+    path: Path
+    start: int
+    stop: int
+
+
+# a text may consist of several files
+Spans = tuple[Span, ...]
+
+
+def whole(path: Path) -> Spans:
+    """The text that is all of a file.
+
+    Raises:
+        DataError: when the file is missing, unreadable or empty.
+    """
+    try:
+        size = path.stat().st_size
+        # a pipe has no size, and opening it would block until something writes to it
+        if size or path.is_dir():
+            with path.open("rb"):
+                pass
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    if size == 0:
+        raise DataError(f"{path}: the file is empty")
+    return (Span(path, 0, size),)
+
+
+def size_of(spans: Spans) -> int:
+    """The number of bytes of a text."""
+    return sum(span.stop - span.start for span in spans)
+
+
+def place_of(spans: Spans) -> str:
+    """The file of a text and the number of further files, for messages."""
+    more = len(spans) - 1
+    return f"{spans[0].path}" + (f" and {more} more file{'s' if more > 1 else ''}" if more else "")
+
+
+def part_of(spans: Spans, start: int, stop: int) -> Spans:
+    """The bytes of a text from `start` up to `stop`, counted across its files."""
+    found = []
+    offset = 0
+    for span in spans:
+        size = span.stop - span.start
+        first = max(start - offset, 0)
+        last = min(stop - offset, size)
+        if first < last:
+            found.append(Span(span.path, span.start + first, span.start + last))
+        offset += size
+    return tuple(found)
+
+
+def sha256_of(spans: Spans) -> str:
+    """The sha256 of the bytes of a text, in hexadecimal."""
+    digest = hashlib.sha256()
+    for span in spans:
+        for block in raw_blocks(span):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def blocks(spans: Spans, errors: Errors = "strict", *, whole_lines: bool = True) -> Iterator[str]:
+    """A text in blocks that end with a newline, which is added where the last line of a file has none.
+
+    Args:
+        spans: the text.
+        errors: how invalid UTF-8 is handled: as an error, as U+FFFD, or as Python's surrogate escapes.
+        whole_lines: False lets a block also end at a blank, so that a text without line ends needs little memory.
+
+    Raises:
+        DataError: naming file and offset of the first invalid byte, with `strict`.
+    """
+    for span in spans:
+        yield from _blocks(span, errors, whole_lines)
+
+
+def _blocks(span: Span, errors: Errors, whole_lines: bool) -> Iterator[str]:
+    pending: list[bytes] = []
+    offset, ended = span.start, True
+    for raw in raw_blocks(span):
+        cut = raw.rfind(b"\n") + 1
+        if not cut and not whole_lines:
+            cut = max(raw.rfind(b" "), raw.rfind(b"\t")) + 1
+        if not cut:
+            pending.append(raw)
+            continue
+        piece = b"".join([*pending, raw[:cut]])
+        pending = [raw[cut:]]
+        yield _decode(piece, span.path, offset, errors)
+        offset += len(piece)
+        ended = piece.endswith(b"\n")
+    rest = b"".join(pending)
+    if rest or not ended:
+        yield _decode(rest + b"\n", span.path, offset, errors)
+
+
+def line_offsets(span: Span, fractions: tuple[float, ...]) -> list[int]:
+    """The byte offsets that cut a file between lines at given fractions of its lines.
+
+    Every part has at least one line.
+
+    Raises:
+        DataError: when the file has fewer lines than parts.
+    """
+    total = sum(raw.count(b"\n") for raw in raw_blocks(span))
+    with span.path.open("rb") as file:
+        file.seek(span.stop - 1)
+        total += file.read(1) != b"\n"
+    parts = len(fractions) + 1
+    if total < parts:
+        raise DataError(f"{span.path}: {total} line(s) cannot be split in {parts}; give a folder of splits instead")
+    cuts = cut_points(total, fractions)
+    offsets: list[int] = []
+    seen, offset = 0, span.start
+    for raw in raw_blocks(span):
+        count = raw.count(b"\n")
+        while len(offsets) < len(cuts) and seen + count >= cuts[len(offsets)]:
+            at = -1
+            for _ in range(cuts[len(offsets)] - seen):
+                at = raw.index(b"\n", at + 1)
+            offsets.append(offset + at + 1)
+        seen += count
+        offset += len(raw)
+    return offsets
+
+
+def cut_points(total: int, fractions: Sequence[float]) -> list[int]:
+    """Where to cut a sequence of `total` items at given fractions so that every part has at least one item."""
+    parts = len(fractions) + 1
+    points = [
+        min(max(round(total * part), index + 1), total - parts + index + 1) for index, part in enumerate(fractions)
+    ]
+    return [max(point, index and points[index - 1] + 1) for index, point in enumerate(points)]
+
+
+def raw_blocks(span: Span) -> Iterator[bytes]:
+    """The bytes of a part of a file, a block at a time."""
+    with span.path.open("rb") as file:
+        file.seek(span.start)
+        remaining = span.stop - span.start
+        while remaining and (raw := file.read(min(BLOCK_BYTES, remaining))):
+            remaining -= len(raw)
+            yield raw
+
+
+def _decode(raw: bytes, path: Path, offset: int, errors: Errors) -> str:
+    try:
+        text = raw.decode("utf-8", errors=errors)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: invalid UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); "
+            "mend the file, or go on with --errors replace"
+        ) from None
+    # a byte order mark is not part of the first word
+    return text.removeprefix("\ufeff") if offset == 0 else text

@@ -1,0 +1,123 @@
+"""Labelled texts: a table each for training, validation and test."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from refrain.errors import DataError
+
+from .splits import SPELLINGS, SPLITS
+
+LABELS = ("label", "class", "sentiment", "target")
+TEXTS = ("sentence", "text", "review", "content", "document")
+ENDINGS = (".csv", ".tsv", ".txt")
+
+
+class Labelled(NamedTuple):
+    """The texts and the labels of a table, in the order of its rows."""
+
+    texts: list[str]
+    labels: list[str]
+
+
+def read_labelled(folder: Path, errors: Literal["strict", "replace"] = "strict") -> dict[str, Labelled]:
+    """The tables of a folder by split: train, valid and test.
+
+    The name of a table contains the name of its split, as in `train_binary_sent.csv` and `dev.tsv`. A `.csv` file is
+    separated by commas and begins with the names of its columns. A `.tsv` or `.txt` file is separated by tabs; without
+    names of columns each line is a label, a tab and a text. Columns other than a label and a text are ignored.
+
+    Args:
+        folder: the folder of the tables.
+        errors: how invalid UTF-8 is handled: as an error, or as U+FFFD.
+
+    Raises:
+        DataError: when a table is missing, empty or broken, or a split does not have the same two labels as the others.
+    """
+    tables = {split: _read(_find(folder, split), errors) for split in SPLITS}
+    classes = sorted(set(tables["train"].labels))
+    if len(classes) != 2:
+        shown = ", ".join(map(repr, classes[:5])) + (", ..." if len(classes) > 5 else "")
+        raise DataError(f"{folder}: two labels are needed, the training table has {len(classes)} ({shown})")
+    for split, table in tables.items():
+        if surplus := sorted(set(table.labels) - set(classes)):
+            raise DataError(f"{folder}: the {split} table has a label {surplus[0]!r} that the training table lacks")
+        if missing := sorted(set(classes) - set(table.labels)):
+            raise DataError(f"{folder}: the {split} table has no row labelled {missing[0]!r}")
+    return tables
+
+
+def _find(folder: Path, split: str) -> Path:
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix in ENDINGS and path.is_file())
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}") from None
+    found = [path for path in files if set(re.split(r"[^a-z]+", path.stem.lower())) & set(SPELLINGS[split])]
+    if not found:
+        here = ", ".join(path.name for path in files[:6]) or "no tables"
+        raise DataError(
+            f"{folder}: no {split} table; expected a file such as {SPELLINGS[split][-1]}.csv (found {here})"
+        )
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DataError(f"{folder}: {len(found)} files could be the {split} table: {names}; keep one")
+    return found[0]
+
+
+def _read(path: Path, errors: Literal["strict", "replace"]) -> Labelled:
+    try:
+        text = path.read_bytes().decode("utf-8-sig", errors)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: invalid UTF-8 at byte {error.start} (0x{error.object[error.start]:02x}); "
+            "mend the file, or go on with --errors replace"
+        ) from None
+    rows = _rows(path, text)
+    number, first = next(rows, (0, None))
+    if first is None:
+        raise DataError(f"{path}: the table is empty")
+    label = _column(first, LABELS)
+    column = _column(first, TEXTS)
+    labelled = Labelled([], [])
+    if label is None or column is None:
+        if path.suffix == ".csv" or label is not None or column is not None or len(first) != 2:
+            missing, known = ("label", LABELS) if label is None else ("text", TEXTS)
+            raise DataError(
+                f"{path}:{number}: no column for the {missing}; the first line must name one of {', '.join(known)}"
+            )
+        label, column = 0, 1
+        labelled.labels.append(first[0].strip())
+        labelled.texts.append(first[1])
+    for number, row in rows:
+        if len(row) <= max(label, column):
+            raise DataError(f"{path}:{number}: {len(row)} column(s), at least {max(label, column) + 1} are needed")
+        labelled.labels.append(row[label].strip())
+        labelled.texts.append(row[column])
+    if not labelled.texts:
+        raise DataError(f"{path}: the table has no rows")
+    return labelled
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, each with the number of its last line."""
+    if path.suffix != ".csv":
+        # in tab-separated files quotes are part of the text
+        lines = enumerate(text.replace("\r\n", "\n").split("\n"), 1)
+        yield from ((number, line.split("\t")) for number, line in lines if line.strip())
+        return
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        yield from ((reader.line_num, row) for row in reader if row)
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: {error}") from None
+
+
+def _column(head: list[str], names: tuple[str, ...]) -> int | None:
+    """The index of the first column with one of the names, or None."""
+    lowered = [name.strip().lower() for name in head]
+    return next((lowered.index(name) for name in names if name in lowered), None)
