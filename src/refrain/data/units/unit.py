@@ -12,7 +12,7 @@ from ..text.splits import SHARES
 from .protocol import Vocabulary
 from .word.vocabulary import Order
 
-Log = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Unit(Protocol):
         """Whether a path holds a text for each split, so that it is not cut by shares."""
         ...
 
-    def find_splits(self, path: Path, options: TextOptions, wanted: tuple[str, ...], log: Log) -> dict[str, Spans]:
+    def find_splits(self, path: Path, options: TextOptions, wanted: tuple[str, ...], say: Report) -> dict[str, Spans]:
         """Where the text of each wanted split is.
 
         Raises:
@@ -63,7 +63,7 @@ class Unit(Protocol):
         """
         ...
 
-    def find_all(self, path: Path, log: Log) -> Spans:
+    def find_all(self, path: Path, say: Report) -> Spans:
         """Where all the text of a path is that holds no splits.
 
         Raises:
@@ -72,7 +72,7 @@ class Unit(Protocol):
         ...
 
     def open(
-        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Log
+        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, say: Report
     ) -> Corpus:
         """The corpus of some texts by split; None makes the vocabulary from them.
 
