@@ -91,8 +91,8 @@ class PairUnit:
     def names_splits(self, path):
         return path.is_dir()
 
-    def find_splits(self, path, options, wanted, say):
-        return find_splits(path, shares=options.split, wanted=wanted)
+    def find_splits(self, path, options, requested, say):
+        return find_splits(path, shares=options.split, requested=requested)
 
     def find_all(self, path, say):
         return whole(path)

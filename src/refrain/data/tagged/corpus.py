@@ -59,12 +59,12 @@ class TaggedCorpus:
     splits: dict[str, TaggedSplit]
 
 
-def find_tagged(path: Path, wanted: Sequence[str] = SPLITS) -> dict[str, Path]:
+def find_tagged(path: Path, requested: Sequence[str] = SPLITS) -> dict[str, Path]:
     """The file of each split in a folder.
 
     Args:
         path: a folder with a file for each split, whose name contains train, dev or valid, or test.
-        wanted: the splits to look for. A missing `test` is left out; any other missing split is an error.
+        requested: the splits to look for. A missing `test` is left out; any other missing split is an error.
 
     Raises:
         DataError: when something is missing or ambiguous.
@@ -76,14 +76,14 @@ def find_tagged(path: Path, wanted: Sequence[str] = SPLITS) -> dict[str, Path]:
     # treebanks are published together with their plain text
     files = [file for file in files if file.suffix in CONLLU] or files
     found: dict[str, Path] = {}
-    for split in wanted:
+    for split in requested:
         named = [file for file in files if set(re.split(r"[^a-z]+", file.stem.lower())) & set(SPELLINGS[split])]
         if len(named) > 1:
             names = ", ".join(file.name for file in named)
             raise DataError(f"{path}: {len(named)} files could be the {split} sentences: {names}; keep one")
         if named:
             found[split] = named[0]
-        elif split != "test" or split == wanted[0]:
+        elif split != "test" or split == requested[0]:
             here = ", ".join(file.name for file in files[:6]) or "no file of sentences"
             raise DataError(
                 f"{path}: no {split} sentences; expected a file such as {SPELLINGS[split][-1]}.conllu or "

@@ -42,7 +42,7 @@ def tagged_lines(source: str) -> Iterator[Sentence]:
     depth = 0
     for token in tokens:
         name = tokenize.tok_name[token.type]
-        # since Python 3.12 a formatted string is several tokens; everything between its start and end is one string here
+        # since Python 3.12 a formatted string is several tokens, which count as one string here
         depth += {"FSTRING_START": 1, "TSTRING_START": 1, "FSTRING_END": -1, "TSTRING_END": -1}.get(name, 0)
         if not depth and (token.type in TAGGED or name in ("FSTRING_END", "TSTRING_END")):
             line.append(token)

@@ -55,8 +55,10 @@ class Unit(Protocol):
         """Whether a path holds a text for each split, so that it is not cut by shares."""
         ...
 
-    def find_splits(self, path: Path, options: TextOptions, wanted: tuple[str, ...], say: Report) -> dict[str, Spans]:
-        """Where the text of each wanted split is.
+    def find_splits(
+        self, path: Path, options: TextOptions, requested: tuple[str, ...], say: Report
+    ) -> dict[str, Spans]:
+        """Where the text of each requested split is.
 
         Raises:
             DataError: when something is missing, empty or ambiguous.

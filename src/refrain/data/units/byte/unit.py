@@ -25,11 +25,13 @@ class ByteUnit:
         """Whether a folder holds something that is named as a split."""
         return names_splits(path)
 
-    def find_splits(self, path: Path, options: TextOptions, wanted: tuple[str, ...], say: Report) -> dict[str, Spans]:
-        """Where the bytes of each wanted split are."""
+    def find_splits(
+        self, path: Path, options: TextOptions, requested: tuple[str, ...], say: Report
+    ) -> dict[str, Spans]:
+        """Where the bytes of each requested split are."""
         # a cleaned document is a line, and no cut may fall inside it
         between_lines = options.cleaning != "none"
-        return find_byte_splits(path, shares=options.split, between_lines=between_lines, wanted=wanted, say=say)
+        return find_byte_splits(path, shares=options.split, between_lines=between_lines, requested=requested, say=say)
 
     def find_all(self, path: Path, say: Report) -> Spans:
         """All bytes of a file, a folder or a pattern."""

@@ -31,11 +31,13 @@ class WordUnit:
         """Whether it is a folder: its files are the splits."""
         return path.is_dir()
 
-    def find_splits(self, path: Path, options: TextOptions, wanted: tuple[str, ...], say: Report) -> dict[str, Spans]:
-        """Where the text of each wanted split is, in a folder or in one file that is cut between lines."""
+    def find_splits(
+        self, path: Path, options: TextOptions, requested: tuple[str, ...], say: Report
+    ) -> dict[str, Spans]:
+        """Where the text of each requested split is, in a folder or in one file that is cut between lines."""
         if is_pattern(str(path)):
             raise DataError(f"{path}: a pattern is read as bytes alone; set data.unit=byte, or give a folder or file")
-        return find_splits(path, shares=options.split, wanted=wanted)
+        return find_splits(path, shares=options.split, requested=requested)
 
     def find_all(self, path: Path, say: Report) -> Spans:
         """All of a file."""
