@@ -15,7 +15,7 @@ from refrain.axes import Axis, AxisTable
 from refrain.nn import Bidirectional, CharacterFeatures, Embedding, SparseEmbedding
 
 from .language_model import Loss, Outputs
-from .widths import widths
+from .widths import layer_widths, widths
 
 
 class Tagger(nn.Module):
@@ -117,13 +117,14 @@ class Tagger(nn.Module):
         if self.features is not None:
             parts["features"] = self.features.axes("features", "embedding")
         below, copies = "embedding", 1
-        for index, layer in enumerate(cast("list[Bidirectional]", list(self.layers))):
-            parts[f"layers.{index}"] = layer.axes(below, f"layer{index}.hidden", copies)
-            below, copies = f"layer{index}.hidden", 2
+        layers = cast("list[Bidirectional]", list(self.layers))
+        for index, (layer, names) in enumerate(zip(layers, layer_widths(layers), strict=True)):
+            parts[f"layers.{index}"] = layer.axes(below, names.hidden, copies, **names.inner)
+            below, copies = names.hidden, 2
         if self.projection is not None:
             parts["projection"] = _linear_axes("projection", below, copies)
             below, copies = "projection", 1
-        parts["output"] = _linear_axes("tags", below, copies)
+        parts["output"] = _linear_axes("tags", below, copies, removable=False)
         return {f"{part}.{name}": axes for part, names in parts.items() for name, axes in names.items()}
 
     def widths(self) -> dict[str, int]:
@@ -131,5 +132,6 @@ class Tagger(nn.Module):
         return widths(dict(self.named_parameters()), self.axes())
 
 
-def _linear_axes(above: str, below: str, copies: int) -> AxisTable:
-    return {"weight": (Axis(above), Axis(below, copies, role="reads")), "bias": (Axis(above),)}
+def _linear_axes(above: str, below: str, copies: int, *, removable: bool = True) -> AxisTable:
+    rows = Axis(above, removable=removable)
+    return {"weight": (rows, Axis(below, copies, role="reads")), "bias": (rows._replace(role="shifts"),)}

@@ -16,7 +16,7 @@ from refrain.data import Corpus, TaggedCorpus, vocabulary_from
 from refrain.data.tagged.vocabulary import tag_vocabulary_from
 from refrain.errors import CheckpointError
 from refrain.nn import fold_weight_norm
-from refrain.nn.prepared import WeightType
+from refrain.nn.kernels.packed_linear import WeightType
 from refrain.storage.checkpoint import MANIFEST, Checkpoint
 from refrain.storage.run_folder import RunFolder
 from refrain.trained.language_model import TrainedLanguageModel

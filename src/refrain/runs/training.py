@@ -12,7 +12,7 @@ from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
-from refrain.nn.native.calls import failures
+from refrain.nn.kernels.call import failures
 from refrain.storage.run_folder import RunFolder
 from refrain.training import (
     Fit,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from refrain.assembly.corpus import build_text, locate
 from refrain.assembly.model import build_model
+from refrain.assembly.widths import resized
 from refrain.bench.timing import interleaved
 from refrain.config import Experiment
 from refrain.data import Corpus
@@ -26,7 +27,7 @@ from refrain.sparsity import clear_units, multiply_adds, places, select_units
 from refrain.storage.run_folder import RunFolder
 from refrain.trained.language_model import TrainedLanguageModel
 
-from .smaller import resized, units_to_remove
+from .smaller import units_to_remove
 
 TOLERANCE = 1e-5
 REPEATS, STEPS = 7, 50

@@ -13,7 +13,7 @@ from refrain.data.text.cleaning import Cleaning
 from refrain.evaluation import Figure, score_lines
 from refrain.generation import Features, Part, Sampler, features, generate, hold_units
 from refrain.models import LanguageModel, Stepper
-from refrain.nn.prepared import WeightType, round_weights
+from refrain.nn.kernels.packed_linear import WeightType, round_weights
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from refrain.data.tagged.sentences import Sentence
 from refrain.data.tagged.tokenise import sentences_of
 from refrain.evaluation.tagging import TaggingFigure, figure_of, predict_tags
 from refrain.models import Tagger, prepare_tagger
-from refrain.nn.prepared import WeightType, fingerprint, round_weights
+from refrain.nn.kernels.packed_linear import WeightType, fingerprint, round_weights
 
 NO_TAGS = np.zeros(0, np.int64)
 
