@@ -102,9 +102,9 @@ def asks_for_the_unit(tree):
             named = any(ast.unparse(side).rpartition(".")[2] in ("unit", '"unit"', "['unit']") for side in sides)
             if named and any(isinstance(side, ast.Constant) and isinstance(side.value, str) for side in sides):
                 yield node.lineno
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
-            if "Vocabulary" in ast.unparse(node.args[1]):
-                yield node.lineno
+        is_type_test = isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance"
+        if is_type_test and "Vocabulary" in ast.unparse(node.args[1]):
+            yield node.lineno
 
 
 @pytest.mark.parametrize("line", ["x = corpus.vocabulary.unit == 'byte'", "if isinstance(v, WordVocabulary): pass"])
