@@ -1,9 +1,9 @@
 """Committed loss curves: a change that is not meant to alter numbers reproduces them on any processor.
 
-The text can be learnt: the verb follows from the noun two words before it. A run is as exact as it can be made: float64,
-torch's own operations, one thread, masks and weights from integers that the generator draws alike everywhere. What is
-left is the order of summation, which differs from one processor to the next by some 1e-16 of a value; the last test
-measures how much a run magnifies such a difference.
+The text can be learnt: the verb follows from the noun two words before it. A run is as exact as it can be made:
+float64, torch's own operations, one thread, weights and masks from integers that the generator draws alike everywhere.
+What is left is the order of summation, which differs from one processor to the next by some 1e-16 of a value; the last
+test measures how much a run magnifies such a difference.
 
 To record the curves anew, after a change that is meant to alter them: `python tests/recipes/test_loss_curve.py`.
 """
