@@ -5,13 +5,13 @@ import threading
 import pytest
 import torch
 
-from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, native
+from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM
 from refrain.nn.engine import PLAIN, Engine, use_engine
 from refrain.nn.heads.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
 from refrain.nn.prepared import kernels, target_nats
 from refrain.nn.segments import plan_blocks
 
-pytestmark = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+pytestmark = pytest.mark.compiler
 
 KERNELS = Engine(kernels=True)
 LAYERS = {

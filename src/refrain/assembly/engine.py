@@ -10,7 +10,7 @@ from refrain.errors import UserError
 from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, SparseLSTM
 from refrain.nn.engine import Engine, has_fast_bf16
 from refrain.nn.gpu import has_triton
-from refrain.nn.native import is_compiled, load
+from refrain.nn.native import is_compiled, lacks_compiler, load
 from refrain.nn.native.memory import keep_freed_memory
 
 
@@ -37,7 +37,9 @@ def build_engine(
     parts = [part for _, part in model.named_modules() if isinstance(getattr(part, "engine", None), Engine)]
     if device == "cpu" and say is not None:
         wanted = {str(part.kernels) for part in parts if _wants_kernels(part, settings.engine, device, bf16)}
-        if missing := sorted(name for name in wanted if not is_compiled(name)):
+        if wanted and lacks_compiler():
+            say("no C++ compiler was found, so torch's own operations are used; install g++ or clang++ for more speed")
+        elif missing := sorted(name for name in wanted if not is_compiled(name)):
             say(f"compiling kernels for this processor, some seconds, once: {', '.join(missing)}")
     chosen = {}
     for name, part in model.named_modules():
