@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from refrain.errors import UserError
-from refrain.pictures.heat_map import Passage, Piece, Scale, page, pieces, printable, scale_of
+from refrain.pictures.heat_map import Passage, Piece, Scale, page, printable, scale_of
 from refrain.pictures.probe import columns_of, heat_map_picture, histogram, wrapped
+from refrain.studies.probe_files import pieces
 
 SCALE = Scale(0.5, 2.0, "label 0", "label <1>")
 ODD = Passage("label $1 & <b>", [Piece(c, 0.1 * at) for at, c in enumerate("a <b>&\"'$x$ \t\x00\né漢👍 \\frac{")])
@@ -130,5 +131,5 @@ def test_columns():
 
 def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r"need matplotlib: pip install 'refrain-lm\[probe\]'"):
+    with pytest.raises(UserError, match=r"need matplotlib: pip install 'refrain-lm\[plot\]'"):
         heat_map_picture("t", [], SCALE)
