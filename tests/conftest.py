@@ -11,7 +11,7 @@ import warnings
 import pytest
 import torch
 
-from refrain.nn.native import find_compiler
+from refrain.nn.kernels.compile import find_compiler
 
 torch.set_num_threads(1)
 
@@ -130,7 +130,7 @@ def kill():
 
     def kill(run, **units):
         from refrain.assembly.model import build_language_model
-        from refrain.data.vocabulary import vocabulary_from
+        from refrain.data import vocabulary_from
         from refrain.runs.loading import experiment_from
         from refrain.sparsity import clear_units, places
         from refrain.storage.checkpoint import Checkpoint, save

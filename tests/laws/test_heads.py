@@ -6,10 +6,10 @@ from table import HEADS, B, H, T, V
 
 import refrain.nn.heads
 from refrain.nn import Embedding, SoftmaxHead
-from refrain.nn.engine import PLAIN, Engine, use_engine
 from refrain.nn.heads import linear_cross_entropy as fused
 from refrain.nn.heads.softmax_gradient import scaled, softmax_gradient_, softmax_gradient_reference_
-from refrain.nn.native import calls
+from refrain.nn.kernels import call as calls
+from refrain.nn.kernels.backend import PLAIN, Engine, use_engine
 
 
 @pytest.fixture(params=HEADS)

@@ -6,8 +6,8 @@ from table import RECURRENT, B, I, T
 
 from refrain.models import LanguageModel
 from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, RecurrentStack, SoftmaxHead, WeightDropout
-from refrain.nn.engine import PLAIN, Engine, use_engine
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn.kernels.backend import PLAIN, Engine, use_engine
+from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 pytestmark = pytest.mark.compiler
 

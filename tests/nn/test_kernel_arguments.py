@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM
-from refrain.nn.engine import PLAIN, Engine, use_engine
 from refrain.nn.heads.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
-from refrain.nn.prepared import kernels, target_nats
+from refrain.nn.kernels.backend import PLAIN, Engine, use_engine
+from refrain.nn.kernels.packed_linear import kernels, target_nats
 from refrain.nn.segments import plan_blocks
 
 pytestmark = pytest.mark.compiler

@@ -5,8 +5,7 @@ import mmap
 import pytest
 import torch
 
-from refrain.nn.native.pages import LARGE, in_large_pages
-from refrain.nn.prepared import (
+from refrain.nn.kernels.packed_linear import (
     FEW_STREAMS,
     PreparedLinear,
     kernels,
@@ -15,6 +14,7 @@ from refrain.nn.prepared import (
     quantise,
     target_nats,
 )
+from refrain.nn.kernels.pages import LARGE, in_large_pages
 
 
 def random(*shape, seed=1):
