@@ -9,7 +9,7 @@ from refrain.errors import UserError
 from refrain.nn import Embedding
 from refrain.nn.kernels.allocator import keep_freed_memory
 from refrain.nn.kernels.backend import Backend, Part, has_fast_bf16, parts_with_backend
-from refrain.nn.kernels.compile import is_compiled, load
+from refrain.nn.kernels.compile import is_compiled, lacks_compiler, load
 from refrain.nn.kernels.launch import has_triton
 
 
@@ -37,7 +37,9 @@ def build_engine(
     parts = dict(parts_with_backend(model))
     if device == "cpu" and log is not None:
         files = {part.kernels for part in parts.values() if _wants_native(part, setting, device, bf16)}
-        if missing := sorted(name for name in files if not is_compiled(name)):
+        if files and lacks_compiler():
+            log("no C++ compiler was found, so torch's own operations are used; install g++ or clang++ for more speed")
+        elif missing := sorted(name for name in files if not is_compiled(name)):
             log(f"compiling kernels for this processor, some seconds, once: {', '.join(missing)}")
     for part in parts.values():
         part.backend = backend_for(part, setting, device, bf16)
