@@ -7,12 +7,20 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from refrain.axes import AxisTable, removable
-from refrain.config import Experiment
+from refrain.config import BandedEmbedding, Experiment, ExplicitPlan, Model, SparseLSTMCell, Sparsity
 from refrain.models import LanguageModel
 from refrain.nn import SparseEmbedding, SparseLSTM
 
-# inner width of a recurrent layer -> the setting that holds it, with one size a layer
+# inner width of a recurrent layer -> the setting of the cell that holds it, with one size a layer
 INNER_SETTINGS = {"intermediate": "intermediate_sizes"}
+
+
+class DeclaresAxes(Protocol):
+    """A model as far as its widths are concerned."""
+
+    def axes(self) -> AxisTable:
+        """The axes of every parameter."""
+        ...
 
 
 def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
@@ -28,16 +36,8 @@ def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
     }
     for inner, setting in INNER_SETTINGS.items():
         if all(inner in layer.inner for layer in names.layers):
-            settings[setting] = tuple(layer.inner[inner] for layer in names.layers)
+            settings[f"cell.{setting}"] = tuple(layer.inner[inner] for layer in names.layers)
     return settings
-
-
-class DeclaresAxes(Protocol):
-    """A model as far as its widths are concerned."""
-
-    def axes(self) -> AxisTable:
-        """The axes of every parameter."""
-        ...
 
 
 def removable_widths(model: DeclaresAxes) -> list[str]:
@@ -72,10 +72,15 @@ def resized(experiment: Experiment, model: LanguageModel, kept: Mapping[str, Ten
     sizes = model.widths() | {width: len(units) for width, units in kept.items()}
     changed: dict[str, Any] = {"weight_norm": False}
     for setting, widths in size_settings(model).items():
-        changed[setting] = sizes[widths] if isinstance(widths, str) else tuple(sizes[width] for width in widths)
+        value = sizes[widths] if isinstance(widths, str) else tuple(sizes[width] for width in widths)
+        group, _, name = setting.rpartition(".")
+        if group:
+            changed[group] = getattr(experiment.model, group).model_copy(update={name: value})
+        else:
+            changed[name] = value
     changed |= _blocks_left(model, kept)
-    settings = experiment.model_dump() | {"model": experiment.model.model_dump() | changed, "sparsity": {}}
-    return Experiment.model_validate(settings)
+    smaller = Model.model_validate(dict(experiment.model) | changed)
+    return Experiment.model_validate(dict(experiment) | {"model": smaller, "sparsity": Sparsity()})
 
 
 def _blocks_left(model: LanguageModel, kept: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -93,17 +98,17 @@ def _blocks_left(model: LanguageModel, kept: Mapping[str, Tensor]) -> dict[str, 
         for begin, end, units in layer.plan.blocks if isinstance(layer, SparseLSTM) else ():
             blocks.append((left(below, 0, begin), left(below, 0, end), left(own, first, first + units)))
             first += units
-        layers.append(tuple(blocks) or None)
+        layers.append(tuple(blocks))
         below = own
     if any(layers):
-        changed |= {"sparse_layers": "none", "sparse_fraction": None, "sparse_blocks": None, "sparse_density": None}
-        changed["layer_blocks"] = tuple(layers)
+        changed["cell"] = SparseLSTMCell(plan=ExplicitPlan(layers=tuple(layers)))
     if isinstance(model.embedding, SparseEmbedding):
         bands = model.embedding.bands
         firsts = accumulate((band.width for band in bands), initial=0)
-        changed |= {"embedding_blocks": 1, "embedding_density": 1.0}
-        changed["embedding_bands"] = tuple(
-            (start, left(names.embedding, first, first + width))
-            for (start, width), first in zip(bands, firsts, strict=False)
+        changed["embedding"] = BandedEmbedding(
+            bands=tuple(
+                (start, left(names.embedding, first, first + width))
+                for (start, width), first in zip(bands, firsts, strict=False)
+            )
         )
     return changed
