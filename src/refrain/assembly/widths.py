@@ -7,12 +7,12 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from refrain.axes import AxisTable, removable
-from refrain.config import BandedEmbedding, Experiment, ExplicitPlan, Model, SparseLSTMCell, Sparsity
+from refrain.config import BandedEmbedding, Experiment, ExplicitPlan, SparseLSTMCell
 from refrain.models import LanguageModel
 from refrain.nn import SparseEmbedding, SparseLSTM
 
-# inner width of a recurrent layer -> the setting of the cell that holds it, with one size a layer
-INNER_SETTINGS = {"intermediate": "intermediate_sizes"}
+# inner width of a recurrent layer -> the setting that holds it, with one size a layer
+INNER_SETTINGS = {"intermediate": "cell.intermediate_sizes"}
 
 
 class DeclaresAxes(Protocol):
@@ -36,7 +36,7 @@ def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
     }
     for inner, setting in INNER_SETTINGS.items():
         if all(inner in layer.inner for layer in names.layers):
-            settings[f"cell.{setting}"] = tuple(layer.inner[inner] for layer in names.layers)
+            settings[setting] = tuple(layer.inner[inner] for layer in names.layers)
     return settings
 
 
@@ -70,17 +70,13 @@ def resized(experiment: Experiment, model: LanguageModel, kept: Mapping[str, Ten
         kept: width -> indices of the units that stay, ascending; other widths stay whole.
     """
     sizes = model.widths() | {width: len(units) for width, units in kept.items()}
-    changed: dict[str, Any] = {"weight_norm": False}
+    changed: dict[str, Any] = experiment.model.model_dump() | {"weight_norm": False}
     for setting, widths in size_settings(model).items():
-        value = sizes[widths] if isinstance(widths, str) else tuple(sizes[width] for width in widths)
         group, _, name = setting.rpartition(".")
-        if group:
-            changed[group] = getattr(experiment.model, group).model_copy(update={name: value})
-        else:
-            changed[name] = value
+        place = changed[group] if group else changed
+        place[name] = sizes[widths] if isinstance(widths, str) else tuple(sizes[width] for width in widths)
     changed |= _blocks_left(model, kept)
-    smaller = Model.model_validate(dict(experiment.model) | changed)
-    return Experiment.model_validate(dict(experiment) | {"model": smaller, "sparsity": Sparsity()})
+    return Experiment.model_validate(experiment.model_dump() | {"model": changed, "sparsity": {}})
 
 
 def _blocks_left(model: LanguageModel, kept: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -105,10 +101,9 @@ def _blocks_left(model: LanguageModel, kept: Mapping[str, Tensor]) -> dict[str, 
     if isinstance(model.embedding, SparseEmbedding):
         bands = model.embedding.bands
         firsts = accumulate((band.width for band in bands), initial=0)
-        changed["embedding"] = BandedEmbedding(
-            bands=tuple(
-                (start, left(names.embedding, first, first + width))
-                for (start, width), first in zip(bands, firsts, strict=False)
-            )
+        remaining = tuple(
+            (start, left(names.embedding, first, first + width))
+            for (start, width), first in zip(bands, firsts, strict=False)
         )
+        changed["embedding"] = BandedEmbedding(bands=remaining)
     return changed

@@ -42,7 +42,7 @@ class Data(Text):
     )
 
     @model_validator(mode="after")
-    def _of_the_unit(self) -> Self:
+    def _fits_the_unit(self) -> Self:
         changed = [name for name in sorted(self.model_fields_set) if not self.takes_effect(name)]
         defaults = {name: type(self).model_fields[name].default for name in changed}
         moved = [name for name, default in defaults.items() if getattr(self, name) != default]

@@ -145,7 +145,9 @@ def _import_iss_json(
     now = {as_set(name, Experiment): value for name, value in flatten(merged)}
     defaults = flatten(Sparsity().model_dump(), "sparsity.")
     asked = {as_set(name, Experiment): value for name, value in defaults} | found
-    own = {name: Setting(value, path) for name, value in asked.items() if now.get(name, ...) != value}
+    # of a group that is put in the place of another, every setting is given
+    changed = {name for name, value in asked.items() if now.get(name, ...) != value}
+    own = {name: Setting(asked[name], path) for name in asked if {name, name.rpartition(".")[0]} & changed}
     merged_settings = _overlaid(settings, own, base)
     settings.clear()
     settings.update(merged_settings)
