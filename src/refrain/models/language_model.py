@@ -137,7 +137,8 @@ class LanguageModel(nn.Module):
 
     def _recurrent_biases(self) -> set[str]:
         """The names of what the recurrent layers declare as biases."""
-        table = self.stack.axes("embedding", self.width_names().layers)
+        names = self.width_names()
+        table = self.stack.axes(names.embedding, names.layers)
         return {f"stack.{name}" for name, axes in table.items() if axes[0].role == "shifts"}
 
     def width_names(self) -> WidthNames:
