@@ -13,6 +13,7 @@ from torch import Tensor
 from refrain.data import TokenSource, Windows
 from refrain.errors import DataError
 from refrain.models import LanguageModel, evaluating
+from refrain.models.perplexity import perplexity
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
@@ -39,7 +40,7 @@ class Figure:
     @property
     def perplexity(self) -> float:
         """exp of the nats per token; infinity on overflow."""
-        return math.exp(self.nats_per_token) if self.nats_per_token < 700 else math.inf
+        return perplexity(self.nats_per_token)
 
     def document(self, bytes_per_token: int | None = None) -> dict[str, Any]:
         """The figure as plain data.

@@ -11,43 +11,22 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refrain.errors import DataError, UserError
 
+from .share import Share
+
 # the values that Radford et al. searched, and one more
 STRENGTHS = tuple(2.0**power for power in range(-8, 2))
 SPLITS = ("train", "valid", "test")
 COLUMNS_AT_ONCE = 256
-# the quantile of the normal distribution for an interval of 95 %
-Z = 1.959963984540054
 
 Rows = Mapping[str, Any]  # split -> features (N, F), a numpy array or a sparse matrix
 Classes = Mapping[str, NDArray[np.int64]]  # split -> the class of each row (N,)
-
-
-class Share(NamedTuple):
-    """The number of rows that are classified correctly, out of all rows."""
-
-    right: int
-    rows: int
-
-    @property
-    def accuracy(self) -> float:
-        """The share of rows that are classified correctly."""
-        return self.right / self.rows
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy (Wilson, 1927), which assumes that the rows are independent."""
-        share, weight = self.accuracy, Z * Z / self.rows
-        centre = (share + weight / 2) / (1 + weight)
-        half = Z * math.sqrt(share * (1 - share) / self.rows + weight / self.rows / 4) / (1 + weight)
-        # rounding must not exclude the share itself
-        return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
 
 
 @dataclass(frozen=True)

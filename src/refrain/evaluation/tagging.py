@@ -3,10 +3,9 @@
 K tags, L words of a sentence, N words of a batch.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,34 +17,11 @@ from refrain.data.tagged.buckets import Batches, Encoded, encode_sentences, in_o
 from refrain.data.tagged.sentences import Sentence
 from refrain.models import Tagger, evaluating
 
-# the quantile of the normal distribution for an interval of 95 %
-NORMAL_95 = 1.959964
+from .share import Share
 
 
-class Share(NamedTuple):
-    """The number of words that are tagged correctly, out of all words."""
-
-    right: int
-    words: int
-
-    @property
-    def accuracy(self) -> float | None:
-        """Accuracy, or None if there are no words."""
-        return self.right / self.words if self.words else None
-
-    def interval(self) -> tuple[float, float] | None:
-        """Wilson's interval of 95 %, which assumes that words are independent, or None if there are no words."""
-        if not self.words:
-            return None
-        share, square = self.right / self.words, NORMAL_95**2 / self.words
-        middle = (share + square / 2) / (1 + square)
-        half = math.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)
-        # at 0 and 1, rounding must not exclude the share itself
-        return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
-
-    def document(self) -> dict[str, Any]:
-        """The share as plain data."""
-        return {"words": self.words, "right": self.right, "accuracy": self.accuracy, "interval": self.interval()}
+def _document(share: Share) -> dict[str, Any]:
+    return {"words": share.total, "right": share.right, "accuracy": share.accuracy, "interval": share.interval}
 
 
 @dataclass(frozen=True)
@@ -100,13 +76,13 @@ class TaggingFigure:
         """The figures of all tags together as plain data."""
         words = self.words
         return {
-            "tokens": words.words,
-            "nats_per_token": self.nats / words.words,
+            "tokens": words.total,
+            "nats_per_token": self.nats / words.total,
             "accuracy": words.accuracy,
-            "interval": words.interval(),
-            "seen": self.seen.document(),
-            "unseen": self.unseen.document(),
-            "sentences": self.sentences.document(),
+            "interval": words.interval,
+            "seen": _document(self.seen),
+            "unseen": _document(self.unseen),
+            "sentences": _document(self.sentences),
         }
 
 
