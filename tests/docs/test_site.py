@@ -1,5 +1,6 @@
 """The site: every page and every public name has its place, and nothing in it comes from elsewhere."""
 
+import importlib
 import importlib.util
 import json
 import pathlib
@@ -41,7 +42,8 @@ def test_every_public_name_has_one_entry_and_a_link_elsewhere(reference):
     pages = reference.pages(ROOT)
     entries = re.findall(r"^\.\. (?:auto\w+|py:data):: ([\w.]+)", "\n".join(pages.values()), re.MULTILINE)
     described = [entry for entry in entries if entry not in PUBLIC]
-    assert len(described) == len(set(described))
+    objects = [getattr(importlib.import_module(path), name) for path, _, name in (d.rpartition(".") for d in described)]
+    assert len(objects) == len({id(value) for value in objects}), "an object is described twice"
     for package, names in PUBLIC.items():
         for name in names:
             linked = re.search(rf":py:obj:`{name} <([\w.]+)>`", pages[f"{package}.rst"])
