@@ -80,12 +80,12 @@ def tiny_corpus(tmp_path_factory):
 
 
 def train_tiny(folder, corpus, *settings):
-    from refrain import build
+    from refrain import runs
     from refrain.recipes import recipe
     from refrain.training import PlainProgress
 
     experiment = recipe("zaremba-small", *TINY, *settings, data=str(corpus))
-    build.train(experiment, folder, progress=PlainProgress(quiet=True))
+    runs.train(experiment, folder, progress=PlainProgress(quiet=True))
     return folder
 
 
@@ -106,11 +106,11 @@ def kill():
     """Makes everything of the first units of some widths zero in a run's best model; width -> how many."""
 
     def kill(run, **units):
-        from refrain.build.loading import experiment_from
-        from refrain.build.model import build_language_model
-        from refrain.checkpoint import Checkpoint, save
+        from refrain.assembly.model import build_language_model
         from refrain.data.vocabulary import vocabulary_from
+        from refrain.runs.loading import experiment_from
         from refrain.sparsity import clear_units, places
+        from refrain.storage.checkpoint import Checkpoint, save
         from refrain.training import load_weights
 
         checkpoint = Checkpoint((run / "best").resolve())

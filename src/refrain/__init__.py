@@ -10,20 +10,21 @@ Names are imported when they are first used, so that `import refrain` does not w
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import _moved
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from .build import load as load
-    from .build import resume as resume
-    from .build import train as train
     from .config import Experiment as Experiment
     from .errors import CheckpointError as CheckpointError
     from .errors import DataError as DataError
     from .errors import UserError as UserError
     from .models import LanguageModel as LanguageModel
     from .recipes import recipe as recipe
+    from .runs import load as load
+    from .runs import resume as resume
+    from .runs import train as train
     from .trained import TrainedLanguageModel as TrainedLanguageModel
-    from .trained_tagger import TrainedTagger as TrainedTagger
+    from .trained import TrainedTagger as TrainedTagger
 
 _HOMES = {
     "CheckpointError": "errors",
@@ -31,15 +32,17 @@ _HOMES = {
     "Experiment": "config",
     "LanguageModel": "models",
     "TrainedLanguageModel": "trained",
-    "TrainedTagger": "trained_tagger",
+    "TrainedTagger": "trained",
     "UserError": "errors",
-    "load": "build",
+    "load": "runs",
     "recipe": "recipes",
-    "resume": "build",
-    "train": "build",
+    "resume": "runs",
+    "train": "runs",
 }
 
 __all__ = ["__version__", *_HOMES]
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from refrain import bench
-from refrain.bench import limits, train
-from refrain.evaluation import timing
+from refrain.bench import limits, timing, train
 from refrain.recipes import recipe
 
 META = torch.device("meta")

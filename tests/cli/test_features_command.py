@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from refrain import build
+from refrain import runs
 
 TEXT = "ant bee cat\n\nzebra ant\nant bee cat dog eel fox ant bee\n"
 CLOSE = {"atol": 1e-6, "rtol": 1e-5}
@@ -32,7 +32,7 @@ def test_a_row_a_line(request, refrain, write, tmp_path, run, ending):
         "features", run, write("text.txt", TEXT), "--out", out, "--unit", "3,0", "--unit", "5", "--json"
     ).json
     arrays = dict(np.load(out)) if ending == ".npz" else load_file(out)
-    lm, texts = build.load(run), TEXT.split("\n")[:-1]
+    lm, texts = runs.load(run), TEXT.split("\n")[:-1]
     tokens = [len(lm.vocabulary.encode(text)) for text in texts]
     assert (found["texts"], found["tokens"]) == (4, sum(tokens))
     assert found["unknown"] == (1 if lm.vocabulary.unit == "word" else 0)
@@ -59,13 +59,13 @@ def test_a_row_a_document(refrain, write, tmp_path, tiny_run):
     outcome = refrain(*words)
     assert (outcome.status, outcome.out.splitlines()[0]) == (0, "3 texts, 6 tokens, 0 unknown")
     assert outcome.out.splitlines()[1] == f"{out}: hidden (3, 8), cell (3, 8)"
-    lm = build.load(tiny_run)
+    lm = runs.load(tiny_run)
     for row, text in zip(np.load(out)["cell"], ["ant", "bee\ncat", "cat\n"], strict=True):
         np.testing.assert_allclose(row, alone(lm, text)[-1].cell[0].numpy(), **CLOSE)
 
 
 def test_standard_input_and_cleaning(refrain, tmp_path, byte_run, monkeypatch):
-    lm = build.load(byte_run)
+    lm = runs.load(byte_run)
     for cleaning, wanted in (("none", " a &lt; b "), ("reviews", " a < b ")):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b" a &lt; b \n")))
         out = tmp_path / f"{cleaning}.npz"

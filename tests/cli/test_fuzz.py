@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from refrain.build import build_corpus
+from refrain.assembly import build_corpus
 from refrain.config import Data, Experiment, TaggerExperiment
 from refrain.data import Windows
 from refrain.data.text import blocks

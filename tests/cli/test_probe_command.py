@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from refrain.checkpoint import Checkpoint, save
+from refrain.storage.checkpoint import Checkpoint, save
 
 UNIT = 5
 NAMES = ["heat-map.html", "heat-map.png", "histogram.png", "probe.json"]
@@ -159,10 +159,10 @@ def test_mistakes(refrain, run, data, words, parts):
     assert all(part in outcome.err for part in parts)
 
 
-@pytest.mark.parametrize("module", ["sklearn.linear_model", "matplotlib.figure"])
-def test_a_missing_package_is_told_before_work_is_done(mistake, run, data, tmp_path, monkeypatch, module):
+@pytest.mark.parametrize(("module", "extra"), [("sklearn.linear_model", "probe"), ("matplotlib.figure", "plot")])
+def test_a_missing_package_is_told_before_work_is_done(mistake, run, data, tmp_path, monkeypatch, module, extra):
     monkeypatch.setitem(__import__("sys").modules, module, None)
-    mistake(2, ["probe", run, "--data", data, "--out", tmp_path / "probe"], "pip install 'refrain-lm[probe]'")
+    mistake(2, ["probe", run, "--data", data, "--out", tmp_path / "probe"], f"pip install 'refrain-lm[{extra}]'")
 
 
 def test_a_folder_that_is_a_file(mistake, run, data, write):

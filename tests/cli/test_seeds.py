@@ -7,8 +7,8 @@ import statistics
 
 import pytest
 
-from refrain import build, recipe
-from refrain.build import seeds as seeds_module
+from refrain import recipe, runs
+from refrain.runs import seeds as seeds_module
 from refrain.training import Interrupted, PlainProgress
 
 SMALL = (
@@ -41,7 +41,7 @@ def test_each_seed_is_the_run_that_it_would_be_alone(refrain, corpus, tmp_path):
     summary = done.json
     assert summary["seeds"] == [1, 2, 3] and summary == json.loads((out / "summary.json").read_text())
     experiment = recipe("zaremba-small", *SMALL, "training.seed=2", data=corpus)
-    alone = build.train(experiment, tmp_path / "alone", progress=quiet())
+    alone = runs.train(experiment, tmp_path / "alone", progress=quiet())
     assert summary["runs"][1]["test"]["perplexity"] == alone["test"]["perplexity"]
     values = [run["test"]["perplexity"] for run in summary["runs"]]
     assert len(set(values)) == 3
@@ -51,7 +51,7 @@ def test_each_seed_is_the_run_that_it_would_be_alone(refrain, corpus, tmp_path):
 
 def test_a_stopped_series_goes_on_with_what_is_left(refrain, corpus, tmp_path, monkeypatch):
     experiment = recipe("zaremba-small", *SMALL, data=corpus)
-    whole = build.train_seeds(experiment, tmp_path / "whole", 3, progress=quiet)
+    whole = runs.train_seeds(experiment, tmp_path / "whole", 3, progress=quiet)
 
     class Stop(PlainProgress):
         def __init__(self):
@@ -65,7 +65,7 @@ def test_a_stopped_series_goes_on_with_what_is_left(refrain, corpus, tmp_path, m
     train = seeds_module.train
     monkeypatch.setattr(seeds_module, "train", lambda e, path, **k: (started.append(str(path)), train(e, path, **k))[1])
     with pytest.raises(Interrupted):
-        build.train_seeds(experiment, tmp_path / "cut", 3, progress=Stop)
+        runs.train_seeds(experiment, tmp_path / "cut", 3, progress=Stop)
     assert [path[-1] for path in started] == ["1", "2"]
     done = refrain("train", "--resume", "--out", str(tmp_path / "cut"))
     assert "mean" in done.out and "std" in done.out
@@ -75,7 +75,7 @@ def test_a_stopped_series_goes_on_with_what_is_left(refrain, corpus, tmp_path, m
 
 
 def test_one_seed_has_no_deviation(corpus, tmp_path):
-    summary = build.train_seeds(recipe("zaremba-small", *SMALL, data=corpus), tmp_path / "runs", 1, progress=quiet)
+    summary = runs.train_seeds(recipe("zaremba-small", *SMALL, data=corpus), tmp_path / "runs", 1, progress=quiet)
     assert summary["test"]["perplexity"]["std"] is None
 
 
@@ -99,7 +99,7 @@ def test_mistakes_are_named(mistake, corpus, tmp_path):
 
 def test_a_series_that_is_replaced_leaves_nothing_behind(corpus, tmp_path, monkeypatch):
     experiment = recipe("zaremba-small", *SMALL, data=corpus)
-    build.train_seeds(experiment, tmp_path / "runs", 3, progress=quiet)
+    runs.train_seeds(experiment, tmp_path / "runs", 3, progress=quiet)
     other = recipe("zaremba-small", *SMALL, "training.learning_rate=0.5", data=corpus)
 
     def stop(*arguments, **more):
@@ -108,8 +108,8 @@ def test_a_series_that_is_replaced_leaves_nothing_behind(corpus, tmp_path, monke
     with monkeypatch.context() as patched:
         patched.setattr(seeds_module, "train", stop)
         with pytest.raises(KeyboardInterrupt):
-            build.train_seeds(other, tmp_path / "runs", 2, progress=quiet, force=True)
+            runs.train_seeds(other, tmp_path / "runs", 2, progress=quiet, force=True)
     assert not list((tmp_path / "runs").glob("seed-*"))
-    again = build.resume_seeds(tmp_path / "runs", progress=quiet)
+    again = runs.resume_seeds(tmp_path / "runs", progress=quiet)
     assert again["seeds"] == [1, 2]
-    assert again["test"] == build.train_seeds(other, tmp_path / "alone", 2, progress=quiet)["test"]
+    assert again["test"] == runs.train_seeds(other, tmp_path / "alone", 2, progress=quiet)["test"]

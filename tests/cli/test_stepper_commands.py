@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from refrain import build
+from refrain import runs
 
 
 def test_int8_weights_cost_little(refrain, tiny_run):
@@ -17,7 +17,7 @@ def test_int8_weights_cost_little(refrain, tiny_run):
 
 
 def test_every_command_reads_the_same_rounded_model(refrain, tiny_run, tiny_corpus, tmp_path):
-    lm = build.load(tiny_run, weights="int8")
+    lm = runs.load(tiny_run, weights="int8")
     text = tmp_path / "line.txt"
     text.write_text("ant bee cat\n")
     scored = refrain("score", tiny_run, text, "--weights", "int8", "--json").json
@@ -38,7 +38,7 @@ def test_every_command_reads_the_same_rounded_model(refrain, tiny_run, tiny_corp
 
 
 def test_a_model_whose_weights_change_is_made_ready_again(tiny_run):
-    lm = build.load(tiny_run)
+    lm = runs.load(tiny_run)
     before, ready = lm.score("ant bee").nats, lm.stepper
     assert lm.stepper is ready
     with torch.no_grad():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from refrain.build import build_corpus, build_text
+from refrain.assembly import build_corpus, build_text
 from refrain.config import Data
 from refrain.data import ByteVocabulary, Windows, open_byte_corpus
 from refrain.data.byte_corpus import SAMPLE_BYTES, SAMPLES, fingerprint

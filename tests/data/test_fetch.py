@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from refrain.build import locate
+from refrain.assembly import locate
 from refrain.data.fetch import fetch
 from refrain.data.known import KNOWN, KnownCorpus, Remote, fetched_folder, fetched_path
 from refrain.errors import DataError

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from refrain.build import build_corpus
+from refrain.assembly import build_corpus
 from refrain.config import Data
 from refrain.data import Windows
 from refrain.data.known import KNOWN

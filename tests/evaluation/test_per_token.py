@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from refrain import build
+from refrain import runs
 from refrain.data import open_byte_corpus, open_word_corpus
 from refrain.data.text import whole
 from refrain.evaluation import evaluate, protocol_windows, token_rows, write_token_table
@@ -15,12 +15,12 @@ ROUNDING = 5e-7
 
 @pytest.fixture(scope="module")
 def words(tiny_run):
-    return build.load(tiny_run)
+    return runs.load(tiny_run)
 
 
 @pytest.fixture(scope="module")
 def letters(byte_run):
-    return build.load(byte_run)
+    return runs.load(byte_run)
 
 
 def word_corpus(lm, path):

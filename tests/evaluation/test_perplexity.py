@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from refrain import build
+from refrain import assembly, runs
 from refrain.config import Data
 from refrain.data import Windows, open_word_corpus
 from refrain.data.text import whole
@@ -57,14 +57,14 @@ class Memory:
 
 @pytest.fixture(scope="module")
 def trained(tiny_run):
-    return build.load(tiny_run)
+    return runs.load(tiny_run)
 
 
 @pytest.fixture(scope="module")
 def valid(trained):
-    corpus, name = build.build_text(
+    corpus, name = assembly.build_text(
         Data.model_validate(trained.config["data"]),
-        build.locate(trained.config["data"]["corpus"]),
+        assembly.locate(trained.config["data"]["corpus"]),
         "valid",
         trained.vocabulary,
     )

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from refrain import build
+from refrain import runs
 from refrain.evaluation import score, score_lines
 
 # float32 sums of a line, in another order
@@ -14,7 +14,7 @@ CLOSE = {"rel": 1e-5}
 
 @pytest.fixture(scope="module", params=["tiny_run", "byte_run"])
 def lm(request):
-    return build.load(request.getfixturevalue(request.param))
+    return runs.load(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(scope="module")

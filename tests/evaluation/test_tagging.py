@@ -85,7 +85,7 @@ def test_an_evaluation_is_the_sum_of_its_words(tagger):
 
 def test_the_picture_is_one():
     pytest.importorskip("matplotlib")
-    from refrain.evaluation.confusion_picture import confusion_picture
+    from refrain.pictures.confusion import confusion_picture
 
     picture = confusion_picture(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]), ["$", "PRP$", "X"], "a title")
     assert picture.startswith(b"\x89PNG")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from refrain import build
+from refrain import runs
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, LockedDropout, RecurrentStack, SoftmaxHead
@@ -35,7 +35,7 @@ def drawn(model, context, sampler=None, **options):
 
 @pytest.fixture(scope="module")
 def lm(tiny_run):
-    return build.load(tiny_run)
+    return runs.load(tiny_run)
 
 
 def test_the_next_token_follows_from_all_before_it():
@@ -143,7 +143,7 @@ def test_stopping_at_the_line_end(lm):
 
 
 def test_bytes(byte_run):
-    lm = build.load(byte_run)
+    lm = runs.load(byte_run)
     texts = lm.generate("é", tokens=20, samples=2, seed=3)
     assert all(text.startswith("é") for text in texts)
     assert texts == lm.generate("é", tokens=20, samples=2, seed=3)

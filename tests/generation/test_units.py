@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from refrain import build
+from refrain import runs
 from refrain.errors import UserError
 from refrain.generation import Sampler, generate, hold_units
 from refrain.models import LanguageModel, Stepper
@@ -77,7 +77,7 @@ def test_units_that_cannot_be_held(values, message):
 
 
 def test_holding_a_unit_changes_what_is_written(tiny_run):
-    lm = build.load(tiny_run)
+    lm = runs.load(tiny_run)
     clamps = [None, dict.fromkeys(range(8), 50.0), {(0, unit): 50.0 for unit in range(8)}]
     plain, held, again = (lm.generate(tokens=60, seed=1, clamp=clamp) for clamp in clamps)
     assert held == again != plain

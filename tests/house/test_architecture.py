@@ -10,20 +10,25 @@ import tokenize
 
 import pytest
 
+from refrain import _moved
+
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "refrain"
 FILES = sorted(SOURCE.rglob("*.py"))
 GOLDEN = ROOT / "tests" / "golden" / "public_names.json"
 
 LAYERS = [
-    {"errors", "axes", "folders", "plain_json", "_version"},
-    {"config", "nn", "checkpoint"},
+    {"errors", "axes", "_version", "_moved"},
+    {"storage"},
+    {"config", "nn"},
     {"models"},
     {"data", "optim", "sparsity"},
-    {"training", "evaluation", "generation"},
-    {"trained", "trained_tagger"},
-    {"build"},
-    {"export", "bench", "recipes"},
+    {"training", "evaluation", "generation", "pictures"},
+    {"trained"},
+    {"assembly"},
+    {"runs", "bench"},
+    {"studies", "export", "importers"},
+    {"serve", "recipes"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -59,9 +64,9 @@ def test_imports_point_down(path):
 def test_the_import_rule_sees_what_it_should(tmp_path):
     file = tmp_path / "x.py"
     file.write_text(
-        "def f():\n    from refrain.cli import run\n    from refrain import build\n    import refrain.nn.heads\n"
+        "def f():\n    from refrain.cli import run\n    from refrain import runs\n    import refrain.nn.heads\n"
     )
-    assert set(imported(file)) == {"cli", "build", "nn"}
+    assert set(imported(file)) == {"cli", "runs", "nn"}
 
 
 def test_config_and_the_command_line_do_not_import_torch_at_their_top():
@@ -197,6 +202,24 @@ def test_an_unknown_name_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="refrain"):
         _ = refrain.nonsense
+
+
+@pytest.mark.parametrize(("old", "new"), list(_moved.MOVED.items()))
+def test_an_import_path_of_version_0_1_fails_with_the_new_one(old, new):
+    with pytest.raises(ModuleNotFoundError) as raised:
+        importlib.import_module(old)
+    assert new in str(raised.value)
+    for module in re.findall(r"refrain[\w.]*\w", new):
+        importlib.import_module(module)
+
+
+def test_only_the_room_of_pictures_imports_matplotlib():
+    found = {
+        relative(path).split("/")[0]
+        for path in FILES
+        if re.search(r"^\s*(from|import) matplotlib", path.read_text(), re.M)
+    }
+    assert found == {"pictures"}
 
 
 def test_the_changelog_speaks_of_what_comes_next():

@@ -6,13 +6,13 @@ import pytest
 import torch
 from table import SEGMENTED, B, T, V
 
-from refrain.build.model import build_model
-from refrain.build.smaller import resized
+from refrain.assembly.model import build_model
 from refrain.config import Experiment
 from refrain.sparsity import clear_units, dead_units, places, select_units, squared_norms
 from refrain.sparsity.compact import dead_by_width, drop_until, largest_entries, spared
 from refrain.sparsity.groups import group_sizes, scale_units
 from refrain.sparsity.sizes import model_size, parameter_count
+from refrain.studies.smaller import resized
 
 WIDTHS = ("embedding", "layer0.hidden", "layer1.hidden")
 

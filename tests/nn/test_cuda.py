@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from refrain.build import build_device
+from refrain.assembly import build_device
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, gpu, plan_blocks
 from refrain.nn.engine import PLAIN, Engine, use_engine
 from refrain.nn.native.calls import failures

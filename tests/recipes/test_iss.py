@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from refrain import build, recipe
-from refrain.build.sparsity import build_sparsifier
-from refrain.build.task import build_schedule
+from refrain import assembly, recipe
+from refrain.assembly.sparsity import build_sparsifier
+from refrain.assembly.task import build_schedule
 from refrain.sparsity import multiply_adds
 
 CELLS = [f"Model/RNN/multi_rnn_cell/cell_{i}/basic_lstm_cell/weights" for i in range(2)]
@@ -15,7 +15,7 @@ CELLS = [f"Model/RNN/multi_rnn_cell/cell_{i}/basic_lstm_cell/weights" for i in r
 def on_paper(*settings):
     """The large model with other settings, without memory for its weights."""
     with torch.device("meta"):
-        return build.build_model(recipe("zaremba-large", *settings).model, 10_000)
+        return assembly.build_model(recipe("zaremba-large", *settings).model, 10_000)
 
 
 # V * 1500 + (1500 + h1) * 4 h1 + (h1 + h2) * 4 h2 + h2 * V + V, and one bias a layer: 4 h1 + 4 h2. With two biases it
@@ -89,7 +89,7 @@ def structures(kernel, coupled, parts):
 def penalty(name, *settings):
     torch.manual_seed(1)
     experiment = recipe(name, "model.embedding_size=6", "model.hidden_sizes=[6,6]", *settings)
-    model = build.build_model(experiment.model, 11)
+    model = assembly.build_model(experiment.model, 11)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return build_sparsifier(experiment, model, 10).loss(None).item(), as_there(model)
@@ -129,7 +129,7 @@ def test_our_recipes_aim_at_half_of_the_dense_model(name, measure):
     experiment, dense = recipe(name), recipe(name.removesuffix("-iss"))
     assert experiment.model == dense.model
     with torch.device("meta"):
-        model = build.build_model(experiment.model, 10_000)
+        model = assembly.build_model(experiment.model, 10_000)
     whole = {
         "multiply_adds": multiply_adds(model.axes(), model.widths()),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from refrain import build, recipe
+from refrain import recipe, runs
 from refrain.training import PlainProgress
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "loss_curves.json"
@@ -26,7 +26,7 @@ RUNS = {
 
 
 def curve(name, corpus, out):
-    build.train(recipe(name, *SHRINK, *RUNS[name], data=str(corpus)), out, progress=PlainProgress(quiet=True))
+    runs.train(recipe(name, *SHRINK, *RUNS[name], data=str(corpus)), out, progress=PlainProgress(quiet=True))
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [[line["event"], line["step"], line["nats_per_token"]] for line in lines]
 

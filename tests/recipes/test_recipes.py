@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from refrain import build, recipe
+from refrain import assembly, recipe, runs
 from refrain.config import Experiment
 from refrain.errors import UserError
 from refrain.recipes import RECIPES, description
@@ -62,11 +62,11 @@ def test_trains_stops_resumes_evaluates_and_loads(name, corpus, tmp_path):
     changes = [*SHRINK, f"model.hidden_sizes={[8] * layers}", *order, *stop, *trigger, *size]
     experiment = recipe(name, *changes, data=str(corpus))
     with pytest.raises(Interrupted):
-        build.train(experiment, tmp_path / "run", progress=StopAfterTwo())
-    summary = build.resume(tmp_path / "run", progress=PlainProgress(quiet=True))
+        runs.train(experiment, tmp_path / "run", progress=StopAfterTwo())
+    summary = runs.resume(tmp_path / "run", progress=PlainProgress(quiet=True))
     assert summary["recipe"] == name and summary["epochs"] == 2
     assert math.isfinite(summary["test"]["perplexity"])
-    lm = build.load(tmp_path / "run")
+    lm = runs.load(tmp_path / "run")
     assert lm.config["training"]["epochs"] == 2
     assert lm.score("a b c").tokens == (4 if words else 6)
 
@@ -82,14 +82,14 @@ def test_says_what_it_is_and_survives_json(name):
 def test_byte_mlstms_have_the_parameters_of_the_references():
     for name, wanted in (("mlstm-bytes", 174_080), ("mlstm-small", 717_440), ("mlstm-reviews", 86_319_360)):
         with torch.device("meta"):
-            model = build.build_model(recipe(name).model, 256)
+            model = assembly.build_model(recipe(name).model, 256)
         assert sum(parameter.numel() for parameter in model.parameters()) == wanted
 
 
 def test_the_plain_lstm_beside_the_multiplicative_one_is_as_large():
     with torch.device("meta"):
         counts = [
-            sum(parameter.numel() for parameter in build.build_model(recipe(name).model, 256).parameters())
+            sum(parameter.numel() for parameter in assembly.build_model(recipe(name).model, 256).parameters())
             for name in ("mlstm-bytes", "char-lstm")
         ]
     assert abs(counts[1] / counts[0] - 1) < 0.005
@@ -128,7 +128,7 @@ def test_zaremba_has_the_settings_of_the_tutorial(size):
 @pytest.mark.parametrize("size", PRESETS)
 def test_zaremba_has_the_parameters_of_the_tutorial(size):
     with torch.device("meta"):
-        model = build.build_model(recipe(f"zaremba-{size}").model, 10_000)
+        model = assembly.build_model(recipe(f"zaremba-{size}").model, 10_000)
     count = sum(parameter.numel() for parameter in model.parameters())
     one_bias, two_biases = PARAMETERS[size]
     width = PRESETS[size][3]
@@ -150,7 +150,7 @@ def test_awd_has_the_parameters_of_the_paper(name):
     words, one_bias, two_biases = AWD[name]
     settings = recipe(name).model
     with torch.device("meta"):
-        model = build.build_model(settings, words)
+        model = assembly.build_model(settings, words)
     count = sum(parameter.numel() for parameter in model.parameters())
     assert count == one_bias == two_biases - 4 * sum(settings.hidden_sizes)
 

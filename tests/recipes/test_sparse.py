@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refrain import build, recipe
+from refrain import assembly, recipe
 
 # with one bias a layer; the code's count has 4 * H more for each layer of H, and 400 for a prior that nothing reads
 SIZES = {
@@ -21,7 +21,7 @@ PRIOR = {"recite-dense-reduced": 200, "recite-sparse1": 200}
 def test_the_sizes_of_the_paper(name):
     settings = recipe(name).model
     with torch.device("meta"):
-        model = build.build_model(settings, 10_000)
+        model = assembly.build_model(settings, 10_000)
     ours, theirs = SIZES[name]
     count = sum(parameter.numel() for parameter in model.parameters())
     assert count == ours == theirs - 4 * sum(settings.hidden_sizes) - PRIOR.get(name, 400)

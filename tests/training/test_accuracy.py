@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from refrain import build, recipe
+from refrain import recipe, runs
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead
 from refrain.training import Interrupted, PlainProgress, Window
@@ -69,15 +69,15 @@ class StopAfterThree(PlainProgress):
 def test_it_survives_a_restart_and_is_written_down(corpus, tmp_path):
     experiment = recipe("recite-dense", *SMALL, "training.epochs=2", data=str(corpus))
     quiet = PlainProgress(quiet=True)
-    build.train(experiment, tmp_path / "whole", progress=quiet)
+    runs.train(experiment, tmp_path / "whole", progress=quiet)
     with pytest.raises(Interrupted):
-        build.train(experiment, tmp_path / "cut", progress=StopAfterThree())
-    build.resume(tmp_path / "cut", progress=quiet)
+        runs.train(experiment, tmp_path / "cut", progress=StopAfterThree())
+    runs.resume(tmp_path / "cut", progress=quiet)
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
 
 
 def test_a_run_stops_when_it_knows_the_text_by_heart(corpus, tmp_path):
     experiment = recipe("recite-dense", *SMALL, "training.epochs=150", "training.stop_accuracy=0.3", data=str(corpus))
-    summary = build.train(experiment, tmp_path / "run", progress=PlainProgress(quiet=True))
+    summary = runs.train(experiment, tmp_path / "run", progress=PlainProgress(quiet=True))
     assert summary["epochs"] < 150
     assert metrics(tmp_path / "run")[-1][2] >= 0.3

@@ -5,12 +5,13 @@ import json
 import pytest
 from test_resume import Stopping, assert_same, quiet, trace
 
-from refrain import build
-from refrain.build.model import build_model
-from refrain.build.task import build_optimizer, build_task
+from refrain import assembly, runs
+from refrain.assembly.model import build_model
+from refrain.assembly.task import build_optimizer, build_task
 from refrain.config import Schedule, Sparsity
 from refrain.errors import CheckpointError
-from refrain.training import Fit, Interrupt, Interrupted, Metrics, Position, RunFolder
+from refrain.storage.run_folder import RunFolder
+from refrain.training import Fit, Interrupt, Interrupted, Metrics, Position
 
 
 def changed(experiment, **training):
@@ -19,7 +20,7 @@ def changed(experiment, **training):
 
 def fit(experiment, tmp_path, hooks=(), interrupt=None):
     """A run by hand, with hooks of the test's own."""
-    corpus = build.build_corpus(experiment.data)
+    corpus = assembly.build_corpus(experiment.data)
     task = build_task(experiment, corpus, build_model(experiment.model, len(corpus.vocabulary)))
     task.hooks.before_step.extend(hooks)
     run = RunFolder(tmp_path / "run")
@@ -63,12 +64,12 @@ def test_an_early_stop_resumes(experiment, tmp_path):
         learning_rate=60.0,
         schedule=Schedule(),
     )
-    first = build.train(wild, tmp_path / "unbroken", progress=quiet())
+    first = runs.train(wild, tmp_path / "unbroken", progress=quiet())
     assert 2 < first["epochs"] < 30
     last = json.loads((tmp_path / "unbroken" / "metrics.jsonl").read_text().splitlines()[-1])["step"]
     with pytest.raises(Interrupted):
-        build.train(wild, tmp_path / "stopped", progress=Stopping(last - 2))
-    again = build.resume(tmp_path / "stopped", progress=quiet())
+        runs.train(wild, tmp_path / "stopped", progress=Stopping(last - 2))
+    again = runs.resume(tmp_path / "stopped", progress=quiet())
     assert again["epochs"] == first["epochs"]
     assert_same(trace(tmp_path / "stopped"), trace(tmp_path / "unbroken"))
 
@@ -77,7 +78,7 @@ def test_an_early_stop_resumes(experiment, tmp_path):
 def test_a_validation_counts_for_a_stall_once_the_asked_for_sparsity_is_there(experiment, tmp_path, monkeypatch, part):
     told, sparse = [], Sparsity(prune=0.5, prune_end=0.6)
     pruned = changed(experiment, epochs=5, optimizer="nt-asgd", trigger_window=1, stop_window=3, learning_rate=0.5)
-    corpus = build.build_corpus(pruned.data)
+    corpus = assembly.build_corpus(pruned.data)
     pruned = pruned.model_copy(update={"sparsity": sparse})
     task = build_task(pruned, corpus, build_model(pruned.model, len(corpus.vocabulary)))
     monkeypatch.setattr(getattr(task, part), "validated", lambda nats: told.append(task.settled()))
@@ -97,7 +98,7 @@ def test_checkpoints_come_in_time_whatever_the_lines_of_metrics(experiment, tmp_
             return super().save(step, *rest, **more)
 
     experiment = changed(experiment, log_windows=100_000, checkpoint_minutes=1e-9)
-    corpus = build.build_corpus(experiment.data)
+    corpus = assembly.build_corpus(experiment.data)
     task = build_task(experiment, corpus, build_model(experiment.model, len(corpus.vocabulary)))
     run = Counting(tmp_path / "run")
     run.create()
@@ -131,7 +132,7 @@ def test_a_signal_between_saving_and_leaving_waits_for_the_next_save(experiment,
 
 def test_the_final_figures_are_those_of_the_best_weights_or_none(experiment, tmp_path):
     out = tmp_path / "run"
-    build.train(experiment, out, progress=quiet())
+    runs.train(experiment, out, progress=quiet())
     best = (out / "best").resolve()
     victim = best / "model.safetensors"
     victim.write_bytes(victim.read_bytes()[:-1])
@@ -139,15 +140,15 @@ def test_the_final_figures_are_those_of_the_best_weights_or_none(experiment, tmp
     if best == newest:
         pytest.skip("the best is the newest, which is passed over as a whole")
     with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged"):
-        build.resume(out, progress=quiet())
+        runs.resume(out, progress=quiet())
 
 
 def test_a_resume_on_another_machine_says_so(experiment, tmp_path, capsys):
     from refrain.training import PlainProgress
 
     out = tmp_path / "run"
-    build.train(experiment, out, progress=quiet())
+    runs.train(experiment, out, progress=quiet())
     manifest = json.loads((out / "manifest.json").read_text())
     (out / "manifest.json").write_text(json.dumps({**manifest, "threads": 99}))
-    build.resume(out, progress=PlainProgress())
+    runs.resume(out, progress=PlainProgress())
     assert "threads was 99, is 1; the run goes on, but perhaps not bit for bit" in capsys.readouterr().err

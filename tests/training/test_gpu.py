@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refrain import build
+from refrain import runs
 from refrain.nn import GRU, LSTM, scan
 from refrain.training import PlainProgress
 
@@ -29,8 +29,8 @@ def test_a_run_trains_and_resumes(engine, precision, experiment, tmp_path):
     changed = {"device": "cuda", "engine": engine, "precision": precision}
     on_gpu = experiment.model_copy(update={"training": experiment.training.model_copy(update=changed)})
     with pytest.raises(Interrupted):
-        build.train(on_gpu, tmp_path / "run", progress=Stopping(5))
-    assert build.resume(tmp_path / "run", progress=PlainProgress(quiet=True))["epochs"] == on_gpu.training.epochs
+        runs.train(on_gpu, tmp_path / "run", progress=Stopping(5))
+    assert runs.resume(tmp_path / "run", progress=PlainProgress(quiet=True))["epochs"] == on_gpu.training.epochs
 
 
 def test_a_bench_names_the_device_and_measures_there(capsys):

@@ -12,12 +12,12 @@ from itertools import pairwise
 import pytest
 import torch
 
-from refrain import build
-from refrain.checkpoint import Checkpoint
+from refrain import runs
 from refrain.errors import CheckpointError, DataError
+from refrain.storage.checkpoint import Checkpoint
+from refrain.storage.run_folder import RunFolder
 from refrain.training import Interrupted, PlainProgress
 from refrain.training import resume as state_of_runs
-from refrain.training.run_folder import RunFolder
 
 
 class Stopping(PlainProgress):
@@ -69,7 +69,7 @@ def cache(tmp_path_factory):
 def unbroken(experiment, cache):
     folder = cache / experiment.name
     if not folder.exists():
-        build.train(experiment, folder, progress=quiet())
+        runs.train(experiment, folder, progress=quiet())
     return trace(folder)
 
 
@@ -80,10 +80,10 @@ def test_a_stopped_run_continues_bit_for_bit(experiment, unbroken, tmp_path, win
     if windows > unbroken[0]["position"]["step"]:
         pytest.skip("the run is shorter")
     with pytest.raises(Interrupted) as stopped:
-        build.train(experiment, out, progress=Stopping(windows))
+        runs.train(experiment, out, progress=Stopping(windows))
     assert stopped.value.exit_status == 143
     torch.manual_seed(99)
-    summary = build.resume(out, progress=quiet())
+    summary = runs.resume(out, progress=quiet())
     assert summary["epochs"] == experiment.training.epochs
     assert_same(trace(out), unbroken)
 
@@ -91,12 +91,12 @@ def test_a_stopped_run_continues_bit_for_bit(experiment, unbroken, tmp_path, win
 def test_stopping_again_and_again_changes_nothing(experiment, unbroken, tmp_path):
     out, stops = tmp_path / "run", 0
     try:
-        build.train(experiment, out, progress=Stopping(3, signal.SIGINT))
+        runs.train(experiment, out, progress=Stopping(3, signal.SIGINT))
     except Interrupted as stopped:
         assert stopped.exit_status == 130
     while True:
         try:
-            build.resume(out, progress=Stopping(4))
+            runs.resume(out, progress=Stopping(4))
             break
         except Interrupted:
             stops += 1
@@ -107,12 +107,12 @@ def test_stopping_again_and_again_changes_nothing(experiment, unbroken, tmp_path
 def test_a_damaged_newest_checkpoint_is_passed_over_and_said(experiment, unbroken, tmp_path, capsys):
     out = tmp_path / "run"
     with pytest.raises(Interrupted):
-        build.train(experiment, out, progress=Stopping(17))
+        runs.train(experiment, out, progress=Stopping(17))
     newest = sorted((out / "checkpoints").iterdir())[-1]
     content = bytearray((newest / "model.safetensors").read_bytes())
     content[-3] ^= 1
     (newest / "model.safetensors").write_bytes(content)
-    build.resume(out, progress=PlainProgress())
+    runs.resume(out, progress=PlainProgress())
     said = capsys.readouterr().err
     assert "passed over a damaged checkpoint" in said and "model.safetensors" in said
     assert_same(trace(out), unbroken)
@@ -124,9 +124,9 @@ def run_until_killed(experiment_json, out):
     torch.set_num_threads(1)
     settings = Experiment.model_validate_json(experiment_json)
     if (out / "checkpoints").is_dir() and any((out / "checkpoints").glob("step-*")):
-        build.resume(out, progress=quiet())
+        runs.resume(out, progress=quiet())
     else:
-        build.train(settings, out, force=True, progress=quiet())
+        runs.train(settings, out, force=True, progress=quiet())
 
 
 def test_a_killed_run_continues_bit_for_bit(experiment, unbroken, tmp_path):
@@ -160,26 +160,26 @@ def test_resume_needs_the_same_text_and_settings(experiment, text_folder, tmp_pa
     shutil.copytree(text_folder, text)
     moved = experiment.model_copy(update={"data": experiment.data.model_copy(update={"corpus": str(text)})})
     with pytest.raises(Interrupted):
-        build.train(moved, out, progress=Stopping(2))
+        runs.train(moved, out, progress=Stopping(2))
     other = moved.model_copy(update={"training": moved.training.model_copy(update={"seed": 7})})
     with pytest.raises(CheckpointError, match=r"other settings \(training.seed: 1 there, 7 now\)"):
-        build.resume(out, experiment=other, progress=quiet())
+        runs.resume(out, experiment=other, progress=quiet())
     (text / "valid.txt").write_text("the old cat barks\n" * 40)
     with pytest.raises(DataError, match=r"valid text has changed since"):
-        build.resume(out, progress=quiet())
+        runs.resume(out, progress=quiet())
 
 
 def test_there_must_be_something_to_resume(tmp_path):
     with pytest.raises(CheckpointError, match="nothing to resume"):
-        build.resume(tmp_path / "nowhere", progress=quiet())
+        runs.resume(tmp_path / "nowhere", progress=quiet())
     with pytest.raises(CheckpointError, match="not a run folder"):
-        build.resume(tmp_path, progress=quiet())
+        runs.resume(tmp_path, progress=quiet())
 
 
 def test_a_finished_run_resumes_to_its_end(experiment, tmp_path):
     out = tmp_path / "run"
-    first = build.train(experiment, out, progress=quiet())
-    again = build.resume(out, progress=quiet())
+    first = runs.train(experiment, out, progress=quiet())
+    again = runs.resume(out, progress=quiet())
     assert first["test"] == again["test"] and first["valid"] == again["valid"]
 
 
@@ -196,9 +196,9 @@ def test_pack_and_unpack_are_inverse():
 
 def test_weights_of_another_shape_are_refused_whole(experiment, tmp_path):
     out = tmp_path / "run"
-    build.train(experiment, out, progress=quiet())
+    runs.train(experiment, out, progress=quiet())
     weights = Checkpoint((out / "best").resolve()).tensors("model")
-    model = build.load(out).model
+    model = runs.load(out).model
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     with pytest.raises(CheckpointError, match=r"head.bias is \(3,\) in the checkpoint"):
         state_of_runs.load_weights(model, {**weights, "head.bias": torch.zeros(3)})

@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_resume import Stopping, assert_same, quiet, trace
 
-from refrain import build
+from refrain import assembly, runs
+from refrain.assembly.sparsity import build_sparsifier
+from refrain.assembly.task import build_task
 from refrain.axes import Axis
-from refrain.build.sparsity import build_sparsifier
-from refrain.build.task import build_task
 from refrain.config import Data, Experiment, Model, Sparsity, Target, Training
 from refrain.errors import CheckpointError
 from refrain.sparsity import UnitLasso, dead_by_width, places
@@ -48,16 +48,16 @@ def lines(out):
 
 def left(out):
     """The parameters of the best model without its dead units."""
-    from refrain.build.sparsity_files import sparsity_report
+    from refrain.studies.sparsity_files import sparsity_report
 
-    return sparsity_report(build.load(out))["compact_parameters"]
+    return sparsity_report(runs.load(out))["compact_parameters"]
 
 
 @pytest.mark.parametrize("strength", [1e-6, 0.01, 0.1])
 def test_a_run_reaches_the_size_that_is_asked_for(text_folder, tmp_path, strength):
     """Also where the strength to begin with is much too small, or so large that by itself it would kill everything."""
     asked = experiment(text_folder, epochs=10, group_lasso=strength, target=Target(parameters=HALF))
-    build.train(asked, tmp_path / "run", progress=quiet())
+    runs.train(asked, tmp_path / "run", progress=quiet())
     course = lines(tmp_path / "run")
     assert course[0]["controlled_size"] == WHOLE
     assert 0.75 * HALF < left(tmp_path / "run") <= HALF
@@ -73,7 +73,7 @@ def test_the_best_checkpoint_has_the_size(text_folder, tmp_path):
     asked = experiment(
         text_folder, epochs=6, training=adam, group_lasso=0.02, target=Target(parameters=tiny, reached=0.9)
     )
-    build.train(asked, tmp_path / "run", progress=quiet())
+    runs.train(asked, tmp_path / "run", progress=quiet())
     valid = [line for line in lines(tmp_path / "run") if line["event"] == "valid"]
     settled = [line for line in valid if line["controlled_size"] <= tiny]
     # larger models did better
@@ -89,7 +89,7 @@ def test_other_measures_are_steered_as_well(text_folder, tmp_path, measure):
     # 8 * 48 + 12 * 48 + 12 * 40 + 10 * 40 + 10 * 14
     target = {"multiply_adds": 1980 // 2, "bytes": 4 * HALF}[measure]
     asked = experiment(text_folder, epochs=6, group_lasso=0.02, target=Target(**{measure: target}))
-    build.train(asked, tmp_path / "run", progress=quiet())
+    runs.train(asked, tmp_path / "run", progress=quiet())
     course = lines(tmp_path / "run")
     assert course[0]["controlled_size"] == {"multiply_adds": 1980, "bytes": 4 * WHOLE}[measure]
     assert course[-1]["controlled_size"] <= target
@@ -154,20 +154,20 @@ def test_sparse_runs_continue_bit_for_bit(text_folder, tmp_path_factory, tmp_pat
     asked = experiment(text_folder, epochs=3, **KINDS[kind])
     unbroken = tmp_path_factory.getbasetemp() / f"unbroken-{kind}"
     if not unbroken.exists():
-        build.train(asked, unbroken, progress=quiet())
+        runs.train(asked, unbroken, progress=quiet())
     with pytest.raises(Interrupted):
-        build.train(asked, tmp_path / "run", progress=Stopping(windows))
-    build.resume(tmp_path / "run", progress=quiet())
+        runs.train(asked, tmp_path / "run", progress=Stopping(windows))
+    runs.resume(tmp_path / "run", progress=quiet())
     assert_same(trace(tmp_path / "run"), trace(unbroken))
     assert lines(unbroken)[-1]["sparsity"] > 0.1
 
 
 def test_pruning_reaches_its_share_in_a_run_shorter_than_its_looks(text_folder, tmp_path):
     asked = experiment(text_folder, epochs=2, training={"log_windows": 1}, prune=0.6, prune_begin=0.1, prune_end=0.55)
-    build.train(asked, tmp_path / "run", progress=quiet())
+    runs.train(asked, tmp_path / "run", progress=quiet())
     shares = [line["sparsity"] for line in lines(tmp_path / "run")]
     assert shares == sorted(shares) and shares[0] == 0.0 and len(set(shares)) > 10
-    for parameter in build.load(tmp_path / "run").model.parameters():
+    for parameter in runs.load(tmp_path / "run").model.parameters():
         if parameter.ndim == 2:
             assert int((parameter == 0).sum()) == round(0.6 * parameter.numel())
         else:
@@ -175,11 +175,11 @@ def test_pruning_reaches_its_share_in_a_run_shorter_than_its_looks(text_folder, 
 
 
 def test_weights_of_another_model_have_other_masks(text_folder):
-    corpus = build.build_corpus(experiment(text_folder).data)
+    corpus = assembly.build_corpus(experiment(text_folder).data)
     tasks = []
     for sizes in ((12, 10), (12, 9)):
         asked = experiment(text_folder, model={"hidden_sizes": sizes}, freeze="elements")
-        model = build.build_model(asked.model, len(corpus.vocabulary))
+        model = assembly.build_model(asked.model, len(corpus.vocabulary))
         with torch.no_grad():
             model.head.weight[0] = 0.0
         tasks.append(build_task(asked, corpus, model))
@@ -204,8 +204,8 @@ def test_a_run_is_the_same_in_both_scales_of_the_loss(text_folder, tmp_path, kin
     for name, scale, factor in (("sum", "sum-over-time", 1), ("mean", "mean-over-tokens", steps)):
         training = {"loss_scale": scale, "learning_rate": 0.5 * factor, "max_norm": 1.0 / factor}
         asked = experiment(text_folder, epochs=2, training=training, strengths_for="sum-over-time", **TWO_SCALES[kind])
-        build.train(asked, tmp_path / name, progress=quiet())
-        weights.append(dict(build.load(tmp_path / name / "checkpoints/step-000000036").model.named_parameters()))
+        runs.train(asked, tmp_path / name, progress=quiet())
+        weights.append(dict(runs.load(tmp_path / name / "checkpoints/step-000000036").model.named_parameters()))
     for name, weight in weights[0].items():
         # 36 steps in float32, whose rounding differs by the factor
         torch.testing.assert_close(weight, weights[1][name], atol=2e-4, rtol=1e-3)
@@ -213,12 +213,12 @@ def test_a_run_is_the_same_in_both_scales_of_the_loss(text_folder, tmp_path, kin
 
 
 def test_penalties_act_on_what_they_are_told(text_folder):
-    corpus = build.build_corpus(experiment(text_folder).data)
+    corpus = assembly.build_corpus(experiment(text_folder).data)
 
     def lassos(**sparsity):
         asked = experiment(text_folder, group_lasso=0.5, **sparsity)
         torch.manual_seed(1)
-        model = build.build_model(asked.model, len(corpus.vocabulary))
+        model = assembly.build_model(asked.model, len(corpus.vocabulary))
         return model, build_sparsifier(asked, model, 100).penalties
 
     model, plain = lassos()
@@ -251,8 +251,8 @@ def test_penalties_act_on_what_they_are_told(text_folder):
     ids=["l1", "rows", "columns"],
 )
 def test_proximal_steps_give_exact_zeros(text_folder, tmp_path, settings, zeros):
-    build.train(experiment(text_folder, epochs=3, **settings), tmp_path / "run", progress=quiet())
-    model = build.load(tmp_path / "run" / "checkpoints" / "step-000000054").model
+    runs.train(experiment(text_folder, epochs=3, **settings), tmp_path / "run", progress=quiet())
+    model = runs.load(tmp_path / "run" / "checkpoints" / "step-000000054").model
     assert zeros(model.stack.layers[0].weight_hh)
     # lines are taken of what is in the stack, L1 of every matrix
     assert bool((model.head.weight == 0).any()) == ("l1" in settings)
@@ -260,9 +260,9 @@ def test_proximal_steps_give_exact_zeros(text_folder, tmp_path, settings, zeros)
 
 def test_l1_acts_on_the_parameters_that_are_named(text_folder, tmp_path):
     asked = experiment(text_folder, epochs=2, l1=0.05, l1_on=("head.*",))
-    build.train(asked, tmp_path / "run", progress=quiet())
+    runs.train(asked, tmp_path / "run", progress=quiet())
     zeros = {
-        name: int((parameter == 0).sum()) for name, parameter in build.load(tmp_path / "run").model.named_parameters()
+        name: int((parameter == 0).sum()) for name, parameter in runs.load(tmp_path / "run").model.named_parameters()
     }
     assert zeros["head.weight"] > 0
     assert not zeros["embedding.weight"] and not zeros["stack.layers.0.weight_hh"]

@@ -6,12 +6,14 @@ import pytest
 import torch
 from test_resume import Stopping, assert_same, quiet, trace
 
-from refrain import build
+from refrain import assembly, runs
 from refrain.config import Data, Experiment, Model, Schedule, Training
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, MultiplicativeLSTM, RecurrentStack, SoftmaxHead, scan
 from refrain.nn.recurrent.scan import scan_with_resets, state_like, state_tensors
-from refrain.training import Fit, Interrupt, Interrupted, Metrics, Position, RunFolder
+from refrain.runs.loading import load_start
+from refrain.storage.run_folder import RunFolder
+from refrain.training import Fit, Interrupt, Interrupted, Metrics, Position
 
 T, B, V = 9, 3, 7
 
@@ -85,22 +87,22 @@ def test_steps_reset_as_windows_do():
 @pytest.mark.parametrize("policy", ["carry", "reset-per-epoch", "reset-per-document"])
 def test_each_policy_trains_resumes_and_loads(text, tmp_path, policy):
     wanted = experiment(text, state=policy, validation_windows=7, sample_windows=5, log_windows=3)
-    build.train(wanted, tmp_path / "unbroken", progress=quiet())
+    runs.train(wanted, tmp_path / "unbroken", progress=quiet())
     with pytest.raises(Interrupted):
         # inside the second epoch, on a window that is validated
-        build.train(wanted, tmp_path / "stopped", progress=Stopping(26 + 7))
-    build.resume(tmp_path / "stopped", progress=quiet())
+        runs.train(wanted, tmp_path / "stopped", progress=Stopping(26 + 7))
+    runs.resume(tmp_path / "stopped", progress=quiet())
     assert_same(trace(tmp_path / "stopped"), trace(tmp_path / "unbroken"))
-    assert build.load(tmp_path / "unbroken").model.reset_before == (10 if policy == "reset-per-document" else None)
+    assert runs.load(tmp_path / "unbroken").model.reset_before == (10 if policy == "reset-per-document" else None)
 
 
 def test_the_second_epoch_begins_where_the_first_ended_only_if_the_state_is_carried(text, tmp_path):
     def begun_anew(policy):
         seen = []
         wanted = experiment(text, state=policy)
-        corpus = build.build_corpus(wanted.data)
-        model = build.build_language_model(wanted, corpus.vocabulary)
-        task = build.build_task(wanted, corpus, model)
+        corpus = assembly.build_corpus(wanted.data)
+        model = assembly.build_language_model(wanted, corpus.vocabulary)
+        task = assembly.build_task(wanted, corpus, model)
         forward = model.forward
         model.forward = lambda x, y, s: (seen.append(s[0].cell.clone()), forward(x, y, s))[1]
         run = RunFolder(tmp_path / policy)
@@ -114,7 +116,7 @@ def test_the_second_epoch_begins_where_the_first_ended_only_if_the_state_is_carr
 def test_validation_and_samples_inside_an_epoch(text, tmp_path):
     out = tmp_path / "run"
     wanted = experiment(text, epochs=1, validation_windows=8, sample_windows=10, log_windows=6)
-    summary = build.train(wanted, out, progress=quiet())
+    summary = runs.train(wanted, out, progress=quiet())
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     count = max(line["window"] for line in lines)
     valid = [line for line in lines if line["event"] == "valid"]
@@ -136,14 +138,14 @@ def test_validation_and_samples_inside_an_epoch(text, tmp_path):
 
 def test_a_run_with_weight_norm_loads_as_plain_weights_and_can_be_finetuned(text, tmp_path):
     wanted = experiment(text, epochs=1)
-    build.train(wanted, tmp_path / "first", progress=quiet())
-    lm = build.load(tmp_path / "first")
+    runs.train(wanted, tmp_path / "first", progress=quiet())
+    lm = runs.load(tmp_path / "first")
     assert not any(name.endswith("gain") for name in lm.model.state_dict())
-    corpus = build.build_corpus(wanted.data)
-    normed = build.build_language_model(wanted, corpus.vocabulary).eval()
-    build.loading.load_start(tmp_path / "first", normed, corpus)
+    corpus = assembly.build_corpus(wanted.data)
+    normed = assembly.build_language_model(wanted, corpus.vocabulary).eval()
+    load_start(tmp_path / "first", normed, corpus)
     ids = torch.randint(97, 105, (T, B))
     torch.testing.assert_close(
         lm.model.token_nats(ids, ids, lm.initial_state(B))[0], normed.token_nats(ids, ids, lm.initial_state(B))[0]
     )
-    build.train(wanted, tmp_path / "second", start_from=tmp_path / "first", progress=quiet())
+    runs.train(wanted, tmp_path / "second", start_from=tmp_path / "first", progress=quiet())

@@ -4,8 +4,6 @@ from .cache import bench_cache as bench_cache
 from .cells import bench_cells as bench_cells
 from .compress import bench_compress as bench_compress
 from .group_lasso import bench_group_lasso as bench_group_lasso
-from .picture import bench_picture as bench_picture
-from .picture import check_picture as check_picture
 from .sparse import bench_sparse as bench_sparse
 from .step import bench_step as bench_step
 from .train import bench_train as bench_train

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from refrain.build import build_model
+from refrain.assembly import build_model
 from refrain.config import Experiment
 from refrain.data import TokenFile, Windows
 from refrain.evaluation import Cache, evaluate, evaluate_with_cache
-from refrain.evaluation.timing import interleaved, rows_against
 
 from .limits import limit_rows, limits, matrix_entries, share_of_limit
+from .timing import interleaved, rows_against
 from .train import VOCABULARY
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from refrain.config import Experiment
-from refrain.evaluation.timing import interleaved, rows_against
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, scan
 from refrain.nn.engine import Engine, use_engine
 
 from .limits import limit_rows, limits, precisions, share_of_limit
+from .timing import interleaved, rows_against
 
 LAYERS = {"lstm": LSTM, "gru": GRU, "mlstm": MultiplicativeLSTM}
 STEPS, BATCH = 256, 32

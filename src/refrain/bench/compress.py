@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 
-from refrain.build import build_model
+from refrain.assembly import build_model
 from refrain.config import Experiment
 from refrain.errors import UserError
-from refrain.evaluation.timing import interleaved, rows_against
 from refrain.models import Stepper
 
 from .limits import limit_rows, limits, matrix_entries, share_of_copy, share_of_limit
+from .timing import interleaved, rows_against
 from .train import VOCABULARY
 
 BATCH, STEPS = 20, 35

@@ -5,14 +5,14 @@ from typing import Any
 
 import torch
 
-from refrain.build import build_model, build_optimizer
-from refrain.build.engine import build_engine
-from refrain.build.sparsity import build_sparsifier
-from refrain.build.task import build_hooks
+from refrain.assembly import build_model, build_optimizer
+from refrain.assembly.engine import build_engine
+from refrain.assembly.sparsity import build_sparsifier
+from refrain.assembly.task import build_hooks
 from refrain.config import Experiment, Sparsity
-from refrain.evaluation.timing import interleaved, rows_against
 
 from .limits import limit_rows, limits, matrix_entries, share_of_limit
+from .timing import interleaved, rows_against
 from .train import VOCABULARY, random_windows, training_loop
 
 # so weak that nothing dies while it is measured; the cost is the same for any strength

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from refrain.evaluation.timing import row
 from refrain.nn.engine import has_fast_bf16
 from refrain.nn.products import product
+
+from .timing import row
 
 SHAPES = {"cpu": (1024, 1024, 4096), "cuda": (4096, 4096, 16384)}
 """Rows, inner width and columns of the products, by kind of device."""

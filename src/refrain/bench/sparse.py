@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refrain.evaluation.timing import interleaved, rows_against
 from refrain.nn import SparseLSTM, SparsePlan, plan_reduction
 from refrain.nn.engine import Engine, use_engine
 from refrain.nn.recurrent.prepared import prepare_layer
 
 from .limits import limit_rows, limits, matrix_entries, precisions, share_of_copy, share_of_limit
+from .timing import interleaved, rows_against
 
 LAYERS = ((1150, 0.5), (1725, 0.66666))
 STEPS, BATCH = 70, 20

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from refrain.build import build_model
+from refrain.assembly import build_model
 from refrain.config import Experiment
-from refrain.evaluation.timing import interleaved, rows_against
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel, Stepper
 from refrain.nn.recurrent.prepared import prepare_layer
 
 from .limits import matrix_entries
 from .memory_limits import faster_pages, memory_limits
+from .timing import interleaved, rows_against
 from .train import VOCABULARY
 
 STREAMS, LINE_TOKENS = (8, 64), 20

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refrain.build import build_model, build_optimizer
-from refrain.build.engine import build_engine
+from refrain.assembly import build_model, build_optimizer
+from refrain.assembly.engine import build_engine
 from refrain.config import Experiment, Model, Training
 from refrain.errors import UserError
-from refrain.evaluation.timing import interleaved, rows_against
 from refrain.models import LanguageModel
 from refrain.nn.native.memory import keep_freed_memory
 from refrain.training import Hooks, train_round
 
 from .limits import limit_rows, limits, precisions, share_of_limit
+from .timing import interleaved, rows_against
 
 VOCABULARY = 10_000
 ALONE = "cuDNN's LSTM alone"

@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 
-from refrain.build import build_model
+from refrain.assembly import build_model
 from refrain.config import Experiment
 from refrain.errors import UserError
-from refrain.evaluation.timing import interleaved, rows_against
 
 from .limits import limit_rows, limits, matrix_entries, precisions, share_of_limit
+from .timing import interleaved, rows_against
 from .train import VOCABULARY, random_windows, trainer
 
 

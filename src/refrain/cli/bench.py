@@ -105,8 +105,8 @@ def bench(
 
     import torch
 
-    from refrain import bench as benches
-    from refrain.checkpoint import write_atomically
+    from refrain.pictures import bench_picture
+    from refrain.storage.checkpoint import write_atomically
 
     where, threads = _device(name, device), torch.get_num_threads()
     machine = (
@@ -122,7 +122,7 @@ def bench(
     rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
     if plot is not None:
         title = f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}"
-        write_atomically(plot, benches.bench_picture(rows, title, kind=plot.suffix[1:]))
+        write_atomically(plot, bench_picture(rows, title, file_format="svg" if plot.suffix == ".svg" else "png"))
     if json:
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
         return
@@ -199,7 +199,7 @@ def _widths(name: str, widths: str | None) -> tuple[int, ...]:
 
 
 def _device(name: str, device: str) -> Any:
-    from refrain.build import build_device
+    from refrain.assembly import build_device
     from refrain.errors import UserError
 
     if name in ON_PROCESSORS and device == "cuda":
@@ -209,8 +209,8 @@ def _device(name: str, device: str) -> Any:
 
 def _check_plot(plot: Path | None, force: bool) -> None:
     """Refuse a picture that could not be drawn or written, before anything is measured."""
-    from refrain.bench import check_picture
     from refrain.errors import UserError
+    from refrain.pictures import check_matplotlib
 
     from .texts import refuse_to_overwrite
 
@@ -221,11 +221,11 @@ def _check_plot(plot: Path | None, force: bool) -> None:
     if plot.suffix not in (".png", ".svg"):
         raise UserError(f"--plot must end in .png or .svg (got {plot.name!r})")
     refuse_to_overwrite([plot], force=force, option="--plot")
-    check_picture()
+    check_matplotlib()
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    from refrain.bench.picture import SHARES
+    from refrain.pictures.bench import SHARES
 
     from .output import table
 

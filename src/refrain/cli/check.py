@@ -37,7 +37,7 @@ def check(
 
     experiment = build_recipe(recipe, *settings, data=as_kept(data))
 
-    from refrain.build.trial import trial
+    from refrain.runs.trial import trial
     from refrain.training.progress import duration
 
     from .output import print_json, say

@@ -54,8 +54,8 @@ def compress(
     """
     target = None if to is None else _target(to)
 
-    from refrain.build.compress import compress as write
     from refrain.errors import UserError
+    from refrain.studies.compress import compress as write
 
     from .output import print_json, say, table
 

@@ -131,7 +131,7 @@ def check(
     json
         Print one JSON object.
     """
-    from refrain.build import build_corpus
+    from refrain.assembly import build_corpus
     from refrain.config import Data
     from refrain.data.survey import survey, warnings_about
     from refrain.errors import UserError

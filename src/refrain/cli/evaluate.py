@@ -10,10 +10,10 @@ from cyclopts import Parameter
 from .output import say
 
 if TYPE_CHECKING:
-    from refrain.build.measure import Method
     from refrain.config import Data
     from refrain.data import Corpus, TokenSource, WordVocabulary
-    from refrain.trained import TrainedLanguageModel
+    from refrain.evaluation.measure import Method
+    from refrain.trained.language_model import TrainedLanguageModel
 
 FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "perplexity")
 MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
@@ -101,15 +101,15 @@ def evaluate(
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
     methods = _methods(names, cache, dynamic, dynamic_steps, streams)
 
-    from refrain import build
+    from refrain import assembly, runs
     from refrain.config import Data
     from refrain.data import WordVocabulary
     from refrain.errors import UserError
-    from refrain.trained_tagger import TrainedTagger
+    from refrain.trained.tagger import TrainedTagger
 
     from .evaluate_tagger import evaluate_tagger, refuse
 
-    lm = build.load(run, device=device, weights=weights)
+    lm = runs.load(run, device=device, weights=weights)
     if isinstance(lm, TrainedTagger):
         given = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
         refuse(given, "with a tagger")
@@ -122,8 +122,8 @@ def evaluate(
     settings = Data.model_validate(lm.config["data"])
     if data is None:
         split = split or "test"
-    path = build.locate(settings.corpus if data is None else str(data), say)
-    corpus, name = build.build_text(settings.model_copy(update={"errors": errors}), path, split, vocabulary, say)
+    path = assembly.locate(settings.corpus if data is None else str(data), say)
+    corpus, name = assembly.build_text(settings.model_copy(update={"errors": errors}), path, split, vocabulary, say)
     needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
     own = _own_texts(settings, vocabulary) if needed else {}
     figures = _measure(lm, corpus, name, own, methods, protocol, search, per_token)
@@ -133,11 +133,11 @@ def evaluate(
 
 def _own_texts(settings: "Data", vocabulary: "WordVocabulary | None") -> "dict[str, TokenSource]":
     """The model's own training and validation text, in the ids that it was trained with."""
-    from refrain import build
+    from refrain import assembly
 
-    path = build.locate(settings.corpus, say)
+    path = assembly.locate(settings.corpus, say)
     return {
-        part: build.build_text(settings, path, part, vocabulary, say)[0].splits[part].tokens
+        part: assembly.build_text(settings, path, part, vocabulary, say)[0].splits[part].tokens
         for part in ("train", "valid")
     }
 
@@ -159,10 +159,10 @@ def _measure(
     per_token: Path | None,
 ) -> dict[str, dict[str, Any]]:
     """Method -> figures of a model on a split; `own` holds the texts of its training, for statistics and search."""
-    from refrain.build.measure import measure, statistics_of
-    from refrain.build.measure import search as find_settings
     from refrain.evaluation import evaluate as measure_static
     from refrain.evaluation import protocol_windows, write_token_table
+    from refrain.evaluation.measure import measure, statistics_of
+    from refrain.evaluation.measure import search as find_settings
 
     statistics = None
     found: dict[str, dict[str, Any]] = {}
@@ -213,8 +213,8 @@ def _methods(
     if "dynamic+cache" in names and (streams or 1) > 1:
         raise UserError(f"--streams must be 1 with a cache (got {streams})")
 
-    from refrain.build.measure import Method
     from refrain.evaluation import Cache, Dynamics
+    from refrain.evaluation.measure import Method
 
     try:
         return [

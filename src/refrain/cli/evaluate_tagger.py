@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .output import print_json, say, table
 
 if TYPE_CHECKING:
-    from refrain.trained_tagger import TrainedTagger
+    from refrain.trained.tagger import TrainedTagger
 
 
 def refuse(given: Mapping[str, Any], where: str) -> None:
@@ -51,8 +51,8 @@ def evaluate_tagger(
         skip_bad: leave out bad sentences.
         json: print one JSON object.
     """
-    from refrain import build
-    from refrain.build.tagger import build_tagged_text, tell_skipped
+    from refrain import assembly
+    from refrain.assembly.tagger import build_tagged_text, tell_skipped
     from refrain.config import TaggedData
 
     from .texts import refuse_to_overwrite
@@ -61,7 +61,7 @@ def evaluate_tagger(
         refuse_to_overwrite([confusion], force=True, option="--confusion")
     settings = TaggedData.model_validate(tagger.config["data"])
     changed = {"errors": errors, "skip_bad": skip_bad or (settings.skip_bad and data is None)}
-    path = build.locate(settings.corpus if data is None else str(data), say)
+    path = assembly.locate(settings.corpus if data is None else str(data), say)
     corpus = build_tagged_text(
         settings.model_copy(update=changed), path, (split or "test") if data is None else split, tagger.vocabulary
     )
@@ -70,7 +70,7 @@ def evaluate_tagger(
     figure = tagger.evaluate(sentences.sentences)
     tags, per_tag = tagger.vocabulary.tags, figure.per_tag(tagger.vocabulary.tags)
     if confusion is not None:
-        from refrain.evaluation.confusion_picture import confusion_picture
+        from refrain.pictures.confusion import confusion_picture
 
         title = (
             f"{corpus.name}, {name}: {100 * (figure.words.accuracy or 0):.2f} % of {figure.words.words:,} words right"

@@ -80,9 +80,9 @@ def features(
     if which is not None and not units:
         raise UserError("--which cannot take effect without --unit; both states are written in any case")
 
-    from refrain import build
+    from refrain import runs
 
-    lm = build.load_language_model(run, device=device, weights=weights)
+    lm = runs.load_language_model(run, device=device, weights=weights)
     sources = files_of(files or ["-"])
     if per == "line":
         texts = [line for file in sources for line in lines_of(file, errors)]
@@ -134,7 +134,7 @@ def _write(out: Path, arrays: dict[str, Any]) -> None:
     import numpy as np
     from safetensors.numpy import save
 
-    from refrain.checkpoint import write_atomically
+    from refrain.storage.checkpoint import write_atomically
 
     if out.suffix == ".npz":
         buffer = io.BytesIO()

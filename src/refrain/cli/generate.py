@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from refrain.trained import TrainedLanguageModel
+    from refrain.trained.language_model import TrainedLanguageModel
 
 
 def generate(
@@ -66,7 +66,7 @@ def generate(
     json
         Print the samples as one JSON object.
     """
-    from refrain import build
+    from refrain import runs
     from refrain.errors import UserError
 
     from .output import print_json
@@ -79,7 +79,7 @@ def generate(
     if prompt.encode(errors="replace").decode() != prompt:
         raise UserError("--prompt is not valid UTF-8")
     held = _held(clamp or [])
-    lm = build.load_language_model(run, device=device, weights=weights)
+    lm = runs.load_language_model(run, device=device, weights=weights)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError("--no-unk cannot take effect with a model of bytes")
     _tell_unknown(lm, prompt)

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from refrain.plain_json import dumps
+from refrain.storage.plain_json import dumps
 
 
 def print_json(data: Any) -> None:

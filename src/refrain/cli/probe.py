@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from refrain.build.probing import Probing
-    from refrain.trained import TrainedLanguageModel
+    from refrain.studies.probing import Probing
+    from refrain.trained.language_model import TrainedLanguageModel
 
 
 def probe(
@@ -73,23 +73,23 @@ def probe(
     if text is not None and out is None:
         raise UserError("--text cannot take effect without --out")
 
-    from refrain import build
-    from refrain.build.probe_files import NAMES
-    from refrain.build.probing import View
-    from refrain.build.probing import probe as fit
+    from refrain import runs
     from refrain.data.labelled import read_labelled
     from refrain.evaluation.probe import sklearn
-    from refrain.evaluation.probe_figures import empty_figure
+    from refrain.pictures import check_matplotlib
+    from refrain.studies.probe_files import NAMES
+    from refrain.studies.probing import View
+    from refrain.studies.probing import probe as fit
 
     # what is missing is told before anything is computed
     sklearn("linear_model")
     if out is not None:
-        empty_figure(1, 1)
+        check_matplotlib()
         if out.exists() and not out.is_dir():
             raise UserError(f"--out must be a folder (got {str(out)!r})")
         if out.is_dir():
             refuse_to_overwrite([out / name for name in NAMES], force=force)
-    lm = build.load_language_model(run, device=device)
+    lm = runs.load_language_model(run, device=device)
     tables = read_labelled(data, errors)
     probing = fit(lm, tables, View(layer, which, cleaning, batch_size), baselines=baselines, say=say)
     if out is not None:
@@ -104,8 +104,8 @@ def probe(
 def _write(
     out: Path, lm: "TrainedLanguageModel", probing: "Probing", text: str | None, errors: Literal["strict", "replace"]
 ) -> None:
-    from refrain.build.probe_files import files, passages, some_test_texts
-    from refrain.checkpoint import write_atomically
+    from refrain.storage.checkpoint import write_atomically
+    from refrain.studies.probe_files import files, passages, some_test_texts
 
     from .texts import document_of
 

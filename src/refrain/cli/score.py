@@ -36,13 +36,13 @@ def score(
     json
         Print one JSON object a line.
     """
-    from refrain import build
+    from refrain import runs
     from refrain.evaluation import score_lines
 
     from .output import print_json
     from .texts import lines_of
 
-    lm = build.load_language_model(run, device=device, weights=weights)
+    lm = runs.load_language_model(run, device=device, weights=weights)
     for line in score_lines(lm.stepper, lm.vocabulary, lines_of(file, errors)):
         figure = line.figure
         if json:

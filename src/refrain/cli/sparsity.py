@@ -44,11 +44,11 @@ def sparsity(
     if plot is not None:
         refuse_to_overwrite([plot], force=force, option="--plot")
 
-    from refrain import build
-    from refrain.build.sparsity_files import sparsity_page, sparsity_picture, sparsity_report
-    from refrain.checkpoint import write_atomically
+    from refrain import runs
+    from refrain.storage.checkpoint import write_atomically
+    from refrain.studies.sparsity_files import sparsity_page, sparsity_picture, sparsity_report
 
-    lm = build.load_language_model(run)
+    lm = runs.load_language_model(run)
     found: dict[str, Any] = {"run": str(run), "checkpoint": lm.folder.name, **sparsity_report(lm)}
     if plot is not None:
         write_atomically(plot, sparsity_page(lm) if plot.suffix == ".html" else sparsity_picture(lm))

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from refrain.data.sentences import Lines
-    from refrain.trained_tagger import TrainedTagger
+    from refrain.trained.tagger import TrainedTagger
 
 # sentences of a file that are tagged together
 SIDE_BY_SIDE = 64
@@ -71,10 +71,10 @@ def tag(
     json
         Write one JSON object a sentence, its words and tags, in the place of CoNLL-U.
     """
-    from refrain import build
+    from refrain import runs
     from refrain.data.conllu import conllu_lines, with_tags
     from refrain.errors import UserError
-    from refrain.plain_json import dumps
+    from refrain.storage.plain_json import dumps
 
     from .texts import lines_of, refuse_to_overwrite
 
@@ -82,7 +82,7 @@ def tag(
         raise UserError("--plain and --tokenised exclude each other")
     if out is not None:
         refuse_to_overwrite([out], force=force)
-    tagger = build.load_tagger(run, device=device, weights=weights)
+    tagger = runs.load_tagger(run, device=device, weights=weights)
     target = column or tagger.column
     form: Literal["plain", "tokenised", "unknown"] = "plain" if plain else "tokenised" if tokenised else "unknown"
     # from standard input, or from a pipe, one is answered before the next is read

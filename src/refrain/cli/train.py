@@ -81,16 +81,16 @@ def train(
     given = str(iss_json) if iss_json else None
     experiment = build_recipe(recipe, *words, data=corpus, iss_json=given) if recipe else None
 
-    from refrain import build
+    from refrain import runs
     from refrain.training import progress
 
     shown = partial(progress, quiet=quiet)
     if resume:
         assert out is not None
-        if build.has_seeds(out):
-            summary = build.resume_seeds(out, experiment=experiment, progress=shown)
+        if runs.has_seeds(out):
+            summary = runs.resume_seeds(out, experiment=experiment, progress=shown)
         else:
-            summary = build.resume(out, experiment=experiment, progress=shown())
+            summary = runs.resume(out, experiment=experiment, progress=shown())
     else:
         assert recipe is not None and experiment is not None
         _tell_stage(recipe, start_from)
@@ -99,9 +99,9 @@ def train(
         command = shlex.join(["refrain", *sys.argv[1:]])
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
         if seeds is None:
-            summary = build.train(experiment, place, progress=shown(), **more)
+            summary = runs.train(experiment, place, progress=shown(), **more)
         else:
-            summary = build.train_seeds(experiment, place, seeds, progress=shown, **more)
+            summary = runs.train_seeds(experiment, place, seeds, progress=shown, **more)
     _report(summary, json)
 
 

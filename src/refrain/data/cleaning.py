@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
-from refrain.folders import cache_folder
+from refrain.storage.checkpoint import atomic_folder
+from refrain.storage.folders import cache_folder
 
 from .text import Spans, blocks, place_of, size_of
 

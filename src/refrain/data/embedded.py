@@ -14,9 +14,9 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
-from refrain.folders import cache_folder
+from refrain.storage.checkpoint import atomic_folder
+from refrain.storage.folders import cache_folder
 
 from .python_names import tagged_lines
 from .splits import SPLITS

@@ -9,8 +9,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
+from refrain.storage.checkpoint import atomic_folder
 
 from .known import KNOWN, Remote, fetched_folder
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from refrain.folders import cache_folder
+from refrain.storage.folders import cache_folder
 
 
 @dataclass(frozen=True)

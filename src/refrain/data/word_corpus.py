@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from refrain.checkpoint import atomic_folder
 from refrain.errors import DataError
-from refrain.folders import cache_folder
+from refrain.storage.checkpoint import atomic_folder
+from refrain.storage.folders import cache_folder
 
 from .corpus import Corpus, Split
 from .text import Errors, Spans, blocks, sha256_of, size_of

@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from refrain.data.buckets import Batches, Encoded, in_order
+from refrain.data import TagVocabulary
+from refrain.data.buckets import Batches, Encoded, encode_sentences, in_order
+from refrain.data.sentences import Sentence
 from refrain.models import Tagger, evaluating
 
 # of the standard normal distribution, for 95 of 100
@@ -173,3 +175,18 @@ def _by_sentence(
     table = np.zeros(there.shape, np.int64)
     table[there] = flat
     return {place: table[:length, column] for column, (place, length) in enumerate(zip(places, lengths, strict=True))}
+
+
+def figure_of(
+    model: Tagger, vocabulary: TagVocabulary, sentences: Sequence[Sentence], *, batch_size: int = 64
+) -> TaggingFigure:
+    """How well a model tags sentences.
+
+    Args:
+        model: its mode is the same afterwards.
+        vocabulary: of the training text, whose words count as seen.
+        sentences: with tags that the vocabulary holds.
+        batch_size: sentences side by side; decides speed and memory, not the result.
+    """
+    seen = [np.array([vocabulary.saw(word) for word in sentence.words]) for sentence in sentences]
+    return evaluate_tags(model, encode_sentences(sentences, vocabulary), seen, batch_size=batch_size)

@@ -14,7 +14,6 @@ from .progress import PlainProgress as PlainProgress
 from .progress import progress as progress
 from .resume import load_weights as load_weights
 from .resume import restore as restore
-from .run_folder import RunFolder as RunFolder
 from .task import Position as Position
 from .task import Stateful as Stateful
 from .task import Task as Task

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from refrain.data import Batches, Windows
 from refrain.errors import UserError
+from refrain.storage.run_folder import RunFolder
 
 from .interrupt import Interrupt, Interrupted
 from .loop import NonFiniteError, Tally, train_round
 from .metrics import Metrics
 from .progress import Progress
 from .resume import capture
-from .run_folder import RunFolder
 from .task import Best, Position, Task, Validation
 
 

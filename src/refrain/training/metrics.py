@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from refrain.errors import UserError
+from refrain.storage.run_folder import RunFolder
 
-from .run_folder import RunFolder
 from .task import Position, Validation
 
 

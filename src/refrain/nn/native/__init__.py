@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch  # its OpenMP has to be in the process before a kernel is loaded
 
-from refrain.folders import cache_folder
+from refrain.storage.folders import cache_folder
 
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-march=native", "-fno-math-errno", "-fno-trapping-math")
 SWITCH = "REFRAIN_NATIVE"

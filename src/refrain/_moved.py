@@ -1,0 +1,40 @@
+"""Import paths of version 0.1: an import of one fails with the path that replaced it."""
+
+import importlib.abc
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+MOVED = {
+    "refrain.build": "refrain.assembly (settings to objects), refrain.runs (train, resume, load) or refrain.studies",
+    "refrain.checkpoint": "refrain.storage.checkpoint",
+    "refrain.evaluation.confusion_picture": "refrain.pictures.confusion",
+    "refrain.evaluation.heat_map": "refrain.pictures.heat_map",
+    "refrain.evaluation.probe_figures": "refrain.pictures.probe",
+    "refrain.evaluation.timing": "refrain.bench.timing",
+    "refrain.folders": "refrain.storage.folders",
+    "refrain.plain_json": "refrain.storage.plain_json",
+    "refrain.sparsity.layout_picture": "refrain.pictures.layout",
+    "refrain.sparsity.pictures": "refrain.pictures.sparsity",
+    "refrain.trained_tagger": "refrain.trained",
+    "refrain.training.run_folder": "refrain.storage.run_folder",
+}
+"""Old module -> where its contents are now."""
+
+
+class _MovedFinder(importlib.abc.MetaPathFinder):
+    """Fails the import of a module that has moved, where Python has found nothing else."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname in MOVED:
+            raise ModuleNotFoundError(f"{fullname} has moved: import it from {MOVED[fullname]}", name=fullname)
+        return None
+
+
+def install() -> None:
+    """Let Python ask for moved modules after all other finders. Calling it again changes nothing."""
+    if not any(isinstance(finder, _MovedFinder) for finder in sys.meta_path):
+        sys.meta_path.append(_MovedFinder())

@@ -1,0 +1,99 @@
+"""What all pictures share: the one import of matplotlib, its error text, the colours, and the bytes of a file."""
+
+import html
+import io
+from typing import Any, Literal
+
+from refrain.errors import UserError
+
+# blue and vermilion of Okabe & Ito, which every kind of colour vision tells apart; each also as an RGB triple
+BLUE, VERMILION = "#0072b2", "#d55e00"
+BLUE_RGB, VERMILION_RGB = (0, 114, 178), (213, 94, 0)
+CURVES = (BLUE, VERMILION, "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+PALE_BLUES = ("#c6dbef", "#6baed6")
+GREY, PALE_GREY = "#9aa5b1", "#d5dae0"
+INK, SOFT, LINE = "#1b1f24", "#5b6470", "#9aa3ad"
+
+PAGE_STYLE = """
+:root { color-scheme: light dark; --ground: #fff; --ink: #1b1f24; --soft: #5b6470; --line: #d9dde2 }
+@media (prefers-color-scheme: dark) {
+  :root { --ground: #14171b; --ink: #eceff3; --soft: #a0a8b3; --line: #343a42 }
+}
+body { margin: 0; background: var(--ground); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif }
+main { margin: 0 auto; padding: 2rem 1.25rem 4rem }
+"""
+"""The part of a page's style sheet that all pages share: light and dark colours, font, margins."""
+
+
+def check_matplotlib() -> None:
+    """Check that pictures can be drawn, for callers that want to know before they measure anything.
+
+    Raises:
+        UserError: when matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: F401
+    except ImportError:
+        raise UserError("pictures need matplotlib: pip install 'refrain-lm[plot]'") from None
+
+
+def empty_figure(width: float, height: float, *, constrained: bool = False) -> Any:
+    """A matplotlib figure on white.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        constrained: let matplotlib fit the parts of the figure into it.
+
+    Raises:
+        UserError: when matplotlib is not installed.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), facecolor="white", layout="constrained" if constrained else None)
+
+
+def image_bytes(figure: Any, file_format: Literal["png", "svg"] = "png", *, dpi: int = 150) -> bytes:
+    """The bytes of an image file; an SVG of the same figure is the same bytes in every run.
+
+    Args:
+        figure: from `empty_figure`.
+        file_format: png or svg.
+        dpi: pixels an inch of a PNG.
+    """
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "refrain", "svg.fonttype": "none"}):
+        metadata = {"Date": None} if file_format == "svg" else None
+        figure.savefig(buffer, format=file_format, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
+
+
+def plain_text(text: str) -> str:
+    """A text whose dollar signs do not begin a formula for matplotlib."""
+    return text.replace("$", r"\$")
+
+
+def page_lines(title: str, style: str, body: list[str]) -> str:
+    """An HTML page that requests nothing from outside.
+
+    Args:
+        title: plain text, which becomes the title and the first heading.
+        style: what `PAGE_STYLE` does not have.
+        body: lines of HTML.
+    """
+    heading = html.escape(title)
+    lines = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{heading}</title>",
+        f"<style>{PAGE_STYLE}{style}</style></head><body><main>",
+        f"<h1>{heading}</h1>",
+        *body,
+        "</main></body></html>",
+    ]
+    return "\n".join(lines) + "\n"

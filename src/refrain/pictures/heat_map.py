@@ -1,0 +1,116 @@
+"""A unit's value over a text, each character in the colour of the value: a page without external resources."""
+
+import html
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .canvas import BLUE_RGB, VERMILION_RGB, page_lines
+
+# low values are vermilion, high ones blue; both are blended into a white or a dark ground
+LOW, HIGH = VERMILION_RGB, BLUE_RGB
+LOW_ON_DARK, HIGH_ON_DARK = (222, 102, 16), (30, 132, 208)
+STRONGEST = 0.75
+
+
+class Piece(NamedTuple):
+    """A character of a text read as bytes, or a word with the blank after it, and the unit's value at its end."""
+
+    text: str
+    value: float
+
+
+class Passage(NamedTuple):
+    """A text with its values, and a line that says what it is."""
+
+    caption: str
+    pieces: list[Piece]
+
+
+class Scale(NamedTuple):
+    """How values become colours: none at the centre, full strength at `limit` from it and beyond."""
+
+    centre: float
+    limit: float
+    below: str  # what values below the centre speak for
+    above: str
+
+    def strength(self, value: float) -> float:
+        """From -1 to 1."""
+        return max(-1.0, min(1.0, (value - self.centre) / self.limit))
+
+
+def scale_of(passages: Sequence[Passage], centre: float, below: str, above: str) -> Scale:
+    """A scale at whose limit one piece in fifty lies, so that a few extremes do not pale the rest."""
+    distances = sorted(abs(piece.value - centre) for passage in passages for piece in passage.pieces)
+    limit = distances[min(len(distances) * 98 // 100, len(distances) - 1)] if distances else 0.0
+    return Scale(centre, limit or 1.0, below, above)
+
+
+def printable(text: str) -> str:
+    """A text in which control characters but the newline are shown as dots."""
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "·", text)
+
+
+def page(title: str, notes: Sequence[str], passages: Sequence[Passage], scale: Scale) -> str:
+    """The page as HTML: legend, then each passage; a piece tells its value under the pointer.
+
+    Args:
+        title: its heading.
+        notes: lines under the heading.
+        passages: the texts.
+        scale: of their colours.
+    """
+    ticks = (scale.centre - scale.limit, scale.centre, scale.centre + scale.limit)
+    low, centre, high = (f"{tick:.3g}" for tick in ticks)
+    body = [
+        *(f"<p>{html.escape(note)}</p>" for note in notes),
+        '<div class="legend"><div class="bar"></div>',
+        f'<div class="ticks"><span>{low}</span><span>{centre}</span><span>{high}</span></div>',
+        f'<div class="ticks"><span>◀ {html.escape(scale.below)}</span>',
+        f"<span>{html.escape(scale.above)} ▶</span></div></div>",
+        *(
+            f"<figure><figcaption>{html.escape(passage.caption)}</figcaption>"
+            f'<p class="text">{"".join(_span(piece, scale) for piece in passage.pieces)}</p></figure>'
+            for passage in passages
+        ),
+    ]
+    return page_lines(title, _STYLE, body)
+
+
+def _span(piece: Piece, scale: Scale) -> str:
+    strength = scale.strength(piece.value)
+    side = "h" if strength >= 0 else "l"
+    text = html.escape(printable(piece.text))
+    return f'<span class={side} style="--s:{abs(strength):.2f}" data-v="{piece.value:.3f}">{text}</span>'
+
+
+def _channels(colour: tuple[int, int, int]) -> str:
+    return " ".join(map(str, colour))
+
+
+_STYLE = f"""
+:root {{ --low: {_channels(LOW)}; --high: {_channels(HIGH)} }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --low: {_channels(LOW_ON_DARK)}; --high: {_channels(HIGH_ON_DARK)} }}
+}}
+main {{ max-width: 56rem }}
+h1 {{ font-size: 1.4rem; margin: 0 0 .4rem }}
+main > p {{ margin: .1rem 0; color: var(--soft) }}
+.legend {{ max-width: 26rem; margin: 1.4rem 0 2rem; font-size: .85rem; color: var(--soft) }}
+.bar {{ height: .9rem; border-radius: .2rem; background: linear-gradient(to right,
+  rgb(var(--low) / {STRONGEST}), rgb(var(--low) / 0) 50%,
+  rgb(var(--high) / 0) 50%, rgb(var(--high) / {STRONGEST})); border: 1px solid var(--line) }}
+.ticks {{ display: flex; justify-content: space-between; font-variant-numeric: tabular-nums }}
+figure {{ margin: 0 0 1.6rem }}
+figcaption {{ font-size: .85rem; color: var(--soft); margin-bottom: .25rem }}
+.text {{ margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9;
+  font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .95rem }}
+.text span {{ padding: .22em 0; position: relative }}
+.l {{ background: rgb(var(--low) / calc({STRONGEST} * var(--s))) }}
+.h {{ background: rgb(var(--high) / calc({STRONGEST} * var(--s))) }}
+.text span:hover {{ outline: 1px solid var(--ink) }}
+.text span:hover::after {{ content: attr(data-v); position: absolute; left: 50%; bottom: 120%; z-index: 1;
+  transform: translateX(-50%); padding: .1rem .4rem; border-radius: .25rem; white-space: nowrap;
+  font: .8rem/1.4 system-ui, sans-serif; background: var(--ink); color: var(--ground) }}
+"""

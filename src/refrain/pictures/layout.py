@@ -1,0 +1,63 @@
+"""A picture of predefined sparseness as PNG: who has long vectors, and which inputs each block of a layer sees."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from refrain.errors import UserError
+from refrain.nn import SparsePlan
+
+from .canvas import PALE_BLUES, empty_figure, image_bytes
+
+
+def layout_picture(bands: Sequence[Mapping[str, Any]], plans: Mapping[str, SparsePlan], title: str) -> bytes:
+    """The bands of an embedding and the blocks of sparse layers.
+
+    Args:
+        bands: `words`, `width` of their vectors, `share` of the training text, each as from `refrain check --json`,
+            shortest vectors first; empty for a dense embedding.
+        plans: name of a layer -> its plan.
+        title: above the picture.
+
+    Raises:
+        UserError: when matplotlib is not installed, or nothing is sparse.
+    """
+    if not bands and not plans:
+        raise UserError("--layout: no layer of this recipe is sparse; see model.sparse_layers, model.embedding_blocks")
+    heights = [3.2] * bool(bands) + [2.0] * len(plans)
+    figure = empty_figure(8, 1.2 + sum(heights), constrained=True)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    if bands:
+        _draw_bands(axes[0], bands)
+    for place, (name, plan) in zip(axes[bool(bands) :], plans.items(), strict=True):
+        _draw_plan(place, name, plan)
+    return image_bytes(figure)
+
+
+def _draw_bands(axes: Any, bands: Sequence[Mapping[str, Any]]) -> None:
+    first = 0
+    for index, band in enumerate(bands):
+        axes.barh(first, band["width"], band["words"], align="edge", color=PALE_BLUES[index % 2])
+        text = f"{band['words']:,} words, {band['share']:.1%} of the text"
+        axes.text(band["width"], first + band["words"] / 2, f" {text}", va="center", fontsize=7)
+        first += band["words"]
+    axes.set_xlim(0, 1.35 * max(band["width"] for band in bands))
+    axes.set_ylim(first, 0)
+    axes.set_title("Embedding: the entries that each word has", loc="left", fontsize=9)
+    axes.set_xlabel("entries of the vector", fontsize=8)
+    axes.set_ylabel("words, in their order", fontsize=8)
+    axes.tick_params(labelsize=7)
+
+
+def _draw_plan(axes: Any, name: str, plan: SparsePlan) -> None:
+    first = 0
+    for index, (begin, end, units) in enumerate(plan.blocks):
+        axes.barh(first, end - begin, units, left=begin, align="edge", color=PALE_BLUES[index % 2])
+        first += units
+    axes.set_xlim(0, plan.input_size)
+    axes.set_ylim(first, 0)
+    share = plan.parameters / plan.dense_parameters
+    axes.set_title(f"{name}: {plan.parameters:,} parameters, {share:.0%} of the dense layer's", loc="left", fontsize=9)
+    axes.set_xlabel("inputs that the units see", fontsize=8)
+    axes.set_ylabel("units", fontsize=8)
+    axes.tick_params(labelsize=7)

@@ -1,0 +1,200 @@
+"""Folder -> model."""
+
+import difflib
+import shlex
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from torch import nn
+
+from refrain.assembly.model import build_device, build_language_model
+from refrain.assembly.tagger import build_tagger, column_of
+from refrain.config import AnyExperiment, Experiment, TaggerExperiment
+from refrain.data import Corpus, TaggedCorpus
+from refrain.data.tag_vocabulary import tag_vocabulary_from
+from refrain.data.vocabulary import vocabulary_from
+from refrain.errors import CheckpointError
+from refrain.nn import fold_weight_norm
+from refrain.nn.prepared import WeightType
+from refrain.storage.checkpoint import MANIFEST, Checkpoint
+from refrain.storage.run_folder import RunFolder
+from refrain.trained.language_model import TrainedLanguageModel
+from refrain.trained.tagger import TrainedTagger
+from refrain.training import load_weights
+
+CONFIG_FORMAT = 1
+
+
+def config_document(experiment: AnyExperiment) -> dict[str, Any]:
+    """The settings as they are written to `config.json`."""
+    task = "tagger" if isinstance(experiment, TaggerExperiment) else "language-model"
+    return {"format": CONFIG_FORMAT, "task": task, "experiment": experiment.model_dump(mode="json")}
+
+
+def experiment_from(document: Any, place: Path) -> AnyExperiment:
+    """The settings of a `config.json`.
+
+    Raises:
+        CheckpointError: when another version wrote it or it is damaged.
+    """
+    if not isinstance(document, dict) or "experiment" not in document:
+        raise CheckpointError(f"{place}: config.json holds no experiment")
+    if document.get("format") != CONFIG_FORMAT:
+        raise CheckpointError(
+            f"{place}: written in format {document.get('format')}, this version reads format {CONFIG_FORMAT}; "
+            "update refrain-lm"
+        )
+    try:
+        kind = TaggerExperiment if document.get("task") == "tagger" else Experiment
+        return kind.model_validate(document["experiment"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{place}: config.json was written by another version ({name}: {first['msg']})") from None
+
+
+def load(
+    path: str | Path, *, device: str = "cpu", weights: WeightType = "float32"
+) -> TrainedLanguageModel | TrainedTagger:
+    """A trained model from a run folder, its best checkpoint, or from a checkpoint folder.
+
+    A damaged best checkpoint is passed over for the newest whole one that was trained, with a warning.
+
+    Args:
+        path: the folder.
+        device: `cpu`, `cuda` or `auto`.
+        weights: `float32`, or `int8`, which rounds every matrix row by row; see `TrainedLanguageModel`.
+
+    Raises:
+        CheckpointError: when there is no whole checkpoint, or it does not fit this version.
+    """
+    checkpoint = find_checkpoint(Path(path))
+    experiment = experiment_from(checkpoint.document("config"), checkpoint.folder)
+    if isinstance(experiment, TaggerExperiment):
+        return _tagger(experiment, checkpoint, device, weights)
+    vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
+    model = build_language_model(experiment, vocabulary)
+    load_weights(model, checkpoint.tensors("model"))
+    # a model for use has plain weights, so that no step pays for the norms
+    fold_weight_norm(model)
+    settings = experiment.model_dump(mode="json")
+    return TrainedLanguageModel(
+        model.to(build_device(device)), vocabulary, settings, checkpoint.folder, weights=weights
+    )
+
+
+def load_language_model(
+    path: str | Path, *, device: str = "cpu", weights: WeightType = "float32"
+) -> TrainedLanguageModel:
+    """As `load`, of a language model's run.
+
+    Args:
+        path: the folder.
+        device: `cpu`, `cuda` or `auto`.
+        weights: `float32` or `int8`.
+
+    Raises:
+        CheckpointError: when it is a tagger's run, and as `load`.
+    """
+    found = load(path, device=device, weights=weights)
+    if isinstance(found, TrainedTagger):
+        raise CheckpointError(
+            f"{path}: is a tagger's run, where a language model is asked for; use it with refrain tag or "
+            "refrain evaluate"
+        )
+    return found
+
+
+def load_tagger(path: str | Path, *, device: str = "cpu", weights: WeightType = "float32") -> TrainedTagger:
+    """As `load`, of a tagger's run.
+
+    Args:
+        path: the folder.
+        device: `cpu`, `cuda` or `auto`.
+        weights: `float32` or `int8`.
+
+    Raises:
+        CheckpointError: when it is a language model's run, and as `load`.
+    """
+    found = load(path, device=device, weights=weights)
+    if not isinstance(found, TrainedTagger):
+        raise CheckpointError(
+            f"{path}: is a language model's run, where a tagger is asked for; train one with "
+            "refrain train pos-default --data PATH/TO/SENTENCES"
+        )
+    return found
+
+
+def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str, weights: WeightType) -> TrainedTagger:
+    vocabulary = tag_vocabulary_from(checkpoint.document("vocabulary"))
+    model = build_tagger(experiment.model, vocabulary)
+    load_weights(model, checkpoint.tensors("model"))
+    config, column = experiment.model_dump(mode="json"), column_of(experiment.data.column, vocabulary.tags)
+    return TrainedTagger(model.to(build_device(device)), vocabulary, config, checkpoint.folder, column, weights=weights)
+
+
+def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> None:
+    """Copy the best weights of a run into a new model of the same shape, in place.
+
+    Args:
+        path: the run folder.
+        model: of the same shape.
+        corpus: whose words must have the same ids.
+
+    Raises:
+        CheckpointError: when vocabulary or shape differ.
+    """
+    checkpoint = find_checkpoint(path)
+    if checkpoint.document("vocabulary") != corpus.vocabulary.document():
+        raise CheckpointError(
+            f"{path}: was trained with another vocabulary; give the same corpus with --data and the same data settings"
+        )
+    try:
+        load_weights(model, checkpoint.tensors("model"))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}; give the model settings of that run") from None
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint that stands for a folder: itself, or the best of a run.
+
+    Raises:
+        CheckpointError: when there is none.
+    """
+    if not path.is_dir():
+        raise CheckpointError(_missing(path))
+    if (path / MANIFEST).is_file() and not (path / "checkpoints").is_dir():
+        return Checkpoint(path)
+    if not (path / "checkpoints").is_dir():
+        seeds = sorted(path.glob("seed-*"))
+        if seeds:
+            raise CheckpointError(f"{path}: holds the runs of several seeds; give one of them, such as {seeds[0]}")
+        raise CheckpointError(
+            f"{path}: is not a run folder (it holds no checkpoints); give one that refrain train made"
+        )
+    best = path / "best"
+    if best.is_dir():
+        try:
+            return Checkpoint(best.resolve())
+        except CheckpointError as error:
+            problem = str(error)
+    else:
+        problem = f"{path}: has no best checkpoint yet"
+    checkpoint, problems = RunFolder(path).newest()
+    problems = list(dict.fromkeys([problem, *problems]))
+    if best.is_dir() and checkpoint.document("training")["position"]["step"] == 0:
+        raise CheckpointError("; ".join([*problems, "no other checkpoint of this run was trained"]))
+    warnings.warn("; ".join([*problems, f"using {checkpoint.folder}"]), stacklevel=3)
+    return checkpoint
+
+
+def _missing(path: Path) -> str:
+    """What to say of a run that is not there, with a run beside it that has nearly its name."""
+    if path.exists():
+        return f"{path}: is a file, where the folder of a run is asked for; give one that refrain train made"
+    beside = [found.parent.name for found in path.parent.glob("*/checkpoints")]
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    hint = f"did you mean {path.parent / close[0]}? " if close else ""
+    return f"{path}: no such run folder; {hint}train one with: refrain train RECIPE --out {shlex.quote(str(path))}"

@@ -1,0 +1,170 @@
+"""One experiment with several seeds: a run each, and the mean and standard deviation of their figures."""
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from refrain.config import AnyExperiment
+from refrain.errors import CheckpointError, UserError
+from refrain.storage.checkpoint import write_atomically
+from refrain.storage.plain_json import dumps
+from refrain.storage.run_folder import RunFolder
+from refrain.training.progress import Progress
+
+from .kinds import kind_of
+from .loading import config_document, experiment_from
+from .training import resume, same_settings, train
+
+FILE = "seeds.json"
+FIGURES = ("perplexity", "nats_per_token", "bits_per_byte", "accuracy")
+
+
+def train_seeds(
+    experiment: AnyExperiment,
+    out: str | Path,
+    count: int,
+    *,
+    progress: Callable[[], Progress],
+    start_from: str | Path | None = None,
+    force: bool = False,
+    recipe_text: str = "",
+    command: str = "",
+) -> dict[str, Any]:
+    """Train one run a seed, from the experiment's own seed on, in the folders `seed-N` of a new folder.
+
+    Args:
+        experiment: every setting.
+        out: the folder of the runs; must not hold anything yet.
+        count: how many seeds.
+        progress: makes what is told about a run, anew for each.
+        start_from: a run whose best weights are each run's start.
+        force: replace what an earlier call wrote there.
+        recipe_text: what was asked for, kept with each run.
+        command: the command line, kept with each run.
+
+    Returns:
+        The summary, as in `summary.json`: `seeds`, the `runs` with their figures, and for each split `mean` and `std`.
+
+    Raises:
+        UserError: when the count is not positive.
+        CheckpointError: when the folder is taken.
+    """
+    if count < 1:
+        raise UserError(f"--seeds must be at least 1 (got {count})")
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not force:
+            raise CheckpointError(
+                f"{folder}: exists already; choose another --out, continue with --resume, or replace it with --force"
+            )
+        if not folder.is_dir() or not (folder / FILE).is_file():
+            raise CheckpointError(f"{folder}: holds other things than the runs of --seeds, which --force leaves alone")
+    # a mistake in the corpus is found before anything is taken away
+    kind_of(experiment).corpus(experiment, lambda line: None)
+    for old in folder.glob("seed-*"):
+        RunFolder(old).remove()
+    folder.mkdir(parents=True, exist_ok=True)
+    first = experiment.training.seed
+    plan = {
+        "seeds": list(range(first, first + count)),
+        "config": config_document(experiment),
+        "from": None if start_from is None else str(start_from),
+        "recipe": recipe_text,
+        "command": command,
+    }
+    write_atomically(folder / FILE, dumps(plan, indent=2) + "\n")
+    (folder / "summary.json").unlink(missing_ok=True)
+    return _go_on(folder, plan, progress)
+
+
+def has_seeds(out: str | Path) -> bool:
+    """Whether a folder holds the runs of several seeds."""
+    return (Path(out) / FILE).is_file()
+
+
+def resume_seeds(
+    out: str | Path, *, experiment: AnyExperiment | None = None, progress: Callable[[], Progress]
+) -> dict[str, Any]:
+    """Continue where several seeds stand: finished runs stay as they are, one is continued, the others begin.
+
+    Args:
+        out: the folder of the runs.
+        experiment: when given, must equal that of the runs but for its seed.
+        progress: makes what is told about a run, anew for each.
+
+    Returns:
+        The summary, as from `train_seeds`.
+
+    Raises:
+        CheckpointError: when a run cannot be continued, or the settings differ.
+    """
+    plan = RunFolder(Path(out)).read_json(FILE)
+    same_settings(experiment_from(plan["config"], Path(out)), experiment, Path(out))
+    return _go_on(Path(out), plan, progress)
+
+
+def _go_on(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress]) -> dict[str, Any]:
+    base = experiment_from(plan["config"], folder)
+    lines = [line for line in plan["recipe"].splitlines() if not line.startswith("training.seed ")]
+    summaries = []
+    for seed in plan["seeds"]:
+        run = RunFolder(folder / f"seed-{seed}")
+        training = base.training.model_copy(update={"seed": seed})
+        experiment = base.model_copy(update={"training": training})
+        if (run.path / "summary.json").is_file() and run.read_json("config.json") == config_document(experiment):
+            summaries.append(run.read_json("summary.json"))
+        elif run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
+            summaries.append(resume(run.path, experiment=experiment, progress=progress()))
+        else:
+            summaries.append(
+                train(
+                    experiment,
+                    run.path,
+                    start_from=plan["from"],
+                    force=True,
+                    recipe_text="\n".join([*lines, f"training.seed = {seed}"]) + "\n",
+                    command=plan["command"],
+                    progress=progress(),
+                )
+            )
+    summary = summarise_seeds(folder, plan["seeds"], summaries)
+    write_atomically(folder / "summary.json", dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def summarise_seeds(folder: Path, seeds: list[int], summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    """What several runs came to.
+
+    Args:
+        folder: of the runs.
+        seeds: of each.
+        summaries: of each.
+    """
+    first = summaries[0]
+    summary: dict[str, Any] = {
+        "run": str(folder),
+        **{name: first[name] for name in ("task", "recipe", "corpus", "parameters") if name in first},
+        "seeds": seeds,
+        "runs": [
+            {"seed": seed, "run": one["run"], "best_epoch": one["best_epoch"]}
+            | {split: _figures(one[split]) for split in ("valid", "test")}
+            for seed, one in zip(seeds, summaries, strict=True)
+        ],
+    }
+    for split in ("valid", "test"):
+        found = [_figures(one[split]) for one in summaries]
+        summary[split] = {
+            name: {
+                "mean": statistics.fmean(values),
+                # of a sample: divided by one less than the number of runs
+                "std": statistics.stdev(values) if len(values) > 1 else None,
+            }
+            for name in FIGURES
+            if (values := [one[name] for one in found if name in one])
+        }
+    return summary
+
+
+def _figures(figure: dict[str, Any] | None) -> dict[str, float]:
+    return {name: figure[name] for name in FIGURES if name in figure} if figure else {}

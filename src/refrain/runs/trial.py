@@ -1,0 +1,65 @@
+"""A recipe tried on two windows: what it needs, and that it works."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refrain.assembly.engine import build_engine
+from refrain.assembly.model import build_device
+from refrain.config import AnyExperiment
+from refrain.storage.checkpoint import write_atomically
+from refrain.training import train_round
+
+from .kinds import kind_of
+from .layout import draw_layout, frequency_bands, sparse_plans
+from .manifest import peak_memory_bytes
+
+
+def trial(experiment: AnyExperiment, say: Callable[[str], None], layout: str | Path | None = None) -> dict[str, Any]:
+    """Build everything and train two windows, nothing of which is kept.
+
+    Args:
+        experiment: the settings.
+        say: is told what takes time.
+        layout: where a picture of the layout of predefined sparseness goes, if it is wanted.
+
+    Returns:
+        `parameters`, `widths`, `plans` of sparse layers as text, `bands` of a sparse embedding, `windows` an
+        epoch, `seconds` that training is expected to take, `peak_memory_bytes`.
+    """
+    kind = kind_of(experiment)
+    corpus = kind.corpus(experiment, say)
+    torch.manual_seed(experiment.training.seed)
+    device = build_device(experiment.training.device)
+    model = kind.model(experiment, corpus.vocabulary).to(device)
+    if layout is not None:
+        write_atomically(Path(layout), draw_layout(experiment.name, model, corpus))
+    build_engine(experiment.training, model, say)
+    task = kind.task(experiment, corpus, model)
+    windows = task.windows(0)
+    state, seconds = model.initial_state(task.batch_size), 0.0
+    for index in range(min(2, len(windows))):
+        inputs, targets = windows[index]
+        started = time.monotonic()
+        state = train_round(
+            model,
+            [(inputs.to(device), targets.to(device))],
+            state,
+            task.optimizer,
+            loss_scale=task.loss_scale,
+            max_norm=task.max_norm,
+            hooks=task.hooks,
+        )
+        seconds = time.monotonic() - started
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "widths": model.widths(),
+        "plans": {name: str(plan) for name, plan in sparse_plans(model).items()},
+        "bands": frequency_bands(model, corpus),
+        "windows": len(windows),
+        "seconds": round(seconds * len(windows) * task.epochs, 1),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }

@@ -1,0 +1,249 @@
+"""A run's folder: settings, metrics, checkpoints, samples. It explains itself, and one process writes to it.
+
+config.json      every setting, resolved          recipe.toml     what was asked for
+manifest.json    versions, machine, data          metrics.jsonl   a line a measurement
+checkpoints/     step-N, the last two and the best    best        link to the best of them
+samples/         text drawn during training       summary.json    the final figures
+tensorboard/     where asked for                  README.md       a card with what was measured
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refrain.errors import CheckpointError
+
+from .checkpoint import Checkpoint, flush, newest, save, write_atomically
+from .plain_json import dumps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEEP = 2
+OWN_FILES = (
+    "config.json",
+    "recipe.toml",
+    "manifest.json",
+    "metrics.jsonl",
+    "summary.json",
+    "README.md",
+    ".lock",
+)
+OWN_FOLDERS = ("checkpoints", "samples", "tensorboard")
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: where it is or will be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.metrics = path / "metrics.jsonl"
+
+    def create(self, *, force: bool = False) -> None:
+        """Make the folder, empty.
+
+        Args:
+            force: take away the run that stands there. Files that no run wrote stay.
+
+        Raises:
+            CheckpointError: when something stands there already, or the place cannot be written.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if force and self.path.is_dir() and not self._is_run():
+                raise CheckpointError(f"{self.path}: holds other things than a run, which --force does not replace")
+            if not force or not self.path.is_dir():
+                raise CheckpointError(
+                    f"{self.path}: exists already; choose another --out, continue it with --resume, "
+                    "or replace it with --force"
+                )
+            with self.locked():
+                self._clear()
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            (self.path / "samples").mkdir(exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
+
+    def remove(self) -> None:
+        """Take away the run that stands here, and the folder if nothing else stands in it.
+
+        Raises:
+            CheckpointError: when a process writes to it.
+        """
+        if not self.path.is_dir():
+            return
+        with self.locked():
+            self._clear()
+        (self.path / ".lock").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+    def _clear(self) -> None:
+        (self.path / "best").unlink(missing_ok=True)
+        for leftover in self.path.glob(".tmp-*"):
+            leftover.unlink()
+        for name in OWN_FILES:
+            if name != ".lock":
+                (self.path / name).unlink(missing_ok=True)
+        for name in OWN_FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only process that writes here.
+
+        Raises:
+            CheckpointError: naming the process that is already at it.
+        """
+        try:
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot be written ({error.strerror})") from None
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+                raise CheckpointError(f"{self.path}: in use by {owner}; wait for it or choose another --out") from None
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            cause = (
+                f"{error.strerror}; {shutil.disk_usage(self.path).free:,} bytes are free" if full else error.strerror
+            )
+            mend = "make room" if full else "make the place writable"
+            if any(self.checkpoints.glob("step-*")):
+                remedy = f"what was saved before is whole: {mend}, then refrain train --resume --out {self.path}"
+            else:
+                remedy = f"nothing was trained yet: {mend} and start with --force, or choose another --out"
+            place = error.filename or self.path
+            raise CheckpointError(f"{place}: cannot be written ({cause}); {remedy}") from None
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Replace a JSON file of the run."""
+        self.write_text(name, dumps(data, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a text file of the run."""
+        with self._writing():
+            write_atomically(self.path / name, text)
+
+    def read_json(self, name: str) -> Any:
+        """The content of a JSON file of the run.
+
+        Raises:
+            CheckpointError: when it is missing or damaged.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CheckpointError(f"{self.path}: is not a run folder (it holds no {name})") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path}: cannot be read ({error})") from None
+
+    def log(self, record: Mapping[str, Any]) -> int:
+        """Append a line of metrics; returns how long the file is now."""
+        with self._writing(), self.metrics.open("a", encoding="utf-8") as file:
+            file.write(dumps(record) + "\n")
+            file.flush()
+            return file.tell()
+
+    def cut_metrics(self, length: int) -> None:
+        """Drop the lines of metrics that were written after a checkpoint that the run goes back to."""
+        with self.metrics.open("ab") as file:
+            file.truncate(min(length, file.tell()))
+
+    def save(
+        self,
+        step: int,
+        tensors: Mapping[str, Mapping[str, "Tensor"]],
+        documents: Mapping[str, Any],
+        *,
+        best: int | None,
+    ) -> Path:
+        """Write `checkpoints/step-N`, point `best` at the best step, and drop what is older than the last two."""
+        folder = self.checkpoints / f"step-{step:09d}"
+        with self._writing():
+            if self.metrics.exists():
+                # the checkpoint says how long this file is
+                flush(self.metrics)
+            save(folder, tensors, documents)
+            if best is not None:
+                self.point_best_at(best)
+        kept = {f"step-{best:09d}"} if best is not None else set()
+        for old in sorted(self.checkpoints.glob("step-*"))[:-KEEP]:
+            if old.name not in kept:
+                shutil.rmtree(old)
+        return folder
+
+    def checkpoint(self, step: int) -> Checkpoint:
+        """The checkpoint of a step.
+
+        Raises:
+            CheckpointError: when it is missing or damaged.
+        """
+        return Checkpoint(self.checkpoints / f"step-{step:09d}")
+
+    def point_best_at(self, step: int) -> None:
+        """Make `best` a link to the checkpoint of a step."""
+        link, fresh = self.path / "best", self.path / ".tmp-best"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(Path("checkpoints") / f"step-{step:09d}")
+        fresh.replace(link)
+
+    def newest(self) -> tuple[Checkpoint, list[str]]:
+        """The newest whole checkpoint, and what was wrong with newer ones. Changes nothing: a run may be writing.
+
+        Raises:
+            CheckpointError: when there is none.
+        """
+        if not any(self.checkpoints.glob("step-*")):
+            raise CheckpointError(
+                f"{self.path}: holds no checkpoint, as nothing was saved yet; wait for it, or start it again with: "
+                f"refrain train RECIPE --out {shlex.quote(str(self.path))} --force"
+            )
+        return newest(self.checkpoints)
+
+    def tidy(self, good: Path) -> None:
+        """Take away half-written checkpoints and put damaged newer ones aside; the caller holds the lock.
+
+        Args:
+            good: the newest whole checkpoint.
+        """
+        for leftover in self.checkpoints.glob(".tmp-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for folder in self.checkpoints.glob("step-*"):
+            if folder.name > good.name:
+                aside = folder.with_name(f"damaged-{folder.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                folder.rename(aside)
+
+    def _is_run(self) -> bool:
+        # a run that was killed may leave what it was about to write
+        names = {path.name for path in self.path.iterdir() if not path.name.startswith(".tmp-")}
+        if names <= {*OWN_FILES, *OWN_FOLDERS, "best"}:
+            return "checkpoints" in names or names <= {".lock"}
+        return any(self.checkpoints.glob("step-*")) and "config.json" in names

@@ -1,0 +1,278 @@
+"""A trained run -> a smaller run without its dead units, proved to compute the same."""
+
+import copy
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from refrain.assembly.corpus import build_text, locate
+from refrain.assembly.model import build_model
+from refrain.bench.timing import interleaved
+from refrain.config import Experiment
+from refrain.data import Corpus, WordVocabulary
+from refrain.errors import CheckpointError, UserError
+from refrain.evaluation import evaluate, protocol_windows
+from refrain.models import LanguageModel, Stepper
+from refrain.runs.loading import config_document, load_language_model
+from refrain.runs.manifest import manifest
+from refrain.runs.training import train
+from refrain.sparsity import clear_units, multiply_adds, places, select_units
+from refrain.storage.run_folder import RunFolder
+from refrain.trained.language_model import TrainedLanguageModel
+
+from .smaller import resized, units_to_remove
+
+TOLERANCE = 1e-5
+REPEATS, STEPS = 7, 50
+# tokens of real text that the proof reads, side by side
+PROOF_TOKENS, PROOF_COLUMNS = 2000, 10
+
+
+def compress(
+    run: str | Path,
+    out: str | Path,
+    *,
+    threshold: float | None = None,
+    to: tuple[str, int] | None = None,
+    finetune_epochs: int = 0,
+    data: str | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Write a run that has the weights of another without its dead units. The other run is not changed.
+
+    Args:
+        run: the run folder, whose best checkpoint is read.
+        out: the new run folder; must not hold anything yet.
+        threshold: units all of whose weights are smaller than this in size are dead as well.
+        to: `parameters`, `multiply_adds` or `bytes`, and how many at most: the weakest units are dropped as well.
+        finetune_epochs: train the smaller model for so many epochs with the run's training settings.
+        data: the text to prove and measure on; the run's own test text if not given.
+        force: replace a run that stands at `out`.
+        say: is told what happens.
+
+    Returns:
+        `removed`, units by width; `before`, `after`, and `finetuned` where it was, each with widths, parameters,
+        bytes, multiply_adds, perplexity, ms_per_token and tokens_per_second; `max_abs_difference` of the
+        log-probabilities from those of the masked model, in float64, and `float32_difference`.
+
+    Raises:
+        UserError: when nothing is to be removed, a whole layer would be, or a target is out of reach.
+        DataError: when the text is missing or broken.
+        CheckpointError: when the run cannot be read, the place is taken, or the smaller model computes something else.
+    """
+    if threshold is not None and not threshold > 0:
+        raise UserError(f"--threshold must be greater than 0 (got {threshold})")
+    lm, out = load_language_model(run), Path(out)
+    _refuse_place(lm.folder, out, force=force)
+    experiment = Experiment.model_validate(lm.config)
+    finetuning = _with_epochs(experiment, finetune_epochs) if finetune_epochs else None
+    dead = units_to_remove(lm.model, threshold=threshold, to=to)
+    kept = {width: (~which).nonzero().flatten() for width, which in dead.items()}
+    settings = resized(experiment, lm.model, kept)
+    masked, small = _twins(lm, dead, kept, settings)
+    corpus, split = _text(lm, experiment, data, say)
+    ids = corpus.splits[split].tokens.read(0, min(PROOF_TOKENS, len(corpus.splits[split].tokens)))
+    differences = prove(masked, small, torch.from_numpy(ids.astype("int64")))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    models = [(lm.model, _bytes(lm.folder))]
+    if finetuning is None:
+        models.append((small, _bytes(_write(out, settings, lm, small, corpus, force=force))))
+    else:
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as aside:
+            folder = _write(Path(aside) / "start", settings, lm, small, corpus, force=False)
+            models.append((small, _bytes(folder)))
+            further, command = resized(finetuning, lm.model, kept), f"finetuning of {run}, compressed"
+            train(further, out, start_from=Path(aside) / "start", force=force, command=command)
+        best = load_language_model(out)
+        models.append((best.model, _bytes(best.folder)))
+    say("measuring, in turns")
+    report: dict[str, Any] = {
+        "run": str(run),
+        "out": str(out),
+        "removed": {width: int(which.sum()) for width, which in dead.items() if which.any()},
+        "max_abs_difference": differences[torch.float64],
+        "float32_difference": differences[torch.float32],
+    }
+    report |= dict(zip(("before", "after", "finetuned"), _figures(models, corpus, split), strict=False))
+    if finetuning is None:
+        with RunFolder(out).locked():
+            RunFolder(out).write_json("summary.json", report)
+            RunFolder(out).write_text("README.md", _card(experiment.name, report, corpus.name))
+    return report
+
+
+def _refuse_place(checkpoint: Path, out: Path, *, force: bool) -> None:
+    """Stop before work is done that cannot be written, or whose writing would change the run that is read."""
+    read, place = checkpoint.resolve(), out.resolve()
+    run = read.parents[1] if read.parent.name == "checkpoints" else read
+    if place == run or place in run.parents or run in place.parents:
+        raise UserError(f"--out {out}: stands in the way of {run}, which is not changed; choose another place")
+    if not force and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CheckpointError(f"{out}: exists already; choose another --out, or replace it with --force")
+
+
+def _with_epochs(experiment: Experiment, epochs: int) -> Experiment:
+    settings = experiment.model_dump()
+    settings["training"]["epochs"] = epochs
+    try:
+        return Experiment.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(f"--finetune-epochs {epochs}: {error.errors()[0]['ctx']['error']}") from None
+
+
+def _twins(
+    lm: TrainedLanguageModel, dead: dict[str, Tensor], kept: dict[str, Tensor], experiment: Experiment
+) -> tuple[LanguageModel, LanguageModel]:
+    """The model with its dead units cleared, and the one without them."""
+    masked = copy.deepcopy(lm.model)
+    table, parameters = masked.axes(), dict(masked.named_parameters())
+    for width, which in dead.items():
+        clear_units(parameters, places(table)[width], which)
+    small = build_model(experiment.model, len(lm.vocabulary)).eval()
+    small.reset_before = masked.reset_before
+    selected = select_units(parameters, table, kept)
+    with torch.no_grad():
+        for name, parameter in small.named_parameters():
+            parameter.copy_(selected[name])
+    return masked, small
+
+
+@torch.no_grad()
+def prove(masked: LanguageModel, small: LanguageModel, text: Tensor) -> dict[torch.dtype, float]:
+    """Compare two models on random and on real text.
+
+    Args:
+        masked: the one.
+        small: the other.
+        text: ids of real text (N,).
+
+    Returns:
+        The largest difference of log-probabilities, in float32, where sums round by their order, and in float64.
+
+    Raises:
+        CheckpointError: when it is larger than 1e-5 in float64.
+    """
+    vocabulary = masked.widths()["vocabulary"]
+    random = torch.randint(vocabulary, (50, PROOF_COLUMNS), generator=torch.Generator().manual_seed(1))
+    columns = min(PROOF_COLUMNS, len(text))
+    real = text[: len(text) // columns * columns].view(columns, -1).T
+    found = {}
+    for kind in (torch.float32, torch.float64):
+        one, other = (copy.deepcopy(model).to(kind).eval() for model in (masked, small))
+        found[kind] = max(_difference(one, other, ids) for ids in (random, real))
+    if not found[torch.float64] <= TOLERANCE:
+        raise CheckpointError(
+            f"the smaller model does not compute what the masked one does (off by {found[torch.float64]:.2g}); "
+            "nothing was written; please report this"
+        )
+    return found
+
+
+def _difference(one: LanguageModel, other: LanguageModel, ids: Tensor) -> float:
+    """The largest difference of two models' log-probabilities after each of the ids (T, B)."""
+    hidden = [model.hidden(ids, model.initial_state(ids.shape[1]))[0].dropped for model in (one, other)]
+    return max(
+        float((one.head.log_probabilities(a) - other.head.log_probabilities(b)).abs().max())
+        for a, b in zip(*(rows.split(8) for rows in hidden), strict=True)
+    )
+
+
+def _text(
+    lm: TrainedLanguageModel, experiment: Experiment, data: str | None, say: Callable[[str], None]
+) -> tuple[Corpus, str]:
+    vocabulary = lm.vocabulary if isinstance(lm.vocabulary, WordVocabulary) else None
+    if data is None:
+        return build_text(experiment.data, locate(experiment.data.corpus, say), "test", vocabulary, say)
+    return build_text(experiment.data, locate(data, say), None, vocabulary, say)
+
+
+def _write(
+    out: Path, experiment: Experiment, lm: TrainedLanguageModel, small: LanguageModel, corpus: Corpus, *, force: bool
+) -> Path:
+    """The run folder of a model; returns its one checkpoint."""
+    folder = RunFolder(out)
+    folder.create(force=force)
+    with folder.locked():
+        config = config_document(experiment)
+        folder.write_json("config.json", config)
+        folder.write_json("manifest.json", manifest(experiment, corpus, small, ""))
+        weights = {name: parameter.detach().clone() for name, parameter in small.named_parameters()}
+        documents = {
+            "config": config,
+            "vocabulary": lm.vocabulary.document(),
+            "training": {"position": {"step": 1}, "compressed_from": str(lm.folder)},
+        }
+        folder.save(1, {"model": weights}, documents, best=1)
+    return folder.checkpoint(1).folder
+
+
+def _card(name: str, report: dict[str, Any], corpus: str) -> str:
+    """The README of a compressed run."""
+    before, after, removed = report["before"], report["after"], sum(report["removed"].values())
+    exact, rounded = report["max_abs_difference"], report["float32_difference"]
+    rows = [("parameters", ","), ("bytes", ","), ("multiply_adds", ","), ("perplexity", ",.2f")]
+    lines = [
+        f"# {name}, compressed",
+        "",
+        f"The model of {report['run']} without {removed:,} of its units. Its log-probabilities are those of the masked",
+        f"model to {exact:.1e} in float64 and to {rounded:.1e} in float32, on random and on real text. Perplexities by",
+        f"the protocol `exact` on {corpus}; `summary.json` has more.",
+        "",
+        "| | before | after |",
+        "|---|---|---|",
+        *(f"| width {width} | {size:,} | {after['widths'][width]:,} |" for width, size in before["widths"].items()),
+        *(f"| {key.replace('_', '-')} | {before[key]:{form}} | {after[key]:{form}} |" for key, form in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _bytes(folder: Path) -> int:
+    """The size of the weights of a checkpoint on disk."""
+    return sum(file.stat().st_size for file in folder.glob("model*.safetensors"))
+
+
+def _figures(models: list[tuple[LanguageModel, int]], corpus: Corpus, split: str) -> list[dict[str, Any]]:
+    """What each costs and how well it does; the times are taken in turns."""
+    found: list[dict[str, Any]] = []
+    for model, size in models:
+        widths = model.widths()
+        windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=corpus.name)
+        found.append(
+            {
+                "widths": widths,
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "bytes": size,
+                "multiply_adds": multiply_adds(model.axes(), widths),
+                "perplexity": evaluate(model, windows).perplexity,
+            }
+        )
+    steppers = [Stepper(model) for model, _ in models]
+    step = interleaved({str(i): _steps(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
+    window = interleaved({str(i): _window(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
+    for index, figures in enumerate(found):
+        figures["ms_per_token"] = 1000 * statistics.median(step[str(index)]) / STEPS
+        figures["tokens_per_second"] = 20 * 35 / statistics.median(window[str(index)])
+    return found
+
+
+def _steps(stepper: Stepper) -> Callable[[], None]:
+    ids = torch.zeros(1, dtype=torch.int64)
+
+    def run() -> None:
+        state = stepper.initial_state(1)
+        for _ in range(STEPS):
+            _, state = stepper.step(ids, state)
+
+    return run
+
+
+def _window(stepper: Stepper) -> Callable[[], None]:
+    ids = torch.zeros(35, 20, dtype=torch.int64)
+    return lambda: stepper.token_nats(ids, ids, stepper.initial_state(20)) and None

@@ -1,0 +1,105 @@
+"""The files of a probe: its figures, and pictures of its best unit."""
+
+import codecs
+import json
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from refrain.data.vocabulary import EOS, words_of
+from refrain.pictures.heat_map import Passage, Piece, page, scale_of
+from refrain.pictures.probe import heat_map_picture, histogram
+from refrain.trained.language_model import TrainedLanguageModel
+
+from .probing import Probing
+
+NAMES = ("probe.json", "histogram.png", "heat-map.png", "heat-map.html")
+# test texts of each class on the heat map
+SHOWN = 4
+
+
+def pieces(text: str, values: Iterable[float], unit: Literal["word", "byte"]) -> list[Piece]:
+    """A text cut where it has a value. A character of several bytes takes that of its last one.
+
+    Args:
+        text: as it was encoded.
+        values: one a token.
+        unit: what a token is.
+    """
+    if unit == "word":
+        spelled = ["\n" if word == EOS else f"{word} " for word in words_of(text)]
+        return [Piece(word, value) for word, value in zip(spelled, values, strict=True)]
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoded = ((decoder.decode(bytes([byte])), value) for byte, value in zip(text.encode(), values, strict=True))
+    return [Piece(character, value) for character, value in decoded if character]
+
+
+def passages(lm: TrainedLanguageModel, probing: Probing, texts: Sequence[str], names: Sequence[str]) -> list[Passage]:
+    """Texts with the best unit's value after each of their characters or words.
+
+    Args:
+        lm: the trained model.
+        probing: its probe.
+        texts: what to show.
+        names: what each is called.
+    """
+    view, unit = probing.view, probing.unit
+    found = lm.features(
+        texts,
+        layer=view.layer,
+        units=[unit.unit],
+        which=view.which,
+        cleaning=view.cleaning,
+        batch_size=view.batch_size,
+    )
+    shown = []
+    for text, name, trace in zip(texts, names, found.traces, strict=True):
+        values = [float(value) for value in trace[:, 0]]
+        read = ""
+        if values:
+            label = probing.labels[unit.above if values[-1] > unit.threshold else 1 - unit.above]
+            read = f", ends at {values[-1]:.3f}: read as {label}"
+        shown.append(Passage(name + read, pieces(lm.prepare(text, cleaning=view.cleaning), values, lm.vocabulary.unit)))
+    return shown
+
+
+def some_test_texts(probing: Probing) -> tuple[list[str], list[str]]:
+    """The first test texts of each label in turn, whatever the model makes of them, and a name for each."""
+    table = probing.tables["test"]
+    by_label = [[text for text, own in zip(*table, strict=True) if own == label] for label in probing.labels]
+    texts, names = [], []
+    for place in range(SHOWN):
+        for label, own in zip(probing.labels, by_label, strict=True):
+            if place < len(own):
+                texts.append(own[place])
+                names.append(f"label {label}")
+    return texts, names
+
+
+def files(probing: Probing, shown: Sequence[Passage], notes: Sequence[str]) -> dict[str, str | bytes]:
+    """The files of a probe by name: figures, histogram and heat maps of the best unit.
+
+    Args:
+        probing: the probe.
+        shown: the texts of the heat map.
+        notes: lines for its page.
+
+    Raises:
+        UserError: when matplotlib is not installed.
+    """
+    unit, labels = probing.unit, probing.labels
+    scale = scale_of(shown, unit.threshold, f"label {labels[1 - unit.above]}", f"label {labels[unit.above]}")
+    values = probing.states["test"][:, unit.unit]
+    high = np.array([label == labels[unit.above] for label in probing.tables["test"].labels])
+    place = f"unit {unit.unit} of layer {probing.view.layer}, {probing.view.which} state"
+    share = unit.shares["test"]
+    title = (
+        f"{place[0].upper()}{place[1:]}: alone right on {100 * share.accuracy:.1f}\u00a0% of {share.rows:,} test texts"
+    )
+    return {
+        "probe.json": json.dumps(probing.document(), indent=1) + "\n",
+        "histogram.png": histogram(values[~high], values[high], scale, title=title, label=f"{place}, after a text"),
+        "heat-map.png": heat_map_picture(title, shown, scale),
+        "heat-map.html": page(title, notes, shown, scale),
+    }

@@ -1,0 +1,193 @@
+"""A probe of a trained model: labelled texts -> states -> figures and baselines."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from refrain.assembly.corpus import quiet
+from refrain.assembly.model import build_language_model
+from refrain.config import Experiment
+from refrain.data.cleaning import Cleaning
+from refrain.data.labelled import Labelled
+from refrain.evaluation.probe import (
+    LogisticProbe,
+    UnitProbe,
+    bag_of_words,
+    best_unit,
+    fit_logistic,
+    mcnemar,
+)
+from refrain.generation import Part
+from refrain.trained.language_model import Count, TrainedLanguageModel
+
+
+@dataclass(frozen=True)
+class View:
+    """What of a model's state is looked at, and how texts are made ready for it.
+
+    Attributes:
+        layer: counting from 0 at the bottom; None is the last.
+        which: None is the cell state, or the hidden state where there is no other.
+        cleaning: see `TrainedLanguageModel.prepare`.
+        batch_size: how many texts are read side by side.
+    """
+
+    layer: int | None = None
+    which: Part | None = None
+    cleaning: Cleaning | None = None
+    batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """A probe beside others: on the model's states or on a baseline's features."""
+
+    name: str
+    features: int
+    logistic: LogisticProbe
+    unit: UnitProbe | None
+    p_value: float | None  # McNemar's test against the trained model, on the test texts
+
+    def document(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "name": self.name,
+            "features": self.features,
+            "units_used": self.logistic.units_used,
+            "C": self.logistic.strength,
+            "converged": self.logistic.converged,
+            **{f"{split}_accuracy": self.logistic.share(split).accuracy for split in ("train", "valid", "test")},
+            "test_interval": list(self.logistic.share("test").interval),
+            "best_unit_accuracy": self.unit.shares["test"].accuracy if self.unit else None,
+            "p_value": self.p_value,
+        }
+
+
+@dataclass(frozen=True)
+class Probing:
+    """A probe of a model, complete.
+
+    Attributes:
+        tables: the labelled texts.
+        counts: split -> how much text that is for the model.
+        labels: of class 0 and class 1.
+        view: as it was resolved: layer and state are named.
+        states: split -> features (N, H).
+        rows: the trained model's probe, then those of the baselines.
+    """
+
+    tables: Mapping[str, Labelled]
+    counts: dict[str, Count]
+    labels: tuple[str, str]
+    view: View
+    states: dict[str, NDArray[np.float32]]
+    rows: list[Row]
+
+    @property
+    def unit(self) -> UnitProbe:
+        """The trained model's best unit."""
+        unit = self.rows[0].unit
+        assert unit is not None
+        return unit
+
+    def document(self) -> dict[str, Any]:
+        """As plain data; `accuracy` is that on the test texts."""
+        trained, unit = self.rows[0], self.unit
+        return {
+            "layer": self.view.layer,
+            "which": self.view.which,
+            "cleaning": self.view.cleaning,
+            "labels": list(self.labels),
+            **{split: count._asdict() for split, count in self.counts.items()},
+            "accuracy": trained.logistic.share("test").accuracy,
+            "interval": list(trained.logistic.share("test").interval),
+            "train_accuracy": trained.logistic.share("train").accuracy,
+            "valid_accuracy": trained.logistic.share("valid").accuracy,
+            "C": trained.logistic.strength,
+            "converged": trained.logistic.converged,
+            "units": trained.features,
+            "units_used": trained.logistic.units_used,
+            "best_unit": unit.unit,
+            "best_unit_threshold": unit.threshold,
+            "best_unit_above": self.labels[unit.above],
+            "best_unit_accuracy": unit.shares["test"].accuracy,
+            "best_unit_interval": list(unit.shares["test"].interval),
+            "best_unit_valid_accuracy": unit.shares["valid"].accuracy,
+            "rows": [row.document() for row in self.rows],
+        }
+
+
+def probe(
+    lm: TrainedLanguageModel,
+    tables: Mapping[str, Labelled],
+    view: View | None = None,
+    *,
+    baselines: bool = False,
+    say: Callable[[str], None] = quiet,
+) -> Probing:
+    """Fit a probe on the states that a model is left in by labelled texts.
+
+    Weights are fitted on `train` and chosen among on `valid`; `test` is only measured.
+
+    Args:
+        lm: the trained model.
+        tables: train, valid and test, with two labels.
+        view: what is looked at; None is the last layer's cell state, with texts made ready as in training.
+        baselines: also fit the same probe on the words of the texts, and on the states of the same network as it was
+            drawn before training, and test whether they are right as often on the test texts.
+        say: is told what takes time.
+
+    Raises:
+        UserError: when scikit-learn is not installed, or there is no such layer or state.
+        FloatingPointError: when a state is not a number.
+    """
+    view, states = _states(lm, tables, view or View(), say)
+    labels = sorted(set(tables["train"].labels))
+    classes = {split: np.array([labels.index(label) for label in table.labels]) for split, table in tables.items()}
+    say("fitting the probe")
+    logistic = fit_logistic(states, classes)
+    rows = [Row("trained", states["train"].shape[1], logistic, best_unit(states, classes), None)]
+    if baselines:
+        _, before = _states(untrained(lm), tables, view, say)
+        words = bag_of_words({split: table.texts for split, table in tables.items()})
+        for name, features in (("untrained", before), ("bag of words", words)):
+            say(f"fitting the probe: {name}")
+            other = fit_logistic(features, classes)
+            p_value = mcnemar(logistic.right["test"], other.right["test"])
+            unit = best_unit(features, classes) if name == "untrained" else None
+            rows.append(Row(name, features["train"].shape[1], other, unit, p_value))
+    counts = {split: lm.count(table.texts, cleaning=view.cleaning) for split, table in tables.items()}
+    return Probing(tables, counts, (labels[0], labels[1]), view, states, rows)
+
+
+def untrained(lm: TrainedLanguageModel) -> TrainedLanguageModel:
+    """The same network as it was drawn before training, from the run's own seed."""
+    experiment = Experiment.model_validate(lm.config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(experiment.training.seed)
+        model = build_language_model(experiment, lm.vocabulary)
+    device = next(lm.model.parameters()).device
+    return TrainedLanguageModel(model.to(device), lm.vocabulary, lm.config, lm.folder)
+
+
+def _states(
+    lm: TrainedLanguageModel, tables: Mapping[str, Labelled], view: View, say: Callable[[str], None]
+) -> tuple[View, dict[str, NDArray[np.float32]]]:
+    """The final states of every split, and the view with layer, state and cleaning named."""
+    states = {}
+    for split, table in tables.items():
+        say(f"reading {len(table.texts):,} texts ({split})")
+        found = lm.features(
+            table.texts, layer=view.layer, which=view.which, cleaning=view.cleaning, batch_size=view.batch_size
+        )
+        which: Part = view.which or ("hidden" if found.cell is None else "cell")
+        states[split] = found.part(which).numpy()
+        if not np.isfinite(states[split]).all():
+            raise FloatingPointError("the model's states are not finite numbers; its weights have run away")
+    layer = len(lm.model.stack.layers) - 1 if view.layer is None else view.layer
+    cleaning: Cleaning = view.cleaning or lm.config["data"].get("cleaning", "none")
+    return View(layer, which, cleaning, view.batch_size), states

@@ -1,0 +1,106 @@
+"""The report of a sparse run, and what its pictures show."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from refrain.assembly.sparsity import removable_widths
+from refrain.pictures.sparsity import Course, Part, parts, png
+from refrain.pictures.sparsity_page import sparsity_page_html
+from refrain.sparsity.report import report, views
+from refrain.trained.language_model import TrainedLanguageModel
+
+PIXELS = 420
+FIGURES = {"parameters": "parameters", "multiply_adds": "multiply-adds a token"}
+
+
+def sparsity_report(lm: TrainedLanguageModel) -> dict[str, Any]:
+    """The figures of a trained model; see `refrain.sparsity.report.report`.
+
+    Args:
+        lm: the trained model; it stays as it is.
+    """
+    model = lm.model
+    return report(dict(model.named_parameters()), model.axes(), model.widths(), removable_widths(model))
+
+
+def sparsity_parts(lm: TrainedLanguageModel) -> list[Part]:
+    """The parts of the picture of a trained model; the course of its training where its run is at hand.
+
+    Args:
+        lm: the trained model; it stays as it is.
+    """
+    model = lm.model
+    matrices, widths = views(dict(model.named_parameters()), model.axes(), removable_widths(model), pixels=PIXELS)
+    return parts(matrices, widths, _courses(lm))
+
+
+def sparsity_picture(lm: TrainedLanguageModel) -> bytes:
+    """The picture of a trained model, as PNG.
+
+    Args:
+        lm: the trained model.
+
+    Raises:
+        UserError: when matplotlib is not installed.
+    """
+    return png(sparsity_parts(lm), title=_title(lm))
+
+
+def sparsity_page(lm: TrainedLanguageModel) -> str:
+    """The report and the pictures of a trained model, as HTML.
+
+    Args:
+        lm: the trained model.
+
+    Raises:
+        UserError: when matplotlib is not installed.
+    """
+    return sparsity_page_html(_title(lm), sparsity_report(lm), FIGURES, sparsity_parts(lm))
+
+
+def _title(lm: TrainedLanguageModel) -> str:
+    sizes = "-".join(str(size) for size in (lm.config["model"]["embedding_size"], *lm.config["model"]["hidden_sizes"]))
+    return f"{lm.config['name']}: {lm.config['model']['cell']} {sizes}, {lm.folder.name}"
+
+
+def _courses(lm: TrainedLanguageModel) -> list[Course]:
+    """What the run's metrics say of sparsity."""
+    folder = lm.folder.resolve()
+    lines = _lines(folder.parents[1] / "metrics.jsonl") if folder.parent.name == "checkpoints" else []
+    curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+
+    def add(title: str, name: str, step: int, value: float) -> None:
+        steps, values = curves.setdefault(title, {}).setdefault(name, ([], []))
+        steps.append(step)
+        values.append(value)
+
+    targets = {name: value for name, value in lm.config["sparsity"]["target"].items() if name != "reached"}
+    measure, target = next(((name, value) for name, value in targets.items() if value is not None), ("", None))
+    size, strength = f"{FIGURES.get(measure, measure)} once compacted", "strength of the group lasso"
+    for line in lines:
+        step = line["step"]
+        for width, units in line.get("units", {}).items():
+            add("units that are not dead", width, step, units)
+        if "controlled_size" in line:
+            add(size, measure, step, line["controlled_size"])
+        if "sparsity" in line:
+            add("zeros in the matrices, %", "zeros", step, 100 * line["sparsity"])
+        if line.get("group_lasso"):
+            add(strength, "strength", step, line["group_lasso"])
+    steps = max((line["step"] for line in lines), default=0)
+    return [
+        Course(title, found, steps, logarithmic=title == strength, level=target if title == size else None)
+        for title, found in curves.items()
+    ]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics that are whole; a run may be writing."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return [line for line in found if isinstance(line, dict) and "step" in line]

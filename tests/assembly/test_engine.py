@@ -1,0 +1,249 @@
+"""What a run trains with: chosen by rule or setting, refused where it cannot be, recorded, the same after a restart."""
+
+import json
+
+import pytest
+import torch
+
+from refrain import runs
+from refrain.assembly.engine import build_engine, describe_engine
+from refrain.assembly.model import build_device, build_model
+from refrain.config import Data, Experiment, Model, Training
+from refrain.errors import UserError
+from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, native, plan_blocks
+from refrain.nn.engine import PLAIN, Engine, has_fast_bf16
+from refrain.nn.recurrent.scan import in_one_buffer
+from refrain.training import Interrupted, PlainProgress
+
+COMPILER = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+BF16 = pytest.mark.skipif(not has_fast_bf16(), reason="no bf16 instructions")
+
+
+def model(width=810, vocabulary=1000, **shape):
+    return build_model(Model(embedding_size=8, hidden_sizes=(8, width), **shape), vocabulary)
+
+
+@COMPILER
+def test_auto_takes_kernels_where_they_pay():
+    net = model()
+    chosen = build_engine(Training(), net)
+    assert chosen == {
+        "stack.layers.0": "plain, float32",
+        "stack.layers.1": "kernels, float32",
+        "head": "kernels, float32",
+    }
+    assert net.head.engine == Engine(kernels=True) and net.stack.layers[0].engine == PLAIN
+    assert describe_engine(chosen) == "engine plain, float32 (1 of 3 parts); kernels, float32 (2 of 3 parts)"
+
+
+@COMPILER
+@BF16
+def test_bf16_and_scan_are_for_every_part():
+    chosen = build_engine(Training(engine="scan", precision="bf16"), model(width=9))
+    assert set(chosen.values()) == {"kernels, bf16"}
+    assert build_engine(Training(engine="scan", precision="auto"), model(width=9)) == chosen
+
+
+def test_plain_means_no_kernel_and_no_sparse_gradient():
+    net = model(vocabulary=200_000)
+    assert set(build_engine(Training(engine="plain"), net).values()) == {"plain, float32"}
+    assert not net.embedding.sparse_gradient
+
+
+@pytest.mark.parametrize(
+    ("training", "shape", "sparse"),
+    [
+        ({}, {}, True),
+        ({"weight_decay": 0.1}, {}, False),
+        ({"optimizer": "adam"}, {}, False),
+        ({}, {"tied": True}, False),
+        ({}, {"tied": True, "head": "mixture", "components": 2}, False),
+    ],
+)
+def test_a_sparse_gradient_where_it_is_exact(training, shape, sparse):
+    net = model(width=8, vocabulary=200_000, **shape)
+    build_engine(Training(**training), net)
+    assert net.embedding.sparse_gradient == sparse
+
+
+def test_what_a_device_cannot_do_is_refused(monkeypatch):
+    monkeypatch.setattr("refrain.assembly.engine.has_fast_bf16", lambda device: False)
+    with pytest.raises(UserError, match="this processor has no instructions for it; use 'float32'"):
+        build_engine(Training(precision="bf16"), model())
+    assert "bf16" not in str(build_engine(Training(precision="auto"), model()))
+    meta = model().to("meta")
+    with pytest.raises(UserError, match="'scan' is for processors and GPUs, not for meta; use 'plain' or 'auto'"):
+        build_engine(Training(engine="scan"), meta)
+    with pytest.raises(UserError, match="meta has no instructions for it; use 'float32'"):
+        build_engine(Training(precision="bf16"), meta)
+
+
+class OnGPU:
+    """A model that says it is on a GPU."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def parameters(self):
+        return iter([type("Parameter", (), {"device": torch.device("cuda")})])
+
+    def named_modules(self):
+        return self.parts.items()
+
+
+def gpu_parts():
+    return {
+        "lstm": LSTM(2, 3),
+        "gru": GRU(2, 3),
+        "mlstm": MultiplicativeLSTM(2, 3),
+        "sparse": SparseLSTM(plan_blocks(4, 4, blocks=2, density=1.0)),
+        "head": SoftmaxHead(3, 5),
+    }
+
+
+FLOAT32, BF16_ALONE, TRITON, BOTH = Engine(), Engine(bf16=True), Engine(kernels=True), Engine(True, True)
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "triton", "lstm", "mlstm", "said"),
+    [
+        ("auto", "float32", True, FLOAT32, TRITON, ("cuDNN, float32", "Triton, float32")),
+        ("auto", "float32", False, FLOAT32, FLOAT32, ("cuDNN, float32", "torch, float32")),
+        ("auto", "bf16", True, BOTH, BOTH, ("Triton, bf16", "Triton, bf16")),
+        ("auto", "auto", False, BF16_ALONE, BF16_ALONE, ("torch, bf16", "torch, bf16")),
+        ("scan", "float32", True, TRITON, TRITON, ("Triton, float32", "Triton, float32")),
+        ("scan", "bf16", True, BOTH, BOTH, ("Triton, bf16", "Triton, bf16")),
+        ("plain", "float32", True, FLOAT32, FLOAT32, ("cuDNN, float32", "torch, float32")),
+        ("plain", "bf16", True, BF16_ALONE, BF16_ALONE, ("torch, bf16", "torch, bf16")),
+    ],
+)
+def test_what_each_part_trains_with_on_a_gpu(engine, precision, triton, lstm, mlstm, said, monkeypatch):
+    monkeypatch.setattr("refrain.assembly.engine.has_fast_bf16", lambda device: device == "cuda")
+    monkeypatch.setattr("refrain.assembly.engine.has_triton", lambda: triton)
+    parts = gpu_parts()
+    chosen = build_engine(Training(engine=engine, precision=precision), OnGPU(parts))
+    assert {parts[name].engine for name in ("lstm", "gru", "sparse")} == {lstm}
+    assert parts["mlstm"].engine == mlstm and parts["head"].engine == Engine(bf16=lstm.bf16)
+    assert {chosen[name] for name in ("lstm", "gru", "sparse")} == {said[0]}
+    assert chosen["mlstm"] == said[1] and chosen["head"] == f"plain, {'bf16' if lstm.bf16 else 'float32'}"
+
+
+def test_what_a_gpu_cannot_do_is_refused(monkeypatch):
+    monkeypatch.setattr("refrain.assembly.engine.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("refrain.assembly.engine.has_triton", lambda: False)
+    with pytest.raises(UserError, match="this GPU has no instructions for it; use 'float32'"):
+        build_engine(Training(precision="bf16"), OnGPU(gpu_parts()))
+    with pytest.raises(UserError, match="'scan' on a GPU needs Triton; pip install triton, or use 'plain' or 'auto'"):
+        build_engine(Training(engine="scan"), OnGPU(gpu_parts()))
+    assert set(build_engine(Training(precision="auto"), OnGPU(gpu_parts())).values()) == {
+        "cuDNN, float32",
+        "torch, float32",
+        "plain, float32",
+    }
+
+
+def test_on_a_gpu_float32_and_sums_are_exact(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    flags = [(torch.backends.cudnn, "allow_tf32"), (torch.backends.cuda.matmul, FLAG)]
+    before = [getattr(place, name) for place, name in flags]
+    try:
+        assert build_device("auto") == torch.device("cuda")
+        assert not any(getattr(place, name) for place, name in flags)
+    finally:
+        for (place, name), value in zip(flags, before, strict=True):
+            setattr(place, name, value)
+
+
+FLAG = "allow_bf16_reduced_precision_reduction"
+
+
+def test_without_a_compiler_everything_is_plain(monkeypatch):
+    monkeypatch.setattr("refrain.assembly.engine.load", lambda name: None)
+    assert set(build_engine(Training(engine="scan"), model()).values()) == {"plain, float32"}
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    corpus = tmp_path / "text"
+    corpus.mkdir()
+    for split, lines in (("train", 40), ("valid", 6), ("test", 6)):
+        (corpus / f"{split}.txt").write_text("a b c d e\nb d <unk>\nc a e e\n" * lines)
+
+    def make(**training):
+        settings = {"epochs": 2, "batch_size": 4, "window_steps": 6, "engine": "scan", "max_norm": 0.1, **training}
+        return Experiment(
+            data=Data(corpus=str(corpus)),
+            model=Model(embedding_size=6, hidden_sizes=(8, 5), dropout=0.2, weight_drop=0.3),
+            training=Training(**settings),
+        )
+
+    return make
+
+
+def train(experiment, out):
+    return runs.train(experiment, out, progress=PlainProgress(quiet=True))
+
+
+@COMPILER
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bf16", marks=BF16)])
+def test_a_run_says_what_it_trained_with_and_resumes_bit_for_bit(experiment, precision, tmp_path):
+    wanted = train(experiment(precision=precision), tmp_path / "whole")
+    assert set(wanted["engine"].values()) == {f"kernels, {precision}"} and "failed_kernels" not in wanted
+    manifest = json.loads((tmp_path / "whole" / "manifest.json").read_text())
+    assert manifest["engine"] == wanted["engine"]
+
+    class Stopping(PlainProgress):
+        windows = 0
+
+        def window(self, *arguments):
+            Stopping.windows += 1
+            if Stopping.windows == 17:
+                raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, Interrupted)):
+        runs.train(
+            experiment(precision=precision, checkpoint_minutes=1e-9), tmp_path / "cut", progress=Stopping(quiet=True)
+        )
+    got = runs.resume(tmp_path / "cut", progress=PlainProgress(quiet=True))
+    assert got["valid"] == wanted["valid"] and got["test"] == wanted["test"]
+
+
+@COMPILER
+def test_kernels_and_plain_learn_the_same(experiment, tmp_path):
+    one, other = (train(experiment(engine=engine), tmp_path / engine) for engine in ("plain", "scan"))
+    assert one["valid"]["nats_per_token"] == pytest.approx(other["valid"]["nats_per_token"], rel=1e-4)
+    assert set(one["engine"].values()) == {"plain, float32"}
+
+
+@COMPILER
+def test_a_kernel_that_failed_stands_in_the_summary(experiment, tmp_path, monkeypatch):
+    monkeypatch.setattr("refrain.nn.native.calls._failed", {"softmax_gradient_float32": "no memory"})
+    summary = train(experiment(epochs=1), tmp_path / "run")
+    assert summary["failed_kernels"] == {"softmax_gradient_float32": "no memory"}
+
+
+def test_weights_in_one_buffer_are_those_weights_with_their_gradients():
+    weights = [torch.randn(shape, requires_grad=True) for shape in ((8, 3), (8, 2), (8,), (8,))]
+    packed = in_one_buffer(weights)
+    places = [part.storage_offset() for part in packed]
+    assert places == [0, 24, 40, 48]
+    assert len({part.untyped_storage().data_ptr() for part in packed}) == 1
+    assert packed[0].untyped_storage().nbytes() == 4 * 56
+    factors = [torch.randn_like(weight) for weight in weights]
+    total = sum((part * factor).sum() for part, factor in zip(packed, factors, strict=True))
+    for got, wanted in zip(torch.autograd.grad(total, weights), factors, strict=True):
+        assert torch.equal(got, wanted)
+
+
+@pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+def test_compiling_is_announced_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("REFRAIN_CACHE", str(tmp_path))
+    native.load.cache_clear()
+    said = []
+    try:
+        for _ in range(2):
+            build_engine(Training(engine="scan"), model(), said.append)
+        build_engine(Training(engine="plain"), model(), said.append)
+    finally:
+        native.load.cache_clear()
+    assert said == ["compiling kernels for this processor, some seconds, once: lstm, softmax"]

@@ -1,0 +1,150 @@
+"""Settings become the objects that they name."""
+
+import pytest
+import torch
+
+from refrain import recipe, runs
+from refrain.assembly.model import build_model
+from refrain.assembly.task import build_averaging, build_hooks
+from refrain.config import Model, Training
+from refrain.errors import CheckpointError, UserError
+from refrain.nn import GRU, AdaptiveHead, EmbeddingDropout, LockedDropout, MixtureHead, SoftmaxHead, WeightDropout
+from refrain.training import PlainProgress
+
+V = 30
+
+
+def model(**settings):
+    return build_model(Model(**{"embedding_size": 6, "hidden_sizes": (8, 6), **settings}), V)
+
+
+def test_dropout_goes_where_it_is_said():
+    plain = model(dropout=0.3, between_dropout=0.0)
+    assert isinstance(plain.embedding_dropout, torch.nn.Dropout) and plain.embedding_dropout.p == 0.3
+    assert isinstance(plain.stack.between, torch.nn.Identity)
+    locked = model(dropout=0.2, output_dropout=0.6, dropout_kind="locked", word_dropout=0.1)
+    assert isinstance(locked.output_dropout, LockedDropout) and locked.output_dropout.rate == 0.6
+    assert isinstance(locked.embedding.word_dropout, EmbeddingDropout)
+    assert model().embedding.word_dropout is None
+
+
+def test_weight_drop_goes_where_it_is_said():
+    recurrent = model(weight_drop=0.5).stack.layers[0]
+    assert isinstance(recurrent.recurrent_transform, WeightDropout)
+    assert isinstance(recurrent.input_transform, torch.nn.Identity)
+    kernel = model(weight_drop=0.4, weight_drop_on="kernel", weight_drop_granularity="row", cell="gru").stack.layers
+    assert all(isinstance(layer, GRU) and layer.input_transform.rate == 0.4 for layer in kernel)
+    assert kernel[0].recurrent_transform.granularity == "row"
+    # every layer draws masks of its own
+    assert kernel[0].recurrent_transform is not kernel[1].recurrent_transform
+
+
+def test_heads_are_those_that_are_named():
+    assert isinstance(model().head, SoftmaxHead)
+    mixture = model(head="mixture", components=3, latent_dropout=0.2, tied=True, hidden_sizes=(8, 5))
+    assert isinstance(mixture.head, MixtureHead) and mixture.head.weight is mixture.embedding.weight
+    assert isinstance(model(head="adaptive", cutoffs=(10, 20), hidden_sizes=(8, 16)).head, AdaptiveHead)
+    with pytest.raises(UserError, match=r"model\.cutoffs must ascend within 1 and 29 \(got \[10, 30\]\)"):
+        model(head="adaptive", cutoffs=(10, 30))
+    with pytest.raises(UserError, match=r"need an input of width 16 \(got 6\)"):
+        model(head="adaptive", cutoffs=(10, 20))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"head": "mixture", "components": 2}, {"head": "adaptive", "cutoffs": (9,)}, {"cell": "gru"}]
+)
+def test_every_kind_of_model_declares_its_axes(settings):
+    assert model(**settings).widths()["embedding"] == 6
+
+
+def test_hooks_are_those_that_are_asked_for():
+    averaging = build_averaging(Training(optimizer="asgd", epochs=3), model())
+    assert averaging.started
+    assert build_averaging(Training(), model()) is None
+    hooks = build_hooks(Training(activation_penalty=2.0, temporal_penalty=1.0), averaging)
+    assert len(hooks.loss_terms) == 2 and len(hooks.after_step) == 1
+    empty = build_hooks(Training(), None)
+    assert not (empty.loss_terms or empty.before_step or empty.after_step or empty.after_round)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["training.trigger_window=9"], "training.trigger_window: cannot take effect where optimizer is 'sgd'"),
+        (["training.optimizer=nt-asgd"], "training.trigger_window: must be given"),
+        (
+            ["training.optimizer=nt-asgd", "training.trigger_window=13"],
+            "13 looks further back than the run's 13 epochs",
+        ),
+        (["training.window_cap=40"], "training.window_cap: cannot take effect"),
+        (["training.window_length=random"], "training.tail: random windows read every token"),
+        (["model.weight_drop_on=kernel"], "model.weight_drop_on: cannot take effect where weight_drop is 0"),
+        (["model.head=mixture"], "model.components: must be given"),
+        (["model.components=3"], "model.components: cannot take effect"),
+        (["model.head=adaptive", "model.cutoffs=[5]", "model.tied=true"], "model.tied: cannot take effect"),
+        (
+            ["model.dropout_kind=locked"],
+            "command line: model.dropout_kind: cannot take effect where nothing is dropped",
+        ),
+        (
+            ["model.head=adaptive", "model.cutoffs=[5]", "data.order=ascending"],
+            "command line: model.head: the adaptive head needs words in the order 'descending'",
+        ),
+        (["model.latent_dropout=0.1"], "model.latent_dropout: cannot take effect"),
+        (["model.weight_drop=1.0"], "model.weight_drop: must be less than 1"),
+    ],
+)
+def test_settings_that_cannot_take_effect_are_errors(words, message):
+    with pytest.raises(UserError) as error:
+        recipe("zaremba-small", *words)
+    assert message in str(error.value)
+
+
+SECOND = (
+    "model.embedding_size=8", "model.hidden_sizes=[8,8]", "training.batch_size=4", "training.window_steps=5",
+    "training.sample_tokens=0",
+)  # fmt: skip
+
+
+STILL = ("training.epochs=2", "training.stop_window=1", "training.learning_rate=1e-12")
+
+
+def test_finetuning_starts_from_the_best_weights_and_stops_by_its_rule(tiny_corpus, tmp_path):
+    first = recipe("awd-lstm-ptb", *SECOND, "training.epochs=7", data=str(tiny_corpus))
+    runs.train(first, tmp_path / "first", progress=PlainProgress(quiet=True))
+    second = recipe(
+        "awd-lstm-ptb-finetune", *SECOND, "training.epochs=40", "training.stop_window=1",
+        "training.learning_rate=5", data=str(tiny_corpus),
+    )  # fmt: skip
+    summary = runs.train(second, tmp_path / "second", start_from=tmp_path / "first", progress=PlainProgress(quiet=True))
+    assert summary["epochs"] < 40
+    # a rate of next to nothing leaves the weights where they started
+    still = recipe("awd-lstm-ptb-finetune", *SECOND, *STILL, data=str(tiny_corpus))
+    runs.train(still, tmp_path / "still", start_from=tmp_path / "first", progress=PlainProgress(quiet=True))
+    pairs = zip(
+        runs.load(tmp_path / "first").model.parameters(),
+        runs.load(tmp_path / "still").model.parameters(),
+        strict=True,
+    )
+    assert all(torch.allclose(before, after, atol=1e-6) for before, after in pairs)
+
+
+def test_finetuning_needs_the_same_shape_and_words(tiny_corpus, text_of_other_words, tmp_path):
+    first = recipe("zaremba-small", *SECOND, "training.epochs=1", data=str(tiny_corpus))
+    runs.train(first, tmp_path / "first", progress=PlainProgress(quiet=True))
+    wider = recipe("zaremba-small", *SECOND, "training.epochs=1", "model.hidden_sizes=[8,9]", data=str(tiny_corpus))
+    with pytest.raises(CheckpointError, match=r"first: weights of another shape.*give the model settings of that run"):
+        runs.train(wider, tmp_path / "x", start_from=tmp_path / "first", progress=PlainProgress(quiet=True))
+    other = recipe("zaremba-small", *SECOND, "training.epochs=1", data=str(text_of_other_words))
+    with pytest.raises(CheckpointError, match="another vocabulary"):
+        runs.train(other, tmp_path / "x", start_from=tmp_path / "first", progress=PlainProgress(quiet=True))
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def text_of_other_words(tmp_path):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    for split in ("train", "valid", "test"):
+        (folder / f"{split}.txt").write_text("uno dos tres\n" * 200)
+    return folder

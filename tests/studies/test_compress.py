@@ -1,0 +1,235 @@
+"""A compressed run is an ordinary run that computes what the masked model computes, for every kind of model."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from refrain import load, recipe, train
+from refrain.errors import CheckpointError, UserError
+from refrain.sparsity import places
+from refrain.sparsity.compact import largest_entries
+from refrain.studies.compress import compress, prove
+from refrain.studies.smaller import units_to_remove
+from refrain.studies.sparsity_files import sparsity_report
+from refrain.training import PlainProgress
+
+SMALL = (
+    "model.embedding_size=8", "training.epochs=1", "training.batch_size=4", "training.window_steps=5",
+    "training.sample_tokens=0",
+)  # fmt: skip
+LSTM = {"embedding": 3, "layer0.hidden": 4, "layer1.hidden": 5}
+# settings, and how many units of each width are made dead
+KINDS = {
+    "lstm": (["model.hidden_sizes=[10,9]"], LSTM),
+    "gru": (["model.hidden_sizes=[10,9]", "model.cell=gru"], LSTM),
+    "one width": (["model.hidden_sizes=[10,9]"], {"layer0.hidden": 4}),
+    "mlstm": (
+        ["model.hidden_sizes=[10,9]", "model.cell=mlstm", "model.intermediate_sizes=[7,8]"],
+        {**LSTM, "layer0.intermediate": 2, "layer1.intermediate": 1},
+    ),
+    "tied": (["model.hidden_sizes=[10,8]", "model.tied=true"], {"embedding": 3, "layer0.hidden": 4}),
+    "tied mlstm": (
+        ["model.hidden_sizes=[10,8]", "model.tied=true", "model.cell=mlstm"],
+        {"embedding": 3, "embedding.intermediate": 2, "layer0.intermediate": 4},
+    ),
+    "mixture": (
+        ["model.hidden_sizes=[10,9]", "model.head=mixture", "model.components=2"],
+        {"layer0.hidden": 4, "layer1.hidden": 5},
+    ),
+    "tied mixture": (
+        ["model.hidden_sizes=[10,9]", "model.head=mixture", "model.components=2", "model.tied=true"],
+        LSTM,
+    ),
+    "adaptive": (
+        ["model.hidden_sizes=[10,9]", "model.head=adaptive", "model.cutoffs=[3]"],
+        {"embedding": 3, "layer0.hidden": 4},
+    ),
+    "weight norm": (
+        ["model.hidden_sizes=[10,9]", "model.weight_norm=true", "model.init=standard", "model.init_scale=none"],
+        LSTM,
+    ),
+    "bytes, a line a document": (
+        ["model.hidden_sizes=[10,9]", "data.unit=byte", "training.state=reset-per-document"],
+        LSTM,
+    ),
+}
+
+
+def trained(folder, corpus, *settings):
+    experiment = recipe("zaremba-small", *SMALL, *settings, data=str(corpus))
+    train(experiment, folder, progress=PlainProgress(quiet=True))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_corpus, kill, tmp_path_factory):
+    """Runs of each kind with dead units, made when they are asked for."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def run(kind):
+        if not (folder / kind).exists():
+            settings, units = KINDS[kind]
+            kill(trained(folder / kind, tiny_corpus, *settings), **units)
+        return folder / kind
+
+    return run
+
+
+def log_probabilities(lm, text="ant bee fox\ndog"):
+    ids = torch.tensor(lm.vocabulary.encode(text))[:, None]
+    model = lm.model.double()
+    hidden, _ = model.hidden(ids, model.initial_state(1))
+    return model.head.log_probabilities(hidden.dropped).detach()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dead_units_go_and_the_outputs_stay(runs, tmp_path, tree, kind):
+    run, units = runs(kind), KINDS[kind][1]
+    before = tree(run)
+    report = sparsity_report(load(run))
+    found = compress(run, tmp_path / "small")
+    assert tree(run) == before
+    assert found["removed"] == units
+    assert {width: row["dead"] for width, row in report["widths"].items() if row["dead"]} == units
+    assert found["max_abs_difference"] < 1e-12
+    dense, small = load(run), load(tmp_path / "small")
+    torch.testing.assert_close(log_probabilities(small), log_probabilities(dense), rtol=0, atol=1e-12)
+    widths = dense.model.widths() | {width: report["widths"][width]["left"] for width in units}
+    assert small.model.widths() == found["after"]["widths"] == widths
+    for key, value in (("before", "parameters"), ("after", "compact_parameters")):
+        assert found[key]["parameters"] == report[value]
+    assert found["after"]["multiply_adds"] == report["compact_multiply_adds"]
+    assert found["after"]["perplexity"] == pytest.approx(found["before"]["perplexity"], rel=1e-6)
+    assert found["after"]["bytes"] < found["before"]["bytes"]
+    assert found["after"]["ms_per_token"] > 0 and found["after"]["tokens_per_second"] > 0
+
+
+def test_the_smaller_run_is_an_ordinary_one(runs, tiny_corpus, tmp_path):
+    compress(runs("lstm"), tmp_path / "small")
+    config = json.loads((tmp_path / "small" / "config.json").read_text())["experiment"]
+    assert (config["model"]["embedding_size"], config["model"]["hidden_sizes"]) == (5, [6, 4])
+    assert config["sparsity"]["freeze"] == "none"
+    assert {path.name for path in (tmp_path / "small").iterdir()} == {
+        ".lock", "README.md", "best", "checkpoints", "config.json", "manifest.json", "samples", "summary.json",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "small" / "summary.json").read_text())["removed"] == LSTM
+    assert "| width layer0.hidden | 10 | 6 |" in (tmp_path / "small" / "README.md").read_text()
+    lm = load(tmp_path / "small" / "best")
+    assert lm.generate("ant", tokens=3, seed=1)[0].startswith("ant")
+    # a second stage starts from it as from any other run
+    again = ("model.embedding_size=5", "model.hidden_sizes=[6,4]")
+    experiment = recipe("zaremba-small", *SMALL, *again, data=str(tiny_corpus))
+    quiet = PlainProgress(quiet=True)
+    assert train(experiment, tmp_path / "on", start_from=tmp_path / "small", progress=quiet)["epochs"] == 1
+    with pytest.raises(
+        UserError, match=r"nothing to remove: no unit of embedding, layer0.hidden, layer1.hidden is dead"
+    ):
+        compress(tmp_path / "small", tmp_path / "smaller")
+
+
+def test_a_threshold_takes_units_that_are_nearly_dead(runs, tmp_path):
+    run = runs("lstm")
+    model = load(run).model
+    parameters, found = dict(model.named_parameters()), places(model.axes())
+    # a unit of 0 is dead anyway
+    sizes = sorted({size for width in LSTM for size in largest_entries(parameters, found[width]).tolist()})
+    report = compress(run, tmp_path / "small", threshold=(sizes[1] + sizes[2]) / 2)
+    assert sizes[0] == 0.0 and sum(report["removed"].values()) == sum(LSTM.values()) + 1
+    assert report["max_abs_difference"] < 1e-12
+    assert report["after"]["perplexity"] == pytest.approx(report["before"]["perplexity"], rel=0.1)
+    with pytest.raises(UserError, match=r"all 8 units of embedding are dead with --threshold 100; ask for less"):
+        compress(run, tmp_path / "x", threshold=100.0)
+    with pytest.raises(UserError, match="and none has all its weights below 1e-09; give a --threshold"):
+        compress(tmp_path / "small", tmp_path / "x", threshold=1e-9)
+    with pytest.raises(UserError, match="greater than 0"):
+        compress(run, tmp_path / "x", threshold=-1.0)
+
+
+@pytest.mark.parametrize("measure", ["parameters", "multiply_adds", "bytes"])
+def test_a_target_takes_the_weakest_units(runs, measure):
+    model = load(runs("lstm")).model
+    for parameter in model.stack.layers[0].parameters():
+        parameter.data.mul_(1e-3)
+    # 544 parameters are left without the dead units
+    sizes = {"parameters": 400, "multiply_adds": 350, "bytes": 1600}
+    dead = units_to_remove(model, to=(measure, sizes[measure]))
+    plain = units_to_remove(model)
+    assert all((dead[width] | ~plain[width]).all() for width in dead)
+    extra = {width: int((dead[width] & ~plain[width]).sum()) for width in dead}
+    assert extra["layer0.hidden"] > 0 and extra["layer1.hidden"] == 0
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [
+        (("parameters", 10_000_000), "--to parameters=10000000: the model has 1,624, which is not more; ask for less"),
+        (("bytes", 6496), "--to bytes=6496: the model has 6,496"),
+        (("parameters", 3), "--to parameters=3: parameters cannot go below 48"),
+    ],
+)
+def test_targets_out_of_reach(runs, tmp_path, to, message):
+    with pytest.raises(UserError, match=message):
+        compress(runs("lstm"), tmp_path / "small", to=to)
+    assert not (tmp_path / "small").exists()
+
+
+def test_all_units_of_a_width_are_dead_already(runs, kill, tmp_path):
+    run = kill(shutil.copytree(runs("lstm"), tmp_path / "run", symlinks=True), **{"layer1.hidden": 9})
+    with pytest.raises(UserError, match=r"all 9 units of layer1.hidden are dead already"):
+        compress(run, tmp_path / "small")
+
+
+def test_finetuning_trains_the_smaller_model(runs, tmp_path, tree, capfd):
+    before = tree(runs("lstm"))
+    found = compress(runs("lstm"), tmp_path / "small", finetune_epochs=2)
+    assert tree(runs("lstm")) == before
+    assert found["finetuned"]["widths"] == found["after"]["widths"]
+    assert found["finetuned"]["perplexity"] != found["after"]["perplexity"]
+    assert json.loads((tmp_path / "small" / "summary.json").read_text())["epochs"] == 2
+    # nothing but the run is left where it stands
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+def test_finetuning_that_the_settings_do_not_allow(tiny_corpus, kill, tmp_path):
+    averaged = ["training.optimizer=nt-asgd", "training.trigger_window=3", "training.epochs=4"]
+    run = kill(trained(tmp_path / "run", tiny_corpus, "model.hidden_sizes=[10]", *averaged), **{"layer0.hidden": 2})
+    with pytest.raises(UserError, match=r"--finetune-epochs 3: trigger_window: 3 looks further back than .* 3 epochs"):
+        compress(run, tmp_path / "small", finetune_epochs=3)
+    assert not (tmp_path / "small").exists()
+
+
+def test_a_place_that_is_taken(runs, tmp_path, tree):
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "mine.txt").write_text("x")
+    with pytest.raises(CheckpointError, match="exists already; choose another --out, or replace it with --force"):
+        compress(runs("lstm"), tmp_path / "small")
+    with pytest.raises(CheckpointError, match="holds other things than a run"):
+        compress(runs("lstm"), tmp_path / "small", force=True)
+    assert tree(tmp_path) == {"small/mine.txt": tree(tmp_path)["small/mine.txt"]}
+
+
+@pytest.mark.parametrize("place", [".", "inside", "checkpoints", ".."])
+def test_the_run_itself_is_never_written_to(runs, tmp_path, tree, place):
+    run = shutil.copytree(runs("lstm"), tmp_path / "run", symlinks=True)
+    before = tree(tmp_path)
+    for source in (run, run / "best"):
+        with pytest.raises(UserError, match=r"stands in the way of .*run, which is not changed"):
+            compress(source, run / place, force=True)
+    assert tree(tmp_path) == before
+
+
+def test_text_of_ones_own_and_a_text_of_a_few_tokens(runs, tmp_path, write):
+    found = compress(runs("lstm"), tmp_path / "small", data=str(write("mine.txt", "ant bee fox\n")))
+    assert found["max_abs_difference"] < 1e-12 and found["after"]["perplexity"] > 1
+
+
+def test_a_model_that_computes_something_else_is_found_out(runs):
+    masked, other = load(runs("lstm")).model, load(runs("lstm")).model
+    text = torch.arange(200) % 8
+    assert set(prove(masked, other, text).values()) == {0.0}
+    with torch.no_grad():
+        other.head.bias[0] += 1e-3
+    with pytest.raises(CheckpointError, match=r"does not compute what the masked one does.*nothing was written"):
+        prove(masked, other, text)
