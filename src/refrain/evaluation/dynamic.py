@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from refrain.data import Windows
 from refrain.models import LanguageModel, modes
 from refrain.nn import GRU, LSTM
-from refrain.nn.recurrent.scan import detached
+from refrain.nn.recurrent.protocol import detached
 
 from .neural_cache import Cache, cached_nats
 from .perplexity import Figure

@@ -8,6 +8,5 @@ from .modes import modes as modes
 from .prepared_tagger import prepare_tagger as prepare_tagger
 from .stepper import Stepper as Stepper
 from .stepper import stepper_of as stepper_of
-from .tagger import PADDING as PADDING
 from .tagger import Tagger as Tagger
 from .widths import widths as widths

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn import Embedding, SoftmaxHead, fold_weight_norm
-from refrain.nn.prepared import (
+from refrain.nn.kernels.packed_linear import (
     PreparedLinear,
     WeightType,
     fingerprint,
@@ -21,8 +21,8 @@ from refrain.nn.prepared import (
     round_weights,
     target_nats,
 )
-from refrain.nn.recurrent.prepared import prepare_layer
-from refrain.nn.recurrent.scan import scan_with_resets, state_like, state_tensors
+from refrain.nn.recurrent.packed import prepare_layer
+from refrain.nn.recurrent.protocol import scan_with_resets, state_like, state_tensors
 
 from .language_model import LanguageModel, Outputs
 
