@@ -42,6 +42,8 @@ autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+# a property may also be named in the docstring of its class; it is described once
+napoleon_use_ivar = True
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 

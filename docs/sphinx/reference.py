@@ -52,17 +52,29 @@ def homes(found):
 
 
 def pages(root):
-    """The text of each page by its file name: an index, and a page for each package that exports something."""
+    """The text of each page by its file name: one for each package with names of its own, aliases, and an index."""
     found = packages(root)
     home = homes(found)
-    made = {}
+    made, aliases = {}, heading("Other import paths") + ALIASES
     for package, names in found.items():
-        if names:
+        if any(home[package, name] == package for name in names):
             made[f"{package}.rst"] = page(package, names, home)
+        elif names:
+            aliases += f"\n``{package}``\n   {links(package, names, home)}\n"
+    made["aliases.rst"] = aliases
     listed = "\n   ".join(name.removesuffix(".rst") for name in made)
     made["index.rst"] = f"{heading('API reference')}{INDEX}\n.. toctree::\n   :maxdepth: 1\n\n   {listed}\n"
     return made
 
+
+def links(package, names, home):
+    """Links to names that are described on the pages of other packages."""
+    return ", ".join(f":py:obj:`{name} <{home[package, name]}.{name}>`" for name in names)
+
+
+ALIASES = """
+These packages export names that the pages of other packages describe.
+"""
 
 INDEX = """
 Every public name, with its docstring. A name is public when a package exports it; what is not on these pages may change
@@ -77,8 +89,7 @@ def page(package, names, home):
     others = [name for name in names if name not in own]
     text = heading(TITLES.get(package, package)) + f"\n.. automodule:: {package}\n"
     if others:
-        links = ", ".join(f":py:obj:`{name} <{home[package, name]}.{name}>`" for name in others)
-        text += f"\nAlso exported here: {links}.\n"
+        text += f"\nAlso exported here: {links(package, others, home)}.\n"
     if documented := [name for name in own if callable(getattr(importlib.import_module(package), name))]:
         text += f"\n.. currentmodule:: {package}\n\n.. autosummary::\n   :nosignatures:\n\n   "
         text += "\n   ".join(documented) + "\n"
