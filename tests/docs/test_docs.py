@@ -16,7 +16,7 @@ import pytest
 
 from refrain.cli.app import main
 from refrain.cli.bench import BENCHES, UNITS
-from refrain.config import TaggerExperiment
+from refrain.config import Experiment, TaggerExperiment, setting_names
 from refrain.data.embedded import FORMAT
 from refrain.data.known import KNOWN
 from refrain.recipes import recipe
@@ -38,9 +38,11 @@ SMALL = [
 ]
 # predefined sparseness in as few blocks as a few words allow, where it is asked for
 SMALL_TAGGER = ["model.hidden_sizes=[8]", "training.epochs=2", "training.batch_size=4"]
-SMALL_SPARSE = ["model.embedding_size=8", "model.embedding_blocks=4", "model.embedding_density=0.5"]
+SMALL_SPARSE = ["model.embedding_size=8", "model.embedding.blocks=4", "model.embedding.density=0.5"]
 # of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
 SMALLER = ["--to", "parameters=900"]
+# files of a checkpoint, and rooms
+NO_SETTINGS = {"model.safetensors", "data.text", "data.tagged", "data.units"}
 CARD = ["What it does", "Function", "Recipe", "Suggested values", "What we measured", "Departures from the paper"]
 CARD.append("Citation")
 
@@ -186,18 +188,18 @@ def small(source, words):
     experiment = recipe(source, *(word for word in words if re.match(r"[a-z_.]+=", word)), iss_json=imported)
     if isinstance(experiment, TaggerExperiment):
         stop = ["training.stop_window=1"] if experiment.training.stop_window else []
-        return [*SMALL_TAGGER, *(SMALL_SPARSE if experiment.model.embedding_blocks > 1 else []), *stop]
+        return [*SMALL_TAGGER, *(SMALL_SPARSE if experiment.model.embedding.kind == "sparse" else []), *stop]
     changes = list(SMALL)
-    for name in ("trigger_window", "stop_window"):
-        # they may not look further back than the epochs that are left
-        changes += [f"training.{name}=1"] if getattr(experiment.training, name) is not None else []
-    if experiment.model.embedding_blocks > 1:
-        changes.append("model.embedding_blocks=2")
+    # these may not look further back than the epochs that are left
+    changes += ["training.stop_window=1"] if experiment.training.stop_window is not None else []
+    changes += ["training.optimizer.trigger_window=1"] if experiment.training.optimizer.kind == "nt-asgd" else []
+    if experiment.model.embedding.kind == "sparse":
+        changes.append("model.embedding.blocks=2")
     if experiment.sparsity.group_lasso:
         # of eight units not all may die
-        changes.append("sparsity.group_lasso=0.00001")
-    if aim := experiment.sparsity.target.chosen():
-        changes.append(f"sparsity.target.{aim[0]}=900")
+        changes.append("sparsity.group_lasso.strength=0.00001")
+    if experiment.sparsity.target:
+        changes.append(f"sparsity.target.{experiment.sparsity.target.chosen()[0]}=900")
     return changes
 
 
@@ -221,6 +223,24 @@ def test_every_link_leads_somewhere(page):
             headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in slugs, f"{name_of(page)}: {target}#{anchor} is not there"
+
+
+def settings_named(text):
+    """The settings that a page names in its code spans, such as `model.head.components=15`."""
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    words = [word for span in spans for word in re.split(r"[\s=]", span)]
+    return {word for word in words if re.fullmatch(r"(data|model|training|sparsity)(\.[a-z0-9_]+)+", word)}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_every_setting_that_a_page_names_exists(page):
+    known = {*setting_names(Experiment), *setting_names(TaggerExperiment)}
+    groups = {name.rsplit(".", count)[0] for name in known for count in (1, 2)}
+    assert settings_named(page.read_text(encoding="utf-8")) - known - groups - NO_SETTINGS == set()
+
+
+def test_settings_are_found_in_code_spans():
+    assert settings_named("`x model.a.b=1 training.c` and model.d, `data`") == {"model.a.b", "training.c"}
 
 
 @pytest.mark.parametrize("card", CARDS, ids=name_of)

@@ -35,7 +35,8 @@ def navigation():
 
 
 def test_the_reference_has_the_public_names(reference):
-    assert {package: sorted(names) for package, names in reference.packages(ROOT).items()} == PUBLIC
+    found = {package: sorted(names) for package, names in reference.packages(ROOT).items() if names}
+    assert found == {package: names for package, names in PUBLIC.items() if names}
 
 
 def test_every_public_name_has_one_entry_and_a_link_elsewhere(reference):

@@ -11,7 +11,8 @@ from refrain.assembly.model import build_model
 from refrain.assembly.widths import removable_widths, resized
 from refrain.axes import Axis, LayerWidths, removable
 from refrain.config import Experiment
-from refrain.models import PADDING, Tagger
+from refrain.data import PADDING
+from refrain.models import Tagger
 from refrain.models.widths import WidthNames
 from refrain.sparsity import select_units
 
@@ -75,6 +76,14 @@ def test_the_law_sees_a_width_that_is_wrongly_declared():
 def test_a_width_is_removable_only_if_each_of_its_axes_allows_it():
     table = {"a": (Axis("x"), Axis("y")), "b": (Axis("z"), Axis("x", role="reads", removable=False))}
     assert removable(table) == ["y", "z"]
+
+
+def test_a_network_that_no_settings_describe_has_the_widths_that_its_axes_allow():
+    class Network:
+        def axes(self):
+            return {"weight": (Axis("words", removable=False), Axis("mine", role="reads"))}
+
+    assert removable_widths(Network()) == ["mine"]
 
 
 @pytest.mark.parametrize("name", {**MODELS, **UNLIKE})
