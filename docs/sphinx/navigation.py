@@ -18,8 +18,10 @@ PROJECT = ["docs/decisions/README", "CONTRIBUTING", "CHANGELOG"]
 def sections(root):
     """The captions of the navigation, each with its pages: `path` or `title <path>`, from `root`, without suffix."""
     coming_from = sorted((root / "docs" / "coming-from").glob("*.md"))
+    others = [name_of(path, root) for path in sorted((root / "docs").glob("*.md"))]
     return {
-        "Guides": GUIDES,
+        # a guide that has no place in the list yet comes last
+        "Guides": list(dict.fromkeys([*GUIDES, *others])),
         "Coming from": [f"{short_title(path)} <{name_of(path, root)}>" for path in coming_from],
         "Reference": ["docs/api/index", "docs/methods/README"],
         "Project": PROJECT,
