@@ -16,7 +16,7 @@ import pytest
 
 from refrain.cli.app import main
 from refrain.cli.bench import BENCHES, UNITS
-from refrain.config import TaggerExperiment
+from refrain.config import Experiment, TaggerExperiment, setting_names
 from refrain.data.embedded import FORMAT
 from refrain.data.known import KNOWN
 from refrain.recipes import recipe
@@ -41,6 +41,8 @@ SMALL_TAGGER = ["model.hidden_sizes=[8]", "training.epochs=2", "training.batch_s
 SMALL_SPARSE = ["model.embedding_size=8", "model.embedding.blocks=4", "model.embedding.density=0.5"]
 # of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
 SMALLER = ["--to", "parameters=900"]
+# files of a checkpoint, and rooms
+NO_SETTINGS = {"model.safetensors", "data.text", "data.tagged", "data.units"}
 CARD = ["What it does", "Function", "Recipe", "Suggested values", "What we measured", "Departures from the paper"]
 CARD.append("Citation")
 
@@ -221,6 +223,24 @@ def test_every_link_leads_somewhere(page):
             headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in slugs, f"{name_of(page)}: {target}#{anchor} is not there"
+
+
+def settings_named(text):
+    """The settings that a page names in its code spans, such as `model.head.components=15`."""
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    words = [word for span in spans for word in re.split(r"[\s=]", span)]
+    return {word for word in words if re.fullmatch(r"(data|model|training|sparsity)(\.[a-z0-9_]+)+", word)}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_every_setting_that_a_page_names_exists(page):
+    known = {*setting_names(Experiment), *setting_names(TaggerExperiment)}
+    groups = {name.rsplit(".", count)[0] for name in known for count in (1, 2)}
+    assert settings_named(page.read_text(encoding="utf-8")) - known - groups - NO_SETTINGS == set()
+
+
+def test_settings_are_found_in_code_spans():
+    assert settings_named("`x model.a.b=1 training.c` and model.d, `data`") == {"model.a.b", "training.c"}
 
 
 @pytest.mark.parametrize("card", CARDS, ids=name_of)
