@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from refrain.data import TokenSource, Windows
@@ -22,7 +23,8 @@ from refrain.evaluation import (
     protocol_windows,
 )
 from refrain.evaluation.neural_cache import model_chunks, stream_cached_nats
-from refrain.models import LanguageModel
+from refrain.models import Network, evaluating
+from refrain.models.protocol import part_of
 
 MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
 
@@ -62,9 +64,7 @@ class Method:
         return settings
 
 
-def statistics_of(
-    model: LanguageModel, train: TokenSource, steps: int, say: Callable[[str], None]
-) -> GradientStatistics:
+def statistics_of(model: Network, train: TokenSource, steps: int, say: Callable[[str], None]) -> GradientStatistics:
     """The gradient statistics of dynamic evaluation, over all of a training text.
 
     Args:
@@ -90,7 +90,7 @@ def statistics_of(
 
 
 def measure(
-    model: LanguageModel, source: TokenSource, method: Method, statistics: GradientStatistics | None, *, name: str
+    model: Network, source: TokenSource, method: Method, statistics: GradientStatistics | None, *, name: str
 ) -> Figure:
     """The figure of a model on a text by a method other than a protocol's; every token but each column's first.
 
@@ -114,7 +114,7 @@ def measure(
 
 
 def search(
-    model: LanguageModel,
+    model: Network,
     valid: TokenSource,
     method: Method,
     statistics: GradientStatistics | None,
@@ -151,8 +151,12 @@ def search(
     return best[1]
 
 
-def _width(model: LanguageModel) -> int:
-    return int(model.stack.layers[-1].hidden_size)  # type: ignore[arg-type]
+def _width(model: Network) -> int:
+    hidden = part_of(model, "hidden", "the neural cache")
+    device = next(model.parameters()).device
+    with torch.no_grad(), evaluating(model):
+        outputs, _ = hidden(torch.zeros(1, 1, dtype=torch.int64, device=device), model.initial_state(1))
+    return int(outputs.raw.shape[-1])
 
 
 def _candidates(method: Method, budget: int) -> Iterator[Method]:

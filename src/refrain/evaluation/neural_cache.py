@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from refrain.data import Windows
-from refrain.models import LanguageModel, evaluating
+from refrain.models import Network, evaluating
+from refrain.models.protocol import part_of
 
 from .perplexity import Figure
 
@@ -90,7 +91,7 @@ def stream_cached_nats(chunks: Iterable[tuple[Tensor, Tensor, Tensor]], cache: C
         words = torch.cat([words, targets])[-cache.window :]
 
 
-def evaluate_with_cache(model: LanguageModel, windows: Windows, cache: Cache) -> Figure:
+def evaluate_with_cache(model: Network, windows: Windows, cache: Cache) -> Figure:
     """The figure of a model with a cache on one stream.
 
     Args:
@@ -107,18 +108,22 @@ def evaluate_with_cache(model: LanguageModel, windows: Windows, cache: Cache) ->
     return Figure(nats, windows.predicted)
 
 
-def model_chunks(model: LanguageModel, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def model_chunks(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Hidden (T, H), targets (T,) and nats (T,) of each window of a single column, the state carried along.
 
     Args:
         model: is put in evaluation mode while it works.
         windows: of a single column.
+
+    Raises:
+        UserError: when a network of one's own has no `hidden` or no `head`.
     """
+    hidden, head = (part_of(model, part, "the neural cache") for part in ("hidden", "head"))
     device = next(model.parameters()).device
     state = model.initial_state(1)
     for index in range(len(windows)):
         inputs, targets = (part.to(device) for part in windows[index])
         with torch.no_grad(), evaluating(model):
-            outputs, state = model.hidden(inputs, state)
-            nats = model.head.token_nats(outputs.raw, targets)
+            outputs, state = hidden(inputs, state)
+            nats = head.token_nats(outputs.dropped, targets)
         yield outputs.raw[:, 0], targets[:, 0], nats[:, 0]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refrain.data import Corpus, Vocabulary
-from refrain.models import LanguageModel
+from refrain.models import Network
 
 from .perplexity import Figure, protocol_windows, stream_nats
 
@@ -20,7 +20,7 @@ class TokenRow(NamedTuple):
     word_bits: float | None  # the surprisal of the whole word
 
 
-def token_rows(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[TokenRow]:
+def token_rows(model: Network, corpus: Corpus, split: str) -> Iterator[TokenRow]:
     """A row for each token of a split but the first, by the exact protocol.
 
     In a word corpus each token is a word, spelled as in the text even where the model reads `<unk>`. In a byte corpus
@@ -65,7 +65,7 @@ def _at_word_end(row: TokenRow, word: bytearray, nats: float) -> TokenRow:
     return row._replace(word=spelled, word_bits=Figure(nats, 1).bits_per_token)
 
 
-def write_token_table(path: Path, model: LanguageModel, corpus: Corpus, split: str) -> Figure:
+def write_token_table(path: Path, model: Network, corpus: Corpus, split: str) -> Figure:
     """Write the rows of a split as tab-separated text under the heading `position token nats word word_bits`.
 
     Args:

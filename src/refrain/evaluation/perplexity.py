@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from refrain.data import TokenSource, Windows
 from refrain.errors import DataError
-from refrain.models import LanguageModel, evaluating
+from refrain.models import Network, evaluating
+from refrain.models.protocol import offers, token_nats
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
@@ -84,21 +86,40 @@ def protocol_windows(
         raise DataError(f"{error}, or take the protocol 'exact', which needs 2") from None
 
 
-def stream_nats(model: LanguageModel, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
+def stream_nats(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
     """Targets and their nats, each (T, B), a window at a time, the state carried from one to the next.
 
     The model is put in evaluation mode for each window and back after it.
+
+    Raises:
+        UserError: when a network of one's own has neither `token_nats` nor `step`.
     """
     device = next(model.parameters()).device
     state = model.initial_state(windows.batch_size)
     for index in range(len(windows)):
         inputs, targets = windows[index]
         with evaluating(model):
-            nats, state = model.token_nats(inputs.to(device), targets.to(device), state)
+            nats, state = token_nats(model, inputs.to(device), targets.to(device), state)
         yield targets, nats
 
 
-def evaluate(model: LanguageModel, windows: Windows) -> Figure:
+def evaluate(model: Network, windows: Windows) -> Figure:
     """The figure of a model on the windows of a text."""
+    if not offers(model, "token_nats"):
+        return Figure(_summed_nats(model, windows), windows.predicted)
     nats = sum(float(window.double().sum()) for _, window in stream_nats(model, windows))
     return Figure(nats, windows.predicted)
+
+
+@torch.no_grad()
+def _summed_nats(model: Network, windows: Windows) -> float:
+    """The nats of all windows by `forward`, which every network has."""
+    device = next(model.parameters()).device
+    state = model.initial_state(windows.batch_size)
+    total = 0.0
+    for index in range(len(windows)):
+        inputs, targets = windows[index]
+        with evaluating(model):
+            nats, _, state = model(inputs.to(device), targets.to(device), state)
+        total += float(nats)
+    return total

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from refrain.axes import AxisTable
 from refrain.nn import AdaptiveHead, Embedding, MixtureHead, RecurrentStack, SoftmaxHead, SparseEmbedding
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn.recurrent.scan import cleared_state
 
 from .widths import widths
 
@@ -96,8 +96,7 @@ class LanguageModel(nn.Module):
     def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         """One token of each sequence: ids (B,) -> natural log-probabilities of the next (B, V), and the state."""
         if self.reset_before is not None:
-            kept = (ids != self.reset_before)[:, None]
-            state = state_like(state, [part * kept for part in state_tensors(state)])
+            state = cleared_state(state, ids != self.reset_before)
         x = self.embedding_dropout(self.embedding(ids))
         raw, state = self.stack.step(x, state)
         return self.head.log_probabilities(self.output_dropout(raw)), state

@@ -15,7 +15,7 @@ from .interrupt import Interrupt, Interrupted
 from .loop import NonFiniteError, Tally, train_round
 from .metrics import Metrics
 from .progress import Progress
-from .resume import capture
+from .resume import capture, weights_of
 from .task import Best, Position, Task, Validation
 
 
@@ -91,7 +91,7 @@ class Fit:
         """Write a checkpoint; returns the time of the clock."""
         tensors, training = capture(self.task, position, state)
         with self.task.weights_for_use():
-            weights = {name: parameter.detach().clone() for name, parameter in self.task.model.named_parameters()}
+            weights = weights_of(self.task.model)
         self.run.save(
             position.step,
             {"model": weights, "training": tensors},

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from refrain.nn.dropout import HeldMask
 from refrain.nn.prepared import FEW_STREAMS, PreparedLinear, WeightType, kernels, prepare_matrices
+from refrain.nn.weight_transforms import WeightDropout
 
 from .gates import LSTMGates, by_unit
 from .gru import GRU, GRUState
@@ -39,9 +41,11 @@ def prepare_layer(layer: Any, weights: WeightType) -> PreparedLayer:
     """A layer made ready, or its own step and window where there are no kernels for its kind.
 
     Args:
-        layer: in evaluation mode, without transforms that act there; it must not change afterwards.
+        layer: in evaluation mode, with its weight norms folded; it must not change afterwards.
         weights: what the matrices become.
     """
+    if type(layer) not in (LSTM, GRU, MultiplicativeLSTM, SparseLSTM) or _transforms_act(layer):
+        return LayerItself(layer)
     parameter = next(layer.parameters())
     if kernels() is not None and parameter.dtype == torch.float32 and parameter.device.type == "cpu":
         if type(layer) is LSTM:
@@ -53,6 +57,13 @@ def prepare_layer(layer: Any, weights: WeightType) -> PreparedLayer:
         if type(layer) is SparseLSTM:
             return PreparedSparseLSTM(layer, weights)
     return LayerItself(layer)
+
+
+def _transforms_act(layer: Any) -> bool:
+    """Whether a layer's weights are transformed in evaluation too, which a transform of one's own may do."""
+    inert = (nn.Identity, nn.Sequential, nn.Dropout, WeightDropout, HeldMask)
+    transforms = [each for part in layer.modules() for each in getattr(part, "transforms", {}).values()]
+    return any(not isinstance(part, inert) for transform in transforms for part in transform.modules())
 
 
 class LayerItself:

@@ -77,10 +77,22 @@ def scan_with_resets(
     for first, last in pairwise(edges):
         kept = ~resets[first]
         if not kept.all():
-            state = state_like(state, [part * kept[:, None] for part in state_tensors(state)])
+            state = cleared_state(state, kept)
         y, state = layer(inputs[first:last], state)
         outputs.append(y)
     return torch.cat(outputs), state
+
+
+def cleared_state(state: State, kept: Tensor) -> State:
+    """The state with zeros for the sequences that begin anew.
+
+    Args:
+        state: tensors (B, ...).
+        kept: (B,), false where a sequence begins anew.
+    """
+    parts = state_tensors(state)
+    cleared: State = state_like(state, [part * kept.view(-1, *[1] * (part.ndim - 1)) for part in parts])
+    return cleared
 
 
 def check_window(layer_input_size: int, hidden_size: int, inputs: Tensor, state: Sequence[Tensor]) -> None:
