@@ -74,7 +74,7 @@ def _tried(network: Any, name: str, ids: Tensor, vocabulary_size: int) -> Any:
     shapes, others = ([tuple(part.shape) for part in state_tensors(state)] for state in (start, after))
     if type(start) is not type(after) or shapes != others:
         raise UserError(f"model: {name} has a state of shapes {others} after a window, initial_state gives {shapes}")
-    _check_sums(network, name, inputs, targets, float(nats), vocabulary_size)
+    _check_sums(network, name, inputs, targets, float(nats.detach()), vocabulary_size)
     return outputs
 
 
@@ -101,10 +101,11 @@ def _check_sums(network: Any, name: str, inputs: Tensor, targets: Tensor, nats: 
     for index in range(BATCH):
         one = slice(index, index + 1)
         found, _, _ = network(inputs[:, one], targets[:, one], network.initial_state(1))
-        alone += float(found)
+        alone += float(found.detach())
     _check_same(alone, nats, name, "each sequence of a batch alone", "nats are a sum over all targets, not a mean")
     if offers(network, "step"):
-        log_probabilities, _ = network.step(inputs[0], network.initial_state(BATCH))
+        with torch.no_grad():
+            log_probabilities, _ = network.step(inputs[0], network.initial_state(BATCH))
         if tuple(log_probabilities.shape) != (BATCH, vocabulary_size):
             raise UserError(
                 f"model: {name} has probabilities of shape {tuple(log_probabilities.shape)}, expected "
@@ -117,7 +118,8 @@ def _check_sums(network: Any, name: str, inputs: Tensor, targets: Tensor, nats: 
         _check_same(float(stepped.sum()), nats, name, "step by step", "step computes what forward computes")
     if offers(network, "token_nats"):
         part = part_of(network, "token_nats", "the cost of single tokens")
-        costs, _ = part(inputs, targets, network.initial_state(BATCH))
+        with torch.no_grad():
+            costs, _ = part(inputs, targets, network.initial_state(BATCH))
         if tuple(costs.shape) != tuple(targets.shape):
             raise UserError(
                 f"model: {name} has token_nats of shape {tuple(costs.shape)}, expected {tuple(targets.shape)}"

@@ -59,8 +59,8 @@ def _commands(run: str) -> list[str]:
 
 def _calls(run: str, own: str) -> list[str]:
     return [
-        f"The settings of the model in `config.json` describe nothing: `network` is an instance of `{own}`, or a",
-        "function of the vocabulary that makes one.",
+        f"The `model` settings in `config.json` do not describe it. Load it with `network`, an instance of `{own}`",
+        "or a function of the vocabulary that makes one:",
         "",
         "```python",
         f"lm = refrain.load({run!r}, model=network)",

@@ -11,6 +11,7 @@ from .lstm_cell import LSTMCell as LSTMCell
 from .multiplicative_lstm import MultiplicativeLSTM as MultiplicativeLSTM
 from .multiplicative_lstm import multiplicative_lstm_step as multiplicative_lstm_step
 from .scan import RecurrentLayer as RecurrentLayer
+from .scan import check_window as check_window
 from .scan import detached as detached
 from .scan import scan as scan
 from .sparse_lstm import SparseLSTM as SparseLSTM
