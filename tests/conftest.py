@@ -107,7 +107,7 @@ def kill():
 
     def kill(run, **units):
         from refrain.assembly.model import build_language_model
-        from refrain.data.vocabulary import vocabulary_from
+        from refrain.data import vocabulary_from
         from refrain.runs.loading import experiment_from
         from refrain.sparsity import clear_units, places
         from refrain.storage.checkpoint import Checkpoint, save

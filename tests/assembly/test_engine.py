@@ -10,9 +10,10 @@ from refrain.assembly.engine import build_engine, describe_engine
 from refrain.assembly.model import build_device, build_model
 from refrain.config import Data, Experiment, Model, Training
 from refrain.errors import UserError
-from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, native, plan_blocks
-from refrain.nn.engine import PLAIN, Engine, has_fast_bf16
-from refrain.nn.recurrent.scan import in_one_buffer
+from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, plan_blocks
+from refrain.nn.kernels import compile as native
+from refrain.nn.kernels.backend import PLAIN, Engine, has_fast_bf16
+from refrain.nn.recurrent.protocol import in_one_buffer
 from refrain.training import Interrupted, PlainProgress
 
 COMPILER = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
@@ -217,7 +218,7 @@ def test_kernels_and_plain_learn_the_same(experiment, tmp_path):
 
 @COMPILER
 def test_a_kernel_that_failed_stands_in_the_summary(experiment, tmp_path, monkeypatch):
-    monkeypatch.setattr("refrain.nn.native.calls._failed", {"softmax_gradient_float32": "no memory"})
+    monkeypatch.setattr("refrain.nn.kernels.call._failed", {"softmax_gradient_float32": "no memory"})
     summary = train(experiment(epochs=1), tmp_path / "run")
     assert summary["failed_kernels"] == {"softmax_gradient_float32": "no memory"}
 

@@ -18,9 +18,9 @@ def on_meta(monkeypatch):
     """Tensors without memory, which refuse others beside them; numbers read from them are zeros."""
     monkeypatch.setitem(limits.SHAPES, "meta", (2, 3, 4))
     monkeypatch.setitem(limits.COPIED, "meta", 16)
-    monkeypatch.setattr("refrain.nn.engine.SCANNED", ("meta",))
-    monkeypatch.setattr("refrain.nn.recurrent.lstm_gates.launch", lambda *arguments: False)
-    monkeypatch.setattr("refrain.nn.recurrent.gru_scan.launch", lambda *arguments: False)
+    monkeypatch.setattr("refrain.nn.kernels.backend.SCANNED", ("meta",))
+    monkeypatch.setattr("refrain.nn.recurrent.lstm.gates.launch", lambda *arguments: False)
+    monkeypatch.setattr("refrain.nn.recurrent.gru.scan.launch", lambda *arguments: False)
     monkeypatch.setattr("torch.autocast", lambda *arguments, **settings: contextlib.nullcontext())
     # fused updates do not know the device
     plain = lambda settings, model: torch.optim.SGD(model.parameters(), lr=0.1)  # noqa: E731

@@ -9,7 +9,7 @@ import pytest
 from refrain.assembly import build_corpus
 from refrain.config import Data, Experiment, TaggerExperiment
 from refrain.data import Windows
-from refrain.data.text import blocks
+from refrain.data.text.files import blocks
 from refrain.errors import DataError, UserError
 from refrain.recipes import RECIPES, recipe
 
@@ -112,7 +112,7 @@ def test_corpora(write, start, tmp_path, monkeypatch):
             corpus = build_corpus(Data(corpus=str(path), **options))
             split = corpus.splits["train"]
             if corpus.vocabulary.unit == "word":
-                assert len(split.tokens) == len(list(corpus.words("train")))
+                assert len(split.tokens) == len(list(corpus.spellings("train")))
                 assert split.lines == sum(text.count("\n") for text in blocks(split.source, corpus.errors))
             else:
                 assert bytes(split.tokens.read(0, len(content))) == content[: len(split.tokens)]

@@ -3,8 +3,9 @@
 import pytest
 
 from refrain.data import find_splits, open_byte_corpus, open_word_corpus
-from refrain.data.survey import LONG_LINE_WORDS, survey, warnings_about
-from refrain.data.text import whole
+from refrain.data.survey import survey, warnings_about
+from refrain.data.text.files import whole
+from refrain.data.units.word.survey import LONG_LINE_WORDS
 
 TEXTS = {
     "train.txt": "a b c d e\n\na <unk> b\n",
@@ -75,8 +76,8 @@ def test_bytes(folder):
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 1 << 20])
 def test_figures_of_bytes_do_not_depend_on_blocks(write, monkeypatch, block):
-    monkeypatch.setattr("refrain.data.survey.BLOCK_BYTES", block)
-    monkeypatch.setattr("refrain.data.survey.RELEASE_BLOCKS", 2)
+    monkeypatch.setattr("refrain.data.units.byte.survey.BLOCK_BYTES", block)
+    monkeypatch.setattr("refrain.data.units.byte.survey.RELEASE_BLOCKS", 2)
     # invalid: a byte that begins nothing, a character cut short by a letter, and one by the end
     for content, lines, longest, invalid in (
         ("é\n\n日本 long\nx".encode(), 3, 11, 0),

@@ -6,7 +6,7 @@ import pytest
 
 from refrain import runs
 from refrain.data import open_byte_corpus, open_word_corpus
-from refrain.data.text import whole
+from refrain.data.text.files import whole
 from refrain.evaluation import evaluate, protocol_windows, token_rows, write_token_table
 
 # each row is rounded to six decimals

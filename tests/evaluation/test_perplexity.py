@@ -11,7 +11,7 @@ from torch import nn
 from refrain import assembly, runs
 from refrain.config import Data
 from refrain.data import Windows, open_word_corpus
-from refrain.data.text import whole
+from refrain.data.text.files import whole
 from refrain.errors import DataError
 from refrain.evaluation import Figure, evaluate, protocol_windows, stream_nats
 
@@ -76,13 +76,14 @@ def test_a_figure():
     assert figure.nats_per_token == pytest.approx(2 * math.log(2))
     assert figure.bits_per_token == pytest.approx(2)
     assert figure.perplexity == pytest.approx(4)
-    assert figure.document("word") == {
+    assert figure.document() == {
         "tokens": 3,
         "nats_per_token": figure.nats_per_token,
         "bits_per_token": figure.bits_per_token,
         "perplexity": figure.perplexity,
     }
-    assert figure.document("byte") == {**figure.document("word"), "bits_per_byte": figure.bits_per_token}
+    assert figure.document(1) == {**figure.document(), "bits_per_byte": figure.bits_per_token}
+    assert figure.document(2)["bits_per_byte"] == figure.bits_per_token / 2
 
 
 def test_a_perplexity_beyond_all_numbers():

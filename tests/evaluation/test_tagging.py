@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from refrain.data.buckets import Encoded
+from refrain.data.tagged.buckets import Encoded
 from refrain.evaluation.tagging import Share, TaggingFigure, evaluate_tags, predict_tags
 from refrain.models import Tagger
 from refrain.nn import LSTM, Bidirectional, Embedding

@@ -87,21 +87,26 @@ HEADS = {
     "AdaptiveHead": lambda: AdaptiveHead(H, V, cutoffs=[4, 7], division=2.0),
 }
 
-# each takes the size of its widths by name, so that a law can build the same model with one unit less
+# each takes the sizes of its widths, so that a law can build the same model with one unit less
 
 
-def untied(embedding=I, layer0=H, layer1=6):
+def argument(width):
+    """The argument of these functions that holds the size of a width."""
+    return width.removesuffix(".hidden").replace(".", "_")
+
+
+def untied(embedding=I, layer0=H, layer1=6, vocabulary=V):
     return LanguageModel(
-        Embedding(V, embedding),
+        Embedding(vocabulary, embedding),
         RecurrentStack([LSTM(embedding, layer0), LSTM(layer0, layer1)]),
-        SoftmaxHead(layer1, V),
+        SoftmaxHead(layer1, vocabulary),
     )
 
 
-def tied(embedding=I, layer0=H):
-    words = Embedding(V, embedding)
+def tied(embedding=I, layer0=H, vocabulary=V):
+    words = Embedding(vocabulary, embedding)
     stack = RecurrentStack([LSTM(embedding, layer0), LSTM(layer0, embedding)])
-    return LanguageModel(words, stack, SoftmaxHead(embedding, V, weight=words.weight))
+    return LanguageModel(words, stack, SoftmaxHead(embedding, vocabulary, weight=words.weight))
 
 
 def gru(embedding=I, layer0=H, layer1=6):
@@ -117,15 +122,30 @@ def multiplicative(embedding=I, layer0=H, layer0_intermediate=6, layer1=6, layer
     return LanguageModel(Embedding(V, embedding), RecurrentStack(layers), SoftmaxHead(layer1, V))
 
 
-def mixture(embedding=I, layer0=H, head=6):
+def mixture(embedding=I, layer0=H, head_embedding=6, head_components=3):
     stack = RecurrentStack([LSTM(embedding, layer0)])
-    return LanguageModel(Embedding(V, embedding), stack, MixtureHead(layer0, head, V, components=3))
+    head = MixtureHead(layer0, head_embedding, V, components=head_components)
+    return LanguageModel(Embedding(V, embedding), stack, head)
 
 
-def tied_mixture(embedding=I, layer0=H):
+def tied_mixture(embedding=I, layer0=H, head_components=3):
     words = Embedding(V, embedding)
-    head = MixtureHead(layer0, embedding, V, components=3, weight=words.weight)
+    head = MixtureHead(layer0, embedding, V, components=head_components, weight=words.weight)
     return LanguageModel(words, RecurrentStack([LSTM(embedding, layer0)]), head)
+
+
+def tied_multiplicative(embedding=I, layer0=H, layer0_intermediate=6, embedding_intermediate=7):
+    words = Embedding(V, embedding)
+    layers = [
+        MultiplicativeLSTM(embedding, layer0, intermediate_size=layer0_intermediate),
+        MultiplicativeLSTM(layer0, embedding, intermediate_size=embedding_intermediate),
+    ]
+    return LanguageModel(words, RecurrentStack(layers), SoftmaxHead(embedding, V, weight=words.weight))
+
+
+def adaptive(embedding=I, layer0=8):
+    head = AdaptiveHead(layer0, V, cutoffs=[4, 7], division=2.0)
+    return LanguageModel(Embedding(V, embedding), RecurrentStack([LSTM(embedding, layer0)]), head)
 
 
 MODELS = {
@@ -136,6 +156,9 @@ MODELS = {
     "mixture": mixture,
     "mixture, tied": tied_mixture,
 }
+
+UNLIKE = {"multiplicative, tied": tied_multiplicative, "adaptive": adaptive}
+"""Models for the laws of widths alone: a width of theirs has an unusual name, or allows no unit to be removed."""
 
 
 def sparse_tied():

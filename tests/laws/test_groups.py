@@ -4,15 +4,15 @@ import copy
 
 import pytest
 import torch
-from table import MODELS, B, T, V
+from table import MODELS, B, T, V, argument
 
-from refrain.axes import Axis
+from refrain.axes import Axis, removable
 from refrain.sparsity import LineLasso, UnitLasso, clear_units, dead_units, places, select_units, squared_norms
 from refrain.sparsity.compact import drop_until, largest_entries, weakest_first
 from refrain.sparsity.groups import scale_units
 from refrain.sparsity.sizes import multiply_adds, parameter_count
 
-FIXED = ("vocabulary", "head.components")
+READERS, WRITERS = ("reads", "both"), ("writes", "both", "shifts", "scales")
 
 
 def nats(model):
@@ -21,9 +21,8 @@ def nats(model):
 
 
 def units(model):
-    for width, size in model.widths().items():
-        if width not in FIXED:
-            yield from ((width, unit) for unit in range(size))
+    for width in removable(model.axes()):
+        yield from ((width, unit) for unit in range(model.widths()[width]))
 
 
 def change(model, width, unit, roles, value):
@@ -32,8 +31,8 @@ def change(model, width, unit, roles, value):
     size = model.widths()[width]
     with torch.no_grad():
         for place in places(model.axes())[width]:
-            if place.role in roles:
-                index = torch.tensor([unit + copy * size for copy in range(place.copies)])
+            if place.axis.role in roles:
+                index = torch.tensor([unit + copy * size for copy in range(place.axis.copies)])
                 parameter = parameters[place.parameter]
                 part = parameter.index_select(place.dimension, index)
                 parameter.index_copy_(place.dimension, index, value(part.shape))
@@ -50,9 +49,9 @@ def noise(shape):
 def test_a_unit_that_nothing_reads_can_be_written_anything(model):
     for width, unit in units(model):
         one = copy.deepcopy(model)
-        change(one, width, unit, ("reads", "both"), zeros)
+        change(one, width, unit, READERS, zeros)
         wanted = nats(one)
-        change(one, width, unit, ("writes",), noise)
+        change(one, width, unit, set(WRITERS) - {"both"}, noise)
         torch.testing.assert_close(nats(one), wanted, msg=f"{width} {unit}")
         # it is declared dead, and it alone
         dead = dead_units(dict(one.named_parameters()), places(one.axes())[width])
@@ -62,7 +61,7 @@ def test_a_unit_that_nothing_reads_can_be_written_anything(model):
 def test_a_unit_that_is_written_zero_can_be_read_by_anything(model):
     for width, unit in units(model):
         one = copy.deepcopy(model)
-        change(one, width, unit, ("writes", "both"), zeros)
+        change(one, width, unit, WRITERS, zeros)
         wanted = nats(one)
         change(one, width, unit, ("reads",), noise)
         torch.testing.assert_close(nats(one), wanted, msg=f"{width} {unit}")
@@ -74,7 +73,7 @@ def test_a_living_unit_matters(model):
     wanted = nats(model)
     for width, unit in units(model):
         one = copy.deepcopy(model)
-        change(one, width, unit, ("reads", "both"), zeros)
+        change(one, width, unit, READERS, zeros)
         assert not torch.allclose(nats(one), wanted), f"{width} {unit}"
         assert not dead_units(dict(model.named_parameters()), places(model.axes())[width]).any()
 
@@ -87,7 +86,7 @@ def test_the_norm_of_a_group_is_that_of_its_entries(model):
         size = model.widths()[width]
         for place in found[width]:
             if place.parameter in mask:
-                index = torch.tensor([unit + copy * size for copy in range(place.copies)])
+                index = torch.tensor([unit + copy * size for copy in range(place.axis.copies)])
                 mask[place.parameter].index_add_(
                     place.dimension,
                     index,
@@ -114,16 +113,14 @@ def test_cleared_units_can_be_taken_out_of_every_width_at_once(model):
     torch.manual_seed(2)
     parameters, found, table = dict(model.named_parameters()), places(model.axes()), model.axes()
     kept = {}
-    for width, size in model.widths().items():
-        if width not in FIXED:
-            dead = torch.zeros(size, dtype=torch.bool)
-            dead[torch.randperm(size)[: size // 2]] = True
-            clear_units(parameters, found[width], dead)
-            kept[width] = (~dead).nonzero().flatten()
+    for width in removable(table):
+        size = model.widths()[width]
+        dead = torch.zeros(size, dtype=torch.bool)
+        dead[torch.randperm(size)[: size // 2]] = True
+        clear_units(parameters, found[width], dead)
+        kept[width] = (~dead).nonzero().flatten()
     wanted = nats(model)
-    arguments = {
-        width.replace(".intermediate", "_intermediate").partition(".")[0]: len(index) for width, index in kept.items()
-    }
+    arguments = {argument(width): len(index) for width, index in kept.items()}
     name = next(
         name for name, build in MODELS.items() if {n for n in build().axes()} == set(table) and same(build, model)
     )
@@ -144,10 +141,10 @@ def same(build, model):
 
 def test_units_are_dropped_weakest_first_until_the_model_is_small_enough(model):
     table, sizes = model.axes(), model.widths()
-    widths = [width for width in sizes if width not in FIXED]
+    widths = removable(table)
     victim = widths[-1]
     with torch.no_grad():
-        change(model, victim, 2, ("writes", "reads", "both"), lambda shape: 1e-3 * noise(shape))
+        change(model, victim, 2, {*WRITERS, *READERS}, lambda shape: 1e-3 * noise(shape))
     ranking = weakest_first(dict(model.named_parameters()), table, widths)
     assert ranking[0] == (victim, 2)
     whole = parameter_count(table, sizes)

@@ -5,11 +5,12 @@ import torch
 from table import HEADS, B, H, T, V
 
 import refrain.nn.heads
-from refrain.nn import Embedding, SoftmaxHead, native
-from refrain.nn.engine import PLAIN, Engine, use_engine
+from refrain.nn import Embedding, SoftmaxHead
 from refrain.nn.heads import linear_cross_entropy as fused
 from refrain.nn.heads.softmax_gradient import scaled, softmax_gradient_, softmax_gradient_reference_
-from refrain.nn.native import calls
+from refrain.nn.kernels import call as calls
+from refrain.nn.kernels import compile as native
+from refrain.nn.kernels.backend import PLAIN, Engine, use_engine
 
 KERNELS = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
 

@@ -5,9 +5,10 @@ import torch
 from table import RECURRENT, B, I, T
 
 from refrain.models import LanguageModel
-from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, RecurrentStack, SoftmaxHead, WeightDropout, native
-from refrain.nn.engine import PLAIN, Engine, use_engine
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, RecurrentStack, SoftmaxHead, WeightDropout
+from refrain.nn.kernels import compile as native
+from refrain.nn.kernels.backend import PLAIN, Engine, use_engine
+from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 pytestmark = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
 

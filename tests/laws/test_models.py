@@ -43,22 +43,6 @@ def test_permuting_the_units_of_any_width_changes_nothing(model, window):
             torch.testing.assert_close(nats(model, window), wanted)
 
 
-def test_a_unit_whose_weights_are_all_zero_can_be_cut_out(window):
-    """What exact compaction rests on: zero everything of one unit, or take it away; the outputs are the same."""
-    for build in MODELS.values():
-        # words and mixture components share one probability: taking one away is not the same as zeroing it
-        for width in [name for name in build().widths() if name not in ("vocabulary", "head.components")]:
-            torch.manual_seed(1)
-            model = build().double()
-            size = model.widths()[width]
-            with torch.no_grad():
-                for parameter, dimension, index in places(model, width, 1):
-                    parameter.index_fill_(dimension, index, 0.0)
-            wanted = nats(model, window)
-            smaller = cut(model, build, width, [unit for unit in range(size) if unit != 1])
-            torch.testing.assert_close(nats(smaller, window), wanted)
-
-
 def select(model, width, order):
     """Reorder the units of a width along every declared axis, in place."""
     size = model.widths()[width]
@@ -68,32 +52,6 @@ def select(model, width, order):
                 if axis.width == width:
                     index = torch.cat([order + copy * size for copy in range(axis.copies)])
                     parameter.copy_(parameter.index_select(dimension, index))
-
-
-def places(model, width, unit):
-    """Every parameter that the unit is part of, the dimension, and its indices there."""
-    size = model.widths()[width]
-    for name, parameter in model.named_parameters():
-        for dimension, axis in enumerate(model.axes()[name]):
-            if axis.width == width:
-                yield parameter, dimension, torch.tensor([unit + copy * size for copy in range(axis.copies)])
-
-
-def cut(model, build, width, kept):
-    """The model with only the kept units of a width, made by selecting along the declared axes."""
-    size = model.widths()[width]
-    argument = width.replace(".intermediate", "_intermediate").partition(".")[0]
-    smaller = build(**{argument: len(kept)}).double()
-    source, table = dict(model.named_parameters()), model.axes()
-    with torch.no_grad():
-        for name, parameter in smaller.named_parameters():
-            tensor = source[name]
-            for dimension, axis in enumerate(table[name]):
-                if axis.width == width:
-                    copies = [torch.tensor(kept) + copy * size for copy in range(axis.copies)]
-                    tensor = tensor.index_select(dimension, torch.cat(copies))
-            parameter.copy_(tensor)
-    return smaller
 
 
 def test_a_wrong_declaration_is_found(model):
@@ -150,18 +108,6 @@ def test_dropout_acts_in_three_places_in_training_and_nowhere_in_evaluation(wind
     model.eval()
     model(*window, model.initial_state(B))
     assert len(shapes) == 3
-
-
-def test_uniform_initialisation_reaches_everything_but_recurrent_biases():
-    torch.manual_seed(1)
-    model = LanguageModel(Embedding(50, 20), RecurrentStack([LSTM(20, 20), LSTM(20, 20)]), SoftmaxHead(20, 50))
-    model.init_uniform(0.03)
-    for name, parameter in model.named_parameters():
-        if name.startswith("stack") and name.endswith("bias"):
-            assert parameter.count_nonzero() == 0, name
-        else:
-            # of 50 or more draws from U(-0.03, 0.03) the largest is hardly ever below 0.025
-            assert 0.025 < parameter.abs().max() <= 0.03, name
 
 
 def test_state_dict_names_and_shapes_are_those_of_the_committed_file():

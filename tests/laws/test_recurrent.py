@@ -10,7 +10,7 @@ import refrain.nn
 from refrain import testing
 from refrain.axes import Axis
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, RecurrentStack, plan_blocks, scan
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn.recurrent.protocol import state_like, state_tensors
 from refrain.testing import recurrent_case
 
 
@@ -177,7 +177,7 @@ def test_a_recurrent_transform_is_applied_once_a_window_and_leaves_the_stored_we
 def test_axes_are_declared_for_every_parameter(case):
     layer, _, _ = case
     table = layer.axes("input", "hidden")
-    sizes = {"input": I, "hidden": H, "hidden.intermediate": 6}
+    sizes = {"input": I, "hidden": H, "intermediate": 6}
     for name, parameter in layer.named_parameters():
         for length, axis in zip(parameter.shape, table[name], strict=True):
             begin, end, of = axis.segment or (0, sizes[axis.width], sizes[axis.width])

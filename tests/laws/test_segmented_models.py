@@ -7,12 +7,12 @@ import torch
 from table import SEGMENTED, B, T, V
 
 from refrain.assembly.model import build_model
+from refrain.assembly.widths import resized
 from refrain.config import Experiment
 from refrain.sparsity import clear_units, dead_units, places, select_units, squared_norms
 from refrain.sparsity.compact import dead_by_width, drop_until, largest_entries, spared
 from refrain.sparsity.groups import group_sizes, scale_units
 from refrain.sparsity.sizes import model_size, parameter_count
-from refrain.studies.smaller import resized
 
 WIDTHS = ("embedding", "layer0.hidden", "layer1.hidden")
 
@@ -33,24 +33,24 @@ def nats(model):
 
 def indices(place, unit):
     """Where a unit stands along a place's dimension."""
-    begin, end = (0, None) if place.segment is None else place.segment[:2]
+    begin, end = (0, None) if place.axis.segment is None else place.axis.segment[:2]
     if unit < begin or (end is not None and unit >= end):
         return None
     return unit - begin
 
 
-def masks(model, width, unit, roles=("writes", "reads", "both")):
+def masks(model, width, unit, roles=("writes", "reads", "both", "shifts", "scales")):
     """How often each entry belongs to a unit, found without the library's own arithmetic."""
     parameters = dict(model.named_parameters())
     found = {}
     for place in places(model.axes())[width]:
         where = indices(place, unit)
-        if where is None or place.role not in roles:
+        if where is None or place.axis.role not in roles:
             continue
         shape = parameters[place.parameter].shape
         one = torch.zeros(shape, dtype=torch.float64)
-        size = shape[place.dimension] // place.copies
-        one.index_fill_(place.dimension, torch.tensor([where + copy * size for copy in range(place.copies)]), 1.0)
+        size = shape[place.dimension] // place.axis.copies
+        one.index_fill_(place.dimension, torch.tensor([where + copy * size for copy in range(place.axis.copies)]), 1.0)
         found[place.parameter] = found.get(place.parameter, 0) + one
     return found
 
@@ -75,7 +75,7 @@ def test_a_unit_that_nothing_reads_is_dead_whatever_is_written(model):
         wanted = nats(one)
         assert dead_units(parameters, places(one.axes())[width]).nonzero().flatten().tolist() == [unit]
         with torch.no_grad():
-            for name, mask in masks(one, width, unit, ("writes",)).items():
+            for name, mask in masks(one, width, unit, ("writes", "shifts", "scales")).items():
                 parameters[name].add_(mask * torch.randn_like(mask))
         torch.testing.assert_close(nats(one), wanted, msg=f"{width} {unit}")
 

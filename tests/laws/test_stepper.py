@@ -6,8 +6,8 @@ import pytest
 import torch
 from table import MODELS, V
 
-import refrain.nn.prepared
-import refrain.nn.recurrent.prepared
+import refrain.nn.kernels.packed_linear
+import refrain.nn.recurrent.packed
 from refrain.models import LanguageModel, Stepper
 from refrain.nn import (
     GRU,
@@ -23,11 +23,11 @@ from refrain.nn import (
     SparseSoftmaxHead,
     WeightDropout,
     WeightNorm,
-    native,
     plan_bands,
     plan_blocks,
 )
-from refrain.nn.prepared import FEW_STREAMS, round_weights
+from refrain.nn.kernels import compile as native
+from refrain.nn.kernels.packed_linear import FEW_STREAMS, round_weights
 
 # around the kernels' tiles of 4 streams and the change to matrix products
 STREAMS = [1, 2, 4, 7, FEW_STREAMS, FEW_STREAMS + 1, 40]
@@ -121,7 +121,7 @@ def test_on_int8_weights_it_equals_the_model_with_rounded_weights(any_model, str
 
 @pytest.mark.parametrize("name", ["wide LSTM", "wide GRU", "wide multiplicative", "mixture"])
 def test_without_a_compiler_it_is_the_same(monkeypatch, name):
-    for module in (refrain.nn.prepared, refrain.nn.recurrent.prepared, refrain.models.stepper):
+    for module in (refrain.nn.kernels.packed_linear, refrain.nn.recurrent.packed, refrain.models.stepper):
         monkeypatch.setattr(module, "kernels", lambda: None)
     model = ALL[name]()
     check_the_same(Stepper(model), model, 3)

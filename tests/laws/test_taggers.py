@@ -7,11 +7,12 @@ import pathlib
 import pytest
 import torch
 from table import TAGGERS, V
-from test_models import cut, places, select
+from test_models import select
 
-from refrain.models import PADDING, Tagger, prepare_tagger
+from refrain.data import PADDING
+from refrain.models import Tagger, prepare_tagger
 from refrain.nn import GRU, LSTM, Bidirectional, Embedding, SparseLSTM, WeightDropout, plan_blocks
-from refrain.nn.prepared import round_weights
+from refrain.nn.kernels.packed_linear import round_weights
 
 LENGTHS = [7, 1, 4]
 
@@ -55,19 +56,6 @@ def test_permuting_the_units_of_any_width_changes_nothing(name, tagger):
         if width not in fixed:
             select(tagger, width, torch.randperm(size, generator=torch.Generator().manual_seed(7)))
             torch.testing.assert_close(tagger.logits(batch()), wanted)
-
-
-def test_a_unit_whose_weights_are_all_zero_can_be_cut_out(name):
-    build = TAGGERS[name]
-    for width in [each for each in build().widths() if each not in ("vocabulary", "features", "tags")]:
-        if "sparse" in name and width == "embedding":
-            continue
-        model = built(build)
-        with torch.no_grad():
-            for parameter, dimension, index in places(model, width, 1):
-                parameter.index_fill_(dimension, index, 0.0)
-        kept = [unit for unit in range(model.widths()[width]) if unit != 1]
-        torch.testing.assert_close(cut(model, build, width, kept).logits(batch()), model.logits(batch()))
 
 
 def test_sentences_are_alone_in_their_batch(tagger):

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from refrain.assembly import build_device
-from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, gpu, plan_blocks
-from refrain.nn.engine import PLAIN, Engine, use_engine
-from refrain.nn.native.calls import failures
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, plan_blocks
+from refrain.nn.kernels import launch as gpu
+from refrain.nn.kernels.backend import PLAIN, Engine, use_engine
+from refrain.nn.kernels.call import failures
+from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

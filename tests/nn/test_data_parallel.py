@@ -58,7 +58,7 @@ def ranks(tmp_path_factory):
     if not dist.is_available() or not dist.is_gloo_available():
         pytest.skip("this torch has no gloo")
     folder = tmp_path_factory.mktemp("processes")
-    mp.get_context("forkserver").set_forkserver_preload(["refrain.build"])
+    mp.get_context("forkserver").set_forkserver_preload(["refrain.runs"])
     mp.start_processes(work, (str(folder),), nprocs=RANKS, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
 

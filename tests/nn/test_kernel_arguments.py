@@ -5,10 +5,11 @@ import threading
 import pytest
 import torch
 
-from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, native
-from refrain.nn.engine import PLAIN, Engine, use_engine
+from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM
 from refrain.nn.heads.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
-from refrain.nn.prepared import kernels, target_nats
+from refrain.nn.kernels import compile as native
+from refrain.nn.kernels.backend import PLAIN, Engine, use_engine
+from refrain.nn.kernels.packed_linear import kernels, target_nats
 from refrain.nn.segments import plan_blocks
 
 pytestmark = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")

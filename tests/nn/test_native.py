@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from refrain.nn import native
-from refrain.nn.native import calls
+from refrain.nn.kernels import call as calls
+from refrain.nn.kernels import compile as native
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,8 @@ import mmap
 import pytest
 import torch
 
-from refrain.nn import native
-from refrain.nn.native.pages import LARGE, in_large_pages
-from refrain.nn.prepared import (
+from refrain.nn.kernels import compile as native
+from refrain.nn.kernels.packed_linear import (
     FEW_STREAMS,
     PreparedLinear,
     kernels,
@@ -16,6 +15,7 @@ from refrain.nn.prepared import (
     quantise,
     target_nats,
 )
+from refrain.nn.kernels.pages import LARGE, in_large_pages
 
 compiler = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
 

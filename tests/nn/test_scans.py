@@ -9,8 +9,8 @@ import windows
 from windows import results
 
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SparseLSTM, WeightDropout, plan_blocks
-from refrain.nn.engine import PLAIN, Engine, scans, use_engine
-from refrain.nn.recurrent.scan import state_tensors
+from refrain.nn.kernels.backend import PLAIN, Engine, scans, use_engine
+from refrain.nn.recurrent.protocol import state_tensors
 
 T, B, I = 7, 3, 5  # noqa: E741
 BF16 = Engine(bf16=True)
@@ -26,13 +26,13 @@ LAYERS = {
 @pytest.fixture(autouse=True)
 def on_this_device(monkeypatch):
     """A processor counts as a device for scans, and has no kernels of its own."""
-    monkeypatch.setattr("refrain.nn.engine.SCANNED", ("cuda", "cpu"))
-    monkeypatch.setattr("refrain.nn.engine.load", lambda name: None)
+    monkeypatch.setattr("refrain.nn.kernels.backend.SCANNED", ("cuda", "cpu"))
+    monkeypatch.setattr("refrain.nn.kernels.backend.load", lambda name: None)
 
 
 @pytest.fixture
 def no_triton(monkeypatch):
-    for room in ("lstm_gates", "gru_scan"):
+    for room in ("lstm.gates", "gru.scan"):
         monkeypatch.setattr(f"refrain.nn.recurrent.{room}.launch", lambda *arguments: False)
 
 
@@ -61,7 +61,7 @@ def test_in_bf16_everything_is_near_and_float32(name):
 
 
 def test_bf16_alone_loads_no_triton(monkeypatch):
-    monkeypatch.setattr("refrain.nn.gpu.load", lambda name: pytest.fail(f"{name} was loaded"))
+    monkeypatch.setattr("refrain.nn.kernels.launch.load", lambda name: pytest.fail(f"{name} was loaded"))
     layer, inputs, state = case("LSTM")
     results(layer, inputs, state, BF16)
 

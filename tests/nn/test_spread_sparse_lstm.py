@@ -7,7 +7,7 @@ import torch.multiprocessing as mp
 from processes import joined
 
 from refrain.nn import SparseLSTM, SpreadSparseLSTM, plan_blocks
-from refrain.nn.recurrent.lstm import LSTMState
+from refrain.nn.recurrent.lstm.layer import LSTMState
 
 T, B, I, H, RANKS = 5, 3, 11, 13, 2  # noqa: E741
 PLAN = plan_blocks(I, H, blocks=3, density=0.5)

@@ -15,9 +15,10 @@ import torch
 import windows
 from windows import results
 
-from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SparseLSTM, WeightDropout, gpu, plan_blocks
-from refrain.nn.engine import PLAIN, Engine
-from refrain.nn.native.calls import failures
+from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SparseLSTM, WeightDropout, plan_blocks
+from refrain.nn.kernels import launch as gpu
+from refrain.nn.kernels.backend import PLAIN, Engine
+from refrain.nn.kernels.call import failures
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton")
 
@@ -55,14 +56,15 @@ def test_all_by_the_interpreter(own_environment):
 COMPILING = """
 import sys
 
-import refrain.build
+import refrain.assembly
 
-assert "refrain.nn.gpu.lstm" not in sys.modules
+assert "refrain.nn.recurrent.lstm.triton" not in sys.modules
 
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 
-from refrain.nn.gpu import gru, lstm
+from refrain.nn.recurrent.gru import triton as gru
+from refrain.nn.recurrent.lstm import triton as lstm
 
 ROUNDED = {"product", "operands", "d_product", "d_gates", "d_projected", "d_recurrent"}
 for kernel in (lstm.forward, lstm.backward, gru.forward, gru.backward):
@@ -89,8 +91,8 @@ def test_kernels_compile_for_gpus(own_environment, tmp_path):
 @pytest.fixture
 def launches(monkeypatch):
     """Kernels run on this device; a list of those that were launched."""
-    monkeypatch.setattr("refrain.nn.engine.SCANNED", ("cuda", "cpu"))
-    monkeypatch.setattr("refrain.nn.native.calls._failed", {})
+    monkeypatch.setattr("refrain.nn.kernels.backend.SCANNED", ("cuda", "cpu"))
+    monkeypatch.setattr("refrain.nn.kernels.call._failed", {})
     launched = []
 
     def counted(file, function, *arguments):
@@ -98,7 +100,7 @@ def launches(monkeypatch):
         launched.extend([f"{file}_{function}"] * done)
         return done
 
-    for room in ("lstm_gates", "gru_scan"):
+    for room in ("lstm.gates", "gru.scan"):
         monkeypatch.setattr(f"refrain.nn.recurrent.{room}.launch", counted)
     return launched
 
@@ -181,7 +183,7 @@ def test_a_triton_that_cannot_be_imported_is_told_once(launches, monkeypatch):
         raise ImportError("libtriton.so: no such file")
 
     gpu.load.cache_clear()
-    monkeypatch.setattr("refrain.nn.gpu.importlib.import_module", missing)
+    monkeypatch.setattr("refrain.nn.kernels.launch.importlib.import_module", missing)
     layer, inputs, state = case("LSTM")
     wanted = results(layer, inputs, state, PLAIN)
     try:

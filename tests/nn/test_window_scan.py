@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from refrain.nn import MultiplicativeLSTM, multiplicative_lstm_step, scan
-from refrain.nn.recurrent.buffer_pool import BufferPool
+from refrain.nn.kernels.buffer_pool import BufferPool
 
 H, I, T, B = 4, 5, 6, 3  # noqa: E741
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from refrain.nn.engine import use_engine
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn.kernels.backend import use_engine
+from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 
 def case(layers, name, steps, batch, width):

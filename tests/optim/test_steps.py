@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from refrain.nn import Embedding
-from refrain.nn.native.memory import keep_freed_memory
+from refrain.nn.kernels.allocator import keep_freed_memory
 from refrain.optim import SGD, clip_scale, gradient_norm, scale_gradients, scaled_step
 
 

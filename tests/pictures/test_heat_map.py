@@ -8,30 +8,22 @@ import numpy as np
 import pytest
 
 from refrain.errors import UserError
-from refrain.pictures.heat_map import Passage, Piece, Scale, page, pieces, printable, scale_of
+from refrain.pictures.heat_map import Passage, Piece, Scale, page, printable, scale_of
 from refrain.pictures.probe import columns_of, heat_map_picture, histogram, wrapped
+from refrain.studies.probe_files import pieces
 
 SCALE = Scale(0.5, 2.0, "label 0", "label <1>")
 ODD = Passage("label $1 & <b>", [Piece(c, 0.1 * at) for at, c in enumerate("a <b>&\"'$x$ \t\x00\né漢👍 \\frac{")])
 
 
 def test_a_character_of_several_bytes_takes_the_value_of_its_last():
-    assert pieces("aé漢\n", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "byte") == [("a", 0), ("é", 2), ("漢", 5), ("\n", 6)]
-
-
-def test_words_are_spelled_as_in_the_text():
-    assert pieces(" the  zebra\nran", [1.0, 2.0, 3.0, 4.0], "word") == [
-        ("the ", 1),
-        ("zebra ", 2),
-        ("\n", 3),
-        ("ran ", 4),
-    ]
+    texts = ["a", "", "é", "", "", "漢", "\n"]
+    assert pieces(texts, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == [("a", 0), ("é", 2), ("漢", 5), ("\n", 6)]
 
 
 def test_every_token_needs_a_value():
-    for unit in ("word", "byte"):
-        with pytest.raises(ValueError):
-            pieces("ab", [1.0, 2.0, 3.0], unit)
+    with pytest.raises(ValueError):
+        pieces(["a", "b"], [1.0, 2.0, 3.0])
 
 
 def test_strengths():
@@ -130,5 +122,5 @@ def test_columns():
 
 def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r"need matplotlib: pip install 'refrain-lm\[probe\]'"):
+    with pytest.raises(UserError, match=r"need matplotlib: pip install 'refrain-lm\[plot\]'"):
         heat_map_picture("t", [], SCALE)

@@ -170,7 +170,7 @@ def save_and_die(folder, after):
 
 def test_a_crash_before_any_operation_leaves_a_whole_checkpoint(tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["refrain.build"])
+    context.set_forkserver_preload(["refrain.runs"])
     save(tmp_path / "first", TENSORS, {"n": 1})
     seen = set()
     for after in range(100):

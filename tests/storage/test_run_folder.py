@@ -111,7 +111,7 @@ def hold(path, ready, done):
 
 def test_one_process_writes(tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["refrain.build"])
+    context.set_forkserver_preload(["refrain.runs"])
     ready, done = context.Event(), context.Event()
     process = context.Process(target=hold, args=(tmp_path, ready, done))
     process.start()

@@ -137,7 +137,7 @@ def test_a_killed_run_continues_bit_for_bit(experiment, unbroken, tmp_path):
         update={"training": experiment.training.model_copy(update={"checkpoint_minutes": 1e-9, "log_windows": 5})}
     )
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["refrain.build"])
+    context.set_forkserver_preload(["refrain.runs"])
     draw, kills = random.Random(3), 0
     for attempt in range(25):
         process = context.Process(target=run_until_killed, args=(settings.model_dump_json(), out))

@@ -6,20 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from refrain.config import Data
-from refrain.data import (
-    Corpus,
-    WordVocabulary,
-    embedded_folder,
-    find_byte_splits,
-    find_splits,
-    open_byte_corpus,
-    open_word_corpus,
-)
+from refrain.data import UNITS, Corpus, TextOptions, Vocabulary, embedded_folder
 from refrain.data.embedded import DESCRIPTIONS
 from refrain.data.known import KNOWN, fetched_path
-from refrain.data.shards import is_pattern, names_splits, one_text
-from refrain.data.splits import SPLITS
-from refrain.data.text import Spans, whole
+from refrain.data.text.shards import is_pattern
+from refrain.data.text.splits import SPLITS
 from refrain.errors import DataError, UserError
 from refrain.storage.folders import cache_folder
 
@@ -72,13 +63,15 @@ def build_corpus(data: Data, say: Callable[[str], None] = quiet) -> Corpus:
         UserError: when the shares of the splits are set for a folder of splits.
     """
     path = locate(data.corpus, say)
-    if data.split != Data().split and _names_splits(data, path):
+    unit = UNITS[data.unit]
+    if data.split != Data().split and unit.names_splits(path):
         raise UserError(f"data.split: cannot take effect, {path} holds a file for each split; leave data.split out")
-    return _open(data, path.name, _find(data, path, SPLITS, say), None, say)
+    options = _options(data)
+    return unit.open(path.name, unit.find_splits(path, options, SPLITS, say), options, None, say)
 
 
 def build_text(
-    data: Data, path: Path, split: str | None, vocabulary: WordVocabulary | None, say: Callable[[str], None] = quiet
+    data: Data, path: Path, split: str | None, vocabulary: Vocabulary, say: Callable[[str], None] = quiet
 ) -> tuple[Corpus, str]:
     """Other text for a model that has its vocabulary already.
 
@@ -86,47 +79,22 @@ def build_text(
         data: the model's data settings.
         path: a folder of splits, or a file; of bytes also a pattern or any other folder.
         split: which split; None takes `test` of a folder of splits and all of anything else.
-        vocabulary: the model's words; None for a byte model.
-        say: is told what takes time.
+        vocabulary: of the model.
+        say: is called with what takes time.
 
     Returns:
         A corpus, and the name of the split in it.
     """
-    if split is not None or _names_splits(data, path):
+    unit = UNITS[data.unit]
+    options = _options(data)
+    if split is not None or unit.names_splits(path):
         split = split or "test"
-        spans = _find(data, path, (split,), say)
+        texts = unit.find_splits(path, options, (split,), say)
     else:
-        split, spans = "all", {"all": one_text(path, say) if data.unit == "byte" else whole(path)}
-    return _open(data, path.name, spans, vocabulary, say), split
+        split = "all"
+        texts = {split: unit.find_all(path, say)}
+    return unit.open(path.name, texts, options, vocabulary, say), split
 
 
-def _names_splits(data: Data, path: Path) -> bool:
-    return names_splits(path) if data.unit == "byte" else path.is_dir()
-
-
-def _find(data: Data, path: Path, wanted: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Spans]:
-    if data.unit == "word":
-        if is_pattern(str(path)):
-            raise DataError(f"{path}: a pattern is read as bytes alone; set data.unit=byte, or give a folder or file")
-        return find_splits(path, shares=data.split, wanted=wanted)
-    # documents, which are lines, stay whole
-    return find_byte_splits(path, shares=data.split, between_lines=data.cleaning != "none", wanted=wanted, say=say)
-
-
-def _open(
-    data: Data, name: str, spans: dict[str, Spans], vocabulary: WordVocabulary | None, say: Callable[[str], None]
-) -> Corpus:
-    if data.unit == "byte":
-        return open_byte_corpus(name, spans, cleaning=data.cleaning, say=say)
-    return open_word_corpus(
-        name,
-        spans,
-        vocabulary=vocabulary,
-        order=data.order,
-        order_seed=1 if data.order_seed is None else data.order_seed,
-        min_count=data.min_count,
-        max_words=data.max_words,
-        vocabulary_from=data.vocabulary_from,
-        errors=data.errors,
-        say=say,
-    )
+def _options(data: Data) -> TextOptions:
+    return TextOptions(**data.model_dump(exclude={"corpus", "unit"}))

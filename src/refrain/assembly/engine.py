@@ -8,10 +8,10 @@ from torch import nn
 from refrain.config import TaggerTraining, Training
 from refrain.errors import UserError
 from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, SparseLSTM
-from refrain.nn.engine import Engine, has_fast_bf16
-from refrain.nn.gpu import has_triton
-from refrain.nn.native import is_compiled, load
-from refrain.nn.native.memory import keep_freed_memory
+from refrain.nn.kernels.allocator import keep_freed_memory
+from refrain.nn.kernels.backend import Engine, has_fast_bf16
+from refrain.nn.kernels.compile import is_compiled, load
+from refrain.nn.kernels.launch import has_triton
 
 
 def build_engine(

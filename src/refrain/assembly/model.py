@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from refrain.config import Experiment, Model
-from refrain.data import ByteVocabulary, WordVocabulary
+from refrain.data import Vocabulary
 from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.nn import (
@@ -32,7 +32,7 @@ from .sparse_layers import embedding_bands, layer_plans
 CELLS = {"lstm": LSTM, "gru": GRU}
 
 
-def build_language_model(experiment: Experiment, vocabulary: WordVocabulary | ByteVocabulary) -> LanguageModel:
+def build_language_model(experiment: Experiment, vocabulary: Vocabulary) -> LanguageModel:
     """The network of an experiment, freshly initialised from the global generator.
 
     Args:

@@ -9,22 +9,11 @@ from refrain.axes import Axis, AxisTable
 from refrain.config import Experiment, Sparsity, Target
 from refrain.errors import UserError
 from refrain.models import LanguageModel
-from refrain.nn import AdaptiveHead, MixtureHead
 from refrain.sparsity import L1, LineLasso, Masks, Place, UnitLasso, drop_until, places
 from refrain.training.size_controller import Controller
 from refrain.training.sparsifier import Pruning, Sparsifier
 
-
-def removable_widths(model: LanguageModel) -> list[str]:
-    """The widths whose units a smaller model can do without: those that are settings of a model."""
-    names = [name for name in model.widths() if name == "embedding" or name.endswith((".hidden", ".intermediate"))]
-    if isinstance(model.head, AdaptiveHead):
-        # its clusters are as wide as its input says
-        names.remove(f"layer{len(model.stack.layers) - 1}.hidden")
-    if isinstance(model.head, MixtureHead) and not model.head.tied:
-        # one setting is the width of the embedding and that of the mixture's vectors
-        names.remove("embedding")
-    return names
+from .widths import removable_widths
 
 
 def build_sparsifier(experiment: Experiment, model: LanguageModel, steps: int) -> Sparsifier | None:

@@ -11,10 +11,10 @@ from torch import nn
 from refrain import optim
 from refrain.config import TaggedData, TaggerExperiment, TaggerModel, TaggerTraining
 from refrain.data import Batches, TaggedCorpus, TaggedSplit, TagVocabulary, find_tagged, read_tagged
-from refrain.data.buckets import encode_sentences, hide_words, shuffled
-from refrain.data.conllu import COLUMNS
-from refrain.data.tag_vocabulary import FeatureKinds, build_tag_vocabulary
-from refrain.data.tagged import against, counts_of, split_tagged
+from refrain.data.tagged.buckets import encode_sentences, hide_words, shuffled
+from refrain.data.tagged.conllu import COLUMNS
+from refrain.data.tagged.corpus import against, counts_of, split_tagged
+from refrain.data.tagged.vocabulary import FeatureKinds, build_tag_vocabulary
 from refrain.errors import DataError, UserError
 from refrain.evaluation.tagging import figure_of
 from refrain.models import Tagger

@@ -8,7 +8,7 @@ import torch
 
 from refrain.config import Experiment
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, scan
-from refrain.nn.engine import Engine, use_engine
+from refrain.nn.kernels.backend import Engine, use_engine
 
 from .limits import limit_rows, limits, precisions, share_of_limit
 from .timing import interleaved, rows_against

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from refrain.nn.engine import has_fast_bf16
-from refrain.nn.products import product
+from refrain.nn.kernels.backend import has_fast_bf16
+from refrain.nn.kernels.matmul import product
 
 from .timing import row
 

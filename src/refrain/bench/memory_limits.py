@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refrain.nn.native.pages import in_large_pages
+from refrain.nn.kernels.pages import in_large_pages
 
 # of the source, and of the target at least: what a copy moves has left the cache before its turn comes again
 COPY_BYTES = 128 * 2**20

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn import SparseLSTM, SparsePlan, plan_reduction
-from refrain.nn.engine import Engine, use_engine
-from refrain.nn.recurrent.prepared import prepare_layer
+from refrain.nn.kernels.backend import Engine, use_engine
+from refrain.nn.recurrent.packed import prepare_layer
 
 from .limits import limit_rows, limits, matrix_entries, precisions, share_of_copy, share_of_limit
 from .timing import interleaved, rows_against

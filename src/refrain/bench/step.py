@@ -17,7 +17,7 @@ from refrain.assembly import build_model
 from refrain.config import Experiment
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel, Stepper
-from refrain.nn.recurrent.prepared import prepare_layer
+from refrain.nn.recurrent.packed import prepare_layer
 
 from .limits import matrix_entries
 from .memory_limits import faster_pages, memory_limits

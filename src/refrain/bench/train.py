@@ -14,7 +14,7 @@ from refrain.assembly.engine import build_engine
 from refrain.config import Experiment, Model, Training
 from refrain.errors import UserError
 from refrain.models import LanguageModel
-from refrain.nn.native.memory import keep_freed_memory
+from refrain.nn.kernels.allocator import keep_freed_memory
 from refrain.training import Hooks, train_round
 
 from .limits import limit_rows, limits, precisions, share_of_limit

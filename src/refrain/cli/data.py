@@ -50,13 +50,14 @@ def show(*, json: JsonFlag = False) -> None:
     json
         Print one JSON object.
     """
-    from refrain.data.embedded import DESCRIPTIONS, UNITS
+    from refrain.data.embedded import DESCRIPTIONS
+    from refrain.data.embedded import UNITS as EMBEDDED_UNITS
     from refrain.data.known import KNOWN, fetched_path
 
     from .output import print_json, table
 
     rows = [
-        {"name": name, "unit": UNITS[name], "here": True, "description": text, "licence": "Python's own"}
+        {"name": name, "unit": EMBEDDED_UNITS[name], "here": True, "description": text, "licence": "Python's own"}
         for name, text in DESCRIPTIONS.items()
     ] + [
         {
@@ -108,7 +109,7 @@ def check(
     path: str,
     /,
     *,
-    unit: Literal["word", "byte"] = "word",
+    unit: str = "word",
     min_count: int = 1,
     errors: Literal["strict", "replace"] = "strict",
     cleaning: Literal["none", "reviews"] = "none",
@@ -121,7 +122,7 @@ def check(
     path
         A folder of splits, a text file, or a name; for bytes any folder or a pattern.
     unit
-        What a token is.
+        What a token is: word or byte.
     min_count
         Rarer training words become <unk>.
     errors
@@ -133,6 +134,7 @@ def check(
     """
     from refrain.assembly import build_corpus
     from refrain.config import Data
+    from refrain.data import UNITS
     from refrain.data.survey import survey, warnings_about
     from refrain.errors import UserError
 
@@ -140,12 +142,14 @@ def check(
 
     if min_count < 1:
         raise UserError(f"--min-count must be at least 1 (got {min_count})")
-    if unit == "byte" and (min_count, errors) != (1, "strict"):
-        raise UserError("--min-count and --errors cannot take effect with --unit byte")
-    if unit == "word" and cleaning != "none":
-        raise UserError("--cleaning cannot take effect with --unit word")
-    settings = Data(corpus=path, unit=unit, min_count=min_count, errors=errors, cleaning=cleaning)
-    found = survey(build_corpus(settings, say=say))
+    if unit not in UNITS:
+        raise UserError(f"--unit must be one of {', '.join(UNITS)} (got {unit!r})")
+    given = {"min_count": min_count, "errors": errors, "cleaning": cleaning}
+    settings = Data.model_validate({"corpus": path, "unit": unit})
+    for name, value in given.items():
+        if value != getattr(settings, name) and not settings.takes_effect(name):
+            raise UserError(f"--{name.replace('_', '-')} cannot take effect with --unit {unit}")
+    found = survey(build_corpus(settings.model_copy(update=given), say=say))
     concerns = warnings_about(found)
     if json:
         print_json({**found, "warnings": concerns})

@@ -11,7 +11,7 @@ from .output import say
 
 if TYPE_CHECKING:
     from refrain.config import Data
-    from refrain.data import Corpus, TokenSource, WordVocabulary
+    from refrain.data import Corpus, TokenSource, Vocabulary
     from refrain.evaluation.measure import Method
     from refrain.trained.language_model import TrainedLanguageModel
 
@@ -103,7 +103,6 @@ def evaluate(
 
     from refrain import assembly, runs
     from refrain.config import Data
-    from refrain.data import WordVocabulary
     from refrain.errors import UserError
     from refrain.trained.tagger import TrainedTagger
 
@@ -116,22 +115,21 @@ def evaluate(
         evaluate_tagger(run, lm, data, split, errors, confusion, skip_bad=skip_bad, json=json)
         return
     refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
-    vocabulary = lm.vocabulary if isinstance(lm.vocabulary, WordVocabulary) else None
-    if vocabulary is None and errors != "strict":
-        raise UserError("--errors cannot take effect with a model of bytes")
     settings = Data.model_validate(lm.config["data"])
+    if errors != "strict" and not settings.takes_effect("errors"):
+        raise UserError(f"--errors cannot take effect with a model of {settings.unit}s")
     if data is None:
         split = split or "test"
     path = assembly.locate(settings.corpus if data is None else str(data), say)
-    corpus, name = assembly.build_text(settings.model_copy(update={"errors": errors}), path, split, vocabulary, say)
+    corpus, name = assembly.build_text(settings.model_copy(update={"errors": errors}), path, split, lm.vocabulary, say)
     needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
-    own = _own_texts(settings, vocabulary) if needed else {}
+    own = _own_texts(settings, lm.vocabulary) if needed else {}
     figures = _measure(lm, corpus, name, own, methods, protocol, search, per_token)
     place = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
     _report_all(place, {"unseen": corpus.splits[name].unseen}, figures, json)
 
 
-def _own_texts(settings: "Data", vocabulary: "WordVocabulary | None") -> "dict[str, TokenSource]":
+def _own_texts(settings: "Data", vocabulary: "Vocabulary") -> "dict[str, TokenSource]":
     """The model's own training and validation text, in the ids that it was trained with."""
     from refrain import assembly
 
@@ -184,7 +182,7 @@ def _measure(
         seconds = max(time.monotonic() - started, 1e-9)
         found[method.name] = {
             **method.document(),
-            **figure.document(corpus.vocabulary.unit),
+            **figure.document(corpus.vocabulary.bytes_per_token),
             "tokens_per_second": round(figure.tokens / seconds, 1),
         }
     return found

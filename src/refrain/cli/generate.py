@@ -1,6 +1,5 @@
 """`refrain generate`."""
 
-import codecs
 import re
 import secrets
 import sys
@@ -81,7 +80,7 @@ def generate(
     held = _held(clamp or [])
     lm = runs.load_language_model(run, device=device, weights=weights)
     if no_unk and lm.vocabulary.unknown is None:
-        raise UserError("--no-unk cannot take effect with a model of bytes")
+        raise UserError(f"--no-unk cannot take effect with a model of {lm.vocabulary.unit}s")
     _tell_unknown(lm, prompt)
     # a seed that is told, so that a good text can be had again
     seed = secrets.randbelow(2**31) if seed is None else seed
@@ -113,7 +112,7 @@ def generate(
 def _tell_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:
     from .output import say
 
-    if unknown := lm.count([prompt]).unknown - prompt.split().count("<unk>"):
+    if unknown := lm.vocabulary.count_unseen(prompt, lm.vocabulary.encode(prompt)):
         words = "words" if unknown > 1 else "word"
         say(f"{unknown} {words} of the prompt the model has never seen, read as <unk>")
 
@@ -140,22 +139,8 @@ def _held(words: Sequence[str]) -> dict[int | tuple[int, int], float]:
 def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]]) -> None:
     write = sys.stdout.write
     write(prompt)
-    if lm.vocabulary.unit == "byte":
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        pieces: Iterable[str] = (decoder.decode(bytes([ids[0]])) for ids in drawn if ids[0] is not None)
-    else:
-        pieces = _words(lm, bool(prompt) and not prompt[-1].isspace(), drawn)
-    for piece in pieces:
+    ids = (index for (index,) in drawn if index is not None)
+    for piece in lm.vocabulary.continuation(prompt, ids):
         write(piece)
         sys.stdout.flush()
     write("\n")
-
-
-def _words(lm: "TrainedLanguageModel", blank: bool, drawn: Iterable[Sequence[int | None]]) -> Iterable[str]:
-    for ids in drawn:
-        if ids[0] == lm.vocabulary.line_end:
-            yield "\n"
-            blank = False
-        elif ids[0] is not None:
-            yield " " * blank + lm.vocabulary.token(ids[0])
-            blank = True

@@ -74,7 +74,7 @@ def probe(
         raise UserError("--text cannot take effect without --out")
 
     from refrain import runs
-    from refrain.data.labelled import read_labelled
+    from refrain.data.text.labelled import read_labelled
     from refrain.evaluation.probe import sklearn
     from refrain.pictures import check_matplotlib
     from refrain.studies.probe_files import NAMES
@@ -117,11 +117,11 @@ def _write(
 
 
 def _notes(lm: "TrainedLanguageModel") -> list[str]:
-    what = "character" if lm.vocabulary.unit == "byte" else "word"
     sizes = "-".join(str(size) for size in lm.config["model"]["hidden_sizes"])
+    piece = lm.vocabulary.piece
     return [
         f"{lm.config['name']}: {lm.config['model']['cell']} {sizes}, {lm.folder.name}.",
-        f"Each {what} has the colour of the unit's value after it, and tells the value under the pointer.",
+        f"Each {piece} has the colour of the unit's value after it, and tells the value under the pointer.",
         "The colours turn at the threshold that by itself separates the labels best.",
     ]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TextIO
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from refrain.data.sentences import Lines
+    from refrain.data.tagged.sentences import Lines
     from refrain.trained.tagger import TrainedTagger
 
 # sentences of a file that are tagged together
@@ -72,7 +72,7 @@ def tag(
         Write one JSON object a sentence, its words and tags, in the place of CoNLL-U.
     """
     from refrain import runs
-    from refrain.data.conllu import conllu_lines, with_tags
+    from refrain.data.tagged.conllu import conllu_lines, with_tags
     from refrain.errors import UserError
     from refrain.storage.plain_json import dumps
 
@@ -126,7 +126,7 @@ def _tagged(
 def _sentences(
     lines: Iterator[str], file: str, form: Literal["plain", "tokenised", "unknown"], skip_bad: bool
 ) -> Iterator[Untagged]:
-    from refrain.data.tokenise import sentences_of
+    from refrain.data.tagged.tokenise import sentences_of
 
     if form == "unknown":
         conllu, lines = _peek(lines, file)
@@ -146,7 +146,7 @@ def _peek(lines: Iterator[str], file: str) -> tuple[bool, Iterator[str]]:
     """Whether lines are CoNLL-U, as far as the first that is neither blank nor a comment tells; and all of them."""
     from itertools import chain
 
-    from refrain.data.tagged import looks_like_conllu
+    from refrain.data.tagged.corpus import looks_like_conllu
 
     read: list[str] = []
     for line in lines:
@@ -159,8 +159,8 @@ def _peek(lines: Iterator[str], file: str) -> tuple[bool, Iterator[str]]:
 
 
 def _from_conllu(lines: Iterator[str], file: str, skip_bad: bool) -> Iterator[Untagged]:
-    from refrain.data.conllu import words_in
-    from refrain.data.sentences import BadSentence, blocks_of_lines
+    from refrain.data.tagged.conllu import words_in
+    from refrain.data.tagged.sentences import BadSentence, blocks_of_lines
     from refrain.errors import DataError
 
     from .output import say

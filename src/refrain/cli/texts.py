@@ -14,7 +14,7 @@ def lines_of(file: str, errors: Errors) -> Iterator[str]:
     Raises:
         DataError: when the file is missing or empty, or not UTF-8.
     """
-    from refrain.data.text import blocks, whole
+    from refrain.data.text.files import blocks, whole
     from refrain.errors import DataError
 
     if file != "-":

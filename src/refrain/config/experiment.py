@@ -11,6 +11,12 @@ from .values import Count, NonNegative, Number, Positive, Rate, Settings, Share,
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
+# the settings of `Data` that take effect with one unit and not with every other
+UNIT_SETTINGS = {
+    "word": ("order", "order_seed", "min_count", "max_words", "vocabulary_from", "errors"),
+    "byte": ("cleaning",),
+}
+
 
 class Data(Settings):
     """The corpus and how it becomes tokens."""
@@ -42,20 +48,25 @@ class Data(Settings):
     )
 
     @model_validator(mode="after")
-    def _words_only(self) -> Self:
-        changed = self.model_fields_set & {"order", "order_seed", "min_count", "max_words", "vocabulary_from", "errors"}
-        defaults = {name: type(self).model_fields[name].default for name in sorted(changed)}
+    def _of_the_unit(self) -> Self:
+        changed = [name for name in sorted(self.model_fields_set) if not self.takes_effect(name)]
+        defaults = {name: type(self).model_fields[name].default for name in changed}
         moved = [name for name, default in defaults.items() if getattr(self, name) != default]
-        if self.unit == "byte" and moved:
+        if moved:
             back = " ".join(f"data.{name}={'none' if defaults[name] is None else defaults[name]}" for name in moved)
             raise ValueError(
-                f"{', '.join(moved)}: cannot take effect with unit 'byte'; back to the default with {back}"
-            )
-        if self.unit == "word" and self.cleaning != "none":
-            raise ValueError(
-                "cleaning: cannot take effect with unit 'word'; back to the default with data.cleaning=none"
+                f"{', '.join(moved)}: cannot take effect with unit {self.unit!r}; back to the default with {back}"
             )
         return self
+
+    def takes_effect(self, name: str) -> bool:
+        """Whether a setting of this group takes effect with the unit."""
+        every = {other for names in UNIT_SETTINGS.values() for other in names}
+        return name not in every or name in UNIT_SETTINGS.get(self.unit, ())
+
+    def frequent_first(self) -> bool:
+        """Whether ids are in the order of frequency, the most frequent token first."""
+        return self.takes_effect("order") and self.order == "descending"
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
@@ -181,7 +192,7 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.model.head == "adaptive" and (self.data.unit != "word" or self.data.order != "descending"):
+        if self.model.head == "adaptive" and not self.data.frequent_first():
             raise ValueError("model.head: the adaptive head needs words in the order 'descending' (data.order)")
         if (self.sparsity.penalised() or self.sparsity.prune) and self.model.weight_norm:
             raise ValueError(

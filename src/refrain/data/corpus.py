@@ -1,12 +1,11 @@
 """A corpus: splits of token ids, the vocabulary they refer to, and the text they came from."""
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .text import Errors, Spans, blocks
-from .token_file import TokenSource
-from .vocabulary import ByteVocabulary, WordVocabulary, words_of
+from .text.files import Errors, Spans
+from .text.token_file import TokenSource
+from .units.protocol import Spelling, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,11 @@ class Corpus:
     """Splits by name (`train`, `valid`, `test`, or `all`) and their vocabulary."""
 
     name: str
-    vocabulary: WordVocabulary | ByteVocabulary
+    vocabulary: Vocabulary
     splits: dict[str, Split]
     errors: Errors = "strict"
 
-    def words(self, split: str) -> Iterator[str]:
-        """The words of a split as they are spelled in its text, `<eos>` at line ends: one a token of a word corpus."""
-        return itertools.chain.from_iterable(
-            words_of(text) for text in blocks(self.splits[split].source, self.errors, whole_lines=False)
-        )
+    def spellings(self, split: str) -> Iterator[Spelling]:
+        """How each token of a split is spelled in its text."""
+        part = self.splits[split]
+        return self.vocabulary.spellings(part.source, part.tokens, self.errors)

@@ -18,8 +18,8 @@ from refrain.errors import DataError
 from refrain.storage.checkpoint import atomic_folder
 from refrain.storage.folders import cache_folder
 
-from .python_names import tagged_lines
-from .splits import SPLITS
+from .tagged.python_names import tagged_lines
+from .text.splits import SPLITS
 
 FORMAT = 1
 

@@ -1,35 +1,21 @@
 """Looking a corpus over before training on it."""
 
-import codecs
-import re
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
-import numpy as np
-
-from .corpus import Corpus, Split
-from .text import BLOCK_BYTES, Errors, blocks
-from .vocabulary import UNK, WordVocabulary
-
-LONG_LINE_WORDS = 2000
-RELEASE_BLOCKS = 64
-NEWLINE = 10
-
-# one for each byte that is not UTF-8
-ESCAPES = re.compile("[\udc80-\udcff]")
+from .corpus import Corpus
+from .units.table import UNITS
+from .units.word.survey import LONG_LINE_WORDS
+from .units.word.vocabulary import UNK
 
 
 def survey(corpus: Corpus) -> dict[str, Any]:
     """What there is in a corpus.
 
     Returns:
-        `vocabulary`, and for each split tokens, lines, unseen words (read as `<unk>`) and the share they are, literal
-        `<unk>`, empty and very long lines, and how many of its lines of five words and more also stand in `train`; of
-        bytes the number of files, lines and byte values, the longest line, and how many bytes are not UTF-8.
+        `vocabulary`, and for each split tokens, lines, unseen words (read as `<unk>`), the sha256 of the text, and what
+        its unit adds: see `word_figures` and `byte_figures`.
     """
-    words = isinstance(corpus.vocabulary, WordVocabulary)
-    train = set(_line_hashes(corpus.splits["train"], corpus.errors)) if words and "train" in corpus.splits else set()
+    added = UNITS[corpus.vocabulary.unit].survey(corpus)
     splits = {}
     for name, split in corpus.splits.items():
         figures: dict[str, Any] = {
@@ -38,14 +24,7 @@ def survey(corpus: Corpus) -> dict[str, Any]:
             "unseen": split.unseen,
             "sha256": split.sha256,
         }
-        if words:
-            figures |= _line_figures(split, corpus.errors)
-            if name != "train" and train:
-                hashes = list(_line_hashes(split, corpus.errors))
-                figures["lines_in_train"] = sum(line in train for line in hashes)
-        else:
-            figures |= {"files": len(split.source), **_byte_figures(split)}
-        splits[name] = figures
+        splits[name] = figures | added[name]
     return {"corpus": corpus.name, "vocabulary": len(corpus.vocabulary), "splits": splits}
 
 
@@ -69,45 +48,3 @@ def warnings_about(figures: dict[str, Any]) -> list[str]:
         if split["tokens"] < 1000:
             lines.append(f"{name}: only {split['tokens']} tokens")
     return lines
-
-
-def _lines(split: Split, errors: Errors) -> Iterator[str]:
-    for text in blocks(split.source, errors):
-        yield from text.split("\n")[:-1]
-
-
-def _line_hashes(split: Split, errors: Errors) -> Iterator[int]:
-    # short lines repeat in any text; hashes keep a long text's lines in little memory
-    return (hash(line) for line in islice(_lines(split, errors), 5_000_000) if len(line.split()) >= 5)
-
-
-def _line_figures(split: Split, errors: Errors) -> dict[str, int]:
-    empty = long = literal = 0
-    for line in _lines(split, errors):
-        words = line.split()
-        empty += not words
-        long += len(words) > LONG_LINE_WORDS
-        literal += words.count(UNK)
-    return {"literal_unk": literal, "empty_lines": empty, "long_lines": long}
-
-
-def _byte_figures(split: Split) -> dict[str, int]:
-    counts = np.zeros(256, np.int64)
-    longest = line = invalid = 0
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    for number, start in enumerate(range(0, len(split.tokens), BLOCK_BYTES)):
-        block = split.tokens.read(start, start + BLOCK_BYTES)
-        counts += np.bincount(block, minlength=256)
-        # the last newline of the blocks before, those of this one, and its end
-        lengths = np.diff([-1 - line, *np.flatnonzero(block == NEWLINE), len(block)]) - 1
-        longest, line = max(longest, int(lengths.max())), int(lengths[-1])
-        text = decoder.decode(block.tobytes(), final=start + BLOCK_BYTES >= len(split.tokens))
-        invalid += 0 if text.isascii() else len(ESCAPES.findall(text))
-        if number % RELEASE_BLOCKS == RELEASE_BLOCKS - 1:
-            split.tokens.release()
-    return {
-        "lines": int(counts[NEWLINE]),
-        "longest_line": longest,
-        "byte_values": int(np.count_nonzero(counts)),
-        "invalid_utf8": invalid,
-    }

@@ -20,7 +20,7 @@ from refrain.data import Windows
 from refrain.models import Network, modes
 from refrain.models.protocol import offers, part_of
 from refrain.nn import GRU, LSTM
-from refrain.nn.recurrent.scan import detached
+from refrain.nn.recurrent.protocol import detached
 
 from .neural_cache import Cache, cached_nats
 from .perplexity import Figure

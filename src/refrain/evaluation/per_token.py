@@ -1,17 +1,17 @@
 """The cost of each token and each word of a text, as a table."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from refrain.data import Corpus, Vocabulary
+from refrain.data import Corpus
 from refrain.models import Network
 
 from .perplexity import Figure, protocol_windows, stream_nats
 
 
 class TokenRow(NamedTuple):
-    """A row of the table. `word` and `word_bits` stand at a word's last token, and are empty elsewhere."""
+    """A row of the table. `word` and `word_bits` are set at the last token of a word, and empty elsewhere."""
 
     position: int  # in the split, counting from 0; the first token is never predicted
     token: str
@@ -23,41 +23,35 @@ class TokenRow(NamedTuple):
 def token_rows(model: Network, corpus: Corpus, split: str) -> Iterator[TokenRow]:
     """A row for each token of a split but the first, by the exact protocol.
 
-    In a word corpus each token is a word, spelled as in the text even where the model reads `<unk>`. In a byte corpus
-    a word is what stands between blanks, with the blank that ends it; the first word is spelled with the first byte,
-    which costs nothing.
+    In a word corpus each token is a word, spelled as in the text even where the model reads `<unk>`. In other corpora
+    a word is what is between blanks, with the blank that ends it; the first word is spelled with the first token, which
+    costs nothing.
     """
-    vocabulary: Vocabulary = corpus.vocabulary
-    windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=split)
-    costs = (
-        (int(token), float(nats))
-        for targets, window in stream_nats(model, windows)
-        for token, nats in zip(targets[:, 0], window[:, 0], strict=True)
-    )
-    if vocabulary.unit == "word":
-        words = corpus.words(split)
-        next(words)
-        for position, ((token, nats), word) in enumerate(zip(costs, words, strict=True), 1):
-            yield TokenRow(position, vocabulary.token(token), nats, word, Figure(nats, 1).bits_per_token)
-    else:
-        yield from _byte_rows(int(corpus.splits[split].tokens.read(0, 1)[0]), costs, vocabulary)
-
-
-def _byte_rows(first: int, costs: Iterable[tuple[int, float]], vocabulary: Vocabulary) -> Iterator[TokenRow]:
-    word, total = bytearray([first]), 0.0
+    spellings = corpus.spellings(split)
+    first = next(spellings)
+    word = bytearray() if first.ends_word else bytearray(first.text)
+    total = 0.0
     pending: TokenRow | None = None
-    for position, (token, nats) in enumerate(costs, 1):
+    for position, ((token, nats), spelling) in enumerate(zip(_costs(model, corpus, split), spellings, strict=True), 1):
         if pending is not None:
             yield pending
-        word.append(token)
+        word += spelling.text
         total += nats
-        ends = bytes([token]).isspace()
-        pending = TokenRow(position, vocabulary.token(token), nats, "", None)
-        if ends:
+        pending = TokenRow(position, corpus.vocabulary.token(token), nats, "", None)
+        if spelling.ends_word:
             pending = _at_word_end(pending, word, total)
-            word, total = bytearray(), 0.0
+            word = bytearray()
+            total = 0.0
     if pending is not None:
         yield _at_word_end(pending, word, total) if word else pending
+
+
+def _costs(model: Network, corpus: Corpus, split: str) -> Iterator[tuple[int, float]]:
+    """Each token of a split but the first, with its nats."""
+    windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=split)
+    for targets, window in stream_nats(model, windows):
+        for token, nats in zip(targets[:, 0], window[:, 0], strict=True):
+            yield int(token), float(nats)
 
 
 def _at_word_end(row: TokenRow, word: bytearray, nats: float) -> TokenRow:
@@ -77,7 +71,8 @@ def write_token_table(path: Path, model: Network, corpus: Corpus, split: str) ->
     Returns:
         The sum of the rows.
     """
-    nats, tokens = 0.0, 0
+    nats = 0.0
+    tokens = 0
     temporary = path.with_name(f".tmp-{path.name}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -85,7 +80,8 @@ def write_token_table(path: Path, model: Network, corpus: Corpus, split: str) ->
             for row in token_rows(model, corpus, split):
                 bits = "" if row.word_bits is None else f"{row.word_bits:.6f}"
                 file.write(f"{row.position}\t{row.token}\t{row.nats:.6f}\t{row.word}\t{bits}\n")
-                nats, tokens = nats + row.nats, tokens + 1
+                nats += row.nats
+                tokens += 1
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -43,15 +43,21 @@ class Figure:
         """exp of the nats per token; infinite where that overflows."""
         return math.exp(self.nats_per_token) if self.nats_per_token < 700 else math.inf
 
-    def document(self, unit: str) -> dict[str, Any]:
-        """The figure as plain data; `bits_per_byte` where tokens are bytes."""
+    def document(self, bytes_per_token: int | None = None) -> dict[str, Any]:
+        """The figure as plain data.
+
+        Args:
+            bytes_per_token: of the vocabulary; adds `bits_per_byte` where it is known.
+        """
         figures: dict[str, Any] = {
             "tokens": self.tokens,
             "nats_per_token": self.nats_per_token,
             "bits_per_token": self.bits_per_token,
             "perplexity": self.perplexity,
         }
-        return figures | ({"bits_per_byte": self.bits_per_token} if unit == "byte" else {})
+        if bytes_per_token is not None:
+            figures["bits_per_byte"] = self.bits_per_token / bytes_per_token
+        return figures
 
 
 def protocol_windows(

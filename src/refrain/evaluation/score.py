@@ -44,10 +44,7 @@ def score_lines(
         encoded = [vocabulary.encode(line + "\n") for line in chunk]
         nats = _line_nats(stepper, vocabulary.line_end, encoded)
         for line, ids, figure in zip(chunk, encoded, nats, strict=True):
-            unknown = 0
-            if vocabulary.unknown is not None:
-                unknown = ids.count(vocabulary.unknown) - line.split().count(vocabulary.token(vocabulary.unknown))
-            yield LineScore(line, Figure(figure, len(ids)), unknown)
+            yield LineScore(line, Figure(figure, len(ids)), vocabulary.count_unseen(line, ids))
 
 
 def _line_nats(stepper: Stepper | NetworkStepper, line_end: int, encoded: Sequence[Sequence[int]]) -> list[float]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from refrain.data import TagVocabulary
-from refrain.data.buckets import Batches, Encoded, encode_sentences, in_order
-from refrain.data.sentences import Sentence
+from refrain.data.tagged.buckets import Batches, Encoded, encode_sentences, in_order
+from refrain.data.tagged.sentences import Sentence
 from refrain.models import Tagger, evaluating
 
 # of the standard normal distribution, for 95 of 100

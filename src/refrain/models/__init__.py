@@ -11,6 +11,5 @@ from .protocol import CompleteNetwork as CompleteNetwork
 from .protocol import Network as Network
 from .stepper import Stepper as Stepper
 from .stepper import stepper_of as stepper_of
-from .tagger import PADDING as PADDING
 from .tagger import Tagger as Tagger
 from .widths import widths as widths

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import AxisTable
+from refrain.errors import UserError
 from refrain.nn import AdaptiveHead, Embedding, MixtureHead, RecurrentStack, SoftmaxHead, SparseEmbedding
-from refrain.nn.recurrent.scan import cleared_state
+from refrain.nn.recurrent.protocol import cleared_state
 
-from .widths import widths
+from .widths import WidthNames, layer_widths, widths
 
 
 class Outputs(NamedTuple):
@@ -106,10 +107,10 @@ class LanguageModel(nn.Module):
 
         As in Zaremba et al. (2014, section 4.1) and the tutorial built on it. Changes the weights in place.
         """
-        for parameter in self.parameters():
+        recurrent_biases = self._recurrent_biases()
+        for name, parameter in self.named_parameters():
             nn.init.uniform_(parameter, -scale, scale)
-        for parameter in self.stack.parameters():
-            if parameter.ndim == 1:
+            if name in recurrent_biases:
                 nn.init.zeros_(parameter)
 
     def init_glorot(self) -> None:
@@ -119,34 +120,57 @@ class LanguageModel(nn.Module):
         recurrent bias counts as a matrix of one row, a weight norm's gain and the head's bias as square ones. Changes
         the weights in place.
         """
-        table = self.axes()
+        table, recurrent_biases = self.axes(), self._recurrent_biases()
         for name, parameter in self.named_parameters():
             sizes = [length // axis.copies for length, axis in zip(parameter.shape, table[name], strict=True)]
             if len(sizes) == 1:
-                sizes.append(1 if name.startswith("stack") and name.endswith("bias") else sizes[0])
+                sizes.append(1 if name in recurrent_biases else sizes[0])
             nn.init.normal_(parameter, std=math.sqrt(2 / sum(sizes)))
 
-    def axes(self) -> AxisTable:
-        """The axes of every parameter. Widths: `vocabulary`, `embedding`, `layer0.hidden`, ...
+    def _recurrent_biases(self) -> set[str]:
+        """The names of what the recurrent layers declare as biases."""
+        self._check_declared()
+        table = self.stack.axes("embedding", self.width_names().layers)
+        return {f"stack.{name}" for name, axes in table.items() if axes[0].role == "shifts"}
 
-        A tied head has no weight of its own. Under a tied softmax the last layer is the embedding's width by name.
+    def _check_declared(self) -> None:
+        for part in (self.embedding, *self.stack.layers, self.head):
+            if not callable(getattr(part, "axes", None)):
+                raise UserError(
+                    f"{type(part).__name__} declares no axes, which sparsity, sizes and initialisation need; give it a "
+                    "method axes, see refrain.nn.RecurrentLayer"
+                )
+
+    def width_names(self) -> WidthNames:
+        """The names of all widths: `vocabulary`, `embedding`, `layer0.hidden`, ...
+
+        A tied head shares the embedding's width by name. Under a tied softmax this is the last layer's hidden width.
         """
-        count = len(self.stack.layers)
-        hidden = [f"layer{index}.hidden" for index in range(count)]
-        if self.head.tied and isinstance(self.head, SoftmaxHead):
-            hidden[-1] = "embedding"
-        parts = {
-            "embedding": self.embedding.axes("vocabulary", "embedding"),
-            "stack": self.stack.axes("embedding", hidden),
-            "head": self.head.axes(hidden[-1], "vocabulary"),
-        }
-        table = {f"{part}.{name}": axes for part, names in parts.items() for name, axes in names.items()}
-        if self.head.tied:
-            table.pop("head.weight", None)
-            for name in self.embedding.axes("vocabulary", "embedding"):
-                whole = f"embedding.{name}"
-                table[whole] = tuple(axis._replace(role="both") for axis in table[whole])
-        return table
+        # a head of one's own may have neither
+        tied = getattr(self.head, "tied_width", None)
+        inner_widths = getattr(self.head, "inner_widths", ())
+        return WidthNames(
+            vocabulary="vocabulary",
+            embedding="embedding",
+            layers=layer_widths(list(self.stack.layers), last="embedding" if tied == "input" else None),
+            head={inner: "embedding" if tied == inner else f"head.{inner}" for inner in inner_widths},
+        )
+
+    def axes(self) -> AxisTable:
+        """The axes of every parameter, under the names of `width_names`. A tied head has no weight of its own.
+
+        Raises:
+            UserError: when a part of one's own declares no axes.
+        """
+        self._check_declared()
+        names = self.width_names()
+        embedding = self.embedding.axes(names.vocabulary, names.embedding)
+        head = self.head.axes(names.layers[-1].hidden, names.vocabulary, **names.head)
+        if getattr(self.head, "tied_width", None) is not None:
+            head.pop("weight", None)
+            embedding = {name: tuple(axis._replace(role="both") for axis in axes) for name, axes in embedding.items()}
+        parts = {"embedding": embedding, "stack": self.stack.axes(names.embedding, names.layers), "head": head}
+        return {f"{part}.{name}": axes for part, table in parts.items() for name, axes in table.items()}
 
     def widths(self) -> dict[str, int]:
         """The size of every width, checked against the shapes of all parameters."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.errors import UserError
-from refrain.nn.recurrent.scan import state_tensors
+from refrain.nn.recurrent.protocol import state_tensors
 
 from .modes import evaluating
 from .protocol import offers, part_of, token_nats

@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 
 from refrain.nn import fold_weight_norm
-from refrain.nn.prepared import WeightType, round_weights
-from refrain.nn.recurrent.prepared_bidirectional import PreparedBidirectional
+from refrain.nn.kernels.packed_linear import WeightType, round_weights
+from refrain.nn.recurrent.packed_bidirectional import PreparedBidirectional
 
 from .tagger import Tagger
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn import Embedding, LockedDropout, RecurrentStack, SoftmaxHead, VariationalDropout, fold_weight_norm
-from refrain.nn.prepared import (
+from refrain.nn.kernels.packed_linear import (
     PreparedLinear,
     WeightType,
     fingerprint,
@@ -21,8 +21,8 @@ from refrain.nn.prepared import (
     round_weights,
     target_nats,
 )
-from refrain.nn.recurrent.prepared import prepare_layer
-from refrain.nn.recurrent.scan import cleared_state, scan_with_resets
+from refrain.nn.recurrent.packed import prepare_layer
+from refrain.nn.recurrent.protocol import cleared_state, scan_with_resets
 
 from .language_model import LanguageModel, Outputs
 from .network_stepper import NetworkStepper

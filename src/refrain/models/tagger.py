@@ -15,15 +15,14 @@ from refrain.axes import Axis, AxisTable
 from refrain.nn import Bidirectional, CharacterFeatures, Embedding, SparseEmbedding
 
 from .language_model import Loss, Outputs
-from .widths import widths
-
-PADDING = -1
+from .widths import layer_widths, widths
 
 
 class Tagger(nn.Module):
     """Gives each word of a sentence a tag.
 
-    A batch is one tensor of ids (T, B, 1 + F): the word, or `PADDING` after a sentence's end, then its features.
+    A batch is one tensor of ids (T, B, 1 + F): the word, then its features. After the end of a sentence the word is
+    padding, which is any negative number.
 
     Args:
         embedding: word ids to vectors of width D.
@@ -78,7 +77,7 @@ class Tagger(nn.Module):
         vectors = self.embedding(words.clamp(min=0))
         if self.features is not None:
             vectors = vectors + self.features(inputs[..., 1:])
-        x, lengths = self.embedding_dropout(vectors), (words != PADDING).sum(dim=0)
+        x, lengths = self.embedding_dropout(vectors), (words >= 0).sum(dim=0)
         for index, layer in enumerate(self.layers):
             x = layer(self.between(x) if index else x, lengths)
         return Outputs(x, self.output_dropout(x))
@@ -98,7 +97,7 @@ class Tagger(nn.Module):
         x = outputs.dropped
         if self.projection is not None:
             x = self.output_dropout(self.projection(x).tanh())
-        return cast(Tensor, self.output(x[inputs[..., 0] != PADDING]))
+        return cast(Tensor, self.output(x[inputs[..., 0] >= 0]))
 
     def forward(self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...] = ()) -> Loss:
         """The loss of a batch, to be differentiated.
@@ -118,13 +117,14 @@ class Tagger(nn.Module):
         if self.features is not None:
             parts["features"] = self.features.axes("features", "embedding")
         below, copies = "embedding", 1
-        for index, layer in enumerate(cast("list[Bidirectional]", list(self.layers))):
-            parts[f"layers.{index}"] = layer.axes(below, f"layer{index}.hidden", copies)
-            below, copies = f"layer{index}.hidden", 2
+        layers = cast("list[Bidirectional]", list(self.layers))
+        for index, (layer, names) in enumerate(zip(layers, layer_widths(layers), strict=True)):
+            parts[f"layers.{index}"] = layer.axes(below, names.hidden, copies, **names.inner)
+            below, copies = names.hidden, 2
         if self.projection is not None:
             parts["projection"] = _linear_axes("projection", below, copies)
             below, copies = "projection", 1
-        parts["output"] = _linear_axes("tags", below, copies)
+        parts["output"] = _linear_axes("tags", below, copies, removable=False)
         return {f"{part}.{name}": axes for part, names in parts.items() for name, axes in names.items()}
 
     def widths(self) -> dict[str, int]:
@@ -132,5 +132,6 @@ class Tagger(nn.Module):
         return widths(dict(self.named_parameters()), self.axes())
 
 
-def _linear_axes(above: str, below: str, copies: int) -> AxisTable:
-    return {"weight": (Axis(above), Axis(below, copies, role="reads")), "bias": (Axis(above),)}
+def _linear_axes(above: str, below: str, copies: int, *, removable: bool = True) -> AxisTable:
+    rows = Axis(above, removable=removable)
+    return {"weight": (rows, Axis(below, copies, role="reads")), "bias": (rows._replace(role="shifts"),)}

@@ -1,10 +1,44 @@
-"""What a model's declared axes say: how wide each width is, and whether the shapes agree."""
+"""The names of a model's widths, and what the declared axes say: how wide each is, and whether the shapes agree."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from refrain.axes import AxisTable
+from refrain.axes import AxisTable, LayerWidths
+
+
+class WidthNames(NamedTuple):
+    """The names that a language model gives to its widths.
+
+    Attributes:
+        vocabulary: the words.
+        embedding: entries of a word vector.
+        layers: the widths of each recurrent layer, from the bottom up.
+        head: a name for each of the head's `inner_widths`.
+    """
+
+    vocabulary: str
+    embedding: str
+    layers: tuple[LayerWidths, ...]
+    head: Mapping[str, str]
+
+
+def layer_widths(layers: Sequence[Any], *, last: str | None = None) -> tuple[LayerWidths, ...]:
+    """Names for the widths of recurrent layers: `layer0.hidden`, `layer0.intermediate`, and so on.
+
+    Args:
+        layers: from the bottom up; each lists its `inner_widths`, if it has any.
+        last: the name of the last layer's hidden width, and of that layer, where another part of the model has the same
+            width; None for a width of its own.
+    """
+    names = []
+    for index, layer in enumerate(layers):
+        shared = last if index == len(layers) - 1 else None
+        name = shared or f"layer{index}"
+        inner = {width: f"{name}.{width}" for width in getattr(layer, "inner_widths", ())}
+        names.append(LayerWidths(shared or f"{name}.hidden", inner))
+    return tuple(names)
 
 
 def widths(parameters: Mapping[str, nn.Parameter], table: AxisTable) -> dict[str, int]:

@@ -45,4 +45,4 @@ class CharacterFeatures(nn.Module):
 
     def axes(self, feature_width: str, embedding_width: str) -> AxisTable:
         """The axes of the weight, under the width names that the model chose."""
-        return {"weight": (Axis(feature_width, role="reads"), Axis(embedding_width))}
+        return {"weight": (Axis(feature_width, role="reads", removable=False), Axis(embedding_width))}

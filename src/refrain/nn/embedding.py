@@ -51,4 +51,4 @@ class Embedding(nn.Module):
 
     def axes(self, vocabulary_width: str, embedding_width: str) -> AxisTable:
         """The axes of the weight, under the width names that the model chose."""
-        return {"weight": (Axis(vocabulary_width, role="reads"), Axis(embedding_width))}
+        return {"weight": (Axis(vocabulary_width, role="reads", removable=False), Axis(embedding_width))}

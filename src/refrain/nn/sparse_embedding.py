@@ -76,7 +76,7 @@ class SparseEmbedding(nn.Module):
             words = Segment(start, self.vocabulary_size, self.vocabulary_size)
             entries = Segment(first, first + width, self.embedding_size)
             table[f"blocks.{index}"] = (
-                Axis(vocabulary_width, role="reads", segment=words),
+                Axis(vocabulary_width, role="reads", segment=words, removable=False),
                 Axis(embedding_width, segment=entries),
             )
         return table

@@ -130,4 +130,4 @@ def transform_axes(prefix: str, transform: nn.Module, rows: Axis) -> AxisTable:
         transform: of the weight.
         rows: the weight's first axis.
     """
-    return {f"{prefix}.{name}": (rows,) for name, _ in transform.named_parameters()}
+    return {f"{prefix}.{name}": (rows._replace(role="scales"),) for name, _ in transform.named_parameters()}

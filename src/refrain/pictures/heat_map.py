@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .canvas import BLUE_RGB, VERMILION_RGB, page_lines
@@ -38,6 +38,19 @@ class Scale(NamedTuple):
     def strength(self, value: float) -> float:
         """From -1 to 1."""
         return max(-1.0, min(1.0, (value - self.centre) / self.limit))
+
+
+def pieces(texts: Iterable[str], values: Iterable[float]) -> list[Piece]:
+    """A text in pieces, each with its value.
+
+    Args:
+        texts: what each token adds to the text, as from the vocabulary; those that are empty are left out.
+        values: one for each token.
+
+    Raises:
+        ValueError: when there are not as many values as texts.
+    """
+    return [Piece(text, value) for text, value in zip(texts, values, strict=True) if text]
 
 
 def scale_of(passages: Sequence[Passage], centre: float, below: str, above: str) -> Scale:

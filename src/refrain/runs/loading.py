@@ -12,13 +12,12 @@ from torch import nn
 from refrain.assembly.model import build_device, build_language_model
 from refrain.assembly.tagger import build_tagger, column_of
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
-from refrain.data import Corpus, TaggedCorpus
-from refrain.data.tag_vocabulary import tag_vocabulary_from
-from refrain.data.vocabulary import vocabulary_from
+from refrain.data import Corpus, TaggedCorpus, vocabulary_from
+from refrain.data.tagged.vocabulary import tag_vocabulary_from
 from refrain.errors import CheckpointError
 from refrain.models.network_check import class_name
 from refrain.nn import fold_weight_norm
-from refrain.nn.prepared import WeightType
+from refrain.nn.kernels.packed_linear import WeightType
 from refrain.storage.checkpoint import MANIFEST, Checkpoint
 from refrain.storage.run_folder import RunFolder
 from refrain.trained.language_model import TrainedLanguageModel

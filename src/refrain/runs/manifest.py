@@ -15,7 +15,7 @@ from torch import nn
 import refrain
 from refrain.config import AnyExperiment
 from refrain.data import Corpus, TaggedCorpus, TaggedSplit
-from refrain.data.text import size_of
+from refrain.data.text.files import size_of
 
 # what the bits of a run depend on, besides its settings and text
 MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "device", "engine")

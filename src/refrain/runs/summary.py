@@ -90,7 +90,6 @@ def summarise(
     best = position.best
     assert best is not None and math.isfinite(best.nats_per_token)
     load_weights(model, run.checkpoint(best.step).tensors("model"))
-    unit = corpus.vocabulary.unit
     protocol = experiment.training.validation
     figures: dict[str, Any] = {}
     exact: dict[str, Any] = {}
@@ -104,7 +103,7 @@ def summarise(
             windows = protocol_windows(
                 tokens, kind, split=split, window_steps=steps, name=f"{corpus.name}, split {split!r}"
             )
-            return {"protocol": kind, **evaluate(model, windows).document(unit)}
+            return {"protocol": kind, **evaluate(model, windows).document(corpus.vocabulary.bytes_per_token)}
 
         exact[split] = measured("exact")
         # on test every protocol is exact, and a pass over many bytes takes minutes

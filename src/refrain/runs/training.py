@@ -10,9 +10,9 @@ import torch
 from refrain.assembly.engine import build_engine, describe_engine
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
-from refrain.data.text import place_of
+from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
-from refrain.nn.native.calls import failures
+from refrain.nn.kernels.call import failures
 from refrain.storage.run_folder import RunFolder
 from refrain.training import (
     Fit,
@@ -175,7 +175,7 @@ def _train(
     )
     documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     with _closing(writer), Interrupt() as interrupt:
-        metrics = Metrics(run, writer, corpus.vocabulary.unit, task.figures)
+        metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.figures)
         position = Fit(task, run, documents, metrics, shown, interrupt)(position, state)
     shown.say(f"measuring the best of {position.epoch} epoch(s) on validation and test")
     summary = kind.summarise(experiment, corpus, task.model, run, position) | {"engine": engine}

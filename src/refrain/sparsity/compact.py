@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from refrain.axes import AxisTable
+from refrain.axes import AxisTable, removable
 
 from .groups import Place, dead_units, places, squared_norms, unit_sums
 from .sizes import model_size
@@ -24,7 +24,16 @@ def select_units(tensors: Mapping[str, Tensor], table: AxisTable, kept: Mapping[
 
     Returns:
         New tensors, contiguous.
+
+    Raises:
+        ValueError: when there is no such width, or its units cannot be removed.
     """
+    possible = removable(table)
+    for width in kept:
+        if width not in possible:
+            known = any(axis.width == width for axes in table.values() for axis in axes)
+            cause = "its units cannot be removed" if known else "the model has no such width"
+            raise ValueError(f"width {width!r}: {cause}; choose from {', '.join(possible)}")
     smaller = {}
     for name, tensor in tensors.items():
         for dimension, axis in enumerate(table[name]):
@@ -49,9 +58,7 @@ def clear_units(parameters: Mapping[str, Tensor], width_places: Sequence[Place],
     with torch.no_grad():
         for place in width_places:
             parameter = parameters[place.parameter]
-            shape = [1] * parameter.ndim
-            shape[place.dimension] = -1
-            parameter.masked_fill_(place.of_units(dead).repeat(place.copies).view(shape), 0)
+            parameter.masked_fill_(place.broadcast(dead, parameter.ndim), 0)
 
 
 def dead_by_width(
@@ -134,7 +141,7 @@ def largest_entries(parameters: Mapping[str, Tensor], width_places: Sequence[Pla
         if parameter.ndim < 2:
             continue
         others = [dimension for dimension in range(parameter.ndim) if dimension != place.dimension]
-        part = place.to_units(parameter.abs().amax(dim=others).unflatten(0, (place.copies, -1)).amax(dim=0))
+        part = place.to_units(parameter.abs().amax(dim=others).unflatten(0, (place.axis.copies, -1)).amax(dim=0))
         largest = part if largest is None else torch.maximum(largest, part)
     assert largest is not None
     return largest

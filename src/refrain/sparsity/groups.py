@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from refrain.axes import AxisTable, Segment
+from refrain.axes import Axis, AxisTable, Segment
 
 Overlap = Literal["twice", "once"]
 
@@ -23,35 +23,40 @@ class Place(NamedTuple):
     Attributes:
         parameter: its name.
         dimension: of the parameter.
-        copies: blocks of the width along that dimension.
-        role: `writes`, `reads` or `both`, as in `Axis`.
-        segment: the units that stand there, where they are not all of the width's.
+        axis: what is declared of that dimension.
     """
 
     parameter: str
     dimension: int
-    copies: int
-    role: str
-    segment: Segment | None = None
-
-    def of_units(self, values: Tensor) -> Tensor:
-        """Values of all units (U,) -> those of the units that stand here."""
-        return values if self.segment is None else values[self.segment.begin : self.segment.end]
+    axis: Axis
 
     def to_units(self, values: Tensor) -> Tensor:
-        """Values of the units that stand here -> of all units (U,), zero for the others."""
-        if self.segment is None:
+        """Values of the units that the axis covers -> of all units (U,), zero for the others."""
+        if self.axis.segment is None:
             return values
-        begin, end, units = self.segment
+        begin, end, units = self.axis.segment
         return torch.nn.functional.pad(values, (begin, units - end))
+
+    def broadcast(self, values: Tensor, dimensions: int) -> Tensor:
+        """Values of all units (U,) -> those along the parameter's dimension, in a shape that broadcasts to it.
+
+        Args:
+            values: of all units (U,).
+            dimensions: how many the parameter has.
+        """
+        segment = self.axis.segment
+        covered = values if segment is None else values[segment.begin : segment.end]
+        shape = [1] * dimensions
+        shape[self.dimension] = -1
+        return covered.repeat(self.axis.copies).view(shape)
 
 
 def places(table: AxisTable) -> dict[str, list[Place]]:
-    """Width name -> every place where its units stand, in the order of the table."""
+    """Width name -> every axis that runs along it, in the order of the table."""
     found: dict[str, list[Place]] = {}
     for name, axes in table.items():
         for dimension, axis in enumerate(axes):
-            found.setdefault(axis.width, []).append(Place(name, dimension, axis.copies, axis.role, axis.segment))
+            found.setdefault(axis.width, []).append(Place(name, dimension, axis))
     return found
 
 
@@ -62,7 +67,7 @@ def unit_sums(tensor: Tensor, place: Place) -> Tensor:
     kind = torch.int32 if tensor.dtype == torch.bool else tensor.dtype
     summed = tensor.sum(dim=others, dtype=kind) if others else tensor
     # a sum of 32-bit truths would otherwise be of 64 bits
-    return place.to_units(summed.unflatten(0, (place.copies, -1)).sum(dim=0, dtype=kind))
+    return place.to_units(summed.unflatten(0, (place.axis.copies, -1)).sum(dim=0, dtype=kind))
 
 
 def squared_norms(
@@ -96,14 +101,15 @@ def squared_norms(
 
 def _crossing(tensor: Tensor, rows: Place, columns: Place) -> Tensor:
     """The sum over the entries that a unit's rows and columns share -> (U,)."""
-    blocks = tensor.unflatten(0, (rows.copies, -1)).unflatten(2, (columns.copies, -1))  # (R, U, C, U)
-    if rows.segment is None or columns.segment is None or rows.segment == columns.segment:
+    blocks = tensor.unflatten(0, (rows.axis.copies, -1)).unflatten(2, (columns.axis.copies, -1))  # (R, U, C, U)
+    row_units, column_units = rows.axis.segment, columns.axis.segment
+    if row_units is None or column_units is None or row_units == column_units:
         return rows.to_units(blocks.diagonal(dim1=1, dim2=3).sum(dim=(0, 1)))
-    # units that stand along both
-    begin, end = max(rows.segment.begin, columns.segment.begin), min(rows.segment.end, columns.segment.end)
-    shared = rows._replace(segment=Segment(begin, max(begin, end), rows.segment.of))
-    blocks = blocks[:, begin - rows.segment.begin : end - rows.segment.begin]
-    blocks = blocks[..., begin - columns.segment.begin : end - columns.segment.begin]
+    # units that both axes cover
+    begin, end = max(row_units.begin, column_units.begin), min(row_units.end, column_units.end)
+    shared = rows._replace(axis=rows.axis._replace(segment=Segment(begin, max(begin, end), row_units.of)))
+    blocks = blocks[:, begin - row_units.begin : end - row_units.begin]
+    blocks = blocks[..., begin - column_units.begin : end - column_units.begin]
     return shared.to_units(blocks.diagonal(dim1=1, dim2=3).sum(dim=(0, 1)))
 
 
@@ -142,9 +148,7 @@ def scale_units(parameters: Mapping[str, Tensor], width_places: Iterable[Place],
             parameter = parameters[place.parameter]
             if parameter.ndim < 2:
                 continue
-            shape = [1] * parameter.ndim
-            shape[place.dimension] = -1
-            parameter.mul_(place.of_units(factors).repeat(place.copies).view(shape))
+            parameter.mul_(place.broadcast(factors, parameter.ndim))
 
 
 def dead_units(parameters: Mapping[str, Tensor], width_places: Iterable[Place]) -> Tensor:
@@ -163,8 +167,8 @@ def dead_units(parameters: Mapping[str, Tensor], width_places: Iterable[Place]) 
                 first, second = sorted((place, other), key=lambda each: each.dimension)
                 count = count - _crossing(entries, first, second)
         alive = count > 0
-        if place.role in ("reads", "both"):
+        if place.axis.reads:
             read = read.to(alive.device) | alive
-        if place.role in ("writes", "both"):
+        if place.axis.writes:
             written = written.to(alive.device) | alive
     return ~(read & written)

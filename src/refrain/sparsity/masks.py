@@ -57,9 +57,7 @@ class Masks:
         for width, dead in dead_by_width(self._parameters, table, widths).items():
             alive = ~dead
             for place in found[width]:
-                shape = [1] * self._parameters[place.parameter].ndim
-                shape[place.dimension] = -1
-                self.keep(place.parameter, place.of_units(alive).repeat(place.copies).view(shape))
+                self.keep(place.parameter, place.broadcast(alive, self._parameters[place.parameter].ndim))
 
     def apply(self) -> None:
         """Make the masked entries zero, in place."""

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from refrain.assembly.corpus import build_text, locate
 from refrain.assembly.model import build_model
+from refrain.assembly.widths import resized
 from refrain.bench.timing import interleaved
 from refrain.config import Experiment
-from refrain.data import Corpus, WordVocabulary
+from refrain.data import Corpus
 from refrain.errors import CheckpointError, UserError
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.models import LanguageModel, Stepper
@@ -26,7 +27,7 @@ from refrain.sparsity import clear_units, multiply_adds, places, select_units
 from refrain.storage.run_folder import RunFolder
 from refrain.trained.language_model import TrainedLanguageModel
 
-from .smaller import resized, units_to_remove
+from .smaller import units_to_remove
 
 TOLERANCE = 1e-5
 REPEATS, STEPS = 7, 50
@@ -187,10 +188,9 @@ def _difference(one: LanguageModel, other: LanguageModel, ids: Tensor) -> float:
 def _text(
     lm: TrainedLanguageModel, experiment: Experiment, data: str | None, say: Callable[[str], None]
 ) -> tuple[Corpus, str]:
-    vocabulary = lm.vocabulary if isinstance(lm.vocabulary, WordVocabulary) else None
     if data is None:
-        return build_text(experiment.data, locate(experiment.data.corpus, say), "test", vocabulary, say)
-    return build_text(experiment.data, locate(data, say), None, vocabulary, say)
+        return build_text(experiment.data, locate(experiment.data.corpus, say), "test", lm.vocabulary, say)
+    return build_text(experiment.data, locate(data, say), None, lm.vocabulary, say)
 
 
 def _write(

@@ -1,14 +1,11 @@
 """The files of a probe: its figures, and pictures of its best unit."""
 
-import codecs
 import json
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 
-from refrain.data.vocabulary import EOS, words_of
-from refrain.pictures.heat_map import Passage, Piece, page, scale_of
+from refrain.pictures.heat_map import Passage, page, pieces, scale_of
 from refrain.pictures.probe import heat_map_picture, histogram
 from refrain.trained.language_model import TrainedLanguageModel
 
@@ -17,22 +14,6 @@ from .probing import Probing
 NAMES = ("probe.json", "histogram.png", "heat-map.png", "heat-map.html")
 # test texts of each class on the heat map
 SHOWN = 4
-
-
-def pieces(text: str, values: Iterable[float], unit: Literal["word", "byte"]) -> list[Piece]:
-    """A text cut where it has a value. A character of several bytes takes that of its last one.
-
-    Args:
-        text: as it was encoded.
-        values: one a token.
-        unit: what a token is.
-    """
-    if unit == "word":
-        spelled = ["\n" if word == EOS else f"{word} " for word in words_of(text)]
-        return [Piece(word, value) for word, value in zip(spelled, values, strict=True)]
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    decoded = ((decoder.decode(bytes([byte])), value) for byte, value in zip(text.encode(), values, strict=True))
-    return [Piece(character, value) for character, value in decoded if character]
 
 
 def passages(lm: TrainedLanguageModel, probing: Probing, texts: Sequence[str], names: Sequence[str]) -> list[Passage]:
@@ -60,7 +41,8 @@ def passages(lm: TrainedLanguageModel, probing: Probing, texts: Sequence[str], n
         if values:
             label = probing.labels[unit.above if values[-1] > unit.threshold else 1 - unit.above]
             read = f", ends at {values[-1]:.3f}: read as {label}"
-        shown.append(Passage(name + read, pieces(lm.prepare(text, cleaning=view.cleaning), values, lm.vocabulary.unit)))
+        prepared = lm.prepare(text, cleaning=view.cleaning)
+        shown.append(Passage(name + read, pieces(lm.vocabulary.pieces(prepared), values)))
     return shown
 
 

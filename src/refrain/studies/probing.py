@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from refrain.assembly.corpus import quiet
 from refrain.assembly.model import build_language_model
 from refrain.config import Experiment
-from refrain.data.cleaning import Cleaning
-from refrain.data.labelled import Labelled
+from refrain.data.text.cleaning import Cleaning
+from refrain.data.text.labelled import Labelled
 from refrain.evaluation.probe import (
     LogisticProbe,
     UnitProbe,

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from refrain.assembly.sparsity import removable_widths
+from refrain.assembly.widths import removable_widths
 from refrain.pictures.sparsity import Course, Part, parts, png
 from refrain.pictures.sparsity_page import sparsity_page_html
 from refrain.sparsity.report import report, views

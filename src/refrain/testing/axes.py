@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from refrain.axes import AxisTable
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 from .case import Case, assert_same, recurrent_case
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 STEPS, BATCH = 7, 3
 """Odd and different, so that axes that are mixed up cannot go unseen."""

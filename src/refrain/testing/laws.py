@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refrain.nn.recurrent.scan import scan, state_like, state_tensors
+from refrain.nn.recurrent.protocol import scan, state_like, state_tensors
 
 from .case import Case, assert_same, recurrent_case, select
 

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from refrain.data import ByteVocabulary, WordVocabulary, clean_review
-from refrain.data.cleaning import Cleaning
+from refrain.data import Vocabulary, clean_review
+from refrain.data.text.cleaning import Cleaning
 from refrain.evaluation import Figure, score_lines
 from refrain.generation import Features, Part, Sampler, features, generate, hold_units
 from refrain.models import NetworkStepper, Stepper, stepper_of
-from refrain.nn.prepared import WeightType, round_weights
+from refrain.nn.kernels.packed_linear import WeightType, round_weights
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TrainedLanguageModel:
     def __init__(
         self,
         model: nn.Module,
-        vocabulary: WordVocabulary | ByteVocabulary,
+        vocabulary: Vocabulary,
         config: dict[str, Any],
         folder: Path,
         *,

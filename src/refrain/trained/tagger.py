@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from refrain.data import TagVocabulary
-from refrain.data.buckets import Encoded
-from refrain.data.sentences import Sentence
-from refrain.data.tokenise import sentences_of
+from refrain.data.tagged.buckets import Encoded
+from refrain.data.tagged.sentences import Sentence
+from refrain.data.tagged.tokenise import sentences_of
 from refrain.evaluation.tagging import TaggingFigure, figure_of, predict_tags
 from refrain.models import Tagger, prepare_tagger
-from refrain.nn.prepared import WeightType, fingerprint, round_weights
+from refrain.nn.kernels.packed_linear import WeightType, fingerprint, round_weights
 
 NO_TAGS = np.zeros(0, np.int64)
 
@@ -92,7 +92,7 @@ class TrainedTagger:
             yield from self.tag(some, batch_size=batch_size)
 
     def tag_text(self, text: str) -> list[list[tuple[str, str]]]:
-        """Plain text as sentences of words with their tags; see `refrain.data.tokenise` for what a word is."""
+        """Plain text as sentences of words with their tags; see `refrain.data.tagged.tokenise` for what a word is."""
         sentences = [[token.form for token in sentence] for sentence in sentences_of(text.split("\n"))]
         return [list(zip(words, tags, strict=True)) for words, tags in zip(sentences, self.tag(sentences), strict=True)]
 

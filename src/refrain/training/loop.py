@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from refrain.nn.recurrent.scan import detached
+from refrain.nn.recurrent.protocol import detached
 from refrain.optim import clip_scale, gradient_norm, scale_gradients, scaled_step
 
 from .hooks import Hooks, Window

@@ -22,7 +22,7 @@ class Metrics:
     Args:
         run: its `metrics.jsonl` is appended to.
         tensorboard: also write events; None for none.
-        unit: what a token is; bytes get a figure of their own, bits per byte.
+        bytes_per_token: of the vocabulary; adds bits per byte where it is known.
         figures: what else belongs into each line, as of now.
     """
 
@@ -30,12 +30,12 @@ class Metrics:
         self,
         run: RunFolder,
         tensorboard: Any | None = None,
-        unit: str = "word",
+        bytes_per_token: int | None = None,
         figures: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._run = run
         self._tensorboard = tensorboard
-        self._unit = unit
+        self._bytes_per_token = bytes_per_token
         self._figures = figures
 
     def train(self, position: Position, learning_rate: float, tokens_per_second: float) -> int:
@@ -86,7 +86,9 @@ class Metrics:
         return record, self._write(record)
 
     def _bits(self, prefix: str, nats_per_token: float) -> dict[str, float]:
-        return {f"{prefix}bits_per_byte": nats_per_token / math.log(2)} if self._unit == "byte" else {}
+        if self._bytes_per_token is None:
+            return {}
+        return {f"{prefix}bits_per_byte": nats_per_token / math.log(2) / self._bytes_per_token}
 
     def _write(self, record: dict[str, Any]) -> int:
         if self._tensorboard is not None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.errors import CheckpointError
-from refrain.nn.recurrent.scan import state_like, state_tensors
+from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 from .loop import Tally
 from .task import Best, Position, Task

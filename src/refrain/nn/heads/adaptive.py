@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN
+from refrain.nn.kernels.backend import PLAIN
 
 from .linear_cross_entropy import CHUNK_LOGITS, linear_cross_entropy
 
@@ -38,6 +38,7 @@ class AdaptiveHead(nn.Module):
 
     kernels = "softmax"
     tied = False
+    tied_width: str | None = None
 
     def __init__(self, input_size: int, vocabulary_size: int, *, cutoffs: Sequence[int], division: float = 4.0) -> None:
         super().__init__()
@@ -86,19 +87,32 @@ class AdaptiveHead(nn.Module):
     def _rows(self) -> int:
         return max(1, CHUNK_LOGITS // self.softmax.head_size)
 
-    def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
-        """The axes of each parameter.
+    @property
+    def inner_widths(self) -> tuple[str, ...]:
+        """The first softmax, and vectors and words of each cluster."""
+        clusters = range(self.softmax.n_clusters)
+        parts = [(f"cluster{index}.inner", f"cluster{index}.vocabulary") for index in clusters]
+        return ("shortlist_and_clusters", *(name for part in parts for name in part))
 
-        The words are cut into short list and clusters, so none of these axes is the vocabulary's. The first one holds
-        the short list's words and the clusters' logits side by side; nothing of it can be left out.
+    def axes(self, input_width: str, vocabulary_width: str, **inner: str) -> AxisTable:
+        """The axes of each parameter, none of which allows a unit to be removed.
+
+        Args:
+            input_width: name of the width below; the clusters are narrower by a fixed division of it.
+            vocabulary_width: name of nothing here, as the words are divided into short list and clusters.
+            **inner: a name for each of `inner_widths`. The first softmax has the words of the short list and a logit
+                for each cluster side by side.
         """
-        first = "head.shortlist_and_clusters"
+        names = {name: inner.get(name, name) for name in self.inner_widths}
+        below = Axis(input_width, role="reads", removable=False)
+        first = Axis(names["shortlist_and_clusters"], removable=False)
         table: AxisTable = {
-            "softmax.head.weight": (Axis(first), Axis(input_width, role="reads")),
-            "softmax.head.bias": (Axis(first),),
+            "softmax.head.weight": (first, below),
+            "softmax.head.bias": (first._replace(role="shifts"),),
         }
         for index in range(self.softmax.n_clusters):
-            inner, words = f"head.cluster{index}.inner", f"head.cluster{index}.{vocabulary_width}"
-            table[f"softmax.tail.{index}.0.weight"] = (Axis(inner), Axis(input_width, role="reads"))
-            table[f"softmax.tail.{index}.1.weight"] = (Axis(words), Axis(inner, role="reads"))
+            vectors = Axis(names[f"cluster{index}.inner"], removable=False)
+            words = Axis(names[f"cluster{index}.vocabulary"], removable=False)
+            table[f"softmax.tail.{index}.0.weight"] = (vectors, below)
+            table[f"softmax.tail.{index}.1.weight"] = (words, vectors._replace(role="reads"))
         return table

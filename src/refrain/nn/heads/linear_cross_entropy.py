@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from refrain.nn.engine import PLAIN, Engine
-from refrain.nn.products import product
-from refrain.nn.recurrent.scan import run_kernel
+from refrain.nn.kernels.backend import PLAIN, Engine
+from refrain.nn.kernels.matmul import product
+from refrain.nn.recurrent.protocol import run_kernel
 
 from .softmax_gradient import scaled, softmax_gradient_
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN
+from refrain.nn.kernels.backend import PLAIN
 
 from .linear_cross_entropy import CHUNK_LOGITS, mixture_cross_entropy
 
@@ -53,6 +53,7 @@ class MixtureHead(nn.Module):
     """
 
     kernels = "softmax"
+    inner_widths: tuple[str, ...] = ("embedding", "components")
 
     def __init__(
         self,
@@ -84,6 +85,11 @@ class MixtureHead(nn.Module):
         self.bias = nn.Parameter(torch.empty(vocabulary_size))
         self.latent_dropout = latent_dropout or nn.Identity()
         self.reset_parameters()
+
+    @property
+    def tied_width(self) -> str | None:
+        """The embedding is as wide as the components' vectors in a head that shares it."""
+        return "embedding" if self.tied else None
 
     def reset_parameters(self) -> None:
         """U(-1/sqrt(D), 1/sqrt(D)) for latent and prior, U(-0.1, 0.1) for an own weight, 0 for the bias. In place."""
@@ -122,13 +128,17 @@ class MixtureHead(nn.Module):
     def _rows(self) -> int:
         return max(1, CHUNK_LOGITS // (self.components * self.weight.shape[0]))
 
-    def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
-        """The axes of each parameter; a tied head's vectors are as wide as the `embedding`."""
-        embedding_width = "embedding" if self.tied else "head.embedding"
+    def axes(
+        self, input_width: str, vocabulary_width: str, *, embedding: str = "embedding", components: str = "components"
+    ) -> AxisTable:
+        """The axes of each parameter, under the names that the model chose for the four widths."""
+        latent = Axis(embedding, self.components)
+        words = Axis(vocabulary_width, removable=False)
         return {
-            "latent_weight": (Axis(embedding_width, self.components), Axis(input_width, role="reads")),
-            "latent_bias": (Axis(embedding_width, self.components),),
-            "prior_weight": (Axis("head.components"), Axis(input_width, role="reads")),
-            "weight": (Axis(vocabulary_width), Axis(embedding_width, role="reads")),
-            "bias": (Axis(vocabulary_width),),
+            "latent_weight": (latent, Axis(input_width, role="reads")),
+            "latent_bias": (latent._replace(role="shifts"),),
+            # a component of zeros keeps a share of the mixture
+            "prior_weight": (Axis(components, removable=False), Axis(input_width, role="reads")),
+            "weight": (words, Axis(embedding, role="reads")),
+            "bias": (words._replace(role="shifts"),),
         }

@@ -10,13 +10,26 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN
+from refrain.nn.kernels.backend import PLAIN
 
 from .linear_cross_entropy import linear_cross_entropy, token_nats
 
 
 class Head(Protocol):
-    """From hidden vectors to a distribution over the next token. The loss is the head's own business."""
+    """From hidden vectors to a distribution over the next token. The loss is the head's own business.
+
+    Attributes:
+        inner_widths: widths beside the input and the vocabulary, each of which `axes` takes a name for, as a keyword.
+        tied_width: where the head shares the embedding's matrix, which width the vectors of that matrix have: `input`
+            or one of `inner_widths`; None where it shares nothing.
+    """
+
+    inner_widths: tuple[str, ...]
+
+    @property
+    def tied_width(self) -> str | None:
+        """The width of the shared matrix's vectors, or None."""
+        ...
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
@@ -28,6 +41,10 @@ class Head(Protocol):
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
+        ...
+
+    def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
+        """The axes of each parameter, under the width names that the model chose."""
         ...
 
 
@@ -48,6 +65,7 @@ class SoftmaxHead(nn.Module):
     """
 
     kernels = "softmax"
+    inner_widths: tuple[str, ...] = ()
 
     def __init__(self, input_size: int, vocabulary_size: int, *, weight: nn.Parameter | None = None) -> None:
         super().__init__()
@@ -61,6 +79,11 @@ class SoftmaxHead(nn.Module):
         self.weight = weight if weight is not None else nn.Parameter(torch.empty(vocabulary_size, input_size))
         self.bias = nn.Parameter(torch.empty(vocabulary_size))
         self.reset_parameters()
+
+    @property
+    def tied_width(self) -> str | None:
+        """The embedding is as wide as the input of a head that shares it."""
+        return "input" if self.tied else None
 
     def reset_parameters(self) -> None:
         """Draw an own weight from U(-1/sqrt(D), 1/sqrt(D)); the bias starts at 0. Changes them in place."""
@@ -86,4 +109,5 @@ class SoftmaxHead(nn.Module):
 
     def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""
-        return {"weight": (Axis(vocabulary_width), Axis(input_width, role="reads")), "bias": (Axis(vocabulary_width),)}
+        words = Axis(vocabulary_width, removable=False)
+        return {"weight": (words, Axis(input_width, role="reads")), "bias": (words._replace(role="shifts"),)}

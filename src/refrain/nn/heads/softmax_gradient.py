@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refrain.nn.native.calls import call
+from refrain.nn.kernels.call import call
 
 FUNCTIONS = {torch.float32: "softmax_gradient_float32", torch.bfloat16: "softmax_gradient_bf16"}
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.engine import PLAIN
+from refrain.nn.kernels.backend import PLAIN
 from refrain.nn.sparse_embedding import SparseEmbedding
 
 from .softmax import SoftmaxHead
@@ -43,4 +43,4 @@ class SparseSoftmaxHead(SoftmaxHead):
 
     def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
         """The axes of the bias; the matrix is the embedding's."""
-        return {"bias": (Axis(vocabulary_width),)}
+        return {"bias": (Axis(vocabulary_width, role="shifts", removable=False),)}

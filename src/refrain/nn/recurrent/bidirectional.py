@@ -4,7 +4,7 @@ T steps of the longest sequence, B sequences, I input width, H hidden width of e
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -82,17 +82,23 @@ class Bidirectional(nn.Module):
         """
         return both_ways(self.ahead, self.back, inputs, lengths, self.ahead.initial_state(inputs.shape[1]))
 
-    def axes(self, input_width: str, hidden_width: str, input_copies: int = 1) -> AxisTable:
+    @property
+    def inner_widths(self) -> tuple[str, ...]:
+        """Those of each direction."""
+        return cast("tuple[str, ...]", self.ahead.inner_widths)
+
+    def axes(self, input_width: str, hidden_width: str, input_copies: int = 1, **inner: str) -> AxisTable:
         """The axes of each parameter. A unit of the hidden width is one of each direction, as they are read together.
 
         Args:
             input_width: name of the width below.
             hidden_width: name of the width of each direction.
             input_copies: 2 where the layer below is bidirectional, else 1.
+            **inner: a name for each of `inner_widths`; both directions share it.
         """
         table: AxisTable = {}
         for direction in ("ahead", "back"):
-            for name, axes in getattr(self, direction).axes(input_width, hidden_width).items():
+            for name, axes in getattr(self, direction).axes(input_width, hidden_width, **inner).items():
                 table[f"{direction}.{name}"] = tuple(
                     axis._replace(copies=axis.copies * input_copies) if axis.width == input_width else axis
                     for axis in axes

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from refrain.axes import AxisTable
+from refrain.axes import AxisTable, LayerWidths
 
-from .scan import scan_with_resets
+from .protocol import scan_with_resets
 
 
 class RecurrentStack(nn.Module):
@@ -72,13 +72,13 @@ class RecurrentStack(nn.Module):
             after.append(layer_state)
         return x, tuple(after)
 
-    def axes(self, input_width: str, hidden_widths: Sequence[str]) -> AxisTable:
-        """The axes of each layer's parameters; `hidden_widths` names the width of each layer."""
+    def axes(self, input_width: str, layer_widths: Sequence[LayerWidths]) -> AxisTable:
+        """The axes of each layer's parameters; `layer_widths` names the widths of each layer."""
         table: AxisTable = {}
-        for index, (layer, hidden_width) in enumerate(zip(self._layers(), hidden_widths, strict=True)):
-            for name, axes in layer.axes(input_width, hidden_width).items():
+        for index, (layer, names) in enumerate(zip(self._layers(), layer_widths, strict=True)):
+            for name, axes in layer.axes(input_width, names.hidden, **names.inner).items():
                 table[f"layers.{index}.{name}"] = axes
-            input_width = hidden_width
+            input_width = names.hidden
         return table
 
     def _layers(self) -> list[Any]:

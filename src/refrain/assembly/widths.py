@@ -1,0 +1,98 @@
+"""Widths of a language model <-> the settings that hold their sizes."""
+
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Any
+
+from torch import Tensor
+
+from refrain.axes import removable
+from refrain.config import Experiment
+from refrain.models import LanguageModel
+from refrain.nn import SparseEmbedding, SparseLSTM
+
+# inner width of a recurrent layer -> the setting that holds it, with one size a layer
+INNER_SETTINGS = {"intermediate": "intermediate_sizes"}
+
+
+def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
+    """Each setting that holds sizes of widths, with the name of the width or the names of one width a layer.
+
+    Args:
+        model: as it was built from settings.
+    """
+    names = model.width_names()
+    settings: dict[str, str | tuple[str, ...]] = {
+        "embedding_size": names.embedding,
+        "hidden_sizes": tuple(layer.hidden for layer in names.layers),
+    }
+    for inner, setting in INNER_SETTINGS.items():
+        if all(inner in layer.inner for layer in names.layers):
+            settings[setting] = tuple(layer.inner[inner] for layer in names.layers)
+    return settings
+
+
+def removable_widths(model: LanguageModel) -> list[str]:
+    """The widths whose units a smaller model can do without, in the order of the model's axes.
+
+    Every axis along such a width allows it, and a setting holds its size alone.
+
+    Args:
+        model: as it was built from settings.
+    """
+    names = model.width_names()
+    settable = set()
+    for widths in size_settings(model).values():
+        settable |= {widths} if isinstance(widths, str) else set(widths)
+    # embedding_size is the width of the embedding and that of the vectors of a mixture's components
+    if names.head.get("embedding", names.embedding) != names.embedding:
+        settable.discard(names.embedding)
+    return [width for width in removable(model.axes()) if width in settable]
+
+
+def resized(experiment: Experiment, model: LanguageModel, kept: Mapping[str, Tensor]) -> Experiment:
+    """An experiment whose model has other widths, plain weights, and no sparsity settings.
+
+    Args:
+        experiment: the settings.
+        model: as it was built from them.
+        kept: width -> indices of the units that stay, ascending; other widths stay whole.
+    """
+    sizes = model.widths() | {width: len(units) for width, units in kept.items()}
+    changed: dict[str, Any] = {"weight_norm": False}
+    for setting, widths in size_settings(model).items():
+        changed[setting] = sizes[widths] if isinstance(widths, str) else tuple(sizes[width] for width in widths)
+    changed |= _blocks_left(model, kept)
+    settings = experiment.model_dump() | {"model": experiment.model.model_dump() | changed, "sparsity": {}}
+    return Experiment.model_validate(settings)
+
+
+def _blocks_left(model: LanguageModel, kept: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Settings that say what is left of the blocks of sparse layers and of a sparse embedding."""
+    changed: dict[str, Any] = {}
+    names = model.width_names()
+
+    def left(width: str, begin: int, end: int) -> int:
+        return int(((kept[width] >= begin) & (kept[width] < end)).sum()) if width in kept else end - begin
+
+    layers: list[Any] = []
+    below = names.embedding
+    for layer, (own, _) in zip(model.stack.layers, names.layers, strict=True):
+        blocks, first = [], 0
+        for begin, end, units in layer.plan.blocks if isinstance(layer, SparseLSTM) else ():
+            blocks.append((left(below, 0, begin), left(below, 0, end), left(own, first, first + units)))
+            first += units
+        layers.append(tuple(blocks) or None)
+        below = own
+    if any(layers):
+        changed |= {"sparse_layers": "none", "sparse_fraction": None, "sparse_blocks": None, "sparse_density": None}
+        changed["layer_blocks"] = tuple(layers)
+    if isinstance(model.embedding, SparseEmbedding):
+        bands = model.embedding.bands
+        firsts = accumulate((band.width for band in bands), initial=0)
+        changed |= {"embedding_blocks": 1, "embedding_density": 1.0}
+        changed["embedding_bands"] = tuple(
+            (start, left(names.embedding, first, first + width))
+            for (start, width), first in zip(bands, firsts, strict=False)
+        )
+    return changed

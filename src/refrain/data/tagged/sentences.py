@@ -1,0 +1,123 @@
+"""Tagged sentences in files: blocks of lines with a blank line between them, each read by the format's own function."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from refrain.errors import DataError
+
+from ..text.files import Errors, Spans, blocks
+
+ESCAPED = re.compile("[\udc80-\udcff]")
+
+
+class Sentence(NamedTuple):
+    """A sentence with its tags.
+
+    Attributes:
+        words: as they are spelled.
+        tags: one a word.
+        line: of the file, where it begins; counted from 1.
+    """
+
+    words: Sequence[str]
+    tags: Sequence[str]
+    line: int
+
+
+class BadSentence(Exception):
+    """A sentence that cannot be used.
+
+    Args:
+        line: of the file, where the mistake stands.
+        cause: in words.
+    """
+
+    def __init__(self, line: int, cause: str) -> None:
+        super().__init__(cause)
+        self.line, self.cause = line, cause
+
+
+class Lines(NamedTuple):
+    """The lines of one sentence, and the number of the first."""
+
+    first: int
+    lines: list[str]
+
+    def numbered(self) -> Iterator[tuple[int, str]]:
+        """Each line with its number."""
+        return enumerate(self.lines, self.first)
+
+
+def blocks_of_lines(lines: Iterator[str]) -> Iterator[Lines]:
+    """The lines between blank lines."""
+    block = Lines(1, [])
+    for number, line in enumerate(lines, 1):
+        line = line.removesuffix("\r")
+        if line.strip():
+            block.lines.append(line)
+            continue
+        if block.lines:
+            yield block
+        block = Lines(number + 1, [])
+    if block.lines:
+        yield block
+
+
+def lines_in(spans: Spans, errors: Errors) -> Iterator[str]:
+    """The lines of a text without their ends; with `strict`, bytes that are not UTF-8 come as surrogate escapes."""
+    for text in blocks(spans, "surrogateescape" if errors == "strict" else errors):
+        yield from text.split("\n")[:-1]
+
+
+def read_sentences(
+    path: Path,
+    found: Iterator[Lines],
+    parse: Callable[[Lines], Sentence],
+    *,
+    max_tokens: int,
+    skipped: list[str] | None = None,
+) -> Iterator[Sentence]:
+    """The sentences of a file.
+
+    Args:
+        path: of the file, for messages.
+        found: the lines of each.
+        parse: makes a sentence of them, or raises `BadSentence`.
+        max_tokens: the longest sentence.
+        skipped: takes a line for each bad sentence, which is left out then; None stops at the first.
+
+    Raises:
+        DataError: naming file and line of a bad sentence.
+    """
+    for block in found:
+        try:
+            yield _read(block, parse, max_tokens)
+        except BadSentence as bad:
+            place = f"{path}:{bad.line}: {bad.cause}"
+            if skipped is None:
+                raise DataError(f"{place}; mend the file, or leave such sentences out with --skip-bad") from None
+            skipped.append(place)
+
+
+def _read(block: Lines, parse: Callable[[Lines], Sentence], max_tokens: int) -> Sentence:
+    for number, line in block.numbered():
+        if ESCAPED.search(line):
+            raise BadSentence(number, "invalid UTF-8 (--errors replace reads it as U+FFFD)")
+    if len(block.lines) > 2 * max_tokens:
+        # before a hopeless block is taken apart
+        raise BadSentence(block.first, _too_long(len(block.lines), max_tokens))
+    sentence = parse(block)
+    if not sentence.words:
+        raise BadSentence(block.first, "a sentence without words")
+    if len(sentence.words) > max_tokens:
+        raise BadSentence(block.first, _too_long(len(sentence.words), max_tokens))
+    return sentence
+
+
+def _too_long(length: int, max_tokens: int) -> str:
+    return (
+        f"a sentence of {length:,} lines, more than data.max_tokens={max_tokens}: "
+        "is the blank line missing that ends a sentence?"
+    )

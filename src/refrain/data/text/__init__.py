@@ -1,0 +1,1 @@
+"""Plain text: finding its splits, reading it in blocks, and windows over its token ids."""

@@ -1,0 +1,87 @@
+"""Finding the training, validation and test text in what a user points at."""
+
+import fnmatch
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from refrain.errors import DataError
+
+from .files import Span, Spans, line_offsets, whole
+
+SPLITS = ("train", "valid", "test")
+SPELLINGS = {"train": ("train",), "valid": ("valid", "validation", "val", "dev"), "test": ("test",)}
+ENDINGS = ("txt", "tokens")
+SHARES = (0.9, 0.05)
+
+
+def find_splits(
+    path: Path, *, shares: tuple[float, float] = SHARES, wanted: tuple[str, ...] = SPLITS
+) -> dict[str, Spans]:
+    """The text of each split, of words.
+
+    Args:
+        path: a folder that holds a file a split, named in the style of PTB or WikiText, or one plain file, which is
+            cut between lines, in the order of the text.
+        shares: of a plain file's lines that are `train` and `valid`; the rest is `test`, where there is a rest.
+        wanted: the splits to look for. A missing `test` is left out, any other is an error.
+
+    Returns:
+        Split name -> where its text stands.
+
+    Raises:
+        DataError: when something is missing, empty or ambiguous.
+    """
+    if path.is_dir():
+        return {
+            name: spans for name in wanted if (spans := _in_folder(path, name, optional=name == "test" != wanted[0]))
+        }
+    (file,) = whole(path)
+    offsets = [file.start, *line_offsets(file, fractions_of(shares)), file.stop]
+    return choose([(Span(path, start, stop),) for start, stop in pairwise(offsets)], wanted)
+
+
+def fractions_of(shares: tuple[float, float]) -> tuple[float, ...]:
+    """Where to cut a text, as fractions of it: after `train`, and after `valid` where something is left."""
+    # 0.9 + 0.05 is a little more than 0.95
+    both = round(sum(shares), 9)
+    return shares[:1] if both >= 1 else (shares[0], both)
+
+
+def choose(parts: Sequence[Spans], wanted: tuple[str, ...]) -> dict[str, Spans]:
+    """The parts of a text that was cut, by the names of their splits; a missing `test` may be left out.
+
+    Raises:
+        DataError: when nothing was left for the one split that is wanted.
+    """
+    found = dict(zip(SPLITS, parts, strict=False))
+    if wanted[0] not in found:
+        raise DataError(f"{parts[0][0].path}: data.split leaves nothing for {wanted[0]}; choose another split")
+    return {name: found[name] for name in wanted if name in found}
+
+
+def missing(folder: Path, split: str, files: Sequence[str], remedy: str = "") -> DataError:
+    """That a folder lacks a split, and what it holds instead."""
+    here = ", ".join(files[:6]) + (", ..." if len(files) > 6 else "") or "no files"
+    return DataError(
+        f"{folder}: no {split} text; expected a file such as ptb.{split}.txt, {split}.txt or wiki.{split}.tokens"
+        f"{remedy} (found {here})"
+    )
+
+
+def _in_folder(folder: Path, split: str, *, optional: bool) -> Spans | None:
+    try:
+        files = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}") from None
+    patterns = [
+        f"{prefix}{spelling}.{ending}" for spelling in SPELLINGS[split] for ending in ENDINGS for prefix in ("", "*.")
+    ]
+    found = [name for name in files if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+    if len(found) > 1:
+        raise DataError(f"{folder}: {len(found)} files could be the {split} text: {', '.join(found)}; keep one")
+    if found:
+        return whole(folder / found[0])
+    if optional:
+        return None
+    raise missing(folder, split, files)

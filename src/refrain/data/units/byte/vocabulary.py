@@ -1,0 +1,58 @@
+"""The 256 byte values as a vocabulary."""
+
+import codecs
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ...text.files import BLOCK_BYTES, Errors, Spans
+from ...text.token_file import TokenSource
+from ..protocol import Spelling
+
+
+class ByteVocabulary:
+    """The 256 byte values; ids are the bytes."""
+
+    unit = "byte"
+    piece = "character"
+    bytes_per_token = 1
+    line_end = ord("\n")
+    unknown = None
+
+    def __len__(self) -> int:
+        return 256
+
+    def encode(self, text: str) -> list[int]:
+        """The UTF-8 bytes of a text."""
+        return list(text.encode("utf-8"))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Bytes to text; what is not UTF-8 is shown as U+FFFD."""
+        return bytes(ids).decode("utf-8", errors="replace")
+
+    def token(self, index: int) -> str:
+        """A printable byte as itself, any other as \\xNN."""
+        return chr(index) if 32 < index < 127 and index != 92 else f"\\x{index:02x}"
+
+    def continuation(self, prompt: str, ids: Iterable[int]) -> Iterator[str]:
+        """The characters that the bytes complete; empty after a byte inside a character."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        return (decoder.decode(bytes([index])) for index in ids)
+
+    def pieces(self, text: str) -> list[str]:
+        """Each character at its last byte, and nothing at the bytes before it."""
+        return [piece for character in text for piece in [""] * (len(character.encode()) - 1) + [character]]
+
+    def count_unseen(self, text: str, ids: Sequence[int]) -> int:
+        """0: every byte has an id."""
+        return 0
+
+    def spellings(self, source: Spans, tokens: TokenSource, errors: Errors) -> Iterator[Spelling]:
+        """Each byte; a word ends with the blank after it."""
+        for start in range(0, len(tokens), BLOCK_BYTES):
+            for byte in tokens.read(start, start + BLOCK_BYTES).tobytes():
+                text = bytes([byte])
+                yield Spelling(text, text.isspace())
+
+    def document(self) -> dict[str, Any]:
+        """The vocabulary as plain data."""
+        return {"unit": self.unit}

@@ -1,0 +1,82 @@
+"""What every unit of tokens says of itself: the protocol of a vocabulary."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from ..text.files import Errors, Spans
+from ..text.token_file import TokenSource
+
+
+class Spelling(NamedTuple):
+    """How a token is spelled in its text.
+
+    Attributes:
+        text: its bytes.
+        ends_word: whether a word ends with it.
+    """
+
+    text: bytes
+    ends_word: bool
+
+
+class Vocabulary(Protocol):
+    """Tokens and their ids, and everything that depends on what a token is. No other code asks for the unit's name."""
+
+    @property
+    def unit(self) -> str:
+        """The name of the unit in `refrain.data.units.table.UNITS`; with an s it is the plural in messages."""
+        ...
+
+    @property
+    def piece(self) -> str:
+        """What one of the `pieces` is called, for captions."""
+        ...
+
+    @property
+    def bytes_per_token(self) -> int | None:
+        """How many bytes of text a token has where all tokens have the same number, else None."""
+        ...
+
+    @property
+    def line_end(self) -> int:
+        """The id of the token that ends a line."""
+        ...
+
+    @property
+    def unknown(self) -> int | None:
+        """The id that text outside the vocabulary gets; None if every text has ids of its own."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids."""
+        ...
+
+    def token(self, index: int) -> str:
+        """One token in print, without blanks or line ends."""
+        ...
+
+    def continuation(self, prompt: str, ids: Iterable[int]) -> Iterator[str]:
+        """The text of ids that follow a prompt, piece by piece as the ids arrive."""
+        ...
+
+    def pieces(self, text: str) -> list[str]:
+        """A text in as many pieces as it has tokens; a piece is empty where a token ends inside a character."""
+        ...
+
+    def count_unseen(self, text: str, ids: Sequence[int]) -> int:
+        """How many of the ids of a text are `unknown` although the text does not spell that token."""
+        ...
+
+    def spellings(self, source: Spans, tokens: TokenSource, errors: Errors) -> Iterator[Spelling]:
+        """The spelling of every token of a corpus, read from its text or from its ids, whichever tells it."""
+        ...
+
+    def document(self) -> dict[str, Any]:
+        """The vocabulary as plain data; `Unit.vocabulary_from` reads it."""
+        ...

@@ -1,0 +1,31 @@
+"""The units of tokens by name: a unit is registered by one line here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from refrain.errors import DataError
+
+from .byte.unit import ByteUnit
+from .protocol import Vocabulary
+from .unit import Unit
+from .word.unit import WordUnit
+
+UNITS: dict[str, Unit] = {
+    "word": WordUnit(),
+    "byte": ByteUnit(),
+}
+
+
+def vocabulary_from(document: Any) -> Vocabulary:
+    """The vocabulary of a document that `Vocabulary.document` made.
+
+    Raises:
+        DataError: when the document is damaged or names no known unit.
+    """
+    unit = document.get("unit") if isinstance(document, Mapping) else None
+    if not isinstance(unit, str) or unit not in UNITS:
+        raise DataError(f"vocabulary: unknown unit {unit!r}; known: {', '.join(UNITS)}")
+    try:
+        return UNITS[unit].vocabulary_from(document)
+    except ValueError as error:
+        raise DataError(f"vocabulary: {error}") from None

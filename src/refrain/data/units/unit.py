@@ -1,0 +1,86 @@
+"""How text becomes a corpus of one unit: the protocol of a unit, and the options it is given."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from ..corpus import Corpus
+from ..text.cleaning import Cleaning
+from ..text.files import Errors, Spans
+from ..text.splits import SHARES
+from .protocol import Vocabulary
+from .word.vocabulary import Order
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How text is read. Each unit uses the options that apply to it and ignores the others.
+
+    Attributes:
+        split: the shares of a single text that are `train` and `valid`; the rest is `test`.
+        cleaning: what is done to the text first.
+        order: the order of ids, see `build_vocabulary`.
+        order_seed: the seed of the random order; None is 1.
+        min_count: tokens that are rarer in the training text are left out of the vocabulary.
+        max_words: the largest size of the vocabulary; None is no limit.
+        vocabulary_from: the splits that the vocabulary is counted on.
+        errors: what invalid UTF-8 does.
+    """
+
+    split: tuple[float, float] = SHARES
+    cleaning: Cleaning = "none"
+    order: Order = "descending"
+    order_seed: int | None = None
+    min_count: int = 1
+    max_words: int | None = None
+    vocabulary_from: Literal["train", "all"] = "train"
+    errors: Errors = "strict"
+
+
+class Unit(Protocol):
+    """Everything that differs between units before there is a vocabulary. `UNITS` lists them by name."""
+
+    def vocabulary_from(self, document: Mapping[str, Any]) -> Vocabulary:
+        """The vocabulary of a document that its `document()` made.
+
+        Raises:
+            ValueError: when the document is damaged.
+        """
+        ...
+
+    def names_splits(self, path: Path) -> bool:
+        """Whether a path holds a text for each split, so that it is not cut by shares."""
+        ...
+
+    def find_splits(self, path: Path, options: TextOptions, wanted: tuple[str, ...], log: Log) -> dict[str, Spans]:
+        """Where the text of each wanted split is.
+
+        Raises:
+            DataError: when something is missing, empty or ambiguous.
+        """
+        ...
+
+    def find_all(self, path: Path, log: Log) -> Spans:
+        """Where all the text of a path is that holds no splits.
+
+        Raises:
+            DataError: when it is missing or empty.
+        """
+        ...
+
+    def open(
+        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Log
+    ) -> Corpus:
+        """The corpus of some texts by split; None makes the vocabulary from them.
+
+        Raises:
+            DataError: when a text cannot be used.
+        """
+        ...
+
+    def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
+        """Figures of each split beside those that all units have, for `refrain data check`."""
+        ...

@@ -1,0 +1,65 @@
+"""Words as a unit: text whose words are separated by blanks, with a vocabulary made from it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from refrain.errors import DataError
+
+from ...corpus import Corpus
+from ...text.files import Spans, whole
+from ...text.shards import is_pattern
+from ...text.splits import find_splits
+from ..protocol import Vocabulary
+from ..unit import Log, TextOptions
+from .corpus import open_word_corpus
+from .survey import word_figures
+from .vocabulary import WordVocabulary
+
+
+class WordUnit:
+    """The unit `word`; see `Unit` for the methods."""
+
+    def vocabulary_from(self, document: Mapping[str, Any]) -> WordVocabulary:
+        """The vocabulary of a list of words."""
+        words = document.get("words")
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError("holds no list of words")
+        return WordVocabulary(words)
+
+    def names_splits(self, path: Path) -> bool:
+        """Whether it is a folder: its files are the splits."""
+        return path.is_dir()
+
+    def find_splits(self, path: Path, options: TextOptions, wanted: tuple[str, ...], log: Log) -> dict[str, Spans]:
+        """Where the text of each wanted split is, in a folder or in one file that is cut between lines."""
+        if is_pattern(str(path)):
+            raise DataError(f"{path}: a pattern is read as bytes alone; set data.unit=byte, or give a folder or file")
+        return find_splits(path, shares=options.split, wanted=wanted)
+
+    def find_all(self, path: Path, log: Log) -> Spans:
+        """All of a file."""
+        return whole(path)
+
+    def open(
+        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Log
+    ) -> Corpus:
+        """The corpus of some texts by split, prepared once and kept in the cache."""
+        if vocabulary is not None and not isinstance(vocabulary, WordVocabulary):
+            raise TypeError(f"words need a vocabulary of words (got one of {vocabulary.unit}s)")
+        return open_word_corpus(
+            name,
+            texts,
+            vocabulary=vocabulary,
+            order=options.order,
+            order_seed=1 if options.order_seed is None else options.order_seed,
+            min_count=options.min_count,
+            max_words=options.max_words,
+            vocabulary_from=options.vocabulary_from,
+            errors=options.errors,
+            say=log,
+        )
+
+    def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
+        """Literal `<unk>`, empty and very long lines, and lines that also occur in `train`."""
+        return word_figures(corpus)

@@ -1,0 +1,138 @@
+"""An LSTM cell for anyone's loop, a step at a time: weight drop, peepholes, clipping, projection.
+
+Equations: `lstm_step` in layer.py, extended by peepholes (Gers & Schmidhuber, 2000) and a recurrent projection (Sak et
+al., 2014). Gates are packed in the order input, forget, candidate, output.
+
+B sequences, I input width, H cell width, P output width: H, or that of the projection.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from refrain.axes import Axis, AxisTable
+from refrain.nn.recurrent.protocol import check_window
+from refrain.nn.weight_transforms import match_gains
+
+from .layer import LSTMState
+
+
+class LSTMCell(nn.Module):
+    """One step of an LSTM, with all that the classic cells offer.
+
+    Args:
+        input_size: I.
+        hidden_size: H.
+        forget_bias: added to the forget gate's pre-activation.
+        peepholes: the gates see the cell, through a weight per unit.
+        cell_clip: the cell is kept within [-cell_clip, cell_clip]; None leaves it free.
+        projection_size: P; None for no projection.
+        projection_clip: the projected output is kept within [-projection_clip, projection_clip].
+        input_transform: maps the (4H, I) input weight to the one used, for example `WeightDropout`.
+        recurrent_transform: maps the (4H, P) recurrent weight to the one used. A fresh mask is drawn at each step
+            unless the transform holds its own until `resample()`.
+
+    Raises:
+        ValueError: when a size or clip is not positive, or a clip has nothing to act on.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_bias: float = 0.0,
+        peepholes: bool = False,
+        cell_clip: float | None = None,
+        projection_size: int | None = None,
+        projection_clip: float | None = None,
+        input_transform: nn.Module | None = None,
+        recurrent_transform: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        output_size = hidden_size if projection_size is None else projection_size
+        if min(input_size, hidden_size, output_size) < 1:
+            raise ValueError(f"LSTMCell widths must be positive, got {input_size=}, {hidden_size=}, {projection_size=}")
+        for name, clip in (("cell_clip", cell_clip), ("projection_clip", projection_clip)):
+            if clip is not None and clip <= 0:
+                raise ValueError(f"{name} must be greater than 0 (got {clip})")
+        if projection_clip is not None and projection_size is None:
+            raise ValueError("projection_clip cannot take effect without projection_size")
+        self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
+        self.forget_bias, self.cell_clip, self.projection_clip = forget_bias, cell_clip, projection_clip
+        self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, output_size))
+        self.bias = nn.Parameter(torch.empty(4 * hidden_size))
+        self.peephole = nn.Parameter(torch.empty(3, hidden_size)) if peepholes else None
+        self.projection = None if projection_size is None else nn.Parameter(torch.empty(projection_size, hidden_size))
+        self.input_transform = input_transform or nn.Identity()
+        self.recurrent_transform = recurrent_transform or nn.Identity()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)); weight norms start at their norms. In place."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters(recurse=False):
+            nn.init.uniform_(parameter, -bound, bound)
+        match_gains(self)
+
+    @property
+    def transforms(self) -> dict[str, nn.Module]:
+        """Weight name -> its transform."""
+        return {"weight_ih": self.input_transform, "weight_hh": self.recurrent_transform}
+
+    def initial_state(self, batch_size: int) -> LSTMState:
+        """Zeros: hidden (B, P) and cell (B, H)."""
+        zeros = self.weight_hh.new_zeros
+        return LSTMState(zeros(batch_size, self.output_size), zeros(batch_size, self.hidden_size))
+
+    def resample(self) -> None:
+        """Draw anew the held masks of the transforms; call it once a window or sequence.
+
+        Raises:
+            ValueError: when no transform holds a mask.
+        """
+        held = [t for t in (self.input_transform, self.recurrent_transform) if getattr(t, "held", None) is not None]
+        if not held:
+            raise ValueError("resample() is for held masks; give a transform such as WeightDropout(rate, held=True)")
+        for transform in held:
+            transform.resample()  # type: ignore[operator]
+
+    def forward(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """x (B, I) -> output (B, P), which is also the new hidden state, and the new state.
+
+        Raises:
+            ValueError: when a width or the batch does not fit.
+        """
+        check_window(self.input_size, self.output_size, x, [state.hidden])
+        check_window(self.input_size, self.hidden_size, x, [state.cell])
+        w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
+        gates = x @ w_ih.T + state.hidden @ w_hh.T + self.bias  # (B, 4H): input, forget, candidate, output
+        i, f, g, o = gates.chunk(4, dim=-1)
+        if self.peephole is not None:
+            i, f = i + self.peephole[0] * state.cell, f + self.peephole[1] * state.cell
+        cell = (f + self.forget_bias).sigmoid() * state.cell + i.sigmoid() * g.tanh()
+        if self.cell_clip is not None:
+            cell = cell.clamp(-self.cell_clip, self.cell_clip)
+        if self.peephole is not None:
+            o = o + self.peephole[2] * cell
+        hidden = o.sigmoid() * cell.tanh()
+        if self.projection is not None:
+            hidden = hidden @ self.projection.T
+            if self.projection_clip is not None:
+                hidden = hidden.clamp(-self.projection_clip, self.projection_clip)
+        return hidden, LSTMState(hidden, cell)
+
+    def axes(self, input_width: str, cell_width: str, output_width: str) -> AxisTable:
+        """The axes of each parameter; without a projection, cell and output are one width and share its name."""
+        table: AxisTable = {
+            "weight_ih": (Axis(cell_width, 4), Axis(input_width, role="reads")),
+            "weight_hh": (Axis(cell_width, 4), Axis(output_width, role="reads")),
+            "bias": (Axis(cell_width, 4, role="shifts"),),
+        }
+        if self.peephole is not None:
+            table["peephole"] = (Axis("gates"), Axis(cell_width))
+        if self.projection is not None:
+            table["projection"] = (Axis(output_width), Axis(cell_width, role="reads"))
+        return table

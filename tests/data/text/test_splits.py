@@ -1,0 +1,108 @@
+"""Splits are found in PTB and WikiText style, and what is missing or ambiguous is named."""
+
+import errno
+import pathlib
+
+import pytest
+
+from refrain.data import find_splits
+from refrain.data.text.files import Span, whole
+from refrain.errors import DataError
+
+
+def folder_of(write, *names):
+    for name in names:
+        write(f"corpus/{name}", f"text of {name}\n")
+    return write("corpus/README.md", "not a split").parent
+
+
+STYLES = [
+    ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"),
+    ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"),
+    ("train.txt", "valid.txt", "test.txt"),
+    ("train.tokens", "dev.tokens", "test.tokens"),
+    ("a.b.train.txt", "a.b.val.txt", "a.b.test.txt"),
+    ("train.txt", "validation.txt", "test.txt"),
+    ("train.txt", "x.dev.txt", "y.test.txt"),
+]
+
+
+@pytest.mark.parametrize("names", STYLES)
+def test_styles(write, names):
+    folder = folder_of(write, *names, "retrain.txt", "train.csv", "mytest.txt")
+    found = find_splits(folder)
+    assert found == {split: whole(folder / name) for split, name in zip(("train", "valid", "test"), names, strict=True)}
+    assert list(found) == ["train", "valid", "test"]
+
+
+def test_a_missing_test_is_left_out(write):
+    folder = folder_of(write, "train.txt", "valid.txt")
+    assert list(find_splits(folder)) == ["train", "valid"]
+    with pytest.raises(DataError, match=r"no test text; expected a file such as ptb\.test\.txt"):
+        find_splits(folder, wanted=("test",))
+
+
+@pytest.mark.parametrize(
+    ("names", "split"), [(("valid.txt", "test.txt"), "train"), (("train.txt", "test.txt"), "valid"), ((), "train")]
+)
+def test_a_missing_split_says_what_is_there(write, names, split):
+    folder = folder_of(write, *names)
+    with pytest.raises(DataError) as caught:
+        find_splits(folder)
+    assert str(caught.value) == (
+        f"{folder}: no {split} text; expected a file such as ptb.{split}.txt, {split}.txt or wiki.{split}.tokens "
+        f"(found {', '.join(['README.md', *sorted(names)])})"
+    )
+
+
+def test_an_empty_folder(tmp_path):
+    (tmp_path / "train.txt").mkdir()
+    with pytest.raises(DataError, match=r"no train text; .*\(found no files\)"):
+        find_splits(tmp_path)
+
+
+def test_a_full_folder_is_not_listed_whole(write):
+    folder = folder_of(write, *[f"{letter}.csv" for letter in "abcdefgh"])
+    with pytest.raises(DataError, match=r"\(found README.md, a.csv, b.csv, c.csv, d.csv, e.csv, \.\.\.\)"):
+        find_splits(folder)
+
+
+@pytest.mark.parametrize("second", ["other.valid.txt", "dev.txt", "valid.tokens"])
+def test_two_files_for_one_split(write, second):
+    folder = folder_of(write, "train.txt", "valid.txt", second)
+    with pytest.raises(DataError) as caught:
+        find_splits(folder)
+    names = ", ".join(sorted(["valid.txt", second]))
+    assert str(caught.value) == f"{folder}: 2 files could be the valid text: {names}; keep one"
+
+
+def test_an_empty_split(write):
+    folder = folder_of(write, "train.txt", "valid.txt")
+    write("corpus/valid.txt", "")
+    with pytest.raises(DataError, match=r"valid\.txt: the file is empty"):
+        find_splits(folder)
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", refuse)
+    with pytest.raises(DataError, match="Permission denied"):
+        find_splits(tmp_path)
+
+
+def test_a_plain_file_is_split_by_lines(write):
+    path = write("text", "".join(f"{index:02d}\n" for index in range(40)))
+    # 90 % of 40 lines of three bytes, then 5 % and 5 %
+    assert find_splits(path) == {
+        "train": (Span(path, 0, 108),),
+        "valid": (Span(path, 108, 114),),
+        "test": (Span(path, 114, 120),),
+    }
+    assert find_splits(path, wanted=("valid",)) == {"valid": (Span(path, 108, 114),)}
+
+
+def test_a_missing_path(tmp_path):
+    with pytest.raises(DataError, match="No such file or directory"):
+        find_splits(tmp_path / "gone")
