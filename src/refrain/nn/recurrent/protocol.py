@@ -20,8 +20,8 @@ class RecurrentLayer(Protocol[State]):
 
     The state is a NamedTuple of tensors (B, ...), of which `hidden` and, where there is one, `cell` can be read as
     features of a text; a single tensor counts as `hidden`. A layer from outside the library may leave out `axes` and
-    `inner_widths`: it is trained and read as any other, and what needs axes refuses it. `refrain.testing` holds the laws
-    of a layer.
+    `inner_widths`: it is trained and read as any other, and what needs axes refuses it. `refrain.testing` holds its
+    laws.
 
     Attributes:
         input_size: I.
