@@ -7,7 +7,7 @@ T steps in the window, B sequences, D embedding width, H width of the last layer
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from refrain.errors import UserError
 from refrain.nn import AdaptiveHead, Embedding, MixtureHead, RecurrentStack, SoftmaxHead, SparseEmbedding
 from refrain.nn.recurrent.protocol import cleared_state
 
+from .protocol import CompleteNetwork
 from .widths import WidthNames, layer_widths, widths
 
 
@@ -175,3 +176,8 @@ class LanguageModel(nn.Module):
     def widths(self) -> dict[str, int]:
         """The size of every width, checked against the shapes of all parameters."""
         return widths(dict(self.named_parameters()), self.axes())
+
+
+if TYPE_CHECKING:
+    # the type checker holds the model to the protocol
+    _complete: type[CompleteNetwork] = LanguageModel

@@ -80,7 +80,8 @@ def _tried(network: Any, name: str, ids: Tensor, vocabulary_size: int) -> Any:
 
 def _three(found: Any, name: str) -> tuple[Any, Any, Any]:
     if not isinstance(found, tuple) or len(found) != 3:
-        raise UserError(f"model: {name} returned {type(found).__name__}, expected (nats, outputs, state)")
+        count = f" of {len(found)}" if isinstance(found, tuple) else ""
+        raise UserError(f"model: {name} returned {type(found).__name__}{count}, expected (nats, outputs, state)")
     nats, outputs, state = found
     return nats, outputs, state
 

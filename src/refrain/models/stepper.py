@@ -6,7 +6,7 @@ T steps in the window, B streams, V words in the vocabulary.
 import copy
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -131,11 +131,9 @@ def stepper_of(
         model: a language model, a network of one's own, or what this function has returned.
         weights: see `Stepper`. The weights of a network of one's own stay as they are.
     """
-    if isinstance(model, Stepper | NetworkStepper):
-        return model
     if isinstance(model, LanguageModel) and _is_plain(model):
         return Stepper(model, weights=weights)
-    return NetworkStepper(model)
+    return NetworkStepper(model) if isinstance(model, nn.Module) else cast("Stepper | NetworkStepper", model)
 
 
 def _is_plain(model: LanguageModel) -> bool:
