@@ -11,7 +11,8 @@ from refrain.assembly.model import build_model
 from refrain.assembly.widths import removable_widths, resized
 from refrain.axes import Axis, LayerWidths, removable
 from refrain.config import Experiment
-from refrain.models import PADDING, Tagger
+from refrain.data import PADDING
+from refrain.models import Tagger
 from refrain.models.widths import WidthNames
 from refrain.sparsity import select_units
 

@@ -1,4 +1,4 @@
-"""Corpora: text to token ids in memory-mapped files, and windows over them."""
+"""Corpora: text as token ids in memory-mapped files, windows over them, and batches of tagged sentences."""
 
 from .corpus import Corpus as Corpus
 from .corpus import Split as Split

@@ -1,4 +1,4 @@
-"""A corpus: splits of token ids, the vocabulary they refer to, and the text they came from."""
+"""A corpus: token ids by split, their vocabulary, and the text that they were made from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ class Split:
     """One part of a corpus.
 
     Attributes:
-        source: the text, a file or several.
-        sha256: of the text; where it is too long to be read at every start, of samples of it, see `fingerprint`.
-        tokens: its ids.
-        lines: how many lines it has; None for bytes, where nothing but a pass over all of them could tell.
-        unseen: how many of its words are not in the vocabulary; each became `<unk>`.
+        source: the text, one file or several.
+        sha256: the sha256 of the text, or of samples of it where reading all would take too long; see `fingerprint`.
+        tokens: the token ids.
+        lines: the number of lines; None for bytes, where counting them would need a pass over the whole text.
+        unseen: the number of tokens that are not in the vocabulary and were replaced by `<unk>`.
     """
 
     source: Spans
@@ -29,7 +29,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Splits by name (`train`, `valid`, `test`, or `all`) and their vocabulary."""
+    """Splits by name (`train`, `valid`, `test`, or `all`) with their vocabulary."""
 
     name: str
     vocabulary: Vocabulary

@@ -1,4 +1,4 @@
-"""Fetching a known corpus: every file is checked against its sha256 before it is kept."""
+"""Downloading a known corpus. A file is kept only if its sha256 is the expected one."""
 
 import hashlib
 import http.client
@@ -24,13 +24,13 @@ def fetch(
     base_url: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Fetch a corpus into a folder, all of it or nothing.
+    """Download a corpus into a folder, either completely or not at all.
 
     Args:
         name: a key of `KNOWN`.
-        to: the folder; None is the place where `--data NAME` looks. Must not exist.
-        base_url: take the files from a mirror, `base_url/FILE`, instead; the sha256 must be the same.
-        say: is told of every file.
+        to: the folder, which must not exist; None is the folder where `--data NAME` looks.
+        base_url: download `base_url/FILE` from a mirror instead; the sha256 must be the same.
+        say: called with a line of text for every file.
 
     Returns:
         The folder.
@@ -67,7 +67,7 @@ def _download(url: str, target: Path, remote: Remote) -> None:
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
-        # what a server said may hold line ends
+        # the error text of a server may contain newlines
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise DataError(
             f"{url}: cannot be fetched ({reason}); get the file by other means and give its folder with --data, "
@@ -82,7 +82,7 @@ def _download(url: str, target: Path, remote: Remote) -> None:
 
 def _extract(archive: Path, member: str, target: Path) -> None:
     try:
-        # only the named member is read, and written under a name of ours
+        # only the named member is extracted, and never under the name it has in the archive
         with zipfile.ZipFile(archive) as opened, opened.open(member) as source, target.open("wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
     except (KeyError, zipfile.BadZipFile) as error:

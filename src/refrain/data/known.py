@@ -1,4 +1,4 @@
-"""Public corpora by name: where they can be had, and the sha256 that says it is the right text."""
+"""Public corpora by name: their addresses, and the sha256 of every file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,10 @@ class Remote:
     """One file of a corpus.
 
     Attributes:
-        url: where it can be had.
-        sha256: of what comes from there.
-        name: what to call it in the folder.
-        member: the member of a zip archive that it is; None when the download is the file itself.
+        url: the address of the download.
+        sha256: the sha256 of the download.
+        name: the name of the file in the folder of the corpus.
+        member: the name of the file in a zip archive; None when the download is the file itself.
     """
 
     url: str
@@ -25,7 +25,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class KnownCorpus:
-    """A corpus that `refrain data fetch` knows."""
+    """A corpus that `refrain data fetch` can download."""
 
     title: str
     unit: str
@@ -157,11 +157,11 @@ KNOWN: dict[str, KnownCorpus] = {
 
 
 def fetched_folder(name: str) -> Path:
-    """Where a fetched corpus is kept."""
+    """The folder of a downloaded corpus."""
     return cache_folder() / "fetched" / name
 
 
 def fetched_path(name: str) -> Path:
-    """What to read of a fetched corpus: its folder, or its file where it is a single one."""
+    """The path to read a downloaded corpus from: its folder, or its only file."""
     files = KNOWN[name].files
     return fetched_folder(name) / files[0].name if len(files) == 1 else fetched_folder(name)

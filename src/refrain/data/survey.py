@@ -1,4 +1,4 @@
-"""Looking a corpus over before training on it."""
+"""Checking a corpus before training on it."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from .units.word.vocabulary import UNK
 
 
 def survey(corpus: Corpus) -> dict[str, Any]:
-    """What there is in a corpus.
+    """Figures of a corpus.
 
     Returns:
-        `vocabulary`, and for each split tokens, lines, unseen words (read as `<unk>`), the sha256 of the text, and what
-        its unit adds: see `word_figures` and `byte_figures`.
+        The size of the `vocabulary`, and for each split its tokens, lines, unseen words (read as `<unk>`), the sha256
+        of the text, and the figures of its unit; see `word_figures` and `byte_figures`.
     """
     added = UNITS[corpus.vocabulary.unit].survey(corpus)
     splits = {}
@@ -29,7 +29,7 @@ def survey(corpus: Corpus) -> dict[str, Any]:
 
 
 def warnings_about(figures: dict[str, Any]) -> list[str]:
-    """What a user should know of a survey's figures before training."""
+    """Warnings about figures that a user should know of before training."""
     lines = []
     for name, split in figures["splits"].items():
         if split["unseen"] > 0.05 * split["tokens"]:

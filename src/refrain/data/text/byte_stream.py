@@ -1,4 +1,4 @@
-"""The bytes of many files in a row, read through memory maps that come and go."""
+"""The bytes of many files as one sequence, read through a bounded number of memory maps."""
 
 import resource
 from bisect import bisect_right
@@ -14,13 +14,13 @@ from .token_file import TokenFile, Tokens
 
 
 class ByteStream:
-    """Bytes of stretches of files, one after another. Nothing is copied but what is asked for.
+    """The bytes of parts of files, one after another. Only what is read is copied.
 
-    A file is mapped when it is read from; the maps used last are kept, a fixed number of them, since each holds a file
-    open.
+    A file is mapped when it is first read. A fixed number of the most recently used maps are kept, because each of them
+    keeps a file open.
 
     Args:
-        spans: the stretches.
+        spans: the parts of files.
     """
 
     def __init__(self, spans: Spans) -> None:
@@ -32,22 +32,24 @@ class ByteStream:
         return self._starts[-1]
 
     def read(self, start: int, stop: int) -> Tokens:
-        """A copy of the bytes from one place to before another, which keeps no file open.
+        """A copy of the bytes from `start` up to `stop`; it keeps no file open.
 
         Raises:
-            DataError: when a file has gone or become shorter since it was found.
+            DataError: when a file was removed or truncated since it was found.
         """
         stop = min(stop, len(self))
         index = bisect_right(self._starts, start) - 1
         pieces: list[Tokens] = [np.empty(0, np.uint8)]
         while start < stop:
-            first, end = self._starts[index], min(stop, self._starts[index + 1])
+            first = self._starts[index]
+            end = min(stop, self._starts[index + 1])
             pieces.append(self._file(index).read(start - first, end - first))
-            start, index = end, index + 1
+            start = end
+            index += 1
         return np.concatenate(pieces)
 
     def release(self) -> None:
-        """Let go of all maps; the next read maps its file again."""
+        """Close all maps; the next read maps its file again."""
         self._file.cache_clear()
 
 
@@ -64,6 +66,6 @@ def _map(span: Span) -> TokenFile:
 
 
 def _kept_maps() -> int:
-    """How many files a stream may hold open: with three splits, most of what the system allows."""
+    """How many files a stream may keep open, so that three splits stay within the limit of the system."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return min(256, max(4, allowed // 4)) if allowed != resource.RLIM_INFINITY else 256

@@ -1,4 +1,4 @@
-"""Cleaning of text before it is read as bytes: a named option, never done unasked."""
+"""Cleaning of text before it is read as bytes, done only when it is asked for by name."""
 
 import hashlib
 import html
@@ -19,16 +19,16 @@ Cleaning = Literal["none", "reviews"]
 
 
 def clean_review(text: str) -> bytes:
-    """One review as the sentiment neuron's model reads it (Radford et al., 2017, and the code published with it).
+    """Prepare a review as for the sentiment neuron (Radford et al., 2017, and the code published with it).
 
-    HTML entities become characters, newlines blanks; blanks at either end go. A newline and a blank are put before it
-    and a blank after it, so that each review begins on a line of its own.
+    HTML entities are decoded, newlines become blanks, and surrounding blanks are removed. A newline and a blank are put
+    before the review and a blank after it, so that each review begins on a line of its own.
 
     Args:
-        text: the review. Surrogate escapes, which stand for bytes that are not UTF-8, become those bytes again.
+        text: the review. Surrogate escapes, which represent bytes that are not UTF-8, become those bytes again.
 
     Returns:
-        Its UTF-8 bytes.
+        The UTF-8 bytes of the review.
     """
     text = html.unescape(text).replace("\n", " ").strip()
     return f"\n {text} ".encode("utf-8", "surrogateescape")
@@ -41,21 +41,21 @@ def cleaned_files(
     cleaning: Cleaning,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Path]:
-    """A file of cleaned bytes for each split: written at the first call, found again at the next.
+    """A file of cleaned bytes for each split: written by the first call and found in the cache by the next.
 
-    Every line of the text is a document; blank lines are none.
+    Every line of the text that is not blank is a document.
 
     Args:
-        name: what to call the corpus.
-        spans: where the text of each split stands.
-        digests: the sha256 of each; with the cleaning's name, what the files are found by.
-        cleaning: which; `reviews` is `clean_review`.
-        say: is told in a line when the text is cleaned anew.
+        name: the name of the corpus, for messages.
+        spans: the text of each split.
+        digests: the sha256 of each text, which together with the cleaning is the key in the cache.
+        cleaning: the kind of cleaning; `reviews` is `clean_review`.
+        say: called with a line of text when files have to be written.
 
     Raises:
-        DataError: when a split holds no documents.
+        DataError: when a split has no documents.
     """
-    # where a file ends, a line ends
+    # the end of a file also ends a line, so the lengths of the files matter
     files = {split: [span.stop - span.start for span in part] for split, part in spans.items()}
     recipe = {"format": FORMAT, "cleaning": cleaning, "texts": dict(digests), "files": files}
     folder = cache_folder() / "cleaned" / hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
@@ -78,7 +78,7 @@ def cleaned_files(
 def _write(path: Path, spans: Spans) -> int:
     size = 0
     with path.open("wb") as file:
-        # escaped, bytes that are not UTF-8 come out as they went in
+        # with surrogate escapes, bytes that are not UTF-8 are written as they were read
         for text in blocks(spans, "surrogateescape"):
             reviews = map(clean_review, text.split("\n"))
             size += file.write(b"".join(review for review in reviews if not review.isspace()))

@@ -1,4 +1,4 @@
-"""Reading text files of any size, a block of whole lines at a time."""
+"""Reading text files of any size in blocks of whole lines."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -13,26 +13,26 @@ Errors = Literal["strict", "replace", "surrogateescape"]
 
 
 class Span(NamedTuple):
-    """A stretch of a file, in bytes."""
+    """A part of a file: the bytes from `start` up to `stop`."""
 
     path: Path
     start: int
     stop: int
 
 
-# a text may go on from file to file
+# a text may consist of several files
 Spans = tuple[Span, ...]
 
 
 def whole(path: Path) -> Spans:
-    """All of a file.
+    """The text that is all of a file.
 
     Raises:
-        DataError: when it is missing, unreadable or empty.
+        DataError: when the file is missing, unreadable or empty.
     """
     try:
         size = path.stat().st_size
-        # a pipe has no size; to open it would be to wait for its writer
+        # a pipe has no size, and opening it would block until something writes to it
         if size or path.is_dir():
             with path.open("rb"):
                 pass
@@ -44,22 +44,24 @@ def whole(path: Path) -> Spans:
 
 
 def size_of(spans: Spans) -> int:
-    """How many bytes a text has."""
+    """The number of bytes of a text."""
     return sum(span.stop - span.start for span in spans)
 
 
 def place_of(spans: Spans) -> str:
-    """Where a text stands, for messages."""
+    """The file of a text and the number of further files, for messages."""
     more = len(spans) - 1
     return f"{spans[0].path}" + (f" and {more} more file{'s' if more > 1 else ''}" if more else "")
 
 
 def part_of(spans: Spans, start: int, stop: int) -> Spans:
-    """The stretch of a text from one byte to before another, both counted over its files."""
-    found, offset = [], 0
+    """The bytes of a text from `start` up to `stop`, counted across its files."""
+    found = []
+    offset = 0
     for span in spans:
         size = span.stop - span.start
-        first, last = max(start - offset, 0), min(stop - offset, size)
+        first = max(start - offset, 0)
+        last = min(stop - offset, size)
         if first < last:
             found.append(Span(span.path, span.start + first, span.start + last))
         offset += size
@@ -67,7 +69,7 @@ def part_of(spans: Spans, start: int, stop: int) -> Spans:
 
 
 def sha256_of(spans: Spans) -> str:
-    """The sha256 of a text, in hexadecimal."""
+    """The sha256 of the bytes of a text, in hexadecimal."""
     digest = hashlib.sha256()
     for span in spans:
         for block in raw_blocks(span):
@@ -76,12 +78,12 @@ def sha256_of(spans: Spans) -> str:
 
 
 def blocks(spans: Spans, errors: Errors = "strict", *, whole_lines: bool = True) -> Iterator[str]:
-    """A text in blocks that end with a newline; one is added where the last line of a file lacks it.
+    """A text in blocks that end with a newline, which is added where the last line of a file has none.
 
     Args:
-        spans: where to read.
-        errors: what invalid UTF-8 does: stop, become U+FFFD, or be kept as Python's surrogate escapes.
-        whole_lines: False lets a block also end at a blank, so that a text of one endless line needs little memory.
+        spans: the text.
+        errors: how invalid UTF-8 is handled: as an error, as U+FFFD, or as Python's surrogate escapes.
+        whole_lines: False lets a block also end at a blank, so that a text without line ends needs little memory.
 
     Raises:
         DataError: naming file and offset of the first invalid byte, with `strict`.
@@ -111,12 +113,12 @@ def _blocks(span: Span, errors: Errors, whole_lines: bool) -> Iterator[str]:
 
 
 def line_offsets(span: Span, fractions: tuple[float, ...]) -> list[int]:
-    """The byte offsets at which the lines that stand at the given fractions begin.
+    """The byte offsets that cut a file between lines at given fractions of its lines.
 
-    Every part between two of them, and before and after, holds at least one line.
+    Every part has at least one line.
 
     Raises:
-        DataError: when there are too few lines.
+        DataError: when the file has fewer lines than parts.
     """
     total = sum(raw.count(b"\n") for raw in raw_blocks(span))
     with span.path.open("rb") as file:
@@ -125,22 +127,23 @@ def line_offsets(span: Span, fractions: tuple[float, ...]) -> list[int]:
     parts = len(fractions) + 1
     if total < parts:
         raise DataError(f"{span.path}: {total} line(s) cannot be split in {parts}; give a folder of splits instead")
-    wanted = cut_points(total, fractions)
+    cuts = cut_points(total, fractions)
     offsets: list[int] = []
     seen, offset = 0, span.start
     for raw in raw_blocks(span):
         count = raw.count(b"\n")
-        while len(offsets) < len(wanted) and seen + count >= wanted[len(offsets)]:
+        while len(offsets) < len(cuts) and seen + count >= cuts[len(offsets)]:
             at = -1
-            for _ in range(wanted[len(offsets)] - seen):
+            for _ in range(cuts[len(offsets)] - seen):
                 at = raw.index(b"\n", at + 1)
             offsets.append(offset + at + 1)
-        seen, offset = seen + count, offset + len(raw)
+        seen += count
+        offset += len(raw)
     return offsets
 
 
 def cut_points(total: int, fractions: Sequence[float]) -> list[int]:
-    """Where to cut a row of `total` things at the given fractions; every part gets at least one of them."""
+    """Where to cut a sequence of `total` items at given fractions so that every part has at least one item."""
     parts = len(fractions) + 1
     points = [
         min(max(round(total * part), index + 1), total - parts + index + 1) for index, part in enumerate(fractions)
@@ -149,7 +152,7 @@ def cut_points(total: int, fractions: Sequence[float]) -> list[int]:
 
 
 def raw_blocks(span: Span) -> Iterator[bytes]:
-    """The bytes of a stretch of a file, a block at a time."""
+    """The bytes of a part of a file, a block at a time."""
     with span.path.open("rb") as file:
         file.seek(span.start)
         remaining = span.stop - span.start
@@ -166,5 +169,5 @@ def _decode(raw: bytes, path: Path, offset: int, errors: Errors) -> str:
             f"{path}: invalid UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); "
             "mend the file, or go on with --errors replace"
         ) from None
-    # a byte order mark is no part of the first word
+    # a byte order mark is not part of the first word
     return text.removeprefix("\ufeff") if offset == 0 else text

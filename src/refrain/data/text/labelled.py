@@ -1,4 +1,4 @@
-"""Texts with a label each: tables of a training, a validation and a test part."""
+"""Labelled texts: a table each for training, validation and test."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ ENDINGS = (".csv", ".tsv", ".txt")
 
 
 class Labelled(NamedTuple):
-    """The rows of a table, in order."""
+    """The texts and the labels of a table, in the order of its rows."""
 
     texts: list[str]
     labels: list[str]
@@ -26,16 +26,16 @@ class Labelled(NamedTuple):
 def read_labelled(folder: Path, errors: Literal["strict", "replace"] = "strict") -> dict[str, Labelled]:
     """The tables of a folder by split: train, valid and test.
 
-    A table's name holds the name of its split, as `train_binary_sent.csv` and `dev.tsv` do. A `.csv` file has commas
-    and begins with the names of its columns; a `.tsv` or `.txt` file has tabs and may do so, and without them each line
-    is a label, a tab and a text. Columns other than a label and a text are passed over.
+    The name of a table contains the name of its split, as in `train_binary_sent.csv` and `dev.tsv`. A `.csv` file is
+    separated by commas and begins with the names of its columns. A `.tsv` or `.txt` file is separated by tabs; without
+    names of columns each line is a label, a tab and a text. Columns other than a label and a text are ignored.
 
     Args:
-        folder: where the tables are.
-        errors: what invalid UTF-8 does: stop, or become U+FFFD.
+        folder: the folder of the tables.
+        errors: how invalid UTF-8 is handled: as an error, or as U+FFFD.
 
     Raises:
-        DataError: when a table is missing, empty or broken, or a split does not hold the same two labels as the others.
+        DataError: when a table is missing, empty or broken, or a split does not have the same two labels as the others.
     """
     tables = {split: _read(_find(folder, split), errors) for split in SPLITS}
     classes = sorted(set(tables["train"].labels))
@@ -81,7 +81,8 @@ def _read(path: Path, errors: Literal["strict", "replace"]) -> Labelled:
     number, first = next(rows, (0, None))
     if first is None:
         raise DataError(f"{path}: the table is empty")
-    label, column = _column(first, LABELS), _column(first, TEXTS)
+    label = _column(first, LABELS)
+    column = _column(first, TEXTS)
     labelled = Labelled([], [])
     if label is None or column is None:
         if path.suffix == ".csv" or label is not None or column is not None or len(first) != 2:
@@ -117,6 +118,6 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _column(head: list[str], names: tuple[str, ...]) -> int | None:
-    """Where one of the names stands in a head, if any does."""
+    """The index of the first column with one of the names, or None."""
     lowered = [name.strip().lower() for name in head]
     return next((lowered.index(name) for name in names if name in lowered), None)

@@ -1,4 +1,4 @@
-"""Finding the bytes of a corpus in a file, a folder or a pattern: as named splits, or as one text that is cut."""
+"""Finding the bytes of a corpus in a file, a folder or a pattern, either by named splits or as one text to cut."""
 
 import glob
 import os
@@ -14,7 +14,7 @@ from .splits import SHARES, SPELLINGS, SPLITS, choose, fractions_of, missing
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a name that is no file's and no folder's is a pattern, such as `reviews/part-*.txt`."""
+    """Whether a name is a pattern such as `reviews/part-*.txt`, and not an existing file or folder."""
     return glob.has_magic(name) and not os.path.exists(name)
 
 
@@ -28,18 +28,18 @@ def find_byte_splits(
 ) -> dict[str, Spans]:
     """The bytes of each split.
 
-    A folder with files or folders that are named as splits, such as `train-000.txt` and `valid.txt`, holds those splits
-    and nothing else. Any other folder, a file and a pattern are one text, cut by position.
+    In a folder with files or folders that are named after splits, such as `train-000.txt` and `valid.txt`, only these
+    are read. Any other folder, a file and a pattern are read as one text, which is cut by position.
 
     Args:
         path: a file, a folder or a pattern.
-        shares: of one text's bytes that are `train` and `valid`; the rest is `test`, where there is a rest.
-        between_lines: move the cuts of one text to where the next lines begin.
-        wanted: the splits to look for. A missing `test` is left out, any other is an error.
-        say: is told of files that are left out.
+        shares: the shares of the bytes of one text that are `train` and `valid`; any rest is `test`.
+        between_lines: move each cut of one text to the beginning of the next line.
+        wanted: the splits to look for. A missing `test` is left out; any other missing split is an error.
+        say: called with a line of text about files that are skipped.
 
     Returns:
-        Split name -> where its bytes stand.
+        The bytes of each split, by name.
 
     Raises:
         DataError: when something is missing, empty or ambiguous.
@@ -51,16 +51,16 @@ def find_byte_splits(
 
 
 def one_text(path: Path, say: Callable[[str], None] = lambda line: None) -> Spans:
-    """All bytes of a file, of the files under a folder, or of those that match a pattern, in the order of their paths.
+    """All bytes of a file, of the files under a folder, or of the files that match a pattern, sorted by path.
 
-    Hidden, empty and unreadable files are left out, and folders that are links.
+    Hidden, empty and unreadable files and folders that are links are skipped.
 
     Args:
         path: a file, a folder or a pattern.
-        say: is told how many empty or unreadable files there were.
+        say: called with a line of text about the number of empty and unreadable files.
 
     Raises:
-        DataError: when nothing is left.
+        DataError: when there is no file to read.
     """
     if is_pattern(str(path)):
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]
@@ -72,16 +72,16 @@ def one_text(path: Path, say: Callable[[str], None] = lambda line: None) -> Span
 
 
 def names_splits(path: Path) -> bool:
-    """Whether a path is a folder with something in it that is named as a split.
+    """Whether a path is a folder in which a file or folder is named after a split.
 
     Raises:
-        DataError: when a name is that of two splits.
+        DataError: when a name fits two splits.
     """
     return path.is_dir() and bool(_entries(path))
 
 
 def _entries(folder: Path) -> dict[str, list[Path]]:
-    """What is named as a split: in its name stands the split's, set off by anything but letters."""
+    """Files and folders whose name has the name of a split as a word of letters, by split."""
     found: dict[str, list[Path]] = {}
     for name in _visible(folder):
         if not ((folder / name).is_file() or (folder / name).is_dir()):
@@ -139,7 +139,7 @@ def _readable(files: Iterable[Path], place: Path, say: Callable[[str], None]) ->
     found: list[Span] = []
     empty = unreadable = 0
     for path in files:
-        # a pipe is never opened: that would wait for someone to write to it
+        # a pipe is not opened, because that would block until something writes to it
         if not path.is_file() or not os.access(path, os.R_OK):
             unreadable += 1
         elif not path.stat().st_size:
@@ -156,7 +156,8 @@ def _readable(files: Iterable[Path], place: Path, say: Callable[[str], None]) ->
 
 
 def _cut(spans: Spans, fractions: tuple[float, ...], between_lines: bool) -> list[Spans]:
-    total, parts = size_of(spans), len(fractions) + 1
+    total = size_of(spans)
+    parts = len(fractions) + 1
     if total < parts:
         raise DataError(f"{place_of(spans)}: {total} byte(s) cannot be split in {parts}; give more text")
     points = cut_points(total, fractions)
@@ -172,12 +173,12 @@ def _cut(spans: Spans, fractions: tuple[float, ...], between_lines: bool) -> lis
 
 
 def _line_start(spans: Spans, position: int) -> int:
-    """Where the first line begins at or after a position, which is more than 0; every file begins a line."""
+    """The offset of the first line that begins at or after a position > 0; every file begins a new line."""
     offset = 0
     for span in spans:
         size = span.stop - span.start
         if offset < position < offset + size:
-            # from the byte before, which may be the end of a line
+            # start one byte earlier, which may be the end of a line
             at = position - 1
             for block in raw_blocks(span._replace(start=span.start + at - offset)):
                 if b"\n" in block:

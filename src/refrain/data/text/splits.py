@@ -1,4 +1,4 @@
-"""Finding the training, validation and test text in what a user points at."""
+"""Finding the training, validation and test text in a folder or a file."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ SHARES = (0.9, 0.05)
 def find_splits(
     path: Path, *, shares: tuple[float, float] = SHARES, wanted: tuple[str, ...] = SPLITS
 ) -> dict[str, Spans]:
-    """The text of each split, of words.
+    """The text of each split of a word corpus.
 
     Args:
-        path: a folder that holds a file a split, named in the style of PTB or WikiText, or one plain file, which is
+        path: a folder with a file for each split, named in the style of PTB or WikiText, or one plain file, which is
             cut between lines, in the order of the text.
-        shares: of a plain file's lines that are `train` and `valid`; the rest is `test`, where there is a rest.
-        wanted: the splits to look for. A missing `test` is left out, any other is an error.
+        shares: the shares of the lines of a plain file that are `train` and `valid`; any rest is `test`.
+        wanted: the splits to look for. A missing `test` is left out; any other missing split is an error.
 
     Returns:
-        Split name -> where its text stands.
+        The text of each split, by name.
 
     Raises:
         DataError: when something is missing, empty or ambiguous.
@@ -42,17 +42,17 @@ def find_splits(
 
 
 def fractions_of(shares: tuple[float, float]) -> tuple[float, ...]:
-    """Where to cut a text, as fractions of it: after `train`, and after `valid` where something is left."""
+    """The fractions at which a text is cut: after `train`, and after `valid` unless nothing is left for `test`."""
     # 0.9 + 0.05 is a little more than 0.95
     both = round(sum(shares), 9)
     return shares[:1] if both >= 1 else (shares[0], both)
 
 
 def choose(parts: Sequence[Spans], wanted: tuple[str, ...]) -> dict[str, Spans]:
-    """The parts of a text that was cut, by the names of their splits; a missing `test` may be left out.
+    """The parts of a text by the names of their splits; `test` may be missing.
 
     Raises:
-        DataError: when nothing was left for the one split that is wanted.
+        DataError: when there is no part for the requested split.
     """
     found = dict(zip(SPLITS, parts, strict=False))
     if wanted[0] not in found:
@@ -61,7 +61,7 @@ def choose(parts: Sequence[Spans], wanted: tuple[str, ...]) -> dict[str, Spans]:
 
 
 def missing(folder: Path, split: str, files: Sequence[str], remedy: str = "") -> DataError:
-    """That a folder lacks a split, and what it holds instead."""
+    """The error that a folder has no text for a split; it lists the files that the folder has."""
     here = ", ".join(files[:6]) + (", ..." if len(files) > 6 else "") or "no files"
     return DataError(
         f"{folder}: no {split} text; expected a file such as ptb.{split}.txt, {split}.txt or wiki.{split}.tokens"

@@ -1,6 +1,6 @@
-"""A corpus laid out as columns that are read side by side, a window at a time.
+"""Windows over a corpus, for truncated backpropagation through time.
 
-N tokens, B columns, T steps in a window.
+N tokens, B batch size, T steps in a window.
 """
 
 from collections.abc import Iterator
@@ -19,21 +19,22 @@ RELEASE_TOKENS = 1 << 24
 
 
 class Windows:
-    """The windows of a pass over a corpus. Indexing gives inputs and targets, each (T, B), int64.
+    """The windows of a pass over a corpus. Indexing returns inputs and targets, each (T, B), int64.
 
-    The N tokens become B columns of N // B tokens; the remainder is left out. A column's first token is only ever an
-    input, so N // B - 1 tokens a column are predicted.
+    The N tokens are cut into B consecutive parts of N // B tokens, and the remainder is dropped. Element b of every
+    batch is taken from part b, so that the state of a window continues in the next. The first token of a part is an
+    input and never a target: N // B - 1 tokens of each part are predicted.
 
     Args:
         source: the tokens.
         batch_size: B.
         window_steps: T.
         tail: `drop` leaves out a last window shorter than T, `keep` includes it.
-        lengths: windows of drawn lengths in the place of T, as from `random_lengths`; the last ones may go unused.
-        name: of the split, for the message.
+        lengths: lengths of the windows instead of T, for example from `random_lengths`; not all need be used.
+        name: the name of the split, for the error message.
 
     Raises:
-        DataError: when there is not a single window.
+        DataError: when the tokens do not fill a single window.
     """
 
     def __init__(
@@ -49,8 +50,8 @@ class Windows:
         self.source = source
         self.batch_size = batch_size
         self.window_steps = window_steps
-        self.column = len(source) // batch_size
-        predicted = self.column - 1
+        self.part_tokens = len(source) // batch_size
+        predicted = self.part_tokens - 1
         self._count = predicted // window_steps if tail == "drop" else -(-predicted // window_steps)
         if self._count < 1:
             needed = batch_size * ((window_steps if tail == "drop" else 1) + 1)
@@ -72,7 +73,7 @@ class Windows:
 
     @property
     def predicted(self) -> int:
-        """How many tokens a pass predicts."""
+        """The number of tokens that a pass predicts."""
         return self.steps * self.batch_size
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
@@ -81,15 +82,15 @@ class Windows:
         if index % self._release_every == self._release_every - 1:
             self.source.release()
         first, last = self._bounds(index)
-        starts = range(first, first + self.batch_size * self.column, self.column)
-        columns = [self.source.read(start, start + last - first + 1) for start in starts]
-        # one copy joins them, one makes them int64 and time first
-        joined = np.concatenate(columns).reshape(self.batch_size, -1)  # (B, T + 1)
+        starts = range(first, first + self.batch_size * self.part_tokens, self.part_tokens)
+        parts = [self.source.read(start, start + last - first + 1) for start in starts]
+        # two copies: one joins the parts, one converts them to int64 with time as the first axis
+        joined = np.concatenate(parts).reshape(self.batch_size, -1)  # (B, T + 1)
         ids = torch.from_numpy(joined.T.astype(np.int64, order="C"))
         return ids[:-1], ids[1:]
 
     def share(self, index: int) -> float:
-        """The length of a window over T: what its learning rate is scaled by where lengths are drawn."""
+        """The length of a window divided by T, which scales its learning rate; 1 where all windows have T steps."""
         first, last = self._bounds(index)
         return (last - first) / self.window_steps if self._edges is not None else 1.0
 
@@ -101,17 +102,18 @@ class Windows:
 
 
 def random_lengths(window_steps: int, cap: int, generator: torch.Generator) -> Iterator[int]:
-    """Window lengths without end (Merity et al., 2018, section 4.1).
+    """Draw window lengths, without an end (Merity et al., 2018, section 4.1).
 
-    Around `window_steps`, or once in twenty times around half of it, with standard deviation 5; at least 5 and at most
-    `cap`.
+    Lengths are normally distributed with standard deviation 5, around `window_steps` or, with probability 0.05, around
+    half of it, and are clipped to between 5 and `cap`.
 
     Args:
-        window_steps: the length aimed at.
-        cap: the longest.
-        generator: on the CPU; advanced.
+        window_steps: the usual mean.
+        cap: the largest length.
+        generator: a generator on the CPU, which is advanced.
     """
     while True:
-        long, noise = torch.rand((), generator=generator), torch.randn((), generator=generator)
+        long = torch.rand((), generator=generator)
+        noise = torch.randn((), generator=generator)
         base = window_steps if long < 0.95 else window_steps / 2
         yield min(cap, max(5, int(base + 5 * float(noise))))

@@ -12,27 +12,27 @@ Tokens = npt.NDArray[np.integer]
 
 
 class TokenSource(Protocol):
-    """Ids in a row that may be longer than the memory."""
+    """A sequence of token ids that may be larger than the memory."""
 
     def __len__(self) -> int: ...
 
     def read(self, start: int, stop: int) -> Tokens:
-        """The ids from one place to before another, as a slice would take them; not to be written to."""
+        """The ids from `start` up to `stop`, as a slice; the result must not be written to."""
         ...
 
     def release(self) -> None:
-        """Let go of what was read so far, so that a long pass keeps little in memory."""
+        """Free what was read so far, so that a long pass uses little memory."""
         ...
 
 
 class TokenFile:
-    """Ids in a file, or in a stretch of it, as an array that is read from disk when touched.
+    """Ids in a file or in a part of it, as a memory-mapped array.
 
     Args:
         path: the file.
-        dtype: of one id.
-        start: first byte, a multiple of the id's size.
-        stop: one past the last byte; None is the file's end.
+        dtype: the type of an id.
+        start: the first byte, a multiple of the size of an id.
+        stop: one past the last byte; None is the end of the file.
     """
 
     def __init__(self, path: Path, dtype: npt.DTypeLike, *, start: int = 0, stop: int | None = None) -> None:
@@ -45,22 +45,22 @@ class TokenFile:
         return len(self.tokens)
 
     def read(self, start: int, stop: int) -> Tokens:
-        """A slice of the ids; nothing is copied."""
+        """A slice of the ids, without a copy."""
         return self.tokens[start:stop]
 
     def release(self) -> None:
-        """Let go of the pages read so far, so that a long pass keeps little in memory."""
+        """Free the pages read so far, so that a long pass uses little memory."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def id_dtype(vocabulary_size: int) -> np.dtype[np.integer]:
-    """The smallest unsigned type that holds every id."""
+    """The smallest unsigned integer type that can represent every id."""
     return np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
 
 
 def write_tokens(path: Path, blocks: Iterable[Tokens]) -> int:
-    """Write blocks of ids one after another; returns how many ids there were."""
+    """Write blocks of ids to a file and return the number of ids."""
     count = 0
     with path.open("wb") as file:
         for block in blocks:
