@@ -15,7 +15,7 @@ from refrain.training import Task
 
 from .card import card
 from .loading import config_document
-from .own_network import OwnNetwork, make_network
+from .own_network import OwnNetwork, make_network, names_of
 from .summary import describe, summarise
 from .tagger_summary import describe_tagger, summarise_tagger, tagger_card
 
@@ -58,7 +58,7 @@ def kind_of(experiment: AnyExperiment, own: OwnNetwork | None = None) -> Kind:
     return replace(
         kind,
         model=partial(make_network, own),
-        document=config_document,
+        document=lambda experiment, network: config_document(experiment, names_of(own, network)),
         describe=partial(describe, own=True),
         summarise=partial(summarise, own=True),
     )

@@ -24,21 +24,21 @@ from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
 from refrain.training import load_weights
 
-from .own_network import MARK, OwnNetwork, check_given, make_network, own_class
+from .own_network import MARK, OwnNetwork, check_given, make_network, own_name
 
 CONFIG_FORMAT = 1
 
 
-def config_document(experiment: AnyExperiment, network: nn.Module | None = None) -> dict[str, Any]:
+def config_document(experiment: AnyExperiment, own: dict[str, str] | None = None) -> dict[str, Any]:
     """The settings as they are written to `config.json`.
 
     Args:
         experiment: every setting.
-        network: of the user's own, whose class is noted; the settings of the model then describe nothing.
+        own: the names of a network of the user's own, which the settings of the model do not describe.
     """
     task = "tagger" if isinstance(experiment, TaggerExperiment) else "language-model"
     document = {"format": CONFIG_FORMAT, "task": task, "experiment": experiment.model_dump(mode="json")}
-    return document if network is None else document | {MARK: {"kind": "own", "class": class_name(network)}}
+    return document if own is None else document | {MARK: own}
 
 
 def experiment_from(document: Any, place: Path) -> AnyExperiment:
@@ -160,7 +160,7 @@ def _own(
     document = checkpoint.document("config")
     vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
     network = make_network(model, experiment, vocabulary)
-    load_own_weights(network, checkpoint, own_class(document))
+    load_own_weights(network, checkpoint, own_name(document))
     settings = experiment.model_dump(mode="json")
     network = network.to(build_device(device))
     own = class_name(network)
@@ -173,7 +173,7 @@ def load_own_weights(network: nn.Module, checkpoint: Checkpoint, trained: str | 
     Args:
         network: given by the user.
         checkpoint: of the run.
-        trained: the class that the run has recorded.
+        trained: the name that the run has recorded.
 
     Raises:
         CheckpointError: when they do not fit.

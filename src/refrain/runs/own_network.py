@@ -62,14 +62,29 @@ def _check_settings(experiment: Any, network: Any, outputs: Any, vocabulary: Voc
             )
 
 
-def own_class(document: Any) -> str | None:
-    """The class that is named in a `config.json`, or None where the model was built from settings.
+def names_of(given: OwnNetwork, network: nn.Module) -> dict[str, str]:
+    """What a run records of a network, to be read by people. Nothing is imported by these names.
+
+    Args:
+        given: by the user.
+        network: that is trained.
+    """
+    names = {"kind": "own", "class": class_name(network)}
+    if not isinstance(given, nn.Module) and not isinstance(given, type) and hasattr(given, "__qualname__"):
+        names["function"] = f"{given.__module__}.{given.__qualname__}"
+    return names
+
+
+def own_name(document: Any) -> str | None:
+    """The names in a `config.json`, as words, or None where the model was built from settings.
 
     Args:
         document: of the run or of a checkpoint.
     """
-    mark = document.get(MARK) if isinstance(document, dict) else None
-    return str(mark.get("class")) if isinstance(mark, dict) else None
+    names = document.get(MARK) if isinstance(document, dict) else None
+    if not isinstance(names, dict):
+        return None
+    return f"{names.get('class')} made by {names['function']}" if "function" in names else str(names.get("class"))
 
 
 def check_given(document: Any, given: OwnNetwork | None, path: Path) -> None:
@@ -83,7 +98,7 @@ def check_given(document: Any, given: OwnNetwork | None, path: Path) -> None:
     Raises:
         CheckpointError: saying which class was trained.
     """
-    name = own_class(document)
+    name = own_name(document)
     if name is not None and given is None:
         raise CheckpointError(
             f"{path}: trained a network of the user's own, {name}, which only Python can provide: give it as model= to "

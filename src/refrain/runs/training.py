@@ -30,7 +30,7 @@ from refrain.training.progress import Progress
 from .kinds import AnyCorpus, Kind, kind_of
 from .loading import experiment_from, load_own_weights, load_start
 from .manifest import changes, manifest
-from .own_network import OwnNetwork, check_given, own_class
+from .own_network import OwnNetwork, check_given, own_name
 
 
 def train(
@@ -140,7 +140,7 @@ def resume(
         if model is None:
             load_weights(network, checkpoint.tensors("model"))
         else:
-            load_own_weights(network, checkpoint, own_class(document))
+            load_own_weights(network, checkpoint, own_name(document))
         position, state = restore(task, checkpoint.tensors("training"), checkpoint.document("training"))
         run.tidy(checkpoint.folder)
         if position.best is not None:
