@@ -21,7 +21,7 @@ SHRINK = (
 )
 RUNS = {
     "zaremba-medium": ("model.hidden_sizes=[8,8]",),
-    "awd-lstm-ptb": ("model.hidden_sizes=[9,9,8]", "training.trigger_window=1"),
+    "awd-lstm-ptb": ("model.hidden_sizes=[9,9,8]", "training.optimizer.trigger_window=1"),
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from refrain.config import TaggerTraining, Training
+from refrain.config import SGD, TaggerTraining, Training
 from refrain.errors import UserError
 from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, SparseLSTM
 from refrain.nn.kernels.allocator import keep_freed_memory
@@ -20,7 +20,7 @@ def build_engine(
     """Let each part of a model train with the engine and the precision of the settings; compiles what is wanted.
 
     Args:
-        settings: their engine and precision.
+        settings: their backend and precision.
         model: on its device; its parts are changed in place.
         say: is told before anything is compiled.
 
@@ -32,21 +32,21 @@ def build_engine(
     """
     device = next(model.parameters()).device.type
     bf16 = _uses_bf16(settings.precision, device)
-    if settings.engine == "scan":
-        _check_scan(device)
+    if settings.backend == "native":
+        _check_native(device)
     parts = [part for _, part in model.named_modules() if isinstance(getattr(part, "engine", None), Engine)]
     if device == "cpu" and say is not None:
-        wanted = {str(part.kernels) for part in parts if _wants_kernels(part, settings.engine, device, bf16)}
+        wanted = {str(part.kernels) for part in parts if _wants_kernels(part, settings.backend, device, bf16)}
         if missing := sorted(name for name in wanted if not is_compiled(name)):
             say(f"compiling kernels for this processor, some seconds, once: {', '.join(missing)}")
     chosen = {}
     for name, part in model.named_modules():
         if isinstance(getattr(part, "engine", None), Engine):
-            part.engine = engine_for(part, settings.engine, device, bf16)
+            part.engine = engine_for(part, settings.backend, device, bf16)
             chosen[name] = _said(part, device)
         elif isinstance(part, Embedding):
-            part.sparse_gradient = settings.engine != "plain" and _takes_sparse(settings, model, part)
-    if device == "cpu" and settings.engine != "plain":
+            part.sparse_gradient = settings.backend != "torch" and _takes_sparse(settings, model, part)
+    if device == "cpu" and settings.backend != "torch":
         keep_freed_memory()
     return chosen
 
@@ -56,7 +56,7 @@ def engine_for(part: nn.Module, setting: str, device: str, bf16: bool) -> Engine
 
     Args:
         part: a layer or a head.
-        setting: auto, plain or scan.
+        setting: auto, torch or native.
         device: its kind, such as cpu or cuda.
         bf16: whether products are to be rounded.
     """
@@ -83,15 +83,17 @@ def _uses_bf16(precision: str, device: str) -> bool:
     return able and precision != "float32"
 
 
-def _check_scan(device: str) -> None:
+def _check_native(device: str) -> None:
     if device == "cuda" and not has_triton():
-        raise UserError("training.engine: 'scan' on a GPU needs Triton; pip install triton, or use 'plain' or 'auto'")
+        raise UserError(
+            "training.backend: 'native' on a GPU needs Triton; pip install triton, or use 'torch' or 'auto'"
+        )
     if device not in ("cpu", "cuda"):
-        raise UserError(f"training.engine: 'scan' is for processors and GPUs, not for {device}; use 'plain' or 'auto'")
+        raise UserError(f"training.backend: 'native' is for CPUs and GPUs, not for {device}; use 'torch' or 'auto'")
 
 
 def _wants_kernels(part: nn.Module, setting: str, device: str, bf16: bool) -> bool:
-    return setting == "scan" or (setting == "auto" and _pays(part, device, bf16))
+    return setting == "native" or (setting == "auto" and _pays(part, device, bf16))
 
 
 def _has_kernels(part: Any, device: str) -> bool:
@@ -122,9 +124,9 @@ def _takes_sparse(settings: Training | TaggerTraining, model: nn.Module, embeddi
     shared = sum(weight is embedding.weight for part in model.modules() for weight in part.parameters(recurse=False))
     return (
         shared == 1
-        and settings.optimizer != "adam"
+        and settings.optimizer.kind != "adam"
+        and not (isinstance(settings.optimizer, SGD) and settings.optimizer.momentum)
         and not settings.weight_decay
-        and not settings.momentum
         and embedding.weight.numel() >= 1_000_000
     )
 

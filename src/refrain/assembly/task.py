@@ -1,12 +1,22 @@
 """Training settings -> optimiser, schedule, windows, hooks: all that a run trains with."""
 
 from functools import lru_cache, partial
+from typing import Literal
 
 import torch
 from torch import nn
 
 from refrain import optim
-from refrain.config import Experiment, TaggerTraining, Training
+from refrain.config import (
+    NTASGD,
+    SGD,
+    Experiment,
+    ExponentialSchedule,
+    PlateauSchedule,
+    RandomWindows,
+    TaggerTraining,
+    Training,
+)
 from refrain.config import Schedule as ScheduleSettings
 from refrain.data import Corpus, Windows, random_lengths
 from refrain.evaluation import evaluate, protocol_windows
@@ -23,20 +33,22 @@ from .sparsity import build_sparsifier
 def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> torch.optim.Optimizer:
     """The update rule over all parameters of a model; averaging is SGD with something that watches it."""
     rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.optimizer == "adam":
+    if settings.optimizer.kind == "adam":
         return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
-    if settings.momentum:
-        return torch.optim.SGD(model.parameters(), lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+    if isinstance(settings.optimizer, SGD) and settings.optimizer.momentum:
+        momentum = settings.optimizer.momentum
+        return torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay, fused=True)
     return optim.SGD(model.parameters(), lr=rate, weight_decay=decay)
 
 
 def build_averaging(settings: Training, model: nn.Module) -> optim.TriggeredAveraging | None:
     """What averages the weights of a model, where the update rule says so."""
-    if settings.optimizer not in ("nt-asgd", "asgd"):
-        return None
-    return optim.TriggeredAveraging(
-        model.parameters(), trigger_window=settings.trigger_window or 0, started=settings.optimizer == "asgd"
-    )
+    if isinstance(settings.optimizer, NTASGD):
+        window = settings.optimizer.trigger_window
+        return optim.TriggeredAveraging(model.parameters(), trigger_window=window, started=False)
+    if settings.optimizer.kind == "asgd":
+        return optim.TriggeredAveraging(model.parameters(), trigger_window=0, started=True)
+    return None
 
 
 def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
@@ -46,15 +58,18 @@ def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
         DataError: when the training text is too short.
     """
     lengths = None
-    if settings.window_length == "random":
+    tail: Literal["drop", "keep"] = "keep"
+    if isinstance(settings.windows, RandomWindows):
         # a generator of its own, so that an epoch's windows are the same after a restart
         generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + epoch) % 2**63)
-        lengths = random_lengths(settings.window_steps, settings.window_cap or settings.window_steps + 20, generator)
+        lengths = random_lengths(settings.window_steps, settings.windows.cap or settings.window_steps + 20, generator)
+    else:
+        tail = settings.windows.tail
     return Windows(
         corpus.splits["train"].tokens,
         batch_size=settings.batch_size,
         window_steps=settings.window_steps,
-        tail=settings.tail,
+        tail=tail,
         lengths=lengths,
         name=f"{corpus.name}, split 'train'",
     )
@@ -86,9 +101,9 @@ def build_hooks(
 
 def build_schedule(settings: ScheduleSettings) -> optim.Schedule:
     """The schedule of the learning rate."""
-    if settings.kind == "plateau":
+    if isinstance(settings, PlateauSchedule):
         return optim.Plateau(settings.decay)
-    if settings.kind == "exponential":
+    if isinstance(settings, ExponentialSchedule):
         return optim.Fixed(
             lambda epoch, progress: optim.exponential(
                 epoch, hold_epochs=settings.hold_epochs, decay=settings.decay, step_epochs=settings.step_epochs

@@ -22,7 +22,7 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
     model = experiment.model
     sizes = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
     own = summary.get("network")
-    shape = f"{model.cell} {sizes}" if own is None else f"the network `{own}`"
+    shape = f"{model.cell.kind} {sizes}" if own is None else f"the network `{own}`"
     data = manifest["data"]
     lines = [
         f"# {summary['recipe']} on {summary['corpus']}",

@@ -34,7 +34,7 @@ def describe(
     splits = "  ".join(f"{name} {len(split.tokens):,}" for name, split in corpus.splits.items())
     unseen = ", ".join(f"{name} {split.unseen:,}" for name, split in corpus.splits.items() if split.unseen)
     sizes = "-".join(str(size) for size in experiment.model.hidden_sizes)
-    shape = class_name(model) if own else f"{experiment.model.cell} {experiment.model.embedding_size}-{sizes}"
+    shape = class_name(model) if own else f"{experiment.model.cell.kind} {experiment.model.embedding_size}-{sizes}"
     return [
         machine_line(model),
         f"data   {corpus.name}: {splits} tokens, vocabulary {len(corpus.vocabulary):,}"
