@@ -11,6 +11,8 @@ import warnings
 import pytest
 import torch
 
+from refrain.nn.kernels.compile import find_compiler
+
 torch.set_num_threads(1)
 
 WORDS = ("ant", "bee", "cat", "dog", "eel", "fox")
@@ -25,6 +27,27 @@ TINY = (
     "training.sample_tokens=5",
     "training.device=cpu",
 )
+
+
+def pytest_addoption(parser):
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run files, and the tests of each, in a random order")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Shuffle tests within their file, and files among themselves, so that fixtures of a file are still made once."""
+    seed = config.getoption("shuffle")
+    if seed is None:
+        return
+    draw = random.Random(seed)
+    files = {item.path: draw.random() for item in items}
+    items.sort(key=lambda item: (files[item.path], draw.random()))
+
+
+def pytest_runtest_setup(item):
+    """Tests marked `compiler` are skipped on a machine without one, as kernels are compiled on the user's machine."""
+    if item.get_closest_marker("compiler") and find_compiler() is None:
+        pytest.skip("no C++ compiler")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,11 +12,10 @@ from refrain.config import Data, Experiment, Model, Training
 from refrain.errors import UserError
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, plan_blocks
 from refrain.nn.kernels import compile as native
-from refrain.nn.kernels.backend import PLAIN, Engine, has_fast_bf16
-from refrain.nn.recurrent.protocol import in_one_buffer
+from refrain.nn.kernels.backend import TORCH, Backend, has_fast_bf16
+from refrain.nn.recurrent.gated import in_one_buffer
 from refrain.training import Interrupted, PlainProgress
 
-COMPILER = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
 BF16 = pytest.mark.skipif(not has_fast_bf16(), reason="no bf16 instructions")
 
 
@@ -24,7 +23,7 @@ def model(width=810, vocabulary=1000, **shape):
     return build_model(Model(embedding_size=8, hidden_sizes=(8, width), **shape), vocabulary)
 
 
-@COMPILER
+@pytest.mark.compiler
 def test_auto_takes_kernels_where_they_pay():
     net = model()
     chosen = build_engine(Training(), net)
@@ -33,11 +32,11 @@ def test_auto_takes_kernels_where_they_pay():
         "stack.layers.1": "kernels, float32",
         "head": "kernels, float32",
     }
-    assert net.head.engine == Engine(kernels=True) and net.stack.layers[0].engine == PLAIN
+    assert net.head.backend == Backend(native=True) and net.stack.layers[0].backend == TORCH
     assert describe_engine(chosen) == "engine plain, float32 (1 of 3 parts); kernels, float32 (2 of 3 parts)"
 
 
-@COMPILER
+@pytest.mark.compiler
 @BF16
 def test_bf16_and_scan_are_for_every_part():
     chosen = build_engine(Training(backend="native", precision="bf16"), model(width=9))
@@ -102,7 +101,7 @@ def gpu_parts():
     }
 
 
-FLOAT32, BF16_ALONE, TRITON, BOTH = Engine(), Engine(bf16=True), Engine(kernels=True), Engine(True, True)
+FLOAT32, BF16_ALONE, TRITON, BOTH = Backend(), Backend(bf16=True), Backend(native=True), Backend(True, True)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +122,8 @@ def test_what_each_part_trains_with_on_a_gpu(backend, precision, triton, lstm, m
     monkeypatch.setattr("refrain.assembly.engine.has_triton", lambda: triton)
     parts = gpu_parts()
     chosen = build_engine(Training(backend=backend, precision=precision), OnGPU(parts))
-    assert {parts[name].engine for name in ("lstm", "gru", "sparse")} == {lstm}
-    assert parts["mlstm"].engine == mlstm and parts["head"].engine == Engine(bf16=lstm.bf16)
+    assert {parts[name].backend for name in ("lstm", "gru", "sparse")} == {lstm}
+    assert parts["mlstm"].backend == mlstm and parts["head"].backend == Backend(bf16=lstm.bf16)
     assert {chosen[name] for name in ("lstm", "gru", "sparse")} == {said[0]}
     assert chosen["mlstm"] == said[1] and chosen["head"] == f"plain, {'bf16' if lstm.bf16 else 'float32'}"
 
@@ -185,7 +184,7 @@ def train(experiment, out):
     return runs.train(experiment, out, progress=PlainProgress(quiet=True))
 
 
-@COMPILER
+@pytest.mark.compiler
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bf16", marks=BF16)])
 def test_a_run_says_what_it_trained_with_and_resumes_bit_for_bit(experiment, precision, tmp_path):
     wanted = train(experiment(precision=precision), tmp_path / "whole")
@@ -209,14 +208,14 @@ def test_a_run_says_what_it_trained_with_and_resumes_bit_for_bit(experiment, pre
     assert got["valid"] == wanted["valid"] and got["test"] == wanted["test"]
 
 
-@COMPILER
+@pytest.mark.compiler
 def test_kernels_and_plain_learn_the_same(experiment, tmp_path):
     one, other = (train(experiment(backend=backend), tmp_path / backend) for backend in ("torch", "native"))
     assert one["valid"]["nats_per_token"] == pytest.approx(other["valid"]["nats_per_token"], rel=1e-4)
     assert set(one["engine"].values()) == {"plain, float32"}
 
 
-@COMPILER
+@pytest.mark.compiler
 def test_a_kernel_that_failed_stands_in_the_summary(experiment, tmp_path, monkeypatch):
     monkeypatch.setattr("refrain.nn.kernels.call._failed", {"softmax_gradient_float32": "no memory"})
     summary = train(experiment(epochs=1), tmp_path / "run")
@@ -236,7 +235,7 @@ def test_weights_in_one_buffer_are_those_weights_with_their_gradients():
         assert torch.equal(got, wanted)
 
 
-@pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+@pytest.mark.compiler
 def test_compiling_is_announced_once(tmp_path, monkeypatch):
     monkeypatch.setenv("REFRAIN_CACHE", str(tmp_path))
     native.load.cache_clear()
@@ -248,3 +247,19 @@ def test_compiling_is_announced_once(tmp_path, monkeypatch):
     finally:
         native.load.cache_clear()
     assert said == ["compiling kernels for this processor, some seconds, once: lstm, softmax"]
+
+
+def test_a_missing_compiler_is_reported_in_one_line(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("REFRAIN_NATIVE", raising=False)
+    native.load.cache_clear()
+    said = []
+    try:
+        chosen = build_engine(Training(engine="scan"), model(), said.append)
+        build_engine(Training(engine="plain"), model(), said.append)
+    finally:
+        native.load.cache_clear()
+    (line,) = said
+    assert line.startswith("no C++ compiler was found, so torch's own operations are used; install g++")
+    assert set(chosen.values()) == {"plain, float32"}

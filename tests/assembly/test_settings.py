@@ -5,11 +5,12 @@ import torch
 
 from refrain import recipe, runs
 from refrain.assembly.model import build_model
-from refrain.assembly.task import build_averaging, build_hooks
-from refrain.config import Model, Training
+from refrain.assembly.task import build_methods
+from refrain.config import Experiment, Model, Sparsity, Training
 from refrain.errors import CheckpointError, UserError
 from refrain.nn import GRU, AdaptiveHead, EmbeddingDropout, LockedDropout, MixtureHead, SoftmaxHead, WeightDropout
 from refrain.training import PlainProgress
+from refrain.training.own_methods import RESERVED
 
 V = 30
 
@@ -63,14 +64,25 @@ def test_every_kind_of_model_declares_its_axes(settings):
     assert model(**settings).widths()["embedding"] == 6
 
 
-def test_hooks_are_those_that_are_asked_for():
-    averaging = build_averaging(Training(optimizer="asgd", epochs=3), model())
-    assert averaging.started
-    assert build_averaging(Training(), model()) is None
-    hooks = build_hooks(Training(activation_penalty=2.0, temporal_penalty=1.0), averaging)
-    assert len(hooks.loss_terms) == 2 and len(hooks.after_step) == 1
-    empty = build_hooks(Training(), None)
-    assert not (empty.loss_terms or empty.before_step or empty.after_step or empty.after_round)
+def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
+    awd = Training(
+        activation_penalty=2.0, temporal_penalty=1.0, train_accuracy=True, optimizer="asgd", epochs=3, stop_window=2
+    )
+    sparsity = Sparsity(l1=0.1, zeros="threshold", threshold=0.01)
+    net = model()
+    methods = build_methods(Experiment(training=awd, sparsity=sparsity), net, 10, {"own": object()})
+    assert list(methods) == [
+        "activation_penalty", "temporal_penalty", "sparsifier", "accuracy", "own", "averaging", "early_stop"
+    ]  # fmt: skip
+    assert {*methods} - {"own"} <= RESERVED
+    assert methods["averaging"].started
+    hooks = methods.hooks()
+    assert [len(acts) for acts in (hooks.loss_terms, hooks.before_step, hooks.after_step)] == [3, 1, 2]
+    # what makes weights zero acts before they enter the mean
+    assert hooks.after_step == [methods["sparsifier"].after_step, methods["averaging"].after_step]
+    assert not build_methods(Experiment(), net, 10)
+    # proximal steps are no term of the loss
+    assert not build_methods(Experiment(sparsity=Sparsity(l1=0.1)), net, 10).hooks().loss_terms
 
 
 @pytest.mark.parametrize(

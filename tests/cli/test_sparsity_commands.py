@@ -92,7 +92,7 @@ def test_no_display_is_asked_for(run, tmp_path, own_environment):
     pytest.importorskip("matplotlib")
     environment = {**own_environment, "DISPLAY": "", "MPLBACKEND": "TkAgg"}
     words = [sys.executable, "-c", "from refrain.cli import run; run()", "sparsity", run, "--plot", tmp_path / "x.png"]
-    assert subprocess.run(words, env=environment, capture_output=True).returncode == 0
+    assert subprocess.run(words, env=environment, capture_output=True, timeout=120).returncode == 0
 
 
 @pytest.mark.parametrize(

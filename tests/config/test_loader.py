@@ -1,12 +1,15 @@
 """Settings from recipe, file and command line: merged in order, every mistake shown at once with its origin."""
 
 import json
+from typing import get_args
 
 import pytest
 
 from refrain.config import Data, Experiment, ExponentialSchedule, Model, Training, resolve, setting_names
+from refrain.config.experiment import Protocol
 from refrain.config.loader import value_of
 from refrain.errors import UserError
+from refrain.evaluation import perplexity
 from refrain.recipes import RECIPES
 
 
@@ -339,3 +342,7 @@ def test_setting_names_are_all_that_can_be_set_in_order():
     assert {"sparsity.l1", "sparsity.l1.strength", "model.cell.plan", "model.cell.plan.blocks"} <= set(names)
     assert not {"data", "model", "training", "sparsity", "training.schedule.kind"} & set(names)
     assert setting_names(ExponentialSchedule, "x.") == ["x.decay", "x.hold_epochs", "x.step_epochs"]
+
+
+def test_the_protocols_of_settings_are_those_of_evaluation():
+    assert get_args(Protocol) == get_args(perplexity.Protocol)

@@ -14,7 +14,7 @@ from refrain.config.schema import fields_of, group_of, variant_of
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "settings.md"
 TABLE = re.compile(r"(?<=<!-- written by tests/docs/test_settings_page\.py -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
-PLAIN = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+TORCH = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "min_length": "; length at least"}
 
 
@@ -83,7 +83,7 @@ def described(annotation):
         return ", or ".join("none" if part is types.NoneType else described(part) for part in arguments)
     if origin is tuple:
         return f"list, each a {described(arguments[0])}"
-    return PLAIN[annotation]
+    return TORCH[annotation]
 
 
 def limited(text, metadata):

@@ -20,7 +20,7 @@ def text_folder(tmp_path_factory):
     return folder
 
 
-PLAIN = {
+TORCH = {
     "optimizer": "adam",
     "learning_rate": 0.02,
     "max_norm": 1.0,
@@ -54,6 +54,6 @@ def experiment(text_folder, request):
             window_steps=15,
             log_windows=5,
             sample_tokens=5,
-            **(AWD if awd else PLAIN),
+            **(AWD if awd else TORCH),
         ),
     )

@@ -1,6 +1,7 @@
 """What a run does around its windows: rates, early stop, saving in time, and figures of the right weights."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from test_resume import Stopping, assert_same, quiet, trace
@@ -18,11 +19,10 @@ def changed(experiment, **training):
     return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
 
 
-def fit(experiment, tmp_path, hooks=(), interrupt=None):
-    """A run by hand, with hooks of the test's own."""
+def fit(experiment, tmp_path, interrupt=None, **methods):
+    """A run by hand, with methods of the test's own."""
     corpus = assembly.build_corpus(experiment.data)
-    task = build_task(experiment, corpus, build_model(experiment.model, len(corpus.vocabulary)))
-    task.hooks.before_step.extend(hooks)
+    task = build_task(experiment, corpus, build_model(experiment.model, len(corpus.vocabulary)), methods)
     run = RunFolder(tmp_path / "run")
     run.create()
     position = Position()
@@ -39,7 +39,7 @@ def test_the_learning_rate_is_scaled_by_the_length_of_a_drawn_window(experiment,
     fit(
         changed(experiment, epochs=1, stop_window=None, optimizer=SGD(), learning_rate=3.0),
         tmp_path,
-        [note],
+        note=SimpleNamespace(before_step=note),
     )
     random = experiment.training.windows.kind == "random"
     assert len({steps for steps, _ in seen}) > 1 or not random
@@ -80,7 +80,18 @@ def test_a_validation_counts_for_a_stall_once_the_asked_for_sparsity_is_there(ex
     corpus = assembly.build_corpus(pruned.data)
     pruned = pruned.model_copy(update={"sparsity": sparse})
     task = build_task(pruned, corpus, build_model(pruned.model, len(corpus.vocabulary)))
-    monkeypatch.setattr(getattr(task, part), "validated", lambda nats: told.append(task.settled()))
+    if part == "schedule":
+        monkeypatch.setattr(task.schedule, "validated", lambda judged: told.append(task.methods.settled()))
+    else:
+        method = task.methods[part]
+        counted, validated = method.state_dict()["validations"], method.validated
+
+        def count(record):
+            before, verdict = len(counted), validated(record)
+            told.extend([task.methods.settled()] * (len(counted) - before))
+            return verdict
+
+        monkeypatch.setattr(method, "validated", count)
     run, position = RunFolder(tmp_path / "run"), Position()
     run.create()
     Fit(task, run, {}, Metrics(run), quiet(), Interrupt())(position, None)

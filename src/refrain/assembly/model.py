@@ -129,7 +129,7 @@ def _layer(settings: Model, below: int, width: int, inner: int) -> Any:
 
 def _head(
     settings: Model, vocabulary_size: int, embedding: Embedding | SparseEmbedding | None
-) -> SoftmaxHead | MixtureHead | AdaptiveHead:
+) -> SoftmaxHead | SparseSoftmaxHead | MixtureHead | AdaptiveHead:
     last = settings.hidden_sizes[-1]
     if isinstance(embedding, SparseEmbedding):
         return SparseSoftmaxHead(embedding)

@@ -1,6 +1,6 @@
 """A tagger's settings -> corpus, network, and all that its run trains with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +29,7 @@ from refrain.nn import (
     SparseLSTM,
     WeightDropout,
 )
-from refrain.training import Task, Validation
+from refrain.training import Methods, Task, Validation
 
 from .corpus import locate, quiet
 from .model import build_dropout
@@ -190,36 +190,37 @@ def _layer(settings: TaggerModel, below: int, width: int) -> nn.Module:
     return SparseLSTM(uniform_plan(settings.cell.plan, below, width), block=dense)
 
 
-def build_tagger_task(experiment: TaggerExperiment, corpus: TaggedCorpus, model: Tagger) -> Task:
+def build_tagger_task(
+    experiment: TaggerExperiment, corpus: TaggedCorpus, model: Tagger, methods: Mapping[str, object] | None = None
+) -> Task:
     """All that a tagger's run trains with.
 
     Args:
         experiment: the settings.
         corpus: with the splits `train` and `valid`.
         model: on its device.
+        methods: a user's methods by name.
     """
     settings, vocabulary = experiment.training, corpus.vocabulary
     valid = corpus.splits["valid"].sentences
 
     def validate() -> Validation:
         figure = figure_of(model, vocabulary, valid)
-        return Validation(figure.nats, figure.words.words, figure.words.accuracy)
+        return Validation(figure.nats, figure.words.total, figure.words.accuracy)
 
-    schedule = build_schedule(settings.schedule)
-    early_stop = optim.EarlyStop(settings.stop_window) if settings.stop_window else None
+    early_stop = {"early_stop": optim.EarlyStop(settings.stop_window)} if settings.stop_window else {}
     return Task(
         model=model,
         optimizer=build_optimizer(settings, model),
         windows=lru_cache(maxsize=1)(_epochs(settings, corpus)),
         batch_size=settings.batch_size,
-        schedule=schedule,
+        schedule=build_schedule(settings.schedule),
         learning_rate=settings.learning_rate,
         epochs=settings.epochs,
         loss_scale="mean-over-tokens",
         max_norm=settings.max_norm,
         validate=validate,
-        early_stop=early_stop,
-        stateful={"schedule": schedule} | ({"early_stop": early_stop} if early_stop else {}),
+        methods=Methods(own=methods, last=early_stop),
         log_windows=settings.log_windows,
         checkpoint_minutes=settings.checkpoint_minutes,
     )

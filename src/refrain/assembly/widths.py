@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from refrain.axes import removable
+from refrain.axes import AxisTable, removable
 from refrain.config import BandedEmbedding, Experiment, ExplicitPlan, SparseLSTMCell
 from refrain.models import LanguageModel
 from refrain.nn import SparseEmbedding, SparseLSTM
@@ -32,14 +32,25 @@ def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
     return settings
 
 
-def removable_widths(model: LanguageModel) -> list[str]:
+class DeclaresAxes(Protocol):
+    """A model as far as its widths are concerned."""
+
+    def axes(self) -> AxisTable:
+        """The axes of every parameter."""
+        ...
+
+
+def removable_widths(model: DeclaresAxes) -> list[str]:
     """The widths whose units a smaller model can do without, in the order of the model's axes.
 
-    Every axis along such a width allows it, and a setting holds its size alone.
+    Every axis along such a width allows it. In a model that is built from settings, a setting holds its size alone.
 
     Args:
-        model: as it was built from settings.
+        model: a language model, or a network of another make that declares its axes.
     """
+    possible = removable(model.axes())
+    if not isinstance(model, LanguageModel):
+        return possible
     names = model.width_names()
     settable = set()
     for widths in size_settings(model).values():
@@ -47,7 +58,7 @@ def removable_widths(model: LanguageModel) -> list[str]:
     # embedding_size is the width of the embedding and that of the vectors of a mixture's components
     if names.head.get("embedding", names.embedding) != names.embedding:
         settable.discard(names.embedding)
-    return [width for width in removable(model.axes()) if width in settable]
+    return [width for width in possible if width in settable]
 
 
 def resized(experiment: Experiment, model: LanguageModel, kept: Mapping[str, Tensor]) -> Experiment:

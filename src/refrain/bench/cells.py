@@ -8,7 +8,7 @@ import torch
 
 from refrain.config import Experiment
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, scan
-from refrain.nn.kernels.backend import Engine, use_engine
+from refrain.nn.kernels.backend import Backend, use_backend
 
 from .limits import limit_rows, limits, precisions, share_of_limit
 from .timing import interleaved, rows_against
@@ -42,7 +42,7 @@ def bench_cells(
         }
         for precision in precisions(device):
             twin = copy.deepcopy(layer)
-            use_engine(twin, Engine(kernels=True, bf16=precision == "bf16"))
+            use_backend(twin, Backend(native=True, bf16=precision == "bf16"))
             candidates[f"{cell}, kernels, {precision}"] = _timed(twin, inputs, start)
         candidates["torch's LSTM"] = _timed(torch.nn.LSTM(width, width).to(device), inputs, None)
         seconds = interleaved({**candidates, **limits(device)}, repeats=repeats)

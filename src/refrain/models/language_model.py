@@ -14,7 +14,15 @@ from torch import Tensor, nn
 
 from refrain.axes import AxisTable
 from refrain.errors import UserError
-from refrain.nn import AdaptiveHead, Embedding, MixtureHead, RecurrentStack, SoftmaxHead, SparseEmbedding
+from refrain.nn import (
+    AdaptiveHead,
+    Embedding,
+    MixtureHead,
+    RecurrentStack,
+    SoftmaxHead,
+    SparseEmbedding,
+    SparseSoftmaxHead,
+)
 from refrain.nn.recurrent.protocol import cleared_state
 
 from .protocol import CompleteNetwork
@@ -53,7 +61,7 @@ class LanguageModel(nn.Module):
         self,
         embedding: Embedding | SparseEmbedding,
         stack: RecurrentStack,
-        head: SoftmaxHead | MixtureHead | AdaptiveHead,
+        head: SoftmaxHead | SparseSoftmaxHead | MixtureHead | AdaptiveHead,
         *,
         embedding_dropout: nn.Module | None = None,
         output_dropout: nn.Module | None = None,

@@ -94,6 +94,7 @@ def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest:
         f"vocabulary {data['vocabulary']:,}. Trained for {summary['epochs']} epoch(s) in "
         f"{duration(summary['train_seconds'])}; the figures",
         f"are those of the best on validation, epoch {summary['best_epoch']}.",
+        *([f"Methods besides the settings: {', '.join(summary['methods'])}."] if "methods" in summary else []),
         *([f"{left_out} bad sentence(s) of the corpus were left out."] if left_out else []),
         "",
         "| split | words | accuracy | interval of 95 % | words that training had | other words | whole sentences |",
