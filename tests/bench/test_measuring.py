@@ -127,7 +127,7 @@ def test_the_operations_of_a_training_step_are_those_it_makes(counted, monkeypat
     monkeypatch.setattr("refrain.nn.kernels.matmul._one_dnn", None)
     monkeypatch.setattr("refrain.bench.limits.has_fast_bf16", lambda device: False)
     with torch.backends.mkldnn.flags(enabled=False):
-        experiment = recipe("zaremba-small", *SMALL, "training.engine=plain")
+        experiment = recipe("zaremba-small", *SMALL, "training.backend=torch")
         rows = bench.bench_train(experiment, windows=1, repeats=1, device=torch.device("cpu"))
     shares = {row["name"]: row["of_limit"] for row in rows if "of_limit" in row}
     assert shares == {name: pytest.approx(1, **ALMOST) for name in ("plain", "refrain, float32")}

@@ -33,7 +33,7 @@ ALPHABET = [*string.printable.encode() * 5, *range(256)]
 WORDS = [
     ["recipes", "quickstart", "--json"],
     ["check", "zaremba-small", "training.epochs=3", "model.hidden_sizes=[20,30]", "--data", "gone"],
-    ["check", "quickstart", "training.schedule.kind=cosine", "model.dropout=0.5", "--data", "gone", "--json"],
+    ["check", "quickstart", "training.schedule=cosine", "model.dropout=0.5", "--data", "gone", "--json"],
     ["evaluate", "gone", "--split", "valid", "--protocol", "exact"],
     ["generate", "gone", "--tokens", "3", "--temperature", "0.5", "--top-k", "3", "--seed", "1"],
     ["data", "check", "gone", "--unit", "word", "--min-count", "2"],

@@ -91,13 +91,13 @@ class PairUnit:
     def names_splits(self, path):
         return path.is_dir()
 
-    def find_splits(self, path, options, wanted, log):
-        return find_splits(path, shares=options.split, wanted=wanted)
+    def find_splits(self, path, options, requested, say):
+        return find_splits(path, shares=options.split, requested=requested)
 
-    def find_all(self, path, log):
+    def find_all(self, path, say):
         return whole(path)
 
-    def open(self, name, texts, options, vocabulary, log):
+    def open(self, name, texts, options, vocabulary, say):
         read = {split: "".join(blocks(spans, options.errors)) for split, spans in texts.items()}
         if vocabulary is None:
             counts = Counter(chunks(read["train"]))

@@ -10,7 +10,8 @@ import pytest
 
 SETTINGS = (
     "model.embedding_size=8", "model.hidden_sizes=[12,10]", "training.epochs=8", "training.batch_size=4",
-    "training.window_steps=10", "training.sample_tokens=0", "training.log_windows=5", "sparsity.group_lasso=0.01",
+    "training.window_steps=10", "training.sample_tokens=0", "training.log_windows=5",
+    "sparsity.group_lasso.strength=0.01",
     "sparsity.target.parameters=1000", "training.validation=exact",
 )  # fmt: skip
 AGES, ANIMALS = ("old", "young", "small"), ("cat sleeps", "dog barks", "bird sings", "fish swims")

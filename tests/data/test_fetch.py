@@ -14,7 +14,7 @@ from refrain.data.fetch import fetch
 from refrain.data.known import KNOWN, KnownCorpus, Remote, fetched_folder, fetched_path
 from refrain.errors import DataError
 
-PLAIN = {"a.train.txt": b"one\n", "a.valid.txt": b"two\n"}
+TORCH = {"a.train.txt": b"one\n", "a.valid.txt": b"two\n"}
 
 
 def archive():
@@ -25,7 +25,7 @@ def archive():
     return buffer.getvalue()
 
 
-FILES = {**PLAIN, "packed.zip": archive(), "not-a.zip": b"plain text"}
+FILES = {**TORCH, "packed.zip": archive(), "not-a.zip": b"plain text"}
 
 
 def sha256(name):
@@ -68,7 +68,7 @@ def server(monkeypatch, tmp_path):
         def corpus(*files):
             return KnownCorpus("A corpus", "word", "none", files)
 
-        plain = [Remote(f"{url}/{name}", sha256(name), name) for name in PLAIN]
+        plain = [Remote(f"{url}/{name}", sha256(name), name) for name in TORCH]
         first = plain[0]
         packed = Remote(f"{url}/packed.zip", sha256("packed.zip"), "out.txt", "deep/inside.txt")
         known = {
@@ -99,8 +99,8 @@ def test_plain_files(server):
     said = []
     folder = fetch("plain", say=said.append)
     assert folder == fetched_folder("plain") == fetched_path("plain") == locate("plain")
-    assert contents(folder) == PLAIN
-    assert said == [f"fetching {server[0]}/{name}" for name in PLAIN]
+    assert contents(folder) == TORCH
+    assert said == [f"fetching {server[0]}/{name}" for name in TORCH]
 
 
 def test_a_member_of_an_archive(server, tmp_path):
@@ -140,8 +140,8 @@ def test_a_wrong_file_keeps_nothing(server, tmp_path, name, cause):
 
 def test_a_mirror(server, tmp_path):
     folder = fetch("plain", to=tmp_path / "mine", base_url=f"{server[0]}/mirror/")
-    assert contents(folder) == PLAIN
-    assert server[1] == [f"/mirror/{name}" for name in PLAIN]
+    assert contents(folder) == TORCH
+    assert server[1] == [f"/mirror/{name}" for name in TORCH]
     with pytest.raises(DataError, match="a\\.train\\.txt: sha256 is"):
         (tmp_path / "a.train.txt").write_text("other text")
         fetch("plain", to=tmp_path / "other", base_url=tmp_path.as_uri())

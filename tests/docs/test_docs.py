@@ -38,7 +38,7 @@ SMALL = [
 ]
 # predefined sparseness in as few blocks as a few words allow, where it is asked for
 SMALL_TAGGER = ["model.hidden_sizes=[8]", "training.epochs=2", "training.batch_size=4"]
-SMALL_SPARSE = ["model.embedding_size=8", "model.embedding_blocks=4", "model.embedding_density=0.5"]
+SMALL_SPARSE = ["model.embedding_size=8", "model.embedding.blocks=4", "model.embedding.density=0.5"]
 # of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
 SMALLER = ["--to", "parameters=900"]
 CARD = ["What it does", "Function", "Recipe", "Suggested values", "What we measured", "Departures from the paper"]
@@ -186,18 +186,18 @@ def small(source, words):
     experiment = recipe(source, *(word for word in words if re.match(r"[a-z_.]+=", word)), iss_json=imported)
     if isinstance(experiment, TaggerExperiment):
         stop = ["training.stop_window=1"] if experiment.training.stop_window else []
-        return [*SMALL_TAGGER, *(SMALL_SPARSE if experiment.model.embedding_blocks > 1 else []), *stop]
+        return [*SMALL_TAGGER, *(SMALL_SPARSE if experiment.model.embedding.kind == "sparse" else []), *stop]
     changes = list(SMALL)
-    for name in ("trigger_window", "stop_window"):
-        # they may not look further back than the epochs that are left
-        changes += [f"training.{name}=1"] if getattr(experiment.training, name) is not None else []
-    if experiment.model.embedding_blocks > 1:
-        changes.append("model.embedding_blocks=2")
+    # these may not look further back than the epochs that are left
+    changes += ["training.stop_window=1"] if experiment.training.stop_window is not None else []
+    changes += ["training.optimizer.trigger_window=1"] if experiment.training.optimizer.kind == "nt-asgd" else []
+    if experiment.model.embedding.kind == "sparse":
+        changes.append("model.embedding.blocks=2")
     if experiment.sparsity.group_lasso:
         # of eight units not all may die
-        changes.append("sparsity.group_lasso=0.00001")
-    if aim := experiment.sparsity.target.chosen():
-        changes.append(f"sparsity.target.{aim[0]}=900")
+        changes.append("sparsity.group_lasso.strength=0.00001")
+    if experiment.sparsity.target:
+        changes.append(f"sparsity.target.{experiment.sparsity.target.chosen()[0]}=900")
     return changes
 
 

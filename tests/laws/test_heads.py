@@ -9,7 +9,7 @@ from refrain.nn import Embedding, SoftmaxHead
 from refrain.nn.heads import linear_cross_entropy as fused
 from refrain.nn.heads.softmax_gradient import scaled, softmax_gradient_, softmax_gradient_reference_
 from refrain.nn.kernels import call as calls
-from refrain.nn.kernels.backend import PLAIN, Engine, use_engine
+from refrain.nn.kernels.backend import TORCH, Backend, use_backend
 
 
 @pytest.fixture(params=HEADS)
@@ -134,11 +134,11 @@ def test_kernels_give_the_loss_and_gradients_of_plain_operations(name, monkeypat
         torch.nn.init.normal_(parameter)
     leaves = [hidden, *head.parameters()]
     results = {}
-    for engine in (PLAIN, Engine(kernels=True)):
-        use_engine(head, engine)
+    for backend in (TORCH, Backend(native=True)):
+        use_backend(head, backend)
         loss = head(hidden, targets)
-        results[engine] = [loss, *torch.autograd.grad(0.37 * loss, leaves)]
-    for got, wanted in zip(results[Engine(kernels=True)], results[PLAIN], strict=True):
+        results[backend] = [loss, *torch.autograd.grad(0.37 * loss, leaves)]
+    for got, wanted in zip(results[Backend(native=True)], results[TORCH], strict=True):
         torch.testing.assert_close(got, wanted)
 
 
@@ -150,7 +150,7 @@ def test_in_bf16_the_loss_and_gradients_are_near_and_evaluation_is_exact(name, k
     leaves = [hidden, *head.parameters()]
     wanted = [head(hidden, targets), *torch.autograd.grad(head(hidden, targets), leaves)]
     exact = head.token_nats(hidden, targets)
-    use_engine(head, Engine(kernels=kernels, bf16=True))
+    use_backend(head, Backend(native=kernels, bf16=True))
     got = [head(hidden, targets), *torch.autograd.grad(head(hidden, targets), leaves)]
     # bfloat16 keeps 8 bits: a relative 2**-8 for each of a few roundings, of entries that partly cancel
     for one, other in zip(got, wanted, strict=True):
@@ -187,10 +187,10 @@ def test_the_softmax_kernel_equals_its_reference(words, kind, scale):
     wanted, got = logits.clone(), logits.clone()
     wanted_totals, totals = torch.ones(words), torch.ones(words)
     nats = softmax_gradient_reference_(wanted, bias, targets, wanted_totals)
-    torch.testing.assert_close(softmax_gradient_(got, bias, targets, totals, kernels=True), nats)
+    torch.testing.assert_close(softmax_gradient_(got, bias, targets, totals, native=True), nats)
     torch.testing.assert_close(got, wanted)
     torch.testing.assert_close(totals, wanted_totals, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(softmax_gradient_(logits, bias, targets, kernels=True), nats)
+    torch.testing.assert_close(softmax_gradient_(logits, bias, targets, native=True), nats)
 
 
 @pytest.mark.compiler
@@ -199,33 +199,38 @@ def test_the_scaling_kernel_equals_torch(count):
     gradient, factor = torch.randn(count).bfloat16(), torch.tensor(0.3)
     wanted = gradient.float() * factor
     for kernels in (True, False):
-        assert torch.equal(scaled(gradient, factor, kernels=kernels), wanted)
+        assert torch.equal(scaled(gradient, factor, native=kernels), wanted)
     alone = torch.randn(count)
-    assert torch.equal(scaled(alone.clone(), factor, kernels=True), alone * factor)
+    assert torch.equal(scaled(alone.clone(), factor, native=True), alone * factor)
 
 
 @pytest.mark.compiler
 def test_the_softmax_kernel_lets_no_bad_number_or_target_pass():
     targets = torch.tensor([0, 1, 2])
     logits = torch.tensor([[1.0, torch.nan, 2.0], [torch.inf, 0.0, 1.0], [0.0, -torch.inf, 0.0]])
-    nats = softmax_gradient_(logits, None, targets, kernels=True)
+    nats = softmax_gradient_(logits, None, targets, native=True)
     assert nats.isnan().tolist() == [True, True, False]
     for bad in (-1, 3):
         with pytest.raises(IndexError, match="targets must be in"):
-            softmax_gradient_(torch.zeros(1, 3), None, torch.tensor([bad]), kernels=True)
+            softmax_gradient_(torch.zeros(1, 3), None, torch.tensor([bad]), native=True)
 
 
 @pytest.mark.compiler
 def test_a_kernel_that_fails_is_left_out_and_said_once(monkeypatch):
     monkeypatch.setattr(calls, "_failed", {})
 
+    def kernel(*arguments):
+        return 1
+
+    kernel.argtypes = None
+
     class Library:
-        softmax_gradient_float32 = staticmethod(lambda *arguments: 1)
+        softmax_gradient_float32 = staticmethod(kernel)
 
     monkeypatch.setattr(calls, "load", lambda name: Library)
     logits, targets = torch.randn(3, V), torch.tensor([1, 2, 3])
-    wanted = softmax_gradient_(logits.clone(), None, targets, kernels=False)
+    wanted = softmax_gradient_(logits.clone(), None, targets, native=False)
     with pytest.warns(UserWarning, match="softmax_gradient_float32 failed .no memory was left") as caught:
         for _ in range(2):
-            assert torch.equal(softmax_gradient_(logits.clone(), None, targets, kernels=True), wanted)
+            assert torch.equal(softmax_gradient_(logits.clone(), None, targets, native=True), wanted)
     assert len(caught) == 1 and list(calls.failures()) == ["softmax_gradient_float32"]

@@ -255,7 +255,7 @@ def test_a_stack_drops_between_its_layers_and_nowhere_else():
 
 
 def test_a_stack_refuses_layers_that_do_not_fit():
-    with pytest.raises(ValueError, match="input width 3 cannot stand on one of width 4"):
+    with pytest.raises(ValueError, match="input width 3 cannot follow one of hidden width 4"):
         RecurrentStack([LSTM(2, 4), LSTM(3, 4)])
     with pytest.raises(ValueError, match="at least one"):
         RecurrentStack([])

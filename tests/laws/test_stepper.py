@@ -6,8 +6,6 @@ import pytest
 import torch
 from table import MODELS, V
 
-import refrain.nn.kernels.packed_linear
-import refrain.nn.recurrent.packed
 from refrain.models import LanguageModel, Stepper
 from refrain.nn import (
     GRU,
@@ -26,10 +24,11 @@ from refrain.nn import (
     plan_bands,
     plan_blocks,
 )
-from refrain.nn.kernels.packed_linear import FEW_STREAMS, round_weights
+from refrain.nn.kernels import compile as native
+from refrain.nn.kernels.packed_linear import SMALL_BATCH, round_weights
 
 # around the kernels' tiles of 4 streams and the change to matrix products
-STREAMS = [1, 2, 4, 7, FEW_STREAMS, FEW_STREAMS + 1, 40]
+STREAMS = [1, 2, 4, 7, SMALL_BATCH, SMALL_BATCH + 1, 40]
 CLOSE = {"atol": 1e-5, "rtol": 0}
 
 
@@ -120,8 +119,7 @@ def test_on_int8_weights_it_equals_the_model_with_rounded_weights(any_model, str
 
 @pytest.mark.parametrize("name", ["wide LSTM", "wide GRU", "wide multiplicative", "mixture"])
 def test_without_a_compiler_it_is_the_same(monkeypatch, name):
-    for module in (refrain.nn.kernels.packed_linear, refrain.nn.recurrent.packed, refrain.models.stepper):
-        monkeypatch.setattr(module, "kernels", lambda: None)
+    monkeypatch.setattr(native, "load", lambda name: None)
     model = ALL[name]()
     check_the_same(Stepper(model), model, 3)
 
@@ -129,7 +127,7 @@ def test_without_a_compiler_it_is_the_same(monkeypatch, name):
 @pytest.mark.compiler
 def test_the_kernels_are_used():
     stepper = Stepper(wide(LSTM))
-    assert [type(layer).__name__ for layer in stepper._layers] == ["PreparedLSTM"] * 2
+    assert [type(layer).__name__ for layer in stepper._layers] == ["PackedLSTM"] * 2
     assert stepper._output is not None
 
 
@@ -145,10 +143,10 @@ def test_in_float64_it_is_the_model_itself():
 def test_streams_do_not_meet():
     """A stream among others has bit for bit what it has among fewer."""
     model = wide(LSTM)
-    stepper, ids = Stepper(model), ids_for(FEW_STREAMS)[0]
-    state = random_state(model, FEW_STREAMS)
+    stepper, ids = Stepper(model), ids_for(SMALL_BATCH)[0]
+    state = random_state(model, SMALL_BATCH)
     together, after = stepper.step(ids, state)
-    for stream in range(FEW_STREAMS):
+    for stream in range(SMALL_BATCH):
         alone = tuple(type(part)(*(t[stream : stream + 1] for t in part)) for part in state)
         found, left = stepper.step(ids[stream : stream + 1], alone)
         assert torch.equal(found[0], together[stream])

@@ -78,6 +78,14 @@ def test_a_width_is_removable_only_if_each_of_its_axes_allows_it():
     assert removable(table) == ["y", "z"]
 
 
+def test_a_network_that_no_settings_describe_has_the_widths_that_its_axes_allow():
+    class Network:
+        def axes(self):
+            return {"weight": (Axis("words", removable=False), Axis("mine", role="reads"))}
+
+    assert removable_widths(Network()) == ["mine"]
+
+
 @pytest.mark.parametrize("name", {**MODELS, **UNLIKE})
 def test_units_of_other_widths_are_refused(name):
     model = made({**MODELS, **UNLIKE}[name])

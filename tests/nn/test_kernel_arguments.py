@@ -7,13 +7,13 @@ import torch
 
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM
 from refrain.nn.heads.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
-from refrain.nn.kernels.backend import PLAIN, Engine, use_engine
-from refrain.nn.kernels.packed_linear import kernels, target_nats
+from refrain.nn.kernels.backend import TORCH, Backend, use_backend
+from refrain.nn.kernels.packed_linear import target_nats
 from refrain.nn.segments import plan_blocks
 
 pytestmark = pytest.mark.compiler
 
-KERNELS = Engine(kernels=True)
+KERNELS = Backend(native=True)
 LAYERS = {
     "LSTM": lambda: LSTM(6, 20),
     "GRU": lambda: GRU(6, 20),
@@ -26,7 +26,7 @@ LAYERS = {
 def layer(request):
     torch.manual_seed(1)
     layer = LAYERS[request.param]()
-    use_engine(layer, KERNELS)
+    use_backend(layer, KERNELS)
     return layer
 
 
@@ -46,7 +46,7 @@ def test_the_head_takes_any_bias_and_any_whole_numbers(bias, kind):
         "float64": torch.randn(30, dtype=torch.float64),
     }[bias]
     targets = torch.randint(30, (7,))
-    loss = linear_cross_entropy(hidden, weight, made, targets.to(kind), engine=KERNELS)
+    loss = linear_cross_entropy(hidden, weight, made, targets.to(kind), backend=KERNELS)
     got = [loss, *torch.autograd.grad(loss, [hidden, weight])]
     for one, other in zip(got, _plain(hidden, weight, made.float(), targets), strict=True):
         torch.testing.assert_close(one.float(), other)
@@ -57,7 +57,7 @@ def test_the_head_of_a_model_in_bf16():
     head, hidden, targets = SoftmaxHead(5, 300), torch.randn(9, 5), torch.randint(300, (9,))
     wanted = head(hidden, targets).item()
     head.bfloat16()
-    use_engine(head, KERNELS)
+    use_backend(head, KERNELS)
     loss = head(hidden.bfloat16(), targets)
     loss.backward()
     assert loss.item() == pytest.approx(wanted, rel=0.02) and head.bias.grad.dtype == torch.bfloat16
@@ -65,14 +65,13 @@ def test_the_head_of_a_model_in_bf16():
 
 def test_too_few_targets_are_refused():
     with pytest.raises(RuntimeError):
-        linear_cross_entropy(torch.randn(7, 5), torch.randn(30, 5), None, torch.zeros(3).long(), engine=KERNELS)
-    if kernels() is not None:
-        with pytest.raises(ValueError, match="targets have shape"):
-            target_nats(torch.randn(4, 5), torch.zeros(3).long())
-        assert torch.equal(
-            target_nats(torch.ones(2, 5), torch.tensor([1, 2]).int()),
-            target_nats(torch.ones(2, 5), torch.tensor([1, 2])),
-        )
+        linear_cross_entropy(torch.randn(7, 5), torch.randn(30, 5), None, torch.zeros(3).long(), backend=KERNELS)
+    with pytest.raises(ValueError, match="targets have shape"):
+        target_nats(torch.randn(4, 5), torch.zeros(3).long())
+    assert torch.equal(
+        target_nats(torch.ones(2, 5), torch.tensor([1, 2]).int()),
+        target_nats(torch.ones(2, 5), torch.tensor([1, 2])),
+    )
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
@@ -84,7 +83,7 @@ def test_the_type_that_new_tensors_have_by_default_does_not_matter(layer, kind):
     try:
         got = layer(inputs, state)[0]
         loss = linear_cross_entropy(
-            got.flatten(0, 1), torch.ones(30, 20).float(), None, torch.zeros(12).long(), engine=KERNELS
+            got.flatten(0, 1), torch.ones(30, 20).float(), None, torch.zeros(12).long(), backend=KERNELS
         )
         loss.backward()
     finally:
@@ -95,8 +94,8 @@ def test_the_type_that_new_tensors_have_by_default_does_not_matter(layer, kind):
 def test_the_gradient_of_a_state_may_have_any_strides(layer):
     inputs, found = torch.randn(4, 3, 6), []
     start = layer.initial_state(3)
-    for engine in (PLAIN, KERNELS):
-        use_engine(layer, engine)
+    for backend in (TORCH, KERNELS):
+        use_backend(layer, backend)
         after = layer(inputs, start)[1][-1]
         loss = (after.t() * torch.arange(60.0).view(20, 3)).sum()
         found.append(torch.autograd.grad(loss, list(layer.parameters())))

@@ -5,12 +5,12 @@ import mmap
 import pytest
 import torch
 
+from refrain.nn.kernels.call import run
 from refrain.nn.kernels.packed_linear import (
-    FEW_STREAMS,
-    PreparedLinear,
-    kernels,
+    SMALL_BATCH,
+    PackedLinear,
     log_softmax_,
-    prepare_matrices,
+    pack_matrices,
     quantise,
     target_nats,
 )
@@ -41,11 +41,11 @@ def test_the_largest_entry_and_rows_of_zeros_are_exact():
 
 @pytest.mark.compiler
 @pytest.mark.parametrize("weights", ["float32", "int8"])
-@pytest.mark.parametrize("streams", [1, 3, 5, FEW_STREAMS, FEW_STREAMS + 1])
+@pytest.mark.parametrize("streams", [1, 3, 5, SMALL_BATCH, SMALL_BATCH + 1])
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (3, 15), (4, 16), (7, 33), (130, 257)])
 def test_a_linear_layer(rows, width, streams, weights):
     weight, bias, x = random(rows, width), random(rows, seed=2), random(streams, width, seed=3)
-    layer = PreparedLinear(weight, bias, weights)
+    layer = PackedLinear(weight, bias, weights)
     if weights == "int8":
         multiples, scales = quantise(weight)
         weight = multiples * scales[:, None]
@@ -57,7 +57,7 @@ def test_a_linear_layer(rows, width, streams, weights):
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_matrices_side_by_side_are_what_they_were(weights):
     both = random(10, 33), random(10, 16, seed=2)
-    for matrix, prepared in zip(both, prepare_matrices(both, weights, group=3), strict=True):
+    for matrix, prepared in zip(both, pack_matrices(both, weights, group=3), strict=True):
         if weights == "int8":
             multiples, scales = quantise(matrix)
             matrix = multiples * scales[:, None]
@@ -97,13 +97,12 @@ def test_a_word_that_cannot_be():
 
 @pytest.mark.compiler
 def test_gates_at_their_limits():
-    """What saturates in torch saturates here, and what is not a number stays so."""
+    """What saturates in torch saturates here, and NaN stays NaN."""
     values = torch.tensor([-1e30, -100.0, -20.0, -1.0, -1e-4, 0.0, 1e-4, 1.0, 20.0, 100.0, 1e30, torch.nan])
     size = len(values)
     gates, before = values[:, None].expand(-1, 4).contiguous(), torch.full((1, size), 0.5)
     hidden, cell = torch.empty(1, size), torch.empty(1, size)
-    base, results = gates.data_ptr(), (before.data_ptr(), hidden.data_ptr(), cell.data_ptr())
-    kernels().refrain_lstm(None, None, None, None, base, 0, *results, size, 1)
+    run("stepper", "stepper_lstm", None, None, None, None, gates, before, hidden, cell, 0, size, 1)
     wanted = values.sigmoid() * 0.5 + values.sigmoid() * values.tanh()
     torch.testing.assert_close(cell[0], wanted, atol=3e-7, rtol=0, equal_nan=True)
     torch.testing.assert_close(hidden[0], values.sigmoid() * wanted.tanh(), atol=3e-7, rtol=0, equal_nan=True)

@@ -9,11 +9,11 @@ import windows
 from windows import results
 
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SparseLSTM, WeightDropout, plan_blocks
-from refrain.nn.kernels.backend import PLAIN, Engine, scans, use_engine
-from refrain.nn.recurrent.protocol import state_tensors
+from refrain.nn.kernels.backend import TORCH, Backend, use_backend
+from refrain.nn.recurrent.protocol import choose_window, state_tensors
 
 T, B, I = 7, 3, 5  # noqa: E741
-BF16 = Engine(bf16=True)
+BF16 = Backend(bf16=True)
 LAYERS = {
     "LSTM": lambda: LSTM(I, 37),
     "LSTM, weight drop": lambda: LSTM(I, 37, recurrent_transform=WeightDropout(0.5)),
@@ -26,8 +26,8 @@ LAYERS = {
 @pytest.fixture(autouse=True)
 def on_this_device(monkeypatch):
     """A processor counts as a device for scans, and has no kernels of its own."""
-    monkeypatch.setattr("refrain.nn.kernels.backend.SCANNED", ("cuda", "cpu"))
-    monkeypatch.setattr("refrain.nn.kernels.backend.load", lambda name: None)
+    monkeypatch.setattr("refrain.nn.recurrent.protocol.SCAN_DEVICES", ("cuda", "cpu"))
+    monkeypatch.setattr("refrain.nn.recurrent.protocol.load", lambda name: None)
 
 
 @pytest.fixture
@@ -43,15 +43,15 @@ def case(name, batch=B):
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_scan_equals_the_plain_layer(name, no_triton):
     layer, inputs, state = case(name)
-    wanted = results(layer, inputs, state, PLAIN)
-    for got, expected in zip(results(layer, inputs, state, Engine(kernels=True)), wanted, strict=True):
+    wanted = results(layer, inputs, state, TORCH)
+    for got, expected in zip(results(layer, inputs, state, Backend(native=True)), wanted, strict=True):
         torch.testing.assert_close(got, expected, atol=3e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_in_bf16_everything_is_near_and_float32(name):
     layer, inputs, state = case(name)
-    wanted = results(layer, inputs, state, PLAIN)
+    wanted = results(layer, inputs, state, TORCH)
     found = results(layer, inputs, state, BF16)
     assert not torch.equal(found[0], wanted[0])
     for got, expected in zip(found, wanted, strict=True):
@@ -69,7 +69,7 @@ def test_bf16_alone_loads_no_triton(monkeypatch):
 @pytest.mark.parametrize("name", LAYERS)
 def test_two_windows_equal_one(name, no_triton):
     layer, inputs, state = case(name)
-    use_engine(layer, Engine(kernels=True))
+    use_backend(layer, Backend(native=True))
     found = []
     for cuts in ((T,), (3, T - 3)):
         torch.manual_seed(3)
@@ -88,10 +88,10 @@ def test_two_windows_equal_one(name, no_triton):
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_window_is_differentiated_once(name):
     layer, inputs, state = case(name)
-    use_engine(layer, BF16)
+    use_backend(layer, BF16)
     loss = layer(inputs, state)[0].sum()
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="given back by an earlier backward pass"):
+    with pytest.raises(RuntimeError, match="released by an earlier backward pass"):
         loss.backward()
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.grad(layer(inputs, state)[0].sum(), inputs, create_graph=True)
@@ -100,7 +100,7 @@ def test_a_window_is_differentiated_once(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_window_without_a_way_back_is_freed(name):
     layer, inputs, state = case(name)
-    use_engine(layer, BF16)
+    use_backend(layer, BF16)
     gc.disable()
     try:
         outputs, after = layer(inputs, state)
@@ -121,7 +121,7 @@ def nodes(node):
 
 def test_outputs_may_be_changed_in_place():
     layer, inputs, state = case("LSTM")
-    use_engine(layer, BF16)
+    use_backend(layer, BF16)
     outputs, _ = layer(inputs, state)
     outputs.mul_(2).sum().backward()
 
@@ -129,14 +129,14 @@ def test_outputs_may_be_changed_in_place():
 @pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
 def test_another_type_takes_the_plain_way(kind):
     layer, inputs, _ = case("LSTM")
-    use_engine(layer.to(kind), BF16)
-    assert not scans(layer, inputs.to(kind))
+    use_backend(layer.to(kind), BF16)
+    assert choose_window(layer, inputs.to(kind)) is layer.backends["torch"]
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_evaluation_is_plain_float32(name):
     layer, inputs, state = case(name)
     wanted = layer.eval()(inputs, state)[0]
-    use_engine(layer, BF16)
+    use_backend(layer, BF16)
     assert torch.equal(layer(inputs, state)[0], wanted)
-    assert not scans(layer, inputs)
+    assert choose_window(layer, inputs) is layer.backends["torch"]

@@ -17,7 +17,7 @@ from windows import results
 
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SparseLSTM, WeightDropout, plan_blocks
 from refrain.nn.kernels import launch as gpu
-from refrain.nn.kernels.backend import PLAIN, Engine
+from refrain.nn.kernels.backend import TORCH, Backend
 from refrain.nn.kernels.call import failures
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton")
@@ -26,7 +26,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in the process of the first test")
 
 T, I = 4, 5  # noqa: E741
-KERNELS = Engine(kernels=True)
+KERNELS = Backend(native=True)
 LAYERS = {
     "LSTM": lambda: LSTM(I, 37),
     "LSTM, one unit": lambda: LSTM(I, 1),
@@ -93,7 +93,7 @@ def test_kernels_compile_for_gpus(own_environment, tmp_path):
 @pytest.fixture
 def launches(monkeypatch):
     """Kernels run on this device; a list of those that were launched."""
-    monkeypatch.setattr("refrain.nn.kernels.backend.SCANNED", ("cuda", "cpu"))
+    monkeypatch.setattr("refrain.nn.recurrent.protocol.SCAN_DEVICES", ("cuda", "cpu"))
     monkeypatch.setattr("refrain.nn.kernels.call._failed", {})
     launched = []
 
@@ -116,7 +116,7 @@ def case(name, batch=3):
 @pytest.mark.parametrize("name", LAYERS)
 def test_kernels_equal_plain_operations(name, batch, launches):
     layer, inputs, state = case(name, batch)
-    wanted = results(layer, inputs, state, PLAIN)
+    wanted = results(layer, inputs, state, TORCH)
     assert not launches
     for got, expected in zip(results(layer, inputs, state, KERNELS), wanted, strict=True):
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
@@ -128,9 +128,9 @@ def test_kernels_equal_plain_operations(name, batch, launches):
 @pytest.mark.parametrize("name", LAYERS)
 def test_in_bf16_kernels_do_what_torch_does(name, launches):
     layer, inputs, state = case(name)
-    by_torch = results(layer, inputs, state, Engine(bf16=True))
+    by_torch = results(layer, inputs, state, Backend(bf16=True))
     assert not launches
-    by_kernels = results(layer, inputs, state, Engine(kernels=True, bf16=True))
+    by_kernels = results(layer, inputs, state, Backend(native=True, bf16=True))
     assert len(launches) == 2 * T
     for got, expected in zip(by_kernels, by_torch, strict=True):
         assert got.dtype == torch.float32
@@ -143,7 +143,7 @@ def test_in_bf16_kernels_do_what_torch_does(name, launches):
 def test_gates_at_their_limits(launches):
     layer, inputs, state = case("LSTM")
     inputs = (1000 * inputs.detach()).requires_grad_()
-    wanted, got = (results(layer, inputs, state, engine) for engine in (PLAIN, KERNELS))
+    wanted, got = (results(layer, inputs, state, engine) for engine in (TORCH, KERNELS))
     for one, other in zip(got, wanted, strict=True):
         assert one.isfinite().all()
         # a weight's gradient sums a thousand times what float32 rounds
@@ -164,7 +164,7 @@ class Broken:
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
 def test_a_kernel_that_fails_leaves_the_window_to_torch(name, function, launches, monkeypatch):
     layer, inputs, state = case(name)
-    wanted = results(layer, inputs, state, PLAIN)
+    wanted = results(layer, inputs, state, TORCH)
     file = name.lower()
     monkeypatch.setattr(gpu.load(file), function, Broken())
     with pytest.warns(UserWarning, match=f"{file}_{function}_triton failed .RuntimeError: out of resource.*slower"):
@@ -187,7 +187,7 @@ def test_a_triton_that_cannot_be_imported_is_told_once(launches, monkeypatch):
     gpu.load.cache_clear()
     monkeypatch.setattr("refrain.nn.kernels.launch.importlib.import_module", missing)
     layer, inputs, state = case("LSTM")
-    wanted = results(layer, inputs, state, PLAIN)
+    wanted = results(layer, inputs, state, TORCH)
     try:
         with pytest.warns(UserWarning, match="lstm_triton failed .ImportError: libtriton.so") as caught:
             found = results(layer, inputs, state, KERNELS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from refrain.nn import MultiplicativeLSTM, multiplicative_lstm_step, scan
-from refrain.nn.kernels.buffer_pool import BufferPool
+from refrain.nn.kernels.workspace import BufferPool
 
 H, I, T, B = 4, 5, 6, 3  # noqa: E741
 
@@ -65,7 +65,7 @@ def test_a_gradient_across_windows(layer):
 def test_a_second_backward_pass_is_refused(layer):
     loss = layer(window(1), layer.initial_state(B))[0].sum()
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="given back by an earlier backward pass"):
+    with pytest.raises(RuntimeError, match="released by an earlier backward pass"):
         loss.backward()
 
 
@@ -114,10 +114,10 @@ def test_under_autocast_the_state_stays_float32():
 
 def test_buffers_are_used_again():
     pool, like = BufferPool(keep=2), torch.zeros(1)
-    first = pool.take((2, 3), like)
+    first = pool.allocate((2, 3), like)
     place = first.data_ptr()
-    pool.give([first])
-    assert pool.take((4,), like).data_ptr() == place
-    assert pool.take((4,), like).data_ptr() != place
-    pool.give([like.new_empty(n) for n in (1, 2, 3)])
+    pool.release([first])
+    assert pool.allocate((4,), like).data_ptr() == place
+    assert pool.allocate((4,), like).data_ptr() != place
+    pool.release([like.new_empty(n) for n in (1, 2, 3)])
     assert [free.numel() for free in pool._free] == [2, 3]

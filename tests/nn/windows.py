@@ -2,7 +2,7 @@
 
 import torch
 
-from refrain.nn.kernels.backend import use_engine
+from refrain.nn.kernels.backend import use_backend
 from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 
@@ -18,9 +18,9 @@ def case(layers, name, steps, batch, width):
     return layer, inputs, state_like(template, [torch.randn_like(t).requires_grad_() for t in state_tensors(template)])
 
 
-def results(layer, inputs, state, engine, seed=7):
-    """Outputs, state and all gradients, by an engine."""
-    use_engine(layer, engine)
+def results(layer, inputs, state, backend, seed=7):
+    """Outputs, state and all gradients, by an backend."""
+    use_backend(layer, backend)
     torch.manual_seed(seed)
     outputs, after = layer(inputs, state)
     found = [outputs, *state_tensors(after)]

@@ -28,7 +28,7 @@ LINES = {"train": 300, "valid": 40, "test": 20}
 WINDOWS = 30
 TOLERANCE = 1e-6
 SHRINK = (
-    "training.engine=plain",
+    "training.backend=torch",
     "training.precision=float32",
     "training.device=cpu",
     "training.batch_size=4",
@@ -59,7 +59,7 @@ RUNS = {
         "training.temporal_penalty=0.1",
         "training.learning_rate=5",
         "training.max_norm=0.5",
-        "training.trigger_window=1",
+        "training.optimizer.trigger_window=1",
         "training.epochs=2",
     ),
     "mlstm-bytes": (

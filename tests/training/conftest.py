@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from refrain.config import Data, Experiment, Model, Schedule, Training
+from refrain.config import NTASGD, Data, Experiment, Model, PlateauSchedule, Training
 
 
 @pytest.fixture(scope="session")
@@ -20,22 +20,20 @@ def text_folder(tmp_path_factory):
     return folder
 
 
-PLAIN = {
+TORCH = {
     "optimizer": "adam",
     "learning_rate": 0.02,
     "max_norm": 1.0,
-    "schedule": Schedule(kind="plateau", decay=0.5),
+    "schedule": PlateauSchedule(decay=0.5),
 }
 # averaging from the first epoch's end on: no validation is better than a learning rate of 40 leaves it
 AWD = {
-    "optimizer": "nt-asgd",
+    "optimizer": NTASGD(trigger_window=1),
     "learning_rate": 40.0,
-    "trigger_window": 1,
     "stop_window": 5,
     "max_norm": 0.25,
     "weight_decay": 1e-6,
-    "window_length": "random",
-    "tail": "keep",
+    "windows": "random",
     "activation_penalty": 2.0,
     "temporal_penalty": 1.0,
 }
@@ -56,6 +54,6 @@ def experiment(text_folder, request):
             window_steps=15,
             log_windows=5,
             sample_tokens=5,
-            **(AWD if awd else PLAIN),
+            **(AWD if awd else TORCH),
         ),
     )

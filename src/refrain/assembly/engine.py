@@ -1,28 +1,27 @@
 """Training settings -> what each part of a model computes with."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import nn
 
-from refrain.config import TaggerTraining, Training
+from refrain.config import SGD, TaggerTraining, Training
 from refrain.errors import UserError
-from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, SparseLSTM
+from refrain.nn import Embedding
 from refrain.nn.kernels.allocator import keep_freed_memory
-from refrain.nn.kernels.backend import Engine, has_fast_bf16
+from refrain.nn.kernels.backend import Backend, Part, has_fast_bf16, parts_with_backend
 from refrain.nn.kernels.compile import is_compiled, lacks_compiler, load
 from refrain.nn.kernels.launch import has_triton
 
 
 def build_engine(
-    settings: Training | TaggerTraining, model: nn.Module, say: Callable[[str], None] | None = None
+    settings: Training | TaggerTraining, model: nn.Module, log: Callable[[str], None] | None = None
 ) -> dict[str, str]:
-    """Let each part of a model train with the engine and the precision of the settings; compiles what is wanted.
+    """Let each part of a model train with the backend and the precision of the settings; compiles kernels for it.
 
     Args:
-        settings: their engine and precision.
+        settings: their backend and precision.
         model: on its device; its parts are changed in place.
-        say: is told before anything is compiled.
+        log: called with a line before anything is compiled.
 
     Returns:
         Name of a part -> what it trains with, for the run's record.
@@ -30,39 +29,38 @@ def build_engine(
     Raises:
         UserError: when the device cannot do what was asked for.
     """
+    setting = settings.backend
     device = next(model.parameters()).device.type
     bf16 = _uses_bf16(settings.precision, device)
-    if settings.engine == "scan":
-        _check_scan(device)
-    parts = [part for _, part in model.named_modules() if isinstance(getattr(part, "engine", None), Engine)]
-    if device == "cpu" and say is not None:
-        wanted = {str(part.kernels) for part in parts if _wants_kernels(part, settings.engine, device, bf16)}
-        if wanted and lacks_compiler():
-            say("no C++ compiler was found, so torch's own operations are used; install g++ or clang++ for more speed")
-        elif missing := sorted(name for name in wanted if not is_compiled(name)):
-            say(f"compiling kernels for this processor, some seconds, once: {', '.join(missing)}")
-    chosen = {}
-    for name, part in model.named_modules():
-        if isinstance(getattr(part, "engine", None), Engine):
-            part.engine = engine_for(part, settings.engine, device, bf16)
-            chosen[name] = _said(part, device)
-        elif isinstance(part, Embedding):
-            part.sparse_gradient = settings.engine != "plain" and _takes_sparse(settings, model, part)
-    if device == "cpu" and settings.engine != "plain":
+    if setting == "native":
+        _check_native(device)
+    parts = dict(parts_with_backend(model))
+    if device == "cpu" and log is not None:
+        files = {part.kernels for part in parts.values() if _wants_native(part, setting, device, bf16)}
+        if files and lacks_compiler():
+            log("no C++ compiler was found, so torch's own operations are used; install g++ or clang++ for more speed")
+        elif missing := sorted(name for name in files if not is_compiled(name)):
+            log(f"compiling kernels for this processor, some seconds, once: {', '.join(missing)}")
+    for part in parts.values():
+        part.backend = backend_for(part, setting, device, bf16)
+    for _, embedding in model.named_modules():
+        if isinstance(embedding, Embedding):
+            embedding.sparse_gradient = setting != "torch" and _takes_sparse(settings, model, embedding)
+    if device == "cpu" and setting != "torch":
         keep_freed_memory()
-    return chosen
+    return {name: _description(part, device) for name, part in parts.items()}
 
 
-def engine_for(part: nn.Module, setting: str, device: str, bf16: bool) -> Engine:
+def backend_for(part: Part, setting: str, device: str, bf16: bool) -> Backend:
     """What a part trains with.
 
     Args:
         part: a layer or a head.
-        setting: auto, plain or scan.
-        device: its kind, such as cpu or cuda.
-        bf16: whether products are to be rounded.
+        setting: auto, torch or native.
+        device: such as cpu or cuda.
+        bf16: whether matmul inputs are to be rounded.
     """
-    return Engine(_wants_kernels(part, setting, device, bf16) and _has_kernels(part, device), bf16)
+    return Backend(_wants_native(part, setting, device, bf16) and _has_native(part, device), bf16)
 
 
 def describe_engine(chosen: dict[str, str]) -> str:
@@ -85,34 +83,36 @@ def _uses_bf16(precision: str, device: str) -> bool:
     return able and precision != "float32"
 
 
-def _check_scan(device: str) -> None:
+def _check_native(device: str) -> None:
     if device == "cuda" and not has_triton():
-        raise UserError("training.engine: 'scan' on a GPU needs Triton; pip install triton, or use 'plain' or 'auto'")
+        raise UserError(
+            "training.backend: 'native' on a GPU needs Triton; pip install triton, or use 'torch' or 'auto'"
+        )
     if device not in ("cpu", "cuda"):
-        raise UserError(f"training.engine: 'scan' is for processors and GPUs, not for {device}; use 'plain' or 'auto'")
+        raise UserError(f"training.backend: 'native' is for CPUs and GPUs, not for {device}; use 'torch' or 'auto'")
 
 
-def _wants_kernels(part: nn.Module, setting: str, device: str, bf16: bool) -> bool:
-    return setting == "scan" or (setting == "auto" and _pays(part, device, bf16))
+def _wants_native(part: Part, setting: str, device: str, bf16: bool) -> bool:
+    return setting == "native" or (setting == "auto" and part.native_from.includes(part.native_size, device, bf16=bf16))
 
 
-def _has_kernels(part: Any, device: str) -> bool:
+def _has_native(part: Part, device: str) -> bool:
     if device == "cuda":
-        # of layers; a head's large products are torch's, and what is between them is few passes
-        return hasattr(part, "hidden_size") and has_triton()
-    return device == "cpu" and load(str(part.kernels)) is not None
+        # Triton kernels exist for layers only; heads spend their time in large matmuls
+        return "scan" in part.backends and has_triton()
+    return device == "cpu" and load(part.kernels) is not None
 
 
-def _said(part: Any, device: str) -> str:
+def _description(part: Part, device: str) -> str:
     """By what a part trains, for the record."""
-    kernels, bf16 = part.engine
-    if device == "cuda" and hasattr(part, "hidden_size"):
-        # layers round in their own scan, and torch's kernel for a whole window is cuDNN's
-        by_torch = "torch" if bf16 or isinstance(part, MultiplicativeLSTM) else "cuDNN"
-        return f"{'Triton' if kernels else by_torch}, {'bf16' if bf16 else 'float32'}"
-    # on a processor, layers have no way of their own to round products, heads have
-    rounded = bf16 and (kernels or not hasattr(part, "hidden_size"))
-    return f"{'kernels' if kernels else 'plain'}, {'bf16' if rounded else 'float32'}"
+    native, bf16 = part.backend
+    if device == "cuda" and "scan" in part.backends:
+        # cuDNN runs a window in float32, if it has the cell; `auto` replaces it where it has not
+        by_torch = "cuDNN" if not bf16 and part.native_from.cuda_float32 is None else "torch"
+        return f"{'Triton' if native else by_torch}, {'bf16' if bf16 else 'float32'}"
+    # on a CPU, torch's kernels for layers do not round matmul inputs; heads do so with either backend
+    rounds = bf16 and (native or "scan" not in part.backends)
+    return f"{'kernels' if native else 'plain'}, {'bf16' if rounds else 'float32'}"
 
 
 def _takes_sparse(settings: Training | TaggerTraining, model: nn.Module, embedding: Embedding) -> bool:
@@ -124,27 +124,8 @@ def _takes_sparse(settings: Training | TaggerTraining, model: nn.Module, embeddi
     shared = sum(weight is embedding.weight for part in model.modules() for weight in part.parameters(recurse=False))
     return (
         shared == 1
-        and settings.optimizer != "adam"
+        and settings.optimizer.kind != "adam"
+        and not (isinstance(settings.optimizer, SGD) and settings.optimizer.momentum)
         and not settings.weight_decay
-        and not settings.momentum
         and embedding.weight.numel() >= 1_000_000
     )
-
-
-def _pays(part: Any, device: str, bf16: bool) -> bool:
-    """Whether kernels are faster than torch's operations, as `refrain bench train` and `bench cells` measure.
-
-    On a GPU they are taken where cuDNN does not do it: for cells that it does not know, and in bf16, where it would
-    hold the cells in bf16. That was not measured.
-    """
-    if device == "cuda":
-        return bf16 or isinstance(part, MultiplicativeLSTM)
-    if isinstance(part, LSTM):
-        # torch's own float32 kernel is as fast as long as the recurrent weight stays in the caches
-        return int(part.hidden_size) >= (64 if bf16 else 800)
-    if isinstance(part, SparseLSTM):
-        return bf16 and int(part.hidden_size) // len(part.blocks) >= 64
-    if isinstance(part, GRU | MultiplicativeLSTM):
-        return int(part.hidden_size) >= 64
-    # of a head: below, its time is nothing beside that of compiling
-    return max(int(parameter.numel()) for parameter in part.parameters()) >= 500_000

@@ -8,12 +8,12 @@ import torch
 
 from refrain.config import Experiment
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, scan
-from refrain.nn.kernels.backend import Engine, use_engine
+from refrain.nn.kernels.backend import Backend, use_backend
 
 from .limits import limit_rows, limits, precisions, share_of_limit
 from .timing import interleaved, rows_against
 
-LAYERS = {"lstm": LSTM, "gru": GRU, "mlstm": MultiplicativeLSTM}
+LAYERS = {"lstm": LSTM, "gru": GRU, "multiplicative-lstm": MultiplicativeLSTM}
 STEPS, BATCH = 256, 32
 
 
@@ -30,7 +30,7 @@ def bench_cells(
         widths: of its inputs and its units.
         device: where.
     """
-    cell, rows, seconds = experiment.model.cell, [], {}
+    cell, rows, seconds = experiment.model.cell.kind, [], {}
     for width in widths:
         torch.manual_seed(experiment.training.seed)
         layer: Any = LAYERS[cell](width, width).to(device)
@@ -42,7 +42,7 @@ def bench_cells(
         }
         for precision in precisions(device):
             twin = copy.deepcopy(layer)
-            use_engine(twin, Engine(kernels=True, bf16=precision == "bf16"))
+            use_backend(twin, Backend(native=True, bf16=precision == "bf16"))
             candidates[f"{cell}, kernels, {precision}"] = _timed(twin, inputs, start)
         candidates["torch's LSTM"] = _timed(torch.nn.LSTM(width, width).to(device), inputs, None)
         seconds = interleaved({**candidates, **limits(device)}, repeats=repeats)

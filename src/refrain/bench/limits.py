@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from refrain.nn.kernels.backend import has_fast_bf16
-from refrain.nn.kernels.matmul import product
+from refrain.nn.kernels.matmul import matmul
 
 from .timing import row
 
@@ -31,7 +31,7 @@ def limits(device: torch.device) -> dict[str, Callable[[], Any]]:
     rows, inner, columns = SHAPES[device.type]
     for name in precisions(device):
         a, b = (torch.randn(shape, device=device).to(kinds[name]) for shape in ((rows, inner), (inner, columns)))
-        calls[f"{PREFIX}{name} products"] = partial(product, a, b)
+        calls[f"{PREFIX}{name} products"] = partial(matmul, a, b)
     source = torch.zeros(COPIED[device.type] // 8, device=device)
     calls[f"{PREFIX}copy"] = partial(torch.empty_like(source).copy_, source)
     return calls

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn import SparseLSTM, SparsePlan, plan_reduction
-from refrain.nn.kernels.backend import Engine, use_engine
-from refrain.nn.recurrent.packed import prepare_layer
+from refrain.nn.kernels.backend import Backend, use_backend
+from refrain.nn.recurrent.packed import pack_layer
 
 from .limits import limit_rows, limits, matrix_entries, precisions, share_of_copy, share_of_limit
 from .timing import interleaved, rows_against
@@ -40,7 +40,7 @@ def bench_sparse(*, repeats: int, device: torch.device) -> list[dict[str, Any]]:
         training = {"dense": _trained(dense, inputs), "blocks in turn": _trained(in_turn, inputs)}
         for precision in precisions(device):
             twin = copy.deepcopy(layer)
-            use_engine(twin, Engine(kernels=True, bf16=precision == "bf16"))
+            use_backend(twin, Backend(native=True, bf16=precision == "bf16"))
             training[f"SparseLSTM, {precision}"] = _trained(_from_zeros(twin), inputs)
         seconds = interleaved({**training, **limits(device)}, repeats=repeats)
         found = {name: seconds[name] for name in training}
@@ -54,7 +54,7 @@ def bench_sparse(*, repeats: int, device: torch.device) -> list[dict[str, Any]]:
             "dense": _stepped(dense, token),
             "blocks in turn": _stepped(in_turn, token),
             "SparseLSTM": _stepped(_one_step(layer, layer.step), token),
-            "SparseLSTM, stepper": _stepped(_one_step(layer, prepare_layer(layer, "float32").step), token),
+            "SparseLSTM, stepper": _stepped(_one_step(layer, pack_layer(layer, "float32").step), token),
         }
         seconds = interleaved({**steps, **limits(device)}, repeats=repeats)
         found = {name: seconds[name] for name in steps}

@@ -17,7 +17,7 @@ from refrain.assembly import build_model
 from refrain.config import Experiment
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel, Stepper
-from refrain.nn.recurrent.packed import prepare_layer
+from refrain.nn.recurrent.packed import pack_layer
 
 from .limits import matrix_entries
 from .memory_limits import faster_pages, memory_limits
@@ -118,8 +118,8 @@ def _layers(model: LanguageModel, tokens: int) -> dict[str, Callable[[], None]]:
     return {
         PLAIN: plain,
         OWN: through([layer.step for layer in layers]),
-        FLOAT32: through([prepare_layer(layer, "float32").step for layer in layers]),
-        INT8: through([prepare_layer(layer, "int8").step for layer in layers]),
+        FLOAT32: through([pack_layer(layer, "float32").step for layer in layers]),
+        INT8: through([pack_layer(layer, "int8").step for layer in layers]),
         **_limits(matrix_entries(model.stack), tokens),
     }
 

@@ -1,4 +1,4 @@
-"""The cost of each token and each word of a text, as a table."""
+"""The surprisal of each token and each word of a text, as a table."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +21,11 @@ class TokenRow(NamedTuple):
 
 
 def token_rows(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[TokenRow]:
-    """A row for each token of a split but the first, by the exact protocol.
+    """A row for each token of a split but the first, by the protocol `exact`.
 
-    In a word corpus each token is a word, spelled as in the text even where the model reads `<unk>`. In other corpora
-    a word is what is between blanks, with the blank that ends it; the first word is spelled with the first token, which
-    costs nothing.
+    In a word corpus each token is a word, spelled as in the text even if the model reads it as `<unk>`. In other
+    corpora a word is the text between blanks, including the blank that ends it. The spelling of the first word includes
+    the first token, which is not predicted and costs nothing.
     """
     spellings = corpus.spellings(split)
     first = next(spellings)
@@ -47,7 +47,7 @@ def token_rows(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[Tok
 
 
 def _costs(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[tuple[int, float]]:
-    """Each token of a split but the first, with its nats."""
+    """Each token of a split but the first and its nats."""
     windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=split)
     for targets, window in stream_nats(model, windows):
         for token, nats in zip(targets[:, 0], window[:, 0], strict=True):
@@ -63,13 +63,13 @@ def write_token_table(path: Path, model: LanguageModel, corpus: Corpus, split: s
     """Write the rows of a split as tab-separated text under the heading `position token nats word word_bits`.
 
     Args:
-        path: the table; it appears when it is complete.
-        model: is put in evaluation mode while it works.
-        corpus: the text, encoded for the model.
-        split: which part of it.
+        path: the table; the file is created when the table is complete.
+        model: the model, which is in evaluation mode while it is used.
+        corpus: the text, in the ids of the model.
+        split: the split of the corpus.
 
     Returns:
-        The sum of the rows.
+        The sum over the rows.
     """
     nats = 0.0
     tokens = 0

@@ -1,6 +1,6 @@
-"""Single units of a model: which layer they stand in, and holding them at a value while the model writes.
+"""Single units of a model: their layer, and holding them at a value while text is generated.
 
-B sequences, H width of the layer.
+B batch size, H width of the layer.
 """
 
 import math
@@ -17,10 +17,10 @@ State = tuple[Any, ...]
 
 
 def chosen_layer(model: LanguageModel, layer: int | None) -> int:
-    """The index of a layer, counting from 0 at the bottom; None is the last.
+    """The index of a layer, counting from 0 at the bottom; None is the last layer.
 
     Raises:
-        UserError: when there is no such layer.
+        UserError: when the layer does not exist.
     """
     count = len(model.stack.layers)
     if layer is None:
@@ -31,10 +31,10 @@ def chosen_layer(model: LanguageModel, layer: int | None) -> int:
 
 
 def chosen_part(model: LanguageModel, layer: int, which: Part | None) -> Part:
-    """The part of a layer's state to look at; None is the cell state, or the hidden state of a layer that has no other.
+    """The part of the state of a layer; None is the cell state, or the hidden state if the layer has no cell state.
 
     Raises:
-        UserError: when a cell state is asked of such a layer.
+        UserError: when the layer has no cell state and `which` is `cell`.
     """
     has_cell = "cell" in model.initial_state(1)[layer]._fields
     if which == "cell" and not has_cell:
@@ -44,31 +44,31 @@ def chosen_part(model: LanguageModel, layer: int, which: Part | None) -> Part:
 
 
 def check_units(model: LanguageModel, layer: int, units: Sequence[int]) -> None:
-    """Refuse units that a layer does not have.
+    """Check that a layer has some units.
 
     Raises:
-        UserError: naming the widths of all layers.
+        UserError: when a unit does not exist; the message lists the widths of all layers.
     """
     widths = [int(each.hidden_size) for each in model.stack.layers]  # type: ignore[arg-type]
     for unit in units:
         if not 0 <= unit < widths[layer]:
-            told = ", ".join(f"layer {index} has {width}" for index, width in enumerate(widths))
-            raise UserError(f"unit must be at least 0 and less than {widths[layer]} (got {unit}); {told}")
+            listed = ", ".join(f"layer {index} has {width}" for index, width in enumerate(widths))
+            raise UserError(f"unit must be at least 0 and less than {widths[layer]} (got {unit}); {listed}")
 
 
 def hold_units(model: LanguageModel, values: Mapping[int | tuple[int, int], float]) -> Callable[[State], State]:
     """Hold units at values, as Radford et al. (2017, section 4.2) did with the sentiment unit.
 
     Args:
-        model: whose units are meant.
+        model: the model that the units belong to.
         values: the value of each unit, by its index in the last layer or by (layer, index).
 
     Returns:
-        A function that maps a state to one in which the cell state of these units has these values; the hidden state
-        in layers without a cell state. The state that it is given stays as it is.
+        A function that maps a state to a new one in which the cell state of these units has these values, or their
+        hidden state in layers without a cell state.
 
     Raises:
-        UserError: when there is no such unit, one is named twice, or a value is not finite.
+        UserError: when a unit does not exist or is named twice, or a value is not finite.
     """
     held: dict[tuple[int, int], float] = {}
     parts: dict[int, Part] = {}

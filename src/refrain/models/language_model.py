@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import AxisTable
-from refrain.nn import AdaptiveHead, Embedding, MixtureHead, RecurrentStack, SoftmaxHead, SparseEmbedding
+from refrain.nn import (
+    AdaptiveHead,
+    Embedding,
+    MixtureHead,
+    RecurrentStack,
+    SoftmaxHead,
+    SparseEmbedding,
+    SparseSoftmaxHead,
+)
 from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 from .widths import WidthNames, layer_widths, widths
@@ -51,7 +59,7 @@ class LanguageModel(nn.Module):
         self,
         embedding: Embedding | SparseEmbedding,
         stack: RecurrentStack,
-        head: SoftmaxHead | MixtureHead | AdaptiveHead,
+        head: SoftmaxHead | SparseSoftmaxHead | MixtureHead | AdaptiveHead,
         *,
         embedding_dropout: nn.Module | None = None,
         output_dropout: nn.Module | None = None,

@@ -7,7 +7,7 @@ from torch import nn
 
 from refrain.nn import fold_weight_norm
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
-from refrain.nn.recurrent.packed_bidirectional import PreparedBidirectional
+from refrain.nn.recurrent.packed_bidirectional import PackedBidirectional
 
 from .tagger import Tagger
 
@@ -27,5 +27,5 @@ def prepare_tagger(model: Tagger, *, weights: WeightType = "float32") -> Tagger:
     if weights == "int8":
         round_weights(snapshot)
     layers: list[Any] = list(snapshot.layers)
-    snapshot.layers = nn.ModuleList(PreparedBidirectional(layer, weights) for layer in layers)
+    snapshot.layers = nn.ModuleList(PackedBidirectional(layer, weights) for layer in layers)
     return snapshot

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from refrain.nn import Embedding, SoftmaxHead, fold_weight_norm
 from refrain.nn.kernels.packed_linear import (
-    PreparedLinear,
+    PackedLinear,
     WeightType,
     fingerprint,
-    kernels,
+    has_stepper,
     log_softmax_,
     round_weights,
     target_nats,
 )
-from refrain.nn.recurrent.packed import prepare_layer
+from refrain.nn.recurrent.packed import pack_layer
 from refrain.nn.recurrent.protocol import scan_with_resets, state_like, state_tensors
 
 from .language_model import LanguageModel, Outputs
@@ -56,11 +56,11 @@ class Stepper:
         self.device = next(snapshot.parameters()).device
         self.reset_before = model.reset_before
         self._embedding = _lookup(snapshot.embedding)
-        self._layers = [prepare_layer(layer, weights) for layer in snapshot.stack.layers]
+        self._layers = [pack_layer(layer, weights) for layer in snapshot.stack.layers]
         self._head: Any = snapshot.head
-        self._output: PreparedLinear | None = None
-        if type(snapshot.head) is SoftmaxHead and _has_kernels(snapshot.head.weight):
-            self._output = PreparedLinear(snapshot.head.weight, snapshot.head.bias, weights)
+        self._output: PackedLinear | None = None
+        if type(snapshot.head) is SoftmaxHead and has_stepper(snapshot.head.weight):
+            self._output = PackedLinear(snapshot.head.weight, snapshot.head.bias, weights)
             self._head = None
 
     @property
@@ -121,7 +121,3 @@ def _lookup(embedding: nn.Module) -> Callable[[Tensor], Tensor]:
     if type(embedding) is Embedding:
         return functools.partial(torch.embedding, embedding.weight)
     return embedding
-
-
-def _has_kernels(weight: Tensor) -> bool:
-    return kernels() is not None and weight.dtype == torch.float32 and weight.device.type == "cpu"

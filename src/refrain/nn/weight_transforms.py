@@ -1,10 +1,11 @@
-"""What changes a weight before it is used: the stored weight stays, and its name in a checkpoint too.
+"""Transforms of a weight before it is used; the stored weight and its name in a checkpoint stay as they are.
 
 Weight drop: Wan et al. (2013), DropConnect; on the recurrent weight of an LSTM: Merity et al. (2018), section 2.
 Weight norm: Salimans & Kingma (2016), equation 2; on the matrices of a multiplicative LSTM: Radford et al. (2017).
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -62,10 +63,10 @@ class WeightDropout(nn.Module):
 
 
 class WeightNorm(nn.Module):
-    """Each row of a weight is a direction and a length of its own: g * v / |v|.
+    """Each row of a weight is the product of a length and a direction: g * v / |v|.
 
-    The stored weight holds the directions, the gain the lengths. A layer sets the gain to the norms of its weight when
-    it draws one, so that the weight used is at first the weight drawn.
+    The stored weight holds the directions, the gain the lengths. When a layer draws its weight, it sets the gain to the
+    norms of the rows, so that the transformed weight starts equal to the weight that was drawn.
 
     Args:
         rows: R, the output units of the weight; in a packed weight every gate's unit is one.
@@ -91,6 +92,12 @@ def _row_norms(weight: Tensor) -> Tensor:
     return weight.square().sum(dim=1).clamp_min(1e-12).sqrt()
 
 
+def _transforms_of(layer: nn.Module) -> Mapping[str, nn.Module]:
+    """Weight name -> transform; empty for a layer without transforms."""
+    transforms: Any = getattr(layer, "transforms", {})
+    return dict(transforms.items())
+
+
 def match_gains(layer: nn.Module) -> None:
     """Set the gain of every weight norm of a layer to the row norms of the weight that it acts on, in place.
 
@@ -98,20 +105,22 @@ def match_gains(layer: nn.Module) -> None:
         layer: with `transforms`, weight name -> transform.
     """
     with torch.no_grad():
-        for name, transform in layer.transforms.items():  # type: ignore[operator, union-attr]
+        for name, transform in _transforms_of(layer).items():
             for part in transform.modules():
                 if isinstance(part, WeightNorm):
                     part.gain.copy_(_row_norms(getattr(layer, name)))
 
 
 def fold_weight_norm(module: nn.Module) -> None:
-    """Store the weights that weight norm gives and take the norms away, in place; the function stays the same.
+    """Replace each weight by its value under weight norm, and each weight norm by the identity, in place.
+
+    Outputs stay the same.
 
     Args:
-        module: whose layers with `transforms` are changed.
+        module: a model or a layer.
     """
-    for layer in [part for part in module.modules() if hasattr(part, "transforms")]:
-        for name, transform in layer.transforms.items():  # type: ignore[operator, union-attr]
+    for layer in list(module.modules()):
+        for name, transform in _transforms_of(layer).items():
             for norm in [part for part in transform.modules() if isinstance(part, WeightNorm)]:
                 weight = getattr(layer, name)
                 with torch.no_grad():
@@ -123,7 +132,7 @@ def fold_weight_norm(module: nn.Module) -> None:
 
 
 def transform_axes(prefix: str, transform: nn.Module, rows: Axis) -> AxisTable:
-    """The axes of a transform's parameters, each of which has one entry a row of its weight.
+    """The axes of a transform's parameters, each of which has one entry for each row of its weight.
 
     Args:
         prefix: of the parameters' names.

@@ -25,10 +25,11 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
     lines = [
         f"# {summary['recipe']} on {summary['corpus']}",
         "",
-        f"A language model over {data['unit']}s: {model.cell} {shape}, {summary['parameters']:,} parameters,",
+        f"A language model over {data['unit']}s: {model.cell.kind} {shape}, {summary['parameters']:,} parameters,",
         f"vocabulary {data['vocabulary']:,}. Trained for {summary['epochs']} epoch(s) in "
         f"{duration(summary['train_seconds'])}; the figures",
         f"are those of the best on validation, epoch {summary['best_epoch']}.",
+        *([f"Methods besides the settings: {', '.join(summary['methods'])}."] if "methods" in summary else []),
         "",
         "| split | protocol | tokens | nats per token | perplexity | bits per byte |",
         "|---|---|---|---|---|---|",

@@ -26,7 +26,7 @@ class Kind:
     Attributes:
         corpus: (experiment, say) -> its splits and vocabulary.
         model: (experiment, vocabulary) -> the network.
-        task: (experiment, corpus, model) -> all that a run trains with.
+        task: (experiment, corpus, model, a user's methods by name or None) -> all that a run trains with.
         describe: (experiment, corpus, model, run) -> lines that are said before it.
         summarise: (experiment, corpus, model, run, position) -> the final figures.
         card: (summary, experiment, manifest) -> the README of the run.

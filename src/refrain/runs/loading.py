@@ -11,7 +11,8 @@ from torch import nn
 
 from refrain.assembly.model import build_device, build_language_model
 from refrain.assembly.tagger import build_tagger, column_of
-from refrain.config import AnyExperiment, Experiment, TaggerExperiment
+from refrain.config import AnyExperiment, Experiment, TaggerExperiment, upgraded
+from refrain.config.upgrade import FORMAT
 from refrain.data import Corpus, TaggedCorpus, vocabulary_from
 from refrain.data.tagged.vocabulary import tag_vocabulary_from
 from refrain.errors import CheckpointError
@@ -23,35 +24,36 @@ from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
 from refrain.training import load_weights
 
-CONFIG_FORMAT = 1
-
 
 def config_document(experiment: AnyExperiment) -> dict[str, Any]:
     """The settings as they are written to `config.json`."""
     task = "tagger" if isinstance(experiment, TaggerExperiment) else "language-model"
-    return {"format": CONFIG_FORMAT, "task": task, "experiment": experiment.model_dump(mode="json")}
+    return {"format": FORMAT, "task": task, "experiment": experiment.model_dump(mode="json")}
 
 
 def experiment_from(document: Any, place: Path) -> AnyExperiment:
-    """The settings of a `config.json`.
+    """The settings of a `config.json`, of this version or of version 0.1.
 
     Raises:
-        CheckpointError: when another version wrote it or it is damaged.
+        CheckpointError: when a later version wrote it or it is damaged.
     """
     if not isinstance(document, dict) or "experiment" not in document:
         raise CheckpointError(f"{place}: config.json holds no experiment")
-    if document.get("format") != CONFIG_FORMAT:
+    if document.get("format") not in (1, FORMAT):
         raise CheckpointError(
-            f"{place}: written in format {document.get('format')}, this version reads format {CONFIG_FORMAT}; "
+            f"{place}: written in format {document.get('format')}, this version reads format {FORMAT}; "
             "update refrain-lm"
         )
     try:
+        document = upgraded(document) if document["format"] == 1 else document
         kind = TaggerExperiment if document.get("task") == "tagger" else Experiment
         return kind.model_validate(document["experiment"])
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{place}: config.json was written by another version ({name}: {first['msg']})") from None
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{place}: config.json was not written by version 0.1 as it says ({error})") from None
 
 
 def load(

@@ -28,7 +28,7 @@ def describe(experiment: Experiment, corpus: Corpus, model: LanguageModel, run: 
         machine_line(model),
         f"data   {corpus.name}: {splits} tokens, vocabulary {len(corpus.vocabulary):,}"
         + (f"; words read as <unk>: {unseen}" if unseen else ""),
-        *model_lines(f"{experiment.model.cell} {experiment.model.embedding_size}-{sizes}", model),
+        *model_lines(f"{experiment.model.cell.kind} {experiment.model.embedding_size}-{sizes}", model),
         f"run    {run.path}",
     ]
 

@@ -1,7 +1,7 @@
 """Experiment -> run folder with a trained model in it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ from refrain.training import (
     restore,
     tensorboard_writer,
 )
+from refrain.training.own_methods import methods_by_name
 from refrain.training.progress import Progress
+from refrain.training.resume import capture, check_methods
+from refrain.training.sparsifier import Sparsifier
 
 from .kinds import AnyCorpus, kind_of
 from .loading import config_document, experiment_from, load_start
@@ -36,6 +39,7 @@ def train(
     experiment: AnyExperiment,
     out: str | Path,
     *,
+    methods: Sequence[object] | Mapping[str, object] = (),
     start_from: str | Path | None = None,
     force: bool = False,
     recipe_text: str = "",
@@ -47,6 +51,8 @@ def train(
     Args:
         experiment: every setting, for example from a recipe.
         out: the run folder; must not hold anything yet.
+        methods: what else acts on the run, as objects with an attribute `name` or as objects by name; each has some
+            parts of `refrain.training.Method`.
         start_from: a run whose best weights are the start, as for finetuning; same vocabulary, same shape.
         force: replace a run that stands there.
         recipe_text: what was asked for, kept as `recipe.toml`.
@@ -59,9 +65,10 @@ def train(
     Raises:
         DataError: when the corpus is missing, broken or too small.
         CheckpointError: when the folder is taken or cannot be written.
-        UserError: when the loss is not finite, or zeros are to be frozen and there are none.
+        UserError: when the loss is not finite, zeros are to be frozen and there are none, or a method fails.
         Interrupted: when a signal stopped the run; a checkpoint has been saved.
     """
+    own = methods_by_name(methods)
     with progress or PlainProgress() as shown:
         kind = kind_of(experiment)
         corpus = kind.corpus(experiment, shown.say)
@@ -70,8 +77,10 @@ def train(
         engine = build_engine(experiment.training, model, shown.say)
         if start_from is not None:
             load_start(Path(start_from), model, corpus)
-        task = kind.task(experiment, corpus, model)
+        task = kind.task(experiment, corpus, model, own)
         _check_freezing(experiment, task)
+        # a state that cannot be stored is found before anything is written
+        capture(task, Position(), None)
         run = RunFolder(Path(out))
         run.create(force=force)
         with run.locked():
@@ -82,20 +91,26 @@ def train(
 
 
 def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
-    if task.sparsifier is None or not isinstance(experiment, Experiment) or experiment.sparsity.freeze == "none":
+    sparsifier = task.methods.get("sparsifier")
+    if not isinstance(experiment, Experiment) or experiment.sparsity.freeze == "none":
         return
-    if not task.sparsifier.masks.kept:
+    if isinstance(sparsifier, Sparsifier) and not sparsifier.masks.kept:
         what = "nothing is zero" if experiment.sparsity.freeze == "elements" else "no unit is dead"
         raise UserError(f"sparsity.freeze: {what} at the start; give --from RUN, a run in which something is")
 
 
 def resume(
-    out: str | Path, *, experiment: AnyExperiment | None = None, progress: Progress | None = None
+    out: str | Path,
+    *,
+    methods: Sequence[object] | Mapping[str, object] = (),
+    experiment: AnyExperiment | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Continue a run where its newest whole checkpoint stands, bit for bit.
 
     Args:
         out: the run folder.
+        methods: as the run was started with, in the same order; their states are given back to them.
         experiment: when given, must equal the run's own settings.
         progress: is told what happens; None prints plain lines on standard error.
 
@@ -104,8 +119,10 @@ def resume(
 
     Raises:
         DataError: when the corpus is not what it was.
-        CheckpointError: when there is nothing to resume, or the settings differ.
+        CheckpointError: when there is nothing to resume, or settings or methods differ.
+        UserError: when the loss is not finite, or a method fails.
     """
+    added = methods_by_name(methods)
     run = RunFolder(Path(out))
     if not run.path.is_dir():
         raise CheckpointError(f"{run.path}: nothing to resume here; leave out --resume to start a run")
@@ -117,14 +134,18 @@ def resume(
         _same_text(corpus, run.read_json("manifest.json"), run.path)
         model = kind.model(own, corpus.vocabulary).to(build_device(own.training.device))
         engine = build_engine(own.training, model, shown.say)
-        task = kind.task(own, corpus, model)
+        task = kind.task(own, corpus, model, added)
         checkpoint, problems = run.newest()
         for problem in problems:
             shown.say(f"passed over a damaged checkpoint: {problem}")
+        check_methods(task, checkpoint.document("training"), run.path)
         if checkpoint.document("vocabulary") != corpus.vocabulary.document():
             raise CheckpointError(f"{checkpoint.folder}: vocabulary.json is not that of {corpus.name}")
         load_weights(model, checkpoint.tensors("model"))
-        position, state = restore(task, checkpoint.tensors("training"), checkpoint.document("training"))
+        try:
+            position, state = restore(task, checkpoint.tensors("training"), checkpoint.document("training"))
+        except CheckpointError as error:
+            raise CheckpointError(f"{checkpoint.folder}: {error}") from error.__cause__
         run.tidy(checkpoint.folder)
         if position.best is not None:
             run.point_best_at(position.best.step)
@@ -157,11 +178,15 @@ def _train(
         tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
     )
     documents = {"config": config_document(experiment), "vocabulary": corpus.vocabulary.document()}
+    if task.methods.own:
+        shown.say(f"methods given: {', '.join(task.methods.own)}")
     with _closing(writer), Interrupt() as interrupt:
-        metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.figures)
+        metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, shown, interrupt)(position, state)
     shown.say(f"measuring the best of {position.epoch} epoch(s) on validation and test")
     summary = kind.summarise(experiment, corpus, task.model, run, position) | {"engine": engine}
+    if task.methods.own:
+        summary["methods"] = list(task.methods.own)
     if failures():
         summary["failed_kernels"] = failures()
     run.write_json("summary.json", summary)

@@ -76,7 +76,7 @@ class TrainedLanguageModel:
 
     def __repr__(self) -> str:
         settings = self.config["model"]
-        shape = f"{settings['cell']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
+        shape = f"{settings['cell']['kind']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
         return f"TrainedLanguageModel({str(self.folder)!r}, {shape}, vocabulary {len(self.vocabulary):,})"
 
     def score(self, text: str) -> Score:

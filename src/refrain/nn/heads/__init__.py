@@ -1,4 +1,4 @@
-"""Output heads: each owns its way from hidden vectors to the loss."""
+"""Output heads, from hidden vectors to the loss."""
 
 from .adaptive import AdaptiveHead as AdaptiveHead
 from .mixture import MixtureHead as MixtureHead

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.kernels.backend import PLAIN
+from refrain.nn.kernels.backend import TORCH
 
-from .linear_cross_entropy import CHUNK_LOGITS, linear_cross_entropy
+from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, largest_parameter, linear_cross_entropy
 
 
 class AdaptiveHead(nn.Module):
@@ -29,20 +29,21 @@ class AdaptiveHead(nn.Module):
         division: the vectors of cluster i have width D / division ** (i + 1).
 
     Attributes:
-        engine: what the loss is computed with while training.
-        kernels: name of the file of kernels.
+        backend: what the head trains with.
 
     Raises:
         ValueError: when the cutoffs are not ascending ids of the vocabulary, or the last cluster has no width left.
     """
 
     kernels = "softmax"
+    backends = ("torch", "native")
+    native_from = NATIVE_FROM
     tied = False
     tied_width: str | None = None
 
     def __init__(self, input_size: int, vocabulary_size: int, *, cutoffs: Sequence[int], division: float = 4.0) -> None:
         super().__init__()
-        self.engine = PLAIN
+        self.backend = TORCH
         if not cutoffs or list(cutoffs) != sorted(set(cutoffs)) or cutoffs[0] < 1 or cutoffs[-1] >= vocabulary_size:
             raise ValueError(f"cutoffs must ascend within 1 and {vocabulary_size - 1} (got {list(cutoffs)})")
         if input_size < division ** len(cutoffs):
@@ -54,24 +55,28 @@ class AdaptiveHead(nn.Module):
             input_size, vocabulary_size, list(cutoffs), div_value=division, head_bias=True
         )
 
+    @property
+    def native_size(self) -> int:
+        """The size of the largest weight, to which `native_from` refers."""
+        return largest_parameter(self)
+
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
-        engine = self.engine if self.training else PLAIN
-        rows, wanted = hidden.flatten(0, -2), targets.reshape(-1)
+        backend = self.backend if self.training else TORCH
+        rows = hidden.flatten(0, -2)
+        words = targets.reshape(-1)
         softmax: Any = self.softmax
-        edges = softmax.cutoffs  # where the short list and each cluster end
-        # to the first softmax a cluster is one more word behind the short list
-        first = wanted.clone()
+        edges = softmax.cutoffs  # the ends of the short list and of each cluster
+        # in the first softmax, each cluster is one more word after the short list
+        first = words.clone()
         nats = rows.new_zeros(())
         for index, (low, high) in enumerate(pairwise(edges)):
-            (members,) = ((wanted >= low) & (wanted < high)).nonzero(as_tuple=True)
+            (members,) = ((words >= low) & (words < high)).nonzero(as_tuple=True)
             first[members] = edges[0] + index
-            inner, words = softmax.tail[index]
-            of_cluster = linear_cross_entropy(
-                inner(rows[members]), words.weight, None, wanted[members] - low, engine=engine
-            )
-            nats = nats + of_cluster
-        return nats + linear_cross_entropy(rows, softmax.head.weight, softmax.head.bias, first, engine=engine)
+            inner, outer = softmax.tail[index]
+            own = words[members] - low
+            nats = nats + linear_cross_entropy(inner(rows[members]), outer.weight, None, own, backend=backend)
+        return nats + linear_cross_entropy(rows, softmax.head.weight, softmax.head.bias, first, backend=backend)
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""

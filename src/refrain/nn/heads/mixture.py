@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.kernels.backend import PLAIN
+from refrain.nn.kernels.backend import TORCH
 
-from .linear_cross_entropy import CHUNK_LOGITS, mixture_cross_entropy
+from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, largest_parameter, mixture_cross_entropy
 
 
 def mixture_log_probabilities(latent: Tensor, prior: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -45,14 +45,15 @@ class MixtureHead(nn.Module):
         latent_dropout: acts on the vectors of all components (T, B, K * E) before the softmax.
 
     Attributes:
-        engine: what the loss is computed with while training.
-        kernels: name of the file of kernels.
+        backend: what the head trains with.
 
     Raises:
         ValueError: when a size is not positive or the shared weight has another shape.
     """
 
     kernels = "softmax"
+    backends = ("torch", "native")
+    native_from = NATIVE_FROM
     inner_widths: tuple[str, ...] = ("embedding", "components")
 
     def __init__(
@@ -75,7 +76,7 @@ class MixtureHead(nn.Module):
             raise ValueError(
                 f"a tied head needs a weight of shape {(vocabulary_size, embedding_size)}, got {tuple(weight.shape)}"
             )
-        self.engine = PLAIN
+        self.backend = TORCH
         self.components = components
         self.tied = weight is not None
         self.latent_weight = nn.Parameter(torch.empty(components * embedding_size, input_size))
@@ -85,6 +86,11 @@ class MixtureHead(nn.Module):
         self.bias = nn.Parameter(torch.empty(vocabulary_size))
         self.latent_dropout = latent_dropout or nn.Identity()
         self.reset_parameters()
+
+    @property
+    def native_size(self) -> int:
+        """The size of the largest weight, to which `native_from` refers."""
+        return largest_parameter(self)
 
     @property
     def tied_width(self) -> str | None:
@@ -109,9 +115,13 @@ class MixtureHead(nn.Module):
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
         latent, prior = self._latent(hidden)
-        engine = self.engine if self.training else PLAIN
         return mixture_cross_entropy(
-            latent.flatten(0, -3), prior.flatten(0, -2), self.weight, self.bias, targets.reshape(-1), engine=engine
+            latent.flatten(0, -3),
+            prior.flatten(0, -2),
+            self.weight,
+            self.bias,
+            targets.reshape(-1),
+            backend=self.backend if self.training else TORCH,
         )
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:

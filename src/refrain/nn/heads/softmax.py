@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.kernels.backend import PLAIN
+from refrain.nn.kernels.backend import TORCH
 
-from .linear_cross_entropy import linear_cross_entropy, token_nats
+from .linear_cross_entropy import NATIVE_FROM, largest_parameter, linear_cross_entropy, token_nats
 
 
 class Head(Protocol):
@@ -57,14 +57,15 @@ class SoftmaxHead(nn.Module):
         weight: the (V, D) parameter to share, for example an embedding's, or None for one of its own.
 
     Attributes:
-        engine: what the loss is computed with while training.
-        kernels: name of the file of kernels.
+        backend: what the head trains with.
 
     Raises:
         ValueError: when the shared weight has another shape.
     """
 
     kernels = "softmax"
+    backends = ("torch", "native")
+    native_from = NATIVE_FROM
     inner_widths: tuple[str, ...] = ()
 
     def __init__(self, input_size: int, vocabulary_size: int, *, weight: nn.Parameter | None = None) -> None:
@@ -74,11 +75,16 @@ class SoftmaxHead(nn.Module):
                 f"a tied head needs a weight of shape {(vocabulary_size, input_size)}, got {tuple(weight.shape)}; "
                 "the embedding must be as wide as the last layer"
             )
-        self.engine = PLAIN
+        self.backend = TORCH
         self.tied = weight is not None
         self.weight = weight if weight is not None else nn.Parameter(torch.empty(vocabulary_size, input_size))
         self.bias = nn.Parameter(torch.empty(vocabulary_size))
         self.reset_parameters()
+
+    @property
+    def native_size(self) -> int:
+        """The size of the largest weight, to which `native_from` refers."""
+        return largest_parameter(self)
 
     @property
     def tied_width(self) -> str | None:
@@ -95,8 +101,8 @@ class SoftmaxHead(nn.Module):
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
         rows = hidden.reshape(-1, hidden.shape[-1])
-        engine = self.engine if self.training else PLAIN
-        return linear_cross_entropy(rows, self.weight, self.bias, targets.reshape(-1), engine=engine)
+        backend = self.backend if self.training else TORCH
+        return linear_cross_entropy(rows, self.weight, self.bias, targets.reshape(-1), backend=backend)
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""

@@ -1,4 +1,4 @@
-"""The nats of rows of logits, and in the memory of the logits their gradient.
+"""The cross-entropy of rows of logits, whose gradient replaces the logits in memory.
 
 N rows, V words in the vocabulary.
 """
@@ -14,29 +14,30 @@ FUNCTIONS = {torch.float32: "softmax_gradient_float32", torch.bfloat16: "softmax
 
 
 def softmax_gradient_(
-    logits: Tensor, bias: Tensor | None, targets: Tensor, totals: Tensor | None = None, *, kernels: bool
+    logits: Tensor, bias: Tensor | None, targets: Tensor, totals: Tensor | None = None, *, native: bool
 ) -> Tensor:
-    """The cross-entropy of each row; the logits become its gradient: the softmax less one at the target.
+    """The cross-entropy of each row; the logits are replaced by its gradient, softmax minus one-hot.
 
     Args:
-        logits: (N, V), contiguous, without the bias; written over.
+        logits: (N, V), contiguous, without the bias; overwritten.
         bias: (V,), or None for zeros.
         targets: (N,), int64 in [0, V).
         totals: (V,), to which the sum of the gradient over rows is added, or None.
-        kernels: use the library's kernel where it has one, which is a single pass over memory.
+        native: use the C++ kernel, a single pass over memory, for the dtypes and devices that it takes.
 
     Returns:
         The nats (N,), float32 where the logits are bfloat16.
 
     Raises:
-        IndexError: when a target is no word.
+        IndexError: when a target is not in [0, V).
     """
     vectors = [vector for vector in (bias, totals) if vector is not None]
-    if kernels and _fits(logits, vectors) and targets.shape == logits.shape[:1]:
+    if native and _fits(logits, vectors) and targets.shape == logits.shape[:1]:
         lowest, highest = targets.aminmax()
         if lowest < 0 or highest >= logits.shape[1]:
             raise IndexError(f"targets must be in [0, {logits.shape[1]}), got {lowest.item()} to {highest.item()}")
-        targets, bias = targets.to(torch.int64).contiguous(), None if bias is None else bias.contiguous()
+        targets = targets.to(torch.int64).contiguous()
+        bias = None if bias is None else bias.contiguous()
         nats = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
         if call("softmax", FUNCTIONS[logits.dtype], logits, bias, targets, nats, totals, *logits.shape):
             return nats
@@ -44,7 +45,7 @@ def softmax_gradient_(
 
 
 def _fits(logits: Tensor, vectors: Sequence[Tensor]) -> bool:
-    """Whether the kernel takes logits, and with them a bias and totals."""
+    """Whether the kernel takes these logits, and bias and totals with them."""
     return (
         logits.device.type == "cpu"
         and logits.dtype in FUNCTIONS
@@ -57,32 +58,32 @@ def _fits(logits: Tensor, vectors: Sequence[Tensor]) -> bool:
 def softmax_gradient_reference_(
     logits: Tensor, bias: Tensor | None, targets: Tensor, totals: Tensor | None = None
 ) -> Tensor:
-    """The readable truth, in torch's operations; arguments and result as of `softmax_gradient_`."""
+    """The readable reference in torch's operations; see `softmax_gradient_` for arguments and result."""
     scores = logits.float() if logits.dtype == torch.bfloat16 else logits
     scores = scores if bias is None else scores + bias
-    shares = scores.softmax(dim=-1)
+    gradient = scores.softmax(dim=-1)
     # the largest probability never underflows, so that this normaliser is exact
-    normalisers = scores.amax(dim=-1) - shares.amax(dim=-1).log()
+    normalisers = scores.amax(dim=-1) - gradient.amax(dim=-1).log()
     nats = normalisers - scores.gather(1, targets[:, None])[:, 0]
-    shares[torch.arange(len(targets), device=targets.device), targets] -= 1
-    logits.copy_(shares)
+    gradient[torch.arange(len(targets), device=targets.device), targets] -= 1
+    logits.copy_(gradient)
     if totals is not None:
-        totals += shares.sum(0)
+        totals += gradient.sum(0)
     return nats
 
 
-def scaled(gradient: Tensor, factor: Tensor, *, kernels: bool) -> Tensor:
-    """A gradient times a scalar, in the scalar's type; in the gradient's own memory where it has that type.
+def scaled(gradient: Tensor, factor: Tensor, *, native: bool) -> Tensor:
+    """A gradient times a scalar, in the scalar's dtype; computed in place if the gradient has that dtype.
 
     Args:
-        gradient: any shape, contiguous; may be written over.
+        gradient: any shape, contiguous; may be overwritten.
         factor: a scalar.
-        kernels: use the library's kernel, which is a single pass over memory.
+        native: use the C++ kernel, which is a single pass over memory.
     """
     if gradient.dtype == factor.dtype:
         return gradient.mul_(factor)
     out = torch.empty(gradient.shape, dtype=factor.dtype, device=gradient.device)
     fits = gradient.dtype == torch.bfloat16 and factor.dtype == torch.float32 and gradient.device.type == "cpu"
-    if kernels and fits and call("softmax", "scaled_bf16", gradient, factor, out, gradient.numel()):
+    if native and fits and call("softmax", "scaled_bf16", gradient, factor, out, gradient.numel()):
         return out
     return out.copy_(gradient).mul_(factor)

@@ -1,37 +1,61 @@
 """The softmax head that shares a sparse embedding.
 
-D input width, V words in the vocabulary.
+N tokens (any leading shape), D input width, V words in the vocabulary.
 """
 
 import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.kernels.backend import PLAIN
+from refrain.nn.kernels.backend import TORCH
 from refrain.nn.sparse_embedding import SparseEmbedding
 
-from .softmax import SoftmaxHead
+from .linear_cross_entropy import NATIVE_FROM, largest_parameter, linear_cross_entropy, token_nats
 
 
-class SparseSoftmaxHead(SoftmaxHead):
-    """A linear layer whose matrix is a sparse embedding's, and a softmax.
+class SparseSoftmaxHead(nn.Module):
+    """A softmax over logits that a sparse embedding's matrix gives.
 
     Args:
         embedding: of V words, D wide; shared, not copied.
+
+    Attributes:
+        backend: what the head trains with.
     """
 
+    kernels = "softmax"
+    backends = ("torch", "native")
+    native_from = NATIVE_FROM
+    inner_widths: tuple[str, ...] = ()
+    tied = True
+    tied_width = "input"
+
     def __init__(self, embedding: SparseEmbedding) -> None:
-        nn.Module.__init__(self)
-        self.tied = True
-        self.engine = PLAIN
+        super().__init__()
+        self.backend = TORCH
         self.embedding = embedding
         self.bias = nn.Parameter(torch.empty(embedding.vocabulary_size))
         self.reset_parameters()
 
     @property
-    def weight(self) -> Tensor:  # type: ignore[override]
-        """The dense matrix (V, D), made anew at each call."""
-        return self.embedding.matrix()
+    def native_size(self) -> int:
+        """The size of the largest weight, to which `native_from` refers."""
+        return largest_parameter(self)
+
+    def reset_parameters(self) -> None:
+        """Set the bias to 0, in place; the matrix is the embedding's."""
+        nn.init.zeros_(self.bias)
+
+    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        backend = self.backend if self.training else TORCH
+        return linear_cross_entropy(rows, self.embedding.matrix(), self.bias, targets.reshape(-1), backend=backend)
+
+    def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        return token_nats(rows, self.embedding.matrix(), self.bias, targets.reshape(-1)).reshape(targets.shape)
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V), without the dense matrix."""

@@ -1,92 +1,118 @@
-"""How layers and heads compute while they train: by which means, and in which precision.
+"""The backend and the precision that layers and heads train with.
 
-Whatever is chosen, parameters, carried state, cells and sums are float32, and evaluation takes the plain float32 way.
+Evaluation always runs by torch's operations in float32, and whatever is chosen for training, parameters, carried state,
+cells and sums stay float32.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from .compile import load
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Engine(NamedTuple):
+class Backend(NamedTuple):
     """What a layer or a head trains with.
 
     Attributes:
-        kernels: the library's own kernels for the device, where there are some and they can be compiled; otherwise
-            torch's operations.
-        bf16: operands of matrix products are rounded to bfloat16.
+        native: the library's kernels, in C++ on a CPU and in Triton on a GPU, where they exist and can be compiled;
+            otherwise torch's operations.
+        bf16: matmul inputs are rounded to bfloat16.
     """
 
-    kernels: bool = False
+    native: bool = False
     bf16: bool = False
 
-
-PLAIN = Engine()
-
-SCANNED = ("cuda",)
-"""Kinds of devices on which layers run `window_scan` where their engine asks for kernels or for bf16."""
+    def matmul_dtype(self, like: Tensor) -> torch.dtype:
+        """The dtype of matmul inputs: that of a tensor, or bfloat16 in place of float32."""
+        return torch.bfloat16 if self.bf16 and like.dtype == torch.float32 else like.dtype
 
 
-def use_engine(module: nn.Module, engine: Engine) -> None:
-    """Let every part of a module that has a choice train with an engine. Changes them in place.
+TORCH = Backend()
+
+
+class NativeFrom(NamedTuple):
+    """Sizes from which native kernels are faster than torch's operations; None where they are at no size.
+
+    The setting `auto` follows it. Figures for a CPU were measured by `refrain bench train` and `bench cells`; those for
+    a GPU were not.
+    """
+
+    cpu_float32: int | None = None
+    cpu_bf16: int | None = None
+    cuda_float32: int | None = None
+    cuda_bf16: int | None = None
+
+    def includes(self, size: int, device: str, *, bf16: bool) -> bool:
+        """Whether a size is large enough on a device (cpu or cuda), with or without bf16."""
+        smallest = getattr(self, f"{device}_{'bf16' if bf16 else 'float32'}", None)
+        return smallest is not None and size >= smallest
+
+
+class Part(Protocol):
+    """A part of a model, a layer or a head, that can train with several backends."""
+
+    backend: Backend
+    """What it trains with."""
+    kernels: str
+    """Stem of the C++ file of its kernels."""
+    native_from: NativeFrom
+
+    @property
+    def backends(self) -> Collection[str]:
+        """Names of the backends that it implements, of torch, native and scan."""
+        ...
+
+    @property
+    def native_size(self) -> int:
+        """The size that `native_from` refers to."""
+        ...
+
+
+def parts_with_backend(module: nn.Module) -> Iterator[tuple[str, Part]]:
+    """The parts of a module that have a backend to choose, each with its name.
 
     Args:
         module: a model, a layer or a head.
-        engine: what to train with.
     """
-    for part in module.modules():
-        if isinstance(getattr(part, "engine", None), Engine):
-            setattr(part, "engine", engine)  # noqa: B010
+    for name, part in module.named_modules():
+        if isinstance(getattr(part, "backend", None), Backend):
+            yield name, part
 
 
-def kernels_for(layer: nn.Module, *tensors: Tensor) -> bool:
-    """Whether a layer runs a window by kernels: it trains, its engine wants them, they are there and take its tensors.
+def use_backend(module: nn.Module, backend: Backend) -> None:
+    """Let every part of a module that has a choice train with a backend. Changes them in place.
 
     Args:
-        layer: with an engine, and in `kernels` the stem of its C++ file.
-        tensors: what the kernels are given; they take float32 in the memory of the processor.
+        module: a model, a layer or a head.
+        backend: what to train with.
     """
-    return bool(
-        layer.training
-        and torch.is_grad_enabled()
-        and layer.engine.kernels  # type: ignore[union-attr]
-        and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-        and _are_there(str(layer.kernels))
-    )
+    for _, part in parts_with_backend(module):
+        part.backend = backend
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _are_there(name: str) -> bool:
-    """Whether a file's kernels can be had; a compiler that traces it would lose their cache."""
-    return load(name) is not None
+def outside_compiler(function: Function) -> Function:
+    """A function that `torch.compile` does not trace while it compiles what is around it.
 
-
-def scans(layer: nn.Module, *tensors: Tensor) -> bool:
-    """Whether a layer runs a window by a scan with its engine, on a GPU: it trains, and by more than torch's kernel.
-
-    torch's kernels there are cuDNN's, which in bfloat16 would hold the cells in bfloat16, too.
+    Traced, a recurrent kernel becomes its steps one after another, which take minutes to compile and run slower. So a
+    layer cannot be compiled with `fullgraph=True`.
 
     Args:
-        layer: with an engine.
-        tensors: of the window.
+        function: such as `torch.lstm`.
     """
-    engine: Any = layer.engine
-    return bool(
-        layer.training
-        and torch.is_grad_enabled()
-        and (engine.kernels or engine.bf16)
-        and all(tensor.dtype == torch.float32 and tensor.device.type in SCANNED for tensor in tensors)
-    )
+    if torch.compiler.is_dynamo_compiling():
+        disabled: Function = torch.compiler.disable(function)
+        return disabled
+    return function
 
 
 def has_fast_bf16(device: str = "cpu") -> bool:
-    """Whether a device multiplies matrices of bfloat16 by instructions of its own.
+    """Whether a device has instructions that multiply bfloat16 matrices.
 
     Args:
-        device: its kind, cpu or cuda.
+        device: cpu or cuda.
     """
     if device == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,8 +1,8 @@
-"""C++ kernels that are compiled on the user's machine when they are first wanted, and what to do without a compiler.
+"""C++ kernels, compiled on the user's machine when they are first needed, and what happens without a compiler.
 
-A kernel is a plain function over pointers, called through ctypes; the file in the folder cpp that has its name as stem
-is all that is compiled, with the headers beside it, in some seconds, into the cache folder. It finds the OpenMP of
-torch in the process and so shares torch's threads.
+A kernel is a plain function over pointers, called through ctypes (see call.py). Its file in the folder cpp is compiled
+with the headers beside it, in a few seconds, into the cache folder. It uses the OpenMP that torch has loaded, and so
+shares torch's threads.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ import warnings
 from importlib import resources
 from pathlib import Path
 
-import torch  # its OpenMP has to be in the process before a kernel is loaded
+import torch  # its OpenMP must be loaded before a kernel is
 
 from refrain.storage.folders import cache_folder
 
@@ -30,7 +30,7 @@ LOGGER = logging.getLogger(__name__)
 
 @functools.cache
 def load(name: str) -> ctypes.CDLL | None:
-    """The compiled kernels of a file, or None where there are none; the cause is said once.
+    """The compiled kernels of a file, or None if they cannot be compiled; the cause is reported once as a warning.
 
     Args:
         name: stem of a C++ file in the folder cpp.
@@ -60,7 +60,7 @@ def load(name: str) -> ctypes.CDLL | None:
 
 
 def find_compiler() -> list[str] | None:
-    """The words that call a C++ compiler: $CXX, or the first of c++, g++, clang++ that is installed.
+    """The command of a C++ compiler: $CXX, or the first of c++, g++, clang++ that is installed; None without one.
 
     Raises:
         ValueError: when a quotation in $CXX is not closed.
@@ -80,7 +80,7 @@ def lacks_compiler() -> bool:
 
 
 def is_compiled(name: str) -> bool:
-    """Whether `load` takes the kernels of a file from the cache, or leaves them out, in no time.
+    """Whether `load` would return at once: the kernels of a file are in the cache, or cannot be compiled at all.
 
     Args:
         name: stem of a C++ file in the folder cpp.
@@ -95,7 +95,7 @@ def is_compiled(name: str) -> bool:
 
 
 def _attempts() -> list[list[str]]:
-    """Flags, the best first: a compiler or a torch without OpenMP still has one thread's kernels."""
+    """Sets of flags, the best first: without OpenMP, kernels still work on one thread."""
     return [[*FLAGS, "-fopenmp"], [*FLAGS]]
 
 
@@ -117,7 +117,7 @@ def _loaded(name: str, compiler: list[str]) -> ctypes.CDLL:
 
 
 def _opened(name: str, compiler: list[str], flags: list[str]) -> ctypes.CDLL:
-    """The library of a source; one in the cache that cannot be opened is compiled anew."""
+    """The library of a source, from the cache; one that cannot be opened is compiled again."""
     library = _library(name, compiler, flags)
     if library.is_file() and library.stat().st_size:
         try:
@@ -130,7 +130,7 @@ def _opened(name: str, compiler: list[str], flags: list[str]) -> ctypes.CDLL:
 
 
 def _library(name: str, compiler: list[str], flags: list[str]) -> Path:
-    """Where the shared library of a source stands once it is compiled, for this machine."""
+    """The path in the cache of a source's shared library for this machine, compiled or not."""
     key = hashlib.sha256()
     for content in _texts(name).values():
         key.update(content + b"\0")
@@ -146,14 +146,14 @@ def _texts(name: str) -> dict[str, bytes]:
 
 
 def _compile(name: str, compiler: list[str], flags: list[str], library: Path) -> None:
-    """Compile a source into a library, which is whole or not there."""
+    """Compile a source into a library, which appears in the cache only when it is complete."""
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         for file, content in _texts(name).items():
             (Path(scratch) / file).write_bytes(content)
         text, parts, whole = (str(Path(scratch) / f"{name}{suffix}") for suffix in (".cpp", ".o", ".so"))
         _run([*compiler, *flags, "-c", text, "-o", parts])
-        # linked without an OpenMP of its own: a second pool of threads would stall the first
+        # without linking OpenMP: a second pool of threads would stall that of torch
         _run([*compiler, "-shared", *_unresolved(), parts, "-o", whole])
         with open(whole, "rb") as made:
             os.fsync(made.fileno())
@@ -165,17 +165,17 @@ def _run(words: list[str]) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    said = getattr(error, "stderr", None) or error
-    return next((line for line in str(said).splitlines() if line.strip()), type(error).__name__)
+    message = getattr(error, "stderr", None) or error
+    return next((line for line in str(message).splitlines() if line.strip()), type(error).__name__)
 
 
 def _unresolved() -> list[str]:
-    """What a linker has to hear before it leaves symbols to be found in the process."""
+    """Flags for the linker so that it accepts symbols that the process provides."""
     return ["-undefined", "dynamic_lookup"] if platform.system() == "Darwin" else []
 
 
 def _processor() -> str:
-    """What tells one kind of processor from another, as code for one may not run on the other."""
+    """A description of the processor, as code that was compiled for one may not run on another."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

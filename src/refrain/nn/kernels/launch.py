@@ -1,7 +1,7 @@
-"""Kernels for GPUs, written in Triton: loaded when they are first wanted, and what to do without them.
+"""Loading and launching GPU kernels, which are written in Triton, and what happens without Triton.
 
-Triton comes with the builds of torch for CUDA on Linux; nothing here imports it before a layer trains on a GPU. A
-kernel does what stands between two matrix products of a step, in one launch where torch's operations take about ten.
+Triton comes with the builds of torch for CUDA on Linux. It is not imported before a layer trains on a GPU. A kernel
+does everything between two matmuls of a step in one launch, for which torch would need about ten.
 """
 
 import functools
@@ -15,7 +15,7 @@ from torch import Tensor
 from .call import has_failed, note_failure
 
 BLOCK = 256
-"""Units that one program of a kernel takes."""
+"""Units that one program of a kernel computes."""
 
 
 def has_triton() -> bool:
@@ -24,34 +24,35 @@ def has_triton() -> bool:
 
 
 @functools.cache
-def load(name: str) -> ModuleType | None:
-    """The kernels of a file, or None where Triton cannot be imported; the cause is said once and kept.
+def load(architecture: str) -> ModuleType | None:
+    """The kernels of an architecture, or None if Triton cannot be imported; the cause is reported once.
 
     Args:
-        name: of an architecture, a folder of nn/recurrent with a file triton.py.
+        architecture: a folder of nn/recurrent with a file triton.py.
     """
     try:
-        return importlib.import_module(f"refrain.nn.recurrent.{name}.triton")
+        return importlib.import_module(f"refrain.nn.recurrent.{architecture}.triton")
     except Exception as error:  # a broken installation of Triton raises anything
-        note_failure(f"{name}_triton", _said(error))
+        note_failure(f"{architecture}_triton", _first_line(error))
         return None
 
 
-def launch(file: str, function: str, units: int, *arguments: Tensor | int | bool) -> bool:
-    """Run a kernel, a program for every `BLOCK` units; whether it was launched.
+def launch(architecture: str, function: str, units: int, *arguments: Tensor | int | bool) -> bool:
+    """Run a kernel, one program for every `BLOCK` units; returns whether it was launched.
 
-    A kernel that cannot be compiled or launched has written nothing. The cause is said once, and it is not asked again.
+    A kernel that cannot be compiled or launched has written nothing. The cause is reported once as a warning, and the
+    kernel is not launched again.
 
     Args:
-        file: an architecture, a folder of nn/recurrent with a file triton.py.
-        function: a kernel in it; takes the units and BLOCK last.
+        architecture: a folder of nn/recurrent with a file triton.py.
+        function: a kernel in that file; its last two parameters are the units and BLOCK.
         units: how many there are.
         arguments: of the kernel, the first a tensor; without the last two.
     """
-    name = f"{file}_{function}_triton"
+    name = f"{architecture}_{function}_triton"
     if has_failed(name):
         return False
-    kernels = load(file)
+    kernels = load(architecture)
     if kernels is None:
         return False
     first = arguments[0]
@@ -60,11 +61,11 @@ def launch(file: str, function: str, units: int, *arguments: Tensor | int | bool
         with torch.cuda.device_of(first):
             getattr(kernels, function)[(-(-units // BLOCK),)](*arguments, units, BLOCK=BLOCK)
     except Exception as error:  # compilers and drivers raise anything
-        note_failure(name, _said(error))
+        note_failure(name, _first_line(error))
         return False
     return True
 
 
-def _said(error: Exception) -> str:
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first}".removesuffix(": ")
+def _first_line(error: Exception) -> str:
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line}".removesuffix(": ")

@@ -1,4 +1,4 @@
-"""Large matrix products on a processor, by whichever library of torch's is the faster."""
+"""Large matrix multiplications on a CPU, by the faster of torch's two libraries."""
 
 from collections.abc import Callable
 
@@ -6,30 +6,40 @@ import torch
 from torch import Tensor
 
 
-def product(a: Tensor, b: Tensor) -> Tensor:
+def matmul(a: Tensor, b: Tensor) -> Tensor:
     """a (N, K) @ b (K, M) -> (N, M), without a gradient.
 
-    torch takes float32 products on a processor to MKL, which on processors of other makers reaches two thirds of what
-    oneDNN does; bfloat16 products go to oneDNN by themselves.
+    torch uses MKL for float32 on a CPU, which on processors of other makers than its own reaches two thirds of the rate
+    of oneDNN; for bfloat16 it uses oneDNN already.
 
     Args:
-        a: float32 or bfloat16 on a processor, any strides.
-        b: of the same type.
+        a: float32 or bfloat16, any strides.
+        b: of the same dtype.
     """
     if a.dtype == torch.float32 and a.device.type == "cpu" and _one_dnn is not None and a.numel() and b.numel():
         return _one_dnn(a, b.T, None, "none", [], "")
     if a.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        # which would round float32
+        # autocast would round float32
         with torch.autocast("cpu", enabled=False):
             return torch.mm(a, b)
     return torch.mm(a, b)
 
 
-def _find() -> Callable[..., Tensor] | None:
-    """The operator behind torch's compiled linear layers, or None in a torch that has none."""
+def weight_gradient(d_outputs: Tensor, inputs: Tensor) -> Tensor:
+    """The gradient of a weight (R, C) over all steps of a window, as one float32 matrix.
+
+    Args:
+        d_outputs: (T, B, R), the gradient of inputs @ weight.T.
+        inputs: (T, B, C).
+    """
+    return matmul(d_outputs.flatten(0, 1).T, inputs.flatten(0, 1)).float()
+
+
+def _find_one_dnn() -> Callable[..., Tensor] | None:
+    """The operator behind torch's compiled linear layers, or None if this torch has none."""
     if not torch.backends.mkldnn.is_available():
         return None
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
-_one_dnn = _find()
+_one_dnn = _find_one_dnn()

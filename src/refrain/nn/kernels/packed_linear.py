@@ -1,58 +1,36 @@
-"""Matrices made ready to be read a token at a time: float32, or int8 with a scale a row.
+"""Weight matrices packed for inference, one token at a time: float32, or int8 with a scale a row.
 
-The kernels are in cpp/stepper.cpp. They read each weight once for all streams and apply what follows in the same
+The kernels are in cpp/stepper.cpp. They read each weight once for the whole batch and apply what follows in the same
 pass; sums are float32 whatever the weights are.
 
-R rows, K columns, B streams.
+R rows, K columns, B batch.
 """
 
 import ctypes
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refrain.nn.kernels import compile as native
-
+from . import compile as native
+from .call import run
 from .pages import in_large_pages
 
 WeightType = Literal["float32", "int8"]
 
-FEW_STREAMS = 8
-"""Up to so many streams a product is bound by reading the weights; beyond, a matrix product's blocking wins."""
+SMALL_BATCH = 8
+"""Largest batch for which reading the weights takes most of the time; above, blocked matrix multiplication wins."""
 
 STRIP = 16
-"""Columns that lie together in a packed matrix."""
-
-_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_ssize_t
-_SIGNATURES = {
-    # matrix, bias, x, out, rows, streams
-    "refrain_linear": (*[_POINTER] * 4, *[_SIZE] * 2),
-    # first, second, x, y, base, stride of base, cell before, hidden, cell, size, streams
-    "refrain_lstm": (*[_POINTER] * 5, _SIZE, *[_POINTER] * 3, *[_SIZE] * 2),
-    # second, base, hidden before, hidden, cell, size, streams, steps
-    "refrain_lstm_window": (*[_POINTER] * 5, *[_SIZE] * 3),
-    # first, second, x, base, stride of base, recurrent part, hidden before, hidden, size, streams
-    "refrain_gru": (*[_POINTER] * 4, _SIZE, *[_POINTER] * 3, *[_SIZE] * 2),
-    # logits, rows, words
-    "refrain_log_softmax": (_POINTER, _SIZE, _SIZE),
-    # logits, targets, nats, rows, words
-    "refrain_target_nats": (*[_POINTER] * 3, *[_SIZE] * 2),
-}
+"""Columns that are stored together in a packed matrix."""
 
 
-@functools.cache
-def kernels() -> Any:
-    """The compiled functions, or None where there is no compiler."""
-    library = native.load("stepper")
-    if library is not None:
-        for name, types in _SIGNATURES.items():
-            function = getattr(library, name)
-            function.argtypes, function.restype = types, None
-    return library
+def has_stepper(weight: Tensor) -> bool:
+    """Whether the inference kernels exist and take a weight: float32 on a CPU."""
+    return weight.dtype == torch.float32 and weight.device.type == "cpu" and native.load("stepper") is not None
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +40,7 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
         weight: (R, K).
 
     Returns:
-        Multiples (R, K) in int8 and scales (R,): weight is multiples * scales to half a scale.
+        Multiples (R, K) in int8 and scales (R,): weight equals multiples * scales to within half a scale.
     """
     scales = weight.abs().amax(dim=1) / 127
     # a row of zeros has the scale 0 and is exact
@@ -71,7 +49,7 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def round_weights(module: nn.Module) -> None:
-    """Replace every matrix of a module by what `quantise` keeps of it, in place; vectors stay.
+    """Round every matrix of a module to the values that `quantise` represents, in place; vectors stay.
 
     The module then computes, in float32, what kernels over int8 weights compute.
 
@@ -86,87 +64,96 @@ def round_weights(module: nn.Module) -> None:
 
 
 def fingerprint(module: nn.Module) -> list[tuple[int, int]]:
-    """What changes when a weight is replaced or changed in place."""
+    """A value that changes when a weight of the module is replaced or changed in place."""
     return [(parameter.data_ptr(), parameter._version) for parameter in module.parameters()]
 
 
 class _Matrix(ctypes.Structure):
-    _fields_ = (("weight", _POINTER), ("scale", _POINTER), ("width", _SIZE), ("stride", _SIZE))
+    _fields_ = (
+        ("weight", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("width", ctypes.c_int64),
+        ("stride", ctypes.c_int64),
+    )
 
 
-class PreparedMatrix:
-    """A matrix as the kernels read it; `prepare_matrices` makes it.
+class PackedMatrix:
+    """A matrix in the layout that the kernels read; made by `pack_matrices`.
 
     Args:
-        packed: (groups, strips, rows of a group, columns of a strip), a group of which is contiguous.
+        packed: (groups, strips, rows of a group, columns of a strip), each group of which is contiguous.
         scales: (R,) of int8 weights, or None.
-        rows: R, without those that fill up the last group.
-        width: K, without the columns that fill up the last strip.
-
-    Attributes:
-        address: of the structure that a kernel takes.
+        rows: R, without the rows that pad the last group.
+        width: K, without the columns that pad the last strip.
     """
 
     def __init__(self, packed: Tensor, scales: Tensor | None, rows: int, width: int) -> None:
-        self.rows, self.width = rows, width
-        self._packed, self._scales = packed, scales
+        self.rows = rows
+        self.width = width
+        self._packed = packed
+        self._scales = scales
         scale = None if scales is None else scales.data_ptr()
         self._matrix = _Matrix(packed.data_ptr(), scale, width, packed.stride(0))
-        self.address = ctypes.addressof(self._matrix)
+        self._address = ctypes.addressof(self._matrix)
+
+    def data_ptr(self) -> int:
+        """The address of the structure that a kernel takes."""
+        return self._address
 
     def dense(self) -> Tensor:
-        """The same matrix (R, K) in float32, for products with many inputs; a copy."""
+        """A copy of the matrix (R, K) in float32, for large batches."""
         whole = self._packed.transpose(1, 2).flatten(2).flatten(0, 1)
         values: Tensor = whole[: self.rows, : self.width].contiguous()
         return values if self._scales is None else values * self._scales[:, None]
 
 
-def prepare_matrices(matrices: Sequence[Tensor], weights: WeightType, *, group: int = 4) -> list[PreparedMatrix]:
+def pack_matrices(matrices: Sequence[Tensor], weights: WeightType, *, group: int = 4) -> list[PackedMatrix]:
     """Pack matrices that a kernel uses together, so that it reads memory from one end to the other.
 
-    First comes a group of rows of the first matrix, then the same group of the second, and so on. Each group lies as it
-    is read; see cpp/packed.h.
+    First comes a group of rows of the first matrix, then the same group of the second, and so on. The layout of a group
+    is described in cpp/packed.h.
 
     Args:
         matrices: each (R, K) with the same R, float32 on the CPU.
-        weights: what is kept of them: float32 as they are, or int8.
+        weights: dtype of the packed weights, float32 or int8.
         group: rows of a group; the last group may have fewer.
     """
-    kept = [quantise(weight) if weights == "int8" else (weight, None) for weight in matrices]
-    strips = [_in_strips(values, group) for values, _ in kept]
+    rounded = [quantise(weight) if weights == "int8" else (weight, None) for weight in matrices]
+    strips = [_in_strips(values, group) for values, _ in rounded]
     sizes = [part[0].numel() for part in strips]
     whole = in_large_pages((len(strips[0]), sum(sizes)), strips[0].dtype)
-    prepared = []
-    for weight, (_, scales), part, place in zip(matrices, kept, strips, whole.split(sizes, dim=1), strict=True):
-        packed = place.unflatten(1, part.shape[1:]).copy_(part)
-        prepared.append(PreparedMatrix(packed, scales, *weight.shape))
-    return prepared
+    packed = []
+    for weight, (_, scales), part, memory in zip(matrices, rounded, strips, whole.split(sizes, dim=1), strict=True):
+        copy = memory.unflatten(1, part.shape[1:]).copy_(part)
+        packed.append(PackedMatrix(copy, scales, *weight.shape))
+    return packed
 
 
 def _in_strips(weight: Tensor, group: int) -> Tensor:
-    """(R, K) -> (groups, strips, rows of a group, columns of a strip), filled up with zeros."""
-    more = -weight.shape[1] % STRIP, -weight.shape[0] % group
-    filled: Tensor = F.pad(weight, (0, more[0], 0, more[1]))
-    strips: Tensor = filled.unflatten(1, (-1, STRIP)).unflatten(0, (-1, group)).transpose(1, 2)
+    """(R, K) -> (groups, strips, rows of a group, columns of a strip), padded with zeros."""
+    columns = -weight.shape[1] % STRIP
+    rows = -weight.shape[0] % group
+    padded: Tensor = F.pad(weight, (0, columns, 0, rows))
+    strips: Tensor = padded.unflatten(1, (-1, STRIP)).unflatten(0, (-1, group)).transpose(1, 2)
     return strips
 
 
-class PreparedLinear:
-    """x W^T + b.
+class PackedLinear:
+    """x W^T + b, with W packed.
 
     Args:
         weight: W (R, K), float32 on the CPU.
         bias: b (R,), or None.
-        weights: see `prepare_matrices`.
+        weights: dtype of the packed weights.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, weights: WeightType) -> None:
-        (self.matrix,), self.bias = prepare_matrices([weight], weights), bias
-        self._bias = None if bias is None else bias.data_ptr()
+        (self.matrix,) = pack_matrices([weight], weights)
+        self.bias = bias
 
     @functools.cached_property
     def dense(self) -> Tensor:
-        """W in float32; made when first wanted, and kept."""
+        """W in float32; made on first use."""
         whole: Tensor = self.matrix.dense()
         return whole
 
@@ -178,19 +165,17 @@ class PreparedLinear:
         """
         if x.ndim != 2 or x.shape[1] != self.matrix.width:
             raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
-        if len(x) > FEW_STREAMS:
+        if len(x) > SMALL_BATCH:
             return F.linear(x, self.dense, self.bias)
         x = x.float().contiguous()
         out = x.new_empty(len(x), self.matrix.rows)
-        kernels().refrain_linear(
-            self.matrix.address, self._bias, x.data_ptr(), out.data_ptr(), self.matrix.rows, len(x)
-        )
+        run("stepper", "stepper_linear", self.matrix, self.bias, x, out, self.matrix.rows, len(x))
         return out
 
 
 def log_softmax_(logits: Tensor) -> Tensor:
-    """Logits (N, V), float32 and contiguous -> log-probabilities, in place, a pass for the sum and one to subtract."""
-    kernels().refrain_log_softmax(logits.data_ptr(), *logits.shape)
+    """Logits (N, V), float32 and contiguous -> log-probabilities, in place."""
+    run("stepper", "stepper_log_softmax", logits, *logits.shape)
     return logits
 
 
@@ -199,12 +184,13 @@ def target_nats(logits: Tensor, targets: Tensor) -> Tensor:
 
     Raises:
         IndexError: when a target is not in [0, V).
-        ValueError: when there is not one for each row.
+        ValueError: when there is not one target for each row.
     """
     if targets.shape != logits.shape[:1]:
         raise ValueError(f"targets have shape {tuple(targets.shape)}, {tuple(logits.shape[:1])} is expected")
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
         raise IndexError(f"a target is not in [0, {logits.shape[1]})")
-    targets, nats = targets.to(torch.int64).contiguous(), logits.new_empty(len(logits))
-    kernels().refrain_target_nats(logits.data_ptr(), targets.data_ptr(), nats.data_ptr(), *logits.shape)
+    targets = targets.to(torch.int64).contiguous()
+    nats = logits.new_empty(len(logits))
+    run("stepper", "stepper_target_nats", logits, targets, nats, *logits.shape)
     return nats

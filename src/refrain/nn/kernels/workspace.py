@@ -1,96 +1,106 @@
-"""What the windows of the recurrent kernels share: memory that is borrowed for a window, products, calls."""
+"""Scratch memory of recurrent layers: allocated for one window, then kept for the next."""
 
+import threading
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from .buffer_pool import BufferPool
-from .call import call
-from .matmul import product
 
-NAMES = {torch.float32: "float32", torch.bfloat16: "bf16"}
-LANES = 16
-"""The most units that a kernel takes in one register, whatever the processor."""
+class BufferPool:
+    """Buffers of a layer that successive windows reuse, as requesting large tensors from the system is slow.
+
+    A buffer belongs to one window from `allocate` to `release`. Windows that are open at the same time, in one thread
+    or in several, get different buffers.
+
+    Args:
+        keep: how many free buffers are kept.
+    """
+
+    def __init__(self, keep: int = 10) -> None:
+        self._keep = keep
+        self._free: list[Tensor] = []
+        self._lock = threading.Lock()
+
+    def allocate(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """An uninitialised tensor of a shape, with the dtype and the device of another tensor."""
+        count = torch.Size(shape).numel()
+        with self._lock:
+            fitting = [
+                index
+                for index, free in enumerate(self._free)
+                if free.numel() >= count and free.dtype == like.dtype and free.device == like.device
+            ]
+            if fitting:
+                smallest = min(fitting, key=lambda index: self._free[index].numel())
+                return self._free.pop(smallest)[:count].view(*shape)
+        return like.new_empty(count).view(*shape)
+
+    def release(self, tensors: Sequence[Tensor]) -> None:
+        """Return tensors from `allocate`, which must not be read afterwards."""
+        # the whole buffer, of which a tensor may be the beginning
+        buffers = [tensor.new_empty(0).set_(tensor.untyped_storage()) for tensor in tensors]
+        first = buffers[0]
+        with self._lock:
+            # after a layer was moved, buffers of its former dtype or device are useless
+            free = [old for old in self._free if old.dtype == first.dtype and old.device == first.device]
+            self._free = sorted([*free, *buffers], key=Tensor.numel)[-self._keep :]
+
+    def __reduce__(self) -> tuple[type["BufferPool"], tuple[int]]:
+        # a copy starts without buffers
+        return BufferPool, (self._keep,)
 
 
-def whole_panels(units: int) -> int:
-    """A number of units, rounded up to whole registers."""
-    return -(-units // LANES) * LANES
-
-
-class Loan:
-    """Memory of a layer that one window borrows, float32 and bfloat16.
+class Workspace:
+    """Scratch memory of one window, for tensors of any dtype.
 
     Args:
         pool: the layer's buffers.
-        like: a float32 tensor on the device, or of another type that is no narrower than what is taken.
+        like: a tensor on the device whose dtype is at least as wide as those that are allocated.
+
+    Attributes:
+        released: whether `release` was called.
     """
 
     def __init__(self, pool: BufferPool, like: Tensor) -> None:
-        self._pool, self._like = pool, like
-        self._taken: list[Tensor] = []
-        self.open = True
+        self._pool = pool
+        self._like = like
+        self._allocated: list[Tensor] = []
+        self.released = False
 
-    def take(self, shape: Sequence[int], kind: torch.dtype = torch.float32) -> Tensor:
-        """An uninitialised tensor of a shape and a type, until `give_back`."""
+    def allocate(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """An uninitialised tensor of a shape and a dtype, valid until `release`."""
         count = torch.Size(shape).numel()
-        words = -(-count * kind.itemsize // self._like.dtype.itemsize)
-        buffer = self._pool.take((words,), self._like)
-        self._taken.append(buffer)
-        return buffer.view(kind)[:count].view(*shape)
+        entries = -(-count * dtype.itemsize // self._like.dtype.itemsize)
+        buffer = self._pool.allocate((entries,), self._like)
+        self._allocated.append(buffer)
+        return buffer.view(dtype)[:count].view(*shape)
 
-    def rounded(self, tensor: Tensor, kind: torch.dtype) -> Tensor:
-        """A contiguous tensor in the type of the products' operands; itself, if it is that already."""
-        if tensor.dtype == kind:
+    def cast(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        """A contiguous copy of a tensor in another dtype; the tensor itself if it is that already."""
+        if tensor.dtype == dtype:
             return tensor.contiguous()
-        return self.take(tensor.shape, kind).copy_(tensor)
+        return self.allocate(tensor.shape, dtype).copy_(tensor)
 
-    def give_back(self) -> None:
-        """End the loan; nobody may read the tensors afterwards."""
-        if self._taken:
-            self._pool.give(self._taken)
-        self._taken, self.open = [], False
-
-
-def run(file: str, way: str, kind: torch.dtype, *arguments: Tensor | int) -> None:
-    """Call the kernel of a layer for one way and one type of the products' operands.
-
-    Args:
-        file: stem of the C++ file, which begins the kernel's name.
-        way: forward or backward.
-        kind: the operands' type.
-        arguments: of the kernel.
-
-    Raises:
-        RuntimeError: when the kernel fails.
-    """
-    function = f"{file}_{way}_{NAMES[kind]}"
-    if not call(file, function, *arguments):
-        raise RuntimeError(f"the kernel {function} failed")
+    def release(self) -> None:
+        """Return all memory; the tensors must not be read afterwards."""
+        if self._allocated:
+            self._pool.release(self._allocated)
+        self._allocated = []
+        self.released = True
 
 
-def weight_gradient(d_rows: Tensor, operand: Tensor) -> Tensor:
-    """The gradient of a weight (R, C), as one product over all steps.
+def check_single_backward(workspace: Workspace, name: str) -> None:
+    """Raise if backward runs twice over a window, or with create_graph=True.
 
     Args:
-        d_rows: (T, B, R), of the products with the weight.
-        operand: (T, B, C), what the weight was multiplied with.
-    """
-    return product(d_rows.flatten(0, 1).T, operand.flatten(0, 1)).float()
-
-
-def check_open(loan: Loan, name: str) -> None:
-    """Refuse a second way back, and a second derivative.
-
-    Args:
-        loan: the window's memory.
+        workspace: of the window.
         name: of the layer.
 
     Raises:
-        RuntimeError: when the memory was given back, or a graph of the gradient is asked for.
+        RuntimeError: when the window's memory was released, or a graph of the gradient is requested.
     """
     if torch.is_grad_enabled():
         raise RuntimeError(f"{name}: its kernels have no second derivative; call backward without create_graph")
-    if not loan.open:
-        raise RuntimeError(f"{name}: this window's memory was given back by an earlier backward pass")
+    if workspace.released:
+        raise RuntimeError(f"{name}: this window's memory was released by an earlier backward pass")

@@ -1,6 +1,6 @@
-"""Two recurrent layers over a batch of sequences of unlike lengths, one from each end (Schuster & Paliwal, 1997).
+"""Two recurrent layers over a batch of sequences of different lengths, one from each end (Schuster & Paliwal, 1997).
 
-T steps of the longest sequence, B sequences, I input width, H hidden width of each direction.
+T steps of the longest sequence, B batch, I input width, H hidden width of each direction.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from refrain.axes import AxisTable
 
-Window = Callable[[Tensor, Any], tuple[Tensor, Any]]
+Direction = Callable[[Tensor, Any], tuple[Tensor, Any]]
+"""inputs (T, B, I) and a state -> outputs (T, B, H) and the state after them."""
 
 
 def reversed_within(inputs: Tensor, lengths: Tensor) -> Tensor:
-    """Each sequence backwards, its padding where it was. Its own inverse.
+    """Each sequence reversed, with its padding in place. Its own inverse.
 
     Args:
         inputs: (T, B, ...).
@@ -26,18 +27,18 @@ def reversed_within(inputs: Tensor, lengths: Tensor) -> Tensor:
     return inputs[source, torch.arange(inputs.shape[1], device=inputs.device)]
 
 
-def both_ways(ahead: Window, back: Window, inputs: Tensor, lengths: Tensor, state: Any) -> Tensor:
-    """Sequences read from their first and from their last step, each from the same state.
+def both_directions(ahead: Direction, back: Direction, inputs: Tensor, lengths: Tensor, state: Any) -> Tensor:
+    """Read sequences from their first and from their last step, each from the same state.
 
     Args:
-        ahead: inputs (T, B, I) and a state -> outputs (T, B, H) and the state after them.
-        back: the same, for what is read backwards.
+        ahead: reads forward.
+        back: reads the reversed sequences.
         inputs: (T, B, I), each sequence from step 0 on.
         lengths: (B,), each in 1 to T.
         state: zero, of both directions.
 
     Returns:
-        (T, B, 2H): the output of `ahead`, then that of `back`. What stands after a sequence's end has no meaning.
+        (T, B, 2H): the output of `ahead`, then that of `back`. Outputs past the end of a sequence have no meaning.
     """
     first, _ = ahead(inputs, state)
     second, _ = back(reversed_within(inputs, lengths), state)
@@ -45,13 +46,13 @@ def both_ways(ahead: Window, back: Window, inputs: Tensor, lengths: Tensor, stat
 
 
 class Bidirectional(nn.Module):
-    """Reads each sequence from its first step and from its last, and gives both outputs side by side.
+    """Reads each sequence from its first step and from its last, and concatenates both outputs.
 
-    Both directions begin in the zero state at the end of the sequence that they start from, so padding, which stands
-    after the last step, reaches neither.
+    Each direction starts with the zero state at its own end of the sequence. Padding comes after the last step, so it
+    reaches neither.
 
     Args:
-        ahead: reads from the first step; keeps the protocol `RecurrentLayer`.
+        ahead: reads from the first step; a `RecurrentLayer`.
         back: reads from the last step; of the same widths.
 
     Raises:
@@ -78,9 +79,9 @@ class Bidirectional(nn.Module):
             lengths: (B,), each in 1 to T.
 
         Returns:
-            (T, B, 2H): the output of `ahead`, then that of `back`. What stands after a sequence's end has no meaning.
+            (T, B, 2H): the output of `ahead`, then that of `back`. Outputs past the end of a sequence have no meaning.
         """
-        return both_ways(self.ahead, self.back, inputs, lengths, self.ahead.initial_state(inputs.shape[1]))
+        return both_directions(self.ahead, self.back, inputs, lengths, self.ahead.initial_state(inputs.shape[1]))
 
     @property
     def inner_widths(self) -> tuple[str, ...]:

@@ -1,22 +1,30 @@
-"""Applying a step along time, and what every recurrent layer promises.
+"""What every recurrent layer provides, the choice of a backend for a window, and the reference scan along time.
 
-T steps in the window, B sequences, I input width, H hidden width.
+T steps in the window, B batch, I input width, H hidden width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from refrain.axes import AxisTable
+from refrain.nn.kernels.backend import Backend, NativeFrom, outside_compiler
+from refrain.nn.kernels.compile import load
+from refrain.nn.kernels.packed_linear import WeightType
+from refrain.nn.kernels.workspace import BufferPool
+from refrain.nn.segments import Block
 
 State = TypeVar("State")
 
+SCAN_DEVICES = ("cuda",)
+"""Types of devices on which a layer runs its scan if its backend asks for native kernels or bf16."""
+
 
 class RecurrentLayer(Protocol[State]):
-    """A layer that maps a window and the state before it to outputs and the state after it."""
+    """A layer that maps a window and the state before it to outputs and the state after it; also an `nn.Module`."""
 
     input_size: int
     hidden_size: int
@@ -32,7 +40,7 @@ class RecurrentLayer(Protocol[State]):
         ...
 
     def initial_state(self, batch_size: int) -> State:
-        """The state before the first token, for `batch_size` sequences."""
+        """The state before the first token."""
         ...
 
     def axes(self, input_width: str, hidden_width: str) -> AxisTable:
@@ -40,8 +48,114 @@ class RecurrentLayer(Protocol[State]):
         ...
 
 
+class PackedLayer(Protocol):
+    """A layer for inference, from a copy of another's weights; states are those of the original layer."""
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One time step: x (B, I) -> output (B, H) and the next state."""
+        ...
+
+    def window(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
+        ...
+
+
+class Context(NamedTuple):
+    """What a backend needs to know besides the tensors of a window."""
+
+    pool: BufferPool
+    """The layer's buffers."""
+    backend: Backend
+    """What the layer trains with."""
+    training: bool = True
+    blocks: Sequence[Block] = ()
+    """Of a `SparseLSTM`: the inputs and units of each block."""
+
+
+class Window(Protocol):
+    """One backend of a layer: a function that computes a window. All backends of a layer compute the same."""
+
+    def __call__(
+        self, context: Context, inputs: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Compute a window.
+
+        Args:
+            context: the settings and the buffers of the layer.
+            inputs: (T, B, I).
+            state: the tensors of the state before the first step.
+            weights: the weights of this window, in the order that the layer defines.
+
+        Returns:
+            Outputs (T, B, H) and the tensors of the state after the last step.
+        """
+        ...
+
+
+@runtime_checkable
+class Packable(Protocol):
+    """A layer with a packed form for inference."""
+
+    def packed(self, weights: WeightType) -> PackedLayer:
+        """A layer for inference from a copy of the weights, which are float32 on the CPU and have no transform."""
+        ...
+
+
+class NativeLayer(Packable, Protocol):
+    """What a `RecurrentLayer` also has if it can be computed by several backends."""
+
+    backend: Backend
+    """What the layer trains with."""
+    backends: Mapping[str, Window]
+    """torch: torch's operations, on every device and in every dtype. native: C++ kernels, float32 on a CPU. scan: a
+    loop over the steps with a hand-derived backward pass, for a GPU."""
+    kernels: str
+    """Stem of the C++ file of the kernels."""
+    native_from: NativeFrom
+    """Sizes from which the setting `auto` uses native kernels."""
+
+    @property
+    def native_size(self) -> int:
+        """The size that `native_from` refers to."""
+        ...
+
+    @property
+    def transforms(self) -> Mapping[str, torch.nn.Module]:
+        """Weight name -> the transform of that weight."""
+        ...
+
+
+def choose_window(layer: Any, *tensors: Tensor) -> Window:
+    """The backend that computes a window of a layer.
+
+    Evaluation runs by torch's operations, and so does every layer whose backend asks for no more. The rest depends on
+    the device: the C++ kernels take float32 on a CPU, the scan float32 on a GPU. The scan is also used for bf16 alone,
+    since cuDNN would hold the cells in bf16, too.
+
+    Args:
+        layer: a `NativeLayer`.
+        tensors: inputs, state and weights of the window.
+    """
+    name = "torch"
+    backend = layer.backend
+    if layer.training and torch.is_grad_enabled() and all(tensor.dtype == torch.float32 for tensor in tensors):
+        devices = {tensor.device.type for tensor in tensors}
+        if backend.native and devices == {"cpu"} and _is_compiled(layer.kernels):
+            name = "native"
+        elif (backend.native or backend.bf16) and devices <= set(SCAN_DEVICES):
+            name = "scan"
+    window: Window = outside_compiler(layer.backends[name])
+    return window
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _is_compiled(file: str) -> bool:
+    """Whether a file's kernels can be loaded. Not traced by `torch.compile`, which would bypass the cache."""
+    return load(file) is not None
+
+
 def scan(step: Callable[[Tensor, State], tuple[Tensor, State]], inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Apply `step` along time: the slow truth that fast layers are tested against.
+    """Apply `step` along time: the slow reference that every backend is tested against.
 
     Args:
         step: maps x (B, I) and a state to an output (B, H) and the next state.
@@ -61,9 +175,9 @@ def scan(step: Callable[[Tensor, State], tuple[Tensor, State]], inputs: Tensor, 
 def scan_with_resets(
     layer: Callable[[Tensor, State], tuple[Tensor, State]], inputs: Tensor, state: State, resets: Tensor
 ) -> tuple[Tensor, State]:
-    """A layer over a window in which sequences begin anew: their state is zero before the steps that say so.
+    """A layer over a window in which some sequences start again, from a state of zeros.
 
-    The layer runs over the stretches between such steps, so a transform of its weights is drawn anew for each stretch.
+    The layer runs over the stretches between such steps, so the masks of weight dropout are drawn for each stretch.
 
     Args:
         layer: maps a window (T, B, I) and a state to outputs (T, B, H) and the state after.
@@ -86,7 +200,7 @@ def scan_with_resets(
 
 
 def check_window(layer_input_size: int, hidden_size: int, inputs: Tensor, state: Sequence[Tensor]) -> None:
-    """Refuse a window that does not fit a layer; library kernels read and write past the end of such tensors.
+    """Raise if a window does not fit a layer: kernels would read and write past the end of such tensors.
 
     Args:
         layer_input_size: I.
@@ -101,39 +215,10 @@ def check_window(layer_input_size: int, hidden_size: int, inputs: Tensor, state:
         raise ValueError("inputs have no step, or no sequence")
     if inputs.shape[-1] != layer_input_size:
         raise ValueError(f"inputs have width {inputs.shape[-1]}, the layer expects {layer_input_size}")
-    wanted = (inputs.shape[-2], hidden_size)
+    expected = (inputs.shape[-2], hidden_size)
     for part in state:
-        if tuple(part.shape) != wanted:
-            raise ValueError(f"the state has shape {tuple(part.shape)}, the inputs need {wanted}")
-
-
-def run_kernel(kernel: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a recurrent kernel, torch's or `window_scan`, which `torch.compile` leaves as it is.
-
-    Traced, a kernel becomes its steps one after another, which take minutes to compile and run slower. So a layer
-    cannot be compiled with `fullgraph=True`; what stands around the kernel is compiled.
-
-    Args:
-        kernel: such as `torch.lstm`.
-        arguments: what it takes.
-    """
-    if torch.compiler.is_dynamo_compiling():
-        kernel = torch.compiler.disable(kernel)
-    return kernel(*arguments)
-
-
-def in_one_buffer(weights: Sequence[Tensor]) -> list[Tensor]:
-    """Copies of weights that lie one behind the other in a single buffer, gradients included.
-
-    cuDNN wants a layer's weights so, in the order input weight, recurrent weight, biases. Weights that a transform has
-    made anew for a window lie anywhere, and cuDNN would gather them in each call, and warn.
-
-    Args:
-        weights: in that order.
-    """
-    buffer = torch.cat([weight.flatten() for weight in weights])
-    parts = buffer.split([weight.numel() for weight in weights])
-    return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
+        if tuple(part.shape) != expected:
+            raise ValueError(f"the state has shape {tuple(part.shape)}, the inputs need {expected}")
 
 
 def detached(state: Any) -> Any:
@@ -157,11 +242,10 @@ def state_like(template: Any, tensors: Sequence[Tensor]) -> Any:
     Raises:
         ValueError: when the number of tensors or a shape differs from the template's.
     """
-    wanted = state_tensors(template)
-    if [t.shape for t in wanted] != [t.shape for t in tensors]:
-        raise ValueError(
-            f"state: expected shapes {[tuple(t.shape) for t in wanted]}, got {[tuple(t.shape) for t in tensors]}"
-        )
+    expected = [tuple(tensor.shape) for tensor in state_tensors(template)]
+    found = [tuple(tensor.shape) for tensor in tensors]
+    if expected != found:
+        raise ValueError(f"state: expected shapes {expected}, got {found}")
     remaining = iter(tensors)
 
     def build(part: Any) -> Any:

@@ -1,6 +1,6 @@
 """Recurrent layers of any widths on top of each other, with dropout between them.
 
-T steps in the window, B sequences, I input width, H width of the last layer.
+T steps in the window, B batch, I input width, H width of the last layer.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from .protocol import scan_with_resets
 
 
 class RecurrentStack(nn.Module):
-    """A stack of recurrent layers; each output but the last passes `between` on its way up.
+    """A stack of recurrent layers; every output but the last passes through `between`.
 
     Args:
-        layers: each keeps the protocol `RecurrentLayer`; the input width of one is the hidden width of the one below.
+        layers: each a `RecurrentLayer` whose input width is the hidden width of the layer below.
         between: applied to the (T, B, H_l) outputs of every layer but the last.
 
     Raises:
-        ValueError: when there is no layer, or two neighbours do not fit.
+        ValueError: when there is no layer, or the widths of two neighbours differ.
     """
 
     def __init__(self, layers: Sequence[nn.Module], *, between: nn.Module | None = None) -> None:
@@ -32,7 +32,7 @@ class RecurrentStack(nn.Module):
         for below, above in pairwise(layers):
             if below.hidden_size != above.input_size:
                 raise ValueError(
-                    f"a layer of input width {above.input_size} cannot stand on one of width {below.hidden_size}"
+                    f"a layer of input width {above.input_size} cannot follow one of hidden width {below.hidden_size}"
                 )
         self.layers = nn.ModuleList(layers)
         self.between = between or nn.Identity()
@@ -49,7 +49,7 @@ class RecurrentStack(nn.Module):
         Args:
             inputs: (T, B, I).
             state: of each layer, before the first step.
-            resets: (T, B), true where a sequence begins anew; None where none does.
+            resets: (T, B), true where a sequence starts again from the zero state; None if none does.
 
         Returns:
             Outputs of the last layer (T, B, H) and the state of each layer.
@@ -82,5 +82,5 @@ class RecurrentStack(nn.Module):
         return table
 
     def _layers(self) -> list[Any]:
-        # a ModuleList hands out plain Modules; the protocol is checked where they are put in
+        # a ModuleList is typed as Modules; that each is a `RecurrentLayer` is required of the caller
         return list(self.layers)

@@ -1,4 +1,4 @@
-"""Word corpora: text becomes ids once, in a memory-mapped file that is found again by the text's sha256."""
+"""Word corpora: text is encoded once, into a memory-mapped file in the cache whose key is the sha256 of the text."""
 
 import hashlib
 import json
@@ -34,24 +34,24 @@ def open_word_corpus(
     errors: Errors = "strict",
     say: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
-    """A corpus of words, prepared at the first call and found again at the next.
+    """A corpus of words, encoded by the first call and found in the cache by the next.
 
-    The prepared files stand under the sha256 of text and settings: a changed text is another corpus.
+    The key in the cache is the sha256 of text and settings, so a changed text is another corpus.
 
     Args:
-        name: what to call it.
-        spans: where the text of each split stands.
-        vocabulary: the ids to use, for text that an existing model shall read; None makes them from the text.
+        name: the name of the corpus, for messages.
+        spans: the text of each split.
+        vocabulary: the vocabulary of an existing model that will read the text; None builds one from the text.
         order: see `build_vocabulary`, as `order_seed`, `min_count` and `max_words`.
         order_seed: see `build_vocabulary`.
         min_count: see `build_vocabulary`.
         max_words: see `build_vocabulary`.
-        vocabulary_from: which splits are counted.
-        errors: what invalid UTF-8 does.
-        say: is told in a line when the corpus is prepared anew.
+        vocabulary_from: the splits whose words are counted.
+        errors: how invalid UTF-8 is handled.
+        say: called with a line of text when the corpus has to be encoded.
 
     Raises:
-        DataError: when a text is not UTF-8 or holds no words.
+        DataError: when a text is not UTF-8.
     """
     digests = {split: sha256_of(part) for split, part in spans.items()}
     recipe: dict[str, Any] = {"format": FORMAT, "texts": digests, "errors": errors}
@@ -77,7 +77,7 @@ def open_word_corpus(
 
 
 def count_words(texts: list[Spans], errors: Errors = "strict") -> Counter[str]:
-    """How often each word stands in the text, in first-seen order, `<eos>` once a line."""
+    """The counts of the words of some texts in the order of first occurrence, with one `<eos>` for each line."""
     counts: Counter[str] = Counter()
     for part in texts:
         for text in blocks(part, errors, whole_lines=False):
@@ -103,7 +103,8 @@ def _encode(
     errors: Errors,
     counts: dict[str, int],
 ) -> Iterator[Tokens]:
-    unknown, get = vocabulary.unknown, vocabulary.index.get
+    unknown = vocabulary.unknown
+    get = vocabulary.index.get
     for text in blocks(part, errors, whole_lines=False):
         words = words_of(text)
         ids = np.fromiter((get(word, unknown) for word in words), dtype=dtype, count=len(words))

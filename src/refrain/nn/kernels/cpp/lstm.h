@@ -1,25 +1,23 @@
-// The cell of an LSTM, forward and back, for one panel of LANES units over all rows. Gates: input, forget, candidate,
-// output, packed (4, units) in a row.
-//
-// What the layers that end in such a cell share.
+// The cell of an LSTM, forward and backward, for one panel of LANES units over all rows of a batch; shared by all
+// layers that end in such a cell. The gates input, forget, candidate and output of a row are packed (4, units).
 #pragma once
 
-#include "products.h"
+#include "matmul.h"
 
-// What the cell of one step reads and writes; tensors are (rows, units), gates (rows, 4, units).
+// The inputs and outputs of the cell in one step; tensors are (rows, units), gates (rows, 4, units).
 template <typename Element>
 struct CellStep {
     const Element* projected;  // the input's part of the gates, without the bias
     const float* bias;         // (4, units)
     const float* cell_before;
-    float* gates;  // after their activations, for the way back
+    float* gates;  // after their activations, for the backward pass
     float* cell;
     float* output;
-    Element* remembered;  // the output again, for the gradient of the weight; null after the last step
+    Element* remembered;  // a copy of the output for the gradient of the weight; null after the last step
     uint32_t* packed;     // the output as packed rows, for the next step
 };
 
-// `sums` (rows, 4, LANES): what the hidden state before gives to the gates.
+// `sums` (rows, 4, LANES): the recurrent part of the gates.
 template <typename Element>
 static void cell_forward(const CellStep<Element>& step, const float* sums, int64_t rows, int64_t units, int64_t panel) {
     const int64_t unit = panel * LANES;
@@ -36,7 +34,8 @@ static void cell_forward(const CellStep<Element>& step, const float* sums, int64
         const Floats cell = f * load_some(step.cell_before + row * units + unit, count) + i * g;
         const Floats output = o * hyperbolic_tangent(cell);
         const Floats kept[4] = {i, f, g, o};
-        for (int gate = 0; gate < 4; ++gate) store_some(step.gates + (row * 4 + gate) * units + unit, kept[gate], count);
+        for (int gate = 0; gate < 4; ++gate)
+            store_some(step.gates + (row * 4 + gate) * units + unit, kept[gate], count);
         store_some(step.cell + row * units + unit, cell, count);
         store_some(step.output + row * units + unit, output, count);
         if (step.remembered) store_some(step.remembered + row * units + unit, output, count);
@@ -44,7 +43,7 @@ static void cell_forward(const CellStep<Element>& step, const float* sums, int64
     }
 }
 
-// The state before a window, for one panel: as packed rows, and where the steps look for it.
+// Copy one panel of the state before a window to packed rows and to where the first step reads it.
 template <typename Element>
 static void start_panel(const float* hidden, const float* cell, Element* remembered, float* cells, uint32_t* packed,
                         int64_t rows, int64_t units, int64_t panel) {
@@ -60,17 +59,17 @@ static void start_panel(const float* hidden, const float* cell, Element* remembe
 
 template <typename Element>
 struct CellStepBack {
-    const float* d_output;  // from above
+    const float* d_output;  // from the layer above
     const float* gates;
     const float* cell_before;
     const float* cell;
-    float* d_cell;     // of the cell after the step; becomes that of the cell before
-    float* d_bias;     // (4, units), added to
+    float* d_cell;     // gradient of the cell after the step; replaced by that of the cell before
+    float* d_bias;     // (4, units), accumulated
     Element* d_gates;  // before their activations
     uint32_t* packed;  // the same as packed rows, in the order of pack_columns
 };
 
-// `sums` (rows, V, LANES), of which the first LANES: the gradient that the next step sends to the output.
+// `sums` (rows, V, LANES): their first LANES are the gradient that the next step sends to the output.
 template <typename Element, int V>
 static void cell_backward(const CellStepBack<Element>& step, const float* sums, int64_t rows, int64_t units,
                           int64_t panel) {
@@ -80,16 +79,17 @@ static void cell_backward(const CellStepBack<Element>& step, const float* sums, 
     for (int64_t row = 0; row < rows; ++row) {
         const int64_t at = row * units + unit;
         Floats gates[4];
-        for (int gate = 0; gate < 4; ++gate) gates[gate] = load_some(step.gates + (row * 4 + gate) * units + unit, count);
+        for (int gate = 0; gate < 4; ++gate)
+            gates[gate] = load_some(step.gates + (row * 4 + gate) * units + unit, count);
         const Floats i = gates[0], f = gates[1], g = gates[2], o = gates[3];
-        const Floats squashed = hyperbolic_tangent(load_some(step.cell + at, count));
+        const Floats tanh_cell = hyperbolic_tangent(load_some(step.cell + at, count));
         const Floats d_output = load(sums + row * V * LANES) + load_some(step.d_output + at, count);
-        const Floats d_cell = load_some(step.d_cell + at, count) + d_output * o * (1.0f - squashed * squashed);
+        const Floats d_cell = load_some(step.d_cell + at, count) + d_output * o * (1.0f - tanh_cell * tanh_cell);
         const Floats d_gates[4] = {
             d_cell * g * i * (1.0f - i),
             d_cell * load_some(step.cell_before + at, count) * f * (1.0f - f),
             d_cell * i * (1.0f - g * g),
-            d_output * squashed * o * (1.0f - o),
+            d_output * tanh_cell * o * (1.0f - o),
         };
         store_some(step.d_cell + at, d_cell * f, count);
         for (int gate = 0; gate < 4; ++gate) {

@@ -1,35 +1,34 @@
-// Matrices as a step reads them, and their products with few inputs.
+// Weight matrices as the inference kernels read them, and their dot products with a small batch of inputs.
 //
-// A matrix is packed in groups of rows, such as the gates of one unit, so that the thread that forms the gates of a unit
-// also applies them. A group lies in strips of 16 columns, row after row, and is read from its beginning to its end; the
-// last strip is filled up with zeros. Matrices that are used together may lie side by side, group by group. Weights are
-// float, or int8 with a scale a row; all sums are float.
+// A matrix is packed in groups of rows, such as the gates of one unit, so that the thread that forms the gates of a
+// unit also applies them. A group is stored in strips of 16 columns, row after row, and is read from its beginning to
+// its end; the last strip is padded with zeros. Matrices that are used together may be interleaved group by group.
+// Weights are float, or int8 with a scale a row; all sums are float.
 #pragma once
 
-#include <cstddef>
-#include <vector>
+#include <cstdlib>
 
 #include "vectors.h"
 
-// columns of a strip, streams whose sums stand in registers
+// columns of a strip; sequences of the batch whose sums are held in registers
 constexpr int STRIP = 16, TILE = 4;
-// how many bytes ahead of their use weights are asked for: a page, as the processor's own prefetching ends with one
-constexpr ptrdiff_t AHEAD = 4096;
+// how many bytes ahead of their use weights are prefetched: a page, as the processor's own prefetching ends with one
+constexpr int64_t AHEAD = 4096;
 
-static inline Floats load(const int8_t *from) {
+static inline Floats load(const int8_t* from) {
 #if defined(__AVX512F__)
-    return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+    return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
 #elif defined(__AVX2__)
-    return (Floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
+    return (Floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)from)));
 #else
-    Floats found;
-    for (int lane = 0; lane < LANES; lane++) found[lane] = from[lane];
-    return found;
+    Floats values;
+    for (int lane = 0; lane < LANES; ++lane) values[lane] = from[lane];
+    return values;
 #endif
 }
 
-// The same, in a register: left to itself, a compiler may read it again from memory for each of its uses.
-static inline Floats held(Floats value) {
+// The same value, kept in a register: without this, a compiler may load it again from memory for each of its uses.
+static inline Floats in_register(Floats value) {
 #if defined(__x86_64__)
     asm("" : "+v"(value));
 #endif
@@ -44,59 +43,71 @@ static inline float total(Floats values) {
 #endif
 }
 
-static inline ptrdiff_t padded(ptrdiff_t width) { return (width + STRIP - 1) / STRIP * STRIP; }
+static inline int64_t padded(int64_t width) { return (width + STRIP - 1) / STRIP * STRIP; }
 
-// What a matrix acts on, a row a stream, filled up with zeros to whole strips.
+// The inputs of a matrix, a row for each sequence of the batch, padded with zeros to whole strips.
 class Inputs {
-    std::vector<float> copy;
+    float* copy = nullptr;
 
   public:
-    const float *rows;
-    ptrdiff_t width;
-    Inputs(const float *x, ptrdiff_t own, ptrdiff_t streams) : rows(x), width(padded(own)) {
+    const float* rows;
+    int64_t width;
+
+    Inputs(const float* x, int64_t own, int64_t batch) : rows(x), width(padded(own)) {
         if (width == own) return;
-        copy.resize(streams * width);
-        for (ptrdiff_t s = 0; s < streams; s++) memcpy(&copy[s * width], x + s * own, own * sizeof(float));
-        rows = copy.data();
+        copy = (float*)calloc(batch * width, sizeof(float));
+        rows = copy;
+        if (!copy) return;
+        for (int64_t b = 0; b < batch; ++b) memcpy(copy + b * width, x + b * own, own * sizeof(float));
     }
+    Inputs(const Inputs&) = delete;
+    Inputs& operator=(const Inputs&) = delete;
+    ~Inputs() { free(copy); }
+
+    // Whether there was no memory for the padded copy.
+    bool failed() const { return width && !rows; }
 };
 
-// A packed matrix: its rows are float, or int8 where there are scales. From a group to the next it is `stride` entries.
+// A packed matrix: its rows are float, or int8 where there are scales. One group begins `stride` entries after another.
 struct Matrix {
-    const void *weight;
-    const float *scale;
-    ptrdiff_t width, stride;
+    const void* weight;
+    const float* scale;
+    int64_t width, stride;
 };
 
-// The products of a group of `rows` rows with `streams` inputs, each `width` long: out[row][stream]. What is read next
-// begins `gap` bytes behind the group.
-template <int rows, int streams, class Weight>
-static inline void dots(const Weight *weight, ptrdiff_t width, ptrdiff_t gap, const float *x, float (*out)[TILE]) {
-    const char *end = (const char *)(weight + rows * width);
-    Floats sums[rows][streams] = {};
-    for (ptrdiff_t k = 0; k < width; k += STRIP, weight += rows * STRIP) {
+// The dot products of a group of R rows with B inputs, each `width` long: out[row][input]. `gap` is the number of bytes
+// between the end of the group and what is read next.
+template <int R, int B, typename Weight>
+static inline void dots(const Weight* weight, int64_t width, int64_t gap, const float* x, float (*out)[TILE]) {
+    const char* end = (const char*)(weight + R * width);
+    Floats sums[R][B] = {};
+    for (int64_t k = 0; k < width; k += STRIP, weight += R * STRIP) {
         for (int part = 0; part < STRIP; part += LANES) {
-            Floats inputs[streams];
-            for (int s = 0; s < streams; s++) inputs[s] = held(load(x + s * width + k + part));
-            for (int r = 0; r < rows; r++) {
-                const Floats value = held(load(weight + r * STRIP + part));
-                for (int s = 0; s < streams; s++) sums[r][s] += value * inputs[s];
+            Floats inputs[B];
+            for (int b = 0; b < B; ++b) inputs[b] = in_register(load(x + b * width + k + part));
+            for (int r = 0; r < R; ++r) {
+                const Floats value = in_register(load(weight + r * STRIP + part));
+                for (int b = 0; b < B; ++b) sums[r][b] += value * inputs[b];
             }
         }
-        const char *later = (const char *)weight + AHEAD;
+        const char* later = (const char*)weight + AHEAD;
         if (later >= end) later += gap;
-        // into the second level of the cache: the first has not the room for all that is under way
-        for (size_t line = 0; line < rows * STRIP * sizeof(Weight); line += 64) __builtin_prefetch(later + line, 0, 2);
+        // into the second-level cache: the first level has no room for all that is on its way
+        for (size_t line = 0; line < R * STRIP * sizeof(Weight); line += 64) __builtin_prefetch(later + line, 0, 2);
     }
-    for (int r = 0; r < rows; r++)
-        for (int s = 0; s < streams; s++) out[r][s] = total(sums[r][s]);
+    for (int r = 0; r < R; ++r)
+        for (int b = 0; b < B; ++b) out[r][b] = total(sums[r][b]);
 }
 
-template <int rows, class Weight>
-static inline void tile(int streams, const Weight *weight, ptrdiff_t width, ptrdiff_t gap, const float *x,
-                        float (*out)[TILE]) {
-    if (streams == 1) dots<rows, 1>(weight, width, gap, x, out);
-    else if (streams == 2) dots<rows, 2>(weight, width, gap, x, out);
-    else if (streams == 3) dots<rows, 3>(weight, width, gap, x, out);
-    else dots<rows, 4>(weight, width, gap, x, out);
+template <int R, typename Weight>
+static inline void dots_of(int batch, const Weight* weight, int64_t width, int64_t gap, const float* x,
+                           float (*out)[TILE]) {
+    if (batch == 1)
+        dots<R, 1>(weight, width, gap, x, out);
+    else if (batch == 2)
+        dots<R, 2>(weight, width, gap, x, out);
+    else if (batch == 3)
+        dots<R, 3>(weight, width, gap, x, out);
+    else
+        dots<R, 4>(weight, width, gap, x, out);
 }

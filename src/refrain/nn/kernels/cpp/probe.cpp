@@ -1,4 +1,4 @@
-// What a machine's compiler is tried with.
+// A smallest library, to test the compiler and that OpenMP shares torch's threads.
 
 #ifdef _OPENMP
 #include <omp.h>

@@ -1,12 +1,12 @@
-// Cross-entropy of rows of logits and its gradient, in one pass: a row stays in the first caches from logits to gradient.
+// Cross-entropy of rows of logits and its gradient in one pass: a row stays in the first-level caches throughout.
 
 #include <cmath>
 #include <cstdlib>
 
 #include "vectors.h"
 
-// logits (words), overwritten by softmax less one at the target; bias (words) or null. `row` has room for the words,
-// rounded up to LANES; so has `totals`, to which the gradient is added, or null.
+// logits (words) are replaced by softmax minus one-hot; bias (words) or null. `row` has room for the words, rounded up
+// to LANES; so has `totals`, to which the gradient is added, or null.
 template <typename Element>
 static float one_row(Element* logits, const float* bias, int64_t target, int64_t words, float* row, float* totals) {
     const auto score = [&](int64_t at, int count) {
@@ -23,11 +23,11 @@ static float one_row(Element* logits, const float* bias, int64_t target, int64_t
     Floats total = splat(0.0f);
     for (int64_t at = 0; at < words; at += LANES) {
         Floats below = score(at, present_at(at)) - top;
-        Floats shares = exponential_in_range(below);
-        // out of the range, nothing beside the top's 1, or a lane behind the last
-        shares = below < splat(-60.0f) ? splat(0.0f) : shares;
-        store(row + at, shares);
-        total += shares;
+        Floats exponentials = exponential_in_range(below);
+        // below -60: negligible beside the largest, which is 1, or a lane past the end
+        exponentials = below < splat(-60.0f) ? splat(0.0f) : exponentials;
+        store(row + at, exponentials);
+        total += exponentials;
     }
     const float whole = sum(total), scale = 1.0f / whole;
     for (int64_t at = 0; at < words; at += LANES) {
@@ -35,14 +35,14 @@ static float one_row(Element* logits, const float* bias, int64_t target, int64_t
         store_some(logits + at, values, present_at(at));
         if (totals) store(totals + at, load(totals + at) + values);
     }
-    // exact also where the share is so near to 1 that the type of the logits rounds it
+    // exact also where the probability is so close to 1 that the type of the logits would round it
     from_float(logits + target, row[target] * scale - 1.0f);
     if (totals) totals[target] -= 1.0f;
     return std::log(whole) + (top - wanted);
 }
 
 // logits (rows, words), bias (words) or null, targets (rows) -> nats (rows), gradients in the memory of the logits, and
-// totals (words) or null, to which their sum over rows is added.
+// totals (words) or null, to which their sum over rows is added. Returns 1 if there is no memory for its buffers.
 template <typename Element>
 static int all_rows(Element* logits, const float* bias, const int64_t* targets, float* nats, float* totals,
                     int64_t rows, int64_t words, int64_t threads) {
@@ -67,10 +67,10 @@ static int all_rows(Element* logits, const float* bias, const int64_t* targets, 
     return 0;
 }
 
-#define SOFTMAX_KERNEL(NAME, ELEMENT)                                                                                  \
-    extern "C" int softmax_gradient_##NAME(ELEMENT* logits, const float* bias, const int64_t* targets, float* nats,    \
-                                           float* totals, int64_t rows, int64_t words, int64_t threads) {              \
-        return all_rows(logits, bias, targets, nats, totals, rows, words, threads);                                    \
+#define SOFTMAX_KERNEL(NAME, ELEMENT)                                                                               \
+    extern "C" int softmax_gradient_##NAME(ELEMENT* logits, const float* bias, const int64_t* targets, float* nats, \
+                                           float* totals, int64_t rows, int64_t words, int64_t threads) {           \
+        return all_rows(logits, bias, targets, nats, totals, rows, words, threads);                                 \
     }
 
 SOFTMAX_KERNEL(float32, float)

@@ -1,4 +1,4 @@
-// Vectors of floats as wide as the processor's registers, and the functions that the kernels apply to them.
+// Vectors of floats as wide as the processor's registers, and the elementwise functions that all kernels share.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,8 @@ typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
 typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
 typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
 
-typedef uint16_t bf16;  // the upper half of a float
+// the upper half of a float
+typedef uint16_t bf16;
 
 static inline Floats splat(float value) { return Floats{} + value; }
 
@@ -49,7 +50,7 @@ static inline Halves rounded(Floats values) {
 #ifdef __AVX512BF16__
     return (Halves)_mm512_cvtneps_pbh((__m512)values);
 #else
-    // to the nearest, ties to even; one that is not a number stays so
+    // round to nearest even; NaN stays NaN
     Words bits = (Words)values;
     bits = (values == values) ? (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 : (bits >> 16) | 0x40;
     return __builtin_convertvector(bits, Halves);
@@ -109,7 +110,7 @@ static inline void store_some(Element* to, Floats values, int count) {
 #endif
 }
 
-// The first `count` values, zeros behind them.
+// The first `count` values, followed by zeros.
 static inline Floats first_of(Floats values, int count) {
     if (count >= LANES) return values;
     Ints lanes;
@@ -129,8 +130,8 @@ static inline float largest(Floats values) {
     return most;
 }
 
-// e^x to 2 units in the last place for x in [-87.3, 88]; anything outside of it. Not a number stays so.
-// Range reduction by ln 2 in two parts and the polynomial of degree 6 are the textbook's (Cephes uses the same form).
+// e^x with an error of at most 2 units in the last place for x in [-87.3, 88]; unspecified outside; NaN stays NaN.
+// Range reduction by ln 2 in two parts, then a polynomial of degree 6, as in textbooks (Cephes uses the same form).
 __attribute__((always_inline)) static inline Floats exponential_in_range(Floats x) {
     const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to whole numbers
     Floats shifted = x * 1.44269504f + shift;
@@ -147,7 +148,7 @@ __attribute__((always_inline)) static inline Floats exponential_in_range(Floats 
     return series * (Floats)exponent;
 }
 
-// The same, held at the ends of the range.
+// The same for any x, which is clamped to the ends of the range.
 __attribute__((always_inline)) static inline Floats exponential(Floats x) {
     x = x < splat(-87.3f) ? splat(-87.3f) : x;
     x = x > splat(88.0f) ? splat(88.0f) : x;
@@ -156,7 +157,9 @@ __attribute__((always_inline)) static inline Floats exponential(Floats x) {
 
 __attribute__((always_inline)) static inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
 
-__attribute__((always_inline)) static inline Floats hyperbolic_tangent(Floats x) { return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f; }
+__attribute__((always_inline)) static inline Floats hyperbolic_tangent(Floats x) {
+    return 2.0f / (1.0f + exponential(-2.0f * x)) - 1.0f;
+}
 
 static inline int this_thread() {
 #ifdef _OPENMP

@@ -1,32 +1,27 @@
-"""Gated recurrent unit (Cho et al., 2014), with the reset gate after the product, as cuDNN and torch compute it.
+"""Gated recurrent unit (Cho et al., 2014), with the reset gate after the matmul, as cuDNN and torch compute it.
 
 One bias per layer, on the input side, where cuDNN's layout has two; gates are packed in the order reset, update,
 candidate.
 
-T steps in the window, B sequences, I input width, H hidden width.
+T steps in the window, B batch, I input width, H hidden width.
 """
 
-import math
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from refrain.axes import Axis, AxisTable
-from refrain.nn.kernels.backend import PLAIN, kernels_for, scans
-from refrain.nn.kernels.buffer_pool import BufferPool
-from refrain.nn.recurrent.lstm.scan import linear
-from refrain.nn.recurrent.protocol import check_window, in_one_buffer, run_kernel
-from refrain.nn.weight_transforms import match_gains, transform_axes
+from refrain.axes import AxisTable
+from refrain.nn.kernels.backend import TORCH, NativeFrom
+from refrain.nn.kernels.packed_linear import WeightType
+from refrain.nn.kernels.workspace import BufferPool
+from refrain.nn.recurrent.gated import draw_uniform, gated_axes, gated_parameters, in_one_buffer
+from refrain.nn.recurrent.protocol import Context, check_window, choose_window
 
-from .cpu import gru_window
-from .scan import gru_scan
-
-
-class GRUState(NamedTuple):
-    """What a GRU carries from one step to the next."""
-
-    hidden: Tensor  # (B, H)
+from .cpu import native_window
+from .packed import PackedGRU
+from .scan import scan_window
+from .state import GRUState
 
 
 def gru_step(x: Tensor, state: GRUState, w_ih: Tensor, w_hh: Tensor, bias: Tensor) -> tuple[Tensor, GRUState]:
@@ -44,10 +39,22 @@ def gru_step(x: Tensor, state: GRUState, w_ih: Tensor, w_hh: Tensor, bias: Tenso
     """
     reset_x, update_x, candidate_x = (x @ w_ih.T + bias).chunk(3, dim=-1)
     reset_h, update_h, candidate_h = (state.hidden @ w_hh.T).chunk(3, dim=-1)
-    reset, update = (reset_x + reset_h).sigmoid(), (update_x + update_h).sigmoid()
+    reset = (reset_x + reset_h).sigmoid()
+    update = (update_x + update_h).sigmoid()
     candidate = (candidate_x + reset * candidate_h).tanh()
     hidden = (1 - update) * candidate + update * state.hidden
     return hidden, GRUState(hidden)
+
+
+def torch_window(
+    context: Context, inputs: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A window by torch's own kernel; see `Window`. Weights: w_ih (3H, I), w_hh (3H, H), bias (3H,)."""
+    packed = [*weights, torch.zeros_like(weights[2])]
+    if inputs.is_cuda:
+        packed = in_one_buffer(packed)
+    outputs, hidden = torch.gru(inputs, state[0][None], packed, True, 1, 0.0, context.training, False, False)
+    return outputs, (hidden[0],)
 
 
 class GRU(nn.Module):
@@ -60,14 +67,15 @@ class GRU(nn.Module):
         recurrent_transform: maps the (3H, H) recurrent weight to the one used for this window.
 
     Attributes:
-        engine: what a window is computed with while training.
-        kernels: name of the file of kernels.
+        backend: what the layer trains with.
 
     Raises:
         ValueError: when a width is not positive.
     """
 
     kernels = "gru"
+    backends = {"torch": torch_window, "native": native_window, "scan": scan_window}  # noqa: RUF012
+    native_from = NativeFrom(cpu_float32=64, cpu_bf16=64, cuda_bf16=1)
     inner_widths: tuple[str, ...] = ()
 
     def __init__(
@@ -79,16 +87,12 @@ class GRU(nn.Module):
         recurrent_transform: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if input_size < 1 or hidden_size < 1:
-            raise ValueError(f"GRU widths must be positive, got {input_size=}, {hidden_size=}")
         self.input_size = input_size
         self.hidden_size = hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
-        self.bias = nn.Parameter(torch.empty(3 * hidden_size))
+        self.weight_ih, self.weight_hh, self.bias = gated_parameters("GRU", 3, input_size, hidden_size)
         self.input_transform = input_transform or nn.Identity()
         self.recurrent_transform = recurrent_transform or nn.Identity()
-        self.engine = PLAIN
+        self.backend = TORCH
         self._pool = BufferPool()
         self.reset_parameters()
 
@@ -97,15 +101,17 @@ class GRU(nn.Module):
 
         Every weight norm starts at the norm of its weight.
         """
-        bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters(recurse=False):
-            nn.init.uniform_(parameter, -bound, bound)
-        match_gains(self)
+        draw_uniform(self, self.hidden_size)
 
     @property
     def transforms(self) -> dict[str, nn.Module]:
         """Weight name -> its transform."""
         return {"weight_ih": self.input_transform, "weight_hh": self.recurrent_transform}
+
+    @property
+    def native_size(self) -> int:
+        """H, the size that `native_from` refers to."""
+        return self.hidden_size
 
     def initial_state(self, batch_size: int) -> GRUState:
         """Zeros: hidden (B, H)."""
@@ -118,35 +124,28 @@ class GRU(nn.Module):
             ValueError: when a width or the batch does not fit.
         """
         check_window(self.input_size, self.hidden_size, inputs, state)
-        w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
-        if kernels_for(self, inputs, *state, w_ih, w_hh, self.bias):
-            outputs = run_kernel(gru_window, self._pool, self.engine.bf16, inputs, state.hidden, w_ih, w_hh, self.bias)
-            return outputs, GRUState(outputs[-1])
-        if scans(self, inputs, *state):
-            projected = linear(inputs, w_ih, self.bias, self.engine)
-            outputs = run_kernel(gru_scan, self._pool, self.engine, projected, state.hidden, w_hh)
-            return outputs, GRUState(outputs[-1])
-        weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
-        if inputs.is_cuda:
-            weights = in_one_buffer(weights)
-        outputs, hidden = run_kernel(
-            torch.gru, inputs, state.hidden[None], weights, True, 1, 0.0, self.training, False, False
-        )
-        return outputs, GRUState(hidden[0])
+        weights = self.window_weights()
+        window = choose_window(self, inputs, *state, *weights)
+        context = Context(self._pool, self.backend, self.training)
+        outputs, after = window(context, inputs, state, weights)
+        return outputs, GRUState(*after)
 
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         check_window(self.input_size, self.hidden_size, x, state)
-        w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
-        return gru_step(x, state, w_ih, w_hh, self.bias)
+        return gru_step(x, state, *self.window_weights())
+
+    def window_weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Input weight, recurrent weight and bias, transformed once for all steps of a window."""
+        w_ih = self.input_transform(self.weight_ih)
+        w_hh = self.recurrent_transform(self.weight_hh)
+        return w_ih, w_hh, self.bias
+
+    def packed(self, weights: WeightType) -> PackedGRU:
+        """The layer for inference; see `Packable`."""
+        return PackedGRU(self.weight_ih, self.weight_hh, self.bias, weights)
 
     def axes(self, input_width: str, hidden_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""
-        rows = Axis(hidden_width, 3)
-        return {
-            "weight_ih": (rows, Axis(input_width, role="reads")),
-            "weight_hh": (rows, Axis(hidden_width, role="reads")),
-            "bias": (rows._replace(role="shifts"),),
-            **transform_axes("input_transform", self.input_transform, rows),
-            **transform_axes("recurrent_transform", self.recurrent_transform, rows),
-        }
+        transforms = {"input_transform": self.input_transform, "recurrent_transform": self.recurrent_transform}
+        return gated_axes(3, input_width, hidden_width, **transforms)

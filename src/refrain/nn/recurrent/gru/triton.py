@@ -1,7 +1,7 @@
-"""A step of a GRU between its products, forward and backward; equations in `TorchGates` of scan.py.
+"""One step of a GRU between its matmuls, forward and backward, on a GPU; equations in `TorchGates` of scan.py.
 
-B sequences, H hidden width; B H units in all. Gates are packed (B, 3H) in the order reset, update, candidate. Whatever
-the type of what is read, arithmetic is float32.
+B batch, H hidden width; B H units in all. Gates are packed (B, 3H) in the order reset, update, candidate. Arithmetic is
+float32, whatever the dtype of the inputs.
 """
 
 import triton
@@ -12,71 +12,78 @@ from refrain.nn.recurrent.lstm.triton import tanh
 
 @triton.jit(do_not_specialize=["step"])
 def forward(
-    projected,  # (T, B, 3H)
-    product,  # (B, 3H), what comes of the hidden state
-    gates,  # (T, B, 4H): reset, update, candidate, and the candidate's part of the product; written
+    projected,  # (T, B, 3H), the input's part of the gates
+    recurrent,  # (B, 3H), the recurrent part
+    gates,  # (T, B, 4H): reset, update, candidate, and the candidate's recurrent part; written
     states,  # (T + 1, B, H); [step] read, [step + 1] written
-    operands,  # (T + 1, B, H), states in the products' type; [step + 1] written
+    matmul_inputs,  # (T + 1, B, H), states in the dtype of matmul inputs; [step + 1] written
     step,
     width,
     units,
     BLOCK: tl.constexpr,
 ):
-    """Activated gates and the hidden state after a step."""
+    """Compute the activated gates and the hidden state after a step."""
     unit = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = unit < units
     # offsets into a window may need 64 bits
-    here, after = step.to(tl.int64) * units, (step.to(tl.int64) + 1) * units
-    row, column = unit // width, unit % width
-    place, kept = row * 3 * width + column, 4 * here + row * 4 * width + column
-    r = tl.load(projected + 3 * here + place, inside).to(tl.float32) + tl.load(product + place, inside).to(tl.float32)
-    u = tl.load(projected + 3 * here + place + width, inside).to(tl.float32)
-    u += tl.load(product + place + width, inside).to(tl.float32)
-    c = tl.load(projected + 3 * here + place + 2 * width, inside).to(tl.float32)
-    p = tl.load(product + place + 2 * width, inside).to(tl.float32)
-    r, u = tl.sigmoid(r), tl.sigmoid(u)
+    now = step.to(tl.int64) * units
+    after = now + units
+    row = unit // width
+    column = unit % width
+    at = row * 3 * width + column
+    kept = 4 * now + row * 4 * width + column
+    r = tl.load(projected + 3 * now + at, inside).to(tl.float32)
+    u = tl.load(projected + 3 * now + at + width, inside).to(tl.float32)
+    c = tl.load(projected + 3 * now + at + 2 * width, inside).to(tl.float32)
+    p = tl.load(recurrent + at + 2 * width, inside).to(tl.float32)
+    r = tl.sigmoid(r + tl.load(recurrent + at, inside).to(tl.float32))
+    u = tl.sigmoid(u + tl.load(recurrent + at + width, inside).to(tl.float32))
     c = tanh(c + r * p)
-    state = c + u * (tl.load(states + here + unit, inside) - c)
+    state = c + u * (tl.load(states + now + unit, inside) - c)
     tl.store(gates + kept, r, inside)
     tl.store(gates + kept + width, u, inside)
     tl.store(gates + kept + 2 * width, c, inside)
     tl.store(gates + kept + 3 * width, p, inside)
     tl.store(states + after + unit, state, inside)
-    tl.store(operands + after + unit, state.to(operands.dtype.element_ty), inside)
+    tl.store(matmul_inputs + after + unit, state.to(matmul_inputs.dtype.element_ty), inside)
 
 
 @triton.jit(do_not_specialize=["step"])
 def backward(
-    d_outputs,  # (T, B, H), from above
-    d_product,  # (B, H), from the step after, through its product
-    d_direct,  # (B, H), from the step after, past its gates; read and written
+    d_outputs,  # (T, B, H), from the layer above
+    d_by_gates,  # (B, H), from the next step, through its gates
+    d_direct,  # (B, H), from the next step, past its gates; read and written
     gates,  # (T, B, 4H)
     states,  # (T + 1, B, H)
-    d_projected,  # (T, B, 3H) in the products' type, written
-    d_recurrent,  # (T, B, 3H) in the products' type, written
+    d_projected,  # (T, B, 3H) in the dtype of matmul inputs, written
+    d_recurrent,  # (T, B, 3H) in the dtype of matmul inputs, written
     step,
     width,
     units,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of both parts of a step's gates, and of the hidden state before it past the gates."""
+    """Compute the gradients of both parts of a step's gates, and of the hidden state before it past the gates."""
     unit = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = unit < units
-    here = step.to(tl.int64) * units
-    row, column = unit // width, unit % width
-    place, kept = 3 * here + row * 3 * width + column, 4 * here + row * 4 * width + column
-    r, u = tl.load(gates + kept, inside), tl.load(gates + kept + width, inside)
-    c, p = tl.load(gates + kept + 2 * width, inside), tl.load(gates + kept + 3 * width, inside)
-    d = tl.load(d_outputs + here + unit, inside) + tl.load(d_direct + unit, inside)
-    d += tl.load(d_product + unit, inside).to(tl.float32)
+    now = step.to(tl.int64) * units
+    row = unit // width
+    column = unit % width
+    at = 3 * now + row * 3 * width + column
+    kept = 4 * now + row * 4 * width + column
+    r = tl.load(gates + kept, inside)
+    u = tl.load(gates + kept + width, inside)
+    c = tl.load(gates + kept + 2 * width, inside)
+    p = tl.load(gates + kept + 3 * width, inside)
+    d = tl.load(d_outputs + now + unit, inside) + tl.load(d_direct + unit, inside)
+    d += tl.load(d_by_gates + unit, inside).to(tl.float32)
     d_c = d * (1.0 - u) * (1.0 - c * c)
     d_r = d_c * p * r * (1.0 - r)
-    d_u = d * (tl.load(states + here + unit, inside) - c) * u * (1.0 - u)
-    kind = d_projected.dtype.element_ty
-    tl.store(d_projected + place, d_r.to(kind), inside)
-    tl.store(d_projected + place + width, d_u.to(kind), inside)
-    tl.store(d_projected + place + 2 * width, d_c.to(kind), inside)
-    tl.store(d_recurrent + place, d_r.to(kind), inside)
-    tl.store(d_recurrent + place + width, d_u.to(kind), inside)
-    tl.store(d_recurrent + place + 2 * width, (d_c * r).to(kind), inside)
+    d_u = d * (tl.load(states + now + unit, inside) - c) * u * (1.0 - u)
+    dtype = d_projected.dtype.element_ty
+    tl.store(d_projected + at, d_r.to(dtype), inside)
+    tl.store(d_projected + at + width, d_u.to(dtype), inside)
+    tl.store(d_projected + at + 2 * width, d_c.to(dtype), inside)
+    tl.store(d_recurrent + at, d_r.to(dtype), inside)
+    tl.store(d_recurrent + at + width, d_u.to(dtype), inside)
+    tl.store(d_recurrent + at + 2 * width, (d_c * r).to(dtype), inside)
     tl.store(d_direct + unit, d * u, inside)

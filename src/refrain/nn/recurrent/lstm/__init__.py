@@ -2,5 +2,5 @@
 
 from .cell import LSTMCell as LSTMCell
 from .layer import LSTM as LSTM
-from .layer import LSTMState as LSTMState
 from .layer import lstm_step as lstm_step
+from .state import LSTMState as LSTMState

@@ -1,25 +1,24 @@
-"""An LSTM cell for anyone's loop, a step at a time: weight drop, peepholes, clipping, projection.
+"""An LSTM cell for your own loop over time: weight drop, peepholes, clipping, projection.
 
 Equations: `lstm_step` in layer.py, extended by peepholes (Gers & Schmidhuber, 2000) and a recurrent projection (Sak et
 al., 2014). Gates are packed in the order input, forget, candidate, output.
 
-B sequences, I input width, H cell width, P output width: H, or that of the projection.
+B batch, I input width, H cell width, P output width: H, or that of the projection.
 """
-
-import math
 
 import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.recurrent.gated import draw_uniform
 from refrain.nn.recurrent.protocol import check_window
-from refrain.nn.weight_transforms import match_gains
 
-from .layer import LSTMState
+from .layer import lstm_output, next_cell
+from .state import LSTMState
 
 
 class LSTMCell(nn.Module):
-    """One step of an LSTM, with all that the classic cells offer.
+    """One step of an LSTM, with the options of the classic cells.
 
     Args:
         input_size: I.
@@ -72,10 +71,7 @@ class LSTMCell(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)); weight norms start at their norms. In place."""
-        bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters(recurse=False):
-            nn.init.uniform_(parameter, -bound, bound)
-        match_gains(self)
+        draw_uniform(self, self.hidden_size)
 
     @property
     def transforms(self) -> dict[str, nn.Module]:
@@ -107,17 +103,19 @@ class LSTMCell(nn.Module):
         """
         check_window(self.input_size, self.output_size, x, [state.hidden])
         check_window(self.input_size, self.hidden_size, x, [state.cell])
-        w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
+        w_ih = self.input_transform(self.weight_ih)
+        w_hh = self.recurrent_transform(self.weight_hh)
         gates = x @ w_ih.T + state.hidden @ w_hh.T + self.bias  # (B, 4H): input, forget, candidate, output
         i, f, g, o = gates.chunk(4, dim=-1)
         if self.peephole is not None:
-            i, f = i + self.peephole[0] * state.cell, f + self.peephole[1] * state.cell
-        cell = (f + self.forget_bias).sigmoid() * state.cell + i.sigmoid() * g.tanh()
+            i = i + self.peephole[0] * state.cell
+            f = f + self.peephole[1] * state.cell
+        cell = next_cell(i, f + self.forget_bias, g, state.cell)
         if self.cell_clip is not None:
             cell = cell.clamp(-self.cell_clip, self.cell_clip)
         if self.peephole is not None:
             o = o + self.peephole[2] * cell
-        hidden = o.sigmoid() * cell.tanh()
+        hidden = lstm_output(o, cell)
         if self.projection is not None:
             hidden = hidden @ self.projection.T
             if self.projection_clip is not None:

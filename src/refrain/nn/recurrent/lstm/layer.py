@@ -3,30 +3,25 @@
 As used for language models by Zaremba et al. (2014, equations 4 to 8), without peepholes. One bias per layer, where
 cuDNN's layout has two; gates are packed in the order input, forget, candidate, output.
 
-T steps in the window, B sequences, I input width, H hidden width.
+T steps in the window, B batch, I input width, H hidden width.
 """
 
-import math
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from refrain.axes import Axis, AxisTable
-from refrain.nn.kernels.backend import PLAIN, kernels_for, scans
-from refrain.nn.kernels.buffer_pool import BufferPool
-from refrain.nn.recurrent.protocol import check_window, in_one_buffer, run_kernel
-from refrain.nn.weight_transforms import match_gains, transform_axes
+from refrain.axes import AxisTable
+from refrain.nn.kernels.backend import TORCH, NativeFrom
+from refrain.nn.kernels.packed_linear import WeightType
+from refrain.nn.kernels.workspace import BufferPool
+from refrain.nn.recurrent.gated import draw_uniform, gated_axes, gated_parameters, in_one_buffer
+from refrain.nn.recurrent.protocol import Context, check_window, choose_window
 
-from .cpu import lstm_window
-from .scan import PlainRecurrence, linear, window_scan
-
-
-class LSTMState(NamedTuple):
-    """What an LSTM carries from one step to the next."""
-
-    hidden: Tensor  # (B, H)
-    cell: Tensor  # (B, H)
+from .cpu import native_window
+from .packed import PackedLSTM
+from .scan import scan_window
+from .state import LSTMState
 
 
 def lstm_step(x: Tensor, state: LSTMState, w_ih: Tensor, w_hh: Tensor, bias: Tensor) -> tuple[Tensor, LSTMState]:
@@ -43,10 +38,45 @@ def lstm_step(x: Tensor, state: LSTMState, w_ih: Tensor, w_hh: Tensor, bias: Ten
         The output (B, H), which is also the new hidden state, and the new state.
     """
     gates = x @ w_ih.T + state.hidden @ w_hh.T + bias  # (B, 4H): input, forget, candidate, output
-    i, f, g, o = gates.chunk(4, dim=-1)
-    cell = f.sigmoid() * state.cell + i.sigmoid() * g.tanh()
-    hidden = o.sigmoid() * cell.tanh()
+    return lstm_cell(gates.chunk(4, dim=-1), state.cell)
+
+
+def lstm_cell(gates: Sequence[Tensor], cell: Tensor) -> tuple[Tensor, LSTMState]:
+    """The part of a step that all LSTMs share.
+
+    Args:
+        gates: input, forget, candidate and output before their activations, each (B, H).
+        cell: (B, H), before the step.
+
+    Returns:
+        The output (B, H), which is also the new hidden state, and the new state.
+    """
+    i, f, g, o = gates
+    cell = next_cell(i, f, g, cell)
+    hidden = lstm_output(o, cell)
     return hidden, LSTMState(hidden, cell)
+
+
+def next_cell(i: Tensor, f: Tensor, g: Tensor, cell: Tensor) -> Tensor:
+    """The cell after a step, from the gates before their activations; each (B, H)."""
+    return f.sigmoid() * cell + i.sigmoid() * g.tanh()
+
+
+def lstm_output(o: Tensor, cell: Tensor) -> Tensor:
+    """The output of a step, from the output gate before its activation and the cell after the step; each (B, H)."""
+    return o.sigmoid() * cell.tanh()
+
+
+def torch_window(
+    context: Context, inputs: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A window by torch's own kernel; see `Window`. Weights: w_ih (4H, I), w_hh (4H, H), bias (4H,)."""
+    packed = [*weights, torch.zeros_like(weights[2])]
+    if inputs.is_cuda:
+        packed = in_one_buffer(packed)
+    start = [part[None] for part in state]
+    outputs, hidden, cell = torch.lstm(inputs, start, packed, True, 1, 0.0, context.training, False, False)
+    return outputs, (hidden[0], cell[0])
 
 
 class LSTM(nn.Module):
@@ -60,14 +90,16 @@ class LSTM(nn.Module):
             `WeightDropout(0.5)`. The stored weight, and its name in a checkpoint, stay as they are.
 
     Attributes:
-        engine: what a window is computed with while training.
-        kernels: name of the file of kernels.
+        backend: what the layer trains with.
 
     Raises:
         ValueError: when a width is not positive.
     """
 
     kernels = "lstm"
+    backends = {"torch": torch_window, "native": native_window, "scan": scan_window}  # noqa: RUF012
+    # in float32, torch's own kernel is as fast as long as the recurrent weight fits into the caches
+    native_from = NativeFrom(cpu_float32=800, cpu_bf16=64, cuda_bf16=1)
     inner_widths: tuple[str, ...] = ()
 
     def __init__(
@@ -79,16 +111,12 @@ class LSTM(nn.Module):
         recurrent_transform: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if input_size < 1 or hidden_size < 1:
-            raise ValueError(f"LSTM widths must be positive, got {input_size=}, {hidden_size=}")
         self.input_size = input_size
         self.hidden_size = hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
-        self.bias = nn.Parameter(torch.empty(4 * hidden_size))
+        self.weight_ih, self.weight_hh, self.bias = gated_parameters("LSTM", 4, input_size, hidden_size)
         self.input_transform = input_transform or nn.Identity()
         self.recurrent_transform = recurrent_transform or nn.Identity()
-        self.engine = PLAIN
+        self.backend = TORCH
         self._pool = BufferPool()
         self.reset_parameters()
 
@@ -97,15 +125,17 @@ class LSTM(nn.Module):
 
         Every weight norm starts at the norm of its weight.
         """
-        bound = 1 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters(recurse=False):
-            nn.init.uniform_(parameter, -bound, bound)
-        match_gains(self)
+        draw_uniform(self, self.hidden_size)
 
     @property
     def transforms(self) -> dict[str, nn.Module]:
         """Weight name -> its transform."""
         return {"weight_ih": self.input_transform, "weight_hh": self.recurrent_transform}
+
+    @property
+    def native_size(self) -> int:
+        """H, the size that `native_from` refers to."""
+        return self.hidden_size
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros: hidden and cell, each (B, H)."""
@@ -119,25 +149,11 @@ class LSTM(nn.Module):
             ValueError: when a width or the batch does not fit.
         """
         check_window(self.input_size, self.hidden_size, inputs, state)
-        # once a window, so that all T steps share one transformed weight
-        w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
-        if kernels_for(self, inputs, *state, w_ih, w_hh, self.bias):
-            outputs, after = run_kernel(
-                lstm_window, self._pool, self.engine.bf16, inputs, *state, w_ih, w_hh, self.bias
-            )
-            return outputs, LSTMState(outputs[-1], after)
-        if scans(self, inputs, *state):
-            projected = linear(inputs, w_ih, self.bias, self.engine)
-            outputs, after = run_kernel(window_scan, PlainRecurrence, self._pool, self.engine, projected, *state, w_hh)
-            return outputs, LSTMState(outputs[-1], after)
-        weights = [w_ih, w_hh, self.bias, torch.zeros_like(self.bias)]
-        if inputs.is_cuda:
-            weights = in_one_buffer(weights)
-        start = (state.hidden[None], state.cell[None])
-        outputs, hidden, cell = run_kernel(
-            torch.lstm, inputs, start, weights, True, 1, 0.0, self.training, False, False
-        )
-        return outputs, LSTMState(hidden[0], cell[0])
+        weights = self.window_weights()
+        window = choose_window(self, inputs, *state, *weights)
+        context = Context(self._pool, self.backend, self.training)
+        outputs, after = window(context, inputs, state, weights)
+        return outputs, LSTMState(*after)
 
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state.
@@ -146,16 +162,19 @@ class LSTM(nn.Module):
         step costs several times the step itself.
         """
         check_window(self.input_size, self.hidden_size, x, state)
-        w_ih, w_hh = self.input_transform(self.weight_ih), self.recurrent_transform(self.weight_hh)
-        return lstm_step(x, state, w_ih, w_hh, self.bias)
+        return lstm_step(x, state, *self.window_weights())
+
+    def window_weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Input weight, recurrent weight and bias, transformed once for all steps of a window."""
+        w_ih = self.input_transform(self.weight_ih)
+        w_hh = self.recurrent_transform(self.weight_hh)
+        return w_ih, w_hh, self.bias
+
+    def packed(self, weights: WeightType) -> PackedLSTM:
+        """The layer for inference; see `Packable`."""
+        return PackedLSTM(self.weight_ih, self.weight_hh, self.bias, weights)
 
     def axes(self, input_width: str, hidden_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""
-        rows = Axis(hidden_width, 4)
-        return {
-            "weight_ih": (rows, Axis(input_width, role="reads")),
-            "weight_hh": (rows, Axis(hidden_width, role="reads")),
-            "bias": (rows._replace(role="shifts"),),
-            **transform_axes("input_transform", self.input_transform, rows),
-            **transform_axes("recurrent_transform", self.recurrent_transform, rows),
-        }
+        transforms = {"input_transform": self.input_transform, "recurrent_transform": self.recurrent_transform}
+        return gated_axes(4, input_width, hidden_width, **transforms)

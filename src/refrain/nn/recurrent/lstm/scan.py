@@ -1,12 +1,12 @@
-"""A window of an LSTM's recurrence: for layers that no library kernel computes, and on GPUs in bf16.
+"""A window of an LSTM's recurrence with a hand-derived backward pass, for any way that the state reaches the gates.
 
 `scan` in protocol.py applies a step along time and lets autograd record every operation of it. Here the input's part of
-the gates is a product over the whole window that the caller has formed already, the loop holds only what depends on
-the step before, and the way back is derived by hand: what of it does not depend on a later step is computed for all
-steps at once, and the gradients of the weights are one large product each. The operands of the products may be rounded
-to bfloat16; cells, states and what is done with the gates are float32.
+the gates is one matmul over the whole window, the loop holds only what depends on the step before, and the backward
+pass computes for all steps at once what does not depend on a later step; the gradient of a weight is one large matmul.
+Matmul inputs may be rounded to bfloat16; cells, states and gates are float32.
 
-T steps in the window, B sequences, H hidden width. Gates are packed in the order input, forget, candidate, output.
+T steps in the window, B batch, I input width, H hidden width. Gates are packed in the order input, forget, candidate,
+output.
 """
 
 from collections.abc import Sequence
@@ -16,32 +16,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.kernels.backend import Engine
-from refrain.nn.kernels.buffer_pool import BufferPool
-from refrain.nn.kernels.workspace import Loan, check_open
+from refrain.nn.kernels.backend import Backend
+from refrain.nn.kernels.workspace import BufferPool, Workspace, check_single_backward
+from refrain.nn.recurrent.protocol import Context
 
 from .gates import LSTMTape, TorchGates, TritonGates
 
 
-class Recurrence(Protocol):
-    """How the hidden state before a step reaches the gates: what one LSTM-like layer has other than another.
+def scan_window(
+    context: Context, inputs: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A window that can be differentiated once; see `Window`. Weights: w_ih (4H, I), w_hh (4H, H), bias (4H,)."""
+    w_ih, w_hh, bias = weights
+    projected = linear(inputs, w_ih, bias, context.backend)
+    hidden, cell = state
+    outputs, after = scan_recurrence(WeightRecurrence, context.pool, context.backend, projected, hidden, cell, w_hh)
+    return outputs, (outputs[-1], after)
 
-    Made for one window from the layer's own tensors. Its methods are called outside of autograd.
+
+class Recurrence(Protocol):
+    """How the hidden state before a step reaches the gates, which is where LSTM-like layers differ.
+
+    One is made for each window from the layer's own tensors. Its methods are called outside of autograd.
     """
 
     def forward(self, step: int, hidden: Tensor, out: Tensor) -> None:
-        """Write what comes of hidden (B, H) to out (B, 4H), both in the type of the products.
+        """Write the recurrent part of the gates of a step to out (B, 4H), given hidden (B, H).
 
-        Called for the steps in their order.
+        Called for the steps in the order of time. Both tensors have the dtype of matmul inputs.
         """
         ...
 
     def backward(self, step: int, d_gates: Tensor, out: Tensor) -> None:
-        """Write what d_gates (B, 4H) sends back to the hidden state before the step to out (B, H), in that type."""
+        """Write the gradient of the hidden state before a step to out (B, H), given d_gates (B, 4H)."""
         ...
 
     def gradients(self, d_gates: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-        """The gradients of the layer's own tensors, in any type.
+        """The gradients of the layer's own tensors, in any dtype.
 
         Args:
             d_gates: (T, B, 4H).
@@ -51,70 +62,69 @@ class Recurrence(Protocol):
 
 
 class RecurrenceMaker(Protocol):
-    """Makes the recurrence of a window, as its class does."""
+    """Makes the recurrence of a window; a class that implements `Recurrence` is one."""
 
-    def __call__(self, tensors: Sequence[Tensor], loan: Loan, *, steps: int, kind: torch.dtype) -> Recurrence:
-        """tensors: the layer's own; loan: of memory; steps: how many are remembered; kind: the products' type."""
+    def __call__(
+        self, tensors: Sequence[Tensor], workspace: Workspace, *, steps: int, dtype: torch.dtype
+    ) -> Recurrence:
+        """Make the recurrence.
+
+        Args:
+            tensors: the layer's own.
+            workspace: where memory is allocated.
+            steps: for how many steps intermediate values are kept.
+            dtype: of matmul inputs.
+        """
         ...
 
 
-class PlainRecurrence:
-    """Hidden state -> gates by one matrix, as in an LSTM; see `Recurrence`.
+class WeightRecurrence:
+    """The hidden state reaches the gates through one matrix, as in an LSTM; see `Recurrence`.
 
     Args:
         tensors: w_hh (4H, H).
-        loan: where memory is taken.
-        steps: how many are remembered.
-        kind: the type of the products.
+        workspace: where memory is allocated.
+        steps: not used.
+        dtype: of matmul inputs.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], loan: Loan, *, steps: int, kind: torch.dtype) -> None:
-        self._w_hh = loan.rounded(tensors[0], kind)
+    def __init__(self, tensors: Sequence[Tensor], workspace: Workspace, *, steps: int, dtype: torch.dtype) -> None:
+        self._w_hh = workspace.cast(tensors[0], dtype)
         self._transposed = self._w_hh.T
 
     def forward(self, step: int, hidden: Tensor, out: Tensor) -> None:
-        """The hidden state's part of the gates."""
+        """The recurrent part of the gates; see `Recurrence.forward`."""
         torch.mm(hidden, self._transposed, out=out)
 
     def backward(self, step: int, d_gates: Tensor, out: Tensor) -> None:
-        """The gradient of the hidden state before a step."""
+        """The gradient of the hidden state before a step; see `Recurrence.backward`."""
         torch.mm(d_gates, self._w_hh, out=out)
 
     def gradients(self, d_gates: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-        """Of the weight, as one product."""
+        """The gradient of the weight; see `Recurrence.gradients`."""
         return (d_gates.flatten(0, 1).T @ hidden.flatten(0, 1),)
 
 
-def products_type(engine: Engine, like: Tensor) -> torch.dtype:
-    """The type of the operands of an engine's products.
-
-    Args:
-        engine: what a window is computed with.
-        like: a tensor of the layer; what is not float32 is never rounded.
-    """
-    return torch.bfloat16 if engine.bf16 and like.dtype == torch.float32 else like.dtype
-
-
-def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None, engine: Engine) -> Tensor:
-    """inputs @ weight.T + bias for all steps at once, the product by an engine, the sum in the weight's type.
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None, backend: Backend) -> Tensor:
+    """inputs @ weight.T + bias for all steps at once; the matmul has the backend's dtype, the sum the weight's.
 
     Args:
         inputs: (T, B, I).
         weight: (R, I).
         bias: (R,), or None for zeros.
-        engine: what the window is computed with.
+        backend: of the layer.
     """
-    kind = products_type(engine, weight)
-    if kind == weight.dtype:
+    dtype = backend.matmul_dtype(weight)
+    if dtype == weight.dtype:
         return F.linear(inputs, weight, bias)
-    product = F.linear(inputs.to(kind), weight.to(kind))
-    return product.to(weight.dtype) if bias is None else product + bias
+    projected = F.linear(inputs.to(dtype), weight.to(dtype))
+    return projected.to(weight.dtype) if bias is None else projected + bias
 
 
-def window_scan(
+def scan_recurrence(
     make: RecurrenceMaker,
     pool: BufferPool,
-    engine: Engine,
+    backend: Backend,
     projected: Tensor,
     hidden: Tensor,
     cell: Tensor,
@@ -125,7 +135,8 @@ def window_scan(
     Args:
         make: makes the recurrence of the window from `tensors`.
         pool: the layer's buffers.
-        engine: with kernels those for GPUs are launched, which take float32; otherwise torch's operations do it.
+        backend: if native, the gates are computed by Triton kernels, which take float32; otherwise by torch's
+            operations.
         projected: (T, B, 4H), the input's part of the gates, bias included.
         hidden: (B, H), before the first step.
         cell: (B, H), before the first step.
@@ -136,64 +147,69 @@ def window_scan(
     """
     inputs = [tensor.to(hidden.dtype).contiguous() for tensor in (projected, hidden, cell, *tensors)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-        outputs, after = _WindowScan.apply(make, pool, engine, *inputs)  # type: ignore[no-untyped-call]
+        outputs, after = _RecurrenceScan.apply(make, pool, backend, *inputs)  # type: ignore[no-untyped-call]
         return outputs, after
-    loan = Loan(pool, hidden)
-    outputs, after = _run(make, loan, engine, inputs, remember=False)[:2]
-    loan.give_back()
+    workspace = Workspace(pool, hidden)
+    outputs, after, _, _ = _run(make, workspace, backend, inputs, remember=False)
+    workspace.release()
     return outputs, after
 
 
 def _run(
-    make: RecurrenceMaker, loan: Loan, engine: Engine, inputs: Sequence[Tensor], *, remember: bool
+    make: RecurrenceMaker, workspace: Workspace, backend: Backend, inputs: Sequence[Tensor], *, remember: bool
 ) -> tuple[Tensor, Tensor, Recurrence, TorchGates | TritonGates]:
-    """The way forward; without `remember` the tape is one step long and written over."""
+    """The forward pass; without `remember` the tape holds one step and is overwritten."""
     projected, hidden, cell, *tensors = inputs
-    steps, batch, width = projected.shape[0], *hidden.shape
-    slots, kind = steps if remember else 1, products_type(engine, hidden)
+    steps = len(projected)
+    batch, width = hidden.shape
+    kept = steps if remember else 1
+    dtype = backend.matmul_dtype(hidden)
     outputs = hidden.new_empty(steps, batch, width)
     tape = LSTMTape(
         projected,
-        gates=loan.take((slots, batch, 4 * width), hidden.dtype),
-        cells=loan.take((slots + 1, batch, width), hidden.dtype),
-        operands=loan.take((slots + 1, batch, width), kind),
+        gates=workspace.allocate((kept, batch, 4 * width), hidden.dtype),
+        cells=workspace.allocate((kept + 1, batch, width), hidden.dtype),
+        matmul_inputs=workspace.allocate((kept + 1, batch, width), dtype),
         # another tensor over the same memory: autograd's node holds the tape, and the outputs hold the node
         outputs=outputs.data,
     )
-    recurrence = make(tensors, loan, steps=slots, kind=kind)
-    by_kernels = engine.kernels and remember and hidden.dtype == torch.float32
-    gates = TritonGates(tape, loan) if by_kernels else TorchGates(tape, loan)
+    recurrence = make(tensors, workspace, steps=kept, dtype=dtype)
+    by_triton = backend.native and remember and hidden.dtype == torch.float32
+    gates = TritonGates(tape, workspace) if by_triton else TorchGates(tape, workspace)
     tape.cells[0].copy_(cell)
-    tape.operands[0].copy_(hidden)
-    product, before = loan.take((batch, 4 * width), kind), tape.operands.unbind()
+    tape.matmul_inputs[0].copy_(hidden)
+    recurrent = workspace.allocate((batch, 4 * width), dtype)
+    before = tape.matmul_inputs.unbind()
     for step in range(steps):
-        recurrence.forward(step, before[step % len(before)], product)
-        gates.forward(step, product)
+        recurrence.forward(step, before[step % len(before)], recurrent)
+        gates.forward(step, recurrent)
     return outputs, tape.cells[steps % len(before)].clone(), recurrence, gates
 
 
-class _WindowScan(torch.autograd.Function):
+class _RecurrenceScan(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, make: RecurrenceMaker, pool: BufferPool, engine: Engine, *inputs: Tensor
+        ctx: Any, make: RecurrenceMaker, pool: BufferPool, backend: Backend, *inputs: Tensor
     ) -> tuple[Tensor, Tensor]:
-        ctx.loan = Loan(pool, inputs[1])
-        outputs, cell, *ctx.tape = _run(make, ctx.loan, engine, inputs, remember=True)
+        ctx.workspace = Workspace(pool, inputs[1])
+        outputs, cell, *ctx.tape = _run(make, ctx.workspace, backend, inputs, remember=True)
         return outputs, cell
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor, d_cell: Tensor) -> tuple[Any, ...]:
-        check_open(ctx.loan, "window_scan")
+        check_single_backward(ctx.workspace, "the scan of a recurrent layer")
         recurrence, gates = ctx.tape
-        operands, outputs = gates.tape.operands, gates.tape.outputs
-        d_outputs, d_cell = d_outputs.contiguous(), d_cell.clone(memory_format=torch.contiguous_format)
-        d_gates = torch.empty_like(gates.tape.gates, dtype=operands.dtype)
-        d_product, d_rows = torch.zeros_like(operands[0]), d_gates.unbind()
-        for step in reversed(range(len(outputs))):
-            gates.backward(step, d_outputs, d_product, d_cell, d_gates)
-            recurrence.backward(step, d_rows[step], d_product)
-        own = recurrence.gradients(d_gates, operands[:-1])
-        ctx.loan.give_back()
+        hidden = gates.tape.matmul_inputs
+        d_outputs = d_outputs.contiguous()
+        d_cell = d_cell.clone(memory_format=torch.contiguous_format)
+        d_gates = torch.empty_like(gates.tape.gates, dtype=hidden.dtype)
+        d_hidden = torch.zeros_like(hidden[0])
+        d_steps = d_gates.unbind()
+        for step in reversed(range(len(d_steps))):
+            gates.backward(step, d_outputs, d_hidden, d_cell, d_gates)
+            recurrence.backward(step, d_steps[step], d_hidden)
+        own = recurrence.gradients(d_gates, hidden[:-1])
+        dtype = gates.tape.outputs.dtype
+        ctx.workspace.release()
         ctx.tape = None
-        rest = (d_gates, d_product, d_cell, *own)
-        return None, None, None, *(gradient.to(outputs.dtype) for gradient in rest)
+        return None, None, None, *(gradient.to(dtype) for gradient in (d_gates, d_hidden, d_cell, *own))

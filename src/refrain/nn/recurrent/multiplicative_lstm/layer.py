@@ -4,7 +4,7 @@ The hidden state reaches the gates only through an intermediate state that the i
 has a transition of its own. The output gate acts outside of the tanh, as in Radford et al. (2017, arXiv 1704.01444),
 with weight norm on all four matrices there. Gates are packed in the order input, forget, candidate, output.
 
-T steps in the window, B sequences, I input width, H hidden width, M intermediate width.
+T steps in the window, B batch, I input width, H hidden width, M intermediate width.
 """
 
 import math
@@ -14,15 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.kernels.backend import PLAIN, kernels_for, scans
-from refrain.nn.kernels.buffer_pool import BufferPool
-from refrain.nn.kernels.workspace import Loan
-from refrain.nn.recurrent.lstm.layer import LSTMState
-from refrain.nn.recurrent.lstm.scan import linear, window_scan
-from refrain.nn.recurrent.protocol import check_window, run_kernel
+from refrain.nn.kernels.backend import TORCH, NativeFrom
+from refrain.nn.kernels.packed_linear import WeightType
+from refrain.nn.kernels.workspace import BufferPool
+from refrain.nn.recurrent.lstm.layer import lstm_cell
+from refrain.nn.recurrent.lstm.state import LSTMState
+from refrain.nn.recurrent.protocol import Context, check_window, choose_window
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
-from .cpu import multiplicative_lstm_window
+from .cpu import native_window
+from .packed import PackedMultiplicativeLSTM
+from .scan import scan_window
 
 
 def multiplicative_lstm_step(
@@ -44,10 +46,17 @@ def multiplicative_lstm_step(
     """
     intermediate = (x @ w_im.T) * (state.hidden @ w_hm.T)  # (B, M)
     gates = x @ w_ih.T + intermediate @ w_mh.T + bias  # (B, 4H): input, forget, candidate, output
-    i, f, g, o = gates.chunk(4, dim=-1)
-    cell = f.sigmoid() * state.cell + i.sigmoid() * g.tanh()
-    hidden = o.sigmoid() * cell.tanh()
-    return hidden, LSTMState(hidden, cell)
+    return lstm_cell(gates.chunk(4, dim=-1), state.cell)
+
+
+def torch_window(
+    context: Context, inputs: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A window by torch's operations; see `Window`. Torch has no kernel for this cell, so the steps are a scan.
+
+    Weights: w_im (M, I), w_hm (M, H), w_ih (4H, I), w_mh (4H, M), bias (4H,).
+    """
+    return scan_window(context._replace(backend=TORCH), inputs, state, weights)
 
 
 class MultiplicativeLSTM(nn.Module):
@@ -62,14 +71,16 @@ class MultiplicativeLSTM(nn.Module):
             weight_mh (4H, M).
 
     Attributes:
-        engine: what a window is computed with while training.
-        kernels: name of the file of kernels.
+        backend: what the layer trains with.
 
     Raises:
         ValueError: when a width is not positive, or a transform names no weight.
     """
 
     kernels = "multiplicative_lstm"
+    backends = {"torch": torch_window, "native": native_window, "scan": scan_window}  # noqa: RUF012
+    # cuDNN has no such cell
+    native_from = NativeFrom(cpu_float32=64, cpu_bf16=64, cuda_float32=1, cuda_bf16=1)
     inner_widths: tuple[str, ...] = ("intermediate",)
 
     def __init__(
@@ -97,20 +108,25 @@ class MultiplicativeLSTM(nn.Module):
         if unknown := set(transforms or {}) - {"weight_im", "weight_hm", "weight_ih", "weight_mh"}:
             raise ValueError(f"MultiplicativeLSTM has no weight {', '.join(sorted(unknown))}")
         self.transforms = nn.ModuleDict(transforms or {})
-        self.engine = PLAIN
+        self.backend = TORCH
         self._pool = BufferPool()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw each matrix uniformly with variance 1 / columns and the bias from U(-1/sqrt(H), 1/sqrt(H)); in place.
 
-        An LSTM's narrower weights would make the intermediate state, a product of two small numbers, so small that
-        nothing recurs at first. Every weight norm starts at the norm of its weight.
+        With the smaller weights of an LSTM, the intermediate state, a product of two small numbers, would be so small
+        that at first nothing recurs. Every weight norm starts at the norm of its weight.
         """
         for parameter in self.parameters(recurse=False):
             bound = math.sqrt(3 / parameter.shape[1]) if parameter.ndim == 2 else 1 / math.sqrt(self.hidden_size)
             nn.init.uniform_(parameter, -bound, bound)
         match_gains(self)
+
+    @property
+    def native_size(self) -> int:
+        """H, the size that `native_from` refers to."""
+        return self.hidden_size
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros: hidden and cell, each (B, H)."""
@@ -124,25 +140,16 @@ class MultiplicativeLSTM(nn.Module):
             ValueError: when a width or the batch does not fit.
         """
         check_window(self.input_size, self.hidden_size, inputs, state)
-        weights = self._weights()
-        if kernels_for(self, inputs, *state, *weights, self.bias):
-            outputs, cell = run_kernel(
-                multiplicative_lstm_window, self._pool, self.engine.bf16, inputs, *state, *weights, self.bias
-            )
-            return outputs, LSTMState(outputs[-1], cell)
-        w_im, w_hm, w_ih, w_mh = weights
-        engine = self.engine if scans(self, inputs, *state) else PLAIN
-        projected, factors = linear(inputs, w_ih, self.bias, engine), linear(inputs, w_im, None, engine)
-        outputs, cell = run_kernel(
-            *(window_scan, MultiplicativeRecurrence, self._pool, engine),
-            *(projected, state.hidden, state.cell, factors, w_hm, w_mh),
-        )
-        return outputs, LSTMState(outputs[-1], cell)
+        weights = self.window_weights()
+        window = choose_window(self, inputs, *state, *weights)
+        context = Context(self._pool, self.backend, self.training)
+        outputs, after = window(context, inputs, state, weights)
+        return outputs, LSTMState(*after)
 
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         check_window(self.input_size, self.hidden_size, x, state)
-        return multiplicative_lstm_step(x, state, *self._weights(), self.bias)
+        return multiplicative_lstm_step(x, state, *self.window_weights())
 
     def axes(self, input_width: str, hidden_width: str, *, intermediate: str = "intermediate") -> AxisTable:
         """The axes of each parameter, under the names that the model chose for the three widths."""
@@ -159,61 +166,19 @@ class MultiplicativeLSTM(nn.Module):
             table |= transform_axes(f"transforms.{name}", transform, table[name][0])
         return table
 
-    def _weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        # once a window, so that all T steps share one transformed weight
-        w_im, w_hm, w_ih, w_mh = (
-            self.transforms[name](weight) if name in self.transforms else weight
-            for name, weight in (
-                ("weight_im", self.weight_im),
-                ("weight_hm", self.weight_hm),
-                ("weight_ih", self.weight_ih),
-                ("weight_mh", self.weight_mh),
-            )
-        )
-        return w_im, w_hm, w_ih, w_mh
+    def window_weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """w_im, w_hm, w_ih, w_mh and bias, transformed once for all steps of a window."""
+        w_im = self._transformed("weight_im")
+        w_hm = self._transformed("weight_hm")
+        w_ih = self._transformed("weight_ih")
+        w_mh = self._transformed("weight_mh")
+        return w_im, w_hm, w_ih, w_mh, self.bias
 
+    def packed(self, weights: WeightType) -> PackedMultiplicativeLSTM:
+        """The layer for inference; see `Packable`."""
+        matrices = (self.weight_im, self.weight_hm, self.weight_ih, self.weight_mh)
+        return PackedMultiplicativeLSTM(*matrices, self.bias, weights)
 
-class MultiplicativeRecurrence:
-    """Hidden state -> intermediate state -> gates; see `Recurrence`.
-
-    Args:
-        tensors: factors (T, B, M), the input's part of the intermediate state; w_hm (M, H); w_mh (4H, M).
-        loan: where memory is taken.
-        steps: how many are remembered.
-        kind: the type of the products.
-    """
-
-    def __init__(self, tensors: Sequence[Tensor], loan: Loan, *, steps: int, kind: torch.dtype) -> None:
-        self.factors, self.w_hm, self.w_mh = (loan.rounded(tensor, kind) for tensor in tensors)
-        shape = (steps, *self.factors.shape[1:])
-        self.products, self.intermediate = loan.take(shape, kind), loan.take(shape, kind)
-        self.d_products = loan.take(shape, kind)
-        self._factors, self._products = self.factors.unbind(), self.products.unbind()
-        self._intermediate = self.intermediate.unbind()
-        self._transposed = self.w_hm.T, self.w_mh.T
-        self._d_factors: Tensor | None = None
-
-    def forward(self, step: int, hidden: Tensor, out: Tensor) -> None:
-        """What comes of the hidden state, by the intermediate state of the step."""
-        to_intermediate, to_gates = self._transposed
-        slot = step % len(self._products)
-        torch.mm(hidden, to_intermediate, out=self._products[slot])
-        torch.mul(self._factors[step], self._products[slot], out=self._intermediate[slot])
-        torch.mm(self._intermediate[slot], to_gates, out=out)
-
-    def backward(self, step: int, d_gates: Tensor, out: Tensor) -> None:
-        """The gradient of the hidden state before a step."""
-        if self._d_factors is None:
-            self._d_factors = torch.empty_like(self.factors)
-            self._d_intermediate = torch.empty_like(self.factors[0])
-        torch.mm(d_gates, self.w_mh, out=self._d_intermediate)
-        torch.mul(self._d_intermediate, self._products[step], out=self._d_factors[step])
-        d_product = torch.mul(self._d_intermediate, self._factors[step], out=self.d_products[step])
-        torch.mm(d_product, self.w_hm, out=out)
-
-    def gradients(self, d_gates: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-        """Of the factors and both weights, the latter as one product each."""
-        assert self._d_factors is not None
-        d_w_hm = self.d_products.flatten(0, 1).T @ hidden.flatten(0, 1)
-        d_w_mh = d_gates.flatten(0, 1).T @ self.intermediate.flatten(0, 1)
-        return self._d_factors, d_w_hm, d_w_mh
+    def _transformed(self, name: str) -> Tensor:
+        weight: Tensor = getattr(self, name)
+        return self.transforms[name](weight) if name in self.transforms else weight

@@ -1,10 +1,10 @@
-"""A sparse layer whose blocks are spread over the processes of a `torch.distributed` group, each with a device.
+"""A sparse layer whose blocks are distributed over the processes of a `torch.distributed` group, each with a device.
 
-What stands around the layer is the same in every process and gets the same inputs; only the blocks are divided, in
-memory and in work. After a backward pass each process holds the gradients of its own blocks, and the whole gradient of
-all else.
+The rest of the model is replicated in every process and gets the same inputs; only the blocks are divided, in memory
+and in work. After a backward pass each process holds the gradients of its own blocks, and the complete gradients of the
+replicated parameters.
 
-T steps in the window, B sequences, I input width, H hidden width.
+T steps in the window, B batch, I input width, H hidden width.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,15 +15,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from refrain.nn.recurrent.lstm.layer import LSTM, LSTMState
+from refrain.nn.recurrent.lstm.layer import LSTM
+from refrain.nn.recurrent.lstm.state import LSTMState
 from refrain.nn.recurrent.protocol import check_window
 from refrain.nn.segments import SparsePlan
 
 
 class SpreadSparseLSTM(nn.Module):
-    """The blocks of a `SparseLSTM` that belong to this process; outputs are those of all of them.
+    """This process's blocks of a `SparseLSTM`; the outputs are those of all blocks.
 
-    The names of its parameters are those of the whole layer, so the state dicts of all processes together are that of a
+    Its parameters have the names of the whole layer, so the state dicts of all processes together are that of a
     `SparseLSTM` of the same plan.
 
     Args:
@@ -39,7 +40,9 @@ class SpreadSparseLSTM(nn.Module):
         self, plan: SparsePlan, *, group: dist.ProcessGroup | None = None, block: Callable[[int, int], LSTM] = LSTM
     ) -> None:
         super().__init__()
-        rank, size, count = dist.get_rank(group), dist.get_world_size(group), len(plan.blocks)
+        rank = dist.get_rank(group)
+        size = dist.get_world_size(group)
+        count = len(plan.blocks)
         if size > count:
             raise ValueError(f"{size} processes are more than the {count} blocks of the plan")
         self.plan, self.group = plan, group
@@ -47,7 +50,7 @@ class SpreadSparseLSTM(nn.Module):
         shares = [range(count * part // size, count * (part + 1) // size) for part in range(size)]
         units = [block.units for block in plan.blocks]
         starts = list(accumulate(units, initial=0))
-        # the units of each process stand together
+        # the first and last units of each process
         self._edges = [(starts[share[0]], starts[share[-1] + 1]) for share in shares]
         self._own = self._edges[rank]
         parts = ((index, plan.blocks[index]) for index in shares[rank])
@@ -79,16 +82,16 @@ class SpreadSparseLSTM(nn.Module):
         return joined, LSTMState(joined[-1], after_cell)
 
     def load_own(self, whole: Mapping[str, Tensor]) -> None:
-        """Take the weights of this process's blocks out of a whole layer's state dict.
+        """Load the weights of this process's blocks from a whole layer's state dict.
 
         Args:
-            whole: of a `SparseLSTM` of the same plan.
+            whole: state dict of a `SparseLSTM` of the same plan.
         """
         self.load_state_dict({name: whole[name] for name in self.state_dict()})
 
 
 class _Shared(torch.autograd.Function):
-    """The same tensor; its gradient is the sum over the processes, each of which uses a part of it."""
+    """Identity, whose gradient is summed over the processes, each of which uses a part of the tensor."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, group: dist.ProcessGroup | None) -> Tensor:

@@ -1,15 +1,14 @@
-// The recurrent product of a few rows with a weight that stays the same for a window: packed once, streamed every step.
+// The recurrent matmul of a few rows with a weight that is the same for a whole window: packed once, read every step.
 //
 // out (rows, columns) = a (rows, depth) * weight (depth, columns), with sums in float32. Elements are float or bf16. A
 // word is 32 bits: one float, or two bf16 that follow one another in depth.
-//   Packed weight: panel after panel of V vectors of LANES columns; in a panel a row of V * LANES words for each word of
-//   depth. Columns that are not there are zero.
-//   Packed rows: for each word of depth the words of all rows.
+//   Packed weight: panel after panel of V vectors of LANES columns; in a panel a row of V * LANES words for each word
+//   of depth. Missing columns are zero. Packed rows: for each word of depth the words of all rows.
 #pragma once
 
 #include "vectors.h"
 
-// accumulators that leave registers free for the operands
+// accumulators that leave registers free for the inputs
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int ACCUMULATORS = 24;
 #else
@@ -21,7 +20,7 @@ constexpr int PER_WORD = (int)(sizeof(uint32_t) / sizeof(Element));
 
 static inline int64_t panels(int64_t units) { return (units + LANES - 1) / LANES; }
 
-// Words of depth that a number of units take, whole panels of them.
+// Words of depth for a number of units, which are padded to whole panels.
 template <typename Element>
 static inline int64_t depth_words(int64_t units) {
     return panels(units) * LANES / PER_WORD<Element>;
@@ -51,9 +50,9 @@ inline Floats multiply_add<bf16>(Floats sum, uint32_t a, Words b) {
 #endif
 }
 
-// R rows times one panel of V vectors, to out (R, V, LANES).
+// R rows times one panel of V vectors, written to out (R, V, LANES).
 template <typename Element, int V, int R>
-static void tile(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
+static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
     Floats sums[R][V];
 #pragma GCC unroll 24
     for (int row = 0; row < R; ++row)
@@ -74,25 +73,25 @@ static void tile(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t
 }
 
 template <typename Element, int V, int R>
-static inline void tile_of(int64_t count, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth,
-                           float* out) {
+static inline void multiply_tiles(int64_t count, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth,
+                                  float* out) {
     if constexpr (R > 1)
-        if (count < R) return tile_of<Element, V, R - 1>(count, a, rows, panel, depth, out);
-    tile<Element, V, R>(a, rows, panel, depth, out);
+        if (count < R) return multiply_tiles<Element, V, R - 1>(count, a, rows, panel, depth, out);
+    multiply_tile<Element, V, R>(a, rows, panel, depth, out);
 }
 
-// All rows times one panel of V vectors, to out (rows, V, LANES).
+// All rows times one panel of V vectors, written to out (rows, V, LANES).
 template <typename Element, int V>
 static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
     constexpr int MOST = ACCUMULATORS / V;
     const int64_t tiles = (rows + MOST - 1) / MOST;
     for (int64_t index = 0; index < tiles; ++index) {
         const int64_t first = rows * index / tiles, last = rows * (index + 1) / tiles;
-        tile_of<Element, V, MOST>(last - first, a + first, rows, panel, depth, out + first * V * LANES);
+        multiply_tiles<Element, V, MOST>(last - first, a + first, rows, panel, depth, out + first * V * LANES);
     }
 }
 
-// Up to LANES units of a row, the first of them `unit`, into packed rows.
+// Write up to LANES units of a row, the first of them `unit`, into packed rows.
 template <typename Element>
 static inline void put(uint32_t* a, int64_t rows, int64_t row, int64_t unit, Floats values, int count) {
     uint32_t words[LANES];
@@ -101,8 +100,8 @@ static inline void put(uint32_t* a, int64_t rows, int64_t row, int64_t unit, Flo
     for (int word = 0; word < LANES / PER_WORD<Element>; ++word) a[(first + word) * rows + row] = words[word];
 }
 
-// A panel of the transposed product with weight (gates * units, inner). Its V vectors are those of LANES units in each
-// of V gates, or, where there is a single gate, V * LANES units that follow one another.
+// Pack a panel of the transpose of weight (gates * units, inner). Its V vectors belong to LANES units in each of V
+// gates or, where there is a single gate, to V * LANES consecutive units.
 template <typename Element, int V>
 static void pack_rows(const float* weight, bool gates, int64_t units, int64_t inner, int64_t panel, uint32_t* packed) {
     const int64_t depth = depth_words<Element>(inner);
@@ -114,9 +113,9 @@ static void pack_rows(const float* weight, bool gates, int64_t units, int64_t in
                 const float* from = weight + ((gates ? v * units : 0) + unit) * inner;
                 for (int part = 0; part < PER_WORD<Element>; ++part) {
                     const int64_t first = at * PER_WORD<Element> + part * LANES, left = inner - first;
-                    const bool there = unit < units && left > 0;
+                    const bool exists = unit < units && left > 0;
                     store((Element*)block[lane] + part * LANES,
-                          there ? load_some(from + first, left < LANES ? (int)left : LANES) : splat(0.0f));
+                          exists ? load_some(from + first, left < LANES ? (int)left : LANES) : splat(0.0f));
                 }
             }
             const int words = depth - at < LANES ? (int)(depth - at) : LANES;
@@ -126,8 +125,8 @@ static void pack_rows(const float* weight, bool gates, int64_t units, int64_t in
         }
 }
 
-// A panel of the product with weight (gates * units, inner): V * LANES columns of it. Depth runs over panels of units,
-// in a panel over the gates, in a gate over its units.
+// Pack a panel of weight (gates * units, inner): V * LANES columns of it. Depth runs over panels of units, in a panel
+// over the gates, in a gate over its units.
 template <typename Element, int V>
 static void pack_columns(const float* weight, int64_t gates, int64_t units, int64_t inner, int64_t panel,
                          uint32_t* packed) {
@@ -140,8 +139,8 @@ static void pack_columns(const float* weight, int64_t gates, int64_t units, int6
                     for (int part = 0; part < PER_WORD<Element>; ++part) {
                         const int64_t unit = block * LANES + lane + part;
                         const float* from = weight + (gate * units + unit) * inner + column;
-                        const bool there = unit < units && left > 0;
-                        store(parts[part], there ? load_some(from, left < LANES ? (int)left : LANES) : splat(0.0f));
+                        const bool exists = unit < units && left > 0;
+                        store(parts[part], exists ? load_some(from, left < LANES ? (int)left : LANES) : splat(0.0f));
                     }
                     for (int at = 0; at < LANES; ++at)
                         for (int part = 0; part < PER_WORD<Element>; ++part)
@@ -149,12 +148,10 @@ static void pack_columns(const float* weight, int64_t gates, int64_t units, int6
                 }
 }
 
-// How many units of a register there are from one on; negative or zero where there is none.
-static inline int present(int64_t unit, int64_t units) {
-    return units - unit < LANES ? (int)(units - unit) : LANES;
-}
+// The number of units in the register that begins with `unit`; negative or zero if it begins past the end.
+static inline int present(int64_t unit, int64_t units) { return units - unit < LANES ? (int)(units - unit) : LANES; }
 
-// Sums of a panel (rows, V, LANES) to out (rows, units).
+// Write the sums of a panel (rows, V, LANES) to out (rows, units).
 template <int V>
 static void store_sums(float* out, const float* sums, int64_t rows, int64_t units, int64_t panel) {
     for (int v = 0; v < V; ++v) {
@@ -165,10 +162,11 @@ static void store_sums(float* out, const float* sums, int64_t rows, int64_t unit
     }
 }
 
-// A thread's share of some panels: it does the same ones at every step, so that its part of the weight stays near it.
+// A thread's share of the panels: the same at every step, so that its part of the weight stays in its cache.
 struct Share {
     int64_t first, last;
-    Share(int64_t count, int thread, int threads) : first(count * thread / threads), last(count * (thread + 1) / threads) {}
+    Share(int64_t count, int thread, int threads)
+        : first(count * thread / threads), last(count * (thread + 1) / threads) {}
 };
 
 static inline int team_size() {

@@ -1,0 +1,70 @@
+"""A GRU for inference, with its weights packed.
+
+T steps in the window, B batch, I input width, H hidden width.
+"""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from refrain.nn.kernels.call import run
+from refrain.nn.kernels.packed_linear import SMALL_BATCH, PackedMatrix, WeightType, pack_matrices
+from refrain.nn.recurrent.packed import as_float32, by_unit
+
+from .state import GRUState
+
+
+class PackedGRU:
+    """A GRU; the arithmetic is that of `gru_step`.
+
+    Args:
+        w_ih: (3H, I); copied, like the others.
+        w_hh: (3H, H).
+        bias: (3H,).
+        weights: dtype of the packed weights.
+    """
+
+    def __init__(self, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weights: WeightType) -> None:
+        self._sizes = w_ih.shape[1], w_hh.shape[1]
+        self._first, self._second = pack_matrices([by_unit(w_ih, 3), by_unit(w_hh, 3)], weights, group=3)
+        self._bias = by_unit(bias, 3)
+
+    @functools.cached_property
+    def _dense(self) -> tuple[Tensor, Tensor]:
+        """Both matrices in float32, unit by unit; made on first use."""
+        return self._first.dense(), self._second.dense()
+
+    def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
+        """One time step: x (B, I) -> output (B, H) and the next state."""
+        x, state = as_float32(self._sizes, x, state)
+        if len(x) > SMALL_BATCH:
+            return self._recur(torch.addmm(self._bias, x, self._dense[0].T), state)
+        return self._recur(self._bias, state, first=self._first, x=x)
+
+    def window(self, inputs: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
+        """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
+        inputs, state = as_float32(self._sizes, inputs, state)
+        outputs = []
+        for projected in F.linear(inputs, self._dense[0], self._bias):
+            out, state = self._recur(projected, state)
+            outputs.append(out)
+        return torch.stack(outputs), state
+
+    def _recur(
+        self, base: Tensor, state: GRUState, *, first: PackedMatrix | None = None, x: Tensor | None = None
+    ) -> tuple[Tensor, GRUState]:
+        """One step: `base`, (3H,) or (B, 3H) unit by unit, is added to the first matrix, if any, times x."""
+        before = state.hidden
+        hidden = torch.empty_like(before)
+        batch, width = before.shape
+        second: PackedMatrix | None = self._second
+        recurrent: Tensor | None = None
+        if batch > SMALL_BATCH:
+            second = None
+            recurrent = before @ self._dense[1].T
+        stride = base.shape[1] if base.ndim == 2 else 0
+        tensors = (first, second, x, base, recurrent, before, hidden)
+        run("stepper", "stepper_gru", *tensors, stride, width, batch)
+        return hidden, GRUState(hidden)
