@@ -16,7 +16,6 @@ from refrain.nn.kernels.backend import TORCH, Backend, has_fast_bf16
 from refrain.nn.recurrent.gated import in_one_buffer
 from refrain.training import Interrupted, PlainProgress
 
-COMPILER = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
 BF16 = pytest.mark.skipif(not has_fast_bf16(), reason="no bf16 instructions")
 
 
@@ -24,7 +23,7 @@ def model(width=810, vocabulary=1000, **shape):
     return build_model(Model(embedding_size=8, hidden_sizes=(8, width), **shape), vocabulary)
 
 
-@COMPILER
+@pytest.mark.compiler
 def test_auto_takes_kernels_where_they_pay():
     net = model()
     chosen = build_engine(Training(), net)
@@ -37,17 +36,17 @@ def test_auto_takes_kernels_where_they_pay():
     assert describe_engine(chosen) == "engine plain, float32 (1 of 3 parts); kernels, float32 (2 of 3 parts)"
 
 
-@COMPILER
+@pytest.mark.compiler
 @BF16
 def test_bf16_and_scan_are_for_every_part():
-    chosen = build_engine(Training(engine="scan", precision="bf16"), model(width=9))
+    chosen = build_engine(Training(backend="native", precision="bf16"), model(width=9))
     assert set(chosen.values()) == {"kernels, bf16"}
-    assert build_engine(Training(engine="scan", precision="auto"), model(width=9)) == chosen
+    assert build_engine(Training(backend="native", precision="auto"), model(width=9)) == chosen
 
 
 def test_plain_means_no_kernel_and_no_sparse_gradient():
     net = model(vocabulary=200_000)
-    assert set(build_engine(Training(engine="plain"), net).values()) == {"plain, float32"}
+    assert set(build_engine(Training(backend="torch"), net).values()) == {"plain, float32"}
     assert not net.embedding.sparse_gradient
 
 
@@ -58,7 +57,7 @@ def test_plain_means_no_kernel_and_no_sparse_gradient():
         ({"weight_decay": 0.1}, {}, False),
         ({"optimizer": "adam"}, {}, False),
         ({}, {"tied": True}, False),
-        ({}, {"tied": True, "head": "mixture", "components": 2}, False),
+        ({}, {"tied": True, "head": {"kind": "mixture", "components": 2}}, False),
     ],
 )
 def test_a_sparse_gradient_where_it_is_exact(training, shape, sparse):
@@ -73,8 +72,8 @@ def test_what_a_device_cannot_do_is_refused(monkeypatch):
         build_engine(Training(precision="bf16"), model())
     assert "bf16" not in str(build_engine(Training(precision="auto"), model()))
     meta = model().to("meta")
-    with pytest.raises(UserError, match="'scan' is for processors and GPUs, not for meta; use 'plain' or 'auto'"):
-        build_engine(Training(engine="scan"), meta)
+    with pytest.raises(UserError, match="'native' is for CPUs and GPUs, not for meta; use 'torch' or 'auto'"):
+        build_engine(Training(backend="native"), meta)
     with pytest.raises(UserError, match="meta has no instructions for it; use 'float32'"):
         build_engine(Training(precision="bf16"), meta)
 
@@ -106,23 +105,23 @@ FLOAT32, BF16_ALONE, TRITON, BOTH = Backend(), Backend(bf16=True), Backend(nativ
 
 
 @pytest.mark.parametrize(
-    ("engine", "precision", "triton", "lstm", "mlstm", "said"),
+    ("backend", "precision", "triton", "lstm", "mlstm", "said"),
     [
         ("auto", "float32", True, FLOAT32, TRITON, ("cuDNN, float32", "Triton, float32")),
         ("auto", "float32", False, FLOAT32, FLOAT32, ("cuDNN, float32", "torch, float32")),
         ("auto", "bf16", True, BOTH, BOTH, ("Triton, bf16", "Triton, bf16")),
         ("auto", "auto", False, BF16_ALONE, BF16_ALONE, ("torch, bf16", "torch, bf16")),
-        ("scan", "float32", True, TRITON, TRITON, ("Triton, float32", "Triton, float32")),
-        ("scan", "bf16", True, BOTH, BOTH, ("Triton, bf16", "Triton, bf16")),
-        ("plain", "float32", True, FLOAT32, FLOAT32, ("cuDNN, float32", "torch, float32")),
-        ("plain", "bf16", True, BF16_ALONE, BF16_ALONE, ("torch, bf16", "torch, bf16")),
+        ("native", "float32", True, TRITON, TRITON, ("Triton, float32", "Triton, float32")),
+        ("native", "bf16", True, BOTH, BOTH, ("Triton, bf16", "Triton, bf16")),
+        ("torch", "float32", True, FLOAT32, FLOAT32, ("cuDNN, float32", "torch, float32")),
+        ("torch", "bf16", True, BF16_ALONE, BF16_ALONE, ("torch, bf16", "torch, bf16")),
     ],
 )
-def test_what_each_part_trains_with_on_a_gpu(engine, precision, triton, lstm, mlstm, said, monkeypatch):
+def test_what_each_part_trains_with_on_a_gpu(backend, precision, triton, lstm, mlstm, said, monkeypatch):
     monkeypatch.setattr("refrain.assembly.engine.has_fast_bf16", lambda device: device == "cuda")
     monkeypatch.setattr("refrain.assembly.engine.has_triton", lambda: triton)
     parts = gpu_parts()
-    chosen = build_engine(Training(engine=engine, precision=precision), OnGPU(parts))
+    chosen = build_engine(Training(backend=backend, precision=precision), OnGPU(parts))
     assert {parts[name].backend for name in ("lstm", "gru", "sparse")} == {lstm}
     assert parts["mlstm"].backend == mlstm and parts["head"].backend == Backend(bf16=lstm.bf16)
     assert {chosen[name] for name in ("lstm", "gru", "sparse")} == {said[0]}
@@ -134,8 +133,8 @@ def test_what_a_gpu_cannot_do_is_refused(monkeypatch):
     monkeypatch.setattr("refrain.assembly.engine.has_triton", lambda: False)
     with pytest.raises(UserError, match="this GPU has no instructions for it; use 'float32'"):
         build_engine(Training(precision="bf16"), OnGPU(gpu_parts()))
-    with pytest.raises(UserError, match="'scan' on a GPU needs Triton; pip install triton, or use 'plain' or 'auto'"):
-        build_engine(Training(engine="scan"), OnGPU(gpu_parts()))
+    with pytest.raises(UserError, match="'native' on a GPU needs Triton; pip install triton, or use 'torch' or 'auto'"):
+        build_engine(Training(backend="native"), OnGPU(gpu_parts()))
     assert set(build_engine(Training(precision="auto"), OnGPU(gpu_parts())).values()) == {
         "cuDNN, float32",
         "torch, float32",
@@ -160,7 +159,7 @@ FLAG = "allow_bf16_reduced_precision_reduction"
 
 def test_without_a_compiler_everything_is_plain(monkeypatch):
     monkeypatch.setattr("refrain.assembly.engine.load", lambda name: None)
-    assert set(build_engine(Training(engine="scan"), model()).values()) == {"plain, float32"}
+    assert set(build_engine(Training(backend="native"), model()).values()) == {"plain, float32"}
 
 
 @pytest.fixture
@@ -171,7 +170,7 @@ def experiment(tmp_path):
         (corpus / f"{split}.txt").write_text("a b c d e\nb d <unk>\nc a e e\n" * lines)
 
     def make(**training):
-        settings = {"epochs": 2, "batch_size": 4, "window_steps": 6, "engine": "scan", "max_norm": 0.1, **training}
+        settings = {"epochs": 2, "batch_size": 4, "window_steps": 6, "backend": "native", "max_norm": 0.1, **training}
         return Experiment(
             data=Data(corpus=str(corpus)),
             model=Model(embedding_size=6, hidden_sizes=(8, 5), dropout=0.2, weight_drop=0.3),
@@ -185,7 +184,7 @@ def train(experiment, out):
     return runs.train(experiment, out, progress=PlainProgress(quiet=True))
 
 
-@COMPILER
+@pytest.mark.compiler
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bf16", marks=BF16)])
 def test_a_run_says_what_it_trained_with_and_resumes_bit_for_bit(experiment, precision, tmp_path):
     wanted = train(experiment(precision=precision), tmp_path / "whole")
@@ -209,14 +208,14 @@ def test_a_run_says_what_it_trained_with_and_resumes_bit_for_bit(experiment, pre
     assert got["valid"] == wanted["valid"] and got["test"] == wanted["test"]
 
 
-@COMPILER
+@pytest.mark.compiler
 def test_kernels_and_plain_learn_the_same(experiment, tmp_path):
-    one, other = (train(experiment(engine=engine), tmp_path / engine) for engine in ("plain", "scan"))
+    one, other = (train(experiment(backend=backend), tmp_path / backend) for backend in ("torch", "native"))
     assert one["valid"]["nats_per_token"] == pytest.approx(other["valid"]["nats_per_token"], rel=1e-4)
     assert set(one["engine"].values()) == {"plain, float32"}
 
 
-@COMPILER
+@pytest.mark.compiler
 def test_a_kernel_that_failed_stands_in_the_summary(experiment, tmp_path, monkeypatch):
     monkeypatch.setattr("refrain.nn.kernels.call._failed", {"softmax_gradient_float32": "no memory"})
     summary = train(experiment(epochs=1), tmp_path / "run")
@@ -236,15 +235,31 @@ def test_weights_in_one_buffer_are_those_weights_with_their_gradients():
         assert torch.equal(got, wanted)
 
 
-@pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+@pytest.mark.compiler
 def test_compiling_is_announced_once(tmp_path, monkeypatch):
     monkeypatch.setenv("REFRAIN_CACHE", str(tmp_path))
     native.load.cache_clear()
     said = []
     try:
         for _ in range(2):
-            build_engine(Training(engine="scan"), model(), said.append)
-        build_engine(Training(engine="plain"), model(), said.append)
+            build_engine(Training(backend="native"), model(), said.append)
+        build_engine(Training(backend="torch"), model(), said.append)
     finally:
         native.load.cache_clear()
     assert said == ["compiling kernels for this processor, some seconds, once: lstm, softmax"]
+
+
+def test_a_missing_compiler_is_reported_in_one_line(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("REFRAIN_NATIVE", raising=False)
+    native.load.cache_clear()
+    said = []
+    try:
+        chosen = build_engine(Training(backend="native"), model(), said.append)
+        build_engine(Training(backend="torch"), model(), said.append)
+    finally:
+        native.load.cache_clear()
+    (line,) = said
+    assert line.startswith("no C++ compiler was found, so torch's own operations are used; install g++")
+    assert set(chosen.values()) == {"plain, float32"}

@@ -5,11 +5,12 @@ import torch
 
 from refrain import recipe, runs
 from refrain.assembly.model import build_model
-from refrain.assembly.task import build_averaging, build_hooks
-from refrain.config import Model, Training
+from refrain.assembly.task import build_methods
+from refrain.config import Experiment, Model, Sparsity, Training
 from refrain.errors import CheckpointError, UserError
 from refrain.nn import GRU, AdaptiveHead, EmbeddingDropout, LockedDropout, MixtureHead, SoftmaxHead, WeightDropout
 from refrain.training import PlainProgress
+from refrain.training.own_methods import RESERVED
 
 V = 30
 
@@ -41,56 +42,83 @@ def test_weight_drop_goes_where_it_is_said():
 
 def test_heads_are_those_that_are_named():
     assert isinstance(model().head, SoftmaxHead)
-    mixture = model(head="mixture", components=3, latent_dropout=0.2, tied=True, hidden_sizes=(8, 5))
+    mixture = model(head={"kind": "mixture", "components": 3, "latent_dropout": 0.2}, tied=True, hidden_sizes=(8, 5))
     assert isinstance(mixture.head, MixtureHead) and mixture.head.weight is mixture.embedding.weight
-    assert isinstance(model(head="adaptive", cutoffs=(10, 20), hidden_sizes=(8, 16)).head, AdaptiveHead)
-    with pytest.raises(UserError, match=r"model\.cutoffs must ascend within 1 and 29 \(got \[10, 30\]\)"):
-        model(head="adaptive", cutoffs=(10, 30))
+    assert isinstance(model(head={"kind": "adaptive", "cutoffs": (10, 20)}, hidden_sizes=(8, 16)).head, AdaptiveHead)
+    with pytest.raises(UserError, match=r"model\.head\.cutoffs must ascend within 1 and 29 \(got \[10, 30\]\)"):
+        model(head={"kind": "adaptive", "cutoffs": (10, 30)})
     with pytest.raises(UserError, match=r"need an input of width 16 \(got 6\)"):
-        model(head="adaptive", cutoffs=(10, 20))
+        model(head={"kind": "adaptive", "cutoffs": (10, 20)})
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"head": "mixture", "components": 2}, {"head": "adaptive", "cutoffs": (9,)}, {"cell": "gru"}]
+    "settings",
+    [
+        {},
+        {"head": {"kind": "mixture", "components": 2}},
+        {"head": {"kind": "adaptive", "cutoffs": (9,)}},
+        {"cell": "gru"},
+    ],
 )
 def test_every_kind_of_model_declares_its_axes(settings):
     assert model(**settings).widths()["embedding"] == 6
 
 
-def test_hooks_are_those_that_are_asked_for():
-    averaging = build_averaging(Training(optimizer="asgd", epochs=3), model())
-    assert averaging.started
-    assert build_averaging(Training(), model()) is None
-    hooks = build_hooks(Training(activation_penalty=2.0, temporal_penalty=1.0), averaging)
-    assert len(hooks.loss_terms) == 2 and len(hooks.after_step) == 1
-    empty = build_hooks(Training(), None)
-    assert not (empty.loss_terms or empty.before_step or empty.after_step or empty.after_round)
+def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
+    awd = Training(
+        activation_penalty=2.0, temporal_penalty=1.0, train_accuracy=True, optimizer="asgd", epochs=3, stop_window=2
+    )
+    sparsity = Sparsity(l1=0.1, zeros="threshold", threshold=0.01)
+    net = model()
+    methods = build_methods(Experiment(training=awd, sparsity=sparsity), net, 10, {"own": object()})
+    assert list(methods) == [
+        "activation_penalty", "temporal_penalty", "sparsifier", "accuracy", "own", "averaging", "early_stop"
+    ]  # fmt: skip
+    assert {*methods} - {"own"} <= RESERVED
+    assert methods["averaging"].started
+    hooks = methods.hooks()
+    assert [len(acts) for acts in (hooks.loss_terms, hooks.before_step, hooks.after_step)] == [3, 1, 2]
+    # what makes weights zero acts before they enter the mean
+    assert hooks.after_step == [methods["sparsifier"].after_step, methods["averaging"].after_step]
+    assert not build_methods(Experiment(), net, 10)
+    # proximal steps are no term of the loss
+    assert not build_methods(Experiment(sparsity=Sparsity(l1=0.1)), net, 10).hooks().loss_terms
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["training.trigger_window=9"], "training.trigger_window: cannot take effect where optimizer is 'sgd'"),
-        (["training.optimizer=nt-asgd"], "training.trigger_window: must be given"),
+        (["training.optimizer.trigger_window=9"], "optimizer 'sgd' has no such setting; it belongs to 'nt-asgd'"),
         (
-            ["training.optimizer=nt-asgd", "training.trigger_window=13"],
+            ["training.optimizer=nt-asgd"],
+            "training.optimizer.trigger_window: must be given where training.optimizer is 'nt-asgd'",
+        ),
+        (
+            ["training.optimizer=nt-asgd", "training.optimizer.trigger_window=13"],
             "13 looks further back than the run's 13 epochs",
         ),
-        (["training.window_cap=40"], "training.window_cap: cannot take effect"),
-        (["training.window_length=random"], "training.tail: random windows read every token"),
+        (
+            ["training.windows.cap=40"],
+            "training.windows.cap: windows 'fixed' has no such setting; it belongs to 'random'",
+        ),
+        (["training.windows=random", "training.windows.cap=3"], "training.windows.cap: must be at least window_steps"),
+        (["training.windows=random", "training.windows.tail=drop"], "it belongs to 'fixed' (training.windows=fixed)"),
         (["model.weight_drop_on=kernel"], "model.weight_drop_on: cannot take effect where weight_drop is 0"),
-        (["model.head=mixture"], "model.components: must be given"),
-        (["model.components=3"], "model.components: cannot take effect"),
-        (["model.head=adaptive", "model.cutoffs=[5]", "model.tied=true"], "model.tied: cannot take effect"),
+        (["model.head=mixture"], "model.head.components: must be given where model.head is 'mixture'"),
+        (
+            ["model.head.components=3"],
+            "head 'softmax' has no such setting; it belongs to 'mixture' (model.head=mixture)",
+        ),
+        (["model.head=adaptive", "model.head.cutoffs=[5]", "model.tied=true"], "model.tied: cannot take effect"),
         (
             ["model.dropout_kind=locked"],
             "command line: model.dropout_kind: cannot take effect where nothing is dropped",
         ),
         (
-            ["model.head=adaptive", "model.cutoffs=[5]", "data.order=ascending"],
+            ["model.head=adaptive", "model.head.cutoffs=[5]", "data.order=ascending"],
             "command line: model.head: the adaptive head needs words in the order 'descending'",
         ),
-        (["model.latent_dropout=0.1"], "model.latent_dropout: cannot take effect"),
+        (["model.head.latent_dropout=0.1"], "model.head.latent_dropout: head 'softmax' has no such setting"),
         (["model.weight_drop=1.0"], "model.weight_drop: must be less than 1"),
     ],
 )

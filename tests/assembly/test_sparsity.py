@@ -14,38 +14,37 @@ SMALL = (
     "training.window_steps=5", "training.sample_tokens=0",
 )  # fmt: skip
 
+INNER = [f"layer{i}.{name}" for i in "01" for name in ("hidden", "intermediate")]
+MIXTURE = {"kind": "mixture", "components": 2}
+
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["l1_on=['x']"], "sparsity.l1_on: cannot take effect without the penalty or pruning"),
-        (["group_widths=['embedding']"], "sparsity.group_widths: cannot take effect"),
-        (["group_multipliers=['embedding=2']"], "sparsity.group_multipliers: cannot take effect"),
-        (["group_scaling=sqrt-size"], "sparsity.group_scaling: cannot take effect"),
-        (["group_overlap=once"], "sparsity.group_overlap: cannot take effect"),
-        (["row_lasso_on=['x']"], "sparsity.row_lasso_on: cannot take effect"),
-        (["strengths_for=sum-over-time"], "sparsity.strengths_for: cannot take effect"),
-        (["zeros=threshold", "threshold=0.1"], "sparsity.zeros: cannot take effect"),
-        (["l1=1", "threshold=0.1"], "sparsity.threshold: goes with zeros = 'threshold'"),
-        (["l1=1", "zeros=threshold"], "sparsity.threshold: goes with zeros = 'threshold'"),
-        (["prune_begin=0.2"], "sparsity.prune_begin: cannot take effect"),
-        (["prune_end=0.8"], "sparsity.prune_end: cannot take effect"),
-        (["prune=0.5", "prune_begin=0.8"], "sparsity.prune_end: must be greater than prune_begin"),
-        (["prune=1"], "sparsity.prune: must be less than 1"),
-        (["l1=-1"], "sparsity.l1: must be at least 0"),
-        (["l1=nan"], "sparsity.l1: "),
-        (["target.parameters=100"], "sparsity.target: needs group_lasso"),
-        (["target.reached=0.5"], "sparsity.target.reached: cannot take effect without a target"),
+        (["l1.on=['x']"], "sparsity.l1.strength: must be given"),
+        (["group_lasso.widths=['embedding']"], "sparsity.group_lasso.strength: must be given"),
+        (["row_lasso.on=['x']"], "sparsity.row_lasso.strength: must be given"),
+        (["strengths_for=sum-over-time"], "sparsity.strengths_for: cannot take effect without a penalty"),
+        (["zeros=threshold", "zeros.threshold=0.1"], "sparsity.zeros: cannot take effect without a penalty"),
+        (["l1.strength=1", "zeros.threshold=0.1"], "zeros 'proximal' has no such setting; it belongs to 'threshold'"),
+        (["l1.strength=1", "zeros=threshold"], "sparsity.zeros.threshold: must be given"),
+        (["prune.begin=0.2"], "sparsity.prune.share: must be given"),
+        (["prune.share=0.5", "prune.begin=0.8"], "sparsity.prune.end: must be greater than begin"),
+        (["prune.share=1"], "sparsity.prune.share: must be less than 1"),
+        (["l1.strength=-1"], "sparsity.l1.strength: must be greater than 0"),
+        (["l1.strength=nan"], "sparsity.l1.strength: must be finite"),
+        (["target.parameters=100"], "sparsity.target: needs a group lasso to begin with; give group_lasso.strength"),
+        (["target.reached=0.5"], "sparsity.target.parameters: give exactly one of parameters, multiply_adds and bytes"),
         (
-            ["group_lasso=1", "target.bytes=9", "target.parameters=9"],
+            ["group_lasso.strength=1", "target.bytes=9", "target.parameters=9"],
             "sparsity.target.bytes: cannot be a target beside parameters",
         ),
         (
-            ["group_lasso=1", "group_multipliers=['embedding:2']"],
-            "each must be width=number, as in layer0.hidden=0.5 (got 'embedding:2')",
+            ["group_lasso.strength=1", "group_lasso.multipliers=['embedding:2']"],
+            "group_lasso.multipliers: each must be width=number, as in layer0.hidden=0.5 (got 'embedding:2')",
         ),
-        (["group_lasso=1", "group_multipliers=['embedding=1e999']"], "each must be width=number"),
-        (["group_lasso=1", "freeze=rows"], "sparsity.freeze"),
+        (["group_lasso.strength=1", "group_lasso.multipliers=['embedding=1e999']"], "each must be width=number"),
+        (["group_lasso.strength=1", "freeze=rows"], "sparsity.freeze"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -58,17 +57,17 @@ def test_settings_that_cannot_take_effect_are_errors(words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["model.weight_norm=true", "sparsity.l1=1"], "the directions of weight_norm"),
-        (["model.weight_norm=true", "sparsity.prune=0.5"], "the directions of weight_norm"),
+        (["model.weight_norm=true", "sparsity.l1.strength=1"], "the directions of weight_norm"),
+        (["model.weight_norm=true", "sparsity.prune.share=0.5"], "the directions of weight_norm"),
         (
-            ["training.optimizer=asgd", "sparsity.group_lasso=1", "sparsity.target.parameters=9"],
+            ["training.optimizer=asgd", "sparsity.group_lasso.strength=1", "sparsity.target.parameters=9"],
             "training.optimizer: 'asgd' averages from the first step",
         ),
     ],
 )
 def test_what_other_settings_stand_against(words, message):
     with pytest.raises(UserError) as error:
-        recipe("zaremba-small", "model.init=standard", "model.init_scale=none", *words)
+        recipe("zaremba-small", "model.init=standard", *words)
     assert message in str(error.value)
 
 
@@ -76,32 +75,46 @@ def test_what_other_settings_stand_against(words, message):
     ("words", "message"),
     [
         (
-            ["l1=1", "l1_on=['head.*','rnn.*']"],
-            "sparsity.l1_on: 'rnn.*' fits no parameter; there are embedding.weight, stack.layers.0.weight_ih",
+            ["l1.strength=1", "l1.on=['head.*','rnn.*']"],
+            "sparsity.l1.on: 'rnn.*' fits no parameter; there are embedding.weight, stack.layers.0.weight_ih",
         ),
         (
-            ["row_lasso=1", "row_lasso_on=['*bias']"],
-            "sparsity.row_lasso_on: '*bias' fits no matrix; there are embedd",
+            ["row_lasso.strength=1", "row_lasso.on=['*bias']"],
+            "sparsity.row_lasso.on: '*bias' fits no matrix; there are embedd",
         ),
         (
-            ["group_lasso=1", "group_widths=['layer7.hidden']"],
-            "sparsity.group_widths: 'layer7.hidden' fits no width; there are embedding, layer0.hidden, layer1.hidden",
+            ["group_lasso.strength=1", "group_lasso.widths=['layer7.hidden']"],
+            "sparsity.group_lasso.widths: 'layer7.hidden' fits no width; there are embedding, layer0.hidden, "
+            "layer1.hidden",
         ),
         # the widths of the model that a unit cannot be taken out of are none of these
-        (["group_lasso=1", "group_widths=['vocabulary']"], "'vocabulary' fits no width; there are embedding"),
         (
-            ["group_lasso=1", "group_multipliers=['layer7.hidden=2']"],
-            "sparsity.group_multipliers: 'layer7.hidden' fits",
+            ["group_lasso.strength=1", "group_lasso.widths=['vocabulary']"],
+            "'vocabulary' fits no width; there are embedding",
         ),
         (
-            ["group_lasso=1", "group_widths=['embedding']", "group_multipliers=['layer0.hidden=2']"],
-            "'layer0.hidden' fits no width of sparsity.group_widths; there are embedding",
+            ["group_lasso.strength=1", "group_lasso.multipliers=['layer7.hidden=2']"],
+            "sparsity.group_lasso.multipliers: 'layer7.hidden' fits",
         ),
-        (["group_lasso=1", "group_multipliers=['*=0']"], "leave no penalty on any of embedding, layer0.hidden, layer1"),
-        (["group_lasso=1", "target.parameters=7M"], "the model has 1,624 now, which is not more than 7,000,000"),
-        (["group_lasso=1", "target.bytes=6496"], "sparsity.target.bytes: the model has 6,496 now"),
         (
-            ["group_lasso=1", "group_widths=['embedding']", "target.parameters=1000"],
+            [
+                "group_lasso.strength=1",
+                "group_lasso.widths=['embedding']",
+                "group_lasso.multipliers=['layer0.hidden=2']",
+            ],
+            "'layer0.hidden' fits no width of sparsity.group_lasso.widths; there are embedding",
+        ),
+        (
+            ["group_lasso.strength=1", "group_lasso.multipliers=['*=0']"],
+            "leave no penalty on any of embedding, layer0.hidden, layer1",
+        ),
+        (
+            ["group_lasso.strength=1", "target.parameters=7M"],
+            "the model has 1,624 now, which is not more than 7,000,000",
+        ),
+        (["group_lasso.strength=1", "target.bytes=6496"], "sparsity.target.bytes: the model has 6,496 now"),
+        (
+            ["group_lasso.strength=1", "group_lasso.widths=['embedding']", "target.parameters=1000"],
             "sparsity.target.parameters: parameters cannot go below 1,288 (asked for 1,000); the units of embedding",
         ),
     ],
@@ -119,13 +132,13 @@ def test_defaults_fit_every_kind_of_model():
     for shape, widths in (
         ({}, ["embedding", "layer0.hidden", "layer1.hidden"]),
         ({"cell": "gru"}, ["embedding", "layer0.hidden", "layer1.hidden"]),
-        ({"cell": "mlstm"}, ["embedding", *(f"layer{i}.{kind}" for i in "01" for kind in ("hidden", "intermediate"))]),
+        ({"cell": "multiplicative-lstm"}, ["embedding", *INNER]),
         ({"tied": True, "hidden_sizes": (10, 8)}, ["embedding", "layer0.hidden"]),
-        ({"head": "mixture", "components": 2}, ["layer0.hidden", "layer1.hidden"]),
-        ({"head": "mixture", "components": 2, "tied": True}, ["embedding", "layer0.hidden", "layer1.hidden"]),
-        ({"head": "adaptive", "cutoffs": (3,)}, ["embedding", "layer0.hidden"]),
+        ({"head": MIXTURE}, ["layer0.hidden", "layer1.hidden"]),
+        ({"head": MIXTURE, "tied": True}, ["embedding", "layer0.hidden", "layer1.hidden"]),
+        ({"head": {"kind": "adaptive", "cutoffs": (3,)}}, ["embedding", "layer0.hidden"]),
     ):  # fmt: skip
-        plain = recipe("zaremba-small", *SMALL, "sparsity.group_lasso=0.1")
+        plain = recipe("zaremba-small", *SMALL, "sparsity.group_lasso.strength=0.1")
         experiment = plain.model_validate(plain.model_dump() | {"model": plain.model.model_dump() | shape})
         sparsifier = build_sparsifier(experiment, assembly.build_model(experiment.model, 8), 100)
         assert sorted(sparsifier.removable) == sorted(widths), shape
@@ -136,7 +149,7 @@ def test_defaults_fit_every_kind_of_model():
 def sparse_run(tiny_corpus, kill, tmp_path_factory):
     """A run with some dead units, and a few more entries that are zero."""
     out = tmp_path_factory.mktemp("runs") / "sparse"
-    experiment = recipe("zaremba-small", *SMALL, "sparsity.l1=0.0005", data=str(tiny_corpus))
+    experiment = recipe("zaremba-small", *SMALL, "sparsity.l1.strength=0.0005", data=str(tiny_corpus))
     runs.train(experiment, out, progress=PlainProgress(quiet=True))
     return kill(out, **{"embedding": 2, "layer0.hidden": 3, "layer1.hidden": 4})
 

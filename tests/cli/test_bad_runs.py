@@ -10,6 +10,7 @@ import sys
 import warnings
 
 import pytest
+from processes import Command
 
 USERS = [["evaluate"], ["generate"], ["score"], ["train", "--resume", "--out"]]
 
@@ -169,7 +170,7 @@ sys.stdin.read()
 def test_a_run_in_use_by_another_process(mistake, train, tiny_corpus, run_copy, tree):
     before = tree(run_copy)
     command = [sys.executable, "-c", HOLDER, str(run_copy / ".lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+    with Command(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
         for words in (["train", "--resume", "--out", run_copy], train(tiny_corpus, "--force")):
             mistake(4, words, f"{run_copy}: in use by process 12345 on elsewhere; wait for it or choose another --out")

@@ -16,7 +16,16 @@ def corpus(tmp_path):
 
 
 def test_the_layout_is_printed_and_drawn(refrain, corpus, tmp_path):
-    words = ("check", "recite-sparse2", *SHAPE, "model.embedding_blocks=4", *SMALL, "--data", corpus)
+    words = (
+        "check",
+        "recite-sparse2",
+        *SHAPE,
+        "model.embedding=sparse",
+        "model.embedding.blocks=4",
+        *SMALL,
+        "--data",
+        corpus,
+    )
     found = refrain(*words, "--json").json
     assert sum(band["words"] for band in found["bands"]) == 8
     assert sum(band["share"] for band in found["bands"]) == pytest.approx(1)
@@ -36,12 +45,21 @@ def test_a_dense_recipe_has_no_layout(mistake, corpus, tmp_path):
 def test_a_tagger_has_one_too(refrain, tmp_path):
     (tmp_path / "train.tsv").write_text("the\tD\ndog\tN\nran\tV\n\nthe\tD\ncat\tN\n\n" * 20)
     (tmp_path / "dev.tsv").write_text("the\tD\ndog\tN\n\n" * 3)
-    found = refrain("check", "pos-sparse", "model.embedding_blocks=4", "--data", tmp_path, "--json").json
+    found = refrain(
+        "check", "pos-sparse", "model.embedding=sparse", "model.embedding.blocks=4", "--data", tmp_path, "--json"
+    ).json
     assert sum(band["share"] for band in found["bands"]) == pytest.approx(1)
 
 
 def test_a_run_says_what_its_sparse_layers_are_and_when_one_is_smaller_than_asked_for(refrain, corpus, tmp_path):
-    sizes = ("model.embedding_size=6", "model.hidden_sizes=[24,6]", "model.sparse_layers=hidden", "model.tied=true")
-    words = ("train", "zaremba-small", *sizes, *SMALL, "model.sparse_fraction=0.9", "training.epochs=1")
+    sizes = (
+        "model.embedding_size=6",
+        "model.hidden_sizes=[24,6]",
+        "model.cell=sparse-lstm",
+        "model.cell.plan=fraction",
+        "model.cell.plan.of=hidden",
+        "model.tied=true",
+    )
+    words = ("train", "zaremba-small", *sizes, *SMALL, "model.cell.plan.fraction=0.9", "training.epochs=1")
     said = refrain(*words, "--data", corpus, "--out", tmp_path / "run").err
     assert "sparse stack.layers.0: 6 -> 24 in " in said and "out of reach as every block sees all inputs" in said

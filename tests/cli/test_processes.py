@@ -9,10 +9,9 @@ import sys
 import time
 
 import pytest
+from processes import PATIENCE, Command
 
 RUN = "from refrain.cli import run; run()"
-# far more than any of these takes; reached only when something hangs
-PATIENCE = 120
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def start(own_environment):
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         settings = {"env": own_environment, **pipes, **options}
         command = [sys.executable, "-c", RUN, *[str(word) for word in words]]
-        return subprocess.Popen(command, text=True, **settings)
+        return Command(command, text=True, **settings)
 
     return popen
 

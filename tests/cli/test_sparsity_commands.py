@@ -10,7 +10,8 @@ import pytest
 
 SETTINGS = (
     "model.embedding_size=8", "model.hidden_sizes=[12,10]", "training.epochs=8", "training.batch_size=4",
-    "training.window_steps=10", "training.sample_tokens=0", "training.log_windows=5", "sparsity.group_lasso=0.01",
+    "training.window_steps=10", "training.sample_tokens=0", "training.log_windows=5",
+    "sparsity.group_lasso.strength=0.01",
     "sparsity.target.parameters=1000", "training.validation=exact",
 )  # fmt: skip
 AGES, ANIMALS = ("old", "young", "small"), ("cat sleeps", "dog barks", "bird sings", "fish swims")
@@ -91,7 +92,7 @@ def test_no_display_is_asked_for(run, tmp_path, own_environment):
     pytest.importorskip("matplotlib")
     environment = {**own_environment, "DISPLAY": "", "MPLBACKEND": "TkAgg"}
     words = [sys.executable, "-c", "from refrain.cli import run; run()", "sparsity", run, "--plot", tmp_path / "x.png"]
-    assert subprocess.run(words, env=environment, capture_output=True).returncode == 0
+    assert subprocess.run(words, env=environment, capture_output=True, timeout=120).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ import torch
         (["data", "check", "x", "--min-count", "0"], ["--min-count must be at least 1 (got 0)"]),
         (["data", "check", "x", "--unit", "byte", "--min-count", "2"], ["cannot take effect with --unit byte"]),
         (["data", "check", "x", "--unit", "byte", "--errors", "replace"], ["cannot take effect with --unit byte"]),
-        (["bench", "trian"], ["unknown bench 'trian'; did you mean 'train'? known: train"]),
+        (["bench", "trian"], ["unknown bench 'trian'; did you mean 'train'?; known: train"]),
         (["bench", "train", "zaremba-small"], ["a recipe is named by an option: --recipe zaremba-small"]),
         (["train", "quickstart", "--epochs", "3"], ["a setting is a word without dashes, as training.epochs=3"]),
         (["train", "quickstart", "--training.epochs=3"], ["a setting is a word without dashes"]),

@@ -11,7 +11,7 @@ from refrain.recipes import RECIPES, recipe
 
 CELLS = [f"Model/RNN/multi_rnn_cell/cell_{i}/basic_lstm_cell/weights" for i in range(2)]
 LAYERS = tuple(f"stack.layers.{i}.{name}" for i in range(2) for name in ("weight_ih", "weight_hh"))
-MODEL = {"cell": "lstm", "hidden_sizes": (1500, 1500), "tied": False, "head": "softmax"}
+MODEL = {"cell": {"kind": "lstm"}, "hidden_sizes": (1500, 1500), "tied": False, "head": {"kind": "softmax"}}
 TOP = {"save_path": "/tmp", "learning_rate": 1.0, "weight_decay": 0.0, "dropout_keep_prob": 0.6}
 
 
@@ -53,35 +53,43 @@ FILES = {
 }
 # sums over 35 steps there, whatever the loss here; a threshold of 1e-4, or of twice the L1 strength if that is more
 UNITS = {
-    "sparsity.group_widths": ("*.hidden",),
+    "sparsity.group_lasso.widths": ("*.hidden",),
     "sparsity.strengths_for": "sum-over-time",
     "sparsity.zeros": "threshold",
-    "sparsity.threshold": 0.0001,
+    "sparsity.zeros.threshold": 0.0001,
 }
 WANTED = {
     "l1.json": {
         "training.learning_rate": 1.0,
         "model.dropout": 0.4,
-        "sparsity.l1": 0.0001,
-        "sparsity.l1_on": ("stack.*", "head.*"),
+        "sparsity.l1.strength": 0.0001,
+        "sparsity.l1.on": ("stack.*", "head.*"),
         "sparsity.strengths_for": "sum-over-time",
         "sparsity.zeros": "threshold",
-        "sparsity.threshold": 0.0002,
+        "sparsity.zeros.threshold": 0.0002,
     },
-    "structure_grouplasso.json": {"training.learning_rate": 1.0, "model.dropout": 0.4, "sparsity.group_lasso": 0.00245}
+    "structure_grouplasso.json": {
+        "training.learning_rate": 1.0,
+        "model.dropout": 0.4,
+        "sparsity.group_lasso.strength": 0.00245,
+    }
     | UNITS,
-    "default_parameters.json": {"training.learning_rate": 1.0, "model.dropout": 0.4, "sparsity.group_lasso": 0.003}
+    "default_parameters.json": {
+        "training.learning_rate": 1.0,
+        "model.dropout": 0.4,
+        "sparsity.group_lasso.strength": 0.003,
+    }
     | UNITS,
     # the transpose: a row there is what one input gives to all outputs, which is a column here
     "row_col_grouplasso.json": {
         "training.learning_rate": 1.0,
         "model.dropout": 0.4,
-        "sparsity.row_lasso": 0.003,
-        "sparsity.row_lasso_on": LAYERS,
-        "sparsity.column_lasso": 0.003,
-        "sparsity.column_lasso_on": (*LAYERS, "head.weight"),
+        "sparsity.row_lasso.strength": 0.003,
+        "sparsity.row_lasso.on": LAYERS,
+        "sparsity.column_lasso.strength": 0.003,
+        "sparsity.column_lasso.on": (*LAYERS, "head.weight"),
     }
-    | {name: value for name, value in UNITS.items() if name != "sparsity.group_widths"},
+    | {name: value for name, value in UNITS.items() if name != "sparsity.group_lasso.widths"},
     "finetuning.json": {"training.learning_rate": 0.1, "model.dropout": 0.4},
     "from_scratch.json": {"training.learning_rate": 1.0, "model.dropout": 0.45},
 }
@@ -122,22 +130,25 @@ def lasso(**variables):
         (
             lasso(cell_1={"row_decay_multi": 2}, softmax={"row_decay_multi": 2, "col_decay_multi": 1}),
             {
-                "row_lasso": 0.5,
-                "row_lasso_on": ("head.weight",),
-                "column_lasso": 1.0,
-                "column_lasso_on": (*LAYERS[2:], "head.weight"),
+                "row_lasso.strength": 0.5,
+                "row_lasso.on": ("head.weight",),
+                "column_lasso.strength": 1.0,
+                "column_lasso.on": (*LAYERS[2:], "head.weight"),
             },
         ),
         # the embedding is the only matrix that stands alike in both
-        (lasso(embedding={"row_decay_multi": 1}), {"row_lasso": 0.5, "row_lasso_on": ("embedding.weight",)}),
-        (lasso(embedding={"col_decay_multi": 1}), {"column_lasso": 0.5, "column_lasso_on": ("embedding.weight",)}),
+        (lasso(embedding={"row_decay_multi": 1}), {"row_lasso.strength": 0.5, "row_lasso.on": ("embedding.weight",)}),
+        (
+            lasso(embedding={"col_decay_multi": 1}),
+            {"column_lasso.strength": 0.5, "column_lasso.on": ("embedding.weight",)},
+        ),
     ],
 )
 def test_rows_and_columns(document, wanted):
     settings, problems = iss_settings(document, MODEL)
     assert not problems
     assert settings == {f"sparsity.{name}": value for name, value in wanted.items()} | {
-        name: value for name, value in UNITS.items() if name != "sparsity.group_widths"
+        name: value for name, value in UNITS.items() if name != "sparsity.group_lasso.widths"
     }
 
 
@@ -145,18 +156,18 @@ def test_multipliers_of_layers():
     one = {"structure_decay_multi": 0.25, "coupled_layer": CELLS[1]}
     two = {"structure_decay_multi": 1, "coupled_layer": "Model/softmax_w", "couple_split_num": 1}
     settings, _ = iss_settings(lasso(cell_0=one, cell_1=two), MODEL)
-    assert settings["sparsity.group_multipliers"] == ("layer0.hidden=0.25",)
-    assert settings["sparsity.group_widths"] == ("*.hidden",)
+    assert settings["sparsity.group_lasso.multipliers"] == ("layer0.hidden=0.25",)
+    assert settings["sparsity.group_lasso.widths"] == ("*.hidden",)
     settings, _ = iss_settings(lasso(cell_0=one | {"structure_decay_multi": 0}, cell_1=two), MODEL)
-    assert settings["sparsity.group_widths"] == ("layer1.hidden",)
-    assert "sparsity.group_multipliers" not in settings
+    assert settings["sparsity.group_lasso.widths"] == ("layer1.hidden",)
+    assert "sparsity.group_lasso.multipliers" not in settings
 
 
 def test_a_threshold_is_twice_the_strength_of_l1_if_that_is_more():
     settings, _ = iss_settings(FILES["structure_grouplasso.json"] | {"weight_decay": 0.001}, MODEL)
-    assert settings["sparsity.threshold"] == 0.002
+    assert settings["sparsity.zeros.threshold"] == 0.002
     settings, _ = iss_settings(FILES["l1.json"] | {"weight_decay": 0.00002}, MODEL)
-    assert settings["sparsity.threshold"] == 0.0001
+    assert settings["sparsity.zeros.threshold"] == 0.0001
 
 
 STRUCTURE = {"structure_decay_multi": 1.0}
@@ -209,7 +220,9 @@ def test_what_cannot_be_taken_is_refused(document, wanted):
     assert not [name for name in settings if name.startswith("sparsity")]
 
 
-@pytest.mark.parametrize("change", [{"tied": True}, {"cell": "gru"}, {"head": "mixture"}])
+@pytest.mark.parametrize(
+    "change", [{"tied": True}, {"cell": {"kind": "gru"}}, {"head": {"kind": "mixture"}}, {"cell": 3}]
+)
 def test_groups_want_the_model_that_the_names_are_of(change):
     _, (problem,) = iss_settings(FILES["structure_grouplasso.json"], MODEL | change)
     assert "model.cell=lstm model.head=softmax model.tied=false" in problem
@@ -264,15 +277,15 @@ def test_the_recipes_are_what_the_files_make_of_each_other(write):
 
 def test_a_file_switches_off_the_penalties_that_it_has_not(write):
     tuned = recipe("zaremba-small-iss", "sparsity.freeze=elements", iss_json=write(FILES["finetuning.json"]))
-    assert not tuned.sparsity.penalised() and tuned.sparsity.target.chosen() is None
+    assert not tuned.sparsity.penalised() and tuned.sparsity.target is None
     assert (tuned.sparsity.freeze, tuned.training.learning_rate) == ("elements", 0.1)
 
 
 def test_words_come_after_the_file_and_the_file_after_toml(write):
     mine = write('extends = "zaremba-large"\n[training]\nlearning_rate = 3.0\nepochs = 7\n', "mine.toml")
-    found = recipe(mine, "sparsity.l1=0.5", iss_json=write(FILES["l1.json"]))
+    found = recipe(mine, "sparsity.l1.strength=0.5", iss_json=write(FILES["l1.json"]))
     assert (found.training.learning_rate, found.training.epochs) == (1.0, 7)
-    assert (found.sparsity.l1, found.sparsity.threshold) == (0.5, 0.0002)
+    assert (found.sparsity.l1.strength, found.sparsity.zeros.threshold) == (0.5, 0.0002)
 
 
 def test_mistakes_are_shown_with_those_of_the_command_line(write):
@@ -289,7 +302,7 @@ def test_mistakes_are_shown_with_those_of_the_command_line(write):
     assert len(lines) == 3
 
 
-@pytest.mark.parametrize("word", ["sparsity=3", "sparsity.l1={a=1}", "sparsity.target=1", "model=1"])
+@pytest.mark.parametrize("word", ["sparsity=3", "sparsity.l1={a=1}", "model.cell=3", "sparsity.target=1", "model=1"])
 def test_settings_of_another_kind_do_not_trip_it(write, word):
     with pytest.raises(UserError):
         recipe("zaremba-small", word, iss_json=write(FILES["structure_grouplasso.json"]))

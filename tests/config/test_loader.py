@@ -1,12 +1,15 @@
 """Settings from recipe, file and command line: merged in order, every mistake shown at once with its origin."""
 
 import json
+from typing import get_args
 
 import pytest
 
-from refrain.config import Data, Experiment, Model, Schedule, Training, resolve, setting_names
+from refrain.config import Data, Experiment, ExponentialSchedule, Model, Training, resolve, setting_names
+from refrain.config.experiment import Protocol
 from refrain.config.loader import value_of
 from refrain.errors import UserError
+from refrain.evaluation import perplexity
 from refrain.recipes import RECIPES
 
 
@@ -14,7 +17,7 @@ def base():
     return Experiment(
         name="base",
         model=Model(embedding_size=10, hidden_sizes=(20, 30)),
-        training=Training(epochs=7, schedule=Schedule(kind="exponential", hold_epochs=2, decay=0.5)),
+        training=Training(epochs=7, schedule=ExponentialSchedule(hold_epochs=2, decay=0.5)),
     )
 
 
@@ -33,10 +36,11 @@ def test_settings_come_from_the_nearest_layer(write):
     write("grand.toml", 'extends = "base"\n[training]\nepochs = 8\nbatch_size = 8\nwindow_steps = 8\n')
     write("deep/parent.toml", 'extends = "../grand.toml"\n[training]\nbatch_size = 9\nwindow_steps = 9\n')
     mine = write("mine.toml", 'extends = "deep/parent.toml"\nname = "mine"\n[training]\nwindow_steps = 10\n')
-    found = resolve(str(mine), ["training.tail=keep"], KNOWN)
+    found = resolve(str(mine), ["training.windows.tail=keep"], KNOWN)
     wanted = base().model_dump()
     wanted["name"] = "mine"
-    wanted["training"] |= {"epochs": 8, "batch_size": 9, "window_steps": 10, "tail": "keep"}
+    wanted["training"] |= {"epochs": 8, "batch_size": 9, "window_steps": 10}
+    wanted["training"]["windows"]["tail"] = "keep"
     assert found == Experiment.model_validate(wanted)
 
 
@@ -104,7 +108,7 @@ def test_every_mistake_is_shown_at_once_with_its_origin(write):
         [
             f"{parent}:4: model.dropout: must be less than 1.0 (got 1.7)",
             f"{mine}:3: model.hiden_sizes: unknown key; did you mean 'hidden_sizes'?",
-            f"{mine}:5: training.schedule.kind: must be 'constant', 'exponential', 'linear', 'cosine' or 'plateau' "
+            f"{mine}:5: training.schedule: must be 'constant', 'exponential', 'linear', 'cosine' or 'plateau' "
             "(got 'step')",
             "command line: training.epochs: must be a whole number (got 'two')",
             "command line: 'epochs' is not a setting; write name=value, as in training.epochs=3",
@@ -130,10 +134,10 @@ def test_every_mistake_is_shown_at_once_with_its_origin(write):
         ("training.weight_decay=-1e-9", "must be at least 0.0 (got -1e-09)"),
         ("training.seed=9223372036854775808", "must be less than 9223372036854775808 (got 9223372036854775808)"),
         ("training.tensorboard=maybe", "must be true or false (got 'maybe')"),
-        ("training.schedule.decay=1.01", "must be at most 1.0 (got 1.01)"),
+        ("training.schedule.decay=1.01", "must be less than 1.0 (got 1.01)"),
         ("model.dropout=1", "must be less than 1.0 (got 1)"),
         ("model.embedding_size=1000001", "must be at most 1000000 (got 1000001)"),
-        ("training.tail=maybe", "must be 'drop' or 'keep' (got 'maybe')"),
+        ("training.windows.tail=maybe", "must be 'drop' or 'keep' (got 'maybe')"),
         ("data.max_words=1", "must be at least 2 (got 1)"),
         ("data.order=shuffled", "must be 'descending', 'ascending', 'first-seen' or 'random' (got 'shuffled')"),
         ("name=3", "must be text (got 3)"),
@@ -159,10 +163,10 @@ def test_a_list_says_which_setting_it_is():
         ("modle.dropout=0.5", "did you mean 'model.dropout'?"),
         ("epochs=3", "did you mean 'training.epochs'?"),
         ("training.schedule.decai=3", "did you mean 'decay'?"),
-        ("training.schedule.xyz=3", "known here: training.schedule.kind, training.schedule.hold_epochs, "),
+        ("training.schedule.xyz=3", "known here: training.schedule.decay, training.schedule.hold_epochs, "),
         ("xyz=3", "known here: name, data, model, training"),
-        ("training.schedule=linear", "it is a group of settings: kind, hold_epochs, step_epochs, decay"),
-        ("model=3", "it is a group of settings: cell, embedding_size"),
+        ("sparsity.target=3", "it is a group of settings: parameters, multiply_adds, bytes, reached"),
+        ("model=3", "it is a group of settings: embedding_size, hidden_sizes"),
         ("training.epochs.more=3", "did you mean 'training.epochs'?"),
         ("training.dropout=0.3", "did you mean 'model.dropout'?"),
         ("=3", "known here: "),
@@ -193,8 +197,11 @@ def test_an_unknown_name_in_a_file_has_its_line(write, text, line, name):
 
 RULES = [
     (["model.tied=true"], "model.tied: needs embedding_size equal to the last of hidden_sizes (got 10 and 30)"),
-    (["model.init=uniform"], "model.init_scale: must be given where init is 'uniform'"),
-    (["model.init_scale=0.1"], "model.init_scale: cannot take effect where init is 'standard'"),
+    (["model.init=uniform"], "model.init.scale: must be given where model.init is 'uniform'"),
+    (
+        ["model.init.scale=0.1"],
+        "model.init.scale: init 'standard' has no such setting; it belongs to 'uniform' (model.init=uniform)",
+    ),
     (
         ["model.hidden_sizes=[5]", "model.between_dropout=0.1"],
         "model.between_dropout: cannot take effect with a single layer",
@@ -217,23 +224,15 @@ RULES = [
         ],
         "model.dropout: cannot take effect where every place has a rate of its own; set it to 0",
     ),
+    (["training.schedule.decay=1"], "training.schedule.decay: must be less than 1.0 (got 1)"),
+    (["training.schedule=plateau"], "training.schedule.decay: must be given where training.schedule is 'plateau'"),
     (
-        ["training.schedule.decay=1"],
-        "training.schedule.decay: must be less than 1 for the exponential schedule (got 1.0)",
-    ),
-    (["training.schedule.kind=linear"], "training.schedule.decay: cannot take effect in the linear schedule"),
-    (["training.schedule.kind=plateau"], "training.schedule.hold_epochs: cannot take effect in the plateau schedule"),
-    (
-        ["training.schedule.kind=plateau", "training.schedule.hold_epochs=0", "training.schedule.step_epochs=2"],
-        "training.schedule.step_epochs: cannot take effect in the plateau schedule",
-    ),
-    (
-        ["training.optimizer=asgd", "sparsity.prune=0.5"],
+        ["training.optimizer=asgd", "sparsity.prune.share=0.5"],
         "training.optimizer: 'asgd' averages from the first step, over weights that are not zero yet; 'nt-asgd' waits "
         "until sparsity.target or sparsity.prune is reached",
     ),
     (
-        ["training.optimizer=asgd", "sparsity.group_lasso=0.1", "sparsity.target.parameters=7M"],
+        ["training.optimizer=asgd", "sparsity.group_lasso.strength=0.1", "sparsity.target.parameters=7M"],
         "training.optimizer: 'asgd' averages from the first step, over weights that are not zero yet; 'nt-asgd' waits "
         "until sparsity.target or sparsity.prune is reached",
     ),
@@ -282,10 +281,11 @@ def test_a_rule_names_who_broke_it(write):
 
 
 def test_rules_of_several_groups_are_shown_together():
-    assert mistakes("base", "model.tied=true", "training.schedule.kind=cosine", "data.min_count=0") == [
+    assert mistakes("base", "model.tied=true", "training.stop_window=9", "data.min_count=0") == [
         "command line: data.min_count: must be at least 1 (got 0)",
         "command line: model.tied: needs embedding_size equal to the last of hidden_sizes (got 10 and 30)",
-        "command line: training.schedule.decay: cannot take effect in the cosine schedule",
+        "command line: training.stop_window: 9 looks further back than the run's 7 epochs go; give a smaller one or "
+        "none",
     ]
 
 
@@ -335,9 +335,14 @@ def test_a_byte_order_mark_before_a_file_is_no_part_of_it(write):
     assert resolve(str(mine), [], KNOWN).training.seed == 3
 
 
-def test_setting_names_are_all_leaves_in_order():
+def test_setting_names_are_all_that_can_be_set_in_order():
     names = setting_names()
-    assert names[0] == "name"
-    assert {"data.corpus", "model.hidden_sizes", "training.schedule.kind", "training.epochs"} <= set(names)
-    assert not {"data", "model", "training", "training.schedule"} & set(names)
-    assert setting_names(Schedule, "x.") == ["x.kind", "x.hold_epochs", "x.step_epochs", "x.decay"]
+    assert names[0] == "name" and len(names) == len(set(names))
+    assert {"data.corpus", "model.hidden_sizes", "training.schedule", "training.schedule.decay"} <= set(names)
+    assert {"sparsity.l1", "sparsity.l1.strength", "model.cell.plan", "model.cell.plan.blocks"} <= set(names)
+    assert not {"data", "model", "training", "sparsity", "training.schedule.kind"} & set(names)
+    assert setting_names(ExponentialSchedule, "x.") == ["x.decay", "x.hold_epochs", "x.step_epochs"]
+
+
+def test_the_protocols_of_settings_are_those_of_evaluation():
+    assert get_args(Protocol) == get_args(perplexity.Protocol)

@@ -7,8 +7,10 @@ import typing
 
 import annotated_types
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
-from refrain.config import Experiment, TaggerExperiment
+from refrain.config import Adam, Experiment, TaggerExperiment, setting_names
+from refrain.config.schema import fields_of, group_of, variant_of
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "settings.md"
 TABLE = re.compile(r"(?<=<!-- written by tests/docs/test_settings_page\.py -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
@@ -18,18 +20,50 @@ BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than
 
 def tables(group=Experiment, prefix="", title="The run"):
     """A table for each group of settings, in the order of their definition."""
-    rows, inner = [], []
-    for name, field in group.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            inner.append(tables(field.annotation, f"{prefix}{name}.", f"`{prefix}{name}`"))
-        else:
-            values = limited(described(field.annotation), field.metadata)
-            # in Markdown a bare <unk> would vanish as a tag
-            text = re.sub(r"(<\w+>)", r"`\1`", field.description[0].upper() + field.description[1:])
-            rows.append(f"| `{prefix}{name}` | {values} | {shown(field.default)} | {text} |")
     head = f"## {title}\n\n{group.__doc__.splitlines()[0]}\n\n"
-    head += "| setting | values | default | what it does |\n|---|---|---|---|\n"
-    return "\n".join([head + "\n".join(rows) + "\n", *inner])
+    fields = {f"{prefix}{name}": field for name, field in fields_of(group).items()}
+    table = ["| setting | values | default | what it does |", "|---|---|---|---|"]
+    table += [f"| `{name}` | {' | '.join(cells(field))} |" for name, field in fields.items() if is_set(field)]
+    rows = "\n".join(table) + "\n" if any(is_set(field) for field in fields.values()) else ""
+    return "\n".join([head + rows, *inner(fields)])
+
+
+def inner(fields):
+    """The tables of the groups among some fields."""
+    for name, field in fields.items():
+        group = group_of(field)
+        if group is not None and group.variants():
+            yield variants(name, field, group.variants())
+        elif group is not None:
+            yield tables(group.classes[0], f"{name}.", f"`{name}`")
+
+
+def variants(name, field, kinds):
+    """A table of the variants of a group, and one of the settings that only some of them have."""
+    lines = [f"## `{name}`", "", field.description, "", "| variant | what it is |", "|---|---|"]
+    lines += [f"| `{kind}` | {group.__doc__.splitlines()[0]} |" for kind, group in kinds.items()]
+    owned = [(kind, f"{name}.{own}", field) for kind, group in kinds.items() for own, field in fields_of(group).items()]
+    if owned:
+        lines += ["", "| setting | of | values | default | what it does |", "|---|---|---|---|---|"]
+        lines += [f"| `{own}` | `{kind}` | {' | '.join(cells(field))} |" for kind, own, field in owned]
+    return "\n".join(["\n".join(lines) + "\n", *inner({own: field for _, own, field in owned})])
+
+
+def is_set(field):
+    """Whether a field has a value of its own, and is not only a heading for others."""
+    group = group_of(field)
+    return group is None or group.optional or bool(group.variants())
+
+
+def cells(field):
+    """What is said of a field: the values that it takes, its default, and what it does."""
+    group = group_of(field)
+    if group is None:
+        values = limited(described(field.annotation), field.metadata)
+    else:
+        values = ", ".join(f"`{kind}`" for kind in group.variants()) or "none, or settings of its own"
+    # in Markdown a bare <unk> would vanish as a tag
+    return values, shown(field.default), re.sub(r"(<\w+>)", r"`\1`", field.description)
 
 
 def page():
@@ -68,9 +102,13 @@ def limited(text, metadata):
 
 def shown(default):
     """A default as it would be written on the command line."""
+    if default is PydanticUndefined:
+        return "must be given"
     match default:
         case None:
             return "none"
+        case BaseModel():
+            return f"`{variant_of(type(default))}`"
         case bool():
             return f"`{str(default).lower()}`"
         case tuple():
@@ -88,6 +126,12 @@ def test_the_words_of_a_type():
     assert described(typing.Annotated[int, annotated_types.Ge(1)] | None) == "whole number at least 1, or none"
     assert described(tuple[int, ...]) == "list, each a whole number"
     assert shown((200, 200)) == "`[200,200]`" and shown(True) == "`true`" and shown(None) == "none"
+    assert shown(Adam()) == "`adam`" and shown(PydanticUndefined) == "must be given"
+
+
+def test_every_setting_is_on_the_page():
+    for kind in (Experiment, TaggerExperiment):
+        assert set(re.findall(r"^\| `([\w.]+)` \|", tables(kind), re.MULTILINE)) >= set(setting_names(kind))
 
 
 if __name__ == "__main__":

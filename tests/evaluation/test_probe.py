@@ -7,7 +7,7 @@ import pytest
 
 from refrain.errors import DataError, UserError
 from refrain.evaluation import probe
-from refrain.evaluation.probe import Share, bag_of_words, best_unit, fit_logistic, mcnemar
+from refrain.evaluation.probe import bag_of_words, best_unit, fit_logistic, mcnemar
 
 UNIT, UNITS = 300, 310
 
@@ -42,7 +42,7 @@ def test_the_logistic_probe_uses_the_planted_unit():
     assert found.units_used == np.count_nonzero(found.weights) < 60
     assert np.abs(found.weights).argmax() == UNIT and found.weights[UNIT] > 0
     assert found.share("test").accuracy > 0.9 and found.converged
-    assert found.share("test").rows == 90 == len(found.right["test"])
+    assert found.share("test").total == 90 == len(found.right["test"])
 
 
 def test_the_strength_is_chosen_on_the_validation_rows_and_the_smallest_of_equals():
@@ -92,20 +92,6 @@ def test_a_unit_is_chosen_on_the_validation_rows():
     # of units that are equal there, the better one in training
     rows["valid"] = np.repeat(valid[:, [1]], 2, axis=1)
     assert best_unit(rows, dict.fromkeys(probe.SPLITS, classes)).unit == 0
-
-
-@pytest.mark.parametrize(
-    ("right", "rows", "low", "high"),
-    [
-        # Wilson's bounds: (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n); with p = 1 the lower is 1 / (1 + z²/n)
-        (10, 10, 1 / (1 + 1.959963984540054**2 / 10), 1.0),
-        (0, 10, 0.0, 1 - 1 / (1 + 1.959963984540054**2 / 10)),
-        # symmetric about one half: half the width is z sqrt(1/4n + z²/4n²) / (1 + z²/n)
-        (50, 100, 0.5 - 0.0961693, 0.5 + 0.0961693),
-    ],
-)
-def test_intervals(right, rows, low, high):
-    assert Share(right, rows).interval == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
 
 
 @pytest.mark.parametrize(

@@ -5,20 +5,10 @@ import pytest
 import torch
 
 from refrain.data.tagged.buckets import Encoded
-from refrain.evaluation.tagging import Share, TaggingFigure, evaluate_tags, predict_tags
+from refrain.evaluation.share import Share
+from refrain.evaluation.tagging import TaggingFigure, evaluate_tags, predict_tags
 from refrain.models import Tagger
 from refrain.nn import LSTM, Bidirectional, Embedding
-
-
-def test_wilsons_interval():
-    # none of ten: z^2 / (n + z^2); and by symmetry for all of them
-    low, high = Share(0, 10).interval()
-    assert low == 0 and high == pytest.approx(1.959964**2 / (10 + 1.959964**2))
-    assert Share(10, 10).interval() == pytest.approx((1 - high, 1.0))
-    # half of 100: 0.5 -+ z / (2 sqrt(n + z^2))
-    half = 1.959964 / (2 * (100 + 1.959964**2) ** 0.5)
-    assert Share(50, 100).interval() == pytest.approx((0.5 - half, 0.5 + half))
-    assert Share(0, 0).interval() is None and Share(0, 0).accuracy is None
 
 
 def figure(confusion):

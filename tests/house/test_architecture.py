@@ -22,7 +22,7 @@ LAYERS = [
     {"storage"},
     {"config", "nn"},
     {"models"},
-    {"data", "optim", "sparsity"},
+    {"data", "optim", "sparsity", "testing"},
     {"training", "evaluation", "generation", "pictures"},
     {"trained"},
     {"assembly"},
@@ -192,7 +192,9 @@ def test_public_names_are_those_of_the_committed_file():
         ]
         imported_module = importlib.import_module(module)
         assert all(hasattr(imported_module, name) for name in names), module
-        found[module] = sorted(names)
+        # a package whose contents are imported from its modules exports nothing
+        if names:
+            found[module] = sorted(names)
     assert found == json.loads(GOLDEN.read_text())
     assert len(found["refrain"]) <= 12
 

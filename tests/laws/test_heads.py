@@ -9,10 +9,7 @@ from refrain.nn import Embedding, SoftmaxHead
 from refrain.nn.heads import linear_cross_entropy as fused
 from refrain.nn.heads.softmax_gradient import scaled, softmax_gradient_, softmax_gradient_reference_
 from refrain.nn.kernels import call as calls
-from refrain.nn.kernels import compile as native
 from refrain.nn.kernels.backend import TORCH, Backend, use_backend
-
-KERNELS = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
 
 
 @pytest.fixture(params=HEADS)
@@ -127,7 +124,7 @@ def test_every_head_works_under_autocast(name):
     assert hidden.grad.isfinite().all()
 
 
-@KERNELS
+@pytest.mark.compiler
 @pytest.mark.parametrize("name", HEADS)
 def test_kernels_give_the_loss_and_gradients_of_plain_operations(name, monkeypatch):
     monkeypatch.setattr(fused, "CHUNK_LOGITS", 2 * V)
@@ -145,7 +142,7 @@ def test_kernels_give_the_loss_and_gradients_of_plain_operations(name, monkeypat
         torch.testing.assert_close(got, wanted)
 
 
-@pytest.mark.parametrize("kernels", [False, pytest.param(True, marks=KERNELS)])
+@pytest.mark.parametrize("kernels", [False, pytest.param(True, marks=pytest.mark.compiler)])
 @pytest.mark.parametrize("name", HEADS)
 def test_in_bf16_the_loss_and_gradients_are_near_and_evaluation_is_exact(name, kernels):
     torch.manual_seed(1)
@@ -179,7 +176,7 @@ def test_no_more_logits_are_held_than_a_chunk(name, monkeypatch):
     assert len(held) > 3 and max(held) <= 4 * V
 
 
-@KERNELS
+@pytest.mark.compiler
 @pytest.mark.parametrize("words", [1, 2, 15, 16, 17, 33, 100])
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("scale", [1.0, 300.0])
@@ -196,7 +193,7 @@ def test_the_softmax_kernel_equals_its_reference(words, kind, scale):
     torch.testing.assert_close(softmax_gradient_(logits, bias, targets, native=True), nats)
 
 
-@KERNELS
+@pytest.mark.compiler
 @pytest.mark.parametrize("count", [1, 16, 37])
 def test_the_scaling_kernel_equals_torch(count):
     gradient, factor = torch.randn(count).bfloat16(), torch.tensor(0.3)
@@ -207,7 +204,7 @@ def test_the_scaling_kernel_equals_torch(count):
     assert torch.equal(scaled(alone.clone(), factor, native=True), alone * factor)
 
 
-@KERNELS
+@pytest.mark.compiler
 def test_the_softmax_kernel_lets_no_bad_number_or_target_pass():
     targets = torch.tensor([0, 1, 2])
     logits = torch.tensor([[1.0, torch.nan, 2.0], [torch.inf, 0.0, 1.0], [0.0, -torch.inf, 0.0]])
@@ -218,7 +215,7 @@ def test_the_softmax_kernel_lets_no_bad_number_or_target_pass():
             softmax_gradient_(torch.zeros(1, 3), None, torch.tensor([bad]), native=True)
 
 
-@KERNELS
+@pytest.mark.compiler
 def test_a_kernel_that_fails_is_left_out_and_said_once(monkeypatch):
     monkeypatch.setattr(calls, "_failed", {})
 

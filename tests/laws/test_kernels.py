@@ -6,11 +6,10 @@ from table import RECURRENT, B, I, T
 
 from refrain.models import LanguageModel
 from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, RecurrentStack, SoftmaxHead, WeightDropout
-from refrain.nn.kernels import compile as native
 from refrain.nn.kernels.backend import TORCH, Backend, use_backend
 from refrain.nn.recurrent.protocol import state_like, state_tensors
 
-pytestmark = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+pytestmark = pytest.mark.compiler
 
 KERNELS, BF16 = Backend(native=True), Backend(native=True, bf16=True)
 LAYERS = {

@@ -124,7 +124,7 @@ def test_without_a_compiler_it_is_the_same(monkeypatch, name):
     check_the_same(Stepper(model), model, 3)
 
 
-@pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+@pytest.mark.compiler
 def test_the_kernels_are_used():
     stepper = Stepper(wide(LSTM))
     assert [type(layer).__name__ for layer in stepper._layers] == ["PackedLSTM"] * 2

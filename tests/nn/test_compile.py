@@ -1,7 +1,5 @@
 """Weight drop under torch.compile: the masks of the plain layer, drawn anew for each window and never shared."""
 
-import shutil
-
 import pytest
 import torch
 
@@ -20,7 +18,6 @@ from refrain.nn import (
 
 T, B, H, V = 7, 3, 20, 30
 LAYERS = [LSTM, GRU, LSTMCell]
-COMPILER = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
 
 # the compiler touches tensors and makes objects in ways that torch warns of
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -66,7 +63,7 @@ def two_windows(call, layer, inputs, state):
 
 @pytest.mark.parametrize(
     ("layer_type", "backend"),
-    [*((kind, "aot_eager") for kind in LAYERS), pytest.param(LSTMCell, "inductor", marks=COMPILER)],
+    [*((kind, "aot_eager") for kind in LAYERS), pytest.param(LSTMCell, "inductor", marks=pytest.mark.compiler)],
 )
 def test_a_compiled_layer_draws_the_masks_of_the_plain_one(layer_type, backend):
     """So they change with each window and are the same at all its steps, as test_dropout.py shows for the plain one.

@@ -3,8 +3,7 @@
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from processes import joined
+from processes import joined, run_ranks
 from torch.nn.parallel import DistributedDataParallel
 
 from refrain.models import LanguageModel
@@ -39,17 +38,19 @@ def train(call, model, rank):
     return gradients, weights
 
 
+def train_together(rank, *, held):
+    """What one process finds; the parallel model ends with this function, before its group does."""
+    model, used = build(held=held)
+    # a held mask is a buffer, and each process keeps its own
+    gradients, weights = train(DistributedDataParallel(model, broadcast_buffers=not held), model, rank)
+    return {"gradients": gradients, "weights": weights, "used": used}
+
+
 def work(rank, folder):
     """What one process does."""
     with joined(rank, folder, RANKS):
-        found = {}
-        for held in (False, True):
-            model, used = build(held=held)
-            # a held mask is a buffer, and each process keeps its own
-            call = DistributedDataParallel(model, broadcast_buffers=not held)
-            gradients, weights = train(call, model, rank)
-            found["held" if held else "fresh"] = {"gradients": gradients, "weights": weights, "used": used}
-        torch.save(found, f"{folder}/{rank}.pt")
+        found = {"fresh": train_together(rank, held=False), "held": train_together(rank, held=True)}
+    torch.save(found, f"{folder}/{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +59,7 @@ def ranks(tmp_path_factory):
     if not dist.is_available() or not dist.is_gloo_available():
         pytest.skip("this torch has no gloo")
     folder = tmp_path_factory.mktemp("processes")
-    mp.get_context("forkserver").set_forkserver_preload(["refrain.runs"])
-    mp.start_processes(work, (str(folder),), nprocs=RANKS, start_method="forkserver")
+    run_ranks(work, RANKS, str(folder))
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
 
 

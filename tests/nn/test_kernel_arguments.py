@@ -7,12 +7,11 @@ import torch
 
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM
 from refrain.nn.heads.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
-from refrain.nn.kernels import compile as native
 from refrain.nn.kernels.backend import TORCH, Backend, use_backend
 from refrain.nn.kernels.packed_linear import target_nats
 from refrain.nn.segments import plan_blocks
 
-pytestmark = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+pytestmark = pytest.mark.compiler
 
 KERNELS = Backend(native=True)
 LAYERS = {

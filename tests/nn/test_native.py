@@ -16,16 +16,13 @@ def fresh(tmp_path, monkeypatch):
     native.load.cache_clear()
 
 
-compiler = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
-
-
-@compiler
+@pytest.mark.compiler
 def test_a_kernel_shares_the_threads_of_torch():
     library = native.load("probe")
     assert library.refrain_threads() in (1, torch.get_num_threads())
 
 
-@compiler
+@pytest.mark.compiler
 def test_a_kernel_is_compiled_once(tmp_path):
     assert not native.is_compiled("probe")
     native.load("probe")
@@ -37,14 +34,23 @@ def test_a_kernel_is_compiled_once(tmp_path):
     assert library.stat().st_mtime_ns == made and len(list((tmp_path / "native").iterdir())) == 1
 
 
-def test_without_a_compiler_it_says_so_once(monkeypatch):
+def test_without_a_compiler_it_says_so_once_and_raises_no_warning(monkeypatch, caplog):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    assert native.is_compiled("probe")
-    with pytest.warns(UserWarning, match="no C\\+\\+ compiler was found") as caught:
+    assert native.is_compiled("probe") and native.lacks_compiler()
+    with caplog.at_level("INFO", logger="refrain"):
         assert native.load("probe") is None
         assert native.load("probe") is None
-    assert len(caught) == 1
+    (message,) = caplog.messages
+    assert message == "no C++ compiler was found, so torch's operations are used instead of the kernels 'probe'"
+
+
+@pytest.mark.parametrize(("variable", "value"), [("REFRAIN_NATIVE", "off"), ("CXX", "g++"), ("CXX", "'g++")])
+def test_a_compiler_that_is_not_asked_for_or_is_named_is_not_missed(monkeypatch, variable, value):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv(variable, value)
+    assert not native.lacks_compiler()
 
 
 def test_a_compiler_that_fails_is_named(monkeypatch):
@@ -58,7 +64,7 @@ def test_it_can_be_switched_off(monkeypatch):
     assert native.load("probe") is None
 
 
-@compiler
+@pytest.mark.compiler
 @pytest.mark.parametrize("content", [b"", b"no library"])
 def test_a_damaged_library_is_compiled_anew(tmp_path, content):
     library = native._library("probe", native.find_compiler(), native._attempts()[0])
@@ -75,7 +81,7 @@ def test_a_compiler_that_cannot_be_read_is_said(monkeypatch):
     assert native.is_compiled("probe")
 
 
-@compiler
+@pytest.mark.compiler
 def test_a_kernel_that_a_library_lacks_has_failed(monkeypatch):
     monkeypatch.setattr(calls, "_failed", {})
     with pytest.warns(UserWarning, match="it is not in the compiled file"):

@@ -5,7 +5,6 @@ import mmap
 import pytest
 import torch
 
-from refrain.nn.kernels import compile as native
 from refrain.nn.kernels.call import kernel
 from refrain.nn.kernels.packed_linear import (
     SMALL_BATCH,
@@ -16,8 +15,6 @@ from refrain.nn.kernels.packed_linear import (
     target_nats,
 )
 from refrain.nn.kernels.pages import LARGE, in_large_pages
-
-compiler = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
 
 
 def random(*shape, seed=1):
@@ -42,7 +39,7 @@ def test_the_largest_entry_and_rows_of_zeros_are_exact():
     torch.testing.assert_close(multiples[1, 1] * scales[1], torch.tensor(-2.0))
 
 
-@compiler
+@pytest.mark.compiler
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 @pytest.mark.parametrize("streams", [1, 3, 5, SMALL_BATCH, SMALL_BATCH + 1])
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (3, 15), (4, 16), (7, 33), (130, 257)])
@@ -80,7 +77,7 @@ def test_memory_in_large_pages(kind, monkeypatch):
     assert not in_large_pages((LARGE,), kind).any()
 
 
-@compiler
+@pytest.mark.compiler
 @pytest.mark.parametrize("words", [1, 5, 16, 1003])
 @pytest.mark.parametrize("size", [0.1, 1.0, 30.0, 1000.0])
 def test_the_softmax(words, size):
@@ -92,13 +89,13 @@ def test_the_softmax(words, size):
     torch.testing.assert_close(log_softmax_(logits).double(), wanted, **close)
 
 
-@compiler
+@pytest.mark.compiler
 def test_a_word_that_cannot_be():
     logits = torch.tensor([[0.0, -torch.inf, 0.0]])
     torch.testing.assert_close(log_softmax_(logits).exp(), torch.tensor([[0.5, 0.0, 0.5]]))
 
 
-@compiler
+@pytest.mark.compiler
 def test_gates_at_their_limits():
     """What saturates in torch saturates here, and NaN stays NaN."""
     values = torch.tensor([-1e30, -100.0, -20.0, -1.0, -1e-4, 0.0, 1e-4, 1.0, 20.0, 100.0, 1e30, torch.nan])

@@ -3,8 +3,7 @@
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from processes import joined
+from processes import joined, run_ranks
 
 from refrain.nn import SparseLSTM, SpreadSparseLSTM, plan_blocks
 from refrain.nn.recurrent.lstm.layer import LSTMState
@@ -31,24 +30,27 @@ def results(layer, inputs, state, cotangents):
     return [one.detach() for one in found], gradients
 
 
+def spread_results():
+    """What one process finds, and what it says of a plan of too few blocks."""
+    whole, *more = case()
+    spread = SpreadSparseLSTM(PLAN).double()
+    spread.load_own(whole.state_dict())
+    found = results(spread, *more)
+    with pytest.raises(ValueError) as refused:
+        SpreadSparseLSTM(plan_blocks(I, H, blocks=1, density=1))
+    return *found, str(refused.value)
+
+
 def work(rank, folder):
     """What one process does."""
     with joined(rank, folder, RANKS):
-        whole, *more = case()
-        spread = SpreadSparseLSTM(PLAN).double()
-        spread.load_own(whole.state_dict())
-        found = results(spread, *more)
-        try:
-            SpreadSparseLSTM(plan_blocks(I, H, blocks=1, density=1))
-            refused = ""
-        except ValueError as error:
-            refused = str(error)
-        torch.save((*found, refused), f"{folder}/{rank}.pt")
+        found = spread_results()
+    torch.save(found, f"{folder}/{rank}.pt")
 
 
 @pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="no gloo")
 def test_two_processes_compute_what_one_does(tmp_path):
-    mp.start_processes(work, (str(tmp_path),), RANKS, start_method="spawn")
+    run_ranks(work, RANKS, str(tmp_path))
     outputs, gradients = results(*case())
     seen = set()
     for rank in range(RANKS):

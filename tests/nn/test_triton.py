@@ -48,6 +48,7 @@ def test_all_by_the_interpreter(own_environment):
         cwd=pathlib.Path(__file__).parents[2],
         capture_output=True,
         text=True,
+        timeout=240,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
@@ -56,7 +57,7 @@ def test_all_by_the_interpreter(own_environment):
 COMPILING = """
 import sys
 
-import refrain.assembly
+import refrain.runs
 
 assert "refrain.nn.recurrent.lstm.triton" not in sys.modules
 
@@ -84,7 +85,8 @@ print("compiled")
 def test_kernels_compile_for_gpus(own_environment, tmp_path):
     environment = {**own_environment, "TRITON_CACHE_DIR": str(tmp_path)}
     # Triton reads the source of a kernel from its file
-    done = subprocess.run([sys.executable, "-c", COMPILING], env=environment, capture_output=True, text=True)
+    words = [sys.executable, "-c", COMPILING]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
     assert done.stdout == "compiled\n", done.stderr
 
 

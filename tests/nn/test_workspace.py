@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from refrain.nn.kernels import compile as native
 from refrain.nn.kernels.call import kernel, workspace_words
 
-pytestmark = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+pytestmark = pytest.mark.compiler
 
 TENSORS = {
     ("lstm", "forward"): 9,

@@ -5,7 +5,11 @@ import copy
 import pytest
 import torch
 
-from refrain.optim import TriggeredAveraging
+from refrain.optim import EarlyStop, TriggeredAveraging
+
+
+def record(judged, epoch, settled=True):
+    return {"judged": judged, "epoch": epoch, "settled": settled}
 
 
 def moved(values, **options):
@@ -21,7 +25,7 @@ def moved(values, **options):
 
 def test_the_mean_is_that_of_every_step_since_the_start():
     parameter, averaging = moved([1.0, 2.0, 6.0], trigger_window=0, started=True)
-    with averaging.mean_weights():
+    with averaging.evaluation_weights(None):
         assert parameter.tolist() == pytest.approx([3.0, 3.0])
     assert parameter.tolist() == [6.0, 6.0]
 
@@ -29,7 +33,7 @@ def test_the_mean_is_that_of_every_step_since_the_start():
 def test_nothing_is_averaged_before_the_trigger():
     parameter, averaging = moved([1.0, 2.0], trigger_window=2)
     assert not averaging.active and not averaging.started
-    with averaging.mean_weights():
+    with averaging.evaluation_weights(None):
         assert parameter.tolist() == [2.0, 2.0]
 
 
@@ -47,13 +51,27 @@ def test_nothing_is_averaged_before_the_trigger():
 )
 def test_the_trigger_looks_past_the_last_validations(window, validations, pulled_at):
     averaging = TriggeredAveraging([torch.nn.Parameter(torch.zeros(1))], trigger_window=window)
-    pulled = [averaging.validated(value) for value in validations]
-    assert [index for index, value in enumerate(pulled) if value] == ([] if pulled_at is None else [pulled_at])
+    verdicts = [averaging.validated(record(value, epoch)) for epoch, value in enumerate(validations, 1)]
+    said = [(index, verdict.message) for index, verdict in enumerate(verdicts) if verdict]
+    message = f"validation has stalled: weights are averaged from epoch {(pulled_at or 0) + 2} on"
+    assert said == ([] if pulled_at is None else [(pulled_at, message)])
+    assert not any(verdict.stop for verdict in verdicts if verdict)
+
+
+def test_a_validation_before_the_model_is_settled_is_no_stall():
+    stop = EarlyStop(1)
+    values = [(1.0, False), (5.0, True), (6.0, True), (4.0, False), (5.5, True)]
+    verdicts = [stop.validated({"judged": value, "settled": settled}) for value, settled in values]
+    # 5.5 is worse than 5.0; the better ones before it were seen while the model shrank
+    assert [verdict and verdict.stop for verdict in verdicts] == [None, False, False, None, True]
+    averaging = TriggeredAveraging([], trigger_window=1)
+    assert not any(averaging.validated(record(value, 1, settled)) for value, settled in values[:-1])
+    assert averaging.validated(record(*values[-1][:1], 5))
 
 
 def test_state_goes_on_as_if_unbroken():
     parameter, averaging = moved([1.0, 2.0], trigger_window=3, started=True)
-    averaging.validated(2.5)
+    averaging.validated(record(2.5, 1))
     state = copy.deepcopy(averaging.state_dict())
     other_parameter, other = moved([], trigger_window=3, started=True)
     other.load_state_dict(state)
@@ -63,7 +81,7 @@ def test_state_goes_on_as_if_unbroken():
             each.fill_(9.0)
         averages.after_step(None)
     assert other.state_dict()["validations"] == [2.5]
-    with averaging.mean_weights(), other.mean_weights():
+    with averaging.evaluation_weights(None), other.evaluation_weights(None):
         assert torch.equal(parameter, other_parameter) and parameter.tolist() == pytest.approx([4.0, 4.0])
 
 

@@ -46,7 +46,7 @@ def test_the_recipe_of_the_direct_design_has_these_sizes():
 def test_the_preset_for_sparse_models(name):
     experiment = recipe(name)
     model, training, sparsity = experiment.model, experiment.training, experiment.sparsity
-    assert (model.init_scale, model.embedding_size, model.hidden_sizes, model.dropout) == (
+    assert (model.init.scale, model.embedding_size, model.hidden_sizes, model.dropout) == (
         0.04,
         1500,
         (1500, 1500),
@@ -57,13 +57,13 @@ def test_the_preset_for_sparse_models(name):
     schedule = build_schedule(training.schedule)
     rates = [schedule.factor(epoch, 0.0) for epoch in range(55)]
     assert rates == pytest.approx([0.1 ** (epoch // 18) for epoch in range(55)])
-    assert (sparsity.zeros, sparsity.group_scaling, sparsity.group_overlap) == ("threshold", "none", "twice")
+    assert sparsity.zeros.kind == "threshold"
 
 
 def test_strengths_and_thresholds():
     l1, iss = recipe("zaremba-large-l1").sparsity, recipe("zaremba-large-iss").sparsity
-    assert (l1.l1, l1.threshold, l1.group_lasso) == (0.0001, max(0.0001, 2 * 0.0001), 0.0)
-    assert (iss.l1, iss.threshold, iss.group_lasso) == (0.0, max(0.0001, 2 * 0.0), 0.00245)
+    assert (l1.l1.strength, l1.zeros.threshold, l1.group_lasso) == (0.0001, max(0.0001, 2 * 0.0001), None)
+    assert (iss.l1, iss.zeros.threshold, iss.group_lasso.strength) == (None, max(0.0001, 2 * 0.0), 0.00245)
 
 
 def as_there(model):
@@ -109,8 +109,8 @@ def test_l1_is_that_of_the_program():
 
 
 def test_rows_and_columns_are_those_of_the_program():
-    words = ["sparsity.l1=0", 'sparsity.l1_on=["*weight*"]', "sparsity.row_lasso=0.003", "sparsity.column_lasso=0.003"]
-    found, there = penalty("zaremba-large-l1", *words, 'sparsity.column_lasso_on=["stack.*","head.weight"]')
+    words = ["sparsity.l1=none", "sparsity.row_lasso.strength=0.003", "sparsity.column_lasso.strength=0.003"]
+    found, there = penalty("zaremba-large-l1", *words, 'sparsity.column_lasso.on=["stack.*","head.weight"]')
     wanted = sum(np.sqrt((there[name] ** 2).sum(axis) + 1e-8).sum() for name in CELLS for axis in (0, 1))
     wanted += np.sqrt((there["Model/softmax_w"] ** 2).sum(1) + 1e-8).sum()
     assert found == pytest.approx(0.003 * wanted, rel=1e-6)

@@ -52,13 +52,13 @@ def corpus(tmp_path_factory):
 def test_trains_stops_resumes_evaluates_and_loads(name, corpus, tmp_path):
     layers = len(recipe(name).model.hidden_sizes)
     stop = ["training.stop_window=1"] if recipe(name).training.stop_window else []
-    trigger = ["training.trigger_window=1"] if recipe(name).training.trigger_window else []
+    trigger = ["training.optimizer.trigger_window=1"] if recipe(name).training.optimizer.kind == "nt-asgd" else []
     words = recipe(name).data.unit == "word"
     order = ["data.order='first-seen'"] if words else []
-    aim = recipe(name).sparsity.target.chosen()
+    aim = recipe(name).sparsity.target
     # of the shrunken model a little less
-    size = [f"sparsity.target.{aim[0]}=900"] if aim else []
-    size += ["model.embedding_blocks=2"] if recipe(name).model.embedding_blocks > 1 else []
+    size = [f"sparsity.target.{aim.chosen()[0]}=900"] if aim else []
+    size += ["model.embedding.blocks=2"] if recipe(name).model.embedding.kind == "sparse" else []
     changes = [*SHRINK, f"model.hidden_sizes={[8] * layers}", *order, *stop, *trigger, *size]
     experiment = recipe(name, *changes, data=str(corpus))
     with pytest.raises(Interrupted):
@@ -111,18 +111,14 @@ def test_zaremba_has_the_settings_of_the_tutorial(size):
     scale, norm, steps, width, hold, epochs, keep, decay = PRESETS[size]
     experiment = recipe(f"zaremba-{size}")
     model, training = experiment.model, experiment.training
-    assert (model.init, model.init_scale, model.embedding_size, model.hidden_sizes) == (
-        "uniform",
-        scale,
-        width,
-        (width, width),
-    )
+    assert (model.init.kind, model.init.scale) == ("uniform", scale)
+    assert (model.embedding_size, model.hidden_sizes) == (width, (width, width))
     assert model.dropout == pytest.approx(1 - keep) and not model.tied
     assert (training.max_norm, training.window_steps, training.epochs, training.batch_size) == (norm, steps, epochs, 20)
-    assert (training.optimizer, training.learning_rate, training.loss_scale) == ("sgd", 1.0, "sum-over-time")
+    assert (training.optimizer.kind, training.learning_rate, training.loss_scale) == ("sgd", 1.0, "sum-over-time")
     schedule = training.schedule
     assert (schedule.kind, schedule.hold_epochs, schedule.decay) == ("exponential", hold, decay)
-    assert training.tail == "drop" and training.validation == "zaremba"
+    assert training.windows.tail == "drop" and training.validation == "zaremba"
 
 
 @pytest.mark.parametrize("size", PRESETS)
@@ -161,7 +157,7 @@ def test_awd_has_the_settings_of_its_code():
     assert (model.embedding_dropout, model.between_dropout, model.output_dropout) == (0.4, 0.25, 0.4)
     assert (model.word_dropout, model.weight_drop, model.tied, model.dropout_kind) == (0.1, 0.5, True, "locked")
     assert (training.learning_rate, training.max_norm, training.weight_decay) == (30.0, 0.25, 1.2e-6)
-    assert (training.activation_penalty, training.temporal_penalty, training.trigger_window) == (2.0, 1.0, 5)
+    assert (training.activation_penalty, training.temporal_penalty, training.optimizer.trigger_window) == (2.0, 1.0, 5)
     assert (training.batch_size, training.window_steps, training.loss_scale) == (20, 70, "mean-over-tokens")
 
 

@@ -32,12 +32,17 @@ def test_reciting_has_no_regulariser():
         experiment = recipe(name)
         model, training = experiment.model, experiment.training
         assert not any((model.dropout, model.word_dropout, model.weight_drop, training.weight_decay))
-        assert (training.learning_rate, training.momentum, training.max_norm, training.epochs) == (5.0, 0.9, 0.25, 150)
+        assert (training.learning_rate, training.optimizer.momentum, training.max_norm, training.epochs) == (
+            5.0,
+            0.9,
+            0.25,
+            150,
+        )
         assert (training.schedule.decay, training.schedule.hold_epochs) == (0.97, 1)
         assert experiment.data.order == "ascending"
 
 
 def test_the_wide_model_is_awd_lstm_otherwise():
     wide, narrow = recipe("sparse-awd-ptb"), recipe("awd-lstm-ptb")
-    changed = {"hidden_sizes", "sparse_layers", "sparse_fraction"}
+    changed = {"hidden_sizes", "cell"}
     assert wide.model.model_dump(exclude=changed) == narrow.model.model_dump(exclude=changed)

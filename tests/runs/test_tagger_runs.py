@@ -174,7 +174,7 @@ def test_recipes_train_shrunk(name, corpus, tmp_path):
         isinstance(given, TaggerExperiment) and TaggerExperiment.model_validate_json(given.model_dump_json()) == given
     )
     # the toy corpus has too few words for twenty blocks of falling length
-    blocks = ["model.embedding_blocks=4", "model.embedding_density=0.5"] if "sparse" in name else []
+    blocks = ["model.embedding.blocks=4", "model.embedding.density=0.5"] if "sparse" in name else []
     with pytest.raises(Interrupted):
         runs.train(recipe(name, *shrink, *blocks, data=str(corpus)), tmp_path / "run", progress=StopAt(3))
     assert runs.resume(tmp_path / "run", progress=PlainProgress(quiet=True))["epochs"] == 2
@@ -182,7 +182,8 @@ def test_recipes_train_shrunk(name, corpus, tmp_path):
 
 
 def test_sparse_layers_and_gru(corpus, tmp_path):
-    train(tmp_path / "a", corpus, "model.sparse_blocks=2", "model.sparse_density=0.5", "training.epochs=1")
+    blocks = ("model.cell=sparse-lstm", "model.cell.plan.blocks=2", "model.cell.plan.density=0.5")
+    train(tmp_path / "a", corpus, *blocks, "training.epochs=1")
     train(tmp_path / "b", corpus, "model.cell=gru", "model.hidden_sizes=[6,4]", "training.epochs=1")
     for name in "ab":
         assert runs.load_tagger(tmp_path / name).model.widths()["tags"] == 4
@@ -205,9 +206,8 @@ def test_kinds_of_runs_are_kept_apart(run, tiny_run):
 def test_settings_that_cannot_take_effect(corpus):
     for setting, message in (
         ("model.between_dropout=0.1", "single layer"),
-        ("model.sparse_blocks=2", "give both or neither"),
-        ("model.embedding_density=0.5", "single block"),
-        ("model.embedding_blocks=9", "at most embedding_size"),
+        ("model.cell.plan.blocks=2", "cell 'lstm' has no such setting; it belongs to 'sparse-lstm'"),
+        ("model.embedding.density=0.5", "embedding 'dense' has no such setting"),
         ("training.stop_window=4", "looks further back"),
         ("training.window_steps=4", "training.window_steps: unknown key"),
         ("model.head=mixture", "model.head: unknown key"),

@@ -2,13 +2,13 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import random
 import shutil
 
 import pytest
 import torch
+from processes import status_of
 
 from refrain.errors import CheckpointError
 from refrain.storage import checkpoint
@@ -169,23 +169,19 @@ def save_and_die(folder, after):
 
 
 def test_a_crash_before_any_operation_leaves_a_whole_checkpoint(tmp_path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["refrain.runs"])
     save(tmp_path / "first", TENSORS, {"n": 1})
     seen = set()
     for after in range(100):
         folder = tmp_path / str(after)
         folder.mkdir()
         shutil.copytree(tmp_path / "first", folder / "step-1")
-        process = context.Process(target=save_and_die, args=(folder, after))
-        process.start()
-        process.join()
+        status = status_of(save_and_die, folder, after)
         found, problems = newest(folder)
         assert not problems
         seen.add(found.document("n"))
-        if process.exitcode == 0:
+        if status == 0:
             break
-        assert process.exitcode == 9
+        assert status == 9
     # dying early leaves the first, later the second, at last the third
     assert seen == {1, 2, 3}
 

@@ -1,9 +1,8 @@
 """The run folder: never overwritten by accident, one writer, the last two checkpoints and the best."""
 
-import multiprocessing
-
 import pytest
 import torch
+from processes import PATIENCE, forking, started
 
 from refrain.errors import CheckpointError
 from refrain.storage.run_folder import RunFolder
@@ -58,7 +57,12 @@ def test_looking_for_a_checkpoint_changes_nothing(tmp_path):
     run.newest()
     assert (run.checkpoints / ".tmp-step-000000002-77").is_dir()
     (run.checkpoints / "step-000000009").mkdir()
+    (tmp_path / "samples").mkdir(exist_ok=True)
+    halves = [tmp_path / ".tmp-summary.json-77", tmp_path / "samples" / ".tmp-epoch-001.txt-77"]
+    for half in halves:
+        half.write_text("half")
     run.tidy(run.newest()[0].folder)
+    assert not any(half.exists() for half in halves)
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["damaged-step-000000009", "step-000000001"]
 
 
@@ -106,21 +110,16 @@ def test_missing_and_damaged_files_are_named(tmp_path):
 def hold(path, ready, done):
     with RunFolder(path).locked():
         ready.set()
-        done.wait(30)
+        done.wait(PATIENCE)
 
 
 def test_one_process_writes(tmp_path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["refrain.runs"])
-    ready, done = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(tmp_path, ready, done))
-    process.start()
-    assert ready.wait(30)
-    with pytest.raises(CheckpointError, match=f"in use by process {process.pid} on"), RunFolder(tmp_path).locked():
-        pass
+    ready, done = forking().Event(), forking().Event()
+    with started(hold, tmp_path, ready, done) as process:
+        assert ready.wait(PATIENCE)
+        with pytest.raises(CheckpointError, match=f"in use by process {process.pid} on"), RunFolder(tmp_path).locked():
+            pass
     # the kernel lets go of a killed process's lock
-    process.kill()
-    process.join()
     with RunFolder(tmp_path).locked():
         pass
 

@@ -26,28 +26,28 @@ KINDS = {
     "gru": (["model.hidden_sizes=[10,9]", "model.cell=gru"], LSTM),
     "one width": (["model.hidden_sizes=[10,9]"], {"layer0.hidden": 4}),
     "mlstm": (
-        ["model.hidden_sizes=[10,9]", "model.cell=mlstm", "model.intermediate_sizes=[7,8]"],
+        ["model.hidden_sizes=[10,9]", "model.cell=multiplicative-lstm", "model.cell.intermediate_sizes=[7,8]"],
         {**LSTM, "layer0.intermediate": 2, "layer1.intermediate": 1},
     ),
     "tied": (["model.hidden_sizes=[10,8]", "model.tied=true"], {"embedding": 3, "layer0.hidden": 4}),
     "tied mlstm": (
-        ["model.hidden_sizes=[10,8]", "model.tied=true", "model.cell=mlstm"],
+        ["model.hidden_sizes=[10,8]", "model.tied=true", "model.cell=multiplicative-lstm"],
         {"embedding": 3, "embedding.intermediate": 2, "layer0.intermediate": 4},
     ),
     "mixture": (
-        ["model.hidden_sizes=[10,9]", "model.head=mixture", "model.components=2"],
+        ["model.hidden_sizes=[10,9]", "model.head=mixture", "model.head.components=2"],
         {"layer0.hidden": 4, "layer1.hidden": 5},
     ),
     "tied mixture": (
-        ["model.hidden_sizes=[10,9]", "model.head=mixture", "model.components=2", "model.tied=true"],
+        ["model.hidden_sizes=[10,9]", "model.head=mixture", "model.head.components=2", "model.tied=true"],
         LSTM,
     ),
     "adaptive": (
-        ["model.hidden_sizes=[10,9]", "model.head=adaptive", "model.cutoffs=[3]"],
+        ["model.hidden_sizes=[10,9]", "model.head=adaptive", "model.head.cutoffs=[3]"],
         {"embedding": 3, "layer0.hidden": 4},
     ),
     "weight norm": (
-        ["model.hidden_sizes=[10,9]", "model.weight_norm=true", "model.init=standard", "model.init_scale=none"],
+        ["model.hidden_sizes=[10,9]", "model.weight_norm=true", "model.init=standard"],
         LSTM,
     ),
     "bytes, a line a document": (
@@ -193,9 +193,11 @@ def test_finetuning_trains_the_smaller_model(runs, tmp_path, tree, capfd):
 
 
 def test_finetuning_that_the_settings_do_not_allow(tiny_corpus, kill, tmp_path):
-    averaged = ["training.optimizer=nt-asgd", "training.trigger_window=3", "training.epochs=4"]
+    averaged = ["training.optimizer=nt-asgd", "training.optimizer.trigger_window=3", "training.epochs=4"]
     run = kill(trained(tmp_path / "run", tiny_corpus, "model.hidden_sizes=[10]", *averaged), **{"layer0.hidden": 2})
-    with pytest.raises(UserError, match=r"--finetune-epochs 3: trigger_window: 3 looks further back than .* 3 epochs"):
+    with pytest.raises(
+        UserError, match=r"--finetune-epochs 3: optimizer.trigger_window: 3 looks further back than .* 3 epochs"
+    ):
         compress(run, tmp_path / "small", finetune_epochs=3)
     assert not (tmp_path / "small").exists()
 

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from refrain.config import Data, Experiment, Model, Schedule, Training
+from refrain.config import NTASGD, Data, Experiment, Model, PlateauSchedule, Training
 
 
 @pytest.fixture(scope="session")
@@ -24,18 +24,16 @@ TORCH = {
     "optimizer": "adam",
     "learning_rate": 0.02,
     "max_norm": 1.0,
-    "schedule": Schedule(kind="plateau", decay=0.5),
+    "schedule": PlateauSchedule(decay=0.5),
 }
 # averaging from the first epoch's end on: no validation is better than a learning rate of 40 leaves it
 AWD = {
-    "optimizer": "nt-asgd",
+    "optimizer": NTASGD(trigger_window=1),
     "learning_rate": 40.0,
-    "trigger_window": 1,
     "stop_window": 5,
     "max_norm": 0.25,
     "weight_decay": 1e-6,
-    "window_length": "random",
-    "tail": "keep",
+    "windows": "random",
     "activation_penalty": 2.0,
     "temporal_penalty": 1.0,
 }

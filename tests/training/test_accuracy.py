@@ -40,10 +40,11 @@ def test_it_counts_positions_whose_most_likely_word_is_right():
     counted = TrainingAccuracy(stop_at=wanted)
     counted.before_step(Window(model, None, inputs, targets, outputs))
     counted.before_step(Window(model, None, inputs, targets, outputs))
-    assert counted.figures() == {"train_accuracy": pytest.approx(wanted)} and not counted.reached()
-    counted.after_round({})
-    assert counted.last == pytest.approx(wanted) and counted.reached()
-    assert counted.figures() == {"train_accuracy": 0}
+    assert counted.metrics() == {"train_accuracy": pytest.approx(wanted)}
+    assert counted.validated({}).stop
+    assert counted.last == pytest.approx(wanted)
+    assert counted.metrics() == {"train_accuracy": 0}
+    assert not counted.validated({}).stop
     other = TrainingAccuracy(stop_at=0.99)
     other.load_state_dict(counted.state_dict())
     assert other.last == counted.last

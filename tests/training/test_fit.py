@@ -1,6 +1,7 @@
 """What a run does around its windows: rates, early stop, saving in time, and figures of the right weights."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from test_resume import Stopping, assert_same, quiet, trace
@@ -8,7 +9,7 @@ from test_resume import Stopping, assert_same, quiet, trace
 from refrain import assembly, runs
 from refrain.assembly.model import build_model
 from refrain.assembly.task import build_optimizer, build_task
-from refrain.config import Schedule, Sparsity
+from refrain.config import NTASGD, SGD, ConstantSchedule, Sparsity
 from refrain.errors import CheckpointError
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Fit, Interrupt, Interrupted, Metrics, Position
@@ -18,11 +19,10 @@ def changed(experiment, **training):
     return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
 
 
-def fit(experiment, tmp_path, hooks=(), interrupt=None):
-    """A run by hand, with hooks of the test's own."""
+def fit(experiment, tmp_path, interrupt=None, **methods):
+    """A run by hand, with methods of the test's own."""
     corpus = assembly.build_corpus(experiment.data)
-    task = build_task(experiment, corpus, build_model(experiment.model, len(corpus.vocabulary)))
-    task.hooks.before_step.extend(hooks)
+    task = build_task(experiment, corpus, build_model(experiment.model, len(corpus.vocabulary)), methods)
     run = RunFolder(tmp_path / "run")
     run.create()
     position = Position()
@@ -37,11 +37,11 @@ def test_the_learning_rate_is_scaled_by_the_length_of_a_drawn_window(experiment,
         seen.append((len(window.inputs), window.optimizer.param_groups[0]["lr"]))
 
     fit(
-        changed(experiment, epochs=1, trigger_window=None, stop_window=None, optimizer="sgd", learning_rate=3.0),
+        changed(experiment, epochs=1, stop_window=None, optimizer=SGD(), learning_rate=3.0),
         tmp_path,
-        [note],
+        note=SimpleNamespace(before_step=note),
     )
-    random = experiment.training.window_length == "random"
+    random = experiment.training.windows.kind == "random"
     assert len({steps for steps, _ in seen}) > 1 or not random
     assert [rate for _, rate in seen] == pytest.approx([3.0 * steps / 15 if random else 3.0 for steps, _ in seen])
 
@@ -59,10 +59,9 @@ def test_an_early_stop_resumes(experiment, tmp_path):
         experiment,
         epochs=30,
         stop_window=1,
-        trigger_window=None,
-        optimizer="sgd",
+        optimizer=SGD(),
         learning_rate=60.0,
-        schedule=Schedule(),
+        schedule=ConstantSchedule(),
     )
     first = runs.train(wild, tmp_path / "unbroken", progress=quiet())
     assert 2 < first["epochs"] < 30
@@ -76,12 +75,23 @@ def test_an_early_stop_resumes(experiment, tmp_path):
 
 @pytest.mark.parametrize("part", ["schedule", "averaging", "early_stop"])
 def test_a_validation_counts_for_a_stall_once_the_asked_for_sparsity_is_there(experiment, tmp_path, monkeypatch, part):
-    told, sparse = [], Sparsity(prune=0.5, prune_end=0.6)
-    pruned = changed(experiment, epochs=5, optimizer="nt-asgd", trigger_window=1, stop_window=3, learning_rate=0.5)
+    told, sparse = [], Sparsity(prune={"share": 0.5, "end": 0.6})
+    pruned = changed(experiment, epochs=5, optimizer=NTASGD(trigger_window=1), stop_window=3, learning_rate=0.5)
     corpus = assembly.build_corpus(pruned.data)
     pruned = pruned.model_copy(update={"sparsity": sparse})
     task = build_task(pruned, corpus, build_model(pruned.model, len(corpus.vocabulary)))
-    monkeypatch.setattr(getattr(task, part), "validated", lambda nats: told.append(task.settled()))
+    if part == "schedule":
+        monkeypatch.setattr(task.schedule, "validated", lambda judged: told.append(task.methods.settled()))
+    else:
+        method = task.methods[part]
+        counted, validated = method.state_dict()["validations"], method.validated
+
+        def count(record):
+            before, verdict = len(counted), validated(record)
+            told.extend([task.methods.settled()] * (len(counted) - before))
+            return verdict
+
+        monkeypatch.setattr(method, "validated", count)
     run, position = RunFolder(tmp_path / "run"), Position()
     run.create()
     Fit(task, run, {}, Metrics(run), quiet(), Interrupt())(position, None)

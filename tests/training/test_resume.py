@@ -1,7 +1,6 @@
 """A run that was stopped, killed or damaged continues to the same bits as one that was not."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -11,6 +10,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from processes import started
 
 from refrain import runs
 from refrain.errors import CheckpointError, DataError
@@ -136,18 +136,12 @@ def test_a_killed_run_continues_bit_for_bit(experiment, unbroken, tmp_path):
     settings = experiment.model_copy(
         update={"training": experiment.training.model_copy(update={"checkpoint_minutes": 1e-9, "log_windows": 5})}
     )
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["refrain.runs"])
     draw, kills = random.Random(3), 0
     for attempt in range(25):
-        process = context.Process(target=run_until_killed, args=(settings.model_dump_json(), out))
-        process.start()
-        # patience grows, so that a slow machine comes to an end as well
-        process.join((0.1 + draw.random()) * 1.2**attempt / 2)
-        if process.is_alive():
-            process.kill()
-            kills += 1
-        process.join()
+        with started(run_until_killed, settings.model_dump_json(), out) as process:
+            # patience grows, so that a slow machine comes to an end as well
+            process.join((0.1 + draw.random()) * 1.2**attempt / 2)
+            kills += process.is_alive()
         if (out / "summary.json").exists():
             break
     assert (out / "summary.json").exists()
@@ -222,7 +216,7 @@ def test_a_second_signal_is_not_held_back(tmp_path):
     import sys
 
     started = time.monotonic()
-    assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGTERM
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == -signal.SIGTERM
     assert time.monotonic() - started < 10
 
 

@@ -20,6 +20,8 @@ from refrain.training.size_controller import Controller
 
 # of 8-(12, 10) over 14 words
 WHOLE, HALF = 2194, 1100
+LASSO = {"strength": 0.01}
+THRESHOLD = {"kind": "threshold", "threshold": 0.01}
 
 
 def experiment(text, *, epochs=8, training=(), model=(), **sparsity):
@@ -56,7 +58,7 @@ def left(out):
 @pytest.mark.parametrize("strength", [1e-6, 0.01, 0.1])
 def test_a_run_reaches_the_size_that_is_asked_for(text_folder, tmp_path, strength):
     """Also where the strength to begin with is much too small, or so large that by itself it would kill everything."""
-    asked = experiment(text_folder, epochs=10, group_lasso=strength, target=Target(parameters=HALF))
+    asked = experiment(text_folder, epochs=10, group_lasso={"strength": strength}, target=Target(parameters=HALF))
     runs.train(asked, tmp_path / "run", progress=quiet())
     course = lines(tmp_path / "run")
     assert course[0]["controlled_size"] == WHOLE
@@ -71,7 +73,11 @@ def test_a_run_reaches_the_size_that_is_asked_for(text_folder, tmp_path, strengt
 def test_the_best_checkpoint_has_the_size(text_folder, tmp_path):
     adam, tiny = {"optimizer": "adam", "learning_rate": 0.03}, 250
     asked = experiment(
-        text_folder, epochs=6, training=adam, group_lasso=0.02, target=Target(parameters=tiny, reached=0.9)
+        text_folder,
+        epochs=6,
+        training=adam,
+        group_lasso={"strength": 0.02},
+        target=Target(parameters=tiny, reached=0.9),
     )
     runs.train(asked, tmp_path / "run", progress=quiet())
     valid = [line for line in lines(tmp_path / "run") if line["event"] == "valid"]
@@ -88,7 +94,7 @@ def test_the_best_checkpoint_has_the_size(text_folder, tmp_path):
 def test_other_measures_are_steered_as_well(text_folder, tmp_path, measure):
     # 8 * 48 + 12 * 48 + 12 * 40 + 10 * 40 + 10 * 14
     target = {"multiply_adds": 1980 // 2, "bytes": 4 * HALF}[measure]
-    asked = experiment(text_folder, epochs=6, group_lasso=0.02, target=Target(**{measure: target}))
+    asked = experiment(text_folder, epochs=6, group_lasso={"strength": 0.02}, target=Target(**{measure: target}))
     runs.train(asked, tmp_path / "run", progress=quiet())
     course = lines(tmp_path / "run")
     assert course[0]["controlled_size"] == {"multiply_adds": 1980, "bytes": 4 * WHOLE}[measure]
@@ -141,10 +147,10 @@ def test_in_the_end_the_weakest_units_are_dropped():
 
 # each changes something of its own during a run
 KINDS = {
-    "target": {"group_lasso": 0.01, "target": Target(parameters=HALF, reached=0.5)},
-    "threshold": {"l1": 0.003, "group_lasso": 0.003, "zeros": "threshold", "threshold": 0.01},
-    "prune": {"prune": 0.6, "prune_begin": 0.2, "prune_end": 0.6},
-    "lines": {"row_lasso": 0.02, "column_lasso": 0.02, "l1": 0.001},
+    "target": {"group_lasso": LASSO, "target": Target(parameters=HALF, reached=0.5)},
+    "threshold": {"l1": {"strength": 0.003}, "group_lasso": {"strength": 0.003}, "zeros": THRESHOLD},
+    "prune": {"prune": {"share": 0.6, "begin": 0.2, "end": 0.6}},
+    "lines": {"row_lasso": {"strength": 0.02}, "column_lasso": {"strength": 0.02}, "l1": {"strength": 0.001}},
 }
 
 
@@ -163,7 +169,8 @@ def test_sparse_runs_continue_bit_for_bit(text_folder, tmp_path_factory, tmp_pat
 
 
 def test_pruning_reaches_its_share_in_a_run_shorter_than_its_looks(text_folder, tmp_path):
-    asked = experiment(text_folder, epochs=2, training={"log_windows": 1}, prune=0.6, prune_begin=0.1, prune_end=0.55)
+    prune = {"share": 0.6, "begin": 0.1, "end": 0.55}
+    asked = experiment(text_folder, epochs=2, training={"log_windows": 1}, prune=prune)
     runs.train(asked, tmp_path / "run", progress=quiet())
     shares = [line["sparsity"] for line in lines(tmp_path / "run")]
     assert shares == sorted(shares) and shares[0] == 0.0 and len(set(shares)) > 10
@@ -190,10 +197,10 @@ def test_weights_of_another_model_have_other_masks(text_folder):
 
 
 TWO_SCALES = {
-    "group lasso": {"group_lasso": 0.01},
-    "L1": {"l1": 0.001, "l1_on": ("*",)},
-    "rows and columns": {"row_lasso": 0.01, "column_lasso": 0.005},
-    "threshold": {"group_lasso": 0.01, "l1": 0.0002, "zeros": "threshold", "threshold": 0.01},
+    "group lasso": {"group_lasso": LASSO},
+    "L1": {"l1": {"strength": 0.001, "on": ("*",)}},
+    "rows and columns": {"row_lasso": {"strength": 0.01}, "column_lasso": {"strength": 0.005}},
+    "threshold": {"group_lasso": LASSO, "l1": {"strength": 0.0002}, "zeros": THRESHOLD},
 }
 
 
@@ -215,21 +222,21 @@ def test_a_run_is_the_same_in_both_scales_of_the_loss(text_folder, tmp_path, kin
 def test_penalties_act_on_what_they_are_told(text_folder):
     corpus = assembly.build_corpus(experiment(text_folder).data)
 
-    def lassos(**sparsity):
-        asked = experiment(text_folder, group_lasso=0.5, **sparsity)
+    def lassos(**changed):
+        asked = experiment(text_folder, group_lasso={"strength": 0.5, **changed})
         torch.manual_seed(1)
         model = assembly.build_model(asked.model, len(corpus.vocabulary))
         return model, build_sparsifier(asked, model, 100).penalties
 
     model, plain = lassos()
-    _, chosen = lassos(group_widths=("layer*",))
+    _, chosen = lassos(widths=("layer*",))
     assert len(plain) == 3 and [lasso.loss().item() for lasso in chosen] == [lasso.loss().item() for lasso in plain[1:]]
-    _, scaled = lassos(group_multipliers=("*.hidden=3", "layer1.hidden=0.1", "embedding=0"))
+    _, scaled = lassos(multipliers=("*.hidden=3", "layer1.hidden=0.1", "embedding=0"))
     assert [lasso.strength for lasso in scaled] == pytest.approx([1.5, 0.05])
-    _, sized = lassos(group_scaling="sqrt-size")
+    _, sized = lassos(scaling="sqrt-size")
     # of layer 0: 4 rows of 8 + 12, and a column of 48 and of 40; the 4 entries on both count twice
     assert sized[1].shrinkage(2.0) == pytest.approx(2 * 0.5 * math.sqrt(4 * 20 + 48 + 40))
-    _, once = lassos(group_scaling="sqrt-size", group_overlap="once")
+    _, once = lassos(scaling="sqrt-size", overlap="once")
     assert once[1].shrinkage(2.0) == pytest.approx(2 * 0.5 * math.sqrt(4 * 20 + 48 + 40 - 4))
     # with one unit's entries at 1, the norm is the root of their number
     with torch.no_grad():
@@ -244,9 +251,9 @@ def test_penalties_act_on_what_they_are_told(text_folder):
 @pytest.mark.parametrize(
     ("settings", "zeros"),
     [
-        ({"l1": 0.01}, lambda weight: bool((weight == 0).any())),
-        ({"row_lasso": 0.05}, lambda weight: bool((weight == 0).all(dim=1).any())),
-        ({"column_lasso": 0.1}, lambda weight: bool((weight == 0).all(dim=0).any())),
+        ({"l1": {"strength": 0.01}}, lambda weight: bool((weight == 0).any())),
+        ({"row_lasso": {"strength": 0.05}}, lambda weight: bool((weight == 0).all(dim=1).any())),
+        ({"column_lasso": {"strength": 0.1}}, lambda weight: bool((weight == 0).all(dim=0).any())),
     ],
     ids=["l1", "rows", "columns"],
 )
@@ -259,7 +266,7 @@ def test_proximal_steps_give_exact_zeros(text_folder, tmp_path, settings, zeros)
 
 
 def test_l1_acts_on_the_parameters_that_are_named(text_folder, tmp_path):
-    asked = experiment(text_folder, epochs=2, l1=0.05, l1_on=("head.*",))
+    asked = experiment(text_folder, epochs=2, l1={"strength": 0.05, "on": ("head.*",)})
     runs.train(asked, tmp_path / "run", progress=quiet())
     zeros = {
         name: int((parameter == 0).sum()) for name, parameter in runs.load(tmp_path / "run").model.named_parameters()

@@ -7,7 +7,7 @@ import torch
 from test_resume import Stopping, assert_same, quiet, trace
 
 from refrain import assembly, runs
-from refrain.config import Data, Experiment, Model, Schedule, Training
+from refrain.config import Data, Experiment, Model, Training
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, MultiplicativeLSTM, RecurrentStack, SoftmaxHead, scan
 from refrain.nn.recurrent.protocol import scan_with_resets, state_like, state_tensors
@@ -29,10 +29,10 @@ def text(tmp_path):
 
 def experiment(text, **training):
     settings = {"epochs": 2, "batch_size": 4, "window_steps": 20, "optimizer": "adam", "learning_rate": 0.01}
-    settings["schedule"] = Schedule(kind="linear")
+    settings["schedule"] = "linear"
     return Experiment(
         data=Data(corpus=str(text), unit="byte"),
-        model=Model(cell="mlstm", embedding_size=6, hidden_sizes=(8,), weight_norm=True, dropout=0.1),
+        model=Model(cell="multiplicative-lstm", embedding_size=6, hidden_sizes=(8,), weight_norm=True, dropout=0.1),
         training=Training(**{**settings, "sample_tokens": 5, "device": "cpu", **training}),
     )
 

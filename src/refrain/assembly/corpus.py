@@ -1,11 +1,11 @@
 """Data settings -> corpus."""
 
-import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from refrain.config import Data
+from refrain.config.mistakes import nearest
 from refrain.data import UNITS, Corpus, TextOptions, Vocabulary, embedded_folder
 from refrain.data.embedded import DESCRIPTIONS
 from refrain.data.known import KNOWN, fetched_path
@@ -45,9 +45,7 @@ def locate(corpus: str, say: Callable[[str], None] = quiet) -> Path:
     # unlike Path.exists, this takes a name that is too long for one that is not there
     if not os.path.exists(path) and not is_pattern(corpus):
         names = [*DESCRIPTIONS, *KNOWN]
-        close = difflib.get_close_matches(corpus, names, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise DataError(f"{corpus}: no such file or folder; {hint}known corpora: {', '.join(names)}")
+        raise DataError(f"{corpus}: no such file or folder{nearest(corpus, names)}; known corpora: {', '.join(names)}")
     return path
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 from torch import nn
 
-from refrain.config import TaggerTraining, Training
+from refrain.config import SGD, TaggerTraining, Training
 from refrain.errors import UserError
 from refrain.nn import Embedding
 from refrain.nn.kernels.allocator import keep_freed_memory
 from refrain.nn.kernels.backend import Backend, Part, has_fast_bf16, parts_with_backend
-from refrain.nn.kernels.compile import is_compiled, load
+from refrain.nn.kernels.compile import is_compiled, lacks_compiler, load
 from refrain.nn.kernels.launch import has_triton
 
 
@@ -19,7 +19,7 @@ def build_engine(
     """Let each part of a model train with the backend and the precision of the settings; compiles kernels for it.
 
     Args:
-        settings: their engine and precision.
+        settings: their backend and precision.
         model: on its device; its parts are changed in place.
         log: called with a line before anything is compiled.
 
@@ -29,7 +29,7 @@ def build_engine(
     Raises:
         UserError: when the device cannot do what was asked for.
     """
-    setting = {"auto": "auto", "plain": "torch", "scan": "native"}[settings.engine]
+    setting = settings.backend
     device = next(model.parameters()).device.type
     bf16 = _uses_bf16(settings.precision, device)
     if setting == "native":
@@ -37,7 +37,9 @@ def build_engine(
     parts = dict(parts_with_backend(model))
     if device == "cpu" and log is not None:
         files = {part.kernels for part in parts.values() if _wants_native(part, setting, device, bf16)}
-        if missing := sorted(name for name in files if not is_compiled(name)):
+        if files and lacks_compiler():
+            log("no C++ compiler was found, so torch's own operations are used; install g++ or clang++ for more speed")
+        elif missing := sorted(name for name in files if not is_compiled(name)):
             log(f"compiling kernels for this processor, some seconds, once: {', '.join(missing)}")
     for part in parts.values():
         part.backend = backend_for(part, setting, device, bf16)
@@ -83,9 +85,11 @@ def _uses_bf16(precision: str, device: str) -> bool:
 
 def _check_native(device: str) -> None:
     if device == "cuda" and not has_triton():
-        raise UserError("training.engine: 'scan' on a GPU needs Triton; pip install triton, or use 'plain' or 'auto'")
+        raise UserError(
+            "training.backend: 'native' on a GPU needs Triton; pip install triton, or use 'torch' or 'auto'"
+        )
     if device not in ("cpu", "cuda"):
-        raise UserError(f"training.engine: 'scan' is for processors and GPUs, not for {device}; use 'plain' or 'auto'")
+        raise UserError(f"training.backend: 'native' is for CPUs and GPUs, not for {device}; use 'torch' or 'auto'")
 
 
 def _wants_native(part: Part, setting: str, device: str, bf16: bool) -> bool:
@@ -120,8 +124,8 @@ def _takes_sparse(settings: Training | TaggerTraining, model: nn.Module, embeddi
     shared = sum(weight is embedding.weight for part in model.modules() for weight in part.parameters(recurse=False))
     return (
         shared == 1
-        and settings.optimizer != "adam"
+        and settings.optimizer.kind != "adam"
+        and not (isinstance(settings.optimizer, SGD) and settings.optimizer.momentum)
         and not settings.weight_decay
-        and not settings.momentum
         and embedding.weight.numel() >= 1_000_000
     )

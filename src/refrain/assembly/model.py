@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from refrain.config import Experiment, Model
+from refrain.config import Adaptive, Experiment, Mixture, Model, MultiplicativeLSTMCell, UniformInit
 from refrain.data import Vocabulary
 from refrain.errors import UserError
 from refrain.models import LanguageModel
@@ -14,8 +14,6 @@ from refrain.nn import (
     LSTM,
     AdaptiveHead,
     Embedding,
-    EmbeddingDropout,
-    LockedDropout,
     MixtureHead,
     MultiplicativeLSTM,
     RecurrentStack,
@@ -27,9 +25,10 @@ from refrain.nn import (
     WeightNorm,
 )
 
-from .sparse_layers import embedding_bands, layer_plans
+from .network import CELLS, build_dropout, build_embedding
+from .sparse_layers import layer_plans
 
-CELLS = {"lstm": LSTM, "gru": GRU}
+GATES = {LSTM: 4, GRU: 3}
 
 
 def build_language_model(experiment: Experiment, vocabulary: Vocabulary) -> LanguageModel:
@@ -58,36 +57,34 @@ def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
     Raises:
         UserError: when a setting does not fit the vocabulary.
     """
-    word_dropout = EmbeddingDropout(settings.word_dropout) if settings.word_dropout else None
-    bands = embedding_bands(settings, vocabulary_size)
-    embedding: Embedding | SparseEmbedding
-    if bands is None:
-        embedding = Embedding(vocabulary_size, settings.embedding_size, word_dropout=word_dropout)
-    else:
-        try:
-            embedding = SparseEmbedding(vocabulary_size, bands, word_dropout=word_dropout)
-        except ValueError as error:
-            raise UserError(f"model.embedding_bands: {error}") from None
-    inputs = (settings.embedding_size, *settings.hidden_sizes)
-    inner = settings.intermediate_sizes or settings.hidden_sizes
-    layers = [
-        SparseLSTM(plan, block=lambda i, h: _layer(settings, i, h, h)) if plan else _layer(settings, *sizes)
-        for plan, sizes in zip(
-            layer_plans(settings), zip(inputs, settings.hidden_sizes, inner, strict=False), strict=True
-        )
-    ]
+    embedding = build_embedding(settings, vocabulary_size)
     model = LanguageModel(
         embedding,
-        RecurrentStack(layers, between=_dropout(settings, settings.between_dropout)),
+        RecurrentStack(_layers(settings), between=build_dropout(settings, settings.between_dropout)),
         _head(settings, vocabulary_size, embedding if settings.tied else None),
-        embedding_dropout=_dropout(settings, settings.embedding_dropout),
-        output_dropout=_dropout(settings, settings.output_dropout),
+        embedding_dropout=build_dropout(settings, settings.embedding_dropout),
+        output_dropout=build_dropout(settings, settings.output_dropout),
     )
-    if settings.init_scale is not None:
-        model.init_uniform(settings.init_scale)
-    if settings.init == "glorot":
+    if isinstance(settings.init, UniformInit):
+        model.init_uniform(settings.init.scale)
+    if settings.init.kind == "glorot":
         model.init_glorot()
     return model
+
+
+def _layers(settings: Model) -> list[nn.Module]:
+    plans = layer_plans(settings)
+    inner = settings.cell.intermediate_sizes if isinstance(settings.cell, MultiplicativeLSTMCell) else None
+    sizes = zip(
+        (settings.embedding_size, *settings.hidden_sizes),
+        settings.hidden_sizes,
+        inner or settings.hidden_sizes,
+        strict=False,
+    )
+    return [
+        SparseLSTM(plan, block=lambda i, h: _layer(settings, i, h, h)) if plan else _layer(settings, *each)
+        for plan, each in zip(plans, sizes, strict=True)
+    ]
 
 
 def _layer(settings: Model, below: int, width: int, inner: int) -> Any:
@@ -97,7 +94,7 @@ def _layer(settings: Model, below: int, width: int, inner: int) -> Any:
             parts.append(WeightDropout(settings.weight_drop, granularity=settings.weight_drop_granularity))
         return parts[0] if len(parts) == 1 else nn.Sequential(*parts) if parts else nn.Identity()
 
-    if settings.cell == "mlstm":
+    if settings.cell.kind == "multiplicative-lstm":
         return MultiplicativeLSTM(
             below,
             width,
@@ -109,8 +106,9 @@ def _layer(settings: Model, below: int, width: int, inner: int) -> Any:
                 "weight_mh": transform(4 * width, on_inputs=False),
             },
         )
-    rows = {"lstm": 4, "gru": 3}[settings.cell] * width
-    return CELLS[settings.cell](
+    cell = CELLS[settings.cell.kind]
+    rows = GATES[cell] * width
+    return cell(
         below,
         width,
         input_transform=transform(rows, on_inputs=True),
@@ -125,30 +123,21 @@ def _head(
     if isinstance(embedding, SparseEmbedding):
         return SparseSoftmaxHead(embedding)
     weight = None if embedding is None else embedding.weight
-    if settings.head == "mixture":
-        assert settings.components is not None
+    if isinstance(settings.head, Mixture):
         return MixtureHead(
             last,
             settings.embedding_size,
             vocabulary_size,
-            components=settings.components,
+            components=settings.head.components,
             weight=weight,
-            latent_dropout=_dropout(settings, settings.latent_dropout),
+            latent_dropout=build_dropout(settings, settings.head.latent_dropout),
         )
-    if settings.head == "adaptive":
-        assert settings.cutoffs is not None
+    if isinstance(settings.head, Adaptive):
         try:
-            return AdaptiveHead(last, vocabulary_size, cutoffs=settings.cutoffs)
+            return AdaptiveHead(last, vocabulary_size, cutoffs=settings.head.cutoffs)
         except ValueError as error:
-            raise UserError(f"model.{error}") from None
+            raise UserError(f"model.head.{error}") from None
     return SoftmaxHead(last, vocabulary_size, weight=weight)
-
-
-def _dropout(settings: Model, rate: float | None) -> nn.Module | None:
-    rate = settings.dropout if rate is None else rate
-    if not rate:
-        return None
-    return LockedDropout(rate) if settings.dropout_kind == "locked" else nn.Dropout(rate)
 
 
 def build_device(name: str) -> torch.device:

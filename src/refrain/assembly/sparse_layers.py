@@ -4,7 +4,15 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from refrain.config import Model
+from refrain.config import (
+    BandedEmbedding,
+    ExplicitPlan,
+    Model,
+    SparseEmbedding,
+    SparseLSTMCell,
+    TaggerModel,
+    UniformPlan,
+)
 from refrain.errors import UserError
 from refrain.nn import Band, SparsePlan, plan_bands, plan_blocks, plan_reduction
 from refrain.nn.segments import plan_from
@@ -20,27 +28,45 @@ def layer_plans(settings: Model) -> list[SparsePlan | None]:
         UserError: when a layer cannot be planned.
     """
     sizes = list(zip((settings.embedding_size, *settings.hidden_sizes), settings.hidden_sizes, strict=False))
-    if settings.layer_blocks is not None:
-        given = zip(sizes, settings.layer_blocks, strict=True)
-        return [_planned("model.layer_blocks", plan_from, i, blocks) if blocks else None for (i, _), blocks in given]
-    if settings.sparse_layers == "none":
+    if not isinstance(settings.cell, SparseLSTMCell):
         return [None] * len(sizes)
-    if settings.sparse_layers == "direct":
-        layout = {"blocks": settings.sparse_blocks, "density": settings.sparse_density}
-        return [_planned("model.sparse_", plan_blocks, *size, **layout) for size in sizes]
-    whole, fraction = 1.0, settings.sparse_fraction
-    outer = whole if settings.sparse_layers == "hidden" else fraction
-    inner = whole if settings.sparse_layers == "embedding" else fraction
+    plan = settings.cell.plan
+    if isinstance(plan, ExplicitPlan):
+        given = zip(sizes, plan.layers, strict=True)
+        place = "model.cell.plan.layers: "
+        return [_planned(place, plan_from, inputs, blocks) if blocks else None for (inputs, _), blocks in given]
+    if isinstance(plan, UniformPlan):
+        return [uniform_plan(plan, *size) for size in sizes]
+    whole, fraction = 1.0, plan.fraction
+    outer = whole if plan.of == "hidden" else fraction
+    inner = whole if plan.of == "embedding" else fraction
     shares = list(pairwise([outer, *[inner] * (len(sizes) - 1), outer]))
     return [
         None
         if a == b == 1
-        else _planned(f"model.sparse_fraction: layer {index}: ", plan_reduction, *size, reduce_in=a, reduce_out=b)
+        else _planned(f"model.cell.plan.fraction: layer {index}: ", plan_reduction, *size, reduce_in=a, reduce_out=b)
         for index, (size, (a, b)) in enumerate(zip(sizes, shares, strict=True))
     ]
 
 
-def embedding_bands(settings: Model, vocabulary_size: int) -> tuple[Band, ...] | None:
+def uniform_plan(settings: UniformPlan, inputs: int, units: int) -> SparsePlan:
+    """The plan of a layer whose blocks are of equal size.
+
+    Args:
+        settings: how many blocks, and what share of the inputs each sees.
+        inputs: I.
+        units: H.
+
+    Raises:
+        UserError: when the layer cannot be planned.
+    """
+    planned: SparsePlan = _planned(
+        "model.cell.plan.", plan_blocks, inputs, units, blocks=settings.blocks, density=settings.density
+    )
+    return planned
+
+
+def embedding_bands(settings: Model | TaggerModel, vocabulary_size: int) -> tuple[Band, ...] | None:
     """The blocks of the embedding, or None where it is dense.
 
     Args:
@@ -50,14 +76,18 @@ def embedding_bands(settings: Model, vocabulary_size: int) -> tuple[Band, ...] |
     Raises:
         UserError: when it cannot be planned.
     """
-    if settings.embedding_bands is not None:
-        return tuple(Band(*band) for band in settings.embedding_bands)
-    blocks, density = settings.embedding_blocks, settings.embedding_density
-    if blocks == 1:
+    layout = settings.embedding
+    if isinstance(layout, BandedEmbedding):
+        return tuple(Band(*band) for band in layout.bands)
+    if not isinstance(layout, SparseEmbedding):
         return None
-    size = settings.embedding_size
     planned: tuple[Band, ...] = _planned(
-        "model.embedding_", plan_bands, vocabulary_size, size, blocks=blocks, density=density
+        "model.embedding.",
+        plan_bands,
+        vocabulary_size,
+        settings.embedding_size,
+        blocks=layout.blocks,
+        density=layout.density,
     )
     return planned
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 
 from refrain.axes import Axis, AxisTable
-from refrain.config import Experiment, Sparsity, Target
+from refrain.config import Experiment, Sparsity, Target, ThresholdZeros
 from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.sparsity import L1, LineLasso, Masks, Place, UnitLasso, drop_until, places
@@ -44,17 +44,18 @@ def build_sparsifier(experiment: Experiment, model: LanguageModel, steps: int) -
         masks.freeze_zeros(matrices)
     if settings.freeze == "units":
         masks.freeze_units(table, removable)
-    pruning = Pruning(matrices, settings.prune, settings.prune_begin, settings.prune_end) if settings.prune else None
+    prune = settings.prune
+    pruning = None if prune is None else Pruning(matrices, prune.share, prune.begin, prune.end)
     return Sparsifier(
         [*_on_entries(settings, parameters, matrices, table, scale), *lassos.values()],
-        zeros=settings.zeros,
+        zeros=settings.zeros.kind,
         parameters=parameters,
         table=table,
         removable=removable,
-        smallest=settings.threshold or 0.0,
+        smallest=settings.zeros.threshold if isinstance(settings.zeros, ThresholdZeros) else 0.0,
         masks=masks,
         pruning=pruning,
-        controller=_controller(settings.target, model, lassos) if settings.target.chosen() else None,
+        controller=None if settings.target is None else _controller(settings.target, model, lassos),
         steps=steps,
     )
 
@@ -68,49 +69,46 @@ def _on_entries(
 ) -> list[L1 | LineLasso]:
     penalties: list[L1 | LineLasso] = []
     if settings.l1:
-        chosen = matching(settings.l1_on, parameters, "sparsity.l1_on", "parameter")
-        penalties.append(L1([parameters[name] for name in chosen], scale * settings.l1))
+        chosen = matching(settings.l1.on, parameters, "sparsity.l1.on", "parameter")
+        penalties.append(L1([parameters[name] for name in chosen], scale * settings.l1.strength))
     if settings.row_lasso:
         rows: dict[tuple[str, Axis], list[Tensor]] = {}
-        for name in matching(settings.row_lasso_on, matrices, "sparsity.row_lasso_on", "matrix"):
+        for name in matching(settings.row_lasso.on, matrices, "sparsity.row_lasso.on", "matrix"):
             # what goes into one gate of one unit, from below and from the step before
             rows.setdefault((name.rpartition(".")[0], table[name][0]), []).append(matrices[name])
-        penalties.append(LineLasso(list(rows.values()), scale * settings.row_lasso, 1))
+        penalties.append(LineLasso(list(rows.values()), scale * settings.row_lasso.strength, 1))
     if settings.column_lasso:
-        chosen = matching(settings.column_lasso_on, matrices, "sparsity.column_lasso_on", "matrix")
-        penalties.append(LineLasso([[matrices[name]] for name in chosen], scale * settings.column_lasso, 0))
+        chosen = matching(settings.column_lasso.on, matrices, "sparsity.column_lasso.on", "matrix")
+        penalties.append(LineLasso([[matrices[name]] for name in chosen], scale * settings.column_lasso.strength, 0))
     return penalties
 
 
 def _on_units(
     settings: Sparsity, parameters: Mapping[str, Tensor], found: Mapping[str, Sequence[Place]], scale: float
 ) -> dict[str, UnitLasso]:
-    if not settings.group_lasso:
+    lasso = settings.group_lasso
+    if lasso is None:
         return {}
-    # of the default patterns not each fits every model
-    given = settings.group_widths != type(settings).model_fields["group_widths"].default
-    chosen = matching(settings.group_widths, found, "sparsity.group_widths", "width", each=given)
-    multipliers = [word.split("=") for word in settings.group_multipliers]
+    # not every model matches all default patterns
+    given = lasso.widths != type(lasso).model_fields["widths"].default
+    chosen = matching(lasso.widths, found, "sparsity.group_lasso.widths", "width", each=given)
+    multipliers = [word.split("=") for word in lasso.multipliers]
     for pattern, _ in multipliers:
-        matching([pattern], chosen, "sparsity.group_multipliers", "width of sparsity.group_widths")
+        matching([pattern], chosen, "sparsity.group_lasso.multipliers", "width of sparsity.group_lasso.widths")
     lassos = {}
     for width in chosen:
         factors = [float(number) for pattern, number in multipliers if fnmatch.fnmatchcase(width, pattern)]
-        strength = scale * settings.group_lasso * (factors[-1] if factors else 1.0)
+        strength = scale * lasso.strength * (factors[-1] if factors else 1.0)
         if strength:
-            lassos[width] = UnitLasso(
-                parameters, found[width], strength, settings.group_scaling, settings.group_overlap
-            )
+            lassos[width] = UnitLasso(parameters, found[width], strength, lasso.scaling, lasso.overlap)
     if not lassos:
-        raise UserError(f"sparsity.group_multipliers: leave no penalty on any of {', '.join(chosen)}")
+        raise UserError(f"sparsity.group_lasso.multipliers: leave no penalty on any of {', '.join(chosen)}")
     return lassos
 
 
 def _controller(settings: Target, model: LanguageModel, lassos: Mapping[str, UnitLasso]) -> Controller:
-    chosen = settings.chosen()
-    assert chosen is not None
-    measure, target = chosen
-    table, widths, place = model.axes(), model.widths(), f"sparsity.target.{chosen[0]}"
+    measure, target = settings.chosen()
+    table, widths, place = model.axes(), model.widths(), f"sparsity.target.{measure}"
     removable = tuple(removable_widths(model))
     parameters = dict(model.named_parameters())
     controller = Controller(parameters, table, widths, removable, lassos, measure, target, settings.reached)

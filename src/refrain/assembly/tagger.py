@@ -1,6 +1,6 @@
 """A tagger's settings -> corpus, network, and all that its run trains with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from refrain import optim
-from refrain.config import TaggedData, TaggerExperiment, TaggerModel, TaggerTraining
+from refrain.config import TaggedData, TaggerExperiment, TaggerModel, TaggerTraining, UniformSparseLSTMCell
 from refrain.data import Batches, TaggedCorpus, TaggedSplit, TagVocabulary, find_tagged, read_tagged
 from refrain.data.tagged.buckets import encode_sentences, hide_words, shuffled
 from refrain.data.tagged.conllu import COLUMNS
@@ -19,24 +19,18 @@ from refrain.errors import DataError, UserError
 from refrain.evaluation.tagging import figure_of
 from refrain.models import Tagger
 from refrain.nn import (
-    GRU,
-    LSTM,
     Bidirectional,
     CharacterFeatures,
-    Embedding,
-    EmbeddingDropout,
-    LockedDropout,
-    SparseEmbedding,
     SparseLSTM,
     WeightDropout,
 )
-from refrain.nn.segments import plan_bands, plan_blocks
-from refrain.training import Task, Validation
+from refrain.training import Methods, Task, Validation
 
 from .corpus import locate, quiet
+from .network import CELLS, build_dropout, build_embedding
+from .sparse_layers import uniform_plan
 from .task import build_optimizer, build_schedule
 
-CELLS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "gru": GRU}
 # universaldependencies.org/u/pos
 UNIVERSAL = {
     "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM",
@@ -161,73 +155,58 @@ def build_tagger(settings: TaggerModel, vocabulary: TagVocabulary) -> Tagger:
         [settings.embedding_size, *(2 * size for size in settings.hidden_sizes)], settings.hidden_sizes, strict=False
     )
     return Tagger(
-        _embedding(settings, len(vocabulary)),
+        build_embedding(settings, len(vocabulary)),
         [Bidirectional(_layer(settings, *each), _layer(settings, *each)) for each in sizes],
         len(vocabulary.tags),
         features=features,
         projection_size=settings.projection_size,
-        embedding_dropout=_dropout(settings, settings.embedding_dropout),
-        between=_dropout(settings, settings.between_dropout),
-        output_dropout=_dropout(settings, settings.output_dropout),
+        embedding_dropout=build_dropout(settings, settings.embedding_dropout),
+        between=build_dropout(settings, settings.between_dropout),
+        output_dropout=build_dropout(settings, settings.output_dropout),
     )
-
-
-def _embedding(settings: TaggerModel, words: int) -> Embedding | SparseEmbedding:
-    drop = EmbeddingDropout(settings.word_dropout) if settings.word_dropout else None
-    if settings.embedding_blocks == 1:
-        return Embedding(words, settings.embedding_size, word_dropout=drop)
-    blocks, density = settings.embedding_blocks, settings.embedding_density
-    try:
-        bands = plan_bands(words, settings.embedding_size, blocks=blocks, density=density)
-        return SparseEmbedding(words, bands, word_dropout=drop)
-    except ValueError as error:
-        raise UserError(f"model.embedding_blocks: {error}; choose fewer, or a higher model.embedding_density") from None
 
 
 def _layer(settings: TaggerModel, below: int, width: int) -> nn.Module:
     def dense(inputs: int, units: int) -> Any:
         drop = WeightDropout(settings.weight_drop) if settings.weight_drop else None
-        return CELLS[settings.cell](inputs, units, recurrent_transform=drop)
+        return CELLS[settings.cell.kind](inputs, units, recurrent_transform=drop)
 
-    if settings.sparse_blocks is None or settings.sparse_density is None:
+    if not isinstance(settings.cell, UniformSparseLSTMCell):
         return cast(nn.Module, dense(below, width))
-    try:
-        plan = plan_blocks(below, width, blocks=settings.sparse_blocks, density=settings.sparse_density)
-    except ValueError as error:
-        raise UserError(f"model.sparse_blocks: {error}") from None
-    return SparseLSTM(plan, block=dense)
+    return SparseLSTM(uniform_plan(settings.cell.plan, below, width), block=dense)
 
 
-def build_tagger_task(experiment: TaggerExperiment, corpus: TaggedCorpus, model: Tagger) -> Task:
+def build_tagger_task(
+    experiment: TaggerExperiment, corpus: TaggedCorpus, model: Tagger, methods: Mapping[str, object] | None = None
+) -> Task:
     """All that a tagger's run trains with.
 
     Args:
         experiment: the settings.
         corpus: with the splits `train` and `valid`.
         model: on its device.
+        methods: a user's methods by name.
     """
     settings, vocabulary = experiment.training, corpus.vocabulary
     valid = corpus.splits["valid"].sentences
 
     def validate() -> Validation:
         figure = figure_of(model, vocabulary, valid)
-        return Validation(figure.nats, figure.words.words, figure.words.accuracy)
+        return Validation(figure.nats, figure.words.total, figure.words.accuracy)
 
-    schedule = build_schedule(settings.schedule)
-    early_stop = optim.EarlyStop(settings.stop_window) if settings.stop_window else None
+    early_stop = {"early_stop": optim.EarlyStop(settings.stop_window)} if settings.stop_window else {}
     return Task(
         model=model,
         optimizer=build_optimizer(settings, model),
         windows=lru_cache(maxsize=1)(_epochs(settings, corpus)),
         batch_size=settings.batch_size,
-        schedule=schedule,
+        schedule=build_schedule(settings.schedule),
         learning_rate=settings.learning_rate,
         epochs=settings.epochs,
         loss_scale="mean-over-tokens",
         max_norm=settings.max_norm,
         validate=validate,
-        early_stop=early_stop,
-        stateful={"schedule": schedule} | ({"early_stop": early_stop} if early_stop else {}),
+        methods=Methods(own=methods, last=early_stop),
         log_windows=settings.log_windows,
         checkpoint_minutes=settings.checkpoint_minutes,
     )
@@ -253,10 +232,3 @@ def _epochs(settings: TaggerTraining, corpus: TaggedCorpus) -> Callable[[int], B
 
 def _read(data: TaggedData, path: Path) -> TaggedSplit:
     return read_tagged(path, column=data.column, errors=data.errors, max_tokens=data.max_tokens, skip_bad=data.skip_bad)
-
-
-def _dropout(settings: TaggerModel, rate: float | None) -> nn.Module | None:
-    rate = settings.dropout if rate is None else rate
-    if not rate:
-        return None
-    return LockedDropout(rate) if settings.dropout_kind == "locked" else nn.Dropout(rate)

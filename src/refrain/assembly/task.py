@@ -1,21 +1,31 @@
-"""Training settings -> optimiser, schedule, windows, hooks: all that a run trains with."""
+"""Training settings -> optimiser, schedule, windows, methods: all that a run trains with."""
 
+from collections.abc import Mapping
 from functools import lru_cache, partial
+from typing import Literal
 
 import torch
 from torch import nn
 
 from refrain import optim
-from refrain.config import Experiment, TaggerTraining, Training
+from refrain.config import (
+    NTASGD,
+    SGD,
+    Experiment,
+    ExponentialSchedule,
+    PlateauSchedule,
+    RandomWindows,
+    TaggerTraining,
+    Training,
+)
 from refrain.config import Schedule as ScheduleSettings
 from refrain.data import Corpus, Windows, random_lengths
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
-from refrain.training import Hooks, Stateful, Task, Validation
+from refrain.training import LossTerm, Methods, Task, Validation
 from refrain.training.accuracy import TrainingAccuracy
 from refrain.training.regularisers import activation_penalty, temporal_penalty
-from refrain.training.sparsifier import Sparsifier
 
 from .sparsity import build_sparsifier
 
@@ -23,20 +33,22 @@ from .sparsity import build_sparsifier
 def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> torch.optim.Optimizer:
     """The update rule over all parameters of a model; averaging is SGD with something that watches it."""
     rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.optimizer == "adam":
+    if settings.optimizer.kind == "adam":
         return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
-    if settings.momentum:
-        return torch.optim.SGD(model.parameters(), lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+    if isinstance(settings.optimizer, SGD) and settings.optimizer.momentum:
+        momentum = settings.optimizer.momentum
+        return torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay, fused=True)
     return optim.SGD(model.parameters(), lr=rate, weight_decay=decay)
 
 
 def build_averaging(settings: Training, model: nn.Module) -> optim.TriggeredAveraging | None:
     """What averages the weights of a model, where the update rule says so."""
-    if settings.optimizer not in ("nt-asgd", "asgd"):
-        return None
-    return optim.TriggeredAveraging(
-        model.parameters(), trigger_window=settings.trigger_window or 0, started=settings.optimizer == "asgd"
-    )
+    if isinstance(settings.optimizer, NTASGD):
+        window = settings.optimizer.trigger_window
+        return optim.TriggeredAveraging(model.parameters(), trigger_window=window, started=False)
+    if settings.optimizer.kind == "asgd":
+        return optim.TriggeredAveraging(model.parameters(), trigger_window=0, started=True)
+    return None
 
 
 def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
@@ -46,49 +58,59 @@ def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
         DataError: when the training text is too short.
     """
     lengths = None
-    if settings.window_length == "random":
+    tail: Literal["drop", "keep"] = "keep"
+    if isinstance(settings.windows, RandomWindows):
         # a generator of its own, so that an epoch's windows are the same after a restart
         generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + epoch) % 2**63)
-        lengths = random_lengths(settings.window_steps, settings.window_cap or settings.window_steps + 20, generator)
+        lengths = random_lengths(settings.window_steps, settings.windows.cap or settings.window_steps + 20, generator)
+    else:
+        tail = settings.windows.tail
     return Windows(
         corpus.splits["train"].tokens,
         batch_size=settings.batch_size,
         window_steps=settings.window_steps,
-        tail=settings.tail,
+        tail=tail,
         lengths=lengths,
         name=f"{corpus.name}, split 'train'",
     )
 
 
-def build_hooks(
-    settings: Training,
-    averaging: optim.TriggeredAveraging | None,
-    sparsifier: Sparsifier | None = None,
-    accuracy: TrainingAccuracy | None = None,
-) -> Hooks:
-    """The methods that act on the loop."""
-    hooks = Hooks()
+def build_methods(
+    experiment: Experiment, model: LanguageModel, steps: int, own: Mapping[str, object] | None = None
+) -> Methods:
+    """The methods that act on a run, in the order in which they act.
+
+    Args:
+        experiment: the settings.
+        model: with the weights of the start.
+        steps: of the whole run.
+        own: a user's methods by name.
+    """
+    settings = experiment.training
+    first: dict[str, object] = {}
+    last: dict[str, object] = {}
     if settings.activation_penalty:
-        hooks.loss_terms.append(activation_penalty(settings.activation_penalty))
+        first["activation_penalty"] = LossTerm(activation_penalty(settings.activation_penalty))
     if settings.temporal_penalty:
-        hooks.loss_terms.append(temporal_penalty(settings.temporal_penalty))
-    if accuracy is not None:
-        hooks.before_step.append(accuracy.before_step)
-        hooks.after_round.append(accuracy.after_round)
+        first["temporal_penalty"] = LossTerm(temporal_penalty(settings.temporal_penalty))
+    sparsifier = build_sparsifier(experiment, model, steps)
     if sparsifier is not None:
-        if sparsifier.zeros == "threshold":
-            hooks.loss_terms.append(sparsifier.loss)
-        hooks.after_step.append(sparsifier.after_step)
+        first["sparsifier"] = sparsifier
+    if settings.train_accuracy:
+        first["accuracy"] = TrainingAccuracy(settings.stop_accuracy)
+    averaging = build_averaging(settings, model)
     if averaging is not None:
-        hooks.after_step.append(averaging.after_step)
-    return hooks
+        last["averaging"] = averaging
+    if settings.stop_window:
+        last["early_stop"] = optim.EarlyStop(settings.stop_window)
+    return Methods(first, own, last)
 
 
 def build_schedule(settings: ScheduleSettings) -> optim.Schedule:
     """The schedule of the learning rate."""
-    if settings.kind == "plateau":
+    if isinstance(settings, PlateauSchedule):
         return optim.Plateau(settings.decay)
-    if settings.kind == "exponential":
+    if isinstance(settings, ExponentialSchedule):
         return optim.Fixed(
             lambda epoch, progress: optim.exponential(
                 epoch, hold_epochs=settings.hold_epochs, decay=settings.decay, step_epochs=settings.step_epochs
@@ -97,13 +119,16 @@ def build_schedule(settings: ScheduleSettings) -> optim.Schedule:
     return optim.Fixed({"constant": optim.constant, "linear": optim.linear, "cosine": optim.cosine}[settings.kind])
 
 
-def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> Task:
+def build_task(
+    experiment: Experiment, corpus: Corpus, model: LanguageModel, methods: Mapping[str, object] | None = None
+) -> Task:
     """All that a run trains with.
 
     Args:
         experiment: the settings.
         corpus: with the splits `train` and `valid`.
         model: on its device.
+        methods: a user's methods by name.
 
     Raises:
         DataError: when a split is too short for its windows.
@@ -119,35 +144,19 @@ def build_task(experiment: Experiment, corpus: Corpus, model: LanguageModel) -> 
         figure = evaluate(model, valid)
         return Validation(figure.nats, figure.tokens)
 
-    schedule, averaging = build_schedule(settings.schedule), build_averaging(settings, model)
-    early_stop = optim.EarlyStop(settings.stop_window) if settings.stop_window else None
-    accuracy = TrainingAccuracy(settings.stop_accuracy) if settings.train_accuracy else None
-    sparsifier = build_sparsifier(experiment, model, settings.epochs * len(windows(0)))
-    stateful: dict[str, Stateful | None] = {
-        "schedule": schedule,
-        "averaging": averaging,
-        "early_stop": early_stop,
-        "sparsifier": sparsifier,
-        "accuracy": accuracy,
-    }
     return Task(
         model=model,
         optimizer=build_optimizer(settings, model),
         windows=windows,
         batch_size=settings.batch_size,
-        schedule=schedule,
+        schedule=build_schedule(settings.schedule),
         learning_rate=settings.learning_rate,
         epochs=settings.epochs,
         loss_scale=settings.loss_scale,
         max_norm=settings.max_norm,
         validate=validate,
         sample=partial(_sample, model, corpus, settings) if settings.sample_tokens else None,
-        averaging=averaging,
-        early_stop=early_stop,
-        hooks=build_hooks(settings, averaging, sparsifier, accuracy),
-        sparsifier=sparsifier,
-        accuracy=accuracy,
-        stateful={name: part for name, part in stateful.items() if part is not None},
+        methods=build_methods(experiment, model, settings.epochs * len(windows(0)), methods),
         log_windows=settings.log_windows,
         validation_windows=settings.validation_windows,
         sample_windows=settings.sample_windows,

@@ -2,17 +2,25 @@
 
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from refrain.axes import removable
-from refrain.config import Experiment
+from refrain.axes import AxisTable, removable
+from refrain.config import BandedEmbedding, Experiment, ExplicitPlan, SparseLSTMCell
 from refrain.models import LanguageModel
 from refrain.nn import SparseEmbedding, SparseLSTM
 
 # inner width of a recurrent layer -> the setting that holds it, with one size a layer
-INNER_SETTINGS = {"intermediate": "intermediate_sizes"}
+INNER_SETTINGS = {"intermediate": "cell.intermediate_sizes"}
+
+
+class DeclaresAxes(Protocol):
+    """A model as far as its widths are concerned."""
+
+    def axes(self) -> AxisTable:
+        """The axes of every parameter."""
+        ...
 
 
 def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
@@ -32,14 +40,17 @@ def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
     return settings
 
 
-def removable_widths(model: LanguageModel) -> list[str]:
+def removable_widths(model: DeclaresAxes) -> list[str]:
     """The widths whose units a smaller model can do without, in the order of the model's axes.
 
-    Every axis along such a width allows it, and a setting holds its size alone.
+    Every axis along such a width allows it. In a model that is built from settings, a setting holds its size alone.
 
     Args:
-        model: as it was built from settings.
+        model: a language model, or a network of another make that declares its axes.
     """
+    possible = removable(model.axes())
+    if not isinstance(model, LanguageModel):
+        return possible
     names = model.width_names()
     settable = set()
     for widths in size_settings(model).values():
@@ -47,7 +58,7 @@ def removable_widths(model: LanguageModel) -> list[str]:
     # embedding_size is the width of the embedding and that of the vectors of a mixture's components
     if names.head.get("embedding", names.embedding) != names.embedding:
         settable.discard(names.embedding)
-    return [width for width in removable(model.axes()) if width in settable]
+    return [width for width in possible if width in settable]
 
 
 def resized(experiment: Experiment, model: LanguageModel, kept: Mapping[str, Tensor]) -> Experiment:
@@ -59,12 +70,13 @@ def resized(experiment: Experiment, model: LanguageModel, kept: Mapping[str, Ten
         kept: width -> indices of the units that stay, ascending; other widths stay whole.
     """
     sizes = model.widths() | {width: len(units) for width, units in kept.items()}
-    changed: dict[str, Any] = {"weight_norm": False}
+    changed: dict[str, Any] = experiment.model.model_dump() | {"weight_norm": False}
     for setting, widths in size_settings(model).items():
-        changed[setting] = sizes[widths] if isinstance(widths, str) else tuple(sizes[width] for width in widths)
+        group, _, name = setting.rpartition(".")
+        place = changed[group] if group else changed
+        place[name] = sizes[widths] if isinstance(widths, str) else tuple(sizes[width] for width in widths)
     changed |= _blocks_left(model, kept)
-    settings = experiment.model_dump() | {"model": experiment.model.model_dump() | changed, "sparsity": {}}
-    return Experiment.model_validate(settings)
+    return Experiment.model_validate(experiment.model_dump() | {"model": changed, "sparsity": {}})
 
 
 def _blocks_left(model: LanguageModel, kept: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -82,17 +94,16 @@ def _blocks_left(model: LanguageModel, kept: Mapping[str, Tensor]) -> dict[str, 
         for begin, end, units in layer.plan.blocks if isinstance(layer, SparseLSTM) else ():
             blocks.append((left(below, 0, begin), left(below, 0, end), left(own, first, first + units)))
             first += units
-        layers.append(tuple(blocks) or None)
+        layers.append(tuple(blocks))
         below = own
     if any(layers):
-        changed |= {"sparse_layers": "none", "sparse_fraction": None, "sparse_blocks": None, "sparse_density": None}
-        changed["layer_blocks"] = tuple(layers)
+        changed["cell"] = SparseLSTMCell(plan=ExplicitPlan(layers=tuple(layers)))
     if isinstance(model.embedding, SparseEmbedding):
         bands = model.embedding.bands
         firsts = accumulate((band.width for band in bands), initial=0)
-        changed |= {"embedding_blocks": 1, "embedding_density": 1.0}
-        changed["embedding_bands"] = tuple(
+        remaining = tuple(
             (start, left(names.embedding, first, first + width))
             for (start, width), first in zip(bands, firsts, strict=False)
         )
+        changed["embedding"] = BandedEmbedding(bands=remaining)
     return changed

@@ -13,7 +13,7 @@ from refrain.nn.kernels.backend import Backend, use_backend
 from .limits import limit_rows, limits, precisions, share_of_limit
 from .timing import interleaved, rows_against
 
-LAYERS = {"lstm": LSTM, "gru": GRU, "mlstm": MultiplicativeLSTM}
+LAYERS = {"lstm": LSTM, "gru": GRU, "multiplicative-lstm": MultiplicativeLSTM}
 STEPS, BATCH = 256, 32
 
 
@@ -30,7 +30,7 @@ def bench_cells(
         widths: of its inputs and its units.
         device: where.
     """
-    cell, rows, seconds = experiment.model.cell, [], {}
+    cell, rows, seconds = experiment.model.cell.kind, [], {}
     for width in widths:
         torch.manual_seed(experiment.training.seed)
         layer: Any = LAYERS[cell](width, width).to(device)

@@ -7,9 +7,8 @@ import torch
 
 from refrain.assembly import build_model, build_optimizer
 from refrain.assembly.engine import build_engine
-from refrain.assembly.sparsity import build_sparsifier
-from refrain.assembly.task import build_hooks
-from refrain.config import Experiment, Sparsity
+from refrain.assembly.task import build_methods
+from refrain.config import Experiment, GroupLasso, Sparsity, ThresholdZeros
 
 from .limits import limit_rows, limits, matrix_entries, share_of_limit
 from .timing import interleaved, rows_against
@@ -32,13 +31,13 @@ def bench_group_lasso(
     """
     settings = experiment.training
     text = random_windows(windows, settings.window_steps, settings.batch_size, device)
+    proximal = Sparsity(group_lasso=GroupLasso(strength=STRENGTH))
+    threshold = proximal.model_copy(update={"zeros": ThresholdZeros(threshold=SMALLEST)})
     seconds = interleaved(
         {
             "without": _trainer(experiment, Sparsity(), text),
-            "proximal steps": _trainer(experiment, Sparsity(group_lasso=STRENGTH), text),
-            "gradient and threshold": _trainer(
-                experiment, Sparsity(group_lasso=STRENGTH, zeros="threshold", threshold=SMALLEST), text
-            ),
+            "proximal steps": _trainer(experiment, proximal, text),
+            "gradient and threshold": _trainer(experiment, threshold, text),
             **limits(device),
         },
         repeats=repeats,
@@ -60,6 +59,5 @@ def _trainer(
     build_engine(settings, model)
     optimizer = build_optimizer(settings, model)
     # a step counts as one of many, so that nothing is looked at more often than in a run
-    sparsifier = build_sparsifier(experiment.model_copy(update={"sparsity": sparsity}), model, steps=1_000_000)
-    hooks = build_hooks(settings, None, sparsifier)
-    return training_loop(model, text, settings, optimizer, hooks)
+    methods = build_methods(experiment.model_copy(update={"sparsity": sparsity}), model, steps=1_000_000)
+    return training_loop(model, text, settings, optimizer, methods.hooks())

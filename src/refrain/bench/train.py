@@ -118,13 +118,12 @@ def _without_counterpart(experiment: Experiment) -> list[str]:
     found = [
         name
         for name in (
-            *("cell", "head", "tied", "weight_drop", "weight_norm", "word_dropout", "dropout_kind"),
-            *("embedding_dropout", "between_dropout", "output_dropout", "sparse_layers", "layer_blocks"),
-            *("embedding_blocks", "embedding_bands"),
+            *("cell", "embedding", "head", "tied", "weight_drop", "weight_norm", "word_dropout", "dropout_kind"),
+            *("embedding_dropout", "between_dropout", "output_dropout"),
         )
         if getattr(shape, name) != Model.model_fields[name].default
     ]
-    update = ("optimizer", "momentum", "weight_decay")
+    update = ("optimizer", "weight_decay")
     found += [name for name in update if getattr(settings, name) != Training.model_fields[name].default]
     return found + ["hidden_sizes of several widths"] * (len(set(shape.hidden_sizes)) > 1)
 
@@ -161,7 +160,7 @@ def training_loop(
     """
 
     def run() -> None:
-        keep_freed_memory(settings.engine != "plain")
+        keep_freed_memory(settings.backend != "torch")
         state = model.initial_state(settings.batch_size)
         scale, norm = settings.loss_scale, settings.max_norm
         train_round(model, text, state, optimizer, loss_scale=scale, max_norm=norm, hooks=hooks)

@@ -1,6 +1,5 @@
 """`refrain bench`."""
 
-import difflib
 import re
 import sys
 from collections.abc import Callable
@@ -164,12 +163,11 @@ def _measure(
 
 
 def _check_name(name: str) -> None:
+    from refrain.config.mistakes import nearest
     from refrain.errors import UserError
 
     if name not in BENCHES:
-        close = difflib.get_close_matches(name, BENCHES, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UserError(f"unknown bench {name!r}; {hint}known: {', '.join(BENCHES)}")
+        raise UserError(f"unknown bench {name!r}{nearest(name, BENCHES)}; known: {', '.join(BENCHES)}")
 
 
 def _refuse_idle(

@@ -30,14 +30,11 @@ def default(*words: Annotated[str, Parameter(show=False)], json: JsonFlag = Fals
     json
         Print one JSON object.
     """
-    from difflib import get_close_matches
-
+    from refrain.config.mistakes import nearest
     from refrain.errors import UserError
 
     if words:
-        close = get_close_matches(words[0], COMMANDS, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UserError(f"unknown command 'data {words[0]}'; {hint}known: {', '.join(COMMANDS)}")
+        raise UserError(f"unknown command 'data {words[0]}'{nearest(words[0], COMMANDS)}; known: {', '.join(COMMANDS)}")
     show(json=json)
 
 

@@ -73,7 +73,7 @@ def evaluate_tagger(
         from refrain.pictures.confusion import confusion_picture
 
         title = (
-            f"{corpus.name}, {name}: {100 * (figure.words.accuracy or 0):.2f} % of {figure.words.words:,} words right"
+            f"{corpus.name}, {name}: {100 * (figure.words.accuracy or 0):.2f} % of {figure.words.total:,} words right"
         )
         confusion.write_bytes(confusion_picture(figure.confusion, tags, title))
     place = {"run": str(run), "checkpoint": tagger.folder.name, "corpus": corpus.name, "split": name}
@@ -83,14 +83,14 @@ def evaluate_tagger(
         return
     for key, value in place.items():
         print(f"{key:10}  {value}")
-    print(f"nats/word   {figure.nats / figure.words.words:.4f}\n")
+    print(f"nats/word   {figure.nats / figure.words.total:.4f}\n")
     rows = [["", "words", "accuracy", "interval of 95 %"]]
     shares = {"all words": figure.words, "words that training had": figure.seen, "other words": figure.unseen}
     for what, share in (shares | {"whole sentences": figure.sentences}).items():
-        if share.words:
-            low, high = share.interval() or (0.0, 0.0)
-            accuracy = f"{100 * share.right / share.words:.2f} %"
-            rows.append([what, f"{share.words:,}", accuracy, f"{100 * low:.2f} to {100 * high:.2f}"])
+        if share.total:
+            low, high = share.interval or (0.0, 0.0)
+            accuracy = f"{100 * share.right / share.total:.2f} %"
+            rows.append([what, f"{share.total:,}", accuracy, f"{100 * low:.2f} to {100 * high:.2f}"])
     print(table(rows), end="\n\n")
     rows = [["tag", "words", "precision", "recall", "F1"]]
     for tag, row in per_tag.items():

@@ -120,7 +120,7 @@ def _notes(lm: "TrainedLanguageModel") -> list[str]:
     sizes = "-".join(str(size) for size in lm.config["model"]["hidden_sizes"])
     piece = lm.vocabulary.piece
     return [
-        f"{lm.config['name']}: {lm.config['model']['cell']} {sizes}, {lm.folder.name}.",
+        f"{lm.config['name']}: {lm.config['model']['cell']['kind']} {sizes}, {lm.folder.name}.",
         f"Each {piece} has the colour of the unit's value after it, and tells the value under the pointer.",
         "The colours turn at the threshold that by itself separates the labels best.",
     ]

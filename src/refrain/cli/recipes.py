@@ -15,6 +15,7 @@ def recipes(name: str | None = None, /, *, json: Annotated[bool, Parameter(negat
     json
         Print one JSON object.
     """
+    from refrain.config.schema import as_set, flatten
     from refrain.recipes import RECIPES, description
 
     from .output import print_json, table
@@ -33,14 +34,8 @@ def recipes(name: str | None = None, /, *, json: Annotated[bool, Parameter(negat
         print_json(experiment.model_dump(mode="json"))
         return
     print(text, end="\n\n")
-    for group, settings in experiment.model_dump(mode="json").items():
-        if isinstance(settings, dict):
-            for setting, value in _flat(settings):
-                print(f"{group}.{setting} = {value}")
-
-
-def _flat(settings: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    rows: list[tuple[str, object]] = []
-    for name, value in settings.items():
-        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
-    return rows
+    kind = type(experiment)
+    for name, value in flatten(experiment.model_dump(mode="json"), kind=kind):
+        # the name and the kind of a run are said above
+        if "." in name:
+            print(f"{as_set(name, kind)} = {value}")

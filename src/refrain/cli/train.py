@@ -137,16 +137,19 @@ def _as_given(recipe: str, words: list[str], corpus: str | None, experiment: "An
     """What was asked for, as a TOML file that asks for the same again; of a file, every setting it came to."""
     from json import dumps
 
-    from refrain.config.loader import flatten, value_of
+    from refrain.config.loader import value_of
+    from refrain.config.schema import as_set, as_toml, flatten
 
     def quoted(value: object) -> str:
         # TOML has no surrogate escapes, takes no raw DEL, and has no word for nothing
         return '"none"' if value is None else dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
+    kind = type(experiment)
     if whole or recipe.endswith(".toml"):
-        settings, first = dict(flatten(experiment.model_dump(mode="json"), kind=type(experiment))), []
+        settings, first = dict(flatten(experiment.model_dump(mode="json"), kind=kind)), []
     else:
-        settings = {name: value_of(text) for name, _, text in (word.partition("=") for word in words)}
+        given = ((name.strip(), value_of(text.strip())) for name, _, text in (word.partition("=") for word in words))
+        settings = {as_toml(as_set(name, kind), kind): value for name, value in flatten(dict(given), kind=kind)}
         settings |= {"data.corpus": corpus} if corpus else {}
         first = [f"extends = {quoted(recipe)}"]
     return "\n".join([*first, *(f"{name} = {quoted(value)}" for name, value in settings.items())]) + "\n"

@@ -8,17 +8,19 @@ from .values import Settings
 
 
 class Computation(Settings):
-    """Device, engine and precision."""
+    """Device, backend and precision."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to compute")
-    engine: Literal["auto", "plain", "scan"] = Field(
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to compute; auto: on a CUDA GPU if there is one, else on the CPU."
+    )
+    backend: Literal["auto", "torch", "native"] = Field(
         "auto",
-        description="plain: torch's operations and library kernels; scan: the library's own kernels, compiled on this "
-        "machine, for processors in C++, for GPUs in Triton; auto: own kernels for those parts of a model where they "
-        "are faster, on a GPU for what cuDNN does not do",
+        description="What trains the layers and the head: PyTorch's operations (torch), or this library's own kernels "
+        "(native), in C++ for CPUs and in Triton for GPUs. auto: native kernels for the parts of a model where they "
+        "are faster.",
     )
     precision: Literal["auto", "float32", "bf16"] = Field(
         "float32",
-        description="of the operands of matrix products; weights, state and sums are float32, evaluation altogether. "
-        "auto: bf16 where the device has instructions for it",
+        description="Precision of matrix-multiply inputs during training. Weights, states and accumulators stay "
+        "float32; evaluation always runs in float32. auto: bf16 where the device has instructions for it.",
     )

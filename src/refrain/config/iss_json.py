@@ -81,12 +81,12 @@ def iss_settings(document: Mapping[str, Any], model: Mapping[str, Any]) -> tuple
     decay = numbers.get("weight_decay") or 0.0
     sparse: dict[str, Any] = {}
     if decay:
-        sparse |= {"l1": decay, "l1_on": ("stack.*", "head.*")}
+        sparse |= {"l1.strength": decay, "l1.on": ("stack.*", "head.*")}
     if "grouplasso" in document:
         sparse |= _group_lasso(document["grouplasso"], model, problems)
     if sparse:
         threshold = max(SMALLEST_THRESHOLD, 2 * decay)
-        sparse |= {"strengths_for": "sum-over-time", "zeros": "threshold", "threshold": threshold}
+        sparse |= {"strengths_for": "sum-over-time", "zeros": "threshold", "zeros.threshold": threshold}
     return settings | {f"sparsity.{name}": value for name, value in sparse.items()}, problems
 
 
@@ -104,7 +104,7 @@ def _group_lasso(section: Any, model: Mapping[str, Any], problems: list[str]) ->
     if not isinstance(section, dict):
         problems.append(f"grouplasso: must be an object (got {section!r})")
         return {}
-    if model["cell"] != "lstm" or model["head"] != "softmax" or model["tied"]:
+    if (model["cell"], model["head"]) != ({"kind": "lstm"}, {"kind": "softmax"}) or model["tied"]:
         problems.append(
             "grouplasso: speaks of LSTM layers under a softmax with a weight of its own; "
             "it goes with model.cell=lstm model.head=softmax model.tied=false"
@@ -173,11 +173,11 @@ def _units(strength: float, terms: Mapping[str, Mapping[str, float]], cells: Seq
     if not factors or not strength:
         return {}
     settings: dict[str, Any] = {
-        "group_lasso": strength,
-        "group_widths": ("*.hidden",) if len(factors) == len(cells) else tuple(sorted(factors)),
+        "group_lasso.strength": strength,
+        "group_lasso.widths": ("*.hidden",) if len(factors) == len(cells) else tuple(sorted(factors)),
     }
     if multipliers := tuple(f"{width}={factor!r}" for width, factor in sorted(factors.items()) if factor != 1):
-        settings["group_multipliers"] = multipliers
+        settings["group_lasso.multipliers"] = multipliers
     return settings
 
 
@@ -191,8 +191,8 @@ def _lines(strength: float, terms: Mapping[str, Mapping[str, float]], problems: 
         if len(set(factors.values())) > 1:
             problems.append(f"grouplasso: {key} must be the same wherever it is not 0 (got {sorted(factors.values())})")
         elif factors:
-            settings[kind] = strength * next(iter(factors.values()))
-            settings[f"{kind}_on"] = tuple(ours for name in factors for ours in _matrices(name))
+            settings[f"{kind}.strength"] = strength * next(iter(factors.values()))
+            settings[f"{kind}.on"] = tuple(ours for name in factors for ours in _matrices(name))
     return settings
 
 

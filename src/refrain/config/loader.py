@@ -12,7 +12,8 @@ from refrain.errors import UserError
 
 from .experiment import Experiment
 from .iss_json import iss_settings, read_iss_json
-from .mistakes import Setting, describe, group_names, names_none, nearest, setting_names, unknown
+from .mistakes import Setting, describe, nearest, unknown
+from .schema import as_set, flatten, groups, names_none, setting_names
 from .sparsity import Sparsity
 from .tagger import TaggerExperiment
 
@@ -45,26 +46,17 @@ def resolve(
         UserError: with one line for each mistake, all of them at once.
     """
     base, settings = _source(source, recipes)
-    problems: list[str] = []
-    given: dict[str, Setting] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals:
-            problems.append(f"{COMMAND_LINE}: {word!r} is not a setting; write name=value, as in training.epochs=3")
-        else:
-            given[name.strip()] = Setting(value_of(text.strip()), COMMAND_LINE)
+    kind = type(base)
+    given, problems = _from_words(words, kind)
     if corpus is not None:
         given["data.corpus"] = Setting(corpus, "--data")
     if iss_json is not None:
         if not isinstance(base, Experiment):
             raise UserError(f"--iss-json: cannot take effect, {source} is a tagger")
         problems += _import_iss_json(iss_json, base, settings, given)
-    settings = {name: setting for name, setting in settings.items() if name not in given} | given
-    kind = type(base)
+    settings = _overlaid(settings, given, base)
     problems += unknown(settings, kind)
-    merged = base.model_dump()
-    for name, setting in settings.items():
-        _put(merged, name, "none" if setting.value is None and names_none(name, kind) else setting.value)
+    merged = _changed(base, settings)
     try:
         experiment = kind.model_validate(merged)
     except ValidationError as error:
@@ -76,22 +68,89 @@ def resolve(
     return experiment
 
 
+def _from_words(words: Iterable[str], kind: type[BaseModel]) -> tuple[dict[str, Setting], list[str]]:
+    """The settings on the command line, and what is wrong with words that are none."""
+    given: dict[str, Setting] = {}
+    problems: list[str] = []
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            problems.append(f"{COMMAND_LINE}: {word!r} is not a setting; write name=value, as in training.epochs=3")
+            continue
+        for each, value in flatten({name.strip(): value_of(text.strip())}, kind=kind):
+            given[as_set(each, kind)] = Setting(value, COMMAND_LINE)
+    return given, problems
+
+
+def _overlaid(older: Mapping[str, Setting], newer: Mapping[str, Setting], base: AnyExperiment) -> dict[str, Setting]:
+    """Two layers of settings as one. Where the newer one chooses another variant, the fields of the old one go."""
+    known = groups(type(base))
+    gone = tuple(
+        f"{name}."
+        for name, setting in newer.items()
+        if name in known and (setting.value is None or setting.value != _variant_in(name, older, base))
+    )
+    kept = {name: setting for name, setting in older.items() if name not in newer and not name.startswith(gone)}
+    return kept | dict(newer)
+
+
+def _variant_in(name: str, settings: Mapping[str, Setting], base: AnyExperiment) -> Any:
+    """The name of the variant that a group has."""
+    if name in settings:
+        return settings[name].value
+    group: Any = base
+    for part in name.split("."):
+        group = getattr(group, part, None)
+    return getattr(group, "kind", None)
+
+
+def _changed(base: AnyExperiment, settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """The values of an experiment with known settings put over them, not validated yet."""
+    kind, known = type(base), groups(type(base))
+    merged: dict[str, Any] = base.model_dump()
+    # a group comes before its fields, whatever the order in which they were given
+    for name in sorted(settings, key=lambda name: name.count(".")):
+        value = settings[name].value
+        if name in known and isinstance(value, str):
+            value = {"kind": value}
+        _put(merged, name, "none" if value is None and names_none(name, kind) else value)
+    return merged
+
+
+def _put(tree: dict[str, Any], name: str, value: Any) -> None:
+    *parents, last = name.split(".")
+    for parent in parents:
+        if not isinstance(tree.get(parent), dict):
+            tree[parent] = {}
+        tree = tree[parent]
+    old = tree.get(last)
+    same = isinstance(old, dict) and isinstance(value, dict) and old.get("kind") == value["kind"]
+    if not same:
+        # another variant begins with its own defaults
+        tree[last] = value
+
+
 def _import_iss_json(
     path: str, base: Experiment, settings: dict[str, Setting], given: Mapping[str, Setting]
 ) -> list[str]:
     """Put a file's settings among `settings`, and say what is wrong with it. Penalties it has not are switched off."""
     document = read_iss_json(path)
-    merged = base.model_dump()
-    for name, setting in {**settings, **given}.items():
-        if name in setting_names():
-            _put(merged, name, setting.value)
+    known = setting_names()
+    settings_now = {name: each for name, each in _overlaid(settings, given, base).items() if name in known}
+    merged = _changed(base, settings_now)
     if not isinstance(merged["model"]["hidden_sizes"], list | tuple):
         # that is a mistake of its own
         return []
     found, problems = iss_settings(document, merged["model"])
-    now = dict(flatten(merged))
-    asked = dict(flatten(Sparsity().model_dump(), "sparsity.")) | found
-    settings |= {name: Setting(value, path) for name, value in asked.items() if now.get(name, ...) != value}
+    now = {as_set(name, Experiment): value for name, value in flatten(merged)}
+    defaults = flatten(Sparsity().model_dump(), "sparsity.")
+    asked = {as_set(name, Experiment): value for name, value in defaults} | found
+    # of a group that is put in the place of another, every setting is given
+    changed = {name for name, value in asked.items() if now.get(name, ...) != value}
+    own = {name: Setting(asked[name], path) for name in asked if {name, name.rpartition(".")[0]} & changed}
+    merged_settings = _overlaid(settings, own, base)
+    settings.clear()
+    settings.update(merged_settings)
     return [f"{path}: {problem}" for problem in problems]
 
 
@@ -108,21 +167,25 @@ def _source(
         raise UserError(f"{children[-1]}: extends: {source} extends this file in its turn")
     text, tree = _read(path)
     parent = tree.pop("extends", None)
+    base: AnyExperiment
+    settings: dict[str, Setting]
     if parent is None:
         # a file without a parent says itself that it is of a tagger
         base = TaggerExperiment() if tree.get("task") == "tagger" else Experiment()
-        settings = dict[str, Setting]()
+        settings = {}
     elif isinstance(parent, str):
         if parent.endswith(".toml"):
             parent = str(path.parent / parent)
         base, settings = _source(parent, recipes, (*children, path))
     else:
         raise UserError(f"{source}: extends: must be the name of a recipe or file (got {parent!r})")
-    lines = _lines(text)
-    for name, value in flatten(tree, kind=type(base)):
+    lines, kind = _lines(text), type(base)
+    own = {
         # TOML has no word for nothing
-        settings[name] = Setting(None if value == "none" else value, f"{source}:{_line_of(name, lines)}")
-    return base, settings
+        as_set(name, kind): Setting(None if value == "none" else value, f"{source}:{_line_of(name, lines)}")
+        for name, value in flatten(tree, kind=kind)
+    }
+    return base, _overlaid(settings, own, base)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
@@ -137,23 +200,6 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
     # a whole number of thousands of digits is a plain ValueError, brackets by the thousand a RecursionError
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: {error}") from None
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "", kind: type[BaseModel] = Experiment) -> Iterable[tuple[str, Any]]:
-    """The leaves of nested groups under dotted names.
-
-    Args:
-        tree: nested dicts.
-        prefix: comes before each name.
-        kind: which settings there are.
-    """
-    groups = group_names(kind)
-    for name, value in tree.items():
-        # an empty table of a name that is no group would else go unnoticed
-        if isinstance(value, dict) and (value or prefix + name in groups):
-            yield from flatten(value, f"{prefix}{name}.", kind)
-        else:
-            yield prefix + name, value
 
 
 def _lines(text: str) -> dict[str, int]:
@@ -181,10 +227,3 @@ def value_of(text: str) -> Any:
         return tomllib.loads(f"x = {text}")["x"]
     except (ValueError, RecursionError):
         return None if text in ("none", "None", "null") else text
-
-
-def _put(tree: dict[str, Any], name: str, value: Any) -> None:
-    *groups, last = name.split(".")
-    for group in groups:
-        tree = tree[group]
-    tree[last] = value

@@ -3,12 +3,13 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from .experiment import Experiment
+from .renamed import new_name, new_value
+from .schema import fields_of, groups, setting_at, setting_names
 
 
 class Setting(NamedTuple):
@@ -18,27 +19,6 @@ class Setting(NamedTuple):
     origin: str
 
 
-def setting_names(group: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
-    """Every setting's dotted name, in the order of its definition.
-
-    Args:
-        group: the settings, such as `Experiment`.
-        prefix: comes before each name.
-    """
-    names: list[str] = []
-    for name, field in group.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += setting_names(field.annotation, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
-    return names
-
-
-def group_names(kind: type[BaseModel]) -> list[str]:
-    """The dotted name of every group of settings."""
-    return list(dict.fromkeys(group for name in setting_names(kind) if (group := name.rpartition(".")[0])))
-
-
 def unknown(settings: dict[str, Setting], kind: type[BaseModel]) -> list[str]:
     """Take unknown names out of `settings` and say what was wrong with them.
 
@@ -46,11 +26,20 @@ def unknown(settings: dict[str, Setting], kind: type[BaseModel]) -> list[str]:
         settings: by dotted name; changed in place.
         kind: which settings there are.
     """
-    known = setting_names(kind)
-    named = [*known, *group_names(kind)]
+    known, every = setting_names(kind), groups(kind)
+    named = list(dict.fromkeys([*known, *every]))
+    # a group that can be switched off has no other value
+    plain = [name for name, group in every.items() if group.optional and not group.variants()]
     problems = []
-    for name in [name for name in settings if name not in known]:
+    for name in [
+        name for name in settings if name not in known or (name in plain and settings[name].value is not None)
+    ]:
         setting = settings.pop(name)
+        if (renamed := new_name(name)) is not None:
+            value = new_value(renamed, setting.value)
+            equals = "" if value is None else f"={value}"
+            problems.append(f"{setting.origin}: {name}: unknown setting; it is now {renamed}{equals}")
+            continue
         inside = [other.removeprefix(name + ".") for other in known if other.startswith(name + ".")]
         group, _, last = name.rpartition(".")
         siblings = [other for other in named if other.rpartition(".")[0] == group]
@@ -74,20 +63,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def names_none(name: str, kind: type[BaseModel]) -> bool:
-    """Whether `none` is a choice that a setting names, and not the lack of a value.
-
-    Args:
-        name: dotted.
-        kind: which settings there are.
-    """
-    group: Any = kind
-    *groups, last = name.split(".")
-    for part in groups:
-        group = group.model_fields[part].annotation
-    return "none" in get_args(group.model_fields[last].annotation)
-
-
 def describe(details: ErrorDetails, settings: Mapping[str, Setting], kind: type[BaseModel]) -> str:
     """One line for one mistake: origin, name, what was expected, what was given.
 
@@ -96,24 +71,65 @@ def describe(details: ErrorDetails, settings: Mapping[str, Setting], kind: type[
         settings: what was given, and where.
         kind: which settings there are.
     """
-    place = [str(part) for part in details["loc"]]
-    message = details["msg"].removeprefix("Value error, ")
+    name, variant = setting_at(details["loc"], kind)
     if details["type"] == "value_error":
-        # a rule between settings: its text opens with the setting it speaks of
-        first = re.split(r"[:,\s]", message)[0]
-        name = ".".join([*place, first])
-        origin = settings[name].origin if name in settings else _rule_origin(place, message, settings)
-        return f"{origin}: {'.'.join([*place, message])}"
-    name = ".".join(part for part in place if not part.isdigit() and "-" not in part and "[" not in part)
-    while name and name not in settings and "." in name and name not in setting_names(kind):
+        return _broken_rule(name, details["msg"].removeprefix("Value error, "), settings)
+    if details["type"] == "extra_forbidden" and variant is not None:
+        # the variant changed, or a part of it was given that only another one has
+        return _of_another_variant(name, variant, settings, kind)
+    origin = _origin(name, settings)
+    if details["type"] == "union_tag_not_found" or (details["type"] == "missing" and name not in settings):
+        return f"{origin}: {name}: {_must_be_given(name, variant, kind)}"
+    group = groups(kind).get(name)
+    wanted = f"must be {_either(group.variants())}" if group and group.variants() else _expectation(details)
+    got = details["input"].get("kind") if details["type"] == "union_tag_invalid" else details["input"]
+    if (value := new_value(name, got)) is not None:
+        return f"{origin}: {name}: {got!r} is now {value!r}"
+    return f"{origin}: {name}: {wanted} (got {got!r})"
+
+
+def _broken_rule(group: str, message: str, settings: Mapping[str, Setting]) -> str:
+    """A rule between settings: its text opens with the setting it speaks of."""
+    prefix = group and f"{group}."
+    name = prefix + re.split(r"[:,\s]", message)[0]
+    origin = settings[name].origin if name in settings else _rule_origin(prefix, message, settings)
+    return f"{origin}: {prefix}{message}"
+
+
+def _of_another_variant(name: str, variant: str, settings: Mapping[str, Setting], kind: type[BaseModel]) -> str:
+    group, _, last = name.rpartition(".")
+    given = next(other for other in settings if other == name or other.startswith(f"{name}."))
+    owners = [owner for owner, each in groups(kind)[group].variants().items() if last in fields_of(each)]
+    choices = " or ".join(f"{group}={owner}" for owner in owners)
+    return (
+        f"{settings[given].origin}: {given}: {group.rpartition('.')[2]} {variant!r} has no such setting; it belongs to "
+        f"{_either(owners)} ({choices})"
+    )
+
+
+def _must_be_given(name: str, variant: str | None, kind: type[BaseModel]) -> str:
+    group = groups(kind).get(name)
+    if group is not None and group.variants():
+        return f"must be given: {_either(group.variants())}"
+    return "must be given" + (f" where {name.rpartition('.')[0]} is {variant!r}" if variant else "")
+
+
+def _either(names: Iterable[str]) -> str:
+    """Quoted names with commas and an `or` between."""
+    *most, last = [repr(name) for name in names]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _origin(name: str, settings: Mapping[str, Setting]) -> str:
+    """Where a setting was given, or else the nearest group that it is in, or something in it."""
+    inside = [other for other in settings if other.startswith(f"{name}.")]
+    while name and name not in settings:
         name = name.rpartition(".")[0]
-    origin = settings[name].origin if name in settings else "recipe"
-    return f"{origin}: {name}: {_expectation(details)} (got {details['input']!r})"
+    return settings[name].origin if name else settings[inside[0]].origin if inside else "recipe"
 
 
-def _rule_origin(place: list[str], message: str, settings: Mapping[str, Setting]) -> str:
+def _rule_origin(prefix: str, message: str, settings: Mapping[str, Setting]) -> str:
     """Who broke a rule between settings: the last to change one that the rule speaks of, or else one of its group."""
-    prefix = "".join(part + "." for part in place)
     changed = [name for name in settings if name.startswith(prefix)]
     named = [name for name in changed if name.removeprefix(prefix).partition(".")[0] in re.findall(r"\w+", message)]
     return settings[(named or changed)[-1]].origin if changed else "recipe"
@@ -144,6 +160,8 @@ def _expectation(details: ErrorDetails) -> str:
             return "must be text"
         case "tuple_type":
             return "must be a list, as in [200,200]"
+        case "missing" | "too_long" if sum(isinstance(part, int) for part in details["loc"]) > 1:
+            return "has a part that is too short or too long"
         case "missing" | "too_long":
             return "must be two numbers, as in [0.9,0.05]"
         case "too_short":

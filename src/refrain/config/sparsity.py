@@ -6,133 +6,161 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .values import Count, NonNegative, Positive, Rate, Settings, Share
+from .values import ByName, Count, Positive, Settings, Share
+
+Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-def _counted(value: Any) -> Any:
-    """7M, 1.5M or 300k as numbers."""
+def counted(value: Any) -> Any:
+    """7M, 1.5M or 300k as numbers; anything else as it is."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])", value) if isinstance(value, str) else None
     return round(float(match[1]) * {"k": 1e3, "M": 1e6, "G": 1e9}[match[2]]) if match else value
 
 
-Amount = Annotated[Count, BeforeValidator(_counted)]
+Amount = Annotated[Count, BeforeValidator(counted)]
+
+
+class L1Penalty(Settings):
+    """A penalty on the absolute values of single weights."""
+
+    strength: Positive = Field(description="Factor of the sum of absolute values.")
+    on: Patterns = Field(("*weight*",), description="Names of the parameters it acts on, with * for anything.")
+
+
+class GroupLasso(Settings):
+    """A penalty on the norm of everything that belongs to a unit, which removes whole units."""
+
+    strength: Positive = Field(description="Factor of the sum of norms over all units.")
+    widths: Patterns = Field(
+        ("embedding", "*.hidden", "*.intermediate"),
+        description="Names of the widths whose units are groups, with * for anything.",
+    )
+    multipliers: tuple[str, ...] = Field(
+        (),
+        description="Factors of the strength for single widths, each written width=number; the last one that fits a "
+        "width counts.",
+    )
+    scaling: Literal["none", "sqrt-size"] = Field(
+        "none", description="sqrt-size: multiply the strength by the square root of the number of entries in a group."
+    )
+    overlap: Literal["twice", "once"] = Field(
+        "twice", description="How often an entry counts that lies both in a row and in a column of the same unit."
+    )
+
+    @model_validator(mode="after")
+    def _multipliers(self) -> Self:
+        for word in self.multipliers:
+            name, equals, number = word.partition("=")
+            plain = name and equals and re.fullmatch(r"\d+(\.\d+)?([eE][+-]?\d+)?", number)
+            if not plain or not math.isfinite(float(number)):
+                raise ValueError(f"multipliers: each must be width=number, as in layer0.hidden=0.5 (got {word!r})")
+        return self
+
+
+class RowLasso(Settings):
+    """A penalty on the norm of each row of some matrices; a row spans all matrices of a layer with the same units."""
+
+    strength: Positive = Field(description="Factor of the sum of norms over all rows.")
+    on: Patterns = Field(("stack.*",), description="Names of the matrices it acts on, with * for anything.")
+
+
+class ColumnLasso(Settings):
+    """A penalty on the norm of each column of some matrices."""
+
+    strength: Positive = Field(description="Factor of the sum of norms over all columns.")
+    on: Patterns = Field(("stack.*",), description="Names of the matrices it acts on, with * for anything.")
+
+
+class ProximalZeros(Settings):
+    """A proximal step after each optimiser step makes weights exactly zero."""
+
+    kind: Literal["proximal"] = "proximal"
+
+
+class ThresholdZeros(Settings):
+    """The penalty's gradient is added to the loss, and small weights are set to zero after each step."""
+
+    kind: Literal["threshold"] = "threshold"
+    threshold: Positive = Field(description="Weights with a smaller absolute value are set to zero.")
+
+
+class GradualPruning(Settings):
+    """Gradual magnitude pruning of every matrix."""
+
+    share: Share = Field(description="Fraction of each matrix's entries that is zero in the end.")
+    begin: Share = Field(0.1, description="Fraction of the run after which pruning begins.")
+    end: Share = Field(0.7, description="Fraction of the run after which the final fraction is reached.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.begin >= self.end:
+            raise ValueError("end: must be greater than begin")
+        return self
 
 
 class Target(Settings):
-    """The size that a run is steered to; one of the three."""
+    """The size that the group lasso steers to: exactly one of parameters, multiply_adds and bytes."""
 
-    parameters: Amount | None = Field(None, description="of the compacted model; 7M and 300k are understood")
-    multiply_adds: Amount | None = Field(None, description="a token of the compacted model")
-    bytes: Amount | None = Field(None, description="of the compacted model's weights in float32")
-    reached: Share = Field(0.7, description="share of the run after which the size is reached; weights settle then")
+    parameters: Amount | None = Field(
+        None, description="Parameters of the compacted model; 7M and 300k are understood."
+    )
+    multiply_adds: Amount | None = Field(None, description="Multiply-adds of the compacted model for one token.")
+    bytes: Amount | None = Field(None, description="Bytes of the compacted model's weights in float32.")
+    reached: Share = Field(
+        0.7, description="Fraction of the run after which the size is reached; the weights settle in the rest."
+    )
 
-    def chosen(self) -> tuple[str, int] | None:
-        """The measure and its value, or None where there is no target."""
-        for name in ("parameters", "multiply_adds", "bytes"):
-            value = getattr(self, name)
-            if value is not None:
-                return name, value
-        return None
+    def chosen(self) -> tuple[str, int]:
+        """The measure and its value."""
+        return next(iter(self._given().items()))
+
+    def _given(self) -> dict[str, int]:
+        values = {name: getattr(self, name) for name in ("parameters", "multiply_adds", "bytes")}
+        return {name: value for name, value in values.items() if value is not None}
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        given = [name for name in ("parameters", "multiply_adds", "bytes") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{given[1]}: cannot be a target beside {given[0]}")
-        if not given and self.reached != 0.7:
-            raise ValueError("reached: cannot take effect without a target")
+        given = list(self._given())
+        if len(given) != 1:
+            first = f"{given[1]}: cannot be a target beside {given[0]}; " if given else "parameters: "
+            raise ValueError(f"{first}give exactly one of parameters, multiply_adds and bytes")
         return self
 
 
 class Sparsity(Settings):
     """Penalties, pruning and freezing."""
 
-    l1: NonNegative = Field(0.0, description="times the sum of absolute values of the parameters in l1_on")
-    l1_on: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        ("*weight*",), description="names of parameters, with * for anything"
-    )
-    group_lasso: NonNegative = Field(0.0, description="times the norm of all that goes with a unit, summed over units")
-    group_widths: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        ("embedding", "*.hidden", "*.intermediate"), description="widths whose units are groups, with * for anything"
-    )
-    group_multipliers: tuple[str, ...] = Field(
-        (), description="a width=number each, times group_lasso; the last that fits a width counts"
-    )
-    group_scaling: Literal["none", "sqrt-size"] = Field(
-        "none", description="also times the square root of a group's number of entries"
-    )
-    group_overlap: Literal["twice", "once"] = Field(
-        "twice", description="how often an entry counts that lies in a row and a column of one unit"
-    )
-    row_lasso: NonNegative = Field(
-        0.0,
-        description="times the norm of each row of the matrices in row_lasso_on; a row runs through all of them that a "
-        "layer has for the same units",
-    )
-    row_lasso_on: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        ("stack.*",), description="names of matrices, with * for anything"
-    )
-    column_lasso: NonNegative = Field(
-        0.0, description="times the norm of each column of the matrices in column_lasso_on"
-    )
-    column_lasso_on: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        ("stack.*",), description="names of matrices, with * for anything"
-    )
+    l1: L1Penalty | None = Field(None, description="L1 penalty.")
+    group_lasso: GroupLasso | None = Field(None, description="Group lasso on units.")
+    row_lasso: RowLasso | None = Field(None, description="Group lasso on the rows of matrices.")
+    column_lasso: ColumnLasso | None = Field(None, description="Group lasso on the columns of matrices.")
     strengths_for: Literal["this-loss", "sum-over-time"] = Field(
         "this-loss",
-        description="the loss scale that the strengths above are stated for; they are converted to the run's",
+        description="The loss scale that the strengths are stated for; they are converted to the one of the run.",
     )
-    zeros: Literal["proximal", "threshold"] = Field(
-        "proximal",
-        description="a proximal step after each step of the optimiser, or the penalty's gradient and a threshold",
+    zeros: Annotated[ProximalZeros | ThresholdZeros, Field(discriminator="kind"), ByName] = Field(
+        ProximalZeros(), description="How penalised weights become exactly zero."
     )
-    threshold: Positive | None = Field(None, description="entries below it become zero after each step (threshold)")
     freeze: Literal["none", "elements", "units"] = Field(
-        "none", description="what is zero at the start stays zero: single entries, or whole dead units"
+        "none",
+        description="Keep at zero what is zero at the start of the run: nothing, single entries, or whole dead units.",
     )
-    prune: Rate = Field(0.0, description="share of each matrix's entries that gradual magnitude pruning makes zero")
-    prune_begin: Share = Field(0.1, description="share of the run at which pruning begins")
-    prune_end: Share = Field(0.7, description="share of the run at which the final share is reached")
-    target: Target = Target()
+    prune: GradualPruning | None = Field(None, description="Gradual magnitude pruning.")
+    target: Target | None = Field(None, description="A size that the group lasso steers to.")
 
     def penalised(self) -> bool:
         """Whether there is any penalty."""
-        return bool(self.l1 or self.group_lasso or self.row_lasso or self.column_lasso)
+        return any((self.l1, self.group_lasso, self.row_lasso, self.column_lasso))
 
     def active(self) -> bool:
         """Whether anything here takes effect."""
-        return self.penalised() or self.freeze != "none" or bool(self.prune)
+        return self.penalised() or self.freeze != "none" or self.prune is not None
 
     @model_validator(mode="after")
     def _effective(self) -> Self:
-        defaults = {name: field.default for name, field in type(self).model_fields.items()}
-        wants: dict[str, bool] = {
-            "l1_on": bool(self.l1),
-            "group_widths": bool(self.group_lasso),
-            "group_multipliers": bool(self.group_lasso),
-            "group_scaling": bool(self.group_lasso),
-            "group_overlap": bool(self.group_lasso),
-            "row_lasso_on": bool(self.row_lasso),
-            "column_lasso_on": bool(self.column_lasso),
-            "strengths_for": self.penalised(),
-            "zeros": self.penalised(),
-            "prune_begin": bool(self.prune),
-            "prune_end": bool(self.prune),
-        }
-        for name, effective in wants.items():
-            if getattr(self, name) != defaults[name] and not effective:
-                raise ValueError(f"{name}: cannot take effect without the penalty or pruning that it belongs to")
-        if (self.threshold is not None) != (self.zeros == "threshold"):
-            raise ValueError("threshold: goes with zeros = 'threshold', and must be given there")
-        if self.prune and self.prune_begin >= self.prune_end:
-            raise ValueError("prune_end: must be greater than prune_begin")
-        if self.target.chosen() and not self.group_lasso:
-            raise ValueError("target: needs group_lasso, the strength to begin with")
-        for word in self.group_multipliers:
-            name, equals, number = word.partition("=")
-            plain = name and equals and re.fullmatch(r"\d+(\.\d+)?([eE][+-]?\d+)?", number)
-            if not plain or not math.isfinite(float(number)):
-                raise ValueError(
-                    f"group_multipliers: each must be width=number, as in layer0.hidden=0.5 (got {word!r})"
-                )
+        if not self.penalised() and (self.strengths_for != "this-loss" or self.zeros.kind != "proximal"):
+            name = "zeros" if self.zeros.kind != "proximal" else "strengths_for"
+            raise ValueError(f"{name}: cannot take effect without a penalty; give one, such as group_lasso.strength")
+        if self.target and not self.group_lasso:
+            raise ValueError("target: needs a group lasso to begin with; give group_lasso.strength")
         return self

@@ -13,6 +13,10 @@ def _not_truth(value: Any) -> Any:
     return value
 
 
+def _named_variant(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
 Number = BeforeValidator(_not_truth)
 Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), Number]
 Count = Annotated[int, Field(ge=1, lt=2**31), Number]
@@ -22,6 +26,9 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
 Whole = Annotated[int, Field(ge=0, lt=2**63), Number]
 Density = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Number]
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False), Number]
+
+ByName = BeforeValidator(_named_variant)
+"""Lets the name of a variant stand for the variant with its defaults: `head="softmax"`."""
 
 
 class Settings(BaseModel):

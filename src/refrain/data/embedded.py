@@ -1,8 +1,8 @@
-"""Corpora that every Python brings along: its documentation as words, its standard library's source as bytes, and the
-names in that source with their kinds.
+"""Corpora that are part of every Python: its documentation as words, the source of its standard library as bytes, and
+the tokens of that source tagged with their kinds.
 
-Nothing is bundled and nothing is downloaded. The text is that of the running Python, split by file, the same for every
-installation of one version that holds the whole standard library.
+Nothing is bundled or downloaded. The text is taken from the running Python and split by file, and is the same for every
+installation of one version that has the whole standard library.
 """
 
 import ast
@@ -23,7 +23,7 @@ from .text.splits import SPLITS
 
 FORMAT = 1
 
-# tests, bundled wheels, and what differs between systems or is not part of the library
+# tests, bundled wheels, and files that differ between systems or are not part of the library
 LEFT_OUT = {
     "__phello__", "__pycache__", "_bundled", "dist-packages", "idlelib", "lib-dynload", "lib2to3", "pydoc_data",
     "site-packages", "test", "tests", "turtledemo",
@@ -39,13 +39,13 @@ ENDINGS = {"python-names": "tsv"}
 
 
 def embedded_folder(name: str) -> Path:
-    """A folder with `train.txt`, `valid.txt` and `test.txt`, written at the first call; tagged text ends in `.tsv`.
+    """The folder of an embedded corpus, written by the first call: a file for each split, `.tsv` for tagged text.
 
     Args:
         name: a key of `DESCRIPTIONS`.
 
     Raises:
-        DataError: when the running Python lacks the text.
+        DataError: when the running Python does not have the text.
     """
     folder = cache_folder() / "embedded" / f"{name}-{platform.python_version()}-{FORMAT}"
     if not folder.is_dir():
@@ -63,13 +63,13 @@ def embedded_folder(name: str) -> Path:
 
 
 def split_of(key: str) -> str:
-    """The split that a file belongs to: one in twenty is validation, one in twenty test, by its name's sha256."""
+    """The split of a file, decided by the sha256 of its name: one in twenty is `valid`, one in twenty `test`."""
     bucket = hashlib.sha256(key.encode()).digest()[0] % 20
     return {0: "valid", 1: "test"}.get(bucket, "train")
 
 
 def _library() -> Iterator[tuple[str, str]]:
-    """Module path and source of the standard library's files, in order of their paths."""
+    """Path and source of each module of the standard library, sorted by path."""
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
         parts = path.relative_to(root).parts
@@ -104,7 +104,7 @@ def _documentation() -> Iterator[tuple[str, str]]:
 
 def _docstrings(source: str) -> Iterator[str]:
     with warnings.catch_warnings():
-        # what the compiler thinks of the library's escapes is no news to our user
+        # users cannot act on warnings about escapes in the standard library
         warnings.simplefilter("ignore")
         try:
             tree = ast.parse(source)
@@ -115,7 +115,7 @@ def _docstrings(source: str) -> Iterator[str]:
 
 
 def _paragraphs(texts: Iterable[str]) -> str:
-    """One line a paragraph: lower case, words and runs of one mark separated by blanks."""
+    """Each paragraph as a line in lower case, its words and runs of one punctuation mark separated by blanks."""
     paragraphs = (paragraph for text in texts for paragraph in re.split(r"\n\s*\n", text))
     lines = (
         " ".join(match[0] for match in re.finditer(r"\w+|([^\w\s])\1*", paragraph.lower())) for paragraph in paragraphs

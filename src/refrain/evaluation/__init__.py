@@ -1,4 +1,4 @@
-"""Figures of a trained model."""
+"""How well a trained model predicts text or tags it, and what a probe can read from its states."""
 
 from .dynamic import Dynamics as Dynamics
 from .dynamic import GradientStatistics as GradientStatistics

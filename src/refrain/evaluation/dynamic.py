@@ -1,22 +1,25 @@
-"""Dynamic evaluation (Krause et al., 2018, Dynamic Evaluation of Neural Sequence Models, section 4): the weights follow
-the text that is scored, and decay back to the trained ones.
+"""Dynamic evaluation (Krause et al., 2018, Dynamic Evaluation of Neural Sequence Models, section 4): the weights are
+trained on the text while it is scored, and decay towards the trained weights.
 
-Each window is scored before it is learnt from. Steps are scaled by the root mean square of each weight's gradient on
-the training text, as in the authors' corrected code: divided by the number of windows, normalised by the mean over all
-weights' tensors. Figures stand apart from static ones; the weights are restored afterwards.
+Each window is scored before the weights are updated with it. Updates are scaled by the root mean square of the gradient
+of each weight on the training text, as in the authors' corrected code: squares are averaged over the windows, and the
+decay is normalised by the mean over all tensors. Figures are not comparable with those of static evaluation. The
+weights are restored afterwards.
 
-T steps in a window, B streams.
+T steps in a window, B streams of text that are scored in parallel, H width of the last layer.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from refrain.data import Windows
-from refrain.models import LanguageModel, modes
+from refrain.models import Network, modes
+from refrain.models.protocol import offers, part_of
 from refrain.nn import GRU, LSTM
 from refrain.nn.recurrent.protocol import detached
 
@@ -29,9 +32,9 @@ class Dynamics:
     """The settings of dynamic evaluation.
 
     Attributes:
-        learning_rate: of the step, which is divided by the gradient's root mean square.
-        decay: lambda, towards the trained weights; scaled by the same root mean square, at most all the way.
-        epsilon: added to the root mean square.
+        learning_rate: the factor of the gradient, which is divided by its root mean square.
+        decay: lambda, the decay towards the trained weights, scaled by the same root mean square and at most 1.
+        epsilon: a constant that is added to the root mean square.
 
     Raises:
         ValueError: when a value is out of range.
@@ -51,63 +54,68 @@ class Dynamics:
 
 @dataclass(frozen=True)
 class GradientStatistics:
-    """The root mean square of each weight's gradient, one tensor a parameter, and how many windows it is of."""
+    """The root mean square of the gradient, a tensor for each parameter, and the number of windows behind it."""
 
     root_mean_squares: list[Tensor]
     windows: int
 
 
 def gather_statistics(
-    model: LanguageModel, windows: Windows, *, tell: Callable[[int, int], None] = lambda done, count: None
+    model: Network, windows: Windows, *, tell: Callable[[int, int], None] = lambda done, count: None
 ) -> GradientStatistics:
-    """Gradients of the mean loss over each window of the training text, the weights fixed.
+    """The root mean square of the gradients of the mean loss of each window of the training text, with fixed weights.
 
     Args:
-        model: is switched to training without dropout while it works.
-        windows: of the training text; the authors use 100 columns of 5 steps.
-        tell: is told after each window how many are done and how many there are.
+        model: the model, which is in training mode without dropout while it is used.
+        windows: windows of the training text; the authors use batch size 100 and 5 steps.
+        tell: called after each window with the number of windows done and the number of all windows.
     """
-    parameters = list(model.parameters())
+    parameters = _trained(model)
     squares = [torch.zeros_like(parameter) for parameter in parameters]
-    state, count = model.initial_state(windows.batch_size), len(windows)
+    state = model.initial_state(windows.batch_size)
+    count = len(windows)
     device = parameters[0].device
     with differentiable(model):
         for index in range(count):
             inputs, targets = (part.to(device) for part in windows[index])
-            loss = model(inputs, targets, state)
-            gradients = torch.autograd.grad(loss.nats / targets.numel(), parameters)
+            nats, _, state = model(inputs, targets, state)
+            gradients = torch.autograd.grad(nats / targets.numel(), parameters, materialize_grads=True)
             torch._foreach_addcmul_(squares, gradients, gradients)
-            state = detached(loss.state)
+            state = detached(state)
             tell(index + 1, count)
     return GradientStatistics([(square / count).sqrt() for square in squares], count)
 
 
 def evaluate_dynamically(
-    model: LanguageModel,
+    model: Network,
     windows: Windows,
     statistics: GradientStatistics,
     dynamics: Dynamics,
     *,
     cache: Cache | None = None,
 ) -> Figure:
-    """The figure of a model that learns from what it has scored.
+    """The nats and the number of tokens of a text under a model that is trained on it while it is scored.
 
     Args:
-        model: its weights are the trained ones before and after.
-        windows: short ones; several columns share the weights, each has its own state. The authors use one column of
-            5 steps.
-        statistics: as from `gather_statistics`, of the same weights.
-        dynamics: the settings.
-        cache: mixed in on top; needs a single column.
+        model: the trained model, whose weights are restored at the end.
+        windows: short windows. Several streams share the weights, but each has its own state. The authors use one
+            stream and 5 steps.
+        statistics: the result of `gather_statistics` for the same weights.
+        dynamics: the settings of dynamic evaluation.
+        cache: a cache to mix in, which needs a single stream.
 
     Raises:
-        ValueError: when the statistics are of other weights, or a cache meets several columns.
+        ValueError: when the statistics belong to other weights, or a cache is used with several streams.
+        UserError: when a network of one's own has no `hidden` or no `head`, which the cache needs.
     """
-    parameters = list(model.parameters())
+    parameters = _trained(model)
     if [s.shape for s in statistics.root_mean_squares] != [p.shape for p in parameters]:
         raise ValueError("the gradient statistics are of other weights; gather them for this model")
     if cache is not None and windows.batch_size != 1:
         raise ValueError(f"the cache reads one stream (got {windows.batch_size} columns)")
+    if cache is not None:
+        for part in ("hidden", "head"):
+            part_of(model, part, "the neural cache")
     nats = 0.0
     with restored(model), differentiable(model):
         update = _Update(parameters, statistics, dynamics)
@@ -116,26 +124,40 @@ def evaluate_dynamically(
     return Figure(nats, windows.predicted)
 
 
-def _scored(model: LanguageModel, windows: Windows, update: "_Update") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Targets (T, B), last outputs (T, B, H) and nats (T, B) of each window; the weights follow after each."""
+def _scored(model: Network, windows: Windows, update: "_Update") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The targets (T, B), last outputs (T, B, H) and nats (T, B) of each window; each is followed by an update."""
     device = next(model.parameters()).device
     state = model.initial_state(windows.batch_size)
     for index in range(len(windows)):
         inputs, targets = (part.to(device) for part in windows[index])
-        outputs, state = model.hidden(inputs, detached(state))
-        loss = model.head(outputs.dropped, targets)
-        with torch.no_grad():
-            costs = model.head.token_nats(outputs.dropped, targets)
-        yield targets, outputs.raw.detach(), costs
-        # the mean over a column's steps, summed over columns: each column moves the weights as it would alone
-        update.step(torch.autograd.grad(loss / len(targets), update.parameters))
+        loss, hidden, costs, state = _read(model, inputs, targets, detached(state))
+        yield targets, hidden, costs
+        # averaged over steps but summed over streams, so that each stream updates the weights as it would alone
+        update.step(torch.autograd.grad(loss / len(targets), update.parameters, materialize_grads=True))
+
+
+def _read(model: Network, inputs: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Tensor, Tensor, Any]:
+    """Loss, last outputs (T, B, H), nats (T, B) and the state after a window.
+
+    Of a network without the parts for it: no outputs, and the sum of the nats.
+    """
+    if not (offers(model, "hidden") and offers(model, "head")):
+        loss, _, state = model(inputs, targets, state)
+        return loss, loss.new_zeros(0), loss.detach(), state
+    hidden, head = (part_of(model, part, "the neural cache") for part in ("hidden", "head"))
+    outputs, state = hidden(inputs, state)
+    loss = head(outputs.dropped, targets)
+    with torch.no_grad():
+        costs = head.token_nats(outputs.dropped, targets)
+    return loss, outputs.raw.detach(), costs, state
 
 
 def _with_cache(hidden: Tensor, targets: Tensor, costs: Tensor, cache: Cache | None, update: "_Update") -> Tensor:
     if cache is None:
         return costs
     if update.keys is None or update.words is None:
-        update.keys, update.words = hidden[:0, 0], targets[:0, 0]
+        update.keys = hidden[:0, 0]
+        update.words = targets[:0, 0]
     mixed = cached_nats(hidden[:, 0], targets[:, 0], costs[:, 0], update.keys, update.words, cache)
     update.keys = torch.cat([update.keys, hidden[:, 0]])[-cache.window :]
     update.words = torch.cat([update.words, targets[:, 0]])[-cache.window :]
@@ -143,7 +165,7 @@ def _with_cache(hidden: Tensor, targets: Tensor, costs: Tensor, cache: Cache | N
 
 
 class _Update:
-    """The step: towards the text by the scaled gradient, back to the trained weights by the scaled decay."""
+    """The update of the weights: a scaled gradient step, and a scaled decay towards the trained weights."""
 
     def __init__(self, parameters: list[nn.Parameter], statistics: GradientStatistics, dynamics: Dynamics) -> None:
         self.parameters: list[Tensor] = list(parameters)
@@ -157,19 +179,28 @@ class _Update:
 
     @torch.no_grad()
     def step(self, gradients: tuple[Tensor, ...]) -> None:
-        """Move the weights by one window's gradients."""
+        """Update the weights with the gradients of a window."""
         torch._foreach_lerp_(self.parameters, self.trained, self.pull)
         torch._foreach_addcmul_(self.parameters, gradients, self.rates, value=-1.0)
 
 
-def differentiable(model: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Inside, nothing is dropped, yet recurrent layers are in training mode, as cuDNN's backward pass asks for."""
-    return modes(model, lambda module: isinstance(module, LSTM | GRU))
+def _trained(model: Network) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def differentiable(model: Network) -> contextlib.AbstractContextManager[None]:
+    """Disable dropout but keep recurrent layers in training mode, which the backward pass of cuDNN requires."""
+    return modes(model, _needs_training_mode)
+
+
+def _needs_training_mode(module: nn.Module) -> bool:
+    # torch's own layers call cuDNN too; one with dropout of its own would drop
+    return isinstance(module, LSTM | GRU) or (isinstance(module, nn.RNNBase) and not module.dropout)
 
 
 @contextlib.contextmanager
-def restored(model: nn.Module) -> Iterator[None]:
-    """Outside, the weights are those from before, whatever happened inside."""
+def restored(model: Network) -> Iterator[None]:
+    """Restore the weights on exit, also after an exception."""
     parameters = list(model.parameters())
     kept = [parameter.detach().clone() for parameter in parameters]
     try:

@@ -1,4 +1,4 @@
-"""Figures of a trained model by every method of evaluation, and the search for a method's settings on validation."""
+"""Evaluating a model by any method, and searching the settings of a method on the validation text."""
 
 import random
 import time
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from refrain.data import TokenSource, Windows
@@ -22,7 +23,8 @@ from refrain.evaluation import (
     protocol_windows,
 )
 from refrain.evaluation.neural_cache import model_chunks, stream_cached_nats
-from refrain.models import LanguageModel
+from refrain.models import Network, evaluating
+from refrain.models.protocol import part_of
 
 MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
 
@@ -30,7 +32,7 @@ FLATNESS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)
 RATES = (3e-5, 4e-5, 5e-5, 6e-5, 7e-5, 1e-4)
 DECAYS = (1e-3, 2e-3, 3e-3, 5e-3)
-STATISTICS_COLUMNS = 100
+STATISTICS_BATCH = 100
 KEPT_NUMBERS = 200_000_000
 
 
@@ -39,10 +41,11 @@ class Method:
     """A method of evaluation with its settings.
 
     Attributes:
-        cache: the neural cache, for `cache` and `dynamic+cache`.
-        dynamics: of the weights, for `dynamic` and `dynamic+cache`.
-        steps: of a window of dynamic evaluation.
-        streams: columns of dynamic evaluation.
+        name: the name of the method.
+        cache: the settings of the neural cache, for `cache` and `dynamic+cache`.
+        dynamics: the settings of dynamic evaluation, for `dynamic` and `dynamic+cache`.
+        steps: the steps of a window of dynamic evaluation.
+        streams: the number of streams of dynamic evaluation.
     """
 
     name: MethodName = "static"
@@ -52,7 +55,7 @@ class Method:
     streams: int = 1
 
     def document(self) -> dict[str, Any]:
-        """The settings that matter for this method, as plain data."""
+        """The settings that this method uses, as plain data."""
         settings: dict[str, Any] = {}
         if self.cache is not None:
             settings |= {f"cache_{name}": value for name, value in vars(self.cache).items()}
@@ -62,16 +65,14 @@ class Method:
         return settings
 
 
-def statistics_of(
-    model: LanguageModel, train: TokenSource, steps: int, say: Callable[[str], None]
-) -> GradientStatistics:
-    """The gradient statistics of dynamic evaluation, over all of a training text.
+def statistics_of(model: Network, train: TokenSource, steps: int, say: Callable[[str], None]) -> GradientStatistics:
+    """The gradient statistics for dynamic evaluation, on all of a training text.
 
     Args:
         model: the trained model.
-        train: the text.
-        steps: of a window.
-        say: is told every ten seconds how far it is.
+        train: the training text.
+        steps: the steps of a window.
+        say: called every ten seconds with a line of text about the progress.
 
     Raises:
         DataError: when the text is too short.
@@ -84,25 +85,25 @@ def statistics_of(
             said = time.monotonic()
             say(f"gradient statistics: window {done:,} of {count:,}")
 
-    columns = max(1, min(STATISTICS_COLUMNS, len(train) // (steps + 1)))
-    windows = Windows(train, batch_size=columns, window_steps=steps, name="split 'train'")
+    batch_size = max(1, min(STATISTICS_BATCH, len(train) // (steps + 1)))
+    windows = Windows(train, batch_size=batch_size, window_steps=steps, name="split 'train'")
     return gather_statistics(model, windows, tell=tell)
 
 
 def measure(
-    model: LanguageModel, source: TokenSource, method: Method, statistics: GradientStatistics | None, *, name: str
+    model: Network, source: TokenSource, method: Method, statistics: GradientStatistics | None, *, name: str
 ) -> Figure:
-    """The figure of a model on a text by a method other than a protocol's; every token but each column's first.
+    """The nats and the number of tokens of a text by a method; the first token of each stream is not scored.
 
     Args:
-        model: its weights are the same afterwards.
+        model: the trained model, whose weights are restored at the end.
         source: the text.
-        method: how.
-        statistics: for the dynamic methods.
-        name: of the text, for messages.
+        method: the method with its settings.
+        statistics: the gradient statistics, for dynamic methods.
+        name: the name of the text, for messages.
 
     Raises:
-        ValueError: when a dynamic method is asked for without statistics.
+        ValueError: when a dynamic method is used without statistics.
     """
     if method.dynamics is None:
         windows = protocol_windows(source, "exact", split=name, window_steps=0, name=name)
@@ -114,7 +115,7 @@ def measure(
 
 
 def search(
-    model: LanguageModel,
+    model: Network,
     valid: TokenSource,
     method: Method,
     statistics: GradientStatistics | None,
@@ -122,19 +123,19 @@ def search(
     budget: int,
     say: Callable[[str], None],
 ) -> Method:
-    """The best of `budget` settings on the validation text: those given, then others in a fixed random order.
+    """The best of `budget` settings on the validation text: the given ones, then others in a fixed random order.
 
     Args:
-        model: its weights are the same afterwards.
-        valid: the validation text, in the model's ids.
-        method: the settings to begin with; those of its cache's window, its steps and streams stay.
-        statistics: for the dynamic methods.
-        budget: how many settings are tried.
-        say: is told of each.
+        model: the trained model, whose weights are restored at the end.
+        valid: the validation text, in the ids of the model.
+        method: the settings to begin with; its steps, its streams and the window of its cache are not searched.
+        statistics: the gradient statistics, for dynamic methods.
+        budget: the number of settings to try.
+        say: called with a line of text for each setting.
     """
     chunks: list[tuple[Tensor, Tensor, Tensor]] = []
     if method.dynamics is None and method.cache is not None and len(valid) * _width(model) <= KEPT_NUMBERS:
-        # the model's part is the same for every cache, and of this text it fits in memory
+        # the outputs of the model are the same for every cache, and those of this text fit into memory
         chunks = list(model_chunks(model, protocol_windows(valid, "exact", split="valid", window_steps=0)))
     best: tuple[float, Method] | None = None
     for candidate in _candidates(method, budget):
@@ -146,13 +147,17 @@ def search(
         settings = "  ".join(f"{name} {value:g}" for name, value in candidate.document().items())
         say(f"validation perplexity {figure.perplexity:,.3f}  {settings}")
         if best is None or figure.nats_per_token < best[0]:
-            best = figure.nats_per_token, candidate
+            best = (figure.nats_per_token, candidate)
     assert best is not None
     return best[1]
 
 
-def _width(model: LanguageModel) -> int:
-    return int(model.stack.layers[-1].hidden_size)  # type: ignore[arg-type]
+def _width(model: Network) -> int:
+    hidden = part_of(model, "hidden", "the neural cache")
+    device = next(model.parameters()).device
+    with torch.no_grad(), evaluating(model):
+        outputs, _ = hidden(torch.zeros(1, 1, dtype=torch.int64, device=device), model.initial_state(1))
+    return int(outputs.raw.shape[-1])
 
 
 def _candidates(method: Method, budget: int) -> Iterator[Method]:

@@ -1,10 +1,10 @@
 """The continuous neural cache (Grave, Joulin & Usunier, 2017, Improving Neural Language Models with a Continuous Cache,
-equations 1 to 4): recent words become likelier where the state is like the one they followed.
+equations 1 to 4): a recent word becomes more likely when the state is similar to the state that it followed.
 
-The model stays as it is; the cache sees the text that is scored, so its figures stand apart from static ones. It is
-used from the second prediction on, however few pairs it holds.
+The weights of the model do not change. The cache depends on the text that is scored, so its figures are not comparable
+with those of static evaluation. It is used from the second prediction on, even with a single pair.
 
-T steps in a chunk, W window of the cache, H width of the last layer.
+T steps in a chunk, P pairs before the chunk, W window of the cache, H width of the last layer.
 """
 
 import math
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from refrain.data import Windows
-from refrain.models import LanguageModel, evaluating
+from refrain.models import Network, evaluating
+from refrain.models.protocol import part_of
 
 from .perplexity import Figure
 
@@ -25,9 +26,9 @@ class Cache:
     """The settings of a cache.
 
     Attributes:
-        window: W, how many of the last (state, next word) pairs are looked at.
-        flatness: theta, how sharply the cache prefers like states; 0 weighs all pairs alike.
-        share: lambda, the weight of the cache in the mixture; 0 leaves the model as it is.
+        window: W, the number of most recent (state, next word) pairs in the cache.
+        flatness: theta, how strongly similar states are preferred; 0 weights all pairs equally.
+        share: lambda, the weight of the cache in the mixture; 0 is the model alone.
 
     Raises:
         ValueError: when a value is out of range.
@@ -47,23 +48,24 @@ class Cache:
 
 
 def cached_nats(hidden: Tensor, targets: Tensor, nats: Tensor, keys: Tensor, words: Tensor, cache: Cache) -> Tensor:
-    """The nats of a chunk under the mixture of model and cache; one product, no loop over tokens.
+    """The nats of a chunk under the mixture of model and cache, by one matmul instead of a loop over tokens.
 
     Args:
-        hidden: the last layer's outputs h_t (T, H).
-        targets: the words that followed them (T,).
-        nats: their nats under the model (T,).
-        keys: the states before the chunk (P, H), the oldest first; at most W of them matter.
-        words: the words that followed those (P,).
-        cache: the settings.
+        hidden: the outputs h_t (T, H) of the last layer.
+        targets: the words (T,) that followed them.
+        nats: the nats (T,) of these words under the model.
+        keys: the states (P, H) before the chunk, oldest first; only the last W are used.
+        words: the words (P,) that followed the keys.
+        cache: the settings of the cache.
 
     Returns:
-        Nats (T,).
+        The nats (T,) under the mixture.
     """
-    steps, past = len(hidden), len(keys)
+    steps = len(hidden)
+    past = len(keys)
     scores = cache.flatness * hidden @ torch.cat([keys, hidden]).T  # (T, P + T)
     age = torch.arange(steps, device=hidden.device)[:, None] + past - torch.arange(past + steps, device=hidden.device)
-    # a pair is known once its word was read, one step after its state
+    # a pair is available once its word was read, one step after its state
     known = (age >= 1) & (age <= cache.window)
     hit = targets[:, None] == torch.cat([words, targets])
     everything = torch.logsumexp(scores.masked_fill(~known, -math.inf), dim=-1)
@@ -74,32 +76,36 @@ def cached_nats(hidden: Tensor, targets: Tensor, nats: Tensor, keys: Tensor, wor
 
 
 def stream_cached_nats(chunks: Iterable[tuple[Tensor, Tensor, Tensor]], cache: Cache) -> Iterator[Tensor]:
-    """The nats of one stream, chunk by chunk, the cache carried along.
+    """The nats of a text chunk by chunk, with the cache carried from each chunk to the next.
 
     Args:
         chunks: hidden (T, H), targets (T,) and nats (T,) of each chunk, in order.
-        cache: the settings.
+        cache: the settings of the cache.
+
+    Yields:
+        The nats (T,) of each chunk under the mixture.
     """
     keys: Tensor | None = None
     words: Tensor | None = None
     for hidden, targets, nats in chunks:
         if keys is None or words is None:
-            keys, words = hidden[:0], targets[:0]
+            keys = hidden[:0]
+            words = targets[:0]
         yield cached_nats(hidden, targets, nats, keys, words, cache)
         keys = torch.cat([keys, hidden])[-cache.window :]
         words = torch.cat([words, targets])[-cache.window :]
 
 
-def evaluate_with_cache(model: LanguageModel, windows: Windows, cache: Cache) -> Figure:
-    """The figure of a model with a cache on one stream.
+def evaluate_with_cache(model: Network, windows: Windows, cache: Cache) -> Figure:
+    """The nats and the number of tokens of a text under a model with a cache.
 
     Args:
-        model: is put in evaluation mode while it works.
-        windows: of a single column.
-        cache: the settings.
+        model: the model, which is in evaluation mode while it is used.
+        windows: windows of batch size 1.
+        cache: the settings of the cache.
 
     Raises:
-        ValueError: when there is more than one column.
+        ValueError: when the batch size is not 1.
     """
     if windows.batch_size != 1:
         raise ValueError(f"the cache reads one stream (got {windows.batch_size} columns)")
@@ -107,18 +113,25 @@ def evaluate_with_cache(model: LanguageModel, windows: Windows, cache: Cache) ->
     return Figure(nats, windows.predicted)
 
 
-def model_chunks(model: LanguageModel, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Hidden (T, H), targets (T,) and nats (T,) of each window of a single column, the state carried along.
+def model_chunks(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Run a model over windows, carrying the state from each to the next.
 
     Args:
-        model: is put in evaluation mode while it works.
-        windows: of a single column.
+        model: the model, which is in evaluation mode while it is used.
+        windows: windows of batch size 1.
+
+    Yields:
+        The hidden states (T, H), targets (T,) and nats (T,) of each window.
+
+    Raises:
+        UserError: when a network of one's own has no `hidden` or no `head`.
     """
+    hidden, head = (part_of(model, part, "the neural cache") for part in ("hidden", "head"))
     device = next(model.parameters()).device
     state = model.initial_state(1)
     for index in range(len(windows)):
         inputs, targets = (part.to(device) for part in windows[index])
         with torch.no_grad(), evaluating(model):
-            outputs, state = model.hidden(inputs, state)
-            nats = model.head.token_nats(outputs.raw, targets)
+            outputs, state = hidden(inputs, state)
+            nats = head.token_nats(outputs.dropped, targets)
         yield outputs.raw[:, 0], targets[:, 0], nats[:, 0]

@@ -1,11 +1,11 @@
-"""The cost of each token and each word of a text, as a table."""
+"""The surprisal of each token and each word of a text, as a table."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from refrain.data import Corpus
-from refrain.models import LanguageModel
+from refrain.models import Network
 
 from .perplexity import Figure, protocol_windows, stream_nats
 
@@ -20,12 +20,12 @@ class TokenRow(NamedTuple):
     word_bits: float | None  # the surprisal of the whole word
 
 
-def token_rows(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[TokenRow]:
-    """A row for each token of a split but the first, by the exact protocol.
+def token_rows(model: Network, corpus: Corpus, split: str) -> Iterator[TokenRow]:
+    """A row for each token of a split but the first, by the protocol `exact`.
 
-    In a word corpus each token is a word, spelled as in the text even where the model reads `<unk>`. In other corpora
-    a word is what is between blanks, with the blank that ends it; the first word is spelled with the first token, which
-    costs nothing.
+    In a word corpus each token is a word, spelled as in the text even if the model reads it as `<unk>`. In other
+    corpora a word is the text between blanks, including the blank that ends it. The spelling of the first word includes
+    the first token, which is not predicted and costs nothing.
     """
     spellings = corpus.spellings(split)
     first = next(spellings)
@@ -46,8 +46,8 @@ def token_rows(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[Tok
         yield _at_word_end(pending, word, total) if word else pending
 
 
-def _costs(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[tuple[int, float]]:
-    """Each token of a split but the first, with its nats."""
+def _costs(model: Network, corpus: Corpus, split: str) -> Iterator[tuple[int, float]]:
+    """Each token of a split but the first and its nats."""
     windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=split)
     for targets, window in stream_nats(model, windows):
         for token, nats in zip(targets[:, 0], window[:, 0], strict=True):
@@ -59,17 +59,17 @@ def _at_word_end(row: TokenRow, word: bytearray, nats: float) -> TokenRow:
     return row._replace(word=spelled, word_bits=Figure(nats, 1).bits_per_token)
 
 
-def write_token_table(path: Path, model: LanguageModel, corpus: Corpus, split: str) -> Figure:
+def write_token_table(path: Path, model: Network, corpus: Corpus, split: str) -> Figure:
     """Write the rows of a split as tab-separated text under the heading `position token nats word word_bits`.
 
     Args:
-        path: the table; it appears when it is complete.
-        model: is put in evaluation mode while it works.
-        corpus: the text, encoded for the model.
-        split: which part of it.
+        path: the table; the file is created when the table is complete.
+        model: the model, which is in evaluation mode while it is used.
+        corpus: the text, in the ids of the model.
+        split: the split of the corpus.
 
     Returns:
-        The sum of the rows.
+        The sum over the rows.
     """
     nats = 0.0
     tokens = 0

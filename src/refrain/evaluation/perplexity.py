@@ -1,6 +1,6 @@
-"""How well a model predicts a text: nats summed, tokens counted, divided once.
+"""Perplexity of a text: nats are summed, tokens counted, and the sum divided once.
 
-T steps in a window, B columns.
+T steps in a window, B batch size.
 """
 
 import math
@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from refrain.data import TokenSource, Windows
 from refrain.errors import DataError
-from refrain.models import LanguageModel, evaluating
+from refrain.models import Network, evaluating
+from refrain.models.perplexity import perplexity
+from refrain.models.protocol import offers, token_nats
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
@@ -38,8 +41,8 @@ class Figure:
 
     @property
     def perplexity(self) -> float:
-        """exp of the nats per token; infinite where that overflows."""
-        return math.exp(self.nats_per_token) if self.nats_per_token < 700 else math.inf
+        """exp of the nats per token; infinity on overflow."""
+        return perplexity(self.nats_per_token)
 
     def document(self, bytes_per_token: int | None = None) -> dict[str, Any]:
         """The figure as plain data.
@@ -61,21 +64,21 @@ class Figure:
 def protocol_windows(
     source: TokenSource, protocol: Protocol, *, split: str, window_steps: int, name: str = "the corpus"
 ) -> Windows:
-    """The windows that a protocol scores.
+    """The windows that a protocol of evaluation scores.
 
-    * `exact`: one column, every token but the first.
-    * `zaremba`: on `test` as exact (batch 1, as the PTB tutorial does); elsewhere 20 columns, last partial window
-      left out.
-    * `awd`: on `test` as exact; elsewhere 10 columns, last partial window kept.
+    * `exact`: batch size 1; every token but the first is scored.
+    * `zaremba`: on `test` the same as `exact`, as in the PTB tutorial; on other splits batch size 20, and a last
+      partial window is dropped.
+    * `awd`: on `test` the same as `exact`; on other splits batch size 10, and a last partial window is scored.
 
-    All of them count the tokens they score and divide by that.
+    Each protocol divides by the number of tokens that it scores.
 
     Args:
         source: the tokens.
         protocol: one of the above.
         split: the name of the split.
-        window_steps: of the training; only `zaremba` depends on it.
-        name: of the text, for messages.
+        window_steps: the number of steps of a training window, which only `zaremba` depends on.
+        name: the name of the text, for messages.
 
     Raises:
         DataError: when the text is too short for the protocol.
@@ -90,21 +93,43 @@ def protocol_windows(
         raise DataError(f"{error}, or take the protocol 'exact', which needs 2") from None
 
 
-def stream_nats(model: LanguageModel, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
-    """Targets and their nats, each (T, B), a window at a time, the state carried from one to the next.
+def stream_nats(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
+    """Score windows one after another, carrying the state from each to the next.
 
-    The model is put in evaluation mode for each window and back after it.
+    The model is in evaluation mode during each window and in its previous mode between windows.
+
+    Yields:
+        The targets of a window and their nats, each (T, B).
+
+    Raises:
+        UserError: when a network of one's own has neither `token_nats` nor `step`.
     """
     device = next(model.parameters()).device
     state = model.initial_state(windows.batch_size)
     for index in range(len(windows)):
         inputs, targets = windows[index]
         with evaluating(model):
-            nats, state = model.token_nats(inputs.to(device), targets.to(device), state)
+            nats, state = token_nats(model, inputs.to(device), targets.to(device), state)
         yield targets, nats
 
 
-def evaluate(model: LanguageModel, windows: Windows) -> Figure:
-    """The figure of a model on the windows of a text."""
+def evaluate(model: Network, windows: Windows) -> Figure:
+    """The nats and the number of tokens of the windows of a text."""
+    if not offers(model, "token_nats"):
+        return Figure(_summed_nats(model, windows), windows.predicted)
     nats = sum(float(window.double().sum()) for _, window in stream_nats(model, windows))
     return Figure(nats, windows.predicted)
+
+
+@torch.no_grad()
+def _summed_nats(model: Network, windows: Windows) -> float:
+    """The nats of all windows by `forward`, which every network has."""
+    device = next(model.parameters()).device
+    state = model.initial_state(windows.batch_size)
+    total = 0.0
+    for index in range(len(windows)):
+        inputs, targets = windows[index]
+        with evaluating(model):
+            nats, _, state = model(inputs.to(device), targets.to(device), state)
+        total += float(nats)
+    return total

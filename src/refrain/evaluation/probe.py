@@ -1,7 +1,8 @@
-"""What a linear probe reads out of a model's states (Radford et al., 2017, section 3).
+"""Linear probes of the states of a model (Radford et al., 2017, section 3).
 
-An L1 logistic regression whose strength is chosen on validation rows, and the single unit that separates the classes
-best by a threshold alone. States are not scaled, as in the paper, so units that hardly move have little say.
+One probe is an L1 logistic regression whose strength is chosen on the validation rows, the other is the single unit
+whose threshold separates the classes best. States are not scaled, as in the paper, so units of small variance have
+little influence.
 
 N rows, F features (units), two classes 0 and 1.
 """
@@ -10,43 +11,22 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refrain.errors import DataError, UserError
 
-# as Radford et al. searched, and one power more
+from .share import Share
+
+# the values that Radford et al. searched, and one more
 STRENGTHS = tuple(2.0**power for power in range(-8, 2))
 SPLITS = ("train", "valid", "test")
 COLUMNS_AT_ONCE = 256
-# of the normal distribution, for 95 %
-Z = 1.959963984540054
 
 Rows = Mapping[str, Any]  # split -> features (N, F), a numpy array or a sparse matrix
 Classes = Mapping[str, NDArray[np.int64]]  # split -> the class of each row (N,)
-
-
-class Share(NamedTuple):
-    """So many of so many rows are right."""
-
-    right: int
-    rows: int
-
-    @property
-    def accuracy(self) -> float:
-        """Right over all."""
-        return self.right / self.rows
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy (Wilson, 1927), which counts the rows as independent draws."""
-        share, weight = self.accuracy, Z * Z / self.rows
-        centre = (share + weight / 2) / (1 + weight)
-        half = Z * math.sqrt(share * (1 - share) / self.rows + weight / self.rows / 4) / (1 + weight)
-        # the share itself lies inside, also after rounding
-        return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
 
 
 @dataclass(frozen=True)
@@ -54,9 +34,9 @@ class LogisticProbe:
     """An L1 logistic regression, fitted on the training rows alone.
 
     Attributes:
-        strength: C, the inverse of the penalty, which did best on the validation rows.
-        weights: (F,).
-        right: split -> which rows it gets right (N,).
+        strength: C, the inverse of the penalty, that was best on the validation rows.
+        weights: the weights (F,).
+        right: for each split, which rows (N,) are classified correctly.
         converged: whether the solver reached its tolerance.
     """
 
@@ -67,11 +47,11 @@ class LogisticProbe:
 
     @property
     def units_used(self) -> int:
-        """How many features have a weight other than zero."""
+        """The number of features with a non-zero weight."""
         return int(np.count_nonzero(self.weights))
 
     def share(self, split: str) -> Share:
-        """How many rows of a split it gets right."""
+        """How many rows of a split are classified correctly."""
         return Share(int(self.right[split].sum()), len(self.right[split]))
 
 
@@ -80,10 +60,10 @@ class UnitProbe:
     """A single unit and a threshold, fitted on the training rows; the unit was chosen on the validation rows.
 
     Attributes:
-        unit: its index.
-        threshold: between the two classes.
+        unit: the index of the unit.
+        threshold: the threshold between the classes.
         above: the class above the threshold, 0 or 1.
-        shares: split -> how many rows it gets right.
+        shares: for each split, how many rows are classified correctly.
     """
 
     unit: int
@@ -93,15 +73,15 @@ class UnitProbe:
 
 
 def fit_logistic(rows: Rows, classes: Classes, *, strengths: Sequence[float] = STRENGTHS) -> LogisticProbe:
-    """Fit on `train` at each strength, keep the one that gets most of `valid` right, the smallest of equals.
+    """Fit on `train` at each strength and return the best on `valid`; of equally good ones, that of the smallest C.
 
-    `test` takes no part in it. Arrays are moved to a mean of zero over `train`, which the intercept takes up (liblinear
-    penalises it like a weight) and without which the solver may need many times as long.
+    `test` is not used. Arrays are shifted to a mean of zero over `train`: liblinear penalises the intercept like a
+    weight, and without the shift the solver may take many times as long.
 
     Args:
-        rows: features of train, valid and test; numpy arrays, or sparse matrices, which are not moved.
-        classes: 0 or 1 for each row of them.
-        strengths: values of C to try.
+        rows: the features of train, valid and test: numpy arrays, or sparse matrices, which are not shifted.
+        classes: the class of each row, 0 or 1.
+        strengths: the values of C to try.
 
     Raises:
         UserError: when scikit-learn is not installed.
@@ -112,17 +92,17 @@ def fit_logistic(rows: Rows, classes: Classes, *, strengths: Sequence[float] = S
         rows = {split: rows[split] - mean for split in SPLITS}
     best: tuple[int, Any] | None = None
     for strength in sorted(strengths):
-        # a tenth of the tolerance that liblinear itself has by default
+        # a tenth of the default tolerance of liblinear
         model = linear_model.LogisticRegression(
             C=strength, l1_ratio=1.0, solver="liblinear", tol=1e-3, max_iter=100, random_state=0
         )
         with warnings.catch_warnings():
-            # told by `converged`
+            # `converged` reports what the warning says
             warnings.simplefilter("ignore")
             model.fit(rows["train"], classes["train"])
         right = int((model.predict(rows["valid"]) == classes["valid"]).sum())
         if best is None or right > best[0]:
-            best = right, model
+            best = (right, model)
     assert best is not None
     model = best[1]
     right_of = {split: model.predict(rows[split]) == classes[split] for split in SPLITS}
@@ -130,14 +110,14 @@ def fit_logistic(rows: Rows, classes: Classes, *, strengths: Sequence[float] = S
 
 
 def best_unit(rows: Rows, classes: Classes) -> UnitProbe:
-    """The unit that separates the classes best by itself.
+    """The single unit that separates the classes best.
 
-    For each unit a threshold and a direction are fitted on `train`; the unit that gets most of `valid` right is taken,
-    of equals the one that gets most of `train` right, then the first. `test` takes no part in it.
+    A threshold and a direction are fitted on `train` for each unit. The unit that is best on `valid` is chosen; ties
+    are broken by `train`, then by the index. `test` is not used.
 
     Args:
-        rows: features of train, valid and test, as numpy arrays.
-        classes: 0 or 1 for each row of them.
+        rows: the features of train, valid and test, as numpy arrays.
+        classes: the class of each row, 0 or 1.
     """
     found: list[tuple[NDArray[Any], ...]] = []
     for first in range(0, rows["train"].shape[1], COLUMNS_AT_ONCE):
@@ -162,38 +142,40 @@ def _thresholds(values: NDArray[Any], classes: NDArray[np.int64]) -> tuple[NDArr
     below = np.arange(1, len(values) + 1)[:, None]
     upward = (below - ones) + (ones[-1] - ones)  # rows that are right with class 1 above the cut
     right = np.maximum(upward, len(values) - upward)
-    # between equal values there is no cut; after the last one there is: all rows on one side
+    # no threshold lies between equal values; one after the last value puts all rows on one side
     right[:-1][ordered[:-1] == ordered[1:]] = -1
-    cut, column = right.argmax(axis=0), np.arange(values.shape[1])
+    cut = right.argmax(axis=0)
+    column = np.arange(values.shape[1])
     thresholds = (ordered[cut, column] + ordered[np.minimum(cut + 1, len(values) - 1), column]) / 2
     best = right[cut, column]
     return thresholds, (upward[cut, column] == best).astype(np.int64), best
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """The exact two-sided p value of McNemar's test: are two classifiers right equally often on the same rows?
+    """The exact two-sided p value of McNemar's test: do two classifiers have the same accuracy on the same rows?
 
     Args:
-        first: which rows the one gets right (N,).
-        second: the same of the other.
+        first: which rows (N,) the first classifier gets right.
+        second: which rows (N,) the second classifier gets right.
     """
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    only_first = int((first & ~second).sum())
+    only_second = int((second & ~first).sum())
     different = only_first + only_second
-    # where they differ, each is as likely to be the one that is right: a fair coin
+    # under the null hypothesis, each is right with probability 1/2 on the rows where they differ
     tail = sum(math.comb(different, count) for count in range(min(only_first, only_second) + 1))
     p_value: float = 2 * tail / 2**different
     return min(1.0, p_value)
 
 
 def bag_of_words(texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Which words stand in each text, as sparse 0 or 1: what a probe can do without a model.
+    """The words of each text as sparse features of 0 or 1, a baseline without a model.
 
     Args:
-        texts: of train, valid and test. Words are lower-cased runs of letters and digits; those of `train` count.
+        texts: the texts of train, valid and test. Words are lower-cased runs of letters and digits in `train`.
 
     Raises:
         UserError: when scikit-learn is not installed.
-        DataError: when there is no word in the training texts.
+        DataError: when the training texts have no words.
     """
     vectorizer = sklearn("feature_extraction.text").CountVectorizer(binary=True, token_pattern=r"(?u)\b\w+\b")
     try:

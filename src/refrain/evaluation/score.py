@@ -1,6 +1,6 @@
-"""Scoring lines of text, each on its own.
+"""Scoring lines of text independently of each other.
 
-T tokens of the longest line in a batch, B lines.
+T tokens of the longest line in a batch, B batch size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from refrain.data import Vocabulary
-from refrain.models import LanguageModel, Stepper, stepper_of
+from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
 from .perplexity import Figure
 
@@ -18,23 +18,25 @@ BATCH_TOKENS = 1 << 14
 
 
 class LineScore(NamedTuple):
-    """What a line costs."""
+    """A line of text and its nats."""
 
     text: str
     figure: Figure
-    unknown: int  # words that are not in the vocabulary; they are scored as <unk>
+    unknown: int  # the number of words that are not in the vocabulary and are scored as <unk>
 
 
-def score_lines(model: LanguageModel | Stepper, vocabulary: Vocabulary, lines: Iterable[str]) -> Iterator[LineScore]:
-    """Score each line as a model meets it after the end of another line: its tokens and its own end.
+def score_lines(
+    model: Network | Stepper | NetworkStepper, vocabulary: Vocabulary, lines: Iterable[str]
+) -> Iterator[LineScore]:
+    """Score each line, including its end, as if another line had ended before it.
 
     Args:
-        model: read with the weights that it has when the first line is read; its mode stays.
-        vocabulary: of the model.
-        lines: without their line ends; read lazily, a few hundred at a time.
+        model: the model, used with the weights that it has when the first line is scored; its mode is not changed.
+        vocabulary: the vocabulary of the model.
+        lines: lines without their ends, which are read as needed, a few hundred at a time.
 
     Yields:
-        A score for each line, in order.
+        The score of each line, in order.
     """
     stepper = stepper_of(model)
     remaining = iter(lines)
@@ -45,20 +47,21 @@ def score_lines(model: LanguageModel | Stepper, vocabulary: Vocabulary, lines: I
             yield LineScore(line, Figure(figure, len(ids)), vocabulary.count_unseen(line, ids))
 
 
-def _line_nats(stepper: Stepper, line_end: int, encoded: Sequence[Sequence[int]]) -> list[float]:
-    """The nats of each line given a line end before it. Lines of like length share a batch."""
+def _line_nats(stepper: Stepper | NetworkStepper, line_end: int, encoded: Sequence[Sequence[int]]) -> list[float]:
+    """The nats of each line after the end of another line. Lines of similar length share a batch."""
     nats = [0.0] * len(encoded)
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
     while order:
         longest = len(encoded[order[-1]])
         count = max(1, BATCH_TOKENS // longest)
-        batch, order = order[-count:], order[:-count]
+        batch = order[-count:]
+        order = order[:-count]
         targets = torch.full((longest, len(batch)), line_end)
-        for column, index in enumerate(batch):
-            targets[: len(encoded[index]), column] = torch.tensor(encoded[index])
+        for row, index in enumerate(batch):
+            targets[: len(encoded[index]), row] = torch.tensor(encoded[index])
         inputs = torch.cat([torch.full((1, len(batch)), line_end), targets[:-1]])
         state = stepper.initial_state(len(batch))
         scores, _ = stepper.token_nats(inputs.to(stepper.device), targets.to(stepper.device), state)
-        for column, index in enumerate(batch):
-            nats[index] = float(scores[: len(encoded[index]), column].double().sum())
+        for row, index in enumerate(batch):
+            nats[index] = float(scores[: len(encoded[index]), row].double().sum())
     return nats

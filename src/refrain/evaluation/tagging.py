@@ -1,12 +1,11 @@
-"""How well a tagger tags: accuracy with its interval, tag by tag, and for words that training had and had not.
+"""Accuracy of a tagger with its interval, for each tag, and for words inside and outside the training text.
 
-K tags, L words of a sentence.
+K tags, L words of a sentence, N words of a batch.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,46 +17,23 @@ from refrain.data.tagged.buckets import Batches, Encoded, encode_sentences, in_o
 from refrain.data.tagged.sentences import Sentence
 from refrain.models import Tagger, evaluating
 
-# of the standard normal distribution, for 95 of 100
-NORMAL_95 = 1.959964
+from .share import Share
 
 
-class Share(NamedTuple):
-    """How many of some words were told right."""
-
-    right: int
-    words: int
-
-    @property
-    def accuracy(self) -> float | None:
-        """The share; None of no words."""
-        return self.right / self.words if self.words else None
-
-    def interval(self) -> tuple[float, float] | None:
-        """Wilson's interval of 95 %, as if words were drawn one by one; None of no words."""
-        if not self.words:
-            return None
-        share, square = self.right / self.words, NORMAL_95**2 / self.words
-        middle = (share + square / 2) / (1 + square)
-        half = math.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)
-        # at 0 and at 1 rounding may leave the share outside
-        return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
-
-    def document(self) -> dict[str, Any]:
-        """As plain data."""
-        return {"words": self.words, "right": self.right, "accuracy": self.accuracy, "interval": self.interval()}
+def _document(share: Share) -> dict[str, Any]:
+    return {"words": share.total, "right": share.right, "accuracy": share.accuracy, "interval": share.interval}
 
 
 @dataclass(frozen=True)
 class TaggingFigure:
-    """What was found on some sentences.
+    """The results of a tagger on some sentences.
 
     Attributes:
-        nats: of the right tags, summed.
-        confusion: (K, K), how often the tag of the row was told as that of the column.
-        seen: words of the training text.
-        unseen: all others.
-        sentences: whole sentences told right, and all.
+        nats: the sum of the nats of the true tags.
+        confusion: counts (K, K) of words by their true tag (row) and their predicted tag (column).
+        seen: the words that occur in the training text.
+        unseen: all other words.
+        sentences: the sentences of which every word is tagged correctly.
     """
 
     nats: float
@@ -72,42 +48,51 @@ class TaggingFigure:
         return Share(int(self.confusion.trace()), int(self.confusion.sum()))
 
     def per_tag(self, tags: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Precision, recall, F1 and number of words of each tag that there is or was told, frequent tags first.
+        """Precision, recall, F1 and number of words of each tag that is true or predicted at least once.
 
         Args:
-            tags: their names.
+            tags: the names of the tags.
+
+        Returns:
+            The figures by tag, frequent tags first.
         """
-        gold, told, right = self.confusion.sum(axis=1), self.confusion.sum(axis=0), self.confusion.diagonal()
+        true = self.confusion.sum(axis=1)
+        predicted = self.confusion.sum(axis=0)
+        right = self.confusion.diagonal()
         rows = {}
-        for index in sorted(range(len(tags)), key=lambda index: (-gold[index], tags[index])):
-            if gold[index] or told[index]:
-                precision = right[index] / told[index] if told[index] else 0.0
-                recall = right[index] / gold[index] if gold[index] else 0.0
+        for index in sorted(range(len(tags)), key=lambda index: (-true[index], tags[index])):
+            if true[index] or predicted[index]:
+                precision = right[index] / predicted[index] if predicted[index] else 0.0
+                recall = right[index] / true[index] if true[index] else 0.0
                 rows[tags[index]] = {
-                    "words": int(gold[index]),
+                    "words": int(true[index]),
                     "precision": float(precision),
                     "recall": float(recall),
-                    "f1": float(2 * right[index] / (told[index] + gold[index])),
+                    "f1": float(2 * right[index] / (predicted[index] + true[index])),
                 }
         return rows
 
     def document(self) -> dict[str, Any]:
-        """The figures but those of single tags, as plain data."""
+        """The figures of all tags together as plain data."""
         words = self.words
         return {
-            "tokens": words.words,
-            "nats_per_token": self.nats / words.words,
+            "tokens": words.total,
+            "nats_per_token": self.nats / words.total,
             "accuracy": words.accuracy,
-            "interval": words.interval(),
-            "seen": self.seen.document(),
-            "unseen": self.unseen.document(),
-            "sentences": self.sentences.document(),
+            "interval": words.interval,
+            "seen": _document(self.seen),
+            "unseen": _document(self.unseen),
+            "sentences": _document(self.sentences),
         }
 
 
 @torch.no_grad()
 def batch_logits(model: Tagger, batches: Batches) -> Iterator[tuple[Sequence[int], torch.Tensor, torch.Tensor]]:
-    """The places of each batch's sentences, their logits (N, K) and tags (N,), on the model's device, in evaluation."""
+    """Run a tagger on batches in evaluation mode.
+
+    Yields:
+        For each batch the indices of its sentences, the logits (N, K) and the true tags (N,), on its device.
+    """
     device = next(model.parameters()).device
     with evaluating(model):
         for index in range(len(batches)):
@@ -118,16 +103,17 @@ def batch_logits(model: Tagger, batches: Batches) -> Iterator[tuple[Sequence[int
 def evaluate_tags(
     model: Tagger, sentences: Sequence[Encoded], seen: Sequence[NDArray[np.bool_]], *, batch_size: int = 64
 ) -> TaggingFigure:
-    """Tag sentences and compare.
+    """Tag sentences and compare with their true tags.
 
     Args:
-        model: its mode is the same afterwards.
-        sentences: with their tags.
-        seen: for each sentence, which of its words (L,) training had.
-        batch_size: sentences side by side; decides speed and memory, not the result.
+        model: the tagger, whose mode is restored at the end.
+        sentences: the sentences with their true tags.
+        seen: for each sentence, which of its words (L,) occur in the training text.
+        batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
     """
     count = model.output.out_features
-    nats, confusion = 0.0, np.zeros((count, count), np.int64)
+    nats = 0.0
+    confusion = np.zeros((count, count), np.int64)
     predictions: dict[int, NDArray[np.int64]] = {}
     batches = in_order(sentences, batch_size)
     for places, logits, targets in batch_logits(model, batches):
@@ -153,12 +139,12 @@ def evaluate_tags(
 
 
 def predict_tags(model: Tagger, sentences: Sequence[Encoded], *, batch_size: int = 64) -> list[NDArray[np.int64]]:
-    """The likeliest tag of each word of each sentence (L,).
+    """The most probable tags (L,) of each sentence.
 
     Args:
-        model: its mode is the same afterwards.
-        sentences: of at least one word each.
-        batch_size: sentences side by side; decides speed and memory, not the result.
+        model: the tagger, whose mode is restored at the end.
+        sentences: sentences of at least one word.
+        batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
     """
     found: dict[int, NDArray[np.int64]] = {}
     for places, logits, _ in batch_logits(model, in_order(sentences, batch_size)):
@@ -169,24 +155,24 @@ def predict_tags(model: Tagger, sentences: Sequence[Encoded], *, batch_size: int
 def _by_sentence(
     places: Sequence[int], sentences: Sequence[Encoded], flat: NDArray[np.int64]
 ) -> dict[int, NDArray[np.int64]]:
-    """Values of a batch's words, step by step, as those of its sentences."""
+    """Regroup the values of the words of a batch, which are ordered by step, by sentence."""
     lengths = np.array([len(sentences[place].inputs) for place in places])
-    there = np.arange(lengths.max())[:, None] < lengths
-    table = np.zeros(there.shape, np.int64)
-    table[there] = flat
+    is_word = np.arange(lengths.max())[:, None] < lengths
+    table = np.zeros(is_word.shape, np.int64)
+    table[is_word] = flat
     return {place: table[:length, column] for column, (place, length) in enumerate(zip(places, lengths, strict=True))}
 
 
 def figure_of(
     model: Tagger, vocabulary: TagVocabulary, sentences: Sequence[Sentence], *, batch_size: int = 64
 ) -> TaggingFigure:
-    """How well a model tags sentences.
+    """The results of a tagger on sentences.
 
     Args:
-        model: its mode is the same afterwards.
-        vocabulary: of the training text, whose words count as seen.
-        sentences: with tags that the vocabulary holds.
-        batch_size: sentences side by side; decides speed and memory, not the result.
+        model: the tagger, whose mode is restored at the end.
+        vocabulary: the vocabulary of the training text, whose words count as seen.
+        sentences: the sentences; their tags must be in the vocabulary.
+        batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
     """
     seen = [np.array([vocabulary.saw(word) for word in sentence.words]) for sentence in sentences]
     return evaluate_tags(model, encode_sentences(sentences, vocabulary), seen, batch_size=batch_size)

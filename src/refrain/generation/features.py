@@ -1,34 +1,34 @@
-"""What a model holds after a text, as vectors, and what single units hold along it (Radford et al., 2017, section 3).
+"""The states of a layer after each text, and the values of single units along it (Radford et al., 2017, section 3).
 
-Texts of like length are read side by side. Where one ends its column leaves the batch, so no padding ever enters and
-each text is read as if it were alone.
+A batch has texts of similar length. A text leaves the batch where it ends, so there is no padding and the result does
+not depend on the other texts.
 
-N texts, B of them side by side, T_n tokens of a text, H width of the layer, U units that are followed.
+N texts, B batch size, T_n tokens of a text, T steps in a window, H width of the layer, U units that are followed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from refrain.models import LanguageModel, Stepper, stepper_of
+from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
-from .units import Part, State, check_units, chosen_layer, chosen_part
+from .units import Part, State, check_units, chosen_layer, chosen_part, state_parts
 
-# of a window, over all its columns: what bounds the memory for long texts
+# the largest T * B of a window, which bounds the memory for long texts
 WINDOW_TOKENS = 1 << 14
 
 
 class Features(NamedTuple):
-    """What one layer holds of some texts: float32 on the CPU, in the order of the texts."""
+    """The states of one layer for some texts, as float32 on the CPU, in the order of the texts."""
 
     hidden: Tensor  # (N, H): after the last token
-    cell: Tensor | None  # (N, H): the same; None where the layer has no cell state
-    traces: list[Tensor]  # (T_n, U): the followed units after each token; empty when none is followed
+    cell: Tensor | None  # (N, H): after the last token; None if the layer has no cell state
+    traces: list[Tensor]  # (T_n, U): the followed units after each token; empty if no unit is followed
 
     def part(self, name: Part) -> Tensor:
-        """The final states (N, H) of that name.
+        """The final cell or hidden states (N, H).
 
         Raises:
             ValueError: when the layer has no cell state.
@@ -40,7 +40,7 @@ class Features(NamedTuple):
 
 
 def features(
-    model: LanguageModel | Stepper,
+    model: Network | Stepper | NetworkStepper,
     texts: Sequence[Sequence[int]],
     *,
     layer: int | None = None,
@@ -48,18 +48,18 @@ def features(
     which: Part | None = None,
     batch_size: int = 64,
 ) -> Features:
-    """Read each text from the zero state.
+    """Run a model over each text from the zero state.
 
     Args:
-        model: its mode stays.
-        texts: ids, at least one each: begin with the vocabulary's line end, which training texts have between lines.
-        layer: which layer, counting from 0 at the bottom; None is the last.
-        units: units of that layer to follow over time. Followed texts are read a step at a time, which is slower.
-        which: what of these units is followed; None is the cell state, or the hidden state where there is no other.
-        batch_size: B, how many texts are read side by side; decides speed and memory, not the result.
+        model: the model, whose mode is not changed.
+        texts: the ids of each text, at least one; begin with the line end of the vocabulary, as training texts do.
+        layer: the index of the layer, counting from 0 at the bottom; None is the last layer.
+        units: units of that layer to follow over time, which takes longer because steps are computed one by one.
+        which: the part of the state that is followed; None is the cell state, or the hidden state if there is no other.
+        batch_size: B, the number of texts in a batch; it affects speed and memory, not the result.
 
     Raises:
-        UserError: when there is no such layer, unit or part.
+        UserError: when the layer, a unit or the part of the state does not exist.
         ValueError: when a text is empty or the batch size not positive.
     """
     if batch_size < 1:
@@ -67,39 +67,41 @@ def features(
     if not all(texts):
         raise ValueError("texts: each needs at least one token, for example the vocabulary's line_end")
     stepper = stepper_of(model)
-    model = stepper.model
-    layer = chosen_layer(model, layer)
-    check_units(model, layer, units)
-    part = chosen_part(model, layer, which)
+    network: Network = stepper.model
+    layer = chosen_layer(network, layer)
+    check_units(network, layer, units)
+    part = chosen_part(network, layer, which)
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]), reverse=True)
-    template = model.initial_state(1)[layer]
-    finals = {name: torch.empty(len(texts), each.shape[1]) for name, each in template._asdict().items()}
+    template = state_parts(network, layer, network.initial_state(1))
+    finals = {name: torch.empty(len(texts), *each.shape[1:]) for name, each in template.items()}
     pieces: list[list[Tensor]] = [[] for _ in texts]
 
     def follow(state: State) -> Tensor:
-        values: Tensor = getattr(state[layer], part)[:, list(units)]
+        values = state_parts(network, layer, state)[part][:, list(units)]
         return values.float().cpu()
 
     for first in range(0, len(order), batch_size):
         batch = order[first : first + batch_size]
         for active, state, followed in _windows(stepper, [texts[index] for index in batch], follow if units else None):
-            for name, final in finals.items():
-                # what is written last is what the text held when its column left the batch
-                final[batch[:active]] = getattr(state[layer], name).float().cpu()
-            for column, index in enumerate(batch[:active]):
-                pieces[index] += [values[column] for values in followed]
+            for name, tensor in state_parts(network, layer, state).items():
+                # the last value that is written is the state at the end of the text
+                finals[name][batch[:active]] = tensor.float().cpu()
+            for row, index in enumerate(batch[:active]):
+                pieces[index] += [values[row] for values in followed]
     return Features(finals["hidden"], finals.get("cell"), [torch.stack(piece) for piece in pieces if piece])
 
 
 def _windows(
-    stepper: Stepper, texts: Sequence[Sequence[int]], follow: Callable[[State], Tensor] | None
+    stepper: Stepper | NetworkStepper, texts: Sequence[Sequence[int]], follow: Callable[[State], Tensor] | None
 ) -> Iterator[tuple[int, State, list[Tensor]]]:
-    """Read texts, the longest first, in windows that end where the shortest ends or memory asks for it.
+    """Run over texts, sorted from long to short, in windows that end with the shortest text or by the memory limit.
 
     Yields:
-        How many texts were still read; their state after the window; what `follow` made of it after each step.
+        The number of texts of the window, their state after it, and the results of `follow` after each step.
     """
-    state, at, active = stepper.initial_state(len(texts)), 0, len(texts)
+    state = stepper.initial_state(len(texts))
+    active = len(texts)
+    at = 0
     while active:
         stop = min(len(texts[active - 1]), at + max(1, WINDOW_TOKENS // active))
         ids = torch.tensor([text[at:stop] for text in texts[:active]], device=stepper.device).T  # (T, B)
@@ -111,4 +113,12 @@ def _windows(
         yield active, state, followed
         at = stop
         active = sum(len(text) > at for text in texts[:active])
-        state = tuple(type(each)(*(part[:active] for part in each)) for each in state)
+        state = _first(state, active)
+
+
+def _first(state: Any, count: int) -> Any:
+    """The state of the first texts, whatever the nesting of tuples."""
+    if isinstance(state, Tensor):
+        return state[:count]
+    parts = [_first(part, count) for part in state]
+    return tuple(parts) if type(state) is tuple else type(state)(*parts)

@@ -1,17 +1,17 @@
-"""Drawing text from a language model, a token of every sample at a time."""
+"""Sampling text from a language model, one token of every sample at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from refrain.models import LanguageModel, Stepper, stepper_of
+from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
 from .units import State
 
 
 def generate(
-    model: LanguageModel | Stepper,
+    model: Network | Stepper | NetworkStepper,
     context: Sequence[int],
     draw: Callable[[Tensor, torch.Generator], Tensor],
     *,
@@ -21,23 +21,24 @@ def generate(
     stop: int | None = None,
     hold: Callable[[State], State] | None = None,
 ) -> Iterator[list[int | None]]:
-    """Continue a context.
+    """Sample continuations of a context.
 
     Args:
-        model: read with the weights that it has when the first token is drawn; its mode stays.
-        context: ids that come before, at least one.
+        model: the model, used with the weights that it has when the first token is drawn; its mode is not changed.
+        context: the ids that precede the samples, at least one.
         draw: maps log-probabilities (B, V) and the generator to ids (B,), for example a `Sampler`.
-        tokens: how many to draw at most.
-        samples: B, how many continuations.
-        generator: on the CPU.
-        stop: a sample ends where this id is drawn, which is not part of it.
-        hold: maps the state before each drawn token to the one that is used, for example by `hold_units`.
+        tokens: the largest number of tokens to draw.
+        samples: B, the number of continuations.
+        generator: a generator on the CPU, which is advanced.
+        stop: the id that ends a sample and is not part of it.
+        hold: maps the state before each token to the state that is used, for example the result of `hold_units`.
 
     Yields:
-        The next id of each sample; None for one that has ended.
+        The next id of each sample, or None for a sample that has ended.
 
     Raises:
         ValueError: when the context is empty.
+        UserError: when a network of one's own has no `step`.
     """
     if not context:
         raise ValueError("context: at least one token is needed, for example the vocabulary's line_end")
@@ -46,7 +47,7 @@ def generate(
     state = stepper.initial_state(samples)
     ended = torch.zeros(samples, dtype=torch.bool)
     if len(context) > 1:
-        _, state = stepper.hidden(ids[:-1], state)
+        state = stepper.read(ids[:-1], state)
     current = ids[-1]
     for _ in range(tokens):
         if hold is not None:

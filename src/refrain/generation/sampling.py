@@ -1,6 +1,6 @@
-"""Filters over a distribution, composed in order: temperature, top-k, top-p.
+"""Filters of a distribution, applied in the order temperature, top-k, top-p.
 
-B sequences, V words in the vocabulary.
+B batch size, V tokens in the vocabulary.
 """
 
 import math
@@ -11,23 +11,23 @@ from torch import Tensor
 
 
 def with_temperature(log_probabilities: Tensor, temperature: float) -> Tensor:
-    """Divide the logits (B, V) by the temperature and normalise again."""
-    # relative to the greatest, which then stays finite however small the temperature
+    """Divide log-probabilities (B, V) by the temperature and normalise them again."""
+    # the largest becomes 0, which stays finite for any temperature
     relative = log_probabilities - log_probabilities.amax(dim=-1, keepdim=True)
     return (relative / temperature).log_softmax(dim=-1)
 
 
 def top_k(log_probabilities: Tensor, k: int) -> Tensor:
-    """Keep the k most probable tokens (Fan et al., 2018); ties with the k-th stay. (B, V), not normalised."""
+    """Keep the k most probable tokens and ties with the k-th (Fan et al., 2018). (B, V), not normalised."""
     k = min(k, log_probabilities.shape[-1])
     smallest = log_probabilities.topk(k, dim=-1).values[:, -1:]
     return log_probabilities.masked_fill(log_probabilities < smallest, -math.inf)
 
 
 def top_p(log_probabilities: Tensor, p: float) -> Tensor:
-    """Keep the fewest tokens that together hold probability p (Holtzman et al., 2020). (B, V), not normalised."""
+    """Keep the fewest tokens whose total probability is at least p (Holtzman et al., 2020). (B, V), not normalised."""
     ordered, order = log_probabilities.softmax(dim=-1).sort(dim=-1, descending=True)
-    # a token stays when those before it do not reach p yet, so that the first always stays
+    # a token is kept if those before it do not reach p, so that the first is always kept
     outside = ordered.cumsum(dim=-1) - ordered >= p
     return log_probabilities.masked_fill(torch.zeros_like(outside).scatter(1, order, outside), -math.inf)
 
@@ -36,9 +36,9 @@ class Sampler:
     """Draws the next token.
 
     Args:
-        temperature: 0 takes the most probable token.
-        top_k: see `top_k`; None keeps all.
-        top_p: see `top_p`; None keeps all.
+        temperature: divides the log-probabilities; 0 chooses the most probable token.
+        top_k: see `top_k`; None keeps all tokens.
+        top_p: see `top_p`; None keeps all tokens.
         banned: ids that are never drawn.
 
     Raises:
@@ -62,15 +62,18 @@ class Sampler:
         for name, value in (("top_k", top_k), ("top_p", top_p)):
             if temperature == 0 and value is not None:
                 raise ValueError(f"{name} cannot take effect with temperature 0, which takes the most probable token")
-        self.temperature, self.top_k, self.top_p, self.banned = temperature, top_k, top_p, list(banned)
+        self.temperature = temperature
+        self.top_k = top_k
+        self.top_p = top_p
+        self.banned = list(banned)
 
     def __call__(self, log_probabilities: Tensor, generator: torch.Generator) -> Tensor:
-        """Log-probabilities (B, V) -> ids (B,). The generator lives on the CPU and is advanced.
+        """Draw ids (B,) from log-probabilities (B, V). The generator must be on the CPU and is advanced.
 
         Raises:
-            FloatingPointError: when the model gives something that is not a number.
+            FloatingPointError: when a log-probability is NaN.
         """
-        # in float64 no temperature or probability that a user can write becomes 0 or infinite
+        # in float64, no temperature or probability that a user can enter becomes 0 or infinite
         log_probabilities = log_probabilities.cpu().double()
         if log_probabilities.isnan().any():
             raise FloatingPointError("the model's probabilities are not numbers; its weights have run away")

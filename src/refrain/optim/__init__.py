@@ -1,6 +1,5 @@
 """How weights move: schedules of the learning rate, averaging, and when to stop."""
 
-from .nt_asgd import EarlyStop as EarlyStop
 from .nt_asgd import TriggeredAveraging as TriggeredAveraging
 from .schedules import Fixed as Fixed
 from .schedules import Plateau as Plateau
@@ -9,6 +8,8 @@ from .schedules import constant as constant
 from .schedules import cosine as cosine
 from .schedules import exponential as exponential
 from .schedules import linear as linear
+from .stalls import EarlyStop as EarlyStop
+from .stalls import Verdict as Verdict
 from .steps import SGD as SGD
 from .steps import clip_scale as clip_scale
 from .steps import gradient_norm as gradient_norm

@@ -7,57 +7,13 @@ here.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-def stalled(earlier: Sequence[float], nats_per_token: float, window: int) -> bool:
-    """Whether a validation is worse than the best of those more than `window` before it; never with a window of 0.
-
-    Args:
-        earlier: the validations before.
-        nats_per_token: of this one.
-        window: how many of the last ones do not count.
-    """
-    far = earlier[:-window] if window else []
-    return bool(far) and nats_per_token > min(far)
-
-
-class EarlyStop:
-    """Says when a run has stalled, by the rule that triggers averaging.
-
-    Args:
-        window: how many of the last validations do not count.
-    """
-
-    def __init__(self, window: int) -> None:
-        self._window = window
-        self._validations: list[float] = []
-
-    def validated(self, nats_per_token: float) -> bool:
-        """Look at a validation; returns whether the run should stop.
-
-        Args:
-            nats_per_token: of this validation.
-        """
-        stop = stalled(self._validations, nats_per_token, self._window)
-        self._validations.append(nats_per_token)
-        return stop
-
-    def state_dict(self) -> dict[str, Any]:
-        """The validations so far."""
-        return {"validations": self._validations}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave.
-
-        Args:
-            state: as from `state_dict`.
-        """
-        self._validations = [float(value) for value in state["validations"]]
+from .stalls import Verdict, stalled
 
 
 class TriggeredAveraging:
@@ -108,20 +64,29 @@ class TriggeredAveraging:
             return
         torch._foreach_lerp_(self._means, [p.detach() for p in self._parameters], 1 / self._steps)
 
-    def validated(self, nats_per_token: float) -> bool:
-        """Look at a validation; returns whether it pulled the trigger.
+    def validated(self, record: Mapping[str, Any]) -> Verdict | None:
+        """Look at a validation and say so when it pulls the trigger.
 
         Args:
-            nats_per_token: of this validation.
+            record: `judged`, the validation's figure, less being better; `epoch`, counted from 1; `settled`, False
+                while a model shrinks: it gets worse then, which is no stall, and the validation does not count.
         """
-        pulled = not self._started and stalled(self._validations, nats_per_token, self._trigger_window)
+        if not record.get("settled", True):
+            return None
+        pulled = not self._started and stalled(self._validations, record["judged"], self._trigger_window)
         self._started |= pulled
-        self._validations.append(nats_per_token)
-        return pulled
+        self._validations.append(record["judged"])
+        if not pulled:
+            return None
+        return Verdict(message=f"validation has stalled: weights are averaged from epoch {record['epoch'] + 1} on")
 
     @contextlib.contextmanager
-    def mean_weights(self) -> Iterator[None]:
-        """The mean in the place of the weights inside; the weights themselves are back outside."""
+    def evaluation_weights(self, model: object) -> Iterator[None]:
+        """Inside, the parameters hold the mean; outside, the weights themselves are back.
+
+        Args:
+            model: whose parameters they are; not looked at.
+        """
         if not self.active:
             yield
             return

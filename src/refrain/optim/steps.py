@@ -64,8 +64,9 @@ def scaled_step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parame
     fused = all(group.get("fused") for group in optimizer.param_groups)
     if scale != 1.0 and not fused:
         scale_gradients(parameters, scale)
-    # what torch's own loss scaling hands to fused optimisers; they divide by it
-    optimizer.grad_scale = torch.tensor(1 / scale) if scale != 1.0 and fused else None  # type: ignore[attr-defined]
+    # what torch's own loss scaling hands to fused optimisers; they divide by it, and read it as float32
+    divisor = torch.tensor(1 / scale, dtype=torch.float32) if scale != 1.0 and fused else None
+    optimizer.grad_scale = divisor  # type: ignore[attr-defined]
     try:
         optimizer.step()
     finally:

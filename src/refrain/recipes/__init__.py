@@ -1,9 +1,9 @@
 """Recipes: one function a published result, which returns the experiment with every setting in it."""
 
-import difflib
 from collections.abc import Callable, Iterable
 
 from refrain.config import AnyExperiment, resolve
+from refrain.config.mistakes import nearest
 from refrain.errors import UserError
 
 from .awd_lstm import awd_lstm_mos_ptb as awd_lstm_mos_ptb
@@ -95,7 +95,5 @@ def description(name: str) -> str:
         UserError: when there is no such recipe.
     """
     if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"unknown recipe {name!r}{hint}; known: {', '.join(RECIPES)}")
+        raise UserError(f"unknown recipe {name!r}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
     return "\n".join(line.strip() for line in (RECIPES[name].__doc__ or "").strip().splitlines())

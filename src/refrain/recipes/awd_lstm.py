@@ -3,7 +3,7 @@ mixture of softmaxes on top of it: Yang et al. (2018), Breaking the Softmax Bott
 perplexities as validation / test. Published parameter counts hold two biases per recurrent layer, ours one.
 """
 
-from refrain.config import Data, Experiment, Model, Training
+from refrain.config import ASGD, NTASGD, Data, Experiment, Mixture, Model, RandomWindows, Training
 
 
 def awd_lstm_ptb() -> Experiment:
@@ -30,10 +30,8 @@ def awd_lstm_ptb() -> Experiment:
             epochs=500,
             batch_size=20,
             window_steps=70,
-            window_length="random",
-            tail="keep",
-            optimizer="nt-asgd",
-            trigger_window=5,
+            windows=RandomWindows(),
+            optimizer=NTASGD(trigger_window=5),
             learning_rate=30.0,
             weight_decay=1.2e-6,
             max_norm=0.25,
@@ -52,8 +50,8 @@ def awd_lstm_ptb_finetune() -> Experiment:
     Ours: not measured at full size.
     """
     first = awd_lstm_ptb()
-    training = first.training.model_dump() | {"optimizer": "asgd", "trigger_window": None, "stop_window": 5}
-    return first.model_copy(update={"name": "awd-lstm-ptb-finetune", "training": Training.model_validate(training)})
+    training = first.training.model_copy(update={"optimizer": ASGD(), "stop_window": 5})
+    return first.model_copy(update={"name": "awd-lstm-ptb-finetune", "training": training})
 
 
 def awd_lstm_wikitext2() -> Experiment:
@@ -80,6 +78,7 @@ def awd_lstm_mos_ptb() -> Experiment:
     Ours: not measured at full size.
     """
     first = awd_lstm_ptb()
+    changed = {"epochs": 1000, "batch_size": 12, "learning_rate": 20.0, "windows": RandomWindows(cap=110), "seed": 28}
     return Experiment(
         name="awd-lstm-mos-ptb",
         data=first.data,
@@ -92,12 +91,8 @@ def awd_lstm_mos_ptb() -> Experiment:
             output_dropout=0.4,
             word_dropout=0.1,
             weight_drop=0.5,
-            head="mixture",
-            components=15,
-            latent_dropout=0.29,
+            head=Mixture(components=15, latent_dropout=0.29),
             tied=True,
         ),
-        training=first.training.model_copy(
-            update={"epochs": 1000, "batch_size": 12, "learning_rate": 20.0, "window_cap": 110, "seed": 28}
-        ),
+        training=first.training.model_copy(update=changed),
     )

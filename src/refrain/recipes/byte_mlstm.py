@@ -3,7 +3,16 @@
 Figures are bits per byte.
 """
 
-from refrain.config import Data, Experiment, Model, Schedule, Training
+from refrain.config import (
+    Adam,
+    Data,
+    Experiment,
+    GlorotInit,
+    LinearSchedule,
+    Model,
+    MultiplicativeLSTMCell,
+    Training,
+)
 
 
 def mlstm_bytes() -> Experiment:
@@ -18,14 +27,20 @@ def mlstm_bytes() -> Experiment:
     return Experiment(
         name="mlstm-bytes",
         data=Data(corpus="tiny-shakespeare", unit="byte"),
-        model=Model(cell="mlstm", embedding_size=64, hidden_sizes=(128,), weight_norm=True, init="glorot"),
+        model=Model(
+            cell=MultiplicativeLSTMCell(),
+            embedding_size=64,
+            hidden_sizes=(128,),
+            weight_norm=True,
+            init=GlorotInit(),
+        ),
         training=Training(
             epochs=1,
             batch_size=32,
             window_steps=32,
-            optimizer="adam",
+            optimizer=Adam(),
             learning_rate=5e-4,
-            schedule=Schedule(kind="linear"),
+            schedule=LinearSchedule(),
             state="carry",
             validation="zaremba",
             validation_windows=1000,
@@ -48,7 +63,9 @@ def mlstm_small() -> Experiment:
     return Experiment(
         name="mlstm-small",
         data=first.data,
-        model=Model(cell="mlstm", embedding_size=64, hidden_sizes=(320,), weight_norm=True, dropout=0.1),
+        model=Model(
+            cell=MultiplicativeLSTMCell(), embedding_size=64, hidden_sizes=(320,), weight_norm=True, dropout=0.1
+        ),
         training=first.training.model_copy(update=changed),
     )
 
@@ -68,7 +85,7 @@ def mlstm_enwik8() -> Experiment:
         name="mlstm-enwik8",
         data=Data(corpus="enwik8", unit="byte"),
         model=Model(
-            cell="mlstm",
+            cell=MultiplicativeLSTMCell(),
             embedding_size=400,
             hidden_sizes=(2800,),
             weight_norm=True,
@@ -99,7 +116,7 @@ def mlstm_reviews() -> Experiment:
     return Experiment(
         name="mlstm-reviews",
         data=Data(corpus="reviews", unit="byte", cleaning="reviews"),
-        model=Model(cell="mlstm", embedding_size=64, hidden_sizes=(4096,), weight_norm=True),
+        model=Model(cell=MultiplicativeLSTMCell(), embedding_size=64, hidden_sizes=(4096,), weight_norm=True),
         training=first.training.model_copy(
             update={"batch_size": 128, "window_steps": 256, "max_norm": 1.0, "sample_windows": 1000}
         ),
@@ -118,6 +135,6 @@ def char_lstm() -> Experiment:
     return first.model_copy(
         update={
             "name": "char-lstm",
-            "model": Model(embedding_size=64, hidden_sizes=(144,), init="glorot"),
+            "model": Model(embedding_size=64, hidden_sizes=(144,), init=GlorotInit()),
         }
     )

@@ -6,7 +6,16 @@ preset `sparselarge` where it has one: the large LSTM, dropout 0.4, a rate that 
 weights below a threshold set to zero after each step. The others are ours, on proximal steps and a target.
 """
 
-from refrain.config import Data, Experiment, Schedule, Sparsity, Target
+from refrain.config import (
+    Data,
+    Experiment,
+    ExponentialSchedule,
+    GroupLasso,
+    L1Penalty,
+    Sparsity,
+    Target,
+    ThresholdZeros,
+)
 
 from .awd_lstm import awd_lstm_ptb
 from .zaremba import zaremba_large, zaremba_small
@@ -22,11 +31,9 @@ def zaremba_large_l1() -> Experiment:
     return _sparse_large(
         "zaremba-large-l1",
         Sparsity(
-            l1=0.0001,
-            l1_on=("stack.*", "head.*"),
+            l1=L1Penalty(strength=0.0001, on=("stack.*", "head.*")),
             strengths_for="sum-over-time",
-            zeros="threshold",
-            threshold=0.0002,
+            zeros=ThresholdZeros(threshold=0.0002),
         ),
     )
 
@@ -41,11 +48,9 @@ def zaremba_large_iss() -> Experiment:
     return _sparse_large(
         "zaremba-large-iss",
         Sparsity(
-            group_lasso=0.00245,
-            group_widths=("*.hidden",),
+            group_lasso=GroupLasso(strength=0.00245, widths=("*.hidden",)),
             strengths_for="sum-over-time",
-            zeros="threshold",
-            threshold=0.0001,
+            zeros=ThresholdZeros(threshold=0.0001),
         ),
     )
 
@@ -68,7 +73,7 @@ def awd_lstm_ptb_iss() -> Experiment:
     Published: none; the recipe is ours.
     Ours: not measured at full size.
     """
-    sparsity = Sparsity(group_lasso=7e-5, target=Target(parameters=12_000_000, reached=0.3))
+    sparsity = Sparsity(group_lasso=GroupLasso(strength=7e-5), target=Target(parameters=12_000_000, reached=0.3))
     return awd_lstm_ptb().model_copy(update={"name": "awd-lstm-ptb-iss", "sparsity": sparsity})
 
 
@@ -83,8 +88,7 @@ def zaremba_small_iss() -> Experiment:
     """
     small = zaremba_small()
     sparsity = Sparsity(
-        group_lasso=0.0014,
-        group_widths=("*.hidden",),
+        group_lasso=GroupLasso(strength=0.0014, widths=("*.hidden",)),
         strengths_for="sum-over-time",
         # the rate falls after the fourth epoch, and proximal steps get shorter with it
         target=Target(multiply_adds=1_370_000, reached=0.5),
@@ -102,7 +106,7 @@ def zaremba_small_iss() -> Experiment:
 
 def _sparse_large(name: str, sparsity: Sparsity) -> Experiment:
     large = zaremba_large()
-    schedule = Schedule(kind="exponential", hold_epochs=18, step_epochs=18, decay=0.1)
+    schedule = ExponentialSchedule(hold_epochs=18, step_epochs=18, decay=0.1)
     return Experiment(
         name=name,
         data=Data(corpus="ptb"),

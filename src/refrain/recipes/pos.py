@@ -5,7 +5,7 @@ Models, arXiv 1808.08720, as its code runs it, and one that is meant to be used.
 
 from typing import Literal
 
-from refrain.config import Schedule, TaggedData, TaggerExperiment, TaggerModel, TaggerTraining
+from refrain.config import LinearSchedule, SparseEmbedding, TaggedData, TaggerExperiment, TaggerModel, TaggerTraining
 
 
 def pos_dense() -> TaggerExperiment:
@@ -25,7 +25,7 @@ def pos_dense() -> TaggerExperiment:
             dropout_kind="locked",
             weight_drop=0.2,
         ),
-        training=TaggerTraining(epochs=50, batch_size=20, optimizer="adam", learning_rate=0.001),
+        training=TaggerTraining(epochs=50, batch_size=20, learning_rate=0.001),
     )
 
 
@@ -49,8 +49,9 @@ def pos_sparse_descending() -> TaggerExperiment:
 
 def _sparse(name: str, order: Literal["ascending", "descending"]) -> TaggerExperiment:
     dense = pos_dense()
-    layout = {"embedding_size": 20, "embedding_blocks": 20, "embedding_density": 0.25}
-    data, model = dense.data.model_copy(update={"order": order}), dense.model.model_copy(update=layout)
+    data = dense.data.model_copy(update={"order": order})
+    layout = {"embedding_size": 20, "embedding": SparseEmbedding(blocks=20, density=0.25)}
+    model = dense.model.model_copy(update=layout)
     return dense.model_copy(update={"name": name, "data": data, "model": model})
 
 
@@ -67,10 +68,9 @@ def pos_default() -> TaggerExperiment:
         training=TaggerTraining(
             epochs=10,
             batch_size=32,
-            optimizer="adam",
             learning_rate=0.002,
             max_norm=5.0,
-            schedule=Schedule(kind="linear"),
+            schedule=LinearSchedule(),
             unknown_rate=0.5,
             stop_window=4,
         ),

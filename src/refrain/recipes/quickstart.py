@@ -1,6 +1,6 @@
 """A first model from text that every Python brings along."""
 
-from refrain.config import Data, Experiment, Model, Schedule, Training
+from refrain.config import Adam, Data, Experiment, LinearSchedule, Model, Training
 
 
 def quickstart() -> Experiment:
@@ -17,9 +17,9 @@ def quickstart() -> Experiment:
             epochs=3,
             batch_size=20,
             window_steps=35,
-            optimizer="adam",
+            optimizer=Adam(),
             learning_rate=0.004,
             max_norm=1.0,
-            schedule=Schedule(kind="linear"),
+            schedule=LinearSchedule(),
         ),
     )

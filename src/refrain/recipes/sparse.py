@@ -3,7 +3,18 @@
 bias and no such weights. Figures are perplexities on PTB as validation / test, or shares of training positions.
 """
 
-from refrain.config import Data, Experiment, Model, Schedule, Training
+from refrain.config import (
+    SGD,
+    Data,
+    Experiment,
+    ExponentialSchedule,
+    FractionPlan,
+    Model,
+    RandomWindows,
+    SparseEmbedding,
+    SparseLSTMCell,
+    Training,
+)
 
 from .awd_lstm import awd_lstm_ptb, awd_lstm_ptb_finetune
 
@@ -52,9 +63,8 @@ def recite_sparse1() -> Experiment:
     Published: a figure over epochs, not read.
     Ours: not measured at full size; docs/recipes.md has a smaller one.
     """
-    model = Model(
-        embedding_size=200, hidden_sizes=(1150, 1150, 200), tied=True, sparse_layers="hidden", sparse_fraction=0.5
-    )
+    cell = SparseLSTMCell(plan=FractionPlan(of="hidden", fraction=0.5))
+    model = Model(embedding_size=200, hidden_sizes=(1150, 1150, 200), tied=True, cell=cell)
     return _recite("recite-sparse1", model)
 
 
@@ -68,22 +78,21 @@ def recite_sparse2() -> Experiment:
         embedding_size=400,
         hidden_sizes=(1150, 1150, 400),
         tied=True,
-        sparse_layers="all",
-        sparse_fraction=0.5,
-        embedding_blocks=10,
-        embedding_density=0.5,
+        cell=SparseLSTMCell(plan=FractionPlan(of="all", fraction=0.5)),
+        embedding=SparseEmbedding(blocks=10, density=0.5),
     )
     return _recite("recite-sparse2", model)
 
 
 def _wide(first: Experiment, name: str) -> Experiment:
-    wide = {"hidden_sizes": (1725, 1725, 400), "sparse_layers": "hidden", "sparse_fraction": 0.66666}
+    cell = SparseLSTMCell(plan=FractionPlan(of="hidden", fraction=0.66666))
+    model = first.model.model_copy(update={"hidden_sizes": (1725, 1725, 400), "cell": cell})
     return first.model_copy(
         update={
             "name": name,
             "data": Data(corpus="ptb", order="ascending"),
-            "model": Model.model_validate(first.model.model_dump() | wide),
-            "training": first.training.model_copy(update={"window_cap": 110, "seed": 0}),
+            "model": model,
+            "training": first.training.model_copy(update={"windows": RandomWindows(cap=110), "seed": 0}),
         }
     )
 
@@ -97,12 +106,10 @@ def _recite(name: str, model: Model) -> Experiment:
             epochs=150,
             batch_size=20,
             window_steps=70,
-            window_length="random",
-            window_cap=110,
-            tail="keep",
+            windows=RandomWindows(cap=110),
+            optimizer=SGD(momentum=0.9),
             learning_rate=5.0,
-            momentum=0.9,
-            schedule=Schedule(kind="exponential", hold_epochs=1, decay=0.97),
+            schedule=ExponentialSchedule(hold_epochs=1, decay=0.97),
             max_norm=0.25,
             train_accuracy=True,
             stop_accuracy=0.9999,

@@ -3,7 +3,7 @@ that made its three models known. Figures are perplexities on PTB as validation 
 their commands.
 """
 
-from refrain.config import Data, Experiment, Model, Schedule, Training
+from refrain.config import Data, Experiment, ExponentialSchedule, Model, Training, UniformInit
 
 
 def zaremba_small() -> Experiment:
@@ -15,7 +15,7 @@ def zaremba_small() -> Experiment:
     return Experiment(
         name="zaremba-small",
         data=Data(corpus="ptb"),
-        model=Model(embedding_size=200, hidden_sizes=(200, 200), init="uniform", init_scale=0.1),
+        model=Model(embedding_size=200, hidden_sizes=(200, 200), init=UniformInit(scale=0.1)),
         training=Training(
             epochs=13,
             batch_size=20,
@@ -23,7 +23,7 @@ def zaremba_small() -> Experiment:
             loss_scale="sum-over-time",
             learning_rate=1.0,
             max_norm=5.0,
-            schedule=Schedule(kind="exponential", hold_epochs=4, decay=0.5),
+            schedule=ExponentialSchedule(hold_epochs=4, decay=0.5),
             validation="zaremba",
         ),
     )
@@ -38,7 +38,7 @@ def zaremba_medium() -> Experiment:
     return Experiment(
         name="zaremba-medium",
         data=Data(corpus="ptb"),
-        model=Model(embedding_size=650, hidden_sizes=(650, 650), dropout=0.5, init="uniform", init_scale=0.05),
+        model=Model(embedding_size=650, hidden_sizes=(650, 650), dropout=0.5, init=UniformInit(scale=0.05)),
         training=Training(
             epochs=39,
             batch_size=20,
@@ -46,7 +46,7 @@ def zaremba_medium() -> Experiment:
             loss_scale="sum-over-time",
             learning_rate=1.0,
             max_norm=5.0,
-            schedule=Schedule(kind="exponential", hold_epochs=6, decay=0.8),
+            schedule=ExponentialSchedule(hold_epochs=6, decay=0.8),
             validation="zaremba",
         ),
     )
@@ -61,7 +61,7 @@ def zaremba_large() -> Experiment:
     return Experiment(
         name="zaremba-large",
         data=Data(corpus="ptb"),
-        model=Model(embedding_size=1500, hidden_sizes=(1500, 1500), dropout=0.65, init="uniform", init_scale=0.04),
+        model=Model(embedding_size=1500, hidden_sizes=(1500, 1500), dropout=0.65, init=UniformInit(scale=0.04)),
         training=Training(
             epochs=55,
             batch_size=20,
@@ -69,7 +69,7 @@ def zaremba_large() -> Experiment:
             loss_scale="sum-over-time",
             learning_rate=1.0,
             max_norm=10.0,
-            schedule=Schedule(kind="exponential", hold_epochs=14, decay=1 / 1.15),
+            schedule=ExponentialSchedule(hold_epochs=14, decay=1 / 1.15),
             validation="zaremba",
         ),
     )

@@ -112,7 +112,7 @@ def _go_on(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress])
         run = RunFolder(folder / f"seed-{seed}")
         training = base.training.model_copy(update={"seed": seed})
         experiment = base.model_copy(update={"training": training})
-        if (run.path / "summary.json").is_file() and run.read_json("config.json") == config_document(experiment):
+        if _is_finished(run, experiment):
             summaries.append(run.read_json("summary.json"))
         elif run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
             summaries.append(resume(run.path, experiment=experiment, progress=progress()))
@@ -131,6 +131,12 @@ def _go_on(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress])
     summary = summarise_seeds(folder, plan["seeds"], summaries)
     write_atomically(folder / "summary.json", dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _is_finished(run: RunFolder, experiment: AnyExperiment) -> bool:
+    if not (run.path / "summary.json").is_file():
+        return False
+    return experiment_from(run.read_json("config.json"), run.path) == experiment
 
 
 def summarise_seeds(folder: Path, seeds: list[int], summaries: list[dict[str, Any]]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def describe_tagger(experiment: TaggerExperiment, corpus: TaggedCorpus, model: T
         f"data   {corpus.name}: {splits} sentences, {len(vocabulary.tags)} tags, vocabulary {len(vocabulary):,}"
         + (f", features {len(vocabulary.features):,}" if vocabulary.features else "")
         + (f"; words that training lacks: {unseen}" if unseen else ""),
-        *model_lines(f"{settings.cell} {settings.embedding_size}-{sizes} both ways", model),
+        *model_lines(f"{settings.cell.kind} {settings.embedding_size}-{sizes} both ways", model),
         f"run    {run.path}",
     ]
 
@@ -85,14 +85,16 @@ def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest:
             )
     model, data, run = experiment.model, manifest["data"], summary["run"]
     shape = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
+    cell = model.cell.kind
     left_out = sum(summary["skipped"].values())
     lines = [
         f"# {summary['recipe']} on {summary['corpus']}",
         "",
-        f"A tagger of {summary['tags']} tags: {model.cell} {shape} both ways, {summary['parameters']:,} parameters,",
+        f"A tagger of {summary['tags']} tags: {cell} {shape} both ways, {summary['parameters']:,} parameters,",
         f"vocabulary {data['vocabulary']:,}. Trained for {summary['epochs']} epoch(s) in "
         f"{duration(summary['train_seconds'])}; the figures",
         f"are those of the best on validation, epoch {summary['best_epoch']}.",
+        *([f"Methods besides the settings: {', '.join(summary['methods'])}."] if "methods" in summary else []),
         *([f"{left_out} bad sentence(s) of the corpus were left out."] if left_out else []),
         "",
         "| split | words | accuracy | interval of 95 % | words that training had | other words | whole sentences |",

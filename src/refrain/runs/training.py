@@ -1,7 +1,7 @@
 """Experiment -> run folder with a trained model in it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,23 @@ from refrain.training import (
     restore,
     tensorboard_writer,
 )
+from refrain.training.own_methods import methods_by_name
 from refrain.training.progress import Progress
+from refrain.training.resume import capture, check_methods
+from refrain.training.sparsifier import Sparsifier
 
-from .kinds import AnyCorpus, kind_of
-from .loading import config_document, experiment_from, load_start
+from .kinds import AnyCorpus, Kind, kind_of
+from .loading import experiment_from, load_own_weights, load_start
 from .manifest import changes, manifest
+from .own_network import OwnNetwork, check_given, own_name
 
 
 def train(
     experiment: AnyExperiment,
     out: str | Path,
     *,
+    model: OwnNetwork | None = None,
+    methods: Sequence[object] | Mapping[str, object] = (),
     start_from: str | Path | None = None,
     force: bool = False,
     recipe_text: str = "",
@@ -47,6 +53,11 @@ def train(
     Args:
         experiment: every setting, for example from a recipe.
         out: the run folder; must not hold anything yet.
+        model: a network of your own that keeps the protocol `refrain.models.Network`, or a function of the vocabulary
+            that makes it, called after the seed is set. It is trained in place of a model built from the settings,
+            whose `model` then describes nothing, and has the weights of the best checkpoint afterwards.
+        methods: what else acts on the run, as objects with an attribute `name` or as objects by name; each has some
+            parts of `refrain.training.Method`.
         start_from: a run whose best weights are the start, as for finetuning; same vocabulary, same shape.
         force: replace a run that stands there.
         recipe_text: what was asked for, kept as `recipe.toml`.
@@ -59,44 +70,56 @@ def train(
     Raises:
         DataError: when the corpus is missing, broken or too small.
         CheckpointError: when the folder is taken or cannot be written.
-        UserError: when the loss is not finite, or zeros are to be frozen and there are none.
+        UserError: when the loss is not finite, zeros are to be frozen and there are none, a method fails, or a network
+            of your own does not keep the protocol.
         Interrupted: when a signal stopped the run; a checkpoint has been saved.
     """
+    own = methods_by_name(methods)
     with progress or PlainProgress() as shown:
-        kind = kind_of(experiment)
+        kind = kind_of(experiment, model)
         corpus = kind.corpus(experiment, shown.say)
         torch.manual_seed(experiment.training.seed)
-        model = kind.model(experiment, corpus.vocabulary).to(build_device(experiment.training.device))
-        engine = build_engine(experiment.training, model, shown.say)
+        network = kind.model(experiment, corpus.vocabulary).to(build_device(experiment.training.device))
+        engine = build_engine(experiment.training, network, shown.say)
         if start_from is not None:
-            load_start(Path(start_from), model, corpus)
-        task = kind.task(experiment, corpus, model)
+            load_start(Path(start_from), network, corpus)
+        task = kind.task(experiment, corpus, network, own)
         _check_freezing(experiment, task)
+        # a state that cannot be stored is found before anything is written
+        capture(task, Position(), None)
         run = RunFolder(Path(out))
         run.create(force=force)
         with run.locked():
-            run.write_json("config.json", config_document(experiment))
+            run.write_json("config.json", kind.document(experiment, network))
             run.write_text("recipe.toml", recipe_text)
-            run.write_json("manifest.json", manifest(experiment, corpus, model, command, engine))
-            return _train(experiment, corpus, task, run, Position(), None, shown, engine)
+            run.write_json("manifest.json", manifest(experiment, corpus, network, command, engine))
+            return _train(experiment, kind, corpus, task, run, Position(), None, shown, engine)
 
 
 def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
-    if task.sparsifier is None or not isinstance(experiment, Experiment) or experiment.sparsity.freeze == "none":
+    sparsifier = task.methods.get("sparsifier")
+    if not isinstance(experiment, Experiment) or experiment.sparsity.freeze == "none":
         return
-    if not task.sparsifier.masks.kept:
+    if isinstance(sparsifier, Sparsifier) and not sparsifier.masks.kept:
         what = "nothing is zero" if experiment.sparsity.freeze == "elements" else "no unit is dead"
         raise UserError(f"sparsity.freeze: {what} at the start; give --from RUN, a run in which something is")
 
 
 def resume(
-    out: str | Path, *, experiment: AnyExperiment | None = None, progress: Progress | None = None
+    out: str | Path,
+    *,
+    model: OwnNetwork | None = None,
+    methods: Sequence[object] | Mapping[str, object] = (),
+    experiment: AnyExperiment | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Continue a run where its newest whole checkpoint stands, bit for bit.
 
     Args:
         out: the run folder.
+        methods: as the run was started with, in the same order; their states are given back to them.
         experiment: when given, must equal the run's own settings.
+        model: for a run of a network of your own: as for `train`.
         progress: is told what happens; None prints plain lines on standard error.
 
     Returns:
@@ -104,31 +127,43 @@ def resume(
 
     Raises:
         DataError: when the corpus is not what it was.
-        CheckpointError: when there is nothing to resume, or the settings differ.
+        CheckpointError: when there is nothing to resume, settings or methods differ, or a network of your own is
+            missing, needless or another one.
+        UserError: when the loss is not finite, or a method fails.
     """
+    added = methods_by_name(methods)
     run = RunFolder(Path(out))
     if not run.path.is_dir():
         raise CheckpointError(f"{run.path}: nothing to resume here; leave out --resume to start a run")
-    own = experiment_from(run.read_json("config.json"), run.path)
+    document = run.read_json("config.json")
+    own = experiment_from(document, run.path)
+    check_given(document, model, run.path)
     with progress or PlainProgress() as shown, run.locked():
         same_settings(own, experiment, run.path)
-        kind = kind_of(own)
+        kind = kind_of(own, model)
         corpus = kind.corpus(own, shown.say)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
-        model = kind.model(own, corpus.vocabulary).to(build_device(own.training.device))
-        engine = build_engine(own.training, model, shown.say)
-        task = kind.task(own, corpus, model)
+        network = kind.model(own, corpus.vocabulary).to(build_device(own.training.device))
+        engine = build_engine(own.training, network, shown.say)
+        task = kind.task(own, corpus, network, added)
         checkpoint, problems = run.newest()
         for problem in problems:
             shown.say(f"passed over a damaged checkpoint: {problem}")
+        check_methods(task, checkpoint.document("training"), run.path)
         if checkpoint.document("vocabulary") != corpus.vocabulary.document():
             raise CheckpointError(f"{checkpoint.folder}: vocabulary.json is not that of {corpus.name}")
-        load_weights(model, checkpoint.tensors("model"))
-        position, state = restore(task, checkpoint.tensors("training"), checkpoint.document("training"))
+        if model is None:
+            load_weights(network, checkpoint.tensors("model"))
+        else:
+            load_own_weights(network, checkpoint, own_name(document))
+        try:
+            position, state = restore(task, checkpoint.tensors("training"), checkpoint.document("training"))
+        except CheckpointError as error:
+            raise CheckpointError(f"{checkpoint.folder}: {error}") from error.__cause__
         run.tidy(checkpoint.folder)
         if position.best is not None:
             run.point_best_at(position.best.step)
-        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, model, "", engine)):
+        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, network, "", engine)):
             shown.say(f"note: {difference}; the run goes on, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
         place = (
@@ -137,11 +172,12 @@ def resume(
             else f"epoch {position.epoch + 1}, window {position.window}"
         )
         shown.say(f"resuming {checkpoint.folder} at {place}")
-        return _train(own, corpus, task, run, position, state, shown, engine)
+        return _train(own, kind, corpus, task, run, position, state, shown, engine)
 
 
 def _train(
     experiment: AnyExperiment,
+    kind: Kind,
     corpus: AnyCorpus,
     task: Task,
     run: RunFolder,
@@ -150,18 +186,21 @@ def _train(
     shown: Progress,
     engine: dict[str, str],
 ) -> dict[str, Any]:
-    kind = kind_of(experiment)
     for line in [*kind.describe(experiment, corpus, task.model, run), describe_engine(engine)]:
         shown.say(line)
     writer = (
         tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
     )
-    documents = {"config": config_document(experiment), "vocabulary": corpus.vocabulary.document()}
+    documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
+    if task.methods.own:
+        shown.say(f"methods given: {', '.join(task.methods.own)}")
     with _closing(writer), Interrupt() as interrupt:
-        metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.figures)
+        metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, shown, interrupt)(position, state)
     shown.say(f"measuring the best of {position.epoch} epoch(s) on validation and test")
     summary = kind.summarise(experiment, corpus, task.model, run, position) | {"engine": engine}
+    if task.methods.own:
+        summary["methods"] = list(task.methods.own)
     if failures():
         summary["failed_kernels"] = failures()
     run.write_json("summary.json", summary)

@@ -51,7 +51,7 @@ def trial(experiment: AnyExperiment, say: Callable[[str], None], layout: str | P
             task.optimizer,
             loss_scale=task.loss_scale,
             max_norm=task.max_norm,
-            hooks=task.hooks,
+            hooks=task.methods.hooks(),
         )
         seconds = time.monotonic() - started
     return {

@@ -23,7 +23,7 @@ class Place(NamedTuple):
     Attributes:
         parameter: its name.
         dimension: of the parameter.
-        axis: what is declared of that dimension.
+        axis: the declaration of that dimension.
     """
 
     parameter: str

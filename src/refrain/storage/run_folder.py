@@ -228,13 +228,17 @@ class RunFolder:
         return newest(self.checkpoints)
 
     def tidy(self, good: Path) -> None:
-        """Take away half-written checkpoints and put damaged newer ones aside; the caller holds the lock.
+        """Remove half-written files and checkpoints and put damaged newer ones aside; the caller holds the lock.
 
         Args:
             good: the newest whole checkpoint.
         """
-        for leftover in self.checkpoints.glob(".tmp-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        folders = [self.path, *(self.path / name for name in OWN_FOLDERS)]
+        for leftover in [path for folder in folders for path in folder.glob(".tmp-*")]:
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
         for folder in self.checkpoints.glob("step-*"):
             if folder.name > good.name:
                 aside = folder.with_name(f"damaged-{folder.name}")

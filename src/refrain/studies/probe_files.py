@@ -76,9 +76,8 @@ def files(probing: Probing, shown: Sequence[Passage], notes: Sequence[str]) -> d
     high = np.array([label == labels[unit.above] for label in probing.tables["test"].labels])
     place = f"unit {unit.unit} of layer {probing.view.layer}, {probing.view.which} state"
     share = unit.shares["test"]
-    title = (
-        f"{place[0].upper()}{place[1:]}: alone right on {100 * share.accuracy:.1f}\u00a0% of {share.rows:,} test texts"
-    )
+    right = f"{100 * share.right / share.total:.1f}\u00a0%"
+    title = f"{place[0].upper()}{place[1:]}: alone right on {right} of {share.total:,} test texts"
     return {
         "probe.json": json.dumps(probing.document(), indent=1) + "\n",
         "histogram.png": histogram(values[~high], values[high], scale, title=title, label=f"{place}, after a text"),

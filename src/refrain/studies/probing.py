@@ -61,7 +61,7 @@ class Row:
             "C": self.logistic.strength,
             "converged": self.logistic.converged,
             **{f"{split}_accuracy": self.logistic.share(split).accuracy for split in ("train", "valid", "test")},
-            "test_interval": list(self.logistic.share("test").interval),
+            "test_interval": list(self.logistic.share("test").interval or ()),
             "best_unit_accuracy": self.unit.shares["test"].accuracy if self.unit else None,
             "p_value": self.p_value,
         }
@@ -104,7 +104,7 @@ class Probing:
             "labels": list(self.labels),
             **{split: count._asdict() for split, count in self.counts.items()},
             "accuracy": trained.logistic.share("test").accuracy,
-            "interval": list(trained.logistic.share("test").interval),
+            "interval": list(trained.logistic.share("test").interval or ()),
             "train_accuracy": trained.logistic.share("train").accuracy,
             "valid_accuracy": trained.logistic.share("valid").accuracy,
             "C": trained.logistic.strength,
@@ -115,7 +115,7 @@ class Probing:
             "best_unit_threshold": unit.threshold,
             "best_unit_above": self.labels[unit.above],
             "best_unit_accuracy": unit.shares["test"].accuracy,
-            "best_unit_interval": list(unit.shares["test"].interval),
+            "best_unit_interval": list(unit.shares["test"].interval or ()),
             "best_unit_valid_accuracy": unit.shares["valid"].accuracy,
             "rows": [row.document() for row in self.rows],
         }

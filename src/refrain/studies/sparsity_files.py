@@ -61,7 +61,7 @@ def sparsity_page(lm: TrainedLanguageModel) -> str:
 
 def _title(lm: TrainedLanguageModel) -> str:
     sizes = "-".join(str(size) for size in (lm.config["model"]["embedding_size"], *lm.config["model"]["hidden_sizes"]))
-    return f"{lm.config['name']}: {lm.config['model']['cell']} {sizes}, {lm.folder.name}"
+    return f"{lm.config['name']}: {lm.config['model']['cell']['kind']} {sizes}, {lm.folder.name}"
 
 
 def _courses(lm: TrainedLanguageModel) -> list[Course]:
@@ -75,7 +75,7 @@ def _courses(lm: TrainedLanguageModel) -> list[Course]:
         steps.append(step)
         values.append(value)
 
-    targets = {name: value for name, value in lm.config["sparsity"]["target"].items() if name != "reached"}
+    targets = {name: value for name, value in (lm.config["sparsity"]["target"] or {}).items() if name != "reached"}
     measure, target = next(((name, value) for name, value in targets.items() if value is not None), ("", None))
     size, strength = f"{FIGURES.get(measure, measure)} once compacted", "strength of the group lasso"
     for line in lines:

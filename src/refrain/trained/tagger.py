@@ -53,7 +53,7 @@ class TrainedTagger:
 
     def __repr__(self) -> str:
         settings = self.config["model"]
-        shape = f"{settings['cell']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
+        shape = f"{settings['cell']['kind']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
         return f"TrainedTagger({str(self.folder)!r}, {shape}, {len(self.vocabulary.tags)} tags)"
 
     @property

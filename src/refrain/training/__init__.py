@@ -1,5 +1,7 @@
 """The training loop, what acts on it, and what keeps it."""
 
+from refrain.optim import Verdict as Verdict
+
 from .fit import Fit as Fit
 from .hooks import Hooks as Hooks
 from .hooks import Window as Window
@@ -8,13 +10,16 @@ from .interrupt import Interrupted as Interrupted
 from .loop import NonFiniteError as NonFiniteError
 from .loop import Tally as Tally
 from .loop import train_round as train_round
+from .method import LossTerm as LossTerm
+from .method import Method as Method
+from .methods import Methods as Methods
 from .metrics import Metrics as Metrics
 from .metrics import tensorboard_writer as tensorboard_writer
+from .own_methods import MethodError as MethodError
 from .progress import PlainProgress as PlainProgress
 from .progress import progress as progress
 from .resume import load_weights as load_weights
 from .resume import restore as restore
 from .task import Position as Position
-from .task import Stateful as Stateful
 from .task import Task as Task
 from .task import Validation as Validation

@@ -5,9 +5,12 @@ Demeester et al. (2018), Predefined Sparseness in Recurrent Sequence Models, sec
 T steps in the window, B sequences, V words in the vocabulary.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+
+from refrain.optim import Verdict
 
 from .hooks import Window
 
@@ -41,22 +44,19 @@ class TrainingAccuracy:
                 self._right += int((predicted == targets).sum())
                 self._positions += len(targets)
 
-    def after_round(self, metrics: dict[str, Any]) -> None:
-        """An epoch is over.
+    def validated(self, record: Mapping[str, Any]) -> Verdict:
+        """An epoch is over: keep its share, begin to count anew, and stop the run where the share is reached.
 
         Args:
-            metrics: of its validation.
+            record: of the epoch's validation; not looked at.
         """
         self.last = self._right / max(self._positions, 1)
         self._right = self._positions = 0
+        return Verdict(stop=self._stop_at is not None and self.last >= self._stop_at)
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """The share since the epoch began."""
         return {"train_accuracy": self._right / max(self._positions, 1)}
-
-    def reached(self) -> bool:
-        """Whether the last epoch was good enough to end with."""
-        return self._stop_at is not None and self.last >= self._stop_at
 
     def state_dict(self) -> dict[str, Any]:
         """The counts, as plain data."""

@@ -1,5 +1,6 @@
 """A run from where it stands to its end: epochs of windows, validation, metrics, samples, checkpoints."""
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -8,14 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from refrain.data import Batches, Windows
-from refrain.errors import UserError
+from refrain.errors import CheckpointError, UserError
 from refrain.storage.run_folder import RunFolder
 
 from .interrupt import Interrupt, Interrupted
 from .loop import NonFiniteError, Tally, train_round
 from .metrics import Metrics
+from .own_methods import MethodError
 from .progress import Progress
-from .resume import capture
+from .resume import capture, weights_of
 from .task import Best, Position, Task, Validation
 
 
@@ -55,12 +57,17 @@ class Fit:
 
         Raises:
             Interrupted: when a signal asked for it; a checkpoint has been saved.
-            UserError: when the loss is not finite.
+            UserError: when the loss is not finite, or a user's method fails, whose exception is the cause then.
         """
         try:
             return self._train(position, state)
         except (NonFiniteError, FloatingPointError) as error:
-            raise UserError(self._advice(position, str(error))) from None
+            remedy = "start anew with a lower training.learning_rate or training.max_norm"
+            raise UserError(self._advice(position, str(error), remedy)) from None
+        except MethodError as error:
+            saved = any(self.run.checkpoints.glob("step-*"))
+            remedy = f"mend the method, then {self._resume() if saved else 'start anew with force=True'}"
+            raise UserError(self._advice(position, str(error), remedy)) from error.__cause__
 
     def _train(self, position: Position, state: Any) -> Position:
         # a first checkpoint proves before the first step that the disk takes one
@@ -90,8 +97,8 @@ class Fit:
     def save(self, position: Position, state: Any) -> float:
         """Write a checkpoint; returns the time of the clock."""
         tensors, training = capture(self.task, position, state)
-        with self.task.weights_for_use():
-            weights = {name: parameter.detach().clone() for name, parameter in self.task.model.named_parameters()}
+        with self.task.methods.evaluation_weights(self.task.model):
+            weights = weights_of(self.task.model)
         self.run.save(
             position.step,
             {"model": weights, "training": tensors},
@@ -114,7 +121,7 @@ class Fit:
             task.optimizer,
             loss_scale=task.loss_scale,
             max_norm=task.max_norm,
-            hooks=task.hooks,
+            hooks=task.methods.hooks(),
             tallies=(position.epoch_tally, position.line_tally),
         )
         position.seconds += time.monotonic() - started
@@ -132,7 +139,7 @@ class Fit:
         task, window, improved = self.task, position.window, False
         if window == len(windows):
             return False
-        with task.weights_for_use():
+        with task.methods.evaluation_weights(task.model):
             if task.validation_windows and not window % task.validation_windows:
                 record, _, improved = self._validate(position, epoch_ended=False)
                 self.progress.validated(record)
@@ -141,23 +148,17 @@ class Fit:
         return improved
 
     def _end_epoch(self, position: Position) -> None:
-        """Validation, and what waits for it: schedule, averaging, early stop, samples."""
+        """Validation, and what waits for it: the schedule, the methods' verdicts, samples."""
         task = self.task
-        with task.weights_for_use():
+        with task.methods.evaluation_weights(task.model):
             record, found, _ = self._validate(position, epoch_ended=True)
-            # while a model shrinks it gets worse, which is no stall
-            if task.settled():
+            settled = task.methods.settled()
+            if settled:
                 task.schedule.validated(found.judged)
-                if task.averaging is not None and task.averaging.validated(found.judged):
-                    self.progress.say(
-                        f"validation has stalled: weights are averaged from epoch {position.epoch + 2} on"
-                    )
-                if task.early_stop is not None and task.early_stop.validated(found.judged):
-                    position.stopped = True
-            for act in task.hooks.after_round:
-                act(record)
-            if task.accuracy is not None and task.accuracy.reached():
-                position.stopped = True
+            for verdict in task.methods.verdicts({**record, "judged": found.judged, "settled": settled}):
+                position.stopped |= verdict.stop
+                if verdict.message is not None:
+                    self.progress.say(verdict.message)
             self.progress.validated(record)
             self._sample(position, f"epoch-{position.epoch + 1:03d}")
 
@@ -186,7 +187,7 @@ class Fit:
         nats_per_token = found.nats / found.tokens
         if not math.isfinite(nats_per_token):
             raise NonFiniteError(f"the validation loss is {nats_per_token}")
-        now = Best(position.epoch, position.step, nats_per_token, self.task.settled(), found.judged)
+        now = Best(position.epoch, position.step, nats_per_token, self.task.methods.settled(), found.judged)
         improved = position.best is None or now.rank() < position.best.rank()
         if improved:
             position.best = now
@@ -203,14 +204,23 @@ class Fit:
             raise Interrupted(
                 asked,
                 f"stopped in epoch {position.epoch + 1} after window {position.window}; "
-                f"continue with: refrain train --resume --out {self.run.path}",
+                f"continue with: {self._resume()}",
             )
 
-    def _advice(self, position: Position, cause: str) -> str:
-        good, _ = self.run.newest()
+    def _resume(self) -> str:
+        """What continues the run; the command line cannot give it a user's methods or network."""
+        given = ", methods=[...]" if self.task.methods.own else ""
+        given += ", model=..." if "network" in self.documents.get("config", {}) else ""
+        if given:
+            return f"refrain.resume({str(self.run.path)!r}{given})"
+        return f"refrain train --resume --out {self.run.path}"
+
+    def _advice(self, position: Position, cause: str, remedy: str) -> str:
         rate = self.task.optimizer.param_groups[0]["lr"]
+        saved = "no checkpoint was saved yet"
+        with contextlib.suppress(CheckpointError):
+            saved = f"the last good checkpoint is {self.run.newest()[0].folder}"
         return (
             f"training stopped in epoch {position.epoch + 1} after window {position.window}, learning rate {rate:g}: "
-            f"{cause}; the last good checkpoint is {good.folder}; start anew with a lower training.learning_rate or "
-            "training.max_norm"
+            f"{cause}; {saved}; {remedy}"
         )

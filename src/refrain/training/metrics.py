@@ -6,14 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from refrain.errors import UserError
+from refrain.models.perplexity import perplexity
 from refrain.storage.run_folder import RunFolder
 
 from .task import Position, Validation
-
-
-def perplexity(nats_per_token: float) -> float:
-    """exp of the nats per token; infinite where that overflows."""
-    return math.exp(nats_per_token) if nats_per_token < 700 else math.inf
 
 
 class Metrics:

@@ -6,7 +6,8 @@ import time
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from .metrics import perplexity
+from refrain.models.perplexity import perplexity
+
 from .task import Position
 
 PLAIN_SECONDS = 10.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from refrain.errors import CheckpointError
 from refrain.nn.recurrent.protocol import state_like, state_tensors
 
 from .loop import Tally
+from .own_methods import MethodError
 from .task import Best, Position, Task
 
 TENSOR = "$tensor"
+WEIGHTS = "weights."
 
 
 def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -26,23 +29,33 @@ def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tenso
 
     Returns:
         Tensors by name, and plain data that refers to them.
+
+    Raises:
+        MethodError: when the state of a method cannot be stored.
     """
     tensors: dict[str, Tensor] = {"generator.cpu": torch.get_rng_state()}
     device = next(task.model.parameters()).device
     if device.type == "cuda":
         tensors["generator.cuda"] = torch.cuda.get_rng_state(device)
+    if task.methods.own_evaluation_weights():
+        # the weights of the checkpoint for use are others
+        tensors |= {f"{WEIGHTS}{name}": weight.detach().clone() for name, weight in task.model.named_parameters()}
     carried = [] if state is None else state_tensors(state)
+    states = {"schedule": task.schedule.state_dict(), **task.methods.state_dict()}
     document = {
         "position": asdict(position),
         "carried": pack(carried, tensors, "carried"),
         "optimizer": pack(task.optimizer.state_dict(), tensors, "optimizer"),
-        "stateful": {name: pack(part.state_dict(), tensors, name) for name, part in task.stateful.items()},
+        "stateful": {name: _packed(state, tensors, name) for name, state in states.items()},
+        "methods": list(task.methods.own),
     }
     return tensors, document
 
 
 def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any]) -> tuple[Position, Any]:
-    """Put back what `capture` took; the weights are the caller's business. Changes the global generators.
+    """Put back what `capture` took, and change the global generators.
+
+    The weights are the caller's business, but for those that are trained beside other ones for evaluation.
 
     Returns:
         Where the run stands and the carried state, None between epochs.
@@ -51,52 +64,113 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
         CheckpointError: when the checkpoint belongs to another task.
     """
     try:
-        torch.set_rng_state(tensors["generator.cpu"])
         device = next(task.model.parameters()).device
-        if device.type == "cuda" and "generator.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["generator.cuda"], device)
         task.optimizer.load_state_dict(unpack(document["optimizer"], tensors))
-        for name, part in task.stateful.items():
-            part.load_state_dict(unpack(document["stateful"][name], tensors))
+        weights = {name.removeprefix(WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(WEIGHTS)}
+        if weights:
+            load_weights(task.model, weights)
+        states = {name: unpack(state, tensors) for name, state in document["stateful"].items()}
+        task.schedule.load_state_dict(states["schedule"])
+        task.methods.load_state_dict(states)
         carried = [tensor.to(device) for tensor in unpack(document["carried"], tensors)]
         template = task.model.initial_state(task.batch_size)
         state = state_like(template, carried) if carried else None
         fields = document["position"]
         best = None if fields["best"] is None else Best(**fields["best"])
         tallies = {name: Tally(**fields[name]) for name in ("epoch_tally", "line_tally")}
+        # last, as a method may draw numbers when it takes its state back
+        torch.set_rng_state(tensors["generator.cpu"])
+        if device.type == "cuda" and "generator.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["generator.cuda"], device)
         return Position(**{**fields, **tallies, "best": best}), state
+    except MethodError as error:
+        raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error.__cause__
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the checkpoint does not fit this run: {type(error).__name__}: {error}") from None
+
+
+def check_methods(task: Task, document: dict[str, Any], path: Path) -> None:
+    """Refuse to continue a run with other methods of the user's than those it was started with.
+
+    Args:
+        task: what is trained.
+        document: the plain data from `capture`.
+        path: the run folder, for the message.
+
+    Raises:
+        CheckpointError: when they differ.
+    """
+    before, now = document.get("methods", []), list(task.methods.own)
+    if before == now:
+        return
+    given = ", ".join(now) or "none"
+    if not before:
+        raise CheckpointError(
+            f"{path}: was started without methods of a user (given now: {given}); resume without them"
+        )
+    raise CheckpointError(
+        f"{path}: was started with the methods {', '.join(before)} (given now: {given}); "
+        f"continue it in Python with the same in the same order: refrain.resume({str(path)!r}, methods=[...])"
+    )
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters, each under its first name, and of the buffers that belong to the state dict."""
+    weights: dict[str, Tensor] = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    return weights | {name: buffer.detach().clone() for name, buffer in _buffers(model).items()}
+
+
+def _buffers(model: nn.Module) -> dict[str, Tensor]:
+    kept = model.state_dict(keep_vars=True)
+    return {name: value for name, value in kept.items() if type(value) is Tensor}
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy weights into a model, in place.
 
+    Args:
+        model: with the parameters and buffers of the one that was saved.
+        tensors: as from `weights_of`.
+
     Raises:
-        CheckpointError: when a name or a shape differs; nothing was copied then.
+        CheckpointError: when a name or a shape differs; no parameter was copied then.
     """
-    wanted = dict(model.named_parameters())
+    parameters = dict(model.named_parameters())
+    buffers = _buffers(model)
+    wanted = {**parameters, **buffers}
     if set(wanted) != set(tensors):
         missing, surplus = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
         raise CheckpointError(f"weights of another model: missing {missing}, not known here {surplus}")
-    for name, parameter in wanted.items():
+    for name, parameter in parameters.items():
         if parameter.shape != tensors[name].shape:
             raise CheckpointError(
                 f"weights of another shape: {name} is {tuple(tensors[name].shape)} in the checkpoint, "
                 f"{tuple(parameter.shape)} in the model"
             )
+    try:
+        # a module may take a buffer of another shape
+        model.load_state_dict({name: tensors[name] for name in buffers}, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"weights of another shape: {' '.join(str(error).split())}") from None
     with torch.no_grad():
-        for name, parameter in wanted.items():
+        for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
+
+
+def _packed(state: Any, tensors: dict[str, Tensor], name: str) -> Any:
+    try:
+        return pack(state, tensors, name)
+    except (TypeError, RecursionError) as error:
+        raise MethodError(name, "state_dict", f"returns what cannot be stored: {error}") from error
 
 
 def pack(tree: Any, tensors: dict[str, Tensor], name: str) -> Any:
     """Nested dicts and lists as plain data; each tensor moves to `tensors` under a name made from its place."""
     match tree:
-        case Tensor():
+        case Tensor(layout=torch.strided):
             tensors[name] = tree.detach().clone()
             return {TENSOR: name}
-        case dict():
+        case dict() if all(isinstance(key, str | int | float | None) for key in tree):
             return {"$dict": [[key, pack(value, tensors, f"{name}.{key}")] for key, value in tree.items()]}
         case list() | tuple():
             return [pack(value, tensors, f"{name}.{index}") for index, value in enumerate(tree)]

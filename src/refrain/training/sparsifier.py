@@ -46,7 +46,7 @@ class Pruning:
 
 
 class Sparsifier:
-    """Acts on a run through `loss` (smooth penalties) or `after_step` (proximal steps), never while evaluating.
+    """Acts on a run through `loss_term` (smooth penalties) or `after_step` (proximal steps), never while evaluating.
 
     Args:
         penalties: each with a `strength` of its own.
@@ -80,8 +80,9 @@ class Sparsifier:
         self.masks, self.pruning, self.controller = masks, pruning, controller
         self.steps, self.step = steps, 0
         self.every = max(1, min(EVERY, steps // LOOKS))
+        # proximal steps take the place of the penalties in the loss
+        self.loss_term = self.loss if zeros == "threshold" else None
 
-    @property
     def settled(self) -> bool:
         """Whether the target and the final share of zeros are reached, where they were asked for."""
         pruned = self.pruning is None or self.step >= self._last(self.pruning.end)
@@ -126,7 +127,7 @@ class Sparsifier:
         share = pruned_share(progress, final=pruning.final, begin=pruning.begin, end=pruning.end)
         prune_smallest(pruning.parameters, self.masks, share)
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """What belongs into a line of metrics.
 
         The share of zeros; with penalties on units also the first one's strength and the units that are left, by

@@ -1,28 +1,17 @@
 """What a run trains with, and where it stands."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 
 from refrain.data import Batches, Windows
 from refrain.models import LanguageModel, Tagger
-from refrain.optim import EarlyStop, Schedule, TriggeredAveraging
+from refrain.optim import Schedule
 
-from .accuracy import TrainingAccuracy
-from .hooks import Hooks
 from .loop import LossScale, Tally
-from .sparsifier import Sparsifier
-
-
-class Stateful(Protocol):
-    """Something that changes during a run and must survive a restart. Plain data and tensors, nested."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+from .methods import Methods
 
 
 class Validation(NamedTuple):
@@ -52,15 +41,11 @@ class Task:
     Attributes:
         windows: the windows of an epoch, counted from 0; the same for the same epoch at every call.
         validate: what the validation text costs, by the run's protocol.
-        averaging: keeps the mean of the weights, which is then what is evaluated and saved for use.
-        early_stop: says when to stop before the last epoch.
+        sample: text drawn from the model with the given seed, or None for no samples.
+        methods: what acts on the run, in the order in which it acts.
         validation_windows: validate also after so many windows of an epoch; None for at its end alone.
         sample_windows: draw samples also after so many windows of an epoch; None for at its end alone.
         carry_state: an epoch begins with the state in which the last one ended.
-        sample: text drawn from the model with the given seed, or None for no samples.
-        sparsifier: makes weights zero.
-        accuracy: counts what of the training text is right.
-        stateful: what else changes during the run, by name; the schedule is among them.
     """
 
     model: LanguageModel | Tagger
@@ -74,30 +59,12 @@ class Task:
     max_norm: float | None
     validate: Callable[[], Validation]
     sample: Callable[[int], str] | None = None
-    averaging: TriggeredAveraging | None = None
-    early_stop: EarlyStop | None = None
-    hooks: Hooks = field(default_factory=Hooks)
-    sparsifier: Sparsifier | None = None
-    accuracy: TrainingAccuracy | None = None
-    stateful: dict[str, Stateful] = field(default_factory=dict)
+    methods: Methods = field(default_factory=Methods)
     log_windows: int = 100
     validation_windows: int | None = None
     sample_windows: int | None = None
     carry_state: bool = False
     checkpoint_minutes: float = 10.0
-
-    def figures(self) -> dict[str, Any]:
-        """What belongs into a line of metrics besides the loss."""
-        parts = (self.sparsifier, self.accuracy)
-        return {name: value for part in parts if part is not None for name, value in part.figures().items()}
-
-    def settled(self) -> bool:
-        """Whether the model has the size that the run was asked for."""
-        return self.sparsifier is None or self.sparsifier.settled
-
-    def weights_for_use(self) -> contextlib.AbstractContextManager[None]:
-        """Inside, the model has the weights to evaluate and to save for use: the mean, where there is one."""
-        return contextlib.nullcontext() if self.averaging is None else self.averaging.mean_weights()
 
 
 @dataclass

@@ -32,7 +32,7 @@ def test_a_file_is_cut_by_position(write):
         "valid": (Span(path, 180, 190),),
         "test": (Span(path, 190, 200),),
     }
-    assert find_byte_splits(path, wanted=("valid",)) == {"valid": (Span(path, 180, 190),)}
+    assert find_byte_splits(path, requested=("valid",)) == {"valid": (Span(path, 180, 190),)}
 
 
 def test_every_small_file_gives_three_parts(write):
@@ -57,7 +57,7 @@ def test_shares(write):
         shares = (train / 10, 1 - train / 10)
         assert edges(path, shares=shares) == [(0, train * 100), (train * 100, 1000)]
         with pytest.raises(DataError, match=r"data\.split leaves nothing for test; choose another split"):
-            find_byte_splits(path, shares=shares, wanted=("test",))
+            find_byte_splits(path, shares=shares, requested=("test",))
     with pytest.raises(DataError, match=r"1 byte\(s\) cannot be split in 2"):
         find_byte_splits(write("one", b"x"), shares=(0.9, 0.1))
 
@@ -141,7 +141,7 @@ def test_named_splits_of_many_shards(write, names):
     splits = contents(find_byte_splits(folder))
     first, second, valid, test = (f"{name};".encode() for name in names)
     assert splits == {"train": b"".join(sorted([first, second])), "valid": valid, "test": test}
-    assert contents(find_byte_splits(folder, wanted=("test",))) == {"test": test}
+    assert contents(find_byte_splits(folder, requested=("test",))) == {"test": test}
 
 
 def test_the_names_of_word_corpora_are_read_as_ever(write):
@@ -162,7 +162,7 @@ def test_a_missing_split(write):
     write("corpus/valid.txt", b"y")
     assert list(find_byte_splits(folder)) == ["train", "valid"]
     with pytest.raises(DataError, match="no test text"):
-        find_byte_splits(folder, wanted=("test",))
+        find_byte_splits(folder, requested=("test",))
     # as one text, where asked for
     assert content(one_text(folder / "**")) == b"xy"
 

@@ -39,7 +39,7 @@ def test_a_missing_test_is_left_out(write):
     folder = folder_of(write, "train.txt", "valid.txt")
     assert list(find_splits(folder)) == ["train", "valid"]
     with pytest.raises(DataError, match=r"no test text; expected a file such as ptb\.test\.txt"):
-        find_splits(folder, wanted=("test",))
+        find_splits(folder, requested=("test",))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_plain_file_is_split_by_lines(write):
         "valid": (Span(path, 108, 114),),
         "test": (Span(path, 114, 120),),
     }
-    assert find_splits(path, wanted=("valid",)) == {"valid": (Span(path, 108, 114),)}
+    assert find_splits(path, requested=("valid",)) == {"valid": (Span(path, 108, 114),)}
 
 
 def test_a_missing_path(tmp_path):

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from refrain.data import UNITS, ByteVocabulary, WordVocabulary, build_vocabulary, vocabulary_from
+from refrain.data import ByteVocabulary, WordVocabulary, build_vocabulary, vocabulary_from
 from refrain.data.units.word.vocabulary import EOS, UNK, words_of
 from refrain.errors import DataError
 
@@ -148,28 +148,6 @@ def test_a_document_that_is_none(document):
 
 def vocabularies():
     return [WordVocabulary([EOS, UNK, "a", "é", "日本"]), ByteVocabulary()]
-
-
-@pytest.mark.parametrize("text", ["", "a", "a é\n日本 zz\n", "\n\n", "a <unk> é"])
-@pytest.mark.parametrize("vocabulary", vocabularies(), ids=lambda vocabulary: vocabulary.unit)
-def test_what_every_vocabulary_keeps(vocabulary, text):
-    ids = vocabulary.encode(text)
-    assert vocabulary.unit in UNITS
-    assert all(0 <= index < len(vocabulary) for index in ids)
-    assert vocabulary.encode("\n") == [vocabulary.line_end]
-    # a text is continued piece by piece as it is decoded at once
-    for cut in range(len(ids) + 1):
-        prompt = vocabulary.decode(ids[:cut])
-        if "\ufffd" not in prompt:
-            written = prompt + "".join(vocabulary.continuation(prompt, ids[cut:]))
-            assert written.rstrip(" ") == vocabulary.decode(ids).rstrip(" ")
-    pieces = vocabulary.pieces(text)
-    assert len(pieces) == len(ids)
-    assert "".join(pieces).split() == text.split()
-    if vocabulary.bytes_per_token is not None:
-        assert len(text.encode()) == vocabulary.bytes_per_token * len(ids)
-    read_as_unknown = 0 if vocabulary.unknown is None else ids.count(vocabulary.unknown)
-    assert vocabulary.count_unseen(text, ids) == read_as_unknown - (text.count(UNK) if vocabulary.unknown else 0)
 
 
 def test_pieces():

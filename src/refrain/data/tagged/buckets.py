@@ -1,7 +1,7 @@
 """Batches of whole sentences of about the same length.
 
-T words of the longest sentence of a batch, B sentences, N words in all of them, F features a word, V words in the
-vocabulary.
+T words in the longest sentence of a batch, B batch size, N words in all sentences of a batch, F features of a word,
+L words of a sentence, V words in the vocabulary.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ from .vocabulary import TagVocabulary
 
 # the id of a word, and of a tag, after the end of a sentence
 PADDING = -1
-# places of a batch, padding among them, so that a very long sentence stands alone
+# the largest T * B of a batch, so that a very long sentence has a batch of its own
 MOST_PLACES = 16_384
 POOL_BATCHES = 50
 
 
 class Encoded(NamedTuple):
-    """A sentence in ids.
+    """The ids of a sentence.
 
     Attributes:
-        inputs: (L, 1 + F), the words and their features.
-        tags: (L,); empty where they are not known.
+        inputs: ids (L, 1 + F) of the words and their features.
+        tags: ids (L,) of the tags; empty if they are not known.
     """
 
     inputs: NDArray[np.int64]
@@ -37,11 +37,11 @@ class Encoded(NamedTuple):
 
 
 def encode_sentences(sentences: Sequence[Sentence], vocabulary: TagVocabulary) -> list[Encoded]:
-    """Sentences in ids.
+    """The ids of sentences.
 
     Args:
-        sentences: whose tags are all in the vocabulary.
-        vocabulary: of the training text.
+        sentences: sentences whose tags are all in the vocabulary.
+        vocabulary: the vocabulary of the training text.
     """
     index = vocabulary.tag_index
     return [
@@ -51,42 +51,43 @@ def encode_sentences(sentences: Sequence[Sentence], vocabulary: TagVocabulary) -
 
 
 class Batches:
-    """Batches of sentences, made as they are asked for.
+    """Batches of sentences, each padded when it is indexed.
 
     Args:
-        sentences: all of them.
-        places: for each batch, which sentences it holds.
+        sentences: the sentences of all batches.
+        places: for each batch the indices of its sentences.
     """
 
     def __init__(self, sentences: Sequence[Encoded], places: Sequence[Sequence[int]]) -> None:
-        self._sentences, self.places = sentences, places
+        self._sentences = sentences
+        self.places = places
 
     def __len__(self) -> int:
         return len(self.places)
 
     def share(self, index: int) -> float:
-        """The share of the learning rate that a batch is trained with: all of it."""
+        """The factor of the learning rate for a batch: 1, as sentences are not cut."""
         return 1.0
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """A batch: ids (T, B, 1 + F) with padding, and tags (N,) in the order of `Tagger.logits`."""
-        chosen = [self._sentences[place] for place in self.places[index]]
-        longest, columns = max(len(each.inputs) for each in chosen), chosen[0].inputs.shape[1]
-        inputs = np.zeros((longest, len(chosen), columns), np.int64)
+    def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Padded ids (T, B, 1 + F) and tags (N,) in the order of `Tagger.logits`."""
+        chosen = [self._sentences[place] for place in self.places[batch]]
+        longest = max(len(each.inputs) for each in chosen)
+        inputs = np.zeros((longest, len(chosen), chosen[0].inputs.shape[1]), np.int64)
         inputs[..., 0] = PADDING
         tags = np.full((longest, len(chosen)), PADDING, np.int64)
-        for column, each in enumerate(chosen):
-            inputs[: len(each.inputs), column] = each.inputs
-            tags[: len(each.tags), column] = each.tags
+        for index, each in enumerate(chosen):
+            inputs[: len(each.inputs), index] = each.inputs
+            tags[: len(each.tags), index] = each.tags
         return torch.from_numpy(inputs), torch.from_numpy(tags[tags != PADDING])
 
 
 def in_order(sentences: Sequence[Encoded], batch_size: int) -> Batches:
-    """All sentences, those of like length together, the same at every call.
+    """Batches of all sentences sorted by length, the same at every call.
 
     Args:
-        sentences: all of them.
-        batch_size: at most so many side by side.
+        sentences: the sentences.
+        batch_size: the largest number of sentences in a batch.
     """
     lengths = [len(each.inputs) for each in sentences]
     order = sorted(range(len(sentences)), key=lambda place: lengths[place])
@@ -94,14 +95,14 @@ def in_order(sentences: Sequence[Encoded], batch_size: int) -> Batches:
 
 
 def shuffled(sentences: Sequence[Encoded], batch_size: int, generator: torch.Generator) -> Batches:
-    """All sentences in another order for each state of the generator, those of like length together.
+    """Batches of all sentences in random order, with sentences of similar length together.
 
-    They are shuffled, sorted by length within pools of fifty batches, cut, and the batches shuffled.
+    Sentences are shuffled and sorted by length within pools of fifty batches; then the batches are shuffled.
 
     Args:
-        sentences: all of them.
-        batch_size: at most so many side by side.
-        generator: decides the order.
+        sentences: the sentences.
+        batch_size: the largest number of sentences in a batch.
+        generator: the source of randomness, which is advanced.
 
     Raises:
         DataError: when there is no sentence.
@@ -109,7 +110,8 @@ def shuffled(sentences: Sequence[Encoded], batch_size: int, generator: torch.Gen
     if not sentences:
         raise DataError("no sentence to train on")
     lengths = [len(each.inputs) for each in sentences]
-    order, pool = torch.randperm(len(sentences), generator=generator).tolist(), POOL_BATCHES * batch_size
+    order = torch.randperm(len(sentences), generator=generator).tolist()
+    pool = POOL_BATCHES * batch_size
     places: list[list[int]] = []
     for start in range(0, len(order), pool):
         places += cut(sorted(order[start : start + pool], key=lambda place: lengths[place]), lengths, batch_size)
@@ -117,12 +119,12 @@ def shuffled(sentences: Sequence[Encoded], batch_size: int, generator: torch.Gen
 
 
 def cut(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Neighbours as batches, of at most so many sentences and of bounded size with padding.
+    """Cut a sequence of sentences into batches whose size including padding is bounded.
 
     Args:
-        order: of the sentences.
-        lengths: of each sentence.
-        batch_size: at most so many side by side.
+        order: the indices of the sentences in order.
+        lengths: the length of each sentence.
+        batch_size: the largest number of sentences in a batch.
     """
     batches: list[list[int]] = []
     longest = 0
@@ -138,17 +140,18 @@ def cut(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[l
 def hide_words(
     sentences: Sequence[Encoded], rates: Tensor, hidden: Sequence[tuple[int, int]], generator: torch.Generator
 ) -> list[Encoded]:
-    """Sentences in which words were replaced by `<unk>` at random, so that it is trained as any other word.
+    """Replace words by `<unk>` at random, so that the model learns a vector for unknown words.
 
     Args:
-        sentences: as they are.
-        rates: (V,), how likely each word is to be replaced.
-        hidden: columns that name a whole word, and what stands there for one that is not known.
-        generator: decides which.
+        sentences: the sentences, which are not changed.
+        rates: (V,), the probability that a word is replaced.
+        hidden: the columns of `Encoded.inputs` that identify a word, each with its value for an unknown word.
+        generator: the source of randomness, which is advanced.
     """
     ids = torch.from_numpy(np.concatenate([each.inputs[:, 0] for each in sentences]))
     drawn = (torch.rand(len(ids), generator=generator) < rates[ids]).numpy()
-    found, start = [], 0
+    found = []
+    start = 0
     for each in sentences:
         stop = start + len(each.inputs)
         if drawn[start:stop].any():

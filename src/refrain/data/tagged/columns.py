@@ -1,7 +1,7 @@
-"""Tagged sentences in columns: a word a line with its tags, a blank line after each sentence.
+"""Tagged sentences in columns: each line has a word and its tags, and a blank line ends a sentence.
 
-Columns have tabs between them, or blanks as in CoNLL-2000; which of the two, the first line decides. With tabs, a word
-may hold blanks.
+Columns are separated by tabs, or by blanks as in CoNLL-2000; the first line decides which. With tabs, a word may
+contain blanks.
 """
 
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from .sentences import BadSentence, Lines, Sentence
 
 
 def columns_parser(column: int, *, tabs: bool, width: int) -> Callable[[Lines], Sentence]:
-    """Makes sentences of lines of columns.
+    """A function that parses the lines of a sentence in columns.
 
     Args:
-        column: where the tags stand, counted from 0.
-        tabs: whether columns have tabs between them.
-        width: how many columns each line has.
+        column: the column of the tags, counted from 0.
+        tabs: whether columns are separated by tabs instead of blanks.
+        width: the number of columns of each line.
     """
 
     def parse(block: Lines) -> Sentence:
@@ -37,7 +37,7 @@ def cells(line: str, *, tabs: bool) -> list[str]:
     """The columns of a line.
 
     Args:
-        line: without its end.
-        tabs: whether columns have tabs between them; else blanks.
+        line: the line without its end.
+        tabs: whether columns are separated by tabs instead of blanks.
     """
     return line.split("\t") if tabs else line.split()

@@ -1,7 +1,7 @@
-"""CoNLL-U, the format of Universal Dependencies: ten columns with tabs between them, comments, a blank line at the end.
+"""CoNLL-U, the format of Universal Dependencies: ten columns separated by tabs, comments, and a blank line at the end.
 
-universaldependencies.org/format.html. Words are the lines whose id is a whole number; a multiword token such as `3-4`
-stands before its words and an empty node such as `5.1` is no word, so neither has a tag.
+See universaldependencies.org/format.html. Words are the lines whose id is a whole number. A multiword token such as
+`3-4`, which precedes its words, and an empty node such as `5.1` are not words and have no tag.
 """
 
 import re
@@ -11,16 +11,17 @@ from typing import NamedTuple
 from .sentences import BadSentence, Lines, Sentence
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-# in these an underscore says that the annotation is missing
+# an underscore in one of these columns means that the annotation is missing
 NEEDED = ("upos", "xpos", "deprel")
-RANGE, EMPTY_NODE = re.compile(r"[1-9]\d*-[1-9]\d*"), re.compile(r"\d+\.[1-9]\d*")
+RANGE = re.compile(r"[1-9]\d*-[1-9]\d*")
+EMPTY_NODE = re.compile(r"\d+\.[1-9]\d*")
 
 
 class Row(NamedTuple):
     """A word of CoNLL-U.
 
     Attributes:
-        number: of its line.
+        number: the number of the line.
         fields: the ten columns.
     """
 
@@ -29,10 +30,10 @@ class Row(NamedTuple):
 
 
 def words_in(block: Lines) -> list[Row]:
-    """The words of a sentence, checked.
+    """The words of a sentence.
 
     Raises:
-        BadSentence: when a line has not ten columns, a word is empty, or the ids do not count 1, 2, 3.
+        BadSentence: when a line does not have ten columns, a word is empty, or the ids are not 1, 2, 3 and so on.
     """
     rows: list[Row] = []
     for number, line in block.numbered():
@@ -55,10 +56,10 @@ def words_in(block: Lines) -> list[Row]:
 
 
 def conllu_parser(column: str) -> Callable[[Lines], Sentence]:
-    """Makes sentences of CoNLL-U lines.
+    """A function that parses the lines of a sentence in CoNLL-U.
 
     Args:
-        column: where the tags stand, one of `COLUMNS`.
+        column: the column of the tags, one of `COLUMNS`.
     """
     index = COLUMNS.index(column)
 
@@ -79,16 +80,17 @@ def conllu_lines(
     space_after: Iterable[bool] = (),
     comments: Sequence[str] = (),
 ) -> list[str]:
-    """A tagged sentence as lines of CoNLL-U, the blank line at its end among them.
+    """A tagged sentence as lines of CoNLL-U, including the blank line at its end.
 
     Args:
-        words: without tabs and newlines.
-        tags: one a word.
-        column: where the tags go, one of `COLUMNS`.
-        space_after: whether a blank follows each word; empty for yes throughout.
+        words: words without tabs and newlines.
+        tags: one tag for each word.
+        column: the column for the tags, one of `COLUMNS`.
+        space_after: whether a blank follows each word; empty means after every word.
         comments: lines that begin with `#`.
     """
-    index, spaces = COLUMNS.index(column), list(space_after) or [True] * len(words)
+    index = COLUMNS.index(column)
+    spaces = list(space_after) or [True] * len(words)
     lines = list(comments)
     for place, (word, tag, space) in enumerate(zip(words, tags, spaces, strict=True), 1):
         fields = [str(place), word, *["_"] * 7, "_" if space else "SpaceAfter=No"]
@@ -98,14 +100,15 @@ def conllu_lines(
 
 
 def with_tags(block: Lines, tags: Sequence[str], column: str) -> list[str]:
-    """The lines of a sentence as they are, with other tags in one column.
+    """The lines of a sentence with new tags in one column and no other change.
 
     Args:
-        block: of CoNLL-U.
-        tags: one a word.
-        column: one of `COLUMNS`.
+        block: the lines of the sentence in CoNLL-U.
+        tags: one tag for each word.
+        column: the column for the tags, one of `COLUMNS`.
     """
-    index, lines = COLUMNS.index(column), list(block.lines)
+    index = COLUMNS.index(column)
+    lines = list(block.lines)
     for row, tag in zip(words_in(block), tags, strict=True):
         lines[row.number - block.first] = "\t".join([*row.fields[:index], tag, *row.fields[index + 1 :]])
     return [*lines, ""]

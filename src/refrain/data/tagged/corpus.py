@@ -1,4 +1,4 @@
-"""Tagged corpora: finding the splits in what a user points at, and reading them."""
+"""Tagged corpora: finding the files of the splits and reading their sentences."""
 
 import re
 from collections import Counter
@@ -26,11 +26,11 @@ class TaggedSplit:
     """One part of a tagged corpus.
 
     Attributes:
-        source: the text it was read from.
-        sha256: of that text.
-        sentences: in the order of the text.
-        skipped: a line for each bad sentence that was left out.
-        unseen: how many of its words do not stand in the training text.
+        source: the text that the sentences were read from.
+        sha256: the sha256 of that text.
+        sentences: the sentences in the order of the text.
+        skipped: a message for each bad sentence that was left out.
+        unseen: the number of words that do not occur in the training text.
     """
 
     source: Spans
@@ -46,7 +46,7 @@ class TaggedSplit:
 
     @property
     def lines(self) -> int:
-        """How many sentences there are."""
+        """The number of sentences."""
         return len(self.sentences)
 
 
@@ -59,12 +59,12 @@ class TaggedCorpus:
     splits: dict[str, TaggedSplit]
 
 
-def find_tagged(path: Path, wanted: Sequence[str] = SPLITS) -> dict[str, Path]:
+def find_tagged(path: Path, requested: Sequence[str] = SPLITS) -> dict[str, Path]:
     """The file of each split in a folder.
 
     Args:
-        path: of a folder that holds a file a split, whose name says train, dev or valid, or test.
-        wanted: the splits to look for. A missing `test` is left out, any other is an error.
+        path: a folder with a file for each split, whose name contains train, dev or valid, or test.
+        requested: the splits to look for. A missing `test` is left out; any other missing split is an error.
 
     Raises:
         DataError: when something is missing or ambiguous.
@@ -73,17 +73,17 @@ def find_tagged(path: Path, wanted: Sequence[str] = SPLITS) -> dict[str, Path]:
         files = sorted(entry for entry in path.iterdir() if entry.is_file() and entry.suffix in ENDINGS)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    # treebanks are published with the plain text beside them
+    # treebanks are published together with their plain text
     files = [file for file in files if file.suffix in CONLLU] or files
     found: dict[str, Path] = {}
-    for split in wanted:
+    for split in requested:
         named = [file for file in files if set(re.split(r"[^a-z]+", file.stem.lower())) & set(SPELLINGS[split])]
         if len(named) > 1:
             names = ", ".join(file.name for file in named)
             raise DataError(f"{path}: {len(named)} files could be the {split} sentences: {names}; keep one")
         if named:
             found[split] = named[0]
-        elif split != "test" or split == wanted[0]:
+        elif split != "test" or split == requested[0]:
             here = ", ".join(file.name for file in files[:6]) or "no file of sentences"
             raise DataError(
                 f"{path}: no {split} sentences; expected a file such as {SPELLINGS[split][-1]}.conllu or "
@@ -98,14 +98,14 @@ def read_tagged(
     """All sentences of a file.
 
     Args:
-        path: of the file; CoNLL-U by its ending or its first line, else columns.
-        column: where the tags stand; `auto`, a column of CoNLL-U by name, or the number of a column from 1.
-        errors: what invalid UTF-8 does.
-        max_tokens: the longest sentence.
+        path: the file, which is CoNLL-U if its ending or its first line says so, and otherwise in columns.
+        column: the column of the tags: `auto`, the name of a column of CoNLL-U, or a number counted from 1.
+        errors: how invalid UTF-8 is handled.
+        max_tokens: the largest number of words of a sentence.
         skip_bad: leave out bad sentences and list them.
 
     Raises:
-        DataError: naming file and line, when a sentence is bad; or when there is none.
+        DataError: for a bad sentence, with the file and the line, or when there is no sentence.
     """
     spans = whole(path)
     parse = _parser(path, next((line for line in lines_in(spans, errors) if _tells(line)), ""), column)
@@ -119,26 +119,27 @@ def read_tagged(
 
 
 def looks_like_conllu(path: str, line: str) -> bool:
-    """Whether a file is CoNLL-U, by its ending or by a first line with ten columns and the id 1 or a range from 1.
+    """Whether a file is CoNLL-U: by its ending, or by a first line of ten columns with the id 1 or a range from 1.
 
     Args:
-        path: of the file.
-        line: its first that is neither blank nor a comment.
+        path: the path of the file.
+        line: the first line that is neither blank nor a comment.
     """
     return path.endswith(CONLLU) or re.match(r"1(-\d+)?\t([^\t]*\t){8}[^\t]*$", line) is not None
 
 
 def split_tagged(split: TaggedSplit, shares: tuple[float, float]) -> dict[str, TaggedSplit]:
-    """One file's sentences as train, valid and test, in the order of the text.
+    """Split the sentences of one file into train, valid and test, in the order of the text.
 
     Args:
-        split: all of them.
-        shares: of train and valid; the rest is test, where there is a rest.
+        split: all sentences.
+        shares: the shares of train and valid; any rest is test.
 
     Raises:
         DataError: when there are too few sentences.
     """
-    sentences, fractions = split.sentences, fractions_of(shares)
+    sentences = split.sentences
+    fractions = fractions_of(shares)
     if len(sentences) <= len(fractions):
         raise DataError(
             f"{split.source[0].path}: {len(sentences)} sentence(s) cannot be split; give a folder of splits"
@@ -151,17 +152,19 @@ def split_tagged(split: TaggedSplit, shares: tuple[float, float]) -> dict[str, T
 
 
 def against(split: TaggedSplit, vocabulary: TagVocabulary, *, skip_bad: bool) -> TaggedSplit:
-    """A split whose tags are all known, and how many of its words are not.
+    """Check the tags of a split against a vocabulary, and count the words that it does not have.
 
     Args:
-        split: as it was read.
-        vocabulary: of the training text.
-        skip_bad: leave out sentences with a tag that is not known.
+        split: the split as it was read.
+        vocabulary: the vocabulary of the training text.
+        skip_bad: leave out sentences with an unknown tag.
 
     Raises:
-        DataError: naming the first such tag, or when nothing is left.
+        DataError: for the first unknown tag, or when no sentence is left.
     """
-    kept, skipped, path = [], list(split.skipped), split.source[0].path
+    kept = []
+    skipped = list(split.skipped)
+    path = split.source[0].path
     for sentence in split.sentences:
         new = next((tag for tag in sentence.tags if tag not in vocabulary.tag_index), None)
         if new is None:
@@ -178,7 +181,7 @@ def against(split: TaggedSplit, vocabulary: TagVocabulary, *, skip_bad: bool) ->
 
 
 def counts_of(split: TaggedSplit) -> tuple[Counter[str], set[str]]:
-    """How often each word stands in a split, in the order of the text, and its tags."""
+    """The counts of the words of a split, in the order of the text, and the set of its tags."""
     return Counter(split.tokens), {tag for sentence in split.sentences for tag in sentence.tags}
 
 

@@ -1,8 +1,8 @@
-"""Python source as tagged sentences: each token of a logical line with its kind, as Python's own parser has it.
+"""Python source as tagged sentences: the tokens of a logical line with their kinds, as Python's own parser sees them.
 
 Names are `function`, `method`, `class`, `parameter`, `argument` (a keyword of a call), `attribute`, `module` (whatever
 is imported), `builtin` and `variable`; other tokens are `keyword`, `operator`, `number` and `string`. Every string
-reads `"..."`; comments and lines of one string alone, as docstrings are, are left out.
+is replaced by `"..."`; comments, and lines that are only a string, such as docstrings, are left out.
 """
 
 import ast
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from .sentences import Sentence
 
 LONGEST = 100
-TOLD = (tokenize.NAME, tokenize.NUMBER, tokenize.OP, tokenize.STRING)
+TAGGED = (tokenize.NAME, tokenize.NUMBER, tokenize.OP, tokenize.STRING)
 STRING = '"..."'
 BUILTINS = frozenset(dir(builtins))
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -25,13 +25,13 @@ Scope = dict[str, str]
 
 
 def tagged_lines(source: str) -> Iterator[Sentence]:
-    """The logical lines of a module, of at most 100 tokens.
+    """The logical lines of a module that have at most 100 tokens.
 
     Args:
-        source: of the module; nothing comes of one that does not parse.
+        source: the source of the module; one that does not parse yields nothing.
     """
     with warnings.catch_warnings():
-        # what the compiler thinks of the library's escapes is no news to our user
+        # users cannot act on warnings about escapes in the standard library
         warnings.simplefilter("ignore")
         try:
             kinds = kinds_in(ast.parse(source), source)
@@ -42,9 +42,9 @@ def tagged_lines(source: str) -> Iterator[Sentence]:
     depth = 0
     for token in tokens:
         name = tokenize.tok_name[token.type]
-        # from Python 3.12 on a formatted string comes in pieces; its own beginning and end make it one
+        # since Python 3.12 a formatted string is several tokens, which count as one string here
         depth += {"FSTRING_START": 1, "TSTRING_START": 1, "FSTRING_END": -1, "TSTRING_END": -1}.get(name, 0)
-        if not depth and (token.type in TOLD or name in ("FSTRING_END", "TSTRING_END")):
+        if not depth and (token.type in TAGGED or name in ("FSTRING_END", "TSTRING_END")):
             line.append(token)
         elif token.type == tokenize.NEWLINE:
             if 0 < len(line) <= LONGEST and any(_text(each) != STRING for each in line):
@@ -67,16 +67,16 @@ def _kind(index: int, line: list[tokenize.TokenInfo], kinds: Kinds) -> str:
         return kinds[token.start]
     if line[0].string in ("import", "from"):
         return "module"
-    # what the parser gives no place to: names after `as` or `global`, and words that are keywords in their place alone
+    # the syntax tree has no position for names after `as` or `global`, nor for soft keywords
     return "keyword" if index == 0 and keyword.issoftkeyword(token.string) else "variable"
 
 
 def kinds_in(tree: ast.Module, source: str) -> Kinds:
-    """Where the names of a module stand, by line and column, and what each is.
+    """The kind of each name of a module, by line and column.
 
     Args:
-        tree: of the module.
-        source: it was parsed from, as the tree counts bytes.
+        tree: the syntax tree of the module.
+        source: the source of the tree, needed because the tree counts columns in bytes.
     """
     lines = source.splitlines(keepends=True)
     found: Kinds = {}
@@ -109,7 +109,7 @@ def kinds_in(tree: ast.Module, source: str) -> Kinds:
 
 
 def _inside(node: ast.AST, scopes: list[Scope], owner: str) -> tuple[list[Scope], str]:
-    """The scopes of what stands in a node, and whether a class or a function holds it."""
+    """The scopes of the children of a node, and whether their owner is a class or a function."""
     if isinstance(node, ast.ClassDef):
         return scopes, "class"
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -118,10 +118,10 @@ def _inside(node: ast.AST, scopes: list[Scope], owner: str) -> tuple[list[Scope]
 
 
 def names_bound(scope: ast.AST) -> Scope:
-    """The names that a module or function binds itself, and what each is there.
+    """The names that a module or a function binds, and the kind of each.
 
     Args:
-        scope: its tree.
+        scope: the syntax tree of the module or function.
     """
     bound: Scope = {}
     if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):

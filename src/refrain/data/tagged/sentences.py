@@ -1,4 +1,4 @@
-"""Tagged sentences in files: blocks of lines with a blank line between them, each read by the format's own function."""
+"""Tagged sentences in files: blocks of lines separated by blank lines, each parsed by the function of its format."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +16,9 @@ class Sentence(NamedTuple):
     """A sentence with its tags.
 
     Attributes:
-        words: as they are spelled.
-        tags: one a word.
-        line: of the file, where it begins; counted from 1.
+        words: the words as they are spelled.
+        tags: one tag for each word.
+        line: the line of the file where the sentence begins, counted from 1.
     """
 
     words: Sequence[str]
@@ -30,13 +30,14 @@ class BadSentence(Exception):
     """A sentence that cannot be used.
 
     Args:
-        line: of the file, where the mistake stands.
-        cause: in words.
+        line: the line of the file with the mistake.
+        cause: what is wrong.
     """
 
     def __init__(self, line: int, cause: str) -> None:
         super().__init__(cause)
-        self.line, self.cause = line, cause
+        self.line = line
+        self.cause = cause
 
 
 class Lines(NamedTuple):
@@ -51,7 +52,7 @@ class Lines(NamedTuple):
 
 
 def blocks_of_lines(lines: Iterator[str]) -> Iterator[Lines]:
-    """The lines between blank lines."""
+    """The blocks of lines that are separated by blank lines."""
     block = Lines(1, [])
     for number, line in enumerate(lines, 1):
         line = line.removesuffix("\r")
@@ -66,7 +67,7 @@ def blocks_of_lines(lines: Iterator[str]) -> Iterator[Lines]:
 
 
 def lines_in(spans: Spans, errors: Errors) -> Iterator[str]:
-    """The lines of a text without their ends; with `strict`, bytes that are not UTF-8 come as surrogate escapes."""
+    """The lines of a text without their ends; with `strict`, invalid UTF-8 is returned as surrogate escapes."""
     for text in blocks(spans, "surrogateescape" if errors == "strict" else errors):
         yield from text.split("\n")[:-1]
 
@@ -82,14 +83,14 @@ def read_sentences(
     """The sentences of a file.
 
     Args:
-        path: of the file, for messages.
-        found: the lines of each.
-        parse: makes a sentence of them, or raises `BadSentence`.
-        max_tokens: the longest sentence.
-        skipped: takes a line for each bad sentence, which is left out then; None stops at the first.
+        path: the path of the file, for messages.
+        found: the lines of each sentence.
+        parse: converts lines to a sentence or raises `BadSentence`.
+        max_tokens: the largest number of words of a sentence.
+        skipped: a message is appended for each bad sentence, which is then left out; None raises at the first one.
 
     Raises:
-        DataError: naming file and line of a bad sentence.
+        DataError: for a bad sentence, with the file and the line.
     """
     for block in found:
         try:
@@ -106,7 +107,7 @@ def _read(block: Lines, parse: Callable[[Lines], Sentence], max_tokens: int) -> 
         if ESCAPED.search(line):
             raise BadSentence(number, "invalid UTF-8 (--errors replace reads it as U+FFFD)")
     if len(block.lines) > 2 * max_tokens:
-        # before a hopeless block is taken apart
+        # check before parsing, because parsing a huge block is slow
         raise BadSentence(block.first, _too_long(len(block.lines), max_tokens))
     sentence = parse(block)
     if not sentence.words:

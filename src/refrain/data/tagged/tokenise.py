@@ -1,10 +1,11 @@
-"""Plain text to sentences of tokens, by regular expressions: enough for a tagger's input, and the same every time."""
+"""Splitting plain text into sentences of tokens by regular expressions, as input for a tagger."""
 
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-# in this order: addresses, numbers, words with inner marks, contractions as in the Penn Treebank, runs of one mark
+# tried in this order: addresses, numbers, words with inner punctuation, contractions as in the Penn Treebank, runs of
+# one punctuation mark
 TOKEN = re.compile(
     r"""
     (?:https?://|www\.)[^\s<>"]*[^\s<>".,;:!?)\]'}]   # web addresses
@@ -26,7 +27,7 @@ CLOSING = set("\"'”’)]}»")
 
 
 class Token(NamedTuple):
-    """A token, and whether a blank follows it."""
+    """A token and whether a blank follows it."""
 
     form: str
     space_after: bool
@@ -35,19 +36,19 @@ class Token(NamedTuple):
 def tokens_of(line: str) -> list[Token]:
     """The tokens of a line of text."""
     matches = list(TOKEN.finditer(line))
-    # after the last one the line ends, as with a blank
+    # the end of the line counts as a blank after the last token
     starts = [*(match.start() for match in matches[1:]), len(line) + 1]
     return [Token(match[0], start > match.end()) for match, start in zip(matches, starts, strict=False)]
 
 
 def sentences_of(lines: Iterable[str]) -> Iterator[list[Token]]:
-    """Plain text in sentences. A sentence ends at a line's end, and within a line after `.`, `!` or `?`.
+    """The sentences of plain text. A sentence ends at the end of a line, and within a line after `.`, `!` or `?`.
 
-    A mark ends a sentence when a blank follows, or closing quotes and brackets and a blank, and what comes then does
-    not begin with a small letter.
+    A punctuation mark ends a sentence if it is followed by a blank, possibly after closing quotes and brackets, and the
+    text that follows does not begin with a small letter.
 
     Args:
-        lines: without their ends; a blank one is passed over.
+        lines: lines without their ends; blank lines are skipped.
     """
     for line in lines:
         sentence: list[Token] = []

@@ -1,4 +1,4 @@
-"""What a tagger knows: words, what words are made of, and tags, each with its id."""
+"""The vocabulary of a tagger: ids of words, of features of words, and of tags."""
 
 import re
 from collections import Counter
@@ -17,13 +17,13 @@ RARE = "<rare>"
 
 
 class FeatureKinds(NamedTuple):
-    """Which features of a word there are beside the word itself.
+    """The features that are computed from the spelling of a word.
 
     Attributes:
-        lower_case: its lower-cased form.
-        prefixes: its beginnings of 1 to so many characters.
-        suffixes: its endings of 1 to so many characters.
-        shapes: its shape.
+        lower_case: whether the lower-cased form is a feature.
+        prefixes: the length of the longest prefix; prefixes of 1 to this many characters are features.
+        suffixes: the length of the longest suffix; suffixes of 1 to this many characters are features.
+        shapes: whether the shape is a feature, see `shape_of`.
     """
 
     lower_case: bool = False
@@ -32,7 +32,7 @@ class FeatureKinds(NamedTuple):
     shapes: bool = False
 
     def of(self, word: str) -> list[str]:
-        """The features of a word, in a fixed number and order. One shorter than an affix is that affix itself."""
+        """The features of a word in a fixed number and order. An affix longer than the word is the whole word."""
         found = [f"lower:{word.lower()}"] if self.lower_case else []
         found += [f"prefix{size}:{word[:size]}" for size in range(1, self.prefixes + 1)]
         found += [f"suffix{size}:{word[-size:]}" for size in range(1, self.suffixes + 1)]
@@ -40,9 +40,9 @@ class FeatureKinds(NamedTuple):
 
 
 def shape_of(word: str) -> str:
-    """Capital letters as X, other letters as x, digits as d, each run once: `Xx` for Word, `d.d` for 3.14.
+    """The shape of a word: `X` for a run of capital letters, `x` for other letters, `d` for digits.
 
-    Only the first eight signs of the result are kept.
+    For example `Xx` for Word and `d.d` for 3.14. Only the first eight characters of the result are returned.
     """
     signs = (
         "X" if sign.isupper() else "x" if sign.isalpha() else "d" if sign.isdigit() else sign for sign in word[:200]
@@ -54,14 +54,14 @@ class TagVocabulary:
     """Words, features and tags by id.
 
     Args:
-        words: each once, `<unk>` among them.
-        tags: each once.
-        features: each once, `<rare>` first; empty where words are all there is.
-        kinds: which features a word has.
-        rare: words that training had and left to `<unk>`.
+        words: distinct words, including `<unk>`.
+        tags: distinct tags.
+        features: distinct features, `<rare>` first; empty if words have no features.
+        kinds: the features of a word.
+        rare: words of the training text that are read as `<unk>`.
 
     Raises:
-        ValueError: when something stands twice, or `<unk>` or `<rare>` are not where they should be.
+        ValueError: when an entry is repeated, or `<unk>` or `<rare>` is missing or misplaced.
     """
 
     unit = "tag"
@@ -75,17 +75,20 @@ class TagVocabulary:
         kinds: FeatureKinds | None = None,
         rare: Iterable[str] = (),
     ) -> None:
-        self.words, self.tags, self.features = list(words), list(tags), list(features)
-        self.kinds, self.rare = kinds or FeatureKinds(), frozenset(rare)
-        self.word_index, self.tag_index, self.feature_index = (
-            {name: index for index, name in enumerate(names)} for names in (self.words, self.tags, self.features)
-        )
+        self.words = list(words)
+        self.tags = list(tags)
+        self.features = list(features)
+        self.kinds = kinds or FeatureKinds()
+        self.rare = frozenset(rare)
+        self.word_index = {word: index for index, word in enumerate(self.words)}
+        self.tag_index = {tag: index for index, tag in enumerate(self.tags)}
+        self.feature_index = {feature: index for index, feature in enumerate(self.features)}
         sizes = [len(self.word_index), len(self.tag_index), len(self.feature_index)]
         if sizes != [len(self.words), len(self.tags), len(self.features)] or UNK not in self.word_index or not tags:
             raise ValueError(f"a tagger's vocabulary holds each word, tag and feature once, and {UNK} among the words")
         if bool(self.features) != bool(self.kinds.of("x")) or (self.features and self.features[0] != RARE):
             raise ValueError(f"a tagger's features begin with {RARE}, and are there where words have some")
-        # a word is looked up for each of its occurrences
+        # the ids are needed for each occurrence of a word
         self._ids = lru_cache(maxsize=1 << 18)(self._ids_of)
 
     def __len__(self) -> int:
@@ -97,11 +100,11 @@ class TagVocabulary:
         return self.word_index[UNK]
 
     def saw(self, word: str) -> bool:
-        """Whether a word stands in the training text."""
+        """Whether a word occurs in the training text."""
         return (word in self.word_index and word != UNK) or word in self.rare
 
     def encode(self, words: Sequence[str]) -> NDArray[np.int64]:
-        """Words -> ids (L, 1 + F): of the word, then of its features."""
+        """The ids (L, 1 + F) of words, each followed by the ids of its features."""
         return np.array([self._ids(word) for word in words], np.int64).reshape(len(words), -1)
 
     def _ids_of(self, word: str) -> tuple[int, ...]:
@@ -110,7 +113,7 @@ class TagVocabulary:
         return (self.word_index.get(word, self.unknown), *features)
 
     def hidden(self) -> list[tuple[int, int]]:
-        """Columns of `encode` that name a whole word, each with the id it has where the word is not known."""
+        """The columns of `encode` that identify a word, each with its id for an unknown word."""
         return [(0, self.unknown), (1, 0)] if self.kinds.lower_case else [(0, self.unknown)]
 
     def document(self) -> dict[str, Any]:
@@ -136,17 +139,17 @@ def build_tag_vocabulary(
     feature_min_count: int = 1,
     unknown_count: int = 0,
 ) -> TagVocabulary:
-    """A vocabulary from the training text.
+    """The vocabulary of a training text.
 
     Args:
-        words: how often each stands there.
-        tags: that stand there.
-        order: of word ids, as in `build_vocabulary`.
-        order_seed: of the random order.
-        min_count: rarer words are left to `<unk>`.
-        kinds: which features a word has.
-        feature_min_count: features of fewer different words share an id.
-        unknown_count: how often `<unk>` is drawn in the place of words that are kept, for its place in the order.
+        words: the counts of its words.
+        tags: its tags.
+        order: the order of word ids, as in `build_vocabulary`.
+        order_seed: the seed of the random order.
+        min_count: words that are rarer are read as `<unk>`.
+        kinds: the features of a word.
+        feature_min_count: features that occur in fewer distinct words share the id of `<rare>`.
+        unknown_count: how often `<unk>` replaces a known word in training, which is added to its count.
     """
     kinds = kinds or FeatureKinds()
     counts = Counter(words)
@@ -156,16 +159,16 @@ def build_tag_vocabulary(
     if kinds.of("x"):
         found = Counter(feature for word in words for feature in kinds.of(word))
         features = [RARE, *sorted(feature for feature, count in found.items() if count >= feature_min_count)]
-    # a sentence ends where it ends
+    # sentences are separate, so a tagger needs no token for the end of a line
     chosen = [word for word in kept if word != EOS]
     return TagVocabulary(chosen, sorted(set(tags)), features, kinds, set(words) - set(chosen))
 
 
 def tag_vocabulary_from(document: Any) -> TagVocabulary:
-    """The vocabulary of a document written by `document()`.
+    """The vocabulary of a document that `TagVocabulary.document` made.
 
     Raises:
-        DataError: when it is not one.
+        DataError: when it is not such a document.
     """
     match document:
         case {

@@ -23,7 +23,7 @@ def find_byte_splits(
     *,
     shares: tuple[float, float] = SHARES,
     between_lines: bool = False,
-    wanted: tuple[str, ...] = SPLITS,
+    requested: tuple[str, ...] = SPLITS,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Spans]:
     """The bytes of each split.
@@ -35,7 +35,7 @@ def find_byte_splits(
         path: a file, a folder or a pattern.
         shares: the shares of the bytes of one text that are `train` and `valid`; any rest is `test`.
         between_lines: move each cut of one text to the beginning of the next line.
-        wanted: the splits to look for. A missing `test` is left out; any other missing split is an error.
+        requested: the splits to look for. A missing `test` is left out; any other missing split is an error.
         say: called with a line of text about files that are skipped.
 
     Returns:
@@ -45,9 +45,9 @@ def find_byte_splits(
         DataError: when something is missing, empty or ambiguous.
     """
     if names_splits(path):
-        return _named(path, wanted, say)
+        return _named(path, requested, say)
     spans = one_text(path, say)
-    return choose(_cut(spans, fractions_of(shares), between_lines), wanted)
+    return choose(_cut(spans, fractions_of(shares), between_lines), requested)
 
 
 def one_text(path: Path, say: Callable[[str], None] = lambda line: None) -> Spans:
@@ -95,12 +95,12 @@ def _entries(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _named(folder: Path, wanted: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Spans]:
+def _named(folder: Path, requested: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Spans]:
     entries = _entries(folder)
     splits = {}
-    for split in wanted:
+    for split in requested:
         paths = entries.get(split, [])
-        if not paths and split == "test" != wanted[0]:
+        if not paths and split == "test" != requested[0]:
             continue
         if not paths:
             remedy = f", or {folder}/** for all files as one text to cut"

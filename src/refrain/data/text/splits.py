@@ -16,7 +16,7 @@ SHARES = (0.9, 0.05)
 
 
 def find_splits(
-    path: Path, *, shares: tuple[float, float] = SHARES, wanted: tuple[str, ...] = SPLITS
+    path: Path, *, shares: tuple[float, float] = SHARES, requested: tuple[str, ...] = SPLITS
 ) -> dict[str, Spans]:
     """The text of each split of a word corpus.
 
@@ -24,7 +24,7 @@ def find_splits(
         path: a folder with a file for each split, named in the style of PTB or WikiText, or one plain file, which is
             cut between lines, in the order of the text.
         shares: the shares of the lines of a plain file that are `train` and `valid`; any rest is `test`.
-        wanted: the splits to look for. A missing `test` is left out; any other missing split is an error.
+        requested: the splits to look for. A missing `test` is left out; any other missing split is an error.
 
     Returns:
         The text of each split, by name.
@@ -34,11 +34,13 @@ def find_splits(
     """
     if path.is_dir():
         return {
-            name: spans for name in wanted if (spans := _in_folder(path, name, optional=name == "test" != wanted[0]))
+            name: spans
+            for name in requested
+            if (spans := _in_folder(path, name, optional=name == "test" != requested[0]))
         }
     (file,) = whole(path)
     offsets = [file.start, *line_offsets(file, fractions_of(shares)), file.stop]
-    return choose([(Span(path, start, stop),) for start, stop in pairwise(offsets)], wanted)
+    return choose([(Span(path, start, stop),) for start, stop in pairwise(offsets)], requested)
 
 
 def fractions_of(shares: tuple[float, float]) -> tuple[float, ...]:
@@ -48,16 +50,16 @@ def fractions_of(shares: tuple[float, float]) -> tuple[float, ...]:
     return shares[:1] if both >= 1 else (shares[0], both)
 
 
-def choose(parts: Sequence[Spans], wanted: tuple[str, ...]) -> dict[str, Spans]:
+def choose(parts: Sequence[Spans], requested: tuple[str, ...]) -> dict[str, Spans]:
     """The parts of a text by the names of their splits; `test` may be missing.
 
     Raises:
         DataError: when there is no part for the requested split.
     """
     found = dict(zip(SPLITS, parts, strict=False))
-    if wanted[0] not in found:
-        raise DataError(f"{parts[0][0].path}: data.split leaves nothing for {wanted[0]}; choose another split")
-    return {name: found[name] for name in wanted if name in found}
+    if requested[0] not in found:
+        raise DataError(f"{parts[0][0].path}: data.split leaves nothing for {requested[0]}; choose another split")
+    return {name: found[name] for name in requested if name in found}
 
 
 def missing(folder: Path, split: str, files: Sequence[str], remedy: str = "") -> DataError:

@@ -12,7 +12,7 @@ from ..text.splits import SHARES
 from .protocol import Vocabulary
 from .word.vocabulary import Order
 
-Log = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,17 @@ class Unit(Protocol):
         """Whether a path holds a text for each split, so that it is not cut by shares."""
         ...
 
-    def find_splits(self, path: Path, options: TextOptions, wanted: tuple[str, ...], log: Log) -> dict[str, Spans]:
-        """Where the text of each wanted split is.
+    def find_splits(
+        self, path: Path, options: TextOptions, requested: tuple[str, ...], say: Report
+    ) -> dict[str, Spans]:
+        """Where the text of each requested split is.
 
         Raises:
             DataError: when something is missing, empty or ambiguous.
         """
         ...
 
-    def find_all(self, path: Path, log: Log) -> Spans:
+    def find_all(self, path: Path, say: Report) -> Spans:
         """Where all the text of a path is that holds no splits.
 
         Raises:
@@ -72,7 +74,7 @@ class Unit(Protocol):
         ...
 
     def open(
-        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Log
+        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, say: Report
     ) -> Corpus:
         """The corpus of some texts by split; None makes the vocabulary from them.
 

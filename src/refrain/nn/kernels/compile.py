@@ -8,6 +8,7 @@ shares torch's threads.
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -24,6 +25,7 @@ from refrain.storage.folders import cache_folder
 
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-march=native", "-fno-math-errno", "-fno-trapping-math")
 SWITCH = "REFRAIN_NATIVE"
+LOGGER = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -43,10 +45,8 @@ def load(name: str) -> ctypes.CDLL | None:
         )
         return None
     if compiler is None:
-        warnings.warn(
-            "no C++ compiler was found, so plain torch operations are used, which are slower; install g++ or clang++",
-            stacklevel=2,
-        )
+        # no warning: such a machine works, and where warnings are errors it would not
+        LOGGER.info("no C++ compiler was found, so torch's operations are used instead of the kernels '%s'", name)
         return None
     try:
         return _loaded(name, compiler)
@@ -69,6 +69,14 @@ def find_compiler() -> list[str] | None:
         return shlex.split(chosen)
     found = next((path for path in map(shutil.which, ("c++", "g++", "clang++")) if path), None)
     return [found] if found else None
+
+
+def lacks_compiler() -> bool:
+    """Whether kernels are left out because no C++ compiler is installed, and not because they are switched off."""
+    try:
+        return os.environ.get(SWITCH, "") != "off" and find_compiler() is None
+    except ValueError:
+        return False
 
 
 def is_compiled(name: str) -> bool:

@@ -177,7 +177,13 @@ def test_ten_gigabytes_take_little_memory(tmp_path, own_environment):
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(10_000_000_000)
     done = subprocess.run(
-        [sys.executable, "-c", SPARSE], cwd=tmp_path, env=own_environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", SPARSE],
+        cwd=tmp_path,
+        env=own_environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
     count, kilobytes = map(int, done.stdout.split())
     # 9,000,000,000 bytes in 32 columns, each of which predicts all but its first
@@ -205,7 +211,13 @@ print(sum(len(split.source) for split in corpus.splits.values()))
 def test_three_hundred_shards_need_few_open_files(write, tmp_path, own_environment):
     write_shards(write, 300, bytes_each=600, seed=5)
     done = subprocess.run(
-        [sys.executable, "-c", MANY], cwd=tmp_path, env=own_environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", MANY],
+        cwd=tmp_path,
+        env=own_environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
     # a file that holds a cut is in two splits
     assert 300 <= int(done.stdout) <= 302

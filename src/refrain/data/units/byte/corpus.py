@@ -1,4 +1,4 @@
-"""Byte corpora: the files themselves are the tokens, read through memory maps."""
+"""Byte corpora: the bytes of the files are the token ids, read through memory maps."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -21,21 +21,22 @@ def open_byte_corpus(
     cleaning: Cleaning = "none",
     say: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
-    """A corpus of bytes. Without cleaning nothing is written and nothing is copied.
+    """A corpus of bytes. Without cleaning, nothing is written and nothing is copied.
 
     Args:
-        name: what to call it.
-        spans: where the text of each split stands.
-        cleaning: what is done to the text first; the cleaned text is kept in the cache.
-        say: is told in a line when text is cleaned.
+        name: the name of the corpus, for messages.
+        spans: the text of each split.
+        cleaning: how the text is cleaned first; the cleaned text is kept in the cache.
+        say: called with a line of text when text has to be cleaned.
 
     Raises:
-        DataError: when nothing is left after cleaning.
+        DataError: when no text is left after cleaning.
     """
     if cleaning == "none":
-        digests, bytes_of = {split: fingerprint(part) for split, part in spans.items()}, dict(spans)
+        digests = {split: fingerprint(part) for split, part in spans.items()}
+        bytes_of = dict(spans)
     else:
-        # what was prepared is found by the whole text, or a change in it could go unnoticed
+        # the key in the cache needs the sha256 of the whole text, or a change could go unnoticed
         digests = {split: sha256_of(part) for split, part in spans.items()}
         files = cleaned_files(name, spans, digests, cleaning, say)
         bytes_of = {split: whole(file) for split, file in files.items()}
@@ -47,11 +48,11 @@ def open_byte_corpus(
 
 
 def fingerprint(spans: Spans) -> str:
-    """What a text is known by: its sha256, or where it is longer than 256 MiB, that of samples of it.
+    """A hash that identifies a text: its sha256, or for texts of more than 256 MiB the sha256 of samples.
 
-    The samples are the length and 128 blocks of 64 KiB, evenly spaced, the first and the last bytes among them. Such a
-    fingerprint begins with `sampled:`. It takes a moment where the sha256 of all would take minutes, and does not
-    notice a change that keeps the length and falls between the samples.
+    The samples are the length and 128 blocks of 64 KiB, evenly spaced, including the first and the last bytes. Such a
+    fingerprint begins with `sampled:`. It takes a moment where the sha256 of everything would take minutes, but does
+    not detect a change between the samples that keeps the length.
     """
     size = size_of(spans)
     if size <= WHOLE_BYTES:
@@ -59,6 +60,6 @@ def fingerprint(spans: Spans) -> str:
     digest = hashlib.sha256(str(size).encode())
     for index in range(SAMPLES):
         start = (size - SAMPLE_BYTES) * index // (SAMPLES - 1)
-        # read, not mapped: at a fault the system may read megabytes ahead
+        # read instead of mapped, because a page fault may make the system read megabytes ahead
         digest.update(sha256_of(part_of(spans, start, start + SAMPLE_BYTES)).encode())
     return f"sampled:{digest.hexdigest()}"

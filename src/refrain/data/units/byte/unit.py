@@ -8,7 +8,7 @@ from ...corpus import Corpus
 from ...text.files import Spans
 from ...text.shards import find_byte_splits, names_splits, one_text
 from ..protocol import Vocabulary
-from ..unit import Log, TextOptions
+from ..unit import Report, TextOptions
 from .corpus import open_byte_corpus
 from .survey import byte_figures
 from .vocabulary import ByteVocabulary
@@ -25,21 +25,23 @@ class ByteUnit:
         """Whether a folder holds something that is named as a split."""
         return names_splits(path)
 
-    def find_splits(self, path: Path, options: TextOptions, wanted: tuple[str, ...], log: Log) -> dict[str, Spans]:
-        """Where the bytes of each wanted split are."""
+    def find_splits(
+        self, path: Path, options: TextOptions, requested: tuple[str, ...], say: Report
+    ) -> dict[str, Spans]:
+        """Where the bytes of each requested split are."""
         # a cleaned document is a line, and no cut may fall inside it
         between_lines = options.cleaning != "none"
-        return find_byte_splits(path, shares=options.split, between_lines=between_lines, wanted=wanted, say=log)
+        return find_byte_splits(path, shares=options.split, between_lines=between_lines, requested=requested, say=say)
 
-    def find_all(self, path: Path, log: Log) -> Spans:
+    def find_all(self, path: Path, say: Report) -> Spans:
         """All bytes of a file, a folder or a pattern."""
-        return one_text(path, log)
+        return one_text(path, say)
 
     def open(
-        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Log
+        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, say: Report
     ) -> Corpus:
         """The corpus of some bytes by split."""
-        return open_byte_corpus(name, texts, cleaning=options.cleaning, say=log)
+        return open_byte_corpus(name, texts, cleaning=options.cleaning, say=say)
 
     def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
         """Files, lines, byte values, the longest line, and how many bytes are not UTF-8."""

@@ -11,7 +11,7 @@ from ...text.files import Spans, whole
 from ...text.shards import is_pattern
 from ...text.splits import find_splits
 from ..protocol import Vocabulary
-from ..unit import Log, TextOptions
+from ..unit import Report, TextOptions
 from .corpus import open_word_corpus
 from .survey import word_figures
 from .vocabulary import WordVocabulary
@@ -31,18 +31,20 @@ class WordUnit:
         """Whether it is a folder: its files are the splits."""
         return path.is_dir()
 
-    def find_splits(self, path: Path, options: TextOptions, wanted: tuple[str, ...], log: Log) -> dict[str, Spans]:
-        """Where the text of each wanted split is, in a folder or in one file that is cut between lines."""
+    def find_splits(
+        self, path: Path, options: TextOptions, requested: tuple[str, ...], say: Report
+    ) -> dict[str, Spans]:
+        """Where the text of each requested split is, in a folder or in one file that is cut between lines."""
         if is_pattern(str(path)):
             raise DataError(f"{path}: a pattern is read as bytes alone; set data.unit=byte, or give a folder or file")
-        return find_splits(path, shares=options.split, wanted=wanted)
+        return find_splits(path, shares=options.split, requested=requested)
 
-    def find_all(self, path: Path, log: Log) -> Spans:
+    def find_all(self, path: Path, say: Report) -> Spans:
         """All of a file."""
         return whole(path)
 
     def open(
-        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Log
+        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, say: Report
     ) -> Corpus:
         """The corpus of some texts by split, prepared once and kept in the cache."""
         if vocabulary is not None and not isinstance(vocabulary, WordVocabulary):
@@ -57,7 +59,7 @@ class WordUnit:
             max_words=options.max_words,
             vocabulary_from=options.vocabulary_from,
             errors=options.errors,
-            say=log,
+            say=say,
         )
 
     def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:

@@ -16,13 +16,13 @@ Order = Literal["descending", "ascending", "first-seen", "random"]
 
 
 class WordVocabulary:
-    """Words by id. A line is its words and `<eos>`; words that are not in the list become `<unk>`.
+    """Words and their ids. A line is its words and `<eos>`; words that are not in the vocabulary become `<unk>`.
 
     Args:
-        words: each once, `<eos>` and `<unk>` among them.
+        words: distinct words, including `<eos>` and `<unk>`; the id of a word is its index.
 
     Raises:
-        ValueError: when a word stands twice or one of the two is missing.
+        ValueError: when a word is repeated, or `<eos>` or `<unk>` is missing.
     """
 
     unit = "word"
@@ -49,12 +49,12 @@ class WordVocabulary:
         return self.index[UNK]
 
     def encode(self, text: str) -> list[int]:
-        """Words separated by blanks, each line end an `<eos>`; a last line without its end has none."""
+        """The ids of words separated by blanks, and of `<eos>` at every newline."""
         unknown = self.unknown
         return [self.index.get(word, unknown) for word in words_of(text)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Words joined by blanks, `<eos>` as a line end."""
+        """Words joined by blanks, with a newline for `<eos>`."""
         lines: list[list[str]] = [[]]
         for index in ids:
             if index == self.line_end:
@@ -68,7 +68,7 @@ class WordVocabulary:
         return self.words[index]
 
     def continuation(self, prompt: str, ids: Iterable[int]) -> Iterator[str]:
-        """Words with the blank before each, which the first word after a blank or a line end does not need."""
+        """Words, each with a blank before it unless it follows a blank or the end of a line."""
         blank = bool(prompt) and not prompt[-1].isspace()
         for index in ids:
             if index == self.line_end:
@@ -79,15 +79,17 @@ class WordVocabulary:
                 blank = True
 
     def pieces(self, text: str) -> list[str]:
-        """Each word with a blank after it, `<eos>` as a line end."""
+        """Each word with a blank after it, and a newline for `<eos>`."""
         return ["\n" if word == EOS else f"{word} " for word in words_of(text)]
 
     def count_unseen(self, text: str, ids: Sequence[int]) -> int:
-        """How many words are read as `<unk>` and are spelled otherwise."""
-        return ids.count(self.unknown) - text.split().count(UNK)
+        """The number of words that are read as `<unk>` but spelled otherwise."""
+        unknown = ids.count(self.unknown)
+        # splitting the text again takes time and is rarely needed
+        return unknown - text.split().count(UNK) if UNK in text else unknown
 
     def spellings(self, source: Spans, tokens: TokenSource, errors: Errors) -> Iterator[Spelling]:
-        """Each word as it is spelled in the text, `<eos>` at line ends."""
+        """Each word as it is spelled in the text, and `<eos>` at every newline."""
         for text in blocks(source, errors, whole_lines=False):
             for word in words_of(text):
                 yield Spelling(word.encode("utf-8", "surrogateescape"), ends_word=True)
@@ -98,7 +100,7 @@ class WordVocabulary:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text with `<eos>` for each line end. Only the newline ends a line."""
+    """The words of a text, with `<eos>` for every newline. No other character ends a line."""
     return text.replace("\n", f" {EOS} ").split()
 
 
@@ -110,19 +112,19 @@ def build_vocabulary(
     min_count: int = 1,
     max_words: int | None = None,
 ) -> WordVocabulary:
-    """A vocabulary from word counts.
+    """The vocabulary for some word counts.
 
     Args:
-        counts: how often each word stands in the training text, in first-seen order, `<eos>` among them.
-        order: `descending` puts frequent words first, ties by spelling (as the PTB tutorial); `ascending` rare words
-            first and `first-seen` the order of the text, ties as first seen (as the systems that use them); `random`
-            depends on the words and the seed alone.
-        order_seed: of the random order.
-        min_count: rarer words are left to `<unk>`.
-        max_words: at most so many words, the most frequent ones; `<eos>` and `<unk>` always stay.
+        counts: the counts of the words of the training text, including `<eos>`, in the order of first occurrence.
+        order: the order of ids. `descending`: frequent words first, ties by spelling, as in the PTB tutorial;
+            `ascending`: rare words first, ties by first occurrence; `first-seen`: by first occurrence; `random`: an
+            order that depends on the words and the seed alone.
+        order_seed: the seed of the random order.
+        min_count: words that are rarer are read as `<unk>`.
+        max_words: the largest size of the vocabulary, which keeps the most frequent words, `<eos>` and `<unk>`.
 
     Returns:
-        The vocabulary; `<unk>` counts its own occurrences and those of the words it stands for.
+        The vocabulary. The count of `<unk>` includes the words that are read as `<unk>`.
     """
     kept = Counter({word: count for word, count in counts.items() if count >= min_count or word in (EOS, UNK)})
     kept.setdefault(EOS, 0)
@@ -137,6 +139,6 @@ def build_vocabulary(
     if order == "ascending":
         return WordVocabulary(sorted(kept, key=lambda word: kept[word]))
     if order == "random":
-        # by a hash, which is the same on every machine and for every version of a generator
+        # a hash is the same on every machine and in every version, unlike a random generator
         return WordVocabulary(sorted(kept, key=lambda word: hashlib.sha256(f"{order_seed} {word}".encode()).digest()))
     return WordVocabulary(list(kept))

@@ -1,0 +1,57 @@
+"""The output distribution of a language model, and how weights are initialised."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .values import ByName, Count, Positive, Rate, Settings
+
+
+class Softmax(Settings):
+    """One softmax over the vocabulary."""
+
+    kind: Literal["softmax"] = "softmax"
+
+
+class Mixture(Settings):
+    """Mixture of softmaxes."""
+
+    kind: Literal["mixture"] = "mixture"
+    components: Annotated[int, Field(ge=2)] = Field(description="Number of softmaxes.")
+    latent_dropout: Rate | None = Field(
+        None, description="Dropout rate on the vectors that enter the softmaxes; none: model.dropout."
+    )
+
+
+class Adaptive(Settings):
+    """Adaptive softmax: frequent words first, rarer words in clusters of smaller width."""
+
+    kind: Literal["adaptive"] = "adaptive"
+    cutoffs: Annotated[tuple[Count, ...], Field(min_length=1)] = Field(
+        description="Word ids at which the clusters begin, ascending."
+    )
+
+
+Head = Annotated[Softmax | Mixture | Adaptive, Field(discriminator="kind"), ByName]
+
+
+class StandardInit(Settings):
+    """Each layer's own initialisation."""
+
+    kind: Literal["standard"] = "standard"
+
+
+class UniformInit(Settings):
+    """Every matrix and the head's bias is drawn from U(-scale, scale); recurrent biases are 0."""
+
+    kind: Literal["uniform"] = "uniform"
+    scale: Positive = Field(description="Half the width of the uniform distribution.")
+
+
+class GlorotInit(Settings):
+    """Every weight, biases too, is drawn from a normal distribution with variance 2 / (inputs + outputs)."""
+
+    kind: Literal["glorot"] = "glorot"
+
+
+Init = Annotated[StandardInit | UniformInit | GlorotInit, Field(discriminator="kind"), ByName]

@@ -1,0 +1,45 @@
+"""Widths and dropout, which every network has."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from .values import Rate, Settings, Width
+
+
+class Network(Settings):
+    """Widths of a network and its dropout rates."""
+
+    embedding_size: Width = Field(200, description="Width of the word vectors.")
+    hidden_sizes: Annotated[tuple[Width, ...], Field(min_length=1)] = Field(
+        (200, 200), description="Width of each recurrent layer, from the bottom up."
+    )
+    dropout: Rate = Field(0.0, description="Default dropout rate; the rates below override it.")
+    embedding_dropout: Rate | None = Field(None, description="Dropout rate after the embedding; none: dropout.")
+    between_dropout: Rate | None = Field(None, description="Dropout rate between recurrent layers; none: dropout.")
+    output_dropout: Rate | None = Field(None, description="Dropout rate after the last layer; none: dropout.")
+    dropout_kind: Literal["plain", "locked"] = Field(
+        "plain",
+        description="How masks are drawn: a new one for every step (plain), or one for all steps of a sequence of the "
+        "batch (locked).",
+    )
+    word_dropout: Rate = Field(0.0, description="Rate at which whole words are dropped from the embedding.")
+    weight_drop: Rate = Field(
+        0.0, description="Rate at which recurrent weights are dropped, with one mask for all steps of a batch."
+    )
+
+    def rates(self) -> list[float | None]:
+        """The rate at each of the network's dropout layers; None where `dropout` applies."""
+        between = [self.between_dropout] if len(self.hidden_sizes) > 1 else []
+        return [self.embedding_dropout, *between, self.output_dropout]
+
+    @model_validator(mode="after")
+    def _dropout_takes_effect(self) -> Self:
+        if len(self.hidden_sizes) == 1 and self.between_dropout:
+            raise ValueError("between_dropout: cannot take effect with a single layer")
+        rates = self.rates()
+        if self.dropout and None not in rates:
+            raise ValueError("dropout: cannot take effect where every place has a rate of its own; set it to 0")
+        if self.dropout_kind == "locked" and not self.dropout and not any(rates):
+            raise ValueError("dropout_kind: cannot take effect where nothing is dropped")
+        return self

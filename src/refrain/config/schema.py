@@ -1,0 +1,165 @@
+"""Which settings exist: groups, optional groups, variants of a group, and the dotted names of all of them."""
+
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from .experiment import Experiment
+
+
+class Group(NamedTuple):
+    """A setting that holds other settings."""
+
+    classes: tuple[type[BaseModel], ...]  # more than one for variants
+    optional: bool  # `none` switches it off
+
+    def variants(self) -> dict[str, type[BaseModel]]:
+        """The classes by the names of the variants; empty where a group has only one form."""
+        kinds = {kind: each for each in self.classes if (kind := variant_of(each)) is not None}
+        return kinds if len(kinds) == len(self.classes) else {}
+
+
+def variant_of(group: type[BaseModel]) -> str | None:
+    """The name of a variant, or None for a group that is no variant."""
+    field = group.model_fields.get("kind")
+    return None if field is None else str(get_args(field.annotation)[0])
+
+
+def group_of(field: FieldInfo) -> Group | None:
+    """The group that a field holds, or None for a plain value."""
+    annotation: Any = field.annotation
+    parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    classes = tuple(part for part in parts if isinstance(part, type) and issubclass(part, BaseModel))
+    return Group(classes, types.NoneType in parts) if classes else None
+
+
+def fields_of(group: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a group without the name of its variant."""
+    return {name: field for name, field in group.model_fields.items() if name != "kind"}
+
+
+def fields_named(kind: type[BaseModel], name: str) -> list[FieldInfo]:
+    """The fields with a dotted name, one for each variant that has it; none where the name is unknown.
+
+    Args:
+        kind: which settings there are.
+        name: such as `model.head.components`.
+    """
+    classes: Iterable[type[BaseModel]] = (kind,)
+    found: list[FieldInfo] = []
+    for part in name.split("."):
+        found = [fields_of(each)[part] for each in classes if part in fields_of(each)]
+        groups = [group for field in found if (group := group_of(field)) is not None]
+        classes = [each for group in groups for each in group.classes]
+    return found
+
+
+def groups(kind: type[BaseModel]) -> dict[str, Group]:
+    """Every group by its dotted name. A group of which variants exist more than once is the union of them.
+
+    Args:
+        kind: which settings there are.
+    """
+    return dict(_groups(kind, ""))
+
+
+def _groups(kind: type[BaseModel], prefix: str) -> Iterator[tuple[str, Group]]:
+    for name, field in fields_of(kind).items():
+        if (group := group_of(field)) is not None:
+            yield prefix + name, group
+            for each in group.classes:
+                yield from _groups(each, f"{prefix}{name}.")
+
+
+def setting_names(kind: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
+    """Every setting's dotted name, in the order of its definition; variants and optional groups are settings, too.
+
+    Args:
+        kind: the settings, such as `Experiment`.
+        prefix: comes before each name.
+    """
+    names: list[str] = []
+    for name, field in fields_of(kind).items():
+        group = group_of(field)
+        if group is None or group.optional or group.variants():
+            names.append(prefix + name)
+        for each in group.classes if group else ():
+            names += setting_names(each, f"{prefix}{name}.")
+    return list(dict.fromkeys(names))
+
+
+def names_none(name: str, kind: type[BaseModel]) -> bool:
+    """Whether `none` is a choice that a setting names, and not the lack of a value.
+
+    Args:
+        name: dotted.
+        kind: which settings there are.
+    """
+    return any("none" in get_args(field.annotation) for field in fields_named(kind, name))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "", kind: type[BaseModel] = Experiment) -> Iterable[tuple[str, Any]]:
+    """The leaves of nested groups under dotted names.
+
+    Args:
+        tree: nested dicts.
+        prefix: comes before each name.
+        kind: which settings there are.
+    """
+    known = groups(kind)
+    for name, value in tree.items():
+        # an empty table of a name that is no group would else go unnoticed
+        if isinstance(value, dict) and (value or prefix + name in known):
+            yield from flatten(value, f"{prefix}{name}.", kind)
+        else:
+            yield prefix + name, value
+
+
+def as_set(name: str, kind: type[BaseModel]) -> str:
+    """The name by which a setting is set: that of a variant's group for its `kind`.
+
+    Args:
+        name: dotted, such as `model.head.kind`.
+        kind: which settings there are.
+    """
+    group = groups(kind).get(name.removesuffix(".kind"))
+    return name.removesuffix(".kind") if group is not None and group.variants() else name
+
+
+def as_toml(name: str, kind: type[BaseModel]) -> str:
+    """The name of a setting in a TOML file, where a group cannot be a name and a table at once.
+
+    Args:
+        name: dotted, such as `model.head`.
+        kind: which settings there are.
+    """
+    group = groups(kind).get(name)
+    return f"{name}.kind" if group is not None and group.variants() else name
+
+
+def setting_at(place: Iterable[int | str], kind: type[BaseModel]) -> tuple[str, str | None]:
+    """Where the validator found a mistake.
+
+    Args:
+        place: the validator's location, in which the name of a variant comes after that of its group.
+        kind: which settings there are.
+
+    Returns:
+        The dotted name of the setting, and the variant in which it is, if it is in one.
+    """
+    names, variant, classes = list[str](), None, {"": kind}
+    parts = list(place)
+    while parts and isinstance(part := parts.pop(0), str):
+        names.append(part)
+        field = fields_of(next(iter(classes.values()))).get(part)
+        group = None if field is None else group_of(field)
+        if group is None:
+            break
+        classes = group.variants() or {"": group.classes[0]}
+        if len(classes) > 1 and parts:
+            variant = str(parts.pop(0))
+            classes = {variant: classes[variant]}
+    return ".".join(names), variant

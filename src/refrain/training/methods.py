@@ -1,0 +1,140 @@
+"""The methods of a run: one ordered collection, and what its methods come to together."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from refrain.optim import Verdict
+
+from .hooks import Hooks
+from .own_methods import MethodError, checked
+
+# what a line of metrics, or a record made of it, holds already
+FIGURES = {
+    "event", "epoch", "epoch_ended", "window", "step", "learning_rate", "train_nats_per_token", "train_perplexity",
+    "train_bits_per_byte", "nats_per_token", "perplexity", "bits_per_byte", "accuracy", "gradient_norm", "best",
+    "tokens_per_second", "wall_seconds", "judged", "settled",
+}  # fmt: skip
+
+
+class Methods(Mapping[str, object]):
+    """The methods of a run by name, in the order in which they act, and what they come to together.
+
+    Parts of a user's methods are checked: when one raises or returns what it must not, a `MethodError` names it.
+
+    Args:
+        first: methods of the library.
+        own: methods of the user.
+        last: methods of the library that see the weights as the others leave them.
+    """
+
+    def __init__(
+        self,
+        first: Mapping[str, object] | None = None,
+        own: Mapping[str, object] | None = None,
+        last: Mapping[str, object] | None = None,
+    ) -> None:
+        self._methods = {**(first or {}), **(own or {}), **(last or {})}
+        self.own = tuple(own or ())
+        """The names of the user's methods."""
+
+    def __getitem__(self, name: str) -> object:
+        return self._methods[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._methods)
+
+    def __len__(self) -> int:
+        return len(self._methods)
+
+    def hooks(self) -> Hooks:
+        """Where the methods act on the training loop, each list in their order."""
+        return Hooks(
+            loss_terms=list(self._parts("loss_term").values()),
+            before_step=list(self._parts("before_step").values()),
+            after_step=list(self._parts("after_step").values()),
+            after_round=list(self._parts("validated").values()),
+        )
+
+    def verdicts(self, record: Mapping[str, Any]) -> list[Verdict]:
+        """What the methods conclude from a validation; every one of them is asked.
+
+        Args:
+            record: the validation's line of metrics, with `judged` and `settled`.
+        """
+        found = [validated(dict(record)) for validated in self._parts("validated").values()]
+        return [verdict for verdict in found if verdict is not None]
+
+    def settled(self) -> bool:
+        """Whether the model is what was asked for, by every method that has a say in it."""
+        return all([settled() for settled in self._parts("settled").values()])
+
+    @contextlib.contextmanager
+    def evaluation_weights(self, model: nn.Module) -> Iterator[None]:
+        """Inside, the model holds the weights to evaluate and to save for use.
+
+        The contexts are entered from the last method to the first: a user's method finds the library's averages in the
+        model.
+
+        Args:
+            model: that is trained; changed in place and put back.
+        """
+        with contextlib.ExitStack() as stack:
+            for weights in reversed(self._parts("evaluation_weights").values()):
+                stack.enter_context(weights(model))
+            yield
+
+    def own_evaluation_weights(self) -> bool:
+        """Whether a method of the user's has such weights, beside which a checkpoint must keep the trained ones."""
+        return bool({*self.own} & {*self._parts("evaluation_weights")})
+
+    def metrics(self) -> dict[str, Any]:
+        """What is added to a line of metrics.
+
+        Raises:
+            MethodError: when a user's method takes a name that is in the line already.
+        """
+        found: dict[str, Any] = {}
+        for name, metrics in self._parts("metrics").items():
+            figures = metrics()
+            taken = [figure for figure in figures if figure in FIGURES or figure in found]
+            if taken:
+                raise MethodError(
+                    name, "metrics", f"returns {taken[0]!r}, which a line of metrics has already; rename it"
+                )
+            found |= figures
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the methods that have one, by name."""
+        return {name: state() for name, state in self._parts("state_dict").items()}
+
+    def load_state_dict(self, states: Mapping[str, Any]) -> None:
+        """Give each method its state back.
+
+        Args:
+            states: as from `state_dict`; a state under another name is left alone.
+
+        Raises:
+            MethodError: when a state is missing, or a method takes none back.
+        """
+        parts = self._parts("load_state_dict")
+        for name in self.own:
+            if name in states and name not in parts:
+                raise MethodError(name, "load_state_dict", "is missing, but the checkpoint holds a state of it")
+        for name, load in parts.items():
+            if name not in states:
+                raise MethodError(name, "load_state_dict", "cannot be called: the checkpoint holds no state of it")
+            load(states[name])
+
+    def _parts(self, part: str) -> dict[str, Callable[..., Any]]:
+        """The methods' own parts of a name, those of a user's methods checked, in their order."""
+        found = {name: getattr(method, part, None) for name, method in self._methods.items()}
+        return {
+            name: partial(checked, name, part, call) if name in self.own else call
+            for name, call in found.items()
+            if call is not None
+        }

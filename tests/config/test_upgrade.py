@@ -1,0 +1,31 @@
+"""Settings that version 0.1 wrote are read as what they were."""
+
+import copy
+import json
+import pathlib
+
+import pytest
+
+from refrain.config import upgraded
+from refrain.config.upgrade import FORMAT
+from refrain.recipes import RECIPES, recipe
+
+# written by version 0.1: every recipe, and recipes with every other kind of setting changed
+CASES = json.loads((pathlib.Path(__file__).parents[1] / "golden" / "configs_0.1.json").read_text())
+
+
+def test_there_is_a_document_of_every_recipe_of_version_0_1():
+    plain = [case["recipe"] for case in CASES if not case["settings"]]
+    assert len(plain) == 29 and set(plain) <= set(RECIPES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join([case["recipe"], *case["settings"]])[:60])
+def test_a_document_of_version_0_1_is_the_experiment_that_it_was(case):
+    document = case["config"]
+    kept = copy.deepcopy(document)
+    new = upgraded(document)
+    assert document == kept and (document["format"], new["format"]) == (1, FORMAT)
+    wanted = recipe(case["recipe"], *case["settings"])
+    assert type(wanted).model_validate(new["experiment"]) == wanted
+    # and it says all that is to be said, without help from defaults
+    assert json.loads(json.dumps(new["experiment"])) == wanted.model_dump(mode="json")
