@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help quickstart test setup check format docs clean
+.PHONY: help quickstart test mutations setup check format docs clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -31,6 +31,9 @@ quickstart: $(VENV)/.installed  ## train, evaluate and sample a small model (abo
 
 test: $(VENV)/.installed  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2
+
+mutations: $(VENV)/.installed  ## make mistakes in a copy, and see that the tests notice each (some minutes)
+	$(BIN)/python tests/mutations/mutate.py $(ONLY)
 
 setup: $(VENV)/.complete  ## make .venv with every extra
 

@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, one thread, a tiny corpus, and a tiny run made from it once."""
+"""What all tests share: a cache of their own, few threads, a tiny corpus, and a tiny run made from it once."""
 
 import hashlib
 import os
@@ -12,8 +12,6 @@ import pytest
 import torch
 
 from refrain.nn.kernels.compile import find_compiler
-
-torch.set_num_threads(1)
 
 WORDS = ("ant", "bee", "cat", "dog", "eel", "fox")
 LINES = {"train": 120, "valid": 40, "test": 40}
@@ -31,11 +29,19 @@ TINY = (
 
 def pytest_addoption(parser):
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run files, and the tests of each, in a random order")
+    parser.addoption("--threads", type=int, default=1, metavar="N", help="threads of torch, in each process")
 
 
-@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    torch.set_num_threads(config.getoption("threads"))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Shuffle tests within their file, and files among themselves, so that fixtures of a file are still made once."""
+    """Shuffle tests within their file, and files among themselves, so that fixtures of a file are still made once.
+
+    pytest then brings together what shares a parametrised fixture.
+    """
     seed = config.getoption("shuffle")
     if seed is None:
         return
@@ -186,7 +192,7 @@ def shared_data():
 
 
 @pytest.fixture(scope="session")
-def own_environment(cache):
-    """The environment of a process that a test starts: the session's cache, one thread, output buffered as ever."""
+def own_environment(cache, pytestconfig):
+    """The environment of a process that a test starts: the session's cache and threads, output buffered as ever."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONUNBUFFERED", "PYTHONIOENCODING")}
-    return {**kept, "REFRAIN_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    return {**kept, "REFRAIN_CACHE": str(cache), "OMP_NUM_THREADS": str(pytestconfig.getoption("threads"))}

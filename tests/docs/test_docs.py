@@ -9,7 +9,8 @@ import platform
 import random
 import re
 import shlex
-from itertools import pairwise
+import sys
+from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 import pytest
@@ -43,6 +44,8 @@ SMALL_SPARSE = ["model.embedding_size=8", "model.embedding.blocks=4", "model.emb
 SMALLER = ["--to", "parameters=900"]
 # files of a checkpoint, and rooms
 NO_SETTINGS = {"model.safetensors", "data.text", "data.tagged", "data.units"}
+# pages whose blocks of text are what the blocks of Python before them print
+PRINTED = ("own-cell.md",)
 CARD = ["What it does", "Function", "Recipe", "Suggested values", "What we measured", "Departures from the paper"]
 CARD.append("Citation")
 
@@ -122,16 +125,26 @@ def workplace(tmp_path, monkeypatch):
     write_corpus(cache / "embedded" / f"python-docs-{platform.python_version()}-{FORMAT}")
     monkeypatch.setenv("REFRAIN_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    monkeypatch.syspath_prepend(tmp_path)
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_code_block_runs(page, workplace):
-    for block in blocks(page.read_text(encoding="utf-8")):
+def test_every_code_block_runs(page, workplace, capsys):
+    found = blocks(page.read_text(encoding="utf-8"))
+    for block, following in zip_longest(found, found[1:]):
         place = f"{name_of(page)}:{block.line}"
         match block.language:
             case "python":
+                keep(block.code)
+                capsys.readouterr()
                 exec(compile(block.code, place, "exec"), {"__name__": "__main__"})
+                if page.name in PRINTED and following is not None and following.language == "text":
+                    assert capsys.readouterr().out == following.code, place
             case "sh":
                 for line in block.code.splitlines():
                     run_line(line, place)
@@ -141,6 +154,12 @@ def test_every_code_block_runs(page, workplace):
                 pass
             case other:
                 pytest.fail(f"{place}: a block of {other!r}; known are python, sh, toml and text")
+
+
+def keep(code):
+    """Code is kept for later blocks under the name in its first line."""
+    if named := re.match(r"# (\w+\.py)\n", code):
+        pathlib.Path(named[1]).write_text(code, encoding="utf-8")
 
 
 def run_line(line, place):

@@ -133,14 +133,14 @@ def test_all_widths_have_the_names_that_the_model_gives_them(name, monkeypatch):
 SETTINGS = {
     "lstm": {},
     "gru": {"cell": "gru"},
-    "mlstm": {"cell": {"kind": "multiplicative-lstm", "intermediate_sizes": (7, 6)}},
-    "tied mlstm": {"cell": "multiplicative-lstm", "tied": True, "hidden_sizes": (10, 8)},
+    "multiplicative": {"cell": {"kind": "multiplicative-lstm", "intermediate_sizes": (7, 6)}},
+    "tied multiplicative": {"cell": "multiplicative-lstm", "tied": True, "hidden_sizes": (10, 8)},
     "mixture": {"head": {"kind": "mixture", "components": 2}},
     "tied mixture": {"head": {"kind": "mixture", "components": 2}, "tied": True},
     "adaptive": {"head": {"kind": "adaptive", "cutoffs": (3,)}},
     "sparse": {
         "cell": {"kind": "sparse-lstm", "plan": {"kind": "uniform", "blocks": 2, "density": 0.5}},
-        "embedding": {"kind": "sparse", "blocks": 2, "density": 0.75},
+        "embedding": {"kind": "sparse", "blocks": 2, "density": 0.8},
     },
 }
 

@@ -86,13 +86,15 @@ def write_corpus(folder):
 
 def trained(name, corpus, out):
     """Nats per token of each window, and of each validation."""
-    before = torch.get_default_dtype()
+    experiment = refrain.recipe(name, *SHRINK, *RUNS[name], data=str(corpus))
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     try:
-        experiment = refrain.recipe(name, *SHRINK, *RUNS[name], data=str(corpus))
         refrain.train(experiment, out, progress=PlainProgress(quiet=True))
     finally:
-        torch.set_default_dtype(before)
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return tuple([line["nats_per_token"] for line in records if line["event"] == event] for event in ("train", "valid"))
 
@@ -142,7 +144,6 @@ def test_rounding_does_not_reach_the_tolerance(run, corpus, tmp_path, monkeypatc
 
 def record():
     """Write the committed file."""
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         corpus = write_corpus(pathlib.Path(scratch))
         curves = {name: trained(name, corpus, corpus / name)[0][:WINDOWS] for name in RUNS}
