@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help quickstart test mutations setup check format clean
+.PHONY: help quickstart test mutations setup check format docs clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -38,14 +38,19 @@ mutations: $(VENV)/.installed  ## make mistakes in a copy, and see that the test
 setup: $(VENV)/.complete  ## make .venv with every extra
 
 check: $(VENV)/.complete  ## format, lint, types, tests
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests docs/sphinx
+	$(BIN)/ruff check src tests docs/sphinx
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
 format: $(VENV)/.complete  ## put every file into its format
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests docs/sphinx
+	$(BIN)/ruff check --fix src tests docs/sphinx
+
+docs: $(VENV)/.complete  ## build the site of all pages and the API reference in site/
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs/sphinx . site
+	$(BIN)/python -m pytest -n 0 tests/docs/test_site.py
+	@echo "The site is built: open site/index.html in a browser."
 
 clean:  ## remove the environment and caches, keep runs
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist src/*.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist site docs/api src/*.egg-info

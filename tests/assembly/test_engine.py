@@ -256,8 +256,8 @@ def test_a_missing_compiler_is_reported_in_one_line(monkeypatch):
     native.load.cache_clear()
     said = []
     try:
-        chosen = build_engine(Training(engine="scan"), model(), said.append)
-        build_engine(Training(engine="plain"), model(), said.append)
+        chosen = build_engine(Training(backend="native"), model(), said.append)
+        build_engine(Training(backend="torch"), model(), said.append)
     finally:
         native.load.cache_clear()
     (line,) = said

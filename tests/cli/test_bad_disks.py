@@ -116,7 +116,7 @@ def test_a_disk_that_is_full_when_text_is_prepared(mistake, train, write, tmp_pa
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("refrain.data.units.word.corpus.write_tokens", fail)
+    monkeypatch.setattr("refrain.data.units.encoded.write_tokens", fail)
     write("corpus/valid.txt", "a\n")
     mistake(4, train(write("corpus/train.txt", "a\n").parent), "No space left on device; free some space")
     assert list((tmp_path / "cache" / "words").iterdir()) == []

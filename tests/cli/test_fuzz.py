@@ -89,7 +89,23 @@ def test_command_line_words(refrain, tmp_path, monkeypatch, start):
 
 def test_settings():
     names = ["training.epochs", "model.hidden_sizes", "data.corpus", "training.schedule.kind", "name", "model.tied"]
-    values = ["3", "[1,2]", "x", "1e400", "-0.0", "{a=1}", "2020-01-01", "12:00:00", "'x", "nan", "none", "[[]]", "\n"]
+    names += ["model.head", "model.head.components", "model.cell.plan.layers", "sparsity.l1", "sparsity.l1.strength"]
+    values = [
+        "mixture",
+        "3",
+        "[1,2]",
+        "x",
+        "1e400",
+        "-0.0",
+        "{a=1}",
+        "2020-01-01",
+        "12:00:00",
+        "'x",
+        "nan",
+        "none",
+        "[[]]",
+        "\n",
+    ]
     for seed in range(ROUNDS):
         draw = random.Random(seed)
         word = "".join(mutated(draw, f"{draw.choice(names)}={draw.choice(values)}", string.printable))

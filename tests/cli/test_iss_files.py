@@ -23,7 +23,8 @@ def test_a_file_trains_as_its_settings_do(refrain, train, tiny_corpus, l1, tmp_p
     run = refrain(*train(tiny_corpus, "--iss-json", l1, "--json", "training.epochs=1")).json["run"]
     config = json.loads((tmp_path / "run" / "config.json").read_text())["experiment"]
     assert (config["training"]["learning_rate"], config["model"]["dropout"]) == (0.5, 0.4)
-    assert (config["sparsity"]["l1"], config["sparsity"]["threshold"]) == (0.0001, 0.0002)
+    sparsity = config["sparsity"]
+    assert (sparsity["l1"]["strength"], sparsity["zeros"]["threshold"]) == (0.0001, 0.0002)
     assert config["training"]["epochs"] == 1
     # what is kept asks for the same again
     again = resolve(f"{run}/recipe.toml", [], RECIPES)

@@ -5,13 +5,13 @@ import random
 from collections import Counter
 from typing import Literal
 
-import numpy as np
 import pytest
 
 import refrain as package
 from refrain.config import Data, Experiment, experiment
-from refrain.data import UNITS, Corpus, Split, find_splits
-from refrain.data.text.files import blocks, sha256_of, size_of, whole
+from refrain.data import UNITS, find_splits
+from refrain.data.text.files import blocks, size_of, whole
+from refrain.data.units.encoded import open_encoded_corpus
 from refrain.data.units.protocol import Spelling
 
 UNKNOWN, LINE_END = "??", "\n\n"
@@ -66,22 +66,6 @@ class PairVocabulary:
         return {"unit": self.unit, "pairs": self.pairs}
 
 
-class Memory:
-    """Ids in memory."""
-
-    def __init__(self, ids):
-        self.ids = np.array(ids, np.uint16)
-
-    def __len__(self):
-        return len(self.ids)
-
-    def read(self, start, stop):
-        return self.ids[start:stop]
-
-    def release(self):
-        pass
-
-
 class PairUnit:
     """Pairs of characters: rarer pairs than `min_count` are unknown."""
 
@@ -98,17 +82,22 @@ class PairUnit:
         return whole(path)
 
     def open(self, name, texts, options, vocabulary, say):
-        read = {split: "".join(blocks(spans, options.errors)) for split, spans in texts.items()}
-        if vocabulary is None:
-            counts = Counter(chunks(read["train"]))
-            kept = [pair for pair, count in counts.items() if count >= options.min_count]
-            vocabulary = PairVocabulary(sorted({UNKNOWN, LINE_END, *kept}))
-        splits = {}
-        for split, text in read.items():
-            ids = vocabulary.encode(text)
-            unseen = vocabulary.count_unseen(text, ids)
-            splits[split] = Split(texts[split], sha256_of(texts[split]), Memory(ids), text.count("\n") // 2, unseen)
-        return Corpus(name, vocabulary, splits)
+        def build():
+            counts = Counter(chunks("".join(blocks(texts["train"], options.errors))))
+            return PairVocabulary(
+                sorted({UNKNOWN, LINE_END, *(p for p, n in counts.items() if n >= options.min_count)})
+            )
+
+        return open_encoded_corpus(
+            name,
+            texts,
+            room="pairs",
+            settings={"min_count": options.min_count, "pairs": vocabulary and vocabulary.pairs},
+            build=lambda: vocabulary or build(),
+            read=self.vocabulary_from,
+            errors=options.errors,
+            say=say,
+        )
 
     def survey(self, corpus):
         return {name: {"longest_line": size_of(split.source)} for name, split in corpus.splits.items()}

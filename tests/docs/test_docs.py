@@ -9,14 +9,15 @@ import platform
 import random
 import re
 import shlex
-from itertools import pairwise
+import sys
+from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 import pytest
 
 from refrain.cli.app import main
 from refrain.cli.bench import BENCHES, UNITS
-from refrain.config import TaggerExperiment
+from refrain.config import Experiment, TaggerExperiment, setting_names
 from refrain.data.embedded import FORMAT
 from refrain.data.known import KNOWN
 from refrain.recipes import recipe
@@ -41,6 +42,10 @@ SMALL_TAGGER = ["model.hidden_sizes=[8]", "training.epochs=2", "training.batch_s
 SMALL_SPARSE = ["model.embedding_size=8", "model.embedding.blocks=4", "model.embedding.density=0.5"]
 # of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
 SMALLER = ["--to", "parameters=900"]
+# files of a checkpoint, and rooms
+NO_SETTINGS = {"model.safetensors", "data.text", "data.tagged", "data.units"}
+# pages whose blocks of text are what the blocks of Python before them print
+PRINTED = ("own-cell.md",)
 CARD = ["What it does", "Function", "Recipe", "Suggested values", "What we measured", "Departures from the paper"]
 CARD.append("Citation")
 
@@ -120,16 +125,26 @@ def workplace(tmp_path, monkeypatch):
     write_corpus(cache / "embedded" / f"python-docs-{platform.python_version()}-{FORMAT}")
     monkeypatch.setenv("REFRAIN_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    monkeypatch.syspath_prepend(tmp_path)
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_code_block_runs(page, workplace):
-    for block in blocks(page.read_text(encoding="utf-8")):
+def test_every_code_block_runs(page, workplace, capsys):
+    found = blocks(page.read_text(encoding="utf-8"))
+    for block, following in zip_longest(found, found[1:]):
         place = f"{name_of(page)}:{block.line}"
         match block.language:
             case "python":
+                keep(block.code)
+                capsys.readouterr()
                 exec(compile(block.code, place, "exec"), {"__name__": "__main__"})
+                if page.name in PRINTED and following is not None and following.language == "text":
+                    assert capsys.readouterr().out == following.code, place
             case "sh":
                 for line in block.code.splitlines():
                     run_line(line, place)
@@ -139,6 +154,12 @@ def test_every_code_block_runs(page, workplace):
                 pass
             case other:
                 pytest.fail(f"{place}: a block of {other!r}; known are python, sh, toml and text")
+
+
+def keep(code):
+    """Code is kept for later blocks under the name in its first line."""
+    if named := re.match(r"# (\w+\.py)\n", code):
+        pathlib.Path(named[1]).write_text(code, encoding="utf-8")
 
 
 def run_line(line, place):
@@ -221,6 +242,24 @@ def test_every_link_leads_somewhere(page):
             headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in slugs, f"{name_of(page)}: {target}#{anchor} is not there"
+
+
+def settings_named(text):
+    """The settings that a page names in its code spans, such as `model.head.components=15`."""
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    words = [word for span in spans for word in re.split(r"[\s=]", span)]
+    return {word for word in words if re.fullmatch(r"(data|model|training|sparsity)(\.[a-z0-9_]+)+", word)}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_every_setting_that_a_page_names_exists(page):
+    known = {*setting_names(Experiment), *setting_names(TaggerExperiment)}
+    groups = {name.rsplit(".", count)[0] for name in known for count in (1, 2)}
+    assert settings_named(page.read_text(encoding="utf-8")) - known - groups - NO_SETTINGS == set()
+
+
+def test_settings_are_found_in_code_spans():
+    assert settings_named("`x model.a.b=1 training.c` and model.d, `data`") == {"model.a.b", "training.c"}
 
 
 @pytest.mark.parametrize("card", CARDS, ids=name_of)

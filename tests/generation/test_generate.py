@@ -20,8 +20,8 @@ class Chain:
     def initial_state(self, batch_size):
         return (torch.zeros(batch_size, dtype=torch.int64),)
 
-    def hidden(self, inputs, state):
-        return None, (state[0] + inputs.sum(dim=0),)
+    def read(self, inputs, state):
+        return (state[0] + inputs.sum(dim=0),)
 
     def step(self, ids, state):
         total = state[0] + ids

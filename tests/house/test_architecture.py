@@ -22,7 +22,7 @@ LAYERS = [
     {"storage"},
     {"config", "nn"},
     {"models"},
-    {"data", "optim", "sparsity"},
+    {"data", "optim", "sparsity", "testing"},
     {"training", "evaluation", "generation", "pictures"},
     {"trained"},
     {"assembly"},

@@ -7,9 +7,11 @@ import torch
 from table import RECURRENT, STEPS, B, H, I, T
 
 import refrain.nn
+from refrain import testing
 from refrain.axes import Axis
-from refrain.nn import LSTM, RecurrentStack, plan_blocks, scan
+from refrain.nn import GRU, LSTM, MultiplicativeLSTM, RecurrentStack, plan_blocks, scan
 from refrain.nn.recurrent.protocol import state_like, state_tensors
+from refrain.testing import recurrent_case
 
 
 @pytest.fixture(params=RECURRENT)
@@ -21,11 +23,7 @@ def name(request):
 def case(name):
     """A layer with random weights, inputs and state, all in float64 and all with gradients."""
     torch.manual_seed(1)
-    layer = RECURRENT[name]().double()
-    inputs = torch.randn(T, B, I, dtype=torch.float64, requires_grad=True)
-    template = layer.initial_state(B)
-    state = state_like(template, [torch.randn_like(part).requires_grad_() for part in state_tensors(template)])
-    return layer, inputs, state
+    return recurrent_case(RECURRENT[name]())
 
 
 def gradients(outputs, state, leaves):
@@ -45,62 +43,41 @@ def test_the_table_holds_every_exported_layer():
     assert layers == set(RECURRENT) == set(STEPS)
 
 
-def test_layer_equals_its_step_with_all_gradients(name, case):
-    layer, inputs, state = case
-    leaves = [inputs, *state_tensors(state), *layer.parameters()]
-    outputs, after = layer(inputs, state)
-    wanted, wanted_after = scan(STEPS[name](layer), inputs, state)
-    torch.testing.assert_close(outputs, wanted)
-    for got, expected in zip(state_tensors(after), state_tensors(wanted_after), strict=True):
-        torch.testing.assert_close(got, expected)
-    for got, expected in zip(gradients(outputs, after, leaves), gradients(wanted, wanted_after, leaves), strict=True):
-        torch.testing.assert_close(got, expected)
+def test_layer_equals_the_step_of_the_paper_with_all_gradients(name, case):
+    testing.check_window_equals_steps(case, STEPS[name](case.layer))
 
 
-def test_step_of_the_layer_equals_its_window(case):
-    layer, inputs, state = case
-    with torch.no_grad():
-        wanted, wanted_after = layer(inputs, state)
-        got, after = scan(layer.step, inputs, state)
-    torch.testing.assert_close(got, wanted)
-    for one, other in zip(state_tensors(after), state_tensors(wanted_after), strict=True):
-        torch.testing.assert_close(one, other)
+LAWS = [
+    testing.check_window_equals_steps,
+    testing.check_two_windows_equal_one,
+    testing.check_batch_entries_are_independent,
+    testing.check_evaluation_is_deterministic,
+    testing.check_state_is_passed,
+    testing.check_wrong_shapes_are_refused,
+]
 
 
-def test_two_windows_equal_one(case):
-    layer, inputs, state = case
-    whole, end = layer(inputs, state)
-    first, middle = layer(inputs[:3], state)
-    second, last = layer(inputs[3:], middle)
-    torch.testing.assert_close(torch.cat([first, second]), whole)
-    for one, other in zip(state_tensors(last), state_tensors(end), strict=True):
-        torch.testing.assert_close(one, other)
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_law(law, case):
+    attributes = set(vars(case.layer))
+    law(case)
+    assert set(vars(case.layer)) == attributes
 
 
-def test_columns_are_independent(case):
-    layer, inputs, state = case
-    whole, _ = layer(inputs, state)
-    for column in range(B):
-        alone, _ = layer(
-            inputs[:, column : column + 1],
-            state_like(layer.initial_state(1), [part[column : column + 1] for part in state_tensors(state)]),
-        )
-        torch.testing.assert_close(alone, whole[:, column : column + 1])
+def test_a_restored_layer_goes_on(name):
+    testing.check_state_dict_restores_the_layer(lambda *sizes: RECURRENT[name](), input_size=I, hidden_size=H)
 
 
-def test_evaluation_is_deterministic(case):
-    layer, inputs, state = case
-    layer.eval()
-    with torch.no_grad():
-        assert torch.equal(layer(inputs, state)[0], layer(inputs, state)[0])
+RESIZED = {
+    "LSTM": LSTM,
+    "GRU": GRU,
+    "MultiplicativeLSTM": partial(MultiplicativeLSTM, intermediate_size=6),
+}
 
 
-def test_the_state_is_passed_and_never_kept(case):
-    layer, inputs, state = case
-    attributes = set(vars(layer))
-    first, _ = layer(inputs, state)
-    assert set(vars(layer)) == attributes
-    assert torch.equal(layer(inputs, state)[0], first)
+@pytest.mark.parametrize("cell", RESIZED)
+def test_a_layer_from_outside_would_pass_all_laws(cell):
+    testing.check_recurrent_layer(RESIZED[cell])
 
 
 def test_windows_that_do_not_fit_are_refused(case):

@@ -133,12 +133,15 @@ def test_all_widths_have_the_names_that_the_model_gives_them(name, monkeypatch):
 SETTINGS = {
     "lstm": {},
     "gru": {"cell": "gru"},
-    "mlstm": {"cell": "mlstm", "intermediate_sizes": (7, 6)},
-    "tied mlstm": {"cell": "mlstm", "tied": True, "hidden_sizes": (10, 8)},
-    "mixture": {"head": "mixture", "components": 2},
-    "tied mixture": {"head": "mixture", "components": 2, "tied": True},
-    "adaptive": {"head": "adaptive", "cutoffs": (3,)},
-    "sparse": {"sparse_layers": "direct", "sparse_blocks": 2, "sparse_density": 0.5, "embedding_blocks": 2},
+    "multiplicative": {"cell": {"kind": "multiplicative-lstm", "intermediate_sizes": (7, 6)}},
+    "tied multiplicative": {"cell": "multiplicative-lstm", "tied": True, "hidden_sizes": (10, 8)},
+    "mixture": {"head": {"kind": "mixture", "components": 2}},
+    "tied mixture": {"head": {"kind": "mixture", "components": 2}, "tied": True},
+    "adaptive": {"head": {"kind": "adaptive", "cutoffs": (3,)}},
+    "sparse": {
+        "cell": {"kind": "sparse-lstm", "plan": {"kind": "uniform", "blocks": 2, "density": 0.5}},
+        "embedding": {"kind": "sparse", "blocks": 2, "density": 0.8},
+    },
 }
 
 

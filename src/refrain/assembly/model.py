@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from refrain.config import Adaptive, Experiment, Mixture, Model, MultiplicativeLSTMCell, TaggerModel, UniformInit
+from refrain.config import Adaptive, Experiment, Mixture, Model, MultiplicativeLSTMCell, UniformInit
 from refrain.data import Vocabulary
 from refrain.errors import UserError
 from refrain.models import LanguageModel
@@ -14,8 +14,6 @@ from refrain.nn import (
     LSTM,
     AdaptiveHead,
     Embedding,
-    EmbeddingDropout,
-    LockedDropout,
     MixtureHead,
     MultiplicativeLSTM,
     RecurrentStack,
@@ -27,9 +25,9 @@ from refrain.nn import (
     WeightNorm,
 )
 
-from .sparse_layers import embedding_bands, layer_plans
+from .network import CELLS, build_dropout, build_embedding
+from .sparse_layers import layer_plans
 
-CELLS = {"lstm": LSTM, "sparse-lstm": LSTM, "gru": GRU}
 GATES = {LSTM: 4, GRU: 3}
 
 
@@ -59,16 +57,7 @@ def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
     Raises:
         UserError: when a setting does not fit the vocabulary.
     """
-    word_dropout = EmbeddingDropout(settings.word_dropout) if settings.word_dropout else None
-    bands = embedding_bands(settings, vocabulary_size)
-    embedding: Embedding | SparseEmbedding
-    if bands is None:
-        embedding = Embedding(vocabulary_size, settings.embedding_size, word_dropout=word_dropout)
-    else:
-        try:
-            embedding = SparseEmbedding(vocabulary_size, bands, word_dropout=word_dropout)
-        except ValueError as error:
-            raise UserError(f"model.embedding.bands: {error}") from None
+    embedding = build_embedding(settings, vocabulary_size)
     model = LanguageModel(
         embedding,
         RecurrentStack(_layers(settings), between=build_dropout(settings, settings.between_dropout)),
@@ -149,19 +138,6 @@ def _head(
         except ValueError as error:
             raise UserError(f"model.head.{error}") from None
     return SoftmaxHead(last, vocabulary_size, weight=weight)
-
-
-def build_dropout(settings: Model | TaggerModel, rate: float | None) -> nn.Module | None:
-    """Dropout between two parts of a network, or None where its rate is 0.
-
-    Args:
-        settings: the default rate, and how masks are drawn.
-        rate: of this dropout; None is the default rate.
-    """
-    rate = settings.dropout if rate is None else rate
-    if not rate:
-        return None
-    return LockedDropout(rate) if settings.dropout_kind == "locked" else nn.Dropout(rate)
 
 
 def build_device(name: str) -> torch.device:

@@ -19,24 +19,18 @@ from refrain.errors import DataError, UserError
 from refrain.evaluation.tagging import figure_of
 from refrain.models import Tagger
 from refrain.nn import (
-    GRU,
-    LSTM,
     Bidirectional,
     CharacterFeatures,
-    Embedding,
-    EmbeddingDropout,
-    SparseEmbedding,
     SparseLSTM,
     WeightDropout,
 )
 from refrain.training import Methods, Task, Validation
 
 from .corpus import locate, quiet
-from .model import build_dropout
-from .sparse_layers import embedding_bands, uniform_plan
+from .network import CELLS, build_dropout, build_embedding
+from .sparse_layers import uniform_plan
 from .task import build_optimizer, build_schedule
 
-CELLS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "sparse-lstm": LSTM, "gru": GRU}
 # universaldependencies.org/u/pos
 UNIVERSAL = {
     "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM",
@@ -161,7 +155,7 @@ def build_tagger(settings: TaggerModel, vocabulary: TagVocabulary) -> Tagger:
         [settings.embedding_size, *(2 * size for size in settings.hidden_sizes)], settings.hidden_sizes, strict=False
     )
     return Tagger(
-        _embedding(settings, len(vocabulary)),
+        build_embedding(settings, len(vocabulary)),
         [Bidirectional(_layer(settings, *each), _layer(settings, *each)) for each in sizes],
         len(vocabulary.tags),
         features=features,
@@ -170,14 +164,6 @@ def build_tagger(settings: TaggerModel, vocabulary: TagVocabulary) -> Tagger:
         between=build_dropout(settings, settings.between_dropout),
         output_dropout=build_dropout(settings, settings.output_dropout),
     )
-
-
-def _embedding(settings: TaggerModel, words: int) -> Embedding | SparseEmbedding:
-    drop = EmbeddingDropout(settings.word_dropout) if settings.word_dropout else None
-    bands = embedding_bands(settings, words)
-    if bands is None:
-        return Embedding(words, settings.embedding_size, word_dropout=drop)
-    return SparseEmbedding(words, bands, word_dropout=drop)
 
 
 def _layer(settings: TaggerModel, below: int, width: int) -> nn.Module:

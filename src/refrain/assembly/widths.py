@@ -15,6 +15,14 @@ from refrain.nn import SparseEmbedding, SparseLSTM
 INNER_SETTINGS = {"intermediate": "cell.intermediate_sizes"}
 
 
+class DeclaresAxes(Protocol):
+    """A model as far as its widths are concerned."""
+
+    def axes(self) -> AxisTable:
+        """The axes of every parameter."""
+        ...
+
+
 def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
     """Each setting that holds sizes of widths, with the name of the width or the names of one width a layer.
 
@@ -30,14 +38,6 @@ def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
         if all(inner in layer.inner for layer in names.layers):
             settings[setting] = tuple(layer.inner[inner] for layer in names.layers)
     return settings
-
-
-class DeclaresAxes(Protocol):
-    """A model as far as its widths are concerned."""
-
-    def axes(self) -> AxisTable:
-        """The axes of every parameter."""
-        ...
 
 
 def removable_widths(model: DeclaresAxes) -> list[str]:

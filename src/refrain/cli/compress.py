@@ -82,9 +82,10 @@ def compress(
 
 
 def _target(text: str) -> tuple[str, int]:
+    from refrain.config.sparsity import counted
     from refrain.errors import UserError
 
-    match = re.fullmatch(r"(parameters|multiply_adds|bytes)=(\d+(?:\.\d+)?)([kMG]?)", text)
+    match = re.fullmatch(r"(parameters|multiply_adds|bytes)=(\d+(?:\.\d+)?[kMG]?)", text)
     if match is None:
         raise UserError(f"--to must be parameters=N, multiply_adds=N or bytes=N, as in parameters=7M (got {text!r})")
-    return match[1], round(float(match[2]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[match[3]])
+    return match[1], round(float(counted(match[2])))

@@ -11,13 +11,13 @@ from .values import ByName, Count, Positive, Settings, Share
 Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-def _counted(value: Any) -> Any:
-    """7M, 1.5M or 300k as numbers."""
+def counted(value: Any) -> Any:
+    """7M, 1.5M or 300k as numbers; anything else as it is."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG])", value) if isinstance(value, str) else None
     return round(float(match[1]) * {"k": 1e3, "M": 1e6, "G": 1e9}[match[2]]) if match else value
 
 
-Amount = Annotated[Count, BeforeValidator(_counted)]
+Amount = Annotated[Count, BeforeValidator(counted)]
 
 
 class L1Penalty(Settings):

@@ -12,12 +12,14 @@ T steps in a window, B streams of text that are scored in parallel, H width of t
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from refrain.data import Windows
-from refrain.models import LanguageModel, modes
+from refrain.models import Network, modes
+from refrain.models.protocol import offers, part_of
 from refrain.nn import GRU, LSTM
 from refrain.nn.recurrent.protocol import detached
 
@@ -59,7 +61,7 @@ class GradientStatistics:
 
 
 def gather_statistics(
-    model: LanguageModel, windows: Windows, *, tell: Callable[[int, int], None] = lambda done, count: None
+    model: Network, windows: Windows, *, tell: Callable[[int, int], None] = lambda done, count: None
 ) -> GradientStatistics:
     """The root mean square of the gradients of the mean loss of each window of the training text, with fixed weights.
 
@@ -68,7 +70,7 @@ def gather_statistics(
         windows: windows of the training text; the authors use batch size 100 and 5 steps.
         tell: called after each window with the number of windows done and the number of all windows.
     """
-    parameters = list(model.parameters())
+    parameters = _trained(model)
     squares = [torch.zeros_like(parameter) for parameter in parameters]
     state = model.initial_state(windows.batch_size)
     count = len(windows)
@@ -76,16 +78,16 @@ def gather_statistics(
     with differentiable(model):
         for index in range(count):
             inputs, targets = (part.to(device) for part in windows[index])
-            loss = model(inputs, targets, state)
-            gradients = torch.autograd.grad(loss.nats / targets.numel(), parameters)
+            nats, _, state = model(inputs, targets, state)
+            gradients = torch.autograd.grad(nats / targets.numel(), parameters, materialize_grads=True)
             torch._foreach_addcmul_(squares, gradients, gradients)
-            state = detached(loss.state)
+            state = detached(state)
             tell(index + 1, count)
     return GradientStatistics([(square / count).sqrt() for square in squares], count)
 
 
 def evaluate_dynamically(
-    model: LanguageModel,
+    model: Network,
     windows: Windows,
     statistics: GradientStatistics,
     dynamics: Dynamics,
@@ -104,12 +106,16 @@ def evaluate_dynamically(
 
     Raises:
         ValueError: when the statistics belong to other weights, or a cache is used with several streams.
+        UserError: when a network of one's own has no `hidden` or no `head`, which the cache needs.
     """
-    parameters = list(model.parameters())
+    parameters = _trained(model)
     if [s.shape for s in statistics.root_mean_squares] != [p.shape for p in parameters]:
         raise ValueError("the gradient statistics are of other weights; gather them for this model")
     if cache is not None and windows.batch_size != 1:
         raise ValueError(f"the cache reads one stream (got {windows.batch_size} columns)")
+    if cache is not None:
+        for part in ("hidden", "head"):
+            part_of(model, part, "the neural cache")
     nats = 0.0
     with restored(model), differentiable(model):
         update = _Update(parameters, statistics, dynamics)
@@ -118,19 +124,32 @@ def evaluate_dynamically(
     return Figure(nats, windows.predicted)
 
 
-def _scored(model: LanguageModel, windows: Windows, update: "_Update") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _scored(model: Network, windows: Windows, update: "_Update") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The targets (T, B), last outputs (T, B, H) and nats (T, B) of each window; each is followed by an update."""
     device = next(model.parameters()).device
     state = model.initial_state(windows.batch_size)
     for index in range(len(windows)):
         inputs, targets = (part.to(device) for part in windows[index])
-        outputs, state = model.hidden(inputs, detached(state))
-        loss = model.head(outputs.dropped, targets)
-        with torch.no_grad():
-            costs = model.head.token_nats(outputs.dropped, targets)
-        yield targets, outputs.raw.detach(), costs
+        loss, hidden, costs, state = _read(model, inputs, targets, detached(state))
+        yield targets, hidden, costs
         # averaged over steps but summed over streams, so that each stream updates the weights as it would alone
-        update.step(torch.autograd.grad(loss / len(targets), update.parameters))
+        update.step(torch.autograd.grad(loss / len(targets), update.parameters, materialize_grads=True))
+
+
+def _read(model: Network, inputs: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Tensor, Tensor, Any]:
+    """Loss, last outputs (T, B, H), nats (T, B) and the state after a window.
+
+    Of a network without the parts for it: no outputs, and the sum of the nats.
+    """
+    if not (offers(model, "hidden") and offers(model, "head")):
+        loss, _, state = model(inputs, targets, state)
+        return loss, loss.new_zeros(0), loss.detach(), state
+    hidden, head = (part_of(model, part, "the neural cache") for part in ("hidden", "head"))
+    outputs, state = hidden(inputs, state)
+    loss = head(outputs.dropped, targets)
+    with torch.no_grad():
+        costs = head.token_nats(outputs.dropped, targets)
+    return loss, outputs.raw.detach(), costs, state
 
 
 def _with_cache(hidden: Tensor, targets: Tensor, costs: Tensor, cache: Cache | None, update: "_Update") -> Tensor:
@@ -165,13 +184,22 @@ class _Update:
         torch._foreach_addcmul_(self.parameters, gradients, self.rates, value=-1.0)
 
 
-def differentiable(model: nn.Module) -> contextlib.AbstractContextManager[None]:
+def _trained(model: Network) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def differentiable(model: Network) -> contextlib.AbstractContextManager[None]:
     """Disable dropout but keep recurrent layers in training mode, which the backward pass of cuDNN requires."""
-    return modes(model, lambda module: isinstance(module, LSTM | GRU))
+    return modes(model, _needs_training_mode)
+
+
+def _needs_training_mode(module: nn.Module) -> bool:
+    # torch's own layers call cuDNN too; one with dropout of its own would drop
+    return isinstance(module, LSTM | GRU) or (isinstance(module, nn.RNNBase) and not module.dropout)
 
 
 @contextlib.contextmanager
-def restored(model: nn.Module) -> Iterator[None]:
+def restored(model: Network) -> Iterator[None]:
     """Restore the weights on exit, also after an exception."""
     parameters = list(model.parameters())
     kept = [parameter.detach().clone() for parameter in parameters]

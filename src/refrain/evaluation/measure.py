@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from refrain.data import TokenSource, Windows
@@ -22,7 +23,8 @@ from refrain.evaluation import (
     protocol_windows,
 )
 from refrain.evaluation.neural_cache import model_chunks, stream_cached_nats
-from refrain.models import LanguageModel
+from refrain.models import Network, evaluating
+from refrain.models.protocol import part_of
 
 MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
 
@@ -63,9 +65,7 @@ class Method:
         return settings
 
 
-def statistics_of(
-    model: LanguageModel, train: TokenSource, steps: int, say: Callable[[str], None]
-) -> GradientStatistics:
+def statistics_of(model: Network, train: TokenSource, steps: int, say: Callable[[str], None]) -> GradientStatistics:
     """The gradient statistics for dynamic evaluation, on all of a training text.
 
     Args:
@@ -91,7 +91,7 @@ def statistics_of(
 
 
 def measure(
-    model: LanguageModel, source: TokenSource, method: Method, statistics: GradientStatistics | None, *, name: str
+    model: Network, source: TokenSource, method: Method, statistics: GradientStatistics | None, *, name: str
 ) -> Figure:
     """The nats and the number of tokens of a text by a method; the first token of each stream is not scored.
 
@@ -115,7 +115,7 @@ def measure(
 
 
 def search(
-    model: LanguageModel,
+    model: Network,
     valid: TokenSource,
     method: Method,
     statistics: GradientStatistics | None,
@@ -152,8 +152,12 @@ def search(
     return best[1]
 
 
-def _width(model: LanguageModel) -> int:
-    return int(model.stack.layers[-1].hidden_size)  # type: ignore[arg-type]
+def _width(model: Network) -> int:
+    hidden = part_of(model, "hidden", "the neural cache")
+    device = next(model.parameters()).device
+    with torch.no_grad(), evaluating(model):
+        outputs, _ = hidden(torch.zeros(1, 1, dtype=torch.int64, device=device), model.initial_state(1))
+    return int(outputs.raw.shape[-1])
 
 
 def _candidates(method: Method, budget: int) -> Iterator[Method]:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from refrain.data import Windows
-from refrain.models import LanguageModel, evaluating
+from refrain.models import Network, evaluating
+from refrain.models.protocol import part_of
 
 from .perplexity import Figure
 
@@ -95,7 +96,7 @@ def stream_cached_nats(chunks: Iterable[tuple[Tensor, Tensor, Tensor]], cache: C
         words = torch.cat([words, targets])[-cache.window :]
 
 
-def evaluate_with_cache(model: LanguageModel, windows: Windows, cache: Cache) -> Figure:
+def evaluate_with_cache(model: Network, windows: Windows, cache: Cache) -> Figure:
     """The nats and the number of tokens of a text under a model with a cache.
 
     Args:
@@ -112,7 +113,7 @@ def evaluate_with_cache(model: LanguageModel, windows: Windows, cache: Cache) ->
     return Figure(nats, windows.predicted)
 
 
-def model_chunks(model: LanguageModel, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def model_chunks(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Run a model over windows, carrying the state from each to the next.
 
     Args:
@@ -121,12 +122,16 @@ def model_chunks(model: LanguageModel, windows: Windows) -> Iterator[tuple[Tenso
 
     Yields:
         The hidden states (T, H), targets (T,) and nats (T,) of each window.
+
+    Raises:
+        UserError: when a network of one's own has no `hidden` or no `head`.
     """
+    hidden, head = (part_of(model, part, "the neural cache") for part in ("hidden", "head"))
     device = next(model.parameters()).device
     state = model.initial_state(1)
     for index in range(len(windows)):
         inputs, targets = (part.to(device) for part in windows[index])
         with torch.no_grad(), evaluating(model):
-            outputs, state = model.hidden(inputs, state)
-            nats = model.head.token_nats(outputs.raw, targets)
+            outputs, state = hidden(inputs, state)
+            nats = head.token_nats(outputs.dropped, targets)
         yield outputs.raw[:, 0], targets[:, 0], nats[:, 0]

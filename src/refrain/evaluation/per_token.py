@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refrain.data import Corpus
-from refrain.models import LanguageModel
+from refrain.models import Network
 
 from .perplexity import Figure, protocol_windows, stream_nats
 
@@ -20,7 +20,7 @@ class TokenRow(NamedTuple):
     word_bits: float | None  # the surprisal of the whole word
 
 
-def token_rows(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[TokenRow]:
+def token_rows(model: Network, corpus: Corpus, split: str) -> Iterator[TokenRow]:
     """A row for each token of a split but the first, by the protocol `exact`.
 
     In a word corpus each token is a word, spelled as in the text even if the model reads it as `<unk>`. In other
@@ -46,7 +46,7 @@ def token_rows(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[Tok
         yield _at_word_end(pending, word, total) if word else pending
 
 
-def _costs(model: LanguageModel, corpus: Corpus, split: str) -> Iterator[tuple[int, float]]:
+def _costs(model: Network, corpus: Corpus, split: str) -> Iterator[tuple[int, float]]:
     """Each token of a split but the first and its nats."""
     windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=split)
     for targets, window in stream_nats(model, windows):
@@ -59,7 +59,7 @@ def _at_word_end(row: TokenRow, word: bytearray, nats: float) -> TokenRow:
     return row._replace(word=spelled, word_bits=Figure(nats, 1).bits_per_token)
 
 
-def write_token_table(path: Path, model: LanguageModel, corpus: Corpus, split: str) -> Figure:
+def write_token_table(path: Path, model: Network, corpus: Corpus, split: str) -> Figure:
     """Write the rows of a split as tab-separated text under the heading `position token nats word word_bits`.
 
     Args:

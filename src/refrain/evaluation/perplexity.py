@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from refrain.data import TokenSource, Windows
 from refrain.errors import DataError
-from refrain.models import LanguageModel, evaluating
+from refrain.models import Network, evaluating
 from refrain.models.perplexity import perplexity
+from refrain.models.protocol import offers, token_nats
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
@@ -91,24 +93,43 @@ def protocol_windows(
         raise DataError(f"{error}, or take the protocol 'exact', which needs 2") from None
 
 
-def stream_nats(model: LanguageModel, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
+def stream_nats(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
     """Score windows one after another, carrying the state from each to the next.
 
     The model is in evaluation mode during each window and in its previous mode between windows.
 
     Yields:
         The targets of a window and their nats, each (T, B).
+
+    Raises:
+        UserError: when a network of one's own has neither `token_nats` nor `step`.
     """
     device = next(model.parameters()).device
     state = model.initial_state(windows.batch_size)
     for index in range(len(windows)):
         inputs, targets = windows[index]
         with evaluating(model):
-            nats, state = model.token_nats(inputs.to(device), targets.to(device), state)
+            nats, state = token_nats(model, inputs.to(device), targets.to(device), state)
         yield targets, nats
 
 
-def evaluate(model: LanguageModel, windows: Windows) -> Figure:
+def evaluate(model: Network, windows: Windows) -> Figure:
     """The nats and the number of tokens of the windows of a text."""
+    if not offers(model, "token_nats"):
+        return Figure(_summed_nats(model, windows), windows.predicted)
     nats = sum(float(window.double().sum()) for _, window in stream_nats(model, windows))
     return Figure(nats, windows.predicted)
+
+
+@torch.no_grad()
+def _summed_nats(model: Network, windows: Windows) -> float:
+    """The nats of all windows by `forward`, which every network has."""
+    device = next(model.parameters()).device
+    state = model.initial_state(windows.batch_size)
+    total = 0.0
+    for index in range(len(windows)):
+        inputs, targets = windows[index]
+        with evaluating(model):
+            nats, _, state = model(inputs.to(device), targets.to(device), state)
+        total += float(nats)
+    return total

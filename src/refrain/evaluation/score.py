@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from refrain.data import Vocabulary
-from refrain.models import LanguageModel, Stepper, stepper_of
+from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
 from .perplexity import Figure
 
@@ -25,7 +25,9 @@ class LineScore(NamedTuple):
     unknown: int  # the number of words that are not in the vocabulary and are scored as <unk>
 
 
-def score_lines(model: LanguageModel | Stepper, vocabulary: Vocabulary, lines: Iterable[str]) -> Iterator[LineScore]:
+def score_lines(
+    model: Network | Stepper | NetworkStepper, vocabulary: Vocabulary, lines: Iterable[str]
+) -> Iterator[LineScore]:
     """Score each line, including its end, as if another line had ended before it.
 
     Args:
@@ -45,7 +47,7 @@ def score_lines(model: LanguageModel | Stepper, vocabulary: Vocabulary, lines: I
             yield LineScore(line, Figure(figure, len(ids)), vocabulary.count_unseen(line, ids))
 
 
-def _line_nats(stepper: Stepper, line_end: int, encoded: Sequence[Sequence[int]]) -> list[float]:
+def _line_nats(stepper: Stepper | NetworkStepper, line_end: int, encoded: Sequence[Sequence[int]]) -> list[float]:
     """The nats of each line after the end of another line. Lines of similar length share a batch."""
     nats = [0.0] * len(encoded)
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))

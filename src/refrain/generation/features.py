@@ -7,14 +7,14 @@ N texts, B batch size, T_n tokens of a text, T steps in a window, H width of the
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from refrain.models import LanguageModel, Stepper, stepper_of
+from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
-from .units import Part, State, check_units, chosen_layer, chosen_part
+from .units import Part, State, check_units, chosen_layer, chosen_part, state_parts
 
 # the largest T * B of a window, which bounds the memory for long texts
 WINDOW_TOKENS = 1 << 14
@@ -40,7 +40,7 @@ class Features(NamedTuple):
 
 
 def features(
-    model: LanguageModel | Stepper,
+    model: Network | Stepper | NetworkStepper,
     texts: Sequence[Sequence[int]],
     *,
     layer: int | None = None,
@@ -67,32 +67,32 @@ def features(
     if not all(texts):
         raise ValueError("texts: each needs at least one token, for example the vocabulary's line_end")
     stepper = stepper_of(model)
-    model = stepper.model
-    layer = chosen_layer(model, layer)
-    check_units(model, layer, units)
-    part = chosen_part(model, layer, which)
+    network: Network = stepper.model
+    layer = chosen_layer(network, layer)
+    check_units(network, layer, units)
+    part = chosen_part(network, layer, which)
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]), reverse=True)
-    template = model.initial_state(1)[layer]
-    finals = {name: torch.empty(len(texts), each.shape[1]) for name, each in template._asdict().items()}
+    template = state_parts(network, layer, network.initial_state(1))
+    finals = {name: torch.empty(len(texts), *each.shape[1:]) for name, each in template.items()}
     pieces: list[list[Tensor]] = [[] for _ in texts]
 
     def follow(state: State) -> Tensor:
-        values: Tensor = getattr(state[layer], part)[:, list(units)]
+        values = state_parts(network, layer, state)[part][:, list(units)]
         return values.float().cpu()
 
     for first in range(0, len(order), batch_size):
         batch = order[first : first + batch_size]
         for active, state, followed in _windows(stepper, [texts[index] for index in batch], follow if units else None):
-            for name, final in finals.items():
+            for name, tensor in state_parts(network, layer, state).items():
                 # the last value that is written is the state at the end of the text
-                final[batch[:active]] = getattr(state[layer], name).float().cpu()
+                finals[name][batch[:active]] = tensor.float().cpu()
             for row, index in enumerate(batch[:active]):
                 pieces[index] += [values[row] for values in followed]
     return Features(finals["hidden"], finals.get("cell"), [torch.stack(piece) for piece in pieces if piece])
 
 
 def _windows(
-    stepper: Stepper, texts: Sequence[Sequence[int]], follow: Callable[[State], Tensor] | None
+    stepper: Stepper | NetworkStepper, texts: Sequence[Sequence[int]], follow: Callable[[State], Tensor] | None
 ) -> Iterator[tuple[int, State, list[Tensor]]]:
     """Run over texts, sorted from long to short, in windows that end with the shortest text or by the memory limit.
 
@@ -113,4 +113,12 @@ def _windows(
         yield active, state, followed
         at = stop
         active = sum(len(text) > at for text in texts[:active])
-        state = tuple(type(each)(*(part[:active] for part in each)) for each in state)
+        state = _first(state, active)
+
+
+def _first(state: Any, count: int) -> Any:
+    """The state of the first texts, whatever the nesting of tuples."""
+    if isinstance(state, Tensor):
+        return state[:count]
+    parts = [_first(part, count) for part in state]
+    return tuple(parts) if type(state) is tuple else type(state)(*parts)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from refrain.models import LanguageModel, Stepper, stepper_of
+from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
 from .units import State
 
 
 def generate(
-    model: LanguageModel | Stepper,
+    model: Network | Stepper | NetworkStepper,
     context: Sequence[int],
     draw: Callable[[Tensor, torch.Generator], Tensor],
     *,
@@ -38,6 +38,7 @@ def generate(
 
     Raises:
         ValueError: when the context is empty.
+        UserError: when a network of one's own has no `step`.
     """
     if not context:
         raise ValueError("context: at least one token is needed, for example the vocabulary's line_end")
@@ -46,7 +47,7 @@ def generate(
     state = stepper.initial_state(samples)
     ended = torch.zeros(samples, dtype=torch.bool)
     if len(context) > 1:
-        _, state = stepper.hidden(ids[:-1], state)
+        state = stepper.read(ids[:-1], state)
     current = ids[-1]
     for _ in range(tokens):
         if hold is not None:

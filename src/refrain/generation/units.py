@@ -10,19 +10,20 @@ from typing import Any, Literal
 from torch import Tensor
 
 from refrain.errors import UserError
-from refrain.models import LanguageModel
+from refrain.models import Network
+from refrain.models.protocol import part_of
 
 Part = Literal["cell", "hidden"]
 State = tuple[Any, ...]
 
 
-def chosen_layer(model: LanguageModel, layer: int | None) -> int:
+def chosen_layer(model: Network, layer: int | None) -> int:
     """The index of a layer, counting from 0 at the bottom; None is the last layer.
 
     Raises:
-        UserError: when the layer does not exist.
+        UserError: when the layer does not exist, or the model has no stack of layers.
     """
-    count = len(model.stack.layers)
+    count = len(_layers(model))
     if layer is None:
         return count - 1
     if not 0 <= layer < count:
@@ -30,33 +31,63 @@ def chosen_layer(model: LanguageModel, layer: int | None) -> int:
     return layer
 
 
-def chosen_part(model: LanguageModel, layer: int, which: Part | None) -> Part:
+def chosen_part(model: Network, layer: int, which: Part | None) -> Part:
     """The part of the state of a layer; None is the cell state, or the hidden state if the layer has no cell state.
 
     Raises:
-        UserError: when the layer has no cell state and `which` is `cell`.
+        UserError: when the layer has no cell state and `which` is `cell`, or its state names no part.
     """
-    has_cell = "cell" in model.initial_state(1)[layer]._fields
+    has_cell = "cell" in state_parts(model, layer, model.initial_state(1))
     if which == "cell" and not has_cell:
-        kind = type(model.stack.layers[layer]).__name__
+        kind = type(_layers(model)[layer]).__name__
         raise UserError(f"layer {layer} is a {kind}, which has a hidden state and no cell state; take 'hidden'")
     return which or ("cell" if has_cell else "hidden")
 
 
-def check_units(model: LanguageModel, layer: int, units: Sequence[int]) -> None:
+def state_parts(model: Network, layer: int, state: Sequence[Any]) -> dict[Part, Tensor]:
+    """The hidden state (B, H) of a layer and, where it has one, its cell state, by name.
+
+    Args:
+        model: whose layer it is.
+        layer: its index.
+        state: of all layers. That of a layer is a NamedTuple with these names, or a tensor, which is the hidden state.
+
+    Raises:
+        UserError: when the state of the layer is something else.
+    """
+    own = state[layer]
+    if isinstance(own, Tensor):
+        return {"hidden": own}
+    names: tuple[Part, ...] = ("hidden", "cell")
+    parts: dict[Part, Tensor] = {name: getattr(own, name) for name in names if hasattr(own, name)}
+    if "hidden" not in parts:
+        kind = type(_layers(model)[layer]).__name__
+        raise UserError(
+            f"layer {layer} is a {kind}, whose state has no part named 'hidden'; make it a NamedTuple of 'hidden' and, "
+            "where there is one, 'cell'"
+        )
+    return parts
+
+
+def _layers(model: Network) -> Sequence[Any]:
+    layers: Sequence[Any] = part_of(model, "stack", "reading the units of a layer").layers
+    return layers
+
+
+def check_units(model: Network, layer: int, units: Sequence[int]) -> None:
     """Check that a layer has some units.
 
     Raises:
         UserError: when a unit does not exist; the message lists the widths of all layers.
     """
-    widths = [int(each.hidden_size) for each in model.stack.layers]  # type: ignore[arg-type]
+    widths = [int(each.hidden_size) for each in _layers(model)]
     for unit in units:
         if not 0 <= unit < widths[layer]:
             listed = ", ".join(f"layer {index} has {width}" for index, width in enumerate(widths))
             raise UserError(f"unit must be at least 0 and less than {widths[layer]} (got {unit}); {listed}")
 
 
-def hold_units(model: LanguageModel, values: Mapping[int | tuple[int, int], float]) -> Callable[[State], State]:
+def hold_units(model: Network, values: Mapping[int | tuple[int, int], float]) -> Callable[[State], State]:
     """Hold units at values, as Radford et al. (2017, section 4.2) did with the sentiment unit.
 
     Args:
@@ -86,9 +117,10 @@ def hold_units(model: LanguageModel, values: Mapping[int | tuple[int, int], floa
     def overwrite(state: State) -> State:
         layers = list(state)
         for (layer, unit), value in held.items():
-            tensor: Tensor = getattr(layers[layer], parts[layer]).clone()  # (B, H)
+            tensor = state_parts(model, layer, layers)[parts[layer]].clone()  # (B, H)
             tensor[:, unit] = value
-            layers[layer] = layers[layer]._replace(**{parts[layer]: tensor})
+            alone = isinstance(layers[layer], Tensor)
+            layers[layer] = tensor if alone else layers[layer]._replace(**{parts[layer]: tensor})
         return tuple(layers)
 
     return overwrite

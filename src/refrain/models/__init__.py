@@ -5,7 +5,10 @@ from .language_model import Loss as Loss
 from .language_model import Outputs as Outputs
 from .modes import evaluating as evaluating
 from .modes import modes as modes
+from .network_stepper import NetworkStepper as NetworkStepper
 from .prepared_tagger import prepare_tagger as prepare_tagger
+from .protocol import CompleteNetwork as CompleteNetwork
+from .protocol import Network as Network
 from .stepper import Stepper as Stepper
 from .stepper import stepper_of as stepper_of
 from .tagger import Tagger as Tagger

@@ -7,12 +7,13 @@ T steps in the window, B sequences, D embedding width, H width of the last layer
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from refrain.axes import AxisTable
+from refrain.errors import UserError
 from refrain.nn import (
     AdaptiveHead,
     Embedding,
@@ -22,8 +23,9 @@ from refrain.nn import (
     SparseEmbedding,
     SparseSoftmaxHead,
 )
-from refrain.nn.recurrent.protocol import state_like, state_tensors
+from refrain.nn.recurrent.protocol import cleared_state
 
+from .protocol import CompleteNetwork
 from .widths import WidthNames, layer_widths, widths
 
 
@@ -104,8 +106,7 @@ class LanguageModel(nn.Module):
     def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         """One token of each sequence: ids (B,) -> natural log-probabilities of the next (B, V), and the state."""
         if self.reset_before is not None:
-            kept = (ids != self.reset_before)[:, None]
-            state = state_like(state, [part * kept for part in state_tensors(state)])
+            state = cleared_state(state, ids != self.reset_before)
         x = self.embedding_dropout(self.embedding(ids))
         raw, state = self.stack.step(x, state)
         return self.head.log_probabilities(self.output_dropout(raw)), state
@@ -137,28 +138,45 @@ class LanguageModel(nn.Module):
 
     def _recurrent_biases(self) -> set[str]:
         """The names of what the recurrent layers declare as biases."""
-        table = self.stack.axes("embedding", self.width_names().layers)
+        self._check_declared()
+        names = self.width_names()
+        table = self.stack.axes(names.embedding, names.layers)
         return {f"stack.{name}" for name, axes in table.items() if axes[0].role == "shifts"}
+
+    def _check_declared(self) -> None:
+        for part in (self.embedding, *self.stack.layers, self.head):
+            if not callable(getattr(part, "axes", None)):
+                raise UserError(
+                    f"{type(part).__name__} declares no axes, which sparsity, sizes and initialisation need; give it a "
+                    "method axes, see refrain.nn.RecurrentLayer"
+                )
 
     def width_names(self) -> WidthNames:
         """The names of all widths: `vocabulary`, `embedding`, `layer0.hidden`, ...
 
         A tied head shares the embedding's width by name. Under a tied softmax this is the last layer's hidden width.
         """
-        tied = self.head.tied_width
+        # a head of one's own may have neither
+        tied = getattr(self.head, "tied_width", None)
+        inner_widths = getattr(self.head, "inner_widths", ())
         return WidthNames(
             vocabulary="vocabulary",
             embedding="embedding",
             layers=layer_widths(list(self.stack.layers), last="embedding" if tied == "input" else None),
-            head={inner: "embedding" if tied == inner else f"head.{inner}" for inner in self.head.inner_widths},
+            head={inner: "embedding" if tied == inner else f"head.{inner}" for inner in inner_widths},
         )
 
     def axes(self) -> AxisTable:
-        """The axes of every parameter, under the names of `width_names`. A tied head has no weight of its own."""
+        """The axes of every parameter, under the names of `width_names`. A tied head has no weight of its own.
+
+        Raises:
+            UserError: when a part of one's own declares no axes.
+        """
+        self._check_declared()
         names = self.width_names()
         embedding = self.embedding.axes(names.vocabulary, names.embedding)
         head = self.head.axes(names.layers[-1].hidden, names.vocabulary, **names.head)
-        if self.head.tied_width is not None:
+        if getattr(self.head, "tied_width", None) is not None:
             head.pop("weight", None)
             embedding = {name: tuple(axis._replace(role="both") for axis in axes) for name, axes in embedding.items()}
         parts = {"embedding": embedding, "stack": self.stack.axes(names.embedding, names.layers), "head": head}
@@ -167,3 +185,8 @@ class LanguageModel(nn.Module):
     def widths(self) -> dict[str, int]:
         """The size of every width, checked against the shapes of all parameters."""
         return widths(dict(self.named_parameters()), self.axes())
+
+
+if TYPE_CHECKING:
+    # the type checker holds the model to the protocol
+    _complete: type[CompleteNetwork] = LanguageModel

@@ -2,12 +2,21 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from torch import nn
 
 
+class HasModules(Protocol):
+    """A module as far as its modes are concerned."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """The module itself and all its parts."""
+        ...
+
+
 @contextlib.contextmanager
-def modes(model: nn.Module, training: Callable[[nn.Module], bool]) -> Iterator[None]:
+def modes(model: HasModules, training: Callable[[nn.Module], bool]) -> Iterator[None]:
     """Inside, every part is in the mode that `training` says for it; outside, in the one from before.
 
     Args:
@@ -24,6 +33,6 @@ def modes(model: nn.Module, training: Callable[[nn.Module], bool]) -> Iterator[N
             module.training = mode
 
 
-def evaluating(model: nn.Module) -> contextlib.AbstractContextManager[None]:
+def evaluating(model: HasModules) -> contextlib.AbstractContextManager[None]:
     """Evaluation mode inside, the modes from before outside."""
     return modes(model, lambda module: False)

@@ -28,7 +28,7 @@ def layer_widths(layers: Sequence[Any], *, last: str | None = None) -> tuple[Lay
     """Names for the widths of recurrent layers: `layer0.hidden`, `layer0.intermediate`, and so on.
 
     Args:
-        layers: from the bottom up; each lists its `inner_widths`.
+        layers: from the bottom up; each lists its `inner_widths`, if it has any.
         last: the name of the last layer's hidden width, and of that layer, where another part of the model has the same
             width; None for a width of its own.
     """
@@ -36,7 +36,7 @@ def layer_widths(layers: Sequence[Any], *, last: str | None = None) -> tuple[Lay
     for index, layer in enumerate(layers):
         shared = last if index == len(layers) - 1 else None
         name = shared or f"layer{index}"
-        inner = {width: f"{name}.{width}" for width in layer.inner_widths}
+        inner = {width: f"{name}.{width}" for width in getattr(layer, "inner_widths", ())}
         names.append(LayerWidths(shared or f"{name}.hidden", inner))
     return tuple(names)
 

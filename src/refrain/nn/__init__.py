@@ -21,6 +21,7 @@ from .recurrent import RecurrentLayer as RecurrentLayer
 from .recurrent import RecurrentStack as RecurrentStack
 from .recurrent import SparseLSTM as SparseLSTM
 from .recurrent import SpreadSparseLSTM as SpreadSparseLSTM
+from .recurrent import check_window as check_window
 from .recurrent import detached as detached
 from .recurrent import gru_step as gru_step
 from .recurrent import lstm_step as lstm_step

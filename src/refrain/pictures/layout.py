@@ -22,7 +22,9 @@ def layout_picture(bands: Sequence[Mapping[str, Any]], plans: Mapping[str, Spars
         UserError: when matplotlib is not installed, or nothing is sparse.
     """
     if not bands and not plans:
-        raise UserError("--layout: no layer of this recipe is sparse; see model.sparse_layers, model.embedding_blocks")
+        raise UserError(
+            "--layout: no layer of this recipe is sparse; see model.cell=sparse-lstm, model.embedding=sparse"
+        )
     heights = [3.2] * bool(bands) + [2.0] * len(plans)
     figure = empty_figure(8, 1.2 + sum(heights), constrained=True)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)

@@ -20,12 +20,14 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
                     f"| {figure['perplexity']:.2f} | {bits} |"
                 )
     model = experiment.model
-    shape = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
+    sizes = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
+    own = summary.get("network")
+    shape = f"{model.cell.kind} {sizes}" if own is None else f"the network `{own}`"
     data = manifest["data"]
     lines = [
         f"# {summary['recipe']} on {summary['corpus']}",
         "",
-        f"A language model over {data['unit']}s: {model.cell.kind} {shape}, {summary['parameters']:,} parameters,",
+        f"A language model over {data['unit']}s: {shape}, {summary['parameters']:,} parameters,",
         f"vocabulary {data['vocabulary']:,}. Trained for {summary['epochs']} epoch(s) in "
         f"{duration(summary['train_seconds'])}; the figures",
         f"are those of the best on validation, epoch {summary['best_epoch']}.",
@@ -40,11 +42,31 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
         f"{manifest['threads']} thread(s), seed {manifest['seed']}. `config.json` holds every setting, `manifest.json`",
         "the sha256 of the text.",
         "",
+        *(_commands(summary["run"]) if own is None else _calls(summary["run"], own)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _commands(run: str) -> list[str]:
+    return [
         "```sh",
-        f"refrain evaluate {summary['run']}",
-        f"refrain generate {summary['run']} --tokens 50",
+        f"refrain evaluate {run}",
+        f"refrain generate {run} --tokens 50",
         "```",
         "",
         "`best/` holds settings, weights and vocabulary; copy it anywhere and give it to the same commands.",
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _calls(run: str, own: str) -> list[str]:
+    return [
+        f"The `model` settings in `config.json` do not describe it. Load it with `network`, an instance of `{own}`",
+        "or a function of the vocabulary that makes one:",
+        "",
+        "```python",
+        f"lm = refrain.load({run!r}, model=network)",
+        "print(lm.generate(tokens=50)[0])",
+        "```",
+        "",
+        "`best/` holds settings, weights and vocabulary; copy it anywhere and load it in the same way.",
+    ]

@@ -16,6 +16,7 @@ from refrain.config.upgrade import FORMAT
 from refrain.data import Corpus, TaggedCorpus, vocabulary_from
 from refrain.data.tagged.vocabulary import tag_vocabulary_from
 from refrain.errors import CheckpointError
+from refrain.models.network_check import class_name
 from refrain.nn import fold_weight_norm
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.storage.checkpoint import MANIFEST, Checkpoint
@@ -24,11 +25,19 @@ from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
 from refrain.training import load_weights
 
+from .own_network import MARK, OwnNetwork, check_given, make_network, own_name
 
-def config_document(experiment: AnyExperiment) -> dict[str, Any]:
-    """The settings as they are written to `config.json`."""
+
+def config_document(experiment: AnyExperiment, own: dict[str, str] | None = None) -> dict[str, Any]:
+    """The settings as they are written to `config.json`.
+
+    Args:
+        experiment: every setting.
+        own: the names of a network of the user's own, which the settings of the model do not describe.
+    """
     task = "tagger" if isinstance(experiment, TaggerExperiment) else "language-model"
-    return {"format": FORMAT, "task": task, "experiment": experiment.model_dump(mode="json")}
+    document = {"format": FORMAT, "task": task, "experiment": experiment.model_dump(mode="json")}
+    return document if own is None else document | {MARK: own}
 
 
 def experiment_from(document: Any, place: Path) -> AnyExperiment:
@@ -57,7 +66,11 @@ def experiment_from(document: Any, place: Path) -> AnyExperiment:
 
 
 def load(
-    path: str | Path, *, device: str = "cpu", weights: WeightType = "float32"
+    path: str | Path,
+    *,
+    model: OwnNetwork | None = None,
+    device: str = "cpu",
+    weights: WeightType = "float32",
 ) -> TrainedLanguageModel | TrainedTagger:
     """A trained model from a run folder, its best checkpoint, or from a checkpoint folder.
 
@@ -65,14 +78,21 @@ def load(
 
     Args:
         path: the folder.
+        model: for a run of a network of your own: that network, which receives the weights in place, or a function of
+            the vocabulary that makes it. Nothing is imported by the name that the run has recorded.
         device: `cpu`, `cuda` or `auto`.
         weights: `float32`, or `int8`, which rounds every matrix row by row; see `TrainedLanguageModel`.
 
     Raises:
-        CheckpointError: when there is no whole checkpoint, or it does not fit this version.
+        CheckpointError: when there is no whole checkpoint, it does not fit this version or the given network, or a
+            network is missing or needless.
     """
     checkpoint = find_checkpoint(Path(path))
-    experiment = experiment_from(checkpoint.document("config"), checkpoint.folder)
+    document = checkpoint.document("config")
+    experiment = experiment_from(document, checkpoint.folder)
+    check_given(document, model, Path(path))
+    if model is not None:
+        return _own(experiment, model, checkpoint, device, weights)
     if isinstance(experiment, TaggerExperiment):
         return _tagger(experiment, checkpoint, device, weights)
     vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
@@ -134,6 +154,36 @@ def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str, w
     load_weights(model, checkpoint.tensors("model"))
     config, column = experiment.model_dump(mode="json"), column_of(experiment.data.column, vocabulary.tags)
     return TrainedTagger(model.to(build_device(device)), vocabulary, config, checkpoint.folder, column, weights=weights)
+
+
+def _own(
+    experiment: AnyExperiment, model: OwnNetwork, checkpoint: Checkpoint, device: str, weights: WeightType
+) -> TrainedLanguageModel:
+    document = checkpoint.document("config")
+    vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
+    network = make_network(model, experiment, vocabulary)
+    load_own_weights(network, checkpoint, own_name(document))
+    settings = experiment.model_dump(mode="json")
+    network = network.to(build_device(device))
+    own = class_name(network)
+    return TrainedLanguageModel(network, vocabulary, settings, checkpoint.folder, weights=weights, own=own)
+
+
+def load_own_weights(network: nn.Module, checkpoint: Checkpoint, trained: str | None) -> None:
+    """Copy the weights of a checkpoint into a network of the user's own, in place.
+
+    Args:
+        network: given by the user.
+        checkpoint: of the run.
+        trained: the name that the run has recorded.
+
+    Raises:
+        CheckpointError: when they do not fit.
+    """
+    try:
+        load_weights(network, checkpoint.tensors("model"))
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint.folder}: {error}; give the network that was trained, {trained}") from None
 
 
 def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> None:

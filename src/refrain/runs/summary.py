@@ -11,7 +11,7 @@ from refrain.config import Experiment
 from refrain.data import Corpus
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.perplexity import Protocol
-from refrain.models import LanguageModel
+from refrain.models.network_check import class_name
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, load_weights
 
@@ -19,16 +19,27 @@ from .layout import sparse_plans
 from .manifest import peak_memory_bytes
 
 
-def describe(experiment: Experiment, corpus: Corpus, model: LanguageModel, run: RunFolder) -> list[str]:
-    """What is about to happen, in a few lines."""
+def describe(
+    experiment: Experiment, corpus: Corpus, model: nn.Module, run: RunFolder, *, own: bool = False
+) -> list[str]:
+    """What is about to happen, in a few lines.
+
+    Args:
+        experiment: the settings.
+        corpus: with its splits.
+        model: that is trained.
+        run: its folder.
+        own: the model is a network of the user's own, which the settings do not describe.
+    """
     splits = "  ".join(f"{name} {len(split.tokens):,}" for name, split in corpus.splits.items())
     unseen = ", ".join(f"{name} {split.unseen:,}" for name, split in corpus.splits.items() if split.unseen)
     sizes = "-".join(str(size) for size in experiment.model.hidden_sizes)
+    shape = class_name(model) if own else f"{experiment.model.cell.kind} {experiment.model.embedding_size}-{sizes}"
     return [
         machine_line(model),
         f"data   {corpus.name}: {splits} tokens, vocabulary {len(corpus.vocabulary):,}"
         + (f"; words read as <unk>: {unseen}" if unseen else ""),
-        *model_lines(f"{experiment.model.cell.kind} {experiment.model.embedding_size}-{sizes}", model),
+        *model_lines(shape, model),
         f"run    {run.path}",
     ]
 
@@ -64,9 +75,18 @@ def model_lines(shape: str, model: nn.Module) -> list[str]:
 
 
 def summarise(
-    experiment: Experiment, corpus: Corpus, model: LanguageModel, run: RunFolder, position: Position
+    experiment: Experiment, corpus: Corpus, model: Any, run: RunFolder, position: Position, *, own: bool = False
 ) -> dict[str, Any]:
-    """The final figures, with the weights of the best checkpoint. Changes the model's weights to those."""
+    """The final figures, with the weights of the best checkpoint. Changes the model's weights to those.
+
+    Args:
+        experiment: the settings.
+        corpus: with its splits.
+        model: that was trained.
+        run: its folder.
+        position: the end of the run.
+        own: the model is a network of the user's own; the summary then names its class.
+    """
     best = position.best
     assert best is not None and math.isfinite(best.nats_per_token)
     load_weights(model, run.checkpoint(best.step).tensors("model"))
@@ -93,6 +113,7 @@ def summarise(
         "run": str(run.path),
         "recipe": experiment.name,
         "corpus": corpus.name,
+        **({"network": class_name(model)} if own else {}),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": position.epoch,
         "best_epoch": best.epoch + 1,

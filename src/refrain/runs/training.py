@@ -30,15 +30,17 @@ from refrain.training.progress import Progress
 from refrain.training.resume import capture, check_methods
 from refrain.training.sparsifier import Sparsifier
 
-from .kinds import AnyCorpus, kind_of
-from .loading import config_document, experiment_from, load_start
+from .kinds import AnyCorpus, Kind, kind_of
+from .loading import experiment_from, load_own_weights, load_start
 from .manifest import changes, manifest
+from .own_network import OwnNetwork, check_given, own_name
 
 
 def train(
     experiment: AnyExperiment,
     out: str | Path,
     *,
+    model: OwnNetwork | None = None,
     methods: Sequence[object] | Mapping[str, object] = (),
     start_from: str | Path | None = None,
     force: bool = False,
@@ -51,6 +53,9 @@ def train(
     Args:
         experiment: every setting, for example from a recipe.
         out: the run folder; must not hold anything yet.
+        model: a network of your own that keeps the protocol `refrain.models.Network`, or a function of the vocabulary
+            that makes it, called after the seed is set. It is trained in place of a model built from the settings,
+            whose `model` then describes nothing, and has the weights of the best checkpoint afterwards.
         methods: what else acts on the run, as objects with an attribute `name` or as objects by name; each has some
             parts of `refrain.training.Method`.
         start_from: a run whose best weights are the start, as for finetuning; same vocabulary, same shape.
@@ -65,29 +70,30 @@ def train(
     Raises:
         DataError: when the corpus is missing, broken or too small.
         CheckpointError: when the folder is taken or cannot be written.
-        UserError: when the loss is not finite, zeros are to be frozen and there are none, or a method fails.
+        UserError: when the loss is not finite, zeros are to be frozen and there are none, a method fails, or a network
+            of your own does not keep the protocol.
         Interrupted: when a signal stopped the run; a checkpoint has been saved.
     """
     own = methods_by_name(methods)
     with progress or PlainProgress() as shown:
-        kind = kind_of(experiment)
+        kind = kind_of(experiment, model)
         corpus = kind.corpus(experiment, shown.say)
         torch.manual_seed(experiment.training.seed)
-        model = kind.model(experiment, corpus.vocabulary).to(build_device(experiment.training.device))
-        engine = build_engine(experiment.training, model, shown.say)
+        network = kind.model(experiment, corpus.vocabulary).to(build_device(experiment.training.device))
+        engine = build_engine(experiment.training, network, shown.say)
         if start_from is not None:
-            load_start(Path(start_from), model, corpus)
-        task = kind.task(experiment, corpus, model, own)
+            load_start(Path(start_from), network, corpus)
+        task = kind.task(experiment, corpus, network, own)
         _check_freezing(experiment, task)
         # a state that cannot be stored is found before anything is written
         capture(task, Position(), None)
         run = RunFolder(Path(out))
         run.create(force=force)
         with run.locked():
-            run.write_json("config.json", config_document(experiment))
+            run.write_json("config.json", kind.document(experiment, network))
             run.write_text("recipe.toml", recipe_text)
-            run.write_json("manifest.json", manifest(experiment, corpus, model, command, engine))
-            return _train(experiment, corpus, task, run, Position(), None, shown, engine)
+            run.write_json("manifest.json", manifest(experiment, corpus, network, command, engine))
+            return _train(experiment, kind, corpus, task, run, Position(), None, shown, engine)
 
 
 def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
@@ -102,6 +108,7 @@ def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
 def resume(
     out: str | Path,
     *,
+    model: OwnNetwork | None = None,
     methods: Sequence[object] | Mapping[str, object] = (),
     experiment: AnyExperiment | None = None,
     progress: Progress | None = None,
@@ -112,6 +119,7 @@ def resume(
         out: the run folder.
         methods: as the run was started with, in the same order; their states are given back to them.
         experiment: when given, must equal the run's own settings.
+        model: for a run of a network of your own: as for `train`.
         progress: is told what happens; None prints plain lines on standard error.
 
     Returns:
@@ -119,29 +127,35 @@ def resume(
 
     Raises:
         DataError: when the corpus is not what it was.
-        CheckpointError: when there is nothing to resume, or settings or methods differ.
+        CheckpointError: when there is nothing to resume, settings or methods differ, or a network of your own is
+            missing, needless or another one.
         UserError: when the loss is not finite, or a method fails.
     """
     added = methods_by_name(methods)
     run = RunFolder(Path(out))
     if not run.path.is_dir():
         raise CheckpointError(f"{run.path}: nothing to resume here; leave out --resume to start a run")
-    own = experiment_from(run.read_json("config.json"), run.path)
+    document = run.read_json("config.json")
+    own = experiment_from(document, run.path)
+    check_given(document, model, run.path)
     with progress or PlainProgress() as shown, run.locked():
         same_settings(own, experiment, run.path)
-        kind = kind_of(own)
+        kind = kind_of(own, model)
         corpus = kind.corpus(own, shown.say)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
-        model = kind.model(own, corpus.vocabulary).to(build_device(own.training.device))
-        engine = build_engine(own.training, model, shown.say)
-        task = kind.task(own, corpus, model, added)
+        network = kind.model(own, corpus.vocabulary).to(build_device(own.training.device))
+        engine = build_engine(own.training, network, shown.say)
+        task = kind.task(own, corpus, network, added)
         checkpoint, problems = run.newest()
         for problem in problems:
             shown.say(f"passed over a damaged checkpoint: {problem}")
         check_methods(task, checkpoint.document("training"), run.path)
         if checkpoint.document("vocabulary") != corpus.vocabulary.document():
             raise CheckpointError(f"{checkpoint.folder}: vocabulary.json is not that of {corpus.name}")
-        load_weights(model, checkpoint.tensors("model"))
+        if model is None:
+            load_weights(network, checkpoint.tensors("model"))
+        else:
+            load_own_weights(network, checkpoint, own_name(document))
         try:
             position, state = restore(task, checkpoint.tensors("training"), checkpoint.document("training"))
         except CheckpointError as error:
@@ -149,7 +163,7 @@ def resume(
         run.tidy(checkpoint.folder)
         if position.best is not None:
             run.point_best_at(position.best.step)
-        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, model, "", engine)):
+        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, network, "", engine)):
             shown.say(f"note: {difference}; the run goes on, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
         place = (
@@ -158,11 +172,12 @@ def resume(
             else f"epoch {position.epoch + 1}, window {position.window}"
         )
         shown.say(f"resuming {checkpoint.folder} at {place}")
-        return _train(own, corpus, task, run, position, state, shown, engine)
+        return _train(own, kind, corpus, task, run, position, state, shown, engine)
 
 
 def _train(
     experiment: AnyExperiment,
+    kind: Kind,
     corpus: AnyCorpus,
     task: Task,
     run: RunFolder,
@@ -171,13 +186,12 @@ def _train(
     shown: Progress,
     engine: dict[str, str],
 ) -> dict[str, Any]:
-    kind = kind_of(experiment)
     for line in [*kind.describe(experiment, corpus, task.model, run), describe_engine(engine)]:
         shown.say(line)
     writer = (
         tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
     )
-    documents = {"config": config_document(experiment), "vocabulary": corpus.vocabulary.document()}
+    documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     if task.methods.own:
         shown.say(f"methods given: {', '.join(task.methods.own)}")
     with _closing(writer), Interrupt() as interrupt:

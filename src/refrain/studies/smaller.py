@@ -52,6 +52,6 @@ def units_to_remove(
         given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
         raise UserError(
             f"nothing to remove: no unit of {', '.join(widths)} is dead{given}; give a --threshold or a smaller size "
-            "with --to, or train with sparsity.group_lasso.strength"
+            "with --to, or train with sparsity.group_lasso"
         )
     return dead

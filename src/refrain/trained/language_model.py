@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refrain.data import Vocabulary, clean_review
 from refrain.data.text.cleaning import Cleaning
 from refrain.evaluation import Figure, score_lines
 from refrain.generation import Features, Part, Sampler, features, generate, hold_units
-from refrain.models import LanguageModel, Stepper
+from refrain.models import NetworkStepper, Stepper, stepper_of
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
 
 
@@ -48,35 +48,39 @@ class TrainedLanguageModel:
     """A model that reads and writes text.
 
     Args:
-        model: in evaluation mode from here on.
+        model: a `LanguageModel`, or a network of one's own that keeps the protocol `Network`; in evaluation mode from
+            here on.
         vocabulary: its tokens.
         config: the settings it was trained with, as plain data.
         folder: where it was loaded from.
         weights: `int8` rounds every matrix of the model, in place, to 127ths of the largest entry of each row, so that
             a token reads a quarter of the memory; all figures are then those of the rounded model.
+        own: the class of a network of one's own, which the settings do not describe.
     """
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: nn.Module,
         vocabulary: Vocabulary,
         config: dict[str, Any],
         folder: Path,
         *,
         weights: WeightType = "float32",
+        own: str | None = None,
     ) -> None:
         if weights == "int8":
             round_weights(model)
-        self.model = model.eval()
+        self.model: Any = model.eval()
         self.weights = weights
-        self._stepper: Stepper | None = None
+        self._stepper: Stepper | NetworkStepper | None = None
         self.vocabulary = vocabulary
         self.config = config
         self.folder = folder
+        self._own = own
 
     def __repr__(self) -> str:
         settings = self.config["model"]
-        shape = f"{settings['cell']['kind']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
+        shape = self._own or f"{settings['cell']['kind']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
         return f"TrainedLanguageModel({str(self.folder)!r}, {shape}, vocabulary {len(self.vocabulary):,})"
 
     def score(self, text: str) -> Score:
@@ -148,17 +152,17 @@ class TrainedLanguageModel:
         return Count(len(texts), tokens, unknown)
 
     @property
-    def stepper(self) -> Stepper:
+    def stepper(self) -> Stepper | NetworkStepper:
         """The model made ready to be read and written; made anew after its weights have changed."""
         if self._stepper is None or not self._stepper.is_current:
-            self._stepper = Stepper(self.model, weights=self.weights)
+            self._stepper = stepper_of(self.model, weights=self.weights)
         return self._stepper
 
-    def initial_state(self, batch_size: int = 1) -> tuple[Any, ...]:
+    def initial_state(self, batch_size: int = 1) -> Any:
         """The state before the first token of `batch_size` sequences."""
         return self.model.initial_state(batch_size)
 
-    def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One token of each sequence: ids (B,) int64 -> natural log-probabilities of the next (B, V), and the state."""
         return self.stepper.step(ids, state)
 

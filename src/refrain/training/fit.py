@@ -17,7 +17,7 @@ from .loop import NonFiniteError, Tally, train_round
 from .metrics import Metrics
 from .own_methods import MethodError
 from .progress import Progress
-from .resume import capture
+from .resume import capture, weights_of
 from .task import Best, Position, Task, Validation
 
 
@@ -98,7 +98,7 @@ class Fit:
         """Write a checkpoint; returns the time of the clock."""
         tensors, training = capture(self.task, position, state)
         with self.task.methods.evaluation_weights(self.task.model):
-            weights = {name: parameter.detach().clone() for name, parameter in self.task.model.named_parameters()}
+            weights = weights_of(self.task.model)
         self.run.save(
             position.step,
             {"model": weights, "training": tensors},
@@ -208,9 +208,11 @@ class Fit:
             )
 
     def _resume(self) -> str:
-        """What continues the run; the command line cannot give it a user's methods."""
-        if self.task.methods.own:
-            return f"refrain.resume({str(self.run.path)!r}, methods=[...])"
+        """What continues the run; the command line cannot give it a user's methods or network."""
+        given = ", methods=[...]" if self.task.methods.own else ""
+        given += ", model=..." if "network" in self.documents.get("config", {}) else ""
+        if given:
+            return f"refrain.resume({str(self.run.path)!r}{given})"
         return f"refrain train --resume --out {self.run.path}"
 
     def _advice(self, position: Position, cause: str, remedy: str) -> str:

@@ -114,24 +114,46 @@ def check_methods(task: Task, document: dict[str, Any], path: Path) -> None:
     )
 
 
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters, each under its first name, and of the buffers that belong to the state dict."""
+    weights: dict[str, Tensor] = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    return weights | {name: buffer.detach().clone() for name, buffer in _buffers(model).items()}
+
+
+def _buffers(model: nn.Module) -> dict[str, Tensor]:
+    kept = model.state_dict(keep_vars=True)
+    return {name: value for name, value in kept.items() if type(value) is Tensor}
+
+
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy weights into a model, in place.
 
+    Args:
+        model: with the parameters and buffers of the one that was saved.
+        tensors: as from `weights_of`.
+
     Raises:
-        CheckpointError: when a name or a shape differs; nothing was copied then.
+        CheckpointError: when a name or a shape differs; no parameter was copied then.
     """
-    wanted = dict(model.named_parameters())
+    parameters = dict(model.named_parameters())
+    buffers = _buffers(model)
+    wanted = {**parameters, **buffers}
     if set(wanted) != set(tensors):
         missing, surplus = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
         raise CheckpointError(f"weights of another model: missing {missing}, not known here {surplus}")
-    for name, parameter in wanted.items():
+    for name, parameter in parameters.items():
         if parameter.shape != tensors[name].shape:
             raise CheckpointError(
                 f"weights of another shape: {name} is {tuple(tensors[name].shape)} in the checkpoint, "
                 f"{tuple(parameter.shape)} in the model"
             )
+    try:
+        # a module may take a buffer of another shape
+        model.load_state_dict({name: tensors[name] for name in buffers}, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"weights of another shape: {' '.join(str(error).split())}") from None
     with torch.no_grad():
-        for name, parameter in wanted.items():
+        for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
 
 

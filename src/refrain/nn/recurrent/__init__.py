@@ -11,6 +11,7 @@ from .lstm import lstm_step as lstm_step
 from .multiplicative_lstm import MultiplicativeLSTM as MultiplicativeLSTM
 from .multiplicative_lstm import multiplicative_lstm_step as multiplicative_lstm_step
 from .protocol import RecurrentLayer as RecurrentLayer
+from .protocol import check_window as check_window
 from .protocol import detached as detached
 from .protocol import scan as scan
 from .sparse_lstm import SparseLSTM as SparseLSTM

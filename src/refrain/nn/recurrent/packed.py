@@ -3,11 +3,13 @@
 T steps in the window, B batch, I input width, H hidden width, G gates.
 """
 
-from typing import Any
+from typing import Any, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from refrain.nn.dropout import HeldMask
 from refrain.nn.kernels.packed_linear import WeightType, has_stepper
+from refrain.nn.weight_transforms import WeightDropout
 
 from .protocol import Packable, PackedLayer, check_window
 
@@ -16,12 +18,27 @@ def pack_layer(layer: Any, weights: WeightType) -> PackedLayer:
     """A layer for inference, from a copy of its weights if there are kernels for it.
 
     Args:
-        layer: in evaluation mode, without transforms that act there; it must not change afterwards.
+        layer: in evaluation mode, with its weight norms folded; it must not change afterwards.
         weights: dtype of the packed weights.
     """
-    if isinstance(layer, Packable) and has_stepper(next(layer.parameters())):  # type: ignore[attr-defined]
-        return layer.packed(weights)
+    packable = isinstance(layer, Packable) and _packs_what_it_computes(layer)
+    if packable and has_stepper(next(layer.parameters())):
+        return cast("PackedLayer", layer.packed(weights))
     return UnpackedLayer(layer)
+
+
+def _packs_what_it_computes(layer: Any) -> bool:
+    """Whether the packed form is that of the layer's own step, and no transform acts on its weights in evaluation.
+
+    A subclass may compute something else than the class that it inherits `packed` from.
+    """
+    owners = {
+        next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in ("packed", "step", "forward")
+    }
+    inert = (nn.Identity, nn.Sequential, nn.Dropout, WeightDropout, HeldMask)
+    transforms = [each for part in layer.modules() for each in getattr(part, "transforms", {}).values()]
+    acts = any(not isinstance(part, inert) for transform in transforms for part in transform.modules())
+    return len(owners) == 1 and not acts
 
 
 class UnpackedLayer:

@@ -24,11 +24,21 @@ SCAN_DEVICES = ("cuda",)
 
 
 class RecurrentLayer(Protocol[State]):
-    """A layer that maps a window and the state before it to outputs and the state after it; also an `nn.Module`."""
+    """A layer that maps a window and the state before it to outputs and the state after it; also an `nn.Module`.
+
+    The state is a NamedTuple of tensors (B, ...), of which `hidden` and, where there is one, `cell` can be read as
+    features of a text; a single tensor counts as `hidden`. A layer from outside the library may leave out `axes` and
+    `inner_widths`: it is trained and read as any other, and what needs axes refuses it. `refrain.testing` holds its
+    laws.
+
+    Attributes:
+        input_size: I.
+        hidden_size: H.
+        inner_widths: widths beside these two, each of which `axes` takes a name for, as a keyword.
+    """
 
     input_size: int
     hidden_size: int
-    # widths beside these two, each of which `axes` takes a name for, as a keyword
     inner_widths: tuple[str, ...]
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -193,10 +203,22 @@ def scan_with_resets(
     for first, last in pairwise(edges):
         kept = ~resets[first]
         if not kept.all():
-            state = state_like(state, [part * kept[:, None] for part in state_tensors(state)])
+            state = cleared_state(state, kept)
         y, state = layer(inputs[first:last], state)
         outputs.append(y)
     return torch.cat(outputs), state
+
+
+def cleared_state(state: State, kept: Tensor) -> State:
+    """The state with zeros for the sequences that begin anew.
+
+    Args:
+        state: tensors (B, ...).
+        kept: (B,), false where a sequence begins anew.
+    """
+    parts = state_tensors(state)
+    cleared: State = state_like(state, [part * kept.view(-1, *[1] * (part.ndim - 1)) for part in parts])
+    return cleared
 
 
 def check_window(layer_input_size: int, hidden_size: int, inputs: Tensor, state: Sequence[Tensor]) -> None:

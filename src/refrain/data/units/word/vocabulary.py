@@ -84,7 +84,9 @@ class WordVocabulary:
 
     def count_unseen(self, text: str, ids: Sequence[int]) -> int:
         """The number of words that are read as `<unk>` but spelled otherwise."""
-        return ids.count(self.unknown) - text.split().count(UNK)
+        unknown = ids.count(self.unknown)
+        # splitting the text again takes time and is rarely needed
+        return unknown - text.split().count(UNK) if UNK in text else unknown
 
     def spellings(self, source: Spans, tokens: TokenSource, errors: Errors) -> Iterator[Spelling]:
         """Each word as it is spelled in the text, and `<eos>` at every newline."""

@@ -1,0 +1,107 @@
+"""Corpora of encoded text: ids in memory-mapped files in the cache, under a key made from the sha256 of the text."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refrain.errors import DataError
+from refrain.storage.checkpoint import atomic_folder
+from refrain.storage.folders import cache_folder
+
+from ..corpus import Corpus, Split
+from ..text.files import Errors, Spans, blocks, sha256_of, size_of
+from ..text.token_file import TokenFile, Tokens, id_dtype, write_tokens
+from .protocol import Vocabulary
+
+FORMAT = 1
+
+
+def open_encoded_corpus(
+    name: str,
+    spans: Mapping[str, Spans],
+    *,
+    room: str,
+    settings: Mapping[str, Any],
+    build: Callable[[], Vocabulary],
+    read: Callable[[Any], Vocabulary],
+    errors: Errors = "strict",
+    whole_lines: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> Corpus:
+    """A corpus that is encoded by the first call and found in the cache by the next.
+
+    Args:
+        name: the name of the corpus, for messages.
+        spans: the text of each split.
+        room: the folder of the cache for corpora of this unit.
+        settings: everything except the text that decides the ids, as plain data; a part of the key.
+        build: makes or returns the vocabulary when the text has to be encoded.
+        read: the vocabulary of a document that `Vocabulary.document` made.
+        errors: how invalid UTF-8 is handled.
+        whole_lines: False lets the encoded blocks of text end at blanks, for units whose tokens end there.
+        say: called with a line of text when the text has to be encoded.
+
+    Raises:
+        DataError: when a text is not UTF-8 or the files in the cache are damaged.
+    """
+    digests = {split: sha256_of(part) for split, part in spans.items()}
+    recipe = {"format": FORMAT, "texts": digests, "errors": errors, **settings}
+    key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
+    folder = cache_folder() / room / key
+    if not folder.is_dir():
+        say(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
+        vocabulary = build()
+        texts = {split: blocks(part, errors, whole_lines=whole_lines) for split, part in spans.items()}
+        with atomic_folder(folder) as fresh:
+            _write(fresh, texts, vocabulary)
+    return _open(name, folder, spans, digests, read, errors)
+
+
+def _write(folder: Path, texts: Mapping[str, Iterator[str]], vocabulary: Vocabulary) -> None:
+    dtype = id_dtype(len(vocabulary))
+    header: dict[str, Any] = {"format": FORMAT, "dtype": dtype.name, "splits": {}}
+    for split, text in texts.items():
+        counts = {"lines": 0, "unseen": 0}
+        counts["tokens"] = write_tokens(folder / f"{split}.bin", _encode(text, vocabulary, dtype, counts))
+        header["splits"][split] = counts
+    (folder / "vocabulary.json").write_text(json.dumps(vocabulary.document()), encoding="utf-8")
+    (folder / "corpus.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
+
+
+def _encode(
+    texts: Iterator[str], vocabulary: Vocabulary, dtype: np.dtype[np.integer], counts: dict[str, int]
+) -> Iterator[Tokens]:
+    for text in texts:
+        ids = vocabulary.encode(text)
+        counts["lines"] += text.count("\n")
+        counts["unseen"] += vocabulary.count_unseen(text, ids)
+        yield np.array(ids, dtype)
+
+
+def _open(
+    name: str,
+    folder: Path,
+    spans: Mapping[str, Spans],
+    digests: Mapping[str, str],
+    read: Callable[[Any], Vocabulary],
+    errors: Errors,
+) -> Corpus:
+    try:
+        header = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        vocabulary = read(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
+        splits = {}
+        for split, part in spans.items():
+            counts = header["splits"][split]
+            file = TokenFile(folder / f"{split}.bin", header["dtype"])
+            if len(file) != counts["tokens"]:
+                raise ValueError(f"{split}.bin holds {len(file)} ids, {counts['tokens']} were written")
+            splits[split] = Split(part, digests[split], file, counts["lines"], counts["unseen"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder}: the prepared corpus is damaged ({error}); delete this folder and try again"
+        ) from None
+    return Corpus(name, vocabulary, splits, errors)

@@ -1,0 +1,59 @@
+"""The scratch memory of the C++ kernels: as much as C++ says, and not a word beyond."""
+
+import pytest
+import torch
+
+from refrain.nn.kernels import compile as native
+from refrain.nn.kernels.call import run, workspace_words
+
+pytestmark = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+
+TENSORS = {
+    ("lstm", "forward"): 9,
+    ("lstm", "backward"): 8,
+    ("gru", "forward"): 7,
+    ("gru", "backward"): 9,
+    ("multiplicative_lstm", "forward"): 13,
+    ("multiplicative_lstm", "backward"): 13,
+}
+"""How many tensors a kernel takes before its workspace."""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bf16"])
+@pytest.mark.parametrize(
+    ("file", "sizes"),
+    [
+        ("lstm", (1, 3, 2, 5)),
+        ("lstm", (1, 3, 2, 400)),
+        ("lstm", (3, 2, 5, 17)),
+        ("gru", (3, 2, 33)),
+        ("multiplicative_lstm", (3, 2, 17, 50)),
+    ],
+)
+def test_a_kernel_stays_within_the_workspace_that_it_asks_for(file, sizes, dtype):
+    """Scratch memory between two guards, which are as they were after the kernel ran forward and backward."""
+    blocks, steps, batch, width = sizes if file == "lstm" else (1, *sizes[:3])
+    inner = sizes[3] if file == "multiplicative_lstm" else 0
+    for direction in ("forward", "backward"):
+        function = f"{file}_{direction}_{dtype}"
+        words = workspace_words(file, function, sizes)
+        scratch = torch.full((words + 128,), 7.0)
+        # every other tensor has room for the largest that the kernel takes, and zeros in it
+        room = blocks * (steps + 1) * batch * 4 * max(width, inner) + 4 * max(width, inner, batch) ** 2 * blocks
+        others = [torch.zeros(room) for _ in range(TENSORS[file, direction])]
+        run(file, function, *others, scratch[64:-64], *sizes)
+        assert words > 0 and (scratch[:64] == 7).all() and (scratch[-64:] == 7).all()
+        # no more than the kernel needs: most of it is written
+        assert not (scratch[64 + words // 2 : -64] == 7).all()
+
+
+def test_the_workspace_grows_with_the_threads():
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(workspace_words("lstm", "lstm_forward_float32", (1, 3, 2, 5)))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] < found[1]
