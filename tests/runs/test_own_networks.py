@@ -205,7 +205,7 @@ class Stopping(PlainProgress):
 def test_a_stopped_run_continues_bit_for_bit(make, averaged, text, tmp_path):
     settings = {"optimizer": "asgd", "learning_rate": 2.0} if averaged else {}
     refrain.train(small(text, **settings), tmp_path / "whole", model=make, progress=quiet())
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match=r"continue with: refrain\.resume\('.*cut', model=\.\.\.\)"):
         refrain.train(small(text, **settings), tmp_path / "cut", model=make, progress=Stopping(13))
     refrain.resume(tmp_path / "cut", model=make, progress=quiet())
     (one, _), (other, _) = (RunFolder(tmp_path / name).newest() for name in ("whole", "cut"))
