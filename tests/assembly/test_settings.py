@@ -82,7 +82,11 @@ def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
     assert hooks.after_step == [methods["sparsifier"].after_step, methods["averaging"].after_step]
     assert not build_methods(Experiment(), net, 10)
     # proximal steps are no term of the loss
-    assert not build_methods(Experiment(sparsity=Sparsity.model_validate({"l1": {"strength": 0.1}})), net, 10).hooks().loss_terms
+    assert (
+        not build_methods(Experiment(sparsity=Sparsity.model_validate({"l1": {"strength": 0.1}})), net, 10)
+        .hooks()
+        .loss_terms
+    )
 
 
 @pytest.mark.parametrize(
