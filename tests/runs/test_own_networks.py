@@ -205,7 +205,7 @@ class Stopping(PlainProgress):
 def test_a_stopped_run_continues_bit_for_bit(make, averaged, text, tmp_path):
     settings = {"optimizer": "asgd", "learning_rate": 2.0} if averaged else {}
     refrain.train(small(text, **settings), tmp_path / "whole", model=make, progress=quiet())
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match=r"continue with: refrain\.resume\('.*cut', model=\.\.\.\)"):
         refrain.train(small(text, **settings), tmp_path / "cut", model=make, progress=Stopping(13))
     refrain.resume(tmp_path / "cut", model=make, progress=quiet())
     (one, _), (other, _) = (RunFolder(tmp_path / name).newest() for name in ("whole", "cut"))
@@ -296,7 +296,7 @@ class Silent(Plain):
         ({"state": "reset-per-document"}, "reset-per-document needs a part"),
         ({"activation_penalty": 1.0}, "outputs with a part 'dropped'"),
         ({"temporal_penalty": 1.0}, "outputs with a part 'raw'"),
-        ({"sparsity": {"l1": 0.1}}, "a setting of sparsity needs a part"),
+        ({"sparsity": {"l1": {"strength": 0.1}}}, "a setting of sparsity needs a part"),
     ],
 )
 def test_settings_that_need_a_part_are_refused_before_anything_is_written(settings, said, text, tmp_path):
