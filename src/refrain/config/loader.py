@@ -124,7 +124,7 @@ def _put(tree: dict[str, Any], name: str, value: Any) -> None:
             tree[parent] = {}
         tree = tree[parent]
     old = tree.get(last)
-    same = isinstance(old, dict) and isinstance(value, dict) and old.get("kind") == value["kind"]
+    same = isinstance(old, dict) and isinstance(value, dict) and old.get("kind") == value.get("kind")
     if not same:
         # another variant begins with its own defaults
         tree[last] = value
