@@ -68,7 +68,7 @@ def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
     awd = Training(
         activation_penalty=2.0, temporal_penalty=1.0, train_accuracy=True, optimizer="asgd", epochs=3, stop_window=2
     )
-    sparsity = Sparsity(l1=0.1, zeros="threshold", threshold=0.01)
+    sparsity = Sparsity.model_validate({"l1": {"strength": 0.1}, "zeros": {"kind": "threshold", "threshold": 0.01}})
     net = model()
     methods = build_methods(Experiment(training=awd, sparsity=sparsity), net, 10, {"own": object()})
     assert list(methods) == [
@@ -82,7 +82,11 @@ def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
     assert hooks.after_step == [methods["sparsifier"].after_step, methods["averaging"].after_step]
     assert not build_methods(Experiment(), net, 10)
     # proximal steps are no term of the loss
-    assert not build_methods(Experiment(sparsity=Sparsity(l1=0.1)), net, 10).hooks().loss_terms
+    assert (
+        not build_methods(Experiment(sparsity=Sparsity.model_validate({"l1": {"strength": 0.1}})), net, 10)
+        .hooks()
+        .loss_terms
+    )
 
 
 @pytest.mark.parametrize(
