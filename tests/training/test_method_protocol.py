@@ -13,6 +13,7 @@ from test_resume import Stopping, assert_same, quiet, trace
 
 from refrain import runs
 from refrain.cli.app import main
+from refrain.config import SGD
 from refrain.errors import CheckpointError, UserError
 from refrain.recipes import recipe
 from refrain.storage.checkpoint import save
@@ -99,7 +100,7 @@ def lines(out):
 
 
 def short(experiment, **training):
-    training = {"epochs": 2, "trigger_window": None, "stop_window": None, "optimizer": "sgd", **training}
+    training = {"epochs": 2, "stop_window": None, "optimizer": SGD(), **training}
     return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
 
 
