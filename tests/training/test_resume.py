@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import time
 from itertools import pairwise
 
 import pytest
@@ -215,9 +214,8 @@ def test_a_second_signal_is_not_held_back(tmp_path):
     import subprocess
     import sys
 
-    started = time.monotonic()
+    # if it were held back, the process would reach its end
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == -signal.SIGTERM
-    assert time.monotonic() - started < 10
 
 
 def test_averaging_is_part_of_the_run(experiment, unbroken):
