@@ -6,8 +6,7 @@ import torch
 from refrain import recipe, runs
 from refrain.assembly.model import build_model
 from refrain.assembly.task import build_methods
-from refrain.config import ASGD, Experiment, Model, Sparsity, Training
-from refrain.config.sparsity import L1Penalty, ThresholdZeros
+from refrain.config import Experiment, Model, Sparsity, Training
 from refrain.errors import CheckpointError, UserError
 from refrain.nn import GRU, AdaptiveHead, EmbeddingDropout, LockedDropout, MixtureHead, SoftmaxHead, WeightDropout
 from refrain.training import PlainProgress
@@ -67,9 +66,9 @@ def test_every_kind_of_model_declares_its_axes(settings):
 
 def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
     awd = Training(
-        activation_penalty=2.0, temporal_penalty=1.0, train_accuracy=True, optimizer=ASGD(), epochs=3, stop_window=2
+        activation_penalty=2.0, temporal_penalty=1.0, train_accuracy=True, optimizer="asgd", epochs=3, stop_window=2
     )
-    sparsity = Sparsity(l1=L1Penalty(strength=0.1), zeros=ThresholdZeros(threshold=0.01))
+    sparsity = Sparsity.model_validate({"l1": {"strength": 0.1}, "zeros": {"kind": "threshold", "threshold": 0.01}})
     net = model()
     methods = build_methods(Experiment(training=awd, sparsity=sparsity), net, 10, {"own": object()})
     assert list(methods) == [
@@ -83,7 +82,11 @@ def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
     assert hooks.after_step == [methods["sparsifier"].after_step, methods["averaging"].after_step]
     assert not build_methods(Experiment(), net, 10)
     # proximal steps are no term of the loss
-    assert not build_methods(Experiment(sparsity=Sparsity(l1=L1Penalty(strength=0.1))), net, 10).hooks().loss_terms
+    assert (
+        not build_methods(Experiment(sparsity=Sparsity.model_validate({"l1": {"strength": 0.1}})), net, 10)
+        .hooks()
+        .loss_terms
+    )
 
 
 @pytest.mark.parametrize(

@@ -146,3 +146,21 @@ def test_torch_is_not_imported_before_it_is_needed(own_environment):
     command = [sys.executable, "-c", IMPORTS, *COMMANDS]
     found = subprocess.run(command, env=own_environment, capture_output=True, text=True, timeout=PATIENCE)
     assert (found.returncode, found.stdout[-6:], found.stderr) == (0, "light\n", "")
+
+
+def test_without_a_compiler_a_run_says_so_once_and_warns_of_nothing(
+    start, own_environment, tiny_settings, tiny_corpus, tmp_path
+):
+    (tmp_path / "bin").mkdir()
+    hidden = ("CXX", "REFRAIN_NATIVE")
+    environment = {name: value for name, value in own_environment.items() if name not in hidden}
+    environment |= {"PATH": str(tmp_path / "bin"), "PYTHONWARNINGS": "error::UserWarning"}
+    run = tmp_path / "run"
+    words = ["train", "zaremba-small", *tiny_settings, "training.backend=native", "--data", tiny_corpus, "--out", run]
+    for command in (words, ["evaluate", run], ["generate", run, "--tokens", "5"]):
+        with start(*command, env=environment) as process:
+            status, _, err = finished(process)
+        assert status == 0, err
+        said = [line for line in err.splitlines() if "C++ compiler" in line]
+        assert len(said) == (command is words), said
+        assert not any("warning" in line.lower() for line in err.splitlines())

@@ -140,8 +140,9 @@ def test_in_float64_it_is_the_model_itself():
         torch.testing.assert_close(found, wanted, atol=1e-14, rtol=0)
 
 
+@pytest.mark.compiler
 def test_streams_do_not_meet():
-    """A stream among others has bit for bit what it has among fewer."""
+    """A stream among others has bit for bit what it has among fewer, which torch's operations do not promise."""
     model = wide(LSTM)
     stepper, ids = Stepper(model), ids_for(SMALL_BATCH)[0]
     state = random_state(model, SMALL_BATCH)
@@ -216,7 +217,8 @@ def test_inputs_that_do_not_fit_are_refused():
         stepper.step(ids_for(2)[0], model.initial_state(3))
     with pytest.raises(IndexError):
         stepper.step(torch.tensor([V]), model.initial_state(1))
-    with pytest.raises(IndexError, match="target"):
+    # without kernels torch says so
+    with pytest.raises((IndexError, RuntimeError), match=r"target|out of bounds"):
         stepper.token_nats(torch.tensor([[0]]), torch.tensor([[V]]), model.initial_state(1))
 
 

@@ -121,6 +121,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("word", nargs="?", default="", help="only mutations with this in their name or tests")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many are tried at a time")
+    parser.add_argument("--quick", action="store_true", help="take for granted that the tests pass without a mutation")
     options = parser.parse_args()
     chosen = mutations(options.word)
     try:
@@ -131,10 +132,10 @@ def main():
         print(f"cannot be made: {error}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as scratch:
-        return try_all(chosen, pathlib.Path(scratch), options.jobs)
+        return try_all(chosen, pathlib.Path(scratch), options.jobs, quick=options.quick)
 
 
-def try_all(chosen, scratch, jobs):
+def try_all(chosen, scratch, jobs, *, quick):
     """Try mutations in as many copies as there are jobs, and print a table; the exit status."""
     trees = queue.SimpleQueue()
     for number in range(jobs):
@@ -147,9 +148,10 @@ def try_all(chosen, scratch, jobs):
         finally:
             trees.put(tree)
 
-    first_of = {mutation.tests: mutation for mutation in reversed(chosen)}
+    first_of = {} if quick else {mutation.tests: mutation for mutation in reversed(chosen)}
     results = []
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    pool = concurrent.futures.ThreadPoolExecutor(jobs)
+    try:
         passing = pool.map(lambda mutation: in_a_tree(run_tests, mutation), first_of.values())
         failing = [tests for tests, (status, _) in zip(first_of, passing, strict=True) if status]
         for tests in failing:
@@ -160,6 +162,8 @@ def try_all(chosen, scratch, jobs):
         for mutation, ((path, result), seconds) in zip(chosen, found, strict=True):
             print(f"{result:10} {seconds:5.0f} s  {mutation.name}  ({path}; {mutation.tests})", flush=True)
             results.append(result)
+    finally:
+        pool.shutdown(cancel_futures=True)
     print(f"{results.count('caught')} of {len(results)} mutations caught")
     return 0 if set(results) <= {"caught"} else 1 if "SURVIVED" in results else 2
 

@@ -5,11 +5,13 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
 import torch
-from processes import started
+from processes import PATIENCE, started
 
 from refrain import runs
 from refrain.errors import CheckpointError, DataError
@@ -209,13 +211,9 @@ def test_a_second_signal_is_not_held_back(tmp_path):
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    assert interrupt.signal_number == signal.SIGTERM\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    time.sleep(10)\n"
+        "    time.sleep(1000)\n"
     )
-    import subprocess
-    import sys
-
-    # if it were held back, the process would reach its end
-    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == -signal.SIGTERM
+    assert subprocess.run([sys.executable, "-c", script], timeout=PATIENCE).returncode == -signal.SIGTERM
 
 
 def test_averaging_is_part_of_the_run(experiment, unbroken):
