@@ -121,12 +121,12 @@ def test_a_checkpoint_of_another_shape(mistake, run_copy, change, parts, checkpo
 
 def test_a_checkpoint_of_a_newer_format(each_user, run_copy, checkpoints):
     for place in [run_copy, *checkpoints(run_copy)]:
-        document = json.loads((place / "config.json").read_text()) | {"format": 2}
+        document = json.loads((place / "config.json").read_text()) | {"format": 3}
         if place == run_copy:
             (place / "config.json").write_text(json.dumps(document))
         else:
             resealed(place, "config.json", json.dumps(document).encode())
-    each_user(run_copy, "written in format 2, this version reads format 1; update refrain-lm")
+    each_user(run_copy, "written in format 3, this version reads format 2; update refrain-lm")
 
 
 def test_a_run_with_other_settings_is_not_resumed(mistake, run_copy, tiny_settings, tiny_corpus, tree):
