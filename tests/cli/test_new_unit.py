@@ -188,7 +188,7 @@ def test_looking_a_corpus_over(pair, refrain, corpus):
 def test_settings_of_other_units_cannot_take_effect(pair, mistake, train, corpus):
     mistake(2, train(corpus, *PAIRS, "data.order=ascending"), "data.order: cannot take effect with unit 'pair'")
     mistake(2, train(corpus, *PAIRS, "data.cleaning=reviews"), "data.cleaning: cannot take effect with unit 'pair'")
-    mistake(2, train(corpus, *PAIRS, "model.head=adaptive", "model.cutoffs=[9]"), "needs words in the order")
+    mistake(2, train(corpus, *PAIRS, "model.head=adaptive", "model.head.cutoffs=[9]"), "needs words in the order")
     mistake(2, ["data", "check", corpus, "--unit", "pair", "--cleaning", "reviews"], "--cleaning cannot take effect")
 
 

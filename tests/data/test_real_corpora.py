@@ -45,7 +45,7 @@ def test_windows_of_the_zaremba_recipes(ptb):
         ("zaremba-large", 1327, 105),
     ):
         settings = recipe(name).training
-        size = {"batch_size": settings.batch_size, "window_steps": settings.window_steps, "tail": settings.tail}
+        size = {"batch_size": settings.batch_size, "window_steps": settings.window_steps, "tail": settings.windows.tail}
         assert len(Windows(ptb.splits["train"].tokens, **size)) == train
         windows = protocol_windows(
             ptb.splits["valid"].tokens, settings.validation, split="valid", window_steps=settings.window_steps

@@ -5,7 +5,7 @@ import mmap
 import pytest
 import torch
 
-from refrain.nn.kernels.call import run
+from refrain.nn.kernels.call import kernel
 from refrain.nn.kernels.packed_linear import (
     SMALL_BATCH,
     PackedLinear,
@@ -102,7 +102,7 @@ def test_gates_at_their_limits():
     size = len(values)
     gates, before = values[:, None].expand(-1, 4).contiguous(), torch.full((1, size), 0.5)
     hidden, cell = torch.empty(1, size), torch.empty(1, size)
-    run("stepper", "stepper_lstm", None, None, None, None, gates, before, hidden, cell, 0, size, 1)
+    kernel("stepper", "stepper_lstm")(None, None, None, None, gates, before, hidden, cell, 0, size, 1)
     wanted = values.sigmoid() * 0.5 + values.sigmoid() * values.tanh()
     torch.testing.assert_close(cell[0], wanted, atol=3e-7, rtol=0, equal_nan=True)
     torch.testing.assert_close(hidden[0], values.sigmoid() * wanted.tanh(), atol=3e-7, rtol=0, equal_nan=True)

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from refrain.nn.kernels import compile as native
-from refrain.nn.kernels.call import run, workspace_words
+from refrain.nn.kernels.call import kernel, workspace_words
 
-pytestmark = pytest.mark.skipif(native.find_compiler() is None, reason="no C++ compiler")
+pytestmark = pytest.mark.compiler
 
 TENSORS = {
     ("lstm", "forward"): 9,
@@ -41,7 +40,7 @@ def test_a_kernel_stays_within_the_workspace_that_it_asks_for(file, sizes, dtype
         # every other tensor has room for the largest that the kernel takes, and zeros in it
         room = blocks * (steps + 1) * batch * 4 * max(width, inner) + 4 * max(width, inner, batch) ** 2 * blocks
         others = [torch.zeros(room) for _ in range(TENSORS[file, direction])]
-        run(file, function, *others, scratch[64:-64], *sizes)
+        kernel(file, function)(*others, scratch[64:-64], *sizes)
         assert words > 0 and (scratch[:64] == 7).all() and (scratch[-64:] == 7).all()
         # no more than the kernel needs: most of it is written
         assert not (scratch[64 + words // 2 : -64] == 7).all()

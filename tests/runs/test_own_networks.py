@@ -205,7 +205,7 @@ class Stopping(PlainProgress):
 def test_a_stopped_run_continues_bit_for_bit(make, averaged, text, tmp_path):
     settings = {"optimizer": "asgd", "learning_rate": 2.0} if averaged else {}
     refrain.train(small(text, **settings), tmp_path / "whole", model=make, progress=quiet())
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match=r"continue with: refrain\.resume\('.*cut', model=\.\.\.\)"):
         refrain.train(small(text, **settings), tmp_path / "cut", model=make, progress=Stopping(13))
     refrain.resume(tmp_path / "cut", model=make, progress=quiet())
     (one, _), (other, _) = (RunFolder(tmp_path / name).newest() for name in ("whole", "cut"))
@@ -296,7 +296,7 @@ class Silent(Plain):
         ({"state": "reset-per-document"}, "reset-per-document needs a part"),
         ({"activation_penalty": 1.0}, "outputs with a part 'dropped'"),
         ({"temporal_penalty": 1.0}, "outputs with a part 'raw'"),
-        ({"sparsity": {"l1": 0.1}}, "a setting of sparsity needs a part"),
+        ({"sparsity": {"l1": {"strength": 0.1}}}, "a setting of sparsity needs a part"),
     ],
 )
 def test_settings_that_need_a_part_are_refused_before_anything_is_written(settings, said, text, tmp_path):
@@ -361,7 +361,7 @@ def test_declared_axes_of_a_layer_from_outside_take_part_in_sparsity(text, tmp_p
     network.init_glorot()
     lasso = UnitLasso(dict(network.named_parameters()), places(network.axes())["layer0.hidden"], 0.1)
     assert len(lasso.norms()) == 8
-    penalised = small(text, sparsity={"group_lasso": 0.05}, optimizer="sgd", learning_rate=1.0)
+    penalised = small(text, sparsity={"group_lasso": {"strength": 0.05}}, optimizer="sgd", learning_rate=1.0)
     refrain.train(penalised, tmp_path / "run", model=with_layer(Declared), progress=quiet())
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert set(last["units"]) == {"embedding", "layer0.hidden", "layer1.hidden"}
@@ -369,7 +369,7 @@ def test_declared_axes_of_a_layer_from_outside_take_part_in_sparsity(text, tmp_p
 
 
 def test_a_layer_without_axes_is_named_where_axes_are_needed(text, tmp_path):
-    penalised = small(text, sparsity={"group_lasso": 0.02})
+    penalised = small(text, sparsity={"group_lasso": {"strength": 0.02}})
     error = one_line(lambda: runs.train(penalised, tmp_path / "run", model=with_layer(Elman), progress=quiet()))
     assert "Elman declares no axes" in str(error) and not (tmp_path / "run").exists()
     network = with_layer(Elman)(range(8))

@@ -3,7 +3,8 @@
 from typing import Any
 
 from refrain.config import Experiment
-from refrain.training.progress import duration
+
+from .outline import card_of, commands
 
 
 def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, Any]) -> str:
@@ -23,39 +24,19 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
     sizes = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
     own = summary.get("network")
     shape = f"{model.cell.kind} {sizes}" if own is None else f"the network `{own}`"
-    data = manifest["data"]
-    lines = [
-        f"# {summary['recipe']} on {summary['corpus']}",
-        "",
-        f"A language model over {data['unit']}s: {shape}, {summary['parameters']:,} parameters,",
-        f"vocabulary {data['vocabulary']:,}. Trained for {summary['epochs']} epoch(s) in "
-        f"{duration(summary['train_seconds'])}; the figures",
-        f"are those of the best on validation, epoch {summary['best_epoch']}.",
-        *([f"Methods besides the settings: {', '.join(summary['methods'])}."] if "methods" in summary else []),
-        "",
-        "| split | protocol | tokens | nats per token | perplexity | bits per byte |",
-        "|---|---|---|---|---|---|",
-        *rows,
-        "",
-        f"Measured with refrain {manifest['refrain']}, torch {manifest['torch']}, Python {manifest['python']} on "
-        f"{manifest['machine']},",
-        f"{manifest['threads']} thread(s), seed {manifest['seed']}. `config.json` holds every setting, `manifest.json`",
-        "the sha256 of the text.",
-        "",
-        *(_commands(summary["run"]) if own is None else _calls(summary["run"], own)),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _commands(run: str) -> list[str]:
-    return [
-        "```sh",
-        f"refrain evaluate {run}",
-        f"refrain generate {run} --tokens 50",
-        "```",
-        "",
-        "`best/` holds settings, weights and vocabulary; copy it anywhere and give it to the same commands.",
-    ]
+    run = summary["run"]
+    return card_of(
+        f"A language model over {manifest['data']['unit']}s: {shape}",
+        [],
+        [
+            "| split | protocol | tokens | nats per token | perplexity | bits per byte |",
+            "|---|---|---|---|---|---|",
+            *rows,
+        ],
+        commands(f"refrain evaluate {run}", f"refrain generate {run} --tokens 50") if own is None else _calls(run, own),
+        summary,
+        manifest,
+    )
 
 
 def _calls(run: str, own: str) -> list[str]:

@@ -27,6 +27,9 @@ from refrain.training import load_weights
 
 from .own_network import MARK, OwnNetwork, check_given, make_network, own_name
 
+TASKS: dict[type[AnyExperiment], str] = {Experiment: "language-model", TaggerExperiment: "tagger"}
+"""The names of the kinds of models in `config.json`."""
+
 
 def config_document(experiment: AnyExperiment, own: dict[str, str] | None = None) -> dict[str, Any]:
     """The settings as they are written to `config.json`.
@@ -35,8 +38,7 @@ def config_document(experiment: AnyExperiment, own: dict[str, str] | None = None
         experiment: every setting.
         own: the names of a network of the user's own, which the settings of the model do not describe.
     """
-    task = "tagger" if isinstance(experiment, TaggerExperiment) else "language-model"
-    document = {"format": FORMAT, "task": task, "experiment": experiment.model_dump(mode="json")}
+    document = {"format": FORMAT, "task": TASKS[type(experiment)], "experiment": experiment.model_dump(mode="json")}
     return document if own is None else document | {MARK: own}
 
 
@@ -55,14 +57,18 @@ def experiment_from(document: Any, place: Path) -> AnyExperiment:
         )
     try:
         document = upgraded(document) if document["format"] == 1 else document
-        kind = TaggerExperiment if document.get("task") == "tagger" else Experiment
-        return kind.model_validate(document["experiment"])
+        # the first runs were of language models alone and name no task
+        task = document.get("task", TASKS[Experiment])
+        for settings, name in TASKS.items():
+            if name == task:
+                return settings.model_validate(document["experiment"])
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{place}: config.json was written by another version ({name}: {first['msg']})") from None
     except (AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{place}: config.json was not written by version 0.1 as it says ({error})") from None
+    raise CheckpointError(f"{place}: config.json is of an unknown kind of model, {task!r}; update refrain-lm")
 
 
 def load(

@@ -1,7 +1,5 @@
 """What is said of a language model's run: before it and at its end."""
 
-import math
-import time
 from typing import Any
 
 import torch
@@ -13,10 +11,10 @@ from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.perplexity import Protocol
 from refrain.models.network_check import class_name
 from refrain.storage.run_folder import RunFolder
-from refrain.training import Position, load_weights
+from refrain.training import Position
 
 from .layout import sparse_plans
-from .manifest import peak_memory_bytes
+from .outline import load_best, summary_of
 
 
 def describe(
@@ -66,7 +64,7 @@ def model_lines(shape: str, model: nn.Module) -> list[str]:
     for name, plan in sparse_plans(model).items():
         first = str(plan).splitlines()[0]
         short = (
-            f"; asked for {plan.wanted_parameters:,}, out of reach as every block sees all inputs"
+            f"; asked for {plan.requested_parameters:,}, out of reach as every block sees all inputs"
             if plan.capped
             else ""
         )
@@ -87,9 +85,7 @@ def summarise(
         position: the end of the run.
         own: the model is a network of the user's own; the summary then names its class.
     """
-    best = position.best
-    assert best is not None and math.isfinite(best.nats_per_token)
-    load_weights(model, run.checkpoint(best.step).tensors("model"))
+    load_best(model, run, position)
     protocol = experiment.training.validation
     figures: dict[str, Any] = {}
     exact: dict[str, Any] = {}
@@ -109,18 +105,6 @@ def summarise(
         # on test every protocol is exact, and a pass over many bytes takes minutes
         same = split == "test" or protocol == "exact"
         figures[split] = {**exact[split], "protocol": protocol} if same else measured(protocol)
-    return {
-        "run": str(run.path),
-        "recipe": experiment.name,
-        "corpus": corpus.name,
-        **({"network": class_name(model)} if own else {}),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "epochs": position.epoch,
-        "best_epoch": best.epoch + 1,
-        "valid": figures["valid"],
-        "test": figures["test"],
-        "exact": exact,
-        "train_seconds": round(position.seconds, 1),
-        "peak_memory_bytes": peak_memory_bytes(),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    network = {"network": class_name(model)} if own else {}
+    about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **network}
+    return summary_of(about, {**figures, "exact": exact}, model, position)

@@ -9,7 +9,7 @@ import torch
 
 from refrain.assembly.engine import build_engine, describe_engine
 from refrain.assembly.model import build_device
-from refrain.config import AnyExperiment, Experiment, TaggerExperiment
+from refrain.config import AnyExperiment, Experiment
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.kernels.call import failures
@@ -79,7 +79,7 @@ def train(
         kind = kind_of(experiment, model)
         corpus = kind.corpus(experiment, shown.say)
         torch.manual_seed(experiment.training.seed)
-        network = kind.model(experiment, corpus.vocabulary).to(build_device(experiment.training.device))
+        network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
         engine = build_engine(experiment.training, network, shown.say)
         if start_from is not None:
             load_start(Path(start_from), network, corpus)
@@ -143,7 +143,7 @@ def resume(
         kind = kind_of(own, model)
         corpus = kind.corpus(own, shown.say)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
-        network = kind.model(own, corpus.vocabulary).to(build_device(own.training.device))
+        network = kind.model(own, corpus).to(build_device(own.training.device))
         engine = build_engine(own.training, network, shown.say)
         task = kind.task(own, corpus, network, added)
         checkpoint, problems = run.newest()
@@ -177,7 +177,7 @@ def resume(
 
 def _train(
     experiment: AnyExperiment,
-    kind: Kind,
+    kind: Kind[Any, Any, Any],
     corpus: AnyCorpus,
     task: Task,
     run: RunFolder,
@@ -231,10 +231,9 @@ def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -
     if given is None or given == own:
         return
     if type(given) is not type(own):
-        what, other = (
-            ("a tagger", "a language model") if isinstance(own, TaggerExperiment) else ("a language model", "a tagger")
-        )
-        raise CheckpointError(f"{path}: is the run of {what}, the recipe is of {other}; resume without a recipe")
+        kind = kind_of(own).title
+        other = kind_of(given).title
+        raise CheckpointError(f"{path}: is the run of {kind}, the recipe is of {other}; resume without a recipe")
     before, after = own.model_dump(mode="json"), given.model_dump(mode="json")
     differing = [f"{name}: {old!r} there, {new!r} now" for name, old, new in _differences(before, after)]
     raise CheckpointError(

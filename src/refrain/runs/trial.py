@@ -34,7 +34,7 @@ def trial(experiment: AnyExperiment, say: Callable[[str], None], layout: str | P
     corpus = kind.corpus(experiment, say)
     torch.manual_seed(experiment.training.seed)
     device = build_device(experiment.training.device)
-    model = kind.model(experiment, corpus.vocabulary).to(device)
+    model = kind.model(experiment, corpus).to(device)
     if layout is not None:
         write_atomically(Path(layout), draw_layout(experiment.name, model, corpus))
     build_engine(experiment.training, model, say)

@@ -6,8 +6,9 @@ the same name with `_workspace` behind it, that returns how many 32-bit words it
 """
 
 import ctypes
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -33,44 +34,50 @@ class Addressed(Protocol):
 
 
 def call(file: str, function: str, *arguments: Addressed | int | None) -> bool:
-    """Run a kernel on tensors in CPU memory; returns whether it succeeded.
+    """Run a kernel that has a fallback; returns whether it succeeded.
 
     A kernel that fails has written nothing. Its cause is reported once as a warning, and it is not called again.
 
     Args:
         file: stem of the C++ file.
         function: name of the kernel.
-        arguments: contiguous tensors, or None for no tensor; then sizes. The number of threads is appended.
+        arguments: contiguous tensors in CPU memory, or None for no tensor; then sizes. The number of threads is
+            appended.
     """
-    if function in _failed:
-        return False
     library = load(file)
-    if library is None:
+    if library is None or function in _failed:
         return False
-    kernel = getattr(library, function, None)
-    if kernel is None:
+    compiled = getattr(library, function, None)
+    if compiled is None:
         note_failure(function, "it is not in the compiled file")
         return False
-    assert all(part.is_contiguous() for part in arguments if isinstance(part, Tensor)), function
-    status = _invoke(kernel, arguments)
+    status = _status(compiled, arguments)
     if status:
-        note_failure(function, CAUSES.get(status, f"it returned the status {status}"))
+        note_failure(function, _cause(status))
     return not status
 
 
-def run(file: str, function: str, *arguments: Addressed | int | None) -> None:
-    """Run a kernel that has no fallback; arguments are those of `call`.
+@functools.cache
+def kernel(file: str, function: str) -> Callable[..., None]:
+    """A kernel that has no fallback, as a function of the arguments that `call` passes on.
+
+    It is looked up once, as kernels run several times for each token that is generated. The function raises
+    RuntimeError when the kernel fails.
 
     Args:
         file: stem of the C++ file.
         function: name of the kernel.
-        arguments: contiguous tensors, or None for no tensor; then sizes.
 
     Raises:
-        RuntimeError: when the kernel fails.
+        RuntimeError: when the file is not compiled.
     """
-    if not call(file, function, *arguments):
-        raise RuntimeError(f"the kernel {function} failed: {_failed.get(function, f'{file} is not compiled')}")
+    compiled = getattr(_loaded(file), function)
+
+    def run(*arguments: Addressed | int | None) -> None:
+        if status := _status(compiled, arguments):
+            raise RuntimeError(f"the kernel {function} failed: {_cause(status)}")
+
+    return run
 
 
 def run_window(
@@ -98,8 +105,9 @@ def run_window(
         RuntimeError: when the kernel fails.
     """
     function = f"{file}_{direction}_{DTYPE_NAMES[dtype]}"
+    assert all(tensor.is_contiguous() for tensor in (*inputs, *outputs)), function
     scratch = workspace.allocate((workspace_words(file, function, sizes),))
-    run(file, function, *inputs, *outputs, scratch, *sizes)
+    kernel(file, function)(*inputs, *outputs, scratch, *sizes)
 
 
 def workspace_words(file: str, function: str, sizes: Sequence[int]) -> int:
@@ -113,22 +121,30 @@ def workspace_words(file: str, function: str, sizes: Sequence[int]) -> int:
     Raises:
         RuntimeError: when the file is not compiled.
     """
+    count = getattr(_loaded(file), f"{function}_workspace")
+    count.restype = ctypes.c_int64
+    return _status(count, sizes)
+
+
+def _status(compiled: Any, arguments: Sequence[Addressed | int | None]) -> int:
+    """What a compiled function returns; the types of its parameters are those of the first arguments that it gets."""
+    if compiled.argtypes is None:
+        types = [ctypes.c_int64 if isinstance(part, int) else ctypes.c_void_p for part in arguments]
+        compiled.argtypes = [*types, ctypes.c_int64]
+    words = [part if part is None or part.__class__ is int else part.data_ptr() for part in arguments]  # type: ignore[union-attr]
+    status: int = compiled(*words, torch.get_num_threads())
+    return status
+
+
+def _loaded(file: str) -> ctypes.CDLL:
     library = load(file)
     if library is None:
-        raise RuntimeError(f"the kernel {function} failed: {file} is not compiled")
-    count = getattr(library, f"{function}_workspace")
-    count.restype = ctypes.c_int64
-    return int(_invoke(count, sizes))
+        raise RuntimeError(f"the kernels '{file}' are not compiled; install g++ or clang++")
+    return library
 
 
-def _invoke(function: Any, arguments: Sequence[Addressed | int | None]) -> int:
-    """Call a compiled function; the types of its parameters are those of the first arguments that it gets."""
-    if function.argtypes is None:
-        types = [ctypes.c_int64 if isinstance(part, int) else ctypes.c_void_p for part in arguments]
-        function.argtypes = [*types, ctypes.c_int64]
-    words = [part if part is None or isinstance(part, int) else part.data_ptr() for part in arguments]
-    status: int = function(*words, torch.get_num_threads())
-    return status
+def _cause(status: int) -> str:
+    return CAUSES.get(status, f"it returned the status {status}")
 
 
 def has_failed(function: str) -> bool:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import compile as native
-from .call import run
+from .call import kernel
 from .pages import in_large_pages
 
 WeightType = Literal["float32", "int8"]
@@ -169,13 +169,13 @@ class PackedLinear:
             return F.linear(x, self.dense, self.bias)
         x = x.float().contiguous()
         out = x.new_empty(len(x), self.matrix.rows)
-        run("stepper", "stepper_linear", self.matrix, self.bias, x, out, self.matrix.rows, len(x))
+        kernel("stepper", "stepper_linear")(self.matrix, self.bias, x, out, self.matrix.rows, len(x))
         return out
 
 
 def log_softmax_(logits: Tensor) -> Tensor:
     """Logits (N, V), float32 and contiguous -> log-probabilities, in place."""
-    run("stepper", "stepper_log_softmax", logits, *logits.shape)
+    kernel("stepper", "stepper_log_softmax")(logits, *logits.shape)
     return logits
 
 
@@ -192,5 +192,5 @@ def target_nats(logits: Tensor, targets: Tensor) -> Tensor:
         raise IndexError(f"a target is not in [0, {logits.shape[1]})")
     targets = targets.to(torch.int64).contiguous()
     nats = logits.new_empty(len(logits))
-    run("stepper", "stepper_target_nats", logits, targets, nats, *logits.shape)
+    kernel("stepper", "stepper_target_nats")(logits, targets, nats, *logits.shape)
     return nats

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.kernels.call import run
+from refrain.nn.kernels.call import kernel
 from refrain.nn.kernels.packed_linear import SMALL_BATCH, PackedMatrix, WeightType, pack_matrices
 from refrain.nn.recurrent.packed import as_float32, by_unit
 
@@ -66,5 +66,5 @@ class PackedGRU:
             recurrent = before @ self._dense[1].T
         stride = base.shape[1] if base.ndim == 2 else 0
         tensors = (first, second, x, base, recurrent, before, hidden)
-        run("stepper", "stepper_gru", *tensors, stride, width, batch)
+        kernel("stepper", "stepper_gru")(*tensors, stride, width, batch)
         return hidden, GRUState(hidden)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.kernels.call import run
+from refrain.nn.kernels.call import kernel
 from refrain.nn.kernels.packed_linear import SMALL_BATCH, PackedMatrix, WeightType, pack_matrices
 from refrain.nn.recurrent.packed import as_float32, by_gate, by_unit
 
@@ -93,7 +93,7 @@ class LSTMGates:
         width = cell.shape[1]
         outputs = inputs.new_empty(steps, batch, width)
         tensors = (self._second, projected, before, outputs, cell)
-        run("stepper", "stepper_lstm_window", *tensors, width, batch, steps)
+        kernel("stepper", "stepper_lstm_window")(*tensors, width, batch, steps)
         return outputs, LSTMState(outputs[-1], cell)
 
     def project(self, inputs: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class LSTMGates:
         batch, width = cell.shape
         stride = base.shape[1] if base.ndim == 2 else 0
         tensors = (first_matrix, second_matrix, x, y, base, cell, hidden, after)
-        run("stepper", "stepper_lstm", *tensors, stride, width, batch)
+        kernel("stepper", "stepper_lstm")(*tensors, stride, width, batch)
         return hidden, LSTMState(hidden, after)
 
 
