@@ -51,4 +51,4 @@ def build_dropout(settings: Model | TaggerModel, rate: float | None) -> nn.Modul
     rate = settings.dropout if rate is None else rate
     if not rate:
         return None
-    return LockedDropout(rate) if settings.dropout_kind == "locked" else nn.Dropout(rate)
+    return LockedDropout(rate) if settings.dropout_mask == "locked" else nn.Dropout(rate)
