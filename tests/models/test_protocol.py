@@ -1,4 +1,4 @@
-"""What a language model has to offer: the library's own offers all of it, and what breaks it gets an error of one line."""
+"""What a language model has to offer: the library's own offers all of it, and what breaks it gets a line of its own."""
 
 import inspect
 

@@ -118,7 +118,7 @@ def _without_counterpart(experiment: Experiment) -> list[str]:
     found = [
         name
         for name in (
-            *("cell", "embedding", "head", "tied", "weight_drop", "weight_norm", "word_dropout", "dropout_kind"),
+            *("cell", "embedding", "head", "tied", "weight_drop", "weight_norm", "word_dropout", "dropout_mask"),
             *("embedding_dropout", "between_dropout", "output_dropout"),
         )
         if getattr(shape, name) != Model.model_fields[name].default
