@@ -8,7 +8,7 @@ import torch
 
 from refrain import load, recipe, train
 from refrain.errors import CheckpointError, UserError
-from refrain.sparsity import places
+from refrain.sparsity import unit_axes
 from refrain.sparsity.compact import largest_entries
 from refrain.studies.compress import compress, prove
 from refrain.studies.smaller import units_to_remove
@@ -132,7 +132,7 @@ def test_the_smaller_run_is_an_ordinary_one(runs, tiny_corpus, tmp_path):
 def test_a_threshold_takes_units_that_are_nearly_dead(runs, tmp_path):
     run = runs("lstm")
     model = load(run).model
-    parameters, found = dict(model.named_parameters()), places(model.axes())
+    parameters, found = dict(model.named_parameters()), unit_axes(model.axes())
     # a unit of 0 is dead anyway
     sizes = sorted({size for width in LSTM for size in largest_entries(parameters, found[width]).tolist()})
     report = compress(run, tmp_path / "small", threshold=(sizes[1] + sizes[2]) / 2)

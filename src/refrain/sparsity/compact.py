@@ -10,7 +10,7 @@ from torch import Tensor
 
 from refrain.axes import AxisTable, removable
 
-from .groups import Place, dead_units, places, squared_norms, unit_sums
+from .groups import UnitAxis, dead_units, squared_norms, unit_axes, unit_sums
 from .sizes import model_size
 
 
@@ -47,18 +47,18 @@ def select_units(tensors: Mapping[str, Tensor], table: AxisTable, kept: Mapping[
     return smaller
 
 
-def clear_units(parameters: Mapping[str, Tensor], width_places: Sequence[Place], dead: Tensor) -> None:
+def clear_units(parameters: Mapping[str, Tensor], width_axes: Sequence[UnitAxis], dead: Tensor) -> None:
     """Make everything of some units zero, biases included, in place.
 
     Args:
         parameters: by name.
-        width_places: of one width.
+        width_axes: of one width.
         dead: (U,) bool.
     """
     with torch.no_grad():
-        for place in width_places:
-            parameter = parameters[place.parameter]
-            parameter.masked_fill_(place.broadcast(dead, parameter.ndim), 0)
+        for unit_axis in width_axes:
+            parameter = parameters[unit_axis.parameter]
+            parameter.masked_fill_(unit_axis.broadcast(dead, parameter.ndim), 0)
 
 
 def dead_by_width(
@@ -79,7 +79,7 @@ def dead_by_width(
     Returns:
         Width -> (U,) bool.
     """
-    found, dead = places(table), dict(gone or {})
+    found, dead = unit_axes(table), dict(gone or {})
     entries = {name: parameter.detach() != 0 for name, parameter in parameters.items()}
     for width, which in dead.items():
         clear_units(entries, found[width], which)
@@ -133,15 +133,17 @@ def widths_left(widths: Mapping[str, int], dead: Mapping[str, Tensor]) -> dict[s
     return dict(widths) | {width: max(1, int((~which).sum())) for width, which in dead.items()}
 
 
-def largest_entries(parameters: Mapping[str, Tensor], width_places: Sequence[Place]) -> Tensor:
+def largest_entries(parameters: Mapping[str, Tensor], width_axes: Sequence[UnitAxis]) -> Tensor:
     """The largest absolute entry of each unit's group, matrices only -> (U,)."""
     largest: Tensor | None = None
-    for place in width_places:
-        parameter = parameters[place.parameter].detach()
+    for unit_axis in width_axes:
+        parameter = parameters[unit_axis.parameter].detach()
         if parameter.ndim < 2:
             continue
-        others = [dimension for dimension in range(parameter.ndim) if dimension != place.dimension]
-        part = place.to_units(parameter.abs().amax(dim=others).unflatten(0, (place.axis.copies, -1)).amax(dim=0))
+        others = [dimension for dimension in range(parameter.ndim) if dimension != unit_axis.dimension]
+        part = unit_axis.to_units(
+            parameter.abs().amax(dim=others).unflatten(0, (unit_axis.axis.copies, -1)).amax(dim=0)
+        )
         largest = part if largest is None else torch.maximum(largest, part)
     assert largest is not None
     return largest
@@ -159,13 +161,13 @@ def weakest_first(parameters: Mapping[str, Tensor], table: AxisTable, widths: Se
         (width, unit) pairs.
     """
     ranked: list[tuple[float, str, int]] = []
-    found = places(table)
+    found = unit_axes(table)
     for width in widths:
         squares = squared_norms({name: value.detach() for name, value in parameters.items()}, found[width])
         entries = sum(
-            unit_sums(torch.ones_like(parameters[place.parameter]), place)
-            for place in found[width]
-            if parameters[place.parameter].ndim >= 2
+            unit_sums(torch.ones_like(parameters[unit_axis.parameter]), unit_axis)
+            for unit_axis in found[width]
+            if parameters[unit_axis.parameter].ndim >= 2
         )
         ranked += [(value, width, unit) for unit, value in enumerate((squares / entries).sqrt().tolist())]
     return [(width, unit) for _, width, unit in sorted(ranked)]

@@ -17,7 +17,7 @@ from refrain.axes import Axis, AxisTable, Segment
 Overlap = Literal["twice", "once"]
 
 
-class Place(NamedTuple):
+class UnitAxis(NamedTuple):
     """One axis of one parameter that runs along a width.
 
     Attributes:
@@ -51,55 +51,55 @@ class Place(NamedTuple):
         return covered.repeat(self.axis.copies).view(shape)
 
 
-def places(table: AxisTable) -> dict[str, list[Place]]:
+def unit_axes(table: AxisTable) -> dict[str, list[UnitAxis]]:
     """Width name -> every axis that runs along it, in the order of the table."""
-    found: dict[str, list[Place]] = {}
+    found: dict[str, list[UnitAxis]] = {}
     for name, axes in table.items():
         for dimension, axis in enumerate(axes):
-            found.setdefault(axis.width, []).append(Place(name, dimension, axis))
+            found.setdefault(axis.width, []).append(UnitAxis(name, dimension, axis))
     return found
 
 
-def unit_sums(tensor: Tensor, place: Place) -> Tensor:
+def unit_sums(tensor: Tensor, unit_axis: UnitAxis) -> Tensor:
     """Sum a parameter-shaped tensor, numbers or truths, over everything but the units of a place -> (U,)."""
-    others = [dimension for dimension in range(tensor.ndim) if dimension != place.dimension]
+    others = [dimension for dimension in range(tensor.ndim) if dimension != unit_axis.dimension]
     # torch counts truths several times faster in 32 bits than in the 64 of its own choice
     kind = torch.int32 if tensor.dtype == torch.bool else tensor.dtype
     summed = tensor.sum(dim=others, dtype=kind) if others else tensor
     # a sum of 32-bit truths would otherwise be of 64 bits
-    return place.to_units(summed.unflatten(0, (place.axis.copies, -1)).sum(dim=0, dtype=kind))
+    return unit_axis.to_units(summed.unflatten(0, (unit_axis.axis.copies, -1)).sum(dim=0, dtype=kind))
 
 
 def squared_norms(
-    parameters: Mapping[str, Tensor], width_places: Iterable[Place], *, overlap: Overlap = "twice"
+    parameters: Mapping[str, Tensor], width_axes: Iterable[UnitAxis], *, overlap: Overlap = "twice"
 ) -> Tensor:
     """The sum of squares of each unit's group, matrices only -> (U,).
 
     Args:
         parameters: by name.
-        width_places: of one width, as from `places`.
+        width_axes: of one width, as from `unit_axes`.
         overlap: entries that lie in a row and in a column of the same unit count `twice`, as in the paper's code, or
             `once`.
     """
     total: Tensor | None = None
-    rows: dict[str, Place] = {}
-    for place in width_places:
-        parameter = parameters[place.parameter]
+    rows: dict[str, UnitAxis] = {}
+    for unit_axis in width_axes:
+        parameter = parameters[unit_axis.parameter]
         if parameter.ndim < 2:
             continue
         squares = parameter.square()
-        part = unit_sums(squares, place)
-        if overlap == "once" and place.parameter in rows:
+        part = unit_sums(squares, unit_axis)
+        if overlap == "once" and unit_axis.parameter in rows:
             # the table names the rows of a matrix before its columns
-            part = part - _crossing(squares, rows[place.parameter], place)
-        rows[place.parameter] = place
+            part = part - _crossing(squares, rows[unit_axis.parameter], unit_axis)
+        rows[unit_axis.parameter] = unit_axis
         total = part if total is None else total + part
     if total is None:
         raise ValueError("a width without a matrix has no groups")
     return total
 
 
-def _crossing(tensor: Tensor, rows: Place, columns: Place) -> Tensor:
+def _crossing(tensor: Tensor, rows: UnitAxis, columns: UnitAxis) -> Tensor:
     """The sum over the entries that a unit's rows and columns share -> (U,)."""
     blocks = tensor.unflatten(0, (rows.axis.copies, -1)).unflatten(2, (columns.axis.copies, -1))  # (R, U, C, U)
     row_units, column_units = rows.axis.segment, columns.axis.segment
@@ -114,17 +114,17 @@ def _crossing(tensor: Tensor, rows: Place, columns: Place) -> Tensor:
 
 
 def group_sizes(
-    parameters: Mapping[str, Tensor], width_places: Iterable[Place], *, overlap: Overlap = "twice"
+    parameters: Mapping[str, Tensor], width_axes: Iterable[UnitAxis], *, overlap: Overlap = "twice"
 ) -> Tensor:
     """How many entries of matrices the group of each unit has -> (U,).
 
     Args:
         parameters: by name.
-        width_places: of one width.
+        width_axes: of one width.
         overlap: see `squared_norms`.
     """
-    found = list(width_places)
-    ones = {place.parameter: torch.ones_like(parameters[place.parameter].detach()) for place in found}
+    found = list(width_axes)
+    ones = {unit_axis.parameter: torch.ones_like(parameters[unit_axis.parameter].detach()) for unit_axis in found}
     return squared_norms(ones, found, overlap=overlap)
 
 
@@ -135,40 +135,40 @@ def zero_share(parameters: Mapping[str, Tensor]) -> float:
     return zeros / sum(parameter.numel() for parameter in matrices)
 
 
-def scale_units(parameters: Mapping[str, Tensor], width_places: Iterable[Place], factors: Tensor) -> None:
+def scale_units(parameters: Mapping[str, Tensor], width_axes: Iterable[UnitAxis], factors: Tensor) -> None:
     """Multiply each unit's group by a factor, matrices only, in place.
 
     Args:
         parameters: by name.
-        width_places: of one width.
+        width_axes: of one width.
         factors: (U,).
     """
     with torch.no_grad():
-        for place in width_places:
-            parameter = parameters[place.parameter]
+        for unit_axis in width_axes:
+            parameter = parameters[unit_axis.parameter]
             if parameter.ndim < 2:
                 continue
-            parameter.mul_(place.broadcast(factors, parameter.ndim))
+            parameter.mul_(unit_axis.broadcast(factors, parameter.ndim))
 
 
-def dead_units(parameters: Mapping[str, Tensor], width_places: Iterable[Place]) -> Tensor:
+def dead_units(parameters: Mapping[str, Tensor], width_axes: Iterable[UnitAxis]) -> Tensor:
     """Which units a model computes the same without -> (U,) bool.
 
     A unit that nothing but itself reads is dead, whatever its value; so is one to which everything but itself writes
     zero, bias included: every layer here makes zero of that.
     """
-    found = list(width_places)
+    found = list(width_axes)
     read, written = torch.tensor(False), torch.tensor(False)
-    for place in found:
-        entries = parameters[place.parameter].detach() != 0
-        count = unit_sums(entries, place)
+    for unit_axis in found:
+        entries = parameters[unit_axis.parameter].detach() != 0
+        count = unit_sums(entries, unit_axis)
         for other in found:
-            if other.parameter == place.parameter and other.dimension != place.dimension:
-                first, second = sorted((place, other), key=lambda each: each.dimension)
+            if other.parameter == unit_axis.parameter and other.dimension != unit_axis.dimension:
+                first, second = sorted((unit_axis, other), key=lambda each: each.dimension)
                 count = count - _crossing(entries, first, second)
         alive = count > 0
-        if place.axis.reads:
+        if unit_axis.axis.reads:
             read = read.to(alive.device) | alive
-        if place.axis.writes:
+        if unit_axis.axis.writes:
             written = written.to(alive.device) | alive
     return ~(read & written)

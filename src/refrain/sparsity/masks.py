@@ -12,7 +12,7 @@ from torch import Tensor
 from refrain.axes import AxisTable
 
 from .compact import dead_by_width
-from .groups import places
+from .groups import unit_axes
 
 
 class Masks:
@@ -53,11 +53,11 @@ class Masks:
             table: the axes of the parameters.
             widths: whose units are looked at.
         """
-        found = places(table)
+        found = unit_axes(table)
         for width, dead in dead_by_width(self._parameters, table, widths).items():
             alive = ~dead
-            for place in found[width]:
-                self.keep(place.parameter, place.broadcast(alive, self._parameters[place.parameter].ndim))
+            for unit_axis in found[width]:
+                self.keep(unit_axis.parameter, unit_axis.broadcast(alive, self._parameters[unit_axis.parameter].ndim))
 
     def apply(self) -> None:
         """Make the masked entries zero, in place."""

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .groups import Overlap, Place, group_sizes, scale_units, squared_norms
+from .groups import Overlap, UnitAxis, group_sizes, scale_units, squared_norms
 
 SMOOTHING = 1e-8
 
@@ -51,14 +51,14 @@ class UnitLasso:
 
     Attributes:
         parameters: all of the model's, by name.
-        places: of the width.
+        unit_axes: of the width.
         strength: lambda times the width's multiplier, relative to the loss; may be changed during a run.
         scaling: `sqrt-size` multiplies by the square root of the number of entries in a group (Yuan & Lin, 2006).
         overlap: entries in a row and a column of one unit count `twice` or `once`.
     """
 
     parameters: Mapping[str, Tensor]
-    places: Sequence[Place]
+    unit_axes: Sequence[UnitAxis]
     strength: float
     scaling: Scaling = "none"
     overlap: Overlap = "twice"
@@ -76,16 +76,16 @@ class UnitLasso:
         if self.scaling == "none":
             return torch.ones(())
         if self._sizes is None:
-            self._sizes = group_sizes(self.parameters, self.places, overlap=self.overlap)
+            self._sizes = group_sizes(self.parameters, self.unit_axes, overlap=self.overlap)
         return self._sizes.sqrt()
 
     def norms(self) -> Tensor:
         """The norm of each unit's group (U,)."""
-        return squared_norms(self.parameters, self.places, overlap=self.overlap).sqrt()
+        return squared_norms(self.parameters, self.unit_axes, overlap=self.overlap).sqrt()
 
     def loss(self) -> Tensor:
         """The penalty, a scalar with a gradient; smooth at zero, as in the paper's code."""
-        squares = squared_norms(self.parameters, self.places, overlap=self.overlap)
+        squares = squared_norms(self.parameters, self.unit_axes, overlap=self.overlap)
         return self.strength * (self._scale() * (squares + SMOOTHING).sqrt()).sum()
 
     def step(self, learning_rate: float) -> None:
@@ -96,7 +96,7 @@ class UnitLasso:
         with torch.no_grad():
             norms = self.norms()
             shrink = self.shrinkage(learning_rate) / norms.clamp_min(torch.finfo(norms.dtype).tiny)
-            scale_units(self.parameters, self.places, (1 - shrink).clamp_min(0))
+            scale_units(self.parameters, self.unit_axes, (1 - shrink).clamp_min(0))
 
 
 @dataclass

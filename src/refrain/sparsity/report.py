@@ -12,7 +12,7 @@ from torch import Tensor
 from refrain.axes import Axis, AxisTable
 
 from .compact import dead_by_width, widths_left
-from .groups import places, squared_norms, zero_share
+from .groups import squared_norms, unit_axes, zero_share
 from .sizes import multiply_adds, parameter_count
 
 
@@ -124,7 +124,7 @@ def views(
                 block_shares(parameter.detach(), *gone, pixels=pixels),
             )
         )
-    found = places(table)
+    found = unit_axes(table)
     norms = {width: squared_norms(parameters, found[width]).detach().sqrt() for width in removable}
     return matrices, [WidthView(width, norms[width], dead[width]) for width in removable]
 

@@ -23,7 +23,7 @@ from refrain.models import LanguageModel, Stepper
 from refrain.runs.loading import config_document, load_language_model
 from refrain.runs.manifest import manifest
 from refrain.runs.training import train
-from refrain.sparsity import clear_units, multiply_adds, places, select_units
+from refrain.sparsity import clear_units, multiply_adds, select_units, unit_axes
 from refrain.storage.run_folder import RunFolder
 from refrain.trained.language_model import TrainedLanguageModel
 
@@ -135,7 +135,7 @@ def _twins(
     masked = copy.deepcopy(lm.model)
     table, parameters = masked.axes(), dict(masked.named_parameters())
     for width, which in dead.items():
-        clear_units(parameters, places(table)[width], which)
+        clear_units(parameters, unit_axes(table)[width], which)
     small = build_model(experiment.model, len(lm.vocabulary)).eval()
     small.reset_before = masked.reset_before
     selected = select_units(parameters, table, kept)
