@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+KERNELS := src/refrain/nn/kernels/cpp/*.cpp src/refrain/nn/kernels/cpp/*.h
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help quickstart test mutations setup check format docs clean
@@ -40,12 +41,14 @@ setup: $(VENV)/.complete  ## make .venv with every extra
 check: $(VENV)/.complete  ## format, lint, types, tests
 	$(BIN)/ruff format --check src tests docs/sphinx
 	$(BIN)/ruff check src tests docs/sphinx
+	$(BIN)/clang-format --dry-run --Werror $(KERNELS)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
 format: $(VENV)/.complete  ## put every file into its format
 	$(BIN)/ruff format src tests docs/sphinx
 	$(BIN)/ruff check --fix src tests docs/sphinx
+	$(BIN)/clang-format -i $(KERNELS)
 
 docs: $(VENV)/.complete  ## build the site of all pages and the API reference in site/
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs/sphinx . site

@@ -6,6 +6,7 @@ import shutil
 
 GUIDES = [
     "docs/tour",
+    "docs/own-cell",
     "docs/tagging",
     "docs/byte-corpora",
     "docs/settings",

@@ -23,7 +23,7 @@ def test_dropout_goes_where_it_is_said():
     plain = model(dropout=0.3, between_dropout=0.0)
     assert isinstance(plain.embedding_dropout, torch.nn.Dropout) and plain.embedding_dropout.p == 0.3
     assert isinstance(plain.stack.between, torch.nn.Identity)
-    locked = model(dropout=0.2, output_dropout=0.6, dropout_kind="locked", word_dropout=0.1)
+    locked = model(dropout=0.2, output_dropout=0.6, dropout_mask="locked", word_dropout=0.1)
     assert isinstance(locked.output_dropout, LockedDropout) and locked.output_dropout.rate == 0.6
     assert isinstance(locked.embedding.word_dropout, EmbeddingDropout)
     assert model().embedding.word_dropout is None
@@ -68,7 +68,7 @@ def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
     awd = Training(
         activation_penalty=2.0, temporal_penalty=1.0, train_accuracy=True, optimizer="asgd", epochs=3, stop_window=2
     )
-    sparsity = Sparsity.model_validate({"l1": {"strength": 0.1}, "zeros": {"kind": "threshold", "threshold": 0.01}})
+    sparsity = Sparsity(l1={"strength": 0.1}, zeros={"kind": "threshold", "threshold": 0.01})
     net = model()
     methods = build_methods(Experiment(training=awd, sparsity=sparsity), net, 10, {"own": object()})
     assert list(methods) == [
@@ -82,11 +82,7 @@ def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
     assert hooks.after_step == [methods["sparsifier"].after_step, methods["averaging"].after_step]
     assert not build_methods(Experiment(), net, 10)
     # proximal steps are no term of the loss
-    assert (
-        not build_methods(Experiment(sparsity=Sparsity.model_validate({"l1": {"strength": 0.1}})), net, 10)
-        .hooks()
-        .loss_terms
-    )
+    assert not build_methods(Experiment(sparsity=Sparsity(l1={"strength": 0.1})), net, 10).hooks().loss_terms
 
 
 @pytest.mark.parametrize(
@@ -115,8 +111,8 @@ def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
         ),
         (["model.head=adaptive", "model.head.cutoffs=[5]", "model.tied=true"], "model.tied: cannot take effect"),
         (
-            ["model.dropout_kind=locked"],
-            "command line: model.dropout_kind: cannot take effect where nothing is dropped",
+            ["model.dropout_mask=locked"],
+            "command line: model.dropout_mask: cannot take effect where nothing is dropped",
         ),
         (
             ["model.head=adaptive", "model.head.cutoffs=[5]", "data.order=ascending"],

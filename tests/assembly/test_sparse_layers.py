@@ -27,7 +27,7 @@ def plans(*settings):
 )
 def test_each_mode_reduces_its_widths(mode, wanted):
     found = plans(*FRACTION, f"model.cell.plan.of={mode}", "model.cell.plan.fraction=0.5")
-    assert [plan and plan.wanted for plan in found] == wanted
+    assert [plan and plan.requested for plan in found] == wanted
 
 
 def test_a_single_layer_has_no_hidden_widths_to_reduce():

@@ -101,7 +101,7 @@ STEPS = 10
 ALMOST = {"rel": 0.4 / STEPS}
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "mlstm"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "multiplicative-lstm"])
 def test_the_operations_of_a_cell_are_those_it_makes_on_the_device(cell, counted, monkeypatch):
     """Tensors of the device `meta` refuse others beside them, so all that is timed is there."""
     monkeypatch.setattr("refrain.bench.cells.STEPS", STEPS)

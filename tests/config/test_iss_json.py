@@ -271,6 +271,9 @@ def test_the_recipes_are_what_the_files_make_of_each_other(write):
     l1, iss = recipe("zaremba-large-l1"), recipe("zaremba-large-iss")
     assert same_but_for_the_name(recipe(l1.name, iss_json=write(FILES["structure_grouplasso.json"])), iss)
     assert same_but_for_the_name(recipe(iss.name, iss_json=write(FILES["l1.json"])), l1)
+    # nothing changes where the file says what the recipe says
+    assert recipe(iss.name, iss_json=write(FILES["structure_grouplasso.json"])) == iss
+    assert recipe(l1.name, iss_json=write(FILES["l1.json"])) == l1
     heterogeneous = recipe("zaremba-large", "model.hidden_sizes=[373,315]", iss_json=write(FILES["from_scratch.json"]))
     assert same_but_for_the_name(heterogeneous, recipe("zaremba-large-373-315"))
 

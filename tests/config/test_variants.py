@@ -235,6 +235,6 @@ def test_all_settings_of_an_experiment_as_toml_give_it_again(write, make):
         return '"none"' if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
     experiment = make()
-    rows = flatten(experiment.model_dump(mode="json"), kind=make if make is TaggerExperiment else Experiment)
+    rows = flatten(experiment.model_dump(mode="json"), root=make if make is TaggerExperiment else Experiment)
     mine = write("mine.toml", "".join(f"{name} = {quoted(value)}\n" for name, value in rows))
     assert resolve(str(mine), [], KNOWN) == experiment

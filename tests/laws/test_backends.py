@@ -8,6 +8,7 @@ import pytest
 import torch
 from table import HEADS, RECURRENT, STEPS, B, I, T
 
+from refrain.evaluation.dynamic import differentiable
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead, scan
 from refrain.nn.kernels.backend import Backend, NativeFrom, Part, parts_with_backend, use_backend
@@ -145,3 +146,15 @@ def test_few_files_stand_between_a_model_and_the_kernel():
     finally:
         sys.setprofile(None)
     assert stacks and all(len(files) <= 6 for files in stacks), stacks
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_dynamic_evaluation_differentiates_every_layer(name):
+    """On a GPU, cuDNN's backward pass needs training mode; nothing else may train, or it would drop."""
+    dropout = torch.nn.Dropout(0.5)
+    layer = RECURRENT[name]()
+    head = SoftmaxHead(layer.hidden_size, 9)
+    model = LanguageModel(Embedding(9, I), RecurrentStack([layer]), head, output_dropout=dropout)
+    with differentiable(model.eval()):
+        assert layer.training and not dropout.training
+    assert not layer.training

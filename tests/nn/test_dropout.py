@@ -1,6 +1,7 @@
 """Dropout whose mask outlives a step, and weight drop."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from refrain.nn import (
     VariationalDropout,
     WeightDropout,
 )
+from refrain.nn.recurrent.lstm import LSTMState
 
 T, B, D = 7, 3, 50
 
@@ -219,6 +221,20 @@ class TestLSTMCell:
         # o tanh(1.5) = 0.836, projected by 1 and clipped to 0.5
         assert (sigmoid(2.5) * torch.tanh(torch.tensor(1.5))).item() > 0.5 and out.item() == 0.5
         assert after.hidden is out
+
+    def test_peepholes_look_at_the_cell_before_and_the_output_s_at_the_cell_after(self):
+        """Gers & Schmidhuber (2000), written out gate by gate for one unit, free of clips."""
+        torch.manual_seed(1)
+        cell = LSTMCell(1, 1, peepholes=True).double()
+        x, hidden, before = (torch.tensor([[value]], dtype=torch.float64) for value in (0.7, -0.4, 1.3))
+        out, after = cell(x, LSTMState(hidden, before))
+        pairs = zip(cell.weight_ih[:, 0], cell.weight_hh[:, 0], cell.bias, strict=True)
+        i, f, g, o = (float(w * 0.7 + u * -0.4 + bias) for w, u, bias in pairs)
+        p_i, p_f, p_o = cell.peephole[:, 0].tolist()
+        sigmoid = lambda value: 1 / (1 + math.exp(-value))  # noqa: E731
+        wanted = sigmoid(f + p_f * 1.3) * 1.3 + sigmoid(i + p_i * 1.3) * math.tanh(g)
+        assert after.cell.item() == pytest.approx(wanted)
+        assert out.item() == pytest.approx(sigmoid(o + p_o * wanted) * math.tanh(wanted))
 
     def test_fresh_masks_per_step_or_one_that_is_held(self):
         x, state = torch.randn(B, 5), None

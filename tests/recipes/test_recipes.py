@@ -155,7 +155,7 @@ def test_awd_has_the_settings_of_its_code():
     experiment = recipe("awd-lstm-ptb")
     model, training = experiment.model, experiment.training
     assert (model.embedding_dropout, model.between_dropout, model.output_dropout) == (0.4, 0.25, 0.4)
-    assert (model.word_dropout, model.weight_drop, model.tied, model.dropout_kind) == (0.1, 0.5, True, "locked")
+    assert (model.word_dropout, model.weight_drop, model.tied, model.dropout_mask) == (0.1, 0.5, True, "locked")
     assert (training.learning_rate, training.max_norm, training.weight_decay) == (30.0, 0.25, 1.2e-6)
     assert (training.activation_penalty, training.temporal_penalty, training.optimizer.trigger_window) == (2.0, 1.0, 5)
     assert (training.batch_size, training.window_steps, training.loss_scale) == (20, 70, "mean-over-tokens")

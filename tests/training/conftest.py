@@ -37,7 +37,7 @@ AWD = {
     "activation_penalty": 2.0,
     "temporal_penalty": 1.0,
 }
-AWD_MODEL = {"dropout_kind": "locked", "word_dropout": 0.1, "weight_drop": 0.5}
+AWD_MODEL = {"dropout_mask": "locked", "word_dropout": 0.1, "weight_drop": 0.5}
 
 
 @pytest.fixture(params=["plain", "awd"])

@@ -13,6 +13,7 @@ from test_resume import Stopping, assert_same, quiet, trace
 
 from refrain import runs
 from refrain.cli.app import main
+from refrain.config import SGD
 from refrain.errors import CheckpointError, UserError
 from refrain.recipes import recipe
 from refrain.storage.checkpoint import save
@@ -99,7 +100,7 @@ def lines(out):
 
 
 def short(experiment, **training):
-    training = {"epochs": 2, "trigger_window": None, "stop_window": None, "optimizer": "sgd", **training}
+    training = {"epochs": 2, "stop_window": None, "optimizer": SGD(), **training}
     return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
 
 
@@ -165,7 +166,9 @@ def test_evaluation_weights_are_those_that_are_measured_and_saved(experiment, tm
 @one_experiment
 def test_a_verdict_stops_the_run_and_says_why(experiment, tmp_path):
     said = Said()
-    summary = runs.train(short(experiment, epochs=9), tmp_path / "run", methods=[Drift(stop_after=2)], progress=said)
+    # the library's own rule, which is asked after the method, sees no reason to stop
+    experiment = short(experiment, epochs=9, stop_window=8)
+    summary = runs.train(experiment, tmp_path / "run", methods=[Drift(stop_after=2)], progress=said)
     assert summary["epochs"] == 2
     place = said.lines.index("2 epochs are enough")
     assert said.lines[place + 1].startswith("epoch 2 ") and "methods given: drift" in said.lines

@@ -10,8 +10,6 @@ from refrain.data import Vocabulary
 from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.nn import (
-    GRU,
-    LSTM,
     AdaptiveHead,
     Embedding,
     MixtureHead,
@@ -25,10 +23,8 @@ from refrain.nn import (
     WeightNorm,
 )
 
-from .network import CELLS, build_dropout, build_embedding
+from .network import build_dropout, build_embedding, layer_class
 from .sparse_layers import layer_plans
-
-GATES = {LSTM: 4, GRU: 3}
 
 
 def build_language_model(experiment: Experiment, vocabulary: Vocabulary) -> LanguageModel:
@@ -106,9 +102,9 @@ def _layer(settings: Model, below: int, width: int, inner: int) -> Any:
                 "weight_mh": transform(4 * width, on_inputs=False),
             },
         )
-    cell = CELLS[settings.cell.kind]
-    rows = GATES[cell] * width
-    return cell(
+    layer = layer_class(settings)
+    rows = layer.gates * width
+    return layer(
         below,
         width,
         input_transform=transform(rows, on_inputs=True),

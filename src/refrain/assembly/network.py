@@ -1,15 +1,24 @@
 """What the networks of language models and taggers have in common: cells, word vectors and dropout."""
 
+from typing import Any
+
 from torch import nn
 
+from refrain import nn as layers
 from refrain.config import Model, TaggerModel
 from refrain.errors import UserError
-from refrain.nn import GRU, LSTM, Embedding, EmbeddingDropout, LockedDropout, SparseEmbedding
+from refrain.nn import Embedding, EmbeddingDropout, LockedDropout, SparseEmbedding
 
 from .sparse_layers import embedding_bands
 
-CELLS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "sparse-lstm": LSTM, "gru": GRU}
-"""Cells whose layers differ in nothing but their class; the layers of a sparse LSTM are made of LSTMs."""
+
+def layer_class(settings: Model | TaggerModel) -> Any:
+    """The class of the recurrent layers, which the settings of the cell name.
+
+    Args:
+        settings: of the network.
+    """
+    return getattr(layers, settings.cell.layer)
 
 
 def build_embedding(settings: Model | TaggerModel, words: int) -> Embedding | SparseEmbedding:
@@ -42,4 +51,4 @@ def build_dropout(settings: Model | TaggerModel, rate: float | None) -> nn.Modul
     rate = settings.dropout if rate is None else rate
     if not rate:
         return None
-    return LockedDropout(rate) if settings.dropout_kind == "locked" else nn.Dropout(rate)
+    return LockedDropout(rate) if settings.dropout_mask == "locked" else nn.Dropout(rate)

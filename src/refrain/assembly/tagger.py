@@ -27,7 +27,7 @@ from refrain.nn import (
 from refrain.training import Methods, Task, Validation
 
 from .corpus import locate, quiet
-from .network import CELLS, build_dropout, build_embedding
+from .network import build_dropout, build_embedding, layer_class
 from .sparse_layers import uniform_plan
 from .task import build_optimizer, build_schedule
 
@@ -169,7 +169,7 @@ def build_tagger(settings: TaggerModel, vocabulary: TagVocabulary) -> Tagger:
 def _layer(settings: TaggerModel, below: int, width: int) -> nn.Module:
     def dense(inputs: int, units: int) -> Any:
         drop = WeightDropout(settings.weight_drop) if settings.weight_drop else None
-        return CELLS[settings.cell.kind](inputs, units, recurrent_transform=drop)
+        return layer_class(settings)(inputs, units, recurrent_transform=drop)
 
     if not isinstance(settings.cell, UniformSparseLSTMCell):
         return cast(nn.Module, dense(below, width))

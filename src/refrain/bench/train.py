@@ -24,7 +24,7 @@ VOCABULARY = 10_000
 ALONE = "cuDNN's LSTM alone"
 # settings that the plain loop does not have
 MODEL_SETTINGS = (
-    "cell", "embedding", "head", "tied", "weight_drop", "weight_norm", "word_dropout", "dropout_kind",
+    "cell", "embedding", "head", "tied", "weight_drop", "weight_norm", "word_dropout", "dropout_mask",
     "embedding_dropout", "between_dropout", "output_dropout",
 )  # fmt: skip
 UPDATE_SETTINGS = ("optimizer", "weight_decay")

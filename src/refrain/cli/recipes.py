@@ -34,8 +34,8 @@ def recipes(name: str | None = None, /, *, json: Annotated[bool, Parameter(negat
         print_json(experiment.model_dump(mode="json"))
         return
     print(text, end="\n\n")
-    kind = type(experiment)
-    for name, value in flatten(experiment.model_dump(mode="json"), kind=kind):
+    root = type(experiment)
+    for name, value in flatten(experiment.model_dump(mode="json"), root=root):
         # the name and the kind of a run are said above
         if "." in name:
-            print(f"{as_set(name, kind)} = {value}")
+            print(f"{as_set(name, root)} = {value}")

@@ -144,12 +144,12 @@ def _as_given(recipe: str, words: list[str], corpus: str | None, experiment: "An
         # TOML has no surrogate escapes, takes no raw DEL, and has no word for nothing
         return '"none"' if value is None else dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
-    kind = type(experiment)
+    root = type(experiment)
     if whole or recipe.endswith(".toml"):
-        settings, first = dict(flatten(experiment.model_dump(mode="json"), kind=kind)), []
+        settings, first = dict(flatten(experiment.model_dump(mode="json"), root=root)), []
     else:
         given = ((name.strip(), value_of(text.strip())) for name, _, text in (word.partition("=") for word in words))
-        settings = {as_toml(as_set(name, kind), kind): value for name, value in flatten(dict(given), kind=kind)}
+        settings = {as_toml(as_set(name, root), root): value for name, value in flatten(dict(given), root=root)}
         settings |= {"data.corpus": corpus} if corpus else {}
         first = [f"extends = {quoted(recipe)}"]
     return "\n".join([*first, *(f"{name} = {quoted(value)}" for name, value in settings.items())]) + "\n"

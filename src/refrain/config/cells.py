@@ -1,6 +1,9 @@
-"""The recurrent layer, one class for each architecture with the settings that only it has."""
+"""The recurrent layer, one class for each architecture with the settings that only it has.
 
-from typing import Annotated, Literal
+`layer` is the name of the class in `refrain.nn` that the settings describe; a sparse LSTM is made of LSTMs.
+"""
+
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,18 +13,21 @@ from .values import ByName, Count, Density, Number, Settings, Whole, Width
 class LSTMCell(Settings):
     """Long short-term memory."""
 
+    layer: ClassVar[str] = "LSTM"
     kind: Literal["lstm"] = "lstm"
 
 
 class GRUCell(Settings):
     """Gated recurrent unit."""
 
+    layer: ClassVar[str] = "GRU"
     kind: Literal["gru"] = "gru"
 
 
 class MultiplicativeLSTMCell(Settings):
     """Multiplicative LSTM."""
 
+    layer: ClassVar[str] = "MultiplicativeLSTM"
     kind: Literal["multiplicative-lstm"] = "multiplicative-lstm"
     intermediate_sizes: tuple[Width, ...] | None = Field(
         None,
@@ -67,6 +73,7 @@ Plan = Annotated[FractionPlan | UniformPlan | ExplicitPlan, Field(discriminator=
 class SparseLSTMCell(Settings):
     """LSTM layers with predefined sparseness: each layer is several small LSTMs that read a part of its inputs."""
 
+    layer: ClassVar[str] = "LSTM"
     kind: Literal["sparse-lstm"] = "sparse-lstm"
     plan: Plan = Field(description="How the small LSTMs of a layer are laid out.")
 
@@ -74,6 +81,7 @@ class SparseLSTMCell(Settings):
 class UniformSparseLSTMCell(Settings):
     """LSTM layer with predefined sparseness: in each direction, several small LSTMs that read a part of its inputs."""
 
+    layer: ClassVar[str] = "LSTM"
     kind: Literal["sparse-lstm"] = "sparse-lstm"
     plan: Annotated[UniformPlan, ByName] = Field(description="How the small LSTMs of the layer are laid out.")
 

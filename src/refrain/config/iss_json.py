@@ -184,15 +184,15 @@ def _units(strength: float, terms: Mapping[str, Mapping[str, float]], cells: Seq
 def _lines(strength: float, terms: Mapping[str, Mapping[str, float]], problems: list[str]) -> dict[str, Any]:
     """Group lasso on rows and columns: there of the transpose, but for the embedding."""
     settings: dict[str, Any] = {}
-    for kind, key in (("row_lasso", "col_decay_multi"), ("column_lasso", "row_decay_multi")):
+    for penalty, key in (("row_lasso", "col_decay_multi"), ("column_lasso", "row_decay_multi")):
         other = {"row_decay_multi": "col_decay_multi", "col_decay_multi": "row_decay_multi"}[key]
         factors = {name: numbers.get(other if name == EMBEDDING else key, 0.0) for name, numbers in terms.items()}
         factors = {name: factor for name, factor in factors.items() if factor and strength}
         if len(set(factors.values())) > 1:
             problems.append(f"grouplasso: {key} must be the same wherever it is not 0 (got {sorted(factors.values())})")
         elif factors:
-            settings[f"{kind}.strength"] = strength * next(iter(factors.values()))
-            settings[f"{kind}.on"] = tuple(ours for name in factors for ours in _matrices(name))
+            settings[f"{penalty}.strength"] = strength * next(iter(factors.values()))
+            settings[f"{penalty}.on"] = tuple(ours for name in factors for ours in _matrices(name))
     return settings
 
 

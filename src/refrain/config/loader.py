@@ -46,8 +46,8 @@ def resolve(
         UserError: with one line for each mistake, all of them at once.
     """
     base, settings = _source(source, recipes)
-    kind = type(base)
-    given, problems = _from_words(words, kind)
+    root = type(base)
+    given, problems = _from_words(words, root)
     if corpus is not None:
         given["data.corpus"] = Setting(corpus, "--data")
     if iss_json is not None:
@@ -55,20 +55,20 @@ def resolve(
             raise UserError(f"--iss-json: cannot take effect, {source} is a tagger")
         problems += _import_iss_json(iss_json, base, settings, given)
     settings = _overlaid(settings, given, base)
-    problems += unknown(settings, kind)
+    problems += unknown(settings, root)
     merged = _changed(base, settings)
     try:
-        experiment = kind.model_validate(merged)
+        experiment = root.model_validate(merged)
     except ValidationError as error:
         # a list of wrong items is empty to the validator, and not to the user
         found = [each for each in error.errors() if each["type"] != "too_short" or not each["input"]]
-        problems += [describe(details, settings, kind) for details in found]
+        problems += [describe(details, settings, root) for details in found]
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return experiment
 
 
-def _from_words(words: Iterable[str], kind: type[BaseModel]) -> tuple[dict[str, Setting], list[str]]:
+def _from_words(words: Iterable[str], root: type[BaseModel]) -> tuple[dict[str, Setting], list[str]]:
     """The settings on the command line, and what is wrong with words that are none."""
     given: dict[str, Setting] = {}
     problems: list[str] = []
@@ -77,8 +77,8 @@ def _from_words(words: Iterable[str], kind: type[BaseModel]) -> tuple[dict[str, 
         if not equals:
             problems.append(f"{COMMAND_LINE}: {word!r} is not a setting; write name=value, as in training.epochs=3")
             continue
-        for each, value in flatten({name.strip(): value_of(text.strip())}, kind=kind):
-            given[as_set(each, kind)] = Setting(value, COMMAND_LINE)
+        for each, value in flatten({name.strip(): value_of(text.strip())}, root=root):
+            given[as_set(each, root)] = Setting(value, COMMAND_LINE)
     return given, problems
 
 
@@ -106,14 +106,14 @@ def _variant_in(name: str, settings: Mapping[str, Setting], base: AnyExperiment)
 
 def _changed(base: AnyExperiment, settings: Mapping[str, Setting]) -> dict[str, Any]:
     """The values of an experiment with known settings put over them, not validated yet."""
-    kind, known = type(base), groups(type(base))
+    root, known = type(base), groups(type(base))
     merged: dict[str, Any] = base.model_dump()
     # a group comes before its fields, whatever the order in which they were given
     for name in sorted(settings, key=lambda name: name.count(".")):
         value = settings[name].value
         if name in known and isinstance(value, str):
             value = {"kind": value}
-        _put(merged, name, "none" if value is None and names_none(name, kind) else value)
+        _put(merged, name, "none" if value is None and names_none(name, root) else value)
     return merged
 
 
@@ -124,7 +124,7 @@ def _put(tree: dict[str, Any], name: str, value: Any) -> None:
             tree[parent] = {}
         tree = tree[parent]
     old = tree.get(last)
-    same = isinstance(old, dict) and isinstance(value, dict) and old.get("kind") == value["kind"]
+    same = isinstance(old, dict) and isinstance(value, dict) and old.get("kind") == value.get("kind")
     if not same:
         # another variant begins with its own defaults
         tree[last] = value
@@ -179,11 +179,11 @@ def _source(
         base, settings = _source(parent, recipes, (*children, path))
     else:
         raise UserError(f"{source}: extends: must be the name of a recipe or file (got {parent!r})")
-    lines, kind = _lines(text), type(base)
+    lines, root = _lines(text), type(base)
     own = {
         # TOML has no word for nothing
-        as_set(name, kind): Setting(None if value == "none" else value, f"{source}:{_line_of(name, lines)}")
-        for name, value in flatten(tree, kind=kind)
+        as_set(name, root): Setting(None if value == "none" else value, f"{source}:{_line_of(name, lines)}")
+        for name, value in flatten(tree, root=root)
     }
     return base, _overlaid(settings, own, base)
 

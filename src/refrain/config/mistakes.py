@@ -19,14 +19,14 @@ class Setting(NamedTuple):
     origin: str
 
 
-def unknown(settings: dict[str, Setting], kind: type[BaseModel]) -> list[str]:
+def unknown(settings: dict[str, Setting], root: type[BaseModel]) -> list[str]:
     """Take unknown names out of `settings` and say what was wrong with them.
 
     Args:
         settings: by dotted name; changed in place.
-        kind: which settings there are.
+        root: the class of all settings, such as `Experiment`.
     """
-    known, every = setting_names(kind), groups(kind)
+    known, every = setting_names(root), groups(root)
     named = list(dict.fromkeys([*known, *every]))
     # a group that can be switched off has no other value
     plain = [name for name, group in every.items() if group.optional and not group.variants()]
@@ -63,24 +63,24 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def describe(details: ErrorDetails, settings: Mapping[str, Setting], kind: type[BaseModel]) -> str:
+def describe(details: ErrorDetails, settings: Mapping[str, Setting], root: type[BaseModel]) -> str:
     """One line for one mistake: origin, name, what was expected, what was given.
 
     Args:
         details: what the validator says.
         settings: what was given, and where.
-        kind: which settings there are.
+        root: the class of all settings, such as `Experiment`.
     """
-    name, variant = setting_at(details["loc"], kind)
+    name, variant = setting_at(details["loc"], root)
     if details["type"] == "value_error":
         return _broken_rule(name, details["msg"].removeprefix("Value error, "), settings)
     if details["type"] == "extra_forbidden" and variant is not None:
         # the variant changed, or a part of it was given that only another one has
-        return _of_another_variant(name, variant, settings, kind)
+        return _of_another_variant(name, variant, settings, root)
     origin = _origin(name, settings)
     if details["type"] == "union_tag_not_found" or (details["type"] == "missing" and name not in settings):
-        return f"{origin}: {name}: {_must_be_given(name, variant, kind)}"
-    group = groups(kind).get(name)
+        return f"{origin}: {name}: {_must_be_given(name, variant, root)}"
+    group = groups(root).get(name)
     wanted = f"must be {_either(group.variants())}" if group and group.variants() else _expectation(details)
     got = details["input"].get("kind") if details["type"] == "union_tag_invalid" else details["input"]
     if (value := new_value(name, got)) is not None:
@@ -96,10 +96,10 @@ def _broken_rule(group: str, message: str, settings: Mapping[str, Setting]) -> s
     return f"{origin}: {prefix}{message}"
 
 
-def _of_another_variant(name: str, variant: str, settings: Mapping[str, Setting], kind: type[BaseModel]) -> str:
+def _of_another_variant(name: str, variant: str, settings: Mapping[str, Setting], root: type[BaseModel]) -> str:
     group, _, last = name.rpartition(".")
     given = next(other for other in settings if other == name or other.startswith(f"{name}."))
-    owners = [owner for owner, each in groups(kind)[group].variants().items() if last in fields_of(each)]
+    owners = [owner for owner, each in groups(root)[group].variants().items() if last in fields_of(each)]
     choices = " or ".join(f"{group}={owner}" for owner in owners)
     return (
         f"{settings[given].origin}: {given}: {group.rpartition('.')[2]} {variant!r} has no such setting; it belongs to "
@@ -107,8 +107,8 @@ def _of_another_variant(name: str, variant: str, settings: Mapping[str, Setting]
     )
 
 
-def _must_be_given(name: str, variant: str | None, kind: type[BaseModel]) -> str:
-    group = groups(kind).get(name)
+def _must_be_given(name: str, variant: str | None, root: type[BaseModel]) -> str:
+    group = groups(root).get(name)
     if group is not None and group.variants():
         return f"must be given: {_either(group.variants())}"
     return "must be given" + (f" where {name.rpartition('.')[0]} is {variant!r}" if variant else "")

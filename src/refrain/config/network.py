@@ -18,7 +18,7 @@ class Network(Settings):
     embedding_dropout: Rate | None = Field(None, description="Dropout rate after the embedding; none: dropout.")
     between_dropout: Rate | None = Field(None, description="Dropout rate between recurrent layers; none: dropout.")
     output_dropout: Rate | None = Field(None, description="Dropout rate after the last layer; none: dropout.")
-    dropout_kind: Literal["plain", "locked"] = Field(
+    dropout_mask: Literal["plain", "locked"] = Field(
         "plain",
         description="How masks are drawn: a new one for every step (plain), or one for all steps of a sequence of the "
         "batch (locked).",
@@ -40,6 +40,6 @@ class Network(Settings):
         rates = self.rates()
         if self.dropout and None not in rates:
             raise ValueError("dropout: cannot take effect where every place has a rate of its own; set it to 0")
-        if self.dropout_kind == "locked" and not self.dropout and not any(rates):
-            raise ValueError("dropout_kind: cannot take effect where nothing is dropped")
+        if self.dropout_mask == "locked" and not self.dropout and not any(rates):
+            raise ValueError("dropout_mask: cannot take effect where nothing is dropped")
         return self

@@ -15,6 +15,7 @@ NAMES = {
     "model.components": "model.head.components (with model.head=mixture)",
     "model.latent_dropout": "model.head.latent_dropout (with model.head=mixture)",
     "model.cutoffs": "model.head.cutoffs (with model.head=adaptive)",
+    "model.dropout_kind": "model.dropout_mask",
     "model.init_scale": "model.init.scale (with model.init=uniform)",
     "training.engine": "training.backend",
     "training.momentum": "training.optimizer.momentum (with training.optimizer=sgd)",

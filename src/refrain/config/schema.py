@@ -41,14 +41,14 @@ def fields_of(group: type[BaseModel]) -> dict[str, FieldInfo]:
     return {name: field for name, field in group.model_fields.items() if name != "kind"}
 
 
-def fields_named(kind: type[BaseModel], name: str) -> list[FieldInfo]:
+def fields_named(root: type[BaseModel], name: str) -> list[FieldInfo]:
     """The fields with a dotted name, one for each variant that has it; none where the name is unknown.
 
     Args:
-        kind: which settings there are.
+        root: the class of all settings, such as `Experiment`.
         name: such as `model.head.components`.
     """
-    classes: Iterable[type[BaseModel]] = (kind,)
+    classes: Iterable[type[BaseModel]] = (root,)
     found: list[FieldInfo] = []
     for part in name.split("."):
         found = [fields_of(each)[part] for each in classes if part in fields_of(each)]
@@ -57,32 +57,32 @@ def fields_named(kind: type[BaseModel], name: str) -> list[FieldInfo]:
     return found
 
 
-def groups(kind: type[BaseModel]) -> dict[str, Group]:
+def groups(root: type[BaseModel]) -> dict[str, Group]:
     """Every group by its dotted name. A group of which variants exist more than once is the union of them.
 
     Args:
-        kind: which settings there are.
+        root: the class of all settings, such as `Experiment`.
     """
-    return dict(_groups(kind, ""))
+    return dict(_groups(root, ""))
 
 
-def _groups(kind: type[BaseModel], prefix: str) -> Iterator[tuple[str, Group]]:
-    for name, field in fields_of(kind).items():
+def _groups(root: type[BaseModel], prefix: str) -> Iterator[tuple[str, Group]]:
+    for name, field in fields_of(root).items():
         if (group := group_of(field)) is not None:
             yield prefix + name, group
             for each in group.classes:
                 yield from _groups(each, f"{prefix}{name}.")
 
 
-def setting_names(kind: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
+def setting_names(root: type[BaseModel] = Experiment, prefix: str = "") -> list[str]:
     """Every setting's dotted name, in the order of its definition; variants and optional groups are settings, too.
 
     Args:
-        kind: the settings, such as `Experiment`.
+        root: the class of the settings, such as `Experiment`.
         prefix: comes before each name.
     """
     names: list[str] = []
-    for name, field in fields_of(kind).items():
+    for name, field in fields_of(root).items():
         group = group_of(field)
         if group is None or group.optional or group.variants():
             names.append(prefix + name)
@@ -91,66 +91,66 @@ def setting_names(kind: type[BaseModel] = Experiment, prefix: str = "") -> list[
     return list(dict.fromkeys(names))
 
 
-def names_none(name: str, kind: type[BaseModel]) -> bool:
+def names_none(name: str, root: type[BaseModel]) -> bool:
     """Whether `none` is a choice that a setting names, and not the lack of a value.
 
     Args:
         name: dotted.
-        kind: which settings there are.
+        root: the class of all settings, such as `Experiment`.
     """
-    return any("none" in get_args(field.annotation) for field in fields_named(kind, name))
+    return any("none" in get_args(field.annotation) for field in fields_named(root, name))
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "", kind: type[BaseModel] = Experiment) -> Iterable[tuple[str, Any]]:
+def flatten(tree: Mapping[str, Any], prefix: str = "", root: type[BaseModel] = Experiment) -> Iterable[tuple[str, Any]]:
     """The leaves of nested groups under dotted names.
 
     Args:
         tree: nested dicts.
         prefix: comes before each name.
-        kind: which settings there are.
+        root: the class of all settings, such as `Experiment`.
     """
-    known = groups(kind)
+    known = groups(root)
     for name, value in tree.items():
         # an empty table of a name that is no group would else go unnoticed
         if isinstance(value, dict) and (value or prefix + name in known):
-            yield from flatten(value, f"{prefix}{name}.", kind)
+            yield from flatten(value, f"{prefix}{name}.", root)
         else:
             yield prefix + name, value
 
 
-def as_set(name: str, kind: type[BaseModel]) -> str:
+def as_set(name: str, root: type[BaseModel]) -> str:
     """The name by which a setting is set: that of a variant's group for its `kind`.
 
     Args:
         name: dotted, such as `model.head.kind`.
-        kind: which settings there are.
+        root: the class of all settings, such as `Experiment`.
     """
-    group = groups(kind).get(name.removesuffix(".kind"))
+    group = groups(root).get(name.removesuffix(".kind"))
     return name.removesuffix(".kind") if group is not None and group.variants() else name
 
 
-def as_toml(name: str, kind: type[BaseModel]) -> str:
+def as_toml(name: str, root: type[BaseModel]) -> str:
     """The name of a setting in a TOML file, where a group cannot be a name and a table at once.
 
     Args:
         name: dotted, such as `model.head`.
-        kind: which settings there are.
+        root: the class of all settings, such as `Experiment`.
     """
-    group = groups(kind).get(name)
+    group = groups(root).get(name)
     return f"{name}.kind" if group is not None and group.variants() else name
 
 
-def setting_at(place: Iterable[int | str], kind: type[BaseModel]) -> tuple[str, str | None]:
+def setting_at(place: Iterable[int | str], root: type[BaseModel]) -> tuple[str, str | None]:
     """Where the validator found a mistake.
 
     Args:
         place: the validator's location, in which the name of a variant comes after that of its group.
-        kind: which settings there are.
+        root: the class of all settings, such as `Experiment`.
 
     Returns:
         The dotted name of the setting, and the variant in which it is, if it is in one.
     """
-    names, variant, classes = list[str](), None, {"": kind}
+    names, variant, classes = list[str](), None, {"": root}
     parts = list(place)
     while parts and isinstance(part := parts.pop(0), str):
         names.append(part)

@@ -34,6 +34,7 @@ def _model(old: Mapping[str, Any]) -> Tree:
     new = dict(old)
     new["cell"] = _cell(old)
     new["embedding"] = _embedding(old)
+    new["dropout_mask"] = new.pop("dropout_kind")
     for name in ("intermediate_sizes", "sparse_layers", "sparse_fraction", "sparse_blocks", "sparse_density"):
         new.pop(name, None)
     for name in ("layer_blocks", "embedding_blocks", "embedding_density", "embedding_bands"):

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from refrain.data import Windows
 from refrain.models import Network, modes
 from refrain.models.protocol import offers, part_of
-from refrain.nn import GRU, LSTM
 from refrain.nn.recurrent.protocol import detached
 
 from .neural_cache import Cache, cached_nats
@@ -195,7 +194,8 @@ def differentiable(model: Network) -> contextlib.AbstractContextManager[None]:
 
 def _needs_training_mode(module: nn.Module) -> bool:
     # torch's own layers call cuDNN too; one with dropout of its own would drop
-    return isinstance(module, LSTM | GRU) or (isinstance(module, nn.RNNBase) and not module.dropout)
+    is_recurrent = "scan" in getattr(module, "backends", ())
+    return is_recurrent or (isinstance(module, nn.RNNBase) and not module.dropout)
 
 
 @contextlib.contextmanager

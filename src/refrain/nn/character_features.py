@@ -1,8 +1,7 @@
-"""Vectors for what a word is made of: its beginnings, endings and shape, added up.
+"""Vectors for features of a word's spelling, such as prefixes, suffixes and shape; their sum is added to its embedding.
 
-A word that was never seen still has an ending. As in Bojanowski et al. (2017), who add vectors of character n-grams to
-that of the word; here the features are those of classical taggers (Ratnaparkhi, 1996): whoever encodes the words
-chooses them.
+A word that was never seen still has a suffix. Bojanowski et al. (2017) add vectors of character n-grams in the same
+way; here the features are those of classical taggers (Ratnaparkhi, 1996), chosen by the code that encodes the words.
 
 F features a word, N features in all, D embedding width.
 """

@@ -1,9 +1,9 @@
 """Dropout whose mask outlives a step: locked over time, held until resampled, or one for each word type.
 
 Gal & Ghahramani (2016), A Theoretically Grounded Application of Dropout in RNNs; Merity et al. (2018), sections 4.2
-and 4.3. All masks are scaled by 1 / (1 - rate), so that nothing is to be done in evaluation.
+and 4.3. All masks are scaled by 1 / (1 - rate), so that evaluation needs no scaling.
 
-T steps in the window, B sequences, D width, V words in the vocabulary.
+T steps in the window, B batch, D width, V words in the vocabulary.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def checked_rate(rate: float) -> float:
-    """The rate itself.
+    """Return the rate if it is valid.
 
     Raises:
         ValueError: when it is not in [0, 1).
@@ -28,16 +28,16 @@ def checked_rate(rate: float) -> float:
 def dropout_mask(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
     """Zeros with probability `rate`, else 1 / (1 - rate), drawn from the global generator.
 
-    On a CPU the rate is kept to 2**-16, and the scale is that of the rate kept.
+    On a CPU the rate is rounded to a multiple of 2**-16, and the scale matches the rounded rate.
 
     Args:
         shape: of the mask.
         rate: in [0, 1).
-        like: gives type and device.
+        like: a tensor with the dtype and the device of the mask.
     """
     if like.device.type != "cpu":
         return like.new_empty(shape).bernoulli_(1 - rate).div_(1 - rate)
-    # sixteen random bits an entry, four entries a draw: eight times as fast as a Bernoulli draw each
+    # sixteen random bits per entry, four entries per draw: eight times as fast as one Bernoulli draw per entry
     count = math.prod(shape)
     draws = torch.empty(-(-count // 4), dtype=torch.int64)
     if torch.compiler.is_compiling():
@@ -51,13 +51,13 @@ def dropout_mask(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
 
 @torch.library.custom_op("refrain::draw_bits", mutates_args=("draws",), tags=(torch.Tag.nondeterministic_seeded,))
 def _draw_bits(draws: Tensor) -> None:
-    # The compiler cannot trace `random_`. It takes two calls that return tensors of one size for the same, so that two
-    # layers would share a mask; a call that fills its argument it leaves alone.
+    # The compiler cannot trace `random_`. It would merge two calls that return tensors of one size, so that two layers
+    # shared a mask; it does not merge calls that change their argument.
     draws.random_(-(2**63), None)
 
 
 class LockedDropout(nn.Module):
-    """Dropout with one mask a window: the same units of a sequence are dropped at every step (variational dropout).
+    """Dropout with one mask per window: the same units of a sequence are dropped at every step (variational dropout).
 
     Args:
         rate: in [0, 1).
@@ -99,14 +99,14 @@ class HeldMask(nn.Module):
         self.register_buffer("mask", torch.empty(0))
 
     def resample(self) -> None:
-        """Forget the mask; the next use draws another, for whatever shape it meets."""
+        """Forget the mask; the next use draws another, which may have another shape."""
         self.mask = self.mask.new_empty(0)
 
     def forward(self, inputs: Tensor, shape: Sequence[int]) -> Tensor:
         """Multiply with the held mask, which is drawn at the first use.
 
         Args:
-            inputs: what is masked.
+            inputs: the tensor that is masked.
             shape: of the mask, broadcast over the inputs.
 
         Raises:
@@ -122,14 +122,14 @@ class HeldMask(nn.Module):
         return inputs * self.mask
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
-        # the shape is known when the mask is
+        # the shape is known only once the mask is loaded
         if prefix + "mask" in state_dict:
             self.mask = self.mask.new_empty(state_dict[prefix + "mask"].shape)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class VariationalDropout(nn.Module):
-    """Locked dropout for anyone's loop: the mask stays, over steps and calls, until `resample()`.
+    """Locked dropout for your own loop: the mask stays, over steps and calls, until `resample()`.
 
     Args:
         rate: in [0, 1).
@@ -159,7 +159,9 @@ class VariationalDropout(nn.Module):
 
 
 class EmbeddingDropout(nn.Module):
-    """Drops word types: a dropped word is zero wherever it stands in the window. No row is special.
+    """Drops word types: the vector of a dropped word is zero at each of its occurrences in the window.
+
+    No word is exempt.
 
     Args:
         rate: in [0, 1).
@@ -177,7 +179,7 @@ class EmbeddingDropout(nn.Module):
 
         Args:
             vectors: (T, B, D).
-            ids: (T, B), the words they belong to.
+            ids: (T, B), the words of the vectors.
             vocabulary_size: V.
         """
         if not self.training or not self.rate:

@@ -12,7 +12,7 @@ from .dropout import EmbeddingDropout
 
 
 class Embedding(nn.Module):
-    """Looks up a vector for each token. No row is special.
+    """Looks up a vector for each token; there is no padding id.
 
     Args:
         vocabulary_size: V.
@@ -20,8 +20,8 @@ class Embedding(nn.Module):
         word_dropout: maps the vectors, their ids and V to the vectors used, for example `EmbeddingDropout(0.1)`.
 
     Attributes:
-        sparse_gradient: while training, the weight's gradient holds the rows of the ids looked up and no others; for
-            an optimiser that takes such, as `refrain.optim.SGD` does.
+        sparse_gradient: whether the weight's gradient in training is sparse, with rows for the ids that were looked up;
+            the optimiser must support that, as `refrain.optim.SGD` does.
 
     Raises:
         ValueError: when a size is not positive.

@@ -71,8 +71,8 @@ class SparseEmbedding(nn.Module):
     def axes(self, vocabulary_width: str, embedding_width: str) -> AxisTable:
         """The axes of each block, which run along parts of both widths."""
         table: AxisTable = {}
-        places = accumulate((band.width for band in self.bands), initial=0)
-        for index, ((start, width), first) in enumerate(zip(self.bands, places, strict=False)):
+        offsets = accumulate((band.width for band in self.bands), initial=0)
+        for index, ((start, width), first) in enumerate(zip(self.bands, offsets, strict=False)):
             words = Segment(start, self.vocabulary_size, self.vocabulary_size)
             entries = Segment(first, first + width, self.embedding_size)
             table[f"blocks.{index}"] = (

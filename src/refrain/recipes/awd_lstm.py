@@ -18,7 +18,7 @@ def awd_lstm_ptb() -> Experiment:
         model=Model(
             embedding_size=400,
             hidden_sizes=(1150, 1150, 400),
-            dropout_kind="locked",
+            dropout_mask="locked",
             embedding_dropout=0.4,
             between_dropout=0.25,
             output_dropout=0.4,
@@ -85,7 +85,7 @@ def awd_lstm_mos_ptb() -> Experiment:
         model=Model(
             embedding_size=280,
             hidden_sizes=(960, 960, 620),
-            dropout_kind="locked",
+            dropout_mask="locked",
             embedding_dropout=0.4,
             between_dropout=0.225,
             output_dropout=0.4,

@@ -90,7 +90,7 @@ def mlstm_enwik8() -> Experiment:
             hidden_sizes=(2800,),
             weight_norm=True,
             dropout=0.2,
-            dropout_kind="locked",
+            dropout_mask="locked",
         ),
         training=first.training.model_copy(update={**changed, "sample_windows": 1000}),
     )

@@ -22,7 +22,7 @@ def pos_dense() -> TaggerExperiment:
             hidden_sizes=(10,),
             projection_size=10,
             embedding_dropout=0.2,
-            dropout_kind="locked",
+            dropout_mask="locked",
             weight_drop=0.2,
         ),
         training=TaggerTraining(epochs=50, batch_size=20, learning_rate=0.001),
@@ -64,7 +64,7 @@ def pos_default() -> TaggerExperiment:
     return TaggerExperiment(
         name="pos-default",
         data=TaggedData(lower_case=True, prefixes=3, suffixes=4, shapes=True, feature_min_count=2),
-        model=TaggerModel(embedding_size=96, hidden_sizes=(128,), dropout=0.33, dropout_kind="locked"),
+        model=TaggerModel(embedding_size=96, hidden_sizes=(128,), dropout=0.33, dropout_mask="locked"),
         training=TaggerTraining(
             epochs=10,
             batch_size=32,

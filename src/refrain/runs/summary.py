@@ -64,7 +64,7 @@ def model_lines(shape: str, model: nn.Module) -> list[str]:
     for name, plan in sparse_plans(model).items():
         first = str(plan).splitlines()[0]
         short = (
-            f"; asked for {plan.wanted_parameters:,}, out of reach as every block sees all inputs"
+            f"; asked for {plan.requested_parameters:,}, out of reach as every block sees all inputs"
             if plan.capped
             else ""
         )

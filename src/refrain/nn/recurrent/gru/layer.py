@@ -73,6 +73,7 @@ class GRU(nn.Module):
         ValueError: when a width is not positive.
     """
 
+    gates = 3
     kernels = "gru"
     backends = {"torch": torch_window, "native": native_window, "scan": scan_window}  # noqa: RUF012
     native_from = NativeFrom(cpu_float32=64, cpu_bf16=64, cuda_bf16=1)
@@ -89,7 +90,7 @@ class GRU(nn.Module):
         super().__init__()
         self.input_size = input_size
         self.hidden_size = hidden_size
-        self.weight_ih, self.weight_hh, self.bias = gated_parameters("GRU", 3, input_size, hidden_size)
+        self.weight_ih, self.weight_hh, self.bias = gated_parameters("GRU", self.gates, input_size, hidden_size)
         self.input_transform = input_transform or nn.Identity()
         self.recurrent_transform = recurrent_transform or nn.Identity()
         self.backend = TORCH
@@ -148,4 +149,4 @@ class GRU(nn.Module):
     def axes(self, input_width: str, hidden_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""
         transforms = {"input_transform": self.input_transform, "recurrent_transform": self.recurrent_transform}
-        return gated_axes(3, input_width, hidden_width, **transforms)
+        return gated_axes(self.gates, input_width, hidden_width, **transforms)

@@ -96,6 +96,7 @@ class LSTM(nn.Module):
         ValueError: when a width is not positive.
     """
 
+    gates = 4
     kernels = "lstm"
     backends = {"torch": torch_window, "native": native_window, "scan": scan_window}  # noqa: RUF012
     # in float32, torch's own kernel is as fast as long as the recurrent weight fits into the caches
@@ -113,7 +114,7 @@ class LSTM(nn.Module):
         super().__init__()
         self.input_size = input_size
         self.hidden_size = hidden_size
-        self.weight_ih, self.weight_hh, self.bias = gated_parameters("LSTM", 4, input_size, hidden_size)
+        self.weight_ih, self.weight_hh, self.bias = gated_parameters("LSTM", self.gates, input_size, hidden_size)
         self.input_transform = input_transform or nn.Identity()
         self.recurrent_transform = recurrent_transform or nn.Identity()
         self.backend = TORCH
@@ -177,4 +178,4 @@ class LSTM(nn.Module):
     def axes(self, input_width: str, hidden_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""
         transforms = {"input_transform": self.input_transform, "recurrent_transform": self.recurrent_transform}
-        return gated_axes(4, input_width, hidden_width, **transforms)
+        return gated_axes(self.gates, input_width, hidden_width, **transforms)
