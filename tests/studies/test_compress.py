@@ -207,7 +207,7 @@ def test_a_place_that_is_taken(runs, tmp_path, tree):
     (tmp_path / "small" / "mine.txt").write_text("x")
     with pytest.raises(CheckpointError, match="exists already; choose another --out, or replace it with --force"):
         compress(runs("lstm"), tmp_path / "small")
-    with pytest.raises(CheckpointError, match="holds other things than a run"):
+    with pytest.raises(CheckpointError, match="holds other files than those of a run"):
         compress(runs("lstm"), tmp_path / "small", force=True)
     assert tree(tmp_path) == {"small/mine.txt": tree(tmp_path)["small/mine.txt"]}
 

@@ -156,7 +156,7 @@ def training_loop(
         model: the model; every call continues its training.
         text: inputs and targets of each window, each (T, B).
         settings: the training settings.
-        optimizer: an optimizer of the model's parameters.
+        optimizer: an optimiser of the model's parameters.
         hooks: the methods that act on the loop.
     """
 
