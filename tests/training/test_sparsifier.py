@@ -191,7 +191,7 @@ def test_weights_of_another_model_have_other_masks(text_folder):
             model.head.weight[0] = 0.0
         tasks.append(build_task(asked, corpus, model))
     tensors, document = state_of_runs.capture(tasks[0], Position(), None)
-    message = r"does not fit.*a mask of shape \(14, 10\) for head.weight, which is \(14, 9\)"
+    message = r"does not fit.*mask for head.weight has shape \(14, 10\), the parameter has shape \(14, 9\)"
     with pytest.raises(CheckpointError, match=message):
         state_of_runs.restore(tasks[1], tensors, document)
 

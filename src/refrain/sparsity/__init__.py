@@ -1,4 +1,4 @@
-"""Weights that become zero and stay so, and models without them. Reads declared axes alone."""
+"""Weights that become zero and stay zero, and models without them. All of it depends on declared axes alone."""
 
 from .compact import clear_units as clear_units
 from .compact import dead_by_width as dead_by_width

@@ -228,7 +228,7 @@ class RunFolder:
         """
         if not any(self.checkpoints.glob("step-*")):
             raise CheckpointError(
-                f"{self.path}: holds no checkpoint, because none was saved yet; wait for one, or start the run again with: "
+                f"{self.path}: holds no checkpoint, as none was saved yet; wait for one, or start the run again with: "
                 f"refrain train RECIPE --out {shlex.quote(str(self.path))} --force"
             )
         return newest(self.checkpoints)
