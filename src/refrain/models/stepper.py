@@ -36,8 +36,8 @@ class Stepper:
 
     Steps, windows and states are those of the model, and may be mixed with it. Dropout does nothing in evaluation and
     is left out; other modules in its places are applied. What there is no kernel for runs as the layer or head itself
-    does: all of it on a GPU, in float64, or where there is no C++ compiler; layers other than LSTM, GRU and
-    multiplicative LSTM; heads other than the softmax.
+    does: all of it on a GPU, in float64, or where there is no C++ compiler; layers other than LSTM, GRU,
+    multiplicative and sparse LSTM; heads other than the softmax.
 
     Args:
         model: its weights are copied as they are now, in whatever mode it is.
