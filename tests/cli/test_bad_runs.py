@@ -31,7 +31,7 @@ def test_a_run_that_is_not_there(mistake, tmp_path):
     for words in USERS[:3]:
         line = mistake(4, [*words, tmp_path / "gone"], "gone: no such run folder")
         assert line.endswith(f"; train one with: refrain train RECIPE --out {tmp_path}/gone")
-    mistake(4, [*USERS[3], tmp_path / "gone"], "gone: nothing to resume here")
+    mistake(4, [*USERS[3], tmp_path / "gone"], "gone: no such run folder; leave out --resume")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -44,7 +44,7 @@ def test_a_folder_that_is_no_run(mistake, each_user, write):
     folder = write("photos/cat.jpg", b"\xff\xd8").parent
     each_user(folder, "photos: is not a run folder")
     mistake(4, ["evaluate", folder], "give one that refrain train made")
-    mistake(4, ["evaluate", folder / "cat.jpg"], "cat.jpg: is a file, where the folder of a run is asked for")
+    mistake(4, ["evaluate", folder / "cat.jpg"], "cat.jpg: is a file, but a run folder is needed")
     assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == ["cat.jpg"]
 
 

@@ -93,7 +93,7 @@ def test_mistakes_are_named(mistake, corpus, tmp_path):
     mistake(2, (*words, "--seeds", "0"), "--seeds must be at least 1 (got 0)")
     resumed = ("train", "--resume", "--seeds", "2", "--out", tmp_path / "runs")
     (tmp_path / "series" / "seed-1").mkdir(parents=True)
-    mistake(4, ("evaluate", tmp_path / "series"), "holds the runs of several seeds; give one of them, such as")
+    mistake(4, ("evaluate", tmp_path / "series"), "contains the runs of several seeds; give one of them, such as")
     mistake(2, resumed, "--resume and --seeds exclude each other")
 
 

@@ -82,7 +82,7 @@ def test_evaluate(refrain, run, corpus, tmp_path):
     assert whole["split"] == "all" and whole["tokens"] == summary["valid"]["tokens"]
     picture = tmp_path / "confusion.png"
     text = refrain("evaluate", run, "--confusion", picture).out
-    assert "words that training had" in text and "precision" in text
+    assert "words seen in training" in text and "precision" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

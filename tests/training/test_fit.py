@@ -161,4 +161,4 @@ def test_a_resume_on_another_machine_says_so(experiment, tmp_path, capsys):
     manifest = json.loads((out / "manifest.json").read_text())
     (out / "manifest.json").write_text(json.dumps({**manifest, "threads": 99}))
     runs.resume(out, progress=PlainProgress())
-    assert "threads was 99, is 1; the run goes on, but perhaps not bit for bit" in capsys.readouterr().err
+    assert "threads was 99, is 1; the run continues, but perhaps not bit for bit" in capsys.readouterr().err
