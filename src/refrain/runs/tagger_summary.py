@@ -29,7 +29,7 @@ def describe_tagger(experiment: TaggerExperiment, corpus: TaggedCorpus, model: T
         f"data   {corpus.name}: {splits} sentences, {len(vocabulary.tags)} tags, vocabulary {len(vocabulary):,}"
         + (f", features {len(vocabulary.features):,}" if vocabulary.features else "")
         + (f"; words not in the training text: {unseen}" if unseen else ""),
-        *model_lines(f"{settings.cell.kind} {settings.embedding_size}-{sizes} bidirectional", model),
+        *model_lines(f"bidirectional {settings.cell.kind} {settings.embedding_size}-{sizes}", model),
         f"run    {run.path}",
     ]
 
@@ -72,7 +72,7 @@ def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest:
     shape = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
     left_out = sum(summary["skipped"].values())
     return card_of(
-        f"A tagger of {summary['tags']} tags: {model.cell.kind} {shape} bidirectional",
+        f"A tagger of {summary['tags']} tags: bidirectional {model.cell.kind} {shape}",
         [f"{left_out} bad sentence(s) of the corpus were left out."] if left_out else [],
         [
             "| split | words | accuracy | 95 % interval | words seen in training | unseen words | whole sentences |",
