@@ -138,7 +138,6 @@ def test_what_a_gpu_cannot_do_is_refused(monkeypatch):
     assert set(choose_backends(Training(precision="auto"), OnGPU(gpu_parts())).values()) == {
         "cuDNN, float32",
         "torch, float32",
-        "torch, float32",
     }
 
 

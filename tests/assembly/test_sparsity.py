@@ -115,7 +115,7 @@ def test_what_other_settings_stand_against(words, message):
         (["group_lasso.strength=1", "target.bytes=6496"], "sparsity.target.bytes: the model has 6,496 now"),
         (
             ["group_lasso.strength=1", "group_lasso.widths=['embedding']", "target.parameters=1000"],
-            "sparsity.target.parameters: parameters cannot go below 1,288 (asked for 1,000); the units of embedding",
+            "sparsity.target.parameters: parameters cannot go below 1,288 (requested: 1,000); the units of embedding",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -176,7 +176,7 @@ def test_zeros_of_the_start_stay_zero_and_the_rest_learns(sparse_run, tiny_corpu
 @pytest.mark.parametrize(("what", "problem"), [("elements", "nothing is zero"), ("units", "no unit is dead")])
 def test_a_freeze_of_nothing_is_refused(tiny_corpus, tmp_path, what, problem):
     experiment = recipe("zaremba-small", *SMALL, f"sparsity.freeze={what}", data=str(tiny_corpus))
-    with pytest.raises(UserError, match=rf"sparsity.freeze: {problem} at the start; start from a sparse run with --from RUN"):
+    with pytest.raises(UserError, match=rf"sparsity.freeze: {problem} at the start; start from a sparse run"):
         runs.train(experiment, tmp_path / "run", progress=PlainProgress(quiet=True))
     assert not (tmp_path / "run").exists()
 

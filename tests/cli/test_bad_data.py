@@ -17,7 +17,7 @@ def misspelled(write):
 
 
 def not_fetched(write):
-    return "wikitext-103", "has not been fetched; give its folder with --data PATH/TO/wikitext-103, or get it with: refrain data"
+    return "wikitext-103", "has not been fetched; give its folder with --data PATH/TO/wikitext-103, or get it"
 
 
 def empty_file(write):

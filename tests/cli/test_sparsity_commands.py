@@ -112,9 +112,7 @@ def test_mistakes_in_the_words_of_sparsity(mistake, run, tmp_path, monkeypatch, 
 def test_a_file_that_exists_is_replaced_when_asked(refrain, mistake, run, write):
     pytest.importorskip("matplotlib")
     there = write("x.png", "mine")
-    mistake(
-        2, ["sparsity", run, "--plot", there], "--plot:", "exists; choose another path, or replace it with --force"
-    )
+    mistake(2, ["sparsity", run, "--plot", there], "--plot:", "exists; choose another path, or replace it with --force")
     assert there.read_text() == "mine"
     assert refrain("sparsity", run, "--plot", there, "--force").status == 0
     assert there.read_bytes().startswith(PNG)

@@ -10,6 +10,7 @@ import torch
 from refrain.assembly.backend import choose_backends, describe_backends
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment, Experiment
+from refrain.config.schema import differences
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.kernels.call import failures
@@ -78,10 +79,10 @@ def train(
     own = methods_by_name(methods)
     with progress or PlainProgress() as report:
         kind = kind_of(experiment, model)
-        corpus = kind.corpus(experiment, report.say)
+        corpus = kind.corpus(experiment, report.log)
         torch.manual_seed(experiment.training.seed)
         network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
-        backends = choose_backends(experiment.training, network, report.say)
+        backends = choose_backends(experiment.training, network, report.log)
         if start_from is not None:
             load_start(Path(start_from), network, corpus)
         task = kind.task(experiment, corpus, network, own)
@@ -142,14 +143,14 @@ def resume(
     with progress or PlainProgress() as report, run.locked():
         same_settings(own, experiment, run.path)
         kind = kind_of(own, model)
-        corpus = kind.corpus(own, report.say)
+        corpus = kind.corpus(own, report.log)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
         network = kind.model(own, corpus).to(build_device(own.training.device))
-        backends = choose_backends(own.training, network, report.say)
+        backends = choose_backends(own.training, network, report.log)
         task = kind.task(own, corpus, network, added)
         checkpoint, problems = run.newest()
         for problem in problems:
-            report.say(f"skipped a damaged checkpoint: {problem}")
+            report.log(f"skipped a damaged checkpoint: {problem}")
         check_methods(task, checkpoint.document("training"), run.path)
         if checkpoint.document("vocabulary") != corpus.vocabulary.document():
             raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
@@ -165,14 +166,14 @@ def resume(
         if position.best is not None:
             run.point_best_at(position.best.step)
         for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, network, "", backends)):
-            report.say(f"note: {difference}; the run continues, but perhaps not bit for bit")
+            report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
         stop = (
             "its end"
             if position.epoch == task.epochs or position.stopped
             else f"epoch {position.epoch + 1}, window {position.window}"
         )
-        report.say(f"resuming {checkpoint.folder} at {stop}")
+        report.log(f"resuming {checkpoint.folder} at {stop}")
         return _train(own, kind, corpus, task, run, position, state, report, backends)
 
 
@@ -188,17 +189,17 @@ def _train(
     backends: dict[str, str],
 ) -> dict[str, Any]:
     for line in [*kind.describe(experiment, corpus, task.model, run), describe_backends(backends)]:
-        report.say(line)
+        report.log(line)
     writer = (
         tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
     )
     documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     if task.methods.own:
-        report.say(f"methods given: {', '.join(task.methods.own)}")
+        report.log(f"methods given: {', '.join(task.methods.own)}")
     with _closing(writer), Interrupt() as interrupt:
         metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
-    report.say(f"measuring the best of {position.epoch} epoch(s) on validation and test")
+    report.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
     summary = kind.summarise(experiment, corpus, task.model, run, position) | {"backend": backends}
     if task.methods.own:
         summary["methods"] = list(task.methods.own)
@@ -237,20 +238,10 @@ def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -
         raise CheckpointError(
             f"{path}: is the run of {trained}, but the recipe is for {other}; resume without a recipe"
         )
-    before = own.model_dump(mode="json")
-    after = given.model_dump(mode="json")
-    differing = [f"{name}: {old!r} in the run, {new!r} now" for name, old, new in _differences(before, after)]
+    differing = [f"{name}: {old!r} in the run, {new!r} now" for name, old, new in differences(own, given)]
     raise CheckpointError(
         f"{path}: the run has other settings ({'; '.join(differing)}); resume with refrain train --resume --out {path}"
     )
-
-
-def _differences(before: Any, after: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    for name in before:
-        if isinstance(before[name], dict):
-            yield from _differences(before[name], after[name], f"{prefix}{name}.")
-        elif before[name] != after[name]:
-            yield prefix + name, before[name], after[name]
 
 
 def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
