@@ -148,8 +148,8 @@ class LanguageModel(nn.Module):
         for part in (self.embedding, *self.stack.layers, self.head):
             if not callable(getattr(part, "axes", None)):
                 raise UserError(
-        A tied head uses the name of the embedding width. With a tied softmax, the last layer uses it as well.
-                    "axes to it, see refrain.nn.RecurrentLayer"
+                    f"{type(part).__name__} declares no axes, which sparsity, sizes and initialisation need; add a "
+                    "method axes to it, see refrain.nn.RecurrentLayer"
                 )
 
     def width_names(self) -> WidthNames:

@@ -113,7 +113,7 @@ class Tagger(nn.Module):
         return Loss(nats, outputs, state)
 
     def axes(self) -> AxisTable:
-        """The axes of every parameter, with the widths `vocabulary`, `features`, `embedding`, `layer0.hidden` etc., `tags`."""
+        """The axes of every parameter, with widths such as `vocabulary`, `embedding`, `layer0.hidden` and `tags`."""
         parts = {"embedding": self.embedding.axes("vocabulary", "embedding")}
         if self.features is not None:
             parts["features"] = self.features.axes("features", "embedding")
