@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from .options import DataOption, Flag, ForceOption, JsonOption, OptionalErrorsOption, SkipBadOption
+from .options import DataOption, Errors, Flag, ForceOption, JsonOption, OptionalErrorsOption, SkipBadOption
 
 if TYPE_CHECKING:
     from refrain.config import AnyExperiment
@@ -64,11 +64,7 @@ def train(
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
     if resume:
         _check_resume(out, start_from, force=force, seeds=seeds)
-    words = list(settings)
-    if errors:
-        words.append(f'data.errors="{errors}"')
-    if skip_bad:
-        words.append("data.skip_bad=true")
+    words = _with_options(settings, errors, skip_bad=skip_bad)
     if recipe is None and (words or data or iss_json):
         raise UserError(
             "--resume takes the settings from the run; leave out all others, or start a new run with other settings "
@@ -100,6 +96,16 @@ def train(
         else:
             summary = runs.train_seeds(experiment, folder, seeds, progress=make_progress, **more)
     _report(summary, json)
+
+
+def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad: bool) -> list[str]:
+    """Append the options that are short forms of settings."""
+    words = list(settings)
+    if errors:
+        words.append(f'data.errors="{errors}"')
+    if skip_bad:
+        words.append("data.skip_bad=true")
+    return words
 
 
 def _log_missing_start(recipe: str, start_from: Path | None) -> None:
