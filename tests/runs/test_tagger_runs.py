@@ -117,7 +117,7 @@ def test_resuming_wants_the_same_text_and_settings(corpus, tmp_path):
     own = write_tsv(tmp_path / "own")
     with pytest.raises(Interrupted):
         runs.train(experiment(own), tmp_path / "run", progress=StopAt(2))
-    with pytest.raises(CheckpointError, match=r"training\.epochs: 4 there, 5 now"):
+    with pytest.raises(CheckpointError, match=r"training\.epochs: 4 in the run, 5 now"):
         runs.resume(tmp_path / "run", experiment=experiment(own, "training.epochs=5"))
     with pytest.raises(CheckpointError, match="is the run of a tagger, but the recipe is for a language model"):
         runs.resume(tmp_path / "run", experiment=recipe("quickstart"))
@@ -215,5 +215,5 @@ def test_settings_that_cannot_take_effect(corpus):
     ):
         with pytest.raises(UserError, match=message):
             experiment(corpus, setting)
-    with pytest.raises(UserError, match="holds a file for each split"):
+    with pytest.raises(UserError, match="has a file for each split"):
         assembly.build_tagged_corpus(experiment(corpus, "data.split=[0.5,0.2]").data)
