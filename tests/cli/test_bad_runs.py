@@ -43,7 +43,7 @@ def test_a_run_of_nearly_that_name_is_named(mistake, run_copy):
 def test_a_folder_that_is_no_run(mistake, each_user, write):
     folder = write("photos/cat.jpg", b"\xff\xd8").parent
     each_user(folder, "photos: is not a run folder")
-    mistake(4, ["evaluate", folder], "give one that refrain train made")
+    mistake(4, ["evaluate", folder], "give a folder that refrain train has made")
     mistake(4, ["evaluate", folder / "cat.jpg"], "cat.jpg: is a file, but a run folder is needed")
     assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == ["cat.jpg"]
 
@@ -126,7 +126,7 @@ def test_a_checkpoint_of_a_newer_format(each_user, run_copy, checkpoints):
             (place / "config.json").write_text(json.dumps(document))
         else:
             resealed(place, "config.json", json.dumps(document).encode())
-    each_user(run_copy, "written in format 3, this version reads format 2; update refrain-lm")
+    each_user(run_copy, "has format 3, but this version reads format 2; update refrain-lm")
 
 
 def test_a_run_with_other_settings_is_not_resumed(mistake, run_copy, tiny_settings, tiny_corpus, tree):

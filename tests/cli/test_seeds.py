@@ -84,7 +84,7 @@ def test_folders_that_hold_something_are_left_alone(mistake, corpus, tmp_path):
     (tmp_path / "runs" / "thesis.txt").write_text("x")
     words = ("train", "zaremba-small", *SMALL, "--data", corpus, "--seeds", "2", "--out", str(tmp_path / "runs"))
     mistake(4, words, "exists already")
-    mistake(4, (*words, "--force"), "--force leaves alone")
+    mistake(4, (*words, "--force"), "--force keeps")
     assert (tmp_path / "runs" / "thesis.txt").exists()
 
 

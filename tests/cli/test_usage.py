@@ -58,7 +58,7 @@ import torch
         (["bench", "cells", "--windows", "5", "model.hidden_sizes=[3]"], ["--windows, model.hidden_sizes cannot take"]),
         (["bench", "sparse", "--recipe", "quickstart"], ["--recipe cannot take effect in bench sparse"]),
         (["bench", "cells", "--widths", "3,"], ["--widths must be whole numbers separated by commas"]),
-        (["bench", "step", "--device", "cuda"], ["which is for processors; use --device cpu"]),
+        (["bench", "step", "--device", "cuda"], ["which runs on CPUs only; use --device cpu"]),
     ],
     ids=lambda words: " ".join(words)[:50].replace("\udce9", "?"),
 )
