@@ -138,7 +138,7 @@ def kill():
         from refrain.assembly.model import build_language_model
         from refrain.data import vocabulary_from
         from refrain.runs.loading import experiment_from
-        from refrain.sparsity import clear_units, places
+        from refrain.sparsity import clear_units, unit_axes
         from refrain.storage.checkpoint import Checkpoint, save
         from refrain.training import load_weights
 
@@ -150,7 +150,7 @@ def kill():
         load_weights(model, checkpoint.tensors("model"))
         parameters = dict(model.named_parameters())
         for width, count in units.items():
-            clear_units(parameters, places(model.axes())[width], torch.arange(model.widths()[width]) < count)
+            clear_units(parameters, unit_axes(model.axes())[width], torch.arange(model.widths()[width]) < count)
         weights = {name: parameter.detach() for name, parameter in parameters.items()}
         save(checkpoint.folder, {"model": weights, "training": checkpoint.tensors("training")}, documents)
         return run

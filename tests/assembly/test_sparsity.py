@@ -115,7 +115,7 @@ def test_what_other_settings_stand_against(words, message):
         (["group_lasso.strength=1", "target.bytes=6496"], "sparsity.target.bytes: the model has 6,496 now"),
         (
             ["group_lasso.strength=1", "group_lasso.widths=['embedding']", "target.parameters=1000"],
-            "sparsity.target.parameters: parameters cannot go below 1,288 (asked for 1,000); the units of embedding",
+            "sparsity.target.parameters: parameters cannot go below 1,288 (requested: 1,000); the units of embedding",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

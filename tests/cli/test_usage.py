@@ -52,7 +52,7 @@ import torch
         (["bench", "train", "--plot", "train.pdf"], ["--plot must end in .png or .svg"]),
         (["bench", "train", "--force"], ["--force cannot take effect without --plot"]),
         (["bench", "train", "--repeats", "0"], ["--repeats", "must be at least 1"]),
-        (["bench", "train", "--recipe", "quickstart"], ["choose such a recipe"]),
+        (["bench", "train", "--recipe", "quickstart"], ["choose a recipe without"]),
         (["bench", "train", "--widths", "3"], ["--widths cannot take effect in bench train"]),
         (["bench", "compress", "--cache-window", "5"], ["--cache-window cannot take effect"]),
         (["bench", "cells", "--windows", "5", "model.hidden_sizes=[3]"], ["--windows, model.hidden_sizes cannot take"]),

@@ -7,7 +7,7 @@ import torch
 from table import MODELS, B, T, V, argument
 
 from refrain.axes import Axis, removable
-from refrain.sparsity import LineLasso, UnitLasso, clear_units, dead_units, places, select_units, squared_norms
+from refrain.sparsity import LineLasso, UnitLasso, clear_units, dead_units, select_units, squared_norms, unit_axes
 from refrain.sparsity.compact import drop_until, largest_entries, weakest_first
 from refrain.sparsity.groups import scale_units
 from refrain.sparsity.sizes import multiply_adds, parameter_count
@@ -30,12 +30,12 @@ def change(model, width, unit, roles, value):
     parameters = dict(model.named_parameters())
     size = model.widths()[width]
     with torch.no_grad():
-        for place in places(model.axes())[width]:
-            if place.axis.role in roles:
-                index = torch.tensor([unit + copy * size for copy in range(place.axis.copies)])
-                parameter = parameters[place.parameter]
-                part = parameter.index_select(place.dimension, index)
-                parameter.index_copy_(place.dimension, index, value(part.shape))
+        for unit_axis in unit_axes(model.axes())[width]:
+            if unit_axis.axis.role in roles:
+                index = torch.tensor([unit + copy * size for copy in range(unit_axis.axis.copies)])
+                parameter = parameters[unit_axis.parameter]
+                part = parameter.index_select(unit_axis.dimension, index)
+                parameter.index_copy_(unit_axis.dimension, index, value(part.shape))
 
 
 def zeros(shape):
@@ -54,7 +54,7 @@ def test_a_unit_that_nothing_reads_can_be_written_anything(model):
         change(one, width, unit, set(WRITERS) - {"both"}, noise)
         torch.testing.assert_close(nats(one), wanted, msg=f"{width} {unit}")
         # it is declared dead, and it alone
-        dead = dead_units(dict(one.named_parameters()), places(one.axes())[width])
+        dead = dead_units(dict(one.named_parameters()), unit_axes(one.axes())[width])
         assert dead.nonzero().flatten().tolist() == [unit]
 
 
@@ -65,7 +65,7 @@ def test_a_unit_that_is_written_zero_can_be_read_by_anything(model):
         wanted = nats(one)
         change(one, width, unit, ("reads",), noise)
         torch.testing.assert_close(nats(one), wanted, msg=f"{width} {unit}")
-        dead = dead_units(dict(one.named_parameters()), places(one.axes())[width])
+        dead = dead_units(dict(one.named_parameters()), unit_axes(one.axes())[width])
         assert dead.nonzero().flatten().tolist() == [unit]
 
 
@@ -75,22 +75,22 @@ def test_a_living_unit_matters(model):
         one = copy.deepcopy(model)
         change(one, width, unit, READERS, zeros)
         assert not torch.allclose(nats(one), wanted), f"{width} {unit}"
-        assert not dead_units(dict(model.named_parameters()), places(model.axes())[width]).any()
+        assert not dead_units(dict(model.named_parameters()), unit_axes(model.axes())[width]).any()
 
 
 def test_the_norm_of_a_group_is_that_of_its_entries(model):
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    found = places(model.axes())
+    found = unit_axes(model.axes())
     for width, unit in units(model):
         mask = {name: torch.zeros_like(parameter) for name, parameter in parameters.items() if parameter.ndim == 2}
         size = model.widths()[width]
-        for place in found[width]:
-            if place.parameter in mask:
-                index = torch.tensor([unit + copy * size for copy in range(place.axis.copies)])
-                mask[place.parameter].index_add_(
-                    place.dimension,
+        for unit_axis in found[width]:
+            if unit_axis.parameter in mask:
+                index = torch.tensor([unit + copy * size for copy in range(unit_axis.axis.copies)])
+                mask[unit_axis.parameter].index_add_(
+                    unit_axis.dimension,
                     index,
-                    torch.ones_like(mask[place.parameter].index_select(place.dimension, index)),
+                    torch.ones_like(mask[unit_axis.parameter].index_select(unit_axis.dimension, index)),
                 )
         twice = sum(float((parameters[name] ** 2 * count).sum()) for name, count in mask.items())
         once = sum(float((parameters[name] ** 2 * (count > 0)).sum()) for name, count in mask.items())
@@ -105,13 +105,13 @@ def test_scaling_by_zero_kills_a_unit_for_all_that_reads_it(model):
         one = copy.deepcopy(model)
         factors = torch.ones(one.widths()[width], dtype=torch.float64)
         factors[unit] = 0
-        scale_units(dict(one.named_parameters()), places(one.axes())[width], factors)
-        assert dead_units(dict(one.named_parameters()), places(one.axes())[width])[unit]
+        scale_units(dict(one.named_parameters()), unit_axes(one.axes())[width], factors)
+        assert dead_units(dict(one.named_parameters()), unit_axes(one.axes())[width])[unit]
 
 
 def test_cleared_units_can_be_taken_out_of_every_width_at_once(model):
     torch.manual_seed(2)
-    parameters, found, table = dict(model.named_parameters()), places(model.axes()), model.axes()
+    parameters, found, table = dict(model.named_parameters()), unit_axes(model.axes()), model.axes()
     kept = {}
     for width in removable(table):
         size = model.widths()[width]
@@ -166,7 +166,7 @@ def test_multiply_adds_are_the_entries_of_what_is_multiplied(model):
 def test_a_group_lasso_is_the_sum_of_norms_and_its_step_shortens_them():
     torch.manual_seed(1)
     weight = torch.randn(6, 4, dtype=torch.float64)
-    found = places({"weight": (Axis("units"), Axis("inputs", role="reads"))})["units"]
+    found = unit_axes({"weight": (Axis("units"), Axis("inputs", role="reads"))})["units"]
     lasso = UnitLasso({"weight": weight}, found, 0.3)
     before = weight.norm(dim=1)
     torch.testing.assert_close(lasso.norms(), before)

@@ -9,7 +9,7 @@ from table import SEGMENTED, B, T, V
 from refrain.assembly.model import build_model
 from refrain.assembly.widths import resized
 from refrain.config import Experiment
-from refrain.sparsity import clear_units, dead_units, places, select_units, squared_norms
+from refrain.sparsity import clear_units, dead_units, select_units, squared_norms, unit_axes
 from refrain.sparsity.compact import dead_by_width, drop_until, largest_entries, spared
 from refrain.sparsity.groups import group_sizes, scale_units
 from refrain.sparsity.sizes import model_size, parameter_count
@@ -31,9 +31,9 @@ def nats(model):
     return model.token_nats(ids[:-1], ids[1:], model.initial_state(B))[0]
 
 
-def indices(place, unit):
-    """Where a unit stands along a place's dimension."""
-    begin, end = (0, None) if place.axis.segment is None else place.axis.segment[:2]
+def indices(unit_axis, unit):
+    """Where a unit stands along the dimension of a unit axis."""
+    begin, end = (0, None) if unit_axis.axis.segment is None else unit_axis.axis.segment[:2]
     if unit < begin or (end is not None and unit >= end):
         return None
     return unit - begin
@@ -43,15 +43,17 @@ def masks(model, width, unit, roles=("writes", "reads", "both", "shifts", "scale
     """How often each entry belongs to a unit, found without the library's own arithmetic."""
     parameters = dict(model.named_parameters())
     found = {}
-    for place in places(model.axes())[width]:
-        where = indices(place, unit)
-        if where is None or place.axis.role not in roles:
+    for unit_axis in unit_axes(model.axes())[width]:
+        where = indices(unit_axis, unit)
+        if where is None or unit_axis.axis.role not in roles:
             continue
-        shape = parameters[place.parameter].shape
+        shape = parameters[unit_axis.parameter].shape
         one = torch.zeros(shape, dtype=torch.float64)
-        size = shape[place.dimension] // place.axis.copies
-        one.index_fill_(place.dimension, torch.tensor([where + copy * size for copy in range(place.axis.copies)]), 1.0)
-        found[place.parameter] = found.get(place.parameter, 0) + one
+        size = shape[unit_axis.dimension] // unit_axis.axis.copies
+        one.index_fill_(
+            unit_axis.dimension, torch.tensor([where + copy * size for copy in range(unit_axis.axis.copies)]), 1.0
+        )
+        found[unit_axis.parameter] = found.get(unit_axis.parameter, 0) + one
     return found
 
 
@@ -73,7 +75,7 @@ def test_a_unit_that_nothing_reads_is_dead_whatever_is_written(model):
             for name, mask in masks(one, width, unit, ("reads", "both")).items():
                 parameters[name].mul_(mask == 0)
         wanted = nats(one)
-        assert dead_units(parameters, places(one.axes())[width]).nonzero().flatten().tolist() == [unit]
+        assert dead_units(parameters, unit_axes(one.axes())[width]).nonzero().flatten().tolist() == [unit]
         with torch.no_grad():
             for name, mask in masks(one, width, unit, ("writes", "shifts", "scales")).items():
                 parameters[name].add_(mask * torch.randn_like(mask))
@@ -84,14 +86,16 @@ def test_a_living_unit_matters(model):
     wanted = nats(model)
     for width, unit in units(model):
         one = copy.deepcopy(model)
-        clear_units(dict(one.named_parameters()), places(one.axes())[width], torch.arange(one.widths()[width]) == unit)
+        clear_units(
+            dict(one.named_parameters()), unit_axes(one.axes())[width], torch.arange(one.widths()[width]) == unit
+        )
         assert not torch.allclose(nats(one), wanted)
 
 
 def test_norms_sizes_and_scaling_are_those_of_the_entries(model):
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
     for width, unit in units(model):
-        found = places(model.axes())[width]
+        found = unit_axes(model.axes())[width]
         matrices = {name: mask for name, mask in masks(model, width, unit).items() if mask.ndim == 2}
         for overlap, count in (("twice", lambda mask: mask), ("once", lambda mask: (mask > 0).double())):
             wanted = sum(float((parameters[name] ** 2 * count(mask)).sum()) for name, mask in matrices.items())
@@ -111,7 +115,7 @@ def test_norms_sizes_and_scaling_are_those_of_the_entries(model):
 @pytest.mark.parametrize("seed", range(4))
 def test_cleared_units_can_be_taken_out_and_the_settings_say_what_is_left(model, seed):
     torch.manual_seed(seed)
-    parameters, table, found = dict(model.named_parameters()), model.axes(), places(model.axes())
+    parameters, table, found = dict(model.named_parameters()), model.axes(), unit_axes(model.axes())
     dead = {}
     for width, size in model.widths().items():
         if width in WIDTHS:
@@ -151,7 +155,7 @@ def test_what_is_dropped_for_a_size_leaves_no_more_than_it(model):
     whole = parameter_count(table, sizes)
     order = torch.Generator().manual_seed(1)
     units = [(width, unit) for width in sizes if width in WIDTHS for unit in range(sizes[width])]
-    ranking = [units[place] for place in torch.randperm(len(units), generator=order)]
+    ranking = [units[index] for index in torch.randperm(len(units), generator=order)]
     for target in (0.9, 0.8, 0.7):
         dropped = drop_until(ranking, table, sizes, measure="parameters", target=int(target * whole))
         gone = {width: torch.zeros(sizes[width], dtype=torch.bool) for width in WIDTHS if width in sizes}

@@ -27,7 +27,7 @@ from refrain.evaluation import (
 )
 from refrain.models import LanguageModel, NetworkStepper, Stepper
 from refrain.nn import Embedding, LockedDropout, RecurrentStack, SoftmaxHead, check_window, scan
-from refrain.sparsity import UnitLasso, places
+from refrain.sparsity import UnitLasso, unit_axes
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Interrupted, PlainProgress
 
@@ -359,7 +359,7 @@ def test_declared_axes_of_a_layer_from_outside_take_part_in_sparsity(text, tmp_p
     network = with_layer(Declared)(range(8))
     assert network.widths() == {"vocabulary": 8, "embedding": 7, "layer0.hidden": 8, "layer1.hidden": 6}
     network.init_glorot()
-    lasso = UnitLasso(dict(network.named_parameters()), places(network.axes())["layer0.hidden"], 0.1)
+    lasso = UnitLasso(dict(network.named_parameters()), unit_axes(network.axes())["layer0.hidden"], 0.1)
     assert len(lasso.norms()) == 8
     penalised = small(text, sparsity={"group_lasso": {"strength": 0.05}}, optimizer="sgd", learning_rate=1.0)
     refrain.train(penalised, tmp_path / "run", model=with_layer(Declared), progress=quiet())

@@ -87,8 +87,11 @@ def test_masks_come_back(parameters):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"sideways": torch.ones(2, 4) > 0}, "a mask for sideways, which the model lacks; it has down, bias, up"),
-        ({"up": torch.ones(2, 5) > 0}, r"a mask of shape \(2, 5\) for up, which is \(2, 4\)"),
+        (
+            {"sideways": torch.ones(2, 4) > 0},
+            "a mask for sideways, which is not a parameter; the parameters are down, bias, up",
+        ),
+        ({"up": torch.ones(2, 5) > 0}, r"the mask for up has shape \(2, 5\), the parameter has shape \(2, 4\)"),
     ],
 )
 def test_masks_of_another_model_are_refused(parameters, state, message):

@@ -21,11 +21,11 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     run = RunFolder(tmp_path)
     with pytest.raises(CheckpointError, match=r"exists already.*--out.*--resume.*--force"):
         run.create()
-    with pytest.raises(CheckpointError, match="holds other things than a run"):
+    with pytest.raises(CheckpointError, match="holds other files than those of a run"):
         run.create(force=True)
     (tmp_path / "config.json").write_text("mine too")
     (tmp_path / "samples").mkdir()
-    with pytest.raises(CheckpointError, match="holds other things than a run"):
+    with pytest.raises(CheckpointError, match="holds other files than those of a run"):
         run.create(force=True)
     assert (tmp_path / "README.md").read_text() == "precious"
 

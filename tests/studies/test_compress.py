@@ -8,7 +8,7 @@ import torch
 
 from refrain import load, recipe, train
 from refrain.errors import CheckpointError, UserError
-from refrain.sparsity import places
+from refrain.sparsity import unit_axes
 from refrain.sparsity.compact import largest_entries
 from refrain.studies.compress import compress, prove
 from refrain.studies.smaller import units_to_remove
@@ -132,7 +132,7 @@ def test_the_smaller_run_is_an_ordinary_one(runs, tiny_corpus, tmp_path):
 def test_a_threshold_takes_units_that_are_nearly_dead(runs, tmp_path):
     run = runs("lstm")
     model = load(run).model
-    parameters, found = dict(model.named_parameters()), places(model.axes())
+    parameters, found = dict(model.named_parameters()), unit_axes(model.axes())
     # a unit of 0 is dead anyway
     sizes = sorted({size for width in LSTM for size in largest_entries(parameters, found[width]).tolist()})
     report = compress(run, tmp_path / "small", threshold=(sizes[1] + sizes[2]) / 2)
@@ -207,7 +207,7 @@ def test_a_place_that_is_taken(runs, tmp_path, tree):
     (tmp_path / "small" / "mine.txt").write_text("x")
     with pytest.raises(CheckpointError, match="exists already; choose another --out, or replace it with --force"):
         compress(runs("lstm"), tmp_path / "small")
-    with pytest.raises(CheckpointError, match="holds other things than a run"):
+    with pytest.raises(CheckpointError, match="holds other files than those of a run"):
         compress(runs("lstm"), tmp_path / "small", force=True)
     assert tree(tmp_path) == {"small/mine.txt": tree(tmp_path)["small/mine.txt"]}
 

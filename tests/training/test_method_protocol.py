@@ -91,7 +91,7 @@ class Said(PlainProgress):
         super().__init__(quiet=True)
         self.lines = []
 
-    def say(self, line):
+    def log(self, line):
         self.lines.append(line)
 
 

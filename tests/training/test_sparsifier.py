@@ -13,7 +13,7 @@ from refrain.assembly.task import build_task
 from refrain.axes import Axis
 from refrain.config import Data, Experiment, Model, Sparsity, Target, Training
 from refrain.errors import CheckpointError
-from refrain.sparsity import UnitLasso, dead_by_width, places
+from refrain.sparsity import UnitLasso, dead_by_width, unit_axes
 from refrain.training import Interrupted, Position
 from refrain.training import resume as state_of_runs
 from refrain.training.size_controller import Controller
@@ -107,7 +107,7 @@ def chain(norms):
     table = {"in": (Axis("units"), Axis("inputs", role="reads")), "out": (Axis("outputs"), Axis("units", role="reads"))}
     parameters = {"in": weight.clone(), "out": weight.clone()}
     widths = {"units": len(norms), "inputs": len(norms), "outputs": len(norms)}
-    lasso = UnitLasso(parameters, places(table)["units"], 0.01)
+    lasso = UnitLasso(parameters, unit_axes(table)["units"], 0.01)
     target = len(norms) ** 2
     return (
         parameters,
@@ -191,7 +191,7 @@ def test_weights_of_another_model_have_other_masks(text_folder):
             model.head.weight[0] = 0.0
         tasks.append(build_task(asked, corpus, model))
     tensors, document = state_of_runs.capture(tasks[0], Position(), None)
-    message = r"does not fit.*a mask of shape \(14, 10\) for head.weight, which is \(14, 9\)"
+    message = r"does not fit.*mask for head.weight has shape \(14, 10\), the parameter has shape \(14, 9\)"
     with pytest.raises(CheckpointError, match=message):
         state_of_runs.restore(tasks[1], tensors, document)
 
@@ -243,7 +243,7 @@ def test_penalties_act_on_what_they_are_told(text_folder):
         for parameter in model.parameters():
             parameter.fill_(1.0)
     assert plain[1].norms()[0].item() == pytest.approx(math.sqrt(168))
-    assert UnitLasso(plain[1].parameters, plain[1].places, 1.0, overlap="once").norms()[0].item() == pytest.approx(
+    assert UnitLasso(plain[1].parameters, plain[1].unit_axes, 1.0, overlap="once").norms()[0].item() == pytest.approx(
         math.sqrt(164)
     )
 

@@ -9,7 +9,7 @@ from refrain.axes import Axis, AxisTable
 from refrain.config import Experiment, Sparsity, Target, ThresholdZeros
 from refrain.errors import UserError
 from refrain.models import LanguageModel
-from refrain.sparsity import L1, LineLasso, Masks, Place, UnitLasso, drop_until, places
+from refrain.sparsity import L1, LineLasso, Masks, UnitAxis, UnitLasso, drop_until, unit_axes
 from refrain.training.size_controller import Controller
 from refrain.training.sparsifier import Pruning, Sparsifier
 
@@ -37,7 +37,7 @@ def build_sparsifier(experiment: Experiment, model: LanguageModel, steps: int) -
         # a mean over T steps is their sum divided by T, and so are its penalties
         scale = 1 / experiment.training.window_steps
     table, removable = model.axes(), removable_widths(model)
-    found = places(table)
+    found = unit_axes(table)
     lassos = _on_units(settings, parameters, {width: found[width] for width in removable}, scale)
     masks = Masks(parameters)
     if settings.freeze == "elements":
@@ -84,7 +84,7 @@ def _on_entries(
 
 
 def _on_units(
-    settings: Sparsity, parameters: Mapping[str, Tensor], found: Mapping[str, Sequence[Place]], scale: float
+    settings: Sparsity, parameters: Mapping[str, Tensor], found: Mapping[str, Sequence[UnitAxis]], scale: float
 ) -> dict[str, UnitLasso]:
     lasso = settings.group_lasso
     if lasso is None:

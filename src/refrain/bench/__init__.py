@@ -1,4 +1,4 @@
-"""Measurements of speed, paired in one run. Never a test."""
+"""Measurements of speed, in which all candidates take turns in one run. No test depends on them."""
 
 from .cache import bench_cache as bench_cache
 from .cells import bench_cells as bench_cells

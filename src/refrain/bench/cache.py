@@ -1,4 +1,4 @@
-"""What a neural cache costs in evaluation."""
+"""The cost of a neural cache in evaluation."""
 
 import tempfile
 from pathlib import Path
@@ -20,20 +20,24 @@ from .train import VOCABULARY
 def bench_cache(
     experiment: Experiment, *, tokens: int, repeats: int, cache_window: int, device: torch.device
 ) -> list[dict[str, Any]]:
-    """Tokens per second of exact evaluation without and with a neural cache, in turns.
+    """Measure the tokens per second of exact evaluation without and with a neural cache, in turns.
 
     Args:
-        experiment: its model settings.
-        tokens: how many a timed call scores.
-        repeats: how many timed calls of each.
-        cache_window: of the cache.
-        device: where.
+        experiment: its model settings are used.
+        tokens: the number of tokens that a timed call scores.
+        repeats: the number of timed calls of each candidate.
+        cache_window: the number of hidden states in the cache.
+        device: the device to measure on.
+
+    Returns:
+        A row for each candidate and each limit.
     """
     torch.manual_seed(experiment.training.seed)
     model = build_model(experiment.model, VOCABULARY).to(device)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ids.bin"
-        path.write_bytes(np.random.default_rng(1).integers(0, VOCABULARY, tokens + 1, dtype=np.uint16).tobytes())
+        ids = np.random.default_rng(1).integers(0, VOCABULARY, tokens + 1, dtype=np.uint16)
+        path.write_bytes(ids.tobytes())
         text = Windows(TokenFile(path, np.uint16), batch_size=1, window_steps=512, tail="keep")
         seconds = interleaved(
             {
@@ -53,4 +57,4 @@ def bench_cache(
 
 
 def _ignore(value: object) -> None:
-    """The figures of random text mean nothing."""
+    """Discard a result: the perplexity of random text means nothing."""

@@ -1,4 +1,4 @@
-"""A layer's window against its step under autograd: what deriving the way back by hand is worth."""
+"""The speed of a layer's hand-written backward pass, compared with its step function under autograd."""
 
 import copy
 from collections.abc import Callable
@@ -20,17 +20,22 @@ STEPS, BATCH = 256, 32
 def bench_cells(
     experiment: Experiment, *, repeats: int, widths: tuple[int, ...], device: torch.device
 ) -> list[dict[str, Any]]:
-    """Tokens per second of one layer, forward and backward, with torch's LSTM beside it, which on a GPU is cuDNN's.
+    """Measure the tokens per second of one layer, forward and backward, and of torch's LSTM (cuDNN's on a GPU).
 
-    Windows of 256 steps and 32 sequences. The layer runs by torch's operations (plain) and by kernels.
+    A window has 256 steps and a batch of 32. The layer runs with torch's operations (plain) and with native kernels.
 
     Args:
-        experiment: its cell and seed.
-        repeats: how many timed calls of each.
-        widths: of its inputs and its units.
-        device: where.
+        experiment: its cell and its seed are used.
+        repeats: the number of timed calls of each candidate.
+        widths: the widths to measure; each is the width of the inputs and of the layer.
+        device: the device to measure on.
+
+    Returns:
+        A row for each candidate and each limit.
     """
-    cell, rows, seconds = experiment.model.cell.kind, [], {}
+    cell = experiment.model.cell.kind
+    rows: list[dict[str, Any]] = []
+    seconds: dict[str, list[float]] = {}
     for width in widths:
         torch.manual_seed(experiment.training.seed)
         layer: Any = LAYERS[cell](width, width).to(device)
@@ -41,9 +46,9 @@ def bench_cells(
             f"{cell}, plain": _timed(layer, inputs, start),
         }
         for precision in precisions(device):
-            twin = copy.deepcopy(layer)
-            use_backend(twin, Backend(native=True, bf16=precision == "bf16"))
-            candidates[f"{cell}, kernels, {precision}"] = _timed(twin, inputs, start)
+            native = copy.deepcopy(layer)
+            use_backend(native, Backend(native=True, bf16=precision == "bf16"))
+            candidates[f"{cell}, kernels, {precision}"] = _timed(native, inputs, start)
         candidates["torch's LSTM"] = _timed(torch.nn.LSTM(width, width).to(device), inputs, None)
         seconds = interleaved({**candidates, **limits(device)}, repeats=repeats)
         found = rows_against(

@@ -1,4 +1,4 @@
-"""What a model of smaller widths is worth in speed: a dense one against one as compaction leaves it."""
+"""The speed of a model of smaller widths, as compaction leaves it, compared with the dense model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,19 +20,22 @@ BATCH, STEPS = 20, 35
 def bench_compress(
     experiment: Experiment, *, hidden_sizes: tuple[int, ...], tokens: int, repeats: int
 ) -> list[dict[str, Any]]:
-    """Tokens per second of a dense model and of one with smaller hidden widths, in turns; the head included.
+    """Measure the tokens per second of a dense model and of one with smaller hidden widths, in turns, with the head.
 
-    Both as steppers: one token at a time at batch 1, and windows of 35 steps at batch 20. The weights are random,
-    which costs the same.
+    Both run as steppers: one token at a time at batch 1, and windows of 35 steps at batch 20. The weights are random,
+    which does not change the speed.
 
     Args:
         experiment: its model settings are the dense model's.
-        hidden_sizes: of the smaller model; its embedding is as wide as that of the dense one.
-        tokens: how many a timed call reads one by one.
-        repeats: how many timed calls of each.
+        hidden_sizes: the hidden widths of the smaller model; its embedding is as wide as that of the dense one.
+        tokens: the number of tokens that a timed call reads one by one.
+        repeats: the number of timed calls of each candidate.
+
+    Returns:
+        A row for each candidate and each limit.
 
     Raises:
-        UserError: when the smaller model has not as many layers.
+        UserError: when `hidden_sizes` does not give a width for each layer.
     """
     if len(hidden_sizes) != len(experiment.model.hidden_sizes):
         raise UserError(
@@ -49,7 +52,8 @@ def bench_compress(
     ids = torch.randint(VOCABULARY, (STEPS + 1, BATCH))
     rows: list[dict[str, Any]] = []
     seconds: dict[str, list[float]] = {}
-    dense, device = next(iter(steppers)), torch.device("cpu")
+    dense = next(iter(steppers))
+    device = torch.device("cpu")
     single = {sizes: _steps(stepper, tokens) for sizes, stepper in steppers.items()}
     windows = {sizes: _window(stepper, ids) for sizes, stepper in steppers.items()}
     for name, count, candidates in (

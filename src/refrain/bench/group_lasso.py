@@ -1,4 +1,4 @@
-"""What group lasso costs in a training step."""
+"""The cost of group lasso in a training step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,20 +14,23 @@ from .limits import limit_rows, limits, matrix_entries, share_of_limit
 from .timing import interleaved, rows_against
 from .train import VOCABULARY, random_windows, training_loop
 
-# so weak that nothing dies while it is measured; the cost is the same for any strength
+# so weak that no unit dies during the measurement; the cost is the same for any strength
 STRENGTH, SMALLEST = 1e-9, 1e-30
 
 
 def bench_group_lasso(
     experiment: Experiment, *, windows: int, repeats: int, device: torch.device
 ) -> list[dict[str, Any]]:
-    """Tokens per second of training without group lasso, with its proximal steps, and with gradient and threshold.
+    """Measure the tokens per second of training without group lasso, with proximal steps, and with a threshold.
 
     Args:
-        experiment: its model and training settings; group lasso acts on all widths that can be smaller.
-        windows: how many a timed call trains.
-        repeats: how many timed calls of each.
-        device: where.
+        experiment: its model and training settings are used; group lasso acts on all widths that can be reduced.
+        windows: the number of windows that a timed call trains on.
+        repeats: the number of timed calls of each candidate.
+        device: the device to measure on.
+
+    Returns:
+        A row for each candidate and each limit.
     """
     settings = experiment.training
     text = random_windows(windows, settings.window_steps, settings.batch_size, device)
@@ -42,7 +45,8 @@ def bench_group_lasso(
         },
         repeats=repeats,
     )
-    tokens, model = windows * settings.window_steps * settings.batch_size, build_model(experiment.model, VOCABULARY)
+    tokens = windows * settings.window_steps * settings.batch_size
+    model = build_model(experiment.model, VOCABULARY)
     flops = 6 * tokens * matrix_entries(model.stack, model.head)
     rows = rows_against("without", {name: seconds[name] for name in list(seconds)[:3]}, tokens, "tokens/s")
     for line in rows:
@@ -58,6 +62,6 @@ def _trainer(
     model = build_model(experiment.model, VOCABULARY).to(text[0][0].device)
     build_engine(settings, model)
     optimizer = build_optimizer(settings, model)
-    # a step counts as one of many, so that nothing is looked at more often than in a run
+    # with many steps in total, the model is inspected as rarely as in a real run
     methods = build_methods(experiment.model_copy(update={"sparsity": sparsity}), model, steps=1_000_000)
     return training_loop(model, text, settings, optimizer, methods.hooks())

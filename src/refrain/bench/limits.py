@@ -1,4 +1,4 @@
-"""What a device reaches at most: matrix products of two types, and copies. Measured beside what is compared."""
+"""The limits of a device: the speed of large matmuls in two dtypes, and of copies, timed beside the candidates."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,23 +14,24 @@ from refrain.nn.kernels.matmul import matmul
 from .timing import row
 
 SHAPES = {"cpu": (1024, 1024, 4096), "cuda": (4096, 4096, 16384)}
-"""Rows, inner width and columns of the products, by kind of device."""
+"""The shape (M, K, N) of the matmul, by device type."""
 COPIED = {"cpu": 2 * 4 * 16 * 2**20, "cuda": 2 * 4 * 256 * 2**20}
-"""Bytes read and written by a copy."""
+"""The number of bytes that a copy reads and writes, by device type."""
 PREFIX = "limit: "
 
 
 def limits(device: torch.device) -> dict[str, Callable[[], Any]]:
-    """What to time in turns with the candidates of a bench, by name.
+    """Return the calls that measure the limits of a device, by name, to be timed in turns with the candidates.
 
     Args:
-        device: where.
+        device: the device to measure.
     """
     calls: dict[str, Callable[[], Any]] = {}
-    kinds = {"float32": torch.float32, "bf16": torch.bfloat16}
-    rows, inner, columns = SHAPES[device.type]
+    dtypes = {"float32": torch.float32, "bf16": torch.bfloat16}
+    m, k, n = SHAPES[device.type]
     for name in precisions(device):
-        a, b = (torch.randn(shape, device=device).to(kinds[name]) for shape in ((rows, inner), (inner, columns)))
+        a = torch.randn((m, k), device=device).to(dtypes[name])
+        b = torch.randn((k, n), device=device).to(dtypes[name])
         calls[f"{PREFIX}{name} products"] = partial(matmul, a, b)
     source = torch.zeros(COPIED[device.type] // 8, device=device)
     calls[f"{PREFIX}copy"] = partial(torch.empty_like(source).copy_, source)
@@ -38,11 +39,11 @@ def limits(device: torch.device) -> dict[str, Callable[[], Any]]:
 
 
 def limit_rows(seconds: Mapping[str, list[float]], device: torch.device) -> list[dict[str, Any]]:
-    """The rows of the limits, in GFLOP/s and in GB/s read and written.
+    """Return a row for each limit, in GFLOP/s for matmuls and in GB/s read and written for copies.
 
     Args:
-        seconds: of each call, by name, as from `interleaved`; names that are no limit are passed over.
-        device: where.
+        seconds: the times of each call, by name, as returned by `interleaved`; names that are no limits are ignored.
+        device: the device that was measured.
     """
     rows = []
     for name, times in seconds.items():
@@ -56,50 +57,50 @@ def limit_rows(seconds: Mapping[str, list[float]], device: torch.device) -> list
 def share_of_limit(
     seconds: Mapping[str, list[float]], name: str, flops: float, precision: str, device: torch.device
 ) -> float:
-    """The median share that a candidate reaches of the products' rate in its precision, pair by pair.
+    """Return the speed of a candidate as a fraction of the matmul limit in its precision: the median over the rounds.
 
     Args:
-        seconds: of each call, by name.
-        name: of the candidate.
-        flops: additions and multiplications of a call.
+        seconds: the times of each call, by name.
+        name: the candidate's name.
+        flops: the number of additions and multiplications in a call.
         precision: float32 or bf16.
-        device: where.
+        device: the device that was measured.
     """
     pairs = zip(seconds[name], seconds[f"{PREFIX}{precision} products"], strict=True)
     return median((flops / own) / (_flops(device) / most) for own, most in pairs)
 
 
 def share_of_copy(seconds: Mapping[str, list[float]], name: str, weight_bytes: float, device: torch.device) -> float:
-    """The median share that a candidate reaches of the rate of copying, read and written alike, pair by pair.
+    """Return the rate at which a candidate reads memory as a fraction of the copy limit: the median over the rounds.
 
     Args:
-        seconds: of each call, by name.
-        name: of the candidate.
-        weight_bytes: that a call reads.
-        device: where.
+        seconds: the times of each call, by name.
+        name: the candidate's name.
+        weight_bytes: the number of bytes that a call reads.
+        device: the device that was measured.
     """
     pairs = zip(seconds[name], seconds[f"{PREFIX}copy"], strict=True)
     return median((weight_bytes / own) / (COPIED[device.type] / most) for own, most in pairs)
 
 
 def matrix_entries(*modules: nn.Module) -> int:
-    """Entries of all matrices: a token is multiplied with each of them once forward and twice backward.
+    """Count the entries of all matrices: each costs one multiply-add per token forward and two backward.
 
     Args:
-        modules: such as a layer, a stack, a head.
+        modules: the modules to count, such as a layer, a stack or a head.
     """
     return sum(parameter.numel() for module in modules for parameter in module.parameters() if parameter.ndim >= 2)
 
 
 def precisions(device: torch.device) -> list[str]:
-    """The precisions that a device has instructions for.
+    """Return the precisions that a device has instructions for.
 
     Args:
-        device: where.
+        device: the device to measure on.
     """
     return ["float32", "bf16"] if has_fast_bf16(device.type) else ["float32"]
 
 
 def _flops(device: torch.device) -> int:
-    rows, inner, columns = SHAPES[device.type]
-    return 2 * rows * inner * columns
+    m, k, n = SHAPES[device.type]
+    return 2 * m * k * n

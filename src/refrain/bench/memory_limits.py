@@ -1,6 +1,6 @@
-"""What memory gives at most: as many bytes as a model's weights have, read once, and moved by a copy.
+"""The limits of memory: the time to read as many bytes as a model's weights have, and the time to copy as many.
 
-Each is timed in pages of the usual size and in large ones, and the faster of the two counts.
+Each is timed with memory pages of the usual size and with large ones, and the faster of the two is used.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,26 +13,26 @@ from torch import Tensor
 
 from refrain.nn.kernels.pages import in_large_pages
 
-# of the source, and of the target at least: what a copy moves has left the cache before its turn comes again
+# the least size of the source and of the target, so that a copied part has left the cache before it is copied again
 COPY_BYTES = 128 * 2**20
 PAGES = " in large pages"
-KINDS: dict[str, Any] = {"": torch.zeros, PAGES: in_large_pages}
+ALLOCATORS: dict[str, Any] = {"": torch.zeros, PAGES: in_large_pages}
 
 
 def memory_limits(reading: str, copying: str, weight_bytes: int, times: int) -> dict[str, Callable[[], None]]:
-    """What to time in turns with the candidates of a bench.
+    """Return the calls that measure the limits of memory, to be timed in turns with the candidates.
 
-    A pass of reading is the sum of one buffer, by torch, which stays in the cache as far as it fits there. A pass of
-    copying reads half of the bytes and writes the other half, another part of two buffers of 128 MiB or more each time.
+    A pass of reading is torch's sum of one buffer, which stays in the cache as far as it fits there. A pass of copying
+    reads half of the bytes and writes the other half; each pass uses another part of two buffers of at least 128 MiB.
 
     Args:
-        reading: name of the one.
-        copying: name of the other.
-        weight_bytes: read in a pass, or read and written; a multiple of 8.
-        times: passes of a call.
+        reading: the name of the call that reads.
+        copying: the name of the call that copies.
+        weight_bytes: the number of bytes that a pass reads, or reads and writes; a multiple of 8.
+        times: the number of passes in a call.
     """
     calls: dict[str, Callable[[], None]] = {}
-    for pages, zeros in KINDS.items():
+    for pages, zeros in ALLOCATORS.items():
         calls[reading + pages] = _sums(zeros([weight_bytes // 4], dtype=torch.float32), times)
         source, target = _copied(pages, max(COPY_BYTES, weight_bytes // 2) // 4)
         calls[copying + pages] = _copies(source, target, weight_bytes // 8, times)
@@ -40,21 +40,22 @@ def memory_limits(reading: str, copying: str, weight_bytes: int, times: int) -> 
 
 
 def faster_pages(seconds: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """The same without those of `memory_limits` that are slower in their pages than in the others.
+    """Keep the faster page size of each call from `memory_limits`, under the name without the page size.
 
     Args:
-        seconds: of each call, by name, as from `interleaved`.
+        seconds: the times of each call, by name, as returned by `interleaved`.
     """
     kept = dict(seconds)
     for name in seconds:
         if name.endswith(PAGES):
-            usual, large = name.removesuffix(PAGES), kept.pop(name)
-            kept[usual] = min(kept[usual], large, key=median)
+            base = name.removesuffix(PAGES)
+            large = kept.pop(name)
+            kept[base] = min(kept[base], large, key=median)
     return kept
 
 
 def _sums(buffer: Tensor, times: int) -> Callable[[], None]:
-    # written once, so that it has memory of its own
+    # writing once makes the system allocate the pages
     buffer.fill_(1.0)
 
     def run() -> None:
@@ -66,20 +67,21 @@ def _sums(buffer: Tensor, times: int) -> Callable[[], None]:
 
 @cache
 def _copied(pages: str, entries: int) -> tuple[Tensor, Tensor]:
-    zeros = KINDS[pages]
-    source, target = (zeros([entries], dtype=torch.float32).fill_(1.0) for _ in range(2))
+    zeros = ALLOCATORS[pages]
+    source = zeros([entries], dtype=torch.float32).fill_(1.0)
+    target = zeros([entries], dtype=torch.float32).fill_(1.0)
     return source, target
 
 
 def _copies(source: Tensor, target: Tensor, entries: int, times: int) -> Callable[[], None]:
-    place = 0
+    offset = 0
 
     def run() -> None:
-        nonlocal place
+        nonlocal offset
         for _ in range(times):
-            if place + entries > len(source):
-                place = 0
-            target[place : place + entries].copy_(source[place : place + entries])
-            place += entries
+            if offset + entries > len(source):
+                offset = 0
+            target[offset : offset + entries].copy_(source[offset : offset + entries])
+            offset += entries
 
     return run

@@ -1,4 +1,4 @@
-"""A sparse layer against the dense one of its widths, and against its blocks as LSTMs of torch's in turn."""
+"""The speed of a sparse layer, compared with a dense one of its widths and with its blocks as separate LSTMs."""
 
 import copy
 from collections.abc import Callable
@@ -17,37 +17,43 @@ from .timing import interleaved, rows_against
 LAYERS = ((1150, 0.5), (1725, 0.66666))
 STEPS, BATCH = 70, 20
 TOKENS = 20
-"""Single steps in a timed call."""
+"""The number of single steps in a timed call."""
 
 
 def bench_sparse(*, repeats: int, device: torch.device) -> list[dict[str, Any]]:
-    """Tokens per second of hidden layers of the paper's models: 1150 wide in 5 blocks, and 1725 wide in 3.
+    """Measure the tokens per second of hidden layers of the paper's models: width 1150 in 5 blocks, and 1725 in 3.
 
-    Training: forward and backward over 70 steps of 20 sequences. One step: a token of one sequence, forward.
+    Training is a forward and a backward pass over 70 steps at batch 20. One step is the forward pass of one token at
+    batch 1.
 
     Args:
-        repeats: how many timed calls of each.
-        device: where.
+        repeats: the number of timed calls of each candidate.
+        device: the device to measure on.
+
+    Returns:
+        A row for each candidate and each limit.
     """
     rows: list[dict[str, Any]] = []
     seconds: dict[str, list[float]] = {}
     for width, share in LAYERS:
         plan = plan_reduction(width, width, reduce_in=share, reduce_out=share)
         torch.manual_seed(1)
-        layer, dense = SparseLSTM(plan).to(device), nn.LSTM(width, width).to(device)
-        in_turn = InTurn(plan).to(device)
+        layer = SparseLSTM(plan).to(device)
+        dense = nn.LSTM(width, width).to(device)
+        in_turn = BlocksInTurn(plan).to(device)
         inputs = torch.randn(STEPS, BATCH, width, device=device, requires_grad=True)
         training = {"dense": _trained(dense, inputs), "blocks in turn": _trained(in_turn, inputs)}
         for precision in precisions(device):
-            twin = copy.deepcopy(layer)
-            use_backend(twin, Backend(native=True, bf16=precision == "bf16"))
-            training[f"SparseLSTM, {precision}"] = _trained(_from_zeros(twin), inputs)
+            native = copy.deepcopy(layer)
+            use_backend(native, Backend(native=True, bf16=precision == "bf16"))
+            training[f"SparseLSTM, {precision}"] = _trained(_from_zeros(native), inputs)
         seconds = interleaved({**training, **limits(device)}, repeats=repeats)
         found = {name: seconds[name] for name in training}
         entries = {name: matrix_entries(dense if name == "dense" else layer) for name in training}
         trained = rows_against("dense", found, STEPS * BATCH, "tokens/s", prefix=f"{width} wide, training, ")
         for line, name in zip(trained, training, strict=True):
-            flops, precision = 6 * entries[name] * STEPS * BATCH, "bf16" if name.endswith("bf16") else "float32"
+            flops = 6 * entries[name] * STEPS * BATCH
+            precision = "bf16" if name.endswith("bf16") else "float32"
             line["of_limit"] = share_of_limit(seconds, name, flops, precision, device)
         token = torch.randn(1, 1, width, device=device)
         steps = {
@@ -66,8 +72,8 @@ def bench_sparse(*, repeats: int, device: torch.device) -> list[dict[str, Any]]:
     return rows + limit_rows(seconds, device)
 
 
-class InTurn(nn.Module):
-    """The blocks of a plan as LSTMs of torch's, one after another: the form of the paper's code."""
+class BlocksInTurn(nn.Module):
+    """The blocks of a plan as torch's LSTMs, called one after another as in the paper's code."""
 
     def __init__(self, plan: SparsePlan) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""One token at a time: the stepper against torch's LSTM, the layers' own steps, and what memory gives at most.
+"""The speed of one token at a time: the stepper, compared with torch's LSTM, the layers' steps and limits of memory.
 
-The limits are as many bytes as the weights have, read once and moved by a copy, on the same threads, in turns with the
-rest; see `memory_limits`. What fits into the processor's cache is read from there by stepper and reading alike, while a
-copy always goes to memory.
+The limits are the times to read and to copy as many bytes as the weights have, on the same threads and in turns with
+the candidates; see `memory_limits`. Weights that fit into the processor's cache stay there for the stepper and for the
+reading limit alike, while a copy always goes to memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,22 +24,25 @@ from .memory_limits import faster_pages, memory_limits
 from .timing import interleaved, rows_against
 from .train import VOCABULARY
 
-STREAMS, LINE_TOKENS = (8, 64), 20
+BATCHES, LINE_TOKENS = (8, 64), 20
 READ, COPY = "reading as many bytes", "copying as many bytes"
 PLAIN, OWN, FLOAT32, INT8 = "torch's LSTM", "the layers' own step", "stepper, float32", "stepper, int8"
 LIMITS = {FLOAT32: (f"{READ}, float32", f"{COPY}, float32"), INT8: (f"{READ}, int8", f"{COPY}, int8")}
 
 
 def bench_step(experiment: Experiment, *, tokens: int, repeats: int) -> list[dict[str, Any]]:
-    """Tokens per second, one token at a time: the whole model and its layers alone, more streams, and what uses it.
+    """Measure tokens per second, one token at a time: the model, its layers alone, larger batches, and applications.
 
-    Random weights, which cost the same. Rows of a group are compared with its first one; those of the stepper have
-    their shares of the rates of reading and of copying as many bytes, as `of_reading` and `of_copy`.
+    The weights are random, which does not change the speed. The rows of a group are compared with its first row; the
+    stepper's rows also have their rates as fractions of the limits, `of_reading` and `of_copy`.
 
     Args:
-        experiment: its model settings and seed.
-        tokens: of each stream in a timed call.
-        repeats: timed calls of each candidate.
+        experiment: its model settings and its seed are used.
+        tokens: the number of tokens in each sequence of a timed call.
+        repeats: the number of timed calls of each candidate.
+
+    Returns:
+        A row for each candidate and each limit.
     """
     torch.manual_seed(experiment.training.seed)
     model = build_model(experiment.model, VOCABULARY).eval()
@@ -51,17 +54,17 @@ def bench_step(experiment: Experiment, *, tokens: int, repeats: int) -> list[dic
             ("batch 1, recurrent layers alone: ", _layers(model, tokens)),
         ):
             rows += _with_shares(faster_pages(interleaved(candidates, repeats=repeats)), tokens, name)
-        for streams in STREAMS:
+        for batch_size in BATCHES:
             readers: dict[str, LanguageModel | Stepper] = {OWN: model, **steppers}
-            candidates = {name: _steps(reader, tokens, streams) for name, reader in readers.items()}
+            candidates = {name: _steps(reader, tokens, batch_size) for name, reader in readers.items()}
             seconds = interleaved(candidates, repeats=repeats)
-            rows += rows_against(OWN, seconds, tokens * streams, "tokens/s", prefix=f"{streams} streams: ")
+            rows += rows_against(OWN, seconds, tokens * batch_size, "tokens/s", prefix=f"{batch_size} streams: ")
         rows += _uses(model, steppers, tokens, repeats)
     return rows
 
 
 def _with_shares(seconds: dict[str, list[float]], tokens: int, prefix: str) -> list[dict[str, Any]]:
-    """The rows of a group; a stepper's share is the median of those pair by pair."""
+    """Return the rows of a group; a stepper's fraction of a limit is the median over the rounds."""
     rows = rows_against(PLAIN, seconds, tokens, "tokens/s")
     for row in rows:
         own = row["name"]
@@ -73,8 +76,9 @@ def _with_shares(seconds: dict[str, list[float]], tokens: int, prefix: str) -> l
 
 
 def _whole(model: LanguageModel, steppers: dict[str, Stepper], tokens: int) -> dict[str, Callable[[], None]]:
-    """A token after another through embedding, layers and head."""
-    lstms, head = _torch_lstms(model), nn.Linear(_widths(model)[-1], VOCABULARY)
+    """Calls that pass one token after another through embedding, layers and head."""
+    lstms = _torch_lstms(model)
+    head = nn.Linear(_widths(model)[-1], VOCABULARY)
 
     def plain() -> None:
         states: list[Any] = [None] * len(lstms)
@@ -94,8 +98,9 @@ def _whole(model: LanguageModel, steppers: dict[str, Stepper], tokens: int) -> d
 
 
 def _layers(model: LanguageModel, tokens: int) -> dict[str, Callable[[], None]]:
-    """The recurrent layers without embedding and head."""
-    lstms, x = _torch_lstms(model), torch.randn(1, _widths(model)[0])
+    """Calls that pass one token after another through the recurrent layers, without embedding and head."""
+    lstms = _torch_lstms(model)
+    x = torch.randn(1, _widths(model)[0])
 
     def plain() -> None:
         states: list[Any] = [None] * len(lstms)
@@ -125,16 +130,15 @@ def _layers(model: LanguageModel, tokens: int) -> dict[str, Callable[[], None]]:
 
 
 def _limits(entries: int, times: int) -> dict[str, Callable[[], None]]:
-    """Reading and copying so many weights, as often as tokens are read."""
-    of_float32, of_int8 = LIMITS[FLOAT32], LIMITS[INT8]
-    return memory_limits(*of_float32, 4 * entries, times) | memory_limits(*of_int8, entries, times)
+    """Calls that read and copy as many bytes as the weights have, once for each token."""
+    return memory_limits(*LIMITS[FLOAT32], 4 * entries, times) | memory_limits(*LIMITS[INT8], entries, times)
 
 
-def _steps(reader: LanguageModel | Stepper, tokens: int, streams: int) -> Callable[[], None]:
-    ids = torch.randint(VOCABULARY, (tokens, streams), generator=torch.Generator().manual_seed(1))
+def _steps(reader: LanguageModel | Stepper, tokens: int, batch_size: int) -> Callable[[], None]:
+    ids = torch.randint(VOCABULARY, (tokens, batch_size), generator=torch.Generator().manual_seed(1))
 
     def run() -> None:
-        state = reader.initial_state(streams)
+        state = reader.initial_state(batch_size)
         for token in ids:
             _, state = reader.step(token, state)
 
@@ -142,7 +146,7 @@ def _steps(reader: LanguageModel | Stepper, tokens: int, streams: int) -> Callab
 
 
 def _uses(model: LanguageModel, steppers: dict[str, Stepper], tokens: int, repeats: int) -> list[dict[str, Any]]:
-    """Text drawn by `generate`, and lines of twenty tokens scored one by one."""
+    """Measure two applications: sampling text by `generate`, and scoring lines of twenty tokens one by one."""
 
     def drawing(stepper: Stepper) -> Callable[[], None]:
         def run() -> None:

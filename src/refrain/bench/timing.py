@@ -1,4 +1,4 @@
-"""Paired timing: the candidates take turns in one run, so that a machine's drift meets all of them alike."""
+"""Paired timing: the candidates take turns in one run, so that a drift in the machine's speed affects all alike."""
 
 import statistics
 import sys
@@ -10,13 +10,16 @@ import torch
 
 
 def interleaved(candidates: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call; the candidates alternate, after one call of each that is not counted.
+    """Time calls in turns, after one call of each that is not counted.
 
-    What a call has left for a GPU to do is waited for, and counted.
+    The time of a call includes the GPU work that it has started.
 
     Args:
-        candidates: name -> what to time.
-        repeats: how many counted calls of each.
+        candidates: the calls to time, by name.
+        repeats: the number of counted calls of each candidate.
+
+    Returns:
+        The seconds of each counted call, by name.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for run in range(repeats + 1):
@@ -42,14 +45,14 @@ def _wait_for_gpu() -> None:
 def rows_against(
     first: str, seconds: Mapping[str, list[float]], amount: float, unit: str, *, prefix: str = ""
 ) -> list[dict[str, Any]]:
-    """A row for each candidate, compared with one of them.
+    """Return a row for each candidate, compared with one of them.
 
     Args:
         first: the candidate that the others are compared with.
-        seconds: of each call, by candidate, as from `interleaved`.
-        amount: what a call gets through, in the unit's own measure, such as tokens.
-        unit: of the rates, such as tokens/s.
-        prefix: before each name.
+        seconds: the times of each call, by candidate, as returned by `interleaved`.
+        amount: the amount of work in a call, such as its number of tokens.
+        unit: the unit of the rates, such as tokens/s.
+        prefix: a text in front of each name.
     """
     return [
         row(
@@ -63,13 +66,13 @@ def rows_against(
 
 
 def row(name: str, rates: list[float], unit: str, *, ratios: list[float] | None = None) -> dict[str, Any]:
-    """A row of a bench: the median rate, its spread, and the median of the ratios pair by pair.
+    """Return a row of a bench: the median rate, the lowest and highest rate, and the median of the ratios.
 
     Args:
-        name: of the row.
-        rates: one a repeat, higher is faster.
-        unit: of the rates.
-        ratios: one a repeat, against the row it is compared with.
+        name: the row's name.
+        rates: a rate for each repeat; higher is faster.
+        unit: the unit of the rates.
+        ratios: for each repeat, the rate relative to that of the row it is compared with.
     """
     return {
         "name": name,

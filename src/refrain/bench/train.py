@@ -1,6 +1,6 @@
-"""Training speed against the loop that one would write in plain PyTorch, and against the machine's own limit.
+"""Training speed, compared with a loop in plain PyTorch and with the limits of the machine.
 
-T steps in the window, B sequences, V words in the vocabulary.
+T steps in the window, batch B, V words in the vocabulary.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,16 @@ from .timing import interleaved, rows_against
 
 VOCABULARY = 10_000
 ALONE = "cuDNN's LSTM alone"
+# settings that the plain loop does not have
+MODEL_SETTINGS = (
+    "cell", "embedding", "head", "tied", "weight_drop", "weight_norm", "word_dropout", "dropout_mask",
+    "embedding_dropout", "between_dropout", "output_dropout",
+)  # fmt: skip
+UPDATE_SETTINGS = ("optimizer", "weight_decay")
 
 
 class PlainModel(nn.Module):
-    """The model of a tutorial: nn.Embedding, nn.LSTM, nn.Linear. The yardstick, kept free of anything of ours."""
+    """The model of a tutorial: nn.Embedding, nn.LSTM and nn.Linear. The baseline uses nothing of this library."""
 
     def __init__(
         self, vocabulary_size: int, embedding_size: int, hidden_size: int, layers: int, dropout: float
@@ -37,7 +43,7 @@ class PlainModel(nn.Module):
         self.linear = nn.Linear(hidden_size, vocabulary_size)
 
     def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """ids (T, B) -> logits (T, B, V) and the state."""
+        """Map ids (T, B) to logits (T, B, V) and the state."""
         outputs, state = self.lstm(self.dropout(self.embedding(inputs)), state)
         return self.linear(self.dropout(outputs)), state
 
@@ -49,7 +55,7 @@ def plain_round(
     optimizer: torch.optim.Optimizer,
     max_norm: float,
 ) -> tuple[Tensor, Tensor]:
-    """The loop of a tutorial, with the loss summed over time."""
+    """Train with the loop of a tutorial; the loss is summed over time."""
     for inputs, targets in windows:
         state = (state[0].detach(), state[1].detach())
         logits, state = model(inputs, state)
@@ -63,25 +69,28 @@ def plain_round(
 
 
 def bench_train(experiment: Experiment, *, windows: int, repeats: int, device: torch.device) -> list[dict[str, Any]]:
-    """Tokens per second of the plain loop and of ours in each precision, in turns, and the machine's limits.
+    """Measure the tokens per second of the plain loop and of this library in each precision, in turns.
 
-    The text is random tokens drawn by Zipf's law over 10,000 words; nothing of it depends on a corpus. On a GPU,
-    cuDNN's LSTM of the same shape stands beside them, forward and backward, without embedding, head and update.
+    The text is random tokens, drawn by Zipf's law from 10,000 words, and needs no corpus. On a GPU, forward and
+    backward passes of cuDNN's LSTM of the same shape, without embedding, head and update, are measured as well.
 
     Args:
         experiment: its model and training settings; layers of one width, and SGD, so that the plain loop can match it.
-        windows: how many a timed call trains.
-        repeats: how many timed calls of each.
-        device: where.
+        windows: the number of windows that a timed call trains on.
+        repeats: the number of timed calls of each candidate.
+        device: the device to measure on.
+
+    Returns:
+        A row for each candidate and each limit.
 
     Raises:
-        UserError: when the plain loop has no counterpart.
+        UserError: when the plain loop has no counterpart of a setting.
     """
     shape, settings = experiment.model, experiment.training
-    if found := _without_counterpart(experiment):
+    if missing := _without_counterpart(experiment):
         raise UserError(
             f"bench train compares with a plain loop over LSTMs of one width, an untied softmax and SGD, which has no "
-            f"{', '.join(found)}; choose such a recipe, as zaremba-small"
+            f"{', '.join(missing)}; choose a recipe without, such as zaremba-small"
         )
     torch.manual_seed(settings.seed)
     text = random_windows(windows, settings.window_steps, settings.batch_size, device)
@@ -91,7 +100,7 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int, device: t
     zeros = torch.zeros(layers, settings.batch_size, size, device=device)
 
     def train_plain() -> None:
-        # as in a process of its own; the state that ours leaves it in is faster
+        # reset the allocator first, or the plain loop would benefit from the library's settings
         keep_freed_memory(False)
         plain_round(plain, text, (zeros, zeros), plain_optimizer, settings.max_norm or 1e9)
 
@@ -113,27 +122,19 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int, device: t
 
 
 def _without_counterpart(experiment: Experiment) -> list[str]:
-    """Settings of the model and the update that a plain loop does not have."""
+    """The names of settings of the model and of the update that the plain loop does not have."""
     shape, settings = experiment.model, experiment.training
-    found = [
-        name
-        for name in (
-            *("cell", "embedding", "head", "tied", "weight_drop", "weight_norm", "word_dropout", "dropout_mask"),
-            *("embedding_dropout", "between_dropout", "output_dropout"),
-        )
-        if getattr(shape, name) != Model.model_fields[name].default
-    ]
-    update = ("optimizer", "weight_decay")
-    found += [name for name in update if getattr(settings, name) != Training.model_fields[name].default]
-    return found + ["hidden_sizes of several widths"] * (len(set(shape.hidden_sizes)) > 1)
+    missing = [name for name in MODEL_SETTINGS if getattr(shape, name) != Model.model_fields[name].default]
+    missing += [name for name in UPDATE_SETTINGS if getattr(settings, name) != Training.model_fields[name].default]
+    return missing + ["hidden_sizes of several widths"] * (len(set(shape.hidden_sizes)) > 1)
 
 
 def trainer(shape: Model, settings: Training, text: list[tuple[Tensor, Tensor]]) -> Callable[[], None]:
-    """A call that trains a new model on all of a text.
+    """Build a model and return a call that trains it on the whole text.
 
     Args:
-        shape: of the model.
-        settings: of the training.
+        shape: the model settings.
+        settings: the training settings.
         text: inputs and targets, each (T, B), on the device to train on.
     """
     torch.manual_seed(settings.seed)
@@ -149,14 +150,14 @@ def training_loop(
     optimizer: torch.optim.Optimizer,
     hooks: Hooks,
 ) -> Callable[[], None]:
-    """A call that trains on all of a text.
+    """Return a call that trains a model on the whole text.
 
     Args:
-        model: is trained on from call to call.
-        text: inputs and targets, each (T, B).
-        settings: of the training.
-        optimizer: over the model's parameters.
-        hooks: what acts on the loop.
+        model: the model; every call continues its training.
+        text: inputs and targets of each window, each (T, B).
+        settings: the training settings.
+        optimizer: an optimiser of the model's parameters.
+        hooks: the methods that act on the loop.
     """
 
     def run() -> None:
@@ -169,13 +170,13 @@ def training_loop(
 
 
 def random_windows(count: int, steps: int, batch_size: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Inputs and targets (T, B) of a text drawn by Zipf's law.
+    """Return the inputs and targets (T, B) of windows of random text, drawn by Zipf's law.
 
     Args:
-        count: how many windows.
+        count: the number of windows.
         steps: T.
         batch_size: B.
-        device: where.
+        device: the device of the tensors.
     """
     weights = 1.0 / torch.arange(1, VOCABULARY + 1, dtype=torch.float64)
     ids = torch.multinomial(weights, count * (steps + 1) * batch_size, replacement=True).to(device)
@@ -194,7 +195,7 @@ def _lstm_alone(lstm: nn.LSTM, inputs: Tensor, windows: int) -> Callable[[], Non
 
 
 def _flops_per_token(embedding_size: int, hidden_size: int, layers: int, vocabulary: int) -> int:
-    """Multiplications and additions of forward and backward: three products for each weight but the embedding's."""
+    """Count the multiplications and additions forward and backward: three matmuls for each matrix but the embedding."""
     inputs = [embedding_size, *[hidden_size] * (layers - 1)]
     recurrent = sum(4 * hidden_size * (below + hidden_size) for below in inputs)
     return 3 * 2 * (recurrent + hidden_size * vocabulary)

@@ -1,4 +1,4 @@
-"""What weight drop costs in a training step."""
+"""The cost of weight drop in a training step."""
 
 from typing import Any
 
@@ -16,13 +16,16 @@ from .train import VOCABULARY, random_windows, trainer
 def bench_weight_drop(
     experiment: Experiment, *, windows: int, repeats: int, device: torch.device
 ) -> list[dict[str, Any]]:
-    """Tokens per second of training with and without weight drop in each precision, all else equal, in turns.
+    """Measure the tokens per second of training with and without weight drop in each precision, in turns.
 
     Args:
-        experiment: its model and training settings; must have weight drop.
-        windows: how many a timed call trains.
-        repeats: how many timed calls of each.
-        device: where.
+        experiment: its model and training settings are used; it must have weight drop.
+        windows: the number of windows that a timed call trains on.
+        repeats: the number of timed calls of each candidate.
+        device: the device to measure on.
+
+    Returns:
+        A row for each candidate and each limit.
 
     Raises:
         UserError: when the experiment has no weight drop.
@@ -42,7 +45,8 @@ def bench_weight_drop(
     }
     seconds = interleaved({**candidates, **limits(device)}, repeats=repeats)
     model = build_model(experiment.model, VOCABULARY)
-    rows, flops = [], 6 * tokens * matrix_entries(model.stack, model.head)
+    flops = 6 * tokens * matrix_entries(model.stack, model.head)
+    rows: list[dict[str, Any]] = []
     for precision in precisions(device):
         pair = {name: seconds[name] for name in candidates if name.endswith(precision)}
         found = rows_against(f"without, {precision}", pair, tokens, "tokens/s")

@@ -63,7 +63,7 @@ def compress(
         raise UserError(f"--finetune-epochs must be at least 0 (got {finetune_epochs})")
 
     found: dict[str, Any] = write(
-        run, out, threshold=threshold, to=target, finetune_epochs=finetune_epochs, data=data, force=force, say=say
+        run, out, threshold=threshold, to=target, finetune_epochs=finetune_epochs, data=data, force=force, log=say
     )
     if json:
         print_json(found)

@@ -91,7 +91,7 @@ def probe(
             refuse_to_overwrite([out / name for name in NAMES], force=force)
     lm = runs.load_language_model(run, device=device)
     tables = read_labelled(data, errors)
-    probing = fit(lm, tables, View(layer, which, cleaning, batch_size), baselines=baselines, say=say)
+    probing = fit(lm, tables, View(layer, which, cleaning, batch_size), baselines=baselines, log=say)
     if out is not None:
         _write(out, lm, probing, text, errors)
     found = {"run": str(run), "checkpoint": lm.folder.name, "data": str(data), **probing.document()}

@@ -1,4 +1,4 @@
-"""How weights move: schedules of the learning rate, averaging, and when to stop."""
+"""Optimisation: learning-rate schedules, gradient clipping, SGD, weight averaging and early stopping."""
 
 from .nt_asgd import TriggeredAveraging as TriggeredAveraging
 from .schedules import Fixed as Fixed

@@ -1,9 +1,9 @@
 """Non-monotonically triggered averaging (Merity et al., 2018, section 3, algorithm 1).
 
-Plain SGD until validation has not improved for a while, then the running mean of the weights of every step: the last
-iterate goes on moving, the mean is what is evaluated and kept. The mean starts with the first step after the trigger;
-torch's ASGD starts it one step later and applies each window's step size one window late, neither of which is done
-here.
+Training is plain SGD until validation has not improved for a while. From then on a running mean of the weights after
+every step is kept: SGD continues from the last iterate, and the mean is evaluated and saved. The mean starts with the
+first step after the trigger. torch's ASGD starts it one step later and applies each window's step size one window late;
+this implementation does neither.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ class TriggeredAveraging:
     """Watches validation and keeps the mean of the weights once it is triggered.
 
     Args:
-        parameters: what is averaged; every parameter that the optimiser moves.
+        parameters: the parameters to average: all that the optimiser updates.
         trigger_window: n; averaging starts when a validation is worse than the best of those more than n validations
-            before it. 0 is no trigger.
+            before it. 0 disables the trigger.
         started: average from the first step, as in a finetuning stage.
 
     Raises:
@@ -41,7 +41,7 @@ class TriggeredAveraging:
 
     @property
     def active(self) -> bool:
-        """Whether there is a mean: the trigger was pulled and a step has been taken."""
+        """Whether a mean exists: averaging was triggered and at least one step has been taken since."""
         return self._steps > 0
 
     @property
@@ -51,10 +51,10 @@ class TriggeredAveraging:
 
     @torch.no_grad()
     def after_step(self, window: object) -> None:
-        """Take the weights of this step into the mean, once triggered.
+        """Add the weights after this step to the mean, if averaging was triggered.
 
         Args:
-            window: the window that was trained; not looked at.
+            window: the window that was trained on; not used.
         """
         if not self._started:
             return
@@ -65,27 +65,30 @@ class TriggeredAveraging:
         torch._foreach_lerp_(self._means, [p.detach() for p in self._parameters], 1 / self._steps)
 
     def validated(self, record: Mapping[str, Any]) -> Verdict | None:
-        """Look at a validation and say so when it pulls the trigger.
+        """Start averaging if validation has stalled.
 
         Args:
-            record: `judged`, the validation's figure, less being better; `epoch`, counted from 1; `settled`, False
-                while a model shrinks: it gets worse then, which is no stall, and the validation does not count.
+            record: `judged`, the figure of the validation, where less is better; `epoch`, counted from 1; `settled`,
+                False while units are being removed: the loss rises then, so the validation does not count as a stall.
+
+        Returns:
+            A verdict with a message if this validation triggers averaging, otherwise None.
         """
         if not record.get("settled", True):
             return None
-        pulled = not self._started and stalled(self._validations, record["judged"], self._trigger_window)
-        self._started |= pulled
+        triggered = not self._started and stalled(self._validations, record["judged"], self._trigger_window)
+        self._started |= triggered
         self._validations.append(record["judged"])
-        if not pulled:
+        if not triggered:
             return None
         return Verdict(message=f"validation has stalled: weights are averaged from epoch {record['epoch'] + 1} on")
 
     @contextlib.contextmanager
     def evaluation_weights(self, model: object) -> Iterator[None]:
-        """Inside, the parameters hold the mean; outside, the weights themselves are back.
+        """Set the parameters to the mean inside the context, and restore the trained weights after it.
 
         Args:
-            model: whose parameters they are; not looked at.
+            model: the model with the parameters; not used.
         """
         if not self.active:
             yield
@@ -98,7 +101,7 @@ class TriggeredAveraging:
             self._copy(kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """Trigger, validations, mean and the weights themselves; a checkpoint's model is the mean."""
+        """Return the trigger, the validations, the mean and the trained weights; checkpoints keep the mean as model."""
         weights = [parameter.detach() for parameter in self._parameters] if self.active else []
         return {
             "started": self._started,
@@ -109,18 +112,19 @@ class TriggeredAveraging:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, the weights among it.
+        """Restore a state from `state_dict`, including the trained weights.
 
         Args:
-            state: as from `state_dict`.
+            state: a state from `state_dict`.
 
         Raises:
-            ValueError: when it is of other parameters.
+            ValueError: when the shapes of the state and of the parameters differ.
         """
         shapes = [tuple(parameter.shape) for parameter in self._parameters]
         if state["steps"] and [tuple(mean.shape) for mean in state["means"]] != shapes:
-            raise ValueError("the averages in the checkpoint are of other parameters")
-        self._started, self._steps = bool(state["started"]), int(state["steps"])
+            raise ValueError("the averages in the checkpoint belong to other parameters")
+        self._started = bool(state["started"])
+        self._steps = int(state["steps"])
         self._validations = [float(value) for value in state["validations"]]
         self._means = [mean.clone().to(p.device) for mean, p in zip(state["means"], self._parameters, strict=False)]
         if state["weights"]:

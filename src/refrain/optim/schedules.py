@@ -1,6 +1,6 @@
-"""Learning-rate schedules: the factor on the full rate, as a function of where the run stands.
+"""Learning-rate schedules: the factor on the full learning rate, as a function of the progress of the run.
 
-`epoch` counts finished epochs from 0; `progress` is the finished share of the whole run, in [0, 1].
+`epoch` is the number of finished epochs; `progress` is the finished fraction of the whole run, in [0, 1].
 """
 
 import math
@@ -8,79 +8,79 @@ from typing import Any, Protocol
 
 
 class Schedule(Protocol):
-    """The factor on the learning rate, and what it learns from validation."""
+    """A factor on the learning rate that may depend on the validations so far."""
 
     def factor(self, epoch: int, progress: float) -> float:
-        """The factor for the next window."""
+        """Return the factor for the next window."""
         ...
 
     def validated(self, nats_per_token: float) -> None:
-        """Told after each validation."""
+        """Update the schedule; called after each validation."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What has to survive a restart, as plain data."""
+        """Return the state that a restart needs, as plain data."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore a state from `state_dict`."""
         ...
 
 
 def constant(epoch: int, progress: float) -> float:
-    """1 throughout."""
+    """Return 1: the learning rate is constant."""
     return 1.0
 
 
 def exponential(epoch: int, *, hold_epochs: int, decay: float, step_epochs: int = 1) -> float:
-    """1 for `hold_epochs` epochs, then times `decay` (Zaremba et al., 2014, section 4.1).
+    """Return 1 for `hold_epochs` epochs, then decay exponentially (Zaremba et al., 2014, section 4.1).
 
     Args:
-        epoch: finished epochs.
-        hold_epochs: at the full rate.
-        decay: the factor.
-        step_epochs: from one factor to the next.
+        epoch: the number of finished epochs.
+        hold_epochs: the number of epochs at the full rate.
+        decay: the factor by which the rate is multiplied at each step of the schedule.
+        step_epochs: the number of epochs between two steps of the schedule.
     """
     return float(decay ** math.ceil(max(epoch + 1 - hold_epochs, 0) / step_epochs))
 
 
 def linear(epoch: int, progress: float) -> float:
-    """From 1 to 0 over the whole run."""
+    """Decrease linearly from 1 to 0 over the whole run."""
     return 1.0 - progress
 
 
 def cosine(epoch: int, progress: float) -> float:
-    """From 1 to 0 over the whole run along half a cosine (Loshchilov & Hutter, 2017, without restarts)."""
+    """Decrease from 1 to 0 over the whole run along half a cosine (Loshchilov & Hutter, 2017, without restarts)."""
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 class Fixed:
-    """A schedule that is a function of the place in the run alone.
+    """A schedule that depends only on the progress of the run, not on validation.
 
     Args:
-        function: maps epoch and progress to the factor.
+        function: a function from epoch and progress to the factor.
     """
 
     def __init__(self, function: Any) -> None:
         self._function = function
 
     def factor(self, epoch: int, progress: float) -> float:
-        """The function's value."""
+        """Return the value of the function."""
         return float(self._function(epoch, progress))
 
     def validated(self, nats_per_token: float) -> None:
-        """Validation changes nothing here."""
+        """Do nothing: the schedule does not depend on validation."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: the place in the run says everything."""
+        """Return an empty state: the factor follows from the progress of the run."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Do nothing: the state is empty."""
 
 
 class Plateau:
-    """Multiplies the rate by `decay` after each validation that is not better than the best so far.
+    """A schedule that multiplies the rate by `decay` after each validation that is not the best so far.
 
     Args:
         decay: the factor, in (0, 1).
@@ -92,7 +92,7 @@ class Plateau:
         self._cuts = 0
 
     def factor(self, epoch: int, progress: float) -> float:
-        """`decay` to the number of cuts so far."""
+        """Return `decay` to the power of the number of cuts so far."""
         return float(self._decay**self._cuts)
 
     def validated(self, nats_per_token: float) -> None:
@@ -103,10 +103,10 @@ class Plateau:
             self._cuts += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Best validation and number of cuts."""
+        """Return the best validation and the number of cuts."""
         return {"best": self._best if math.isfinite(self._best) else None, "cuts": self._cuts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore a state from `state_dict`."""
         self._best = math.inf if state["best"] is None else float(state["best"])
         self._cuts = int(state["cuts"])

@@ -1,15 +1,15 @@
-"""When validation has stalled, and what is concluded from a validation."""
+"""The rule for when validation has stalled, and early stopping by it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
 class Verdict(NamedTuple):
-    """What a method concludes from a validation.
+    """The conclusion of a method from a validation.
 
     Attributes:
-        stop: whether training ends here.
-        message: a line that is reported to the user, or None.
+        stop: whether training stops after this validation.
+        message: a line that is logged, or None.
     """
 
     stop: bool = False
@@ -17,22 +17,22 @@ class Verdict(NamedTuple):
 
 
 def stalled(earlier: Sequence[float], judged: float, window: int) -> bool:
-    """Whether a validation is worse than the best of those more than `window` before it; never with a window of 0.
+    """Return whether a validation is worse than the best of those more than `window` validations before it.
 
     Args:
-        earlier: the validations before, less being better.
-        judged: this validation.
-        window: how many of the last ones do not count.
+        earlier: the figures of the earlier validations, where less is better.
+        judged: the figure of this validation.
+        window: the number of most recent earlier validations to ignore; with 0, the result is always False.
     """
     far = earlier[:-window] if window else []
     return bool(far) and judged > min(far)
 
 
 class EarlyStop:
-    """Stops a run that has stalled, by the rule that triggers averaging.
+    """Stops a run when validation has stalled, by the rule that also triggers averaging.
 
     Args:
-        window: how many of the last validations do not count.
+        window: the number of most recent validations to ignore; see `stalled`.
     """
 
     def __init__(self, window: int) -> None:
@@ -40,11 +40,14 @@ class EarlyStop:
         self._validations: list[float] = []
 
     def validated(self, record: Mapping[str, Any]) -> Verdict | None:
-        """Look at a validation and say whether the run stops.
+        """Decide whether the run stops.
 
         Args:
-            record: `judged`, the validation's figure, less being better; `settled`, False while a model shrinks: it
-                gets worse then, which is no stall, and the validation does not count.
+            record: `judged`, the figure of the validation, where less is better; `settled`, False while units are
+                being removed: the loss rises then, so the validation does not count as a stall.
+
+        Returns:
+            The verdict, or None if the validation does not count.
         """
         if not record.get("settled", True):
             return None
@@ -53,13 +56,13 @@ class EarlyStop:
         return Verdict(stop=stop)
 
     def state_dict(self) -> dict[str, Any]:
-        """The validations so far."""
+        """Return the figures of the validations so far."""
         return {"validations": self._validations}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave.
+        """Restore a state from `state_dict`.
 
         Args:
-            state: as from `state_dict`.
+            state: a state from `state_dict`.
         """
         self._validations = [float(value) for value in state["validations"]]

@@ -1,7 +1,7 @@
-"""Clipping and plain SGD in as few passes over memory as they need.
+"""Gradient clipping and plain SGD with as few passes over memory as possible.
 
-A large model's step is bounded by memory, not by arithmetic: the norm reads every gradient once, and the update, which
-reads it again, scales it on the way instead of after a pass of its own.
+The speed of a large model's update is bounded by memory: the norm reads every gradient once, and the update, which
+reads it a second time, also scales it, so that clipping needs no pass of its own.
 """
 
 import math
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The norm of all gradients together; sparse ones are coalesced in place, so that it is exact.
+    """Return the norm of all gradients together. Sparse gradients are coalesced in place, so that it is exact.
 
     Args:
-        parameters: those without a gradient do not count.
+        parameters: the parameters; those without a gradient are ignored.
     """
     parts = []
     for parameter in parameters:
@@ -32,20 +32,20 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
 
 
 def clip_scale(norm: float, max_norm: float | None) -> float:
-    """What gradients are multiplied with so that their norm is at most `max_norm`; as torch does it, 1e-6 is added.
+    """Return the factor that clips gradients to a norm of at most `max_norm`; as in torch, 1e-6 is added to the norm.
 
     Args:
-        norm: of the gradients.
-        max_norm: None for no clipping.
+        norm: the norm of the gradients.
+        max_norm: the largest norm allowed, or None for no clipping.
     """
     return 1.0 if max_norm is None or not math.isfinite(norm) else min(1.0, max_norm / (norm + 1e-6))
 
 
 def scale_gradients(parameters: Sequence[nn.Parameter], scale: float) -> None:
-    """Multiply all gradients, in place: a pass over memory.
+    """Multiply all gradients by a factor, in place. This is one more pass over memory.
 
     Args:
-        parameters: those without a gradient are passed over.
+        parameters: the parameters; those without a gradient are ignored.
         scale: the factor.
     """
     for parameter in parameters:
@@ -54,39 +54,41 @@ def scale_gradients(parameters: Sequence[nn.Parameter], scale: float) -> None:
 
 
 def scaled_step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], scale: float) -> None:
-    """A step of an optimiser with gradients times `scale`, which are scaled as the update reads them where it can.
+    """Take a step of an optimiser with all gradients multiplied by `scale`.
+
+    A fused optimiser scales the gradients during the update. For others they are scaled in place before it.
 
     Args:
-        optimizer: over the parameters.
-        parameters: with gradients that are not scaled yet.
+        optimizer: an optimiser of the parameters.
+        parameters: the parameters, whose gradients are not scaled yet.
         scale: the factor.
     """
     fused = all(group.get("fused") for group in optimizer.param_groups)
     if scale != 1.0 and not fused:
         scale_gradients(parameters, scale)
-    # what torch's own loss scaling hands to fused optimisers; they divide by it, and read it as float32
+    # the attribute that torch.amp.GradScaler sets on fused optimisers, which divide by it and read it as float32
     divisor = torch.tensor(1 / scale, dtype=torch.float32) if scale != 1.0 and fused else None
     optimizer.grad_scale = divisor  # type: ignore[attr-defined]
     try:
         optimizer.step()
     finally:
         del optimizer.grad_scale  # type: ignore[attr-defined]
-    # fused updates of torch do not tell that the weights have changed
+    # torch's fused updates do not mark the weights as changed
     torch.autograd.graph.increment_version(parameters)
 
 
 class SGD(torch.optim.SGD):
-    """Stochastic gradient descent that also takes the sparse gradient of a lookup, of which it moves the rows touched.
+    """Stochastic gradient descent that also takes sparse gradients of embeddings, and updates only the rows in them.
 
-    Equal to the dense update where weight decay is 0, since the other rows' gradient is zero.
+    The result equals the dense update without weight decay, since the gradient of the other rows is zero.
 
     Args:
-        parameters: what is moved.
+        parameters: the parameters to update.
         lr: the learning rate.
-        weight_decay: times the weight, added to the gradient.
+        weight_decay: this factor times the weight is added to the gradient.
 
     Raises:
-        ValueError: when a weight decays whose gradient is sparse; at the step.
+        ValueError: by `step`, when a parameter has both weight decay and a sparse gradient.
     """
 
     def __init__(self, parameters: Any, *, lr: float, weight_decay: float = 0.0) -> None:
@@ -94,24 +96,25 @@ class SGD(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient.
+        """Update every parameter that has a gradient.
 
         Args:
-            closure: not taken; there for the interface.
+            closure: not used; part of the optimiser interface of torch.
         """
-        scale, put_back = getattr(self, "grad_scale", None), []
+        scale = getattr(self, "grad_scale", None)
+        sparse_gradients = []
         for group in self.param_groups:
             for parameter in group["params"]:
                 gradient = parameter.grad
                 if gradient is not None and gradient.is_sparse:
                     if group["weight_decay"]:
-                        raise ValueError("a sparse gradient says nothing of the rows that decay; use a dense one")
+                        raise ValueError("a sparse gradient does not cover all rows that decay; use a dense gradient")
                     rate = group["lr"] if scale is None else group["lr"] / scale.item()
                     gradient = gradient.coalesce()
                     parameter.index_add_(0, gradient.indices()[0], gradient.values(), alpha=-rate)
-                    put_back.append((parameter, parameter.grad))
+                    sparse_gradients.append((parameter, parameter.grad))
                     parameter.grad = None
         super().step()
         torch.autograd.graph.increment_version([p for group in self.param_groups for p in group["params"]])
-        for parameter, gradient in put_back:
+        for parameter, gradient in sparse_gradients:
             parameter.grad = gradient

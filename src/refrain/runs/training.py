@@ -10,6 +10,7 @@ import torch
 from refrain.assembly.engine import build_engine, describe_engine
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment, Experiment
+from refrain.config.schema import differences
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.kernels.call import failures
@@ -77,10 +78,10 @@ def train(
     own = methods_by_name(methods)
     with progress or PlainProgress() as shown:
         kind = kind_of(experiment, model)
-        corpus = kind.corpus(experiment, shown.say)
+        corpus = kind.corpus(experiment, shown.log)
         torch.manual_seed(experiment.training.seed)
         network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
-        engine = build_engine(experiment.training, network, shown.say)
+        engine = build_engine(experiment.training, network, shown.log)
         if start_from is not None:
             load_start(Path(start_from), network, corpus)
         task = kind.task(experiment, corpus, network, own)
@@ -141,14 +142,14 @@ def resume(
     with progress or PlainProgress() as shown, run.locked():
         same_settings(own, experiment, run.path)
         kind = kind_of(own, model)
-        corpus = kind.corpus(own, shown.say)
+        corpus = kind.corpus(own, shown.log)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
         network = kind.model(own, corpus).to(build_device(own.training.device))
-        engine = build_engine(own.training, network, shown.say)
+        engine = build_engine(own.training, network, shown.log)
         task = kind.task(own, corpus, network, added)
         checkpoint, problems = run.newest()
         for problem in problems:
-            shown.say(f"passed over a damaged checkpoint: {problem}")
+            shown.log(f"passed over a damaged checkpoint: {problem}")
         check_methods(task, checkpoint.document("training"), run.path)
         if checkpoint.document("vocabulary") != corpus.vocabulary.document():
             raise CheckpointError(f"{checkpoint.folder}: vocabulary.json is not that of {corpus.name}")
@@ -164,14 +165,14 @@ def resume(
         if position.best is not None:
             run.point_best_at(position.best.step)
         for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, network, "", engine)):
-            shown.say(f"note: {difference}; the run goes on, but perhaps not bit for bit")
+            shown.log(f"note: {difference}; the run goes on, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
         place = (
             "its end"
             if position.epoch == task.epochs or position.stopped
             else f"epoch {position.epoch + 1}, window {position.window}"
         )
-        shown.say(f"resuming {checkpoint.folder} at {place}")
+        shown.log(f"resuming {checkpoint.folder} at {place}")
         return _train(own, kind, corpus, task, run, position, state, shown, engine)
 
 
@@ -187,17 +188,17 @@ def _train(
     engine: dict[str, str],
 ) -> dict[str, Any]:
     for line in [*kind.describe(experiment, corpus, task.model, run), describe_engine(engine)]:
-        shown.say(line)
+        shown.log(line)
     writer = (
         tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
     )
     documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     if task.methods.own:
-        shown.say(f"methods given: {', '.join(task.methods.own)}")
+        shown.log(f"methods given: {', '.join(task.methods.own)}")
     with _closing(writer), Interrupt() as interrupt:
         metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, shown, interrupt)(position, state)
-    shown.say(f"measuring the best of {position.epoch} epoch(s) on validation and test")
+    shown.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
     summary = kind.summarise(experiment, corpus, task.model, run, position) | {"engine": engine}
     if task.methods.own:
         summary["methods"] = list(task.methods.own)
@@ -234,19 +235,10 @@ def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -
         kind = kind_of(own).title
         other = kind_of(given).title
         raise CheckpointError(f"{path}: is the run of {kind}, the recipe is of {other}; resume without a recipe")
-    before, after = own.model_dump(mode="json"), given.model_dump(mode="json")
-    differing = [f"{name}: {old!r} there, {new!r} now" for name, old, new in _differences(before, after)]
+    differing = [f"{name}: {old!r} there, {new!r} now" for name, old, new in differences(own, given)]
     raise CheckpointError(
         f"{path}: the run has other settings ({'; '.join(differing)}); resume with refrain train --resume --out {path}"
     )
-
-
-def _differences(before: Any, after: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    for name in before:
-        if isinstance(before[name], dict):
-            yield from _differences(before[name], after[name], f"{prefix}{name}.")
-        elif before[name] != after[name]:
-            yield prefix + name, before[name], after[name]
 
 
 def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:

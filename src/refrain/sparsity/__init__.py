@@ -1,4 +1,4 @@
-"""Weights that become zero and stay so, and models without them. Reads declared axes alone."""
+"""Weights that become zero and stay zero, and models without them. All of it depends on declared axes alone."""
 
 from .compact import clear_units as clear_units
 from .compact import dead_by_width as dead_by_width
@@ -6,10 +6,10 @@ from .compact import drop_until as drop_until
 from .compact import select_units as select_units
 from .compact import weakest_first as weakest_first
 from .compact import widths_left as widths_left
-from .groups import Place as Place
+from .groups import UnitAxis as UnitAxis
 from .groups import dead_units as dead_units
-from .groups import places as places
 from .groups import squared_norms as squared_norms
+from .groups import unit_axes as unit_axes
 from .groups import zero_share as zero_share
 from .masks import Masks as Masks
 from .masks import prune_smallest as prune_smallest

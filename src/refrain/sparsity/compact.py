@@ -1,4 +1,4 @@
-"""Taking units out of a model, exactly: what is left computes the same.
+"""Removing units from a model exactly: the smaller model computes the same function.
 
 U units in a width.
 """
@@ -10,23 +10,23 @@ from torch import Tensor
 
 from refrain.axes import AxisTable, removable
 
-from .groups import Place, dead_units, places, squared_norms, unit_sums
+from .groups import UnitAxis, dead_units, squared_norms, unit_axes, unit_sums
 from .sizes import model_size
 
 
 def select_units(tensors: Mapping[str, Tensor], table: AxisTable, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with only the kept units of each width.
+    """Select the kept units of each width from all tensors.
 
     Args:
         tensors: parameters by name.
-        table: their axes.
-        kept: width -> indices of the units that stay, ascending; other widths stay whole.
+        table: the axes of the parameters.
+        kept: for each width to reduce, the indices of the units to keep, ascending.
 
     Returns:
-        New tensors, contiguous.
+        New contiguous tensors by name.
 
     Raises:
-        ValueError: when there is no such width, or its units cannot be removed.
+        ValueError: when the model does not have a width, or its units cannot be removed.
     """
     possible = removable(table)
     for width in kept:
@@ -38,27 +38,29 @@ def select_units(tensors: Mapping[str, Tensor], table: AxisTable, kept: Mapping[
     for name, tensor in tensors.items():
         for dimension, axis in enumerate(table[name]):
             if axis.width in kept:
-                units, here = tensor.shape[dimension] // axis.copies, kept[axis.width]
+                units = tensor.shape[dimension] // axis.copies
+                indices = kept[axis.width]
                 if axis.segment is not None:
-                    here = here[(here >= axis.segment.begin) & (here < axis.segment.end)] - axis.segment.begin
-                index = torch.cat([here + copy * units for copy in range(axis.copies)])
+                    inside = (indices >= axis.segment.begin) & (indices < axis.segment.end)
+                    indices = indices[inside] - axis.segment.begin
+                index = torch.cat([indices + copy * units for copy in range(axis.copies)])
                 tensor = tensor.index_select(dimension, index)
         smaller[name] = tensor.contiguous()
     return smaller
 
 
-def clear_units(parameters: Mapping[str, Tensor], width_places: Sequence[Place], dead: Tensor) -> None:
-    """Make everything of some units zero, biases included, in place.
+def clear_units(parameters: Mapping[str, Tensor], width_axes: Sequence[UnitAxis], dead: Tensor) -> None:
+    """Set all entries of some units to zero, biases included, in place.
 
     Args:
-        parameters: by name.
-        width_places: of one width.
-        dead: (U,) bool.
+        parameters: the parameters by name.
+        width_axes: the axes of one width, from `unit_axes`.
+        dead: (U,) bool, the units to clear.
     """
     with torch.no_grad():
-        for place in width_places:
-            parameter = parameters[place.parameter]
-            parameter.masked_fill_(place.broadcast(dead, parameter.ndim), 0)
+        for unit_axis in width_axes:
+            parameter = parameters[unit_axis.parameter]
+            parameter.masked_fill_(unit_axis.broadcast(dead, parameter.ndim), 0)
 
 
 def dead_by_width(
@@ -68,18 +70,19 @@ def dead_by_width(
     *,
     gone: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The dead units of some widths, those among them that die because others go.
+    """Find the dead units of some widths, including those that die once other units are removed.
 
     Args:
-        parameters: by name; they stay as they are.
-        table: their axes.
-        widths: whose units may go.
-        gone: width -> (U,) bool, units that go in any case.
+        parameters: the parameters by name; they are not changed.
+        table: the axes of the parameters.
+        widths: the widths whose units may be removed.
+        gone: width -> (U,) bool, units that are removed in any case.
 
     Returns:
         Width -> (U,) bool.
     """
-    found, dead = places(table), dict(gone or {})
+    found = unit_axes(table)
+    dead = dict(gone or {})
     entries = {name: parameter.detach() != 0 for name, parameter in parameters.items()}
     for width, which in dead.items():
         clear_units(entries, found[width], which)
@@ -96,10 +99,13 @@ def dead_by_width(
 
 
 def stretches(table: AxisTable) -> dict[str, set[tuple[int, int]]]:
-    """Width -> the parts of it, from one unit up to another, that blocks of sparse layers or embeddings stand on.
+    """Find the segments of each width that belong to blocks of sparse layers or bands of embeddings.
 
     Args:
-        table: the axes.
+        table: the axes of the parameters.
+
+    Returns:
+        Width -> pairs of the first unit and the one after the last.
     """
     found: dict[str, set[tuple[int, int]]] = {}
     for axis in (axis for axes in table.values() for axis in axes if axis.segment is not None):
@@ -109,11 +115,14 @@ def stretches(table: AxisTable) -> dict[str, set[tuple[int, int]]]:
 
 
 def spared(dead: Mapping[str, Tensor], table: AxisTable) -> dict[str, Tensor]:
-    """The dead units but for one in each part of a width that a block stands on: a block has a unit at least.
+    """Spare one unit in each segment of a width all of whose units are dead, since a block cannot be empty.
 
     Args:
         dead: width -> (U,) bool.
-        table: the axes.
+        table: the axes of the parameters.
+
+    Returns:
+        Width -> (U,) bool, the units that can be removed.
     """
     left = {width: which.clone() for width, which in dead.items()}
     for width, parts in stretches(table).items():
@@ -124,48 +133,50 @@ def spared(dead: Mapping[str, Tensor], table: AxisTable) -> dict[str, Tensor]:
 
 
 def widths_left(widths: Mapping[str, int], dead: Mapping[str, Tensor]) -> dict[str, int]:
-    """The sizes of all widths without the dead units; one unit always stays.
+    """Return the sizes of all widths without the dead units; one unit of each width is always kept.
 
     Args:
-        widths: the sizes with them.
+        widths: the sizes with the dead units.
         dead: width -> (U,) bool.
     """
     return dict(widths) | {width: max(1, int((~which).sum())) for width, which in dead.items()}
 
 
-def largest_entries(parameters: Mapping[str, Tensor], width_places: Sequence[Place]) -> Tensor:
-    """The largest absolute entry of each unit's group, matrices only -> (U,)."""
+def largest_entries(parameters: Mapping[str, Tensor], width_axes: Sequence[UnitAxis]) -> Tensor:
+    """Return the largest absolute entry in the matrices of each unit's group (U,)."""
     largest: Tensor | None = None
-    for place in width_places:
-        parameter = parameters[place.parameter].detach()
+    for unit_axis in width_axes:
+        parameter = parameters[unit_axis.parameter].detach()
         if parameter.ndim < 2:
             continue
-        others = [dimension for dimension in range(parameter.ndim) if dimension != place.dimension]
-        part = place.to_units(parameter.abs().amax(dim=others).unflatten(0, (place.axis.copies, -1)).amax(dim=0))
+        others = [dimension for dimension in range(parameter.ndim) if dimension != unit_axis.dimension]
+        part = unit_axis.to_units(
+            parameter.abs().amax(dim=others).unflatten(0, (unit_axis.axis.copies, -1)).amax(dim=0)
+        )
         largest = part if largest is None else torch.maximum(largest, part)
     assert largest is not None
     return largest
 
 
 def weakest_first(parameters: Mapping[str, Tensor], table: AxisTable, widths: Sequence[str]) -> list[tuple[str, int]]:
-    """The units of some widths, the weakest first: by the root mean square of their groups' entries.
+    """Rank the units of some widths by the root mean square of the entries in their groups, the smallest first.
 
     Args:
-        parameters: by name.
-        table: their axes.
-        widths: whose units are ranked together.
+        parameters: the parameters by name.
+        table: the axes of the parameters.
+        widths: the widths whose units are ranked together.
 
     Returns:
         (width, unit) pairs.
     """
     ranked: list[tuple[float, str, int]] = []
-    found = places(table)
+    found = unit_axes(table)
     for width in widths:
         squares = squared_norms({name: value.detach() for name, value in parameters.items()}, found[width])
         entries = sum(
-            unit_sums(torch.ones_like(parameters[place.parameter]), place)
-            for place in found[width]
-            if parameters[place.parameter].ndim >= 2
+            unit_sums(torch.ones_like(parameters[unit_axis.parameter]), unit_axis)
+            for unit_axis in found[width]
+            if parameters[unit_axis.parameter].ndim >= 2
         )
         ranked += [(value, width, unit) for unit, value in enumerate((squares / entries).sqrt().tolist())]
     return [(width, unit) for _, width, unit in sorted(ranked)]
@@ -180,27 +191,28 @@ def drop_until(
     target: int,
     dead: Mapping[str, Tensor] | None = None,
 ) -> dict[str, list[int]]:
-    """The fewest of the weakest units to drop so that a model is no larger than a target.
+    """Choose the weakest units to drop, as few as possible, so that a model is no larger than a target.
 
     Args:
-        ranking: units, the weakest first.
+        ranking: the units, the weakest first.
         table: the model's axes.
-        widths: their sizes.
-        measure: `parameters`, `multiply_adds` or `bytes`, of float32.
-        target: at most so many.
-        dead: width -> (U,) bool, units that are gone already.
+        widths: the sizes of its widths.
+        measure: `parameters`, `multiply_adds` or `bytes` (of float32).
+        target: the largest size allowed.
+        dead: width -> (U,) bool, units that are removed already.
 
     Returns:
-        Width -> units to drop; a last unit always stays, of each block's part of a width too.
+        Width -> units to drop. The last unit of a width, and of each block's segment, is kept.
 
     Raises:
-        ValueError: when the target is out of reach.
+        ValueError: when the target cannot be reached.
     """
     gone = {width: torch.zeros(size, dtype=torch.bool) for width, size in widths.items()}
     gone |= {width: which.cpu().clone() for width, which in (dead or {}).items()}
     left = {width: int((~which).sum()) for width, which in gone.items()}
     dropped: dict[str, list[int]] = {}
-    waiting, parts = iter(ranking), stretches(table)
+    remaining = iter(ranking)
+    parts = stretches(table)
 
     def can_go(width: str, unit: int) -> bool:
         alone = (
@@ -209,9 +221,9 @@ def drop_until(
         return left[width] > 1 and not any(alone)
 
     while (size := model_size(measure, table, widths, gone)) > target:
-        pair = next(((width, unit) for width, unit in waiting if can_go(width, unit)), None)
+        pair = next(((width, unit) for width, unit in remaining if can_go(width, unit)), None)
         if pair is None:
-            raise ValueError(f"{measure} cannot go below {size:,} (asked for {target:,})")
+            raise ValueError(f"{measure} cannot go below {size:,} (requested: {target:,})")
         width, unit = pair
         left[width] -= 1
         gone[width][unit] = True

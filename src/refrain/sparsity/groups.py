@@ -1,7 +1,7 @@
-"""The groups of a model: for each unit of a width, everything that goes when the unit goes.
+"""The groups of a model: for each unit of a width, all entries that are removed with the unit.
 
-Read from the declared axes alone, so it is the same for any stack of any cells, tied or not. For the hidden width of an
-LSTM these are the intrinsic sparse structures of Wen et al. (2018, arXiv 1709.05027, section 3).
+They follow from the declared axes alone, so the code is the same for any stack of any cells, tied or not. For the
+hidden width of an LSTM they are the intrinsic sparse structures of Wen et al. (2018, arXiv 1709.05027, section 3).
 
 U units in a width.
 """
@@ -17,12 +17,12 @@ from refrain.axes import Axis, AxisTable, Segment
 Overlap = Literal["twice", "once"]
 
 
-class Place(NamedTuple):
+class UnitAxis(NamedTuple):
     """One axis of one parameter that runs along a width.
 
     Attributes:
-        parameter: its name.
-        dimension: of the parameter.
+        parameter: the name of the parameter.
+        dimension: the dimension of the parameter that runs along the width.
         axis: the declaration of that dimension.
     """
 
@@ -31,18 +31,18 @@ class Place(NamedTuple):
     axis: Axis
 
     def to_units(self, values: Tensor) -> Tensor:
-        """Values of the units that the axis covers -> of all units (U,), zero for the others."""
+        """Pad values of the units that the axis covers to all units (U,), with zeros for the others."""
         if self.axis.segment is None:
             return values
         begin, end, units = self.axis.segment
         return torch.nn.functional.pad(values, (begin, units - end))
 
     def broadcast(self, values: Tensor, dimensions: int) -> Tensor:
-        """Values of all units (U,) -> those along the parameter's dimension, in a shape that broadcasts to it.
+        """Arrange values of all units (U,) along the parameter's dimension, in a shape that broadcasts to it.
 
         Args:
-            values: of all units (U,).
-            dimensions: how many the parameter has.
+            values: a value for each unit (U,).
+            dimensions: the number of dimensions of the parameter.
         """
         segment = self.axis.segment
         covered = values if segment is None else values[segment.begin : segment.end]
@@ -51,62 +51,66 @@ class Place(NamedTuple):
         return covered.repeat(self.axis.copies).view(shape)
 
 
-def places(table: AxisTable) -> dict[str, list[Place]]:
-    """Width name -> every axis that runs along it, in the order of the table."""
-    found: dict[str, list[Place]] = {}
+def unit_axes(table: AxisTable) -> dict[str, list[UnitAxis]]:
+    """Return, for each width, every axis that runs along it, in the order of the table."""
+    found: dict[str, list[UnitAxis]] = {}
     for name, axes in table.items():
         for dimension, axis in enumerate(axes):
-            found.setdefault(axis.width, []).append(Place(name, dimension, axis))
+            found.setdefault(axis.width, []).append(UnitAxis(name, dimension, axis))
     return found
 
 
-def unit_sums(tensor: Tensor, place: Place) -> Tensor:
-    """Sum a parameter-shaped tensor, numbers or truths, over everything but the units of a place -> (U,)."""
-    others = [dimension for dimension in range(tensor.ndim) if dimension != place.dimension]
-    # torch counts truths several times faster in 32 bits than in the 64 of its own choice
-    kind = torch.int32 if tensor.dtype == torch.bool else tensor.dtype
-    summed = tensor.sum(dim=others, dtype=kind) if others else tensor
-    # a sum of 32-bit truths would otherwise be of 64 bits
-    return place.to_units(summed.unflatten(0, (place.axis.copies, -1)).sum(dim=0, dtype=kind))
+def unit_sums(tensor: Tensor, unit_axis: UnitAxis) -> Tensor:
+    """Sum a parameter-shaped tensor, numbers or booleans, over everything but the units of a place -> (U,)."""
+    others = [dimension for dimension in range(tensor.ndim) if dimension != unit_axis.dimension]
+    # torch sums booleans several times faster as int32 than as its default, int64
+    dtype = torch.int32 if tensor.dtype == torch.bool else tensor.dtype
+    summed = tensor.sum(dim=others, dtype=dtype) if others else tensor
+    # without a dtype, a sum of int32 would be int64
+    return unit_axis.to_units(summed.unflatten(0, (unit_axis.axis.copies, -1)).sum(dim=0, dtype=dtype))
 
 
 def squared_norms(
-    parameters: Mapping[str, Tensor], width_places: Iterable[Place], *, overlap: Overlap = "twice"
+    parameters: Mapping[str, Tensor], width_axes: Iterable[UnitAxis], *, overlap: Overlap = "twice"
 ) -> Tensor:
-    """The sum of squares of each unit's group, matrices only -> (U,).
+    """Return the sum of squares of each unit's group (U,); vectors such as biases do not count.
 
     Args:
-        parameters: by name.
-        width_places: of one width, as from `places`.
-        overlap: entries that lie in a row and in a column of the same unit count `twice`, as in the paper's code, or
-            `once`.
+        parameters: the parameters by name.
+        width_axes: the axes of one width, from `unit_axes`.
+        overlap: entries that lie both in a row and in a column of the same unit count `twice`, as in the paper's code,
+            or `once`.
+
+    Raises:
+        ValueError: when no matrix has the width.
     """
     total: Tensor | None = None
-    rows: dict[str, Place] = {}
-    for place in width_places:
-        parameter = parameters[place.parameter]
+    rows: dict[str, UnitAxis] = {}
+    for unit_axis in width_axes:
+        parameter = parameters[unit_axis.parameter]
         if parameter.ndim < 2:
             continue
         squares = parameter.square()
-        part = unit_sums(squares, place)
-        if overlap == "once" and place.parameter in rows:
+        part = unit_sums(squares, unit_axis)
+        if overlap == "once" and unit_axis.parameter in rows:
             # the table names the rows of a matrix before its columns
-            part = part - _crossing(squares, rows[place.parameter], place)
-        rows[place.parameter] = place
+            part = part - _crossing(squares, rows[unit_axis.parameter], unit_axis)
+        rows[unit_axis.parameter] = unit_axis
         total = part if total is None else total + part
     if total is None:
-        raise ValueError("a width without a matrix has no groups")
+        raise ValueError("no matrix of the model has this width, so its units have no groups")
     return total
 
 
-def _crossing(tensor: Tensor, rows: Place, columns: Place) -> Tensor:
-    """The sum over the entries that a unit's rows and columns share -> (U,)."""
+def _crossing(tensor: Tensor, rows: UnitAxis, columns: UnitAxis) -> Tensor:
+    """Return the sum over the entries that are in both a unit's rows and its columns (U,)."""
     blocks = tensor.unflatten(0, (rows.axis.copies, -1)).unflatten(2, (columns.axis.copies, -1))  # (R, U, C, U)
     row_units, column_units = rows.axis.segment, columns.axis.segment
     if row_units is None or column_units is None or row_units == column_units:
         return rows.to_units(blocks.diagonal(dim1=1, dim2=3).sum(dim=(0, 1)))
-    # units that both axes cover
-    begin, end = max(row_units.begin, column_units.begin), min(row_units.end, column_units.end)
+    # the units that both axes cover
+    begin = max(row_units.begin, column_units.begin)
+    end = min(row_units.end, column_units.end)
     shared = rows._replace(axis=rows.axis._replace(segment=Segment(begin, max(begin, end), row_units.of)))
     blocks = blocks[:, begin - row_units.begin : end - row_units.begin]
     blocks = blocks[..., begin - column_units.begin : end - column_units.begin]
@@ -114,61 +118,62 @@ def _crossing(tensor: Tensor, rows: Place, columns: Place) -> Tensor:
 
 
 def group_sizes(
-    parameters: Mapping[str, Tensor], width_places: Iterable[Place], *, overlap: Overlap = "twice"
+    parameters: Mapping[str, Tensor], width_axes: Iterable[UnitAxis], *, overlap: Overlap = "twice"
 ) -> Tensor:
-    """How many entries of matrices the group of each unit has -> (U,).
+    """Return the number of matrix entries in each unit's group (U,).
 
     Args:
-        parameters: by name.
-        width_places: of one width.
+        parameters: the parameters by name.
+        width_axes: the axes of one width.
         overlap: see `squared_norms`.
     """
-    found = list(width_places)
-    ones = {place.parameter: torch.ones_like(parameters[place.parameter].detach()) for place in found}
+    found = list(width_axes)
+    ones = {unit_axis.parameter: torch.ones_like(parameters[unit_axis.parameter].detach()) for unit_axis in found}
     return squared_norms(ones, found, overlap=overlap)
 
 
 def zero_share(parameters: Mapping[str, Tensor]) -> float:
-    """The share of the matrices' entries that are zero."""
+    """Return the fraction of the entries of all matrices that are zero."""
     matrices = [parameter for parameter in parameters.values() if parameter.ndim >= 2]
     zeros = sum(parameter.numel() - int(parameter.count_nonzero()) for parameter in matrices)
     return zeros / sum(parameter.numel() for parameter in matrices)
 
 
-def scale_units(parameters: Mapping[str, Tensor], width_places: Iterable[Place], factors: Tensor) -> None:
-    """Multiply each unit's group by a factor, matrices only, in place.
+def scale_units(parameters: Mapping[str, Tensor], width_axes: Iterable[UnitAxis], factors: Tensor) -> None:
+    """Multiply the matrix entries of each unit's group by a factor, in place.
 
     Args:
-        parameters: by name.
-        width_places: of one width.
-        factors: (U,).
+        parameters: the parameters by name.
+        width_axes: the axes of one width.
+        factors: the factor for each unit (U,).
     """
     with torch.no_grad():
-        for place in width_places:
-            parameter = parameters[place.parameter]
+        for unit_axis in width_axes:
+            parameter = parameters[unit_axis.parameter]
             if parameter.ndim < 2:
                 continue
-            parameter.mul_(place.broadcast(factors, parameter.ndim))
+            parameter.mul_(unit_axis.broadcast(factors, parameter.ndim))
 
 
-def dead_units(parameters: Mapping[str, Tensor], width_places: Iterable[Place]) -> Tensor:
-    """Which units a model computes the same without -> (U,) bool.
+def dead_units(parameters: Mapping[str, Tensor], width_axes: Iterable[UnitAxis]) -> Tensor:
+    """Find the units without which the model computes the same, as (U,) bool.
 
-    A unit that nothing but itself reads is dead, whatever its value; so is one to which everything but itself writes
-    zero, bias included: every layer here makes zero of that.
+    A unit is dead if nothing but the unit itself reads its value. It is also dead if everything that writes to it, bias
+    included, apart from the unit itself, is zero: the output of every layer here is zero then.
     """
-    found = list(width_places)
-    read, written = torch.tensor(False), torch.tensor(False)
-    for place in found:
-        entries = parameters[place.parameter].detach() != 0
-        count = unit_sums(entries, place)
+    found = list(width_axes)
+    read = torch.tensor(False)
+    written = torch.tensor(False)
+    for unit_axis in found:
+        entries = parameters[unit_axis.parameter].detach() != 0
+        count = unit_sums(entries, unit_axis)
         for other in found:
-            if other.parameter == place.parameter and other.dimension != place.dimension:
-                first, second = sorted((place, other), key=lambda each: each.dimension)
+            if other.parameter == unit_axis.parameter and other.dimension != unit_axis.dimension:
+                first, second = sorted((unit_axis, other), key=lambda each: each.dimension)
                 count = count - _crossing(entries, first, second)
         alive = count > 0
-        if place.axis.reads:
+        if unit_axis.axis.reads:
             read = read.to(alive.device) | alive
-        if place.axis.writes:
+        if unit_axis.axis.writes:
             written = written.to(alive.device) | alive
     return ~(read & written)

@@ -1,4 +1,4 @@
-"""Keeping zeros zero, and making more of them on a schedule.
+"""Masks that keep weights at zero, and pruning on a schedule.
 
 Gradual magnitude pruning: Zhu & Gupta (2017), To prune, or not to prune, arXiv 1710.01878, equation 1.
 """
@@ -12,14 +12,14 @@ from torch import Tensor
 from refrain.axes import AxisTable
 
 from .compact import dead_by_width
-from .groups import places
+from .groups import unit_axes
 
 
 class Masks:
-    """Entries that stay zero: after each step they are zero again.
+    """Masks of parameters, which set the masked entries to zero again after each step.
 
     Args:
-        parameters: by name; any of them may get a mask, in which True is an entry that is kept.
+        parameters: the parameters by name; any of them may get a mask, in which True is an entry that is kept.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
@@ -27,11 +27,11 @@ class Masks:
         self.kept: dict[str, Tensor] = {}
 
     def keep(self, name: str, kept: Tensor) -> None:
-        """Mask the other entries of a parameter; what was masked stays so.
+        """Mask all entries of a parameter except the given ones; entries that are masked already stay masked.
 
         Args:
-            name: of the parameter.
-            kept: bool, of its shape or one that broadcasts to it.
+            name: the parameter's name.
+            kept: the entries to keep, a boolean tensor that broadcasts to the parameter's shape.
         """
         before = self.kept.get(name, torch.ones_like(self._parameters[name], dtype=torch.bool))
         if not bool((both := before & kept).all()):
@@ -41,61 +41,63 @@ class Masks:
         """Mask every entry of some parameters that is zero now.
 
         Args:
-            names: of the parameters.
+            names: the names of the parameters.
         """
         for name in names:
             self.keep(name, self._parameters[name].detach() != 0)
 
     def freeze_units(self, table: AxisTable, widths: Sequence[str]) -> None:
-        """Mask all that belongs to a unit that is dead now, or dies because others are.
+        """Mask all entries of units that are dead now, including those that die once other units are removed.
 
         Args:
             table: the axes of the parameters.
-            widths: whose units are looked at.
+            widths: the widths whose units are checked.
         """
-        found = places(table)
+        found = unit_axes(table)
         for width, dead in dead_by_width(self._parameters, table, widths).items():
             alive = ~dead
-            for place in found[width]:
-                self.keep(place.parameter, place.broadcast(alive, self._parameters[place.parameter].ndim))
+            for unit_axis in found[width]:
+                self.keep(unit_axis.parameter, unit_axis.broadcast(alive, self._parameters[unit_axis.parameter].ndim))
 
     def apply(self) -> None:
-        """Make the masked entries zero, in place."""
+        """Set the masked entries to zero, in place."""
         with torch.no_grad():
             for name, kept in self.kept.items():
                 self._parameters[name].mul_(kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """The masks, by name."""
+        """Return the masks by name."""
         return dict(self.kept)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put masks back.
+        """Restore masks from `state_dict`.
 
         Args:
-            state: as from `state_dict`.
+            state: a state from `state_dict`.
 
         Raises:
-            ValueError: when they belong to another model.
+            ValueError: when the masks do not fit the parameters.
         """
         for name, mask in state.items():
             if name not in self._parameters:
-                raise ValueError(f"a mask for {name}, which the model lacks; it has {', '.join(self._parameters)}")
-            if mask.shape != self._parameters[name].shape:
+                known = ", ".join(self._parameters)
                 raise ValueError(
-                    f"a mask of shape {tuple(mask.shape)} for {name}, which is {tuple(self._parameters[name].shape)}"
+                    f"the state has a mask for {name}, which is not a parameter; the parameters are {known}"
                 )
+            shape = tuple(self._parameters[name].shape)
+            if mask.shape != shape:
+                raise ValueError(f"the mask for {name} has shape {tuple(mask.shape)}, the parameter has shape {shape}")
         self.kept = {name: mask.to(self._parameters[name].device) for name, mask in state.items()}
 
 
 def pruned_share(progress: float, *, final: float, begin: float, end: float) -> float:
-    """The share of weights that are zero at a point of the run: from 0 at `begin` along a cubic to `final` at `end`.
+    """Return the fraction of weights to prune at a point of the run: a cubic from 0 at `begin` to `final` at `end`.
 
     Args:
-        progress: share of the run, 0 to 1.
-        final: the share at the end.
-        begin: where pruning begins, as a share of the run.
-        end: where the final share is reached.
+        progress: the finished fraction of the run, from 0 to 1.
+        final: the fraction of weights to prune at the end.
+        begin: the fraction of the run at which pruning begins.
+        end: the fraction of the run at which `final` is reached.
     """
     if progress <= begin:
         return 0.0
@@ -104,12 +106,12 @@ def pruned_share(progress: float, *, final: float, begin: float, end: float) -> 
 
 
 def prune_smallest(parameters: Mapping[str, Tensor], masks: Masks, share: float) -> None:
-    """Mask the smallest entries of each parameter so that this share of it is zero; what was masked stays so.
+    """Mask the smallest entries of each parameter; entries that are masked already stay masked.
 
     Args:
-        parameters: by name, as the masks'.
-        masks: changed.
-        share: of each parameter's entries.
+        parameters: the parameters to prune, by the names that they have in the masks.
+        masks: the masks, changed in place.
+        share: the fraction of each parameter's entries that is zero afterwards.
     """
     for name, parameter in parameters.items():
         count = round(share * parameter.numel())

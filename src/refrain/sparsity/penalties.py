@@ -1,8 +1,8 @@
 """Penalties that make weights zero: L1, and group lasso on units, rows and columns.
 
-Each has two forms. As a loss term it is the smooth penalty that gradient descent sees; as a proximal step it moves the
-weights after each step of the optimiser to where the penalty itself, not its gradient, wants them, which gives exact
-zeros (Parikh & Boyd, 2014, Proximal Algorithms, section 6.5). Groups of intrinsic sparse structures: Wen et al. (2018).
+Each has two forms. As a loss term it is a smooth penalty for gradient descent. As a proximal step it applies the
+proximal operator of the penalty to the weights after each step of the optimiser, which gives exact zeros (Parikh &
+Boyd, 2014, Proximal Algorithms, section 6.5). The groups are the intrinsic sparse structures of Wen et al. (2018).
 
 U units in a width.
 """
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .groups import Overlap, Place, group_sizes, scale_units, squared_norms
+from .groups import Overlap, UnitAxis, group_sizes, scale_units, squared_norms
 
 SMOOTHING = 1e-8
 
@@ -23,10 +23,10 @@ Scaling = Literal["none", "sqrt-size"]
 
 @dataclass
 class L1:
-    """The sum of absolute values.
+    """The L1 penalty: the sum of absolute values.
 
     Attributes:
-        parameters: that are penalised.
+        parameters: the parameters that are penalised.
         strength: lambda, relative to the loss; may be changed during a run.
     """
 
@@ -34,7 +34,7 @@ class L1:
     strength: float
 
     def loss(self) -> Tensor:
-        """The penalty, a scalar with a gradient."""
+        """Return the penalty, a scalar with a gradient."""
         return self.strength * torch.stack([parameter.abs().sum() for parameter in self.parameters]).sum()
 
     def step(self, learning_rate: float) -> None:
@@ -47,28 +47,28 @@ class L1:
 
 @dataclass
 class UnitLasso:
-    """Group lasso on the units of one width: the norm of all that goes when a unit goes, summed over units.
+    """Group lasso on the units of one width: the norm of all entries that are removed with a unit, summed over units.
 
     Attributes:
-        parameters: all of the model's, by name.
-        places: of the width.
+        parameters: all parameters of the model, by name.
+        unit_axes: the axes of the width, from `unit_axes`.
         strength: lambda times the width's multiplier, relative to the loss; may be changed during a run.
         scaling: `sqrt-size` multiplies by the square root of the number of entries in a group (Yuan & Lin, 2006).
         overlap: entries in a row and a column of one unit count `twice` or `once`.
     """
 
     parameters: Mapping[str, Tensor]
-    places: Sequence[Place]
+    unit_axes: Sequence[UnitAxis]
     strength: float
     scaling: Scaling = "none"
     overlap: Overlap = "twice"
     _sizes: Tensor | None = field(default=None, init=False, repr=False)
 
     def shrinkage(self, learning_rate: float) -> Tensor:
-        """How much a step shortens each group (U,), or all of them.
+        """Return by how much a step reduces the norm of each group, (U,) or a scalar for all groups.
 
         Args:
-            learning_rate: of the optimiser's step.
+            learning_rate: the learning rate of the optimiser's step.
         """
         return learning_rate * self.strength * self._scale()
 
@@ -76,35 +76,35 @@ class UnitLasso:
         if self.scaling == "none":
             return torch.ones(())
         if self._sizes is None:
-            self._sizes = group_sizes(self.parameters, self.places, overlap=self.overlap)
+            self._sizes = group_sizes(self.parameters, self.unit_axes, overlap=self.overlap)
         return self._sizes.sqrt()
 
     def norms(self) -> Tensor:
-        """The norm of each unit's group (U,)."""
-        return squared_norms(self.parameters, self.places, overlap=self.overlap).sqrt()
+        """Return the norm of each unit's group (U,)."""
+        return squared_norms(self.parameters, self.unit_axes, overlap=self.overlap).sqrt()
 
     def loss(self) -> Tensor:
-        """The penalty, a scalar with a gradient; smooth at zero, as in the paper's code."""
-        squares = squared_norms(self.parameters, self.places, overlap=self.overlap)
+        """Return the penalty, a scalar with a gradient; it is smooth at zero, as in the paper's code."""
+        squares = squared_norms(self.parameters, self.unit_axes, overlap=self.overlap)
         return self.strength * (self._scale() * (squares + SMOOTHING).sqrt()).sum()
 
     def step(self, learning_rate: float) -> None:
-        """Shorten every group by learning_rate * strength, and no further than zero. In place.
+        """Reduce the norm of every group by learning_rate * strength, but not below zero. In place.
 
-        Exact for groups that do not overlap. An entry in the groups of two units is shortened for each in turn.
+        The step is exact for groups that do not overlap. An entry in two groups is scaled for each in turn.
         """
         with torch.no_grad():
             norms = self.norms()
             shrink = self.shrinkage(learning_rate) / norms.clamp_min(torch.finfo(norms.dtype).tiny)
-            scale_units(self.parameters, self.places, (1 - shrink).clamp_min(0))
+            scale_units(self.parameters, self.unit_axes, (1 - shrink).clamp_min(0))
 
 
 @dataclass
 class LineLasso:
-    """Group lasso on rows or columns, each a group of its own.
+    """Group lasso on rows or columns ("lines"), each of which is a group.
 
     Attributes:
-        parameters: lists of matrices; a line runs through all matrices of a list, which stand side by side.
+        parameters: lists of matrices; the matrices of a list are treated as one, concatenated along the line.
         strength: lambda, relative to the loss; may be changed during a run.
         dimension: 1 for rows, whose entries are summed along it, 0 for columns.
     """
@@ -117,12 +117,12 @@ class LineLasso:
         return torch.stack([matrix.square().sum(self.dimension) for matrix in matrices]).sum(0)
 
     def loss(self) -> Tensor:
-        """The penalty, a scalar with a gradient; smooth at zero."""
+        """Return the penalty, a scalar with a gradient; it is smooth at zero."""
         norms = [(self._squares(matrices) + SMOOTHING).sqrt().sum() for matrices in self.parameters]
         return self.strength * torch.stack(norms).sum()
 
     def step(self, learning_rate: float) -> None:
-        """Shorten every row or column by learning_rate * strength, and no further than zero. In place."""
+        """Reduce the norm of every row or column by learning_rate * strength, but not below zero. In place."""
         with torch.no_grad():
             for matrices in self.parameters:
                 norms = self._squares(matrices).sqrt().unsqueeze(self.dimension)
@@ -135,7 +135,7 @@ Penalty = L1 | UnitLasso | LineLasso
 
 
 def threshold(parameters: Sequence[Tensor], smallest: float) -> None:
-    """Make every entry zero whose absolute value is below `smallest`, in place."""
+    """Set every entry whose absolute value is below `smallest` to zero, in place."""
     with torch.no_grad():
         for parameter in parameters:
             parameter.masked_fill_(parameter.abs() < smallest, 0.0)

@@ -1,4 +1,4 @@
-"""What is zero in a model, which units are dead, and what the model costs with and without them.
+"""A report on a sparse model: its zeros, its dead units, and its cost with and without them.
 
 R rows and C columns of a matrix, U units in a width.
 """
@@ -12,20 +12,20 @@ from torch import Tensor
 from refrain.axes import Axis, AxisTable
 
 from .compact import dead_by_width, widths_left
-from .groups import places, squared_norms, zero_share
+from .groups import squared_norms, unit_axes, zero_share
 from .sizes import multiply_adds, parameter_count
 
 
 class MatrixView(NamedTuple):
-    """A matrix as a picture shows it.
+    """The data for a picture of a matrix.
 
     Attributes:
-        name: of the parameter.
+        name: the name of the parameter.
         shape: R and C.
-        widths: what runs along the rows and the columns, with the number of copies where there are several.
-        copies: how many blocks are stacked along the rows and the columns.
-        zeros: share of the entries.
-        shares: as from `block_shares`.
+        widths: the widths along the rows and the columns, with the number of copies if there are several.
+        copies: the number of blocks stacked along the rows and along the columns.
+        zeros: the fraction of the entries that are zero.
+        shares: the composition of each block of pixels, from `block_shares`.
     """
 
     name: str
@@ -37,12 +37,12 @@ class MatrixView(NamedTuple):
 
 
 class WidthView(NamedTuple):
-    """The groups of a width as a picture shows them.
+    """The data for a picture of the groups of a width.
 
     Attributes:
-        name: of the width.
-        norms: of the units' groups (U,).
-        dead: which units are dead (U,).
+        name: the name of the width.
+        norms: the norms of the units' groups (U,).
+        dead: whether each unit is dead (U,).
     """
 
     name: str
@@ -53,18 +53,18 @@ class WidthView(NamedTuple):
 def report(
     parameters: Mapping[str, Tensor], table: AxisTable, widths: Mapping[str, int], removable: Sequence[str]
 ) -> dict[str, Any]:
-    """The figures of a sparse model, as plain data. Nothing is changed.
+    """Return the figures of a sparse model as plain data. The model is not changed.
 
     Args:
-        parameters: by name.
-        table: their axes.
+        parameters: the parameters by name.
+        table: the axes of the parameters.
         widths: the sizes of all widths.
-        removable: those whose units can go.
+        removable: the widths whose units can be removed.
 
     Returns:
-        `zeros`, the share of the matrices' entries; `widths` with `units`, `dead` and `left` for each that can be
-        smaller, `tensors` with `shape`, `zeros`, `zero_rows` and `zero_columns`; `parameters` and `multiply_adds` a
-        token, and the same after compaction as `compact_parameters` and `compact_multiply_adds`.
+        `zeros`, the fraction of the matrices' entries that are zero; `widths` with `units`, `dead` and `left` for each
+        removable width; `tensors` with `shape`, `zeros`, `zero_rows` and `zero_columns`; `parameters` and
+        `multiply_adds` per token; and the same after compaction, `compact_parameters` and `compact_multiply_adds`.
     """
     dead = dead_by_width(parameters, table, removable)
     left = widths_left(widths, dead)
@@ -96,13 +96,13 @@ def _tensor(parameter: Tensor) -> dict[str, Any]:
 def views(
     parameters: Mapping[str, Tensor], table: AxisTable, removable: Sequence[str], *, pixels: int
 ) -> tuple[list[MatrixView], list[WidthView]]:
-    """The matrices and widths of a model as pictures show them.
+    """Return the data for pictures of all matrices and of all removable widths.
 
     Args:
-        parameters: by name.
-        table: their axes.
-        removable: widths whose units can go.
-        pixels: along a matrix's side, at most.
+        parameters: the parameters by name.
+        table: the axes of the parameters.
+        removable: the widths whose units can be removed.
+        pixels: the largest number of pixels along a side of a matrix.
     """
     dead = dead_by_width(parameters, table, removable)
     matrices = []
@@ -111,66 +111,68 @@ def views(
             continue
         rows, columns = table[name]
         gone = [
-            _here(dead[axis.width], axis) if axis.width in dead else torch.zeros(length, dtype=torch.bool)
+            _along_axis(dead[axis.width], axis) if axis.width in dead else torch.zeros(length, dtype=torch.bool)
             for axis, length in zip((rows, columns), parameter.shape, strict=True)
         ]
         matrices.append(
             MatrixView(
                 name,
                 (parameter.shape[0], parameter.shape[1]),
-                (_along(rows), _along(columns)),
+                (_axis_label(rows), _axis_label(columns)),
                 (rows.copies, columns.copies),
                 1 - int(parameter.count_nonzero()) / parameter.numel(),
                 block_shares(parameter.detach(), *gone, pixels=pixels),
             )
         )
-    found = places(table)
+    found = unit_axes(table)
     norms = {width: squared_norms(parameters, found[width]).detach().sqrt() for width in removable}
     return matrices, [WidthView(width, norms[width], dead[width]) for width in removable]
 
 
-def _here(which: Tensor, axis: Axis) -> Tensor:
-    """Which rows or columns of a matrix belong to the units (U,) that stand along its axis."""
+def _along_axis(which: Tensor, axis: Axis) -> Tensor:
+    """Map a boolean for each unit (U,) to the rows or columns of a matrix that has the units along an axis."""
     begin, end = (0, len(which)) if axis.segment is None else axis.segment[:2]
     return which[begin:end].repeat(axis.copies)
 
 
-def _along(axis: Axis) -> str:
+def _axis_label(axis: Axis) -> str:
     part = "" if axis.segment is None else f"[{axis.segment.begin}:{axis.segment.end}]"
     return f"{axis.width}{part}" if axis.copies == 1 else f"{axis.copies} × {axis.width}{part}"
 
 
 def block_shares(matrix: Tensor, dead_rows: Tensor, dead_columns: Tensor, *, pixels: int) -> Tensor:
-    """What a matrix is made of, block by block.
+    """Divide a matrix into blocks and count what each consists of.
 
     Args:
         matrix: (R, C).
-        dead_rows: which rows belong to dead units (R,).
-        dead_columns: which columns do (C,).
-        pixels: blocks along a side, at most; a smaller matrix has a block for each row or column.
+        dead_rows: whether each row belongs to a dead unit (R,).
+        dead_columns: whether each column belongs to a dead unit (C,).
+        pixels: the largest number of blocks along a side; a smaller matrix has a block for each row or column.
 
     Returns:
-        (3, rows, columns): the shares of a block's entries that are not zero and stay, that are not zero and go with a
-        dead unit, and that are zero and go.
+        (3, rows, columns): the fractions of a block's entries that are non-zero and kept, that are non-zero and removed
+        with a dead unit, and that are zero and removed.
     """
     rows, columns = (_blocks(length, pixels) for length in matrix.shape)
-    stay, live = ~dead_rows, ~dead_columns
+    kept_rows = ~dead_rows
+    kept_columns = ~dead_columns
     filled = (matrix != 0).float()
     entries = torch.outer(rows.bincount(), columns.bincount())
-    kept = _pooled(filled[stay][:, live], rows[stay], columns[live], entries.shape)
+    kept = _pooled(filled[kept_rows][:, kept_columns], rows[kept_rows], columns[kept_columns], entries.shape)
     lost = _pooled(filled, rows, columns, entries.shape) - kept
     gone = entries - torch.outer(
-        rows[stay].bincount(minlength=entries.shape[0]), columns[live].bincount(minlength=entries.shape[1])
+        rows[kept_rows].bincount(minlength=entries.shape[0]),
+        columns[kept_columns].bincount(minlength=entries.shape[1]),
     )
     return torch.stack([kept, lost, gone - lost]) / entries
 
 
 def _blocks(length: int, pixels: int) -> Tensor:
-    """The block of each row or column; all blocks are of nearly the same size."""
+    """Return the block index of each row or column; all blocks have nearly the same size."""
     return torch.arange(length) * min(length, pixels) // length
 
 
 def _pooled(values: Tensor, rows: Tensor, columns: Tensor, shape: torch.Size) -> Tensor:
-    """The sums of values (R, C) over blocks, by the block of each row and column."""
+    """Sum values (R, C) over blocks, given the block index of each row and column."""
     bands = values.new_zeros(shape[0], len(columns)).index_add_(0, rows, values)
     return values.new_zeros(shape).index_add_(1, columns, bands)

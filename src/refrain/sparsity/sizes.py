@@ -1,4 +1,4 @@
-"""What a model costs, counted from its declared axes and the sizes of its widths.
+"""The size and cost of a model, counted from its declared axes and the sizes of its widths.
 
 U units in a width.
 """
@@ -15,38 +15,38 @@ Units = Mapping[str, Tensor]
 
 
 def parameter_count(table: AxisTable, widths: Mapping[str, int], dead: Units | None = None) -> int:
-    """The number of parameters.
+    """Count the parameters.
 
     Args:
         table: the model's axes.
-        widths: the sizes of its widths.
-        dead: units that are not counted; of each stretch of a width one stays in any case.
+        widths: the sizes of the model's widths.
+        dead: units that are not counted; one unit in each segment of a width is always counted.
     """
     return sum(_entries(axes, widths, dead or {}) for axes in table.values())
 
 
 def multiply_adds(table: AxisTable, widths: Mapping[str, int], dead: Units | None = None) -> int:
-    """Multiply-adds a token: the entries of every matrix that is multiplied with; an embedding is only looked up.
+    """Count the multiply-adds per token, as Wen et al. (2018) do: one for each entry of a matrix in a matmul.
 
-    The count of Wen et al. (2018).
+    The entries of an embedding do not count, as its rows are only looked up.
 
     Args:
         table: the model's axes.
-        widths: the sizes of its widths.
-        dead: units that are not counted; of each stretch of a width one stays in any case.
+        widths: the sizes of the model's widths.
+        dead: units that are not counted; one unit in each segment of a width is always counted.
     """
     matrices = (axes for axes in table.values() if len(axes) >= 2 and not _looked_up(axes))
     return sum(_entries(axes, widths, dead or {}) for axes in matrices)
 
 
 def model_size(measure: str, table: AxisTable, widths: Mapping[str, int], dead: Units | None = None) -> int:
-    """The size of a model by a measure.
+    """Return the size of a model by a measure.
 
     Args:
-        measure: `parameters`, `multiply_adds` or `bytes`, of float32.
+        measure: `parameters`, `multiply_adds` or `bytes` (of float32).
         table: the model's axes.
-        widths: the sizes of its widths.
-        dead: units that are not counted; of each stretch of a width one stays in any case.
+        widths: the sizes of the model's widths.
+        dead: units that are not counted; one unit in each segment of a width is always counted.
     """
     if measure == "multiply_adds":
         return multiply_adds(table, widths, dead)
@@ -65,5 +65,5 @@ def _units(axis: Axis, widths: Mapping[str, int], dead: Units) -> int:
 
 
 def _looked_up(axes: tuple[Axis, ...]) -> bool:
-    # a matrix that is multiplied with writes by its first axis
+    # the first axis of a matrix in a matmul writes
     return axes[0].role == "reads"

@@ -1,1 +1,1 @@
-"""What is kept on disk: the checkpoint format, run folders, plain JSON, the cache folder."""
+"""Files on disk: the checkpoint format, run folders, plain JSON and the cache folder."""

@@ -1,4 +1,4 @@
-"""Folders of tensors and plain data that are whole or not there: hashed, flushed, renamed, never pickled.
+"""Folders of tensors and plain data that are either complete or missing: hashed, flushed, renamed, never pickled.
 
 A checkpoint is a folder of safetensors and JSON files and a `manifest.json` with the size and sha256 of each. It is
 written under a temporary name, flushed to disk and renamed; reading checks every byte against the manifest.
@@ -24,13 +24,13 @@ MANIFEST = "manifest.json"
 
 @contextlib.contextmanager
 def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A folder to write into, which becomes `target` when all went well and vanishes when it did not.
+    """Yield a temporary folder, which is renamed to `target` at the end, or removed if an exception was raised.
 
-    Everything in it is flushed to disk before the rename, and the rename before the return.
+    All files in it are flushed to disk before the rename, and the rename is flushed before the return.
 
     Args:
-        target: what it becomes.
-        replace: take the place of an existing `target`; else one that another process made meanwhile stays.
+        target: the final path of the folder.
+        replace: replace an existing `target`; if False, one that another process made in the meantime is kept.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".tmp-{target.name}-{os.getpid()}"
@@ -55,7 +55,7 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file's or folder's content is on the disk."""
+    """Wait until the content of a file or folder is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -64,7 +64,7 @@ def flush(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file's content as a whole: readers see the old one or the new."""
+    """Replace the content of a file at once: readers see either the old content or the new."""
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     try:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
@@ -75,15 +75,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def save(folder: Path, tensors: Mapping[str, Mapping[str, "Tensor"]], documents: Mapping[str, Any]) -> None:
-    """Write a checkpoint, in the place of one that stands there.
+    """Write a checkpoint; an existing one at the same path is replaced.
 
     Args:
-        folder: where.
-        tensors: file stem -> tensors by name; each becomes `stem.safetensors`.
-        documents: file stem -> plain data; each becomes `stem.json`.
+        folder: the folder to write.
+        tensors: for each file stem, tensors by name; they are written to `stem.safetensors`.
+        documents: for each file stem, plain data; it is written to `stem.json`.
 
     Raises:
-        OSError: when the disk is full or the place read-only; nothing is left behind.
+        OSError: when the disk is full or the folder is read-only; nothing is left behind.
     """
     from safetensors.torch import save as to_bytes
 
@@ -99,16 +99,16 @@ def save(folder: Path, tensors: Mapping[str, Mapping[str, "Tensor"]], documents:
 
 
 class Checkpoint:
-    """A checkpoint folder whose every file was compared with the manifest.
+    """A checkpoint folder, each file of which has been compared with the manifest.
 
-    Nothing of it is held in memory. A file is read when it is asked for and compared once more, so that what is used is
-    what was verified, whatever became of the folder in between.
+    The contents are not held in memory. A file is read when it is requested and compared with the manifest again, so
+    that changes to the folder in the meantime are found.
 
     Args:
-        folder: as written by `save`.
+        folder: a folder written by `save`.
 
     Raises:
-        CheckpointError: when it is missing, of a newer format, or damaged; names the file.
+        CheckpointError: when the folder is missing, of a newer format, or damaged; the message names the file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -116,14 +116,14 @@ class Checkpoint:
         self._digests = _verified(folder)
 
     def document(self, stem: str) -> Any:
-        """The plain data of `stem.json`."""
+        """Read the plain data of `stem.json`."""
         try:
             return json.loads(self._content(f"{stem}.json"))
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{self.folder / stem}.json: is not JSON ({error})") from None
 
     def tensors(self, stem: str) -> "dict[str, Tensor]":
-        """The tensors of `stem.safetensors`, on the CPU."""
+        """Read the tensors of `stem.safetensors`, on the CPU."""
         from safetensors import SafetensorError
         from safetensors.torch import load as from_bytes
 
@@ -145,10 +145,13 @@ class Checkpoint:
 
 
 def newest(folder: Path) -> tuple[Checkpoint, list[str]]:
-    """The newest whole checkpoint `step-N` in a folder, and what was wrong with newer ones.
+    """Find the newest undamaged checkpoint `step-N` in a folder.
+
+    Returns:
+        The checkpoint, and a message for each newer one that is damaged.
 
     Raises:
-        CheckpointError: when there is none; says what was wrong with each.
+        CheckpointError: when every checkpoint is damaged or none exists; the message names each fault.
     """
     problems: list[str] = []
     steps = sorted(folder.glob("step-*"), key=lambda path: path.name, reverse=True) if folder.is_dir() else []
@@ -161,7 +164,7 @@ def newest(folder: Path) -> tuple[Checkpoint, list[str]]:
 
 
 def _verified(folder: Path) -> dict[str, str]:
-    """File -> sha256, of a checkpoint whose files have them."""
+    """Compare every file of a checkpoint with the manifest, and return their sha256 digests by name."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         version = manifest["format"]
@@ -186,6 +189,6 @@ def _verified(folder: Path) -> dict[str, str]:
     return files
 
 
-def _compare(path: Path, found: str, wanted: str) -> None:
-    if found != wanted:
+def _compare(path: Path, found: str, expected: str) -> None:
+    if found != expected:
         raise CheckpointError(f"{path}: damaged (its sha256 is not that of the manifest)")

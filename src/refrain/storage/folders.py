@@ -1,11 +1,11 @@
-"""Where the library keeps what it can make again."""
+"""The folder of files that the library can make again."""
 
 import os
 from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where prepared corpora and compiled kernels are kept: $REFRAIN_CACHE, or `refrain` in the user's cache folder."""
+    """Return the folder of encoded corpora and compiled kernels: $REFRAIN_CACHE, or `refrain` in the user's cache."""
     if chosen := os.environ.get("REFRAIN_CACHE"):
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME")

@@ -1,4 +1,4 @@
-"""JSON without the numbers that it lacks."""
+"""JSON text in which infinite and undefined numbers, which JSON lacks, become null."""
 
 import json
 import math
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def dumps(data: Any, *, indent: int | None = None) -> str:
-    """Plain data as JSON text; infinite and undefined figures become null.
+    """Write plain data as JSON text; infinite and undefined numbers become null.
 
     Args:
         data: dicts, lists and plain values.
-        indent: blanks a level, or None for a single line.
+        indent: the number of blanks for each level, or None for a single line.
     """
     return json.dumps(_finite(data), indent=indent)
 

@@ -1,10 +1,10 @@
-"""A run's folder: settings, metrics, checkpoints, samples. It explains itself, and one process writes to it.
+"""The folder of a run: settings, metrics, checkpoints and samples. Only one process may write to it.
 
-config.json      every setting, resolved          recipe.toml     what was asked for
-manifest.json    versions, machine, data          metrics.jsonl   a line a measurement
-checkpoints/     step-N, the last two and the best    best        link to the best of them
-samples/         text drawn during training       summary.json    the final figures
-tensorboard/     where asked for                  README.md       a card with what was measured
+config.json      every setting, resolved              recipe.toml     the settings as the user gave them
+manifest.json    versions, machine, data              metrics.jsonl   one line for each measurement
+checkpoints/     step-N: the last two and the best    best            link to the best checkpoint
+samples/         text sampled during training         summary.json    the final figures
+tensorboard/     events, if requested                 README.md       a card of the model and its figures
 """
 
 import contextlib
@@ -44,7 +44,7 @@ class RunFolder:
     """The folder of one run.
 
     Args:
-        path: where it is or will be.
+        path: the path of the folder, which need not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,17 +53,19 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
 
     def create(self, *, force: bool = False) -> None:
-        """Make the folder, empty.
+        """Create an empty run folder.
 
         Args:
-            force: take away the run that stands there. Files that no run wrote stay.
+            force: remove an existing run first. Files that were not written by a run are kept.
 
         Raises:
-            CheckpointError: when something stands there already, or the place cannot be written.
+            CheckpointError: when the folder exists and is not empty, or cannot be written.
         """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             if force and self.path.is_dir() and not self._is_run():
-                raise CheckpointError(f"{self.path}: holds other things than a run, which --force does not replace")
+                raise CheckpointError(
+                    f"{self.path}: holds other files than those of a run, which --force does not replace"
+                )
             if not force or not self.path.is_dir():
                 raise CheckpointError(
                     f"{self.path}: exists already; choose another --out, continue it with --resume, "
@@ -78,10 +80,10 @@ class RunFolder:
             raise CheckpointError(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
 
     def remove(self) -> None:
-        """Take away the run that stands here, and the folder if nothing else stands in it.
+        """Remove the run, and the folder if it contains no other files.
 
         Raises:
-            CheckpointError: when a process writes to it.
+            CheckpointError: when another process is writing to the run.
         """
         if not self.path.is_dir():
             return
@@ -103,10 +105,10 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only process that writes here.
+        """Lock the folder, so that no other process writes to it.
 
         Raises:
-            CheckpointError: naming the process that is already at it.
+            CheckpointError: when another process holds the lock; the message names it.
         """
         try:
             handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -133,13 +135,13 @@ class RunFolder:
             cause = (
                 f"{error.strerror}; {shutil.disk_usage(self.path).free:,} bytes are free" if full else error.strerror
             )
-            mend = "make room" if full else "make the place writable"
+            repair = "free some space" if full else "make the folder writable"
             if any(self.checkpoints.glob("step-*")):
-                remedy = f"what was saved before is whole: {mend}, then refrain train --resume --out {self.path}"
+                remedy = f"earlier checkpoints are intact: {repair}, then run refrain train --resume --out {self.path}"
             else:
-                remedy = f"nothing was trained yet: {mend} and start with --force, or choose another --out"
-            place = error.filename or self.path
-            raise CheckpointError(f"{place}: cannot be written ({cause}); {remedy}") from None
+                remedy = f"nothing was trained yet: {repair} and start with --force, or choose another --out"
+            path = error.filename or self.path
+            raise CheckpointError(f"{path}: cannot be written ({cause}); {remedy}") from None
 
     def write_json(self, name: str, data: Any) -> None:
         """Replace a JSON file of the run."""
@@ -151,7 +153,7 @@ class RunFolder:
             write_atomically(self.path / name, text)
 
     def read_json(self, name: str) -> Any:
-        """The content of a JSON file of the run.
+        """Read a JSON file of the run.
 
         Raises:
             CheckpointError: when it is missing or damaged.
@@ -165,14 +167,14 @@ class RunFolder:
             raise CheckpointError(f"{path}: cannot be read ({error})") from None
 
     def log(self, record: Mapping[str, Any]) -> int:
-        """Append a line of metrics; returns how long the file is now."""
+        """Append a line of metrics, and return the length of the file in bytes."""
         with self._writing(), self.metrics.open("a", encoding="utf-8") as file:
             file.write(dumps(record) + "\n")
             file.flush()
             return file.tell()
 
     def cut_metrics(self, length: int) -> None:
-        """Drop the lines of metrics that were written after a checkpoint that the run goes back to."""
+        """Truncate the metrics to the length that they had at the checkpoint from which the run continues."""
         with self.metrics.open("ab") as file:
             file.truncate(min(length, file.tell()))
 
@@ -184,11 +186,11 @@ class RunFolder:
         *,
         best: int | None,
     ) -> Path:
-        """Write `checkpoints/step-N`, point `best` at the best step, and drop what is older than the last two."""
+        """Write `checkpoints/step-N`, point `best` at the best step, and remove all but the last two and the best."""
         folder = self.checkpoints / f"step-{step:09d}"
         with self._writing():
             if self.metrics.exists():
-                # the checkpoint says how long this file is
+                # the checkpoint records the length of this file
                 flush(self.metrics)
             save(folder, tensors, documents)
             if best is not None:
@@ -200,7 +202,7 @@ class RunFolder:
         return folder
 
     def checkpoint(self, step: int) -> Checkpoint:
-        """The checkpoint of a step.
+        """Open the checkpoint of a step.
 
         Raises:
             CheckpointError: when it is missing or damaged.
@@ -209,29 +211,33 @@ class RunFolder:
 
     def point_best_at(self, step: int) -> None:
         """Make `best` a link to the checkpoint of a step."""
-        link, fresh = self.path / "best", self.path / ".tmp-best"
+        link = self.path / "best"
+        fresh = self.path / ".tmp-best"
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(Path("checkpoints") / f"step-{step:09d}")
         fresh.replace(link)
 
     def newest(self) -> tuple[Checkpoint, list[str]]:
-        """The newest whole checkpoint, and what was wrong with newer ones. Changes nothing: a run may be writing.
+        """Find the newest undamaged checkpoint. No file is changed, as a run may be in progress.
+
+        Returns:
+            The checkpoint, and a message for each newer one that is damaged.
 
         Raises:
-            CheckpointError: when there is none.
+            CheckpointError: when the run has no undamaged checkpoint.
         """
         if not any(self.checkpoints.glob("step-*")):
             raise CheckpointError(
-                f"{self.path}: holds no checkpoint, as nothing was saved yet; wait for it, or start it again with: "
+                f"{self.path}: holds no checkpoint, as none was saved yet; wait for one, or start the run again with: "
                 f"refrain train RECIPE --out {shlex.quote(str(self.path))} --force"
             )
         return newest(self.checkpoints)
 
     def tidy(self, good: Path) -> None:
-        """Remove half-written files and checkpoints and put damaged newer ones aside; the caller holds the lock.
+        """Remove partly written files, and rename damaged newer checkpoints; the caller must hold the lock.
 
         Args:
-            good: the newest whole checkpoint.
+            good: the newest undamaged checkpoint.
         """
         folders = [self.path, *(self.path / name for name in OWN_FOLDERS)]
         for leftover in [path for folder in folders for path in folder.glob(".tmp-*")]:
@@ -246,7 +252,7 @@ class RunFolder:
                 folder.rename(aside)
 
     def _is_run(self) -> bool:
-        # a run that was killed may leave what it was about to write
+        # a run that was killed may leave temporary files
         names = {path.name for path in self.path.iterdir() if not path.name.startswith(".tmp-")}
         if names <= {*OWN_FILES, *OWN_FOLDERS, "best"}:
             return "checkpoints" in names or names <= {".lock"}

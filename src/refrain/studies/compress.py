@@ -23,7 +23,7 @@ from refrain.models import LanguageModel, Stepper
 from refrain.runs.loading import config_document, load_language_model
 from refrain.runs.manifest import manifest
 from refrain.runs.training import train
-from refrain.sparsity import clear_units, multiply_adds, places, select_units
+from refrain.sparsity import clear_units, multiply_adds, select_units, unit_axes
 from refrain.storage.run_folder import RunFolder
 from refrain.trained.language_model import TrainedLanguageModel
 
@@ -44,7 +44,7 @@ def compress(
     finetune_epochs: int = 0,
     data: str | None = None,
     force: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Write a run that has the weights of another without its dead units. The other run is not changed.
 
@@ -56,7 +56,7 @@ def compress(
         finetune_epochs: train the smaller model for so many epochs with the run's training settings.
         data: the text to prove and measure on; the run's own test text if not given.
         force: replace a run that stands at `out`.
-        say: is told what happens.
+        log: called with a line of text for each step that takes time.
 
     Returns:
         `removed`, units by width; `before`, `after`, and `finetuned` where it was, each with widths, parameters,
@@ -78,7 +78,7 @@ def compress(
     kept = {width: (~which).nonzero().flatten() for width, which in dead.items()}
     settings = resized(experiment, lm.model, kept)
     masked, small = _twins(lm, dead, kept, settings)
-    corpus, split = _text(lm, experiment, data, say)
+    corpus, split = _text(lm, experiment, data, log)
     ids = corpus.splits[split].tokens.read(0, min(PROOF_TOKENS, len(corpus.splits[split].tokens)))
     differences = prove(masked, small, torch.from_numpy(ids.astype("int64")))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def compress(
             train(further, out, start_from=Path(aside) / "start", force=force, command=command)
         best = load_language_model(out)
         models.append((best.model, _bytes(best.folder)))
-    say("measuring, in turns")
+    log("measuring, in turns")
     report: dict[str, Any] = {
         "run": str(run),
         "out": str(out),
@@ -135,7 +135,7 @@ def _twins(
     masked = copy.deepcopy(lm.model)
     table, parameters = masked.axes(), dict(masked.named_parameters())
     for width, which in dead.items():
-        clear_units(parameters, places(table)[width], which)
+        clear_units(parameters, unit_axes(table)[width], which)
     small = build_model(experiment.model, len(lm.vocabulary)).eval()
     small.reset_before = masked.reset_before
     selected = select_units(parameters, table, kept)
@@ -186,11 +186,11 @@ def _difference(one: LanguageModel, other: LanguageModel, ids: Tensor) -> float:
 
 
 def _text(
-    lm: TrainedLanguageModel, experiment: Experiment, data: str | None, say: Callable[[str], None]
+    lm: TrainedLanguageModel, experiment: Experiment, data: str | None, log: Callable[[str], None]
 ) -> tuple[Corpus, str]:
     if data is None:
-        return build_text(experiment.data, locate(experiment.data.corpus, say), "test", lm.vocabulary, say)
-    return build_text(experiment.data, locate(data, say), None, lm.vocabulary, say)
+        return build_text(experiment.data, locate(experiment.data.corpus, log), "test", lm.vocabulary, log)
+    return build_text(experiment.data, locate(data, log), None, lm.vocabulary, log)
 
 
 def _write(

@@ -127,7 +127,7 @@ def probe(
     view: View | None = None,
     *,
     baselines: bool = False,
-    say: Callable[[str], None] = quiet,
+    log: Callable[[str], None] = quiet,
 ) -> Probing:
     """Fit a probe on the states that a model is left in by labelled texts.
 
@@ -139,23 +139,23 @@ def probe(
         view: what is looked at; None is the last layer's cell state, with texts made ready as in training.
         baselines: also fit the same probe on the words of the texts, and on the states of the same network as it was
             drawn before training, and test whether they are right as often on the test texts.
-        say: is told what takes time.
+        log: called with a line of text for each step that takes time.
 
     Raises:
         UserError: when scikit-learn is not installed, or there is no such layer or state.
         FloatingPointError: when a state is not a number.
     """
-    view, states = _states(lm, tables, view or View(), say)
+    view, states = _states(lm, tables, view or View(), log)
     labels = sorted(set(tables["train"].labels))
     classes = {split: np.array([labels.index(label) for label in table.labels]) for split, table in tables.items()}
-    say("fitting the probe")
+    log("fitting the probe")
     logistic = fit_logistic(states, classes)
     rows = [Row("trained", states["train"].shape[1], logistic, best_unit(states, classes), None)]
     if baselines:
-        _, before = _states(untrained(lm), tables, view, say)
+        _, before = _states(untrained(lm), tables, view, log)
         words = bag_of_words({split: table.texts for split, table in tables.items()})
         for name, features in (("untrained", before), ("bag of words", words)):
-            say(f"fitting the probe: {name}")
+            log(f"fitting the probe: {name}")
             other = fit_logistic(features, classes)
             p_value = mcnemar(logistic.right["test"], other.right["test"])
             unit = best_unit(features, classes) if name == "untrained" else None
@@ -175,12 +175,12 @@ def untrained(lm: TrainedLanguageModel) -> TrainedLanguageModel:
 
 
 def _states(
-    lm: TrainedLanguageModel, tables: Mapping[str, Labelled], view: View, say: Callable[[str], None]
+    lm: TrainedLanguageModel, tables: Mapping[str, Labelled], view: View, log: Callable[[str], None]
 ) -> tuple[View, dict[str, NDArray[np.float32]]]:
     """The final states of every split, and the view with layer, state and cleaning named."""
     states = {}
     for split, table in tables.items():
-        say(f"reading {len(table.texts):,} texts ({split})")
+        log(f"reading {len(table.texts):,} texts ({split})")
         found = lm.features(
             table.texts, layer=view.layer, which=view.which, cleaning=view.cleaning, batch_size=view.batch_size
         )

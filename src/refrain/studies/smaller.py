@@ -5,7 +5,7 @@ from torch import Tensor
 from refrain.assembly.widths import removable_widths
 from refrain.errors import UserError
 from refrain.models import LanguageModel
-from refrain.sparsity import dead_by_width, drop_until, model_size, places, weakest_first
+from refrain.sparsity import dead_by_width, drop_until, model_size, unit_axes, weakest_first
 from refrain.sparsity.compact import largest_entries
 
 
@@ -26,7 +26,7 @@ def units_to_remove(
         UserError: when nothing is to be removed, all units of a width would be, or a target is out of reach.
     """
     table, parameters, sizes = model.axes(), dict(model.named_parameters()), model.widths()
-    widths, found = removable_widths(model), places(table)
+    widths, found = removable_widths(model), unit_axes(table)
     small: dict[str, Tensor] = {}
     if threshold is not None:
         small = {width: largest_entries(parameters, found[width]) < threshold for width in widths}

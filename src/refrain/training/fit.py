@@ -158,7 +158,7 @@ class Fit:
             for verdict in task.methods.verdicts({**record, "judged": found.judged, "settled": settled}):
                 position.stopped |= verdict.stop
                 if verdict.message is not None:
-                    self.progress.say(verdict.message)
+                    self.progress.log(verdict.message)
             self.progress.validated(record)
             self._sample(position, f"epoch-{position.epoch + 1:03d}")
 

@@ -24,7 +24,7 @@ class Progress(Protocol):
         """The model was validated; `record` is its line of metrics."""
         ...
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Anything else."""
         ...
 
@@ -67,7 +67,7 @@ class PlainProgress:
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._clock = Clock()
-        self._said = time.monotonic()
+        self._logged_at = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -78,15 +78,15 @@ class PlainProgress:
     def window(self, position: Position, windows: int, epochs: int) -> None:
         """A line when the last one is ten seconds old."""
         text = self._clock.describe(position, windows, epochs)
-        if time.monotonic() - self._said >= PLAIN_SECONDS:
-            self._said = time.monotonic()
-            self.say(f"epoch {position.epoch + 1}/{epochs}  window {position.window}/{windows}  {text}")
+        if time.monotonic() - self._logged_at >= PLAIN_SECONDS:
+            self._logged_at = time.monotonic()
+            self.log(f"epoch {position.epoch + 1}/{epochs}  window {position.window}/{windows}  {text}")
 
     def validated(self, record: dict[str, Any]) -> None:
         """A line."""
-        self.say(epoch_line(record))
+        self.log(epoch_line(record))
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """A line on standard error."""
         if not self._quiet:
             print(line, file=sys.stderr, flush=True)
@@ -121,9 +121,9 @@ class LiveProgress:
 
     def validated(self, record: dict[str, Any]) -> None:
         """A line above the bar."""
-        self.say(epoch_line(record))
+        self.log(epoch_line(record))
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """A line above the bar."""
         self._bar.console.print(line, markup=False, highlight=False)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from refrain.axes import AxisTable
-from refrain.sparsity import UnitLasso, clear_units, dead_by_width, drop_until, model_size, places
+from refrain.sparsity import UnitLasso, clear_units, dead_by_width, drop_until, model_size, unit_axes
 
 # the strengths change by exp(GAIN * error * share of the run between two looks), the error being a share of the way
 GAIN = 65.0
@@ -106,7 +106,7 @@ class Controller:
         return {width: set(units) for width, units in dropped.items()}
 
     def _drop(self, dead: Mapping[str, Tensor]) -> None:
-        found = places(self.table)
+        found = unit_axes(self.table)
         for width, units in self._going(self._ranking(dead), dead, self.target).items():
             going = torch.zeros_like(dead[width])
             going[list(units)] = True
