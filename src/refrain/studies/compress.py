@@ -106,9 +106,7 @@ def compress(
     }
     report |= dict(zip(("before", "after", "finetuned"), _figures(models, corpus, split), strict=False))
     if finetuning is None:
-        with RunFolder(out).locked():
-            RunFolder(out).write_json("summary.json", report)
-            RunFolder(out).write_text("README.md", _card(experiment.name, report, corpus.name))
+        _write_report(out, report, _card(experiment.name, report, corpus.name))
     return report
 
 
@@ -214,6 +212,13 @@ def _write(
         }
         folder.save(1, {"model": weights}, documents, best=1)
     return folder.checkpoint(1).folder
+
+
+def _write_report(out: Path, report: dict[str, Any], card: str) -> None:
+    folder = RunFolder(out)
+    with folder.locked():
+        folder.write_json("summary.json", report)
+        folder.write_text("README.md", card)
 
 
 def _card(name: str, report: dict[str, Any], corpus: str) -> str:
