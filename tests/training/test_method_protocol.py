@@ -234,7 +234,7 @@ def test_a_resume_with_other_methods_is_refused(experiment, tmp_path, given):
         runs.resume(out, methods=others, progress=quiet())
     assert str(refused.value) == (
         f"{out}: was started with the methods drift, more (given now: {', '.join(given) or 'none'}); continue it in "
-        f"Python with the same in the same order: refrain.resume({str(out)!r}, methods=[...])"
+        f"Python with the same methods in the same order: refrain.resume({str(out)!r}, methods=[...])"
     )
 
 
@@ -253,7 +253,7 @@ def test_a_run_without_methods_takes_none_later(experiment, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(Interrupted):
         runs.train(short(experiment), out, progress=Stopping(3))
-    with pytest.raises(CheckpointError, match=r"started without methods of a user \(given now: drift\)"):
+    with pytest.raises(CheckpointError, match=r"started without a user's methods \(given now: drift\)"):
         runs.resume(out, methods=[Drift()], progress=quiet())
     # a checkpoint of version 0.1 has no list of methods
     checkpoint, _ = RunFolder(out).newest()

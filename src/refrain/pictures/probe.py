@@ -51,7 +51,7 @@ def histogram(low: NDArray[Any], high: NDArray[Any], scale: Scale, *, title: str
 def heat_map_picture(title: str, passages: Sequence[Passage], scale: Scale) -> bytes:
     """Draw texts with the background of each piece in the colour of its value, as PNG.
 
-    At most 80 lines are drawn; a last line tells how many were left out.
+    At most 80 lines are drawn; the last line gives the number of lines that were left out.
 
     Args:
         title: the title of the picture.

@@ -165,7 +165,8 @@ def _pixels(view: MatrixView) -> NDArray[Any]:
 
 
 def _draw_norms(axes: Any, view: WidthView) -> None:
-    norms, dead = view.norms.numpy(), view.dead.numpy()
+    norms = view.norms.numpy()
+    dead = view.dead.numpy()
     bins = np.linspace(0.0, float(norms.max()) or 1.0, min(40, max(10, round(len(norms) ** 0.5) + 1)))
     axes.hist([norms[~dead], norms[dead]], bins=bins, stacked=True, color=[BLUE, VERMILION])
     axes.set_title(

@@ -42,8 +42,12 @@ class Fit:
         progress: Progress,
         interrupt: Interrupt,
     ) -> None:
-        self.task, self.run, self.documents = task, run, documents
-        self.metrics, self.progress, self.interrupt = metrics, progress, interrupt
+        self.task = task
+        self.run = run
+        self.documents = documents
+        self.metrics = metrics
+        self.progress = progress
+        self.interrupt = interrupt
 
     def __call__(self, position: Position, state: Any) -> Position:
         """Train until the last epoch.

@@ -47,7 +47,7 @@ class Method(Protocol):
         ...
 
     def evaluation_weights(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Return a context in which the model has the weights to evaluate and to publish, not those being trained.
+        """Return a context in which the model has the weights to evaluate and to save for use, not those being trained.
 
         A checkpoint contains both, so the state of the method need not include the trained weights.
         """

@@ -74,7 +74,7 @@ class Methods(Mapping[str, object]):
 
     @contextlib.contextmanager
     def evaluation_weights(self, model: nn.Module) -> Iterator[None]:
-        """Set the model to the weights to evaluate and to publish inside the context.
+        """Set the model to the weights to evaluate and to save for use inside the context.
 
         The contexts are entered from the last method to the first: a user's method finds the library's averages in the
         model.

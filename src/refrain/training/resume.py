@@ -107,11 +107,11 @@ def check_methods(task: Task, document: dict[str, Any], path: Path) -> None:
     given = ", ".join(now) or "none"
     if not before:
         raise CheckpointError(
-            f"{path}: was started without methods of a user (given now: {given}); resume without them"
+            f"{path}: was started without a user's methods (given now: {given}); resume it without them"
         )
     raise CheckpointError(
         f"{path}: was started with the methods {', '.join(before)} (given now: {given}); "
-        f"continue it in Python with the same in the same order: refrain.resume({str(path)!r}, methods=[...])"
+        f"continue it in Python with the same methods in the same order: refrain.resume({str(path)!r}, methods=[...])"
     )
 
 
