@@ -121,18 +121,21 @@ def test_a_checkpoint_of_another_shape(mistake, run_copy, change, parts, checkpo
 
 def test_a_checkpoint_of_a_newer_format(each_user, run_copy, checkpoints):
     for place in [run_copy, *checkpoints(run_copy)]:
-        document = json.loads((place / "config.json").read_text()) | {"format": 2}
+        document = json.loads((place / "config.json").read_text()) | {"format": 3}
         if place == run_copy:
             (place / "config.json").write_text(json.dumps(document))
         else:
             resealed(place, "config.json", json.dumps(document).encode())
-    each_user(run_copy, "written in format 2, this version reads format 1; update refrain-lm")
+    each_user(run_copy, "written in format 3, this version reads format 2; update refrain-lm")
 
 
 def test_a_run_with_other_settings_is_not_resumed(mistake, run_copy, tiny_settings, tiny_corpus, tree):
     before = tree(run_copy)
     words = ["train", "zaremba-small", *tiny_settings, "training.seed=5", "--data", tiny_corpus]
     mistake(4, [*words, "--resume", "--out", run_copy], "training.seed: 1 there, 5 now")
+    words += ["training.seed=1", "training.optimizer=adam", "sparsity.l1.strength=1"]
+    said = ["training.optimizer: 'sgd' there, 'adam' now", "sparsity.l1.strength: None there, 1.0 now"]
+    mistake(4, [*words, "--resume", "--out", run_copy], *said)
     assert tree(run_copy) == before
 
 

@@ -114,7 +114,7 @@ def test_blocks_are_refused():
     settings, problems = iss_settings(FILES["block_grouplasso.json"], MODEL)
     assert settings == {}
     assert problems == [
-        f"grouplasso.{CELLS[1]}.{key}: there is no group lasso on blocks, here or in iss-rnns"
+        f"grouplasso.{CELLS[1]}.{key}: group lasso on blocks is not supported, in iss-rnns neither"
         for key in ("block_decay_multi", "block_row_size", "block_col_size")
     ]
 
@@ -174,7 +174,7 @@ STRUCTURE = {"structure_decay_multi": 1.0}
 LASSO_RULES = [
     (
         lasso(cell_0={"structure_decay": 1}),
-        "cell_0/basic_lstm_cell/weights.structure_decay: unknown key; there are str",
+        "cell_0/basic_lstm_cell/weights.structure_decay: unknown key; known: str",
     ),
     (lasso(cell_0=STRUCTURE), f"{CELLS[0]}.coupled_layer: the units of this layer are read by {CELLS[1]} (got None)"),
     (
@@ -189,7 +189,10 @@ LASSO_RULES = [
         lasso(cell_1=STRUCTURE | {"coupled_layer": "Model/softmax_w"}),
         f"{CELLS[1]}.couple_split_num: must be 1 with Model/softmax_w (got 2; 2 if not given)",
     ),
-    (lasso(softmax=STRUCTURE), "Model/softmax_w.structure_decay_multi: only a layer has units; there are Model/RNN"),
+    (
+        lasso(softmax=STRUCTURE),
+        "Model/softmax_w.structure_decay_multi: only a layer has units; the layers are Model/RNN",
+    ),
     (lasso(cell_0=[1]), f"grouplasso.{CELLS[0]}: must be an object (got [1])"),
     (lasso(cell_0={"row_decay_multi": "x"}), "row_decay_multi: must be a number of at least 0 (got 'x')"),
     (lasso(cell_0={"row_decay_multi": 0}), "grouplasso: penalises nothing; leave it out, or give numbers greater"),
@@ -199,12 +202,12 @@ LASSO_RULES = [
     ),
     (
         {"grouplasso": {"global_decay": 1, "Model/RNN/cell_0/weights": {"row_decay_multi": 1}}},
-        "grouplasso.Model/RNN/cell_0/weights: no matrix of this model; there are Model/RNN/multi_rnn_cell/cell_0",
+        "grouplasso.Model/RNN/cell_0/weights: no matrix of this model; known: Model/RNN/multi_rnn_cell/cell_0",
     ),
     ({"grouplasso": {}}, "grouplasso.global_decay: must be given"),
     ({"grouplasso": {"global_decay": -1}}, "grouplasso.global_decay: must be a number of at least 0 (got -1)"),
     ({"grouplasso": 3}, "grouplasso: must be an object (got 3)"),
-    ({"dropout_keep_probability": 0.6}, "dropout_keep_probability: unknown key; there are save_path, learning_rate"),
+    ({"dropout_keep_probability": 0.6}, "dropout_keep_probability: unknown key; known: save_path, learning_rate"),
     ({"dropout_keep_prob": 0}, "dropout_keep_prob: must be greater than 0 and at most 1 (got 0)"),
     ({"dropout_keep_prob": 2}, "dropout_keep_prob: must be greater than 0 and at most 1 (got 2)"),
     ({"save_path": 1}, "save_path: must be text (got 1)"),
@@ -250,7 +253,7 @@ def test_comments_and_a_byte_order_mark_are_left_out(write):
     [
         ("{", "not JSON: "),
         ("[1]", "must hold an object"),
-        ('{"weight_decay": 0.1, "weight_decay": 0.2}', "not JSON: 'weight_decay' stands there twice"),
+        ('{"weight_decay": 0.1, "weight_decay": 0.2}', "not JSON: 'weight_decay' is given twice"),
         ("[" * 100_000, "not JSON: "),
     ],
 )

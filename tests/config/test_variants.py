@@ -19,7 +19,7 @@ from refrain.config import (
     resolve,
 )
 from refrain.config.renamed import NAMES, VALUES
-from refrain.config.schema import as_set, as_toml, fields_named, flatten
+from refrain.config.schema import as_set, as_toml, differences, fields_named, flatten
 from refrain.errors import UserError
 
 
@@ -238,3 +238,21 @@ def test_all_settings_of_an_experiment_as_toml_give_it_again(write, make):
     rows = flatten(experiment.model_dump(mode="json"), root=make if make is TaggerExperiment else Experiment)
     mine = write("mine.toml", "".join(f"{name} = {quoted(value)}\n" for name, value in rows))
     assert resolve(str(mine), [], KNOWN) == experiment
+
+
+def test_what_differs_between_experiments():
+    assert list(differences(mixed(), mixed())) == []
+    changed = ["training.epochs=3", "model.head=softmax", "model.dropout=0.1", "sparsity.l1.strength=0.5"]
+    found = list(differences(mixed(), resolve("mixed", [*changed, "sparsity.group_lasso=none"], KNOWN)))
+    assert found == [
+        ("model.dropout", 0.0, 0.1),
+        ("model.head", "mixture", "softmax"),
+        ("training.epochs", 10, 3),
+        ("sparsity.group_lasso.strength", 0.1, None),
+        ("sparsity.group_lasso.widths", ["*.hidden"], None),
+        ("sparsity.group_lasso.multipliers", [], None),
+        ("sparsity.group_lasso.scaling", "none", None),
+        ("sparsity.group_lasso.overlap", "twice", None),
+        ("sparsity.l1.strength", None, 0.5),
+        ("sparsity.l1.on", None, ["*weight*"]),
+    ]

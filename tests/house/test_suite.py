@@ -1,10 +1,13 @@
 """What the tests themselves keep: all of them are collected, and no process outlives its test."""
 
 import ast
+import os
 import pathlib
 import subprocess
 import sys
+import time
 
+import processes
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -54,3 +57,41 @@ def test_no_process_outlives_its_test(path):
         if name in ("subprocess.run", "subprocess.check_output", "subprocess.check_call", "subprocess.call"):
             assert "timeout" in {keyword.arg for keyword in call.keywords}, f"line {call.lineno}: no timeout"
         assert not name.endswith((".Popen", ".Process", "start_processes", "mp.spawn")), f"line {call.lineno}: {name}"
+
+
+def hang(rank, folder):
+    (folder / str(os.getpid())).touch()
+    time.sleep(1000)
+
+
+def test_ranks_that_hang_are_killed(monkeypatch, tmp_path):
+    # long enough for both to be there
+    monkeypatch.setattr(processes, "PATIENCE", 10)
+    with pytest.raises(pytest.fail.Exception, match="2 processes of hang have not ended after 10 s"):
+        processes.run_ranks(hang, 2, tmp_path)
+    for path in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.name), 0)
+
+
+HANGING = """
+import time
+
+def test_hangs():
+    time.sleep(1000)
+
+def test_does_not():
+    pass
+"""
+
+
+def test_a_test_that_hangs_fails_with_the_place_and_the_next_one_runs(tmp_path, own_environment):
+    settings = SETTINGS.read_text()
+    assert "\ntimeout = 300\n" in settings
+    (tmp_path / "pyproject.toml").write_text(settings.replace("\ntimeout = 300\n", "\ntimeout = 1\n"))
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_hanging.py").write_text(HANGING)
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    done = subprocess.run(words, cwd=tmp_path, env=own_environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "1 failed, 1 passed" in done.stdout
+    assert "time.sleep(1000)" in done.stdout and "Timeout" in done.stdout

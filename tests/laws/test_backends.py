@@ -128,7 +128,7 @@ def test_few_files_stand_between_a_model_and_the_kernel():
     stacks = []
 
     def profile(frame, event, argument):
-        if event == "call" and frame.f_code.co_name == "_status" and frame.f_code.co_filename.endswith("call.py"):
+        if event == "call" and frame.f_code.co_name == "run" and frame.f_code.co_filename.endswith("call.py"):
             files = []
             while frame is not None:
                 if "/refrain/" in frame.f_code.co_filename and frame.f_code.co_filename not in files:

@@ -1,4 +1,4 @@
-"""What a language model has to offer: the library's own offers all of it, and what breaks it is told in one line."""
+"""What a language model has to offer: the library's own offers all of it, and what breaks it gets a line of its own."""
 
 import inspect
 
@@ -268,7 +268,7 @@ class Mixing(Least):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_what_breaks_the_protocol_is_told_in_one_line(network, said):
+def test_what_breaks_the_protocol_is_reported_in_one_line(network, said):
     torch.manual_seed(1)
     with pytest.raises(UserError, match=said) as raised:
         check_network(network(), V)
@@ -333,6 +333,24 @@ def test_a_transform_of_weights_that_acts_in_evaluation_acts_in_a_stepper_too():
     network = LanguageModel(
         Embedding(V, H), RecurrentStack([LSTM(H, H, recurrent_transform=Halved())]), SoftmaxHead(H, V)
     ).eval()
+    ids = torch.randint(V, (4, 2))
+    state = network.initial_state(2)
+    expected, _ = network.token_nats(ids[:-1], ids[1:], state)
+    torch.testing.assert_close(Stepper(network).token_nats(ids[:-1], ids[1:], state)[0], expected, atol=1e-5, rtol=0)
+
+
+def test_a_subclass_of_a_layer_is_not_read_as_its_class():
+    class Doubled(LSTM):
+        def step(self, x, state):
+            y, state = super().step(x, state)
+            return 2 * y, state
+
+        def forward(self, inputs, state):
+            outputs, state = super().forward(inputs, state)
+            return 2 * outputs, state
+
+    torch.manual_seed(1)
+    network = LanguageModel(Embedding(V, H), RecurrentStack([Doubled(H, H)]), SoftmaxHead(H, V)).eval()
     ids = torch.randint(V, (4, 2))
     state = network.initial_state(2)
     expected, _ = network.token_nats(ids[:-1], ids[1:], state)

@@ -11,6 +11,7 @@ import concurrent.futures
 import os
 import pathlib
 import queue
+import re
 import shutil
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def words_of(mutation, root):
 
 
 def run_tests(mutation, tree):
-    """The exit status of pytest: 0 where the tests pass, 1 where one fails or they do not come to an end."""
+    """The exit status of pytest, 0 where the tests pass and 1 where one fails, and the name of that one."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(tree / "src"),
@@ -88,10 +89,11 @@ def run_tests(mutation, tree):
     try:
         done = subprocess.run(words, cwd=tree, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        return 1
+        return 1, f"{PATIENCE} s are over"
     if done.returncode not in (0, 1):
         print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
-    return done.returncode
+    failed = re.search(r"^(?:FAILED|ERROR) \S*?(\w+\.py::\S+)", done.stdout, re.MULTILINE)
+    return done.returncode, failed[1] if failed else ""
 
 
 def copy(to):
@@ -106,15 +108,16 @@ def copy(to):
 
 
 def outcome(mutation, tree):
-    """Which file is changed, and whether its tests notice."""
+    """Which file is changed, whether its tests notice, and which of them."""
     path, content = mutated(mutation, tree)
     original = path.read_text(encoding="utf-8")
     path.write_text(content, encoding="utf-8")
     try:
-        status = run_tests(mutation, tree)
+        status, failed = run_tests(mutation, tree)
     finally:
         path.write_text(original, encoding="utf-8")
-    return path.relative_to(tree), {0: "SURVIVED", 1: "caught"}.get(status, f"broken: pytest leaves with {status}")
+    result = {0: "SURVIVED", 1: "caught"}.get(status, f"broken: pytest leaves with {status}")
+    return path.relative_to(tree / "src" / "refrain"), result, failed or mutation.tests
 
 
 def main():
@@ -153,14 +156,14 @@ def try_all(chosen, scratch, jobs, *, quick):
     pool = concurrent.futures.ThreadPoolExecutor(jobs)
     try:
         passing = pool.map(lambda mutation: in_a_tree(run_tests, mutation), first_of.values())
-        failing = [tests for tests, (status, _) in zip(first_of, passing, strict=True) if status]
-        for tests in failing:
-            print(f"does not pass without a mutation: {tests}", file=sys.stderr)
+        failing = [failed for (status, failed), _ in passing if status]
+        for failed in failing:
+            print(f"does not pass without a mutation: {failed}", file=sys.stderr)
         if failing:
             return 2
         found = pool.map(lambda mutation: in_a_tree(outcome, mutation), chosen)
-        for mutation, ((path, result), seconds) in zip(chosen, found, strict=True):
-            print(f"{result:10} {seconds:5.0f} s  {mutation.name}  ({path}; {mutation.tests})", flush=True)
+        for mutation, ((path, result, tests), seconds) in zip(chosen, found, strict=True):
+            print(f"{result:8} {seconds:4.0f} s  {mutation.name} | {path} | {tests}", flush=True)
             results.append(result)
     finally:
         pool.shutdown(cancel_futures=True)

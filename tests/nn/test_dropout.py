@@ -228,8 +228,8 @@ class TestLSTMCell:
         cell = LSTMCell(1, 1, peepholes=True).double()
         x, hidden, before = (torch.tensor([[value]], dtype=torch.float64) for value in (0.7, -0.4, 1.3))
         out, after = cell(x, LSTMState(hidden, before))
-        pairs = zip(cell.weight_ih[:, 0], cell.weight_hh[:, 0], cell.bias, strict=True)
-        i, f, g, o = (float(w * 0.7 + u * -0.4 + bias) for w, u, bias in pairs)
+        weights = zip(cell.weight_ih[:, 0].tolist(), cell.weight_hh[:, 0].tolist(), cell.bias.tolist(), strict=True)
+        i, f, g, o = (w * 0.7 + u * -0.4 + bias for w, u, bias in weights)
         p_i, p_f, p_o = cell.peephole[:, 0].tolist()
         sigmoid = lambda value: 1 / (1 + math.exp(-value))  # noqa: E731
         wanted = sigmoid(f + p_f * 1.3) * 1.3 + sigmoid(i + p_i * 1.3) * math.tanh(g)

@@ -242,7 +242,7 @@ def test_axes_may_be_left_out_and_the_rest_may_not():
         testing.check_recurrent_layer(nn.Linear)
 
 
-def test_every_breach_is_told_in_a_line_of_its_own():
+def test_every_breach_has_a_line_of_its_own():
     class Both(BroadcastsTheState, CutGradient):
         pass
 

@@ -34,7 +34,7 @@ def read_iss_json(path: str | Path) -> dict[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         if repeated := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"{repeated[0]!r} stands there twice")
+            raise ValueError(f"{repeated[0]!r} is given twice")
         return dict(pairs)
 
     try:
@@ -61,7 +61,7 @@ def iss_settings(document: Mapping[str, Any], model: Mapping[str, Any]) -> tuple
     Returns:
         Settings by name, none of which is a sparsity setting at its default; and what is wrong, a line each.
     """
-    problems = [f"{name}: unknown key; there are {', '.join(TOP)}" for name in document if name not in TOP]
+    problems = [f"{name}: unknown key; known: {', '.join(TOP)}" for name in document if name not in TOP]
     if not isinstance(document.get("save_path", ""), str):
         problems.append(f"save_path: must be text (got {document['save_path']!r})")
     numbers = {
@@ -129,20 +129,20 @@ def _terms(name: str, given: Any, cells: Sequence[str], problems: list[str]) -> 
     """What a variable's penalties are multiplied with, those above 0."""
     place = f"grouplasso.{name}"
     if name not in (*cells, SOFTMAX, EMBEDDING):
-        problems.append(f"{place}: no matrix of this model; there are {', '.join([*cells, SOFTMAX, EMBEDDING])}")
+        problems.append(f"{place}: no matrix of this model; known: {', '.join([*cells, SOFTMAX, EMBEDDING])}")
         return {}
     if not isinstance(given, dict):
         problems.append(f"{place}: must be an object (got {given!r})")
         return {}
     for key in given:
         if key.startswith("block_"):
-            problems.append(f"{place}.{key}: there is no group lasso on blocks, here or in iss-rnns")
+            problems.append(f"{place}.{key}: group lasso on blocks is not supported, in iss-rnns neither")
         elif key not in PER_VARIABLE:
-            problems.append(f"{place}.{key}: unknown key; there are {', '.join(PER_VARIABLE)}")
+            problems.append(f"{place}.{key}: unknown key; known: {', '.join(PER_VARIABLE)}")
     numbers = {key: _number(given, key, problems, f"{place}.") for key in PER_VARIABLE[:3] if key in given}
     if numbers.get("structure_decay_multi"):
         if name not in cells:
-            problems.append(f"{place}.structure_decay_multi: only a layer has units; there are {', '.join(cells)}")
+            problems.append(f"{place}.structure_decay_multi: only a layer has units; the layers are {', '.join(cells)}")
         else:
             _check_reader(place, given, ([*cells[1:], SOFTMAX])[cells.index(name)], problems)
     return {key: number for key, number in numbers.items() if number}

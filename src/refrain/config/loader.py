@@ -215,7 +215,7 @@ def _lines(text: str) -> dict[str, int]:
 
 
 def _line_of(name: str, lines: Mapping[str, int]) -> int | str:
-    """The line of a key, or of the inline table or heading that it stands in."""
+    """The line of a key, or of the inline table or heading that contains it."""
     while name not in lines and "." in name:
         name = name.rpartition(".")[0]
     return lines.get(name, "?")

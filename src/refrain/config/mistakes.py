@@ -1,4 +1,4 @@
-"""Names of settings, and what is said of those that are unknown or of values that do not fit."""
+"""Messages about settings: unknown names, values that do not fit, and rules between settings that are broken."""
 
 import difflib
 import re
@@ -81,11 +81,11 @@ def describe(details: ErrorDetails, settings: Mapping[str, Setting], root: type[
     if details["type"] == "union_tag_not_found" or (details["type"] == "missing" and name not in settings):
         return f"{origin}: {name}: {_must_be_given(name, variant, root)}"
     group = groups(root).get(name)
-    wanted = f"must be {_either(group.variants())}" if group and group.variants() else _expectation(details)
+    expected = f"must be {_either(group.variants())}" if group and group.variants() else _expectation(details)
     got = details["input"].get("kind") if details["type"] == "union_tag_invalid" else details["input"]
     if (value := new_value(name, got)) is not None:
         return f"{origin}: {name}: {got!r} is now {value!r}"
-    return f"{origin}: {name}: {wanted} (got {got!r})"
+    return f"{origin}: {name}: {expected} (got {got!r})"
 
 
 def _broken_rule(group: str, message: str, settings: Mapping[str, Setting]) -> str:

@@ -1,4 +1,4 @@
-"""The names that settings had in version 0.1, for the message to those who still write them."""
+"""The names that settings had in version 0.1, for the message about an old name."""
 
 from typing import Any
 

@@ -140,6 +140,27 @@ def as_toml(name: str, root: type[BaseModel]) -> str:
     return f"{name}.kind" if group is not None and group.variants() else name
 
 
+def differences(before: BaseModel, after: BaseModel) -> Iterator[tuple[str, Any, Any]]:
+    """The settings in which two experiments differ; of two variants only their names.
+
+    Args:
+        before: one experiment.
+        after: another of the same class.
+
+    Yields:
+        The dotted name and both values, None where a setting is missing.
+    """
+    root = type(before)
+    old, new = (
+        {as_set(name, root): value for name, value in flatten(each.model_dump(mode="json"), root=root)}
+        for each in (before, after)
+    )
+    others = tuple(f"{name}." for name in groups(root) if name in old and name in new and old[name] != new[name])
+    for name in dict.fromkeys([*old, *new]):
+        if old.get(name) != new.get(name) and not name.startswith(others):
+            yield name, old.get(name), new.get(name)
+
+
 def setting_at(place: Iterable[int | str], root: type[BaseModel]) -> tuple[str, str | None]:
     """Where the validator found a mistake.
 

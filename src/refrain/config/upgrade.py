@@ -58,7 +58,7 @@ def _cell(old: Mapping[str, Any]) -> Tree:
 
 
 def _plan(old: Mapping[str, Any]) -> Tree | None:
-    """How sparse layers are laid out; None where there are none."""
+    """How sparse layers are laid out, or None for a model without them."""
     if old.get("layer_blocks") is not None:
         return {"kind": "explicit", "layers": [blocks or [] for blocks in old["layer_blocks"]]}
     if old["sparse_blocks"] is not None:

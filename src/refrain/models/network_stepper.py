@@ -15,8 +15,8 @@ from .protocol import Network, offers, part_of, token_nats
 class NetworkStepper:
     """A network's own steps and windows in evaluation mode, under the methods of `Stepper`.
 
-    For networks that are no `LanguageModel`, and for those of its subclasses that compute something else. What the
-    network does not offer is told when it is needed.
+    It is used for networks that are not a `LanguageModel`, and for subclasses of it that compute something else. A part
+    that the network does not offer raises an error when it is needed.
 
     Args:
         model: keeps the protocol `Network`; its mode and its weights stay.

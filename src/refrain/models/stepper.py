@@ -144,7 +144,7 @@ def _is_plain(model: LanguageModel) -> bool:
 
 
 def _in_evaluation(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """What is left of a module between layers in evaluation; a call of a dropout costs as much as a small product."""
+    """A module between layers as a function; dropout is left out, as calling it costs as much as a small matmul."""
     does_nothing = isinstance(module, nn.Identity | nn.Dropout | LockedDropout | VariationalDropout)
     return _same if does_nothing else module
 

@@ -10,6 +10,7 @@ import torch
 from refrain.assembly.engine import build_engine, describe_engine
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment, Experiment
+from refrain.config.schema import differences
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.kernels.call import failures
@@ -234,19 +235,10 @@ def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -
         kind = kind_of(own).title
         other = kind_of(given).title
         raise CheckpointError(f"{path}: is the run of {kind}, the recipe is of {other}; resume without a recipe")
-    before, after = own.model_dump(mode="json"), given.model_dump(mode="json")
-    differing = [f"{name}: {old!r} there, {new!r} now" for name, old, new in _differences(before, after)]
+    differing = [f"{name}: {old!r} there, {new!r} now" for name, old, new in differences(own, given)]
     raise CheckpointError(
         f"{path}: the run has other settings ({'; '.join(differing)}); resume with refrain train --resume --out {path}"
     )
-
-
-def _differences(before: Any, after: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    for name in before:
-        if isinstance(before[name], dict):
-            yield from _differences(before[name], after[name], f"{prefix}{name}.")
-        elif before[name] != after[name]:
-            yield prefix + name, before[name], after[name]
 
 
 def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from refrain.data import find_splits
 from refrain.data.text.files import Span, whole
+from refrain.data.text.splits import fractions_of
 from refrain.errors import DataError
 
 
@@ -106,3 +107,10 @@ def test_a_plain_file_is_split_by_lines(write):
 def test_a_missing_path(tmp_path):
     with pytest.raises(DataError, match="No such file or directory"):
         find_splits(tmp_path / "gone")
+
+
+def test_a_text_is_cut_where_the_shares_add_up_to_a_round_number():
+    """0.9 + 0.05 is 0.9500000000000001 in binary."""
+    assert fractions_of((0.9, 0.05)) == (0.9, 0.95)
+    # a third and the rest: nothing is left for the test split
+    assert fractions_of((1 / 3, 1 - 1 / 3)) == (1 / 3,)

@@ -72,9 +72,14 @@ def kernel(file: str, function: str) -> Callable[..., None]:
         RuntimeError: when the file is not compiled.
     """
     compiled = getattr(_loaded(file), function)
+    count_threads = torch.get_num_threads
 
     def run(*arguments: Addressed | int | None) -> None:
-        if status := _status(compiled, arguments):
+        # as `_status`, without another call
+        if compiled.argtypes is None:
+            compiled.argtypes = _types(arguments)
+        words = [part if part is None or part.__class__ is int else part.data_ptr() for part in arguments]  # type: ignore[union-attr]
+        if status := compiled(*words, count_threads()):
             raise RuntimeError(f"the kernel {function} failed: {_cause(status)}")
 
     return run
@@ -127,13 +132,18 @@ def workspace_words(file: str, function: str, sizes: Sequence[int]) -> int:
 
 
 def _status(compiled: Any, arguments: Sequence[Addressed | int | None]) -> int:
-    """What a compiled function returns; the types of its parameters are those of the first arguments that it gets."""
+    """What a compiled function returns."""
     if compiled.argtypes is None:
-        types = [ctypes.c_int64 if isinstance(part, int) else ctypes.c_void_p for part in arguments]
-        compiled.argtypes = [*types, ctypes.c_int64]
+        compiled.argtypes = _types(arguments)
     words = [part if part is None or part.__class__ is int else part.data_ptr() for part in arguments]  # type: ignore[union-attr]
     status: int = compiled(*words, torch.get_num_threads())
     return status
+
+
+def _types(arguments: Sequence[Addressed | int | None]) -> list[type]:
+    """The types of a function's parameters, from the first arguments that it gets; the number of threads comes last."""
+    types = [ctypes.c_int64 if isinstance(part, int) else ctypes.c_void_p for part in arguments]
+    return [*types, ctypes.c_int64]
 
 
 def _loaded(file: str) -> ctypes.CDLL:

@@ -8,14 +8,14 @@
 
 #include "packed.h"
 
-// units of one piece of work, and room for them in whole registers; sequences of one pass over the weights
-constexpr int UNITS = 8, ROOM = UNITS > LANES ? UNITS : LANES, PASS = 16;
+// units of one piece of work, which fill whole registers; sequences of one pass over the weights
+constexpr int UNITS = LANES > 8 ? LANES : 8, PASS = 16;
 // multiply-adds below which a second thread costs more than it brings
 constexpr double SMALL = 3e4;
 
 // Add the dot products of R rows of a unit with each input, having read `used` entries of each group.
 template <int R, typename Weight>
-static inline void add_dots(float (*gates)[R][ROOM], int u, int64_t unit, const Matrix* matrix, int64_t used,
+static inline void add_dots(float (*gates)[R][UNITS], int u, int64_t unit, const Matrix* matrix, int64_t used,
                             const Inputs& inputs, int64_t first, int64_t batch) {
     const int64_t width = inputs.width, gap = (matrix->stride - used) * (int64_t)sizeof(Weight);
     const Weight* weight = (const Weight*)matrix->weight + unit * matrix->stride;
@@ -31,11 +31,11 @@ static inline void add_dots(float (*gates)[R][ROOM], int u, int64_t unit, const 
 
 // Set the gates to `base`, or to zeros.
 template <int R>
-static inline void start_gates(float (*gates)[R][ROOM], const float* base, int64_t stride, int64_t unit, int count,
+static inline void start_gates(float (*gates)[R][UNITS], const float* base, int64_t stride, int64_t unit, int count,
                                int64_t batch) {
     for (int64_t b = 0; b < batch; ++b)
         for (int r = 0; r < R; ++r)
-            for (int u = 0; u < ROOM; ++u)
+            for (int u = 0; u < UNITS; ++u)
                 gates[b][r][u] = base && u < count ? base[b * stride + (unit + u) * R + r] : 0.0f;
 }
 
@@ -69,7 +69,7 @@ static int lstm_step(const Step& p) {
         const int count = p.size - unit < UNITS ? (int)(p.size - unit) : UNITS;
         for (int64_t from = 0; from < p.batch; from += PASS) {
             const int64_t some = p.batch - from < PASS ? p.batch - from : PASS;
-            float gates[PASS][4][ROOM];
+            float gates[PASS][4][UNITS];
             start_gates<4>(gates, p.base + from * p.stride, p.stride, unit, count, some);
             for (int u = 0; u < count; ++u) {
                 if (p.first) add_dots<4, Weight>(gates, u, unit + u, p.first, used, x, from, some);
@@ -104,7 +104,7 @@ static int gru_step(const Step& p, const float* recurrent) {
         for (int64_t from = 0; from < p.batch; from += PASS) {
             const int64_t some = p.batch - from < PASS ? p.batch - from : PASS;
             // the candidate's two parts are kept apart: the reset gate acts on the recurrent one alone
-            float by_input[PASS][3][ROOM], by_state[PASS][3][ROOM];
+            float by_input[PASS][3][UNITS], by_state[PASS][3][UNITS];
             const float* base = p.base + from * p.stride;
             const float* projected = recurrent ? recurrent + from * 3 * p.size : nullptr;
             start_gates<3>(by_input, base, p.stride, unit, count, some);
