@@ -51,7 +51,7 @@ def test_a_folder_that_is_no_run(mistake, each_user, write):
 def test_a_run_without_a_checkpoint(each_user, run_copy):
     shutil.rmtree(run_copy / "checkpoints")
     (run_copy / "checkpoints").mkdir()
-    each_user(run_copy, "holds no checkpoint", f"start it again with: refrain train RECIPE --out {run_copy} --force")
+    each_user(run_copy, "holds no checkpoint", f"start the run again with: refrain train RECIPE --out {run_copy} --force")
 
 
 def resealed(folder, name, content):
