@@ -1,4 +1,4 @@
-"""Import paths of version 0.1: an import of one fails with the path that replaced it."""
+"""Import paths of version 0.1 that have changed. The import of an old path fails and names the new one."""
 
 import importlib.abc
 import sys
@@ -31,6 +31,7 @@ MOVED = {
     "refrain.evaluation.probe_figures": "refrain.pictures.probe",
     "refrain.evaluation.timing": "refrain.bench.timing",
     "refrain.folders": "refrain.storage.folders",
+    "refrain.models.prepared_tagger": "refrain.models",
     "refrain.nn.engine": "refrain.nn.kernels.backend",
     "refrain.nn.gpu": "refrain.nn.kernels.launch",
     "refrain.nn.native": "refrain.nn.kernels.compile",
@@ -58,11 +59,11 @@ MOVED = {
     "refrain.trained_tagger": "refrain.trained",
     "refrain.training.run_folder": "refrain.storage.run_folder",
 }
-"""Old module -> where its contents are now."""
+"""Old module -> the modules with its contents."""
 
 
 class _MovedFinder(importlib.abc.MetaPathFinder):
-    """Fails the import of a module that has moved, where Python has found nothing else."""
+    """Raises for the import of a module that has moved, if Python has not found another one."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -73,6 +74,6 @@ class _MovedFinder(importlib.abc.MetaPathFinder):
 
 
 def install() -> None:
-    """Let Python ask for moved modules after all other finders. Calling it again changes nothing."""
+    """Add the finder of moved modules after all other finders. Another call changes nothing."""
     if not any(isinstance(finder, _MovedFinder) for finder in sys.meta_path):
         sys.meta_path.append(_MovedFinder())

@@ -103,7 +103,7 @@ def test_nothing_is_overwritten(refrain, mistake, run, data, tmp_path):
     (folder / "histogram.png").write_text("mine")
     (folder / "notes.txt").write_text("mine")
     words = ["probe", run, "--data", data, "--out", folder]
-    mistake(2, words, "histogram.png exists; choose another place, or replace it with --force")
+    mistake(2, words, "histogram.png exists; choose another path, or replace it with --force")
     assert (folder / "histogram.png").read_text() == "mine"
     assert refrain(*words, "--force").status == 0
     assert sorted(path.name for path in folder.iterdir()) == sorted([*NAMES, "notes.txt"])

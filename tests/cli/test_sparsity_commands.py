@@ -112,9 +112,7 @@ def test_mistakes_in_the_words_of_sparsity(mistake, run, tmp_path, monkeypatch, 
 def test_a_file_that_exists_is_replaced_when_asked(refrain, mistake, run, write):
     pytest.importorskip("matplotlib")
     there = write("x.png", "mine")
-    mistake(
-        2, ["sparsity", run, "--plot", there], "--plot:", "exists; choose another place, or replace it with --force"
-    )
+    mistake(2, ["sparsity", run, "--plot", there], "--plot:", "exists; choose another path, or replace it with --force")
     assert there.read_text() == "mine"
     assert refrain("sparsity", run, "--plot", there, "--force").status == 0
     assert there.read_bytes().startswith(PNG)
@@ -200,7 +198,7 @@ def test_the_benches_of_small_models(refrain):
     ("words", "message"),
     [
         (["--widths", "3"], "bench compress needs a width for each of 2 layers (got 1)"),
-        (["--widths", "3;2"], "--widths must be whole numbers with commas between, as in 373,315 (got '3;2')"),
+        (["--widths", "3;2"], "--widths must be whole numbers separated by commas, as in 373,315 (got '3;2')"),
     ],
 )
 def test_widths_that_a_bench_cannot_take(mistake, words, message):

@@ -122,7 +122,8 @@ def test_public_functions_are_documented_as_they_are(path):
         assert doc, f"{node.name} has no docstring"
         described = documented(doc)
         if described is not None:
-            arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            every = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            arguments = [argument for argument in every if not has_shared_help(argument)]
             names = [argument.arg for argument in arguments][1 if method else 0 :]
             names += [node.args.vararg.arg] if node.args.vararg else []
             assert sorted(described) == sorted(names), f"{node.name}: documented {described}, takes {names}"
@@ -139,6 +140,11 @@ def test_constructors_are_documented_as_they_are(path):
                 names = [a.arg for a in inner.args.args[1:] + inner.args.kwonlyargs]
                 if described is not None:
                     assert sorted(described) == sorted(names), f"{node.name}: documented {described}, takes {names}"
+
+
+def has_shared_help(argument):
+    """Whether the help text of a command's argument is in its type, declared once in `cli/options.py`."""
+    return argument.annotation is not None and ast.unparse(argument.annotation).endswith(("Option", "Argument"))
 
 
 def documented(doc):

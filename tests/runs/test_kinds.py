@@ -33,5 +33,5 @@ def test_a_document_without_a_task_is_of_a_language_model():
 @pytest.mark.parametrize("task", ["parser", ["tagger"], None])
 def test_a_document_of_an_unknown_kind(task):
     document = config_document(next(iter(TASKS))()) | {"task": task}
-    with pytest.raises(CheckpointError, match="unknown kind of model"):
+    with pytest.raises(CheckpointError, match="unknown task"):
         experiment_from(document, Path("run"))

@@ -202,7 +202,11 @@ BREACHES = [
 ]
 BUILT = [
     (HidesAWeight, testing.check_state_dict_restores_the_layer, "the state dict restores the layer: outputs"),
-    (DeclaresTooLittle, testing.check_axes, r"changes nothing else: axes: not declared \['weight_hh'\]"),
+    (
+        DeclaresTooLittle,
+        testing.check_axes,
+        r"changes nothing else: axes: these parameters are not declared: \['weight_hh'\]",
+    ),
     (DeclaresAnotherShape, testing.check_axes, "axes of weight_ih: a length of 4"),
     (SwapsTheRoles, testing.check_axes, "changes nothing else: outputs without unit 0 of the hidden width"),
     (Interleaved, testing.check_axes, "changes nothing else: outputs without unit 0 of the hidden width"),

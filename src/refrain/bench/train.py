@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.assembly import build_model, build_optimizer
-from refrain.assembly.engine import build_engine
+from refrain.assembly.backend import choose_backends
 from refrain.config import Experiment, Model, Training
 from refrain.errors import UserError
 from refrain.models import LanguageModel
@@ -140,7 +140,7 @@ def trainer(shape: Model, settings: Training, text: list[tuple[Tensor, Tensor]])
     """
     torch.manual_seed(settings.seed)
     model = build_model(shape, VOCABULARY).to(text[0][0].device)
-    build_engine(settings, model)
+    choose_backends(settings, model)
     return training_loop(model, text, settings, build_optimizer(settings, model), Hooks())
 
 
