@@ -10,6 +10,7 @@ import tokenize
 
 import pytest
 
+import refrain
 from refrain import _moved
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -224,6 +225,10 @@ def test_only_the_room_of_pictures_imports_matplotlib():
     assert found == {"pictures"}
 
 
-def test_the_changelog_speaks_of_what_comes_next():
+def test_the_changelog_begins_with_what_comes_next_or_with_this_version():
     text = (ROOT / "CHANGELOG.md").read_text()
-    assert re.search(r"^## Unreleased\n\n### (Added|Changed|Fixed|Removed)\n\n- ", text, re.MULTILINE)
+    first = re.search(r"^## (.+)\n\n### (Added|Changed|Fixed|Removed)\n\n- ", text, re.MULTILINE)
+    assert first is not None and text.index("\n## ") == first.start() - 1
+    assert first[1] in ("Unreleased", refrain.__version__)
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited is not None and cited[1] == refrain.__version__
