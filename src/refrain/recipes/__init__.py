@@ -1,6 +1,7 @@
 """Recipes: one function a published result, which returns the experiment with every setting in it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from pathlib import Path
 
 from refrain.config import AnyExperiment, resolve
 from refrain.config.mistakes import nearest
@@ -72,7 +73,7 @@ SECOND_STAGES = ("awd-lstm-ptb-finetune", "zaremba-small-iss", "zaremba-large-l1
 """Those that go on from the weights of a trained run."""
 
 
-def recipe(name: str, *settings: str, data: str | None = None, iss_json: str | None = None) -> AnyExperiment:
+def recipe(name: str | Path, *settings: str, data: str | None = None, iss_json: str | None = None) -> AnyExperiment:
     """A built-in recipe or TOML file, with settings changed.
 
     Args:
@@ -84,8 +85,10 @@ def recipe(name: str, *settings: str, data: str | None = None, iss_json: str | N
     Raises:
         UserError: with a line for every mistake.
     """
-    words: Iterable[str] = settings
-    return resolve(name, words, RECIPES, corpus=data, iss_json=iss_json)
+    for word in settings:
+        if not isinstance(word, str):
+            raise UserError(f"recipe: each setting is a text, such as 'training.epochs=3' (got {word!r})")
+    return resolve(str(name), settings, RECIPES, corpus=data, iss_json=iss_json)
 
 
 def description(name: str) -> str:
