@@ -158,7 +158,7 @@ def test_compaction_to_a_size_in_words(refrain, run, tmp_path):
         (["--to", "weights=3"], ["--to must be parameters=N, multiply_adds=N or bytes=N", "(got 'weights=3')"]),
         (["--to", "parameters=-3"], ["as in parameters=7M"]),
         (["--to", "parameters=1"], ["--to parameters=1: parameters cannot go below 66"]),
-        (["--to", "parameters=1M"], ["--to parameters=1000000: the model has 2,194, which is not more"]),
+        (["--to", "parameters=1M"], ["--to parameters=1000000: the model has 2,194, which is no more than that"]),
         (["--threshold", "0"], ["--threshold must be greater than 0"]),
         (["--threshold", "nan"], ["--threshold must be greater than 0"]),
         (["--threshold", "1000"], ["are dead with --threshold 1000; ask for less"]),
@@ -177,7 +177,7 @@ def test_runs_that_are_not_there_and_places_that_are_taken(refrain, mistake, run
     refrain("compress", run, "--out", tmp_path / "small")
     before = tree(tmp_path)
     mistake(4, ["compress", run, "--out", tmp_path / "small"], "exists already", "or replace it with --force")
-    mistake(2, ["compress", run, "--out", run, "--force"], "which is not changed; choose another place")
+    mistake(2, ["compress", run, "--out", run, "--force"], "which must not be changed; choose another folder")
     mistake(3, ["compress", run, "--out", tmp_path / "x", "--data", tmp_path / "gone"], "no such file or folder")
     assert tree(tmp_path) == before
     assert refrain("compress", run, "--out", tmp_path / "small", "--force").status == 0

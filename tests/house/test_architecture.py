@@ -17,6 +17,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "refrain"
 FILES = sorted(SOURCE.rglob("*.py"))
 GOLDEN = ROOT / "tests" / "golden" / "public_names.json"
+# the modules of version 0.1 and the names that its packages exported
+IMPORTS = ROOT / "tests" / "golden" / "imports_0.1.json"
 
 LAYERS = [
     {"errors", "axes", "_version", "_moved"},
@@ -220,6 +222,18 @@ def test_an_import_path_of_version_0_1_fails_with_the_new_one(old, new):
     assert new in str(raised.value)
     for module in re.findall(r"refrain[\w.]*\w", new):
         importlib.import_module(module)
+
+
+def test_every_import_path_of_version_0_1_works_or_tells_the_new_one():
+    lost = []
+    for path in json.loads(IMPORTS.read_text()):
+        package, _, name = path.rpartition(".")
+        try:
+            exec(f"from {package} import {name}" if package else f"import {name}")
+        except ImportError as error:
+            if "has moved: import it from" not in str(error):
+                lost.append(f"{path}: {error}")
+    assert not lost
 
 
 def test_only_the_room_of_pictures_imports_matplotlib():

@@ -94,7 +94,8 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int, device: t
         )
     torch.manual_seed(settings.seed)
     text = random_windows(windows, settings.window_steps, settings.batch_size, device)
-    size, layers = shape.hidden_sizes[0], len(shape.hidden_sizes)
+    size = shape.hidden_sizes[0]
+    layers = len(shape.hidden_sizes)
     plain = PlainModel(VOCABULARY, shape.embedding_size, size, layers, shape.dropout).to(device)
     plain_optimizer = torch.optim.SGD(plain.parameters(), lr=settings.learning_rate)
     zeros = torch.zeros(layers, settings.batch_size, size, device=device)

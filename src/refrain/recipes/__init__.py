@@ -1,6 +1,7 @@
 """Recipes: functions that return the experiment of a published result, with all settings."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from pathlib import Path
 
 from refrain.config import AnyExperiment, resolve
 from refrain.config.mistakes import nearest
@@ -72,8 +73,8 @@ SECOND_STAGES = ("awd-lstm-ptb-finetune", "zaremba-small-iss", "zaremba-large-l1
 """Recipes that continue from the weights of a trained run."""
 
 
-def recipe(name: str, *settings: str, data: str | None = None, iss_json: str | None = None) -> AnyExperiment:
-    """Build the experiment of a recipe, with changed settings.
+def recipe(name: str | Path, *settings: str, data: str | None = None, iss_json: str | None = None) -> AnyExperiment:
+    """Build the experiment of a built-in recipe or a TOML file, with changed settings.
 
     Args:
         name: a key of `RECIPES`, or the path of a TOML file.
@@ -84,8 +85,10 @@ def recipe(name: str, *settings: str, data: str | None = None, iss_json: str | N
     Raises:
         UserError: when names or values are wrong; the message has a line for each mistake.
     """
-    words: Iterable[str] = settings
-    return resolve(name, words, RECIPES, corpus=data, iss_json=iss_json)
+    for word in settings:
+        if not isinstance(word, str):
+            raise UserError(f"recipe: each setting is a text, such as 'training.epochs=3' (got {word!r})")
+    return resolve(str(name), settings, RECIPES, corpus=data, iss_json=iss_json)
 
 
 def description(name: str) -> str:

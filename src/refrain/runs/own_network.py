@@ -33,6 +33,8 @@ def make_network(given: OwnNetwork, experiment: AnyExperiment, vocabulary: Vocab
     """
     if isinstance(experiment, TaggerExperiment):
         raise UserError("model: a tagger's network is built from its settings; leave out model=")
+    if not callable(given):
+        raise UserError(f"model: must be a network, or a function of the vocabulary that makes one (got {given!r})")
     network = given if isinstance(given, nn.Module) else given(vocabulary)
     outputs = check_network(network, len(vocabulary))
     _check_settings(experiment, network, outputs, vocabulary)
