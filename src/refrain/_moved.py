@@ -57,6 +57,7 @@ MOVED = {
     "refrain.evaluation.probe_figures": "refrain.pictures.probe",
     "refrain.evaluation.timing": "refrain.bench.timing",
     "refrain.folders": "refrain.storage.folders",
+    "refrain.models.prepare_tagger": "refrain.models, as pack_tagger",
     "refrain.models.prepared_tagger": "refrain.models.packed_tagger",
     "refrain.models.PADDING": "refrain.data",
     "refrain.nn.engine": "refrain.nn.kernels.backend",
