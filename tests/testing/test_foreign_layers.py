@@ -237,7 +237,7 @@ BUILT = [
     (
         DeclaresTooLittle,
         testing.check_axes,
-        r"changes nothing else: axes: these parameters are not declared: \['weight_hh'\]",
+        r"changes nothing else: axes: not declared \['weight_hh'\]",
     ),
     (DeclaresAnotherShape, testing.check_axes, "axes of weight_ih: a length of 4"),
     (SwapsTheRoles, testing.check_axes, "changes nothing else: outputs without unit 0 of the hidden width"),
