@@ -188,6 +188,16 @@ def test_an_unknown_name_lists_the_nearest_or_the_known(word, hint):
     assert line.startswith(f"command line: {word.partition('=')[0]}: unknown key; {hint}")
 
 
+def test_only_the_names_of_one_group_are_listed():
+    assert mistakes("base", "foo.bar=3") == [
+        "command line: foo.bar: unknown key; known here: name, data, model, training, sparsity"
+    ]
+    assert mistakes("base", "sparsity=none") == [
+        "command line: sparsity: unknown key; it is a group of settings: l1, group_lasso, row_lasso, column_lasso, "
+        "strengths_for, zeros, freeze, prune, target"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "name"),
     [

@@ -18,7 +18,7 @@ from refrain.config import (
     UniformPlan,
     resolve,
 )
-from refrain.config.renamed import NAMES, VALUES
+from refrain.config.renamed import NAMES, NAMES_WITH_VALUES, VALUES
 from refrain.config.schema import as_set, as_toml, differences, fields_named, flatten
 from refrain.errors import UserError
 
@@ -200,6 +200,15 @@ def test_an_old_name_is_told_its_new_one(name):
     for choice in how.rstrip(")").split():
         group, _, variant = choice.partition("=")
         assert variant in [kind for field in fields_named(Experiment, group) for kind in kinds(field)], choice
+
+
+@pytest.mark.parametrize(("name", "value"), NAMES_WITH_VALUES)
+def test_an_old_value_that_is_another_setting_now_is_told_it(name, value):
+    new = NAMES_WITH_VALUES[name, value]
+    assert mistakes("plain", f"{name}={value}") == [f"command line: {name}: unknown setting; it is now {new}"]
+    setting, _, how = new.rstrip(")").partition(" (with ")
+    more = ["model.cell.plan.blocks=2", "model.cell.plan.density=1"] if how else []
+    assert resolve("plain", [setting, *how.split(), *more], KNOWN)
 
 
 def kinds(field):

@@ -35,12 +35,13 @@ def unknown(settings: dict[str, Setting], root: type[BaseModel]) -> list[str]:
         name for name in settings if name not in known or (name in plain and settings[name].value is not None)
     ]:
         setting = settings.pop(name)
-        if (renamed := new_name(name)) is not None:
+        if (renamed := new_name(name, setting.value)) is not None:
             value = new_value(renamed, setting.value)
             equals = "" if value is None else f"={value}"
             problems.append(f"{setting.origin}: {name}: unknown setting; it is now {renamed}{equals}")
             continue
-        inside = [other.removeprefix(name + ".") for other in known if other.startswith(name + ".")]
+        below = (other.removeprefix(f"{name}.").partition(".")[0] for other in named if other.startswith(f"{name}."))
+        inside = list(dict.fromkeys(below))
         group, _, last = name.rpartition(".")
         siblings = [other for other in named if other.rpartition(".")[0] == group]
         elsewhere = [other for other in known if other.rpartition(".")[2] == last]
@@ -52,7 +53,7 @@ def unknown(settings: dict[str, Setting], root: type[BaseModel]) -> list[str]:
             hint = nearest(last, [other.rpartition(".")[2] for other in siblings])
         if not hint and not (group and siblings):
             hint = nearest(name, named)
-        hint = hint or f"; known here: {', '.join(siblings or named)}"
+        hint = hint or f"; known here: {', '.join(siblings or fields_of(root))}"
         problems.append(f"{setting.origin}: {name}: unknown key{hint}")
     return problems
 
