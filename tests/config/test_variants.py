@@ -18,7 +18,7 @@ from refrain.config import (
     UniformPlan,
     resolve,
 )
-from refrain.config.renamed import NAMES, VALUES
+from refrain.config.renamed import NAMES, NAMES_WITH_VALUES, VALUES
 from refrain.config.schema import as_set, as_toml, differences, fields_named, flatten
 from refrain.errors import UserError
 
@@ -150,7 +150,7 @@ HEADS = "'softmax', 'mixture' or 'adaptive'"
         (["model.head=mixtre"], f"model.head: must be {HEADS} (got 'mixtre')"),
         (["model.head=mixtre", "model.head.components=15"], f"model.head: must be {HEADS} (got 'mixtre')"),
         (["model.head=3"], f"model.head: must be {HEADS} (got 3)"),
-        (["model.head=none"], f"model.head: must be {HEADS} (got None)"),
+        (["model.head=none"], f"model.head: must be {HEADS} (got none)"),
         (["model.cell=sparse-lstm"], "model.cell.plan: must be given: 'fraction', 'uniform' or 'explicit'"),
         (
             ["model.cell=sparse-lstm", "model.cell.plan.blocks=4"],
@@ -188,6 +188,12 @@ def test_a_tagger_has_its_own_variants():
         "command line: training.optimizer: must be 'sgd' or 'adam' (got 'asgd')"
     ]
     words = ["model.cell=sparse-lstm", "model.cell.plan=uniform", "model.cell.plan.blocks=2"]
+    assert mistakes("tagger", *words) == [
+        "command line: model.cell.plan.density: must be given where model.cell.plan is 'uniform'"
+    ]
+    assert mistakes("tagger", "model.cell=sparse-lstm", "model.cell.plan=fraction") == [
+        "command line: model.cell.plan: must be 'uniform' (got 'fraction')"
+    ]
     found = resolve("tagger", [*words, "model.cell.plan.density=1"], KNOWN)
     assert found.model.cell.plan == UniformPlan(blocks=2, density=1.0)
 
@@ -200,6 +206,15 @@ def test_an_old_name_is_told_its_new_one(name):
     for choice in how.rstrip(")").split():
         group, _, variant = choice.partition("=")
         assert variant in [kind for field in fields_named(Experiment, group) for kind in kinds(field)], choice
+
+
+@pytest.mark.parametrize(("name", "value"), NAMES_WITH_VALUES)
+def test_an_old_value_that_is_another_setting_now_is_told_it(name, value):
+    new = NAMES_WITH_VALUES[name, value]
+    assert mistakes("plain", f"{name}={value}") == [f"command line: {name}: unknown setting; it is now {new}"]
+    setting, _, how = new.rstrip(")").partition(" (with ")
+    more = ["model.cell.plan.blocks=2", "model.cell.plan.density=1"] if how else []
+    assert resolve("plain", [setting, *how.split(), *more], KNOWN)
 
 
 def kinds(field):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from refrain.errors import UserError
 
@@ -18,6 +19,13 @@ from .sparsity import Sparsity
 from .tagger import TaggerExperiment
 
 COMMAND_LINE = "command line"
+
+REMEDIES = {
+    "Cannot overwrite a value": "; give each name once, and a variant with settings as one table, such as [model.head] "
+    'with kind = "mixture"',
+    "Invalid value": '; text needs quotes, as in head = "mixture"',
+}
+"""What to do about a mistake in TOML, by how the parser's message begins."""
 
 AnyExperiment = Experiment | TaggerExperiment
 
@@ -60,12 +68,22 @@ def resolve(
     try:
         experiment = root.model_validate(merged)
     except ValidationError as error:
-        # a list of wrong items is empty to the validator, and not to the user
-        found = [each for each in error.errors() if each["type"] != "too_short" or not each["input"]]
-        problems += [describe(details, settings, root) for details in found]
+        problems += [describe(details, settings, root) for details in _telling(error.errors())]
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return experiment
+
+
+def _telling(found: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The mistakes that are the user's, of those that a validator finds."""
+    misnamed = [each["loc"][:-1] for each in found if each["loc"][-1:] == ("kind",)]
+    return [
+        each
+        for each in found
+        # a list of wrong items is empty to the validator; what an unknown variant lacks is not known
+        if not (each["type"] == "too_short" and each["input"])
+        and not (each["type"] == "missing" and each["loc"][:-1] in misnamed)
+    ]
 
 
 def _from_words(words: Iterable[str], root: type[BaseModel]) -> tuple[dict[str, Setting], list[str]]:
@@ -199,7 +217,16 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}") from None
     # a whole number of thousands of digits is a plain ValueError, brackets by the thousand a RecursionError
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(_not_toml(path, str(error))) from None
+
+
+def _not_toml(path: Path, message: str) -> str:
+    """What is wrong with a text that is not TOML: the line where the parser says it, and a remedy where it is known."""
+    line = ""
+    if found := re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL):
+        message, line = f"{found[1]} in column {found[3]}", f":{found[2]}"
+    remedies = (hint for opening, hint in REMEDIES.items() if message.startswith(opening))
+    return f"{path}{line}: {message}{next(remedies, '')}"
 
 
 def _lines(text: str) -> dict[str, int]:

@@ -40,6 +40,18 @@ NAMES = {
     "sparsity.prune_end": "sparsity.prune.end",
 }
 
+NAMES_WITH_VALUES = {
+    ("model.sparse_layers", "none"): "model.cell=lstm",
+    ("model.sparse_layers", "direct"): "model.cell.plan=uniform (with model.cell=sparse-lstm)",
+    ("model.embedding_blocks", 1): "model.embedding=dense",
+    ("sparsity.l1", 0): "sparsity.l1=none",
+    ("sparsity.group_lasso", 0): "sparsity.group_lasso=none",
+    ("sparsity.row_lasso", 0): "sparsity.row_lasso=none",
+    ("sparsity.column_lasso", 0): "sparsity.column_lasso=none",
+    ("sparsity.prune", 0): "sparsity.prune=none",
+}
+"""Values of version 0.1 that are now said by another setting than the other values of theirs."""
+
 VALUES = {
     ("model.cell", "mlstm"): "multiplicative-lstm",
     ("training.backend", "plain"): "torch",
@@ -47,13 +59,16 @@ VALUES = {
 }
 
 
-def new_name(name: str) -> str | None:
+def new_name(name: str, value: Any) -> str | None:
     """What a setting of version 0.1 is now called, or None.
 
     Args:
         name: dotted.
+        value: as it was given; some values have become settings of their own.
     """
-    return NAMES.get(name)
+    value = "none" if value is None else value
+    by_value = NAMES_WITH_VALUES.get((name, value)) if isinstance(value, str | int | float) else None
+    return by_value or NAMES.get(name)
 
 
 def new_value(name: str, value: Any) -> str | None:
