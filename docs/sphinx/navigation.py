@@ -1,4 +1,4 @@
-"""What stands in the navigation of the site, and in which order."""
+"""The pages in the navigation of the site, in their order."""
 
 import pathlib
 import re

@@ -4,7 +4,7 @@
     lm.score("a class is an object .").perplexity
     lm.generate("the function", tokens=20)
 
-Names are imported when they are first used, so that `import refrain` does not wait for torch.
+Names are imported when they are first used, so that `import refrain` does not import torch.
 """
 
 import importlib
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .trained import TrainedLanguageModel as TrainedLanguageModel
     from .trained import TrainedTagger as TrainedTagger
 
-_HOMES = {
+# name -> the module that it is imported from
+_MODULES = {
     "CheckpointError": "errors",
     "DataError": "errors",
     "Experiment": "config",
@@ -40,12 +41,12 @@ _HOMES = {
     "train": "runs",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_MODULES]
 
 _moved.install()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'refrain' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"refrain.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"refrain.{_MODULES[name]}"), name)

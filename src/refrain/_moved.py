@@ -57,6 +57,8 @@ MOVED = {
     "refrain.evaluation.probe_figures": "refrain.pictures.probe",
     "refrain.evaluation.timing": "refrain.bench.timing",
     "refrain.folders": "refrain.storage.folders",
+    "refrain.models.prepare_tagger": "refrain.models, as pack_tagger",
+    "refrain.models.prepared_tagger": "refrain.models.packed_tagger",
     "refrain.models.PADDING": "refrain.data",
     "refrain.nn.engine": "refrain.nn.kernels.backend",
     "refrain.nn.gpu": "refrain.nn.kernels.launch",
@@ -95,7 +97,7 @@ MOVED = {
 
 
 class _MovedFinder(importlib.abc.MetaPathFinder):
-    """Fails the import of a module that has moved, where Python has found nothing else."""
+    """Raises for the import of a module that has moved, if Python has not found another one."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -107,6 +109,6 @@ class _MovedFinder(importlib.abc.MetaPathFinder):
 
 
 def install() -> None:
-    """Let Python ask for moved modules after all other finders. Calling it again changes nothing."""
+    """Add the finder of moved modules after all other finders. Another call changes nothing."""
     if not any(isinstance(finder, _MovedFinder) for finder in sys.meta_path):
         sys.meta_path.append(_MovedFinder())

@@ -1,7 +1,7 @@
 """Which model width an axis of a parameter runs along.
 
-A layer declares its axes, the model supplies the names of the widths; tying two things is giving their axes one
-name. Counts, penalties, reports, compaction and initialisation all read this one table.
+A layer declares its axes, and the model supplies the names of the widths. Axes of tied weights have the same name.
+Counts, penalties, reports, compaction and initialisation all use this table.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 
 class Segment(NamedTuple):
-    """The part of a width that an axis runs along, where it is not the whole: units `begin` up to `end` of `of`."""
+    """A part of a width: the units from `begin` up to, but not including, `end`, out of `of` units."""
 
     begin: int
     end: int
@@ -22,12 +22,11 @@ class Axis(NamedTuple):
     Attributes:
         width: the name of the model width that the axis runs along, such as `layer0.hidden`.
         copies: how many blocks of that width are stacked along the axis (4 for the gates of an LSTM).
-        role: what the parameter does with the units of that width. It `writes` them as a row of a matrix does, or
-            `reads` them as a column does; a tied embedding does `both`; a bias `shifts` them and the gain of a weight
-            norm `scales` them.
+        role: how the parameter acts on the units of the width: `writes` for the rows of a matrix, `reads` for its
+            columns, `both` for a tied embedding, `shifts` for a bias, `scales` for the gain of a weight norm.
         segment: the units of the width that the axis covers; None for all of them.
-        removable: whether the parameter can lose single units of the width and the model still computes the same once
-            their entries are zero. A softmax over words cannot: a word of zeros keeps a share of the probability.
+        removable: whether single units whose entries are zero can be removed without changing the output of the model.
+            They cannot be removed from a softmax over words, where a word with zero weights has a probability.
     """
 
     width: str
@@ -52,11 +51,11 @@ AxisTable = dict[str, tuple[Axis, ...]]
 
 
 class LayerWidths(NamedTuple):
-    """The names that a model gives to the widths of one recurrent layer.
+    """The names of the widths of a recurrent layer in a model.
 
     Attributes:
-        hidden: the name of the layer's output width.
-        inner: a name for each of the layer's `inner_widths`.
+        hidden: the name of the output width of the layer.
+        inner: the name of each of the `inner_widths` of the layer.
     """
 
     hidden: str
@@ -64,7 +63,7 @@ class LayerWidths(NamedTuple):
 
 
 def removable(table: AxisTable) -> list[str]:
-    """The widths whose units can be removed, in the order of the table: those that every axis along them allows."""
+    """The widths all of whose axes are removable, in the order of the table."""
     kept = {axis.width for axes in table.values() for axis in axes if not axis.removable}
     names = dict.fromkeys(axis.width for axes in table.values() for axis in axes)
     return [name for name in names if name not in kept]

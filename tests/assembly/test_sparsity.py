@@ -76,25 +76,25 @@ def test_what_other_settings_stand_against(words, message):
     [
         (
             ["l1.strength=1", "l1.on=['head.*','rnn.*']"],
-            "sparsity.l1.on: 'rnn.*' fits no parameter; there are embedding.weight, stack.layers.0.weight_ih",
+            "sparsity.l1.on: 'rnn.*' matches no parameter; the names are embedding.weight, stack.layers.0.weight_ih",
         ),
         (
             ["row_lasso.strength=1", "row_lasso.on=['*bias']"],
-            "sparsity.row_lasso.on: '*bias' fits no matrix; there are embedd",
+            "sparsity.row_lasso.on: '*bias' matches no matrix; the names are embedd",
         ),
         (
             ["group_lasso.strength=1", "group_lasso.widths=['layer7.hidden']"],
-            "sparsity.group_lasso.widths: 'layer7.hidden' fits no width; there are embedding, layer0.hidden, "
+            "sparsity.group_lasso.widths: 'layer7.hidden' matches no width; the names are embedding, layer0.hidden, "
             "layer1.hidden",
         ),
         # the widths of the model that a unit cannot be taken out of are none of these
         (
             ["group_lasso.strength=1", "group_lasso.widths=['vocabulary']"],
-            "'vocabulary' fits no width; there are embedding",
+            "'vocabulary' matches no width; the names are embedding",
         ),
         (
             ["group_lasso.strength=1", "group_lasso.multipliers=['layer7.hidden=2']"],
-            "sparsity.group_lasso.multipliers: 'layer7.hidden' fits",
+            "sparsity.group_lasso.multipliers: 'layer7.hidden' matches",
         ),
         (
             [
@@ -102,11 +102,11 @@ def test_what_other_settings_stand_against(words, message):
                 "group_lasso.widths=['embedding']",
                 "group_lasso.multipliers=['layer0.hidden=2']",
             ],
-            "'layer0.hidden' fits no width of sparsity.group_lasso.widths; there are embedding",
+            "'layer0.hidden' matches no width of sparsity.group_lasso.widths; the names are embedding",
         ),
         (
             ["group_lasso.strength=1", "group_lasso.multipliers=['*=0']"],
-            "leave no penalty on any of embedding, layer0.hidden, layer1",
+            "are 0 for all of embedding, layer0.hidden, layer1",
         ),
         (
             ["group_lasso.strength=1", "target.parameters=7M"],
@@ -115,7 +115,7 @@ def test_what_other_settings_stand_against(words, message):
         (["group_lasso.strength=1", "target.bytes=6496"], "sparsity.target.bytes: the model has 6,496 now"),
         (
             ["group_lasso.strength=1", "group_lasso.widths=['embedding']", "target.parameters=1000"],
-            "sparsity.target.parameters: parameters cannot go below 1,288 (requested: 1,000); the units of embedding",
+            "sparsity.target.parameters: parameters cannot go below 1,288 (requested: 1,000); only units of embedding",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -176,7 +176,7 @@ def test_zeros_of_the_start_stay_zero_and_the_rest_learns(sparse_run, tiny_corpu
 @pytest.mark.parametrize(("what", "problem"), [("elements", "nothing is zero"), ("units", "no unit is dead")])
 def test_a_freeze_of_nothing_is_refused(tiny_corpus, tmp_path, what, problem):
     experiment = recipe("zaremba-small", *SMALL, f"sparsity.freeze={what}", data=str(tiny_corpus))
-    with pytest.raises(UserError, match=rf"sparsity.freeze: {problem} at the start; give --from RUN"):
+    with pytest.raises(UserError, match=rf"sparsity.freeze: {problem} at the start; start from a sparse run"):
         runs.train(experiment, tmp_path / "run", progress=PlainProgress(quiet=True))
     assert not (tmp_path / "run").exists()
 

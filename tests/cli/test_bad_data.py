@@ -17,7 +17,7 @@ def misspelled(write):
 
 
 def not_fetched(write):
-    return "wikitext-103", "is not here; give its folder with --data PATH/TO/wikitext-103, or get it with: refrain data"
+    return "wikitext-103", "has not been fetched; give its folder with --data PATH/TO/wikitext-103, or get it"
 
 
 def empty_file(write):
@@ -127,7 +127,7 @@ def test_invalid_utf8_elsewhere(mistake, refrain, tiny_run, byte_run, write, mon
     )
     with text.open("rb") as file:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
-        mistake(3, ["score", tiny_run], "standard input: invalid UTF-8 at byte 4; --errors replace goes on")
+        mistake(3, ["score", tiny_run], "standard input: invalid UTF-8 at byte 4; use --errors replace to read on")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_corpus_that_has_changed_since(mistake, refrain, train, tiny_corpus, t
     with (folder / "train.txt").open("a") as file:
         file.write("ant\n")
     mistake(
-        3, ["train", "--resume", "--out", tmp_path / "run"], "the train text has changed since", "put the old text back"
+        3, ["train", "--resume", "--out", tmp_path / "run"], "the train text has changed since", "restore the old text"
     )
     assert tree(tmp_path / "run") == before
     shutil.rmtree(folder)

@@ -43,7 +43,7 @@ def test_a_run_that_cannot_be_locked(mistake, run_copy, monkeypatch):
 def test_a_cache_that_cannot_be_written(mistake, train, tiny_corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("REFRAIN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(pathlib.Path, "mkdir", refusing(errno.EROFS, tmp_path / "cache", pathlib.Path.mkdir))
-    mistake(4, train(tiny_corpus), "cache", "Read-only file system; choose a place that can be written")
+    mistake(4, train(tiny_corpus), "cache", "Read-only file system; choose a folder that can be written")
     assert not (tmp_path / "run").exists()
 
 
@@ -126,7 +126,7 @@ def test_a_table_that_cannot_be_written(mistake, tiny_run, tmp_path, monkeypatch
     monkeypatch.setattr(pathlib.Path, "open", refusing(errno.EACCES, tmp_path / "out", pathlib.Path.open))
     (tmp_path / "out").mkdir()
     words = ["evaluate", tiny_run, "--per-token", tmp_path / "out" / "table.tsv"]
-    mistake(4, words, "Permission denied; choose a place that can be written")
+    mistake(4, words, "Permission denied; choose a folder that can be written")
     mistake(2, ["evaluate", tiny_run, "--per-token", tmp_path], "--per-token must be a file")
 
 

@@ -31,7 +31,7 @@ def test_a_run_that_is_not_there(mistake, tmp_path):
     for words in USERS[:3]:
         line = mistake(4, [*words, tmp_path / "gone"], "gone: no such run folder")
         assert line.endswith(f"; train one with: refrain train RECIPE --out {tmp_path}/gone")
-    mistake(4, [*USERS[3], tmp_path / "gone"], "gone: nothing to resume here")
+    mistake(4, [*USERS[3], tmp_path / "gone"], "gone: no such run folder; leave out --resume")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -43,15 +43,17 @@ def test_a_run_of_nearly_that_name_is_named(mistake, run_copy):
 def test_a_folder_that_is_no_run(mistake, each_user, write):
     folder = write("photos/cat.jpg", b"\xff\xd8").parent
     each_user(folder, "photos: is not a run folder")
-    mistake(4, ["evaluate", folder], "give one that refrain train made")
-    mistake(4, ["evaluate", folder / "cat.jpg"], "cat.jpg: is a file, where the folder of a run is asked for")
+    mistake(4, ["evaluate", folder], "give a folder that refrain train has made")
+    mistake(4, ["evaluate", folder / "cat.jpg"], "cat.jpg: is a file, but a run folder is needed")
     assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == ["cat.jpg"]
 
 
 def test_a_run_without_a_checkpoint(each_user, run_copy):
     shutil.rmtree(run_copy / "checkpoints")
     (run_copy / "checkpoints").mkdir()
-    each_user(run_copy, "holds no checkpoint", f"start it again with: refrain train RECIPE --out {run_copy} --force")
+    each_user(
+        run_copy, "holds no checkpoint", f"start the run again with: refrain train RECIPE --out {run_copy} --force"
+    )
 
 
 def resealed(folder, name, content):
@@ -73,7 +75,7 @@ def resealed(folder, name, content):
         (
             "manifest.json",
             b'{"format": 99, "files": {}}',
-            ["format 99, this version reads format 1; update refrain-lm"],
+            ["format 99, but this version reads format 1; update refrain-lm"],
         ),
     ],
 )
@@ -126,15 +128,15 @@ def test_a_checkpoint_of_a_newer_format(each_user, run_copy, checkpoints):
             (place / "config.json").write_text(json.dumps(document))
         else:
             resealed(place, "config.json", json.dumps(document).encode())
-    each_user(run_copy, "written in format 3, this version reads format 2; update refrain-lm")
+    each_user(run_copy, "has format 3, but this version reads format 2; update refrain-lm")
 
 
 def test_a_run_with_other_settings_is_not_resumed(mistake, run_copy, tiny_settings, tiny_corpus, tree):
     before = tree(run_copy)
     words = ["train", "zaremba-small", *tiny_settings, "training.seed=5", "--data", tiny_corpus]
-    mistake(4, [*words, "--resume", "--out", run_copy], "training.seed: 1 there, 5 now")
+    mistake(4, [*words, "--resume", "--out", run_copy], "training.seed: 1 in the run, 5 now")
     words += ["training.seed=1", "training.optimizer=adam", "sparsity.l1.strength=1"]
-    said = ["training.optimizer: 'sgd' there, 'adam' now", "sparsity.l1.strength: None there, 1.0 now"]
+    said = ["training.optimizer: 'sgd' in the run, 'adam' now", "sparsity.l1.strength: None in the run, 1.0 now"]
     mistake(4, [*words, "--resume", "--out", run_copy], *said)
     assert tree(run_copy) == before
 

@@ -320,7 +320,7 @@ def test_bench(refrain):
     small = ["model.embedding_size=8", "model.hidden_sizes=[8,8]", "training.batch_size=2", "training.window_steps=3"]
     words = ["bench", "train", *small, "--windows", "1", "--repeats", "1"]
     found = refrain(*words, "--device", "cpu", "--json").json
-    assert found["device"].startswith("a processor, ")
+    assert found["device"].startswith("a CPU, ")
     rows = found["rows"]
     assert [row["name"] for row in rows[:2]] == ["plain", "refrain, float32"]
     assert all(set(row) >= {"name", "median", "ratio"} for row in rows)
@@ -340,10 +340,10 @@ def test_a_bench_is_drawn(refrain, tmp_path):
 
 
 def test_unseen_words_of_a_prompt_are_told(refrain, tiny_run):
-    assert "1 word of the prompt the model has never seen" in refrain("generate", tiny_run, "--prompt", "Zyzzyva").err
+    assert "1 word of the prompt is not in the vocabulary" in refrain("generate", tiny_run, "--prompt", "Zyzzyva").err
 
 
 def test_a_second_stage_without_a_first_is_told(refrain, tiny_settings, tiny_corpus, tmp_path):
     # the model is too small for the recipe's penalty to be of use; what is told comes before
     words = ("train", "zaremba-large-l1", *tiny_settings, "--data", tiny_corpus, "--out", tmp_path / "run")
-    assert "is made to go on from a trained run, with --from RUN" in refrain(*words).err
+    assert "is meant to continue from a trained run (--from RUN)" in refrain(*words).err

@@ -39,7 +39,7 @@ def test_it_says_where_to_save(refrain, train, tiny_corpus, l1, tmp_path):
 
 
 def test_mistakes_in_it(mistake, train, tiny_corpus, l1, tmp_path):
-    mistake(2, ["train", "--resume", "--out", tmp_path, "--iss-json", l1], "--resume takes its settings from the run")
+    mistake(2, ["train", "--resume", "--out", tmp_path, "--iss-json", l1], "--resume takes the settings from the run")
     mistake(2, train(tiny_corpus, "--iss-json", tmp_path / "none.json"), "none.json: No such file or directory")
     l1.write_text('{"weight_deca": 1}')
     mistake(2, train(tiny_corpus, "--iss-json", l1), "l1.json: weight_deca: unknown key; known: save_path, ")

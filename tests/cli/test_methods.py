@@ -26,7 +26,7 @@ def test_every_method_gives_figures_and_its_settings(refrain, tiny_run, method):
         (["--cache-window", "5"], "--cache-window cannot take effect with --method static"),
         (["--method", "cache", "--dynamic-rate", "1e-4"], "cannot take effect with --method cache"),
         (["--search", "3"], "--search cannot take effect with --method static"),
-        (["--method", "cache", "--protocol", "awd"], "goes with --protocol exact"),
+        (["--method", "cache", "--protocol", "awd"], "requires --protocol exact"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(refrain, tiny_run, words, message):

@@ -49,7 +49,7 @@ def test_what_is_left_unread_of_it_is_a_mistake(refrain, old_run):
     del document["experiment"]["model"]["components"]
     (old_run / "config.json").write_text(json.dumps(document))
     outcome = refrain("train", "--resume", "--out", old_run, "--quiet")
-    assert outcome.status != 0 and "config.json was not written by version 0.1 as it says ('components')" in outcome.err
+    assert outcome.status != 0 and "has the format of version 0.1, but not its contents ('components')" in outcome.err
 
 
 def test_a_recipe_of_version_0_1_is_told_the_new_names(refrain, write):

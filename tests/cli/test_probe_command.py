@@ -87,14 +87,14 @@ def test_pictures(refrain, run, data, tmp_path):
     assert written.items() <= found.items()
     text = (folder / "heat-map.html").read_text(encoding="utf-8")
     assert text.count("<figure>") == 8 and text.count("label neg, ends at") == 4
-    assert text.count("read as neg<") == 4
+    assert text.count("predicted neg<") == 4
 
 
 def test_a_text_of_ones_own(refrain, run, data, tmp_path, write):
     mine = write("mine.txt", "a good bad\ngood tale\n")
     assert refrain("probe", run, "--data", data, "--out", tmp_path / "probe", "--text", mine).status == 0
     text = (tmp_path / "probe" / "heat-map.html").read_text(encoding="utf-8")
-    assert text.count("<figure>") == 1 and "mine.txt, ends at" in text and "read as pos" in text
+    assert text.count("<figure>") == 1 and "mine.txt, ends at" in text and "predicted pos" in text
 
 
 def test_nothing_is_overwritten(refrain, mistake, run, data, tmp_path):
@@ -103,7 +103,7 @@ def test_nothing_is_overwritten(refrain, mistake, run, data, tmp_path):
     (folder / "histogram.png").write_text("mine")
     (folder / "notes.txt").write_text("mine")
     words = ["probe", run, "--data", data, "--out", folder]
-    mistake(2, words, "histogram.png exists; choose another place, or replace it with --force")
+    mistake(2, words, "histogram.png exists; choose another path, or replace it with --force")
     assert (folder / "histogram.png").read_text() == "mine"
     assert refrain(*words, "--force").status == 0
     assert sorted(path.name for path in folder.iterdir()) == sorted([*NAMES, "notes.txt"])

@@ -81,7 +81,7 @@ def test_a_reader_that_leaves(start, tiny_run):
 def test_an_output_that_is_full(start):
     with open("/dev/full", "w") as full, start("recipes", stdout=full) as process:
         status, _, err = finished(process)
-    assert (status, err) == (4, "refrain: No space left on device; free some space or choose another place\n")
+    assert (status, err) == (4, "refrain: No space left on device; free some space or choose another folder\n")
 
 
 def test_an_output_of_another_encoding(start, own_environment, byte_run):

@@ -84,7 +84,7 @@ def test_folders_that_hold_something_are_left_alone(mistake, corpus, tmp_path):
     (tmp_path / "runs" / "thesis.txt").write_text("x")
     words = ("train", "zaremba-small", *SMALL, "--data", corpus, "--seeds", "2", "--out", str(tmp_path / "runs"))
     mistake(4, words, "exists already")
-    mistake(4, (*words, "--force"), "--force leaves alone")
+    mistake(4, (*words, "--force"), "--force keeps")
     assert (tmp_path / "runs" / "thesis.txt").exists()
 
 
@@ -93,7 +93,7 @@ def test_mistakes_are_named(mistake, corpus, tmp_path):
     mistake(2, (*words, "--seeds", "0"), "--seeds must be at least 1 (got 0)")
     resumed = ("train", "--resume", "--seeds", "2", "--out", tmp_path / "runs")
     (tmp_path / "series" / "seed-1").mkdir(parents=True)
-    mistake(4, ("evaluate", tmp_path / "series"), "holds the runs of several seeds; give one of them, such as")
+    mistake(4, ("evaluate", tmp_path / "series"), "contains the runs of several seeds; give one of them, such as")
     mistake(2, resumed, "--resume and --seeds exclude each other")
 
 

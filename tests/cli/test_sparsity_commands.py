@@ -112,9 +112,7 @@ def test_mistakes_in_the_words_of_sparsity(mistake, run, tmp_path, monkeypatch, 
 def test_a_file_that_exists_is_replaced_when_asked(refrain, mistake, run, write):
     pytest.importorskip("matplotlib")
     there = write("x.png", "mine")
-    mistake(
-        2, ["sparsity", run, "--plot", there], "--plot:", "exists; choose another place, or replace it with --force"
-    )
+    mistake(2, ["sparsity", run, "--plot", there], "--plot:", "exists; choose another path, or replace it with --force")
     assert there.read_text() == "mine"
     assert refrain("sparsity", run, "--plot", there, "--force").status == 0
     assert there.read_bytes().startswith(PNG)
@@ -160,7 +158,7 @@ def test_compaction_to_a_size_in_words(refrain, run, tmp_path):
         (["--to", "weights=3"], ["--to must be parameters=N, multiply_adds=N or bytes=N", "(got 'weights=3')"]),
         (["--to", "parameters=-3"], ["as in parameters=7M"]),
         (["--to", "parameters=1"], ["--to parameters=1: parameters cannot go below 66"]),
-        (["--to", "parameters=1M"], ["--to parameters=1000000: the model has 2,194, which is not more"]),
+        (["--to", "parameters=1M"], ["--to parameters=1000000: the model has 2,194, which is no more than that"]),
         (["--threshold", "0"], ["--threshold must be greater than 0"]),
         (["--threshold", "nan"], ["--threshold must be greater than 0"]),
         (["--threshold", "1000"], ["are dead with --threshold 1000; ask for less"]),
@@ -179,7 +177,7 @@ def test_runs_that_are_not_there_and_places_that_are_taken(refrain, mistake, run
     refrain("compress", run, "--out", tmp_path / "small")
     before = tree(tmp_path)
     mistake(4, ["compress", run, "--out", tmp_path / "small"], "exists already", "or replace it with --force")
-    mistake(2, ["compress", run, "--out", run, "--force"], "which is not changed; choose another place")
+    mistake(2, ["compress", run, "--out", run, "--force"], "which must not be changed; choose another folder")
     mistake(3, ["compress", run, "--out", tmp_path / "x", "--data", tmp_path / "gone"], "no such file or folder")
     assert tree(tmp_path) == before
     assert refrain("compress", run, "--out", tmp_path / "small", "--force").status == 0
@@ -200,7 +198,7 @@ def test_the_benches_of_small_models(refrain):
     ("words", "message"),
     [
         (["--widths", "3"], "bench compress needs a width for each of 2 layers (got 1)"),
-        (["--widths", "3;2"], "--widths must be whole numbers with commas between, as in 373,315 (got '3;2')"),
+        (["--widths", "3;2"], "--widths must be whole numbers separated by commas, as in 373,315 (got '3;2')"),
     ],
 )
 def test_widths_that_a_bench_cannot_take(mistake, words, message):

@@ -82,7 +82,7 @@ def test_evaluate(refrain, run, corpus, tmp_path):
     assert whole["split"] == "all" and whole["tokens"] == summary["valid"]["tokens"]
     picture = tmp_path / "confusion.png"
     text = refrain("evaluate", run, "--confusion", picture).out
-    assert "words that training had" in text and "precision" in text
+    assert "words seen in training" in text and "precision" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -183,9 +183,9 @@ def test_commands_refuse_the_other_kind_of_run(mistake, run, tiny_run, write, tm
         ["features", run, text, "--out", tmp_path / "a.npz"],
         ["sparsity", run],
     ):
-        mistake(4, words, "is a tagger's run", "refrain tag")
-    mistake(4, ["compress", run, "--out", tmp_path / "small"], "is a tagger's run")
-    mistake(4, ["tag", tiny_run, text], "is a language model's run", "refrain train pos-default")
+        mistake(4, words, "is the run of a tagger", "refrain tag")
+    mistake(4, ["compress", run, "--out", tmp_path / "small"], "is the run of a tagger")
+    mistake(4, ["tag", tiny_run, text], "is the run of a language model", "refrain train pos-default")
     mistake(2, ["evaluate", run, "--protocol", "awd"], "--protocol: cannot take effect with a tagger")
     mistake(2, ["evaluate", run, "--per-token", tmp_path / "x"], "--per-token: cannot take effect with a tagger")
     mistake(2, ["evaluate", tiny_run, "--confusion", tmp_path / "x.png"], "--confusion: cannot take effect")

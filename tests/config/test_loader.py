@@ -124,7 +124,7 @@ def test_every_mistake_is_shown_at_once_with_its_origin(write):
         ("training.epochs=-3", "must be at least 1 (got -3)"),
         ("training.epochs=1.5", "must be a whole number (got 1.5)"),
         ("training.epochs=true", "must be a number (got True)"),
-        ("training.epochs=none", "must be a whole number (got None)"),
+        ("training.epochs=none", "must be a whole number (got none)"),
         ("training.epochs=[1]", "must be a whole number (got [1])"),
         ("training.batch_size=2147483648", "must be less than 2147483648 (got 2147483648)"),
         ("training.learning_rate=0", "must be greater than 0.0 (got 0)"),
@@ -147,6 +147,16 @@ def test_every_mistake_is_shown_at_once_with_its_origin(write):
 def test_a_value_out_of_range(word, wanted):
     name = word.partition("=")[0]
     assert mistakes("base", word) == [f"command line: {name}: {wanted}"]
+
+
+def test_a_list_of_names_needs_quotes():
+    assert mistakes("base", "sparsity.l1.strength=1", "sparsity.l1.on=[*]") == [
+        """command line: sparsity.l1.on: must be a list of texts in quotes, as in ["first","second"] (got '[*]')"""
+    ]
+
+
+def test_a_missing_setting_of_a_group_is_the_mistake_of_who_began_the_group():
+    assert mistakes("base", 'sparsity.l1.on=["x"]') == ["command line: sparsity.l1.strength: must be given"]
 
 
 def test_a_list_says_which_setting_it_is():
@@ -308,8 +318,10 @@ def test_an_unknown_recipe_lists_the_known_and_suggests_the_nearest():
     ("content", "wanted"),
     [
         (b"[training\n", "Expected ']'"),
-        (b"epochs\n", "(at line 1, column 7)"),
-        (b"a = 1\na = 2\n", "(at line 2"),
+        (b"epochs\n", ":1: "),
+        (b"a = 1\na = 2\n", ":2: "),
+        (b"[model]\nhead = 'mixture'\n[model.head]\ncomponents = 3\n", "one table, such as [model.head] with kind"),
+        (b"[model]\nhead = mixture\n", ":2: Invalid value in column 8; text needs quotes, as in head"),
         (b"name = '\xff'\n", "not UTF-8 at byte 8"),
         (b"extends = 3\n", "extends: must be the name of a recipe or file (got 3)"),
         (b"extends = 'bas'\n", "extends: unknown recipe 'bas'; did you mean 'base'?; known: base, other-base"),

@@ -150,7 +150,7 @@ HEADS = "'softmax', 'mixture' or 'adaptive'"
         (["model.head=mixtre"], f"model.head: must be {HEADS} (got 'mixtre')"),
         (["model.head=mixtre", "model.head.components=15"], f"model.head: must be {HEADS} (got 'mixtre')"),
         (["model.head=3"], f"model.head: must be {HEADS} (got 3)"),
-        (["model.head=none"], f"model.head: must be {HEADS} (got None)"),
+        (["model.head=none"], f"model.head: must be {HEADS} (got none)"),
         (["model.cell=sparse-lstm"], "model.cell.plan: must be given: 'fraction', 'uniform' or 'explicit'"),
         (
             ["model.cell=sparse-lstm", "model.cell.plan.blocks=4"],

@@ -117,7 +117,7 @@ def test_a_corpus_of_one_file_is_that_file(server):
 
 
 def test_before_it_is_fetched_the_error_says_how(server):
-    with pytest.raises(DataError, match=r"'plain' is not here; give its folder .* or get it with: refrain data fetch"):
+    with pytest.raises(DataError, match=r"'plain' has not been fetched; give its folder .* or get it with"):
         locate("plain")
 
 

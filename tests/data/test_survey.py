@@ -55,7 +55,7 @@ def test_what_a_user_should_know(folder):
         "train: only 11 tokens",
         # 3 of 17 and 1 of 4
         "valid: 17.6% of the words are unseen and read as <unk>",
-        "valid: 25.0% of the lines also stand in train",
+        "valid: 25.0% of the lines also occur in train",
         "valid: only 17 tokens",
         "test: 1 line(s) of over 2000 words; is a line a sentence?",
     ]

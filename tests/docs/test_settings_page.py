@@ -1,5 +1,6 @@
 """The page of settings says what the config says. Run as a program, this file writes the table into the page."""
 
+import json
 import pathlib
 import re
 import types
@@ -112,7 +113,7 @@ def shown(default):
         case bool():
             return f"`{str(default).lower()}`"
         case tuple():
-            return f"`[{','.join(map(str, default))}]`"
+            return f"`[{','.join(json.dumps(item) for item in default)}]`"
     return f"`{default}`"
 
 
@@ -126,6 +127,7 @@ def test_the_words_of_a_type():
     assert described(typing.Annotated[int, annotated_types.Ge(1)] | None) == "whole number at least 1, or none"
     assert described(tuple[int, ...]) == "list, each a whole number"
     assert shown((200, 200)) == "`[200,200]`" and shown(True) == "`true`" and shown(None) == "none"
+    assert shown(("*weight*", "head")) == '`["*weight*","head"]`'
     assert shown(Adam()) == "`adam`" and shown(PydanticUndefined) == "must be given"
 
 

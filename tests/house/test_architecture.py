@@ -10,6 +10,7 @@ import tokenize
 
 import pytest
 
+import refrain
 from refrain import _moved
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -123,7 +124,8 @@ def test_public_functions_are_documented_as_they_are(path):
         assert doc, f"{node.name} has no docstring"
         described = documented(doc)
         if described is not None:
-            arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            every = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            arguments = [argument for argument in every if not has_shared_help(argument)]
             names = [argument.arg for argument in arguments][1 if method else 0 :]
             names += [node.args.vararg.arg] if node.args.vararg else []
             assert sorted(described) == sorted(names), f"{node.name}: documented {described}, takes {names}"
@@ -140,6 +142,11 @@ def test_constructors_are_documented_as_they_are(path):
                 names = [a.arg for a in inner.args.args[1:] + inner.args.kwonlyargs]
                 if described is not None:
                     assert sorted(described) == sorted(names), f"{node.name}: documented {described}, takes {names}"
+
+
+def has_shared_help(argument):
+    """Whether the help text of a command's argument is in its type, declared once in `cli/options.py`."""
+    return argument.annotation is not None and ast.unparse(argument.annotation).endswith(("Option", "Argument"))
 
 
 def documented(doc):
@@ -238,6 +245,10 @@ def test_only_the_room_of_pictures_imports_matplotlib():
     assert found == {"pictures"}
 
 
-def test_the_changelog_speaks_of_what_comes_next():
+def test_the_changelog_begins_with_what_comes_next_or_with_this_version():
     text = (ROOT / "CHANGELOG.md").read_text()
-    assert re.search(r"^## Unreleased\n\n### (Added|Changed|Fixed|Removed)\n\n- ", text, re.MULTILINE)
+    first = re.search(r"^## (.+)\n\n### (Added|Changed|Fixed|Removed)\n\n- ", text, re.MULTILINE)
+    assert first is not None and text.index("\n## ") == first.start() - 1
+    assert first[1] in ("Unreleased", refrain.__version__)
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited is not None and cited[1] == refrain.__version__

@@ -87,8 +87,8 @@ def test_does_not():
 
 def test_a_test_that_hangs_fails_with_the_place_and_the_next_one_runs(tmp_path, own_environment):
     settings = SETTINGS.read_text()
-    assert "\ntimeout = 300\n" in settings
-    (tmp_path / "pyproject.toml").write_text(settings.replace("\ntimeout = 300\n", "\ntimeout = 1\n"))
+    assert "\ntimeout = 600\n" in settings
+    (tmp_path / "pyproject.toml").write_text(settings.replace("\ntimeout = 600\n", "\ntimeout = 1\n"))
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_hanging.py").write_text(HANGING)
     words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]

@@ -10,7 +10,7 @@ from table import TAGGERS, V
 from test_models import select
 
 from refrain.data import PADDING
-from refrain.models import Tagger, prepare_tagger
+from refrain.models import Tagger, pack_tagger
 from refrain.nn import GRU, LSTM, Bidirectional, Embedding, SparseLSTM, WeightDropout, plan_blocks
 from refrain.nn.kernels.packed_linear import round_weights
 
@@ -103,7 +103,7 @@ def test_layers_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="at least one layer"):
         Tagger(Embedding(V, 5), [], 3)
     layers = [Bidirectional(LSTM(5, 4), LSTM(5, 4)), Bidirectional(LSTM(4, 4), LSTM(4, 4))]
-    with pytest.raises(ValueError, match="input width 4 cannot stand on one of width 8"):
+    with pytest.raises(ValueError, match="a layer has input width 4, but its input has width 8"):
         Tagger(Embedding(V, 5), layers, 3)
 
 
@@ -137,31 +137,31 @@ def dropping_tagger():
     return Tagger(Embedding(V, 9), [Bidirectional(layer(), layer())], 5, output_dropout=torch.nn.Dropout(0.5))
 
 
-PREPARED = {**TAGGERS, "GRU": gru_tagger, "sparse layer": sparse_layer_tagger, "dropout": dropping_tagger}
+PACKED = {**TAGGERS, "GRU": gru_tagger, "sparse layer": sparse_layer_tagger, "dropout": dropping_tagger}
 MANY = [5, 1, 9, 3, 2, 7, 4, 8, 6, 9, 1]
 
 
 @pytest.mark.parametrize("lengths", [[6], LENGTHS, MANY], ids=["one", "three", "eleven"])
-@pytest.mark.parametrize("name", PREPARED)
-def test_with_weights_made_ready_it_is_the_same(name, lengths):
+@pytest.mark.parametrize("name", PACKED)
+def test_with_packed_weights_it_is_the_same(name, lengths):
     """Few sentences go through the kernels, more than eight through the library's window."""
-    model, inputs = built(PREPARED[name]).float(), batch(lengths)
-    prepared = prepare_tagger(model.train())
+    model, inputs = built(PACKED[name]).float(), batch(lengths)
+    packed = pack_tagger(model.train())
     with torch.no_grad():
         wanted = model.eval().logits(inputs)
-        torch.testing.assert_close(prepared.logits(inputs), wanted, atol=1e-5, rtol=0)
-        assert torch.equal(prepared.logits(inputs).argmax(1), wanted.argmax(1))
+        torch.testing.assert_close(packed.logits(inputs), wanted, atol=1e-5, rtol=0)
+        assert torch.equal(packed.logits(inputs).argmax(1), wanted.argmax(1))
         rounded = copy.deepcopy(model)
         round_weights(rounded)
-        found = prepare_tagger(model, weights="int8").logits(inputs)
+        found = pack_tagger(model, weights="int8").logits(inputs)
         torch.testing.assert_close(found, rounded.logits(inputs), atol=1e-5, rtol=0)
 
 
-def test_a_prepared_tagger_is_a_snapshot():
+def test_a_packed_tagger_is_a_snapshot():
     model, inputs = built(TAGGERS["plain"]).float(), batch()
-    prepared = prepare_tagger(model)
+    packed = pack_tagger(model)
     with torch.no_grad():
-        wanted = prepared.logits(inputs)
+        wanted = packed.logits(inputs)
         for parameter in model.parameters():
             parameter.add_(1)
-        assert torch.equal(prepared.logits(inputs), wanted)
+        assert torch.equal(packed.logits(inputs), wanted)

@@ -121,7 +121,7 @@ def test_dynamic_evaluation_needs_no_more(windows):
     moved = evaluate_dynamically(network, windows, statistics, Dynamics(learning_rate=1e-2))
     assert moved.nats != pytest.approx(still.nats, rel=1e-3)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    with pytest.raises(UserError, match=r"the neural cache needs a part that Least does not have: hidden\("):
+    with pytest.raises(UserError, match=r"the neural cache needs a part that Least does not have; add hidden\("):
         evaluate_dynamically(network, windows, statistics, Dynamics(), cache=Cache())
 
 
@@ -255,7 +255,7 @@ class Mixing(Least):
         (lambda: Least(V - 1), f"ids below {V}, the size of the vocabulary \\(IndexError"),
         (lambda: Stepping(V + 1), rf"probabilities of shape \(2, {V + 1}\), expected \(2, {V}\)"),
         (lambda: whole(V + 1), rf"probabilities of shape \(2, {V + 1}\), expected \(2, {V}\)"),
-        (Mean, "nats are a sum over all targets, not a mean"),
+        (Mean, "nats must be the sum over all targets, not the mean"),
         (PerToken, "returned nats that are not a scalar tensor with a gradient"),
         (Two, r"returned tuple of 2, expected \(nats, outputs, state\)"),
         (Listed, "has a list in its state"),

@@ -22,7 +22,7 @@ SHRINK = (
 )
 
 
-# taggers train shrunk in tests/build/test_tagger_runs.py
+# taggers train shrunk in tests/runs/test_tagger_runs.py
 LANGUAGE_MODELS = [name for name, build_recipe in RECIPES.items() if isinstance(build_recipe(), Experiment)]
 
 
@@ -46,6 +46,14 @@ def corpus(tmp_path_factory):
     for split, lines in (("train", 12), ("valid", 4), ("test", 4)):
         (folder / f"ptb.{split}.txt").write_text(" a b c d \n b c <unk> \n" * lines)
     return folder
+
+
+def test_a_recipe_takes_a_path_and_refuses_settings_that_are_no_text(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('extends = "quickstart"\nname = "mine"\n', encoding="utf-8")
+    assert recipe(file).name == "mine"
+    with pytest.raises(UserError, match=r"each setting is a text, such as 'training.epochs=3' \(got \{'training'"):
+        recipe("quickstart", {"training": {"epochs": 1}})
 
 
 @pytest.mark.parametrize("name", LANGUAGE_MODELS)

@@ -310,6 +310,11 @@ def test_a_vocabulary_of_another_size_is_refused_before_anything_is_written(make
     assert "the size of the vocabulary" in str(error) and not (tmp_path / "run").exists()
 
 
+def test_what_makes_no_network_is_refused_before_anything_is_written(text, tmp_path):
+    error = one_line(lambda: refrain.train(small(text), tmp_path / "run", model="Plain", progress=quiet()))
+    assert "model: must be a network, or a function" in str(error) and not (tmp_path / "run").exists()
+
+
 def test_a_tagger_is_built_from_its_settings(tmp_path):
     from refrain.runs.own_network import make_network
 

@@ -14,6 +14,7 @@ from refrain import assembly, runs
 from refrain.config import Data, Experiment, Model, Training
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.evaluation import evaluate, protocol_windows
+from refrain.runs.manifest import changes
 from refrain.training import PlainProgress
 
 
@@ -199,3 +200,11 @@ def test_a_trained_model_scores_steps_and_writes(run):
     assert nats == pytest.approx(lm.score("the cat sat").nats, rel=1e-5)
     assert lm.generate("the", tokens=6, samples=2, seed=4) == lm.generate("the", tokens=6, samples=2, seed=4)
     assert "<unk>" not in " ".join(lm.generate(tokens=30, samples=5, temperature=3.0, seed=1, allow_unknown=False))
+
+
+def test_the_backends_of_an_old_manifest_are_compared_by_their_new_words():
+    old = {"threads": 2, "engine": {"head": "kernels, bf16", "stack.layers.0": "plain, float32"}}
+    new = {"threads": 2, "backend": {"head": "native, bf16", "stack.layers.0": "torch, float32"}}
+    assert changes(old, new) == []
+    (difference,) = changes(old, new | {"backend": new["backend"] | {"head": "torch, bf16"}})
+    assert difference.startswith("backend was {'head': 'native, bf16'") and "is {'head': 'torch, bf16'" in difference

@@ -117,9 +117,9 @@ def test_resuming_wants_the_same_text_and_settings(corpus, tmp_path):
     own = write_tsv(tmp_path / "own")
     with pytest.raises(Interrupted):
         runs.train(experiment(own), tmp_path / "run", progress=StopAt(2))
-    with pytest.raises(CheckpointError, match=r"training\.epochs: 4 there, 5 now"):
+    with pytest.raises(CheckpointError, match=r"training\.epochs: 4 in the run, 5 now"):
         runs.resume(tmp_path / "run", experiment=experiment(own, "training.epochs=5"))
-    with pytest.raises(CheckpointError, match="is the run of a tagger, the recipe is of a language model"):
+    with pytest.raises(CheckpointError, match="is the run of a tagger, but the recipe is for a language model"):
         runs.resume(tmp_path / "run", experiment=recipe("quickstart"))
     with (own / "toy.train.tsv").open("a") as file:
         file.write("\nowls\tN\n")
@@ -197,9 +197,9 @@ def test_sparse_and_dense_vectors_have_as_many_weights():
 
 
 def test_kinds_of_runs_are_kept_apart(run, tiny_run):
-    with pytest.raises(CheckpointError, match="is a tagger's run, where a language model is asked for"):
+    with pytest.raises(CheckpointError, match="is the run of a tagger, but a language model is needed"):
         runs.load_language_model(run)
-    with pytest.raises(CheckpointError, match="is a language model's run, where a tagger is asked for"):
+    with pytest.raises(CheckpointError, match="is the run of a language model, but a tagger is needed"):
         runs.load_tagger(tiny_run)
 
 
@@ -215,5 +215,5 @@ def test_settings_that_cannot_take_effect(corpus):
     ):
         with pytest.raises(UserError, match=message):
             experiment(corpus, setting)
-    with pytest.raises(UserError, match="holds a file for each split"):
+    with pytest.raises(UserError, match="has a file for each split"):
         assembly.build_tagged_corpus(experiment(corpus, "data.split=[0.5,0.2]").data)

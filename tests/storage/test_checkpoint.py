@@ -90,7 +90,7 @@ def test_a_newer_format_says_so(tmp_path):
     save(tmp_path / "step-1", TENSORS, DOCUMENTS)
     manifest = json.loads((tmp_path / "step-1" / "manifest.json").read_text())
     (tmp_path / "step-1" / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
-    with pytest.raises(CheckpointError, match="format 2, this version reads format 1; update"):
+    with pytest.raises(CheckpointError, match="format 2, but this version reads format 1; update"):
         Checkpoint(tmp_path / "step-1")
 
 

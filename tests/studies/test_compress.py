@@ -164,7 +164,7 @@ def test_a_target_takes_the_weakest_units(runs, measure):
 @pytest.mark.parametrize(
     ("to", "message"),
     [
-        (("parameters", 10_000_000), "--to parameters=10000000: the model has 1,624, which is not more; ask for less"),
+        (("parameters", 10_000_000), "--to parameters=10000000: the model has 1,624, which is no more than that"),
         (("bytes", 6496), "--to bytes=6496: the model has 6,496"),
         (("parameters", 3), "--to parameters=3: parameters cannot go below 48"),
     ],
@@ -217,7 +217,7 @@ def test_the_run_itself_is_never_written_to(runs, tmp_path, tree, place):
     run = shutil.copytree(runs("lstm"), tmp_path / "run", symlinks=True)
     before = tree(tmp_path)
     for source in (run, run / "best"):
-        with pytest.raises(UserError, match=r"stands in the way of .*run, which is not changed"):
+        with pytest.raises(UserError, match=r"overlaps with .*run, which must not be changed"):
             compress(source, run / place, force=True)
     assert tree(tmp_path) == before
 
@@ -233,5 +233,5 @@ def test_a_model_that_computes_something_else_is_found_out(runs):
     assert set(prove(masked, other, text).values()) == {0.0}
     with torch.no_grad():
         other.head.bias[0] += 1e-3
-    with pytest.raises(CheckpointError, match=r"does not compute what the masked one does.*nothing was written"):
+    with pytest.raises(CheckpointError, match=r"does not compute the same as the masked one.*nothing was written"):
         prove(masked, other, text)

@@ -8,7 +8,9 @@ from torch import nn
 
 from refrain import testing
 from refrain.axes import Axis
+from refrain.evaluation.perplexity import EXACT_WINDOW
 from refrain.nn import check_window, scan
+from refrain.testing import laws
 
 
 class State(NamedTuple):
@@ -147,6 +149,31 @@ class HidesAWeight(Elman):
         return super().step(self.scale * x, state)
 
 
+class Underflows(nn.Module):
+    """A linear recurrence by cumulative products, which are zero in float32 after some hundred steps."""
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__()
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.weight = nn.Parameter(torch.randn(hidden_size, input_size) / 2)
+
+    def initial_state(self, batch_size):
+        return State(self.weight.new_zeros(batch_size, self.hidden_size))
+
+    def step(self, x, state):
+        check_window(self.input_size, self.hidden_size, x, state)
+        gate = (x @ self.weight.T).sigmoid()
+        hidden = (1 - gate) * state.hidden + gate
+        return hidden, State(hidden)
+
+    def forward(self, inputs, state):
+        check_window(self.input_size, self.hidden_size, inputs, state)
+        gate = (inputs @ self.weight.T).sigmoid()
+        kept = (1 - gate).cumprod(dim=0)
+        outputs = kept * (state.hidden + (gate / kept).cumsum(dim=0))
+        return outputs, State(outputs[-1])
+
+
 class DeclaresTooLittle(Elman):
     def axes(self, input_width, hidden_width):
         return {"weight_ih": super().axes(input_width, hidden_width)["weight_ih"]}
@@ -201,8 +228,17 @@ BREACHES = [
     (BroadcastsTheState, testing.check_wrong_shapes_are_refused, "wrong shapes are refused: a state for a batch of 1"),
 ]
 BUILT = [
+    (
+        Underflows,
+        testing.check_long_window_is_finite,
+        "a long window is finite: outputs in float32: not finite from step",
+    ),
     (HidesAWeight, testing.check_state_dict_restores_the_layer, "the state dict restores the layer: outputs"),
-    (DeclaresTooLittle, testing.check_axes, r"changes nothing else: axes: not declared \['weight_hh'\]"),
+    (
+        DeclaresTooLittle,
+        testing.check_axes,
+        r"changes nothing else: axes: not declared \['weight_hh'\]",
+    ),
     (DeclaresAnotherShape, testing.check_axes, "axes of weight_ih: a length of 4"),
     (SwapsTheRoles, testing.check_axes, "changes nothing else: outputs without unit 0 of the hidden width"),
     (Interleaved, testing.check_axes, "changes nothing else: outputs without unit 0 of the hidden width"),
@@ -229,6 +265,10 @@ def test_a_law_of_what_a_layer_declares_finds_the_layer_that_breaks_it(broken, l
         testing.check_recurrent_layer(broken)
 
 
+def test_a_long_window_is_as_long_as_those_of_evaluation():
+    assert laws.LONG_WINDOW == EXACT_WINDOW
+
+
 def test_dropout_in_training_breaks_no_law():
     testing.check_recurrent_layer(DropsInTraining)
 
@@ -249,7 +289,7 @@ def test_every_breach_has_a_line_of_its_own():
     with pytest.raises(AssertionError) as raised:
         testing.check_recurrent_layer(Both)
     first, *others = str(raised.value).splitlines()
-    assert first.startswith("Both breaks 2 of 8 laws") and len(others) == 2
+    assert first.startswith("Both breaks 2 of 9 laws") and len(others) == 2
 
 
 def test_the_laws_leave_the_generator_alone():

@@ -234,7 +234,7 @@ def test_a_resume_with_other_methods_is_refused(experiment, tmp_path, given):
         runs.resume(out, methods=others, progress=quiet())
     assert str(refused.value) == (
         f"{out}: was started with the methods drift, more (given now: {', '.join(given) or 'none'}); continue it in "
-        f"Python with the same in the same order: refrain.resume({str(out)!r}, methods=[...])"
+        f"Python with the same methods in the same order: refrain.resume({str(out)!r}, methods=[...])"
     )
 
 
@@ -253,7 +253,7 @@ def test_a_run_without_methods_takes_none_later(experiment, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(Interrupted):
         runs.train(short(experiment), out, progress=Stopping(3))
-    with pytest.raises(CheckpointError, match=r"started without methods of a user \(given now: drift\)"):
+    with pytest.raises(CheckpointError, match=r"started without a user's methods \(given now: drift\)"):
         runs.resume(out, methods=[Drift()], progress=quiet())
     # a checkpoint of version 0.1 has no list of methods
     checkpoint, _ = RunFolder(out).newest()
@@ -280,16 +280,16 @@ class Model:
     ("methods", "message"),
     [
         ([Nameless()], "methods[0] (Nameless) has no attribute 'name'; set one, or give a dict of methods by name"),
-        ([Drift(), Drift()], "methods: two are called 'drift'; give each a name of its own"),
-        ({"averaging": Drift()}, "methods: 'averaging' is a name of the library's; choose another"),
-        ({"generator": Drift()}, "methods: 'generator' is a name of the library's; choose another"),
-        ({"a.b": Drift()}, "methods: 'a.b' cannot be a name; take letters, digits, - and _, a letter first"),
-        ({"x": Drift}, "method 'x': is a class; give an object, Drift(...)"),
+        ([Drift(), Drift()], "methods: two methods have the name 'drift'; choose another for one of them"),
+        ({"averaging": Drift()}, "methods: the name 'averaging' is used by the library; choose another"),
+        ({"generator": Drift()}, "methods: the name 'generator' is used by the library; choose another"),
+        ({"a.b": Drift()}, "methods: 'a.b' is not a valid name; use letters, digits, - and _, and begin with a letter"),
+        ({"x": Drift}, "method 'x': is a class; pass an object, Drift(...)"),
         ({"x": Model()}, f"method 'x': has none of the parts of a method, which are {', '.join(PARTS)}"),
-        ({"x": SimpleNamespace(loss_term=3)}, "method 'x': loss_term is int, must be a function"),
+        ({"x": SimpleNamespace(loss_term=3)}, "method 'x': loss_term has type int, but must be a function"),
         (
             {"x": SimpleNamespace(state_dict=dict)},
-            "method 'x': has state_dict alone; state_dict and load_state_dict belong together",
+            "method 'x': has only state_dict; state_dict and load_state_dict need each other",
         ),
         (Drift(), "methods: must be a list of methods or a dict of them by name (got Drift)"),
         (lambda window: 0, "methods: must be a list of methods or a dict of them by name (got function)"),
@@ -305,7 +305,7 @@ def test_a_method_that_cannot_enter_is_refused_before_anything_is_written(experi
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_names_of_the_library_are_no_names_of_a_user(name):
-    with pytest.raises(UserError, match="a name of the library's"):
+    with pytest.raises(UserError, match="is used by the library"):
         methods_by_name({name: Drift()})
 
 
@@ -333,8 +333,8 @@ FAULTS = {
     "evaluation_weights on exit raised ZeroDivisionError": {
         "evaluation_weights": contextlib.contextmanager(lambda model: 1 / ((yield) or 0))
     },
-    "metrics returns float, must return figures by name": {"metrics": lambda: 0.5},
-    "metrics returns what JSON cannot hold": {"metrics": lambda: {"x": torch.ones(())}},
+    "metrics returns float, must return a dict of figures by name": {"metrics": lambda: 0.5},
+    "metrics returns values that JSON cannot represent": {"metrics": lambda: {"x": torch.ones(())}},
     "metrics returns 'perplexity', which a line of metrics has already; rename it": {
         "metrics": lambda: {"perplexity": 1.0}
     },
@@ -356,10 +356,10 @@ def test_a_part_that_fails_is_named_with_the_last_good_checkpoint(experiment, tm
         assert type(failed.value.__cause__).__name__ in message
     if "evaluation_weights" in message:
         # the first checkpoint needs them
-        assert text.endswith("no checkpoint was saved yet; mend the method, then start anew with force=True")
+        assert text.endswith("no checkpoint was saved yet; fix the method, then start again with force=True")
         return
     folder = RunFolder(out).newest()[0].folder
-    assert f"the last good checkpoint is {folder}; mend the method, then refrain.resume({str(out)!r}," in text
+    assert f"the last good checkpoint is {folder}; fix the method, then refrain.resume({str(out)!r}," in text
     mended = SimpleNamespace(after_step=lambda window: None)
     assert runs.resume(out, methods={"mine": mended}, progress=quiet())["epochs"] == 2
 
@@ -373,7 +373,7 @@ def test_a_part_that_fails_is_named_with_the_last_good_checkpoint(experiment, tm
 def test_a_state_that_cannot_be_stored_is_found_before_anything_is_written(experiment, tmp_path, state):
     method = SimpleNamespace(state_dict=lambda: state, load_state_dict=lambda state: None)
     with pytest.raises(
-        UserError, match=r"^method 'mine': state_dict returns what cannot be stored: mine.*: "
+        UserError, match=r"^method 'mine': state_dict returns a value that cannot be stored: mine.*: "
     ) as failed:
         runs.train(experiment, tmp_path / "run", methods={"mine": method}, progress=quiet())
     assert "\n" not in str(failed.value) and not (tmp_path / "run").exists()

@@ -115,7 +115,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_said(experiment, unbroke
     (newest / "model.safetensors").write_bytes(content)
     runs.resume(out, progress=PlainProgress())
     said = capsys.readouterr().err
-    assert "passed over a damaged checkpoint" in said and "model.safetensors" in said
+    assert "skipped a damaged checkpoint" in said and "model.safetensors" in said
     assert_same(trace(out), unbroken)
 
 
@@ -157,7 +157,7 @@ def test_resume_needs_the_same_text_and_settings(experiment, text_folder, tmp_pa
     with pytest.raises(Interrupted):
         runs.train(moved, out, progress=Stopping(2))
     other = moved.model_copy(update={"training": moved.training.model_copy(update={"seed": 7})})
-    with pytest.raises(CheckpointError, match=r"other settings \(training.seed: 1 there, 7 now\)"):
+    with pytest.raises(CheckpointError, match=r"other settings \(training.seed: 1 in the run, 7 now\)"):
         runs.resume(out, experiment=other, progress=quiet())
     (text / "valid.txt").write_text("the old cat barks\n" * 40)
     with pytest.raises(DataError, match=r"valid text has changed since"):
@@ -165,7 +165,7 @@ def test_resume_needs_the_same_text_and_settings(experiment, text_folder, tmp_pa
 
 
 def test_there_must_be_something_to_resume(tmp_path):
-    with pytest.raises(CheckpointError, match="nothing to resume"):
+    with pytest.raises(CheckpointError, match="no such run folder"):
         runs.resume(tmp_path / "nowhere", progress=quiet())
     with pytest.raises(CheckpointError, match="not a run folder"):
         runs.resume(tmp_path, progress=quiet())

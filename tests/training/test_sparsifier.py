@@ -119,27 +119,27 @@ def chain(norms):
 def test_strengths_grow_while_the_model_is_too_large_and_fall_while_it_is_too_small():
     parameters, lasso, controller = chain([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
     assert (controller.first, controller.target) == (128, 64)
-    controller.look(0.1, 0.01, 0.1, last=False)
+    controller.update(0.1, 0.01, 0.1, last=False)
     # 64 + 64 (1 - 0.1 / 0.5)^3 are wanted, which is 0.488 of the way less than there is
     assert lasso.strength == pytest.approx(0.01 * math.exp(65 * 0.01 * (1 - 0.8**3)))
     for name in ("in", "out"):
         parameters[name][:3] *= 0
     before = lasso.strength
-    controller.look(0.01, 0.01, 0.1, last=False)
+    controller.update(0.01, 0.01, 0.1, last=False)
     assert controller.now == 80 and lasso.strength < before
 
 
 def test_strengths_cannot_kill_what_is_to_stay():
     _, lasso, controller = chain([1.0] * 7 + [8.0])
     lasso.strength = 1e6
-    controller.look(0.001, 0.01, 50.0, last=False)
+    controller.update(0.001, 0.01, 50.0, last=False)
     # a group of norm sqrt 2 loses a tenth until the next look
     assert lasso.shrinkage(50.0) == pytest.approx(0.1 * math.sqrt(2))
 
 
 def test_in_the_end_the_weakest_units_are_dropped():
     parameters, lasso, controller = chain([5.0, 2.0, 3.0, 4.0, 1.0, 6.0, 7.0, 8.0])
-    controller.look(0.5, 0.01, 0.1, last=True)
+    controller.update(0.5, 0.01, 0.1, last=True)
     assert controller.done and controller.now == 64 and lasso.strength == 0.0
     dead = dead_by_width(parameters, controller.table, ["units"])["units"]
     assert dead.nonzero().flatten().tolist() == [1, 2, 3, 4]

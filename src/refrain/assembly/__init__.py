@@ -1,4 +1,4 @@
-"""Settings to objects: models, corpora, optimisers and what a run trains with."""
+"""Builds objects from settings: models, corpora, optimisers and training tasks."""
 
 from .corpus import build_corpus as build_corpus
 from .corpus import build_text as build_text

@@ -1,4 +1,4 @@
-"""Data settings -> corpus."""
+"""Builds corpora from data settings."""
 
 import os
 from collections.abc import Callable
@@ -16,82 +16,84 @@ from refrain.storage.folders import cache_folder
 
 
 def quiet(line: str) -> None:
-    """Says nothing."""
+    """A `log` callback that discards the line."""
 
 
-def locate(corpus: str, say: Callable[[str], None] = quiet) -> Path:
-    """The folder, file or pattern of a corpus that was named or pointed at.
+def locate(corpus: str, log: Callable[[str], None] = quiet) -> Path:
+    """Find the folder, file or pattern of a corpus.
 
     Args:
-        corpus: an embedded corpus, one that was fetched, a path or a pattern.
-        say: is told when an embedded corpus is read for the first time.
+        corpus: the name of an embedded or fetched corpus, a path or a pattern.
+        log: called with a line of text when an embedded corpus is read for the first time.
 
     Raises:
-        DataError: when there is no such thing; says what to do.
+        DataError: when the corpus does not exist; the message names the remedy.
     """
     path = Path(corpus)
     if corpus in DESCRIPTIONS:
         if not (cache_folder() / "embedded").is_dir() or not list((cache_folder() / "embedded").glob(f"{corpus}-*")):
-            say(f"reading {corpus} from the running Python (once, some ten seconds)")
+            log(f"reading {corpus} from the running Python (once, some ten seconds)")
         return embedded_folder(corpus)
     if corpus in KNOWN:
         if fetched_path(corpus).exists():
             return fetched_path(corpus)
         if not os.path.exists(path):
             raise DataError(
-                f"the corpus {corpus!r} is not here; give its folder with --data PATH/TO/{corpus}, "
+                f"the corpus {corpus!r} has not been fetched; give its folder with --data PATH/TO/{corpus}, "
                 f"or get it with: refrain data fetch {corpus}"
             )
-    # unlike Path.exists, this takes a name that is too long for one that is not there
+    # unlike Path.exists, os.path.exists is False for a name that is too long
     if not os.path.exists(path) and not is_pattern(corpus):
         names = [*DESCRIPTIONS, *KNOWN]
         raise DataError(f"{corpus}: no such file or folder{nearest(corpus, names)}; known corpora: {', '.join(names)}")
     return path
 
 
-def build_corpus(data: Data, say: Callable[[str], None] = quiet) -> Corpus:
-    """The corpus of a run: its splits, and a vocabulary made from them.
+def build_corpus(data: Data, log: Callable[[str], None] = quiet) -> Corpus:
+    """Build the corpus of a run: its splits and their vocabulary.
 
     Args:
-        data: the settings.
-        say: is told what takes time.
+        data: the data settings.
+        log: called with a line of text before steps that take long.
 
     Raises:
-        DataError: when text is missing, empty or broken.
-        UserError: when the shares of the splits are set for a folder of splits.
+        DataError: when the text is missing, empty or damaged.
+        UserError: when `data.split` is set for a folder of splits.
     """
-    path = locate(data.corpus, say)
+    path = locate(data.corpus, log)
     unit = UNITS[data.unit]
     if data.split != Data().split and unit.names_splits(path):
-        raise UserError(f"data.split: cannot take effect, {path} holds a file for each split; leave data.split out")
+        raise UserError(
+            f"data.split: cannot take effect, because {path} has a file for each split; leave data.split out"
+        )
     options = _options(data)
-    return unit.open(path.name, unit.find_splits(path, options, SPLITS, say), options, None, say)
+    return unit.open(path.name, unit.find_splits(path, options, SPLITS, log), options, None, log)
 
 
 def build_text(
-    data: Data, path: Path, split: str | None, vocabulary: Vocabulary, say: Callable[[str], None] = quiet
+    data: Data, path: Path, split: str | None, vocabulary: Vocabulary, log: Callable[[str], None] = quiet
 ) -> tuple[Corpus, str]:
-    """Other text for a model that has its vocabulary already.
+    """Encode text with the vocabulary of a trained model.
 
     Args:
-        data: the model's data settings.
-        path: a folder of splits, or a file; of bytes also a pattern or any other folder.
-        split: which split; None takes `test` of a folder of splits and all of anything else.
-        vocabulary: of the model.
-        say: is called with what takes time.
+        data: the data settings of the model.
+        path: a folder of splits or a file; for bytes also a pattern or any other folder.
+        split: the split; None is `test` for a folder of splits, and the whole text otherwise.
+        vocabulary: the vocabulary of the model.
+        log: called with a line of text before steps that take long.
 
     Returns:
-        A corpus, and the name of the split in it.
+        A corpus with one split, and the name of the split.
     """
     unit = UNITS[data.unit]
     options = _options(data)
     if split is not None or unit.names_splits(path):
         split = split or "test"
-        texts = unit.find_splits(path, options, (split,), say)
+        texts = unit.find_splits(path, options, (split,), log)
     else:
         split = "all"
-        texts = {split: unit.find_all(path, say)}
-    return unit.open(path.name, texts, options, vocabulary, say), split
+        texts = {split: unit.find_all(path, log)}
+    return unit.open(path.name, texts, options, vocabulary, log), split
 
 
 def _options(data: Data) -> TextOptions:

@@ -1,4 +1,4 @@
-"""Model settings -> network."""
+"""Builds language models from model settings."""
 
 from typing import Any
 
@@ -28,11 +28,11 @@ from .sparse_layers import layer_plans
 
 
 def build_language_model(experiment: Experiment, vocabulary: Vocabulary) -> LanguageModel:
-    """The network of an experiment, freshly initialised from the global generator.
+    """Build the language model of an experiment, initialised from the global random generator.
 
     Args:
-        experiment: its model settings, and when its state is reset.
-        vocabulary: of the corpus.
+        experiment: the settings of the model, and of the reset of its state.
+        vocabulary: the vocabulary of the corpus.
 
     Raises:
         UserError: when a setting does not fit the vocabulary.
@@ -44,11 +44,11 @@ def build_language_model(experiment: Experiment, vocabulary: Vocabulary) -> Lang
 
 
 def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
-    """The network, freshly initialised from the global generator.
+    """Build a language model, initialised from the global random generator.
 
     Args:
-        settings: its shape.
-        vocabulary_size: V.
+        settings: the settings of the model.
+        vocabulary_size: V, the number of tokens in the vocabulary.
 
     Raises:
         UserError: when a setting does not fit the vocabulary.
@@ -137,17 +137,19 @@ def _head(
 
 
 def build_device(name: str) -> torch.device:
-    """The device of a setting: `auto` takes a CUDA device where there is one. There, float32 and sums are kept exact.
+    """The device of a setting; `auto` is a CUDA device if there is one, otherwise the CPU.
+
+    Disables TF32 and reductions in bfloat16 for CUDA devices.
 
     Raises:
-        UserError: when CUDA was asked for and is not there.
+        UserError: when CUDA is requested and not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("training.device: no CUDA device is available; use 'cpu' or 'auto'")
     if name == "cuda":
-        # cuDNN would round an LSTM's float32 operands to 10 bits (TF32), and long bf16 sums be added up in bf16
+        # otherwise cuDNN would round float32 inputs of an LSTM to TF32, and matmuls would accumulate bf16 sums in bf16
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     return torch.device(name)

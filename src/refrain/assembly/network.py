@@ -1,4 +1,4 @@
-"""What the networks of language models and taggers have in common: cells, word vectors and dropout."""
+"""Builds the modules that language models and taggers share: recurrent cells, embeddings and dropout."""
 
 from typing import Any
 
@@ -13,23 +13,23 @@ from .sparse_layers import embedding_bands
 
 
 def layer_class(settings: Model | TaggerModel) -> Any:
-    """The class of the recurrent layers, which the settings of the cell name.
+    """The class of the recurrent layers.
 
     Args:
-        settings: of the network.
+        settings: the settings of the network, whose cell names the class.
     """
     return getattr(layers, settings.cell.layer)
 
 
 def build_embedding(settings: Model | TaggerModel, words: int) -> Embedding | SparseEmbedding:
-    """The word vectors, dense or sparse as the settings say.
+    """Build the dense or sparse embedding.
 
     Args:
-        settings: of the network.
-        words: V.
+        settings: the settings of the network.
+        words: V, the number of words in the vocabulary.
 
     Raises:
-        UserError: when the vocabulary does not allow the layout.
+        UserError: when the sparse layout does not fit the vocabulary.
     """
     word_dropout = EmbeddingDropout(settings.word_dropout) if settings.word_dropout else None
     bands = embedding_bands(settings, words)
@@ -42,11 +42,11 @@ def build_embedding(settings: Model | TaggerModel, words: int) -> Embedding | Sp
 
 
 def build_dropout(settings: Model | TaggerModel, rate: float | None) -> nn.Module | None:
-    """Dropout between two parts of a network, or None where its rate is 0.
+    """Build a dropout module, or return None if its rate is 0.
 
     Args:
-        settings: the default rate, and how masks are drawn.
-        rate: of this dropout; None is the default rate.
+        settings: the settings of the network, with the default rate and the type of the masks.
+        rate: the rate of this module; None is the default rate.
     """
     rate = settings.dropout if rate is None else rate
     if not rate:

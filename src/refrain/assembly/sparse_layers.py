@@ -1,4 +1,4 @@
-"""Model settings -> the plans of predefined sparseness."""
+"""Plans sparse layers and embeddings (predefined sparseness) from model settings."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -19,10 +19,10 @@ from refrain.nn.segments import plan_from
 
 
 def layer_plans(settings: Model) -> list[SparsePlan | None]:
-    """The plan of each layer, from the bottom up; None for one that is dense.
+    """Plan each layer, from the bottom up; None for a dense layer.
 
     Args:
-        settings: of the model.
+        settings: the settings of the model.
 
     Raises:
         UserError: when a layer cannot be planned.
@@ -33,8 +33,8 @@ def layer_plans(settings: Model) -> list[SparsePlan | None]:
     plan = settings.cell.plan
     if isinstance(plan, ExplicitPlan):
         given = zip(sizes, plan.layers, strict=True)
-        place = "model.cell.plan.layers: "
-        return [_planned(place, plan_from, inputs, blocks) if blocks else None for (inputs, _), blocks in given]
+        setting = "model.cell.plan.layers: "
+        return [_planned(setting, plan_from, inputs, blocks) if blocks else None for (inputs, _), blocks in given]
     if isinstance(plan, UniformPlan):
         return [uniform_plan(plan, *size) for size in sizes]
     whole, fraction = 1.0, plan.fraction
@@ -50,12 +50,12 @@ def layer_plans(settings: Model) -> list[SparsePlan | None]:
 
 
 def uniform_plan(settings: UniformPlan, inputs: int, units: int) -> SparsePlan:
-    """The plan of a layer whose blocks are of equal size.
+    """Plan a layer with blocks of equal size.
 
     Args:
-        settings: how many blocks, and what share of the inputs each sees.
-        inputs: I.
-        units: H.
+        settings: the number of blocks, and the share of the inputs that each reads.
+        inputs: I, the input width of the layer.
+        units: H, the hidden width of the layer.
 
     Raises:
         UserError: when the layer cannot be planned.
@@ -67,14 +67,14 @@ def uniform_plan(settings: UniformPlan, inputs: int, units: int) -> SparsePlan:
 
 
 def embedding_bands(settings: Model | TaggerModel, vocabulary_size: int) -> tuple[Band, ...] | None:
-    """The blocks of the embedding, or None where it is dense.
+    """Plan the bands of a sparse embedding; None for a dense embedding.
 
     Args:
-        settings: of the model.
-        vocabulary_size: V.
+        settings: the settings of the model.
+        vocabulary_size: V, the number of words in the vocabulary.
 
     Raises:
-        UserError: when it cannot be planned.
+        UserError: when the embedding cannot be planned.
     """
     layout = settings.embedding
     if isinstance(layout, BandedEmbedding):
@@ -92,8 +92,8 @@ def embedding_bands(settings: Model | TaggerModel, vocabulary_size: int) -> tupl
     return planned
 
 
-def _planned(place: str, plan: Callable[..., Any], *sizes: Any, **layout: Any) -> Any:
+def _planned(setting: str, plan: Callable[..., Any], *sizes: Any, **layout: Any) -> Any:
     try:
         return plan(*sizes, **layout)
     except ValueError as error:
-        raise UserError(f"{place}{error}") from None
+        raise UserError(f"{setting}{error}") from None

@@ -1,4 +1,4 @@
-"""Sparsity settings -> what makes weights zero during a run."""
+"""Builds the sparsifier of a run, which makes weights zero during training, from sparsity settings."""
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,15 +17,15 @@ from .widths import removable_widths
 
 
 def build_sparsifier(experiment: Experiment, model: LanguageModel, steps: int) -> Sparsifier | None:
-    """What makes weights zero during a run, or None where nothing does.
+    """Build the sparsifier of a run, or return None if no setting of sparsity is active.
 
     Args:
-        experiment: the settings.
-        model: with the weights of the start; what is zero now can be frozen.
-        steps: of the whole run.
+        experiment: the settings of the run.
+        model: the model with its initial weights, whose zeros can be frozen.
+        steps: the number of training steps of the whole run.
 
     Raises:
-        UserError: when a pattern fits nothing, or a target is no smaller than the model.
+        UserError: when a pattern matches no name, or a target is not smaller than the model.
     """
     settings = experiment.sparsity
     if not settings.active():
@@ -34,9 +34,10 @@ def build_sparsifier(experiment: Experiment, model: LanguageModel, steps: int) -
     matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim >= 2}
     scale = 1.0
     if settings.strengths_for == "sum-over-time" and experiment.training.loss_scale == "mean-over-tokens":
-        # a mean over T steps is their sum divided by T, and so are its penalties
+        # the strengths are for a loss summed over T steps; the loss is the mean over the steps, so divide by T
         scale = 1 / experiment.training.window_steps
-    table, removable = model.axes(), removable_widths(model)
+    table = model.axes()
+    removable = removable_widths(model)
     found = unit_axes(table)
     lassos = _on_units(settings, parameters, {width: found[width] for width in removable}, scale)
     masks = Masks(parameters)
@@ -74,7 +75,7 @@ def _on_entries(
     if settings.row_lasso:
         rows: dict[tuple[str, Axis], list[Tensor]] = {}
         for name in matching(settings.row_lasso.on, matrices, "sparsity.row_lasso.on", "matrix"):
-            # what goes into one gate of one unit, from below and from the step before
+            # a group joins the input and recurrent weights of one gate of one unit
             rows.setdefault((name.rpartition(".")[0], table[name][0]), []).append(matrices[name])
         penalties.append(LineLasso(list(rows.values()), scale * settings.row_lasso.strength, 1))
     if settings.column_lasso:
@@ -90,8 +91,8 @@ def _on_units(
     if lasso is None:
         return {}
     # not every model matches all default patterns
-    given = lasso.widths != type(lasso).model_fields["widths"].default
-    chosen = matching(lasso.widths, found, "sparsity.group_lasso.widths", "width", each=given)
+    changed = lasso.widths != type(lasso).model_fields["widths"].default
+    chosen = matching(lasso.widths, found, "sparsity.group_lasso.widths", "width", each=changed)
     multipliers = [word.split("=") for word in lasso.multipliers]
     for pattern, _ in multipliers:
         matching([pattern], chosen, "sparsity.group_lasso.multipliers", "width of sparsity.group_lasso.widths")
@@ -102,43 +103,48 @@ def _on_units(
         if strength:
             lassos[width] = UnitLasso(parameters, found[width], strength, lasso.scaling, lasso.overlap)
     if not lassos:
-        raise UserError(f"sparsity.group_lasso.multipliers: leave no penalty on any of {', '.join(chosen)}")
+        raise UserError(
+            f"sparsity.group_lasso.multipliers: are 0 for all of {', '.join(chosen)}; give one a positive factor"
+        )
     return lassos
 
 
 def _controller(settings: Target, model: LanguageModel, lassos: Mapping[str, UnitLasso]) -> Controller:
     measure, target = settings.chosen()
-    table, widths, place = model.axes(), model.widths(), f"sparsity.target.{measure}"
+    table = model.axes()
+    widths = model.widths()
+    setting = f"sparsity.target.{measure}"
     removable = tuple(removable_widths(model))
     parameters = dict(model.named_parameters())
     controller = Controller(parameters, table, widths, removable, lassos, measure, target, settings.reached)
     if target >= controller.first:
         raise UserError(
-            f"{place}: the model has {controller.first:,} now, which is not more than {target:,}; ask for less"
+            f"{setting}: the model has {controller.first:,} now, which is not more than {target:,}; set a smaller one"
         )
     try:
         units = [(width, unit) for width in lassos for unit in range(widths[width])]
         drop_until(units, table, widths, measure=measure, target=target)
     except ValueError as error:
-        raise UserError(f"{place}: {error}; the units of {', '.join(lassos)} can go") from None
+        raise UserError(f"{setting}: {error}; only units of {', '.join(lassos)} can be removed") from None
     return controller
 
 
-def matching(patterns: Iterable[str], names: Iterable[str], setting: str, kind: str, *, each: bool = True) -> list[str]:
-    """The names that fit a pattern, in their own order.
+def matching(patterns: Iterable[str], names: Iterable[str], setting: str, noun: str, *, each: bool = True) -> list[str]:
+    """The names that match one of several patterns, in the order of the names.
 
     Args:
-        patterns: with * for anything.
-        names: that exist.
-        setting: where the patterns come from, for the message.
-        kind: what the names are of, for the message.
-        each: every pattern must fit a name; else one of them must.
+        patterns: the patterns, in which * matches any text.
+        names: the existing names.
+        setting: the setting with the patterns, for the message.
+        noun: the type of thing that has the names, for the message.
+        each: whether every pattern must match a name; otherwise at least one of them must.
 
     Raises:
-        UserError: naming the names that exist.
+        UserError: when a pattern matches no name; the message lists the existing names.
     """
-    known, wanted = list(names), list(patterns)
-    idle = [pattern for pattern in wanted if not any(fnmatch.fnmatchcase(name, pattern) for name in known)]
-    if idle and (each or len(idle) == len(wanted)):
-        raise UserError(f"{setting}: {idle[0]!r} fits no {kind}; there are {', '.join(known)}")
-    return [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
+    known = list(names)
+    requested = list(patterns)
+    unmatched = [pattern for pattern in requested if not any(fnmatch.fnmatchcase(name, pattern) for name in known)]
+    if unmatched and (each or len(unmatched) == len(requested)):
+        raise UserError(f"{setting}: {unmatched[0]!r} matches no {noun}; the names are {', '.join(known)}")
+    return [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in requested)]

@@ -1,4 +1,4 @@
-"""A tagger's settings -> corpus, network, and all that its run trains with."""
+"""Builds the corpus, the network and the training task of a tagger from its settings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -36,28 +36,31 @@ UNIVERSAL = {
     "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM",
     "VERB", "X",
 }  # fmt: skip
+# the largest number of bad sentences that are listed
 LISTED = 20
 
 
 def build_tagged_corpus(
-    data: TaggedData, unknown_rate: float = 0.0, say: Callable[[str], None] = quiet
+    data: TaggedData, unknown_rate: float = 0.0, log: Callable[[str], None] = quiet
 ) -> TaggedCorpus:
-    """The tagged corpus of a run: its splits, and the vocabulary of the training text.
+    """Build the tagged corpus of a run: its splits and the vocabulary of the training text.
 
     Args:
-        data: the settings.
-        unknown_rate: how readily words are read as `<unk>` in training, which decides the place of `<unk>` in the
-            order of words.
-        say: is told of sentences that were left out.
+        data: the data settings.
+        unknown_rate: the setting `training.unknown_rate`, by which words are read as `<unk>` in training. It determines
+            the count of `<unk>`, and so its rank among the words.
+        log: called with lines of text about sentences that are left out.
 
     Raises:
         DataError: when sentences are missing or bad.
-        UserError: when the shares of the splits are set for a folder of splits.
+        UserError: when `data.split` is set for a folder of splits.
     """
-    path = locate(data.corpus, say)
+    path = locate(data.corpus, log)
     if path.is_dir():
         if data.split != TaggedData().split:
-            raise UserError(f"data.split: cannot take effect, {path} holds a file for each split; leave it out")
+            raise UserError(
+                f"data.split: cannot take effect, because {path} has a file for each split; leave data.split out"
+            )
         splits = {name: _read(data, file) for name, file in find_tagged(path).items()}
     else:
         splits = split_tagged(_read(data, path), data.split)
@@ -70,25 +73,25 @@ def build_tagged_corpus(
         min_count=data.min_count,
         kinds=FeatureKinds(data.lower_case, data.prefixes, data.suffixes, data.shapes),
         feature_min_count=data.feature_min_count,
-        unknown_count=round(sum(count * replaced(count, unknown_rate) for count in words.values())),
+        unknown_count=round(sum(count * unknown_probability(count, unknown_rate) for count in words.values())),
     )
     splits = {name: against(split, vocabulary, skip_bad=data.skip_bad) for name, split in splits.items()}
     for name, split in splits.items():
-        tell_skipped(name, split, say)
+        log_skipped(name, split, log)
     return TaggedCorpus(path.name, vocabulary, splits)
 
 
 def build_tagged_text(data: TaggedData, path: Path, split: str | None, vocabulary: TagVocabulary) -> TaggedCorpus:
-    """Other sentences for a tagger that has its vocabulary already.
+    """Read sentences for a trained tagger with its vocabulary.
 
     Args:
-        data: the tagger's data settings.
-        path: a folder of splits, or a file.
-        split: which split; None takes `test` of a folder of splits and all of a file.
-        vocabulary: the tagger's.
+        data: the data settings of the tagger.
+        path: a folder of splits or a file.
+        split: the split; None is `test` for a folder of splits, and the whole file otherwise.
+        vocabulary: the vocabulary of the tagger.
 
     Returns:
-        A corpus of that one split, which is called `all` where it is all of a file.
+        A corpus with one split, which is named `all` for a whole file.
 
     Raises:
         DataError: when sentences are missing or bad.
@@ -97,42 +100,44 @@ def build_tagged_text(data: TaggedData, path: Path, split: str | None, vocabular
         name = split or "test"
         found = _read(data, find_tagged(path, (name,))[name])
     elif split is None:
-        name, found = "all", _read(data, path)
+        name = "all"
+        found = _read(data, path)
     else:
-        name, parts = split, split_tagged(_read(data, path), data.split)
+        name = split
+        parts = split_tagged(_read(data, path), data.split)
         if split not in parts:
             raise DataError(f"{path}: data.split leaves nothing for {split}; choose another split")
         found = parts[split]
     return TaggedCorpus(path.name, vocabulary, {name: against(found, vocabulary, skip_bad=data.skip_bad)})
 
 
-def tell_skipped(name: str, split: TaggedSplit, say: Callable[[str], None]) -> None:
-    """Count and list the sentences that were left out of a split.
+def log_skipped(name: str, split: TaggedSplit, log: Callable[[str], None]) -> None:
+    """Log the number and a list of the sentences that were left out of a split.
 
     Args:
-        name: of the split.
-        split: as it was read.
-        say: takes a line at a time.
+        name: the name of the split.
+        split: the split.
+        log: called with each line of text.
     """
     if split.skipped:
-        say(f"{name}: left out {len(split.skipped)} bad sentence(s):")
+        log(f"{name}: left out {len(split.skipped)} bad sentence(s):")
         for line in split.skipped[:LISTED]:
-            say(f"  {line}")
+            log(f"  {line}")
         if len(split.skipped) > LISTED:
-            say(f"  and {len(split.skipped) - LISTED} more")
+            log(f"  and {len(split.skipped) - LISTED} more")
 
 
-def replaced(count: float, unknown_rate: float) -> float:
-    """How likely a word that stands `count` times in the training text is read as `<unk>` there."""
+def unknown_probability(count: float, unknown_rate: float) -> float:
+    """The probability that a word with this count in the training text is read as `<unk>` in training."""
     return unknown_rate / (unknown_rate + count) if unknown_rate else 0.0
 
 
 def column_of(column: str, tags: Sequence[str]) -> str:
-    """The column of CoNLL-U that tags belong in: the one they came from where that is known, or else by what they are.
+    """The column of CoNLL-U for tags: the column that they were read from, or `upos` or `xpos`, judged by the tags.
 
     Args:
-        column: the setting.
-        tags: all of them.
+        column: the setting `data.column`, which is a column of CoNLL-U or something else.
+        tags: all tags.
     """
     if column.lower() in COLUMNS:
         return column.lower()
@@ -140,14 +145,14 @@ def column_of(column: str, tags: Sequence[str]) -> str:
 
 
 def build_tagger(settings: TaggerModel, vocabulary: TagVocabulary) -> Tagger:
-    """The network, freshly initialised from the global generator.
+    """Build a tagger, initialised from the global random generator.
 
     Args:
-        settings: its shape.
-        vocabulary: its words, features and tags.
+        settings: the settings of the model.
+        vocabulary: the words, features and tags.
 
     Raises:
-        UserError: when the embedding has no such sparse layout on this vocabulary.
+        UserError: when the layout of a sparse embedding does not fit the vocabulary.
     """
     count = len(vocabulary.features)
     features = CharacterFeatures(count, settings.embedding_size) if count else None
@@ -179,13 +184,13 @@ def _layer(settings: TaggerModel, below: int, width: int) -> nn.Module:
 def build_tagger_task(
     experiment: TaggerExperiment, corpus: TaggedCorpus, model: Tagger, methods: Mapping[str, object] | None = None
 ) -> Task:
-    """All that a tagger's run trains with.
+    """Build the training task of a tagger.
 
     Args:
-        experiment: the settings.
-        corpus: with the splits `train` and `valid`.
-        model: on its device.
-        methods: a user's methods by name.
+        experiment: the settings of the run.
+        corpus: a corpus with the splits `train` and `valid`.
+        model: the model on its device.
+        methods: methods given by the user, by name.
     """
     settings, vocabulary = experiment.training, corpus.vocabulary
     valid = corpus.splits["valid"].sentences
@@ -213,12 +218,16 @@ def build_tagger_task(
 
 
 def _epochs(settings: TaggerTraining, corpus: TaggedCorpus) -> Callable[[int], Batches]:
-    """The batches of an epoch, counted from 0. They depend on seed and epoch alone."""
-    vocabulary, train = corpus.vocabulary, corpus.splits["train"]
+    """Return a function that maps an epoch, counted from 0, to its batches, which depend on seed and epoch only."""
+    vocabulary = corpus.vocabulary
+    train = corpus.splits["train"]
     sentences = encode_sentences(train.sentences, vocabulary)
     counts, _ = counts_of(train)
-    # what is <unk> stays so
-    rates = [0.0 if word not in counts else replaced(counts[word], settings.unknown_rate) for word in vocabulary.words]
+    # a word that is already read as <unk> is not replaced
+    rates = [
+        0.0 if word not in counts else unknown_probability(counts[word], settings.unknown_rate)
+        for word in vocabulary.words
+    ]
 
     def batches(epoch: int) -> Batches:
         generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + epoch) % 2**63)

@@ -1,4 +1,4 @@
-"""Training settings -> optimiser, schedule, windows, methods: all that a run trains with."""
+"""Builds training tasks from settings: optimiser, schedule, windows and methods."""
 
 from collections.abc import Mapping
 from functools import lru_cache, partial
@@ -31,7 +31,7 @@ from .sparsity import build_sparsifier
 
 
 def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> torch.optim.Optimizer:
-    """The update rule over all parameters of a model; averaging is SGD with something that watches it."""
+    """Build the optimiser for all parameters of a model. ASGD and NT-ASGD are SGD with `build_averaging`."""
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer.kind == "adam":
         return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
@@ -42,7 +42,7 @@ def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> to
 
 
 def build_averaging(settings: Training, model: nn.Module) -> optim.TriggeredAveraging | None:
-    """What averages the weights of a model, where the update rule says so."""
+    """Build the weight averaging of ASGD or NT-ASGD, or return None for other optimisers."""
     if isinstance(settings.optimizer, NTASGD):
         window = settings.optimizer.trigger_window
         return optim.TriggeredAveraging(model.parameters(), trigger_window=window, started=False)
@@ -52,7 +52,7 @@ def build_averaging(settings: Training, model: nn.Module) -> optim.TriggeredAver
 
 
 def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
-    """The windows of an epoch, counted from 0. Drawn lengths depend on seed and epoch alone.
+    """Build the windows of an epoch, counted from 0. Random lengths depend on the seed and the epoch only.
 
     Raises:
         DataError: when the training text is too short.
@@ -60,7 +60,7 @@ def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
     lengths = None
     tail: Literal["drop", "keep"] = "keep"
     if isinstance(settings.windows, RandomWindows):
-        # a generator of its own, so that an epoch's windows are the same after a restart
+        # a separate generator, so that the windows of an epoch are the same after a restart
         generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + epoch) % 2**63)
         lengths = random_lengths(settings.window_steps, settings.windows.cap or settings.window_steps + 20, generator)
     else:
@@ -78,13 +78,13 @@ def build_windows(settings: Training, corpus: Corpus, epoch: int) -> Windows:
 def build_methods(
     experiment: Experiment, model: LanguageModel, steps: int, own: Mapping[str, object] | None = None
 ) -> Methods:
-    """The methods that act on a run, in the order in which they act.
+    """Build the methods of a run, in the order in which they act.
 
     Args:
-        experiment: the settings.
-        model: with the weights of the start.
-        steps: of the whole run.
-        own: a user's methods by name.
+        experiment: the settings of the run.
+        model: the model with its initial weights.
+        steps: the number of training steps of the whole run.
+        own: methods given by the user, by name.
     """
     settings = experiment.training
     first: dict[str, object] = {}
@@ -107,7 +107,7 @@ def build_methods(
 
 
 def build_schedule(settings: ScheduleSettings) -> optim.Schedule:
-    """The schedule of the learning rate."""
+    """Build the schedule of the learning rate."""
     if isinstance(settings, PlateauSchedule):
         return optim.Plateau(settings.decay)
     if isinstance(settings, ExponentialSchedule):
@@ -122,22 +122,23 @@ def build_schedule(settings: ScheduleSettings) -> optim.Schedule:
 def build_task(
     experiment: Experiment, corpus: Corpus, model: LanguageModel, methods: Mapping[str, object] | None = None
 ) -> Task:
-    """All that a run trains with.
+    """Build the training task of a language model.
 
     Args:
-        experiment: the settings.
-        corpus: with the splits `train` and `valid`.
-        model: on its device.
-        methods: a user's methods by name.
+        experiment: the settings of the run.
+        corpus: a corpus with the splits `train` and `valid`.
+        model: the model on its device.
+        methods: methods given by the user, by name.
 
     Raises:
         DataError: when a split is too short for its windows.
     """
     settings = experiment.training
     windows = lru_cache(maxsize=1)(partial(build_windows, settings, corpus))
-    # a text that is too short is found before anything is written
+    # raises for a text that is too short, before anything is written
     windows(0)
-    name, tokens = f"{corpus.name}, split 'valid'", corpus.splits["valid"].tokens
+    name = f"{corpus.name}, split 'valid'"
+    tokens = corpus.splits["valid"].tokens
     valid = protocol_windows(tokens, settings.validation, split="valid", window_steps=settings.window_steps, name=name)
 
     def validate() -> Validation:
@@ -166,7 +167,7 @@ def build_task(
 
 
 def _sample(model: LanguageModel, corpus: Corpus, settings: Training, step: int) -> str:
-    # a generator of its own, so that samples leave the run's random numbers alone
+    # a separate generator, so that sampling does not change the random numbers of the run
     generator = torch.Generator().manual_seed((settings.seed + step) % 2**63)
     drawn = generate(model, [corpus.vocabulary.line_end], Sampler(), tokens=settings.sample_tokens, generator=generator)
     return corpus.vocabulary.decode([ids[0] for ids in drawn if ids[0] is not None])

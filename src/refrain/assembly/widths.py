@@ -1,4 +1,4 @@
-"""Widths of a language model <-> the settings that hold their sizes."""
+"""Maps the widths of a language model to the settings with their sizes, and back."""
 
 from collections.abc import Mapping
 from itertools import accumulate
@@ -11,12 +11,12 @@ from refrain.config import BandedEmbedding, Experiment, ExplicitPlan, SparseLSTM
 from refrain.models import LanguageModel
 from refrain.nn import SparseEmbedding, SparseLSTM
 
-# inner width of a recurrent layer -> the setting that holds it, with one size a layer
+# inner width of a recurrent layer -> its setting, which has a size for each layer
 INNER_SETTINGS = {"intermediate": "cell.intermediate_sizes"}
 
 
 class DeclaresAxes(Protocol):
-    """A model as far as its widths are concerned."""
+    """A model that declares the axes of its parameters."""
 
     def axes(self) -> AxisTable:
         """The axes of every parameter."""
@@ -24,10 +24,10 @@ class DeclaresAxes(Protocol):
 
 
 def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
-    """Each setting that holds sizes of widths, with the name of the width or the names of one width a layer.
+    """Map each setting with the size of a width to the name of the width, or to a tuple with a name for each layer.
 
     Args:
-        model: as it was built from settings.
+        model: a model that is built from settings.
     """
     names = model.width_names()
     settings: dict[str, str | tuple[str, ...]] = {
@@ -41,12 +41,13 @@ def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
 
 
 def removable_widths(model: DeclaresAxes) -> list[str]:
-    """The widths whose units a smaller model can do without, in the order of the model's axes.
+    """The widths whose units can be removed, in the order of the axes of the model.
 
-    Every axis along such a width allows it. In a model that is built from settings, a setting holds its size alone.
+    Every axis along such a width is removable. In a model that is built from settings, the size of the width also has a
+    setting, which no other width shares.
 
     Args:
-        model: a language model, or a network of another make that declares its axes.
+        model: a language model, or another network that declares its axes.
     """
     possible = removable(model.axes())
     if not isinstance(model, LanguageModel):
@@ -55,32 +56,32 @@ def removable_widths(model: DeclaresAxes) -> list[str]:
     settable = set()
     for widths in size_settings(model).values():
         settable |= {widths} if isinstance(widths, str) else set(widths)
-    # embedding_size is the width of the embedding and that of the vectors of a mixture's components
+    # a mixture head uses embedding_size for the vectors of its components as well
     if names.head.get("embedding", names.embedding) != names.embedding:
         settable.discard(names.embedding)
     return [width for width in possible if width in settable]
 
 
 def resized(experiment: Experiment, model: LanguageModel, kept: Mapping[str, Tensor]) -> Experiment:
-    """An experiment whose model has other widths, plain weights, and no sparsity settings.
+    """Change the settings of an experiment to a model with fewer units, without weight norm and sparsity settings.
 
     Args:
-        experiment: the settings.
-        model: as it was built from them.
-        kept: width -> indices of the units that stay, ascending; other widths stay whole.
+        experiment: the settings of the model.
+        model: the model that is built from the settings.
+        kept: width -> ascending indices of the units to keep; other widths keep all units.
     """
     sizes = model.widths() | {width: len(units) for width, units in kept.items()}
     changed: dict[str, Any] = experiment.model.model_dump() | {"weight_norm": False}
     for setting, widths in size_settings(model).items():
         group, _, name = setting.rpartition(".")
-        place = changed[group] if group else changed
-        place[name] = sizes[widths] if isinstance(widths, str) else tuple(sizes[width] for width in widths)
+        settings = changed[group] if group else changed
+        settings[name] = sizes[widths] if isinstance(widths, str) else tuple(sizes[width] for width in widths)
     changed |= _blocks_left(model, kept)
     return Experiment.model_validate(experiment.model_dump() | {"model": changed, "sparsity": {}})
 
 
 def _blocks_left(model: LanguageModel, kept: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Settings that say what is left of the blocks of sparse layers and of a sparse embedding."""
+    """The settings of sparse layers and of a sparse embedding with the units that are kept."""
     changed: dict[str, Any] = {}
     names = model.width_names()
 

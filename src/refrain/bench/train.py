@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.assembly import build_model, build_optimizer
-from refrain.assembly.engine import build_engine
+from refrain.assembly.backend import choose_backends
 from refrain.config import Experiment, Model, Training
 from refrain.errors import UserError
 from refrain.models import LanguageModel
@@ -94,7 +94,8 @@ def bench_train(experiment: Experiment, *, windows: int, repeats: int, device: t
         )
     torch.manual_seed(settings.seed)
     text = random_windows(windows, settings.window_steps, settings.batch_size, device)
-    size, layers = shape.hidden_sizes[0], len(shape.hidden_sizes)
+    size = shape.hidden_sizes[0]
+    layers = len(shape.hidden_sizes)
     plain = PlainModel(VOCABULARY, shape.embedding_size, size, layers, shape.dropout).to(device)
     plain_optimizer = torch.optim.SGD(plain.parameters(), lr=settings.learning_rate)
     zeros = torch.zeros(layers, settings.batch_size, size, device=device)
@@ -139,7 +140,7 @@ def trainer(shape: Model, settings: Training, text: list[tuple[Tensor, Tensor]])
     """
     torch.manual_seed(settings.seed)
     model = build_model(shape, VOCABULARY).to(text[0][0].device)
-    build_engine(settings, model)
+    choose_backends(settings, model)
     return training_loop(model, text, settings, build_optimizer(settings, model), Hooks())
 
 

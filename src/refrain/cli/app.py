@@ -1,6 +1,7 @@
-"""Commands, errors and exit statuses.
+"""The commands, how errors are printed, and the exit statuses.
 
-0 done, 2 usage or configuration, 3 data, 4 checkpoint or run folder, 130 and 143 stopped by a signal.
+0: success, 2: wrong usage or settings, 3: wrong data, 4: wrong checkpoint or run folder, 130 and 143: stopped by a
+signal.
 """
 
 import errno
@@ -21,18 +22,18 @@ from refrain.errors import UserError
 
 COMMANDS = {
     "train": "Train a language model or a tagger, or continue a run.",
-    "evaluate": "Perplexity or accuracy and other figures of a trained model.",
-    "generate": "Write text, as it is drawn.",
-    "score": "Nats per line of a file or of standard input.",
-    "tag": "Tag text, into CoNLL-U.",
-    "features": "Texts as vectors: what a layer holds after each of them.",
-    "probe": "A logistic probe on a model's states, and its best single unit.",
-    "sparsity": "What is zero in a model, which units are dead, and its sizes; pictures of it.",
-    "compress": "Write a physically smaller run, proved to compute the same.",
-    "recipes": "List the recipes, or show one.",
-    "data": "List, fetch and look over corpora.",
-    "check": "Resolve and build a recipe and run two windows; train nothing.",
-    "bench": "Paired measurements of speed on this machine.",
+    "evaluate": "Measure a trained model: perplexity or accuracy, and more.",
+    "generate": "Generate text, printed token by token.",
+    "score": "Score lines of a file or of standard input in nats.",
+    "tag": "Tag text and write CoNLL-U.",
+    "features": "Texts as vectors: the state of a layer after each text.",
+    "probe": "Fit a logistic probe on a model's states, and find the best single unit.",
+    "sparsity": "Report the zeros, the dead units and the sizes of a model, with pictures.",
+    "compress": "Write a smaller run without dead units, checked to compute the same.",
+    "recipes": "List the recipes, or show one of them.",
+    "data": "List, fetch and check corpora.",
+    "check": "Build a recipe and train on two windows, to check settings, memory and time.",
+    "bench": "Measure speed on this machine in paired runs.",
 }
 EXAMPLES = {
     "train": "refrain train zaremba-small --data PATH/TO/ptb --out runs/small training.epochs=5",
@@ -49,17 +50,17 @@ EXAMPLES = {
     "bench": "refrain bench train --recipe zaremba-small",
 }
 REMEDIES = {
-    errno.ENOSPC: "free some space or choose another place",
-    errno.EDQUOT: "free some of your quota or choose another place",
-    errno.EROFS: "choose a place that can be written",
-    errno.EACCES: "choose a place that can be written",
-    errno.EPERM: "choose a place that can be written",
-    errno.EFBIG: "the file size limit is reached; raise it or choose another place",
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some of your quota or choose another folder",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that can be written",
+    errno.EPERM: "choose a folder that can be written",
+    errno.EFBIG: "the file size limit is reached; raise it or choose another folder",
 }
 
 
 def app() -> App:
-    """The command line with all its commands, none of them imported yet."""
+    """The application with all its commands, whose modules are imported when they are called."""
     root = App(
         name="refrain",
         help="Recurrent language models that are small, strong and fast.",
@@ -68,29 +69,29 @@ def app() -> App:
         help_epilogue="Example: refrain train quickstart",
     )
     for name, line in COMMANDS.items():
-        # `data` has commands of its own and brings its example along
+        # `data` has subcommands and sets its own example
         more = {"help_epilogue": f"Example: {EXAMPLES[name]}"} if name in EXAMPLES else {}
         root.command(f"refrain.cli.{name}:{name}", name=name, help=line, **more)
     return root
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and leave with its exit status."""
+    """Run a command and exit with its status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # a terminal of another encoding shows what it can
+            # print a replacement for characters that the encoding of the terminal lacks
             stream.reconfigure(errors="replace")
     status = main(arguments)
     try:
         sys.stdout.flush()
     except OSError:
-        # what cannot be written any more would be tried again when Python ends
+        # otherwise Python would try to write the rest again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status. Mistakes become one line each on standard error."""
+    """Run a command and return its exit status. Each error is printed as one line on standard error."""
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -98,19 +99,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except CycloptsError as error:
-        said = str(error).strip().rstrip(".").replace("\n", " ")
-        return _complain(f"{said}; {_hint(error.command_chain or (), said)}{_remedy(error.command_chain or ())}", 2)
+        chain = error.command_chain or ()
+        text = str(error).strip().rstrip(".").replace("\n", " ")
+        return _complain(f"{text}; {_hint(chain, text)}{_remedy(chain)}", 2)
     except UserError as error:
         return _complain(str(error), error.exit_status)
     except FloatingPointError as error:
         return _complain(str(error), 4)
     except BrokenPipeError:
-        # the reader of our output has gone, as in `refrain generate ... | head`
+        # the reader of the output has ended, as in `refrain generate ... | head`
         return 0
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
+        name = f"{error.filename}: " if error.filename else ""
         remedy = REMEDIES.get(error.errno or 0, "")
-        return _complain(f"{place}{error.strerror or error}" + (f"; {remedy}" if remedy else ""), 4)
+        return _complain(f"{name}{error.strerror or error}" + (f"; {remedy}" if remedy else ""), 4)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search(r"allocate memory|out of memory", str(error)):
             raise
@@ -124,17 +126,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), int(status))
 
 
-def _hint(chain: Sequence[str], said: str) -> str:
-    """What was probably meant by words that a command does not know."""
-    if chain and chain[0] in ("train", "check", "bench") and "Unknown option" in said:
-        return "a setting is a word without dashes, as training.epochs=3; "
-    if chain and chain[0] == "generate" and "Unused Tokens" in said:
-        return "the beginning of the text goes behind --prompt, in quotes; "
+def _hint(chain: Sequence[str], text: str) -> str:
+    """The likely correction of arguments that a command does not know."""
+    if chain and chain[0] in ("train", "check", "bench") and "Unknown option" in text:
+        return "a setting is written without dashes, as in training.epochs=3; "
+    if chain and chain[0] == "generate" and "Unused Tokens" in text:
+        return "give the beginning of the text with --prompt, in quotes; "
     return ""
 
 
 def _remedy(chain: Sequence[str]) -> str:
-    """Where to read on after a mistake in the words of a command, and what could have been typed."""
+    """The help and an example of a command that was called with wrong arguments."""
     name = " ".join(chain)
     example = f", or type for example: {EXAMPLES[name]}" if name in EXAMPLES else ""
     return f"see {' '.join(['refrain', *chain, '--help'])}{example}"
@@ -146,10 +148,10 @@ def _complain(text: str, status: int) -> int:
     return status
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *location: Any, **more: Any) -> None:
     print(f"refrain: {message}", file=sys.stderr)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    # as an exception, so that half-written files are cleaned up on the way out
+    # an exception, so that half-written files are removed on exit
     raise SystemExit(128 + number)

@@ -1,14 +1,14 @@
-"""`refrain bench`."""
+"""The command `refrain bench`."""
 
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from cyclopts import Parameter
+from .options import Device, ForceOption, JsonOption
 
-# the recipe whose model and settings are measured where none is named
+# bench -> the default recipe, whose model and settings are measured
 BENCHES = {
     "train": "zaremba-small",
     "weight-drop": "awd-lstm-ptb",
@@ -19,10 +19,10 @@ BENCHES = {
     "compress": "zaremba-large",
     "group-lasso": "zaremba-medium",
 }
-# hidden widths where none are named
+# bench -> the default hidden widths
 WIDTHS = {"cells": "128,512", "compress": "373,315"}
-ON_PROCESSORS = ("step", "compress")
-# what a timed call goes through; cells and sparse have windows of their own
+CPU_ONLY = ("step", "compress")
+# bench -> the unit of the work in a timed call; cells and sparse have fixed windows
 UNITS = {
     "train": "windows",
     "weight-drop": "windows",
@@ -42,49 +42,45 @@ def bench(
     repeats: int = 7,
     cache_window: int | None = None,
     widths: str | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
     plot: Path | None = None,
-    force: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
-    """Paired measurements of speed on this machine.
+    """Measure speed on this machine in paired runs.
 
-    train: tokens per second of training in each precision, against the same model in a plain PyTorch loop and against
-    the rate that the machine reaches on matrix products alone.
-    weight-drop: training with weight drop against training without.
-    cache: exact evaluation with a neural cache against evaluation without.
-    cells: forward and backward of a window, step by step under autograd against the layer's own window and kernels.
-    sparse: a sparse layer against the dense one of its widths and against its blocks in turn, training and one step.
-    step: one token at a time, by the stepper against torch's LSTM, the layers' own steps and reading the weights once.
-    compress: a model against one with smaller hidden widths, one token at a time and in windows.
-    group-lasso: training with group lasso against training without.
-    Candidates take turns in one run; a ratio is the median of the ratios pair by pair.
+    train: training in each precision, compared with a plain PyTorch loop and with the matmuls alone.
+    weight-drop: training with weight drop, compared with training without.
+    cache: exact evaluation with a neural cache, compared with evaluation without.
+    cells: forward and backward of a window by the layer's kernels, compared with autograd through each step.
+    sparse: training and single steps of a sparse layer, compared with a dense layer and with its blocks one by one.
+    step: one token at a time by the stepper, compared with torch's LSTM, the steps of the layers, and a single read of
+    all weights.
+    compress: a model with smaller hidden widths, compared with the full model, one token at a time and in windows.
+    group-lasso: training with group lasso, compared with training without.
+    The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
     Parameters
     ----------
     name
-        Which measurement: train, weight-drop, cache, cells, sparse, step, compress or group-lasso.
+        The bench: train, weight-drop, cache, cells, sparse, step, compress or group-lasso.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
         training.seed count, for sparse none.
     recipe
-        Whose model and training settings are measured; not for sparse.
+        The recipe whose model and training settings are measured; not for sparse.
     windows
-        Windows in a timed call, 20 if not given; for step and compress as many single tokens; not for cells and sparse.
+        The number of windows in a timed call, or of single tokens for step and compress (20); not for cells and sparse.
     repeats
-        Timed calls of each candidate; they take turns.
+        The number of timed calls of each candidate.
     cache_window
-        Window of the cache (cache; 2000 if not given).
+        The window of the cache (2000); for cache only.
     widths
-        Hidden widths of the smaller model (compress; 373,315 if not given), or of the layers (cells; 128,512).
+        The hidden widths of the smaller model for compress (373,315), or of the layers for cells (128,512).
     device
-        Where to measure; auto takes a GPU where there is one. step and compress are for processors.
+        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step and compress run on CPUs only.
     plot
-        Also draw the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
-    force
-        Replace a file that stands at --plot.
-    json
-        Print one JSON object.
+        A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
     """
     from refrain.errors import UserError
 
@@ -107,11 +103,10 @@ def bench(
     from refrain.pictures import bench_picture
     from refrain.storage.checkpoint import write_atomically
 
-    where, threads = _device(name, device), torch.get_num_threads()
+    where = _device(name, device)
+    threads = torch.get_num_threads()
     machine = (
-        torch.cuda.get_device_name(where)
-        if where.type == "cuda"
-        else f"a processor, {threads} thread{'s' * (threads > 1)}"
+        torch.cuda.get_device_name(where) if where.type == "cuda" else f"a CPU, {threads} thread{'s' * (threads > 1)}"
     )
     amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
     print(
@@ -136,10 +131,10 @@ def _experiment(recipe: str, settings: tuple[str, ...]) -> Any:
 
     for word in settings:
         if word in RECIPES:
-            raise UserError(f"a recipe is named by an option: --recipe {word}")
+            raise UserError(f"give the recipe as an option: --recipe {word}")
     experiment = build_recipe(recipe, *settings)
     if isinstance(experiment, TaggerExperiment):
-        raise UserError(f"{recipe}: is a tagger, and the benches measure language models; choose another recipe")
+        raise UserError(f"{recipe} is a tagger, but the benches measure language models; choose another recipe")
     return experiment
 
 
@@ -173,7 +168,7 @@ def _check_name(name: str) -> None:
 def _refuse_idle(
     name: str, settings: tuple[str, ...], *, recipe: str | None, widths: str | None, **amounts: int | None
 ) -> None:
-    """Refuse what cannot take effect in a bench."""
+    """Refuse options and settings that cannot take effect in a bench."""
     from refrain.errors import UserError
 
     idle = {"--widths": widths is not None and name not in WIDTHS}
@@ -192,7 +187,7 @@ def _widths(name: str, widths: str | None) -> tuple[int, ...]:
 
     words = widths or WIDTHS.get(name, "1")
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", words):
-        raise UserError(f"--widths must be whole numbers with commas between, as in 373,315 (got {widths!r})")
+        raise UserError(f"--widths must be whole numbers separated by commas, as in 373,315 (got {widths!r})")
     return tuple(int(width) for width in words.split(","))
 
 
@@ -200,13 +195,13 @@ def _device(name: str, device: str) -> Any:
     from refrain.assembly import build_device
     from refrain.errors import UserError
 
-    if name in ON_PROCESSORS and device == "cuda":
-        raise UserError(f"bench {name} measures the stepper, which is for processors; use --device cpu")
-    return build_device("cpu" if name in ON_PROCESSORS else device)
+    if name in CPU_ONLY and device == "cuda":
+        raise UserError(f"bench {name} measures the stepper, which runs on CPUs only; use --device cpu")
+    return build_device("cpu" if name in CPU_ONLY else device)
 
 
 def _check_plot(plot: Path | None, force: bool) -> None:
-    """Refuse a picture that could not be drawn or written, before anything is measured."""
+    """Check that the picture can be drawn and written, before anything is measured."""
     from refrain.errors import UserError
     from refrain.pictures import check_matplotlib
 

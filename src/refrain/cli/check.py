@@ -1,22 +1,21 @@
-"""`refrain check`."""
+"""The command `refrain check`."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
+from .options import DataOption, JsonOption
 
 
 def check(
     recipe: str,
     /,
     *settings: str,
-    data: str | None = None,
+    data: DataOption = None,
     layout: Path | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: JsonOption = False,
 ) -> None:
-    """Resolve and build a recipe and run two windows; train nothing.
+    """Build a recipe and train on two windows, to check settings, memory and time.
 
-    Prints sizes, memory and the time that training would take.
+    Prints the sizes, the memory and the expected training time. Nothing is saved.
 
     Parameters
     ----------
@@ -24,25 +23,21 @@ def check(
         A recipe's name or a TOML file.
     settings
         Settings such as training.epochs=3.
-    data
-        The corpus: a folder of splits, a text file, or a name; for bytes any folder or a pattern.
     layout
-        Draw the layout of sparse layers and of a sparse embedding into this PNG file.
-    json
-        Print one JSON object.
+        A PNG file for a picture of the sparse layers and the sparse embedding.
     """
     from refrain.recipes import recipe as build_recipe
 
-    from .corpus import as_kept
+    from .corpus import resolved_corpus
 
-    experiment = build_recipe(recipe, *settings, data=as_kept(data))
+    experiment = build_recipe(recipe, *settings, data=resolved_corpus(data))
 
     from refrain.runs.trial import trial
     from refrain.training.progress import duration
 
-    from .output import print_json, say
+    from .output import log, print_json
 
-    found = trial(experiment, say=say, layout=layout)
+    found = trial(experiment, log=log, layout=layout)
     if json:
         print_json({"ok": True, **found})
         return
@@ -53,7 +48,7 @@ def check(
         print(f"{name}  {plan}")
     for band in found["bands"]:
         print(f"vectors of {band['width']:4}: {band['words']:,} words, {band['share']:.1%} of the training text")
-    print(f"windows      {found['windows']:,} an epoch, {found['windows'] * experiment.training.epochs:,} in all")
+    print(f"windows      {found['windows']:,} per epoch, {found['windows'] * experiment.training.epochs:,} in all")
     print(f"memory       {found['peak_memory_bytes'] / 1e6:,.0f} MB at its peak")
-    print(f"time         {duration(found['seconds'])} of training expected (validation not counted)")
+    print(f"time         {duration(found['seconds'])} of training expected (without validation)")
     print("ok")

@@ -1,10 +1,10 @@
-"""`refrain compress`."""
+"""The command `refrain compress`."""
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
+from .options import ForceOption, JsonOption, RunArgument
 
 ROWS = {
     "parameters": "{:,}",
@@ -17,7 +17,7 @@ ROWS = {
 
 
 def compress(
-    run: Path,
+    run: RunArgument,
     /,
     *,
     out: Path,
@@ -25,45 +25,40 @@ def compress(
     to: str | None = None,
     finetune_epochs: int = 0,
     data: str | None = None,
-    force: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
-    """Write a physically smaller run without the dead units of another, proved to compute the same.
+    """Write a smaller run without the dead units of a run, checked to compute the same.
 
-    Prints before and after: parameters, bytes of the weights, multiply-adds a token, perplexity on the run's own test
-    text, milliseconds a token at batch 1 and tokens per second at batch 20 over 35 steps, in turns.
+    The given run is not changed. Prints before and after: parameters, bytes of the weights, multiply-adds per token,
+    perplexity on the test text of the run, and two speeds that are measured in turns: milliseconds per token at batch
+    size 1, and tokens per second at batch size 20 over 35 steps.
 
     Parameters
     ----------
-    run
-        A run folder, or one of its checkpoints. It is not changed.
     out
         The new run folder.
     threshold
-        Units all of whose weights are smaller than this in size are dead as well.
+        Also treat units as dead if the absolute values of all their weights are below this.
     to
-        A size to come down to, by dropping the weakest units: parameters=7M, multiply_adds=2M or bytes=10M.
+        A size to reach by removing the weakest units: parameters=7M, multiply_adds=2M or bytes=10M.
     finetune_epochs
-        Train the smaller model for so many epochs, with the run's settings.
+        The number of epochs to train the smaller model, with the settings of the run.
     data
-        Text to prove and measure on, a folder of splits or a file; by default the run's own test text.
-    force
-        Replace a run that stands at --out.
-    json
-        Print one JSON object.
+        The text to check and measure on: a folder of splits or a file. The default is the test text of the run.
     """
     target = None if to is None else _target(to)
 
     from refrain.errors import UserError
     from refrain.studies.compress import compress as write
 
-    from .output import print_json, say, table
+    from .output import log, print_json, table
 
     if finetune_epochs < 0:
         raise UserError(f"--finetune-epochs must be at least 0 (got {finetune_epochs})")
 
     found: dict[str, Any] = write(
-        run, out, threshold=threshold, to=target, finetune_epochs=finetune_epochs, data=data, force=force, log=say
+        run, out, threshold=threshold, to=target, finetune_epochs=finetune_epochs, data=data, force=force, log=log
     )
     if json:
         print_json(found)

@@ -1,10 +1,10 @@
-"""What `--data` names, as a run keeps it."""
+"""The value of `--data` as a run records it."""
 
 import glob
 import os
 from pathlib import Path
 
 
-def as_kept(data: str | None) -> str | None:
-    """A path or pattern made absolute, so that the run finds it from any folder; the name of a corpus as it is."""
+def resolved_corpus(data: str | None) -> str | None:
+    """Make a path or pattern absolute, so that the run finds it from any folder. The name of a corpus is unchanged."""
     return str(Path(data).resolve()) if data and (os.path.exists(data) or glob.has_magic(data)) else data

@@ -1,15 +1,15 @@
-"""`refrain data`."""
+"""The command `refrain data`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
-JsonFlag = Annotated[bool, Parameter(negative=())]
+from .options import Cleaning, ErrorsOption, JsonOption
 
 data = App(
     name="data",
-    help="List, fetch and look over corpora.",
+    help="List, fetch and check corpora.",
     help_epilogue="Example: refrain data check PATH/TO/ptb",
 )
 COMMANDS = ("list", "fetch", "check")
@@ -20,15 +20,13 @@ COLUMNS = (
 
 
 @data.default
-def default(*words: Annotated[str, Parameter(show=False)], json: JsonFlag = False) -> None:
-    """List the corpora that are known by name.
+def default(*words: Annotated[str, Parameter(show=False)], json: JsonOption = False) -> None:
+    """List the corpora that have a name.
 
     Parameters
     ----------
     words
-        Nothing; what stands here was meant as a command.
-    json
-        Print one JSON object.
+        Not allowed; a word here is an unknown command.
     """
     from refrain.config.mistakes import nearest
     from refrain.errors import UserError
@@ -39,14 +37,8 @@ def default(*words: Annotated[str, Parameter(show=False)], json: JsonFlag = Fals
 
 
 @data.command(name="list")
-def show(*, json: JsonFlag = False) -> None:
-    """List the corpora that are known by name.
-
-    Parameters
-    ----------
-    json
-        Print one JSON object.
-    """
+def show(*, json: JsonOption = False) -> None:
+    """List the corpora that have a name."""
     from refrain.data.embedded import DESCRIPTIONS
     from refrain.data.embedded import UNITS as EMBEDDED_UNITS
     from refrain.data.known import KNOWN, fetched_path
@@ -75,25 +67,23 @@ def show(*, json: JsonFlag = False) -> None:
 
 
 @data.command
-def fetch(name: str, /, *, to: Path | None = None, url: str | None = None, json: JsonFlag = False) -> None:
-    """Fetch a corpus by name; every file is checked against its sha256.
+def fetch(name: str, /, *, to: Path | None = None, url: str | None = None, json: JsonOption = False) -> None:
+    """Fetch a corpus by name. Every file is checked against its sha256.
 
     Parameters
     ----------
     name
-        Which one, see refrain data list.
+        The name of the corpus; see refrain data list.
     to
-        The folder to put it in. By default the place where --data NAME finds it.
+        The folder to put it in. The default is the folder in which --data NAME looks.
     url
-        The address of a mirror's folder that holds the same files.
-    json
-        Print one JSON object.
+        The address of a folder on a mirror with the same files.
     """
     from refrain.data.fetch import fetch as get
 
-    from .output import print_json, say
+    from .output import log, print_json
 
-    folder = get(name, to=to, base_url=url, say=say)
+    folder = get(name, to=to, base_url=url, say=log)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     if json:
         print_json({"name": name, "folder": str(folder), "files": files})
@@ -108,26 +98,22 @@ def check(
     *,
     unit: str = "word",
     min_count: int = 1,
-    errors: Literal["strict", "replace"] = "strict",
-    cleaning: Literal["none", "reviews"] = "none",
-    json: JsonFlag = False,
+    errors: ErrorsOption = "strict",
+    cleaning: Cleaning = "none",
+    json: JsonOption = False,
 ) -> None:
-    """Look a corpus over: tokens, vocabulary, unseen words, overlap of splits, odd lines; bytes and what is not UTF-8.
+    """Check a corpus: tokens, vocabulary, unseen words, overlap of splits, unusual lines, bytes and invalid UTF-8.
 
     Parameters
     ----------
     path
-        A folder of splits, a text file, or a name; for bytes any folder or a pattern.
+        The corpus: a folder of splits, a text file, or a name; for bytes any folder or a pattern.
     unit
-        What a token is: word or byte.
+        The unit of a token: word or byte.
     min_count
-        Rarer training words become <unk>.
-    errors
-        What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
+        Training words with a smaller count become <unk>.
     cleaning
-        What is done to the text before it is read as bytes (see data.cleaning).
-    json
-        Print one JSON object.
+        The cleaning of the text before it is read as bytes (see data.cleaning).
     """
     from refrain.assembly import build_corpus
     from refrain.config import Data
@@ -135,7 +121,7 @@ def check(
     from refrain.data.survey import survey, warnings_about
     from refrain.errors import UserError
 
-    from .output import print_json, say, table
+    from .output import log, print_json, table
 
     if min_count < 1:
         raise UserError(f"--min-count must be at least 1 (got {min_count})")
@@ -146,7 +132,7 @@ def check(
     for name, value in given.items():
         if value != getattr(settings, name) and not settings.takes_effect(name):
             raise UserError(f"--{name.replace('_', '-')} cannot take effect with --unit {unit}")
-    found = survey(build_corpus(settings.model_copy(update=given), say=say))
+    found = survey(build_corpus(settings.model_copy(update=given), log=log))
     concerns = warnings_about(found)
     if json:
         print_json({**found, "warnings": concerns})

@@ -1,4 +1,4 @@
-"""`refrain evaluate`."""
+"""The command `refrain evaluate`."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ from cyclopts import Parameter
 
 from refrain.config.experiment import Protocol
 
-from .output import say
+from .options import DeviceOption, ErrorsOption, JsonOption, RunArgument, SkipBadOption, WeightsOption
+from .output import log
 
 if TYPE_CHECKING:
     from refrain.config import Data
@@ -22,7 +23,7 @@ MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
 
 
 def evaluate(
-    run: Path,
+    run: RunArgument,
     /,
     *,
     data: Path | None = None,
@@ -40,63 +41,52 @@ def evaluate(
     search: int | None = None,
     per_token: Path | None = None,
     confusion: Path | None = None,
-    skip_bad: Annotated[bool, Parameter(negative=())] = False,
-    errors: Literal["strict", "replace"] = "strict",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    weights: Literal["float32", "int8"] = "float32",
-    json: Annotated[bool, Parameter(negative=())] = False,
+    skip_bad: SkipBadOption = False,
+    errors: ErrorsOption = "strict",
+    device: DeviceOption = "auto",
+    weights: WeightsOption = "float32",
+    json: JsonOption = False,
 ) -> None:
-    """Perplexity and other figures of a language model, or accuracy and other figures of a tagger.
+    """Measure a language model (perplexity and more) or a tagger (accuracy and more).
 
     Parameters
     ----------
-    run
-        A run folder, or one of its checkpoints.
     data
-        Other text than the run's own: a folder of splits, or a file, which is read whole unless --split says otherwise.
+        Text to measure on instead of the corpus of the run: a folder of splits or a file. A file is read whole unless
+        --split is given.
     split
-        Which part of the corpus; by default test.
+        The part of the corpus. The default is test.
     protocol
-        exact: one stream, every token but the first. zaremba and awd: as the reference systems, 20 or 10 columns on
-        any split but test. Each divides by the tokens it scored.
+        exact: one stream, every token except the first. zaremba and awd: as in the reference systems, 20 or 10 streams
+        on every split except test. Each divides by the number of tokens that it scored.
     method
-        static, the default: the weights stay as they are. cache: a neural cache of recent words is mixed in. dynamic:
-        the weights follow the text. Figures of different methods do not compare as models do: cache and dynamic see the
-        text. Given several times, or as all, each method is measured and has a row of its own.
+        static (the default): the weights do not change. cache: a neural cache of recent words is mixed in. dynamic: the
+        weights are adapted to the text. Cache and dynamic learn from the text that they are measured on, so do not
+        compare them with static results of other models. Can be given several times, or as all; each method has a row.
     cache_window
-        How many recent words the cache holds (2000).
+        The number of recent words in the cache (2000).
     cache_flatness
-        Theta: how sharply the cache prefers like states (1.0).
+        Theta: how strongly the cache prefers similar states (1.0).
     cache_share
-        Lambda: the cache's share in the mixture (0.1).
+        Lambda: the share of the cache in the mixture (0.1).
     dynamic_rate
-        Learning rate of dynamic evaluation (5e-5 for windows of 5 steps).
+        The learning rate of dynamic evaluation (5e-5 for windows of 5 steps).
     dynamic_decay
-        Lambda: decay towards the trained weights (2e-3 for windows of 5 steps).
+        Lambda: the decay towards the trained weights (2e-3 for windows of 5 steps).
     dynamic_epsilon
-        Added to the root mean square of the gradients (2e-5).
+        The number added to the root mean square of the gradients (2e-5).
     dynamic_steps
-        Steps of a window of dynamic evaluation (5).
+        The number of steps in a window of dynamic evaluation (5).
     streams
-        Columns of dynamic evaluation that share the weights (1).
+        The number of streams of dynamic evaluation that share the weights (1).
     search
-        Try so many settings of the method on the validation text and use the best.
+        The number of settings of the method to try on the validation text; the best is used.
     per_token
-        Write a table of tokens with their nats and of words with their bits (exact protocol, static).
+        A file for a table of all tokens with their nats and all words with their bits (exact protocol, static).
     confusion
-        Draw which tags a tagger takes for which, as PNG (needs the extra 'plot').
-    skip_bad
-        Leave out tagged sentences with mistakes and list them, instead of stopping.
-    errors
-        What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
-    device
-        Where to compute.
-    weights
-        int8: every matrix rounded to 127ths of the largest entry of each row; a token reads a quarter of the memory.
-    json
-        Print the figures as one JSON object.
+        A PNG file for a picture of a tagger's confusion matrix. Needs the extra `plot`.
     """
-    names: list[MethodName] = _names(method or ["static"])
+    names: list[MethodName] = _method_names(method or ["static"])
     _check(names, protocol, per_token, search)
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
@@ -111,8 +101,8 @@ def evaluate(
 
     lm = runs.load(run, device=device, weights=weights)
     if isinstance(lm, TrainedTagger):
-        given = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
-        refuse(given, "with a tagger")
+        options = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
+        refuse(options, "with a tagger")
         evaluate_tagger(run, lm, data, split, errors, confusion, skip_bad=skip_bad, json=json)
         return
     refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
@@ -121,43 +111,43 @@ def evaluate(
         raise UserError(f"--errors cannot take effect with a model of {settings.unit}s")
     if data is None:
         split = split or "test"
-    path = assembly.locate(settings.corpus if data is None else str(data), say)
-    corpus, name = assembly.build_text(settings.model_copy(update={"errors": errors}), path, split, lm.vocabulary, say)
+    path = assembly.locate(settings.corpus if data is None else str(data), log)
+    corpus, name = assembly.build_text(settings.model_copy(update={"errors": errors}), path, split, lm.vocabulary, log)
     needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
-    own = _own_texts(settings, lm.vocabulary) if needed else {}
-    figures = _measure(lm, corpus, name, own, methods, protocol, search, per_token)
-    place = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
-    _report_all(place, {"unseen": corpus.splits[name].unseen}, figures, json)
+    training_texts = _training_texts(settings, lm.vocabulary) if needed else {}
+    figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token)
+    about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
+    _report_all(about, {"unseen": corpus.splits[name].unseen}, figures, json)
 
 
-def _own_texts(settings: "Data", vocabulary: "Vocabulary") -> "dict[str, TokenSource]":
-    """The model's own training and validation text, in the ids that it was trained with."""
+def _training_texts(settings: "Data", vocabulary: "Vocabulary") -> "dict[str, TokenSource]":
+    """The training and validation text of the run, encoded with the vocabulary of the model."""
     from refrain import assembly
 
-    path = assembly.locate(settings.corpus, say)
+    path = assembly.locate(settings.corpus, log)
     return {
-        part: assembly.build_text(settings, path, part, vocabulary, say)[0].splits[part].tokens
+        part: assembly.build_text(settings, path, part, vocabulary, log)[0].splits[part].tokens
         for part in ("train", "valid")
     }
 
 
-def _names(asked: "Sequence[MethodName | Literal['all']]") -> list[MethodName]:
-    if "all" in asked:
+def _method_names(requested: "Sequence[MethodName | Literal['all']]") -> list[MethodName]:
+    if "all" in requested:
         return list(get_args(MethodName))
-    return [name for name in dict.fromkeys(asked) if name != "all"]
+    return [name for name in dict.fromkeys(requested) if name != "all"]
 
 
 def _measure(
     lm: "TrainedLanguageModel",
     corpus: "Corpus",
     split: str,
-    own: "dict[str, TokenSource]",
+    training_texts: "dict[str, TokenSource]",
     methods: "list[Method]",
     protocol: Protocol,
     search: int | None,
     per_token: Path | None,
 ) -> dict[str, dict[str, Any]]:
-    """Method -> figures of a model on a split; `own` holds the texts of its training, for statistics and search."""
+    """Measure a model on a split by each method; `training_texts` are read for gradient statistics and the search."""
     from refrain.evaluation import evaluate as measure_static
     from refrain.evaluation import protocol_windows, write_token_table
     from refrain.evaluation.measure import measure, statistics_of
@@ -167,11 +157,12 @@ def _measure(
     found: dict[str, dict[str, Any]] = {}
     for method in methods:
         if method.dynamics is not None and statistics is None:
-            say("gathering gradient statistics on the training text")
-            statistics = statistics_of(lm.model, own["train"], method.steps, say)
+            log("gathering gradient statistics on the training text")
+            statistics = statistics_of(lm.model, training_texts["train"], method.steps, log)
         if search is not None and method.name != "static":
-            method = find_settings(lm.model, own["valid"], method, statistics, budget=search, say=say)
-        source, started = corpus.splits[split].tokens, time.monotonic()
+            method = find_settings(lm.model, training_texts["valid"], method, statistics, budget=search, say=log)
+        source = corpus.splits[split].tokens
+        started = time.monotonic()
         if per_token is not None:
             figure = write_token_table(per_token, lm.model, corpus, split)
         elif method.name == "static":
@@ -196,7 +187,7 @@ def _methods(
     steps: int | None,
     streams: int | None,
 ) -> "list[Method]":
-    """The methods with the options that were given."""
+    """Build the methods from the options that are given."""
     from refrain.errors import UserError
 
     cache = {key: value for key, value in cache.items() if value is not None}
@@ -233,11 +224,12 @@ def _methods(
 def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, search: int | None) -> None:
     from refrain.errors import UserError
 
-    static, method = list(names) == ["static"], ", ".join(names)
+    static = list(names) == ["static"]
+    method = ", ".join(names)
     if not static and protocol != "exact":
-        raise UserError(f"--method {method} goes with --protocol exact (got {protocol!r})")
+        raise UserError(f"--method {method} requires --protocol exact (got {protocol!r})")
     if per_token is not None and (protocol != "exact" or not static):
-        raise UserError(f"--per-token goes with --protocol exact and --method static (got {protocol!r}, {method!r})")
+        raise UserError(f"--per-token requires --protocol exact and --method static (got {protocol!r}, {method!r})")
     if per_token is not None and (per_token.is_dir() or not per_token.parent.is_dir()):
         raise UserError(f"--per-token must be a file in a folder that exists (got {str(per_token)!r})")
     if search is not None and search < 1:
@@ -246,12 +238,12 @@ def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, s
         raise UserError("--search cannot take effect with --method static")
 
 
-def _report_all(place: dict[str, Any], unseen: dict[str, int], figures: dict[str, dict[str, Any]], json: bool) -> None:
+def _report_all(about: dict[str, Any], unseen: dict[str, int], figures: dict[str, dict[str, Any]], json: bool) -> None:
     if len(figures) > 1:
-        _report_several(place | unseen, figures, json)
+        _report_several(about | unseen, figures, json)
         return
     ((name, figure),) = figures.items()
-    _report(place | {"method": name} | unseen | figure, json)
+    _report(about | {"method": name} | unseen | figure, json)
 
 
 def _report(found: dict[str, Any], json: bool) -> None:
@@ -261,26 +253,26 @@ def _report(found: dict[str, Any], json: bool) -> None:
         print_json(found)
         return
     for key, value in found.items():
-        print(f"{key:{max(map(len, found))}}  {_shown(key, value)}")
+        print(f"{key:{max(map(len, found))}}  {_formatted(key, value)}")
 
 
-def _report_several(place: dict[str, Any], figures: dict[str, dict[str, Any]], json: bool) -> None:
-    """A row for each method, under the names of the figures; the settings of a method stand in its last column."""
+def _report_several(about: dict[str, Any], figures: dict[str, dict[str, Any]], json: bool) -> None:
+    """Print a table with a row for each method; its last column lists the settings of the method."""
     from .output import print_json, table
 
     if json:
-        print_json(place | {"figures": figures})
+        print_json(about | {"figures": figures})
         return
     same = ("split", "protocol")
-    _report({key: value for key, value in place.items() if key not in same}, json)
+    _report({key: value for key, value in about.items() if key not in same}, json)
     columns = ["tokens", *(key for key in FIGURES if key in next(iter(figures.values()))), "tokens_per_second"]
     rows = [["method", *same, *columns, "settings"]]
     for name, figure in figures.items():
         settings = ", ".join(f"{key} {value:g}" for key, value in figure.items() if key not in columns)
-        rows.append([name, *(place[key] for key in same), *(_shown(key, figure[key]) for key in columns), settings])
+        rows.append([name, *(about[key] for key in same), *(_formatted(key, figure[key]) for key in columns), settings])
     print()
     print(table(rows))
 
 
-def _shown(key: str, value: Any) -> str:
+def _formatted(key: str, value: Any) -> str:
     return f"{value:,.4f}" if key in FIGURES else f"{value:,}" if isinstance(value, int) else f"{value}"

@@ -1,29 +1,30 @@
-"""`refrain evaluate` of a tagger's run."""
+"""The command `refrain evaluate` for the run of a tagger."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from .output import print_json, say, table
+from .options import Errors
+from .output import log, print_json, table
 
 if TYPE_CHECKING:
     from refrain.trained.tagger import TrainedTagger
 
 
 def refuse(given: Mapping[str, Any], where: str) -> None:
-    """Stop at the first option that was given and cannot take effect.
+    """Refuse options that cannot take effect.
 
     Args:
-        given: option -> whether it was given.
-        where: of what it cannot, as in `with a tagger`.
+        given: option -> its value; None or False if it is not given.
+        where: the circumstance, for the message, such as `with a tagger`.
 
     Raises:
-        UserError: naming the option.
+        UserError: when an option is given; the message names the first one.
     """
     from refrain.errors import UserError
 
     for option, value in given.items():
-        # a number that was given may be 0
+        # the number 0 is a value that is given
         if value is not None and value is not False:
             raise UserError(f"{option}: cannot take effect {where}; leave it out")
 
@@ -33,26 +34,26 @@ def evaluate_tagger(
     tagger: "TrainedTagger",
     data: Path | None,
     split: str | None,
-    errors: Literal["strict", "replace"],
+    errors: Errors,
     confusion: Path | None,
     *,
     skip_bad: bool,
     json: bool,
 ) -> None:
-    """Measure a tagger and print what was found.
+    """Measure a tagger and print the results.
 
     Args:
-        run: its folder.
-        tagger: loaded from there.
-        data: other sentences than the run's own.
-        split: which part of the corpus.
-        errors: what invalid UTF-8 does.
-        confusion: where to draw a picture, or None.
-        skip_bad: leave out bad sentences.
-        json: print one JSON object.
+        run: the run folder.
+        tagger: the tagger, loaded from the run folder.
+        data: sentences to measure on; None for the corpus of the run.
+        split: the part of the corpus.
+        errors: what to do at invalid UTF-8.
+        confusion: a file for the picture of the confusion matrix, or None.
+        skip_bad: whether bad sentences are left out.
+        json: whether one JSON object is printed.
     """
     from refrain import assembly
-    from refrain.assembly.tagger import build_tagged_text, tell_skipped
+    from refrain.assembly.tagger import build_tagged_text, log_skipped
     from refrain.config import TaggedData
 
     from .texts import refuse_to_overwrite
@@ -61,31 +62,32 @@ def evaluate_tagger(
         refuse_to_overwrite([confusion], force=True, option="--confusion")
     settings = TaggedData.model_validate(tagger.config["data"])
     changed = {"errors": errors, "skip_bad": skip_bad or (settings.skip_bad and data is None)}
-    path = assembly.locate(settings.corpus if data is None else str(data), say)
+    path = assembly.locate(settings.corpus if data is None else str(data), log)
     corpus = build_tagged_text(
         settings.model_copy(update=changed), path, (split or "test") if data is None else split, tagger.vocabulary
     )
     ((name, sentences),) = corpus.splits.items()
-    tell_skipped(name, sentences, say)
+    log_skipped(name, sentences, log)
     figure = tagger.evaluate(sentences.sentences)
-    tags, per_tag = tagger.vocabulary.tags, figure.per_tag(tagger.vocabulary.tags)
+    tags = tagger.vocabulary.tags
+    per_tag = figure.per_tag(tags)
     if confusion is not None:
         from refrain.pictures.confusion import confusion_picture
 
         title = (
-            f"{corpus.name}, {name}: {100 * (figure.words.accuracy or 0):.2f} % of {figure.words.total:,} words right"
+            f"{corpus.name}, {name}: {100 * (figure.words.accuracy or 0):.2f} % of {figure.words.total:,} words correct"
         )
         confusion.write_bytes(confusion_picture(figure.confusion, tags, title))
-    place = {"run": str(run), "checkpoint": tagger.folder.name, "corpus": corpus.name, "split": name}
+    about = {"run": str(run), "checkpoint": tagger.folder.name, "corpus": corpus.name, "split": name}
     if json:
         matrix = {"tags": tags, "confusion": figure.confusion.tolist()}
-        print_json(place | figure.document() | {"per_tag": per_tag, **matrix, "skipped": sentences.skipped})
+        print_json(about | figure.document() | {"per_tag": per_tag, **matrix, "skipped": sentences.skipped})
         return
-    for key, value in place.items():
+    for key, value in about.items():
         print(f"{key:10}  {value}")
     print(f"nats/word   {figure.nats / figure.words.total:.4f}\n")
-    rows = [["", "words", "accuracy", "interval of 95 %"]]
-    shares = {"all words": figure.words, "words that training had": figure.seen, "other words": figure.unseen}
+    rows = [["", "words", "accuracy", "95 % interval"]]
+    shares = {"all words": figure.words, "words seen in training": figure.seen, "unseen words": figure.unseen}
     for what, share in (shares | {"whole sentences": figure.sentences}).items():
         if share.total:
             low, high = share.interval or (0.0, 0.0)

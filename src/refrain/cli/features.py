@@ -1,10 +1,22 @@
-"""`refrain features`."""
+"""The command `refrain features`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+
+from .options import (
+    BatchSizeOption,
+    CleaningOption,
+    DeviceOption,
+    ErrorsOption,
+    ForceOption,
+    JsonOption,
+    LayerOption,
+    RunArgument,
+    WeightsOption,
+)
 
 if TYPE_CHECKING:
     from refrain.generation import Features
@@ -13,58 +25,40 @@ ENDINGS = (".npz", ".safetensors")
 
 
 def features(
-    run: Path,
+    run: RunArgument,
     /,
     *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out: Path,
     per: Literal["line", "document"] = "line",
-    layer: int | None = None,
+    layer: LayerOption = None,
     unit: list[str] | None = None,
     which: Literal["cell", "hidden"] | None = None,
-    cleaning: Literal["none", "reviews"] | None = None,
-    batch_size: int = 64,
-    errors: Literal["strict", "replace"] = "strict",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    weights: Literal["float32", "int8"] = "float32",
-    force: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    cleaning: CleaningOption = None,
+    batch_size: BatchSizeOption = 64,
+    errors: ErrorsOption = "strict",
+    device: DeviceOption = "auto",
+    weights: WeightsOption = "float32",
+    force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
-    """Texts as vectors: what a layer holds after each of them.
+    """Texts as vectors: the state of a layer after each text.
 
-    Each text is read on its own, as if a line had ended before it. Writes float32 arrays `hidden` and `cell`, a row a
-    text; a layer without a cell state has no `cell`. With --unit also `trace`, a row a token and a column a unit, where
-    the rows of text n are those from `offsets[n]` to before `offsets[n + 1]`, and `units`.
+    Each text is read independently, after a line end. Writes the float32 arrays `hidden` and `cell` with a row for each
+    text; a layer without a cell state has no `cell`. --unit adds `units` and `trace`. `trace` has a row for each token
+    and a column for each unit; text n has the rows `offsets[n]` up to, but not including, `offsets[n + 1]`.
 
     Parameters
     ----------
-    run
-        A run folder, or one of its checkpoints.
     files
-        The texts: files, or folders of files; - or none is standard input.
+        The texts: files, or folders of files. Standard input is read if no file is given, or for -.
     out
-        Where the arrays go: a file that ends in .npz or .safetensors.
+        A file for the arrays, which ends in .npz or .safetensors.
     per
-        Whether each line is a text, or each file.
-    layer
-        Which layer, counting from 0 at the bottom; by default the last.
+        Whether each line or each file is a text.
     unit
-        Follow these units over time, such as 3 or 3,5,8.
+        Units to follow over time, such as 3 or 3,5,8.
     which
-        What of them is followed; by default the cell state, where there is one.
-    cleaning
-        reviews: resolve HTML entities, newlines to blanks, a blank before and after. By default as in training.
-    batch_size
-        How many texts are read side by side.
-    errors
-        What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
-    device
-        Where to compute.
-    weights
-        int8: every matrix rounded to 127ths of the largest entry of each row; a token reads a quarter of the memory.
-    force
-        Replace a file that exists.
-    json
-        Print what was written as one JSON object.
+        The state of the units to follow. The default is the cell state, or the hidden state if the layer has no other.
     """
     from refrain.errors import DataError, UserError
 
@@ -76,9 +70,9 @@ def features(
     refuse_to_overwrite([out], force=force)
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
-    units = _units(unit or [])
+    units = _parse_units(unit or [])
     if which is not None and not units:
-        raise UserError("--which cannot take effect without --unit; both states are written in any case")
+        raise UserError("--which cannot take effect without --unit; leave it out, both states are written")
 
     from refrain import runs
 
@@ -89,7 +83,7 @@ def features(
     else:
         texts = [document_of(file, errors) for file in sources]
     if not texts:
-        raise DataError("standard input: there is no text")
+        raise DataError("standard input: contains no text; give at least one line")
     found = lm.features(texts, layer=layer, units=units, which=which, cleaning=cleaning, batch_size=batch_size)
     arrays = _arrays(found, units)
     _write(out, arrays)
@@ -102,7 +96,7 @@ def features(
     print(f"{out}: {', '.join(f'{name} {tuple(shape)}' for name, shape in shapes.items())}")
 
 
-def _units(words: Sequence[str]) -> list[int]:
+def _parse_units(words: Sequence[str]) -> list[int]:
     from refrain.errors import UserError
 
     units = []

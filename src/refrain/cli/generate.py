@@ -1,20 +1,19 @@
-"""`refrain generate`."""
+"""The command `refrain generate`."""
 
 import re
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
+from .options import DeviceOption, Flag, JsonOption, RunArgument, WeightsOption
 
 if TYPE_CHECKING:
     from refrain.trained.language_model import TrainedLanguageModel
 
 
 def generate(
-    run: Path,
+    run: RunArgument,
     /,
     *,
     prompt: str = "",
@@ -25,45 +24,37 @@ def generate(
     samples: int = 1,
     seed: int | None = None,
     clamp: list[str] | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    weights: Literal["float32", "int8"] = "float32",
-    stop_at_line_end: Annotated[bool, Parameter(negative=())] = False,
-    no_unk: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    device: DeviceOption = "auto",
+    weights: WeightsOption = "float32",
+    stop_at_line_end: Flag = False,
+    no_unk: Flag = False,
+    json: JsonOption = False,
 ) -> None:
-    """Write text, as it is drawn.
+    """Generate text, printed token by token.
 
     Parameters
     ----------
-    run
-        A run folder, or one of its checkpoints.
     prompt
-        Text to continue.
+        The text to continue.
     tokens
-        How many tokens to draw at most.
+        The largest number of tokens to draw.
     temperature
-        0 takes the most probable token; below 1 plays safe, above 1 dares.
+        Divides the log-probabilities: 0 chooses the most probable token, 1 draws from the distribution of the model.
     top_k
-        Draw from the k most probable tokens.
+        The number of most probable tokens to draw from.
     top_p
-        Draw from the fewest tokens that together hold this probability.
+        Draw from the fewest tokens whose total probability is at least this.
     samples
-        How many texts; they are drawn side by side.
+        The number of texts, drawn as one batch.
     seed
-        The same seed gives the same text; without one another is drawn each time, and told with --json.
+        The seed; the same seed gives the same text. The default is a random seed, which --json prints.
     clamp
-        Hold a unit at a value, UNIT=VALUE or LAYER:UNIT=VALUE; can be given several times. Its cell state (the hidden
-        state of a layer that has no other) is set before each token is drawn. By default the unit is in the last layer.
-    device
-        Where to compute.
-    weights
-        int8: every matrix rounded to 127ths of the largest entry of each row; a token reads a quarter of the memory.
+        Hold a unit at a value, as UNIT=VALUE or LAYER:UNIT=VALUE; can be given several times. The unit's cell state
+        (its hidden state in a layer without a cell state) is set before each token. The default is the last layer.
     stop_at_line_end
-        Each text ends where <eos> is drawn, or the newline of a byte model; it is left out.
+        End a text when <eos> is drawn, or a newline by a byte model, which is not printed.
     no_unk
         Never draw <unk>.
-    json
-        Print the samples as one JSON object.
     """
     from refrain import runs
     from refrain.errors import UserError
@@ -77,12 +68,12 @@ def generate(
         raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
     if prompt.encode(errors="replace").decode() != prompt:
         raise UserError("--prompt is not valid UTF-8")
-    held = _held(clamp or [])
+    held = _parse_clamp(clamp or [])
     lm = runs.load_language_model(run, device=device, weights=weights)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError(f"--no-unk cannot take effect with a model of {lm.vocabulary.unit}s")
-    _tell_unknown(lm, prompt)
-    # a seed that is told, so that a good text can be had again
+    _log_unknown(lm, prompt)
+    # a known seed, which --json prints, so that a text can be reproduced
     seed = secrets.randbelow(2**31) if seed is None else seed
     options = {
         "tokens": tokens,
@@ -109,16 +100,17 @@ def generate(
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
 
 
-def _tell_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:
-    from .output import say
+def _log_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:
+    from .output import log
 
     if unknown := lm.vocabulary.count_unseen(prompt, lm.vocabulary.encode(prompt)):
         words = "words" if unknown > 1 else "word"
-        say(f"{unknown} {words} of the prompt the model has never seen, read as <unk>")
+        are = "are" if unknown > 1 else "is"
+        log(f"{unknown} {words} of the prompt {are} not in the vocabulary and read as <unk>")
 
 
-def _held(words: Sequence[str]) -> dict[int | tuple[int, int], float]:
-    """What --clamp says, each word UNIT=VALUE or LAYER:UNIT=VALUE."""
+def _parse_clamp(words: Sequence[str]) -> dict[int | tuple[int, int], float]:
+    """Parse the values of --clamp, each UNIT=VALUE or LAYER:UNIT=VALUE."""
     from refrain.errors import UserError
 
     held: dict[int | tuple[int, int], float] = {}

@@ -1,9 +1,22 @@
-"""`refrain probe`."""
+"""The command `refrain probe`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+
+from .options import (
+    BatchSizeOption,
+    CleaningOption,
+    DeviceOption,
+    ErrorsOption,
+    Flag,
+    ForceOption,
+    JsonOption,
+    LayerOption,
+    RunArgument,
+    StateOption,
+)
 
 if TYPE_CHECKING:
     from refrain.studies.probing import Probing
@@ -11,61 +24,43 @@ if TYPE_CHECKING:
 
 
 def probe(
-    run: Path,
+    run: RunArgument,
     /,
     *,
     data: Path,
     out: Path | None = None,
     text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    which: Literal["cell", "hidden"] | None = None,
-    layer: int | None = None,
-    cleaning: Literal["none", "reviews"] | None = None,
-    baselines: Annotated[bool, Parameter(negative=())] = False,
-    batch_size: int = 64,
-    errors: Literal["strict", "replace"] = "strict",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    force: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    which: StateOption = None,
+    layer: LayerOption = None,
+    cleaning: CleaningOption = None,
+    baselines: Flag = False,
+    batch_size: BatchSizeOption = 64,
+    errors: ErrorsOption = "strict",
+    device: DeviceOption = "auto",
+    force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
-    """A logistic probe on a model's states, and its best single unit.
+    """Fit a logistic probe on a model's states, and find the best single unit.
 
-    An L1 logistic regression predicts a text's label from the state that the text leaves the model in. Its weights are
-    fitted on the training table, its strength and the best single unit are chosen on the validation table, and the test
-    table is only measured. States are not scaled. Needs the extra `probe`.
+    A logistic regression with an L1 penalty predicts the label of a text from the state of the model after the text. It
+    is fitted on the training table. The strength of the penalty and the best single unit are chosen on the validation
+    table; the test table is only measured. States are not scaled. Needs the extra `probe`.
 
     Parameters
     ----------
-    run
-        A run folder, or one of its checkpoints.
     data
         A folder with a training, a validation and a test table of two labels: train.csv, dev.csv and test.csv with the
-        columns `label` and `sentence` (or `text`), or .tsv or .txt files with a label, a tab and a text a line.
+        columns `label` and `sentence` (or `text`), or .tsv or .txt files with a label, a tab and a text on each line.
     out
         A folder for probe.json, histogram.png, heat-map.png and heat-map.html of the best unit.
     text
-        A file to show on the heat map in the place of some test texts; - is standard input.
-    which
-        The state to look at; by default the cell state, where there is one.
-    layer
-        Which layer, counting from 0 at the bottom; by default the last.
-    cleaning
-        reviews: resolve HTML entities, newlines to blanks, a blank before and after. By default as in training.
+        A text file for the heat map, instead of some of the test texts; - is standard input.
     baselines
-        Fit the same probe on the words of the texts and on the same network untrained, and compare.
-    batch_size
-        How many texts are read side by side.
-    errors
-        What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
-    device
-        Where to compute.
-    force
-        Replace files that exist.
-    json
-        Print the figures as one JSON object.
+        Also fit the probe on the words of the texts and on the states of the untrained network, and compare.
     """
     from refrain.errors import UserError
 
-    from .output import print_json, say
+    from .output import log, print_json
     from .texts import refuse_to_overwrite
 
     if batch_size < 1:
@@ -81,7 +76,7 @@ def probe(
     from refrain.studies.probing import View
     from refrain.studies.probing import probe as fit
 
-    # what is missing is told before anything is computed
+    # missing packages are reported before anything is computed
     sklearn("linear_model")
     if out is not None:
         check_matplotlib()
@@ -91,7 +86,7 @@ def probe(
             refuse_to_overwrite([out / name for name in NAMES], force=force)
     lm = runs.load_language_model(run, device=device)
     tables = read_labelled(data, errors)
-    probing = fit(lm, tables, View(layer, which, cleaning, batch_size), baselines=baselines, log=say)
+    probing = fit(lm, tables, View(layer, which, cleaning, batch_size), baselines=baselines, log=log)
     if out is not None:
         _write(out, lm, probing, text, errors)
     found = {"run": str(run), "checkpoint": lm.folder.name, "data": str(data), **probing.document()}
@@ -121,8 +116,8 @@ def _notes(lm: "TrainedLanguageModel") -> list[str]:
     piece = lm.vocabulary.piece
     return [
         f"{lm.config['name']}: {lm.config['model']['cell']['kind']} {sizes}, {lm.folder.name}.",
-        f"Each {piece} has the colour of the unit's value after it, and tells the value under the pointer.",
-        "The colours turn at the threshold that by itself separates the labels best.",
+        f"The colour of each {piece} is the value of the unit after it; point at it to read the value.",
+        "The colours change at the threshold that separates the labels best.",
     ]
 
 

@@ -1,19 +1,15 @@
-"""`refrain recipes`."""
+"""The command `refrain recipes`."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
+from .options import JsonOption
 
 
-def recipes(name: str | None = None, /, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """List the recipes, or show one with its settings and figures.
+def recipes(name: str | None = None, /, *, json: JsonOption = False) -> None:
+    """List the recipes, or show the settings and results of one.
 
     Parameters
     ----------
     name
-        A recipe.
-    json
-        Print one JSON object.
+        The name of a recipe.
     """
     from refrain.config.schema import as_set, flatten
     from refrain.recipes import RECIPES, description
@@ -36,6 +32,6 @@ def recipes(name: str | None = None, /, *, json: Annotated[bool, Parameter(negat
     print(text, end="\n\n")
     root = type(experiment)
     for name, value in flatten(experiment.model_dump(mode="json"), root=root):
-        # the name and the kind of a run are said above
+        # the name and the task are not settings
         if "." in name:
             print(f"{as_set(name, root)} = {value}")

@@ -1,40 +1,27 @@
-"""`refrain score`."""
+"""The command `refrain score`."""
 
-from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from .options import DeviceOption, ErrorsOption, Flag, RunArgument, TextArgument, WeightsOption
 
 
 def score(
-    run: Path,
-    file: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
+    run: RunArgument,
+    file: TextArgument = "-",
     /,
     *,
-    errors: Literal["strict", "replace"] = "strict",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    weights: Literal["float32", "int8"] = "float32",
-    json: Annotated[bool, Parameter(negative=())] = False,
+    errors: ErrorsOption = "strict",
+    device: DeviceOption = "auto",
+    weights: WeightsOption = "float32",
+    json: Flag = False,
 ) -> None:
-    """Nats per line of a file or of standard input.
+    """Score lines of a file or of standard input in nats.
 
-    Each line is scored on its own, as if another line had ended before it, its own end included. Prints nats, tokens,
-    unknown words and the line, separated by tabs.
+    Each line is scored independently, after a line end, and its own line end is scored too. Prints the nats, the number
+    of tokens, the number of unknown words and the line, separated by tabs.
 
     Parameters
     ----------
-    run
-        A run folder, or one of its checkpoints.
-    file
-        The text; - is standard input.
-    errors
-        What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
-    device
-        Where to compute.
-    weights
-        int8: every matrix rounded to 127ths of the largest entry of each row; a token reads a quarter of the memory.
     json
-        Print one JSON object a line.
+        Print one JSON object for each line.
     """
     from refrain import runs
     from refrain.evaluation import score_lines

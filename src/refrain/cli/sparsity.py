@@ -1,36 +1,30 @@
-"""`refrain sparsity`."""
+"""The command `refrain sparsity`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
+from .options import ForceOption, JsonOption, RunArgument
 
-SIZES = {"parameters": "parameters", "multiply_adds": "multiply-adds a token"}
+SIZES = {"parameters": "parameters", "multiply_adds": "multiply-adds per token"}
 
 
 def sparsity(
-    run: Path,
+    run: RunArgument,
     /,
     *,
     plot: Path | None = None,
-    force: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
-    """What is zero in a trained model, which units are dead, and what it costs with and without them.
+    """Report the zeros and the dead units of a trained model, and its sizes with and without them.
 
-    A dead unit is one that the model computes the same without; refrain compress takes it out. The run is not changed.
+    A unit is dead if the model computes the same without it; refrain compress removes it. The run is not changed.
 
     Parameters
     ----------
-    run
-        A run folder, or one of its checkpoints.
     plot
-        Also draw matrices, norms of groups and the course of training: FILE.png, or FILE.html as one page that needs
-        nothing else. Needs the extra `plot`.
-    force
-        Replace a file that stands at --plot.
-    json
-        Print one JSON object.
+        A file for pictures of the matrices, the group norms and the training curves: FILE.png, or FILE.html for one
+        self-contained page. Needs the extra `plot`.
     """
     from refrain.errors import UserError
 
@@ -62,7 +56,8 @@ def sparsity(
     print()
     rows = [["", "now", "compacted", "of now"]]
     for key, words in SIZES.items():
-        now, compact = found[key], found[f"compact_{key}"]
+        now = found[key]
+        compact = found[f"compact_{key}"]
         rows.append([words, f"{now:,}", f"{compact:,}", f"{compact / now:.1%}"])
     print(table(rows))
     dead = any(row["dead"] for row in found["widths"].values())

@@ -1,22 +1,37 @@
-"""`refrain tag`."""
+"""The command `refrain tag`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
-from cyclopts import Parameter
+from .options import (
+    DeviceOption,
+    ErrorsOption,
+    Flag,
+    ForceOption,
+    RunArgument,
+    SkipBadOption,
+    TextArgument,
+    WeightsOption,
+)
 
 if TYPE_CHECKING:
     from refrain.data.tagged.sentences import Lines
     from refrain.trained.tagger import TrainedTagger
 
-# sentences of a file that are tagged together
-SIDE_BY_SIDE = 64
+# the number of sentences of a file in a batch
+BATCH_SIZE = 64
 
 
 class Untagged(NamedTuple):
-    """A sentence to tag: from plain text, with what follows each word; or a block of CoNLL-U, to be kept as it is."""
+    """A sentence to tag, from plain text or from a block of CoNLL-U.
+
+    Attributes:
+        words: the words.
+        space_after: whether a space follows each word.
+        block: the lines of CoNLL-U, which are kept except for the tags; None for plain text.
+    """
 
     words: list[str]
     space_after: list[bool]
@@ -24,52 +39,39 @@ class Untagged(NamedTuple):
 
 
 def tag(
-    run: Path,
-    file: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-",
+    run: RunArgument,
+    file: TextArgument = "-",
     /,
     *,
-    plain: Annotated[bool, Parameter(negative=())] = False,
-    tokenised: Annotated[bool, Parameter(negative=())] = False,
+    plain: Flag = False,
+    tokenised: Flag = False,
     column: Literal["upos", "xpos", "feats", "deprel", "misc"] | None = None,
-    skip_bad: Annotated[bool, Parameter(negative=())] = False,
+    skip_bad: SkipBadOption = False,
     out: Path | None = None,
-    force: Annotated[bool, Parameter(negative=())] = False,
-    errors: Literal["strict", "replace"] = "strict",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    weights: Literal["float32", "int8"] = "float32",
-    json: Annotated[bool, Parameter(negative=())] = False,
+    force: ForceOption = False,
+    errors: ErrorsOption = "strict",
+    device: DeviceOption = "auto",
+    weights: WeightsOption = "float32",
+    json: Flag = False,
 ) -> None:
-    """Tag text, into CoNLL-U. Sentences are written as they are done, of standard input one by one.
+    """Tag text and write CoNLL-U.
 
-    A file of CoNLL-U, known by its ending .conllu or its first line, keeps all it says but the tags; anything else is
-    read as --plain unless --tokenised is given.
+    Sentences are written as soon as they are tagged; those of standard input one by one. A file of CoNLL-U, recognised
+    by its ending .conllu or its first line, keeps everything except the tags. Any other file is read as --plain unless
+    --tokenised is given.
 
     Parameters
     ----------
-    run
-        A tagger's run folder, or one of its checkpoints.
-    file
-        The text; - is standard input.
     plain
-        The text is plain: it is cut into sentences and words here.
+        The text is plain and is split into sentences and words.
     tokenised
         Each line is a sentence, its words separated by blanks.
     column
-        The column that the tags go to; by default the one they were learnt from.
-    skip_bad
-        Leave out bad sentences of CoNLL-U and list them, instead of stopping.
+        The column for the tags. The default is the column that they were learnt from.
     out
-        Write to a file instead of standard output.
-    force
-        Replace the file of --out.
-    errors
-        What invalid UTF-8 does: stop (strict) or become U+FFFD (replace).
-    device
-        Where to compute.
-    weights
-        int8: every matrix rounded to 127ths of the largest entry of each row.
+        A file to write to instead of standard output.
     json
-        Write one JSON object a sentence, its words and tags, in the place of CoNLL-U.
+        Write a JSON object with the words and tags of each sentence, instead of CoNLL-U.
     """
     from refrain import runs
     from refrain.data.tagged.conllu import conllu_lines, with_tags
@@ -85,11 +87,11 @@ def tag(
     tagger = runs.load_tagger(run, device=device, weights=weights)
     target = column or tagger.column
     form: Literal["plain", "tokenised", "unknown"] = "plain" if plain else "tokenised" if tokenised else "unknown"
-    # from standard input, or from a pipe, one is answered before the next is read
-    together = SIDE_BY_SIDE if Path(file).is_file() else 1
+    # a sentence from standard input or a pipe is tagged before the next is read
+    batch_size = BATCH_SIZE if Path(file).is_file() else 1
     sentences = _sentences(lines_of(file, errors), file, form, skip_bad)
     with _writing(out) as written:
-        for number, (sentence, tags) in enumerate(_tagged(tagger, sentences, together), 1):
+        for number, (sentence, tags) in enumerate(_tagged(tagger, sentences, batch_size), 1):
             if json:
                 lines = [dumps({"words": sentence.words, "tags": tags})]
             elif sentence.block is not None:
@@ -102,25 +104,25 @@ def tag(
 
 
 def _tagged(
-    tagger: "TrainedTagger", sentences: Iterator[Untagged], together: int
+    tagger: "TrainedTagger", sentences: Iterator[Untagged], batch_size: int
 ) -> Iterator[tuple[Untagged, list[str]]]:
-    """Each sentence with its tags, so many tagged side by side; those before a bad one are still answered."""
+    """Yield each sentence with its tags, tagged in batches. The sentences before a bad one are still yielded."""
     from refrain.errors import DataError
 
-    def answered(some: list[Untagged]) -> Iterator[tuple[Untagged, list[str]]]:
-        return zip(some, tagger.tag([sentence.words for sentence in some], batch_size=together), strict=True)
+    def tagged(batch: list[Untagged]) -> Iterator[tuple[Untagged, list[str]]]:
+        return zip(batch, tagger.tag([sentence.words for sentence in batch], batch_size=batch_size), strict=True)
 
     waiting: list[Untagged] = []
     try:
         for sentence in sentences:
             waiting.append(sentence)
-            if len(waiting) == together:
-                yield from answered(waiting)
+            if len(waiting) == batch_size:
+                yield from tagged(waiting)
                 waiting = []
     except DataError:
-        yield from answered(waiting)
+        yield from tagged(waiting)
         raise
-    yield from answered(waiting)
+    yield from tagged(waiting)
 
 
 def _sentences(
@@ -143,7 +145,7 @@ def _sentences(
 
 
 def _peek(lines: Iterator[str], file: str) -> tuple[bool, Iterator[str]]:
-    """Whether lines are CoNLL-U, as far as the first that is neither blank nor a comment tells; and all of them."""
+    """Whether lines are CoNLL-U, judged by the first that is not blank and no comment; and an iterator of all lines."""
     from itertools import chain
 
     from refrain.data.tagged.corpus import looks_like_conllu
@@ -163,7 +165,7 @@ def _from_conllu(lines: Iterator[str], file: str, skip_bad: bool) -> Iterator[Un
     from refrain.data.tagged.sentences import BadSentence, blocks_of_lines
     from refrain.errors import DataError
 
-    from .output import say
+    from .output import log
 
     skipped = 0
     for block in blocks_of_lines(lines):
@@ -172,15 +174,15 @@ def _from_conllu(lines: Iterator[str], file: str, skip_bad: bool) -> Iterator[Un
             if not words:
                 raise BadSentence(block.first, "a sentence without words")
         except BadSentence as bad:
-            place = f"{'standard input' if file == '-' else file}:{bad.line}: {bad.cause}"
+            message = f"{'standard input' if file == '-' else file}:{bad.line}: {bad.cause}"
             if not skip_bad:
-                raise DataError(f"{place}; mend it, or leave such sentences out with --skip-bad") from None
+                raise DataError(f"{message}; correct it, or leave out such sentences with --skip-bad") from None
             skipped += 1
-            say(f"left out: {place}")
+            log(f"left out: {message}")
             continue
         yield Untagged(words, [True] * len(words), block)
     if skipped:
-        say(f"left out {skipped} bad sentence(s)")
+        log(f"left out {skipped} bad sentence(s)")
 
 
 def _text(sentence: Untagged) -> str:
@@ -190,7 +192,7 @@ def _text(sentence: Untagged) -> str:
 
 @contextmanager
 def _writing(out: Path | None) -> Iterator[TextIO | Any]:
-    """Standard output, or a file that stands there whole or not at all."""
+    """Open standard output, or a file that appears only when it is complete."""
     import sys
 
     if out is None:

@@ -1,18 +1,17 @@
-"""Texts that commands read, and files that they must not write over."""
+"""Reading texts for commands, and checks before files are written."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
-Errors = Literal["strict", "replace"]
+from .options import Errors
 
 
 def lines_of(file: str, errors: Errors) -> Iterator[str]:
-    """The lines of a file without their ends, read as they are needed; - is standard input.
+    """Yield the lines of a file without their line ends; - is standard input.
 
     Raises:
-        DataError: when the file is missing or empty, or not UTF-8.
+        DataError: when the file is missing, empty or not UTF-8.
     """
     from refrain.data.text.files import blocks, whole
     from refrain.errors import DataError
@@ -32,22 +31,22 @@ def lines_of(file: str, errors: Errors) -> Iterator[str]:
             yield line if offset else line.removeprefix("\ufeff")
         except UnicodeDecodeError as error:
             raise DataError(
-                f"standard input: invalid UTF-8 at byte {offset + error.start}; --errors replace goes on"
+                f"standard input: invalid UTF-8 at byte {offset + error.start}; use --errors replace to read on"
             ) from None
         offset += len(raw)
 
 
 def document_of(file: str, errors: Errors) -> str:
-    """A file as one text, without the newline at its end; - is standard input.
+    """Read a file as one text, without the newline at its end; - is standard input.
 
     Raises:
-        DataError: when the file is missing or empty, or not UTF-8.
+        DataError: when the file is missing, empty or not UTF-8.
     """
     return "\n".join(lines_of(file, errors))
 
 
-def files_of(places: Sequence[str]) -> list[str]:
-    """The files that are named, and in the place of a folder those that stand in it, in the order of their names.
+def files_of(paths: Sequence[str]) -> list[str]:
+    """List files; a folder is replaced by the files in it, sorted by name.
 
     Raises:
         DataError: when a folder holds no file.
@@ -55,27 +54,27 @@ def files_of(places: Sequence[str]) -> list[str]:
     from refrain.errors import DataError
 
     found: list[str] = []
-    for place in places:
-        if place == "-" or not Path(place).is_dir():
-            found.append(place)
+    for given in paths:
+        if given == "-" or not Path(given).is_dir():
+            found.append(given)
             continue
-        inside = sorted(str(path) for path in Path(place).iterdir() if path.is_file() and path.name[0] != ".")
+        inside = sorted(str(path) for path in Path(given).iterdir() if path.is_file() and path.name[0] != ".")
         if not inside:
-            raise DataError(f"{place}: the folder holds no file")
+            raise DataError(f"{given}: the folder contains no file; give another folder or a file")
         found += inside
     return found
 
 
 def refuse_to_overwrite(files: Sequence[Path], *, force: bool, option: str = "--out") -> None:
-    """Stop before work is done whose result could not be put where it is meant to go.
+    """Check that files can be written, before the work whose results they receive.
 
     Args:
-        files: that are to be written.
-        force: they may exist.
-        option: that names them, for the message.
+        files: the files to write.
+        force: whether existing files are replaced.
+        option: the command line option that names them, for the message.
 
     Raises:
-        UserError: when a file exists, unless `force`, or cannot be made.
+        UserError: when a file exists and `force` is not set, or a file cannot be created.
     """
     from refrain.errors import UserError
 
@@ -83,4 +82,4 @@ def refuse_to_overwrite(files: Sequence[Path], *, force: bool, option: str = "--
         if file.is_dir() or not file.parent.is_dir():
             raise UserError(f"{option}: {file} must be a file in a folder that exists")
         if file.exists() and not force:
-            raise UserError(f"{option}: {file} exists; choose another place, or replace it with --force")
+            raise UserError(f"{option}: {file} exists; choose another path, or replace it with --force")

@@ -20,6 +20,13 @@ from .tagger import TaggerExperiment
 
 COMMAND_LINE = "command line"
 
+REMEDIES = {
+    "Cannot overwrite a value": "; give each name once, and a variant with settings as one table, such as [model.head] "
+    'with kind = "mixture"',
+    "Invalid value": '; text needs quotes, as in head = "mixture"',
+}
+"""What to do about a mistake in TOML, by how the parser's message begins."""
+
 AnyExperiment = Experiment | TaggerExperiment
 
 
@@ -210,7 +217,16 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}") from None
     # a whole number of thousands of digits is a plain ValueError, brackets by the thousand a RecursionError
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(_not_toml(path, str(error))) from None
+
+
+def _not_toml(path: Path, message: str) -> str:
+    """What is wrong with a text that is not TOML: the line where the parser says it, and a remedy where it is known."""
+    line = ""
+    if found := re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL):
+        message, line = f"{found[1]} in column {found[3]}", f":{found[2]}"
+    remedies = (hint for opening, hint in REMEDIES.items() if message.startswith(opening))
+    return f"{path}{line}: {message}{next(remedies, '')}"
 
 
 def _lines(text: str) -> dict[str, int]:

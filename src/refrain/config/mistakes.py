@@ -3,13 +3,13 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from .renamed import new_name, new_value
-from .schema import as_set, fields_of, groups, setting_at, setting_names
+from .schema import as_set, fields_named, fields_of, groups, setting_at, setting_names
 
 
 class Setting(NamedTuple):
@@ -87,7 +87,14 @@ def describe(details: ErrorDetails, settings: Mapping[str, Setting], root: type[
     got = details["input"].get("kind") if details["type"] == "union_tag_invalid" else details["input"]
     if (value := new_value(name, got)) is not None:
         return f"{origin}: {name}: {got!r} is now {value!r}"
-    return f"{origin}: {name}: {expected} (got {got!r})"
+    if details["type"] == "tuple_type" and any(_has_text(field.annotation) for field in fields_named(root, name)):
+        expected = 'must be a list of texts in quotes, as in ["first","second"]'
+    return f"{origin}: {name}: {expected} (got {'none' if got is None else repr(got)})"
+
+
+def _has_text(annotation: Any) -> bool:
+    """Whether a type is text or contains text, such as a list of names."""
+    return annotation is str or any(_has_text(part) for part in get_args(annotation))
 
 
 def _broken_rule(group: str, message: str, settings: Mapping[str, Setting]) -> str:
@@ -123,11 +130,14 @@ def _either(names: Iterable[str]) -> str:
 
 
 def _origin(name: str, settings: Mapping[str, Setting]) -> str:
-    """Where a setting was given, or else the nearest group that it is in, or something in it."""
-    inside = [other for other in settings if other.startswith(f"{name}.")]
+    """Where a setting was given, or else the nearest group that contains it, a setting in it, or one beside it."""
+    beside = f"{name.rpartition('.')[0]}."
+    near = [other for prefix in (f"{name}.", beside) for other in settings if other.startswith(prefix)]
     while name and name not in settings:
         name = name.rpartition(".")[0]
-    return settings[name].origin if name else settings[inside[0]].origin if inside else "recipe"
+    if not name and not near:
+        return "recipe"
+    return settings[name or near[0]].origin
 
 
 def _rule_origin(prefix: str, message: str, settings: Mapping[str, Setting]) -> str:

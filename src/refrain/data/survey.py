@@ -35,7 +35,7 @@ def warnings_about(figures: dict[str, Any]) -> list[str]:
         if split["unseen"] > 0.05 * split["tokens"]:
             lines.append(f"{name}: {split['unseen'] / split['tokens']:.1%} of the words are unseen and read as {UNK}")
         if split.get("lines_in_train", 0) > 0.1 * max(split["lines"], 1):
-            lines.append(f"{name}: {split['lines_in_train'] / split['lines']:.1%} of the lines also stand in train")
+            lines.append(f"{name}: {split['lines_in_train'] / split['lines']:.1%} of the lines also occur in train")
         if split.get("long_lines"):
             lines.append(
                 f"{name}: {split['long_lines']} line(s) of over {LONG_LINE_WORDS} words; is a line a sentence?"

@@ -1,4 +1,4 @@
-"""Text from a trained model, and what it holds while it reads."""
+"""Text generation, and the states of a model after texts."""
 
 from .features import Features as Features
 from .features import features as features

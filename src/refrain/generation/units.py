@@ -39,8 +39,8 @@ def chosen_part(model: Network, layer: int, which: Part | None) -> Part:
     """
     has_cell = "cell" in state_parts(model, layer, model.initial_state(1))
     if which == "cell" and not has_cell:
-        kind = type(_layers(model)[layer]).__name__
-        raise UserError(f"layer {layer} is a {kind}, which has a hidden state and no cell state; take 'hidden'")
+        name = type(_layers(model)[layer]).__name__
+        raise UserError(f"layer {layer} is a {name}, which has a hidden state and no cell state; take 'hidden'")
     return which or ("cell" if has_cell else "hidden")
 
 
@@ -61,9 +61,9 @@ def state_parts(model: Network, layer: int, state: Sequence[Any]) -> dict[Part, 
     names: tuple[Part, ...] = ("hidden", "cell")
     parts: dict[Part, Tensor] = {name: getattr(own, name) for name in names if hasattr(own, name)}
     if "hidden" not in parts:
-        kind = type(_layers(model)[layer]).__name__
+        name = type(_layers(model)[layer]).__name__
         raise UserError(
-            f"layer {layer} is a {kind}, whose state has no part named 'hidden'; make it a NamedTuple of 'hidden' and, "
+            f"layer {layer} is a {name}, whose state has no part named 'hidden'; make it a NamedTuple of 'hidden' and, "
             "where there is one, 'cell'"
         )
     return parts

@@ -1,4 +1,4 @@
-"""Models: layers put together, and the names of their widths."""
+"""Language models and taggers, their steppers, and the protocols of networks."""
 
 from .language_model import LanguageModel as LanguageModel
 from .language_model import Loss as Loss
@@ -6,7 +6,7 @@ from .language_model import Outputs as Outputs
 from .modes import evaluating as evaluating
 from .modes import modes as modes
 from .network_stepper import NetworkStepper as NetworkStepper
-from .prepared_tagger import prepare_tagger as prepare_tagger
+from .packed_tagger import pack_tagger as pack_tagger
 from .protocol import CompleteNetwork as CompleteNetwork
 from .protocol import Network as Network
 from .stepper import Stepper as Stepper

@@ -1,9 +1,9 @@
-"""A recurrent language model: embedding, recurrent stack, head, and dropout in three places.
+"""A recurrent language model: embedding, recurrent stack and head, with dropout between them.
 
 Zaremba et al. (2014): dropout acts on the embedding's output, between layers and before the head, never on the
 recurrent connection.
 
-T steps in the window, B sequences, D embedding width, H width of the last layer, V words in the vocabulary.
+T steps in a window, B batch size, D embedding width, H width of the last layer, V words in the vocabulary.
 """
 
 import math
@@ -30,31 +30,31 @@ from .widths import WidthNames, layer_widths, widths
 
 
 class Outputs(NamedTuple):
-    """What regularisers read of a window."""
+    """The outputs of a window that regularisers read."""
 
-    raw: Tensor  # (T, B, H): the last layer's output
-    dropped: Tensor  # (T, B, H): the same after dropout, as the head saw it
+    raw: Tensor  # (T, B, H): the output of the last layer
+    dropped: Tensor  # (T, B, H): the same after dropout, which is the input of the head
 
 
 class Loss(NamedTuple):
-    """What a window of training gives."""
+    """The loss of a window, its outputs and the state after it."""
 
-    nats: Tensor  # scalar: the sum over the window's T * B targets, with a gradient
+    nats: Tensor  # scalar: the negative log-likelihood, summed over all T * B targets
     outputs: Outputs
     state: tuple[Any, ...]
 
 
 class LanguageModel(nn.Module):
-    """Predicts each token from those before it.
+    """A model that predicts each token from the tokens before it.
 
     Args:
-        embedding: token ids to vectors of width D.
-        stack: the recurrent layers; their input width is D.
-        head: the distribution over the next token, from vectors of width H; keeps the protocol `Head`.
+        embedding: maps token ids to vectors of width D.
+        stack: the recurrent layers, with input width D.
+        head: maps vectors of width H to the distribution over the next token; implements the protocol `Head`.
         embedding_dropout: applied to the embedded window (T, B, D).
-        output_dropout: applied to the last layer's output (T, B, H).
-        reset_before: the state is zero before each token with this id, so that nothing crosses from one document to
-            the next; None lets the state run on.
+        output_dropout: applied to the output of the last layer (T, B, H).
+        reset_before: the id of the token before which the state is set to zero, so that documents are independent;
+            None never resets the state.
     """
 
     def __init__(
@@ -76,22 +76,22 @@ class LanguageModel(nn.Module):
         self.reset_before = reset_before
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
-        """The state before the first token, one entry a layer."""
+        """The state before the first token, with an entry for each layer."""
         return self.stack.initial_state(batch_size)
 
     def hidden(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Outputs, tuple[Any, ...]]:
-        """ids (T, B) -> the last layer's outputs and the state after the window."""
+        """Map ids (T, B) to the outputs of the last layer and the state after the window."""
         resets = None if self.reset_before is None else inputs == self.reset_before
         raw, state = self.stack(self.embedding_dropout(self.embedding(inputs)), state, resets)
         return Outputs(raw, self.output_dropout(raw)), state
 
     def forward(self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...]) -> Loss:
-        """The loss of a window, to be differentiated.
+        """The loss of a window, with a gradient.
 
         Args:
             inputs: ids (T, B).
-            targets: the ids that follow them (T, B).
-            state: as from `initial_state`, or carried over and detached by the caller.
+            targets: the next ids (T, B).
+            state: the result of `initial_state`, or the state after the window before, detached by the caller.
         """
         outputs, state = self.hidden(inputs, state)
         return Loss(self.head(outputs.dropped, targets), outputs, state)
@@ -104,7 +104,7 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-        """One token of each sequence: ids (B,) -> natural log-probabilities of the next (B, V), and the state."""
+        """Map ids (B,) to natural log-probabilities of the next tokens (B, V) and the state after them."""
         if self.reset_before is not None:
             state = cleared_state(state, ids != self.reset_before)
         x = self.embedding_dropout(self.embedding(ids))
@@ -112,7 +112,7 @@ class LanguageModel(nn.Module):
         return self.head.log_probabilities(self.output_dropout(raw)), state
 
     def init_uniform(self, scale: float) -> None:
-        """Draw every matrix and the head's bias from U(-scale, scale); recurrent biases become 0.
+        """Draw every matrix and the bias of the head from U(-scale, scale), and set recurrent biases to 0.
 
         As in Zaremba et al. (2014, section 4.1) and the tutorial built on it. Changes the weights in place.
         """
@@ -123,13 +123,14 @@ class LanguageModel(nn.Module):
                 nn.init.zeros_(parameter)
 
     def init_glorot(self) -> None:
-        """Draw everything from normal distributions of variance 2 / (inputs + outputs), vectors too.
+        """Draw all parameters, vectors included, from normal distributions of variance 2 / (inputs + outputs).
 
-        As in the byte-level multiplicative LSTM that this library took over. Each gate's matrix counts for itself; a
-        recurrent bias counts as a matrix of one row, a weight norm's gain and the head's bias as square ones. Changes
-        the weights in place.
+        As in the byte-level multiplicative LSTM of docs/coming-from/byte-mlstm.md. The matrix of each gate is a matrix
+        of its own. A recurrent bias is treated as a matrix with one row; the gain of a weight norm and the bias of the
+        head are treated as square matrices. Changes the weights in place.
         """
-        table, recurrent_biases = self.axes(), self._recurrent_biases()
+        table = self.axes()
+        recurrent_biases = self._recurrent_biases()
         for name, parameter in self.named_parameters():
             sizes = [length // axis.copies for length, axis in zip(parameter.shape, table[name], strict=True)]
             if len(sizes) == 1:
@@ -137,7 +138,7 @@ class LanguageModel(nn.Module):
             nn.init.normal_(parameter, std=math.sqrt(2 / sum(sizes)))
 
     def _recurrent_biases(self) -> set[str]:
-        """The names of what the recurrent layers declare as biases."""
+        """The names of the parameters that the recurrent layers declare as biases."""
         self._check_declared()
         names = self.width_names()
         table = self.stack.axes(names.embedding, names.layers)
@@ -147,16 +148,17 @@ class LanguageModel(nn.Module):
         for part in (self.embedding, *self.stack.layers, self.head):
             if not callable(getattr(part, "axes", None)):
                 raise UserError(
-                    f"{type(part).__name__} declares no axes, which sparsity, sizes and initialisation need; give it a "
-                    "method axes, see refrain.nn.RecurrentLayer"
+                    f"{type(part).__name__} declares no axes, which sparsity, sizes and initialisation need; add a "
+                    "method axes to it, see refrain.nn.RecurrentLayer"
                 )
 
     def width_names(self) -> WidthNames:
         """The names of all widths: `vocabulary`, `embedding`, `layer0.hidden`, ...
 
-        A tied head shares the embedding's width by name. Under a tied softmax this is the last layer's hidden width.
+        A tied head shares the name of the embedding's width. For a tied softmax, this is also the name of the hidden
+        width of the last layer.
         """
-        # a head of one's own may have neither
+        # a head given by the user may have neither attribute
         tied = getattr(self.head, "tied_width", None)
         inner_widths = getattr(self.head, "inner_widths", ())
         return WidthNames(
@@ -167,10 +169,10 @@ class LanguageModel(nn.Module):
         )
 
     def axes(self) -> AxisTable:
-        """The axes of every parameter, under the names of `width_names`. A tied head has no weight of its own.
+        """The axes of every parameter, with the names of `width_names`. A tied head has no weight of its own.
 
         Raises:
-            UserError: when a part of one's own declares no axes.
+            UserError: when a part of the model declares no axes.
         """
         self._check_declared()
         names = self.width_names()
@@ -183,10 +185,10 @@ class LanguageModel(nn.Module):
         return {f"{part}.{name}": axes for part, table in parts.items() for name, axes in table.items()}
 
     def widths(self) -> dict[str, int]:
-        """The size of every width, checked against the shapes of all parameters."""
+        """The size of every width, after a check against the shapes of all parameters."""
         return widths(dict(self.named_parameters()), self.axes())
 
 
 if TYPE_CHECKING:
-    # the type checker holds the model to the protocol
+    # the type checker verifies that the model implements the protocol
     _complete: type[CompleteNetwork] = LanguageModel

@@ -1,4 +1,4 @@
-"""Switching a module between training and evaluation, and back to what each of its parts was."""
+"""Context managers that switch a module to training or evaluation and restore the mode of each submodule."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -8,20 +8,20 @@ from torch import nn
 
 
 class HasModules(Protocol):
-    """A module as far as its modes are concerned."""
+    """An object that lists its modules, as `nn.Module` does."""
 
     def modules(self) -> Iterator[nn.Module]:
-        """The module itself and all its parts."""
+        """Iterate over the module itself and all its submodules."""
         ...
 
 
 @contextlib.contextmanager
 def modes(model: HasModules, training: Callable[[nn.Module], bool]) -> Iterator[None]:
-    """Inside, every part is in the mode that `training` says for it; outside, in the one from before.
+    """Set the mode of each module inside the context, and restore it afterwards.
 
     Args:
-        model: whose parts are switched.
-        training: maps a part to whether it trains.
+        model: the model.
+        training: maps a module of the model to True for training mode and False for evaluation mode.
     """
     before = {module: module.training for module in model.modules()}
     for module in before:
@@ -34,5 +34,5 @@ def modes(model: HasModules, training: Callable[[nn.Module], bool]) -> Iterator[
 
 
 def evaluating(model: HasModules) -> contextlib.AbstractContextManager[None]:
-    """Evaluation mode inside, the modes from before outside."""
+    """Switch a model to evaluation mode inside the context, and restore its modes afterwards."""
     return modes(model, lambda module: False)

@@ -1,6 +1,6 @@
-"""A network of one's own, read and written a token at a time by its own methods.
+"""Evaluation and generation with a network given by the user, through its own methods.
 
-T steps in the window, B sequences, V words in the vocabulary.
+T steps in a window, B batch size, V tokens in the vocabulary.
 """
 
 from typing import Any
@@ -13,18 +13,18 @@ from .protocol import Network, offers, part_of, token_nats
 
 
 class NetworkStepper:
-    """A network's own steps and windows in evaluation mode, under the methods of `Stepper`.
+    """The methods of `Stepper` for any network, which is called in evaluation mode.
 
-    It is used for networks that are not a `LanguageModel`, and for subclasses of it that compute something else. A part
-    that the network does not offer raises an error when it is needed.
+    It is used for networks that are no `LanguageModel`, and for subclasses of it that override its computation. A
+    method raises if the network lacks the part that it needs.
 
     Args:
-        model: keeps the protocol `Network`; its mode and its weights stay.
+        model: a network that implements the protocol `Network`; its mode and its weights are not changed.
 
     Attributes:
         model: the network.
-        device: where ids are taken.
-        is_current: whether the network has the weights that are read; always.
+        device: the device of the parameters, on which ids are expected.
+        is_current: always True, because the weights of the network are not copied.
     """
 
     is_current = True
@@ -39,7 +39,7 @@ class NetworkStepper:
 
     @torch.no_grad()
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One token of each stream: ids (B,) -> natural log-probabilities of the next (B, V), and the state.
+        """Map ids (B,) to natural log-probabilities of the next tokens (B, V) and the state after them.
 
         Raises:
             UserError: when the network has no `step`.
@@ -51,18 +51,18 @@ class NetworkStepper:
 
     @torch.no_grad()
     def hidden(self, inputs: Tensor, state: Any) -> tuple[Any, Any]:
-        """ids (T, B) -> the network's outputs and the state after the window.
+        """Map ids (T, B) to the outputs of the network and the state after the window.
 
         Raises:
             UserError: when the network has no `hidden`.
         """
-        hidden = part_of(self.model, "hidden", "what a network holds of a text")
+        hidden = part_of(self.model, "hidden", "reading the hidden states of a network")
         with evaluating(self.model):
             outputs, state = hidden(inputs, state)
         return outputs, state
 
     def read(self, inputs: Tensor, state: Any) -> Any:
-        """ids (T, B) -> the state after the window.
+        """Map ids (T, B) to the state after the window.
 
         Raises:
             UserError: when the network has neither `hidden` nor `step`.
@@ -74,7 +74,7 @@ class NetworkStepper:
         return state
 
     def token_nats(self, inputs: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """The nats of each target (T, B) and the state after the window.
+        """The negative log-likelihood in nats of each target (T, B), and the state after the window.
 
         Raises:
             UserError: when the network has neither `token_nats` nor `step`.

@@ -1,11 +1,11 @@
-"""Cross-entropy as perplexity."""
+"""The perplexity of a cross-entropy."""
 
 import math
 
-# exp of more overflows a float of 64 bits
+# the exponential of a larger number overflows float64
 LARGEST = 700
 
 
 def perplexity(nats_per_token: float) -> float:
-    """exp of the nats per token; infinite where that overflows."""
+    """The exponential of the nats per token; infinity if it overflows."""
     return math.exp(nats_per_token) if nats_per_token < LARGEST else math.inf

@@ -1,9 +1,9 @@
-"""What a language model has to offer to be trained, evaluated and read, so that a network of one's own can be, too.
+"""The protocols of language models, which networks given by the user implement as well.
 
-`Network` is all that training, resuming and the exact protocols of evaluation need. `CompleteNetwork` adds the parts
-that single features need; each is optional, and a feature whose part is missing says so in one line.
+Training, resuming and exact evaluation need a `Network`. `CompleteNetwork` adds optional parts, each of which some
+features need. A feature whose part is missing raises an error that names the part.
 
-T steps in the window, B sequences, V words in the vocabulary, H width of the last layer.
+T steps in a window, B batch size, V tokens in the vocabulary, H width of the last layer.
 """
 
 from collections.abc import Iterator
@@ -19,27 +19,27 @@ PARTS = {
     "token_nats": "token_nats(inputs, targets, state) -> nats (T, B) and the state",
     "step": "step(ids (B,), state) -> log-probabilities (B, V) and the state",
     "hidden": "hidden(inputs, state) -> outputs with raw and dropped (T, B, H), and the state",
-    "head": "head, which keeps the protocol refrain.nn.Head",
+    "head": "head, which implements the protocol refrain.nn.Head",
     "stack": "stack, a refrain.nn.RecurrentStack",
     "axes": "axes() -> the axes of every parameter",
     "widths": "widths() -> the size of every width",
     "reset_before": "reset_before, the id before which the state is zero",
 }
-"""Optional parts of a network, with their signatures."""
+"""Optional part of a network -> its signature in words."""
 
 
 class Network(Protocol):
-    """A language model as training and evaluation use it: an `nn.Module` with a state that is passed and never kept.
+    """A language model for training and evaluation: an `nn.Module` whose state is an argument and never an attribute.
 
-    The state is a tensor, or tensors in tuples or NamedTuples, nested as you like; `()` for a network without a state.
-    Its shapes are those of `initial_state`. In evaluation mode the network is deterministic and the sequences of a
-    batch do not influence each other. `nn.Module` provides everything but `initial_state` and `forward`.
+    The state is a tensor, or tensors in nested tuples or NamedTuples, or `()` for a network without a state. Its shapes
+    are those of `initial_state`. In evaluation mode, the network is deterministic and the sequences of a batch do not
+    influence each other. `nn.Module` provides everything except `initial_state` and `forward`.
     """
 
     training: bool
 
     def initial_state(self, batch_size: int) -> Any:
-        """The state before the first token of `batch_size` sequences, on the device of the parameters."""
+        """The state before the first token, on the device of the parameters."""
         ...
 
     def __call__(self, inputs: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any, Any]:
@@ -47,33 +47,33 @@ class Network(Protocol):
 
         Args:
             inputs: ids (T, B), int64.
-            targets: the ids that follow them (T, B).
-            state: as from `initial_state`, or that of the window before, without its history.
+            targets: the next ids (T, B).
+            state: the result of `initial_state`, or the detached state after the window before.
 
         Returns:
-            Three things. `nats`: a scalar with a gradient, the negative log-likelihood summed over all T * B targets,
-            in natural logarithms. `outputs`: what regularisers read, for example `Outputs` with `raw` and `dropped`,
-            each (T, B, H); None if there is nothing. `state`: the state after the window.
+            A tuple of three. `nats`: a scalar with a gradient, the negative log-likelihood in nats, summed over all
+            T * B targets. `outputs`: the tensors that regularisers read, for example `Outputs` with `raw` and
+            `dropped`, each (T, B, H); or None. `state`: the state after the window.
         """
         ...
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """Of `nn.Module`."""
+        """See `nn.Module`."""
         ...
 
     def modules(self) -> Iterator[nn.Module]:
-        """Of `nn.Module`."""
+        """See `nn.Module`."""
         ...
 
 
 class CompleteNetwork(Network, Protocol):
-    """A network with every optional part, as `LanguageModel` has them. The parts and what needs them are:
+    """A network with all optional parts, such as `LanguageModel`. The parts, and the features that need them, are:
 
     * `token_nats`: tables of tokens and words, scores of texts.
-    * `step`: generation and samples; also replaces a missing `token_nats`.
+    * `step`: generation and samples; also used if `token_nats` is missing.
     * `hidden` and `head`: the neural cache, the accuracy on training text (`training.train_accuracy`).
-    * `stack`: features of texts, single units that are followed or held.
-    * `axes` and `widths`: penalties, masks and targets of sparsity, reports.
+    * `stack`: features of texts, and single units that are followed or held at a value.
+    * `axes` and `widths`: penalties, masks, targets and reports of sparsity.
     * `reset_before`: `training.state=reset-per-document`.
     """
 
@@ -81,16 +81,16 @@ class CompleteNetwork(Network, Protocol):
 
     @property
     def head(self) -> Any:
-        """The distribution over the next token; keeps the protocol `refrain.nn.Head`."""
+        """The distribution over the next token, which implements the protocol `refrain.nn.Head`."""
         ...
 
     @property
     def stack(self) -> Any:
-        """The recurrent layers, a `refrain.nn.RecurrentStack`, whose states are the network's."""
+        """The recurrent layers, a `refrain.nn.RecurrentStack`, whose state is the state of the network."""
         ...
 
     def hidden(self, inputs: Tensor, state: Any) -> tuple[Any, Any]:
-        """ids (T, B) -> outputs with `raw` and `dropped`, each (T, B, H), and the state after the window."""
+        """Map ids (T, B) to outputs with `raw` and `dropped`, each (T, B, H), and the state after the window."""
         ...
 
     def token_nats(self, inputs: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -98,11 +98,11 @@ class CompleteNetwork(Network, Protocol):
         ...
 
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One token of each sequence: ids (B,) -> natural log-probabilities of the next (B, V), and the state."""
+        """Map ids (B,) to natural log-probabilities of the next tokens (B, V) and the state after them."""
         ...
 
     def axes(self) -> AxisTable:
-        """The axes of every parameter, under the names of the widths."""
+        """The axes of every parameter."""
         ...
 
     def widths(self) -> dict[str, int]:
@@ -114,48 +114,48 @@ def offers(network: object, part: str) -> bool:
     """Whether a network has an optional part.
 
     Args:
-        network: any.
+        network: any object.
         part: one of `PARTS`.
     """
     return hasattr(network, part)
 
 
 def part_of(network: object, part: str, purpose: str) -> Any:
-    """An optional part of a network.
+    """Get an optional part of a network.
 
     Args:
-        network: any.
+        network: any object.
         part: one of `PARTS`.
-        purpose: what needs it, for the message: the subject of a sentence.
+        purpose: the feature that needs the part, as the subject of the sentence in the message.
 
     Raises:
         UserError: when the network does not have it.
     """
     if not hasattr(network, part):
-        raise UserError(f"{purpose} needs a part that {type(network).__name__} does not have: {PARTS[part]}")
+        raise UserError(f"{purpose} needs a part that {type(network).__name__} does not have; add {PARTS[part]}")
     return getattr(network, part)
 
 
 @torch.no_grad()
 def token_nats(network: object, inputs: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any]:
-    """The nats of each target by a network's `token_nats`, or else by its steps, in whatever mode it is.
+    """The negative log-likelihood of each target, by `token_nats` of a network or, if it is missing, by `step`.
 
     Args:
-        network: that offers one of the two.
+        network: a network with at least one of the two methods; its mode is not changed.
         inputs: ids (T, B).
-        targets: the ids that follow them (T, B).
-        state: before the window.
+        targets: the next ids (T, B).
+        state: the state before the window.
 
     Returns:
         Nats (T, B) and the state after the window.
 
     Raises:
-        UserError: when the network offers neither.
+        UserError: when the network has neither method.
     """
     if offers(network, "token_nats") or not offers(network, "step"):
-        nats, state = part_of(network, "token_nats", "the cost of single tokens")(inputs, targets, state)
+        nats, state = part_of(network, "token_nats", "the loss of single tokens")(inputs, targets, state)
         return nats, state
-    step = part_of(network, "step", "the cost of single tokens")
+    step = part_of(network, "step", "the loss of single tokens")
     costs = []
     for ids, following in zip(inputs, targets, strict=True):
         log_probabilities, state = step(ids, state)

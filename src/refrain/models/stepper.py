@@ -1,6 +1,6 @@
-"""A language model made ready to be read and written a token at a time, for one stream or thousands.
+"""A language model with packed weights for evaluation and generation, at batch size 1 or larger.
 
-T steps in the window, B streams, V words in the vocabulary.
+T steps in a window, B batch size, V tokens in the vocabulary.
 """
 
 import copy
@@ -28,25 +28,26 @@ from .language_model import LanguageModel, Outputs
 from .network_stepper import NetworkStepper
 from .protocol import Network
 
+# the largest number of logits that are computed at once, which bounds the memory of `token_nats`
 CHUNK_LOGITS = 8_000_000
 
 
 class Stepper:
-    """A snapshot of a model in evaluation mode that computes what the model does, each weight read once a token.
+    """A copy of a model for evaluation, with packed weights, each of which is read once per token.
 
-    Steps, windows and states are those of the model, and may be mixed with it. Dropout does nothing in evaluation and
-    is left out; other modules in its places are applied. What there is no kernel for runs as the layer or head itself
-    does: all of it on a GPU, in float64, or where there is no C++ compiler; layers other than LSTM, GRU and
-    multiplicative LSTM; heads other than the softmax.
+    It computes the same as the model in evaluation mode, and its states can be exchanged with those of the model.
+    Dropout is left out; other modules between the layers are applied. The code of the layers and the head is used where
+    no kernel exists: on a GPU, in float64, without a C++ compiler, for layers other than LSTM, GRU and multiplicative
+    LSTM, and for heads other than the softmax.
 
     Args:
-        model: its weights are copied as they are now, in whatever mode it is.
-        weights: `float32`, or `int8`, which rounds every matrix to 127ths of the largest entry of each row; a quarter
-            of the memory is read.
+        model: the model, in training or evaluation mode; it is not changed.
+        weights: `float32`, or `int8`, which rounds every matrix to 127ths of the largest entry of each row, so that a
+            token reads a quarter of the memory.
 
     Attributes:
-        model: the one it was made of.
-        device: where ids are taken.
+        model: the model that was copied.
+        device: the device of the parameters, on which ids are expected.
     """
 
     def __init__(self, model: LanguageModel, *, weights: WeightType = "float32") -> None:
@@ -75,15 +76,16 @@ class Stepper:
         return self._seen == (self.model.reset_before, fingerprint(self.model))
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
-        """The state before the first token, one entry a layer."""
+        """The state before the first token, with an entry for each layer."""
         return self.model.initial_state(batch_size)
 
     @torch.no_grad()
     def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-        """One token of each stream: ids (B,) -> natural log-probabilities of the next (B, V), and the state."""
+        """Map ids (B,) to natural log-probabilities of the next tokens (B, V) and the state after them."""
         if self.reset_before is not None:
             state = cleared_state(state, ids != self.reset_before)
-        x, after = self._on_embedded(self._embedding(ids)), []
+        x = self._on_embedded(self._embedding(ids))
+        after = []
         for index, (layer, before) in enumerate(zip(self._layers, state, strict=True)):
             x, layer_state = layer.step(self._between(x) if index else x, before)
             after.append(layer_state)
@@ -94,8 +96,9 @@ class Stepper:
 
     @torch.no_grad()
     def hidden(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Outputs, tuple[Any, ...]]:
-        """ids (T, B) -> the last layer's outputs and the state after the window."""
-        x, after = self._on_embedded(self._embedding(inputs)), []
+        """Map ids (T, B) to the outputs of the last layer and the state after the window."""
+        x = self._on_embedded(self._embedding(inputs))
+        after = []
         resets = None if self.reset_before is None else inputs == self.reset_before
         for index, (layer, before) in enumerate(zip(self._layers, state, strict=True)):
             x = self._between(x) if index else x
@@ -107,29 +110,29 @@ class Stepper:
         return Outputs(x, self._on_outputs(x)), tuple(after)
 
     def read(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Any, ...]:
-        """ids (T, B) -> the state after the window."""
+        """Map ids (T, B) to the state after the window."""
         return self.hidden(inputs, state)[1]
 
     @torch.no_grad()
     def token_nats(self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-        """The nats of each target (T, B) and the state after the window."""
+        """The negative log-likelihood in nats of each target (T, B), and the state after the window."""
         outputs, state = self.hidden(inputs, state)
         if self._output is None:
             return self._head.token_nats(outputs.dropped, targets), state
         size = max(1, CHUNK_LOGITS // self._output.matrix.rows)
         pairs = zip(outputs.dropped.flatten(0, 1).split(size), targets.flatten().split(size), strict=True)
-        nats = [target_nats(self._output(rows), wanted) for rows, wanted in pairs]
+        nats = [target_nats(self._output(hidden), ids) for hidden, ids in pairs]
         return torch.cat(nats).view(targets.shape), state
 
 
 def stepper_of(
     model: Network | Stepper | NetworkStepper, *, weights: WeightType = "float32"
 ) -> Stepper | NetworkStepper:
-    """A model that can be read a token at a time.
+    """The stepper of a model: `Stepper` for a language model, `NetworkStepper` for another network.
 
     Args:
-        model: a language model, a network of one's own, or what this function has returned.
-        weights: see `Stepper`. The weights of a network of one's own stay as they are.
+        model: a language model, another network, or a stepper, which is returned unchanged.
+        weights: see `Stepper`; has no effect on other networks and on steppers.
     """
     if isinstance(model, LanguageModel) and _is_plain(model):
         return Stepper(model, weights=weights)
@@ -137,14 +140,14 @@ def stepper_of(
 
 
 def _is_plain(model: LanguageModel) -> bool:
-    """Whether a model computes what its class and that of its stack do; a subclass may compute something else."""
+    """Whether neither the model nor its stack is of a subclass that overrides the computation."""
     names = ("hidden", "step", "token_nats", "initial_state")
     same = all(getattr(type(model), name) is getattr(LanguageModel, name) for name in names)
     return same and type(model.stack) is RecurrentStack
 
 
 def _in_evaluation(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A module between layers as a function; dropout is left out, as calling it costs as much as a small matmul."""
+    """A module between layers in evaluation mode. Dropout becomes a plain function, as nn.Module calls take time."""
     does_nothing = isinstance(module, nn.Identity | nn.Dropout | LockedDropout | VariationalDropout)
     return _same if does_nothing else module
 
@@ -154,7 +157,7 @@ def _same(x: Tensor) -> Tensor:
 
 
 def _lookup(embedding: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Ids of any shape -> vectors; of a plain embedding in one operation, as all that a module does costs more."""
+    """The lookup of vectors. Calls `torch.embedding` directly; nn.Module overhead is noticeable at batch size 1."""
     if type(embedding) is Embedding:
         return functools.partial(torch.embedding, embedding.weight)
     return embedding

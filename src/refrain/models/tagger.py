@@ -1,9 +1,9 @@
-"""A tagger: word vectors, recurrent layers that run both ways, a distribution over tags for each word.
+"""A tagger: word embedding, bidirectional recurrent layers, and a distribution over the tags of each word.
 
 As in Demeester et al. (2018, section 4.2), whose network has one layer and a tanh layer before the tags.
 
-T words of the longest sentence, B sentences, N words in all of them, F features a word beside the word itself,
-D embedding width, H hidden width of each direction, K tags.
+T words in the longest sentence, B sentences in a batch, N words in the batch, F features of each word besides the word
+itself, D embedding width, H hidden width of each direction, K tags.
 """
 
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ from .widths import layer_widths, widths
 
 
 class Tagger(nn.Module):
-    """Gives each word of a sentence a tag.
+    """A model that assigns a tag to each word of a sentence.
 
-    A batch is one tensor of ids (T, B, 1 + F): the word, then its features. After the end of a sentence the word is
-    padding, which is any negative number.
+    A batch is a tensor of ids (T, B, 1 + F): the id of each word, then the ids of its features. Word ids after the end
+    of a sentence are negative.
 
     Args:
-        embedding: word ids to vectors of width D.
-        layers: from the bottom up; the input width of one is twice the hidden width of the one below.
-        num_tags: K.
-        features: what is added to the word vectors; None where words are all there is.
-        projection_size: width of a tanh layer before the tags; None for no such layer.
+        embedding: maps word ids to vectors of width D.
+        layers: the layers from the bottom up; the input width of each is twice the hidden width of the layer below.
+        num_tags: K, the number of tags.
+        features: maps feature ids to vectors that are added to the word vectors; None for words without features.
+        projection_size: the width of a tanh layer before the tags; None for no tanh layer.
         embedding_dropout: applied to the word vectors (T, B, D).
-        between: applied to the outputs (T, B, 2H) of every layer but the last.
-        output_dropout: applied to the last layer's output (T, B, 2H), and after the tanh layer.
+        between: applied to the outputs (T, B, 2H) of every layer except the last.
+        output_dropout: applied to the output of the last layer (T, B, 2H), and after the tanh layer.
 
     Raises:
-        ValueError: when there is no layer, or two neighbours do not fit.
+        ValueError: when no layer is given, or the widths of two neighbouring layers do not fit.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Tagger(nn.Module):
         below = embedding.embedding_size
         for layer in layers:
             if layer.input_size != below:
-                raise ValueError(f"a layer of input width {layer.input_size} cannot stand on one of width {below}")
+                raise ValueError(f"a layer has input width {layer.input_size}, but its input has width {below}")
             below = 2 * layer.hidden_size
         self.embedding = embedding
         self.features = features
@@ -68,16 +68,17 @@ class Tagger(nn.Module):
         self.output = nn.Linear(projection_size or below, num_tags)
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
-        """Nothing: every sentence begins anew."""
+        """An empty state, because sentences are independent."""
         return ()
 
     def hidden(self, inputs: Tensor) -> Outputs:
-        """ids (T, B, 1 + F) -> the last layer's output (T, B, 2H) before and after dropout; padding has no meaning."""
+        """Map ids (T, B, 1 + F) to outputs (T, B, 2H) before and after dropout, which are undefined at padding."""
         words = inputs[..., 0]
         vectors = self.embedding(words.clamp(min=0))
         if self.features is not None:
             vectors = vectors + self.features(inputs[..., 1:])
-        x, lengths = self.embedding_dropout(vectors), (words >= 0).sum(dim=0)
+        x = self.embedding_dropout(vectors)
+        lengths = (words >= 0).sum(dim=0)
         for index, layer in enumerate(self.layers):
             x = layer(self.between(x) if index else x, lengths)
         return Outputs(x, self.output_dropout(x))
@@ -89,7 +90,7 @@ class Tagger(nn.Module):
             inputs: ids (T, B, 1 + F).
 
         Returns:
-            (N, K): all first words of the sentences, then all second ones, and so on.
+            (N, K): the first words of all sentences, then the second words, and so on.
         """
         return self._logits(inputs, self.hidden(inputs))
 
@@ -100,19 +101,19 @@ class Tagger(nn.Module):
         return cast(Tensor, self.output(x[inputs[..., 0] >= 0]))
 
     def forward(self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...] = ()) -> Loss:
-        """The loss of a batch, to be differentiated.
+        """The loss of a batch, with a gradient.
 
         Args:
             inputs: ids (T, B, 1 + F).
             targets: tags (N,), in the order of `logits`.
-            state: nothing, as from `initial_state`.
+            state: an empty state, the result of `initial_state`.
         """
         outputs = self.hidden(inputs)
         nats = nn.functional.cross_entropy(self._logits(inputs, outputs), targets, reduction="sum")
         return Loss(nats, outputs, state)
 
     def axes(self) -> AxisTable:
-        """The axes of every parameter. Widths: `vocabulary`, `features`, `embedding`, `layer0.hidden`, ..., `tags`."""
+        """The axes of every parameter, with widths such as `vocabulary`, `embedding`, `layer0.hidden` and `tags`."""
         parts = {"embedding": self.embedding.axes("vocabulary", "embedding")}
         if self.features is not None:
             parts["features"] = self.features.axes("features", "embedding")
@@ -128,7 +129,7 @@ class Tagger(nn.Module):
         return {f"{part}.{name}": axes for part, names in parts.items() for name, axes in names.items()}
 
     def widths(self) -> dict[str, int]:
-        """The size of every width, checked against the shapes of all parameters."""
+        """The size of every width, after a check against the shapes of all parameters."""
         return widths(dict(self.named_parameters()), self.axes())
 
 

@@ -1,4 +1,4 @@
-"""The names of a model's widths, and what the declared axes say: how wide each is, and whether the shapes agree."""
+"""The names of the widths of a model, and their sizes by its declared axes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,10 +12,10 @@ class WidthNames(NamedTuple):
     """The names that a language model gives to its widths.
 
     Attributes:
-        vocabulary: the words.
-        embedding: entries of a word vector.
-        layers: the widths of each recurrent layer, from the bottom up.
-        head: a name for each of the head's `inner_widths`.
+        vocabulary: the name of the vocabulary size.
+        embedding: the name of the width of the embedding.
+        layers: the names of the widths of each recurrent layer, from the bottom up.
+        head: the name of each of the `inner_widths` of the head.
     """
 
     vocabulary: str
@@ -25,12 +25,12 @@ class WidthNames(NamedTuple):
 
 
 def layer_widths(layers: Sequence[Any], *, last: str | None = None) -> tuple[LayerWidths, ...]:
-    """Names for the widths of recurrent layers: `layer0.hidden`, `layer0.intermediate`, and so on.
+    """Name the widths of recurrent layers: `layer0.hidden`, `layer0.intermediate`, and so on.
 
     Args:
-        layers: from the bottom up; each lists its `inner_widths`, if it has any.
-        last: the name of the last layer's hidden width, and of that layer, where another part of the model has the same
-            width; None for a width of its own.
+        layers: the layers from the bottom up, each with an optional attribute `inner_widths`.
+        last: the name of the last layer and of its hidden width, if another part of the model shares this width; None
+            otherwise.
     """
     names = []
     for index, layer in enumerate(layers):
@@ -42,26 +42,28 @@ def layer_widths(layers: Sequence[Any], *, last: str | None = None) -> tuple[Lay
 
 
 def widths(parameters: Mapping[str, nn.Parameter], table: AxisTable) -> dict[str, int]:
-    """The size of every width named in the table.
+    """Compute the size of every width in a table of axes.
 
     Args:
-        parameters: name -> parameter, as from `named_parameters()`.
-        table: the axes of each of those parameters.
+        parameters: name -> parameter, as in `named_parameters()`.
+        table: the axes of each of these parameters.
 
     Returns:
         Width name -> number of units.
 
     Raises:
-        ValueError: when a parameter is not declared, a declared one is missing, or two axes of one width disagree.
+        ValueError: when a parameter is not declared, a declared parameter does not exist, or two axes of a width have
+            different sizes.
     """
     if set(parameters) != set(table):
-        missing, surplus = sorted(set(parameters) - set(table)), sorted(set(table) - set(parameters))
-        raise ValueError(f"axes: not declared {missing}, declared but not there {surplus}")
+        missing = sorted(set(parameters) - set(table))
+        surplus = sorted(set(table) - set(parameters))
+        raise ValueError(f"axes: these parameters are not declared: {missing}; these do not exist: {surplus}")
     sizes: dict[str, int] = {}
     for name, axes in table.items():
         shape = parameters[name].shape
         if len(shape) != len(axes):
-            raise ValueError(f"axes: {name} has {len(shape)} dimensions, {len(axes)} are declared")
+            raise ValueError(f"axes: {name} has {len(shape)} dimensions, but {len(axes)} are declared")
         for length, axis in zip(shape, axes, strict=True):
             size, remainder = divmod(length, axis.copies)
             if axis.segment is not None:
@@ -69,7 +71,7 @@ def widths(parameters: Mapping[str, nn.Parameter], table: AxisTable) -> dict[str
                 size = axis.segment.of
             if remainder or sizes.setdefault(axis.width, size) != size:
                 raise ValueError(
-                    f"axes: {name} gives width {axis.width!r} {length} / {axis.copies} units, "
-                    f"elsewhere it has {sizes.get(axis.width)}"
+                    f"axes: by {name}, width {axis.width!r} has {length} / {axis.copies} units, "
+                    f"but {sizes.get(axis.width)} elsewhere"
                 )
     return sizes

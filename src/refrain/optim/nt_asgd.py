@@ -101,7 +101,7 @@ class TriggeredAveraging:
             self._copy(kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the trigger, the validations, the mean and the trained weights; checkpoints keep the mean as model."""
+        """Return trigger, validations, mean and trained weights; a checkpoint's model holds the mean."""
         weights = [parameter.detach() for parameter in self._parameters] if self.active else []
         return {
             "started": self._started,

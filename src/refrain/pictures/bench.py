@@ -1,4 +1,4 @@
-"""The rows of a bench as a picture."""
+"""A bar chart of the rows of a bench."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -7,15 +7,15 @@ from .canvas import BLUE, GREY, INK, PALE_GREY, empty_figure, image_bytes
 
 ROW_HEIGHT = 0.3
 SHARES = {"of_limit": "of the limit", "of_reading": "of reading", "of_copy": "of copying"}
-"""Keys of a row that hold a share of a measured limit of the machine, and the words for each."""
+"""The keys of a row that hold a fraction of a measured limit of the machine, and a label for each."""
 
 
 def bench_picture(rows: Sequence[Mapping[str, Any]], title: str, *, file_format: Literal["png", "svg"]) -> bytes:
-    """A bar for each row: how many times as fast as the row that it is compared with, and the spread of its rates.
+    """Draw a bar for each row: its speed relative to the row that it is compared with, and the range of its rates.
 
     Args:
-        rows: as from a bench; a row of ratio 1 begins a group, rows without a ratio are left out.
-        title: above the picture.
+        rows: the rows of a bench; a row of ratio 1 begins a group, and rows without a ratio are left out.
+        title: the title of the chart.
         file_format: png or svg.
 
     Raises:
@@ -25,17 +25,18 @@ def bench_picture(rows: Sequence[Mapping[str, Any]], title: str, *, file_format:
     figure = empty_figure(8, 1.1 + ROW_HEIGHT * len(shown), constrained=True)
     axes = figure.add_subplot()
     most = max(row["ratio"] * row["high"] / row["median"] for row in shown)
-    for place, row in enumerate(shown):
-        ratio, rate = row["ratio"], row["median"]
+    for position, row in enumerate(shown):
+        ratio = row["ratio"]
+        rate = row["median"]
         spread = [[ratio * (1 - row["low"] / rate)], [ratio * (row["high"] / rate - 1)]]
         first = ratio == 1
-        axes.barh(place, ratio, 0.7, color=GREY if first else BLUE)
-        axes.errorbar(ratio, place, xerr=spread, color=INK, linewidth=0.8, capsize=2)
+        axes.barh(position, ratio, 0.7, color=GREY if first else BLUE)
+        axes.errorbar(ratio, position, xerr=spread, color=INK, linewidth=0.8, capsize=2)
         shares = "".join(f", {row[key]:.0%} {words}" for key, words in SHARES.items() if key in row)
         text = f"{ratio:.2f}x   {rate:,.0f} {row['unit']}{shares}"
-        axes.text(ratio * row["high"] / rate + 0.015 * most, place, text, va="center", fontsize=8)
-        if first and place:
-            axes.axhline(place - 0.5, color=PALE_GREY, linewidth=0.8)
+        axes.text(ratio * row["high"] / rate + 0.015 * most, position, text, va="center", fontsize=8)
+        if first and position:
+            axes.axhline(position - 0.5, color=PALE_GREY, linewidth=0.8)
     axes.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_xlim(0, 1.55 * most)
     axes.set_ylim(len(shown) - 0.4, -0.6)

@@ -1,4 +1,4 @@
-"""What all pictures share: the one import of matplotlib, its error text, the colours, and the bytes of a file."""
+"""The common parts of all pictures: the import of matplotlib and its error message, colours, and file output."""
 
 import html
 import io
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from refrain.errors import UserError
 
-# blue and vermilion of Okabe & Ito, which every kind of colour vision tells apart; each also as an RGB triple
+# blue and vermilion of Okabe & Ito, which people with colour blindness can distinguish; each also as an RGB triple
 BLUE, VERMILION = "#0072b2", "#d55e00"
 BLUE_RGB, VERMILION_RGB = (0, 114, 178), (213, 94, 0)
 CURVES = (BLUE, VERMILION, "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -23,11 +23,11 @@ body { margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif }
 main { margin: 0 auto; padding: 2rem 1.25rem 4rem }
 """
-"""The part of a page's style sheet that all pages share: light and dark colours, font, margins."""
+"""The style sheet that all pages have in common: light and dark colours, font and margins."""
 
 
 def check_matplotlib() -> None:
-    """Check that pictures can be drawn, for callers that want to know before they measure anything.
+    """Check that matplotlib is installed, so that a command can fail before it measures anything.
 
     Raises:
         UserError: when matplotlib is not installed.
@@ -39,11 +39,11 @@ def check_matplotlib() -> None:
 
 
 def empty_figure(width: float, height: float, *, constrained: bool = False) -> Any:
-    """A matplotlib figure on white.
+    """Create a matplotlib figure with a white background.
 
     Args:
-        width: in inches.
-        height: in inches.
+        width: the width in inches.
+        height: the height in inches.
         constrained: let matplotlib fit the parts of the figure into it.
 
     Raises:
@@ -56,12 +56,12 @@ def empty_figure(width: float, height: float, *, constrained: bool = False) -> A
 
 
 def image_bytes(figure: Any, file_format: Literal["png", "svg"] = "png", *, dpi: int = 150) -> bytes:
-    """The bytes of an image file; an SVG of the same figure is the same bytes in every run.
+    """Return the bytes of an image file. The SVG of a figure is the same in every run.
 
     Args:
-        figure: from `empty_figure`.
+        figure: a figure from `empty_figure`.
         file_format: png or svg.
-        dpi: pixels an inch of a PNG.
+        dpi: the pixels per inch of a PNG.
     """
     import matplotlib
 
@@ -73,17 +73,17 @@ def image_bytes(figure: Any, file_format: Literal["png", "svg"] = "png", *, dpi:
 
 
 def plain_text(text: str) -> str:
-    """A text whose dollar signs do not begin a formula for matplotlib."""
+    """Escape dollar signs, so that matplotlib does not read a formula."""
     return text.replace("$", r"\$")
 
 
 def page_lines(title: str, style: str, body: list[str]) -> str:
-    """An HTML page that requests nothing from outside.
+    """Return an HTML page that loads no external resources.
 
     Args:
-        title: plain text, which becomes the title and the first heading.
-        style: what `PAGE_STYLE` does not have.
-        body: lines of HTML.
+        title: the title and first heading, as plain text.
+        style: CSS in addition to `PAGE_STYLE`.
+        body: the lines of HTML of the body.
     """
     heading = html.escape(title)
     lines = [

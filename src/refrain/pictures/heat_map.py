@@ -1,4 +1,4 @@
-"""A unit's value over a text, each character in the colour of the value: a page without external resources."""
+"""An HTML page of texts in which the colour of each character shows the value of a unit."""
 
 import html
 import re
@@ -7,72 +7,72 @@ from typing import NamedTuple
 
 from .canvas import BLUE_RGB, VERMILION_RGB, page_lines
 
-# low values are vermilion, high ones blue; both are blended into a white or a dark ground
+# low values are vermilion, high ones blue; both are blended into a white or a dark background
 LOW, HIGH = VERMILION_RGB, BLUE_RGB
 LOW_ON_DARK, HIGH_ON_DARK = (222, 102, 16), (30, 132, 208)
 STRONGEST = 0.75
 
 
 class Piece(NamedTuple):
-    """A character of a text read as bytes, or a word with the blank after it, and the unit's value at its end."""
+    """A part of a text (a character, or a word with the blank after it) and the value of the unit after it."""
 
     text: str
     value: float
 
 
 class Passage(NamedTuple):
-    """A text with its values, and a line that says what it is."""
+    """A text with its values and a caption."""
 
     caption: str
     pieces: list[Piece]
 
 
 class Scale(NamedTuple):
-    """How values become colours: none at the centre, full strength at `limit` from it and beyond."""
+    """The map from values to colours: no colour at the centre, full colour at a distance of `limit` and beyond."""
 
     centre: float
     limit: float
-    below: str  # what values below the centre speak for
+    below: str  # the label of values below the centre
     above: str
 
     def strength(self, value: float) -> float:
-        """From -1 to 1."""
+        """Return the strength of the colour of a value, from -1 to 1."""
         return max(-1.0, min(1.0, (value - self.centre) / self.limit))
 
 
 def pieces(texts: Iterable[str], values: Iterable[float]) -> list[Piece]:
-    """A text in pieces, each with its value.
+    """Pair the pieces of a text with their values.
 
     Args:
-        texts: what each token adds to the text, as from the vocabulary; those that are empty are left out.
-        values: one for each token.
+        texts: the text of each token, from the vocabulary; empty ones are left out.
+        values: the value after each token.
 
     Raises:
-        ValueError: when there are not as many values as texts.
+        ValueError: when the numbers of values and texts differ.
     """
     return [Piece(text, value) for text, value in zip(texts, values, strict=True) if text]
 
 
 def scale_of(passages: Sequence[Passage], centre: float, below: str, above: str) -> Scale:
-    """A scale at whose limit one piece in fifty lies, so that a few extremes do not pale the rest."""
+    """Return a scale whose limit 2 % of the pieces exceed, so that a few extreme values do not make the rest pale."""
     distances = sorted(abs(piece.value - centre) for passage in passages for piece in passage.pieces)
     limit = distances[min(len(distances) * 98 // 100, len(distances) - 1)] if distances else 0.0
     return Scale(centre, limit or 1.0, below, above)
 
 
 def printable(text: str) -> str:
-    """A text in which control characters but the newline are shown as dots."""
+    """Replace control characters except the newline by dots."""
     return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "·", text)
 
 
 def page(title: str, notes: Sequence[str], passages: Sequence[Passage], scale: Scale) -> str:
-    """The page as HTML: legend, then each passage; a piece tells its value under the pointer.
+    """Return the page as HTML: a legend, then each passage. The value of a piece is shown under the mouse pointer.
 
     Args:
-        title: its heading.
+        title: the heading of the page.
         notes: lines under the heading.
         passages: the texts.
-        scale: of their colours.
+        scale: the scale of the colours.
     """
     ticks = (scale.centre - scale.limit, scale.centre, scale.centre + scale.limit)
     low, centre, high = (f"{tick:.3g}" for tick in ticks)

@@ -1,4 +1,4 @@
-"""A picture of predefined sparseness as PNG: who has long vectors, and which inputs each block of a layer sees."""
+"""A picture of predefined sparseness as PNG: the length of each word's vector, and the inputs of each block."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,13 +10,13 @@ from .canvas import PALE_BLUES, empty_figure, image_bytes
 
 
 def layout_picture(bands: Sequence[Mapping[str, Any]], plans: Mapping[str, SparsePlan], title: str) -> bytes:
-    """The bands of an embedding and the blocks of sparse layers.
+    """Draw the bands of an embedding and the blocks of sparse layers.
 
     Args:
-        bands: `words`, `width` of their vectors, `share` of the training text, each as from `refrain check --json`,
-            shortest vectors first; empty for a dense embedding.
-        plans: name of a layer -> its plan.
-        title: above the picture.
+        bands: for each band its number of `words`, the `width` of their vectors and their `share` of the training
+            text, as in the output of `refrain check --json`, the shortest vectors first; empty for a dense embedding.
+        plans: the plans of the sparse layers, by name.
+        title: the title of the picture.
 
     Raises:
         UserError: when matplotlib is not installed, or nothing is sparse.
@@ -31,8 +31,8 @@ def layout_picture(bands: Sequence[Mapping[str, Any]], plans: Mapping[str, Spars
     axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     if bands:
         _draw_bands(axes[0], bands)
-    for place, (name, plan) in zip(axes[bool(bands) :], plans.items(), strict=True):
-        _draw_plan(place, name, plan)
+    for panel, (name, plan) in zip(axes[bool(bands) :], plans.items(), strict=True):
+        _draw_plan(panel, name, plan)
     return image_bytes(figure)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a probe as PNG: a unit's histogram by class, and its value over texts."""
+"""Pictures of a probe as PNG: a histogram of a unit's values by class, and a heat map of its values over texts."""
 
 import re
 import unicodedata
@@ -12,31 +12,32 @@ from numpy.typing import NDArray
 from .canvas import INK, SOFT, empty_figure, image_bytes, plain_text
 from .heat_map import HIGH, LOW, STRONGEST, Passage, Piece, Scale, printable
 
-COLUMNS, MOST_LINES = 92, 80
+COLUMNS, MAX_LINES = 92, 80
 FONT_POINTS = 9.5
-# inches: the advance of the monospaced font, a line, the margin, what stands above the texts
+# in inches: the advance of the monospaced font, a line, the margin, the space above the texts
 CELL, LINE, MARGIN, HEAD = 0.602 * FONT_POINTS / 72, 1.8 * FONT_POINTS / 72, 0.35, 1.25
-# matplotlib brings both; the second has more characters
+# both are part of matplotlib; the second has more characters
 FONTS = ["DejaVu Sans Mono", "DejaVu Sans"]
 
 
 def histogram(low: NDArray[Any], high: NDArray[Any], scale: Scale, *, title: str, label: str) -> bytes:
-    """A unit's values by class, as PNG.
+    """Draw a histogram of a unit's values by class, as PNG.
 
     Args:
-        low: values of the texts whose class values below the centre speak for (N,).
-        high: those of the other class.
-        scale: its centre is drawn as the threshold, its words name the classes.
-        title: above the picture.
-        label: of the axis.
+        low: the values of the texts whose class is predicted below the threshold (N,).
+        high: the values of the texts of the other class (M,).
+        scale: its centre is drawn as the threshold, and its labels name the classes.
+        title: the title of the picture.
+        label: the label of the axis.
     """
     figure = empty_figure(7.2, 4.2)
     axes = figure.add_subplot()
     count = len(low) + len(high)
     bins = np.histogram_bin_edges(np.concatenate([low, high]), bins=min(60, max(10, int(count**0.5))))
     for values, name, colour in ((low, scale.below, LOW), (high, scale.above, HIGH)):
-        edge, told = _blend(colour, 1.0), plain_text(f"{name} ({len(values):,} texts)")
-        axes.hist(values, bins=bins, histtype="stepfilled", fc=edge + "4c", ec=edge, linewidth=1.6, label=told)
+        edge = _blend(colour, 1.0)
+        legend = plain_text(f"{name} ({len(values):,} texts)")
+        axes.hist(values, bins=bins, histtype="stepfilled", fc=edge + "4c", ec=edge, linewidth=1.6, label=legend)
     axes.axvline(scale.centre, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {scale.centre:.3g}")
     axes.set_title(plain_text(title), loc="left", fontsize=11)
     axes.set_xlabel(plain_text(label))
@@ -48,19 +49,22 @@ def histogram(low: NDArray[Any], high: NDArray[Any], scale: Scale, *, title: str
 
 
 def heat_map_picture(title: str, passages: Sequence[Passage], scale: Scale) -> bytes:
-    """The texts with each piece on the colour of its value, as PNG; what is beyond 80 lines is left out, and said so.
+    """Draw texts with the background of each piece in the colour of its value, as PNG.
+
+    At most 80 lines are drawn; the last line gives the number of lines that were left out.
 
     Args:
-        title: above the picture.
+        title: the title of the picture.
         passages: the texts.
-        scale: of the colours.
+        scale: the scale of the colours.
     """
     rows: list[str | list[Piece]] = []
     for passage in passages:
         rows += [passage.caption, *wrapped(passage.pieces, COLUMNS), ""]
-    if len(rows) > MOST_LINES:
-        rows = [*rows[:MOST_LINES], f"... {len(rows) - MOST_LINES} more lines stand on the page"]
-    width, height = COLUMNS * CELL + 2 * MARGIN, len(rows) * LINE + HEAD + MARGIN
+    if len(rows) > MAX_LINES:
+        rows = [*rows[:MAX_LINES], f"... the page has {len(rows) - MAX_LINES} more lines"]
+    width = COLUMNS * CELL + 2 * MARGIN
+    height = len(rows) * LINE + HEAD + MARGIN
     figure = empty_figure(width, height)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
@@ -77,11 +81,11 @@ def heat_map_picture(title: str, passages: Sequence[Passage], scale: Scale) -> b
 
 
 def wrapped(pieces: Sequence[Piece], columns: int) -> list[list[Piece]]:
-    """Pieces in lines of at most so many columns, broken after blanks where there are any, and at newlines.
+    """Wrap pieces into lines, which are broken at newlines and, if possible, after blanks.
 
     Args:
-        pieces: of a text.
-        columns: of a monospaced font.
+        pieces: the pieces of a text.
+        columns: the largest length of a line in columns of a monospaced font.
     """
     lines: list[list[Piece]] = [[]]
     used = 0
@@ -100,7 +104,7 @@ def wrapped(pieces: Sequence[Piece], columns: int) -> list[list[Piece]]:
 
 
 def columns_of(text: str) -> int:
-    """How many columns of a monospaced font a text takes: two for East Asian characters, none for combining ones."""
+    """Count the columns of a text in a monospaced font: two for East Asian characters, none for combining ones."""
     return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
 
 
@@ -114,7 +118,7 @@ def _draw_line(axes: Any, line: Sequence[Piece], scale: Scale, y: float) -> None
         x += width
     axes.broken_barh(bars, (y - 0.4 * LINE, 0.8 * LINE), facecolors=colours, linewidth=0)
     text = printable("".join(piece.text for piece in line).rstrip("\n"))
-    # a run of Latin characters is as wide as its columns; others come from fonts of other widths
+    # a run of Latin characters is drawn as a whole; other characters may come from fonts of another width
     for match in re.finditer(r"[!-\u024f\u0300-\u036f]+|\S", text):
         run = match[0]
         middle = MARGIN + (columns_of(text[: match.start()]) + columns_of(run) / 2) * CELL
@@ -122,7 +126,9 @@ def _draw_line(axes: Any, line: Sequence[Piece], scale: Scale, y: float) -> None
 
 
 def _draw_legend(axes: Any, scale: Scale, width: float) -> None:
-    left, right, y = MARGIN, min(width - MARGIN, MARGIN + 4), MARGIN + 0.3
+    left = MARGIN
+    right = min(width - MARGIN, MARGIN + 4)
+    y = MARGIN + 0.3
     shades = [_blend(LOW if t < 0 else HIGH, STRONGEST * abs(t)) for t in np.linspace(-1, 1, 101)]
     pixels = np.array([[[int(shade[i : i + 2], 16) / 255 for i in (1, 3, 5)] for shade in shades]])
     axes.imshow(pixels, extent=(left, right, y + 0.14, y), aspect="auto", interpolation="nearest")
@@ -136,12 +142,12 @@ def _draw_legend(axes: Any, scale: Scale, width: float) -> None:
 
 
 def _blend(colour: tuple[int, int, int], strength: float) -> str:
-    """A colour over white, as #rrggbb."""
+    """Blend a colour into white, and return it as #rrggbb."""
     return "#" + "".join(f"{round(255 + (channel - 255) * strength):02x}" for channel in colour)
 
 
 def _png(figure: Any) -> bytes:
     with warnings.catch_warnings():
-        # a character that the font lacks is drawn as a box
+        # a character that is missing from the font is drawn as a box
         warnings.filterwarnings("ignore", message="Glyph")
         return image_bytes(figure, dpi=160)

@@ -1,4 +1,4 @@
-"""Pictures of sparse models as PNG: what is zero in the matrices, the norms of groups, sizes over training.
+"""Pictures of sparse models as PNG: the zeros in the matrices, the norms of groups, and curves of the training.
 
 R rows and C columns of a matrix.
 """
@@ -30,22 +30,22 @@ from .canvas import (
 # vermilion blended into white
 GONE = (248, 216, 192)
 # inches
-WIDTH, MATRIX, HISTOGRAM, COURSE, CAPTION, TITLE = 10.5, 3.5, 2.6, 2.4, 0.5, 0.5
+WIDTH, MATRIX, HISTOGRAM, CURVE, CAPTION, TITLE = 10.5, 3.5, 2.6, 2.4, 0.5, 0.5
 
 
-class Course(NamedTuple):
-    """Something that changed during training.
+class Curves(NamedTuple):
+    """Quantities over the steps of training, drawn in one diagram.
 
     Attributes:
-        title: above the picture.
-        curves: name -> the steps, and the values there.
-        steps: of training, as far as it went.
-        logarithmic: how the values are drawn.
-        level: a value that was asked for, drawn as a line.
+        title: the title of the diagram.
+        series: for each name, the steps and the values at these steps.
+        steps: the number of training steps so far.
+        logarithmic: whether the values are drawn on a logarithmic scale.
+        level: the target of the values, drawn as a horizontal line, or None.
     """
 
     title: str
-    curves: Mapping[str, tuple[Sequence[int], Sequence[float]]]
+    series: Mapping[str, tuple[Sequence[int], Sequence[float]]]
     steps: int
     logarithmic: bool = False
     level: float | None = None
@@ -55,10 +55,10 @@ class Part(NamedTuple):
     """A part of the picture.
 
     Attributes:
-        title: what it shows.
-        note: what its colours mean.
-        height: in inches.
-        draw: puts it on a matplotlib figure.
+        title: its title.
+        note: an explanation of its colours.
+        height: the height in inches.
+        draw: draws the part on a matplotlib figure.
     """
 
     title: str
@@ -67,30 +67,39 @@ class Part(NamedTuple):
     draw: Callable[[Any], None]
 
 
-def parts(matrices: Sequence[MatrixView], widths: Sequence[WidthView], courses: Sequence[Course]) -> list[Part]:
-    """The matrices, the norms, and where there are courses these.
+def parts(matrices: Sequence[MatrixView], widths: Sequence[WidthView], curves: Sequence[Curves]) -> list[Part]:
+    """Return the parts for the matrices and the norms, and for the curves if any are given.
 
     Args:
-        matrices: what is zero in each.
-        widths: the norms of their units' groups.
-        courses: what changed during training.
+        matrices: the data of each matrix.
+        widths: the data of each width.
+        curves: the diagrams of the training.
     """
-    colours = "Blue is not zero, white is zero, orange goes with a dead unit; many entries in one pixel are mixed."
+    colours = (
+        "Blue is non-zero, white is zero, orange belongs to a dead unit; a pixel mixes the colours of its entries."
+    )
     found = [
         _part("Matrices", colours, _draw_matrix, matrices, MATRIX, 3),
         _part(
-            "Norms of the units' groups", "Blue units stay, orange ones are dead.", _draw_norms, widths, HISTOGRAM, 3
+            "Norms of the units' groups",
+            "Blue units are kept, orange ones are dead.",
+            _draw_norms,
+            widths,
+            HISTOGRAM,
+            3,
         ),
     ]
-    return [*found, _part("Training", "As in metrics.jsonl.", _draw_course, courses, COURSE, 2)] if courses else found
+    if curves:
+        found.append(_part("Training", "As in metrics.jsonl.", _draw_curves, curves, CURVE, 2))
+    return found
 
 
 def png(chosen: Sequence[Part], title: str = "") -> bytes:
-    """Parts below each other.
+    """Draw parts below each other, as PNG.
 
     Args:
-        chosen: the parts.
-        title: above all of them; without it, the parts have no titles either.
+        chosen: the parts to draw.
+        title: the title of the picture; if it is empty, the parts have no titles either.
 
     Raises:
         UserError: when matplotlib is not installed.
@@ -99,11 +108,11 @@ def png(chosen: Sequence[Part], title: str = "") -> bytes:
     figure = empty_figure(WIDTH, sum(heights) + (TITLE if title else 0.0), constrained=True)
     if title:
         figure.suptitle(plain_text(title), x=0.01, ha="left", fontsize=13, color=INK)
-    places = figure.subfigures(len(chosen), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for part, place in zip(chosen, places, strict=True):
+    panels = figure.subfigures(len(chosen), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, panel in zip(chosen, panels, strict=True):
         if title:
-            place.suptitle(f"{part.title}. {part.note}", x=0.01, ha="left", fontsize=9.5, color=SOFT)
-        part.draw(place)
+            panel.suptitle(f"{part.title}. {part.note}", x=0.01, ha="left", fontsize=9.5, color=SOFT)
+        part.draw(panel)
     return image_bytes(figure, dpi=130)
 
 
@@ -115,38 +124,38 @@ def _part(
 
 
 def _draw_all(draw: Callable[[Any, Any], None], things: Sequence[Any], rows: int, columns: int, figure: Any) -> None:
-    """Each thing in a place of its own."""
-    places = figure.subplots(rows, columns, squeeze=False).flatten()
-    for place in places:
-        place.axis("off")
-    for thing, place in zip(things, places, strict=False):
-        place.axis("on")
-        place.tick_params(labelsize=7.5, colors=SOFT, length=2.5)
-        for spine in place.spines.values():
+    """Draw each thing in a subplot of its own."""
+    subplots = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in subplots:
+        axes.axis("off")
+    for thing, axes in zip(things, subplots, strict=False):
+        axes.axis("on")
+        axes.tick_params(labelsize=7.5, colors=SOFT, length=2.5)
+        for spine in axes.spines.values():
             spine.set(color=LINE, linewidth=0.8)
-        draw(place, thing)
+        draw(axes, thing)
 
 
-def _draw_matrix(place: Any, view: MatrixView) -> None:
+def _draw_matrix(axes: Any, view: MatrixView) -> None:
     rows, columns = view.shape
-    place.imshow(
+    axes.imshow(
         _pixels(view), extent=(0, columns, rows, 0), aspect="auto", interpolation="nearest", interpolation_stage="rgba"
     )
     for index in range(1, view.copies[0]):
-        place.axhline(index * rows / view.copies[0], color=LINE, linewidth=0.7)
+        axes.axhline(index * rows / view.copies[0], color=LINE, linewidth=0.7)
     for index in range(1, view.copies[1]):
-        place.axvline(index * columns / view.copies[1], color=LINE, linewidth=0.7)
-    place.set_title(
+        axes.axvline(index * columns / view.copies[1], color=LINE, linewidth=0.7)
+    axes.set_title(
         f"{plain_text(view.name)}\n{rows:,} × {columns:,}, {_percent(view.zeros)} zero", fontsize=9, color=INK
     )
-    place.set_ylabel(plain_text(view.widths[0]), fontsize=8, color=SOFT)
-    place.set_xlabel(plain_text(view.widths[1]), fontsize=8, color=SOFT)
-    for axis in (place.xaxis, place.yaxis):
+    axes.set_ylabel(plain_text(view.widths[0]), fontsize=8, color=SOFT)
+    axes.set_xlabel(plain_text(view.widths[1]), fontsize=8, color=SOFT)
+    for axis in (axes.xaxis, axes.yaxis):
         axis.get_major_locator().set_params(nbins=4, integer=True)
 
 
 def _pixels(view: MatrixView) -> NDArray[Any]:
-    """Shares -> colours (R', C', 3) of one byte each; what is zero and stays is white."""
+    """Map the composition of each block to a colour, (R', C', 3) bytes; entries that are zero and kept are white."""
     shares = view.shares.numpy()
     colours = np.array([BLUE_RGB, VERMILION_RGB, GONE, (255, 255, 255)], dtype=np.float32)
     rest = 1 - shares.sum(axis=0, keepdims=True)
@@ -155,39 +164,40 @@ def _pixels(view: MatrixView) -> NDArray[Any]:
     return pixels
 
 
-def _draw_norms(place: Any, view: WidthView) -> None:
-    norms, dead = view.norms.numpy(), view.dead.numpy()
+def _draw_norms(axes: Any, view: WidthView) -> None:
+    norms = view.norms.numpy()
+    dead = view.dead.numpy()
     bins = np.linspace(0.0, float(norms.max()) or 1.0, min(40, max(10, round(len(norms) ** 0.5) + 1)))
-    place.hist([norms[~dead], norms[dead]], bins=bins, stacked=True, color=[BLUE, VERMILION])
-    place.set_title(
-        f"{plain_text(view.name)}: {int((~dead).sum()):,} of {len(dead):,} units stay", fontsize=9, color=INK
+    axes.hist([norms[~dead], norms[dead]], bins=bins, stacked=True, color=[BLUE, VERMILION])
+    axes.set_title(
+        f"{plain_text(view.name)}: {int((~dead).sum()):,} of {len(dead):,} units are kept", fontsize=9, color=INK
     )
-    place.set_xlabel("norm of a unit's group", fontsize=8, color=SOFT)
-    place.set_ylabel("units", fontsize=8, color=SOFT)
-    place.set_xlim(left=0)
-    place.yaxis.get_major_locator().set_params(integer=True)
-    place.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("norm of a unit's group", fontsize=8, color=SOFT)
+    axes.set_ylabel("units", fontsize=8, color=SOFT)
+    axes.set_xlim(left=0)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_course(place: Any, course: Course) -> None:
-    for (name, (steps, values)), colour in zip(course.curves.items(), CURVES * len(course.curves), strict=False):
-        place.plot(steps, values, color=colour, linewidth=1.5, label=plain_text(name))
-    if course.level is not None:
-        place.axhline(course.level, color=INK, linestyle="--", linewidth=1, label="target")
-    if course.logarithmic:
-        place.set_yscale("log")
-        values = [value for _, curve in course.curves.values() for value in curve]
-        place.yaxis.get_major_locator().set_params(subs=(1, 2, 5) if max(values) > 10 * min(values) else range(1, 10))
-        place.yaxis.set_minor_formatter("")
+def _draw_curves(axes: Any, curves: Curves) -> None:
+    for (name, (steps, values)), colour in zip(curves.series.items(), CURVES * len(curves.series), strict=False):
+        axes.plot(steps, values, color=colour, linewidth=1.5, label=plain_text(name))
+    if curves.level is not None:
+        axes.axhline(curves.level, color=INK, linestyle="--", linewidth=1, label="target")
+    if curves.logarithmic:
+        axes.set_yscale("log")
+        values = [value for _, curve in curves.series.values() for value in curve]
+        axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5) if max(values) > 10 * min(values) else range(1, 10))
+        axes.yaxis.set_minor_formatter("")
     else:
-        place.set_ylim(bottom=0)
-    place.yaxis.set_major_formatter("{x:,.9g}")
-    if len(course.curves) > 1 or course.level is not None:
-        place.legend(frameon=False, fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1))
-    place.set_title(plain_text(course.title), fontsize=9, color=INK)
-    place.set_xlabel("step", fontsize=8, color=SOFT)
-    place.set_xlim(0, max(course.steps, 1))
-    place.spines[["top", "right"]].set_visible(False)
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter("{x:,.9g}")
+    if len(curves.series) > 1 or curves.level is not None:
+        axes.legend(frameon=False, fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set_title(plain_text(curves.title), fontsize=9, color=INK)
+    axes.set_xlabel("step", fontsize=8, color=SOFT)
+    axes.set_xlim(0, max(curves.steps, 1))
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _percent(share: float) -> str:

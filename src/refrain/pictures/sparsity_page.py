@@ -1,4 +1,4 @@
-"""The report of a sparse model and its pictures, as an HTML page."""
+"""An HTML page with the report of a sparse model and its pictures."""
 
 import base64
 import html
@@ -12,20 +12,20 @@ from .sparsity import Part, png
 def sparsity_page_html(
     title: str, found: Mapping[str, Any], sizes_shown: Mapping[str, str], shown: Sequence[Part]
 ) -> str:
-    """The page, with the pictures inside it.
+    """Return the page; the pictures are embedded in it.
 
     Args:
-        title: its heading.
-        found: the report, as from `refrain.sparsity.report.report`.
-        sizes_shown: key of a size in the report -> its words in the table.
+        title: the heading of the page.
+        found: the report, from `refrain.sparsity.report.report`.
+        sizes_shown: the sizes in the table: for each key of the report, its label.
         shown: the parts of the picture.
 
     Raises:
         UserError: when matplotlib is not installed.
     """
     sizes = [
-        [words, f"{found[name]:,}", f"{found[f'compact_{name}']:,}", _percent(found[f"compact_{name}"] / found[name])]
-        for name, words in sizes_shown.items()
+        [label, f"{found[name]:,}", f"{found[f'compact_{name}']:,}", _percent(found[f"compact_{name}"] / found[name])]
+        for name, label in sizes_shown.items()
     ]
     widths = [[name, *(f"{row[key]:,}" for key in ("units", "dead", "left"))] for name, row in found["widths"].items()]
     tensors = [
@@ -44,7 +44,7 @@ def sparsity_page_html(
     ]
     body = [
         _table(["", "now", "compacted", "of now"], sizes),
-        "<h2>Widths</h2><p>A dead unit is one that the model computes the same without.</p>",
+        "<h2>Widths</h2><p>Without its dead units, the model computes the same.</p>",
         _table(["width", "units", "dead", "left"], widths),
         *pictures,
         "<h2>Tensors</h2>",

@@ -1,6 +1,7 @@
-"""Recipes: one function a published result, which returns the experiment with every setting in it."""
+"""Recipes: functions that return the experiment of a published result, with all settings."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from pathlib import Path
 
 from refrain.config import AnyExperiment, resolve
 from refrain.config.mistakes import nearest
@@ -69,30 +70,32 @@ RECIPES: dict[str, Callable[[], AnyExperiment]] = {
 }
 
 SECOND_STAGES = ("awd-lstm-ptb-finetune", "zaremba-small-iss", "zaremba-large-l1", "sparse-awd-ptb-finetune")
-"""Those that go on from the weights of a trained run."""
+"""Recipes that continue from the weights of a trained run."""
 
 
-def recipe(name: str, *settings: str, data: str | None = None, iss_json: str | None = None) -> AnyExperiment:
-    """A built-in recipe or TOML file, with settings changed.
+def recipe(name: str | Path, *settings: str, data: str | None = None, iss_json: str | None = None) -> AnyExperiment:
+    """Build the experiment of a built-in recipe or a TOML file, with changed settings.
 
     Args:
         name: a key of `RECIPES`, or the path of a TOML file.
-        settings: such as `training.epochs=3`.
-        data: the corpus, in the place of the recipe's.
-        iss_json: a JSON file of iss-rnns, whose settings come before those above.
+        settings: changes such as `training.epochs=3`, which override all other settings.
+        data: the corpus, which replaces that of the recipe.
+        iss_json: a JSON file of iss-rnns, whose settings override those of the recipe.
 
     Raises:
-        UserError: with a line for every mistake.
+        UserError: when names or values are wrong; the message has a line for each mistake.
     """
-    words: Iterable[str] = settings
-    return resolve(name, words, RECIPES, corpus=data, iss_json=iss_json)
+    for word in settings:
+        if not isinstance(word, str):
+            raise UserError(f"recipe: each setting is a text, such as 'training.epochs=3' (got {word!r})")
+    return resolve(str(name), settings, RECIPES, corpus=data, iss_json=iss_json)
 
 
 def description(name: str) -> str:
-    """The docstring of a recipe: what it is, the published figures and ours.
+    """The docstring of a recipe: a description, the published results and ours.
 
     Raises:
-        UserError: when there is no such recipe.
+        UserError: when the recipe does not exist.
     """
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")

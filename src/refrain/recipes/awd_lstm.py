@@ -1,6 +1,8 @@
-"""AWD-LSTM: Merity, Keskar & Socher (2018), Regularizing and Optimizing LSTM Language Models, arXiv 1708.02182; the
-mixture of softmaxes on top of it: Yang et al. (2018), Breaking the Softmax Bottleneck, arXiv 1711.03953. Figures are
-perplexities as validation / test. Published parameter counts hold two biases per recurrent layer, ours one.
+"""AWD-LSTM (Merity, Keskar & Socher, 2018) and its mixture of softmaxes (Yang et al., 2018).
+
+Regularizing and Optimizing LSTM Language Models, arXiv 1708.02182; Breaking the Softmax Bottleneck, arXiv 1711.03953.
+Figures are perplexities as validation / test. Published parameter counts include two biases per recurrent layer; ours
+include one.
 """
 
 from refrain.config import ASGD, NTASGD, Data, Experiment, Mixture, Model, RandomWindows, Training
@@ -10,7 +12,7 @@ def awd_lstm_ptb() -> Experiment:
     """AWD-LSTM on PTB: 400-1150-1150-400, tied, 24,210,800 parameters (24,221,600 with two biases per layer).
 
     Published: 60.7 / 58.8 before finetuning (paper), 61.2 / 58.8 (its code).
-    Ours: not measured at full size; docs/recipes.md has what was measured.
+    Ours: not measured at full size; docs/recipes.md has measurements of smaller runs.
     """
     return Experiment(
         name="awd-lstm-ptb",
@@ -44,7 +46,7 @@ def awd_lstm_ptb() -> Experiment:
 
 
 def awd_lstm_ptb_finetune() -> Experiment:
-    """The second stage on PTB: averaging from the first step, from the weights of a run given with --from.
+    """The second stage on PTB: starts from the weights of a run given with --from, and averages from the first step.
 
     Published: 60.0 / 57.3 (paper), 58.8 / 56.5 (its code).
     Ours: not measured at full size.

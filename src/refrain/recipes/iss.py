@@ -1,9 +1,11 @@
-"""Sparse LSTMs: Wen et al. (2018), Learning Intrinsic Sparse Structures within Long Short-Term Memory, arXiv
-1709.05027.
+"""LSTMs with intrinsic sparse structures (Wen et al., 2018).
 
-Figures are perplexities on PTB as validation / test. The first three recipes are those of the paper's code, on its
-preset `sparselarge` where it has one: the large LSTM, dropout 0.4, a rate that falls to a tenth after each 18 epochs,
-weights below a threshold set to zero after each step. The others are ours, on proximal steps and a target.
+Learning Intrinsic Sparse Structures within Long Short-Term Memory, arXiv 1709.05027.
+
+Figures are perplexities on PTB as validation / test. The first three recipes are those of the code of the paper, with
+its preset `sparselarge` where it exists: the large LSTM, dropout 0.4, a learning rate that is divided by 10 every 18
+epochs, and weights below a threshold that are set to zero after each step. The other recipes are ours, with proximal
+steps and a target.
 """
 
 from refrain.config import (
@@ -24,7 +26,7 @@ from .zaremba import zaremba_large, zaremba_small
 def zaremba_large_l1() -> Experiment:
     """The large LSTM of a run given with --from, finetuned with L1 on everything but the embedding.
 
-    Weights become zero one by one, which a smaller dense model cannot make use of.
+    Single weights become zero, so the model cannot be made smaller as a dense model.
     Published: none; the paper's code has the settings as `l1.json`.
     Ours: not measured at full size.
     """
@@ -42,7 +44,8 @@ def zaremba_large_iss() -> Experiment:
     """Group lasso on the units of the large LSTM, from scratch: 1500-1500 shrinks to about 373-315.
 
     Published: 82.59 / 78.65 with 373-315, 21,824,148 parameters and 7.49 times fewer multiply-adds once it is
-    compacted; the dense model has 82.57 / 78.57 there. With a weaker penalty 80.24 / 76.03, 381-535, 25,190,548, 5.01.
+    compacted; the dense model in the same paper has 82.57 / 78.57. With a weaker penalty: 80.24 / 76.03 with 381-535,
+    25,190,548 parameters and 5.01 times fewer multiply-adds.
     Ours: not measured at full size.
     """
     return _sparse_large(
@@ -56,9 +59,9 @@ def zaremba_large_iss() -> Experiment:
 
 
 def zaremba_large_373_315() -> Experiment:
-    """The sizes that group lasso found, trained from scratch as a dense model: 1500-373-315, 21,824,148 parameters.
+    """The sizes found by group lasso, trained from scratch as a dense model: 1500-373-315, 21,824,148 parameters.
 
-    Published: 90.31 / 85.66, against 82.59 / 78.65 of the same sizes where they were learned.
+    Published: 90.31 / 85.66; the same sizes have 82.59 / 78.65 if group lasso reaches them in training.
     Ours: not measured at full size.
     """
     large = zaremba_large()
@@ -67,9 +70,9 @@ def zaremba_large_373_315() -> Experiment:
 
 
 def awd_lstm_ptb_iss() -> Experiment:
-    """AWD-LSTM steered to half its parameters: group lasso by proximal steps on every width, 12 million as target.
+    """AWD-LSTM with half its parameters: group lasso by proximal steps on every width, with a target of 12 million.
 
-    Averaging waits until the target is reached.
+    Averaging starts only after the target is reached.
     Published: none; the recipe is ours.
     Ours: not measured at full size.
     """
@@ -78,19 +81,19 @@ def awd_lstm_ptb_iss() -> Experiment:
 
 
 def zaremba_small_iss() -> Experiment:
-    """The small LSTM of a run given with --from, steered by group lasso to half its multiply-adds in eight epochs.
+    """The small LSTM of a run given with --from, reduced by group lasso to half its multiply-adds in eight epochs.
 
-    Proximal steps on the units of both layers, at half the rate. Made for a CPU. The dense model has 2,640,000
-    multiply-adds a token, 640,000 of them in its layers.
+    It uses proximal steps on the units of both layers, at half the learning rate, and is small enough for a CPU. The
+    dense model has 2,640,000 multiply-adds per token, 640,000 of them in its layers.
     Published: none; the recipe is ours.
-    Ours: 114.99 / 109.43 with layers of 67 and 120 units, a quarter of the layers' multiply-adds, in bf16; the dense
-    run that it begins with has 118.42 / 114.26.
+    Ours: 114.99 / 109.43 with layers of 67 and 120 units, which is a quarter of the multiply-adds of the layers, in
+    bf16; the dense run that it starts from has 118.42 / 114.26.
     """
     small = zaremba_small()
     sparsity = Sparsity(
         group_lasso=GroupLasso(strength=0.0014, widths=("*.hidden",)),
         strengths_for="sum-over-time",
-        # the rate falls after the fourth epoch, and proximal steps get shorter with it
+        # the learning rate falls after the fourth epoch, and so does the size of proximal steps
         target=Target(multiply_adds=1_370_000, reached=0.5),
     )
     schedule = small.training.schedule.model_copy(update={"hold_epochs": 4})

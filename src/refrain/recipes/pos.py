@@ -1,6 +1,7 @@
-"""Taggers: the small one of Demeester, Deleu, Godin & Develder (2018), Predefined Sparseness in Recurrent Sequence
-Models, arXiv 1808.08720, as its code runs it, and one that is meant to be used. Figures are accuracies on test;
-`docs/recipes.md` has them with their commands.
+"""Taggers: the small tagger of Demeester, Deleu, Godin & Develder (2018) and a tagger for practical use.
+
+Predefined Sparseness in Recurrent Sequence Models, arXiv 1808.08720, with the settings of its code. Figures are
+accuracies on test; `docs/recipes.md` has them with their commands.
 """
 
 from typing import Literal
@@ -9,7 +10,7 @@ from refrain.config import LinearSchedule, SparseEmbedding, TaggedData, TaggerEx
 
 
 def pos_dense() -> TaggerExperiment:
-    """A tagger with dense word vectors of width 5, as a measure for sparse ones of equal weights.
+    """A tagger with dense word vectors of width 5, for comparison with sparse vectors of as many weights.
 
     Published: a curve over embedding widths, no figure.
     Ours: 88.9 % of the test words of UD English-EWT (UPOS) in the best of 20 epochs, mean of five seeds.
@@ -30,7 +31,7 @@ def pos_dense() -> TaggerExperiment:
 
 
 def pos_sparse() -> TaggerExperiment:
-    """As pos-dense with vectors of width 20 at equal weights: frequent words have all of it, rare ones little.
+    """As pos-dense, with as many weights in sparse vectors of width 20, which are longer for frequent words.
 
     Published: a curve over embedding widths, no figure.
     Ours: 91.0 % of the test words of UD English-EWT (UPOS) in the best of 20 epochs, mean of five seeds.
@@ -39,7 +40,7 @@ def pos_sparse() -> TaggerExperiment:
 
 
 def pos_sparse_descending() -> TaggerExperiment:
-    """As pos-sparse with the order of words reversed: rare words have the long vectors, as a check.
+    """As pos-sparse, with the order of words reversed, as a check: rare words have the long vectors.
 
     Published: a curve over embedding widths, no figure.
     Ours: 72.6 % of the test words of UD English-EWT (UPOS) in the best of 20 epochs, mean of five seeds.
@@ -56,10 +57,12 @@ def _sparse(name: str, order: Literal["ascending", "descending"]) -> TaggerExper
 
 
 def pos_default() -> TaggerExperiment:
-    """A tagger to use: words with their beginnings, endings and shapes, an LSTM both ways, in minutes on one core.
+    """A tagger for practical use: words with prefixes, suffixes and shapes, and a bidirectional LSTM.
+
+    It trains in minutes on one core.
 
     Published: none.
-    Ours: 94.8 / 95.0 % of the words of UD English-EWT (UPOS, validation / test), in two minutes of processor time.
+    Ours: 94.8 / 95.0 % of the words of UD English-EWT (UPOS, validation / test), in two minutes of CPU time.
     """
     return TaggerExperiment(
         name="pos-default",

@@ -1,4 +1,4 @@
-"""A first model from text that every Python brings along."""
+"""A first model, trained on text that is part of every Python installation."""
 
 from refrain.config import Adam, Data, Experiment, LinearSchedule, Model, Training
 
@@ -6,7 +6,7 @@ from refrain.config import Adam, Data, Experiment, LinearSchedule, Model, Traini
 def quickstart() -> Experiment:
     """A word model of Python's own documentation, trained in about two minutes on two cores.
 
-    Published: none, the text is that of the running Python.
+    Published: none; the text is the documentation of the running Python.
     Ours: 78.1 / 78.5 on the text of Python 3.11.7.
     """
     return Experiment(

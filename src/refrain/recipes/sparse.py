@@ -1,6 +1,7 @@
-"""Predefined sparseness: Demeester et al. (2018), Predefined Sparseness in Recurrent Sequence Models, CoNLL 2018, arXiv
-1808.08720. Published parameter counts hold two biases per recurrent layer and 400 weights that nothing reads, ours one
-bias and no such weights. Figures are perplexities on PTB as validation / test, or shares of training positions.
+"""Predefined sparseness (Demeester et al., 2018, Predefined Sparseness in Recurrent Sequence Models, arXiv 1808.08720).
+
+Published parameter counts include two biases per recurrent layer and 400 unused weights; ours include one bias per
+layer. Figures are perplexities on PTB as validation / test, or accuracies on the training text.
 """
 
 from refrain.config import (
@@ -20,47 +21,47 @@ from .awd_lstm import awd_lstm_ptb, awd_lstm_ptb_finetune
 
 
 def sparse_awd_ptb() -> Experiment:
-    """AWD-LSTM with sparse layers of 1725 units in the place of dense ones of 1150: 23,807,500 parameters.
+    """AWD-LSTM with sparse layers of 1725 units instead of dense layers of 1150: 23,807,500 parameters.
 
-    As its code counts, 23,823,300. The first layer's blocks see all inputs and are still smaller than asked for, so it
-    is 0.4 million short of the dense model.
-    Published: none that could be read; about as good as AWD-LSTM by the abstract.
+    The code of the paper counts 23,823,300. The blocks of the first layer read all inputs and still have fewer weights
+    than requested, so the model has 0.4 million parameters less than the dense model.
+    Published: no figures in the text; by the abstract, about as good as AWD-LSTM.
     Ours: not measured at full size.
     """
     return _wide(awd_lstm_ptb(), "sparse-awd-ptb")
 
 
 def sparse_awd_ptb_finetune() -> Experiment:
-    """The second stage of `sparse-awd-ptb`: averaging from the first step, from the weights of a run given with --from.
+    """The second stage of `sparse-awd-ptb`: starts from a run given with --from, and averages from the first step.
 
-    Published: none that could be read.
+    Published: no figures in the text.
     Ours: not measured at full size.
     """
     return _wide(awd_lstm_ptb_finetune(), "sparse-awd-ptb-finetune")
 
 
 def recite_dense() -> Experiment:
-    """Learning the training text by heart: AWD-LSTM without any regulariser, 24,210,800 parameters (24,222,000).
+    """Memorises the training text: AWD-LSTM without regularisation, 24,210,800 parameters (published: 24,222,000).
 
-    Published: a figure over epochs, not read.
+    Published: a plot over epochs, without numbers.
     Ours: not measured at full size; docs/recipes.md has a smaller one.
     """
     return _recite("recite-dense", Model(embedding_size=400, hidden_sizes=(1150, 1150, 400), tied=True))
 
 
 def recite_dense_reduced() -> Experiment:
-    """Half as wide: 200-575-575-200, 7,062,900 parameters (7,068,500).
+    """As recite-dense with half the widths: 200-575-575-200, 7,062,900 parameters (published: 7,068,500).
 
-    Published: a figure over epochs, not read.
+    Published: a plot over epochs, without numbers.
     Ours: not measured at full size; docs/recipes.md has a smaller one.
     """
     return _recite("recite-dense-reduced", Model(embedding_size=200, hidden_sizes=(575, 575, 200), tied=True))
 
 
 def recite_sparse1() -> Experiment:
-    """Sparse layers of full width on a dense embedding of half the width, 7,058,304 parameters (7,068,504).
+    """Sparse layers of full width, dense embedding of half width, 7,058,304 parameters (published: 7,068,504).
 
-    Published: a figure over epochs, not read.
+    Published: a plot over epochs, without numbers.
     Ours: not measured at full size; docs/recipes.md has a smaller one.
     """
     cell = SparseLSTMCell(plan=FractionPlan(of="hidden", fraction=0.5))
@@ -69,9 +70,9 @@ def recite_sparse1() -> Experiment:
 
 
 def recite_sparse2() -> Experiment:
-    """Sparse layers and a sparse embedding, all of full width, 7,059,360 parameters (7,070,560).
+    """Sparse layers and a sparse embedding of full width, 7,059,360 parameters (published: 7,070,560).
 
-    Published: a figure over epochs, not read.
+    Published: a plot over epochs, without numbers.
     Ours: not measured at full size; docs/recipes.md has a smaller one.
     """
     model = Model(

@@ -1,6 +1,7 @@
-"""Zaremba, Sutskever & Vinyals (2014), Recurrent Neural Network Regularization, arXiv 1409.2329, and the PTB tutorial
-that made its three models known. Figures are perplexities on PTB as validation / test; `docs/recipes.md` has ours with
-their commands.
+"""The three LSTMs of Zaremba, Sutskever & Vinyals (2014) and of the PTB tutorial that is built on them.
+
+Recurrent Neural Network Regularization, arXiv 1409.2329. Figures are perplexities on PTB as validation / test;
+`docs/recipes.md` has ours with their commands.
 """
 
 from refrain.config import Data, Experiment, ExponentialSchedule, Model, Training, UniformInit

@@ -1,4 +1,4 @@
-"""The life of a run folder: train, resume, repeat with several seeds, load, and record what was measured."""
+"""Run folders: train, resume, repeat with several seeds, load, and record settings and results."""
 
 from .loading import load as load
 from .loading import load_language_model as load_language_model

@@ -1,4 +1,4 @@
-"""The card of a run: what it is, what was measured, how to use it."""
+"""The card of a language model's run: a README with the model, the measured figures and the usage."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from .outline import card_of, commands
 
 
 def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, Any]) -> str:
-    """A README for the run folder, with measured numbers only."""
+    """The README of the run folder, with measured figures only."""
     rows = []
     for split in ("valid", "test"):
         seen = set()
@@ -33,21 +33,23 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
             "|---|---|---|---|---|---|",
             *rows,
         ],
-        commands(f"refrain evaluate {run}", f"refrain generate {run} --tokens 50") if own is None else _calls(run, own),
+        _usage(run, own),
         summary,
         manifest,
     )
 
 
-def _calls(run: str, own: str) -> list[str]:
+def _usage(run: str, own: str | None) -> list[str]:
+    if own is None:
+        return commands(f"refrain evaluate {run}", f"refrain generate {run} --tokens 50")
     return [
         f"The `model` settings in `config.json` do not describe it. Load it with `network`, an instance of `{own}`",
-        "or a function of the vocabulary that makes one:",
+        "or a function that maps the vocabulary to one:",
         "",
         "```python",
         f"lm = refrain.load({run!r}, model=network)",
         "print(lm.generate(tokens=50)[0])",
         "```",
         "",
-        "`best/` holds settings, weights and vocabulary; copy it anywhere and load it in the same way.",
+        "`best/` contains settings, weights and vocabulary; it can be copied anywhere and loaded in the same way.",
     ]

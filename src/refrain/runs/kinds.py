@@ -1,4 +1,4 @@
-"""The kinds of models that a run can train, each with what only its runs do, and the table of them."""
+"""The kinds of models that a run can train: language models and taggers, each with the functions of its runs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +13,7 @@ from refrain.assembly.tagger import build_tagged_corpus, build_tagger, build_tag
 from refrain.assembly.task import build_task
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
 from refrain.data import Corpus, TaggedCorpus
+from refrain.errors import UserError
 from refrain.models import LanguageModel, Tagger
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, Task
@@ -34,7 +35,7 @@ ModelT_contra = TypeVar("ModelT_contra", bound=nn.Module, contravariant=True)
 
 
 class BuildTask(Protocol[SettingsT_contra, CorpusT_contra, ModelT_contra]):
-    """Builds everything that a run trains with; `methods` are a user's own, by name."""
+    """Builds the training task of a run; `methods` are given by the user, by name."""
 
     def __call__(
         self,
@@ -47,16 +48,16 @@ class BuildTask(Protocol[SettingsT_contra, CorpusT_contra, ModelT_contra]):
 
 @dataclass(frozen=True)
 class Kind(Generic[SettingsT, CorpusT, ModelT]):
-    """A kind of model. All functions take the experiment.
+    """A kind of model, as the functions that differ between kinds.
 
     Attributes:
-        title: what it is called in messages.
-        corpus: (experiment, say) -> its splits and vocabulary.
+        title: the name of the kind in messages.
+        corpus: (experiment, log) -> the corpus.
         model: (experiment, corpus) -> the network.
         document: (experiment, network) -> the content of `config.json`.
-        task: (experiment, corpus, model, methods) -> everything that a run trains with.
-        describe: (experiment, corpus, model, run) -> lines that are printed before it.
-        summarise: (experiment, corpus, model, run, position) -> the final figures.
+        task: (experiment, corpus, model, methods) -> the training task.
+        describe: (experiment, corpus, model, run) -> lines of text that are printed before training.
+        summarise: (experiment, corpus, model, run, position) -> the content of `summary.json`.
         card: (summary, experiment, manifest) -> the README of the run.
     """
 
@@ -72,7 +73,7 @@ class Kind(Generic[SettingsT, CorpusT, ModelT]):
 
 LANGUAGE_MODEL = Kind[Experiment, Corpus, LanguageModel](
     title="a language model",
-    corpus=lambda experiment, say: build_corpus(experiment.data, say),
+    corpus=lambda experiment, log: build_corpus(experiment.data, log),
     model=lambda experiment, corpus: build_language_model(experiment, corpus.vocabulary),
     document=lambda experiment, network: config_document(experiment),
     task=build_task,
@@ -82,7 +83,7 @@ LANGUAGE_MODEL = Kind[Experiment, Corpus, LanguageModel](
 )
 TAGGER = Kind[TaggerExperiment, TaggedCorpus, Tagger](
     title="a tagger",
-    corpus=lambda experiment, say: build_tagged_corpus(experiment.data, experiment.training.unknown_rate, say),
+    corpus=lambda experiment, log: build_tagged_corpus(experiment.data, experiment.training.unknown_rate, log),
     model=lambda experiment, corpus: build_tagger(experiment.model, corpus.vocabulary),
     document=lambda experiment, network: config_document(experiment),
     task=build_tagger_task,
@@ -95,17 +96,21 @@ KINDS: dict[type[AnyExperiment], Kind[Any, Any, Any]] = {
     Experiment: LANGUAGE_MODEL,
     TaggerExperiment: TAGGER,
 }
-"""The kind of model by the type of its settings: a kind is registered by one line here."""
+"""Type of the settings -> kind of model. A new kind is registered by a line here."""
 
 
 def kind_of(experiment: AnyExperiment, own: OwnNetwork | None = None) -> Kind[Any, Any, Any]:
     """The kind of model of an experiment.
 
     Args:
-        experiment: the settings.
-        own: the user's network, which takes the place of the one that the settings of the model describe.
+        experiment: the settings of the run.
+        own: a network given by the user, which replaces the network that the settings describe.
     """
-    kind = KINDS[type(experiment)]
+    given: Any = experiment
+    kind = KINDS.get(type(given))
+    if kind is None:
+        found = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
+        raise UserError(f"experiment: must be an Experiment, such as refrain.recipe('quickstart') (got {found})")
     if own is None:
         return kind
     return replace(

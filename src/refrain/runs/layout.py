@@ -1,4 +1,4 @@
-"""What predefined sparseness makes of a model: its plans, and how the words of a corpus fall into its bands."""
+"""The layout of predefined sparseness: the plans of sparse layers and the bands of a sparse embedding."""
 
 from itertools import accumulate, pairwise
 from typing import Any
@@ -13,19 +13,20 @@ from refrain.pictures.layout import layout_picture
 
 
 def sparse_plans(model: nn.Module) -> dict[str, SparsePlan]:
-    """The plans of a model's sparse layers, by the names of the layers."""
+    """The plan of each sparse layer of a model, by the name of the layer."""
     return {name: part.plan for name, part in model.named_modules() if isinstance(part, SparseLSTM)}
 
 
 def frequency_bands(model: nn.Module, corpus: Corpus | TaggedCorpus) -> list[dict[str, Any]]:
-    """The words that have vectors of each length, shortest first; none where the embedding is dense.
+    """Count the words with embedding vectors of each width, from the narrowest to the widest.
 
     Args:
         model: a language model or a tagger.
-        corpus: whose training text is counted.
+        corpus: the corpus, whose training text is counted.
 
     Returns:
-        `start`, the first id; `words`, how many; `width`, the entries that they have; `share` of the training text.
+        For each width `start`, the first id; `words`, the number of words; `width`, the number of entries of their
+        vectors; and `share`, their share of the training text. The list is empty if the embedding is dense.
     """
     embedding = model.embedding
     if not isinstance(embedding, SparseEmbedding):
@@ -47,12 +48,12 @@ def frequency_bands(model: nn.Module, corpus: Corpus | TaggedCorpus) -> list[dic
 
 
 def draw_layout(name: str, model: nn.Module, corpus: Corpus | TaggedCorpus) -> bytes:
-    """The picture of a model's layout as PNG.
+    """Draw the layout of a model as PNG.
 
     Args:
-        name: of the recipe.
+        name: the name of the recipe.
         model: a language model or a tagger.
-        corpus: whose training text is counted.
+        corpus: the corpus, whose training text is counted.
 
     Raises:
         UserError: when nothing is sparse, or matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""Folder -> model."""
+"""Loads trained models from run folders and checkpoints."""
 
 import difflib
 import shlex
@@ -28,36 +28,36 @@ from refrain.training import load_weights
 from .own_network import MARK, OwnNetwork, check_given, make_network, own_name
 
 TASKS: dict[type[AnyExperiment], str] = {Experiment: "language-model", TaggerExperiment: "tagger"}
-"""The names of the kinds of models in `config.json`."""
+"""Type of the settings -> the name of the task in `config.json`."""
 
 
 def config_document(experiment: AnyExperiment, own: dict[str, str] | None = None) -> dict[str, Any]:
-    """The settings as they are written to `config.json`.
+    """The content of `config.json`.
 
     Args:
-        experiment: every setting.
-        own: the names of a network of the user's own, which the settings of the model do not describe.
+        experiment: the settings of the run.
+        own: the names of a network given by the user, which the settings do not describe.
     """
     document = {"format": FORMAT, "task": TASKS[type(experiment)], "experiment": experiment.model_dump(mode="json")}
     return document if own is None else document | {MARK: own}
 
 
-def experiment_from(document: Any, place: Path) -> AnyExperiment:
-    """The settings of a `config.json`, of this version or of version 0.1.
+def experiment_from(document: Any, path: Path) -> AnyExperiment:
+    """Read the settings from the content of a `config.json` of this version or of version 0.1.
 
     Raises:
-        CheckpointError: when a later version wrote it or it is damaged.
+        CheckpointError: when it is damaged or was written by a later version.
     """
     if not isinstance(document, dict) or "experiment" not in document:
-        raise CheckpointError(f"{place}: config.json holds no experiment")
+        raise CheckpointError(f"{path}: config.json contains no experiment")
     if document.get("format") not in (1, FORMAT):
         raise CheckpointError(
-            f"{place}: written in format {document.get('format')}, this version reads format {FORMAT}; "
+            f"{path}: config.json has format {document.get('format')}, but this version reads format {FORMAT}; "
             "update refrain-lm"
         )
     try:
         document = upgraded(document) if document["format"] == 1 else document
-        # the first runs were of language models alone and name no task
+        # the first runs were language models and have no task
         task = document.get("task", TASKS[Experiment])
         for settings, name in TASKS.items():
             if name == task:
@@ -65,10 +65,12 @@ def experiment_from(document: Any, place: Path) -> AnyExperiment:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{place}: config.json was written by another version ({name}: {first['msg']})") from None
+        raise CheckpointError(f"{path}: config.json was written by another version ({name}: {first['msg']})") from None
     except (AttributeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{place}: config.json was not written by version 0.1 as it says ({error})") from None
-    raise CheckpointError(f"{place}: config.json is of an unknown kind of model, {task!r}; update refrain-lm")
+        raise CheckpointError(
+            f"{path}: config.json has the format of version 0.1, but not its contents ({error})"
+        ) from None
+    raise CheckpointError(f"{path}: config.json has an unknown task, {task!r}; update refrain-lm")
 
 
 def load(
@@ -78,20 +80,20 @@ def load(
     device: str = "cpu",
     weights: WeightType = "float32",
 ) -> TrainedLanguageModel | TrainedTagger:
-    """A trained model from a run folder, its best checkpoint, or from a checkpoint folder.
+    """Load a trained model from the best checkpoint of a run folder, or from a checkpoint folder.
 
-    A damaged best checkpoint is passed over for the newest whole one that was trained, with a warning.
+    If the best checkpoint is damaged, the newest complete one is loaded, with a warning.
 
     Args:
-        path: the folder.
-        model: for a run of a network of your own: that network, which receives the weights in place, or a function of
-            the vocabulary that makes it. Nothing is imported by the name that the run has recorded.
+        path: the run folder or checkpoint folder.
+        model: for the run of a network of your own: the network, whose weights are replaced, or a function that maps
+            the vocabulary to it. Nothing is imported by the class name that is recorded in the run.
         device: `cpu`, `cuda` or `auto`.
         weights: `float32`, or `int8`, which rounds every matrix row by row; see `TrainedLanguageModel`.
 
     Raises:
-        CheckpointError: when there is no whole checkpoint, it does not fit this version or the given network, or a
-            network is missing or needless.
+        CheckpointError: when the folder has no complete checkpoint, the checkpoint does not fit this version or the
+            given network, or a network is missing or not needed.
     """
     checkpoint = find_checkpoint(Path(path))
     document = checkpoint.document("config")
@@ -104,7 +106,7 @@ def load(
     vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
     model = build_language_model(experiment, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
-    # a model for use has plain weights, so that no step pays for the norms
+    # fold the norms into the weights, so that they are not computed again at each step
     fold_weight_norm(model)
     settings = experiment.model_dump(mode="json")
     return TrainedLanguageModel(
@@ -115,40 +117,40 @@ def load(
 def load_language_model(
     path: str | Path, *, device: str = "cpu", weights: WeightType = "float32"
 ) -> TrainedLanguageModel:
-    """As `load`, of a language model's run.
+    """Load the language model of a run, as `load` does.
 
     Args:
-        path: the folder.
+        path: the run folder or checkpoint folder.
         device: `cpu`, `cuda` or `auto`.
         weights: `float32` or `int8`.
 
     Raises:
-        CheckpointError: when it is a tagger's run, and as `load`.
+        CheckpointError: when the run is that of a tagger, or as in `load`.
     """
     found = load(path, device=device, weights=weights)
     if isinstance(found, TrainedTagger):
         raise CheckpointError(
-            f"{path}: is a tagger's run, where a language model is asked for; use it with refrain tag or "
+            f"{path}: is the run of a tagger, but a language model is needed; use it with refrain tag or "
             "refrain evaluate"
         )
     return found
 
 
 def load_tagger(path: str | Path, *, device: str = "cpu", weights: WeightType = "float32") -> TrainedTagger:
-    """As `load`, of a tagger's run.
+    """Load the tagger of a run, as `load` does.
 
     Args:
-        path: the folder.
+        path: the run folder or checkpoint folder.
         device: `cpu`, `cuda` or `auto`.
         weights: `float32` or `int8`.
 
     Raises:
-        CheckpointError: when it is a language model's run, and as `load`.
+        CheckpointError: when the run is that of a language model, or as in `load`.
     """
     found = load(path, device=device, weights=weights)
     if not isinstance(found, TrainedTagger):
         raise CheckpointError(
-            f"{path}: is a language model's run, where a tagger is asked for; train one with "
+            f"{path}: is the run of a language model, but a tagger is needed; train one with "
             "refrain train pos-default --data PATH/TO/SENTENCES"
         )
     return found
@@ -158,7 +160,8 @@ def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str, w
     vocabulary = tag_vocabulary_from(checkpoint.document("vocabulary"))
     model = build_tagger(experiment.model, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
-    config, column = experiment.model_dump(mode="json"), column_of(experiment.data.column, vocabulary.tags)
+    config = experiment.model_dump(mode="json")
+    column = column_of(experiment.data.column, vocabulary.tags)
     return TrainedTagger(model.to(build_device(device)), vocabulary, config, checkpoint.folder, column, weights=weights)
 
 
@@ -176,15 +179,15 @@ def _own(
 
 
 def load_own_weights(network: nn.Module, checkpoint: Checkpoint, trained: str | None) -> None:
-    """Copy the weights of a checkpoint into a network of the user's own, in place.
+    """Copy the weights of a checkpoint into a network given by the user, in place.
 
     Args:
-        network: given by the user.
-        checkpoint: of the run.
-        trained: the name that the run has recorded.
+        network: the network.
+        checkpoint: the checkpoint.
+        trained: the class name of the trained network, as recorded in the run.
 
     Raises:
-        CheckpointError: when they do not fit.
+        CheckpointError: when the weights do not fit the network.
     """
     try:
         load_weights(network, checkpoint.tensors("model"))
@@ -197,11 +200,11 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> N
 
     Args:
         path: the run folder.
-        model: of the same shape.
-        corpus: whose words must have the same ids.
+        model: the new model.
+        corpus: the corpus, which must have the vocabulary of the run.
 
     Raises:
-        CheckpointError: when vocabulary or shape differ.
+        CheckpointError: when the vocabulary or a shape differs.
     """
     checkpoint = find_checkpoint(path)
     if checkpoint.document("vocabulary") != corpus.vocabulary.document():
@@ -215,10 +218,10 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> N
 
 
 def find_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint that stands for a folder: itself, or the best of a run.
+    """Find the checkpoint of a folder: a checkpoint folder itself, or the best checkpoint of a run folder.
 
     Raises:
-        CheckpointError: when there is none.
+        CheckpointError: when the folder has no checkpoint.
     """
     if not path.is_dir():
         raise CheckpointError(_missing(path))
@@ -227,9 +230,9 @@ def find_checkpoint(path: Path) -> Checkpoint:
     if not (path / "checkpoints").is_dir():
         seeds = sorted(path.glob("seed-*"))
         if seeds:
-            raise CheckpointError(f"{path}: holds the runs of several seeds; give one of them, such as {seeds[0]}")
+            raise CheckpointError(f"{path}: contains the runs of several seeds; give one of them, such as {seeds[0]}")
         raise CheckpointError(
-            f"{path}: is not a run folder (it holds no checkpoints); give one that refrain train made"
+            f"{path}: is not a run folder (it has no checkpoints); give a folder that refrain train has made"
         )
     best = path / "best"
     if best.is_dir():
@@ -248,10 +251,10 @@ def find_checkpoint(path: Path) -> Checkpoint:
 
 
 def _missing(path: Path) -> str:
-    """What to say of a run that is not there, with a run beside it that has nearly its name."""
+    """The message for a run folder that does not exist, with a run folder of a similar name beside it."""
     if path.exists():
-        return f"{path}: is a file, where the folder of a run is asked for; give one that refrain train made"
-    beside = [found.parent.name for found in path.parent.glob("*/checkpoints")]
+        return f"{path}: is a file, but a run folder is needed; give a folder that refrain train has made"
+    beside = [folder.parent.name for folder in path.parent.glob("*/checkpoints")]
     close = difflib.get_close_matches(path.name, beside, n=1)
     hint = f"did you mean {path.parent / close[0]}? " if close else ""
     return f"{path}: no such run folder; {hint}train one with: refrain train RECIPE --out {shlex.quote(str(path))}"

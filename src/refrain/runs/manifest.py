@@ -1,4 +1,4 @@
-"""What a run's figures depend on besides its settings."""
+"""The manifest of a run: versions, machine and text, on which its results depend besides its settings."""
 
 import os
 import platform
@@ -17,8 +17,10 @@ from refrain.config import AnyExperiment
 from refrain.data import Corpus, TaggedCorpus, TaggedSplit
 from refrain.data.text.files import size_of
 
-# what the bits of a run depend on, besides its settings and text
-MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "device", "engine")
+# the entries that can change the bits of a run, besides its settings and text
+MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "device", "backend")
+# words for backends in runs of version 0.1 -> the words of this version
+OLD_BACKENDS = {"plain": "torch", "kernels": "native"}
 
 
 def manifest(
@@ -26,9 +28,9 @@ def manifest(
     corpus: Corpus | TaggedCorpus,
     model: nn.Module,
     command: str,
-    engine: dict[str, str] | None = None,
+    backend: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Versions, machine, engine, seed, command and the sha256 of the text, as plain data."""
+    """The versions, the machine, the backend of each part, the seed, the command and the sha256 of the text."""
     device = next(model.parameters()).device
     return {
         "refrain": refrain.__version__,
@@ -42,7 +44,7 @@ def manifest(
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "engine": engine or {},
+        "backend": backend or {},
         "host": socket.gethostname(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": command or " ".join(sys.argv),
@@ -69,12 +71,14 @@ def manifest(
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two manifests and can change the bits of a run, in words.
+    """Describe the differences between two manifests that can change the bits of a run.
 
     Args:
-        before: the manifest of the run.
-        now: that of this process.
+        before: the manifest of the run, perhaps of version 0.1.
+        now: the manifest of this process.
     """
+    if "engine" in before:
+        before = before | {"backend": {part: _new_words(words) for part, words in before["engine"].items()}}
     return [
         f"{name} was {before[name]!r}, is {now[name]!r}"
         for name in MACHINE
@@ -82,7 +86,12 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
+def _new_words(words: str) -> str:
+    backend, _, precision = words.partition(", ")
+    return f"{OLD_BACKENDS.get(backend, backend)}, {precision}"
+
+
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held so far."""
-    # macOS counts bytes, others count KiB
+    """The largest memory that this process has used so far."""
+    # macOS counts bytes, other systems count KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,4 +1,4 @@
-"""What the summaries and the cards of all runs have in common."""
+"""The parts that the summaries and the cards of all kinds of models share."""
 
 import math
 import time
@@ -15,12 +15,12 @@ from .manifest import peak_memory_bytes
 
 
 def load_best(model: nn.Module, run: RunFolder, position: Position) -> None:
-    """Give a model the weights of a run's best checkpoint, in place.
+    """Copy the weights of the best checkpoint of a run into a model, in place.
 
     Args:
-        model: that was trained.
-        run: its folder.
-        position: the end of the run.
+        model: the trained model.
+        run: the run folder.
+        position: the position at the end of the run.
     """
     best = position.best
     assert best is not None and math.isfinite(best.nats_per_token)
@@ -31,10 +31,10 @@ def summary_of(about: dict[str, Any], figures: dict[str, Any], model: nn.Module,
     """The content of `summary.json`.
 
     Args:
-        about: what was trained, on what and where.
-        figures: by split.
-        model: that was trained.
-        position: the end of the run.
+        about: the run folder, the recipe, the corpus and other facts about the run.
+        figures: the figures of each split.
+        model: the trained model.
+        position: the position at the end of the run.
     """
     best = position.best
     assert best is not None
@@ -61,28 +61,29 @@ def card_of(
     """The README of a run folder.
 
     Args:
-        what: the model, up to its number of parameters.
-        notes: lines below the sentences on training.
-        table: the figures, a line a row.
-        usage: lines that say how the model is used.
-        summary: as from `summary_of`.
-        manifest: of the run.
+        what: a description of the model, which the number of parameters follows.
+        notes: lines of text after the description of the training.
+        table: the lines of the table of figures.
+        usage: lines of text about the usage of the model.
+        summary: the result of `summary_of`.
+        manifest: the manifest of the run.
     """
+    methods = [f"Methods besides the settings: {', '.join(summary['methods'])}."] if "methods" in summary else []
     lines = [
         f"# {summary['recipe']} on {summary['corpus']}",
         "",
         f"{what}, {summary['parameters']:,} parameters,",
         f"vocabulary {manifest['data']['vocabulary']:,}. Trained for {summary['epochs']} epoch(s) in "
         f"{duration(summary['train_seconds'])}; the figures",
-        f"are those of the best on validation, epoch {summary['best_epoch']}.",
-        *([f"Methods besides the settings: {', '.join(summary['methods'])}."] if "methods" in summary else []),
+        f"are those of the best epoch on validation, {summary['best_epoch']}.",
+        *methods,
         *notes,
         "",
         *table,
         "",
         f"Measured with refrain {manifest['refrain']}, torch {manifest['torch']}, Python {manifest['python']} on "
         f"{manifest['machine']},",
-        f"{manifest['threads']} thread(s), seed {manifest['seed']}. `config.json` holds every setting, `manifest.json`",
+        f"{manifest['threads']} thread(s), seed {manifest['seed']}. `config.json` has every setting, `manifest.json`",
         "the sha256 of the text.",
         "",
         *usage,
@@ -91,6 +92,8 @@ def card_of(
 
 
 def commands(*lines: str) -> list[str]:
-    """The usage of a run that the commands of refrain understand."""
-    note = "`best/` holds settings, weights and vocabulary; copy it anywhere and give it to the same commands."
+    """The usage of a run by commands of refrain."""
+    note = (
+        "`best/` contains settings, weights and vocabulary; it can be copied anywhere and given to the same commands."
+    )
     return ["```sh", *lines, "```", "", note]

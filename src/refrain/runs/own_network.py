@@ -1,4 +1,4 @@
-"""A network of the user's own in the place of one that is built from settings: checked, and named in the run."""
+"""Networks given by the user instead of built from settings: checks, and their names in the run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,26 +13,28 @@ from refrain.models.network_check import check_network, class_name
 from refrain.models.protocol import part_of
 
 OwnNetwork = nn.Module | Callable[[Vocabulary], nn.Module]
-"""A network, or a function that makes one for a vocabulary, whose size is known once the corpus has been read."""
+"""A network, or a function that maps a vocabulary to one, for use when the size of the vocabulary is not known."""
 
 MARK = "network"
-"""The entry of `config.json`, beside the settings, that names the class of such a network."""
+"""The key of `config.json` with the class name of the network, beside the settings."""
 
 
 def make_network(given: OwnNetwork, experiment: AnyExperiment, vocabulary: Vocabulary) -> nn.Module:
-    """The network that a run trains, checked against the protocol and the settings.
+    """Get the network from the user, and check it against the protocol and the settings.
 
     Args:
-        given: by the user; a network is used as it is, not copied.
-        experiment: the settings, those of the model aside.
-        vocabulary: of the corpus.
+        given: the network, which is not copied, or a function that maps the vocabulary to it.
+        experiment: the settings of the run; those of the model are ignored.
+        vocabulary: the vocabulary of the corpus.
 
     Raises:
-        UserError: when it does not keep the protocol `Network`, is for a vocabulary of another size, or lacks a part
-            that a setting needs.
+        UserError: when the network does not implement the protocol `Network`, is for a vocabulary of another size, or
+            lacks a part that a setting needs.
     """
     if isinstance(experiment, TaggerExperiment):
         raise UserError("model: a tagger's network is built from its settings; leave out model=")
+    if not callable(given):
+        raise UserError(f"model: must be a network, or a function of the vocabulary that makes one (got {given!r})")
     network = given if isinstance(given, nn.Module) else given(vocabulary)
     outputs = check_network(network, len(vocabulary))
     _check_settings(experiment, network, outputs, vocabulary)
@@ -53,8 +55,8 @@ def _check_settings(experiment: Any, network: Any, outputs: Any, vocabulary: Voc
     if experiment.sparsity.active():
         for part in ("axes", "widths"):
             part_of(network, part, "a setting of sparsity")
-    read = {"dropped": training.activation_penalty or training.train_accuracy, "raw": training.temporal_penalty}
-    for part, needed in read.items():
+    needed_parts = {"dropped": training.activation_penalty or training.train_accuracy, "raw": training.temporal_penalty}
+    for part, needed in needed_parts.items():
         if needed and not hasattr(outputs, part):
             raise UserError(
                 f"training: the settings need outputs with a part {part!r} (T, B, H), which forward of "
@@ -63,11 +65,11 @@ def _check_settings(experiment: Any, network: Any, outputs: Any, vocabulary: Voc
 
 
 def names_of(given: OwnNetwork, network: nn.Module) -> dict[str, str]:
-    """What a run records of a network, to be read by people. Nothing is imported by these names.
+    """The names of a network that a run records for its readers. Nothing is imported by these names.
 
     Args:
-        given: by the user.
-        network: that is trained.
+        given: the network or function given by the user.
+        network: the network that is trained.
     """
     names = {"kind": "own", "class": class_name(network)}
     if not isinstance(given, nn.Module) and not isinstance(given, type) and hasattr(given, "__qualname__"):
@@ -76,10 +78,10 @@ def names_of(given: OwnNetwork, network: nn.Module) -> dict[str, str]:
 
 
 def own_name(document: Any) -> str | None:
-    """The names in a `config.json`, as words, or None where the model was built from settings.
+    """The names in a `config.json` as text, or None if the model was built from settings.
 
     Args:
-        document: of the run or of a checkpoint.
+        document: the content of `config.json`.
     """
     names = document.get(MARK) if isinstance(document, dict) else None
     if not isinstance(names, dict):
@@ -88,21 +90,21 @@ def own_name(document: Any) -> str | None:
 
 
 def check_given(document: Any, given: OwnNetwork | None, path: Path) -> None:
-    """Refuse to read a run with a network where it needs none, and without one where it needs one.
+    """Check that a network is given if, and only if, the run has trained a network given by the user.
 
     Args:
-        document: the `config.json` of the run or of a checkpoint.
-        given: by the user, or None.
-        path: of the run, for the message.
+        document: the content of `config.json` of the run or of a checkpoint.
+        given: the network or function given by the user, or None.
+        path: the run folder, for the message.
 
     Raises:
-        CheckpointError: saying which class was trained.
+        CheckpointError: when a network is missing or not needed; the message names the trained class.
     """
     name = own_name(document)
     if name is not None and given is None:
         raise CheckpointError(
-            f"{path}: trained a network of the user's own, {name}, which only Python can provide: give it as model= to "
-            "refrain.load or refrain.resume"
+            f"{path}: has trained a network of the user's own, {name}; in Python, give it as model= to refrain.load or "
+            "refrain.resume"
         )
     if name is None and given is not None:
-        raise CheckpointError(f"{path}: has a model that is built from the settings of the run; leave out model=")
+        raise CheckpointError(f"{path}: has a model that is built from settings; leave out model=")

@@ -1,4 +1,4 @@
-"""One experiment with several seeds: a run each, and the mean and standard deviation of their figures."""
+"""Trains an experiment with several seeds, and computes the mean and standard deviation of the results."""
 
 import statistics
 from collections.abc import Callable
@@ -31,24 +31,24 @@ def train_seeds(
     recipe_text: str = "",
     command: str = "",
 ) -> dict[str, Any]:
-    """Train one run a seed, from the experiment's own seed on, in the folders `seed-N` of a new folder.
+    """Train a run for each seed, beginning with the seed of the experiment, in the folders `seed-N` of a new folder.
 
     Args:
-        experiment: every setting.
-        out: the folder of the runs; must not hold anything yet.
-        count: how many seeds.
-        progress: makes what is told about a run, anew for each.
-        start_from: a run whose best weights are each run's start.
-        force: replace what an earlier call wrote there.
-        recipe_text: what was asked for, kept with each run.
-        command: the command line, kept with each run.
+        experiment: the settings of the runs.
+        out: the folder for the runs, which must be empty or missing.
+        count: the number of seeds.
+        progress: creates the progress report of each run.
+        start_from: a run whose best weights are the initial weights of each run.
+        force: whether the result of an earlier call is replaced.
+        recipe_text: the requested recipe as TOML, stored in each run.
+        command: the command line, stored in each run.
 
     Returns:
         The summary, as in `summary.json`: `seeds`, the `runs` with their figures, and for each split `mean` and `std`.
 
     Raises:
         UserError: when the count is not positive.
-        CheckpointError: when the folder is taken.
+        CheckpointError: when the folder is not empty.
     """
     if count < 1:
         raise UserError(f"--seeds must be at least 1 (got {count})")
@@ -59,8 +59,10 @@ def train_seeds(
                 f"{folder}: exists already; choose another --out, continue with --resume, or replace it with --force"
             )
         if not folder.is_dir() or not (folder / FILE).is_file():
-            raise CheckpointError(f"{folder}: holds other things than the runs of --seeds, which --force leaves alone")
-    # a mistake in the corpus is found before anything is taken away
+            raise CheckpointError(
+                f"{folder}: contains other files than runs of --seeds, which --force keeps; choose another --out"
+            )
+    # raises for a mistake in the corpus, before anything is removed
     kind_of(experiment).corpus(experiment, lambda line: None)
     for old in folder.glob("seed-*"):
         RunFolder(old).remove()
@@ -75,7 +77,7 @@ def train_seeds(
     }
     write_atomically(folder / FILE, dumps(plan, indent=2) + "\n")
     (folder / "summary.json").unlink(missing_ok=True)
-    return _go_on(folder, plan, progress)
+    return _run_all(folder, plan, progress)
 
 
 def has_seeds(out: str | Path) -> bool:
@@ -86,25 +88,25 @@ def has_seeds(out: str | Path) -> bool:
 def resume_seeds(
     out: str | Path, *, experiment: AnyExperiment | None = None, progress: Callable[[], Progress]
 ) -> dict[str, Any]:
-    """Continue where several seeds stand: finished runs stay as they are, one is continued, the others begin.
+    """Continue the runs of several seeds: keep the finished ones, resume one and start the others.
 
     Args:
         out: the folder of the runs.
-        experiment: when given, must equal that of the runs but for its seed.
-        progress: makes what is told about a run, anew for each.
+        experiment: if given, must equal the settings of the runs.
+        progress: creates the progress report of each run.
 
     Returns:
-        The summary, as from `train_seeds`.
+        The summary, as in `train_seeds`.
 
     Raises:
         CheckpointError: when a run cannot be continued, or the settings differ.
     """
     plan = RunFolder(Path(out)).read_json(FILE)
     same_settings(experiment_from(plan["config"], Path(out)), experiment, Path(out))
-    return _go_on(Path(out), plan, progress)
+    return _run_all(Path(out), plan, progress)
 
 
-def _go_on(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress]) -> dict[str, Any]:
+def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress]) -> dict[str, Any]:
     base = experiment_from(plan["config"], folder)
     lines = [line for line in plan["recipe"].splitlines() if not line.startswith("training.seed ")]
     summaries = []
@@ -140,12 +142,12 @@ def _is_finished(run: RunFolder, experiment: AnyExperiment) -> bool:
 
 
 def summarise_seeds(folder: Path, seeds: list[int], summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """What several runs came to.
+    """Summarise several runs.
 
     Args:
-        folder: of the runs.
-        seeds: of each.
-        summaries: of each.
+        folder: the folder of the runs.
+        seeds: the seed of each run.
+        summaries: the summary of each run.
     """
     first = summaries[0]
     summary: dict[str, Any] = {
@@ -163,7 +165,7 @@ def summarise_seeds(folder: Path, seeds: list[int], summaries: list[dict[str, An
         summary[split] = {
             name: {
                 "mean": statistics.fmean(values),
-                # of a sample: divided by one less than the number of runs
+                # the standard deviation of a sample, with n - 1 in the denominator
                 "std": statistics.stdev(values) if len(values) > 1 else None,
             }
             for name in FIGURES

@@ -1,4 +1,4 @@
-"""What is said of a language model's run: before it and at its end."""
+"""The description of a language model's run before training, and its summary after training."""
 
 from typing import Any
 
@@ -20,14 +20,14 @@ from .outline import load_best, summary_of
 def describe(
     experiment: Experiment, corpus: Corpus, model: nn.Module, run: RunFolder, *, own: bool = False
 ) -> list[str]:
-    """What is about to happen, in a few lines.
+    """Describe a run in a few lines of text, before training.
 
     Args:
-        experiment: the settings.
-        corpus: with its splits.
-        model: that is trained.
-        run: its folder.
-        own: the model is a network of the user's own, which the settings do not describe.
+        experiment: the settings of the run.
+        corpus: the corpus.
+        model: the model to train.
+        run: the run folder.
+        own: whether the model is given by the user, so that the settings do not describe it.
     """
     splits = "  ".join(f"{name} {len(split.tokens):,}" for name, split in corpus.splits.items())
     unseen = ", ".join(f"{name} {split.unseen:,}" for name, split in corpus.splits.items() if split.unseen)
@@ -43,7 +43,7 @@ def describe(
 
 
 def machine_line(model: nn.Module) -> str:
-    """Versions, device and threads."""
+    """A line of text with versions, device and threads."""
     import refrain
 
     device = next(model.parameters()).device
@@ -53,37 +53,37 @@ def machine_line(model: nn.Module) -> str:
 
 
 def model_lines(shape: str, model: nn.Module) -> list[str]:
-    """The shape and the size of a model, and what its sparse layers are smaller than.
+    """Describe the shape and the size of a model and its sparse layers in lines of text.
 
     Args:
-        shape: in words.
-        model: that is trained.
+        shape: the shape of the model as text.
+        model: the model to train.
     """
     count = sum(parameter.numel() for parameter in model.parameters())
     lines = [f"model  {shape}, {count:,} parameters ({4 * count / 1e6:.1f} MB)"]
     for name, plan in sparse_plans(model).items():
         first = str(plan).splitlines()[0]
-        short = (
-            f"; asked for {plan.requested_parameters:,}, out of reach as every block sees all inputs"
+        shortfall = (
+            f"; {plan.requested_parameters:,} requested, but every block already reads all inputs"
             if plan.capped
             else ""
         )
-        lines.append(f"sparse {name}: {first}{short}")
+        lines.append(f"sparse {name}: {first}{shortfall}")
     return lines
 
 
 def summarise(
     experiment: Experiment, corpus: Corpus, model: Any, run: RunFolder, position: Position, *, own: bool = False
 ) -> dict[str, Any]:
-    """The final figures, with the weights of the best checkpoint. Changes the model's weights to those.
+    """Measure the best checkpoint and summarise the run. The model gets the weights of the checkpoint.
 
     Args:
-        experiment: the settings.
-        corpus: with its splits.
-        model: that was trained.
-        run: its folder.
-        position: the end of the run.
-        own: the model is a network of the user's own; the summary then names its class.
+        experiment: the settings of the run.
+        corpus: the corpus.
+        model: the trained model.
+        run: the run folder.
+        position: the position at the end of the run.
+        own: whether the model is given by the user, so that the summary names its class.
     """
     load_best(model, run, position)
     protocol = experiment.training.validation
@@ -94,15 +94,16 @@ def summarise(
             figures[split] = exact[split] = None
             continue
 
-        def measured(kind: Protocol, split: str = split) -> dict[str, Any]:
-            tokens, steps = corpus.splits[split].tokens, experiment.training.window_steps
+        def measured(name: Protocol, split: str = split) -> dict[str, Any]:
+            tokens = corpus.splits[split].tokens
+            steps = experiment.training.window_steps
             windows = protocol_windows(
-                tokens, kind, split=split, window_steps=steps, name=f"{corpus.name}, split {split!r}"
+                tokens, name, split=split, window_steps=steps, name=f"{corpus.name}, split {split!r}"
             )
-            return {"protocol": kind, **evaluate(model, windows).document(corpus.vocabulary.bytes_per_token)}
+            return {"protocol": name, **evaluate(model, windows).document(corpus.vocabulary.bytes_per_token)}
 
         exact[split] = measured("exact")
-        # on test every protocol is exact, and a pass over many bytes takes minutes
+        # every protocol is exact on the test split, and another pass over many bytes would take minutes
         same = split == "test" or protocol == "exact"
         figures[split] = {**exact[split], "protocol": protocol} if same else measured(protocol)
     network = {"network": class_name(model)} if own else {}

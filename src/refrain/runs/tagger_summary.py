@@ -1,4 +1,4 @@
-"""What is said of a tagger's run: before it, at its end, and in its card."""
+"""The description of a tagger's run before training, and its summary and its card after training."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from .summary import machine_line, model_lines
 
 
 def describe_tagger(experiment: TaggerExperiment, corpus: TaggedCorpus, model: Tagger, run: RunFolder) -> list[str]:
-    """What is about to happen, in a few lines."""
+    """Describe a run in a few lines of text, before training."""
     settings = experiment.model
     splits = "  ".join(f"{name} {split.lines:,}" for name, split in corpus.splits.items())
     unseen = ", ".join(
@@ -28,8 +28,8 @@ def describe_tagger(experiment: TaggerExperiment, corpus: TaggedCorpus, model: T
         machine_line(model),
         f"data   {corpus.name}: {splits} sentences, {len(vocabulary.tags)} tags, vocabulary {len(vocabulary):,}"
         + (f", features {len(vocabulary.features):,}" if vocabulary.features else "")
-        + (f"; words that training lacks: {unseen}" if unseen else ""),
-        *model_lines(f"{settings.cell.kind} {settings.embedding_size}-{sizes} both ways", model),
+        + (f"; words not in the training text: {unseen}" if unseen else ""),
+        *model_lines(f"bidirectional {settings.cell.kind} {settings.embedding_size}-{sizes}", model),
         f"run    {run.path}",
     ]
 
@@ -37,7 +37,7 @@ def describe_tagger(experiment: TaggerExperiment, corpus: TaggedCorpus, model: T
 def summarise_tagger(
     experiment: TaggerExperiment, corpus: TaggedCorpus, model: Tagger, run: RunFolder, position: Position
 ) -> dict[str, Any]:
-    """The final figures, with the weights of the best checkpoint. Changes the model's weights to those."""
+    """Measure the best checkpoint and summarise the run. The model gets the weights of the checkpoint."""
     load_best(model, run, position)
     figures = {
         split: figure_of(model, corpus.vocabulary, corpus.splits[split].sentences).document()
@@ -52,12 +52,12 @@ def summarise_tagger(
 
 
 def percent(share: float | None) -> str:
-    """A share as it is printed, empty where there is none."""
+    """Format a share as a percentage; None is empty."""
     return "" if share is None else f"{100 * share:.2f} %"
 
 
 def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest: dict[str, Any]) -> str:
-    """A README for the run folder, with measured numbers only."""
+    """The README of the run folder, with measured figures only."""
     rows = []
     for split in ("valid", "test"):
         if (figure := summary[split]) is not None:
@@ -67,14 +67,15 @@ def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest:
                 f"| {percent(figure['seen']['accuracy'])} | {percent(figure['unseen']['accuracy'])} "
                 f"| {percent(figure['sentences']['accuracy'])} |"
             )
-    model, run = experiment.model, summary["run"]
+    model = experiment.model
+    run = summary["run"]
     shape = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
     left_out = sum(summary["skipped"].values())
     return card_of(
-        f"A tagger of {summary['tags']} tags: {model.cell.kind} {shape} both ways",
+        f"A tagger of {summary['tags']} tags: bidirectional {model.cell.kind} {shape}",
         [f"{left_out} bad sentence(s) of the corpus were left out."] if left_out else [],
         [
-            "| split | words | accuracy | interval of 95 % | words that training had | other words | whole sentences |",
+            "| split | words | accuracy | 95 % interval | words seen in training | unseen words | whole sentences |",
             "|---|---|---|---|---|---|---|",
             *rows,
         ],

@@ -1,4 +1,4 @@
-"""Experiment -> run folder with a trained model in it."""
+"""Trains an experiment in a run folder, and resumes it."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from refrain.assembly.engine import build_engine, describe_engine
+from refrain.assembly.backend import choose_backends, describe_backends
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment, Experiment
 from refrain.config.schema import differences
@@ -52,49 +52,50 @@ def train(
     """Train a language model or a tagger in a new run folder.
 
     Args:
-        experiment: every setting, for example from a recipe.
-        out: the run folder; must not hold anything yet.
-        model: a network of your own that keeps the protocol `refrain.models.Network`, or a function of the vocabulary
-            that makes it, called after the seed is set. It is trained in place of a model built from the settings,
-            whose `model` then describes nothing, and has the weights of the best checkpoint afterwards.
-        methods: what else acts on the run, as objects with an attribute `name` or as objects by name; each has some
-            parts of `refrain.training.Method`.
-        start_from: a run whose best weights are the start, as for finetuning; same vocabulary, same shape.
-        force: replace a run that stands there.
-        recipe_text: what was asked for, kept as `recipe.toml`.
-        command: the command that asked, kept in the manifest.
-        progress: is told what happens; None prints plain lines on standard error.
+        experiment: the settings of the run, for example from a recipe.
+        out: the run folder, which must be empty or missing.
+        model: a network of your own that implements the protocol `refrain.models.Network`, or a function that maps the
+            vocabulary to it, called after the seed is set. It is trained instead of a model built from the settings,
+            whose `model` is then ignored. Afterwards it has the weights of the best checkpoint.
+        methods: your own training methods, as objects with an attribute `name` or as a mapping from names to objects;
+            each implements parts of `refrain.training.Method`.
+        start_from: a run whose best weights are the initial weights, as for finetuning. Its vocabulary and its shapes
+            must be the same.
+        force: whether an existing run is replaced.
+        recipe_text: the requested recipe as TOML, stored as `recipe.toml`.
+        command: the command line, stored in the manifest.
+        progress: the progress report; None prints lines of text on standard error.
 
     Returns:
         The summary, as in `summary.json`.
 
     Raises:
-        DataError: when the corpus is missing, broken or too small.
-        CheckpointError: when the folder is taken or cannot be written.
-        UserError: when the loss is not finite, zeros are to be frozen and there are none, a method fails, or a network
-            of your own does not keep the protocol.
-        Interrupted: when a signal stopped the run; a checkpoint has been saved.
+        DataError: when the corpus is missing, damaged or too small.
+        CheckpointError: when the folder is not empty or cannot be written.
+        UserError: when the loss is not finite, `sparsity.freeze` finds no zeros, a method fails, or a network of your
+            own does not implement the protocol.
+        Interrupted: when a signal has stopped the run; a checkpoint has been saved.
     """
     own = methods_by_name(methods)
-    with progress or PlainProgress() as shown:
+    with progress or PlainProgress() as report:
         kind = kind_of(experiment, model)
-        corpus = kind.corpus(experiment, shown.log)
+        corpus = kind.corpus(experiment, report.log)
         torch.manual_seed(experiment.training.seed)
         network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
-        engine = build_engine(experiment.training, network, shown.log)
+        backends = choose_backends(experiment.training, network, report.log)
         if start_from is not None:
             load_start(Path(start_from), network, corpus)
         task = kind.task(experiment, corpus, network, own)
         _check_freezing(experiment, task)
-        # a state that cannot be stored is found before anything is written
+        # raises for a state that cannot be stored, before anything is written
         capture(task, Position(), None)
         run = RunFolder(Path(out))
         run.create(force=force)
         with run.locked():
             run.write_json("config.json", kind.document(experiment, network))
             run.write_text("recipe.toml", recipe_text)
-            run.write_json("manifest.json", manifest(experiment, corpus, network, command, engine))
-            return _train(experiment, kind, corpus, task, run, Position(), None, shown, engine)
+            run.write_json("manifest.json", manifest(experiment, corpus, network, command, backends))
+            return _train(experiment, kind, corpus, task, run, Position(), None, report, backends)
 
 
 def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
@@ -103,7 +104,7 @@ def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
         return
     if isinstance(sparsifier, Sparsifier) and not sparsifier.masks.kept:
         what = "nothing is zero" if experiment.sparsity.freeze == "elements" else "no unit is dead"
-        raise UserError(f"sparsity.freeze: {what} at the start; give --from RUN, a run in which something is")
+        raise UserError(f"sparsity.freeze: {what} at the start; start from a sparse run with --from RUN")
 
 
 def resume(
@@ -114,45 +115,45 @@ def resume(
     experiment: AnyExperiment | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Continue a run where its newest whole checkpoint stands, bit for bit.
+    """Continue a run from its newest complete checkpoint. The result is the same, bit for bit, as without the stop.
 
     Args:
         out: the run folder.
-        methods: as the run was started with, in the same order; their states are given back to them.
-        experiment: when given, must equal the run's own settings.
-        model: for a run of a network of your own: as for `train`.
-        progress: is told what happens; None prints plain lines on standard error.
+        methods: the methods that the run was started with, in the same order; their states are restored.
+        experiment: if given, must equal the settings of the run.
+        model: for the run of a network of your own: the network, as in `train`.
+        progress: the progress report; None prints lines of text on standard error.
 
     Returns:
         The summary, as in `summary.json`.
 
     Raises:
-        DataError: when the corpus is not what it was.
-        CheckpointError: when there is nothing to resume, settings or methods differ, or a network of your own is
-            missing, needless or another one.
+        DataError: when the corpus has changed.
+        CheckpointError: when the folder is not a run, settings or methods differ, or a network of your own is missing,
+            not needed or different.
         UserError: when the loss is not finite, or a method fails.
     """
     added = methods_by_name(methods)
     run = RunFolder(Path(out))
     if not run.path.is_dir():
-        raise CheckpointError(f"{run.path}: nothing to resume here; leave out --resume to start a run")
+        raise CheckpointError(f"{run.path}: no such run folder; leave out --resume to start a run")
     document = run.read_json("config.json")
     own = experiment_from(document, run.path)
     check_given(document, model, run.path)
-    with progress or PlainProgress() as shown, run.locked():
+    with progress or PlainProgress() as report, run.locked():
         same_settings(own, experiment, run.path)
         kind = kind_of(own, model)
-        corpus = kind.corpus(own, shown.log)
+        corpus = kind.corpus(own, report.log)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
         network = kind.model(own, corpus).to(build_device(own.training.device))
-        engine = build_engine(own.training, network, shown.log)
+        backends = choose_backends(own.training, network, report.log)
         task = kind.task(own, corpus, network, added)
         checkpoint, problems = run.newest()
         for problem in problems:
-            shown.log(f"passed over a damaged checkpoint: {problem}")
+            report.log(f"skipped a damaged checkpoint: {problem}")
         check_methods(task, checkpoint.document("training"), run.path)
         if checkpoint.document("vocabulary") != corpus.vocabulary.document():
-            raise CheckpointError(f"{checkpoint.folder}: vocabulary.json is not that of {corpus.name}")
+            raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
         if model is None:
             load_weights(network, checkpoint.tensors("model"))
         else:
@@ -164,16 +165,16 @@ def resume(
         run.tidy(checkpoint.folder)
         if position.best is not None:
             run.point_best_at(position.best.step)
-        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, network, "", engine)):
-            shown.log(f"note: {difference}; the run goes on, but perhaps not bit for bit")
+        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, network, "", backends)):
+            report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
-        place = (
+        stop = (
             "its end"
             if position.epoch == task.epochs or position.stopped
             else f"epoch {position.epoch + 1}, window {position.window}"
         )
-        shown.log(f"resuming {checkpoint.folder} at {place}")
-        return _train(own, kind, corpus, task, run, position, state, shown, engine)
+        report.log(f"resuming {checkpoint.folder} at {stop}")
+        return _train(own, kind, corpus, task, run, position, state, report, backends)
 
 
 def _train(
@@ -184,22 +185,22 @@ def _train(
     run: RunFolder,
     position: Position,
     state: Any,
-    shown: Progress,
-    engine: dict[str, str],
+    report: Progress,
+    backends: dict[str, str],
 ) -> dict[str, Any]:
-    for line in [*kind.describe(experiment, corpus, task.model, run), describe_engine(engine)]:
-        shown.log(line)
+    for line in [*kind.describe(experiment, corpus, task.model, run), describe_backends(backends)]:
+        report.log(line)
     writer = (
         tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
     )
     documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     if task.methods.own:
-        shown.log(f"methods given: {', '.join(task.methods.own)}")
+        report.log(f"methods given: {', '.join(task.methods.own)}")
     with _closing(writer), Interrupt() as interrupt:
         metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.methods.metrics)
-        position = Fit(task, run, documents, metrics, shown, interrupt)(position, state)
-    shown.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
-    summary = kind.summarise(experiment, corpus, task.model, run, position) | {"engine": engine}
+        position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
+    report.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
+    summary = kind.summarise(experiment, corpus, task.model, run, position) | {"backend": backends}
     if task.methods.own:
         summary["methods"] = list(task.methods.own)
     if failures():
@@ -219,23 +220,25 @@ def _closing(writer: Any) -> Iterator[None]:
 
 
 def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -> None:
-    """Refuse to continue a run by other settings.
+    """Check that a run is continued with its own settings.
 
     Args:
-        own: of the run.
-        given: what it is to be continued by; None for its own.
-        path: of the run, for the message.
+        own: the settings of the run.
+        given: the given settings; None for those of the run.
+        path: the run folder, for the message.
 
     Raises:
-        CheckpointError: when they differ.
+        CheckpointError: when the settings differ.
     """
     if given is None or given == own:
         return
     if type(given) is not type(own):
-        kind = kind_of(own).title
+        trained = kind_of(own).title
         other = kind_of(given).title
-        raise CheckpointError(f"{path}: is the run of {kind}, the recipe is of {other}; resume without a recipe")
-    differing = [f"{name}: {old!r} there, {new!r} now" for name, old, new in differences(own, given)]
+        raise CheckpointError(
+            f"{path}: is the run of {trained}, but the recipe is for {other}; resume without a recipe"
+        )
+    differing = [f"{name}: {old!r} in the run, {new!r} now" for name, old, new in differences(own, given)]
     raise CheckpointError(
         f"{path}: the run has other settings ({'; '.join(differing)}); resume with refrain train --resume --out {path}"
     )
@@ -247,5 +250,5 @@ def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
         if before != split.sha256:
             raise DataError(
                 f"{place_of(split.source)}: the {name} text has changed since {path} was started "
-                f"(sha256 {split.sha256[:20]}..., then {str(before)[:20]}...); put the old text back or start a new run"
+                f"(sha256 {split.sha256[:20]}..., was {str(before)[:20]}...); restore the old text or start a new run"
             )

@@ -1,4 +1,4 @@
-"""A recipe tried on two windows: what it needs, and that it works."""
+"""A trial of a recipe on two windows, which measures its memory and time."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from refrain.assembly.engine import build_engine
+from refrain.assembly.backend import choose_backends
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment
 from refrain.storage.checkpoint import write_atomically
@@ -18,29 +18,30 @@ from .layout import draw_layout, frequency_bands, sparse_plans
 from .manifest import peak_memory_bytes
 
 
-def trial(experiment: AnyExperiment, say: Callable[[str], None], layout: str | Path | None = None) -> dict[str, Any]:
-    """Build everything and train two windows, nothing of which is kept.
+def trial(experiment: AnyExperiment, log: Callable[[str], None], layout: str | Path | None = None) -> dict[str, Any]:
+    """Build the model and the task of an experiment, and train on two windows. Nothing is saved.
 
     Args:
         experiment: the settings.
-        say: is told what takes time.
-        layout: where a picture of the layout of predefined sparseness goes, if it is wanted.
+        log: called with a line of text before steps that take long.
+        layout: a file for a picture of the layout of predefined sparseness, or None.
 
     Returns:
-        `parameters`, `widths`, `plans` of sparse layers as text, `bands` of a sparse embedding, `windows` an
-        epoch, `seconds` that training is expected to take, `peak_memory_bytes`.
+        `parameters`, `widths`, `plans` of sparse layers as text, `bands` of a sparse embedding, `windows` per epoch,
+        `seconds` that training is expected to take, and `peak_memory_bytes`.
     """
     kind = kind_of(experiment)
-    corpus = kind.corpus(experiment, say)
+    corpus = kind.corpus(experiment, log)
     torch.manual_seed(experiment.training.seed)
     device = build_device(experiment.training.device)
     model = kind.model(experiment, corpus).to(device)
     if layout is not None:
         write_atomically(Path(layout), draw_layout(experiment.name, model, corpus))
-    build_engine(experiment.training, model, say)
+    choose_backends(experiment.training, model, log)
     task = kind.task(experiment, corpus, model)
     windows = task.windows(0)
-    state, seconds = model.initial_state(task.batch_size), 0.0
+    state = model.initial_state(task.batch_size)
+    seconds = 0.0
     for index in range(min(2, len(windows))):
         inputs, targets = windows[index]
         started = time.monotonic()

@@ -98,7 +98,7 @@ def dead_by_width(
     return spared(dead, table)
 
 
-def stretches(table: AxisTable) -> dict[str, set[tuple[int, int]]]:
+def segments_by_width(table: AxisTable) -> dict[str, set[tuple[int, int]]]:
     """Find the segments of each width that belong to blocks of sparse layers or bands of embeddings.
 
     Args:
@@ -125,8 +125,8 @@ def spared(dead: Mapping[str, Tensor], table: AxisTable) -> dict[str, Tensor]:
         Width -> (U,) bool, the units that can be removed.
     """
     left = {width: which.clone() for width, which in dead.items()}
-    for width, parts in stretches(table).items():
-        for begin, end in sorted(parts) if width in left else ():
+    for width, segments in segments_by_width(table).items():
+        for begin, end in sorted(segments) if width in left else ():
             if left[width][begin:end].all():
                 left[width][begin] = False
     return left
@@ -212,11 +212,11 @@ def drop_until(
     left = {width: int((~which).sum()) for width, which in gone.items()}
     dropped: dict[str, list[int]] = {}
     remaining = iter(ranking)
-    parts = stretches(table)
+    segments = segments_by_width(table)
 
     def can_go(width: str, unit: int) -> bool:
         alone = (
-            int((~gone[width][begin:end]).sum()) == 1 for begin, end in parts.get(width, ()) if begin <= unit < end
+            int((~gone[width][begin:end]).sum()) == 1 for begin, end in segments.get(width, ()) if begin <= unit < end
         )
         return left[width] > 1 and not any(alone)
 

@@ -38,7 +38,7 @@ class L1:
         return self.strength * torch.stack([parameter.abs().sum() for parameter in self.parameters]).sum()
 
     def step(self, learning_rate: float) -> None:
-        """Move every entry towards zero by learning_rate * strength, and no further. In place."""
+        """Move every entry towards zero by learning_rate * strength, but not past zero. In place."""
         threshold = learning_rate * self.strength
         with torch.no_grad():
             for parameter in self.parameters:

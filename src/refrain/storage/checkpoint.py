@@ -175,7 +175,9 @@ def _verified(folder: Path) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / MANIFEST}: damaged ({error})") from None
     if not known:
-        raise CheckpointError(f"{folder}: format {version}, this version reads format {FORMAT}; update refrain-lm")
+        raise CheckpointError(
+            f"{folder}: is in format {version}, but this version reads format {FORMAT}; update refrain-lm"
+        )
     for name, digest in files.items():
         path = folder / name
         if path.name != name or path.is_symlink():

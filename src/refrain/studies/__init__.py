@@ -1,4 +1,4 @@
-"""What is done to finished runs: compress them, probe them, report how sparse they are."""
+"""Studies of finished runs: compress them, probe them, and report how sparse they are."""
 
 from .compress import compress as compress
 from .probing import probe as probe

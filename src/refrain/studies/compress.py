@@ -1,4 +1,4 @@
-"""A trained run -> a smaller run without its dead units, proved to compute the same."""
+"""Compression: write a smaller run without dead units, and check that it computes the same."""
 
 import copy
 import statistics
@@ -31,8 +31,8 @@ from .smaller import units_to_remove
 
 TOLERANCE = 1e-5
 REPEATS, STEPS = 7, 50
-# tokens of real text that the proof reads, side by side
-PROOF_TOKENS, PROOF_COLUMNS = 2000, 10
+# the number of tokens of real text that the proof reads, and its batch size
+PROOF_TOKENS, PROOF_BATCH = 2000, 10
 
 
 def compress(
@@ -46,38 +46,40 @@ def compress(
     force: bool = False,
     log: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Write a run that has the weights of another without its dead units. The other run is not changed.
+    """Write a new run with the weights of another one without its dead units. The other run is not changed.
 
     Args:
         run: the run folder, whose best checkpoint is read.
-        out: the new run folder; must not hold anything yet.
-        threshold: units all of whose weights are smaller than this in size are dead as well.
-        to: `parameters`, `multiply_adds` or `bytes`, and how many at most: the weakest units are dropped as well.
-        finetune_epochs: train the smaller model for so many epochs with the run's training settings.
-        data: the text to prove and measure on; the run's own test text if not given.
-        force: replace a run that stands at `out`.
+        out: the new run folder, which must be new or empty.
+        threshold: also remove units all of whose weights have an absolute value below this.
+        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed; the weakest units are removed until
+            the model is small enough.
+        finetune_epochs: the number of epochs to train the smaller model with the run's training settings.
+        data: the text for the comparison and the measurements; None is the run's own test text.
+        force: replace an existing run at `out`.
         log: called with a line of text for each step that takes time.
 
     Returns:
-        `removed`, units by width; `before`, `after`, and `finetuned` where it was, each with widths, parameters,
-        bytes, multiply_adds, perplexity, ms_per_token and tokens_per_second; `max_abs_difference` of the
-        log-probabilities from those of the masked model, in float64, and `float32_difference`.
+        `removed`, the number of removed units by width; `before`, `after` and, after finetuning, `finetuned`, each with
+        widths, parameters, bytes, multiply_adds, perplexity, ms_per_token and tokens_per_second; the largest difference
+        of log-probabilities from those of the masked model, `max_abs_difference` in float64 and `float32_difference`.
 
     Raises:
-        UserError: when nothing is to be removed, a whole layer would be, or a target is out of reach.
-        DataError: when the text is missing or broken.
-        CheckpointError: when the run cannot be read, the place is taken, or the smaller model computes something else.
+        UserError: when no unit or a whole layer would be removed, or a target cannot be reached.
+        DataError: when the text is missing or invalid.
+        CheckpointError: when the run cannot be read, `out` exists, or the smaller model does not compute the same.
     """
     if threshold is not None and not threshold > 0:
         raise UserError(f"--threshold must be greater than 0 (got {threshold})")
-    lm, out = load_language_model(run), Path(out)
-    _refuse_place(lm.folder, out, force=force)
+    lm = load_language_model(run)
+    out = Path(out)
+    _check_out(lm.folder, out, force=force)
     experiment = Experiment.model_validate(lm.config)
     finetuning = _with_epochs(experiment, finetune_epochs) if finetune_epochs else None
     dead = units_to_remove(lm.model, threshold=threshold, to=to)
     kept = {width: (~which).nonzero().flatten() for width, which in dead.items()}
     settings = resized(experiment, lm.model, kept)
-    masked, small = _twins(lm, dead, kept, settings)
+    masked, small = _masked_and_small(lm, dead, kept, settings)
     corpus, split = _text(lm, experiment, data, log)
     ids = corpus.splits[split].tokens.read(0, min(PROOF_TOKENS, len(corpus.splits[split].tokens)))
     differences = prove(masked, small, torch.from_numpy(ids.astype("int64")))
@@ -86,11 +88,12 @@ def compress(
     if finetuning is None:
         models.append((small, _bytes(_write(out, settings, lm, small, corpus, force=force))))
     else:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as aside:
-            folder = _write(Path(aside) / "start", settings, lm, small, corpus, force=False)
-            models.append((small, _bytes(folder)))
-            further, command = resized(finetuning, lm.model, kept), f"finetuning of {run}, compressed"
-            train(further, out, start_from=Path(aside) / "start", force=force, command=command)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+            start = _write(Path(temporary) / "start", settings, lm, small, corpus, force=False)
+            models.append((small, _bytes(start)))
+            further = resized(finetuning, lm.model, kept)
+            command = f"finetuning of {run}, compressed"
+            train(further, out, start_from=Path(temporary) / "start", force=force, command=command)
         best = load_language_model(out)
         models.append((best.model, _bytes(best.folder)))
     log("measuring, in turns")
@@ -103,18 +106,17 @@ def compress(
     }
     report |= dict(zip(("before", "after", "finetuned"), _figures(models, corpus, split), strict=False))
     if finetuning is None:
-        with RunFolder(out).locked():
-            RunFolder(out).write_json("summary.json", report)
-            RunFolder(out).write_text("README.md", _card(experiment.name, report, corpus.name))
+        _write_report(out, report, _card(experiment.name, report, corpus.name))
     return report
 
 
-def _refuse_place(checkpoint: Path, out: Path, *, force: bool) -> None:
-    """Stop before work is done that cannot be written, or whose writing would change the run that is read."""
-    read, place = checkpoint.resolve(), out.resolve()
+def _check_out(checkpoint: Path, out: Path, *, force: bool) -> None:
+    """Raise before any work is done if `out` cannot be written, or if that would change the run that is read."""
+    read = checkpoint.resolve()
+    target = out.resolve()
     run = read.parents[1] if read.parent.name == "checkpoints" else read
-    if place == run or place in run.parents or run in place.parents:
-        raise UserError(f"--out {out}: stands in the way of {run}, which is not changed; choose another place")
+    if target == run or target in run.parents or run in target.parents:
+        raise UserError(f"--out {out}: overlaps with {run}, which must not be changed; choose another folder")
     if not force and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out}: exists already; choose another --out, or replace it with --force")
 
@@ -128,12 +130,13 @@ def _with_epochs(experiment: Experiment, epochs: int) -> Experiment:
         raise UserError(f"--finetune-epochs {epochs}: {error.errors()[0]['ctx']['error']}") from None
 
 
-def _twins(
+def _masked_and_small(
     lm: TrainedLanguageModel, dead: dict[str, Tensor], kept: dict[str, Tensor], experiment: Experiment
 ) -> tuple[LanguageModel, LanguageModel]:
-    """The model with its dead units cleared, and the one without them."""
+    """Return the model with its dead units set to zero, and the model without them."""
     masked = copy.deepcopy(lm.model)
-    table, parameters = masked.axes(), dict(masked.named_parameters())
+    table = masked.axes()
+    parameters = dict(masked.named_parameters())
     for width, which in dead.items():
         clear_units(parameters, unit_axes(table)[width], which)
     small = build_model(experiment.model, len(lm.vocabulary)).eval()
@@ -147,42 +150,40 @@ def _twins(
 
 @torch.no_grad()
 def prove(masked: LanguageModel, small: LanguageModel, text: Tensor) -> dict[torch.dtype, float]:
-    """Compare two models on random and on real text.
+    """Compare the log-probabilities of two models on random and on real text.
 
     Args:
-        masked: the one.
-        small: the other.
+        masked: the model with its dead units set to zero.
+        small: the model without them.
         text: ids of real text (N,).
 
     Returns:
-        The largest difference of log-probabilities, in float32, where sums round by their order, and in float64.
+        The largest difference of log-probabilities in float32, where the order of a sum matters, and in float64.
 
     Raises:
-        CheckpointError: when it is larger than 1e-5 in float64.
+        CheckpointError: when the difference in float64 is larger than 1e-5.
     """
     vocabulary = masked.widths()["vocabulary"]
-    random = torch.randint(vocabulary, (50, PROOF_COLUMNS), generator=torch.Generator().manual_seed(1))
-    columns = min(PROOF_COLUMNS, len(text))
-    real = text[: len(text) // columns * columns].view(columns, -1).T
+    random = torch.randint(vocabulary, (50, PROOF_BATCH), generator=torch.Generator().manual_seed(1))
+    batch_size = min(PROOF_BATCH, len(text))
+    real = text[: len(text) // batch_size * batch_size].view(batch_size, -1).T
     found = {}
-    for kind in (torch.float32, torch.float64):
-        one, other = (copy.deepcopy(model).to(kind).eval() for model in (masked, small))
-        found[kind] = max(_difference(one, other, ids) for ids in (random, real))
+    for dtype in (torch.float32, torch.float64):
+        one, other = (copy.deepcopy(model).to(dtype).eval() for model in (masked, small))
+        found[dtype] = max(_difference(one, other, ids) for ids in (random, real))
     if not found[torch.float64] <= TOLERANCE:
         raise CheckpointError(
-            f"the smaller model does not compute what the masked one does (off by {found[torch.float64]:.2g}); "
+            f"the smaller model does not compute the same as the masked one (off by {found[torch.float64]:.2g}); "
             "nothing was written; please report this"
         )
     return found
 
 
 def _difference(one: LanguageModel, other: LanguageModel, ids: Tensor) -> float:
-    """The largest difference of two models' log-probabilities after each of the ids (T, B)."""
+    """Return the largest difference of two models' log-probabilities after each of the ids (T, B)."""
     hidden = [model.hidden(ids, model.initial_state(ids.shape[1]))[0].dropped for model in (one, other)]
-    return max(
-        float((one.head.log_probabilities(a) - other.head.log_probabilities(b)).abs().max())
-        for a, b in zip(*(rows.split(8) for rows in hidden), strict=True)
-    )
+    chunks = zip(hidden[0].split(8), hidden[1].split(8), strict=True)
+    return max(float((one.head.log_probabilities(a) - other.head.log_probabilities(b)).abs().max()) for a, b in chunks)
 
 
 def _text(
@@ -196,7 +197,7 @@ def _text(
 def _write(
     out: Path, experiment: Experiment, lm: TrainedLanguageModel, small: LanguageModel, corpus: Corpus, *, force: bool
 ) -> Path:
-    """The run folder of a model; returns its one checkpoint."""
+    """Write the run folder of a model, and return the folder of its only checkpoint."""
     folder = RunFolder(out)
     folder.create(force=force)
     with folder.locked():
@@ -213,9 +214,18 @@ def _write(
     return folder.checkpoint(1).folder
 
 
+def _write_report(out: Path, report: dict[str, Any], card: str) -> None:
+    folder = RunFolder(out)
+    with folder.locked():
+        folder.write_json("summary.json", report)
+        folder.write_text("README.md", card)
+
+
 def _card(name: str, report: dict[str, Any], corpus: str) -> str:
-    """The README of a compressed run."""
-    before, after, removed = report["before"], report["after"], sum(report["removed"].values())
+    """Return the text of the README of a compressed run."""
+    before = report["before"]
+    after = report["after"]
+    removed = sum(report["removed"].values())
     exact, rounded = report["max_abs_difference"], report["float32_difference"]
     rows = [("parameters", ","), ("bytes", ","), ("multiply_adds", ","), ("perplexity", ",.2f")]
     lines = [
@@ -234,12 +244,12 @@ def _card(name: str, report: dict[str, Any], corpus: str) -> str:
 
 
 def _bytes(folder: Path) -> int:
-    """The size of the weights of a checkpoint on disk."""
+    """Return the size of a checkpoint's weights on disk."""
     return sum(file.stat().st_size for file in folder.glob("model*.safetensors"))
 
 
 def _figures(models: list[tuple[LanguageModel, int]], corpus: Corpus, split: str) -> list[dict[str, Any]]:
-    """What each costs and how well it does; the times are taken in turns."""
+    """Return the sizes, perplexity and speed of each model; the models are timed in turns."""
     found: list[dict[str, Any]] = []
     for model, size in models:
         widths = model.widths()

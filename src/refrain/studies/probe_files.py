@@ -1,4 +1,4 @@
-"""The files of a probe: its figures, and pictures of its best unit."""
+"""The files of a probe: its figures as JSON, and pictures of its best unit."""
 
 import json
 from collections.abc import Sequence
@@ -12,20 +12,21 @@ from refrain.trained.language_model import TrainedLanguageModel
 from .probing import Probing
 
 NAMES = ("probe.json", "histogram.png", "heat-map.png", "heat-map.html")
-# test texts of each class on the heat map
+# the number of test texts of each class on the heat map
 SHOWN = 4
 
 
 def passages(lm: TrainedLanguageModel, probing: Probing, texts: Sequence[str], names: Sequence[str]) -> list[Passage]:
-    """Texts with the best unit's value after each of their characters or words.
+    """Return texts with the value of the best unit after each of their characters or words.
 
     Args:
         lm: the trained model.
-        probing: its probe.
-        texts: what to show.
-        names: what each is called.
+        probing: a probe of the model.
+        texts: the texts to show.
+        names: a name for each text, which its caption begins with.
     """
-    view, unit = probing.view, probing.unit
+    view = probing.view
+    unit = probing.unit
     found = lm.features(
         texts,
         layer=view.layer,
@@ -37,35 +38,36 @@ def passages(lm: TrainedLanguageModel, probing: Probing, texts: Sequence[str], n
     shown = []
     for text, name, trace in zip(texts, names, found.traces, strict=True):
         values = [float(value) for value in trace[:, 0]]
-        read = ""
+        result = ""
         if values:
             label = probing.labels[unit.above if values[-1] > unit.threshold else 1 - unit.above]
-            read = f", ends at {values[-1]:.3f}: read as {label}"
-        prepared = lm.prepare(text, cleaning=view.cleaning)
-        shown.append(Passage(name + read, pieces(lm.vocabulary.pieces(prepared), values)))
+            result = f", ends at {values[-1]:.3f}: predicted {label}"
+        cleaned = lm.prepare(text, cleaning=view.cleaning)
+        shown.append(Passage(name + result, pieces(lm.vocabulary.pieces(cleaned), values)))
     return shown
 
 
 def some_test_texts(probing: Probing) -> tuple[list[str], list[str]]:
-    """The first test texts of each label in turn, whatever the model makes of them, and a name for each."""
+    """Return the first test texts of each label in turn, regardless of the predictions, and a name for each text."""
     table = probing.tables["test"]
     by_label = [[text for text, own in zip(*table, strict=True) if own == label] for label in probing.labels]
-    texts, names = [], []
-    for place in range(SHOWN):
+    texts = []
+    names = []
+    for index in range(SHOWN):
         for label, own in zip(probing.labels, by_label, strict=True):
-            if place < len(own):
-                texts.append(own[place])
+            if index < len(own):
+                texts.append(own[index])
                 names.append(f"label {label}")
     return texts, names
 
 
 def files(probing: Probing, shown: Sequence[Passage], notes: Sequence[str]) -> dict[str, str | bytes]:
-    """The files of a probe by name: figures, histogram and heat maps of the best unit.
+    """Return the files of a probe by name: the figures, and a histogram and heat maps of the best unit.
 
     Args:
         probing: the probe.
-        shown: the texts of the heat map.
-        notes: lines for its page.
+        shown: the texts of the heat map, from `passages`.
+        notes: lines below the heading of the HTML page.
 
     Raises:
         UserError: when matplotlib is not installed.
@@ -74,13 +76,13 @@ def files(probing: Probing, shown: Sequence[Passage], notes: Sequence[str]) -> d
     scale = scale_of(shown, unit.threshold, f"label {labels[1 - unit.above]}", f"label {labels[unit.above]}")
     values = probing.states["test"][:, unit.unit]
     high = np.array([label == labels[unit.above] for label in probing.tables["test"].labels])
-    place = f"unit {unit.unit} of layer {probing.view.layer}, {probing.view.which} state"
+    name = f"unit {unit.unit} of layer {probing.view.layer}, {probing.view.which} state"
     share = unit.shares["test"]
-    right = f"{100 * share.right / share.total:.1f}\u00a0%"
-    title = f"{place[0].upper()}{place[1:]}: alone right on {right} of {share.total:,} test texts"
+    accuracy = f"{100 * share.right / share.total:.1f}\u00a0%"
+    title = f"{name[0].upper()}{name[1:]}: alone right on {accuracy} of {share.total:,} test texts"
     return {
         "probe.json": json.dumps(probing.document(), indent=1) + "\n",
-        "histogram.png": histogram(values[~high], values[high], scale, title=title, label=f"{place}, after a text"),
+        "histogram.png": histogram(values[~high], values[high], scale, title=title, label=f"{name}, after a text"),
         "heat-map.png": heat_map_picture(title, shown, scale),
         "heat-map.html": page(title, notes, shown, scale),
     }

@@ -1,4 +1,4 @@
-"""A probe of a trained model: labelled texts -> states -> figures and baselines."""
+"""A probe of a trained model: classifiers of labelled texts on the model's states, compared with baselines."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ from refrain.trained.language_model import Count, TrainedLanguageModel
 
 @dataclass(frozen=True)
 class View:
-    """What of a model's state is looked at, and how texts are made ready for it.
+    """The state that a probe reads, and how the texts are prepared and batched.
 
     Attributes:
-        layer: counting from 0 at the bottom; None is the last.
-        which: None is the cell state, or the hidden state where there is no other.
+        layer: the index of the layer, from 0 at the bottom; None is the last layer.
+        which: the part of the state; None is the cell state, or the hidden state for a layer without cell state.
         cleaning: see `TrainedLanguageModel.prepare`.
-        batch_size: how many texts are read side by side.
+        batch_size: the number of texts in a batch.
     """
 
     layer: int | None = None
@@ -44,7 +44,7 @@ class View:
 
 @dataclass(frozen=True)
 class Row:
-    """A probe beside others: on the model's states or on a baseline's features."""
+    """A row of the comparison: a probe of the model's states or of the features of a baseline."""
 
     name: str
     features: int
@@ -53,7 +53,7 @@ class Row:
     p_value: float | None  # McNemar's test against the trained model, on the test texts
 
     def document(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the row as plain data."""
         return {
             "name": self.name,
             "features": self.features,
@@ -69,15 +69,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Probing:
-    """A probe of a model, complete.
+    """A probe of a model with all its results.
 
     Attributes:
-        tables: the labelled texts.
-        counts: split -> how much text that is for the model.
-        labels: of class 0 and class 1.
-        view: as it was resolved: layer and state are named.
+        tables: split -> the labelled texts.
+        counts: split -> the size of its texts for the model.
+        labels: the labels of class 0 and class 1.
+        view: the view of the state, with layer, part and cleaning filled in.
         states: split -> features (N, H).
-        rows: the trained model's probe, then those of the baselines.
+        rows: the probe of the trained model, then those of the baselines.
     """
 
     tables: Mapping[str, Labelled]
@@ -89,14 +89,15 @@ class Probing:
 
     @property
     def unit(self) -> UnitProbe:
-        """The trained model's best unit."""
+        """The best unit of the trained model."""
         unit = self.rows[0].unit
         assert unit is not None
         return unit
 
     def document(self) -> dict[str, Any]:
-        """As plain data; `accuracy` is that on the test texts."""
-        trained, unit = self.rows[0], self.unit
+        """Return the results as plain data; `accuracy` is the accuracy on the test texts."""
+        trained = self.rows[0]
+        unit = self.unit
         return {
             "layer": self.view.layer,
             "which": self.view.which,
@@ -129,21 +130,21 @@ def probe(
     baselines: bool = False,
     log: Callable[[str], None] = quiet,
 ) -> Probing:
-    """Fit a probe on the states that a model is left in by labelled texts.
+    """Fit a probe on the final states of a model after reading labelled texts.
 
-    Weights are fitted on `train` and chosen among on `valid`; `test` is only measured.
+    The weights are fitted on `train`, the strength of the penalty is chosen on `valid`, and `test` is only measured.
 
     Args:
         lm: the trained model.
-        tables: train, valid and test, with two labels.
-        view: what is looked at; None is the last layer's cell state, with texts made ready as in training.
-        baselines: also fit the same probe on the words of the texts, and on the states of the same network as it was
-            drawn before training, and test whether they are right as often on the test texts.
+        tables: the labelled texts of train, valid and test, with two labels.
+        view: the state to read; None is the last layer's cell state, with texts prepared as in training.
+        baselines: also fit the same probe on the words of the texts and on the states of the untrained network, and
+            test whether their accuracies on the test texts differ.
         log: called with a line of text for each step that takes time.
 
     Raises:
-        UserError: when scikit-learn is not installed, or there is no such layer or state.
-        FloatingPointError: when a state is not a number.
+        UserError: when scikit-learn is not installed, or the model lacks the layer or the part of the state.
+        FloatingPointError: when a state is not finite.
     """
     view, states = _states(lm, tables, view or View(), log)
     labels = sorted(set(tables["train"].labels))
@@ -165,7 +166,7 @@ def probe(
 
 
 def untrained(lm: TrainedLanguageModel) -> TrainedLanguageModel:
-    """The same network as it was drawn before training, from the run's own seed."""
+    """Return the network as it was initialised before training, from the seed of the run."""
     experiment = Experiment.model_validate(lm.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.training.seed)
@@ -177,7 +178,7 @@ def untrained(lm: TrainedLanguageModel) -> TrainedLanguageModel:
 def _states(
     lm: TrainedLanguageModel, tables: Mapping[str, Labelled], view: View, log: Callable[[str], None]
 ) -> tuple[View, dict[str, NDArray[np.float32]]]:
-    """The final states of every split, and the view with layer, state and cleaning named."""
+    """Return the view with layer, part and cleaning filled in, and the final states of every split."""
     states = {}
     for split, table in tables.items():
         log(f"reading {len(table.texts):,} texts ({split})")
@@ -187,7 +188,7 @@ def _states(
         which: Part = view.which or ("hidden" if found.cell is None else "cell")
         states[split] = found.part(which).numpy()
         if not np.isfinite(states[split]).all():
-            raise FloatingPointError("the model's states are not finite numbers; its weights have run away")
+            raise FloatingPointError("the model's states are not finite numbers; its training has diverged")
     layer = len(lm.model.stack.layers) - 1 if view.layer is None else view.layer
     cleaning: Cleaning = view.cleaning or lm.config["data"].get("cleaning", "none")
     return View(layer, which, cleaning, view.batch_size), states

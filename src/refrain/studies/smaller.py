@@ -1,4 +1,4 @@
-"""Which units a smaller model does without."""
+"""The choice of the units that compression removes."""
 
 from torch import Tensor
 
@@ -12,21 +12,25 @@ from refrain.sparsity.compact import largest_entries
 def units_to_remove(
     model: LanguageModel, *, threshold: float | None = None, to: tuple[str, int] | None = None
 ) -> dict[str, Tensor]:
-    """The dead units of a model, and those that are given up for a smaller one. The model is not changed.
+    """Find the dead units of a model, and those to remove for a threshold or a target size. The model is not changed.
 
     Args:
-        model: with plain weights.
-        threshold: units all of whose weights are smaller than this in size go as well.
-        to: `parameters`, `multiply_adds` or `bytes`, and how many at most: the weakest units go as well.
+        model: the model, with plain weights.
+        threshold: also remove units all of whose weights have an absolute value below this.
+        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed; the weakest units are removed until
+            the model is small enough.
 
     Returns:
-        Width -> (units,) bool.
+        Width -> (U,) bool, for U units in a width.
 
     Raises:
-        UserError: when nothing is to be removed, all units of a width would be, or a target is out of reach.
+        UserError: when no unit or all units of a width would be removed, or a target cannot be reached.
     """
-    table, parameters, sizes = model.axes(), dict(model.named_parameters()), model.widths()
-    widths, found = removable_widths(model), unit_axes(table)
+    table = model.axes()
+    parameters = dict(model.named_parameters())
+    sizes = model.widths()
+    widths = removable_widths(model)
+    found = unit_axes(table)
     small: dict[str, Tensor] = {}
     if threshold is not None:
         small = {width: largest_entries(parameters, found[width]) < threshold for width in widths}
@@ -39,7 +43,9 @@ def units_to_remove(
         measure, target = to
         whole = model_size(measure, table, sizes)
         if target >= whole:
-            raise UserError(f"--to {measure}={target}: the model has {whole:,}, which is not more; ask for less")
+            raise UserError(
+                f"--to {measure}={target}: the model has {whole:,}, which is no more than that; choose a smaller target"
+            )
         ranking = [pair for pair in weakest_first(parameters, table, widths) if not dead[pair[0]][pair[1]]]
         try:
             dropped = drop_until(ranking, table, sizes, measure=measure, target=target, dead=dead)

@@ -1,11 +1,11 @@
-"""The report of a sparse run, and what its pictures show."""
+"""The report of a sparse run, and the data of its pictures."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from refrain.assembly.widths import removable_widths
-from refrain.pictures.sparsity import Course, Part, parts, png
+from refrain.pictures.sparsity import Curves, Part, parts, png
 from refrain.pictures.sparsity_page import sparsity_page_html
 from refrain.sparsity.report import report, views
 from refrain.trained.language_model import TrainedLanguageModel
@@ -15,28 +15,28 @@ FIGURES = {"parameters": "parameters", "multiply_adds": "multiply-adds a token"}
 
 
 def sparsity_report(lm: TrainedLanguageModel) -> dict[str, Any]:
-    """The figures of a trained model; see `refrain.sparsity.report.report`.
+    """Return the figures of a trained model; see `refrain.sparsity.report.report`.
 
     Args:
-        lm: the trained model; it stays as it is.
+        lm: the trained model; it is not changed.
     """
     model = lm.model
     return report(dict(model.named_parameters()), model.axes(), model.widths(), removable_widths(model))
 
 
 def sparsity_parts(lm: TrainedLanguageModel) -> list[Part]:
-    """The parts of the picture of a trained model; the course of its training where its run is at hand.
+    """Return the parts of the picture of a trained model, with curves of the training if its run folder exists.
 
     Args:
-        lm: the trained model; it stays as it is.
+        lm: the trained model; it is not changed.
     """
     model = lm.model
     matrices, widths = views(dict(model.named_parameters()), model.axes(), removable_widths(model), pixels=PIXELS)
-    return parts(matrices, widths, _courses(lm))
+    return parts(matrices, widths, _curves(lm))
 
 
 def sparsity_picture(lm: TrainedLanguageModel) -> bytes:
-    """The picture of a trained model, as PNG.
+    """Draw the picture of a trained model, as PNG.
 
     Args:
         lm: the trained model.
@@ -48,7 +48,7 @@ def sparsity_picture(lm: TrainedLanguageModel) -> bytes:
 
 
 def sparsity_page(lm: TrainedLanguageModel) -> str:
-    """The report and the pictures of a trained model, as HTML.
+    """Return the report and the pictures of a trained model, as HTML.
 
     Args:
         lm: the trained model.
@@ -64,20 +64,21 @@ def _title(lm: TrainedLanguageModel) -> str:
     return f"{lm.config['name']}: {lm.config['model']['cell']['kind']} {sizes}, {lm.folder.name}"
 
 
-def _courses(lm: TrainedLanguageModel) -> list[Course]:
-    """What the run's metrics say of sparsity."""
+def _curves(lm: TrainedLanguageModel) -> list[Curves]:
+    """Read the curves of the sparsity from the metrics of the run."""
     folder = lm.folder.resolve()
     lines = _lines(folder.parents[1] / "metrics.jsonl") if folder.parent.name == "checkpoints" else []
-    curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    diagrams: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
 
     def add(title: str, name: str, step: int, value: float) -> None:
-        steps, values = curves.setdefault(title, {}).setdefault(name, ([], []))
+        steps, values = diagrams.setdefault(title, {}).setdefault(name, ([], []))
         steps.append(step)
         values.append(value)
 
     targets = {name: value for name, value in (lm.config["sparsity"]["target"] or {}).items() if name != "reached"}
     measure, target = next(((name, value) for name, value in targets.items() if value is not None), ("", None))
-    size, strength = f"{FIGURES.get(measure, measure)} once compacted", "strength of the group lasso"
+    size = f"{FIGURES.get(measure, measure)} once compacted"
+    strength = "strength of the group lasso"
     for line in lines:
         step = line["step"]
         for width, units in line.get("units", {}).items():
@@ -90,13 +91,13 @@ def _courses(lm: TrainedLanguageModel) -> list[Course]:
             add(strength, "strength", step, line["group_lasso"])
     steps = max((line["step"] for line in lines), default=0)
     return [
-        Course(title, found, steps, logarithmic=title == strength, level=target if title == size else None)
-        for title, found in curves.items()
+        Curves(title, series, steps, logarithmic=title == strength, level=target if title == size else None)
+        for title, series in diagrams.items()
     ]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics that are whole; a run may be writing."""
+    """Read the lines of metrics; the last one may be incomplete while a run is writing."""
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:

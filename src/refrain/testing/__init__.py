@@ -5,6 +5,7 @@ from .case import Case as Case
 from .case import recurrent_case as recurrent_case
 from .laws import check_batch_entries_are_independent as check_batch_entries_are_independent
 from .laws import check_evaluation_is_deterministic as check_evaluation_is_deterministic
+from .laws import check_long_window_is_finite as check_long_window_is_finite
 from .laws import check_state_dict_restores_the_layer as check_state_dict_restores_the_layer
 from .laws import check_state_is_passed as check_state_is_passed
 from .laws import check_two_windows_equal_one as check_two_windows_equal_one

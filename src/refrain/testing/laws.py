@@ -16,6 +16,9 @@ from .case import Case, assert_same, recurrent_case, select
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 
+LONG_WINDOW = 512
+"""Steps of the windows of the protocol `exact`, the longest that evaluation reads."""
+
 
 def check_window_equals_steps(case: Case, step: Step | None = None) -> None:
     """A window is its steps one after another: outputs, the state after it, and the gradients of everything.
@@ -173,6 +176,30 @@ def check_wrong_shapes_are_refused(case: Case) -> None:
         except Exception:
             continue
         raise AssertionError(f"{what} was computed, expected an error; see refrain.nn.check_window")
+
+
+def check_long_window_is_finite(make_layer: Callable[[int, int], Any], *, input_size: int, hidden_size: int) -> None:
+    """A window as long as those of evaluation gives finite outputs in float32, as its steps do.
+
+    Products and sums over a whole window, such as those of a parallel scan, can overflow or underflow there.
+
+    Args:
+        make_layer: (input_size, hidden_size) -> a layer.
+        input_size: I.
+        hidden_size: H.
+
+    Raises:
+        AssertionError: when an output of the window or a tensor of the state after it is not finite.
+    """
+    layer, inputs, state = recurrent_case(make_layer(input_size, hidden_size).eval(), steps=LONG_WINDOW)
+    layer = layer.float()
+    with torch.no_grad():
+        outputs, after = layer(inputs.float(), state_like(state, [part.float() for part in state_tensors(state)]))
+    wrong = ~outputs.isfinite().flatten(1).all(dim=1)
+    if wrong.any():
+        raise AssertionError(f"outputs in float32: not finite from step {int(wrong.nonzero()[0])} of {LONG_WINDOW} on")
+    if not all(part.isfinite().all() for part in state_tensors(after)):
+        raise AssertionError(f"the state after {LONG_WINDOW} steps in float32: not finite")
 
 
 def check_state_dict_restores_the_layer(

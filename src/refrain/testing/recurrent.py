@@ -14,6 +14,7 @@ from .case import Case, recurrent_case
 from .laws import (
     check_batch_entries_are_independent,
     check_evaluation_is_deterministic,
+    check_long_window_is_finite,
     check_state_dict_restores_the_layer,
     check_state_is_passed,
     check_two_windows_equal_one,
@@ -55,6 +56,7 @@ def check_recurrent_layer(make_layer: Callable[[int, int], Any], *, input_size: 
     laws: dict[str, Callable[[], None]] = {
         name: partial(_in_modes, law, make_layer, (input_size, hidden_size), modes) for name, law in LAWS.items()
     }
+    laws["a long window is finite"] = partial(check_long_window_is_finite, make_layer, **sizes)
     laws["the state dict restores the layer"] = partial(check_state_dict_restores_the_layer, make_layer, **sizes)
     if hasattr(first, "axes"):
         laws["a unit removed as declared changes nothing else"] = partial(check_axes, make_layer, **sizes)

@@ -1,4 +1,4 @@
-"""What `refrain.load` returns: a trained model with its vocabulary, ready for use."""
+"""Trained models with their vocabularies, as `refrain.load` returns them."""
 
 from .language_model import TrainedLanguageModel as TrainedLanguageModel
 from .tagger import TrainedTagger as TrainedTagger

@@ -1,4 +1,4 @@
-"""A trained language model with its vocabulary: what `refrain.load` returns."""
+"""A trained language model with its vocabulary, as `refrain.load` returns it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from refrain.nn.kernels.packed_linear import WeightType, round_weights
 
 @dataclass(frozen=True)
 class Score:
-    """What a text costs.
+    """The score of a text.
 
     Attributes:
-        nats: summed over its tokens.
-        tokens: how many were scored, line ends among them.
-        unknown: how many words are not in the vocabulary; they were scored as `<unk>`.
+        nats: the negative log-likelihood, summed over the tokens.
+        tokens: the number of scored tokens, line ends included.
+        unknown: the number of words that are not in the vocabulary, which are scored as `<unk>`.
     """
 
     nats: float
@@ -32,12 +32,18 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """exp of the nats per token."""
+        """The exponential of the nats per token."""
         return Figure(self.nats, self.tokens).perplexity
 
 
 class Count(NamedTuple):
-    """How much text there is: texts, their tokens, and how many of these stand for words that the model lacks."""
+    """The size of some texts.
+
+    Attributes:
+        texts: the number of texts.
+        tokens: the number of tokens.
+        unknown: the number of tokens that are `<unk>`, because the word is not in the vocabulary.
+    """
 
     texts: int
     tokens: int
@@ -45,17 +51,17 @@ class Count(NamedTuple):
 
 
 class TrainedLanguageModel:
-    """A model that reads and writes text.
+    """A trained language model, for scoring, generating and features of texts.
 
     Args:
-        model: a `LanguageModel`, or a network of one's own that keeps the protocol `Network`; in evaluation mode from
-            here on.
-        vocabulary: its tokens.
-        config: the settings it was trained with, as plain data.
-        folder: where it was loaded from.
-        weights: `int8` rounds every matrix of the model, in place, to 127ths of the largest entry of each row, so that
-            a token reads a quarter of the memory; all figures are then those of the rounded model.
-        own: the class of a network of one's own, which the settings do not describe.
+        model: a `LanguageModel`, or another network that implements the protocol `Network`; it is set to evaluation
+            mode.
+        vocabulary: the vocabulary of the model.
+        config: the settings of the run, as plain data.
+        folder: the checkpoint folder.
+        weights: `float32`, or `int8`, which rounds every matrix of the model, in place, to 127ths of the largest entry
+            of each row, so that a token reads a quarter of the memory. All results are then those of the rounded model.
+        own: the class name of a network given by the user, which the settings do not describe; None otherwise.
     """
 
     def __init__(
@@ -84,10 +90,10 @@ class TrainedLanguageModel:
         return f"TrainedLanguageModel({str(self.folder)!r}, {shape}, vocabulary {len(self.vocabulary):,})"
 
     def score(self, text: str) -> Score:
-        """The cost of a text: each line on its own, as if another line had ended before it, its end included.
+        """Score each line of a text independently, after a line end. The end of each line is scored as well.
 
         Args:
-            text: words separated by blanks for a word model, any text for a byte model.
+            text: words separated by blanks for a word model; any text for a byte model.
         """
         lines = text.removesuffix("\n").split("\n")
         scores = list(score_lines(self.stepper, self.vocabulary, lines))
@@ -107,20 +113,20 @@ class TrainedLanguageModel:
         cleaning: Cleaning | None = None,
         batch_size: int = 64,
     ) -> Features:
-        """What a layer holds after each text, read from the zero state and a line end on.
+        """Compute the state of a layer after each text, which is read from the zero state and after a line end.
 
         Args:
-            texts: of any length; an empty one leaves the state after the line end.
-            layer: which layer, counting from 0 at the bottom; None is the last.
-            units: units of that layer to follow over time: their values after each token of the prepared text.
-            which: what of these units is followed; None is the cell state, or the hidden state where there is no other.
+            texts: the texts; for an empty text, the result is the state after the line end.
+            layer: the index of the layer, counting from 0 at the bottom; None is the last layer.
+            units: units of the layer to follow: their values after each token of the prepared text are returned.
+            which: the state of these units; None is the cell state, or the hidden state if the layer has no other.
             cleaning: see `prepare`.
-            batch_size: how many texts are read side by side; decides speed and memory, not the result.
+            batch_size: the number of texts in a batch; it affects speed and memory, not the result.
 
         Raises:
-            UserError: when there is no such layer, unit or part.
+            UserError: when the layer, a unit or the state does not exist.
         """
-        # the line end that comes first is read and not told
+        # the leading line end is fed to the model but not reported
         encoded = [
             [self.vocabulary.line_end, *self.vocabulary.encode(self.prepare(text, cleaning=cleaning))] for text in texts
         ]
@@ -128,22 +134,22 @@ class TrainedLanguageModel:
         return found._replace(traces=[trace[1:] for trace in found.traces])
 
     def prepare(self, text: str, *, cleaning: Cleaning | None = None) -> str:
-        """A text that stands by itself, as those that come after the end of a line.
+        """Clean a text as the training text was cleaned.
 
         Args:
-            text: any.
-            cleaning: `none` takes it as it is. `reviews` does to it what Radford et al. (2017) did to each review: HTML
-                entities are resolved, newlines become blanks, and one blank stands before and after it. None is what
-                the model was trained with.
+            text: the text.
+            cleaning: `none` returns the text unchanged. `reviews` cleans it as Radford et al. (2017) cleaned reviews:
+                HTML entities are resolved, newlines are replaced by blanks, and a blank is added before and after it.
+                None is the cleaning that the model was trained with.
         """
         cleaning = cleaning or self.config["data"].get("cleaning", "none")
         if cleaning == "reviews":
-            # without the line end that it begins with, which every text is read after
+            # the line end before the text is read in any case
             return clean_review(text).decode("utf-8", "replace").removeprefix("\n")
         return text
 
     def count(self, texts: Sequence[str], *, cleaning: Cleaning | None = None) -> Count:
-        """How long texts are for the model, and how much of them it does not know; cleaning as in `prepare`."""
+        """Count texts, tokens and unknown words. For `cleaning` see `prepare`."""
         tokens = unknown = 0
         for text in texts:
             ids = self.vocabulary.encode(self.prepare(text, cleaning=cleaning))
@@ -153,17 +159,17 @@ class TrainedLanguageModel:
 
     @property
     def stepper(self) -> Stepper | NetworkStepper:
-        """The model made ready to be read and written; made anew after its weights have changed."""
+        """The model with packed weights, which are packed again when the weights of the model have changed."""
         if self._stepper is None or not self._stepper.is_current:
             self._stepper = stepper_of(self.model, weights=self.weights)
         return self._stepper
 
     def initial_state(self, batch_size: int = 1) -> Any:
-        """The state before the first token of `batch_size` sequences."""
+        """The state before the first token."""
         return self.model.initial_state(batch_size)
 
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One token of each sequence: ids (B,) int64 -> natural log-probabilities of the next (B, V), and the state."""
+        """Map ids (B,), int64, to natural log-probabilities of the next tokens (B, V) and the state after them."""
         return self.stepper.step(ids, state)
 
     def generate(
@@ -180,8 +186,8 @@ class TrainedLanguageModel:
         allow_unknown: bool = True,
         clamp: Mapping[int | tuple[int, int], float] | None = None,
     ) -> list[str]:
-        """Texts that begin with the prompt. Arguments as in `stream`."""
-        columns: list[list[int]] = [[] for _ in range(samples)]
+        """Generate texts that begin with the prompt. For the arguments see `stream`."""
+        texts: list[list[int]] = [[] for _ in range(samples)]
         for drawn in self.stream(
             prompt,
             tokens=tokens,
@@ -194,11 +200,11 @@ class TrainedLanguageModel:
             allow_unknown=allow_unknown,
             clamp=clamp,
         ):
-            for column, index in zip(columns, drawn, strict=True):
+            for text, index in zip(texts, drawn, strict=True):
                 if index is not None:
-                    column.append(index)
+                    text.append(index)
         start = self.vocabulary.encode(prompt)
-        return [self.vocabulary.decode([*start, *column]) for column in columns]
+        return [self.vocabulary.decode([*start, *text]) for text in texts]
 
     def stream(
         self,
@@ -217,20 +223,21 @@ class TrainedLanguageModel:
         """Draw tokens that follow a line end and the prompt.
 
         Args:
-            prompt: text to continue; words that are not in the vocabulary are read as `<unk>`.
-            tokens: how many to draw at most.
-            samples: how many texts at once.
-            temperature: 0 takes the most probable token; below 1 plays safe, above 1 dares.
-            top_k: draw from the k most probable tokens.
-            top_p: draw from the fewest tokens that together hold this probability.
-            seed: the same seed, model and arguments give the same text; None draws anew each time.
-            stop_at_line_end: a text ends where `<eos>` is drawn, or the newline of a byte model, which is left out.
-            allow_unknown: `<unk>` may be drawn.
-            clamp: units whose cell state (hidden state, where there is no other) is set to a value before each token
-                is drawn; by their index in the last layer, or by (layer, index).
+            prompt: the text to continue; words that are not in the vocabulary are read as `<unk>`.
+            tokens: the largest number of tokens to draw.
+            samples: the number of texts, drawn as one batch.
+            temperature: divides the log-probabilities; 0 chooses the most probable token.
+            top_k: draw from the k most probable tokens; None draws from all.
+            top_p: draw from the fewest tokens whose total probability is at least this; None draws from all.
+            seed: the same seed, model and arguments give the same text; None takes a random seed.
+            stop_at_line_end: whether a text ends when `<eos>` is drawn, or a newline by a byte model, which is not
+                returned.
+            allow_unknown: whether `<unk>` can be drawn.
+            clamp: values of units, by their index in the last layer or by (layer, index). The cell state of each unit,
+                or its hidden state in a layer without a cell state, is set to the value before each token.
 
         Yields:
-            The next id of each text; None for one that has ended.
+            The next id of each text, or None for a text that has ended.
 
         Raises:
             ValueError: when a value is out of range or cannot take effect.

@@ -1,4 +1,4 @@
-"""The training loop, what acts on it, and what keeps it."""
+"""The training loop, the methods that act on it, and the checkpoints, metrics and progress of a run."""
 
 from refrain.optim import Verdict as Verdict
 

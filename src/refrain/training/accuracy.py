@@ -1,8 +1,9 @@
-"""How much of the training text a model knows by heart: the share of positions whose most likely word is right.
+"""Accuracy on the training text: the fraction of positions at which the most likely word is correct.
 
-Demeester et al. (2018), Predefined Sparseness in Recurrent Sequence Models, section 4: a model that learns to recite.
+Demeester et al. (2018), Predefined Sparseness in Recurrent Sequence Models, section 4: a model that learns a
+text by heart.
 
-T steps in the window, B sequences, V words in the vocabulary.
+T steps in the window, batch B, V words in the vocabulary.
 """
 
 from collections.abc import Mapping
@@ -14,58 +15,63 @@ from refrain.optim import Verdict
 
 from .hooks import Window
 
-ROWS = 500
-"""Positions whose distribution is held at once."""
+CHUNK_POSITIONS = 500
+"""The number of positions whose distributions are in memory at once."""
 
 
 class TrainingAccuracy:
-    """Counts right positions during an epoch, each window before the step that it makes.
+    """Counts correct predictions during an epoch, for each window with the weights before its update.
 
     Args:
-        stop_at: share of right positions at which training may end; None for no end.
+        stop_at: the accuracy at which training stops; None never stops it.
     """
 
     def __init__(self, stop_at: float | None = None) -> None:
         self._stop_at = stop_at
         self._right = self._positions = 0
         self.last = 0.0
-        """Share of the last whole epoch."""
+        """The accuracy in the last complete epoch."""
 
     def before_step(self, window: Window) -> None:
         """Count a window.
 
         Args:
-            window: with the outputs that its loss was made of.
+            window: the window, with the outputs from which its loss was computed.
         """
         with torch.no_grad():
-            hidden = window.outputs.dropped.flatten(0, 1).split(ROWS)
-            for rows, targets in zip(hidden, window.targets.flatten().split(ROWS), strict=True):
-                predicted = window.model.head.log_probabilities(rows).argmax(-1)  # type: ignore[operator, union-attr]
+            hidden = window.outputs.dropped.flatten(0, 1).split(CHUNK_POSITIONS)
+            for chunk, targets in zip(hidden, window.targets.flatten().split(CHUNK_POSITIONS), strict=True):
+                predicted = window.model.head.log_probabilities(chunk).argmax(-1)  # type: ignore[operator, union-attr]
                 self._right += int((predicted == targets).sum())
                 self._positions += len(targets)
 
     def validated(self, record: Mapping[str, Any]) -> Verdict:
-        """An epoch is over: keep its share, begin to count anew, and stop the run where the share is reached.
+        """Store the accuracy of the epoch, reset the counts, and stop the run if the accuracy is reached.
 
         Args:
-            record: of the epoch's validation; not looked at.
+            record: the record of the validation after the epoch; not used.
+
+        Returns:
+            The verdict.
         """
         self.last = self._right / max(self._positions, 1)
         self._right = self._positions = 0
         return Verdict(stop=self._stop_at is not None and self.last >= self._stop_at)
 
     def metrics(self) -> dict[str, Any]:
-        """The share since the epoch began."""
+        """Return the accuracy since the epoch began."""
         return {"train_accuracy": self._right / max(self._positions, 1)}
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts, as plain data."""
+        """Return the counts as plain data."""
         return {"right": self._right, "positions": self._positions, "last": self.last}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave.
+        """Restore a state from `state_dict`.
 
         Args:
-            state: as from `state_dict`.
+            state: a state from `state_dict`.
         """
-        self._right, self._positions, self.last = int(state["right"]), int(state["positions"]), float(state["last"])
+        self._right = int(state["right"])
+        self._positions = int(state["positions"])
+        self.last = float(state["last"])

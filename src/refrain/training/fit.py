@@ -1,4 +1,4 @@
-"""A run from where it stands to its end: epochs of windows, validation, metrics, samples, checkpoints."""
+"""A run from its current position to the end: epochs of windows, validation, metrics, samples, checkpoints."""
 
 import contextlib
 import math
@@ -25,12 +25,12 @@ class Fit:
     """Trains a task in a run folder.
 
     Args:
-        task: what is trained.
-        run: where it is kept; the caller holds its lock.
-        documents: what each checkpoint carries besides weights and state, by file stem: config and vocabulary.
-        metrics: where figures are written.
-        progress: is told what happens.
-        interrupt: asked before each window and validation whether to stop.
+        task: the model, the data and the settings of the training.
+        run: the run folder; the caller must hold its lock.
+        documents: the plain data of each checkpoint besides weights and state, by file stem: config and vocabulary.
+        metrics: writes the figures.
+        progress: reports the progress to the user.
+        interrupt: checked before each window and validation for a signal to stop.
     """
 
     def __init__(
@@ -42,35 +42,39 @@ class Fit:
         progress: Progress,
         interrupt: Interrupt,
     ) -> None:
-        self.task, self.run, self.documents = task, run, documents
-        self.metrics, self.progress, self.interrupt = metrics, progress, interrupt
+        self.task = task
+        self.run = run
+        self.documents = documents
+        self.metrics = metrics
+        self.progress = progress
+        self.interrupt = interrupt
 
     def __call__(self, position: Position, state: Any) -> Position:
         """Train until the last epoch.
 
         Args:
-            position: where the run stands; changed in place.
+            position: the position in the run; changed in place.
             state: the carried recurrent state, or None between epochs.
 
         Returns:
-            The position at the end.
+            The position at the end of training.
 
         Raises:
-            Interrupted: when a signal asked for it; a checkpoint has been saved.
-            UserError: when the loss is not finite, or a user's method fails, whose exception is the cause then.
+            Interrupted: when a signal was received; a checkpoint has been saved.
+            UserError: when the loss is not finite, or when a user's method fails; its exception is the cause.
         """
         try:
             return self._train(position, state)
         except (NonFiniteError, FloatingPointError) as error:
-            remedy = "start anew with a lower training.learning_rate or training.max_norm"
+            remedy = "start again with a lower training.learning_rate or training.max_norm"
             raise UserError(self._advice(position, str(error), remedy)) from None
         except MethodError as error:
             saved = any(self.run.checkpoints.glob("step-*"))
-            remedy = f"mend the method, then {self._resume() if saved else 'start anew with force=True'}"
+            remedy = f"fix the method, then {self._resume() if saved else 'start again with force=True'}"
             raise UserError(self._advice(position, str(error), remedy)) from error.__cause__
 
     def _train(self, position: Position, state: Any) -> Position:
-        # a first checkpoint proves before the first step that the disk takes one
+        # write a checkpoint before the first step, so that a full or read-only disk is found at once
         saved = time.monotonic() if position.step else self.save(position, state)
         while position.epoch < self.task.epochs and not position.stopped:
             windows = self.task.windows(position.epoch)
@@ -80,22 +84,24 @@ class Fit:
                 deadline = saved + 60 * self.task.checkpoint_minutes
                 state = self._round(position, windows, state, deadline)
                 improved = self._within_epoch(position, windows)
-                # read once: what is left by is what was saved
-                asked = self.interrupt.signal_number
-                if asked or improved or time.monotonic() > deadline:
+                # read the signal once, so that the checkpoint and the exit status agree
+                signal_number = self.interrupt.signal_number
+                if signal_number or improved or time.monotonic() > deadline:
                     saved = self.save(position, state)
-                self._leave(position, asked)
+                self._stop_if_asked(position, signal_number)
             self._end_epoch(position)
-            position.epoch, position.window, position.epoch_tally = position.epoch + 1, 0, Tally()
+            position.epoch += 1
+            position.window = 0
+            position.epoch_tally = Tally()
             if not self.task.carry_state:
                 state = None
-            asked = self.interrupt.signal_number
+            signal_number = self.interrupt.signal_number
             saved = self.save(position, state)
-            self._leave(position, asked)
+            self._stop_if_asked(position, signal_number)
         return position
 
     def save(self, position: Position, state: Any) -> float:
-        """Write a checkpoint; returns the time of the clock."""
+        """Write a checkpoint, and return the time at which it was finished, by the monotonic clock."""
         tensors, training = capture(self.task, position, state)
         with self.task.methods.evaluation_weights(self.task.model):
             weights = weights_of(self.task.model)
@@ -108,11 +114,12 @@ class Fit:
         return time.monotonic()
 
     def _round(self, position: Position, windows: Windows | Batches, state: Any, deadline: float) -> Any:
-        """Windows up to the next thing that is due, the end of the epoch, a signal, or the next checkpoint."""
+        """Train until metrics, a validation, a sample or a checkpoint are due, the epoch ends, or a signal arrives."""
         task = self.task
         intervals = [task.log_windows, task.validation_windows, task.sample_windows]
         stop = min(len(windows), *((position.window // every + 1) * every for every in intervals if every))
-        started, counted = time.monotonic(), position.epoch_tally.tokens
+        started = time.monotonic()
+        tokens_before = position.epoch_tally.tokens
         task.model.train()
         state = train_round(
             task.model,
@@ -129,14 +136,16 @@ class Fit:
             seconds = max(time.monotonic() - started, 1e-9)
             rate = task.optimizer.param_groups[0]["lr"]
             position.metrics_bytes = self.metrics.train(
-                position, rate, (position.epoch_tally.tokens - counted) / seconds
+                position, rate, (position.epoch_tally.tokens - tokens_before) / seconds
             )
             position.line_tally = Tally()
         return state
 
     def _within_epoch(self, position: Position, windows: Windows | Batches) -> bool:
-        """What is due after so many windows of an epoch; whether the validation was the best so far."""
-        task, window, improved = self.task, position.window, False
+        """Validate and sample if due within an epoch; return whether the validation was the best so far."""
+        task = self.task
+        window = position.window
+        improved = False
         if window == len(windows):
             return False
         with task.methods.evaluation_weights(task.model):
@@ -148,7 +157,7 @@ class Fit:
         return improved
 
     def _end_epoch(self, position: Position) -> None:
-        """Validation, and what waits for it: the schedule, the methods' verdicts, samples."""
+        """Validate at the end of an epoch, then update the schedule, apply the verdicts of the methods, and sample."""
         task = self.task
         with task.methods.evaluation_weights(task.model):
             record, found, _ = self._validate(position, epoch_ended=True)
@@ -174,13 +183,14 @@ class Fit:
                 group["lr"] = self._rate(position, windows) * windows.share(position.window)
             inputs, targets = windows[position.window]
             yield inputs.to(device), targets.to(device)
-            position.window, position.step = position.window + 1, position.step + 1
+            position.window += 1
+            position.step += 1
             self.progress.window(position, len(windows), self.task.epochs)
 
     def _rate(self, position: Position, windows: Windows | Batches) -> float:
-        """The learning rate of the schedule, before it is scaled by a drawn window's length."""
-        share = min((position.epoch + position.window / len(windows)) / self.task.epochs, 1.0)
-        return self.task.learning_rate * self.task.schedule.factor(position.epoch, share)
+        """Return the learning rate of the schedule, before it is scaled by the length of a random window."""
+        progress = min((position.epoch + position.window / len(windows)) / self.task.epochs, 1.0)
+        return self.task.learning_rate * self.task.schedule.factor(position.epoch, progress)
 
     def _validate(self, position: Position, *, epoch_ended: bool) -> tuple[dict[str, Any], Validation, bool]:
         found = self.task.validate()
@@ -199,16 +209,16 @@ class Fit:
         if self.task.sample is not None:
             self.run.write_text(f"samples/{name}.txt", self.task.sample(position.step) + "\n")
 
-    def _leave(self, position: Position, asked: int | None) -> None:
-        if asked:
+    def _stop_if_asked(self, position: Position, signal_number: int | None) -> None:
+        if signal_number:
             raise Interrupted(
-                asked,
+                signal_number,
                 f"stopped in epoch {position.epoch + 1} after window {position.window}; "
                 f"continue with: {self._resume()}",
             )
 
     def _resume(self) -> str:
-        """What continues the run; the command line cannot give it a user's methods or network."""
+        """Return the command or call that resumes the run; only a call can be given a user's methods or network."""
         given = ", methods=[...]" if self.task.methods.own else ""
         given += ", model=..." if "network" in self.documents.get("config", {}) else ""
         if given:

@@ -1,4 +1,4 @@
-"""Where a method may act on a run."""
+"""The hooks of the training loop, by which methods act on a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,24 +9,24 @@ from torch import Tensor, nn
 
 
 class Window(NamedTuple):
-    """One window of a run, as a hook sees it."""
+    """One window of a run, which is the argument of each hook."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     inputs: Tensor  # (T, B)
     targets: Tensor  # (T, B)
-    outputs: Any  # what regularisers read: hidden states before and after dropout
+    outputs: Any  # the last layer's output before and after dropout, for regularisers
 
 
 @dataclass
 class Hooks:
-    """Four lists of callables, each called in order.
+    """Four lists of functions, each called in order.
 
     Attributes:
-        loss_terms: (window) -> a scalar added to the loss, in the loss's own scale.
-        before_step: (window): gradients are final and clipped.
-        after_step: (window): weights have moved; project or average them.
-        after_round: (metrics): an epoch was validated; triggers and reports.
+        loss_terms: each maps a window to a scalar that is added to the loss, on the scale of the loss.
+        before_step: each is called with the window when its gradients are final and clipped.
+        after_step: each is called with the window after the update, for example to project or average the weights.
+        after_round: each is called with the record of the validation at the end of an epoch.
     """
 
     loss_terms: list[Callable[[Window], Tensor]] = field(default_factory=list)

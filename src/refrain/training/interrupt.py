@@ -1,4 +1,4 @@
-"""Stopping on a signal: the run finishes its window, saves and leaves. A second signal ends it at once."""
+"""Stopping on a signal: the run finishes its window, saves a checkpoint and stops. A second signal kills it."""
 
 import signal
 import threading
@@ -9,10 +9,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop and has saved a checkpoint.
+    """Raised after a signal, when the run has saved a checkpoint.
 
     Attributes:
-        signal_number: which signal asked.
+        signal_number: the number of the signal.
     """
 
     def __init__(self, signal_number: int, message: str) -> None:
@@ -21,12 +21,15 @@ class Interrupted(BaseException):
 
     @property
     def exit_status(self) -> int:
-        """130 after Ctrl-C, 143 after SIGTERM, as shells count."""
+        """Return the exit status by the convention of shells: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + self.signal_number
 
 
 class Interrupt:
-    """Listens for signals while it is entered. Outside the main thread, where Python allows none, it is deaf."""
+    """A context manager that records SIGINT and SIGTERM.
+
+    It does nothing outside the main thread, where Python does not allow signal handlers.
+    """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None

@@ -1,6 +1,6 @@
 """The training loop.
 
-T steps in the window, B sequences.
+T steps in the window, batch B.
 """
 
 import math
@@ -21,7 +21,7 @@ LossScale = Literal["sum-over-time", "mean-over-tokens"]
 
 @dataclass
 class Tally:
-    """What was counted since the last reset: nats, tokens, and the last gradient norm before clipping."""
+    """Sums since the last reset: nats, tokens, and the last gradient norm before clipping."""
 
     nats: float = 0.0
     tokens: int = 0
@@ -29,7 +29,7 @@ class Tally:
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss or gradient that is not a finite number. The weights have not been touched by it."""
+    """A loss or gradient is not finite. The weights were not updated with it."""
 
 
 def train_round(
@@ -46,25 +46,25 @@ def train_round(
     """Train on `windows` by truncated backpropagation.
 
     Args:
-        model: maps (inputs, targets, state) to nats summed over the window, outputs and state.
-        windows: (inputs, targets), each (T, B). A round is an epoch, or as many windows as the caller gives.
-        state: what the model carries into the first window.
-        optimizer: over the model's parameters.
+        model: maps (inputs, targets, state) to the nats summed over the window, the outputs and the state.
+        windows: pairs (inputs, targets), each (T, B). A round is an epoch, or as many windows as the caller gives.
+        state: the recurrent state at the beginning of the first window.
+        optimizer: an optimiser of the model's parameters.
         loss_scale: `sum-over-time` divides the nats by B, `mean-over-tokens` by T * B. Penalties, clipping and
             learning rate are relative to it.
-        max_norm: clip the global gradient norm to this; None leaves gradients as they are.
-        hooks: methods that act on the run.
-        tallies: each counts the nats and tokens of every window.
+        max_norm: the value to which the global gradient norm is clipped; None does not clip.
+        hooks: the methods that act on the run.
+        tallies: the nats and tokens of every window are added to each of them.
 
     Returns:
         The state after the last window.
 
     Raises:
-        NonFiniteError: when loss or gradient are not finite; the weights are those of the window before.
+        NonFiniteError: when the loss or a gradient is not finite; the weights are those after the window before.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for inputs, targets in windows:
-        # the value crosses the window, its gradient does not; each head has its own way to the nats
+        # the value of the state is carried over, its gradient is not; each head computes the nats by its own formula
         nats, outputs, state = model(inputs, targets, detached(state))
         window = Window(model, optimizer, inputs, targets, outputs)
         divisor = targets.shape[1] if loss_scale == "sum-over-time" else targets.numel()

@@ -1,4 +1,4 @@
-"""The protocol of a method, of which every part is optional."""
+"""The protocol of a method, every part of which is optional."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -12,10 +12,10 @@ from .hooks import Window
 
 
 class Method(Protocol):
-    """The parts of a method. Each may be left out, or be None, and nothing has to inherit from this class."""
+    """The parts of a method. Each may be missing or None, and a method need not inherit from this class."""
 
     def loss_term(self, window: Window) -> Tensor:
-        """A scalar with a gradient that is added to the loss, in the loss's own scale."""
+        """Return a scalar with a gradient that is added to the loss, on the scale of the loss."""
         ...
 
     def before_step(self, window: Window) -> None:
@@ -23,46 +23,46 @@ class Method(Protocol):
         ...
 
     def after_step(self, window: Window) -> None:
-        """Called in each window when the optimiser has moved the weights; may change them in place."""
+        """Called in each window after the optimiser has updated the weights; may change them in place."""
         ...
 
     def validated(self, record: dict[str, Any]) -> Verdict | None:
         """Called after the validation at the end of each epoch, with the evaluation weights in the model.
 
         Args:
-            record: the validation's line of metrics, such as `epoch` (from 1), `nats_per_token`, `perplexity` and for
-                a tagger `accuracy`; besides, `judged`, by which validations are compared, less being better, and
-                `settled`, whether every method is.
+            record: the line of metrics of the validation, with `epoch` (from 1), `nats_per_token`, `perplexity`, for a
+                tagger `accuracy`, and others; in addition `judged`, by which validations are compared, where less is
+                better, and `settled`, whether all methods are settled.
 
         Returns:
-            Whether the run stops here, and a line to report; None is neither.
+            Whether the run stops, and a line to log; None is neither.
         """
         ...
 
     def settled(self) -> bool:
-        """Whether the model is what was asked for. Until then no validation counts as a stall.
+        """Return whether the model has reached what was requested, such as a size; no validation is a stall before.
 
-        The best checkpoint is chosen among the settled ones, if there are any.
+        If any checkpoints are settled, the best one is chosen among them.
         """
         ...
 
     def evaluation_weights(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Inside, the model holds the weights to evaluate and to save for use; outside, those that are trained.
+        """Return a context in which the model has the weights to evaluate and to save for use, not those being trained.
 
-        A checkpoint keeps both, so that the state of the method need not hold the trained ones.
+        A checkpoint contains both, so the state of the method need not include the trained weights.
         """
         ...
 
     def metrics(self) -> Mapping[str, Any]:
-        """What is added to each line of metrics, by name: numbers, text, lists and dicts."""
+        """Return what is added to each line of metrics, by name: numbers, text, lists and dicts."""
         ...
 
     def state_dict(self) -> Any:
-        """What a restart needs: tensors, numbers and text, in nested dicts and lists."""
+        """Return the state that a restart needs: tensors, numbers and text, in nested dicts and lists."""
         ...
 
     def load_state_dict(self, state: Any) -> None:
-        """Take back what `state_dict` gave; its tensors are on the CPU, and its tuples are lists."""
+        """Restore a state from `state_dict`; its tensors are on the CPU, and its tuples have become lists."""
         ...
 
 
@@ -70,10 +70,10 @@ PARTS = tuple(name for name in vars(Method) if not name.startswith("_"))
 
 
 class LossTerm:
-    """A method that is a term of the loss and nothing else.
+    """A method with a loss term as its only part.
 
     Args:
-        function: (window) -> a scalar with a gradient, in the loss's own scale.
+        function: maps a window to a scalar with a gradient, on the scale of the loss.
     """
 
     def __init__(self, function: Callable[[Window], Tensor]) -> None:

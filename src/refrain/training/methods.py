@@ -1,4 +1,4 @@
-"""The methods of a run: one ordered collection, and what its methods come to together."""
+"""The methods of a run, as one ordered collection that acts like a single method."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ from refrain.optim import Verdict
 from .hooks import Hooks
 from .own_methods import MethodError, checked
 
-# what a line of metrics, or a record made of it, holds already
+# the names in a line of metrics, or in the record of a validation, that methods cannot use
 FIGURES = {
     "event", "epoch", "epoch_ended", "window", "step", "learning_rate", "train_nats_per_token", "train_perplexity",
     "train_bits_per_byte", "nats_per_token", "perplexity", "bits_per_byte", "accuracy", "gradient_norm", "best",
@@ -21,14 +21,14 @@ FIGURES = {
 
 
 class Methods(Mapping[str, object]):
-    """The methods of a run by name, in the order in which they act, and what they come to together.
+    """The methods of a run by name, in the order in which they act, and their combined parts.
 
-    Parts of a user's methods are checked: when one raises or returns what it must not, a `MethodError` names it.
+    The parts of a user's methods are checked: when one raises or returns a wrong type, a `MethodError` names it.
 
     Args:
         first: methods of the library.
         own: methods of the user.
-        last: methods of the library that see the weights as the others leave them.
+        last: methods of the library that act after all others, on the weights that these leave.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Methods(Mapping[str, object]):
         return len(self._methods)
 
     def hooks(self) -> Hooks:
-        """Where the methods act on the training loop, each list in their order."""
+        """Return the hooks of all methods for the training loop, in the order of the methods."""
         return Hooks(
             loss_terms=list(self._parts("loss_term").values()),
             before_step=list(self._parts("before_step").values()),
@@ -60,27 +60,27 @@ class Methods(Mapping[str, object]):
         )
 
     def verdicts(self, record: Mapping[str, Any]) -> list[Verdict]:
-        """What the methods conclude from a validation; every one of them is asked.
+        """Call every method's `validated`, and return the verdicts.
 
         Args:
-            record: the validation's line of metrics, with `judged` and `settled`.
+            record: the line of metrics of the validation, with `judged` and `settled`.
         """
         found = [validated(dict(record)) for validated in self._parts("validated").values()]
         return [verdict for verdict in found if verdict is not None]
 
     def settled(self) -> bool:
-        """Whether the model is what was asked for, by every method that has a say in it."""
+        """Return whether all methods that have the part `settled` are settled."""
         return all([settled() for settled in self._parts("settled").values()])
 
     @contextlib.contextmanager
     def evaluation_weights(self, model: nn.Module) -> Iterator[None]:
-        """Inside, the model holds the weights to evaluate and to save for use.
+        """Set the model to the weights to evaluate and to save for use inside the context.
 
         The contexts are entered from the last method to the first: a user's method finds the library's averages in the
         model.
 
         Args:
-            model: that is trained; changed in place and put back.
+            model: the model that is trained; it is changed in place and restored after the context.
         """
         with contextlib.ExitStack() as stack:
             for weights in reversed(self._parts("evaluation_weights").values()):
@@ -88,14 +88,14 @@ class Methods(Mapping[str, object]):
             yield
 
     def own_evaluation_weights(self) -> bool:
-        """Whether a method of the user's has such weights, beside which a checkpoint must keep the trained ones."""
+        """Return whether a user's method has evaluation weights, so that checkpoints need the trained ones too."""
         return bool({*self.own} & {*self._parts("evaluation_weights")})
 
     def metrics(self) -> dict[str, Any]:
-        """What is added to a line of metrics.
+        """Return what is added to a line of metrics.
 
         Raises:
-            MethodError: when a user's method takes a name that is in the line already.
+            MethodError: when a method uses a name that the line has already.
         """
         found: dict[str, Any] = {}
         for name, metrics in self._parts("metrics").items():
@@ -109,17 +109,17 @@ class Methods(Mapping[str, object]):
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of the methods that have one, by name."""
+        """Return the states of the methods that have one, by name."""
         return {name: state() for name, state in self._parts("state_dict").items()}
 
     def load_state_dict(self, states: Mapping[str, Any]) -> None:
-        """Give each method its state back.
+        """Restore the state of each method.
 
         Args:
-            states: as from `state_dict`; a state under another name is left alone.
+            states: the states from `state_dict`; states under other names are ignored.
 
         Raises:
-            MethodError: when a state is missing, or a method takes none back.
+            MethodError: when a state is missing, or a method cannot load its state.
         """
         parts = self._parts("load_state_dict")
         for name in self.own:
@@ -131,7 +131,7 @@ class Methods(Mapping[str, object]):
             load(states[name])
 
     def _parts(self, part: str) -> dict[str, Callable[..., Any]]:
-        """The methods' own parts of a name, those of a user's methods checked, in their order."""
+        """Return a part of all methods that have it, in their order; the parts of a user's methods are checked."""
         found = {name: getattr(method, part, None) for name, method in self._methods.items()}
         return {
             name: partial(checked, name, part, call) if name in self.own else call

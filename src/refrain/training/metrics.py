@@ -1,4 +1,4 @@
-"""A run's figures: a line of JSON each, and TensorBoard events where asked for."""
+"""The figures of a run, as lines of JSON and, if requested, TensorBoard events."""
 
 import math
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from .task import Position, Validation
 
 
 class Metrics:
-    """Writes figures to a run.
+    """Writes the figures of a run.
 
     Args:
-        run: its `metrics.jsonl` is appended to.
-        tensorboard: also write events; None for none.
-        bytes_per_token: of the vocabulary; adds bits per byte where it is known.
-        figures: what else belongs into each line, as of now.
+        run: the run folder; lines are appended to its `metrics.jsonl`.
+        tensorboard: a writer of TensorBoard events, or None.
+        bytes_per_token: the bytes per token of the vocabulary; if given, bits per byte are added.
+        figures: called for each line, returns further figures to add to it.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Metrics:
         self._figures = figures
 
     def train(self, position: Position, learning_rate: float, tokens_per_second: float) -> int:
-        """The windows since the last line; returns how long the file is now."""
+        """Write the figures of the windows since the last line, and return the length of the file in bytes."""
         tally = position.line_tally
         nats_per_token = tally.nats / tally.tokens
         return self._write(
@@ -58,7 +58,7 @@ class Metrics:
     def valid(
         self, position: Position, found: Validation, learning_rate: float, *, epoch_ended: bool
     ) -> tuple[dict[str, Any], int]:
-        """A validation; returns the record and how long the file is now."""
+        """Write the figures of a validation, and return them with the length of the file in bytes."""
         train = position.epoch_tally.nats / position.epoch_tally.tokens
         nats_per_token = found.nats / found.tokens
         record = {
@@ -95,7 +95,7 @@ class Metrics:
 
 
 def tensorboard_writer(folder: Path, first_step: int) -> Any:
-    """A writer of TensorBoard events; what an earlier process wrote from `first_step` on is hidden.
+    """Return a writer of TensorBoard events, which hides events of an earlier process from `first_step` on.
 
     Raises:
         UserError: when TensorBoard is not installed.

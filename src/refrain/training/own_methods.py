@@ -1,4 +1,4 @@
-"""A user's methods: their names, what their parts may return, and errors that name method and part."""
+"""A user's methods: checks of their names and of what their parts return, with errors that name method and part."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +18,16 @@ RESERVED = {
     "schedule", "activation_penalty", "temporal_penalty", "sparsifier", "accuracy", "averaging", "early_stop",
     "carried", "generator", "optimizer", "weights",
 }  # fmt: skip
-"""Names in a checkpoint that are the library's."""
+"""Names in a checkpoint that the library uses."""
 
 
 class MethodError(UserError):
-    """A part of a user's method that raised, whose exception is the cause, or that returned what it must not.
+    """A part of a user's method raised, in which case its exception is the cause, or returned a wrong value.
 
     Args:
-        name: the method's.
-        part: the part's.
-        problem: what is wrong, in a few words.
+        name: the name of the method.
+        part: the name of the part.
+        problem: a short description of the problem, which follows the name of the part.
     """
 
     def __init__(self, name: str, part: str, problem: str) -> None:
@@ -35,26 +35,31 @@ class MethodError(UserError):
 
 
 def methods_by_name(methods: Sequence[object] | Mapping[str, object]) -> dict[str, object]:
-    """A user's methods by name, each of which can enter a run.
+    """Check a user's methods, and return them by name.
 
     Args:
         methods: objects with an attribute `name`, or objects by name.
 
     Raises:
-        UserError: when a name is missing, taken or not a plain word, or an object has no part that is known.
+        UserError: when a name is missing, taken or invalid, or an object has no part of a method.
     """
     if not isinstance(methods, Mapping | list | tuple):
-        kind = type(methods).__name__
-        raise UserError(f"methods: must be a list of methods or a dict of them by name (got {kind})")
-    pairs = list(methods.items()) if isinstance(methods, Mapping) else [_pair(*each) for each in enumerate(methods)]
+        type_name = type(methods).__name__
+        raise UserError(f"methods: must be a list of methods or a dict of them by name (got {type_name})")
+    if isinstance(methods, Mapping):
+        pairs = list(methods.items())
+    else:
+        pairs = [_pair(index, method) for index, method in enumerate(methods)]
     found: dict[str, object] = {}
     for name, method in pairs:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII):
-            raise UserError(f"methods: {name!r} cannot be a name; take letters, digits, - and _, a letter first")
+            raise UserError(
+                f"methods: {name!r} is not a valid name; use letters, digits, - and _, and begin with a letter"
+            )
         if name in RESERVED:
-            raise UserError(f"methods: {name!r} is a name of the library's; choose another")
+            raise UserError(f"methods: the name {name!r} is used by the library; choose another")
         if name in found:
-            raise UserError(f"methods: two are called {name!r}; give each a name of its own")
+            raise UserError(f"methods: two methods have the name {name!r}; choose another for one of them")
         _check_parts(name, method)
         found[name] = method
     return found
@@ -63,39 +68,39 @@ def methods_by_name(methods: Sequence[object] | Mapping[str, object]) -> dict[st
 def _pair(index: int, method: object) -> tuple[Any, object]:
     name = getattr(method, "name", None)
     if name is None:
-        kind = getattr(method, "__name__", type(method).__name__)
+        type_name = getattr(method, "__name__", type(method).__name__)
         raise UserError(
-            f"methods[{index}] ({kind}) has no attribute 'name'; set one, or give a dict of methods by name"
+            f"methods[{index}] ({type_name}) has no attribute 'name'; set one, or give a dict of methods by name"
         )
     return name, method
 
 
 def _check_parts(name: str, method: object) -> None:
     if isinstance(method, type):
-        raise UserError(f"method {name!r}: is a class; give an object, {method.__name__}(...)")
+        raise UserError(f"method {name!r}: is a class; pass an object, {method.__name__}(...)")
     parts = {part: getattr(method, part, None) for part in PARTS}
     given = [part for part in PARTS if parts[part] is not None]
     if not given:
         raise UserError(f"method {name!r}: has none of the parts of a method, which are {', '.join(PARTS)}")
     for part in given:
         if not callable(parts[part]):
-            raise UserError(f"method {name!r}: {part} is {type(parts[part]).__name__}, must be a function")
+            raise UserError(f"method {name!r}: {part} has type {type(parts[part]).__name__}, but must be a function")
     halves = [part for part in ("state_dict", "load_state_dict") if part in given]
     if len(halves) == 1:
-        raise UserError(f"method {name!r}: has {halves[0]} alone; state_dict and load_state_dict belong together")
+        raise UserError(f"method {name!r}: has only {halves[0]}; state_dict and load_state_dict need each other")
 
 
 def checked(name: str, part: str, call: Callable[..., Any], *arguments: Any) -> Any:
-    """What a part of a user's method returns.
+    """Call a part of a user's method, check what it returns, and return it.
 
     Args:
-        name: the method's.
-        part: the part's.
+        name: the name of the method.
+        part: the name of the part.
         call: the part.
-        arguments: the part's.
+        arguments: the arguments of the part.
 
     Raises:
-        MethodError: when it raises, or returns what it must not.
+        MethodError: when the part raises, or returns a wrong value.
     """
     try:
         returned = call(*arguments)
@@ -108,32 +113,33 @@ def checked(name: str, part: str, call: Callable[..., Any], *arguments: Any) -> 
 
 
 def raised(error: Exception) -> str:
-    """An exception in a line."""
+    """Describe an exception in one line."""
     return f"raised {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 class _Weights:
-    """A user's context of evaluation weights, whose errors are told from those of what is done inside.
+    """A user's context of evaluation weights; only errors of the context itself become a `MethodError`.
 
     Args:
-        name: the method's.
-        context: as its part gave it.
+        name: the name of the method.
+        context: the context that the method returned.
     """
 
     def __init__(self, name: str, context: AbstractContextManager[Any]) -> None:
-        self._name, self._context = name, context
+        self._name = name
+        self._context = context
 
     def __enter__(self) -> None:
         checked(self._name, "evaluation_weights on entry", self._context.__enter__)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # whatever it returns, an error that was raised inside goes on
-        checked(self._name, "evaluation_weights on exit", self._context.__exit__, kind, error, trace)
+        # an error that was raised inside is raised again, whatever the context returns
+        checked(self._name, "evaluation_weights on exit", self._context.__exit__, error_type, error, trace)
 
 
-def _no_loss_term(term: Any) -> str | None:
+def _loss_term_problem(term: Any) -> str | None:
     if not isinstance(term, Tensor):
         return f"{type(term).__name__}, must return a tensor"
     if term.ndim:
@@ -146,7 +152,7 @@ def _no_loss_term(term: Any) -> str | None:
     return None
 
 
-def _no_verdict(verdict: Any) -> str | None:
+def _verdict_problem(verdict: Any) -> str | None:
     if verdict is None:
         return None
     if not isinstance(verdict, Verdict):
@@ -157,31 +163,31 @@ def _no_verdict(verdict: Any) -> str | None:
     return None
 
 
-def _no_bool(settled: Any) -> str | None:
+def _bool_problem(settled: Any) -> str | None:
     return None if isinstance(settled, bool) else f"{type(settled).__name__}, must return True or False"
 
 
-def _no_context(context: Any) -> str | None:
+def _context_problem(context: Any) -> str | None:
     if hasattr(context, "__enter__") and hasattr(context, "__exit__"):
         return None
     return f"{type(context).__name__}, must return a context manager; decorate it with contextlib.contextmanager"
 
 
-def _no_figures(figures: Any) -> str | None:
+def _metrics_problem(figures: Any) -> str | None:
     if not isinstance(figures, Mapping) or not all(isinstance(name, str) for name in figures):
-        return f"{type(figures).__name__}, must return figures by name"
+        return f"{type(figures).__name__}, must return a dict of figures by name"
     try:
         dumps(figures)
     except (TypeError, ValueError, RecursionError) as error:
-        return f"what JSON cannot hold ({error}); take numbers, text, lists and dicts"
+        return f"values that JSON cannot represent ({error}); use numbers, text, lists and dicts"
     return None
 
 
 CHECKS: dict[str, Callable[[Any], str | None]] = {
-    "loss_term": _no_loss_term,
-    "validated": _no_verdict,
-    "settled": _no_bool,
-    "evaluation_weights": _no_context,
-    "metrics": _no_figures,
+    "loss_term": _loss_term_problem,
+    "validated": _verdict_problem,
+    "settled": _bool_problem,
+    "evaluation_weights": _context_problem,
+    "metrics": _metrics_problem,
 }
-"""What is wrong with what a part returned, or None."""
+"""For each part, a function that describes what is wrong with a returned value, or returns None."""

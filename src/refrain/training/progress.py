@@ -1,4 +1,4 @@
-"""What a user sees while a run trains: a live line on a terminal, plain lines elsewhere. All on standard error."""
+"""Progress on standard error while a run trains: a progress bar on a terminal, plain lines elsewhere."""
 
 import math
 import sys
@@ -14,35 +14,35 @@ PLAIN_SECONDS = 10.0
 
 
 class Progress(Protocol):
-    """Is told what happens."""
+    """Reports the progress of a run to the user."""
 
     def window(self, position: Position, windows: int, epochs: int) -> None:
-        """A window was trained."""
+        """Called after each window."""
         ...
 
     def validated(self, record: dict[str, Any]) -> None:
-        """The model was validated; `record` is its line of metrics."""
+        """Called after each validation with its line of metrics."""
         ...
 
     def log(self, line: str) -> None:
-        """Anything else."""
+        """Called with a line of text about anything else."""
         ...
 
     def __enter__(self) -> Self: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
 
 class Clock:
-    """Windows per second of this process, and what is left."""
+    """Estimates the speed and the remaining time from the windows of this process."""
 
     def __init__(self) -> None:
         self._start: tuple[float, int] | None = None
 
     def describe(self, position: Position, windows: int, epochs: int) -> str:
-        """Perplexity, rate and time left, in a few words."""
+        """Return perplexity, tokens per second and remaining time as a short text."""
         now = time.monotonic()
         if self._start is None:
             self._start = now, position.step
@@ -58,10 +58,10 @@ class Clock:
 
 
 class PlainProgress:
-    """A line at most every ten seconds, and one an epoch.
+    """Prints a line at most every ten seconds, and one for each validation.
 
     Args:
-        quiet: say nothing but what went wrong.
+        quiet: print nothing.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -73,27 +73,27 @@ class PlainProgress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     def window(self, position: Position, windows: int, epochs: int) -> None:
-        """A line when the last one is ten seconds old."""
+        """Print a line if the last one is at least ten seconds old."""
         text = self._clock.describe(position, windows, epochs)
         if time.monotonic() - self._logged_at >= PLAIN_SECONDS:
             self._logged_at = time.monotonic()
             self.log(f"epoch {position.epoch + 1}/{epochs}  window {position.window}/{windows}  {text}")
 
     def validated(self, record: dict[str, Any]) -> None:
-        """A line."""
+        """Print a line with the figures."""
         self.log(epoch_line(record))
 
     def log(self, line: str) -> None:
-        """A line on standard error."""
+        """Print a line on standard error."""
         if not self._quiet:
             print(line, file=sys.stderr, flush=True)
 
 
 class LiveProgress:
-    """A bar that moves, with a line above it for each epoch."""
+    """Shows a progress bar, and prints a line above it for each validation."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -112,7 +112,7 @@ class LiveProgress:
         self._bar.stop()
 
     def window(self, position: Position, windows: int, epochs: int) -> None:
-        """Move the bar."""
+        """Update the bar."""
         text = self._clock.describe(position, windows, epochs)
         epoch = f"{position.epoch + 1}/{epochs}"
         if self._task is None:
@@ -120,21 +120,21 @@ class LiveProgress:
         self._bar.update(self._task, completed=position.window, total=windows, description=text, epoch=epoch)
 
     def validated(self, record: dict[str, Any]) -> None:
-        """A line above the bar."""
+        """Print a line with the figures above the bar."""
         self.log(epoch_line(record))
 
     def log(self, line: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self._bar.console.print(line, markup=False, highlight=False)
 
 
 def progress(*, quiet: bool = False) -> Progress:
-    """The progress that suits standard error."""
+    """Return a progress bar if standard error is a terminal, otherwise plain lines."""
     return LiveProgress() if sys.stderr.isatty() and not quiet else PlainProgress(quiet=quiet)
 
 
 def epoch_line(record: dict[str, Any]) -> str:
-    """A validation in a line; a star marks the best so far."""
+    """Format a validation as a line; a star marks the best so far."""
     where = (
         f"epoch {record['epoch']}" if record["epoch_ended"] else f"epoch {record['epoch']} window {record['window']}"
     )
@@ -154,7 +154,7 @@ def epoch_line(record: dict[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 45s, 3m05s or 2h07m."""
+    """Format seconds as 45s, 3m05s or 2h07m."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

@@ -1,6 +1,6 @@
 """Penalties on activations (Merity et al., 2017, Revisiting Activation Regularization; 2018, section 4.6).
 
-T steps in the window, B sequences, H width of the last layer.
+T steps in the window, batch B, H width of the last layer.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from .hooks import Window
 
 
 def activation_penalty(strength: float) -> Callable[[Window], Tensor]:
-    """AR: strength times the mean square of the last layer's output after dropout (T, B, H).
+    """Return the AR penalty: strength times the mean square of the last layer's output (T, B, H) after dropout.
 
-    The paper writes an L2 norm; the mean over every element is what its code computes.
+    The paper writes an L2 norm; its code computes the mean over all elements, as is done here.
 
     Args:
         strength: alpha, relative to a loss that is a mean over tokens.
@@ -22,9 +22,9 @@ def activation_penalty(strength: float) -> Callable[[Window], Tensor]:
 
 
 def temporal_penalty(strength: float) -> Callable[[Window], Tensor]:
-    """TAR: strength times the mean square of the change of the last layer's raw output from step to step.
+    """Return the TAR penalty: strength times the mean square of output changes between steps.
 
-    Zero for a window of one step, which has no change.
+    The output is that of the last layer before dropout. The penalty of a window with one step is zero.
 
     Args:
         strength: beta, relative to a loss that is a mean over tokens.

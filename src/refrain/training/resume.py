@@ -1,4 +1,4 @@
-"""A run's whole state as tensors and plain data, and back, so that it continues bit for bit."""
+"""Capture and restore the whole state of a run, so that it continues bit for bit."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,11 +20,11 @@ WEIGHTS = "weights."
 
 
 def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Everything but the weights: generators, optimiser, carried state, schedule, place in the run.
+    """Capture the state of a run except the weights: generators, optimiser, recurrent state, schedule, position.
 
     Args:
-        task: what is trained.
-        position: where the run stands.
+        task: the task that is trained.
+        position: the position in the run.
         state: the carried recurrent state, or None between epochs.
 
     Returns:
@@ -38,7 +38,7 @@ def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tenso
     if device.type == "cuda":
         tensors["generator.cuda"] = torch.cuda.get_rng_state(device)
     if task.methods.own_evaluation_weights():
-        # the weights of the checkpoint for use are others
+        # the model in the checkpoint has the evaluation weights
         tensors |= {f"{WEIGHTS}{name}": weight.detach().clone() for name, weight in task.model.named_parameters()}
     carried = [] if state is None else state_tensors(state)
     states = {"schedule": task.schedule.state_dict(), **task.methods.state_dict()}
@@ -53,12 +53,12 @@ def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tenso
 
 
 def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any]) -> tuple[Position, Any]:
-    """Put back what `capture` took, and change the global generators.
+    """Restore a state from `capture`, including the global random generators.
 
-    The weights are the caller's business, but for those that are trained beside other ones for evaluation.
+    The caller restores the weights, except the trained ones if the checkpoint's model has evaluation weights.
 
     Returns:
-        Where the run stands and the carried state, None between epochs.
+        The position in the run, and the carried recurrent state or None between epochs.
 
     Raises:
         CheckpointError: when the checkpoint belongs to another task.
@@ -78,7 +78,7 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
         fields = document["position"]
         best = None if fields["best"] is None else Best(**fields["best"])
         tallies = {name: Tally(**fields[name]) for name in ("epoch_tally", "line_tally")}
-        # last, as a method may draw numbers when it takes its state back
+        # last, since a method may draw random numbers while it restores its state
         torch.set_rng_state(tensors["generator.cpu"])
         if device.type == "cuda" and "generator.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["generator.cuda"], device)
@@ -90,32 +90,33 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
 
 
 def check_methods(task: Task, document: dict[str, Any], path: Path) -> None:
-    """Refuse to continue a run with other methods of the user's than those it was started with.
+    """Check that the user's methods are those with which the run was started.
 
     Args:
-        task: what is trained.
+        task: the task that is trained.
         document: the plain data from `capture`.
         path: the run folder, for the message.
 
     Raises:
-        CheckpointError: when they differ.
+        CheckpointError: when the methods differ.
     """
-    before, now = document.get("methods", []), list(task.methods.own)
+    before = document.get("methods", [])
+    now = list(task.methods.own)
     if before == now:
         return
     given = ", ".join(now) or "none"
     if not before:
         raise CheckpointError(
-            f"{path}: was started without methods of a user (given now: {given}); resume without them"
+            f"{path}: was started without a user's methods (given now: {given}); resume it without them"
         )
     raise CheckpointError(
         f"{path}: was started with the methods {', '.join(before)} (given now: {given}); "
-        f"continue it in Python with the same in the same order: refrain.resume({str(path)!r}, methods=[...])"
+        f"continue it in Python with the same methods in the same order: refrain.resume({str(path)!r}, methods=[...])"
     )
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of all parameters, each under its first name, and of the buffers that belong to the state dict."""
+    """Return copies of all parameters, each under its first name, and of the persistent buffers."""
     weights: dict[str, Tensor] = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     return weights | {name: buffer.detach().clone() for name, buffer in _buffers(model).items()}
 
@@ -129,18 +130,19 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy weights into a model, in place.
 
     Args:
-        model: with the parameters and buffers of the one that was saved.
-        tensors: as from `weights_of`.
+        model: a model with the parameters and buffers of the saved one.
+        tensors: the weights, from `weights_of`.
 
     Raises:
-        CheckpointError: when a name or a shape differs; no parameter was copied then.
+        CheckpointError: when a name or a shape differs; no parameter is copied in that case.
     """
     parameters = dict(model.named_parameters())
     buffers = _buffers(model)
-    wanted = {**parameters, **buffers}
-    if set(wanted) != set(tensors):
-        missing, surplus = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
-        raise CheckpointError(f"weights of another model: missing {missing}, not known here {surplus}")
+    expected = {*parameters, *buffers}
+    if expected != set(tensors):
+        missing = sorted(expected - set(tensors))
+        unexpected = sorted(set(tensors) - expected)
+        raise CheckpointError(f"weights of another model: missing {missing}, unexpected {unexpected}")
     for name, parameter in parameters.items():
         if parameter.shape != tensors[name].shape:
             raise CheckpointError(
@@ -148,7 +150,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
                 f"{tuple(parameter.shape)} in the model"
             )
     try:
-        # a module may take a buffer of another shape
+        # load_state_dict of a module may accept a buffer of another shape
         model.load_state_dict({name: tensors[name] for name in buffers}, strict=False)
     except RuntimeError as error:
         raise CheckpointError(f"weights of another shape: {' '.join(str(error).split())}") from None
@@ -161,11 +163,11 @@ def _packed(state: Any, tensors: dict[str, Tensor], name: str) -> Any:
     try:
         return pack(state, tensors, name)
     except (TypeError, RecursionError) as error:
-        raise MethodError(name, "state_dict", f"returns what cannot be stored: {error}") from error
+        raise MethodError(name, "state_dict", f"returns a value that cannot be stored: {error}") from error
 
 
 def pack(tree: Any, tensors: dict[str, Tensor], name: str) -> Any:
-    """Nested dicts and lists as plain data; each tensor moves to `tensors` under a name made from its place."""
+    """Convert nested dicts and lists to plain data; each tensor moves to `tensors` under a name made from its path."""
     match tree:
         case Tensor(layout=torch.strided):
             tensors[name] = tree.detach().clone()
@@ -180,7 +182,7 @@ def pack(tree: Any, tensors: dict[str, Tensor], name: str) -> Any:
 
 
 def unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The inverse of `pack`; tuples come back as lists."""
+    """Invert `pack`; tuples become lists."""
     match tree:
         case {"$tensor": name}:
             return tensors[name]

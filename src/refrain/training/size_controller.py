@@ -1,4 +1,4 @@
-"""Steering penalties on units so that a model shrinks to a size.
+"""A controller of group-lasso strengths that shrinks a model to a target size.
 
 U units in a width.
 """
@@ -13,33 +13,35 @@ from torch import Tensor
 from refrain.axes import AxisTable
 from refrain.sparsity import UnitLasso, clear_units, dead_by_width, drop_until, model_size, unit_axes
 
-# the strengths change by exp(GAIN * error * share of the run between two looks), the error being a share of the way
+# an update multiplies the strengths by exp(GAIN * error * fraction of the run since the last update), where the error
+# is relative to the total reduction
 GAIN = 65.0
-MOST_CHANGE = 0.5
-# of the units that are to stay, a quarter may lose this share of their norm between two looks, or more
-MOST_LOSS, WEAK = 0.1, 0.25
+MAX_LOG_CHANGE = 0.5
+# until the next update, at most a quarter of the units to keep may lose more than this fraction of their norm
+MAX_LOSS, WEAK = 0.1, 0.25
 
 
 @dataclass
 class Controller:
-    """Makes a model shrink along a path to a target and stay there, by the strengths of the penalties on its units.
+    """Shrinks a model to a target size by adjusting the strengths of the penalties on its units.
 
-    The wanted size falls from the first one along a cubic to the target at `reached`. Strengths grow while the model is
-    larger than wanted and fall while it is smaller. They are never so large that more than a quarter of the units which
-    the path still holds could lose over a tenth of their norm until the next look: units of one strength die at once,
-    and hardly come back. What is too large in the end loses its weakest units.
+    The planned size decreases along a cubic from the first size to the target at `reached`. Strengths grow while the
+    model is larger than planned and fall while it is smaller. They are limited so that at most a quarter of the units
+    that the plan keeps can lose more than a tenth of their norm until the next update, since units of similar norm
+    would otherwise die together, and dead units rarely recover. If the model is still too large at `reached`, its
+    weakest units are removed.
 
     Attributes:
-        parameters: of the model, by name.
-        table: their axes.
+        parameters: the parameters of the model by name.
+        table: the axes of the parameters.
         widths: the sizes of all widths, dead units included.
-        removable: the widths whose units can go.
-        lassos: width -> the penalty on its units, which is steered.
+        removable: the widths whose units can be removed.
+        lassos: width -> the penalty on its units, whose strength is adjusted.
         measure: `parameters`, `multiply_adds` or `bytes`.
         target: the size to reach.
-        reached: share of the run.
+        reached: the fraction of the run at which the target must be reached.
         first: the size at the start.
-        now: the size at the last look.
+        now: the size at the last update.
         done: whether the target is reached.
     """
 
@@ -58,14 +60,14 @@ class Controller:
     def __post_init__(self) -> None:
         self.first = self.now = self._size(self._dead())
 
-    def look(self, progress: float, share: float, rate: float, *, last: bool) -> None:
-        """Take the model's size and set the strengths; in the end, drop what is too large. In place.
+    def update(self, progress: float, share: float, rate: float, *, last: bool) -> None:
+        """Measure the model and adjust the strengths; at the last update, remove units if it is too large. In place.
 
         Args:
-            progress: share of the run that is over.
-            share: of the run, from one look to the next.
-            rate: sum of the learning rates of the steps until the next look.
-            last: the target must be reached now.
+            progress: the finished fraction of the run.
+            share: the fraction of the run from one update to the next.
+            rate: the sum of the learning rates of the steps until the next update.
+            last: whether the target must be reached now.
         """
         dead = self._dead()
         self.now = self._size(dead)
@@ -78,39 +80,47 @@ class Controller:
             lasso.strength *= factor
 
     def _factor(self, dead: Mapping[str, Tensor], progress: float, share: float, rate: float) -> float:
-        """What the strengths are to be multiplied with."""
-        error = (self.now - self._wanted(progress)) / (self.first - self.target)
-        factor = math.exp(max(-MOST_CHANGE, min(MOST_CHANGE, GAIN * error * share)))
+        """Return the factor for the strengths."""
+        error = (self.now - self._planned(progress)) / (self.first - self.target)
+        factor = math.exp(max(-MAX_LOG_CHANGE, min(MAX_LOG_CHANGE, GAIN * error * share)))
         ranking = self._ranking(dead)
-        going = self._going(ranking, dead, self._wanted(progress + share))
-        lives = [life for life, width, unit in ranking if unit not in going.get(width, ())]
-        # the rate is 0 at the end of some schedules
-        return min(factor, MOST_LOSS * lives[int(WEAK * len(lives))] / rate) if rate and lives else factor
+        dropped = self._units_to_drop(ranking, dead, self._planned(progress + share))
+        remaining = [steps for steps, width, unit in ranking if unit not in dropped.get(width, ())]
+        # some schedules end with a learning rate of 0
+        if not rate or not remaining:
+            return factor
+        return min(factor, MAX_LOSS * remaining[int(WEAK * len(remaining))] / rate)
 
-    def _wanted(self, progress: float) -> float:
+    def _planned(self, progress: float) -> float:
+        """Return the planned size at a point of the run."""
         return self.target + (self.first - self.target) * max(1 - progress / self.reached, 0.0) ** 3
 
     def _ranking(self, dead: Mapping[str, Tensor]) -> list[tuple[float, str, int]]:
-        """(life, width, unit) of the living units, the first to die first; at a rate of 1, a life is so many steps."""
+        """Rank the units that are not dead by the number of steps, at a learning rate of 1, until they would be.
+
+        Returns:
+            (steps, width, unit), ascending.
+        """
         ranking: list[tuple[float, str, int]] = []
         for width, lasso in self.lassos.items():
-            lives = (lasso.norms().detach() / lasso.shrinkage(1.0)).tolist()
-            ranking += [(lives[unit], width, unit) for unit in (~dead[width]).nonzero().flatten().tolist()]
+            steps = (lasso.norms().detach() / lasso.shrinkage(1.0)).tolist()
+            ranking += [(steps[unit], width, unit) for unit in (~dead[width]).nonzero().flatten().tolist()]
         return sorted(ranking)
 
-    def _going(
+    def _units_to_drop(
         self, ranking: list[tuple[float, str, int]], dead: Mapping[str, Tensor], size: float
     ) -> dict[str, set[int]]:
+        """Return the weakest units to remove, by width, so that the model is no larger than a size."""
         order = [(width, unit) for _, width, unit in ranking]
         dropped = drop_until(order, self.table, self.widths, measure=self.measure, target=math.ceil(size), dead=dead)
         return {width: set(units) for width, units in dropped.items()}
 
     def _drop(self, dead: Mapping[str, Tensor]) -> None:
         found = unit_axes(self.table)
-        for width, units in self._going(self._ranking(dead), dead, self.target).items():
-            going = torch.zeros_like(dead[width])
-            going[list(units)] = True
-            clear_units(self.parameters, found[width], going)
+        for width, units in self._units_to_drop(self._ranking(dead), dead, self.target).items():
+            dropped = torch.zeros_like(dead[width])
+            dropped[list(units)] = True
+            clear_units(self.parameters, found[width], dropped)
 
     def _dead(self) -> dict[str, Tensor]:
         return dead_by_width(self.parameters, self.table, self.removable)

@@ -1,4 +1,4 @@
-"""What makes weights zero during a run: penalties, pruning, masks, and the steering of penalties to a size."""
+"""Sparsity during a run: penalties, pruning, masks, and the control of penalties to reach a target size."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ from refrain.sparsity import (
 from .hooks import Window
 from .size_controller import Controller
 
-# steps between two looks at the whole model; a short run takes as many looks as it can use
-EVERY, LOOKS = 50, 200
+# the number of steps between two inspections of the whole model; a short run is inspected 200 times in total
+EVERY, INSPECTIONS = 50, 200
 
 
 @dataclass
@@ -33,10 +33,10 @@ class Pruning:
     """A schedule of gradual magnitude pruning.
 
     Attributes:
-        parameters: matrices by name; this share of each becomes zero.
-        final: the share of zeros at the end.
-        begin: where it begins, as a share of the run.
-        end: where the final share is reached.
+        parameters: the matrices to prune, by name.
+        final: the fraction of each matrix that is zero at the end.
+        begin: the fraction of the run at which pruning begins.
+        end: the fraction of the run at which the final fraction of zeros is reached.
     """
 
     parameters: Mapping[str, Tensor]
@@ -46,19 +46,20 @@ class Pruning:
 
 
 class Sparsifier:
-    """Acts on a run through `loss_term` (smooth penalties) or `after_step` (proximal steps), never while evaluating.
+    """A method that makes weights zero, by `loss_term` (smooth penalties) or `after_step` (proximal steps).
 
     Args:
-        penalties: each with a `strength` of its own.
-        zeros: `proximal`, or `threshold` for the penalty's gradient and a threshold after each step.
-        parameters: all of the model's, by name; the threshold acts on them.
-        table: their axes.
-        removable: widths whose units can go; the dead ones are frozen when a target is reached.
+        penalties: the penalties, each with its own `strength`.
+        zeros: `proximal` for proximal steps, or `threshold` for the gradient of the penalties and a threshold after
+            each step.
+        parameters: all parameters of the model by name; the threshold applies to all of them.
+        table: the axes of the parameters.
+        removable: the widths whose units can be removed; dead units are frozen when a target is reached.
         smallest: the threshold.
-        masks: what stays zero.
-        pruning: a schedule, or None.
-        controller: steers the penalties on units, or None.
-        steps: of the whole run.
+        masks: the masks of entries that stay zero.
+        pruning: the schedule of pruning, or None.
+        controller: the controller of the strengths of penalties on units, or None.
+        steps: the number of steps of the whole run.
     """
 
     def __init__(
@@ -75,25 +76,32 @@ class Sparsifier:
         controller: Controller | None,
         steps: int,
     ) -> None:
-        self.penalties, self.zeros, self.parameters, self.smallest = penalties, zeros, parameters, smallest
-        self.table, self.removable = table, removable
-        self.masks, self.pruning, self.controller = masks, pruning, controller
-        self.steps, self.step = steps, 0
-        self.every = max(1, min(EVERY, steps // LOOKS))
-        # proximal steps take the place of the penalties in the loss
+        self.penalties = penalties
+        self.zeros = zeros
+        self.parameters = parameters
+        self.smallest = smallest
+        self.table = table
+        self.removable = removable
+        self.masks = masks
+        self.pruning = pruning
+        self.controller = controller
+        self.steps = steps
+        self.step = 0
+        self.every = max(1, min(EVERY, steps // INSPECTIONS))
+        # proximal steps replace the penalties in the loss
         self.loss_term = self.loss if zeros == "threshold" else None
 
     def settled(self) -> bool:
-        """Whether the target and the final share of zeros are reached, where they were asked for."""
+        """Return whether the target size and the final fraction of zeros are reached, as far as they were requested."""
         pruned = self.pruning is None or self.step >= self._last(self.pruning.end)
         return pruned and (self.controller is None or self.controller.done)
 
     def loss(self, window: Window) -> Tensor:
-        """The smooth penalties, a scalar with a gradient."""
+        """Return the sum of the smooth penalties, a scalar with a gradient."""
         return torch.stack([penalty.loss() for penalty in self.penalties]).sum()
 
     def after_step(self, window: Window) -> None:
-        """Proximal steps or threshold, then the steering, pruning and masks, in place."""
+        """Apply proximal steps or the threshold, then controller, pruning and masks, in place."""
         self.step += 1
         rate = window.optimizer.param_groups[0]["lr"]
         if self.zeros == "threshold":
@@ -103,22 +111,22 @@ class Sparsifier:
                 if penalty.strength:
                     penalty.step(rate)
         if self.controller is not None and not self.controller.done and self._due(self.controller.reached):
-            self._steer(self.controller, rate)
+            self._control(self.controller, rate)
         if self.pruning is not None and self._due(self.pruning.end):
             self._prune(self.pruning)
         self.masks.apply()
 
     def _last(self, end: float) -> int:
-        """The step at which something is finished that takes so large a share of the run."""
+        """Return the step at which a fraction of the run is finished."""
         return math.ceil(end * self.steps)
 
     def _due(self, end: float) -> bool:
         last = self._last(end)
         return self.step == last or (self.step < last and not self.step % self.every)
 
-    def _steer(self, controller: Controller, rate: float) -> None:
+    def _control(self, controller: Controller, rate: float) -> None:
         last = self.step == self._last(controller.reached)
-        controller.look(self.step / self.steps, self.every / self.steps, rate * self.every, last=last)
+        controller.update(self.step / self.steps, self.every / self.steps, rate * self.every, last=last)
         if controller.done:
             self.masks.freeze_units(self.table, self.removable)
 
@@ -128,10 +136,10 @@ class Sparsifier:
         prune_smallest(pruning.parameters, self.masks, share)
 
     def metrics(self) -> dict[str, Any]:
-        """What belongs into a line of metrics.
+        """Return figures for a line of metrics.
 
-        The share of zeros; with penalties on units also the first one's strength and the units that are left, by
-        width; with a target the size that the controller saw last.
+        These are the fraction of zeros; with penalties on units, the strength of the first one and the number of units
+        that are not dead, by width; and with a target, the size at the controller's last update.
         """
         figures: dict[str, Any] = {"sparsity": zero_share(self.parameters)}
         lassos = [penalty for penalty in self.penalties if isinstance(penalty, UnitLasso)]
@@ -144,7 +152,7 @@ class Sparsifier:
         return figures
 
     def state_dict(self) -> dict[str, Any]:
-        """Step, strengths, masks and the controller's memory."""
+        """Return the step, the strengths, the masks and the state of the controller."""
         controller = self.controller
         return {
             "step": self.step,
@@ -154,13 +162,13 @@ class Sparsifier:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave.
+        """Restore a state from `state_dict`.
 
         Args:
-            state: as from `state_dict`.
+            state: a state from `state_dict`.
 
         Raises:
-            ValueError: when it belongs to another run.
+            ValueError: when the state belongs to another run.
         """
         self.step = state["step"]
         for penalty, strength in zip(self.penalties, state["strengths"], strict=True):

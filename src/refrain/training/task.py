@@ -1,4 +1,4 @@
-"""What a run trains with, and where it stands."""
+"""The task of a run (all that it trains with), and the position in a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ from .methods import Methods
 
 
 class Validation(NamedTuple):
-    """What a validation found.
+    """The result of a validation.
 
     Attributes:
-        nats: summed over the tokens.
-        tokens: how many there were.
-        accuracy: the share of them that were told right, for a tagger, which is judged by it; None for a language
-            model, which is judged by its loss.
+        nats: the loss, summed over the tokens.
+        tokens: the number of tokens.
+        accuracy: for a tagger, the fraction of correct predictions, by which taggers are compared; None for a language
+            model, as these are compared by their loss.
     """
 
     nats: float
@@ -30,22 +30,22 @@ class Validation(NamedTuple):
 
     @property
     def judged(self) -> float:
-        """What makes one validation better than another: less of this."""
+        """Return the figure by which validations are compared, where less is better."""
         return self.nats / self.tokens if self.accuracy is None else 1 - self.accuracy
 
 
 @dataclass
 class Task:
-    """All that a run trains with; built once, the same after every restart.
+    """All that a run trains with; it is built again, with the same content, after every restart.
 
     Attributes:
-        windows: the windows of an epoch, counted from 0; the same for the same epoch at every call.
-        validate: what the validation text costs, by the run's protocol.
-        sample: text drawn from the model with the given seed, or None for no samples.
-        methods: what acts on the run, in the order in which it acts.
-        validation_windows: validate also after so many windows of an epoch; None for at its end alone.
-        sample_windows: draw samples also after so many windows of an epoch; None for at its end alone.
-        carry_state: an epoch begins with the state in which the last one ended.
+        windows: returns the windows of an epoch, counted from 0; every call returns the same for the same epoch.
+        validate: validates the model by the run's protocol.
+        sample: returns text sampled from the model with the given seed; None for no samples.
+        methods: the methods that act on the run, in their order.
+        validation_windows: the number of windows between validations within an epoch; None validates only at its end.
+        sample_windows: the number of windows between samples within an epoch; None samples only at its end.
+        carry_state: whether an epoch begins with the recurrent state at the end of the last one.
     """
 
     model: LanguageModel | Tagger
@@ -73,8 +73,8 @@ class Best:
 
     Attributes:
         nats_per_token: its loss.
-        settled: whether the model had the size that the run was asked for; one that has beats one that has not.
-        judged: see `Validation.judged`; None in a checkpoint of an earlier version, whose loss it is.
+        settled: whether all methods were settled; a settled validation is better than all others.
+        judged: see `Validation.judged`; None in a checkpoint of an earlier version, which was compared by its loss.
     """
 
     epoch: int
@@ -84,24 +84,24 @@ class Best:
     judged: float | None = None
 
     def rank(self) -> tuple[bool, float]:
-        """Smaller is better: models of the size that was asked for before all others."""
+        """Return a key by which validations are compared, where less is better: settled ones come before all others."""
         return not self.settled, self.nats_per_token if self.judged is None else self.judged
 
 
 @dataclass
 class Position:
-    """Where a run stands: everything that a restart needs besides tensors.
+    """The position in a run: everything that a restart needs besides tensors.
 
     Attributes:
-        epoch: finished epochs.
-        window: finished windows of the epoch in progress.
-        step: finished windows of the run.
-        epoch_tally: since the epoch began.
-        line_tally: since the last line of metrics.
+        epoch: the number of finished epochs.
+        window: the number of finished windows of the current epoch.
+        step: the number of finished windows of the run.
+        epoch_tally: the sums since the beginning of the epoch.
+        line_tally: the sums since the last line of metrics.
         best: the best validation so far.
-        stopped: whether the run ended before its last epoch.
-        metrics_bytes: how long the file of metrics was.
-        seconds: time spent in training, over all restarts.
+        stopped: whether a method has stopped the run before its last epoch.
+        metrics_bytes: the length of the file of metrics.
+        seconds: the time spent in training, over all restarts.
     """
 
     epoch: int = 0

@@ -92,7 +92,7 @@ def test_named_splits_are_read_apart(write):
         assert content(split) == b"".join(f"{name} {number};".encode() for number in range(3))
         assert split.sha256 == hashlib.sha256(content(split)).hexdigest()
         assert len(split.source) == 3
-    with pytest.raises(UserError, match=r"data\.split: cannot take effect, .*corpus holds a file for each split"):
+    with pytest.raises(UserError, match=r"data\.split: cannot take effect, .*corpus has a file for each split"):
         build(folder, split=(0.8, 0.1))
     # text to be measured may be laid out as it likes
     text, found = build_text(Data(unit="byte", split=(0.8, 0.1)), folder, None, None)

@@ -19,7 +19,7 @@ static float one_row(Element* logits, const float* bias, int64_t target, int64_t
         const Floats values = score(at, present_at(at));
         most = values > most ? values : most;
     }
-    const float top = largest(most), wanted = to_float(logits[target]) + (bias ? bias[target] : 0.0f);
+    const float top = largest(most), of_target = to_float(logits[target]) + (bias ? bias[target] : 0.0f);
     Floats total = splat(0.0f);
     for (int64_t at = 0; at < words; at += LANES) {
         Floats below = score(at, present_at(at)) - top;
@@ -38,7 +38,7 @@ static float one_row(Element* logits, const float* bias, int64_t target, int64_t
     // exact also where the probability is so close to 1 that the type of the logits would round it
     from_float(logits + target, row[target] * scale - 1.0f);
     if (totals) totals[target] -= 1.0f;
-    return std::log(whole) + (top - wanted);
+    return std::log(whole) + (top - of_target);
 }
 
 // logits (rows, words), bias (words) or null, targets (rows) -> nats (rows), gradients in the memory of the logits, and

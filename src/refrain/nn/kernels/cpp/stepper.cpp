@@ -2,7 +2,7 @@
 // sequences.
 //
 // The order of a sum depends neither on the number of threads nor on the size of the batch. Every function returns 0,
-// or 1 where there was no memory for a padded copy of its inputs; then nothing has been written.
+// or 1 where there was no memory for a padded copy of its inputs; then its outputs have no meaning.
 
 #include <cmath>
 

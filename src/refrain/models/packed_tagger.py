@@ -1,4 +1,4 @@
-"""A tagger made ready to read sentences, be they few or many at a time."""
+"""Packs the weights of a tagger for evaluation."""
 
 import copy
 from typing import Any
@@ -12,14 +12,14 @@ from refrain.nn.recurrent.packed_bidirectional import PackedBidirectional
 from .tagger import Tagger
 
 
-def prepare_tagger(model: Tagger, *, weights: WeightType = "float32") -> Tagger:
-    """A snapshot of a tagger for evaluation, whose recurrent layers have their weights made ready.
+def pack_tagger(model: Tagger, *, weights: WeightType = "float32") -> Tagger:
+    """Copy a tagger for evaluation, with packed weights in its recurrent layers.
 
-    Its logits are the model's; see `Stepper`, which does the same for language models. The layers cannot be trained,
-    and the weights are those at the time of the call.
+    The copy computes the logits of the model in evaluation mode, with the weights at the time of the call. It cannot be
+    trained. `Stepper` does the same for language models.
 
     Args:
-        model: its weights are copied as they are now, in whatever mode it is.
+        model: the tagger, in training or evaluation mode; it is not changed.
         weights: `float32`, or `int8`, which rounds every matrix to 127ths of the largest entry of each row.
     """
     snapshot = copy.deepcopy(model).eval().requires_grad_(False)

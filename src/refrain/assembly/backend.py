@@ -1,4 +1,4 @@
-"""Training settings -> what each part of a model computes with."""
+"""The choice of a backend and a precision for each part of a model, from the training settings."""
 
 from collections.abc import Callable
 
@@ -13,21 +13,21 @@ from refrain.nn.kernels.compile import is_compiled, lacks_compiler, load
 from refrain.nn.kernels.launch import has_triton
 
 
-def build_engine(
+def choose_backends(
     settings: Training | TaggerTraining, model: nn.Module, log: Callable[[str], None] | None = None
 ) -> dict[str, str]:
-    """Let each part of a model train with the backend and the precision of the settings; compiles kernels for it.
+    """Set the training backend and precision of each part of a model in place, and compile the kernels that it needs.
 
     Args:
-        settings: their backend and precision.
-        model: on its device; its parts are changed in place.
-        log: called with a line before anything is compiled.
+        settings: the settings with the requested backend and precision.
+        model: the model on its device.
+        log: called with a line of text before kernels are compiled.
 
     Returns:
-        Name of a part -> what it trains with, for the run's record.
+        The name of each part -> its backend and precision in words, as they are recorded in the run.
 
     Raises:
-        UserError: when the device cannot do what was asked for.
+        UserError: when the device does not support a requested backend or precision.
     """
     setting = settings.backend
     device = next(model.parameters()).device.type
@@ -36,7 +36,7 @@ def build_engine(
         _check_native(device)
     parts = dict(parts_with_backend(model))
     if device == "cpu" and log is not None:
-        files = {part.kernels for part in parts.values() if _wants_native(part, setting, device, bf16)}
+        files = {part.kernels for part in parts.values() if _requests_native(part, setting, device, bf16)}
         if files and lacks_compiler():
             log("no C++ compiler was found, so torch's own operations are used; install g++ or clang++ for more speed")
         elif missing := sorted(name for name in files if not is_compiled(name)):
@@ -45,41 +45,42 @@ def build_engine(
         part.backend = backend_for(part, setting, device, bf16)
     for _, embedding in model.named_modules():
         if isinstance(embedding, Embedding):
-            embedding.sparse_gradient = setting != "torch" and _takes_sparse(settings, model, embedding)
+            embedding.sparse_gradient = setting != "torch" and _has_sparse_gradient(settings, model, embedding)
     if device == "cpu" and setting != "torch":
         keep_freed_memory()
     return {name: _description(part, device) for name, part in parts.items()}
 
 
 def backend_for(part: Part, setting: str, device: str, bf16: bool) -> Backend:
-    """What a part trains with.
+    """The backend of a part in training.
 
     Args:
         part: a layer or a head.
-        setting: auto, torch or native.
-        device: such as cpu or cuda.
-        bf16: whether matmul inputs are to be rounded.
+        setting: the requested backend: auto, torch or native.
+        device: the type of the device, such as cpu or cuda.
+        bf16: whether matmul inputs are rounded to bfloat16.
     """
-    return Backend(_wants_native(part, setting, device, bf16) and _has_native(part, device), bf16)
+    return Backend(_requests_native(part, setting, device, bf16) and _has_native(part, device), bf16)
 
 
-def describe_engine(chosen: dict[str, str]) -> str:
-    """A line for the start of a run: what is used, and by how many parts.
+def describe_backends(chosen: dict[str, str]) -> str:
+    """Summarise the backends in a line: each with the number of parts that use it.
 
     Args:
-        chosen: as from `build_engine`.
+        chosen: the result of `choose_backends`.
     """
     counts = {words: list(chosen.values()).count(words) for words in chosen.values()}
-    said = [f"{words} ({count} of {len(chosen)} parts)" for words, count in counts.items()]
-    return "engine " + ("; ".join(said) or "plain")
+    described = [f"{words} ({count} of {len(chosen)} parts)" for words, count in counts.items()]
+    return "backend " + ("; ".join(described) or "torch")
 
 
 def _uses_bf16(precision: str, device: str) -> bool:
     able = has_fast_bf16(device)
     if precision == "bf16" and not able:
-        kinds = {"cpu": "this processor has", "cuda": "this GPU has"}
-        what = f"{kinds.get(device, f'{device} has')} no instructions for it"
-        raise UserError(f"training.precision: 'bf16' is for devices that compute in it, {what}; use 'float32'")
+        name = {"cpu": "this CPU", "cuda": "this GPU"}.get(device, f"the device {device}")
+        raise UserError(
+            f"training.precision: 'bf16' needs a device that computes in it; {name} does not; use 'float32'"
+        )
     return able and precision != "float32"
 
 
@@ -92,7 +93,7 @@ def _check_native(device: str) -> None:
         raise UserError(f"training.backend: 'native' is for CPUs and GPUs, not for {device}; use 'torch' or 'auto'")
 
 
-def _wants_native(part: Part, setting: str, device: str, bf16: bool) -> bool:
+def _requests_native(part: Part, setting: str, device: str, bf16: bool) -> bool:
     return setting == "native" or (setting == "auto" and part.native_from.includes(part.native_size, device, bf16=bf16))
 
 
@@ -104,22 +105,22 @@ def _has_native(part: Part, device: str) -> bool:
 
 
 def _description(part: Part, device: str) -> str:
-    """By what a part trains, for the record."""
+    """The backend and precision of a part in words."""
     native, bf16 = part.backend
     if device == "cuda" and "scan" in part.backends:
-        # cuDNN runs a window in float32, if it has the cell; `auto` replaces it where it has not
-        by_torch = "cuDNN" if not bf16 and part.native_from.cuda_float32 is None else "torch"
-        return f"{'Triton' if native else by_torch}, {'bf16' if bf16 else 'float32'}"
+        # torch runs a window in float32 by cuDNN if cuDNN has the cell; `cuda_float32` is None for these cells
+        name = "cuDNN" if not bf16 and part.native_from.cuda_float32 is None else "torch"
+        return f"{'Triton' if native else name}, {'bf16' if bf16 else 'float32'}"
     # on a CPU, torch's kernels for layers do not round matmul inputs; heads do so with either backend
     rounds = bf16 and (native or "scan" not in part.backends)
-    return f"{'kernels' if native else 'plain'}, {'bf16' if rounds else 'float32'}"
+    return f"{'native' if native else 'torch'}, {'bf16' if rounds else 'float32'}"
 
 
-def _takes_sparse(settings: Training | TaggerTraining, model: nn.Module, embedding: Embedding) -> bool:
-    """Whether only looked-up rows need a gradient, and that saves more than it costs.
+def _has_sparse_gradient(settings: Training | TaggerTraining, model: nn.Module, embedding: Embedding) -> bool:
+    """Whether the gradient of an embedding is sparse, and large enough for this to save time.
 
-    Every row of a weight that a head shares, or that decays, has one. Updates by Adam or with momentum move rows
-    without one, too.
+    With weight decay, or if a head shares the weight, every row has a gradient. Adam and momentum also update rows
+    without a gradient.
     """
     shared = sum(weight is embedding.weight for part in model.modules() for weight in part.parameters(recurse=False))
     return (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from refrain import runs
-from refrain.assembly.engine import build_engine, describe_engine
+from refrain.assembly.backend import choose_backends, describe_backends
 from refrain.assembly.model import build_device, build_model
 from refrain.config import Data, Experiment, Model, Training
 from refrain.errors import UserError
@@ -26,27 +26,27 @@ def model(width=810, vocabulary=1000, **shape):
 @pytest.mark.compiler
 def test_auto_takes_kernels_where_they_pay():
     net = model()
-    chosen = build_engine(Training(), net)
+    chosen = choose_backends(Training(), net)
     assert chosen == {
-        "stack.layers.0": "plain, float32",
-        "stack.layers.1": "kernels, float32",
-        "head": "kernels, float32",
+        "stack.layers.0": "torch, float32",
+        "stack.layers.1": "native, float32",
+        "head": "native, float32",
     }
     assert net.head.backend == Backend(native=True) and net.stack.layers[0].backend == TORCH
-    assert describe_engine(chosen) == "engine plain, float32 (1 of 3 parts); kernels, float32 (2 of 3 parts)"
+    assert describe_backends(chosen) == "backend torch, float32 (1 of 3 parts); native, float32 (2 of 3 parts)"
 
 
 @pytest.mark.compiler
 @BF16
 def test_bf16_and_scan_are_for_every_part():
-    chosen = build_engine(Training(backend="native", precision="bf16"), model(width=9))
-    assert set(chosen.values()) == {"kernels, bf16"}
-    assert build_engine(Training(backend="native", precision="auto"), model(width=9)) == chosen
+    chosen = choose_backends(Training(backend="native", precision="bf16"), model(width=9))
+    assert set(chosen.values()) == {"native, bf16"}
+    assert choose_backends(Training(backend="native", precision="auto"), model(width=9)) == chosen
 
 
 def test_plain_means_no_kernel_and_no_sparse_gradient():
     net = model(vocabulary=200_000)
-    assert set(build_engine(Training(backend="torch"), net).values()) == {"plain, float32"}
+    assert set(choose_backends(Training(backend="torch"), net).values()) == {"torch, float32"}
     assert not net.embedding.sparse_gradient
 
 
@@ -62,20 +62,20 @@ def test_plain_means_no_kernel_and_no_sparse_gradient():
 )
 def test_a_sparse_gradient_where_it_is_exact(training, shape, sparse):
     net = model(width=8, vocabulary=200_000, **shape)
-    build_engine(Training(**training), net)
+    choose_backends(Training(**training), net)
     assert net.embedding.sparse_gradient == sparse
 
 
 def test_what_a_device_cannot_do_is_refused(monkeypatch):
-    monkeypatch.setattr("refrain.assembly.engine.has_fast_bf16", lambda device: False)
-    with pytest.raises(UserError, match="this processor has no instructions for it; use 'float32'"):
-        build_engine(Training(precision="bf16"), model())
-    assert "bf16" not in str(build_engine(Training(precision="auto"), model()))
+    monkeypatch.setattr("refrain.assembly.backend.has_fast_bf16", lambda device: False)
+    with pytest.raises(UserError, match="this CPU does not; use 'float32'"):
+        choose_backends(Training(precision="bf16"), model())
+    assert "bf16" not in str(choose_backends(Training(precision="auto"), model()))
     meta = model().to("meta")
     with pytest.raises(UserError, match="'native' is for CPUs and GPUs, not for meta; use 'torch' or 'auto'"):
-        build_engine(Training(backend="native"), meta)
-    with pytest.raises(UserError, match="meta has no instructions for it; use 'float32'"):
-        build_engine(Training(precision="bf16"), meta)
+        choose_backends(Training(backend="native"), meta)
+    with pytest.raises(UserError, match="the device meta does not; use 'float32'"):
+        choose_backends(Training(precision="bf16"), meta)
 
 
 class OnGPU:
@@ -118,27 +118,26 @@ FLOAT32, BF16_ALONE, TRITON, BOTH = Backend(), Backend(bf16=True), Backend(nativ
     ],
 )
 def test_what_each_part_trains_with_on_a_gpu(backend, precision, triton, lstm, mlstm, said, monkeypatch):
-    monkeypatch.setattr("refrain.assembly.engine.has_fast_bf16", lambda device: device == "cuda")
-    monkeypatch.setattr("refrain.assembly.engine.has_triton", lambda: triton)
+    monkeypatch.setattr("refrain.assembly.backend.has_fast_bf16", lambda device: device == "cuda")
+    monkeypatch.setattr("refrain.assembly.backend.has_triton", lambda: triton)
     parts = gpu_parts()
-    chosen = build_engine(Training(backend=backend, precision=precision), OnGPU(parts))
+    chosen = choose_backends(Training(backend=backend, precision=precision), OnGPU(parts))
     assert {parts[name].backend for name in ("lstm", "gru", "sparse")} == {lstm}
     assert parts["mlstm"].backend == mlstm and parts["head"].backend == Backend(bf16=lstm.bf16)
     assert {chosen[name] for name in ("lstm", "gru", "sparse")} == {said[0]}
-    assert chosen["mlstm"] == said[1] and chosen["head"] == f"plain, {'bf16' if lstm.bf16 else 'float32'}"
+    assert chosen["mlstm"] == said[1] and chosen["head"] == f"torch, {'bf16' if lstm.bf16 else 'float32'}"
 
 
 def test_what_a_gpu_cannot_do_is_refused(monkeypatch):
-    monkeypatch.setattr("refrain.assembly.engine.has_fast_bf16", lambda device: False)
-    monkeypatch.setattr("refrain.assembly.engine.has_triton", lambda: False)
-    with pytest.raises(UserError, match="this GPU has no instructions for it; use 'float32'"):
-        build_engine(Training(precision="bf16"), OnGPU(gpu_parts()))
+    monkeypatch.setattr("refrain.assembly.backend.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("refrain.assembly.backend.has_triton", lambda: False)
+    with pytest.raises(UserError, match="this GPU does not; use 'float32'"):
+        choose_backends(Training(precision="bf16"), OnGPU(gpu_parts()))
     with pytest.raises(UserError, match="'native' on a GPU needs Triton; pip install triton, or use 'torch' or 'auto'"):
-        build_engine(Training(backend="native"), OnGPU(gpu_parts()))
-    assert set(build_engine(Training(precision="auto"), OnGPU(gpu_parts())).values()) == {
+        choose_backends(Training(backend="native"), OnGPU(gpu_parts()))
+    assert set(choose_backends(Training(precision="auto"), OnGPU(gpu_parts())).values()) == {
         "cuDNN, float32",
         "torch, float32",
-        "plain, float32",
     }
 
 
@@ -158,8 +157,8 @@ FLAG = "allow_bf16_reduced_precision_reduction"
 
 
 def test_without_a_compiler_everything_is_plain(monkeypatch):
-    monkeypatch.setattr("refrain.assembly.engine.load", lambda name: None)
-    assert set(build_engine(Training(backend="native"), model()).values()) == {"plain, float32"}
+    monkeypatch.setattr("refrain.assembly.backend.load", lambda name: None)
+    assert set(choose_backends(Training(backend="native"), model()).values()) == {"torch, float32"}
 
 
 @pytest.fixture
@@ -188,9 +187,9 @@ def train(experiment, out):
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bf16", marks=BF16)])
 def test_a_run_says_what_it_trained_with_and_resumes_bit_for_bit(experiment, precision, tmp_path):
     wanted = train(experiment(precision=precision), tmp_path / "whole")
-    assert set(wanted["engine"].values()) == {f"kernels, {precision}"} and "failed_kernels" not in wanted
+    assert set(wanted["backend"].values()) == {f"native, {precision}"} and "failed_kernels" not in wanted
     manifest = json.loads((tmp_path / "whole" / "manifest.json").read_text())
-    assert manifest["engine"] == wanted["engine"]
+    assert manifest["backend"] == wanted["backend"]
 
     class Stopping(PlainProgress):
         windows = 0
@@ -212,7 +211,7 @@ def test_a_run_says_what_it_trained_with_and_resumes_bit_for_bit(experiment, pre
 def test_kernels_and_plain_learn_the_same(experiment, tmp_path):
     one, other = (train(experiment(backend=backend), tmp_path / backend) for backend in ("torch", "native"))
     assert one["valid"]["nats_per_token"] == pytest.approx(other["valid"]["nats_per_token"], rel=1e-4)
-    assert set(one["engine"].values()) == {"plain, float32"}
+    assert set(one["backend"].values()) == {"torch, float32"}
 
 
 @pytest.mark.compiler
@@ -242,8 +241,8 @@ def test_compiling_is_announced_once(tmp_path, monkeypatch):
     said = []
     try:
         for _ in range(2):
-            build_engine(Training(backend="native"), model(), said.append)
-        build_engine(Training(backend="torch"), model(), said.append)
+            choose_backends(Training(backend="native"), model(), said.append)
+        choose_backends(Training(backend="torch"), model(), said.append)
     finally:
         native.load.cache_clear()
     assert said == ["compiling kernels for this processor, some seconds, once: lstm, softmax"]
@@ -256,10 +255,10 @@ def test_a_missing_compiler_is_reported_in_one_line(monkeypatch):
     native.load.cache_clear()
     said = []
     try:
-        chosen = build_engine(Training(backend="native"), model(), said.append)
-        build_engine(Training(backend="torch"), model(), said.append)
+        chosen = choose_backends(Training(backend="native"), model(), said.append)
+        choose_backends(Training(backend="torch"), model(), said.append)
     finally:
         native.load.cache_clear()
     (line,) = said
     assert line.startswith("no C++ compiler was found, so torch's own operations are used; install g++")
-    assert set(chosen.values()) == {"plain, float32"}
+    assert set(chosen.values()) == {"torch, float32"}

@@ -1,0 +1,58 @@
+"""Types and help texts of the arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+Cleaning = Literal["none", "reviews"]
+Device = Literal["auto", "cpu", "cuda"]
+Errors = Literal["strict", "replace"]
+Weights = Literal["float32", "int8"]
+
+_ERRORS = Parameter(help="What to do at invalid UTF-8: stop (strict), or read U+FFFD in its place (replace).")
+
+# a switch that has no --no- form, with a help text in the docstring of its command
+Flag = Annotated[bool, Parameter(negative=())]
+
+RunArgument = Annotated[Path, Parameter(help="A run folder, or one of its checkpoints.")]
+TextArgument = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text file; - is standard input.")]
+
+BatchSizeOption = Annotated[int, Parameter(help="The number of texts in a batch; affects speed and memory only.")]
+CleaningOption = Annotated[
+    Cleaning | None,
+    Parameter(
+        help="reviews: resolve HTML entities, replace newlines by blanks, and add a blank before and after each text. "
+        "The default is the cleaning that the model was trained with."
+    ),
+]
+DataOption = Annotated[
+    str | None,
+    Parameter(
+        help="The corpus: a folder of splits, a file, or a name (see refrain data); for bytes any folder or a pattern."
+    ),
+]
+DeviceOption = Annotated[
+    Device, Parameter(help="The device to compute on. auto: a CUDA GPU if there is one, otherwise the CPU.")
+]
+ErrorsOption = Annotated[Errors, _ERRORS]
+OptionalErrorsOption = Annotated[Errors | None, _ERRORS]
+ForceOption = Annotated[bool, Parameter(negative=(), help="Replace what exists at the output path.")]
+JsonOption = Annotated[bool, Parameter(negative=(), help="Print the results as one JSON object.")]
+LayerOption = Annotated[
+    int | None, Parameter(help="The index of the layer, counting from 0 at the bottom. The default is the last layer.")
+]
+SkipBadOption = Annotated[
+    bool, Parameter(negative=(), help="Leave out tagged sentences with mistakes and list them, instead of stopping.")
+]
+StateOption = Annotated[
+    Literal["cell", "hidden"] | None,
+    Parameter(help="The state to read. The default is the cell state, or the hidden state if the layer has no other."),
+]
+WeightsOption = Annotated[
+    Weights,
+    Parameter(
+        help="int8: round every matrix to 127ths of the largest entry of each row, so that a token reads a quarter of "
+        "the memory."
+    ),
+]
