@@ -143,6 +143,11 @@ experiment = refrain.recipe(
 )
 summary = refrain.train(experiment, out="run")
 assert summary["epochs"] == 2 and summary["test"]["perplexity"] < 12, summary
+import torch
+from refrain.bench import bench_cells, cells, limits
+cells.STEPS, limits.SHAPES["cpu"], limits.COPIED["cpu"] = 3, (2, 3, 4), 16
+names = [row["name"] for row in bench_cells(experiment, repeats=1, widths=(4,), device=torch.device("cpu"))]
+assert [name for name in names if "minimal" in name] == ["4 wide, minimal-gated-unit, plain"], names
 lm = refrain.load("run")
 print(type(lm.model.stack.layers[0]).__name__, lm.score("a b c").tokens)
 """

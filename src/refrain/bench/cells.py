@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
+from refrain.assembly.network import layer_class
 from refrain.config import Experiment
-from refrain.nn import GRU, LSTM, MultiplicativeLSTM, scan
+from refrain.nn import scan
 from refrain.nn.kernels.backend import Backend, use_backend
 
 from .limits import limit_rows, limits, precisions, share_of_limit
 from .timing import interleaved, rows_against
 
-LAYERS = {"lstm": LSTM, "gru": GRU, "multiplicative-lstm": MultiplicativeLSTM}
 STEPS, BATCH = 256, 32
 
 
@@ -22,7 +22,8 @@ def bench_cells(
 ) -> list[dict[str, Any]]:
     """Measure the tokens per second of one layer, forward and backward, and of torch's LSTM (cuDNN's on a GPU).
 
-    A window has 256 steps and a batch of 32. The layer runs with torch's operations (plain) and with native kernels.
+    A window has 256 steps and a batch of 32. The layer runs with torch's operations (plain) and with native kernels,
+    if it has any.
 
     Args:
         experiment: its cell and its seed are used.
@@ -38,14 +39,14 @@ def bench_cells(
     seconds: dict[str, list[float]] = {}
     for width in widths:
         torch.manual_seed(experiment.training.seed)
-        layer: Any = LAYERS[cell](width, width).to(device)
+        layer: Any = layer_class(experiment.model)(width, width).to(device)
         inputs = torch.randn(STEPS, BATCH, width, device=device, requires_grad=True)
         start = layer.initial_state(BATCH)
         candidates = {
             "step by step": _timed(lambda x, s, step=layer.step: scan(step, x, s), inputs, start),
             f"{cell}, plain": _timed(layer, inputs, start),
         }
-        for precision in precisions(device):
+        for precision in precisions(device) if hasattr(layer, "backends") else ():
             native = copy.deepcopy(layer)
             use_backend(native, Backend(native=True, bf16=precision == "bf16"))
             candidates[f"{cell}, kernels, {precision}"] = _timed(native, inputs, start)
