@@ -183,6 +183,14 @@ def test_a_field_that_a_file_leaves_behind_is_shown_with_its_line(write):
     ]
 
 
+def test_an_empty_table_is_a_group_that_lacks_what_it_needs(write):
+    mine = write("mine.toml", "[model.head]\n[sparsity.group_lasso]\n")
+    assert mistakes(mine) == [f"{mine}:2: sparsity.group_lasso.strength: must be given"]
+    write("parent.toml", "[sparsity.group_lasso]\nstrength = 0.5\n")
+    mine = write("mine.toml", 'extends = "parent.toml"\n[sparsity.group_lasso]\n')
+    assert resolve(str(mine), [], KNOWN).sparsity.group_lasso.strength == 0.5
+
+
 def test_a_tagger_has_its_own_variants():
     assert mistakes("tagger", "training.optimizer=asgd") == [
         "command line: training.optimizer: must be 'sgd' or 'adam' (got 'asgd')"

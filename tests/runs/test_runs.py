@@ -138,6 +138,13 @@ def test_loading_what_is_not_a_run(tmp_path):
         runs.load(tmp_path)
 
 
+def test_loading_with_unknown_words(run):
+    with pytest.raises(UserError, match=r"weights: must be one of float32, int8 \(got 'int4'\)"):
+        runs.load(run[0], weights="int4")
+    with pytest.raises(UserError, match=r"device: 'gpu' is unknown; use 'cpu', 'cuda' or 'auto'"):
+        runs.load(run[0], device="gpu")
+
+
 def test_settings_of_another_version_are_refused(run, tmp_path):
     from refrain.runs.loading import experiment_from
 

@@ -317,6 +317,9 @@ FAULTS = {
     "loss_term returns a tensor without a gradient, which cannot take effect; compute it from": {
         "loss_term": lambda window: window.outputs.raw.detach().sum()
     },
+    "loss_term returns a tensor of torch.complex64, must return a real number": {
+        "loss_term": lambda window: window.outputs.raw.sum() * 1j
+    },
     "loss_term raised ZeroDivisionError: division by zero": {"loss_term": lambda window: 1 / 0},
     "before_step raised ZeroDivisionError": {"before_step": lambda window: 1 / 0},
     "after_step raised ZeroDivisionError": {"after_step": lambda window: 1 / 0},

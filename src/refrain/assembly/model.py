@@ -152,4 +152,7 @@ def build_device(name: str) -> torch.device:
         # otherwise cuDNN would round float32 inputs of an LSTM to TF32, and matmuls would accumulate bf16 sums in bf16
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device: {name!r} is unknown; use 'cpu', 'cuda' or 'auto'") from None

@@ -106,7 +106,9 @@ def _overlaid(older: Mapping[str, Setting], newer: Mapping[str, Setting], base: 
     gone = tuple(
         f"{name}."
         for name, setting in newer.items()
-        if name in known and (setting.value is None or setting.value != _variant_in(name, older, base))
+        if name in known
+        and setting.value != {}
+        and (setting.value is None or setting.value != _variant_in(name, older, base))
     )
     kept = {name: setting for name, setting in older.items() if name not in newer and not name.startswith(gone)}
     return kept | dict(newer)

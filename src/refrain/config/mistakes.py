@@ -28,11 +28,11 @@ def unknown(settings: dict[str, Setting], root: type[BaseModel]) -> list[str]:
     """
     known, every = setting_names(root), groups(root)
     named = list(dict.fromkeys([*known, *every]))
-    # a group that can be switched off has no other value
+    # a group that can be switched off has no other value; an empty one is the validator's
     plain = [name for name, group in every.items() if group.optional and not group.variants()]
     problems = []
     for name in [
-        name for name in settings if name not in known or (name in plain and settings[name].value is not None)
+        name for name in settings if name not in known or (name in plain and settings[name].value not in (None, {}))
     ]:
         setting = settings.pop(name)
         if (renamed := new_name(name, setting.value)) is not None:

@@ -111,8 +111,9 @@ def flatten(tree: Mapping[str, Any], prefix: str = "", root: type[BaseModel] = E
     """
     known = groups(root)
     for name, value in tree.items():
-        # an empty table of a name that is no group would else go unnoticed
-        if isinstance(value, dict) and (value or prefix + name in known):
+        group = known.get(prefix + name)
+        # an empty table would go unnoticed, where it is not that of a group which always exists
+        if isinstance(value, dict) and (value or (group is not None and not group.optional)):
             yield from flatten(value, f"{prefix}{name}.", root)
         else:
             yield prefix + name, value

@@ -4,7 +4,7 @@ import difflib
 import shlex
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from torch import nn
@@ -15,7 +15,7 @@ from refrain.config import AnyExperiment, Experiment, TaggerExperiment, upgraded
 from refrain.config.upgrade import FORMAT
 from refrain.data import Corpus, TaggedCorpus, vocabulary_from
 from refrain.data.tagged.vocabulary import tag_vocabulary_from
-from refrain.errors import CheckpointError
+from refrain.errors import CheckpointError, UserError
 from refrain.models.network_check import class_name
 from refrain.nn import fold_weight_norm
 from refrain.nn.kernels.packed_linear import WeightType
@@ -94,7 +94,10 @@ def load(
     Raises:
         CheckpointError: when the folder has no complete checkpoint, the checkpoint does not fit this version or the
             given network, or a network is missing or not needed.
+        UserError: when the device is missing or unknown, or the weights are.
     """
+    if weights not in get_args(WeightType):
+        raise UserError(f"weights: must be one of {', '.join(get_args(WeightType))} (got {weights!r})")
     checkpoint = find_checkpoint(Path(path))
     document = checkpoint.document("config")
     experiment = experiment_from(document, checkpoint.folder)

@@ -247,6 +247,11 @@ def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -
 def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
     for name, split in corpus.splits.items():
         before = document["data"]["splits"].get(name, {}).get("sha256")
+        if before is None:
+            raise CheckpointError(
+                f"{path}: was not trained itself, as refrain compress writes a run; start a new one from its weights "
+                f"with refrain train RECIPE --from {path}"
+            )
         if before != split.sha256:
             raise DataError(
                 f"{place_of(split.source)}: the {name} text has changed since {path} was started "

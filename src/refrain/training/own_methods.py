@@ -144,6 +144,8 @@ def _loss_term_problem(term: Any) -> str | None:
         return f"{type(term).__name__}, must return a tensor"
     if term.ndim:
         return f"a tensor of shape {tuple(term.shape)}, must return a scalar; take its mean or its sum"
+    if term.is_complex():
+        return f"a tensor of {term.dtype}, must return a real number; take its real part or its absolute value"
     if not term.requires_grad and term.item() != 0:
         return (
             "a tensor without a gradient, which cannot take effect; compute it from window.outputs or from the "
