@@ -188,6 +188,12 @@ def test_a_tagger_has_its_own_variants():
         "command line: training.optimizer: must be 'sgd' or 'adam' (got 'asgd')"
     ]
     words = ["model.cell=sparse-lstm", "model.cell.plan=uniform", "model.cell.plan.blocks=2"]
+    assert mistakes("tagger", *words) == [
+        "command line: model.cell.plan.density: must be given where model.cell.plan is 'uniform'"
+    ]
+    assert mistakes("tagger", "model.cell=sparse-lstm", "model.cell.plan=fraction") == [
+        "command line: model.cell.plan: must be 'uniform' (got 'fraction')"
+    ]
     found = resolve("tagger", [*words, "model.cell.plan.density=1"], KNOWN)
     assert found.model.cell.plan == UniformPlan(blocks=2, density=1.0)
 

@@ -233,3 +233,17 @@ def test_numbers_that_ran_away_are_told_as_such():
     found, _ = Stepper(model).step(torch.tensor([1]), random_state(model, 1))
     wanted, _ = model.step(torch.tensor([1]), random_state(model, 1))
     torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("streams", [2, SMALL_BATCH + 1])
+@pytest.mark.parametrize("cell", [LSTM, GRU, MultiplicativeLSTM])
+def test_autocast_does_not_round_what_kernels_read(cell, streams):
+    stepper = Stepper(wide(cell).eval())
+    ids = torch.randint(V, (6, streams), generator=torch.Generator().manual_seed(1))
+    start = stepper.initial_state(streams)
+    expected = [stepper.step(ids[0], start)[0], stepper.token_nats(ids[:-1], ids[1:], start)[0]]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = [stepper.step(ids[0], start)[0], stepper.token_nats(ids[:-1], ids[1:], start)[0]]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, **CLOSE)

@@ -8,6 +8,7 @@ import torch
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM
 from refrain.nn.heads.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
 from refrain.nn.kernels.backend import TORCH, Backend, use_backend
+from refrain.nn.kernels.call import call
 from refrain.nn.kernels.packed_linear import target_nats
 from refrain.nn.segments import plan_blocks
 
@@ -133,3 +134,11 @@ def test_threads_may_share_a_layer(layer):
     for thread in threads:
         thread.join()
     assert len(wrong) == 80 * len(parameters) and not any(wrong)
+
+
+def test_a_kernel_is_never_given_every_other_entry():
+    out = torch.zeros(8)
+    values = torch.ones(16, dtype=torch.bfloat16)
+    assert call("softmax", "scaled_bf16", values[:8], torch.tensor(3.0), out, 8) and (out == 3).all()
+    with pytest.raises(AssertionError, match="scaled_bf16"):
+        call("softmax", "scaled_bf16", values[::2], torch.tensor(3.0), out, 8)

@@ -87,3 +87,14 @@ def test_a_kernel_that_a_library_lacks_has_failed(monkeypatch):
     with pytest.warns(UserWarning, match="it is not in the compiled file"):
         assert not calls.call("probe", "nothing_of_the_sort")
     assert "nothing_of_the_sort" in calls.failures()
+
+
+@pytest.mark.compiler
+def test_a_library_that_another_process_has_just_made_stays(monkeypatch):
+    compiler, flags = native.find_compiler(), native._attempts()[0]
+    library = native._library("probe", compiler, flags)
+    native._compile("probe", compiler, flags, library)
+    # it was not there yet when this process looked; the other one still has to open it
+    monkeypatch.setattr(type(library), "is_file", lambda path: False)
+    monkeypatch.setattr(native, "_compile", lambda *arguments: None)
+    assert native._opened("probe", compiler, flags).refrain_threads() >= 1

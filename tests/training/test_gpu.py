@@ -19,14 +19,14 @@ def test_a_layer_equals_its_step(kind):
 
 
 @pytest.mark.parametrize(
-    ("engine", "precision"), [("auto", "float32"), ("scan", "float32"), ("auto", "auto"), ("plain", "auto")]
+    ("backend", "precision"), [("auto", "float32"), ("native", "float32"), ("auto", "auto"), ("torch", "auto")]
 )
-def test_a_run_trains_and_resumes(engine, precision, experiment, tmp_path):
+def test_a_run_trains_and_resumes(backend, precision, experiment, tmp_path):
     from test_resume import Stopping
 
     from refrain.training import Interrupted
 
-    changed = {"device": "cuda", "engine": engine, "precision": precision}
+    changed = {"device": "cuda", "backend": backend, "precision": precision}
     on_gpu = experiment.model_copy(update={"training": experiment.training.model_copy(update=changed)})
     with pytest.raises(Interrupted):
         runs.train(on_gpu, tmp_path / "run", progress=Stopping(5))

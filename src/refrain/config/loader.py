@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from refrain.errors import UserError
 
@@ -67,12 +68,22 @@ def resolve(
     try:
         experiment = root.model_validate(merged)
     except ValidationError as error:
-        # a list of wrong items is empty to the validator, and not to the user
-        found = [each for each in error.errors() if each["type"] != "too_short" or not each["input"]]
-        problems += [describe(details, settings, root) for details in found]
+        problems += [describe(details, settings, root) for details in _telling(error.errors())]
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return experiment
+
+
+def _telling(found: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The mistakes that are the user's, of those that a validator finds."""
+    misnamed = [each["loc"][:-1] for each in found if each["loc"][-1:] == ("kind",)]
+    return [
+        each
+        for each in found
+        # a list of wrong items is empty to the validator; what an unknown variant lacks is not known
+        if not (each["type"] == "too_short" and each["input"])
+        and not (each["type"] == "missing" and each["loc"][:-1] in misnamed)
+    ]
 
 
 def _from_words(words: Iterable[str], root: type[BaseModel]) -> tuple[dict[str, Setting], list[str]]:

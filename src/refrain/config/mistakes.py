@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from .renamed import new_name, new_value
-from .schema import fields_named, fields_of, groups, setting_at, setting_names
+from .schema import as_set, fields_named, fields_of, groups, setting_at, setting_names
 
 
 class Setting(NamedTuple):
@@ -72,7 +72,8 @@ def describe(details: ErrorDetails, settings: Mapping[str, Setting], root: type[
         settings: what was given, and where.
         root: the class of all settings, such as `Experiment`.
     """
-    name, variant = setting_at(details["loc"], root)
+    place, variant = setting_at(details["loc"], root)
+    name = as_set(place, root)
     if details["type"] == "value_error":
         return _broken_rule(name, details["msg"].removeprefix("Value error, "), settings)
     if details["type"] == "extra_forbidden" and variant is not None:

@@ -179,8 +179,10 @@ def setting_at(place: Iterable[int | str], root: type[BaseModel]) -> tuple[str, 
         group = None if field is None else group_of(field)
         if group is None:
             break
-        classes = group.variants() or {"": group.classes[0]}
-        if len(classes) > 1 and parts:
-            variant = str(parts.pop(0))
-            classes = {variant: classes[variant]}
+        variants = group.variants()
+        classes = variants or {"": group.classes[0]}
+        if variants and parts:
+            # the validator does not name the only variant of a group
+            variant = str(parts.pop(0)) if len(variants) > 1 else next(iter(variants))
+            classes = {variant: variants[variant]}
     return ".".join(names), variant

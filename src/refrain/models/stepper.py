@@ -37,8 +37,8 @@ class Stepper:
 
     It computes the same as the model in evaluation mode, and its states can be exchanged with those of the model.
     Dropout is left out; other modules between the layers are applied. The code of the layers and the head is used where
-    no kernel exists: on a GPU, in float64, without a C++ compiler, for layers other than LSTM, GRU and multiplicative
-    LSTM, and for heads other than the softmax.
+    no kernel exists: on a GPU, in float64, without a C++ compiler, for layers other than LSTM, GRU, multiplicative
+    LSTM and sparse LSTM, and for heads other than the softmax.
 
     Args:
         model: the model, in training or evaluation mode; it is not changed.

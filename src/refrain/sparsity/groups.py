@@ -61,7 +61,7 @@ def unit_axes(table: AxisTable) -> dict[str, list[UnitAxis]]:
 
 
 def unit_sums(tensor: Tensor, unit_axis: UnitAxis) -> Tensor:
-    """Sum a parameter-shaped tensor, numbers or booleans, over everything but the units of a place -> (U,)."""
+    """Sum a parameter-shaped tensor, numbers or booleans, over everything but the units of an axis -> (U,)."""
     others = [dimension for dimension in range(tensor.ndim) if dimension != unit_axis.dimension]
     # torch sums booleans several times faster as int32 than as its default, int64
     dtype = torch.int32 if tensor.dtype == torch.bool else tensor.dtype

@@ -4,8 +4,9 @@ Evaluation always runs by torch's operations in float32, and whatever is chosen 
 cells and sums stay float32.
 """
 
+import functools
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +107,25 @@ def outside_compiler(function: Function) -> Function:
         disabled: Function = torch.compiler.disable(function)
         return disabled
     return function
+
+
+def outside_autocast(function: Function) -> Function:
+    """A function in which autocast does not round matmuls on a CPU.
+
+    Kernels get the results of such matmuls as pointers to float32, and would read past the end of bfloat16.
+
+    Args:
+        function: takes positional arguments.
+    """
+
+    @functools.wraps(function)
+    def run(*arguments: Any) -> Any:
+        if not torch.is_autocast_enabled("cpu"):
+            return function(*arguments)
+        with torch.autocast("cpu", enabled=False):
+            return function(*arguments)
+
+    return cast("Function", run)
 
 
 def has_fast_bf16(device: str = "cpu") -> bool:

@@ -51,6 +51,7 @@ def call(file: str, function: str, *arguments: Addressed | int | None) -> bool:
     if compiled is None:
         note_failure(function, "it is not in the compiled file")
         return False
+    assert all(part.is_contiguous() for part in arguments if isinstance(part, Tensor)), function
     status = _status(compiled, arguments)
     if status:
         note_failure(function, _cause(status))

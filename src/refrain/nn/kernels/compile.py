@@ -124,7 +124,6 @@ def _opened(name: str, compiler: list[str], flags: list[str]) -> ctypes.CDLL:
             return ctypes.CDLL(str(library))
         except OSError:
             pass
-    library.unlink(missing_ok=True)
     _compile(name, compiler, flags, library)
     return ctypes.CDLL(str(library))
 

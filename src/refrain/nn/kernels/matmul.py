@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .backend import outside_autocast
+
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """a (N, K) @ b (K, M) -> (N, M), without a gradient.
@@ -18,11 +20,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     """
     if a.dtype == torch.float32 and a.device.type == "cpu" and _one_dnn is not None and a.numel() and b.numel():
         return _one_dnn(a, b.T, None, "none", [], "")
-    if a.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        # autocast would round float32
-        with torch.autocast("cpu", enabled=False):
-            return torch.mm(a, b)
-    return torch.mm(a, b)
+    return _mm(a, b)
 
 
 def weight_gradient(d_outputs: Tensor, inputs: Tensor) -> Tensor:
@@ -43,3 +41,4 @@ def _find_one_dnn() -> Callable[..., Tensor] | None:
 
 
 _one_dnn = _find_one_dnn()
+_mm = outside_autocast(torch.mm)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import compile as native
+from .backend import outside_autocast
 from .call import kernel
 from .pages import in_large_pages
 
@@ -157,17 +158,18 @@ class PackedLinear:
         whole: Tensor = self.matrix.dense()
         return whole
 
+    @outside_autocast
     def __call__(self, x: Tensor) -> Tensor:
-        """x (B, K) -> (B, R).
+        """x (B, K) -> (B, R) in float32.
 
         Raises:
             ValueError: when the width differs.
         """
         if x.ndim != 2 or x.shape[1] != self.matrix.width:
             raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
+        x = x.float().contiguous()
         if len(x) > SMALL_BATCH:
             return F.linear(x, self.dense, self.bias)
-        x = x.float().contiguous()
         out = x.new_empty(len(x), self.matrix.rows)
         kernel("stepper", "stepper_linear")(self.matrix, self.bias, x, out, self.matrix.rows, len(x))
         return out

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from refrain.nn.kernels.backend import outside_autocast
 from refrain.nn.kernels.call import kernel
 from refrain.nn.kernels.packed_linear import SMALL_BATCH, PackedMatrix, WeightType, pack_matrices
 from refrain.nn.recurrent.packed import as_float32, by_unit
@@ -36,6 +37,7 @@ class PackedGRU:
         """Both matrices in float32, unit by unit; made on first use."""
         return self._first.dense(), self._second.dense()
 
+    @outside_autocast
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         x, state = as_float32(self._sizes, x, state)
@@ -43,6 +45,7 @@ class PackedGRU:
             return self._recur(torch.addmm(self._bias, x, self._dense[0].T), state)
         return self._recur(self._bias, state, first=self._first, x=x)
 
+    @outside_autocast
     def window(self, inputs: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         inputs, state = as_float32(self._sizes, inputs, state)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from refrain.nn.kernels.backend import outside_autocast
 from refrain.nn.kernels.call import kernel
 from refrain.nn.kernels.packed_linear import SMALL_BATCH, PackedMatrix, WeightType, pack_matrices
 from refrain.nn.recurrent.packed import as_float32, by_gate, by_unit
@@ -33,11 +34,13 @@ class PackedLSTM:
         self._sizes = w_ih.shape[1], w_hh.shape[1]
         self._gates = LSTMGates(w_ih, w_hh, bias, weights)
 
+    @outside_autocast
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         x, state = as_float32(self._sizes, x, state)
         return self._gates(x, state.hidden, state.cell)
 
+    @outside_autocast
     def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         inputs, state = as_float32(self._sizes, inputs, state)

@@ -6,6 +6,7 @@ T steps in the window, B batch, I input width, H hidden width, M intermediate wi
 import torch.nn.functional as F
 from torch import Tensor
 
+from refrain.nn.kernels.backend import outside_autocast
 from refrain.nn.kernels.packed_linear import PackedLinear, WeightType
 from refrain.nn.recurrent.lstm.packed import LSTMGates
 from refrain.nn.recurrent.lstm.state import LSTMState
@@ -32,12 +33,14 @@ class PackedMultiplicativeLSTM:
         self._inner = PackedLinear(w_hm.detach(), None, weights)
         self._gates = LSTMGates(w_ih, w_mh, bias, weights)
 
+    @outside_autocast
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         x, state = as_float32(self._sizes, x, state)
         intermediate = self._factor(x).mul_(self._inner(state.hidden))  # (B, M)
         return self._gates(x, intermediate, state.cell)
 
+    @outside_autocast
     def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         inputs, state = as_float32(self._sizes, inputs, state)
