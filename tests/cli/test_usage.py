@@ -7,7 +7,7 @@ import torch
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["trian"], ['Unknown command "trian"', 'Did you mean "train"?', "generate"]),
+        (["trian"], ['Unknown command "trian"', 'Did you mean "train"?', "generate", "sparsity; see refrain --help"]),
         (["data", "chekc", "x"], ["unknown command 'data chekc'; did you mean 'check'?", "known: list, fetch, check"]),
         (["train"], ["which recipe?", "refrain recipes"]),
         (["train", "quickstrat"], ["unknown recipe 'quickstrat'; did you mean 'quickstart'?", "zaremba-large"]),

@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except CycloptsError as error:
         chain = error.command_chain or ()
-        text = str(error).strip().rstrip(".").replace("\n", " ")
+        text = str(error).strip().rstrip("., ").replace("\n", " ")
         return _complain(f"{text}; {_hint(chain, text)}{_remedy(chain)}", 2)
     except UserError as error:
         return _complain(str(error), error.exit_status)

@@ -79,6 +79,8 @@ def train(
     own = methods_by_name(methods)
     with progress or PlainProgress() as report:
         kind = kind_of(experiment, model)
+        run = RunFolder(Path(out))
+        run.check_available(force=force)
         corpus = kind.corpus(experiment, report.log)
         torch.manual_seed(experiment.training.seed)
         network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
@@ -89,7 +91,6 @@ def train(
         _check_freezing(experiment, task)
         # raises for a state that cannot be stored, before anything is written
         capture(task, Position(), None)
-        run = RunFolder(Path(out))
         run.create(force=force)
         with run.locked():
             run.write_json("config.json", kind.document(experiment, network))

@@ -61,16 +61,7 @@ class RunFolder:
         Raises:
             CheckpointError: when the folder exists and is not empty, or cannot be written.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            if force and self.path.is_dir() and not self._is_run():
-                raise CheckpointError(
-                    f"{self.path}: holds other files than those of a run, which --force does not replace"
-                )
-            if not force or not self.path.is_dir():
-                raise CheckpointError(
-                    f"{self.path}: exists already; choose another --out, continue it with --resume, "
-                    "or replace it with --force"
-                )
+        if self.check_available(force=force):
             with self.locked():
                 self._clear()
         try:
@@ -78,6 +69,29 @@ class RunFolder:
             (self.path / "samples").mkdir(exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
+
+    def check_available(self, *, force: bool = False) -> bool:
+        """Check that the folder can become a run, and change nothing.
+
+        Args:
+            force: whether an existing run may be removed.
+
+        Returns:
+            Whether an existing run has to be removed.
+
+        Raises:
+            CheckpointError: when the folder exists and is not empty, and may not be replaced.
+        """
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return False
+        if force and self.path.is_dir() and not self._is_run():
+            raise CheckpointError(f"{self.path}: holds other files than those of a run, which --force does not replace")
+        if not force or not self.path.is_dir():
+            raise CheckpointError(
+                f"{self.path}: exists already; choose another --out, continue it with --resume, or replace it with "
+                "--force"
+            )
+        return True
 
     def remove(self) -> None:
         """Remove the run, and the folder if it contains no other files.
