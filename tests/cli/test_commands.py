@@ -32,6 +32,15 @@ def test_every_command_has_help(refrain, command):
     assert "--json" in outcome.out
 
 
+def test_help_is_wrapped_for_the_terminal_alone(refrain):
+    """A word stands alone in a line only if the next line could not follow it there."""
+    lines = [line.strip("│ ") for line in refrain("evaluate", "--help").out.splitlines()]
+    text = lines[next(at for at, line in enumerate(lines) if line.startswith("--protocol")) :]
+    (end,) = [at for at, line in enumerate(text) if line.startswith("--method")]
+    widths = [len(line) for line in text[1 : end - 1]]
+    assert widths and min(widths) > max(widths) - 15, text[:end]
+
+
 def test_recipes(refrain):
     found = refrain("recipes", "--json").json
     assert [row["name"] for row in found["recipes"]] == list(RECIPES)
@@ -47,6 +56,14 @@ def test_one_recipe(refrain, name):
     assert "Published: " in text
     assert f"training.epochs = {found['training']['epochs']}\n" in text
     assert f"training.schedule = {found['training']['schedule']['kind']}\n" in text
+
+
+@pytest.mark.parametrize("name", ["awd-lstm-mos-ptb", "zaremba-large-iss", "sparse-awd-ptb", "pos-sparse"])
+def test_the_settings_of_a_recipe_are_printed_as_the_command_line_reads_them(refrain, name):
+    words = re.findall(r"^[\w.]+ = .*$", refrain("recipes", name).out, re.MULTILINE)
+    assert not [word for word in words if re.search(r"\b(None|True|False)\b|'", word)]
+    base = "pos-default" if name.startswith("pos") else "quickstart"
+    assert recipe(base, *words).model_copy(update={"name": name}) == RECIPES[name]()
 
 
 @pytest.mark.parametrize("words", [["data"], ["data", "list"]])

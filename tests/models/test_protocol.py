@@ -14,7 +14,16 @@ from refrain.generation import Sampler, features, generate, hold_units
 from refrain.models import CompleteNetwork, LanguageModel, Network, NetworkStepper, Stepper, stepper_of
 from refrain.models.network_check import check_network
 from refrain.models.protocol import PARTS
-from refrain.nn import LSTM, AdaptiveHead, Embedding, RecurrentStack, SoftmaxHead
+from refrain.nn import (
+    LSTM,
+    AdaptiveHead,
+    Embedding,
+    RecurrentStack,
+    SoftmaxHead,
+    SparseLSTM,
+    WeightDropout,
+    plan_blocks,
+)
 
 V, H = 11, 6
 
@@ -355,3 +364,61 @@ def test_a_subclass_of_a_layer_is_not_read_as_its_class():
     state = network.initial_state(2)
     expected, _ = network.token_nats(ids[:-1], ids[1:], state)
     torch.testing.assert_close(Stepper(network).token_nats(ids[:-1], ids[1:], state)[0], expected, atol=1e-5, rtol=0)
+
+
+class Halved(LSTM):
+    """Computes with weights that are not those of an LSTM."""
+
+    def window_weights(self):
+        return tuple(weight / 2 for weight in super().window_weights())
+
+
+def replaced():
+    layer = LSTM(H, H)
+    step, window = layer.step, layer.forward
+    layer.step = lambda x, state: (-x, step(x, state)[1])
+    layer.forward = lambda inputs, state: (-inputs, window(inputs, state)[1])
+    return layer
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Halved(H, H),
+        lambda: SparseLSTM(plan_blocks(H, H, blocks=2, density=0.5), block=Halved),
+        replaced,
+    ],
+    ids=["other weights", "blocks with other weights", "replaced methods"],
+)
+def test_a_stepper_computes_what_a_changed_layer_does(make):
+    torch.manual_seed(1)
+    network = LanguageModel(Embedding(V, H), RecurrentStack([make()]), SoftmaxHead(H, V)).eval()
+    ids = torch.randint(V, (4, 2))
+    state = network.initial_state(2)
+    expected, _ = network.token_nats(ids[:-1], ids[1:], state)
+    torch.testing.assert_close(Stepper(network).token_nats(ids[:-1], ids[1:], state)[0], expected, atol=1e-5, rtol=0)
+
+
+def test_a_subclass_of_dropout_acts_in_a_stepper_too():
+    class Noisy(nn.Dropout):
+        def forward(self, inputs):
+            return super().forward(inputs) + 1
+
+    class HalvedWeights(WeightDropout):
+        def forward(self, weight):
+            return super().forward(weight) / 2
+
+    torch.manual_seed(1)
+    layer = LSTM(H, H, recurrent_transform=HalvedWeights(0.5))
+    network = LanguageModel(Embedding(V, H), RecurrentStack([layer]), SoftmaxHead(H, V), output_dropout=Noisy(0.5))
+    ids = torch.randint(V, (4, 2))
+    state = network.eval().initial_state(2)
+    expected, _ = network.token_nats(ids[:-1], ids[1:], state)
+    torch.testing.assert_close(Stepper(network).token_nats(ids[:-1], ids[1:], state)[0], expected, atol=1e-5, rtol=0)
+
+
+def test_what_a_layer_of_ones_own_calls_transforms_is_left_alone():
+    layer = LSTM(H, H)
+    network = LanguageModel(Embedding(V, H), RecurrentStack([layer]), SoftmaxHead(H, V), output_dropout=nn.Identity())
+    network.output_dropout.transforms = nn.ModuleList([nn.Linear(H, H)])
+    assert Stepper(network).is_current

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from refrain.axes import removable
 from refrain.nn import (
     GRU,
     LSTM,
@@ -15,6 +16,7 @@ from refrain.nn import (
     LSTMCell,
     VariationalDropout,
     WeightDropout,
+    WeightNorm,
 )
 from refrain.nn.recurrent.lstm import LSTMState
 
@@ -271,12 +273,15 @@ class TestLSTMCell:
             LSTMCell(5, 4, **options)
 
     def test_axes_fit_the_shapes(self):
-        cell = LSTMCell(5, 6, peepholes=True, projection_size=4)
+        norms = {"input_transform": WeightNorm(24), "recurrent_transform": WeightNorm(24)}
+        cell = LSTMCell(5, 6, peepholes=True, projection_size=4, **norms)
         sizes = {"x": 5, "cell": 6, "out": 4, "gates": 3}
         table = cell.axes("x", "cell", "out")
         assert set(table) == {name for name, _ in cell.named_parameters()}
         for name, parameter in cell.named_parameters():
             assert tuple(parameter.shape) == tuple(sizes[axis.width] * axis.copies for axis in table[name])
+        # the gates of the peepholes are three, whatever the widths
+        assert removable(table) == ["cell", "x", "out"]
 
 
 @pytest.mark.parametrize("rate", [0.0, 1e-6, 0.1, 0.5, 0.9, 0.999999])

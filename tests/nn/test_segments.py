@@ -69,7 +69,7 @@ def test_a_plan_says_when_its_size_is_not_reached():
     capped = plan_reduction(400, 1725, reduce_in=1, reduce_out=0.66666)
     assert capped.capped and "not reached" in str(capped) and capped.parameters < capped.requested_parameters
     free = plan_reduction(1150, 1150, reduce_in=0.5, reduce_out=0.5)
-    assert not free.capped and "asked for: the size of a dense 575 -> 575" in str(free)
+    assert not free.capped and "those of a dense layer 575 -> 575" in str(free)
     assert abs(free.parameters / free.requested_parameters - 1) < 0.01
 
 

@@ -13,12 +13,16 @@ import sys
 import warnings
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError
 
 from refrain._version import __version__
 from refrain.errors import UserError
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
+    from rich.console import Console, ConsoleOptions
 
 COMMANDS = {
     "train": "Train a language model or a tagger, or continue a run.",
@@ -66,6 +70,7 @@ def app() -> App:
         help="Recurrent language models that are small, strong and fast.",
         version=__version__,
         help_format="plaintext",
+        help_formatter=_Help(),
         help_epilogue="Example: refrain train quickstart",
     )
     for name, line in COMMANDS.items():
@@ -73,6 +78,27 @@ def app() -> App:
         more = {"help_epilogue": f"Example: {EXAMPLES[name]}"} if name in EXAMPLES else {}
         root.command(f"refrain.cli.{name}:{name}", name=name, help=line, **more)
     return root
+
+
+class _Help:
+    """Formats the help as usual, but wraps its texts for the terminal only, not where a docstring ends a line."""
+
+    def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
+        """Print one table."""
+        from cyclopts.help import DefaultFormatter
+        from rich.text import Text
+
+        for entry in panel.entries:
+            text = getattr(entry.description, "primary_renderable", None)
+            if isinstance(text, Text):
+                text.plain = text.plain.replace("\n", " ")
+        DefaultFormatter()(console, options, panel)
+
+    def render_usage(self, console: "Console", options: "ConsoleOptions", usage: Any) -> None:
+        """Print the line of usage."""
+        from cyclopts.help import DefaultFormatter
+
+        DefaultFormatter().render_usage(console, options, usage)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

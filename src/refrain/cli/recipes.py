@@ -34,4 +34,16 @@ def recipes(name: str | None = None, /, *, json: JsonOption = False) -> None:
     for name, value in flatten(experiment.model_dump(mode="json"), root=root):
         # the name and the task are not settings
         if "." in name:
-            print(f"{as_set(name, root)} = {value}")
+            print(f"{as_set(name, root)} = {_spelled(value)}")
+
+
+def _spelled(value: object) -> str:
+    """A value as the command line reads it."""
+    from json import dumps
+
+    match value:
+        case None:
+            return "none"
+        case str():
+            return value
+    return dumps(value, separators=(",", ":"))

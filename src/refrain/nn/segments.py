@@ -65,10 +65,10 @@ class SparsePlan(NamedTuple):
         if self.requested is not None:
             inputs, units = self.requested
             lines.append(
-                f"asked for: the size of a dense {inputs:g} -> {units:g}, {self.requested_parameters:,} parameters"
+                f"requested: {self.requested_parameters:,} parameters, those of a dense layer {inputs:g} -> {units:g}"
             )
         if self.capped:
-            lines.append("every block sees all inputs, so that size is not reached")
+            lines.append("not reached, although every block reads all inputs")
         first = 0
         for begin, end, units in self.blocks:
             lines.append(f"  inputs {begin}-{end - 1} ({end - begin}) -> units {first}-{first + units - 1} ({units})")

@@ -93,9 +93,9 @@ def _row_norms(weight: Tensor) -> Tensor:
 
 
 def _transforms_of(layer: nn.Module) -> Mapping[str, nn.Module]:
-    """Weight name -> transform; empty for a layer without transforms."""
+    """Weight name -> transform; empty for a layer without transforms, or with others under that name."""
     transforms: Any = getattr(layer, "transforms", {})
-    return dict(transforms.items())
+    return dict(transforms.items()) if isinstance(transforms, Mapping | nn.ModuleDict) else {}
 
 
 def match_gains(layer: nn.Module) -> None:

@@ -112,10 +112,10 @@ def outside_compiler(function: Function) -> Function:
 def outside_autocast(function: Function) -> Function:
     """A function in which autocast does not round matmuls on a CPU.
 
-    Kernels get the results of such matmuls as pointers to float32, and would read past the end of bfloat16.
+    Kernels read the results of such matmuls as float32, through pointers, past the end of rounded ones.
 
     Args:
-        function: takes positional arguments.
+        function: such as `torch.mm`; called with positional arguments.
     """
 
     @functools.wraps(function)

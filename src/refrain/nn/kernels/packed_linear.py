@@ -28,6 +28,11 @@ SMALL_BATCH = 8
 STRIP = 16
 """Columns that are stored together in a packed matrix."""
 
+# autocast would round the results, which kernels read as float32
+float32_linear = outside_autocast(F.linear)
+float32_addmm = outside_autocast(torch.addmm)
+float32_mm = outside_autocast(torch.mm)
+
 
 def has_stepper(weight: Tensor) -> bool:
     """Whether the inference kernels exist and take a weight: float32 on a CPU."""
@@ -158,7 +163,6 @@ class PackedLinear:
         whole: Tensor = self.matrix.dense()
         return whole
 
-    @outside_autocast
     def __call__(self, x: Tensor) -> Tensor:
         """x (B, K) -> (B, R) in float32.
 
@@ -169,7 +173,7 @@ class PackedLinear:
             raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
         x = x.float().contiguous()
         if len(x) > SMALL_BATCH:
-            return F.linear(x, self.dense, self.bias)
+            return float32_linear(x, self.dense, self.bias)
         out = x.new_empty(len(x), self.matrix.rows)
         kernel("stepper", "stepper_linear")(self.matrix, self.bias, x, out, self.matrix.rows, len(x))
         return out

@@ -13,6 +13,9 @@ from refrain.nn.weight_transforms import WeightDropout
 
 from .protocol import Packable, PackedLayer, check_window
 
+METHODS = {"step", "forward", "window_weights"}
+"""What a packed form stands for."""
+
 
 def pack_layer(layer: Any, weights: WeightType) -> PackedLayer:
     """A layer for inference, from a copy of its weights if there are kernels for it.
@@ -30,15 +33,18 @@ def pack_layer(layer: Any, weights: WeightType) -> PackedLayer:
 def _packs_what_it_computes(layer: Any) -> bool:
     """Whether the packed form is that of the layer's own step, and no transform acts on its weights in evaluation.
 
-    A subclass may compute something else than the class that it inherits `packed` from.
+    A subclass may compute something else than the class that it inherits `packed` from, and so may a layer of which
+    methods were replaced; the same holds for the blocks of a layer.
     """
-    owners = {
-        next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in ("packed", "step", "forward")
-    }
+    own = all(
+        "packed" in vars(type(part)) and not METHODS & vars(part).keys()
+        for part in layer.modules()
+        if isinstance(part, Packable)
+    )
     inert = (nn.Identity, nn.Sequential, nn.Dropout, WeightDropout, HeldMask)
     transforms = [each for part in layer.modules() for each in getattr(part, "transforms", {}).values()]
-    acts = any(not isinstance(part, inert) for transform in transforms for part in transform.modules())
-    return len(owners) == 1 and not acts
+    acts = any(type(part) not in inert for transform in transforms for part in transform.modules())
+    return own and not acts
 
 
 class UnpackedLayer:

@@ -6,12 +6,18 @@ T steps in the window, B batch, I input width, H hidden width.
 import functools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.kernels.backend import outside_autocast
 from refrain.nn.kernels.call import kernel
-from refrain.nn.kernels.packed_linear import SMALL_BATCH, PackedMatrix, WeightType, pack_matrices
+from refrain.nn.kernels.packed_linear import (
+    SMALL_BATCH,
+    PackedMatrix,
+    WeightType,
+    float32_addmm,
+    float32_linear,
+    float32_mm,
+    pack_matrices,
+)
 from refrain.nn.recurrent.packed import as_float32, by_unit
 
 from .state import GRUState
@@ -37,20 +43,18 @@ class PackedGRU:
         """Both matrices in float32, unit by unit; made on first use."""
         return self._first.dense(), self._second.dense()
 
-    @outside_autocast
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         x, state = as_float32(self._sizes, x, state)
         if len(x) > SMALL_BATCH:
-            return self._recur(torch.addmm(self._bias, x, self._dense[0].T), state)
+            return self._recur(float32_addmm(self._bias, x, self._dense[0].T), state)
         return self._recur(self._bias, state, first=self._first, x=x)
 
-    @outside_autocast
     def window(self, inputs: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         inputs, state = as_float32(self._sizes, inputs, state)
         outputs = []
-        for projected in F.linear(inputs, self._dense[0], self._bias):
+        for projected in float32_linear(inputs, self._dense[0], self._bias):
             out, state = self._recur(projected, state)
             outputs.append(out)
         return torch.stack(outputs), state
@@ -66,7 +70,7 @@ class PackedGRU:
         recurrent: Tensor | None = None
         if batch > SMALL_BATCH:
             second = None
-            recurrent = before @ self._dense[1].T
+            recurrent = float32_mm(before, self._dense[1].T)
         stride = base.shape[1] if base.ndim == 2 else 0
         tensors = (first, second, x, base, recurrent, before, hidden)
         kernel("stepper", "stepper_gru")(*tensors, stride, width, batch)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.recurrent.gated import draw_uniform
+from refrain.nn.recurrent.gated import draw_uniform, gated_axes
 from refrain.nn.recurrent.protocol import check_window
 
 from .layer import lstm_output, next_cell
@@ -124,13 +124,11 @@ class LSTMCell(nn.Module):
 
     def axes(self, input_width: str, cell_width: str, output_width: str) -> AxisTable:
         """The axes of each parameter; without a projection, cell and output are one width and share its name."""
-        table: AxisTable = {
-            "weight_ih": (Axis(cell_width, 4), Axis(input_width, role="reads")),
-            "weight_hh": (Axis(cell_width, 4), Axis(output_width, role="reads")),
-            "bias": (Axis(cell_width, 4, role="shifts"),),
-        }
+        transforms = {"input_transform": self.input_transform, "recurrent_transform": self.recurrent_transform}
+        table = gated_axes(4, input_width, cell_width, **transforms)
+        table["weight_hh"] = (Axis(cell_width, 4), Axis(output_width, role="reads"))
         if self.peephole is not None:
-            table["peephole"] = (Axis("gates"), Axis(cell_width))
+            table["peephole"] = (Axis("gates", removable=False), Axis(cell_width))
         if self.projection is not None:
             table["projection"] = (Axis(output_width), Axis(cell_width, role="reads"))
         return table

@@ -9,15 +9,23 @@ T steps in the window, B batch, I input width, M width of what depends on the st
 import functools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from refrain.nn.kernels.backend import outside_autocast
 from refrain.nn.kernels.call import kernel
-from refrain.nn.kernels.packed_linear import SMALL_BATCH, PackedMatrix, WeightType, pack_matrices
+from refrain.nn.kernels.packed_linear import (
+    SMALL_BATCH,
+    PackedMatrix,
+    WeightType,
+    float32_addmm,
+    float32_linear,
+    pack_matrices,
+)
 from refrain.nn.recurrent.packed import as_float32, by_gate, by_unit
 
 from .state import LSTMState
+
+float32_lstm = outside_autocast(torch.lstm)
 
 
 class PackedLSTM:
@@ -34,13 +42,11 @@ class PackedLSTM:
         self._sizes = w_ih.shape[1], w_hh.shape[1]
         self._gates = LSTMGates(w_ih, w_hh, bias, weights)
 
-    @outside_autocast
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         x, state = as_float32(self._sizes, x, state)
         return self._gates(x, state.hidden, state.cell)
 
-    @outside_autocast
     def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         inputs, state = as_float32(self._sizes, inputs, state)
@@ -76,7 +82,7 @@ class LSTMGates:
         """x (B, I), y (B, M), cell (B, H) -> the output (B, H) and the next state."""
         hidden = torch.empty_like(cell)
         if len(x) > SMALL_BATCH:
-            sums = torch.addmm(self._bias, x, self._dense_first.T).addmm_(y, self._dense_second.T)
+            sums = float32_addmm(self._bias, x, self._dense_first.T).addmm_(y, self._dense_second.T)
             return self._step(_gates_adjacent(sums), cell, hidden)
         first = (self._first, x.contiguous())
         second = (self._second, y.contiguous())
@@ -87,7 +93,7 @@ class LSTMGates:
         if inputs.shape[1] > SMALL_BATCH:
             weights = [self._dense_first, self._dense_second, self._bias, torch.zeros_like(self._bias)]
             start = state.hidden[None], state.cell[None]
-            outputs, hidden, cell = torch.lstm(inputs, start, weights, True, 1, 0.0, False, False, False)
+            outputs, hidden, cell = float32_lstm(inputs, start, weights, True, 1, 0.0, False, False, False)
             return outputs, LSTMState(hidden[0], cell[0])
         projected = self.project(inputs)
         before = state.hidden.contiguous()
@@ -101,7 +107,7 @@ class LSTMGates:
 
     def project(self, inputs: Tensor) -> Tensor:
         """inputs (T, B, I) -> the input's part of the gates (T, B, 4H); for a small batch, unit by unit."""
-        sums = F.linear(inputs, self._dense_first, self._bias)
+        sums = float32_linear(inputs, self._dense_first, self._bias)
         return sums if inputs.shape[1] > SMALL_BATCH else _gates_adjacent(sums)
 
     def recur(self, projected: Tensor, y: Tensor, cell: Tensor, hidden: Tensor) -> tuple[Tensor, LSTMState]:
@@ -114,7 +120,7 @@ class LSTMGates:
             hidden: (B, H), where the output is written.
         """
         if len(y) > SMALL_BATCH:
-            sums = torch.addmm(projected, y, self._dense_second.T)
+            sums = float32_addmm(projected, y, self._dense_second.T)
             return self._step(_gates_adjacent(sums), cell, hidden)
         return self._step(projected, cell, hidden, second=(self._second, y.contiguous()))
 

@@ -3,11 +3,9 @@
 T steps in the window, B batch, I input width, H hidden width, M intermediate width.
 """
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from refrain.nn.kernels.backend import outside_autocast
-from refrain.nn.kernels.packed_linear import PackedLinear, WeightType
+from refrain.nn.kernels.packed_linear import PackedLinear, WeightType, float32_linear
 from refrain.nn.recurrent.lstm.packed import LSTMGates
 from refrain.nn.recurrent.lstm.state import LSTMState
 from refrain.nn.recurrent.packed import as_float32
@@ -33,20 +31,18 @@ class PackedMultiplicativeLSTM:
         self._inner = PackedLinear(w_hm.detach(), None, weights)
         self._gates = LSTMGates(w_ih, w_mh, bias, weights)
 
-    @outside_autocast
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         x, state = as_float32(self._sizes, x, state)
         intermediate = self._factor(x).mul_(self._inner(state.hidden))  # (B, M)
         return self._gates(x, intermediate, state.cell)
 
-    @outside_autocast
     def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step."""
         inputs, state = as_float32(self._sizes, inputs, state)
         steps, batch, _ = inputs.shape
         outputs = inputs.new_empty(steps, batch, state.hidden.shape[1])
-        factors = F.linear(inputs, self._factor.dense)
+        factors = float32_linear(inputs, self._factor.dense)
         for factor, projected, out in zip(factors, self._gates.project(inputs), outputs, strict=True):
             intermediate = self._inner(state.hidden).mul_(factor)
             _, state = self._gates.recur(projected, intermediate, state.cell, out)
