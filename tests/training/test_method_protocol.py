@@ -368,6 +368,13 @@ def test_a_part_that_fails_is_named_with_the_last_good_checkpoint(experiment, tm
 
 
 @one_experiment
+def test_where_a_loss_is_not_finite_the_methods_are_suspects(experiment, tmp_path):
+    endless = SimpleNamespace(loss_term=lambda window: window.outputs.raw.sum() * float("nan"))
+    with pytest.raises(UserError, match=r"the loss is nan.*training\.max_norm, or check the methods endless$"):
+        runs.train(short(experiment), tmp_path / "run", methods={"endless": endless}, progress=quiet())
+
+
+@one_experiment
 @pytest.mark.parametrize(
     "state",
     [{"x": {1, 2}}, {(1, 2): 3}, {"x": torch.ones(2).to_sparse()}, torch.nn, [lambda: 1]],

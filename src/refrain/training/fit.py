@@ -67,6 +67,8 @@ class Fit:
             return self._train(position, state)
         except (NonFiniteError, FloatingPointError) as error:
             remedy = "start again with a lower training.learning_rate or training.max_norm"
+            if self.task.methods.own:
+                remedy += f", or check the methods {', '.join(self.task.methods.own)}"
             raise UserError(self._advice(position, str(error), remedy)) from None
         except MethodError as error:
             saved = any(self.run.checkpoints.glob("step-*"))
