@@ -69,7 +69,9 @@ def too_small(write):
 def valid_too_small(write):
     write("corpus/train.txt", "a b\n" * 99)
     # 20 columns of 5 steps and one
-    return write("corpus/valid.txt", "a\n" * 59).parent, "split 'valid': 118 token(s) are too few for batch_size=20"
+    return write(
+        "corpus/valid.txt", "a\n" * 59
+    ).parent, "split 'valid': 118 token(s) are too few for the protocol 'zaremba'"
 
 
 BAD_CORPORA = [

@@ -143,7 +143,7 @@ def test_bad_corpora(mistake, train, write, tmp_path, make):
     [
         # nine tenths of it are less than four columns of a window of five bytes and one more
         (26, "split 'train': 23 token(s) are too few for batch_size=4 and window_steps=5, which need 24; lower"),
-        (100, "split 'valid': 5 token(s) are too few for batch_size=20 and window_steps=5, which need 120"),
+        (100, "split 'valid': 5 token(s) are too few for the protocol 'zaremba', which"),
     ],
 )
 def test_a_corpus_shorter_than_a_window(mistake, train, write, tmp_path, tree, refrain, size, message):

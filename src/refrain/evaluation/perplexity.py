@@ -85,12 +85,16 @@ def protocol_windows(
     """
     if protocol == "exact" or split == "test":
         return Windows(source, batch_size=1, window_steps=EXACT_WINDOW, tail="keep", name=name)
-    try:
-        if protocol == "zaremba":
-            return Windows(source, batch_size=20, window_steps=window_steps, tail="drop", name=name)
-        return Windows(source, batch_size=10, window_steps=window_steps, tail="keep", name=name)
-    except DataError as error:
-        raise DataError(f"{error}, or take the protocol 'exact', which needs 2") from None
+    streams = 20 if protocol == "zaremba" else 10
+    needed = streams * (window_steps + 1 if protocol == "zaremba" else 2)
+    if len(source) < needed:
+        raise DataError(
+            f"{name}: {len(source)} token(s) are too few for the protocol {protocol!r}, which reads {streams} streams "
+            f"and needs {needed} tokens; give more text, or use the protocol 'exact' (when training, "
+            "training.validation=exact)"
+        )
+    tail: Literal["drop", "keep"] = "drop" if protocol == "zaremba" else "keep"
+    return Windows(source, batch_size=streams, window_steps=window_steps, tail=tail, name=name)
 
 
 def stream_nats(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
