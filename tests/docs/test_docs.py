@@ -20,6 +20,7 @@ from refrain.cli.bench import BENCHES, UNITS
 from refrain.config import Experiment, TaggerExperiment, setting_names
 from refrain.data.embedded import FORMAT
 from refrain.data.known import KNOWN
+from refrain.nn.kernels.backend import has_fast_bf16
 from refrain.recipes import recipe
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -212,6 +213,9 @@ def small(source, words):
     # these may not look further back than the epochs that are left
     changes += ["training.stop_window=1"] if experiment.training.stop_window is not None else []
     changes += ["training.optimizer.trigger_window=1"] if experiment.training.optimizer.kind == "nt-asgd" else []
+    if not has_fast_bf16():
+        # a command that asks for bf16 is refused where the processor has no instructions for it
+        changes.append("training.precision=float32")
     if experiment.model.embedding.kind == "sparse":
         changes.append("model.embedding.blocks=2")
     if experiment.sparsity.group_lasso:
