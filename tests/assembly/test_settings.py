@@ -44,6 +44,7 @@ def test_heads_are_those_that_are_named():
     assert isinstance(model().head, SoftmaxHead)
     mixture = model(head={"kind": "mixture", "components": 3, "latent_dropout": 0.2}, tied=True, hidden_sizes=(8, 5))
     assert isinstance(mixture.head, MixtureHead) and mixture.head.weight is mixture.embedding.weight
+    assert mixture.head.latent_dropout.p == 0.2 and isinstance(mixture.output_dropout, torch.nn.Identity)
     assert isinstance(model(head={"kind": "adaptive", "cutoffs": (10, 20)}, hidden_sizes=(8, 16)).head, AdaptiveHead)
     with pytest.raises(UserError, match=r"model\.head\.cutoffs must ascend within 1 and 29 \(got \[10, 30\]\)"):
         model(head={"kind": "adaptive", "cutoffs": (10, 30)})
