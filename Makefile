@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 KERNELS := src/refrain/nn/kernels/cpp/*.cpp src/refrain/nn/kernels/cpp/*.h
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help quickstart test mutations setup check format docs clean
+.PHONY: help quickstart test reliability mutations setup check format docs clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -32,6 +32,9 @@ quickstart: $(VENV)/.installed  ## train, evaluate and sample a small model (abo
 
 test: $(VENV)/.installed  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2
+
+reliability: $(VENV)/.installed  ## run the reliability tests at their full number of trials (hours)
+	$(BIN)/python -m pytest -n 2 --reliability -o faulthandler_timeout=15000 tests/reliability $(ONLY)
 
 mutations: $(VENV)/.installed  ## make mistakes in a copy, and see that the tests notice each (some minutes)
 	$(BIN)/python tests/mutations/mutate.py $(ONLY)

@@ -29,11 +29,24 @@ TINY = (
 
 def pytest_addoption(parser):
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run files, and the tests of each, in a random order")
+    parser.addoption("--reliability", action="store_true", help="the full number of trials in tests/reliability: hours")
     parser.addoption("--threads", type=int, default=1, metavar="N", help="threads of torch, in each process")
 
 
 def pytest_configure(config):
     torch.set_num_threads(config.getoption("threads"))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print the figures that the reliability suite reports."""
+    if not config.getoption("reliability"):
+        return
+    passed = terminalreporter.stats.get("passed", [])
+    figures = [value for test in passed for name, value in test.user_properties if name == "reliability"]
+    if figures:
+        terminalreporter.section("reliability")
+    for promise, figure in sorted(figures):
+        terminalreporter.line(f"{promise:<28}{figure}")
 
 
 @pytest.hookimpl(tryfirst=True)
