@@ -1,4 +1,4 @@
-"""Reads files whose folder is not trusted: a pipe, a device or a file that is too large is refused, never waited for."""
+"""Reads files of folders that are not trusted: pipes, devices and files that are too large are refused at once."""
 
 import errno
 import os
