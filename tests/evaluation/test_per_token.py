@@ -101,6 +101,6 @@ def test_nothing_stays_of_a_table_that_was_not_finished(words, write, tmp_path, 
 
     monkeypatch.setattr("refrain.evaluation.per_token.stream_nats", fail)
     with pytest.raises(OSError, match="No space"):
-        write_token_table(tmp_path / "table.tsv", words.model, corpus, "all")
+        write_token_table(tmp_path / "table.tsv", words.model, corpus, "all", force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.tsv", "text"]
     assert (tmp_path / "table.tsv").read_text() == "before"

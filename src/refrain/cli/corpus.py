@@ -1,4 +1,4 @@
-"""The value of `--data` as a run records it."""
+"""The value of `--data` as a run records it, and the text that it names."""
 
 import glob
 import os
@@ -8,3 +8,14 @@ from pathlib import Path
 def resolved_corpus(data: str | None) -> str | None:
     """Make a path or pattern absolute, so that the run finds it from any folder. The name of a corpus is unchanged."""
     return str(Path(data).resolve()) if data and (os.path.exists(data) or glob.has_magic(data)) else data
+
+
+def corpus_inputs(corpus: str | Path) -> list[str | Path]:
+    """Return where the text of a corpus is, so that a command does not write there: a path, a pattern or nothing.
+
+    Args:
+        corpus: a path, a pattern, or the name of a corpus, which is in the cache if it has been fetched.
+    """
+    from refrain.data.known import KNOWN, fetched_folder
+
+    return [corpus, *([fetched_folder(str(corpus))] if str(corpus) in KNOWN else [])]

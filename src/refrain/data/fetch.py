@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import os
 import shutil
 import urllib.error
 import urllib.request
@@ -41,7 +42,7 @@ def fetch(
     if name not in KNOWN:
         raise DataError(f"unknown corpus {name!r}; known: {', '.join(KNOWN)}")
     folder = to or fetched_folder(name)
-    if folder.exists():
+    if os.path.lexists(folder):
         raise DataError(f"{folder}: exists already; use it with --data {folder}, or delete it to fetch again")
     downloads: dict[str, Path] = {}
     with atomic_folder(folder) as fresh:

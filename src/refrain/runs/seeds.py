@@ -8,6 +8,7 @@ from typing import Any
 from refrain.config import AnyExperiment
 from refrain.errors import CheckpointError, UserError
 from refrain.storage.checkpoint import write_atomically
+from refrain.storage.output_checks import check_folder
 from refrain.storage.plain_json import dumps
 from refrain.storage.run_folder import RunFolder
 from refrain.training.progress import Progress
@@ -47,7 +48,7 @@ def train_seeds(
         The summary, as in `summary.json`: `seeds`, the `runs` with their figures, and for each split `mean` and `std`.
 
     Raises:
-        UserError: when the count is not positive.
+        UserError: when the count is not positive, or something is read from the result of an earlier call.
         CheckpointError: when the folder is not empty.
     """
     if count < 1:
@@ -62,7 +63,9 @@ def train_seeds(
             raise CheckpointError(
                 f"{folder}: contains other files than runs of --seeds, which --force keeps; choose another --out"
             )
-    # raises for a mistake in the corpus, before anything is removed
+    # both raise for a mistake, before anything is removed
+    parts = [folder / FILE, folder / "summary.json", *folder.glob("seed-*")]
+    check_folder("--out", folder, parts, [start_from, experiment.data.corpus])
     kind_of(experiment).corpus(experiment, lambda line: None)
     for old in folder.glob("seed-*"):
         RunFolder(old).remove()
