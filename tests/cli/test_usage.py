@@ -33,7 +33,7 @@ import torch
         (["evaluate", "x", "--protocol", "best"], ["--protocol", "exact", "zaremba", "awd"]),
         (["evaluate", "x", "--protocol", "awd", "--per-token", "t"], ["--per-token requires --protocol exact"]),
         (["evaluate", "x", "--per-token", ""], ["--per-token: ", "must be a file in a folder that exists"]),
-        (["evaluate", "x", "--per-token", "/no/such/table"], ["--per-token: ", "must be a file in a folder that exists"]),
+        (["evaluate", "x", "--per-token", "/no/such/t"], ["--per-token: /no/such/t must be a file in a folder"]),
         (["evaluate", "x", "--device", "abacus"], ["--device", "cpu"]),
         (["generate", "x", "--tokens", "0"], ["--tokens must be at least 1 (got 0)"]),
         (["generate", "x", "--tokens", "two"], ["--tokens", "two"]),
