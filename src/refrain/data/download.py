@@ -50,6 +50,7 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if urllib.parse.urlsplit(newurl).scheme not in ("http", "https"):
+            fp.close()
             raise _Failed(f"redirected to {shortened(newurl, 100)}, which is not on a web server")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
