@@ -2,9 +2,17 @@
 
 
 class UserError(ValueError):
-    """A mistake that the user can correct. The message names the cause and the remedy."""
+    """A mistake that the user can correct. The message names the cause and the remedy.
+
+    Args:
+        mistakes: a message for each mistake. The message of the exception has a line for each.
+    """
 
     exit_status = 2
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("\n".join(map(str, mistakes)))
+        self.mistakes = mistakes
 
 
 class DataError(UserError):
