@@ -2,10 +2,10 @@
 
 
 class UserError(ValueError):
-    """A mistake that the user can correct. The message names the cause and the remedy.
+    """One mistake or several that the user can correct. Each message names the cause and the remedy.
 
-    Args:
-        mistakes: a message for each mistake. The message of the exception has a line for each.
+    Attributes:
+        mistakes: the messages. The text of the exception has a line for each.
     """
 
     exit_status = 2
