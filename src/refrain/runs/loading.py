@@ -1,6 +1,7 @@
 """Loads trained models from run folders and checkpoints."""
 
 import difflib
+import os
 import shlex
 import warnings
 from pathlib import Path
@@ -27,6 +28,7 @@ from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
 from refrain.training import load_weights
 
+from .fit_check import check_fit
 from .own_network import MARK, OwnNetwork, check_given, make_network, own_name
 
 TASKS: dict[type[AnyExperiment], str] = {Experiment: "language-model", TaggerExperiment: "tagger"}
@@ -109,6 +111,7 @@ def load(
     if isinstance(experiment, TaggerExperiment):
         return _tagger(experiment, checkpoint, device, weights)
     vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
+    check_fit(experiment, vocabulary, checkpoint)
     model = build_language_model(experiment, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
     # fold the norms into the weights, so that they are not computed again at each step
@@ -163,6 +166,7 @@ def load_tagger(path: str | Path, *, device: str = "cpu", weights: WeightType = 
 
 def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str, weights: WeightType) -> TrainedTagger:
     vocabulary = tag_vocabulary_from(checkpoint.document("vocabulary"))
+    check_fit(experiment, vocabulary, checkpoint)
     model = build_tagger(experiment.model, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
     config = experiment.model_dump(mode="json")
@@ -236,7 +240,7 @@ def find_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(_missing(path))
     if path.parent.name == "checkpoints":
         check_parts(path.parents[1], writing=False)
-    if (path / MANIFEST).is_file() and not (path / "checkpoints").is_dir():
+    if os.path.lexists(path / MANIFEST) and not (path / "checkpoints").is_dir():
         return Checkpoint(path)
     if not (path / "checkpoints").is_dir():
         seeds = sorted(path.glob("seed-*"))

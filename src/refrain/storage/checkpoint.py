@@ -28,6 +28,7 @@ from .tensor_header import read_shapes
 if TYPE_CHECKING:
     from torch import Tensor
 
+
 @contextlib.contextmanager
 def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder, which is renamed to `target` at the end, or removed if an exception was raised.

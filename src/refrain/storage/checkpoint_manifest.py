@@ -71,7 +71,7 @@ def reading(path: Path) -> Iterator[Path]:
     except CheckpointError:
         raise
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from None
+        raise CheckpointError(f"{path}: {error.strerror}, but {MANIFEST} lists it") from None
     except OSError as error:
         if error.errno in _DAMAGE:
             raise CheckpointError(f"{path}: damaged ({error.strerror})") from None
@@ -93,7 +93,7 @@ def verified_entries(folder: Path) -> dict[str, Entry]:
         with reading(folder / name) as path, open_regular(path, follow_links=False) as file:
             size = os.fstat(file.fileno()).st_size
             if size != entry.size:
-                raise ValueError(f"it has {size:,} bytes, {entry.size:,} in the manifest")
+                raise ValueError(f"it has {size:,} bytes, {entry.size:,} in {MANIFEST}")
             limit = SETTINGS_LIMIT if name == "config.json" else DOCUMENT_LIMIT
             if path.suffix == ".json" and size > limit:
                 raise ValueError(f"it has {size:,} bytes; at most {limit:,} are read")
@@ -116,7 +116,7 @@ def _read_manifest(folder: Path) -> dict[str, Entry]:
         raise CheckpointError(f"{path}: damaged (it has no format)")
     if version != FORMAT:
         raise CheckpointError(
-            f"{folder}: is in format {version}, but this version reads format {FORMAT}; update refrain-lm"
+            f"{path}: is in format {version}, but this version reads format {FORMAT}; update refrain-lm"
         )
     files = manifest.get("files")
     if not isinstance(files, dict) or len(files) > MAX_FILES:
@@ -139,4 +139,4 @@ def compare(path: Path, found: str, expected: str) -> None:
         CheckpointError: when they differ.
     """
     if found != expected:
-        raise CheckpointError(f"{path}: damaged (its sha256 is not that of the manifest)")
+        raise CheckpointError(f"{path}: damaged (its sha256 is not that of {MANIFEST})")

@@ -1,4 +1,4 @@
-"""JSON text: infinite and undefined numbers, which JSON lacks, become null; text from elsewhere is read within limits."""
+"""JSON text, in which infinite and undefined numbers become null; text from elsewhere is read within limits."""
 
 import json
 import math

@@ -4,8 +4,8 @@ import contextlib
 import errno
 import os
 import stat
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import BinaryIO
 
 # absent on Windows, which has neither pipes nor devices in folders
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
@@ -20,7 +20,7 @@ _NAMES = (
 _OTHER = "is not a regular file"
 
 
-def open_regular(path: str | Path, *, follow_links: bool = True) -> BinaryIO:
+def open_regular(path: str | Path, *, follow_links: bool = True) -> BufferedReader:
     """Open a regular file to read its bytes.
 
     Args:
@@ -59,7 +59,7 @@ def read_regular(path: str | Path, *, limit: int, follow_links: bool = True) -> 
     return content
 
 
-def append_regular(path: str | Path) -> BinaryIO:
+def append_regular(path: str | Path) -> BufferedWriter:
     """Open a regular file to append bytes to it and to truncate it; it is created if it is missing.
 
     Raises:

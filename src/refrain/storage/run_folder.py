@@ -223,7 +223,7 @@ class RunFolder:
         return Checkpoint(self.checkpoints / f"step-{step:09d}")
 
     def point_best_at(self, step: int) -> None:
-        """Make `best` a link to the checkpoint of a step, or a text file with its path where links are not supported."""
+        """Make `best` a link to the checkpoint of a step, or a text file with its path where links do not work."""
         best = self.path / BEST
         target = f"checkpoints/step-{step:09d}"
         if best.is_dir() and not is_link(best):

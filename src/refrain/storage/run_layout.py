@@ -107,7 +107,7 @@ def best_of(run: Path) -> Path | None:
     parts = PurePosixPath(target).parts
     if len(parts) != 2 or parts[0] != "checkpoints" or not _STEP.fullmatch(parts[1]):
         raise CheckpointError(
-            f"{path}: must lead to a checkpoint of this run, as checkpoints/step-N does (it leads to {target[:100]!r}); "
-            "delete it"
+            f"{path}: must lead to a checkpoint of this run, as checkpoints/step-N does (it leads to "
+            f"{target[:100]!r}); delete it"
         )
     return run / "checkpoints" / parts[1]
