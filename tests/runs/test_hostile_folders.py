@@ -7,12 +7,13 @@ import os
 import shutil
 import struct
 import time
+from pathlib import Path
 
 import pytest
-from conftest import train_tiny
 
 from refrain import runs
 from refrain.errors import CheckpointError
+from refrain.recipes import recipe
 from refrain.storage import regular_files
 from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
@@ -30,15 +31,14 @@ def resume(run):
 
 
 @pytest.fixture
-def replace(tiny_corpus):
-    return lambda run: train_with_force(run, tiny_corpus)
-
-
-def train_with_force(run, corpus):
-    from refrain.recipes import recipe
-
-    experiment = recipe("zaremba-small", "model.hidden_sizes=[4]", "model.embedding_size=4", data=str(corpus))
-    runs.train(experiment, run, force=True, progress=PlainProgress(quiet=True))
+def train(tiny_corpus, tiny_settings):
+    """Train a tiny run, in the place of an earlier one."""
+    return lambda run: runs.train(
+        recipe("zaremba-small", *tiny_settings, data=str(tiny_corpus)),
+        run,
+        force=True,
+        progress=PlainProgress(quiet=True),
+    )
 
 
 def best_of(run):
@@ -67,10 +67,10 @@ def move_outside(path, outside):
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_part_that_is_a_link_is_refused_and_its_target_left_alone(name, run_copy, tmp_path, tree, replace):
+def test_a_part_that_is_a_link_is_refused_and_its_target_left_alone(name, run_copy, tmp_path, tree, train):
     target = move_outside(run_copy / name, tmp_path / "outside")
     before = target.read_bytes() if target.is_file() else tree(target)
-    for act in (runs.load, resume, replace, lambda run: RunFolder(run).remove()):
+    for act in (runs.load, resume, train, lambda run: RunFolder(run).remove()):
         with pytest.raises(CheckpointError, match="is a link to another place") as failure:
             act(run_copy)
         assert str(run_copy / name) in str(failure.value) and "\n" not in str(failure.value)
@@ -78,10 +78,10 @@ def test_a_part_that_is_a_link_is_refused_and_its_target_left_alone(name, run_co
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", ".lock"])
-def test_a_hard_link_is_refused_where_the_file_would_be_changed(name, run_copy, tmp_path, replace):
+def test_a_hard_link_is_refused_where_the_file_would_be_changed(name, run_copy, tmp_path, train):
     os.link(run_copy / name, tmp_path / "mine")
     before = (tmp_path / "mine").read_bytes()
-    for act in (resume, replace):
+    for act in (resume, train):
         with pytest.raises(CheckpointError, match="hard link"):
             act(run_copy)
     assert (tmp_path / "mine").read_bytes() == before
@@ -89,11 +89,11 @@ def test_a_hard_link_is_refused_where_the_file_would_be_changed(name, run_copy, 
     runs.load(run_copy)
 
 
-def test_a_checkpoint_that_is_a_link_is_refused(run_copy, tmp_path, tree, replace):
+def test_a_checkpoint_that_is_a_link_is_refused(run_copy, tmp_path, tree, train):
     newest = sorted((run_copy / "checkpoints").iterdir())[-1]
     target = move_outside(newest, tmp_path / "outside")
     before = tree(target)
-    for act in (runs.load, resume, replace, lambda run: runs.load(newest)):
+    for act in (runs.load, resume, train, lambda run: runs.load(newest)):
         with pytest.raises(CheckpointError, match=f"{newest.name}: is a link to another place"):
             act(run_copy)
     assert tree(target) == before
@@ -127,14 +127,13 @@ def test_the_run_folder_itself_may_be_a_link(run_copy, tmp_path):
     resume(tmp_path / "link")
 
 
-def test_best_is_a_text_file_where_links_do_not_work(tmp_path, tiny_corpus, monkeypatch):
-    from pathlib import Path
-
+def test_best_is_a_text_file_where_links_do_not_work(tmp_path, train, monkeypatch):
     def refused(self, target, target_is_directory=False):
         raise OSError(errno.EPERM, "Operation not permitted", str(self))
 
     monkeypatch.setattr(Path, "symlink_to", refused)
-    run = train_tiny(tmp_path / "run", tiny_corpus)
+    run = tmp_path / "run"
+    train(run)
     words = (run / "best").read_text()
     assert words.startswith("checkpoints/step-") and not (run / "best").is_symlink()
     assert runs.load(run).folder == runs.load(run / "best").folder == (run / words.strip()).resolve()
@@ -222,7 +221,7 @@ def test_the_header_of_the_weights_is_checked(header, run_copy):
     (best / "model.safetensors").write_bytes(header)
     seal(best, "model.safetensors")
     with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged \(its header"):
-        Checkpoint(best)
+        Checkpoint(best).tensors("model")
 
 
 @pytest.mark.parametrize(
@@ -242,6 +241,16 @@ def test_shapes_that_do_not_fit_the_file_are_damage(entry, run_copy):
     (best / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
     seal(best, "model.safetensors")
     with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged \("):
+        Checkpoint(best).tensors("model")
+
+
+def test_a_hole_is_not_hashed(run_copy):
+    best = best_of(run_copy)
+    os.truncate(best / "model.safetensors", 2**40)
+    manifest = json.loads((best / "manifest.json").read_text())
+    manifest["files"]["model.safetensors"]["bytes"] = 2**40
+    (best / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"damaged \(its header describes [\d,]+ bytes of tensors"):
         Checkpoint(best)
 
 

@@ -7,6 +7,7 @@ written under a temporary name, flushed to disk and renamed; reading checks ever
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -179,8 +180,11 @@ class Checkpoint:
         from safetensors import SafetensorError
         from safetensors.torch import load as from_bytes
 
+        content = self._content(f"{stem}.safetensors")
         try:
-            return from_bytes(self._content(f"{stem}.safetensors"))
+            with reading(self.folder / f"{stem}.safetensors"):
+                read_shapes(io.BytesIO(content), len(content))
+            return from_bytes(content)
         except SafetensorError as error:
             raise CheckpointError(f"{self.folder / stem}.safetensors: {error}") from None
 

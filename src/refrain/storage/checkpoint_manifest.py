@@ -24,6 +24,8 @@ SETTINGS_LIMIT = 2**20
 """Bytes of a document of settings or of a manifest: they have a few thousand, and a million keys do not fit."""
 DOCUMENT_LIMIT = 2**29
 """Bytes of a vocabulary or of the state of a run: a vocabulary of ten million words has about 300 MB."""
+HASHED_ANYWAY = 2**30
+"""Bytes of tensors that take a few seconds to hash; a larger file, which may be a hole, needs a sound header first."""
 MAX_FILES = 100
 """Files of a checkpoint, which has about six."""
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -97,7 +99,7 @@ def verified_entries(folder: Path) -> dict[str, Entry]:
             limit = SETTINGS_LIMIT if name == "config.json" else DOCUMENT_LIMIT
             if path.suffix == ".json" and size > limit:
                 raise ValueError(f"it has {size:,} bytes; at most {limit:,} are read")
-            if path.suffix == ".safetensors":
+            if path.suffix == ".safetensors" and size > HASHED_ANYWAY:
                 read_shapes(file, size)
                 file.seek(0)
             found = hashlib.file_digest(file, "sha256").hexdigest()
