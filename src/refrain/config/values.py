@@ -34,7 +34,7 @@ def _file_name(value: str) -> str:
         problem = "must not be the name of a device of Windows"
     else:
         return value
-    raise PydanticCustomError("file_name", problem)  # type: ignore[arg-type]
+    raise PydanticCustomError("file_name", problem)
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from refrain.errors import CheckpointError
 
 from .plain_json import loads
-from .regular_files import open_regular, read_regular
+from .regular_files import open_regular, read_regular, tells_of_damage
 from .tensor_header import read_shapes
 
 FORMAT = 1
@@ -30,16 +30,6 @@ MAX_FILES = 100
 """Files of a checkpoint, which has about six."""
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# what a damaged, incomplete or hostile folder leads to; every other error says something about the machine
-_DAMAGE = {
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ELOOP,
-    errno.EINVAL,
-    errno.EFBIG,
-    errno.ENXIO,
-    errno.EIO,
-}
 _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "close other programs",
@@ -75,7 +65,7 @@ def reading(path: Path) -> Iterator[Path]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: {error.strerror}, but {MANIFEST} lists it") from None
     except OSError as error:
-        if error.errno in _DAMAGE:
+        if tells_of_damage(error):
             raise CheckpointError(f"{path}: damaged ({error.strerror})") from None
         remedy = _REMEDIES.get(error.errno or 0, "look at the disk or the network")
         raise UnreadableError(f"{path}: cannot be read ({error.strerror}); {remedy}, then try again") from None

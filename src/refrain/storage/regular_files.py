@@ -18,6 +18,16 @@ _NAMES = (
     (stat.S_ISBLK, "is a device, not a file"),
 )
 _OTHER = "is not a regular file"
+_DAMAGE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.EFBIG,
+    errno.ENXIO,
+    errno.EIO,
+}
 
 
 def open_regular(path: str | Path, *, follow_links: bool = True) -> BufferedReader:
@@ -100,6 +110,17 @@ def is_link(path: str | Path) -> bool:
         return False
     junction = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None)
     return stat.S_ISLNK(found.st_mode) or (junction is not None and getattr(found, "st_reparse_tag", 0) == junction)
+
+
+def tells_of_damage(error: OSError) -> bool:
+    """Whether an error of reading is due to a damaged, incomplete or hostile folder.
+
+    Other errors, such as too many open files or a lost network, say something about the machine, and go away.
+
+    Args:
+        error: the error.
+    """
+    return error.errno in _DAMAGE
 
 
 def what_is_wrong(path: str | Path) -> str | None:

@@ -111,3 +111,22 @@ def best_of(run: Path) -> Path | None:
             f"{target[:100]!r}); delete it"
         )
     return run / "checkpoints" / parts[1]
+
+
+def check_seeds(folder: Path) -> None:
+    """Check that the files and run folders of a folder of several seeds belong to it.
+
+    Args:
+        folder: the folder, which may be missing.
+
+    Raises:
+        CheckpointError: when one is a link to another place, or a file is a pipe or a device.
+    """
+    for path in (folder / "seeds.json", folder / "summary.json", *folder.glob("seed-*")):
+        problem = None
+        if is_link(path):
+            problem = "is a link to another place"
+        elif not path.name.startswith("seed-") and os.path.lexists(path):
+            problem = what_is_wrong(path)
+        if problem:
+            raise CheckpointError(f"{path}: {problem}, which is refused in a folder of runs; {REMEDY}")
