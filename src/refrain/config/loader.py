@@ -84,7 +84,7 @@ def resolve(
         found = _telling(error.errors(include_url=False))
         problems += first_of(found, lambda details: describe(details, settings, root))
     if problems:
-        raise UserError("\n".join(shortened(line, LONGEST_LINE) for line in dict.fromkeys(problems)))
+        raise UserError(*(shortened(line, LONGEST_LINE) for line in dict.fromkeys(problems)))
     return experiment
 
 
