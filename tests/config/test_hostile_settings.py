@@ -48,6 +48,7 @@ HUGE = {
         "training.epochs = 1.{}".format("1" * 900_000),
         "must be a whole number (got 1.",
     ),
+    "too_many_parts": ("{} = 1".format(".".join("a" * 17)), ":1: a name of more than 16 parts (a.a.a."),
     "dotted, 100,000": ("{} = 1".format(".".join("a" * 100_000)), ":1: a name of more than 16 parts (a.a.a."),
     "dotted and quoted, 100,000": ("{} = 1".format(".".join(['"a b"'] * 100_000)), ":1: a name of more than 16 parts"),
     "dotted, with blanks": ("{} = 1".format(" . ".join("a" * 100_000)), ":1: a name of more than 16 parts"),

@@ -75,10 +75,16 @@ def first_of(mistakes: Sequence[Mistake], line_of: Callable[[Mistake], str]) -> 
         mistakes: any number of them.
         line_of: describes one of them.
     """
-    # a list of the same wrong item a hundred times is one line
-    lines = list(dict.fromkeys(map(line_of, mistakes[:MOST_LOOKED_AT])))
-    more = len(lines[MOST_SHOWN:]) + len(mistakes[MOST_LOOKED_AT:])
-    return [*lines[:MOST_SHOWN], *([f"and {more:,} more mistakes like these"] if more else [])]
+    lines: dict[str, None] = {}
+    looked_at = 0
+    for mistake in mistakes[:MOST_LOOKED_AT]:
+        if len(lines) == MOST_SHOWN:
+            break
+        # a list of the same wrong item a hundred times is one line
+        lines[line_of(mistake)] = None
+        looked_at += 1
+    more = len(mistakes) - looked_at
+    return [*lines, *([f"and {more:,} more mistakes like these"] if more else [])]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
