@@ -14,6 +14,7 @@ from refrain.config.schema import differences
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.kernels.call import failures
+from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
 from refrain.training import (
     Fit,
@@ -144,12 +145,13 @@ def resume(
     with progress or PlainProgress() as report, run.locked():
         same_settings(own, experiment, run.path)
         kind = kind_of(own, model)
+        checkpoint, problems = run.newest()
+        _same_config(own, checkpoint, run.path)
         corpus = kind.corpus(own, report.log)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
         network = kind.model(own, corpus).to(build_device(own.training.device))
         backends = choose_backends(own.training, network, report.log)
         task = kind.task(own, corpus, network, added)
-        checkpoint, problems = run.newest()
         for problem in problems:
             report.log(f"skipped a damaged checkpoint: {problem}")
         check_methods(task, checkpoint.document("training"), run.path)
@@ -164,7 +166,7 @@ def resume(
         except CheckpointError as error:
             raise CheckpointError(f"{checkpoint.folder}: {error}") from error.__cause__
         run.tidy(checkpoint.folder)
-        if position.best is not None:
+        if _has_best(run, position, task, report):
             run.point_best_at(position.best.step)
         for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, network, "", backends)):
             report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
@@ -245,6 +247,34 @@ def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -
     )
 
 
+def _same_config(own: AnyExperiment, checkpoint: Checkpoint, path: Path) -> None:
+    """Check that nobody has changed `config.json` of the run since the checkpoint, which has a copy, was written."""
+    before = experiment_from(checkpoint.document("config"), checkpoint.folder)
+    if before == own:
+        return
+    what = "another task"
+    if type(before) is type(own):
+        name, old, now = next(iter(differences(before, own)))
+        what = f"{name} is {now!r}, but {old!r} in the newest checkpoint"
+    raise CheckpointError(
+        f"{path / 'config.json'}: damaged or edited ({what}); copy {checkpoint.folder / 'config.json'} over it"
+    )
+
+
+def _has_best(run: RunFolder, position: Position, task: Task, report: Progress) -> bool:
+    """Whether the run has a best checkpoint; one that is damaged is forgotten, if later validations can replace it."""
+    if position.best is None:
+        return False
+    try:
+        run.checkpoint(position.best.step)
+    except CheckpointError as error:
+        if position.epoch == task.epochs or position.stopped:
+            raise
+        report.log(f"note: {error}; that was the best checkpoint, and the best one from here on takes its place")
+        position.best = None
+    return position.best is not None
+
+
 def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
     for name, split in corpus.splits.items():
         before = document["data"]["splits"].get(name, {}).get("sha256")
@@ -256,5 +286,6 @@ def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
         if before != split.sha256:
             raise DataError(
                 f"{place_of(split.source)}: the {name} text has changed since {path} was started "
-                f"(sha256 {split.sha256[:20]}..., was {str(before)[:20]}...); restore the old text or start a new run"
+                f"(sha256 {split.sha256[:20]}..., was {str(before)[:20]}... by its manifest.json); restore the old text "
+                "or start a new run"
             )

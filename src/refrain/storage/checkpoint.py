@@ -176,21 +176,21 @@ def _verified(folder: Path) -> dict[str, str]:
         raise CheckpointError(f"{folder / MANIFEST}: damaged ({error})") from None
     if not known:
         raise CheckpointError(
-            f"{folder}: is in format {version}, but this version reads format {FORMAT}; update refrain-lm"
+            f"{folder / MANIFEST}: is in format {version}, but this version reads format {FORMAT}; update refrain-lm"
         )
     for name, digest in files.items():
         path = folder / name
-        if path.name != name or path.is_symlink():
+        if path.name != name or not name.isprintable() or path.is_symlink():
             raise CheckpointError(f"{folder / MANIFEST}: damaged (it names {name!r})")
         try:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise CheckpointError(f"{path}: {error.strerror}") from None
+            raise CheckpointError(f"{path}: {error.strerror}, but {MANIFEST} lists it") from None
         _compare(path, found, digest)
     return files
 
 
 def _compare(path: Path, found: str, expected: str) -> None:
     if found != expected:
-        raise CheckpointError(f"{path}: damaged (its sha256 is not that of the manifest)")
+        raise CheckpointError(f"{path}: damaged (its sha256 is not that of {MANIFEST})")
