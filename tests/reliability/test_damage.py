@@ -9,20 +9,20 @@ import json
 import os
 import random
 import shutil
-import signal
 import warnings
 from collections import Counter
 from typing import NamedTuple
 
 import pytest
 from bounds import memory_limit, time_limit
+from stopping import Reporting, train_and_stop
 from tagged import write_tsv
 
 from refrain import runs
 from refrain.errors import UserError
 from refrain.recipes import recipe
 from refrain.storage.run_folder import RunFolder
-from refrain.training import Interrupted, PlainProgress
+from refrain.training import PlainProgress
 
 # of ten mutants: 400 bit flips, 300 truncations, 200 zeroed blocks and 100 moved files in a thousand
 DAMAGE = ["flip", "cut", "flip", "zero", "cut", "flip", "move", "cut", "flip", "zero"]
@@ -63,22 +63,6 @@ class Stopped(NamedTuple):
     weights: dict
 
 
-class Reporting(PlainProgress):
-    """Keeps what is reported, and sends the process a signal after a number of windows."""
-
-    def __init__(self, windows=0):
-        super().__init__(quiet=True)
-        self.lines, self.windows = [], windows
-
-    def log(self, line):
-        self.lines.append(line)
-
-    def window(self, position, windows, epochs):
-        self.windows -= 1
-        if self.windows == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def trace(folder):
     """Every bit of the last checkpoint and every line of metrics, without the clock."""
     checkpoint, problems = RunFolder(folder).newest()
@@ -111,11 +95,8 @@ def stopped(request, tmp_path_factory, tiny_corpus):
     data = write_tsv(base / "tagged") if tagger else tiny_corpus
     experiment = recipe(request.param, *SMALL[request.param], data=str(data))
     runs.train(experiment, base / "unbroken", progress=PlainProgress(quiet=True))
-    with pytest.raises(Interrupted):
-        # within the third epoch
-        runs.train(experiment, base / "run", progress=Reporting(20 if tagger else 70))
-    folder = base / "run"
-    assert len(list((folder / "checkpoints").iterdir())) >= 2
+    # within the third epoch
+    folder = train_and_stop(experiment, base / "run", 20 if tagger else 70)
     loaded = {path.name: weights(runs.load(path).model) for path in (folder / "checkpoints").iterdir()}
     return Stopped(folder, trace(base / "unbroken"), loaded)
 
@@ -215,9 +196,10 @@ def check_resume(stopped, run, name, sealed, done):
         return "used"
     got = trace(run) if name != "metrics.jsonl" else (*trace_without_figures(run), stopped.unbroken[2])
     assert got == stopped.unbroken
-    if newest in name:
-        assert os.path.basename(name) in said, said
+    if os.path.basename(name) in said:
         return "earlier checkpoint"
+    # the manifest of a checkpoint has parts that nothing depends on
+    assert newest not in name or name.endswith("manifest.json"), said
     return "harmless"
 
 
