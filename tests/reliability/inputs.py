@@ -67,7 +67,7 @@ CONLLU = """# text = The cats sleep .
 1\té\té\tX\tX\t_\t0\troot\t_\t_
 
 """.encode()
-COLUMNS = "the\tD\ncats\tN\nsleep\tV\n\na\tD\ndog\tN\n\n".encode()
+COLUMNS = b"the\tD\ncats\tN\nsleep\tV\n\na\tD\ndog\tN\n\n"
 TABLE = "label\tsentence\nneg\tthe old cat\npos\tthe young dog\nneg\té\n".encode()
 CORPUS = "the cat sat on the mat\n\nthe <unk> dog é 日本 ran\n".encode() * 3
 ODD_TEXTS = [

@@ -66,7 +66,7 @@ WORDS = [
 ]
 
 
-# Each reader below is a function of a folder that returns `make`, from a random generator to an input, and `read`, which
+# Each reader below is a function of a folder. It returns `make`, from a random generator to an input, and `read`, which
 # reads an input and raises `UserError` if it is wrong.
 
 
