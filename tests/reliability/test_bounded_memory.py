@@ -35,7 +35,7 @@ def resident():
 
 
 def measure(path, work, *arguments):
-    """Write by how many bytes the largest memory of this process grew during `work(*arguments)`, and what it returns."""
+    """Write by how many bytes the memory of this process grew during `work(*arguments)`, and what that returns."""
     before = resident()
     found = work(*arguments)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before

@@ -14,7 +14,6 @@ from refrain.config.schema import differences
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.kernels.call import failures
-from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
 from refrain.training import (
     Fit,
@@ -32,6 +31,7 @@ from refrain.training.progress import Progress
 from refrain.training.resume import capture, check_methods
 from refrain.training.sparsifier import Sparsifier
 
+from .intact import check_config, point_at_best
 from .kinds import AnyCorpus, Kind, kind_of
 from .loading import experiment_from, load_own_weights, load_start
 from .manifest import changes, manifest
@@ -146,7 +146,7 @@ def resume(
         same_settings(own, experiment, run.path)
         kind = kind_of(own, model)
         checkpoint, problems = run.newest()
-        _same_config(own, checkpoint, run.path)
+        check_config(own, checkpoint, run.read_json("manifest.json"), run.path)
         corpus = kind.corpus(own, report.log)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
         network = kind.model(own, corpus).to(build_device(own.training.device))
@@ -166,8 +166,7 @@ def resume(
         except CheckpointError as error:
             raise CheckpointError(f"{checkpoint.folder}: {error}") from error.__cause__
         run.tidy(checkpoint.folder)
-        if _has_best(run, position, task, report):
-            run.point_best_at(position.best.step)
+        point_at_best(run, position, task, report)
         for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, network, "", backends)):
             report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
@@ -245,34 +244,6 @@ def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -
     raise CheckpointError(
         f"{path}: the run has other settings ({'; '.join(differing)}); resume with refrain train --resume --out {path}"
     )
-
-
-def _same_config(own: AnyExperiment, checkpoint: Checkpoint, path: Path) -> None:
-    """Check that nobody has changed `config.json` of the run since the checkpoint, which has a copy, was written."""
-    before = experiment_from(checkpoint.document("config"), checkpoint.folder)
-    if before == own:
-        return
-    what = "another task"
-    if type(before) is type(own):
-        name, old, now = next(iter(differences(before, own)))
-        what = f"{name} is {now!r}, but {old!r} in the newest checkpoint"
-    raise CheckpointError(
-        f"{path / 'config.json'}: damaged or edited ({what}); copy {checkpoint.folder / 'config.json'} over it"
-    )
-
-
-def _has_best(run: RunFolder, position: Position, task: Task, report: Progress) -> bool:
-    """Whether the run has a best checkpoint; one that is damaged is forgotten, if later validations can replace it."""
-    if position.best is None:
-        return False
-    try:
-        run.checkpoint(position.best.step)
-    except CheckpointError as error:
-        if position.epoch == task.epochs or position.stopped:
-            raise
-        report.log(f"note: {error}; that was the best checkpoint, and the best one from here on takes its place")
-        position.best = None
-    return position.best is not None
 
 
 def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
