@@ -8,8 +8,8 @@ import pytest
 SOURCE = pathlib.Path(__file__).parents[2] / "src" / "refrain"
 MODULES = (
     "pickle", "_pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "yaml", "ruamel", "joblib",
-    "jsonpickle", "runpy", "code", "codeop", "pdb", "zipimport", "pkgutil", "imp", "pydoc", "xmlrpc", "torch.hub", "torch.package",
-    "torch.serialization",
+    "jsonpickle", "runpy", "code", "codeop", "pdb", "zipimport", "pkgutil", "imp", "pydoc", "xmlrpc",
+    "torch.hub", "torch.package", "torch.serialization",
 )  # fmt: skip
 CALLS = ("os.system", "eval", "exec", "compile", "__import__", "execfile", "input", "breakpoint")
 METHODS = (

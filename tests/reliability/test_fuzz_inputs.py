@@ -382,7 +382,7 @@ def smaller(read, content, kind):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_random_inputs(name, victim, tmp_path, trials, report):
+def test_random_inputs(name, victim, tmp_path, trials, report, unflushed):
     reader, share, full = READERS[name]
     place = tmp_path / "place"
     place.mkdir()

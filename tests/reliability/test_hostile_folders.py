@@ -81,7 +81,7 @@ def surroundings(victim, write, tmp_path):
 
 @pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize("payload", PAYLOADS, ids=lambda payload: payload.__name__)
-def test_hostile_folders(payload, victim, surroundings, words, tmp_path, trials, report, no_network, capsys):
+def test_hostile_folders(payload, victim, surroundings, words, tmp_path, trials, report, no_network, unflushed, capsys):
     before = look(surroundings)
     turn = PAYLOADS.index(payload)
     count = trials(2, len(COMMANDS))
