@@ -27,15 +27,16 @@ def check(
     layout
         A PNG file for a picture of the sparse layers and the sparse embedding.
     """
+    from refrain.config import resolve
     from refrain.errors import UserError
-    from refrain.recipes import recipe as build_recipe
+    from refrain.recipes import RECIPES
 
     from .corpus import corpus_inputs, resolved_corpus
-    from .output import check_picture, log, log_written, print_json
+    from .output import check_picture, log, log_written, print_json, print_line
 
     if layout is None and force:
         raise UserError("--force cannot take effect without --layout")
-    experiment = build_recipe(recipe, *settings, data=resolved_corpus(data))
+    experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data))
     if layout is not None:
         check_picture("--layout", layout, (".png",), [recipe, *corpus_inputs(experiment.data.corpus)], force=force)
 
@@ -52,7 +53,7 @@ def check(
     for name, size in found["widths"].items():
         print(f"  {name:18} {size:,}")
     for name, plan in found["plans"].items():
-        print(f"{name}  {plan}")
+        print_line(f"{name}  {plan}")
     for band in found["bands"]:
         print(f"vectors of {band['width']:4}: {band['words']:,} words, {band['share']:.1%} of the training text")
     print(f"windows      {found['windows']:,} per epoch, {found['windows'] * experiment.training.epochs:,} in all")

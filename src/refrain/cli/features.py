@@ -63,7 +63,7 @@ def features(
     from refrain.errors import DataError, UserError
     from refrain.storage.output_checks import check_outputs, run_files
 
-    from .output import log_written, print_json
+    from .output import log_written, print_json, print_line
     from .texts import document_of, files_of, lines_of
 
     if out.suffix not in ENDINGS:
@@ -95,7 +95,7 @@ def features(
         print_json({"out": str(out), **counts, "arrays": shapes})
         return
     print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
-    print(f"{out}: {', '.join(f'{name} {tuple(shape)}' for name, shape in shapes.items())}")
+    print_line(f"{out}: {', '.join(f'{name} {tuple(shape)}' for name, shape in shapes.items())}")
 
 
 def _parse_units(words: Sequence[str]) -> list[int]:

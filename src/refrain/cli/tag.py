@@ -79,7 +79,7 @@ def tag(
     from refrain.storage.output_checks import check_outputs, run_files
     from refrain.storage.plain_json import dumps
 
-    from .output import log_written
+    from .output import for_output, log_written
     from .texts import lines_of
 
     if plain and tokenised:
@@ -103,7 +103,8 @@ def tag(
             else:
                 comments = [f"# sent_id = {number}", f"# text = {_text(sentence)}"]
                 lines = conllu_lines(sentence.words, tags, target, sentence.space_after, comments)
-            written.write("\n".join(lines) + "\n")
+            text = "\n".join(lines) + "\n"
+            written.write(for_output(text) if out is None else text)
             written.flush()
     if out is not None:
         log_written(out)

@@ -1,9 +1,18 @@
 """The kinds of values that settings have."""
 
-from typing import Annotated, Any
+import re
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticKnownError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from refrain.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    # pydantic has no public name for it
+    ModelMetaclass = type(BaseModel)
 
 
 def _not_truth(value: Any) -> Any:
@@ -17,6 +26,27 @@ def _named_variant(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
+def _file_name(value: str) -> str:
+    # the run folder begins with it where none is given, and must not be in another place than beside the others
+    if not value.strip(" ."):
+        problem = "must not be empty or dots alone"
+    elif len(value.encode("utf-8", "surrogatepass")) > 100:
+        problem = "must have at most 100 bytes"
+    elif not value.isprintable():
+        problem = "must not contain control characters"
+    elif re.search(r"[/\\:]", value):
+        problem = "must not contain '/', '\\' or ':'"
+    elif value != value.strip(" ") or value.startswith("."):
+        problem = "must not begin with a dot or a blank, nor end with a blank"
+    elif re.fullmatch(r"(con|prn|aux|nul|(com|lpt)[0-9])(\..*)?", value, re.IGNORECASE):
+        problem = "must not be the name of a device of Windows"
+    else:
+        return value
+    raise PydanticCustomError("file_name", problem)
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
+"""Text that can be part of the name of a file or folder on every system, and leads to no other folder."""
 Number = BeforeValidator(_not_truth)
 Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), Number]
 Count = Annotated[int, Field(ge=1, lt=2**31), Number]
@@ -31,7 +61,20 @@ ByName = BeforeValidator(_named_variant)
 """Lets the name of a variant stand for the variant with its defaults: `head="softmax"`."""
 
 
-class Settings(BaseModel):
+class _Explained(ModelMetaclass):
+    """Lets `Model(hidden_size=3)` raise the messages of this package, and not those of the validator."""
+
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        try:
+            return super().__call__(*args, **values)
+        except ValidationError as error:
+            from .mistakes import in_values
+
+            group: Any = cls
+            raise UserError(*in_values(error.errors(include_url=False), group)) from None
+
+
+class Settings(BaseModel, metaclass=_Explained):
     """A group of settings: immutable, and an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from refrain.errors import UserError
 
-from .run_folder import OWN_FILES, OWN_FOLDERS
+from .run_layout import BEST, OWN_FILES, OWN_FOLDERS
 
 Identity = tuple[object, ...]
 
@@ -84,7 +84,7 @@ def check_folder(option: str, folder: Path, parts: Iterable[Path], inputs: Itera
 
 def run_parts(run: Path) -> list[Path]:
     """List the files and folders that a run writes into its folder; some may be missing."""
-    return [run / name for name in (*OWN_FILES, *OWN_FOLDERS, "best")]
+    return [run / name for name in (*OWN_FILES, *OWN_FOLDERS, BEST)]
 
 
 def run_files(run: Path) -> list[Path]:
