@@ -1,5 +1,6 @@
 """A compressed run is an ordinary run that computes what the masked model computes, for every kind of model."""
 
+import importlib
 import json
 import shutil
 
@@ -233,7 +234,7 @@ def test_an_old_run_stays_until_the_new_one_is_complete(runs, tmp_path, tree, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("refrain.studies.compress._figures", stop)
+        patch.setattr(importlib.import_module("refrain.studies.compress"), "_figures", stop)
         with pytest.raises(KeyboardInterrupt):
             compress(runs("lstm"), old, force=True)
     assert tree(tmp_path) == before and [path.name for path in tmp_path.iterdir()] == ["small"]
