@@ -11,11 +11,11 @@ from refrain.assembly.backend import choose_backends
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment
 from refrain.storage.checkpoint import write_atomically
+from refrain.storage.machine import peak_memory_bytes
 from refrain.training import train_round
 
 from .kinds import kind_of
 from .layout import draw_layout, frequency_bands, sparse_plans
-from .manifest import peak_memory_bytes
 
 
 def trial(experiment: AnyExperiment, log: Callable[[str], None], layout: str | Path | None = None) -> dict[str, Any]:
@@ -28,7 +28,8 @@ def trial(experiment: AnyExperiment, log: Callable[[str], None], layout: str | P
 
     Returns:
         `parameters`, `widths`, `plans` of sparse layers as text, `bands` of a sparse embedding, `windows` per epoch,
-        `seconds` that training is expected to take, and `peak_memory_bytes`.
+        `seconds` that training is expected to take, and `peak_memory_bytes`, which is None on
+        systems that do not count it.
     """
     kind = kind_of(experiment)
     corpus = kind.corpus(experiment, log)
