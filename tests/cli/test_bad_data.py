@@ -129,7 +129,10 @@ def test_invalid_utf8_elsewhere(mistake, refrain, tiny_run, byte_run, write, mon
     )
     with text.open("rb") as file:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
-        mistake(3, ["score", tiny_run], "standard input: invalid UTF-8 at byte 4; use --errors replace to read on")
+        outcome = refrain("score", tiny_run)
+    # the lines before it are answered
+    assert outcome.status == 3 and outcome.out.endswith("\tant\n") and outcome.out.count("\n") == 1
+    assert outcome.complaints == ["refrain: standard input: invalid UTF-8 at byte 4; use --errors replace to read on"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,7 @@ def test_bad_text_to_evaluate(mistake, tiny_run, write, tmp_path, text, message)
 def test_bad_text_to_score(mistake, tiny_run, tmp_path, write):
     remedy = "; give a text file, or - for standard input"
     mistake(3, ["score", tiny_run, tmp_path / "gone"], f"gone: No such file or directory{remedy}")
-    mistake(3, ["score", tiny_run, tmp_path], f"Is a directory{remedy}")
+    mistake(3, ["score", tiny_run, tmp_path], f"is a folder, not a file{remedy}")
     mistake(3, ["score", tiny_run, write("empty", "")], f"empty: the file is empty{remedy}")
 
 

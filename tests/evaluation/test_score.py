@@ -7,6 +7,7 @@ import torch
 
 from refrain import runs
 from refrain.evaluation import score, score_lines
+from refrain.models import stepper_of
 
 # float32 sums of a line, in another order
 CLOSE = {"rel": 1e-5}
@@ -53,6 +54,23 @@ def test_a_score_does_not_depend_on_the_batch(lm, lines, monkeypatch, batch_toke
     assert [line.figure.nats for line in found] == pytest.approx([line.figure.nats for line in wanted], **CLOSE)
 
 
+def test_a_long_line_is_scored_in_windows_with_the_state_carried(lm, monkeypatch):
+    stepper = stepper_of(lm.model)
+    windows = []
+
+    def token_nats(inputs, targets, state):
+        windows.append(tuple(inputs.shape))
+        return type(stepper).token_nats(stepper, inputs, targets, state)
+
+    monkeypatch.setattr(stepper, "token_nats", token_nats, raising=False)
+    monkeypatch.setattr(score, "BATCH_TOKENS", 50)
+    line = "ant bee cat " * 40
+    (found,) = score_lines(stepper, lm.vocabulary, [line])
+    nats, tokens = one_by_one(lm, line)
+    assert found.figure.nats == pytest.approx(nats, **CLOSE)
+    assert [steps for steps, _ in windows] == [50] * (tokens // 50) + [tokens % 50]
+
+
 def test_the_order_of_the_lines_does_not_matter(lm, lines):
     forth = [line.figure.nats for line in score_lines(lm.model, lm.vocabulary, lines)]
     back = [line.figure.nats for line in score_lines(lm.model, lm.vocabulary, lines[::-1])]
@@ -73,8 +91,14 @@ def test_lines_are_read_as_they_are_needed(lm):
             yield "ant"
 
     scores = score_lines(lm.model, lm.vocabulary, endless())
-    next(scores)
-    assert len(read) < 1000
+    for count in (1, 2, 3):
+        next(scores)
+        assert len(read) == count
+    read.clear()
+    next(score_lines(lm.model, lm.vocabulary, endless(), batch_size=7))
+    assert len(read) == 7
+    with pytest.raises(ValueError, match=r"batch_size must be at least 1 \(got 0\)"):
+        next(score_lines(lm.model, lm.vocabulary, [], batch_size=0))
 
 
 def test_no_lines(lm):

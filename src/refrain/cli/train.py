@@ -53,8 +53,9 @@ def train(
     quiet
         Print nothing while training.
     """
+    from refrain.config import resolve
     from refrain.errors import UserError
-    from refrain.recipes import recipe as build_recipe
+    from refrain.recipes import RECIPES
 
     from .corpus import resolved_corpus
 
@@ -72,7 +73,7 @@ def train(
         )
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
-    experiment = build_recipe(recipe, *words, data=corpus, iss_json=given) if recipe else None
+    experiment = resolve(recipe, words, RECIPES, corpus=corpus, iss_json=given) if recipe else None
 
     from refrain import runs
     from refrain.training import progress
@@ -140,8 +141,8 @@ def _recipe_text(recipe: str, words: list[str], corpus: str | None, experiment: 
     """The request as a TOML file that gives the same settings again; all settings if the recipe is a file."""
     from json import dumps
 
-    from refrain.config.loader import value_of
     from refrain.config.schema import as_set, as_toml, flatten
+    from refrain.config.toml_file import value_of
 
     def quoted(value: object) -> str:
         # TOML has no surrogate escapes, no raw DEL and no null
@@ -160,7 +161,7 @@ def _recipe_text(recipe: str, words: list[str], corpus: str | None, experiment: 
 
 
 def _report(summary: dict[str, object], json: bool) -> None:
-    from .output import print_json
+    from .output import print_json, print_line
 
     if json:
         print_json(summary)
@@ -179,11 +180,15 @@ def _report(summary: dict[str, object], json: bool) -> None:
             bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
             print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {figure['protocol']})")
     following = f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50"
-    print(f"\nnext:  refrain evaluate {run}\n       {following}\n       cat {run}/README.md")
+    print()
+    for line in (f"next:  refrain evaluate {run}", f"       {following}", f"       cat {run}/README.md"):
+        print_line(line)
 
 
 def _report_seeds(summary: dict[str, Any]) -> None:
     """Print a line for each seed, then the mean and the standard deviation."""
+    from .output import print_line
+
     name = "accuracy" if summary.get("task") == "tagger" else "perplexity"
     if "bits_per_byte" in summary["test"]:
         name = "bits_per_byte"
@@ -194,7 +199,8 @@ def _report_seeds(summary: dict[str, Any]) -> None:
     for statistic in ("mean", "std"):
         figures = [summary[split].get(name, {}).get(statistic) for split in ("valid", "test")]
         print(f"{statistic:>9}  " + "  ".join(f"{_figure(name, figure):>20}" for figure in figures))
-    print(f"\nnext:  refrain evaluate {shlex.quote(summary['runs'][0]['run'])}")
+    print()
+    print_line(f"next:  refrain evaluate {shlex.quote(summary['runs'][0]['run'])}")
 
 
 def _figure(name: str, value: float | None) -> str:

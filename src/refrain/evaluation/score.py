@@ -14,7 +14,10 @@ from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
 from .perplexity import Figure
 
+# the largest T * B of a window; a longer line is scored in several windows with the state carried, so that the memory
+# for hidden states and scores does not grow with it
 BATCH_TOKENS = 1 << 14
+BATCH_LINES = 256
 
 
 class LineScore(NamedTuple):
@@ -26,21 +29,34 @@ class LineScore(NamedTuple):
 
 
 def score_lines(
-    model: Network | Stepper | NetworkStepper, vocabulary: Vocabulary, lines: Iterable[str]
+    model: Network | Stepper | NetworkStepper,
+    vocabulary: Vocabulary,
+    lines: Iterable[str],
+    *,
+    batch_size: int | None = None,
 ) -> Iterator[LineScore]:
     """Score each line, including its end, as if another line had ended before it.
 
     Args:
         model: the model, used with the weights that it has when the first line is scored; its mode is not changed.
         vocabulary: the vocabulary of the model.
-        lines: lines without their ends, which are read as needed, a few hundred at a time.
+        lines: lines without their ends, which are read as needed.
+        batch_size: the number of lines that are read before they are scored together, which is faster. The default is
+            256 for a sequence. It is 1 for any other iterable, whose next line may be written only after a score.
 
     Yields:
         The score of each line, in order.
+
+    Raises:
+        ValueError: when `batch_size` is less than 1.
     """
+    if batch_size is None:
+        batch_size = BATCH_LINES if isinstance(lines, Sequence) else 1
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1 (got {batch_size})")
     stepper = stepper_of(model)
     remaining = iter(lines)
-    while chunk := list(islice(remaining, 256)):
+    while chunk := list(islice(remaining, batch_size)):
         encoded = [vocabulary.encode(line + "\n") for line in chunk]
         nats = _line_nats(stepper, vocabulary.line_end, encoded)
         for line, ids, figure in zip(chunk, encoded, nats, strict=True):
@@ -61,7 +77,11 @@ def _line_nats(stepper: Stepper | NetworkStepper, line_end: int, encoded: Sequen
             targets[: len(encoded[index]), row] = torch.tensor(encoded[index])
         inputs = torch.cat([torch.full((1, len(batch)), line_end), targets[:-1]])
         state = stepper.initial_state(len(batch))
-        scores, _ = stepper.token_nats(inputs.to(stepper.device), targets.to(stepper.device), state)
-        for row, index in enumerate(batch):
-            nats[index] = float(scores[: len(encoded[index]), row].double().sum())
+        for start in range(0, longest, BATCH_TOKENS):
+            window = slice(start, start + BATCH_TOKENS)
+            scores, state = stepper.token_nats(
+                inputs[window].to(stepper.device), targets[window].to(stepper.device), state
+            )
+            for row, index in enumerate(batch):
+                nats[index] += float(scores[: len(encoded[index]) - start, row].double().sum())
     return nats

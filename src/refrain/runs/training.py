@@ -32,6 +32,7 @@ from refrain.training.resume import capture, check_methods
 from refrain.training.sparsifier import Sparsifier
 
 from .fit_check import check_corpus
+from .intact import check_config, point_at_best
 from .kinds import AnyCorpus, Kind, kind_of
 from .loading import experiment_from, load_own_weights, load_start
 from .manifest import changes, manifest
@@ -146,6 +147,7 @@ def resume(
         same_settings(own, experiment, run.path)
         kind = kind_of(own, model)
         checkpoint, problems = run.newest()
+        check_config(own, checkpoint, run.read_json("manifest.json"), run.path)
         corpus = kind.corpus(own, report.log)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
         check_corpus(own, corpus, checkpoint, model)
@@ -164,8 +166,7 @@ def resume(
         except CheckpointError as error:
             raise CheckpointError(f"{checkpoint.folder}: {error}") from error.__cause__
         run.tidy(checkpoint.folder)
-        if position.best is not None:
-            run.point_best_at(position.best.step)
+        point_at_best(run, position, task, report)
         for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, network, "", backends)):
             report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
@@ -197,7 +198,7 @@ def _train(
     documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     if task.methods.own:
         report.log(f"methods given: {', '.join(task.methods.own)}")
-    with _closing(writer), Interrupt() as interrupt:
+    with _closing(writer), Interrupt(report.log) as interrupt:
         metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
     report.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
@@ -256,5 +257,6 @@ def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
         if before != split.sha256:
             raise DataError(
                 f"{place_of(split.source)}: the {name} text has changed since {path} was started "
-                f"(sha256 {split.sha256[:20]}..., was {str(before)[:20]}...); restore the old text or start a new run"
+                f"(sha256 {split.sha256[:20]}..., in manifest.json {str(before)[:20]}...); restore the old text or "
+                "start a new run"
             )
