@@ -57,6 +57,7 @@ def check(
     for band in found["bands"]:
         print(f"vectors of {band['width']:4}: {band['words']:,} words, {band['share']:.1%} of the training text")
     print(f"windows      {found['windows']:,} per epoch, {found['windows'] * experiment.training.epochs:,} in all")
-    print(f"memory       {found['peak_memory_bytes'] / 1e6:,.0f} MB at its peak")
+    if found["peak_memory_bytes"] is not None:
+        print(f"memory       {found['peak_memory_bytes'] / 1e6:,.0f} MB at its peak")
     print(f"time         {duration(found['seconds'])} of training expected (without validation)")
     print("ok")

@@ -253,7 +253,9 @@ def find_checkpoint(path: Path) -> Checkpoint:
     best = best_of(path)
     if best is not None:
         try:
-            return Checkpoint(best.resolve())
+            checkpoint = Checkpoint(best)
+            checkpoint.folder = best.resolve()
+            return checkpoint
         except UnreadableError:
             raise
         except CheckpointError as error:

@@ -32,7 +32,7 @@ from refrain.training.progress import Progress
 from refrain.training.resume import capture, check_methods
 from refrain.training.sparsifier import Sparsifier
 
-from .fit_check import check_fit
+from .fit_check import check_corpus
 from .intact import check_config, point_at_best
 from .kinds import AnyCorpus, Kind, kind_of
 from .loading import experiment_from, load_own_weights, load_start
@@ -153,10 +153,7 @@ def resume(
         check_config(own, checkpoint, run.read_json("manifest.json"), run.path)
         corpus = kind.corpus(own, report.log)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
-        if checkpoint.document("vocabulary") != corpus.vocabulary.document():
-            raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
-        if model is None:
-            check_fit(own, corpus.vocabulary, checkpoint)
+        check_corpus(own, corpus, checkpoint, model)
         network = kind.model(own, corpus).to(build_device(own.training.device))
         backends = choose_backends(own.training, network, report.log)
         task = kind.task(own, corpus, network, added)

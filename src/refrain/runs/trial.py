@@ -10,13 +10,13 @@ import torch
 from refrain.assembly.backend import choose_backends
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment
+from refrain.storage.machine import peak_memory_bytes
 from refrain.storage.output_checks import check_outputs
 from refrain.storage.output_files import write_files
 from refrain.training import train_round
 
 from .kinds import kind_of
 from .layout import draw_layout, frequency_bands, sparse_plans
-from .manifest import peak_memory_bytes
 
 
 def trial(
@@ -32,7 +32,8 @@ def trial(
 
     Returns:
         `parameters`, `widths`, `plans` of sparse layers as text, `bands` of a sparse embedding, `windows` per epoch,
-        `seconds` that training is expected to take, and `peak_memory_bytes`.
+        `seconds` that training is expected to take, and `peak_memory_bytes`, which is None on systems that do not
+        count it.
 
     Raises:
         DataError: when the corpus is missing or damaged.

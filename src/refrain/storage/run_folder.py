@@ -226,10 +226,9 @@ class RunFolder:
         """Make `best` a link to the checkpoint of a step, or a text file with its path where links do not work."""
         best = self.path / BEST
         target = f"checkpoints/step-{step:09d}"
-        if best.is_dir() and not is_link(best):
-            # a copy of a run that was made without links
+        if best.is_dir() and (os.name == "nt" or not is_link(best)):
+            # a copy of a run that was made without links has a folder here; Windows cannot replace a link to one
             discard(best)
-        # Windows cannot replace a link to a folder at once
         if os.name == "nt" or not _replace_link(best, target):
             write_atomically(best, target + "\n")
 
