@@ -35,6 +35,7 @@ from .kinds import AnyCorpus, Kind, kind_of
 from .loading import experiment_from, load_own_weights, load_start
 from .manifest import changes, manifest
 from .own_network import OwnNetwork, check_given, own_name
+from .space import check_space
 
 
 def train(
@@ -71,7 +72,7 @@ def train(
 
     Raises:
         DataError: when the corpus is missing, damaged or too small.
-        CheckpointError: when the folder is not empty or cannot be written.
+        CheckpointError: when the folder is not empty or cannot be written, or the disk has too little space.
         UserError: when the loss is not finite, `sparsity.freeze` finds no zeros, a method fails, or a network of your
             own does not implement the protocol.
         Interrupted: when a signal has stopped the run; a checkpoint has been saved.
@@ -80,7 +81,7 @@ def train(
     with progress or PlainProgress() as report:
         kind = kind_of(experiment, model)
         run = RunFolder(Path(out))
-        run.check_available(force=force)
+        replaced = run.check_available(force=force)
         corpus = kind.corpus(experiment, report.log)
         torch.manual_seed(experiment.training.seed)
         network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
@@ -91,6 +92,7 @@ def train(
         _check_freezing(experiment, task)
         # raises for a state that cannot be stored, before anything is written
         capture(task, Position(), None)
+        check_space(task, run.path, replaced=replaced)
         run.create(force=force)
         with run.locked():
             run.write_json("config.json", kind.document(experiment, network))
