@@ -166,3 +166,25 @@ def assert_loadable(out):
         patch.setattr("warnings.warn", lambda *message, **more: None)
         runs.load(out)
     assert checkpoint.document("training")["position"]["step"] == steps(out)[-1]
+
+
+def command(words):
+    """Call the command line; for a process of its own."""
+    from refrain.cli.app import main
+
+    return main([str(word) for word in words])
+
+
+def go_on(forks, words, out):
+    """Resume a run, or start it again where the command says that no checkpoint was saved.
+
+    Args:
+        words: the command that has started the run.
+    """
+    process, status = forks.status(command, ["train", "--resume", "--out", out, "--quiet"])
+    if not steps(out):
+        assert status == 4
+        said = process.complaint()
+        assert any(cause in said for cause in ("none was saved yet", "no such run folder", "is not a run folder")), said
+        process, status = forks.status(command, [*words, "--force"])
+    assert status == 0, process.text()
