@@ -94,7 +94,9 @@ def test_files_and_folders_are_flushed_before_they_are_renamed(traced):
         files = {one.path for one in done[:at] if one.name == "write" and one.path.startswith(f"{renamed.path}/")}
         assert len(files) == 6
         for path in (*files, renamed.path):
-            last = max(index for index, one in enumerate(done[:at]) if one.path == path and one.name in ("write", "mkdir"))
+            last = max(
+                index for index, one in enumerate(done[:at]) if one.path == path and one.name in ("write", "mkdir")
+            )
             assert ("fsync", path) in [(one.name, one.path) for one in done[last:at]], f"{path} is not flushed"
         folder = renamed.path.rsplit("/", 1)[0]
         assert ("fsync", folder) in [(one.name, one.path) for one in done[at:]]

@@ -1,4 +1,4 @@
-"""Promise 5: a signal stops a run at any moment, with a checkpoint if it has begun, and it goes on with the same bits."""
+"""Promise 5: a signal stops a run at any moment, with a checkpoint once it trains, and the run goes on as before."""
 
 import random
 import re
