@@ -31,6 +31,7 @@ from refrain.training.progress import Progress
 from refrain.training.resume import capture, check_methods
 from refrain.training.sparsifier import Sparsifier
 
+from .fit_check import check_fit
 from .kinds import AnyCorpus, Kind, kind_of
 from .loading import experiment_from, load_own_weights, load_start
 from .manifest import changes, manifest
@@ -146,17 +147,19 @@ def resume(
     with progress or PlainProgress() as report, run.locked():
         same_settings(own, experiment, run.path)
         kind = kind_of(own, model)
+        checkpoint, problems = run.newest()
         corpus = kind.corpus(own, report.log)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
+        if checkpoint.document("vocabulary") != corpus.vocabulary.document():
+            raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
+        if model is None:
+            check_fit(own, corpus.vocabulary, checkpoint)
         network = kind.model(own, corpus).to(build_device(own.training.device))
         backends = choose_backends(own.training, network, report.log)
         task = kind.task(own, corpus, network, added)
-        checkpoint, problems = run.newest()
         for problem in problems:
             report.log(f"skipped a damaged checkpoint: {problem}")
         check_methods(task, checkpoint.document("training"), run.path)
-        if checkpoint.document("vocabulary") != corpus.vocabulary.document():
-            raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
         if model is None:
             load_weights(network, checkpoint.tensors("model"))
         else:
@@ -199,7 +202,7 @@ def _train(
     documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     if task.methods.own:
         report.log(f"methods given: {', '.join(task.methods.own)}")
-    with _closing(writer), Interrupt() as interrupt:
+    with _closing(writer), Interrupt(report.log) as interrupt:
         metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
     report.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
