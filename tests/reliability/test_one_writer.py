@@ -1,15 +1,18 @@
 """Promise 13: of two processes that resume one run, one trains, and the other names it and ends."""
 
+import os
 import random
 import signal
 import socket
 import time
 
+import pytest
 from processes import PATIENCE
 from tiny_runs import EVERY_WINDOW, assert_loadable, command, steps
 
 # seconds in which the other process ends, in the full suite
 PROMPT = 2
+ENDLESS = ("training.epochs=1000000", "training.sample_tokens=0")
 
 
 def wait_for_a_step_after(before, process, out):
@@ -32,8 +35,7 @@ def first_to_end(processes):
 
 def test_of_two_processes_one_trains(trials, report, prepared, forks, tmp_path):
     out, count, draw = tmp_path / "run", trials(3, 50), random.Random(13)
-    endless = prepared.words("word-gru", out, EVERY_WINDOW, "training.epochs=1000000", "training.sample_tokens=0")
-    process = forks.start(command, endless)
+    process = forks.start(command, prepared.words("word-gru", out, EVERY_WINDOW, *ENDLESS))
     wait_for_a_step_after(0, process, out)
     process.signal(signal.SIGKILL)
     process.wait()
@@ -62,3 +64,17 @@ def test_of_two_processes_one_trains(trials, report, prepared, forks, tmp_path):
     if count >= 30:
         assert slowest < PROMPT
     report("13 one writer", f"{count} pairs: one trains, the other ends within {slowest:.2f} s, {named} name the first")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no file that is open")
+def test_a_lock_that_is_deleted_lets_no_other_process_in(prepared, forks, tmp_path):
+    out = tmp_path / "run"
+    winner = forks.start(command, prepared.words("word-gru", out, EVERY_WINDOW, *ENDLESS))
+    wait_for_a_step_after(0, winner, out)
+    (out / ".lock").unlink()
+    loser, status = forks.status(command, ["train", "--resume", "--out", out, "--quiet"])
+    assert status == 4
+    assert loser.complaint().startswith(f"refrain: {out}: in use by another process;")
+    wait_for_a_step_after(steps(out)[-1], winner, out)
+    winner.signal(signal.SIGTERM)
+    assert winner.wait() == 143
