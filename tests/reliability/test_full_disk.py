@@ -45,7 +45,7 @@ def test_files_that_may_not_grow(trials, report, prepared, forks, words, tmp_pat
     whole = prepared.uninterrupted(NAME)
     files = [path for path in whole.rglob("*") if path.is_file() and not path.is_symlink()]
     largest = max(path.stat().st_size for path in files)
-    count, out, ended = trials(3, 20), tmp_path / "run", 0
+    count, out, ended = trials(2, 20), tmp_path / "run", 0
     for number in range(count):
         process, status = forks.status(train_with_small_files, words, largest * (number + 1) // (count + 1))
         check_ended(process, status, out)
@@ -141,7 +141,7 @@ def test_space_is_checked_before_the_first_step_where_it_is_known(prepared, fork
 
 
 def test_the_space_of_a_run_that_is_replaced_counts(prepared, forks, words, tmp_path):
-    forks.status(command, words)
+    shutil.copytree(prepared.uninterrupted(NAME), tmp_path / "run", symlinks=True)
     size = sum(path.lstat().st_size for path in (tmp_path / "run").rglob("*"))
     process, status = forks.status(train_with_reported_space, [*words, "--force"], MEBIBYTE, 100_000)
     assert status == 0 and size > 30_000, process.text()
