@@ -59,3 +59,9 @@ def forks(tmp_path_factory, cache):
 def prepared(tmp_path_factory, cache):
     """The texts and the tiny recipes that runs of the reliability suite are made of, see `tiny_runs.py`."""
     return prepare(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def unflushed(monkeypatch):
+    """Files are not flushed to the disk, which takes time and matters only to a machine that crashes."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)

@@ -71,7 +71,7 @@ def test_a_run_survives_a_failure_of_every_operation(name, trials, report, prepa
         assert leftovers(out) == [], fault
         assert not list(out.rglob("damaged-*")), fault
         shutil.rmtree(out)
-    report("2 crash at every step", f"{name}: {min(count, len(every))} failures of {every[-1].index + 1} operations")
+    report("crash at every step", f"{name}: {min(count, len(every))} failures of {every[-1].index + 1} operations")
 
 
 def check_failure(fault, status, process, out):

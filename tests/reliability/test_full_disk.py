@@ -55,7 +55,7 @@ def test_files_that_may_not_grow(trials, report, prepared, forks, words, tmp_pat
         assert_same_bits(trace(out), trace(whole))
         shutil.rmtree(out)
         ended += 1
-    report("4 full disk", f"{ended} limits of file sizes: status 4, one line, then the same bits")
+    report("full disk", f"{ended} limits of file sizes: status 4, one line, then the same bits")
 
 
 def train_on_a_filling_disk(words, filler, left):
@@ -104,7 +104,7 @@ def test_a_disk_that_runs_full(trials, report, prepared, forks, small_disk):
         assert_same_bits(trace(out), trace(whole))
         shutil.rmtree(out)
         ended += 1
-    report("4 full disk", f"{ended} disks that ran full: status 4, one line, then the same bits")
+    report("full disk", f"{ended} disks that ran full: status 4, one line, then the same bits")
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_first_step(prepared, forks, small_disk):

@@ -119,4 +119,4 @@ def test_a_run_that_is_killed_anywhere_ends_with_the_same_bits(name, trials, rep
         assert chains <= 10 * count + 10, "the processes end before they are killed"
     if count >= 50:
         assert writing >= 0.15 * kills
-    report("1 kill anywhere", f"{name}: {kills} kills, {writing} of them in a save; {chains} runs, all the same bits")
+    report("kill anywhere", f"{name}: {kills} kills, {writing} of them in a save; {chains} runs, all the same bits")

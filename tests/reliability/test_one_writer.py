@@ -63,7 +63,7 @@ def test_of_two_processes_one_trains(trials, report, prepared, forks, tmp_path):
     assert named >= count - 1 - count // 20
     if count >= 30:
         assert slowest < PROMPT
-    report("13 one writer", f"{count} pairs: one trains, the other ends within {slowest:.2f} s, {named} name the first")
+    report("one writer", f"{count} pairs: one trains, the other ends within {slowest:.2f} s, {named} name the first")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows removes no file that is open")

@@ -85,7 +85,7 @@ def test_a_signal_stops_a_run_at_any_moment(trials, report, prepared, forks, tmp
         ready.unlink()
     if count >= 30:
         assert slowest < PROMPT
-    report("5 preemption", f"{count} signals, {stopped} while training, the same bits; at most {slowest:.2f} s to stop")
+    report("preemption", f"{count} signals, {stopped} while training, the same bits; at most {slowest:.2f} s to stop")
 
 
 def stuck_command(words, stuck):

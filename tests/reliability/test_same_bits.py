@@ -55,7 +55,7 @@ def test_runs_in_new_processes_have_the_same_bits(trials, report, prepared, own_
         runs = train_elsewhere(prepared, tmp_path / title, {**environment, **values}, cwd)
         for name, out in runs.items():
             assert_same_bits(trace(out), trace(prepared.uninterrupted(name)))
-    report("12 same bits", f"{len(RECIPES)} recipes in {len(changes)} surroundings: the same bits")
+    report("same bits", f"{len(RECIPES)} recipes in {len(changes)} surroundings: the same bits")
 
 
 def test_two_runs_with_two_threads_have_the_same_bits(trials, report, prepared, own_environment, tmp_path):
@@ -65,7 +65,7 @@ def test_two_runs_with_two_threads_have_the_same_bits(trials, report, prepared, 
     one, other = (train_elsewhere(prepared, tmp_path / part, environment, tmp_path) for part in ("one", "other"))
     for name in RECIPES:
         assert_same_bits(trace(one[name]), trace(other[name]))
-    report("12 same bits", f"{len(RECIPES)} recipes with two threads, twice: the same bits")
+    report("same bits", f"{len(RECIPES)} recipes with two threads, twice: the same bits")
 
 
 def test_a_run_of_version_0_1_has_the_logits_that_it_had(report):
@@ -77,7 +77,7 @@ def test_a_run_of_version_0_1_has_the_logits_that_it_had(report):
         found, state = lm.step(torch.tensor(ids), state)
         largest = max(largest, (found - torch.tensor(wanted)).abs().max().item())
     assert largest <= TOLERANCE
-    report("12 same bits", f"a run of version 0.1: log-probabilities differ by at most {largest:.1g}")
+    report("same bits", f"a run of version 0.1: log-probabilities differ by at most {largest:.1g}")
 
 
 def test_a_run_of_version_0_1_goes_on(tmp_path, monkeypatch):
