@@ -51,6 +51,8 @@ def report(record_property):
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory, cache):
     """Starts processes of a trial, see `fork_server.py`."""
+    if not hasattr(os, "fork"):
+        pytest.skip("processes cannot be forked here")
     with fork_server(tmp_path_factory.mktemp("output")) as server:
         yield server
 

@@ -4,9 +4,9 @@ import contextlib
 import io
 import os
 import random
-import resource
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from processes import PATIENCE
@@ -32,6 +32,8 @@ def check_ended(process, status, out):
 
 def train_with_small_files(words, limit):
     """Train where no file may have more than `limit` bytes."""
+    import resource
+
     said, before = io.StringIO(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     with contextlib.redirect_stderr(said):
@@ -42,6 +44,7 @@ def train_with_small_files(words, limit):
 
 
 def test_files_that_may_not_grow(trials, report, prepared, forks, words, tmp_path):
+    pytest.importorskip("resource")
     whole = prepared.uninterrupted(NAME)
     files = [path for path in whole.rglob("*") if path.is_file() and not path.is_symlink()]
     largest = max(path.stat().st_size for path in files)
@@ -122,7 +125,7 @@ def train_with_reported_space(words, total, free):
     def disk_usage(path):
         if total is None:
             raise OSError("unknown")
-        return shutil._ntuple_diskusage(total, total - free, free)
+        return SimpleNamespace(total=total, free=free)
 
     shutil.disk_usage = disk_usage
     return command(words)
