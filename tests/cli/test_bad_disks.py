@@ -127,7 +127,7 @@ def test_a_table_that_cannot_be_written(mistake, tiny_run, tmp_path, monkeypatch
     (tmp_path / "out").mkdir()
     words = ["evaluate", tiny_run, "--per-token", tmp_path / "out" / "table.tsv"]
     mistake(4, words, "Permission denied; choose a folder that can be written")
-    mistake(2, ["evaluate", tiny_run, "--per-token", tmp_path], "--per-token must be a file")
+    mistake(2, ["evaluate", tiny_run, "--per-token", tmp_path], "--per-token:", "must be a file")
 
 
 def test_the_lock_is_let_go_after_a_mistake(mistake, train, tiny_corpus, tmp_path, full_disk):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .options import DataOption, JsonOption
+from .options import DataOption, ForceOption, JsonOption
 
 
 def check(
@@ -11,6 +11,7 @@ def check(
     *settings: str,
     data: DataOption = None,
     layout: Path | None = None,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Build a recipe and train on two windows, to check settings, memory and time.
@@ -27,18 +28,24 @@ def check(
         A PNG file for a picture of the sparse layers and the sparse embedding.
     """
     from refrain.config import resolve
+    from refrain.errors import UserError
     from refrain.recipes import RECIPES
 
-    from .corpus import resolved_corpus
+    from .corpus import corpus_inputs, resolved_corpus
+    from .output import check_picture, log, log_written, print_json, print_line
 
+    if layout is None and force:
+        raise UserError("--force cannot take effect without --layout")
     experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data))
+    if layout is not None:
+        check_picture("--layout", layout, (".png",), [recipe, *corpus_inputs(experiment.data.corpus)], force=force)
 
     from refrain.runs.trial import trial
     from refrain.training.progress import duration
 
-    from .output import log, print_json, print_line
-
-    found = trial(experiment, log=log, layout=layout)
+    found = trial(experiment, log=log, layout=layout, force=force)
+    if layout is not None:
+        log_written(layout)
     if json:
         print_json({"ok": True, **found})
         return

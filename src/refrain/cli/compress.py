@@ -52,7 +52,7 @@ def compress(
     from refrain.errors import UserError
     from refrain.studies.compress import compress as write
 
-    from .output import log, print_json, print_line, table
+    from .output import log, log_written, print_json, print_line, table
 
     if finetune_epochs < 0:
         raise UserError(f"--finetune-epochs must be at least 0 (got {finetune_epochs})")
@@ -60,6 +60,7 @@ def compress(
     found: dict[str, Any] = write(
         run, out, threshold=threshold, to=target, finetune_epochs=finetune_epochs, data=data, force=force, log=log
     )
+    log_written(out)
     if json:
         print_json(found)
         return

@@ -81,9 +81,10 @@ def fetch(name: str, /, *, to: Path | None = None, url: str | None = None, json:
     """
     from refrain.data.fetch import fetch as get
 
-    from .output import log, print_json, print_line
+    from .output import log, log_written, print_json, print_line
 
     folder = get(name, to=to, base_url=url, say=log)
+    log_written(folder)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     if json:
         print_json({"name": name, "folder": str(folder), "files": files})

@@ -9,8 +9,9 @@ from cyclopts import Parameter
 
 from refrain.config.experiment import Protocol
 
-from .options import DeviceOption, ErrorsOption, JsonOption, RunArgument, SkipBadOption, WeightsOption
-from .output import log
+from .evaluate_outputs import check_outputs
+from .options import DeviceOption, ErrorsOption, ForceOption, JsonOption, RunArgument, SkipBadOption, WeightsOption
+from .output import log, log_written
 
 if TYPE_CHECKING:
     from refrain.config import Data
@@ -41,6 +42,7 @@ def evaluate(
     search: int | None = None,
     per_token: Path | None = None,
     confusion: Path | None = None,
+    force: ForceOption = False,
     skip_bad: SkipBadOption = False,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
@@ -82,12 +84,14 @@ def evaluate(
     search
         The number of settings of the method to try on the validation text; the best is used.
     per_token
-        A file for a table of all tokens with their nats and all words with their bits (exact protocol, static).
+        A file for a table of all tokens with their nats and all words with their bits (exact protocol, static):
+        FILE.csv with commas, or FILE.tsv or FILE.txt with tabs.
     confusion
         A PNG file for a picture of a tagger's confusion matrix. Needs the extra `plot`.
     """
     names: list[MethodName] = _method_names(method or ["static"])
     _check(names, protocol, per_token, search)
+    check_outputs(run, data, per_token, confusion, force=force)
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
     methods = _methods(names, cache, dynamic, dynamic_steps, streams)
@@ -103,7 +107,7 @@ def evaluate(
     if isinstance(lm, TrainedTagger):
         options = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
         refuse(options, "with a tagger")
-        evaluate_tagger(run, lm, data, split, errors, confusion, skip_bad=skip_bad, json=json)
+        evaluate_tagger(run, lm, data, split, errors, confusion, force=force, skip_bad=skip_bad, json=json)
         return
     refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
     settings = Data.model_validate(lm.config["data"])
@@ -111,11 +115,12 @@ def evaluate(
         raise UserError(f"--errors cannot take effect with a model of {settings.unit}s")
     if data is None:
         split = split or "test"
+        check_outputs(run, settings.corpus, per_token, None, force=force)
     path = assembly.locate(settings.corpus if data is None else str(data), log)
     corpus, name = assembly.build_text(settings.model_copy(update={"errors": errors}), path, split, lm.vocabulary, log)
     needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
     training_texts = _training_texts(settings, lm.vocabulary) if needed else {}
-    figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token)
+    figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token, force)
     about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
     _report_all(about, {"unseen": corpus.splits[name].unseen}, figures, json)
 
@@ -146,6 +151,7 @@ def _measure(
     protocol: Protocol,
     search: int | None,
     per_token: Path | None,
+    force: bool,
 ) -> dict[str, dict[str, Any]]:
     """Measure a model on a split by each method; `training_texts` are read for gradient statistics and the search."""
     from refrain.evaluation import evaluate as measure_static
@@ -164,7 +170,8 @@ def _measure(
         source = corpus.splits[split].tokens
         started = time.monotonic()
         if per_token is not None:
-            figure = write_token_table(per_token, lm.model, corpus, split)
+            figure = write_token_table(per_token, lm.model, corpus, split, force=force)
+            log_written(per_token)
         elif method.name == "static":
             steps = lm.config["training"]["window_steps"]
             windows = protocol_windows(source, protocol, split=split, window_steps=steps, name=corpus.name)
@@ -230,8 +237,6 @@ def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, s
         raise UserError(f"--method {method} requires --protocol exact (got {protocol!r})")
     if per_token is not None and (protocol != "exact" or not static):
         raise UserError(f"--per-token requires --protocol exact and --method static (got {protocol!r}, {method!r})")
-    if per_token is not None and (per_token.is_dir() or not per_token.parent.is_dir()):
-        raise UserError(f"--per-token must be a file in a folder that exists (got {str(per_token)!r})")
     if search is not None and search < 1:
         raise UserError(f"--search must be at least 1 (got {search})")
     if search is not None and static:

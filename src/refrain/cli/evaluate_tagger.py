@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .corpus import corpus_inputs
 from .options import Errors
-from .output import log, print_json, print_line, table
+from .output import log, log_written, print_json, print_line, table
 
 if TYPE_CHECKING:
     from refrain.trained.tagger import TrainedTagger
@@ -37,6 +38,7 @@ def evaluate_tagger(
     errors: Errors,
     confusion: Path | None,
     *,
+    force: bool,
     skip_bad: bool,
     json: bool,
 ) -> None:
@@ -49,18 +51,20 @@ def evaluate_tagger(
         split: the part of the corpus.
         errors: what to do at invalid UTF-8.
         confusion: a file for the picture of the confusion matrix, or None.
+        force: whether the picture is replaced if it exists.
         skip_bad: whether bad sentences are left out.
         json: whether one JSON object is printed.
     """
     from refrain import assembly
     from refrain.assembly.tagger import build_tagged_text, log_skipped
     from refrain.config import TaggedData
+    from refrain.storage.output_checks import check_outputs
+    from refrain.storage.output_files import write_files
 
-    from .texts import refuse_to_overwrite
-
-    if confusion is not None:
-        refuse_to_overwrite([confusion], force=True, option="--confusion")
     settings = TaggedData.model_validate(tagger.config["data"])
+    if confusion is not None and data is None:
+        # the corpus of a run is known only now
+        check_outputs([("--confusion", confusion)], corpus_inputs(settings.corpus), force=force)
     changed = {"errors": errors, "skip_bad": skip_bad or (settings.skip_bad and data is None)}
     path = assembly.locate(settings.corpus if data is None else str(data), log)
     corpus = build_tagged_text(
@@ -77,7 +81,8 @@ def evaluate_tagger(
         title = (
             f"{corpus.name}, {name}: {100 * (figure.words.accuracy or 0):.2f} % of {figure.words.total:,} words correct"
         )
-        confusion.write_bytes(confusion_picture(figure.confusion, tags, title))
+        write_files([(confusion, confusion_picture(figure.confusion, tags, title))], force=force)
+        log_written(confusion)
     about = {"run": str(run), "checkpoint": tagger.folder.name, "corpus": corpus.name, "split": name}
     if json:
         matrix = {"tags": tags, "confusion": figure.confusion.tolist()}

@@ -61,13 +61,14 @@ def features(
         The state of the units to follow. The default is the cell state, or the hidden state if the layer has no other.
     """
     from refrain.errors import DataError, UserError
+    from refrain.storage.output_checks import check_outputs, run_files
 
-    from .output import print_json, print_line
-    from .texts import document_of, files_of, lines_of, refuse_to_overwrite
+    from .output import log_written, print_json, print_line
+    from .texts import document_of, files_of, lines_of
 
     if out.suffix not in ENDINGS:
         raise UserError(f"--out must end in {' or '.join(ENDINGS)} (got {str(out)!r})")
-    refuse_to_overwrite([out], force=force)
+    check_outputs([("--out", out)], [*run_files(run), *(files or ["-"])], force=force)
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
     units = _parse_units(unit or [])
@@ -86,7 +87,8 @@ def features(
         raise DataError("standard input: contains no text; give at least one line")
     found = lm.features(texts, layer=layer, units=units, which=which, cleaning=cleaning, batch_size=batch_size)
     arrays = _arrays(found, units)
-    _write(out, arrays)
+    _write(out, arrays, force)
+    log_written(out)
     shapes = {name: list(array.shape) for name, array in arrays.items()}
     counts = lm.count(texts, cleaning=cleaning)._asdict()
     if json:
@@ -122,17 +124,14 @@ def _arrays(found: "Features", units: Sequence[int]) -> dict[str, Any]:
     return arrays
 
 
-def _write(out: Path, arrays: dict[str, Any]) -> None:
-    import io
-
+def _write(out: Path, arrays: dict[str, Any], force: bool) -> None:
     import numpy as np
     from safetensors.numpy import save
 
-    from refrain.storage.checkpoint import write_atomically
+    from refrain.storage.output_files import replace_file
 
-    if out.suffix == ".npz":
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        write_atomically(out, buffer.getvalue())
-    else:
-        write_atomically(out, save(arrays))
+    with replace_file(out, force=force) as file:
+        if out.suffix == ".npz":
+            np.savez(file, **arrays)
+        else:
+            file.write(save(arrays))

@@ -60,18 +60,20 @@ def probe(
     """
     from refrain.errors import UserError
 
-    from .output import log, print_json
-    from .texts import refuse_to_overwrite
+    from .output import log, log_written, print_json
 
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
     if text is not None and out is None:
         raise UserError("--text cannot take effect without --out")
+    if force and out is None:
+        raise UserError("--force cannot take effect without --out")
 
     from refrain import runs
     from refrain.data.text.labelled import read_labelled
     from refrain.evaluation.probe import sklearn
     from refrain.pictures import check_matplotlib
+    from refrain.storage.output_checks import check_outputs, run_files
     from refrain.studies.probe_files import NAMES
     from refrain.studies.probing import View
     from refrain.studies.probing import probe as fit
@@ -82,13 +84,17 @@ def probe(
         check_matplotlib()
         if out.exists() and not out.is_dir():
             raise UserError(f"--out must be a folder (got {str(out)!r})")
+        files = [out / name for name in NAMES]
         if out.is_dir():
-            refuse_to_overwrite([out / name for name in NAMES], force=force)
+            check_outputs(
+                [("--out", file) for file in files], [*run_files(run), data, *([text] if text else [])], force=force
+            )
     lm = runs.load_language_model(run, device=device)
     tables = read_labelled(data, errors)
     probing = fit(lm, tables, View(layer, which, cleaning, batch_size), baselines=baselines, log=log)
     if out is not None:
-        _write(out, lm, probing, text, errors)
+        _write(out, lm, probing, text, errors, force=force)
+        log_written(*files)
     found = {"run": str(run), "checkpoint": lm.folder.name, "data": str(data), **probing.document()}
     if json:
         print_json(found)
@@ -97,9 +103,15 @@ def probe(
 
 
 def _write(
-    out: Path, lm: "TrainedLanguageModel", probing: "Probing", text: str | None, errors: Literal["strict", "replace"]
+    out: Path,
+    lm: "TrainedLanguageModel",
+    probing: "Probing",
+    text: str | None,
+    errors: Literal["strict", "replace"],
+    *,
+    force: bool,
 ) -> None:
-    from refrain.storage.checkpoint import write_atomically
+    from refrain.storage.output_files import write_files
     from refrain.studies.probe_files import files, passages, some_test_texts
 
     from .texts import document_of
@@ -107,8 +119,7 @@ def _write(
     texts, names = some_test_texts(probing) if text is None else ([document_of(text, errors)], [text])
     contents = files(probing, passages(lm, probing, texts, names), _notes(lm))
     out.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_atomically(out / name, content)
+    write_files([(out / name, content) for name, content in contents.items()], force=force)
 
 
 def _notes(lm: "TrainedLanguageModel") -> list[str]:

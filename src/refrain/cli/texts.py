@@ -1,4 +1,4 @@
-"""Reading texts for commands, and checks before files are written."""
+"""Reading texts for commands."""
 
 import stat
 import sys
@@ -126,23 +126,3 @@ def files_of(paths: Sequence[str]) -> list[str]:
             raise DataError(f"{given}: the folder contains no file; give another folder or a file")
         found += inside
     return found
-
-
-def refuse_to_overwrite(files: Sequence[Path], *, force: bool, option: str = "--out") -> None:
-    """Check that files can be written, before the work whose results they receive.
-
-    Args:
-        files: the files to write.
-        force: whether existing files are replaced.
-        option: the command line option that names them, for the message.
-
-    Raises:
-        UserError: when a file exists and `force` is not set, or a file cannot be created.
-    """
-    from refrain.errors import UserError
-
-    for file in files:
-        if file.is_dir() or not file.parent.is_dir():
-            raise UserError(f"{option}: {file} must be a file in a folder that exists")
-        if file.exists() and not force:
-            raise UserError(f"{option}: {file} exists; choose another path, or replace it with --force")

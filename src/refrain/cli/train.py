@@ -88,7 +88,7 @@ def train(
     else:
         assert recipe is not None and experiment is not None
         _log_missing_start(recipe, start_from)
-        folder = out or _runs_folder(given) / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = _folder_for(experiment, out, recipe, given, force=force)
         text = _recipe_text(recipe, words, corpus, experiment, whole=iss_json is not None)
         command = shlex.join(["refrain", *sys.argv[1:]])
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
@@ -96,7 +96,7 @@ def train(
             summary = runs.train(experiment, folder, progress=make_progress(), **more)
         else:
             summary = runs.train_seeds(experiment, folder, seeds, progress=make_progress, **more)
-    _report(summary, json)
+    _report(summary, json, quiet)
 
 
 def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad: bool) -> list[str]:
@@ -130,11 +130,19 @@ def _check_resume(out: Path | None, start_from: Path | None, *, force: bool, see
         raise UserError(f"--resume and {'--force' if force else '--seeds'} exclude each other")
 
 
-def _runs_folder(iss_json: str | None) -> Path:
-    """The folder in which a run folder without a given name is created."""
+def _folder_for(
+    experiment: "AnyExperiment", out: Path | None, recipe: str, iss_json: str | None, *, force: bool
+) -> Path:
+    """The run folder: the one that is given, in which no recipe is replaced that is read, or a new one."""
     from refrain.config.iss_json import read_iss_json
+    from refrain.storage.output_checks import check_folder, run_parts
 
-    return Path(str(read_iss_json(iss_json).get("save_path", "runs")) if iss_json else "runs")
+    if out is None:
+        above = Path(str(read_iss_json(iss_json).get("save_path", "runs")) if iss_json else "runs")
+        return above / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if force:
+        check_folder("--out", out, [*run_parts(out), *out.glob("seed-*")], [recipe, iss_json])
+    return out
 
 
 def _recipe_text(recipe: str, words: list[str], corpus: str | None, experiment: "AnyExperiment", *, whole: bool) -> str:
@@ -160,9 +168,11 @@ def _recipe_text(recipe: str, words: list[str], corpus: str | None, experiment: 
     return "\n".join([*first, *(f"{name} = {quoted(value)}" for name, value in settings.items())]) + "\n"
 
 
-def _report(summary: dict[str, object], json: bool) -> None:
-    from .output import print_json, print_line
+def _report(summary: dict[str, object], json: bool, quiet: bool) -> None:
+    from .output import log_written, print_json, print_line
 
+    if not quiet:
+        log_written(Path(str(summary["run"])))
     if json:
         print_json(summary)
         return

@@ -1,5 +1,6 @@
 """Downloading a known corpus. A file is kept only if its sha256 is the expected one."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def fetch(
     if name not in KNOWN:
         raise DataError(f"unknown corpus {name!r}; known: {', '.join(KNOWN)}")
     folder = to or fetched_folder(name)
-    if folder.exists():
+    if os.path.lexists(folder):
         raise DataError(f"{folder}: exists already; use it with --data {folder}, or delete it to fetch again")
     downloads: dict[str, Path] = {}
     with atomic_folder(folder) as fresh:

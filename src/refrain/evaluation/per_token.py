@@ -1,11 +1,16 @@
 """The surprisal of each token and each word of a text, as a table."""
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from refrain.data import Corpus
 from refrain.models import Network
+from refrain.storage.output_checks import check_outputs
+from refrain.storage.output_files import replace_text
+from refrain.storage.plain_text import check_table_ending, tsv_cell
 
 from .perplexity import Figure, protocol_windows, stream_nats
 
@@ -59,30 +64,45 @@ def _at_word_end(row: TokenRow, word: bytearray, nats: float) -> TokenRow:
     return row._replace(word=spelled, word_bits=Figure(nats, 1).bits_per_token)
 
 
-def write_token_table(path: Path, model: Network, corpus: Corpus, split: str) -> Figure:
-    """Write the rows of a split as tab-separated text under the heading `position token nats word word_bits`.
+def write_token_table(path: Path, model: Network, corpus: Corpus, split: str, *, force: bool = False) -> Figure:
+    """Write the rows of a split as a table under the heading `position token nats word word_bits`.
+
+    A file that ends in `.csv` has commas and the quotes of CSV. Any other has tabs, and control characters and
+    backslashes of its words are escaped; see `refrain.storage.plain_text.tsv_cell`.
 
     Args:
         path: the table; the file is created when the table is complete.
         model: the model, which is in evaluation mode while it is used.
         corpus: the text, in the ids of the model.
         split: the split of the corpus.
+        force: whether a file that exists is replaced.
 
     Returns:
         The sum over the rows.
+
+    Raises:
+        UserError: when the ending is that of another kind of file, the file exists and `force` is not set, or it is a
+            file of the corpus.
     """
+    check_table_ending("path", path)
+    texts = [span.path for part in corpus.splits.values() for span in part.source]
+    check_outputs([("path", path)], texts, force=force)
+    commas = path.suffix.lower() == ".csv"
+    escape = str if commas else tsv_cell
+    # vocabularies of bytes escape the names of their tokens
+    escape_token = str if corpus.vocabulary.bytes_per_token is not None else escape
     nats = 0.0
     tokens = 0
-    temporary = path.with_name(f".tmp-{path.name}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write("\t".join(TokenRow._fields) + "\n")
-            for row in token_rows(model, corpus, split):
-                bits = "" if row.word_bits is None else f"{row.word_bits:.6f}"
-                file.write(f"{row.position}\t{row.token}\t{row.nats:.6f}\t{row.word}\t{bits}\n")
-                nats += row.nats
-                tokens += 1
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replace_text(path, force=force) as file:
+        write_row = csv.writer(file).writerow if commas else partial(_write_tabbed, file)
+        write_row(TokenRow._fields)
+        for row in token_rows(model, corpus, split):
+            bits = "" if row.word_bits is None else f"{row.word_bits:.6f}"
+            write_row((str(row.position), escape_token(row.token), f"{row.nats:.6f}", escape(row.word), bits))
+            nats += row.nats
+            tokens += 1
     return Figure(nats, tokens)
+
+
+def _write_tabbed(file: TextIO, cells: Sequence[str]) -> None:
+    file.write("\t".join(cells) + "\n")

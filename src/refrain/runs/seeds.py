@@ -9,6 +9,7 @@ from typing import Any
 from refrain.config import AnyExperiment
 from refrain.errors import CheckpointError, UserError
 from refrain.storage.checkpoint import write_atomically
+from refrain.storage.output_checks import check_folder
 from refrain.storage.plain_json import dumps
 from refrain.storage.run_folder import RunFolder
 from refrain.storage.run_layout import check_seeds
@@ -49,7 +50,7 @@ def train_seeds(
         The summary, as in `summary.json`: `seeds`, the `runs` with their figures, and for each split `mean` and `std`.
 
     Raises:
-        UserError: when the count is not positive.
+        UserError: when the count is not positive, or something is read from the result of an earlier call.
         CheckpointError: when the folder is not empty.
     """
     if count < 1:
@@ -65,7 +66,8 @@ def train_seeds(
                 f"{folder}: contains other files than runs of --seeds, which --force keeps; choose another --out"
             )
     check_seeds(folder)
-    # raises for a mistake in the corpus, before anything is removed
+    # both raise for a mistake, before anything is removed
+    check_folder("--out", folder, _parts(folder), [start_from, experiment.data.corpus])
     kind_of(experiment).corpus(experiment, lambda line: None)
     new = not folder.exists()
     for old in folder.glob("seed-*"):
@@ -90,6 +92,11 @@ def train_seeds(
             if new:
                 folder.rmdir()
         raise
+
+
+def _parts(folder: Path) -> list[Path]:
+    """What is replaced when several seeds are trained in a folder again."""
+    return [folder / FILE, folder / "summary.json", *folder.glob("seed-*")]
 
 
 def has_seeds(out: str | Path) -> bool:

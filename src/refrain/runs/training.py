@@ -14,6 +14,7 @@ from refrain.config.schema import differences
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.kernels.call import failures
+from refrain.storage.output_checks import check_folder, run_parts
 from refrain.storage.run_folder import RunFolder
 from refrain.training import (
     Fit,
@@ -75,8 +76,8 @@ def train(
     Raises:
         DataError: when the corpus is missing, damaged or too small.
         CheckpointError: when the folder is not empty or cannot be written, or the disk has too little space.
-        UserError: when the loss is not finite, `sparsity.freeze` finds no zeros, a method fails, or a network of your
-            own does not implement the protocol.
+        UserError: when the loss is not finite, `sparsity.freeze` finds no zeros, a method fails, a network of your own
+            does not implement the protocol, or something is read from the run that would be replaced.
         Interrupted: when a signal has stopped the run; a checkpoint has been saved.
     """
     own = methods_by_name(methods)
@@ -84,6 +85,8 @@ def train(
         kind = kind_of(experiment, model)
         run = RunFolder(Path(out))
         replaced = run.check_available(force=force)
+        if force:
+            check_folder("--out", run.path, run_parts(run.path), [start_from, experiment.data.corpus])
         corpus = kind.corpus(experiment, report.log)
         torch.manual_seed(experiment.training.seed)
         network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
