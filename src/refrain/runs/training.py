@@ -38,6 +38,7 @@ from .kinds import AnyCorpus, Kind, kind_of
 from .loading import experiment_from, load_own_weights, load_start
 from .manifest import changes, manifest
 from .own_network import OwnNetwork, check_given, own_name
+from .space import check_space
 
 
 def train(
@@ -74,7 +75,7 @@ def train(
 
     Raises:
         DataError: when the corpus is missing, damaged or too small.
-        CheckpointError: when the folder is not empty or cannot be written.
+        CheckpointError: when the folder is not empty or cannot be written, or the disk has too little space.
         UserError: when the loss is not finite, `sparsity.freeze` finds no zeros, a method fails, a network of your own
             does not implement the protocol, or something is read from the run that would be replaced.
         Interrupted: when a signal has stopped the run; a checkpoint has been saved.
@@ -83,7 +84,7 @@ def train(
     with progress or PlainProgress() as report:
         kind = kind_of(experiment, model)
         run = RunFolder(Path(out))
-        run.check_available(force=force)
+        replaced = run.check_available(force=force)
         if force:
             check_folder("--out", run.path, run_parts(run.path), [start_from, experiment.data.corpus])
         corpus = kind.corpus(experiment, report.log)
@@ -96,6 +97,7 @@ def train(
         _check_freezing(experiment, task)
         # raises for a state that cannot be stored, before anything is written
         capture(task, Position(), None)
+        check_space(task, run.path, replaced=replaced)
         run.create(force=force)
         with run.locked():
             run.write_json("config.json", kind.document(experiment, network))

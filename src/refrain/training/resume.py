@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from refrain.errors import CheckpointError
 from refrain.nn.recurrent.protocol import state_like, state_tensors
 
-from .loop import Tally
+from .loop import NonFiniteError, Tally
 from .own_methods import MethodError
 from .task import Best, Position, Task
 
 TENSOR = "$tensor"
 WEIGHTS = "weights."
+# tensors in a checkpoint that always are finite, besides the parameters; a user's method may keep others
+FINITE = ("carried.", "optimizer.", "averaging.", WEIGHTS)
 
 
 def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -87,6 +89,27 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
         raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error.__cause__
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the checkpoint does not fit this run: {type(error).__name__}: {error}") from None
+
+
+def check_finite(model: nn.Module, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Check that a checkpoint holds finite numbers. Buffers and the states of a user's methods may hold others.
+
+    Args:
+        model: the model that is trained.
+        weights: its weights, from `weights_of`.
+        tensors: the other tensors, from `capture`.
+
+    Raises:
+        NonFiniteError: when a number is infinite or undefined; the message names the tensor.
+    """
+    parameters = {name for name, _ in model.named_parameters()}
+    found = {name: tensor for name, tensor in weights.items() if name in parameters}
+    found |= {name: tensor for name, tensor in tensors.items() if name.startswith(FINITE)}
+    for name, tensor in found.items():
+        finite = tensor.isfinite()
+        if not finite.all():
+            value = tensor[~finite].flatten()[0].item()
+            raise NonFiniteError(f"{name} has become {value}, so that no checkpoint was written")
 
 
 def check_methods(task: Task, document: dict[str, Any], path: Path) -> None:
