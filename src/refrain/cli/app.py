@@ -121,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        words = sys.argv[1:] if arguments is None else arguments
+        app()(_with_auto(words), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
         return 0
     except CycloptsError as error:
@@ -150,6 +151,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if status is None:
             raise
         return _complain(str(error), int(status))
+
+
+def _with_auto(words: Sequence[str]) -> list[str]:
+    """Arguments in which --resume=auto is an option of its own, since --resume takes no value."""
+    end = words.index("--") if "--" in words else len(words)
+    return [*("--resume-auto" if word == "--resume=auto" else word for word in words[:end]), *words[end:]]
 
 
 def _hint(chain: Sequence[str], text: str) -> str:

@@ -24,6 +24,7 @@ from refrain.storage.run_folder import RunFolder
 from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
 from refrain.training import load_weights
+from refrain.training.resume import trained_steps
 
 from .own_network import MARK, OwnNetwork, check_given, make_network, own_name
 
@@ -247,7 +248,7 @@ def find_checkpoint(path: Path) -> Checkpoint:
         problem = f"{path}: has no best checkpoint yet"
     checkpoint, problems = RunFolder(path).newest()
     problems = list(dict.fromkeys([problem, *problems]))
-    if best.is_dir() and checkpoint.document("training")["position"]["step"] == 0:
+    if best.is_dir() and trained_steps(checkpoint) == 0:
         raise CheckpointError("; ".join([*problems, "no other checkpoint of this run was trained"]))
     warnings.warn("; ".join([*problems, f"using {checkpoint.folder}"]), stacklevel=3)
     return checkpoint
