@@ -71,7 +71,7 @@ def train(
     words = _with_options(settings, errors, skip_bad=skip_bad)
     if recipe is None and (data or iss_json):
         raise UserError(
-            "--resume takes the corpus and the settings from the run; give only those that change, such as "
+            "--resume takes the settings from the run, and the corpus; leave out all but those that change, such as "
             "training.epochs=16, or start a new run from its weights: refrain train RECIPE --from RUN"
         )
     corpus = resolved_corpus(data)

@@ -31,6 +31,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -
         if parameter not in parameters:
             raise ValueError("optimizer: has a state for a parameter that does not exist")
         _check_state(optimizer, parameter, state)
+    _complete_momentum(optimizer)
 
 
 def _check_state(optimizer: torch.optim.Optimizer, parameter: Tensor, state: Mapping[str, Any]) -> None:
@@ -45,3 +46,15 @@ def _check_state(optimizer: torch.optim.Optimizer, parameter: Tensor, state: Map
             raise ValueError(
                 f"optimizer: {name} has shape {tuple(value.shape)}, the parameter has shape {tuple(parameter.shape)}"
             )
+
+
+def _complete_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Give parameters without a last update one of zeros, where others have one: torch takes all or none."""
+    states = optimizer.state
+    parameters = [
+        parameter for group in optimizer.param_groups if group.get("momentum") for parameter in group["params"]
+    ]
+    if any(states[parameter].get("momentum_buffer") is not None for parameter in parameters if parameter in states):
+        for parameter in parameters:
+            if states[parameter].get("momentum_buffer") is None:
+                states[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
