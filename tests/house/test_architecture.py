@@ -33,6 +33,7 @@ LAYERS = [
     {"studies", "export", "importers"},
     {"serve", "recipes"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 PACKAGES = sorted(path.parent.relative_to(SOURCE).as_posix() for path in FILES if path.name == "__init__.py")

@@ -31,7 +31,7 @@ RECIPES = {
     "sparse": ("zaremba-small", "sparsity.group_lasso.strength=0.01", "sparsity.target.bytes=1200"),
     "accurate": ("zaremba-small", "training.train_accuracy=true", "training.optimizer.momentum=0.5"),
 }
-DEEP = json.loads("[" * 300 + "]" * 300)
+DEEP = json.loads("[" * 60 + "]" * 60)
 VALUES = (None, [], {}, "../../x", -1, True, 10**300, float("inf"), float("nan"), 0.5, DEEP)
 DELETED = object()
 SAMPLE = 30

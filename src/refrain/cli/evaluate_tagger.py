@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .options import Errors
-from .output import log, print_json, table
+from .output import log, print_json, print_line, table
 
 if TYPE_CHECKING:
     from refrain.trained.tagger import TrainedTagger
@@ -84,7 +84,7 @@ def evaluate_tagger(
         print_json(about | figure.document() | {"per_tag": per_tag, **matrix, "skipped": sentences.skipped})
         return
     for key, value in about.items():
-        print(f"{key:10}  {value}")
+        print_line(f"{key:10}  {value}")
     print(f"nats/word   {figure.nats / figure.words.total:.4f}\n")
     rows = [["", "words", "accuracy", "95 % interval"]]
     shares = {"all words": figure.words, "words seen in training": figure.seen, "unseen words": figure.unseen}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from .options import DeviceOption, Flag, JsonOption, RunArgument, WeightsOption
+from .output import for_output
 
 if TYPE_CHECKING:
     from refrain.trained.language_model import TrainedLanguageModel
@@ -93,7 +94,7 @@ def generate(
             _stream(lm, prompt, lm.stream(prompt, **options))  # type: ignore[arg-type]
         else:
             for number, text in enumerate(lm.generate(prompt, **options), 1):  # type: ignore[arg-type]
-                print(f"--- {number}\n{text}")
+                print(f"--- {number}\n{for_output(text)}", flush=True)
     except UserError:
         raise
     except ValueError as error:
@@ -129,10 +130,9 @@ def _parse_clamp(words: Sequence[str]) -> dict[int | tuple[int, int], float]:
 
 
 def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]]) -> None:
-    write = sys.stdout.write
-    write(prompt)
+    sys.stdout.write(for_output(prompt))
     ids = (index for (index,) in drawn if index is not None)
     for piece in lm.vocabulary.continuation(prompt, ids):
-        write(piece)
+        sys.stdout.write(for_output(piece))
         sys.stdout.flush()
-    write("\n")
+    sys.stdout.write("\n")

@@ -16,7 +16,8 @@ def score(
     """Score lines of a file or of standard input in nats.
 
     Each line is scored independently, after a line end, and its own line end is scored too. Prints the nats, the number
-    of tokens, the number of unknown words and the line, separated by tabs.
+    of tokens, the number of unknown words and the line, separated by tabs; a tab in the line is written as \\t, and a
+    backslash as \\\\. Each line of standard input or of a pipe is answered before the next is waited for.
 
     Parameters
     ----------
@@ -25,12 +26,16 @@ def score(
     """
     from refrain import runs
     from refrain.evaluation import score_lines
+    from refrain.storage.plain_text import tsv_cell
 
-    from .output import print_json
-    from .texts import lines_of
+    from .output import for_output, print_json
+    from .texts import batches_of
 
     lm = runs.load_language_model(run, device=device, weights=weights)
-    for line in score_lines(lm.stepper, lm.vocabulary, lines_of(file, errors)):
+    stepper = lm.stepper
+    # the lines that have come are scored, and the output is flushed, before more are waited for
+    batches = batches_of(file, errors)
+    for line in (line for batch in batches for line in score_lines(stepper, lm.vocabulary, batch)):
         figure = line.figure
         if json:
             print_json(
@@ -44,4 +49,5 @@ def score(
                 }
             )
         else:
-            print(f"{figure.nats:.4f}\t{figure.tokens}\t{line.unknown}\t{line.text}", flush=True)
+            cells = [f"{figure.nats:.4f}", str(figure.tokens), str(line.unknown), tsv_cell(line.text)]
+            print(for_output("\t".join(cells)), flush=True)

@@ -78,6 +78,7 @@ def tag(
     from refrain.errors import UserError
     from refrain.storage.plain_json import dumps
 
+    from .output import for_output
     from .texts import lines_of, refuse_to_overwrite
 
     if plain and tokenised:
@@ -99,7 +100,8 @@ def tag(
             else:
                 comments = [f"# sent_id = {number}", f"# text = {_text(sentence)}"]
                 lines = conllu_lines(sentence.words, tags, target, sentence.space_after, comments)
-            written.write("\n".join(lines) + "\n")
+            text = "\n".join(lines) + "\n"
+            written.write(for_output(text) if out is None else text)
             written.flush()
 
 

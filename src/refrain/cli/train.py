@@ -170,7 +170,7 @@ def _recipe_text(recipe: str, words: list[str], corpus: str | None, experiment: 
 
 
 def _report(summary: dict[str, object], json: bool) -> None:
-    from .output import print_json
+    from .output import print_json, print_line
 
     if json:
         print_json(summary)
@@ -189,11 +189,15 @@ def _report(summary: dict[str, object], json: bool) -> None:
             bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
             print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {figure['protocol']})")
     following = f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50"
-    print(f"\nnext:  refrain evaluate {run}\n       {following}\n       cat {run}/README.md")
+    print()
+    for line in (f"next:  refrain evaluate {run}", f"       {following}", f"       cat {run}/README.md"):
+        print_line(line)
 
 
 def _report_seeds(summary: dict[str, Any]) -> None:
     """Print a line for each seed, then the mean and the standard deviation."""
+    from .output import print_line
+
     name = "accuracy" if summary.get("task") == "tagger" else "perplexity"
     if "bits_per_byte" in summary["test"]:
         name = "bits_per_byte"
@@ -204,7 +208,8 @@ def _report_seeds(summary: dict[str, Any]) -> None:
     for statistic in ("mean", "std"):
         figures = [summary[split].get(name, {}).get(statistic) for split in ("valid", "test")]
         print(f"{statistic:>9}  " + "  ".join(f"{_figure(name, figure):>20}" for figure in figures))
-    print(f"\nnext:  refrain evaluate {shlex.quote(summary['runs'][0]['run'])}")
+    print()
+    print_line(f"next:  refrain evaluate {shlex.quote(summary['runs'][0]['run'])}")
 
 
 def _figure(name: str, value: float | None) -> str:

@@ -92,7 +92,7 @@ def _validated(base: AnyExperiment, settings: dict[str, Setting], problems: list
     except ValidationError as error:
         problems += [describe(details, settings, root) for details in _telling(error.errors())]
     if problems:
-        raise UserError("\n".join(dict.fromkeys(problems)))
+        raise UserError(*dict.fromkeys(problems))
     return experiment
 
 

@@ -1,6 +1,7 @@
 """Loads trained models from run folders and checkpoints."""
 
 import difflib
+import os
 import shlex
 import warnings
 from collections.abc import Callable
@@ -21,13 +22,16 @@ from refrain.models.network_check import class_name
 from refrain.nn import fold_weight_norm
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.storage.checkpoint import MANIFEST, Checkpoint
+from refrain.storage.checkpoint_manifest import UnreadableError
 from refrain.storage.documents import shown
 from refrain.storage.run_folder import RunFolder
+from refrain.storage.run_layout import BEST, best_of, check_parts
 from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
 from refrain.training import load_weights
 from refrain.training.resume import trained_steps
 
+from .fit_check import check_fit
 from .own_network import MARK, OwnNetwork, check_given, make_network, own_name
 
 VocabularyT = TypeVar("VocabularyT")
@@ -112,6 +116,7 @@ def load(
     if isinstance(experiment, TaggerExperiment):
         return _tagger(experiment, checkpoint, device, weights)
     vocabulary = _vocabulary(checkpoint, vocabulary_from)
+    check_fit(experiment, vocabulary, checkpoint)
     model = build_language_model(experiment, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
     # fold the norms into the weights, so that they are not computed again at each step
@@ -176,6 +181,7 @@ def _vocabulary(checkpoint: Checkpoint, read: Callable[[Any], VocabularyT]) -> V
 
 def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str, weights: WeightType) -> TrainedTagger:
     vocabulary = _vocabulary(checkpoint, tag_vocabulary_from)
+    check_fit(experiment, vocabulary, checkpoint)
     model = build_tagger(experiment.model, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
     config = experiment.model_dump(mode="json")
@@ -239,11 +245,17 @@ def find_checkpoint(path: Path) -> Checkpoint:
     """Find the checkpoint of a folder: a checkpoint folder itself, or the best checkpoint of a run folder.
 
     Raises:
-        CheckpointError: when the folder has no checkpoint.
+        CheckpointError: when the folder has no checkpoint, or a part of it is a link to another place.
     """
+    if path.name == BEST and (path.parent / "checkpoints").is_dir():
+        # a link or a text file, which may lead to a checkpoint of this run only
+        check_parts(path.parent, writing=False)
+        return Checkpoint((best_of(path.parent) or path).resolve())
     if not path.is_dir():
         raise CheckpointError(_missing(path))
-    if (path / MANIFEST).is_file() and not (path / "checkpoints").is_dir():
+    if path.parent.name == "checkpoints":
+        check_parts(path.parents[1], writing=False)
+    if os.path.lexists(path / MANIFEST) and not (path / "checkpoints").is_dir():
         return Checkpoint(path)
     if not (path / "checkpoints").is_dir():
         seeds = sorted(path.glob("seed-*"))
@@ -252,17 +264,20 @@ def find_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path}: is not a run folder (it has no checkpoints); give a folder that refrain train has made"
         )
-    best = path / "best"
-    if best.is_dir():
+    check_parts(path, writing=False)
+    best = best_of(path)
+    if best is not None:
         try:
             return Checkpoint(best.resolve())
+        except UnreadableError:
+            raise
         except CheckpointError as error:
             problem = str(error)
     else:
         problem = f"{path}: has no best checkpoint yet"
     checkpoint, problems = RunFolder(path).newest()
     problems = list(dict.fromkeys([problem, *problems]))
-    if best.is_dir() and trained_steps(checkpoint) == 0:
+    if best is not None and trained_steps(checkpoint) == 0:
         raise CheckpointError("; ".join([*problems, "no other checkpoint of this run was trained"]))
     warnings.warn("; ".join([*problems, f"using {checkpoint.folder}"]), stacklevel=3)
     return checkpoint

@@ -29,7 +29,8 @@ from .continuing import (
     with_early_stop,
 )
 from .documents import read_manifest, read_summary
-from .kinds import AnyCorpus, kind_of
+from .fit_check import check_fit
+from .kinds import kind_of
 from .loading import experiment_from, load_own_weights
 from .manifest import changes, manifest
 from .own_network import OwnNetwork, check_given, own_name
@@ -77,15 +78,19 @@ def resume(
     with progress or PlainProgress() as report, run.locked():
         given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
         kind = kind_of(given, model)
+        checkpoint, problems = run.newest()
         corpus = kind.corpus(given, report.log)
         same_text(corpus, read_manifest(run), run.path)
+        if checkpoint.document("vocabulary") != corpus.vocabulary.document():
+            raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
+        if model is None:
+            check_fit(given, corpus.vocabulary, checkpoint)
         network = kind.model(given, corpus).to(build_device(given.training.device))
         backends = choose_backends(given.training, network, report.log)
         task = kind.task(given, corpus, network, added)
-        checkpoint, problems = run.newest()
         for problem in problems:
             report.log(f"skipped a damaged checkpoint: {problem}")
-        position, state = _restored(run, task, checkpoint, corpus, given, own_name(document))
+        position, state = _restored(run, task, checkpoint, given, own_name(document))
         before = before_change(checkpoint)
         if goes_on(before, given):
             position.stopped = False
@@ -102,13 +107,11 @@ def resume(
 
 
 def _restored(
-    run: RunFolder, task: Task, checkpoint: Checkpoint, corpus: AnyCorpus, given: AnyExperiment, own: str | None
+    run: RunFolder, task: Task, checkpoint: Checkpoint, given: AnyExperiment, own: str | None
 ) -> tuple[Position, Any]:
     """Restore weights and state from a checkpoint, and return the position and the carried state of the run."""
     training = with_early_stop(read_training(checkpoint), task)
     check_methods(task, training, run.path)
-    if checkpoint.document("vocabulary") != corpus.vocabulary.document():
-        raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
     if own is None:
         load_weights(task.model, checkpoint.tensors("model"))
     else:

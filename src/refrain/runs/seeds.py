@@ -1,6 +1,7 @@
 """Trains an experiment with several seeds, and computes the mean and standard deviation of the results."""
 
 import math
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from refrain.errors import CheckpointError, UserError
 from refrain.storage.checkpoint import write_atomically
 from refrain.storage.plain_json import dumps
 from refrain.storage.run_folder import RunFolder
+from refrain.storage.run_layout import check_seeds
 from refrain.training.progress import Progress
 
 from .continuing import check_settings
@@ -70,8 +72,10 @@ def train_seeds(
             raise CheckpointError(
                 f"{folder}: contains other files than runs of --seeds, which --force keeps; choose another --out"
             )
+    check_seeds(folder)
     # raises for a mistake in the corpus, before anything is removed
     kind_of(experiment).corpus(experiment, lambda line: None)
+    new = not folder.exists()
     for old in folder.glob("seed-*"):
         RunFolder(old).remove()
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +89,15 @@ def train_seeds(
     }
     write_atomically(folder / FILE, dumps(plan, indent=2) + "\n")
     (folder / "summary.json").unlink(missing_ok=True)
-    return _run_all(folder, plan, progress)
+    try:
+        return _run_all(folder, plan, progress)
+    except UserError:
+        # a mistake that the first run found before it wrote anything leaves nothing to resume
+        if not any(folder.glob("seed-*")):
+            (folder / FILE).unlink(missing_ok=True)
+            if new:
+                folder.rmdir()
+        raise
 
 
 def _is_temporary(path: Path) -> bool:
@@ -94,7 +106,7 @@ def _is_temporary(path: Path) -> bool:
 
 def has_seeds(out: str | Path) -> bool:
     """Whether a folder holds the runs of several seeds."""
-    return (Path(out) / FILE).is_file()
+    return os.path.lexists(Path(out) / FILE)
 
 
 def resume_seeds(
@@ -122,6 +134,7 @@ def resume_seeds(
         CheckpointError: when a run cannot be continued, the settings differ, or there are more seeds already.
     """
     folder = Path(out)
+    check_seeds(folder)
     plan = read_plan(RunFolder(folder), FILE)
     own = experiment_from(plan["config"], folder)
     given = check_settings(own, amended(experiment or own, settings) if settings else experiment, folder)

@@ -50,7 +50,7 @@ def train_to_the_end(
     documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     if task.methods.own:
         report.log(f"methods given: {', '.join(task.methods.own)}")
-    with _closing(writer), Interrupt() as interrupt:
+    with _closing(writer), Interrupt(report.log) as interrupt:
         metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
     report.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")

@@ -1,6 +1,5 @@
 """The report of a sparse run, and the data of its pictures."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,13 @@ from refrain.pictures.sparsity import Curves, Part, parts, png
 from refrain.pictures.sparsity_page import sparsity_page_html
 from refrain.sparsity.report import report, views
 from refrain.storage.documents import Amount, Document, Index, checked
+from refrain.storage.plain_json import loads
+from refrain.storage.regular_files import read_regular
 from refrain.trained.language_model import TrainedLanguageModel
 
 PIXELS = 420
+METRICS_LIMIT = 2**28
+"""Bytes of metrics that are read: a million lines."""
 FIGURES = {"parameters": "parameters", "multiply_adds": "multiply-adds a token"}
 
 
@@ -119,12 +122,18 @@ def _lines(path: Path) -> list[_Line]:
         CheckpointError: when a line is damaged.
     """
     found = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    try:
+        text = read_regular(path, limit=METRICS_LIMIT, follow_links=False).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    lines = text.splitlines()
     remedy = "remove the line, or draw without the curves from a copy of the checkpoint"
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            record = loads(line)
+        except ValueError as error:
             if number == len(lines):
                 break
             raise CheckpointError(f"{path}:{number}: is not JSON ({error}); {remedy}") from None

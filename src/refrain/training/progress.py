@@ -1,12 +1,12 @@
 """Progress on standard error while a run trains: a progress bar on a terminal, plain lines elsewhere."""
 
 import math
-import sys
 import time
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from refrain.models.perplexity import perplexity
+from refrain.storage.plain_text import errors_on_terminal, log_line, shown
 
 from .task import Position
 
@@ -48,13 +48,13 @@ class Clock:
             self._start = now, position.step
         since, first = self._start
         tally = position.epoch_tally
-        shown = perplexity(tally.nats / tally.tokens) if tally.tokens else math.inf
+        figure = perplexity(tally.nats / tally.tokens) if tally.tokens else math.inf
         if position.step == first:
-            return f"perplexity {shown:,.1f}"
+            return f"perplexity {figure:,.1f}"
         seconds = (now - since) / (position.step - first)
         rate = tally.tokens / max(position.window, 1) / seconds
         left = seconds * (windows * epochs - position.step)
-        return f"perplexity {shown:,.1f}  {rate:,.0f} tokens/s  {duration(left)} left"
+        return f"perplexity {figure:,.1f}  {rate:,.0f} tokens/s  {duration(left)} left"
 
 
 class PlainProgress:
@@ -89,7 +89,7 @@ class PlainProgress:
     def log(self, line: str) -> None:
         """Print a line on standard error."""
         if not self._quiet:
-            print(line, file=sys.stderr, flush=True)
+            log_line(line)
 
 
 class LiveProgress:
@@ -125,12 +125,12 @@ class LiveProgress:
 
     def log(self, line: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(line, markup=False, highlight=False)
+        self._bar.console.print(shown(line), markup=False, highlight=False, emoji=False)
 
 
 def progress(*, quiet: bool = False) -> Progress:
     """Return a progress bar if standard error is a terminal, otherwise plain lines."""
-    return LiveProgress() if sys.stderr.isatty() and not quiet else PlainProgress(quiet=quiet)
+    return LiveProgress() if errors_on_terminal() and not quiet else PlainProgress(quiet=quiet)
 
 
 def epoch_line(record: dict[str, Any]) -> str:
