@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,7 @@ from .options import DataOption, Errors, Flag, ForceOption, JsonOption, Optional
 
 if TYPE_CHECKING:
     from refrain.config import AnyExperiment
+    from refrain.training.progress import Progress
 
 
 def train(
@@ -85,11 +87,7 @@ def train(
     series = mode is not None and out is not None and runs.has_seeds(out)
     if series or mode == "newest" or experiment is None:
         assert out is not None
-        changes: Any = {"experiment": experiment, "settings": () if recipe else words}
-        if series:
-            summary = runs.resume_seeds(out, **changes, count=seeds, progress=make_progress)
-        else:
-            summary = (runs.go_on if resume_auto else runs.resume)(out, **changes, progress=make_progress())
+        summary = _continued(out, experiment, () if recipe else words, seeds, make_progress, resume_auto, series)
     else:
         assert recipe is not None
         _log_missing_start(recipe, start_from)
@@ -98,12 +96,29 @@ def train(
         command = shlex.join(["refrain", *sys.argv[1:]])
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
         if seeds is None:
-            summary = runs.train(
-                experiment, folder, resume="auto" if resume_auto else "never", progress=make_progress(), **more
-            )
+            more["resume"] = "auto" if resume_auto else "never"
+            summary = runs.train(experiment, folder, progress=make_progress(), **more)
         else:
             summary = runs.train_seeds(experiment, folder, seeds, progress=make_progress, **more)
     _report(summary, json)
+
+
+def _continued(
+    out: Path,
+    experiment: "AnyExperiment | None",
+    settings: Sequence[str],
+    seeds: int | None,
+    make_progress: "Callable[[], Progress]",
+    auto: bool,
+    series: bool,
+) -> dict[str, Any]:
+    """Continue a run, or the runs of several seeds; a finished one has nothing to do with --resume=auto."""
+    from refrain import runs
+
+    changes: Any = {"experiment": experiment, "settings": settings}
+    if series:
+        return runs.resume_seeds(out, **changes, count=seeds, progress=make_progress)
+    return (runs.go_on if auto else runs.resume)(out, **changes, progress=make_progress())
 
 
 def _is_there(out: Path | None) -> bool:
