@@ -1,42 +1,38 @@
-"""Trains an experiment in a run folder, and resumes it."""
+"""Trains an experiment in a new run folder."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from refrain.assembly.backend import choose_backends, describe_backends
+from refrain.assembly.backend import choose_backends
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment, Experiment
-from refrain.config.schema import differences
-from refrain.data.text.files import place_of
-from refrain.errors import CheckpointError, DataError, UserError
-from refrain.nn.kernels.call import failures
+from refrain.errors import UserError
 from refrain.storage.run_folder import RunFolder
-from refrain.training import (
-    Fit,
-    Interrupt,
-    Metrics,
-    PlainProgress,
-    Position,
-    Task,
-    load_weights,
-    restore,
-    tensorboard_writer,
-)
+from refrain.training import PlainProgress, Position, Task
 from refrain.training.own_methods import methods_by_name
 from refrain.training.progress import Progress
-from refrain.training.resume import capture, check_methods
+from refrain.training.resume import capture
 from refrain.training.sparsifier import Sparsifier
 
+<<<<<<< HEAD
 from .fit_check import check_fit
 from .intact import check_config, point_at_best
 from .kinds import AnyCorpus, Kind, kind_of
 from .loading import experiment_from, load_own_weights, load_start
 from .manifest import changes, manifest
 from .own_network import OwnNetwork, check_given, own_name
+=======
+from .continuing import standing
+from .kinds import kind_of
+from .loading import load_start
+from .manifest import manifest
+from .own_network import OwnNetwork
+from .resuming import go_on
+from .to_the_end import train_to_the_end
+>>>>>>> resume
 
 
 def train(
@@ -47,6 +43,7 @@ def train(
     methods: Sequence[object] | Mapping[str, object] = (),
     start_from: str | Path | None = None,
     force: bool = False,
+    resume: Literal["never", "auto"] = "never",
     recipe_text: str = "",
     command: str = "",
     progress: Progress | None = None,
@@ -64,6 +61,8 @@ def train(
         start_from: a run whose best weights are the initial weights, as for finetuning. Its vocabulary and its shapes
             must be the same.
         force: whether an existing run is replaced.
+        resume: `auto` continues the run in `out` if there is one, as the function `resume` does with these settings; if
+            it is finished, nothing is trained. Otherwise it starts one.
         recipe_text: the requested recipe as TOML, stored as `recipe.toml`.
         command: the command line, stored in the manifest.
         progress: the progress report; None prints lines of text on standard error.
@@ -79,9 +78,15 @@ def train(
         Interrupted: when a signal has stopped the run; a checkpoint has been saved.
     """
     own = methods_by_name(methods)
+    if resume == "auto" and (found := standing(Path(out))) != "absent":
+        if found == "run":
+            return go_on(out, model=model, methods=methods, experiment=experiment, progress=progress)
+        force = True
     with progress or PlainProgress() as report:
         kind = kind_of(experiment, model)
         run = RunFolder(Path(out))
+        if resume == "auto" and force:
+            report.log(f"{run.path}: a run was started here and has no checkpoint yet; it is started again")
         run.check_available(force=force)
         corpus = kind.corpus(experiment, report.log)
         torch.manual_seed(experiment.training.seed)
@@ -98,7 +103,7 @@ def train(
             run.write_json("config.json", kind.document(experiment, network))
             run.write_text("recipe.toml", recipe_text)
             run.write_json("manifest.json", manifest(experiment, corpus, network, command, backends))
-            return _train(experiment, kind, corpus, task, run, Position(), None, report, backends)
+            return train_to_the_end(experiment, kind, corpus, task, run, Position(), None, report, backends)
 
 
 def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
@@ -108,6 +113,7 @@ def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
     if isinstance(sparsifier, Sparsifier) and not sparsifier.masks.kept:
         what = "nothing is zero" if experiment.sparsity.freeze == "elements" else "no unit is dead"
         raise UserError(f"sparsity.freeze: {what} at the start; start from a sparse run with --from RUN")
+<<<<<<< HEAD
 
 
 def resume(
@@ -263,3 +269,5 @@ def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
                 f"(sha256 {split.sha256[:20]}..., in manifest.json {str(before)[:20]}...); restore the old text or "
                 "start a new run"
             )
+=======
+>>>>>>> resume
