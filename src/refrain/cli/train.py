@@ -172,7 +172,7 @@ def _runs_folder(iss_json: str | None) -> Path:
 
 def _recipe_text(recipe: str, words: list[str], corpus: str | None, experiment: "AnyExperiment", *, whole: bool) -> str:
     """The request as a TOML file that gives the same settings again; all settings if the recipe is a file."""
-        from refrain.config.schema import as_set, as_toml, flatten
+    from refrain.config.schema import as_set, as_toml, flatten
     from refrain.config.toml_file import value_of
     from refrain.config.toml_text import quoted, toml_lines, toml_of
 

@@ -78,12 +78,12 @@ def resolve(
     return _validated(base, _overlaid(settings, given, base), problems)
 
 
-def amended(base: AnyExperiment, words: Iterable[str]) -> AnyExperiment:
+def amended(base: AnyExperiment, words: Iterable[str | Mapping[str, Any]]) -> AnyExperiment:
     """Change some settings of an experiment.
 
     Args:
         base: the experiment.
-        words: settings such as `training.epochs=3`; values are read as TOML, else as text.
+        words: see `resolve`.
 
     Returns:
         The validated experiment.
@@ -91,7 +91,7 @@ def amended(base: AnyExperiment, words: Iterable[str]) -> AnyExperiment:
     Raises:
         UserError: with one line for each mistake, all of them at once.
     """
-    given, problems = _from_words(words, type(base))
+    given, problems = _from_words(words, type(base), "settings")
     return _validated(base, _overlaid({}, given, base), problems)
 
 

@@ -213,7 +213,8 @@ def same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
         if before != split.sha256:
             raise DataError(
                 f"{place_of(split.source)}: the {name} text has changed since {path} was started "
-                f"(sha256 {split.sha256[:20]}..., was {str(before)[:20]}...); restore the old text or start a new run"
+                f"(sha256 {split.sha256[:20]}..., in manifest.json {str(before)[:20]}...); restore the old text or "
+                "start a new run"
             )
 
 

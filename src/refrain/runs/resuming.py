@@ -30,6 +30,7 @@ from .continuing import (
 )
 from .documents import read_manifest, read_summary
 from .fit_check import check_fit
+from .intact import check_config, point_at_best
 from .kinds import kind_of
 from .loading import experiment_from, load_own_weights
 from .manifest import changes, manifest
@@ -79,6 +80,7 @@ def resume(
         given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
         kind = kind_of(given, model)
         checkpoint, problems = run.newest()
+        check_config(own, checkpoint, read_manifest(run), run.path)
         corpus = kind.corpus(given, report.log)
         same_text(corpus, read_manifest(run), run.path)
         if checkpoint.document("vocabulary") != corpus.vocabulary.document():
@@ -97,8 +99,7 @@ def resume(
         notes = notes_on(before, given, position, task)
         record(run, own, given, kind.document(given, network), position, notes)
         run.tidy(checkpoint.folder)
-        if position.best is not None:
-            run.point_best_at(position.best.step)
+        point_at_best(run, position, task, report)
         for difference in changes(read_manifest(run), manifest(given, corpus, network, "", backends)):
             report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from refrain.errors import UserError
 
-from .run_folder import OWN_FILES, OWN_FOLDERS
+from .run_layout import OWN_FILES, OWN_FOLDERS
 
 Identity = tuple[object, ...]
 

@@ -16,13 +16,8 @@ from refrain.storage.documents import Document, state_of
 from ..units.word.vocabulary import EOS, UNK, Order, build_vocabulary
 
 RARE = "<rare>"
-<<<<<<< HEAD
-# far more than the settings allow for prefixes and suffixes
-LONGEST_AFFIX = 100
-=======
 # longer affixes than settings allow would make a word of millions of features
 _Affix = Annotated[int, Field(ge=0, le=20)]
->>>>>>> resume
 
 
 class FeatureKinds(NamedTuple):
@@ -201,18 +196,10 @@ def tag_vocabulary_from(document: Any) -> TagVocabulary:
             "features": list(features),
             "kinds": dict(kinds),
         }:
-            if all(isinstance(name, str) for name in (*words, *rare, *tags, *features)) and _possible(kinds):
+            if all(isinstance(name, str) for name in (*words, *rare, *tags, *features)):
                 try:
                     checked_kinds = state_of(_Kinds, kinds)
                     return TagVocabulary(words, tags, features, FeatureKinds(**checked_kinds.model_dump()), rare)
                 except ValueError as error:
                     raise DataError(f"vocabulary: {error}") from None
     raise DataError("vocabulary: not that of a tagger")
-
-
-def _possible(kinds: dict[str, Any]) -> bool:
-    """Whether the kinds of features in a document are those that settings can name."""
-    wanted = FeatureKinds()._asdict()
-    return all(
-        type(value) is type(wanted.get(name)) and value in range(LONGEST_AFFIX + 1) for name, value in kinds.items()
-    )
