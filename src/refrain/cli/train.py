@@ -87,7 +87,6 @@ def train(
     make_progress = partial(progress, quiet=quiet)
     series = mode is not None and out is not None and runs.has_seeds(out)
     if series or mode == "newest" or experiment is None:
-        assert out is not None
         summary = _continued(out, experiment, () if recipe else words, seeds, make_progress, resume_auto, series)
     else:
         assert recipe is not None
@@ -105,7 +104,7 @@ def train(
 
 
 def _continued(
-    out: Path,
+    out: Path | None,
     experiment: "AnyExperiment | None",
     settings: Sequence[str],
     seeds: int | None,
@@ -116,6 +115,7 @@ def _continued(
     """Continue a run, or the runs of several seeds; a finished one has nothing to do with --resume=auto."""
     from refrain import runs
 
+    assert out is not None
     changes: Any = {"experiment": experiment, "settings": settings}
     if series:
         return runs.resume_seeds(out, **changes, count=seeds, progress=make_progress)
