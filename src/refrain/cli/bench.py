@@ -101,6 +101,7 @@ def bench(
     import torch
 
     from refrain.pictures import bench_picture
+    from refrain.progress import reporter, timing_reports
     from refrain.storage.checkpoint import write_atomically
 
     where = _device(name, device)
@@ -113,7 +114,8 @@ def bench(
         f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}",
         file=sys.stderr,
     )
-    rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
+    with timing_reports(reporter()).step(f"measuring {name}, in turns"):
+        rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
     if plot is not None:
         title = f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}"
         write_atomically(plot, bench_picture(rows, title, file_format="svg" if plot.suffix == ".svg" else "png"))

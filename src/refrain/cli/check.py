@@ -32,12 +32,16 @@ def check(
 
     experiment = build_recipe(recipe, *settings, data=resolved_corpus(data))
 
-    from refrain.runs.trial import trial
-    from refrain.training.progress import duration
+    from refrain.progress import duration, reporter
+    from refrain.runs.checks import check_training
 
     from .output import log, print_json
 
-    found = trial(experiment, log=log, layout=layout)
+    check_training(experiment)
+    with reporter().step("building the model and training on two windows"):
+        from refrain.runs.trial import trial
+
+        found = trial(experiment, log=log, layout=layout)
     if json:
         print_json({"ok": True, **found})
         return

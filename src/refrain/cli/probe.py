@@ -60,8 +60,9 @@ def probe(
     """
     from refrain.errors import UserError
 
+    from .loading import load_language_model
     from .output import log, print_json
-    from .texts import refuse_to_overwrite
+    from .texts import check_files
 
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
@@ -72,23 +73,28 @@ def probe(
     from refrain.data.text.labelled import read_labelled
     from refrain.evaluation.probe import sklearn
     from refrain.pictures import check_matplotlib
-    from refrain.studies.probe_files import NAMES
-    from refrain.studies.probing import View
-    from refrain.studies.probing import probe as fit
+    from refrain.progress import reporter
 
+    if out is not None:
+        _check_out(out, force=force)
+    check_files([] if text is None else [text])
+    saved = runs.find_language_model(run)
+    tables = read_labelled(data, errors)
     # missing packages are reported before anything is computed
     sklearn("linear_model")
     if out is not None:
         check_matplotlib()
-        if out.exists() and not out.is_dir():
-            raise UserError(f"--out must be a folder (got {str(out)!r})")
-        if out.is_dir():
-            refuse_to_overwrite([out / name for name in NAMES], force=force)
-    lm = runs.load_language_model(run, device=device)
-    tables = read_labelled(data, errors)
-    probing = fit(lm, tables, View(layer, which, cleaning, batch_size), baselines=baselines, log=log)
+    reports = reporter()
+    lm = load_language_model(saved, reports, device=device)
+
+    from refrain.studies.probing import View
+    from refrain.studies.probing import probe as fit
+
+    view = View(layer, which, cleaning, batch_size)
+    probing = fit(lm, tables, view, baselines=baselines, log=log, reports=reports)
     if out is not None:
-        _write(out, lm, probing, text, errors)
+        with reports.step("drawing the pictures"):
+            _write(out, lm, probing, text, errors)
     found = {"run": str(run), "checkpoint": lm.folder.name, "data": str(data), **probing.document()}
     if json:
         print_json(found)
@@ -96,8 +102,24 @@ def probe(
         _report(found)
 
 
+def _check_out(out: Path, *, force: bool) -> None:
+    from refrain.errors import UserError
+    from refrain.pictures.probe import FILES
+
+    from .texts import refuse_to_overwrite
+
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out must be a folder (got {str(out)!r})")
+    if out.is_dir():
+        refuse_to_overwrite([out / name for name in FILES], force=force)
+
+
 def _write(
-    out: Path, lm: "TrainedLanguageModel", probing: "Probing", text: str | None, errors: Literal["strict", "replace"]
+    out: Path,
+    lm: "TrainedLanguageModel",
+    probing: "Probing",
+    text: str | None,
+    errors: Literal["strict", "replace"],
 ) -> None:
     from refrain.storage.checkpoint import write_atomically
     from refrain.studies.probe_files import files, passages, some_test_texts

@@ -1,5 +1,7 @@
 """The command `refrain score`."""
 
+import sys
+
 from .options import DeviceOption, ErrorsOption, Flag, RunArgument, TextArgument, WeightsOption
 
 
@@ -23,14 +25,21 @@ def score(
     json
         Print one JSON object for each line.
     """
-    from refrain import runs
+    from refrain.progress import reporter, untracked
+
+    from .loading import load_language_model
+    from .output import print_json
+    from .texts import check_files, lines_of
+
+    check_files([file])
+    reports = reporter()
+    lm = load_language_model(run, reports, device=device, weights=weights)
+
     from refrain.evaluation import score_lines
 
-    from .output import print_json
-    from .texts import lines_of
-
-    lm = runs.load_language_model(run, device=device, weights=weights)
-    for line in score_lines(lm.stepper, lm.vocabulary, lines_of(file, errors)):
+    # lines on the terminal are progress enough
+    track = untracked if sys.stdout.isatty() else reports.track
+    for line in track(score_lines(lm.stepper, lm.vocabulary, lines_of(file, errors)), "scoring lines"):
         figure = line.figure
         if json:
             print_json(

@@ -28,6 +28,7 @@ def sparsity(
     """
     from refrain.errors import UserError
 
+    from .loading import load_language_model
     from .output import print_json, table
     from .texts import refuse_to_overwrite
 
@@ -38,14 +39,19 @@ def sparsity(
     if plot is not None:
         refuse_to_overwrite([plot], force=force, option="--plot")
 
-    from refrain import runs
+    from refrain.progress import reporter
     from refrain.storage.checkpoint import write_atomically
+
+    reports = reporter()
+    lm = load_language_model(run, reports)
+
     from refrain.studies.sparsity_files import sparsity_page, sparsity_picture, sparsity_report
 
-    lm = runs.load_language_model(run)
-    found: dict[str, Any] = {"run": str(run), "checkpoint": lm.folder.name, **sparsity_report(lm)}
+    with reports.step("counting zeros and dead units"):
+        found: dict[str, Any] = {"run": str(run), "checkpoint": lm.folder.name, **sparsity_report(lm)}
     if plot is not None:
-        write_atomically(plot, sparsity_page(lm) if plot.suffix == ".html" else sparsity_picture(lm))
+        with reports.step("drawing the pictures"):
+            write_atomically(plot, sparsity_page(lm) if plot.suffix == ".html" else sparsity_picture(lm))
     if json:
         print_json(found)
         return

@@ -74,12 +74,13 @@ def train(
     given = str(iss_json) if iss_json else None
     experiment = build_recipe(recipe, *words, data=corpus, iss_json=given) if recipe else None
 
+    _check_paths(out if resume else None, experiment, out, start_from, force=force or seeds is not None)
+
     from refrain import runs
     from refrain.training import progress
 
     make_progress = partial(progress, quiet=quiet)
-    if resume:
-        assert out is not None
+    if resume and out is not None:
         if runs.has_seeds(out):
             summary = runs.resume_seeds(out, experiment=experiment, progress=make_progress)
         else:
@@ -96,6 +97,23 @@ def train(
         else:
             summary = runs.train_seeds(experiment, folder, seeds, progress=make_progress, **more)
     _report(summary, json)
+
+
+def _check_paths(
+    resumed: Path | None,
+    experiment: "AnyExperiment | None",
+    out: Path | None,
+    start_from: Path | None,
+    *,
+    force: bool,
+) -> None:
+    """Check the paths before torch is imported, which takes seconds."""
+    from refrain.runs.checks import check_resumable, check_training
+
+    if resumed is not None:
+        check_resumable(resumed)
+    elif experiment is not None:
+        check_training(experiment, out, start_from, force=force)
 
 
 def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad: bool) -> list[str]:

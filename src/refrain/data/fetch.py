@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import math
 import shutil
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from refrain.errors import DataError
+from refrain.progress import Track, untracked
 from refrain.storage.checkpoint import atomic_folder
 
 from .known import KNOWN, Remote, fetched_folder
@@ -22,7 +24,8 @@ def fetch(
     *,
     to: Path | None = None,
     base_url: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
+    track: Track = untracked,
 ) -> Path:
     """Download a corpus into a folder, either completely or not at all.
 
@@ -30,7 +33,8 @@ def fetch(
         name: a key of `KNOWN`.
         to: the folder, which must not exist; None is the folder where `--data NAME` looks.
         base_url: download `base_url/FILE` from a mirror instead; the sha256 must be the same.
-        say: called with a line of text for every file.
+        log: called with a line of text for every file.
+        track: reports each download, in megabytes.
 
     Returns:
         The folder.
@@ -49,19 +53,22 @@ def fetch(
             url = remote.url if base_url is None else f"{base_url.rstrip('/')}/{remote.url.rpartition('/')[2]}"
             if url not in downloads:
                 downloads[url] = fresh / (".download" if remote.member else remote.name)
-                say(f"fetching {url}")
-                _download(url, downloads[url], remote)
+                log(f"fetching {url}")
+                _download(url, downloads[url], remote, track)
             if remote.member is not None:
                 _extract(downloads[url], remote.member, fresh / remote.name)
         (fresh / ".download").unlink(missing_ok=True)
     return folder
 
 
-def _download(url: str, target: Path, remote: Remote) -> None:
+def _download(url: str, target: Path, remote: Remote, track: Track) -> None:
     digest = hashlib.sha256()
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, target.open("wb") as file:
-            while block := response.read(1 << 20):
+            length = response.headers.get("Content-Length", "")
+            size = math.ceil(int(length) / (1 << 20)) if length.isdecimal() else None
+            blocks = iter(lambda: response.read(1 << 20), b"")
+            for block in track(blocks, f"fetching {target.name}, in megabytes", size):
                 digest.update(block)
                 file.write(block)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from refrain.data import Corpus
 from refrain.models import Network
+from refrain.progress import Track, untracked
 
 from .perplexity import Figure, protocol_windows, stream_nats
 
@@ -20,19 +21,26 @@ class TokenRow(NamedTuple):
     word_bits: float | None  # the surprisal of the whole word
 
 
-def token_rows(model: Network, corpus: Corpus, split: str) -> Iterator[TokenRow]:
+def token_rows(model: Network, corpus: Corpus, split: str, *, track: Track = untracked) -> Iterator[TokenRow]:
     """A row for each token of a split but the first, by the protocol `exact`.
 
     In a word corpus each token is a word, spelled as in the text even if the model reads it as `<unk>`. In other
     corpora a word is the text between blanks, including the blank that ends it. The spelling of the first word includes
     the first token, which is not predicted and costs nothing.
+
+    Args:
+        model: the model.
+        corpus: the text, in the ids of the model.
+        split: the split of the corpus.
+        track: reports the loop over the text.
     """
     spellings = corpus.spellings(split)
     first = next(spellings)
     word = bytearray() if first.ends_word else bytearray(first.text)
     total = 0.0
     pending: TokenRow | None = None
-    for position, ((token, nats), spelling) in enumerate(zip(_costs(model, corpus, split), spellings, strict=True), 1):
+    costs = _costs(model, corpus, split, track)
+    for position, ((token, nats), spelling) in enumerate(zip(costs, spellings, strict=True), 1):
         if pending is not None:
             yield pending
         word += spelling.text
@@ -46,10 +54,10 @@ def token_rows(model: Network, corpus: Corpus, split: str) -> Iterator[TokenRow]
         yield _at_word_end(pending, word, total) if word else pending
 
 
-def _costs(model: Network, corpus: Corpus, split: str) -> Iterator[tuple[int, float]]:
+def _costs(model: Network, corpus: Corpus, split: str, track: Track) -> Iterator[tuple[int, float]]:
     """Each token of a split but the first and its nats."""
     windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=split)
-    for targets, window in stream_nats(model, windows):
+    for targets, window in stream_nats(model, windows, track=track):
         for token, nats in zip(targets[:, 0], window[:, 0], strict=True):
             yield int(token), float(nats)
 
@@ -59,7 +67,7 @@ def _at_word_end(row: TokenRow, word: bytearray, nats: float) -> TokenRow:
     return row._replace(word=spelled, word_bits=Figure(nats, 1).bits_per_token)
 
 
-def write_token_table(path: Path, model: Network, corpus: Corpus, split: str) -> Figure:
+def write_token_table(path: Path, model: Network, corpus: Corpus, split: str, *, track: Track = untracked) -> Figure:
     """Write the rows of a split as tab-separated text under the heading `position token nats word word_bits`.
 
     Args:
@@ -67,6 +75,7 @@ def write_token_table(path: Path, model: Network, corpus: Corpus, split: str) ->
         model: the model, which is in evaluation mode while it is used.
         corpus: the text, in the ids of the model.
         split: the split of the corpus.
+        track: reports the loop over the text.
 
     Returns:
         The sum over the rows.
@@ -77,7 +86,7 @@ def write_token_table(path: Path, model: Network, corpus: Corpus, split: str) ->
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write("\t".join(TokenRow._fields) + "\n")
-            for row in token_rows(model, corpus, split):
+            for row in token_rows(model, corpus, split, track=track):
                 bits = "" if row.word_bits is None else f"{row.word_bits:.6f}"
                 file.write(f"{row.position}\t{row.token}\t{row.nats:.6f}\t{row.word}\t{bits}\n")
                 nats += row.nats

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from refrain.progress import duration
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, load_weights
-from refrain.training.progress import duration
 
 from .manifest import peak_memory_bytes
 

@@ -12,11 +12,12 @@ from refrain.storage.plain_json import dumps
 from refrain.storage.run_folder import RunFolder
 from refrain.training.progress import Progress
 
+from .checks import SEEDS
 from .kinds import kind_of
 from .loading import config_document, experiment_from
 from .training import resume, same_settings, train
 
-FILE = "seeds.json"
+FILE = SEEDS
 FIGURES = ("perplexity", "nats_per_token", "bits_per_byte", "accuracy")
 
 

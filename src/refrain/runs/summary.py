@@ -10,6 +10,7 @@ from refrain.data import Corpus
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.perplexity import Protocol
 from refrain.models.network_check import class_name
+from refrain.progress import Track, untracked
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position
 
@@ -73,7 +74,14 @@ def model_lines(shape: str, model: nn.Module) -> list[str]:
 
 
 def summarise(
-    experiment: Experiment, corpus: Corpus, model: Any, run: RunFolder, position: Position, *, own: bool = False
+    experiment: Experiment,
+    corpus: Corpus,
+    model: Any,
+    run: RunFolder,
+    position: Position,
+    track: Track = untracked,
+    *,
+    own: bool = False,
 ) -> dict[str, Any]:
     """Measure the best checkpoint and summarise the run. The model gets the weights of the checkpoint.
 
@@ -83,6 +91,7 @@ def summarise(
         model: the trained model.
         run: the run folder.
         position: the position at the end of the run.
+        track: reports the loops over the texts.
         own: whether the model is given by the user, so that the summary names its class.
     """
     load_best(model, run, position)
@@ -100,7 +109,8 @@ def summarise(
             windows = protocol_windows(
                 tokens, name, split=split, window_steps=steps, name=f"{corpus.name}, split {split!r}"
             )
-            return {"protocol": name, **evaluate(model, windows).document(corpus.vocabulary.bytes_per_token)}
+            figure = evaluate(model, windows, track=track, what=f"measuring the {split} text, protocol {name}")
+            return {"protocol": name, **figure.document(corpus.vocabulary.bytes_per_token)}
 
         exact[split] = measured("exact")
         # every protocol is exact on the test split, and another pass over many bytes would take minutes

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from refrain.assembly.backend import choose_backends, describe_backends
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment, Experiment
 from refrain.config.schema import differences
+from refrain.data import TaggedCorpus
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.kernels.call import failures
@@ -27,14 +29,16 @@ from refrain.training import (
     tensorboard_writer,
 )
 from refrain.training.own_methods import methods_by_name
-from refrain.training.progress import Progress
+from refrain.training.progress import Progress, loss_text
 from refrain.training.resume import capture, check_methods
 from refrain.training.sparsifier import Sparsifier
 
+from .building import load_own_weights, load_start
 from .kinds import AnyCorpus, Kind, kind_of
-from .loading import experiment_from, load_own_weights, load_start
+from .loading import experiment_from
 from .manifest import changes, manifest
-from .own_network import OwnNetwork, check_given, own_name
+from .own_names import check_given, own_name
+from .own_network import OwnNetwork
 
 
 def train(
@@ -81,10 +85,9 @@ def train(
         kind = kind_of(experiment, model)
         run = RunFolder(Path(out))
         run.check_available(force=force)
-        corpus = kind.corpus(experiment, report.log)
+        corpus = _read(kind, experiment, report)
         torch.manual_seed(experiment.training.seed)
-        network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
-        backends = choose_backends(experiment.training, network, report.log)
+        network, backends = _build(kind, experiment, corpus, report)
         if start_from is not None:
             load_start(Path(start_from), network, corpus)
         task = kind.task(experiment, corpus, network, own)
@@ -144,10 +147,9 @@ def resume(
     with progress or PlainProgress() as report, run.locked():
         same_settings(own, experiment, run.path)
         kind = kind_of(own, model)
-        corpus = kind.corpus(own, report.log)
+        corpus = _read(kind, own, report)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
-        network = kind.model(own, corpus).to(build_device(own.training.device))
-        backends = choose_backends(own.training, network, report.log)
+        network, backends = _build(kind, own, corpus, report)
         task = kind.task(own, corpus, network, added)
         checkpoint, problems = run.newest()
         for problem in problems:
@@ -178,6 +180,20 @@ def resume(
         return _train(own, kind, corpus, task, run, position, state, report, backends)
 
 
+def _read(kind: Kind[Any, Any, Any], experiment: AnyExperiment, report: Progress) -> Any:
+    with report.reports.step("reading the corpus"):
+        return kind.corpus(experiment, report.log)
+
+
+def _build(
+    kind: Kind[Any, Any, Any], experiment: AnyExperiment, corpus: AnyCorpus, report: Progress
+) -> tuple[Any, dict[str, str]]:
+    """The network on its device, and its backends; their kernels are compiled if needed."""
+    with report.reports.step("building the model"):
+        network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
+        return network, choose_backends(experiment.training, network, report.log)
+
+
 def _train(
     experiment: AnyExperiment,
     kind: Kind[Any, Any, Any],
@@ -197,11 +213,15 @@ def _train(
     documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     if task.methods.own:
         report.log(f"methods given: {', '.join(task.methods.own)}")
+    bytes_per_token = corpus.vocabulary.bytes_per_token
+    report.begin(partial(loss_text, bytes_per_token=bytes_per_token, tagger=isinstance(corpus, TaggedCorpus)))
     with _closing(writer), Interrupt() as interrupt:
-        metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.methods.metrics)
+        metrics = Metrics(run, writer, bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
     report.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
-    summary = kind.summarise(experiment, corpus, task.model, run, position) | {"backend": backends}
+    summary = kind.summarise(experiment, corpus, task.model, run, position, report.reports.track) | {
+        "backend": backends
+    }
     if task.methods.own:
         summary["methods"] = list(task.methods.own)
     if failures():
