@@ -64,7 +64,7 @@ class Step:
     what: str
     total: int | None = None
     done: int = 0
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     ended: threading.Event = field(default_factory=threading.Event)
 
     def figures(self) -> str:
@@ -76,6 +76,10 @@ class Step:
             return f"{self.done:,} in {duration(seconds)}"
         left = seconds / self.done * max(self.total - self.done, 0)
         return f"{self.done:,} of {self.total:,}, {duration(left)} left"
+
+
+_WATCHED: dict[int, tuple[Step, threading.Thread]] = {}
+"""The steps that are running, and the threads that watch them."""
 
 
 class Display(Protocol):
@@ -194,12 +198,28 @@ class Reporter:
             yield step
             return
         thread = threading.Thread(target=watch, args=(step, self._display, step.ended.wait), daemon=True)
+        _WATCHED[id(step)] = (step, thread)
         thread.start()
         try:
             yield step
         finally:
-            step.ended.set()
-            thread.join()
+            _end(step)
+
+
+def _end(step: Step) -> None:
+    step.ended.set()
+    _, thread = _WATCHED.pop(id(step), (step, None))
+    if thread is not None:
+        thread.join()
+
+
+def end_reports() -> None:
+    """End the reports of all steps, before the error that has ended them is printed.
+
+    The generator of a loop that an exception has left is closed only when the exception is gone.
+    """
+    for step, _ in list(_WATCHED.values()):
+        _end(step)
 
 
 def watch(step: Step, display: Display, wait: Callable[[float], bool]) -> None:

@@ -169,6 +169,9 @@ def _remedy(chain: Sequence[str]) -> str:
 
 
 def _complain(text: str, status: int) -> int:
+    from refrain.progress import end_reports
+
+    end_reports()
     for line in text.splitlines():
         print(f"refrain: {line}", file=sys.stderr)
     return status

@@ -196,8 +196,15 @@ def _report(summary: dict[str, object], json: bool) -> None:
         elif isinstance(figure, dict):
             bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
             print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {figure['protocol']})")
-    following = f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50"
-    print(f"\nnext:  refrain evaluate {run}\n       {following}\n       cat {run}/README.md")
+    following = [
+        f"refrain evaluate {run}",
+        f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50",
+    ]
+    if isinstance(sparsity := summary.get("sparsity"), dict):
+        following.append(f"refrain sparsity {run}")
+        if any(sparsity["dead_units"].values()):
+            following.append(f"refrain compress {run} --out SMALL")
+    print("\nnext:  " + "\n       ".join([*following, f"cat {run}/README.md"]))
 
 
 def _report_seeds(summary: dict[str, Any]) -> None:

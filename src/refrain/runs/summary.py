@@ -5,12 +5,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from refrain.assembly.widths import removable_widths
 from refrain.config import Experiment
 from refrain.data import Corpus
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.perplexity import Protocol
 from refrain.models.network_check import class_name
 from refrain.progress import Track, untracked
+from refrain.sparsity import zero_share
+from refrain.sparsity.report import report
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position
 
@@ -117,5 +120,14 @@ def summarise(
         same = split == "test" or protocol == "exact"
         figures[split] = {**exact[split], "protocol": protocol} if same else measured(protocol)
     network = {"network": class_name(model)} if own else {}
+    sparsity = {"sparsity": _sparsity(model)} if experiment.sparsity.active() else {}
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **network}
-    return summary_of(about, {**figures, "exact": exact}, model, position)
+    return summary_of(about, {**figures, "exact": exact, **sparsity}, model, position)
+
+
+def _sparsity(model: Any) -> dict[str, Any]:
+    """The zeros, the dead units and the size without them."""
+    found = report(dict(model.named_parameters()), model.axes(), model.widths(), removable_widths(model))
+    dead = {width: row["dead"] for width, row in found["widths"].items()}
+    zeros = zero_share(dict(model.named_parameters()))
+    return {"zeros": zeros, "dead_units": dead, "compact_parameters": found["compact_parameters"]}

@@ -189,6 +189,11 @@ def epoch_line(record: dict[str, Any]) -> str:
         figures = f"train {record['train_perplexity']:,.2f}  valid {record['perplexity']:,.2f}"
     if "train_accuracy" in record:
         figures += f"  right in training {record['train_accuracy']:.2%}"
+    if "sparsity" in record:
+        figures += f"  zeros {record['sparsity']:.1%}"
+    if "dead_units" in record:
+        dead = sum(record["dead_units"].values())
+        figures += f"  dead units {dead:,}  left {record['compact_parameters']:,} parameters"
     return (
         f"{where}  {figures}{' *' if record['best'] else '  '}  learning rate {record['learning_rate']:g}  "
         f"{duration(record['wall_seconds'])} elapsed"
