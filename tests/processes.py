@@ -4,10 +4,13 @@ import contextlib
 import datetime
 import faulthandler
 import gc
+import io
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -18,7 +21,7 @@ import torch.multiprocessing as mp
 # far more than any of these takes; reached only when something hangs
 PATIENCE = 120
 # the heavy imports are made once, in the process that the others are forked from
-PRELOADED = ["pytest", "torch.distributed", "refrain.runs"]
+PRELOADED = ["pytest", "torch.distributed", "refrain.runs", "refrain.cli.app"]
 
 
 def forking():
@@ -46,6 +49,68 @@ def status_of(target, *arguments):
         process.join(PATIENCE)
         assert process.exitcode is not None, f"{target.__name__} has not ended after {PATIENCE} s"
         return process.exitcode
+
+
+CLOSED, LEFT = "closed", "left"
+"""A standard stream that is closed, and one whose reader has left."""
+
+
+def command_status(words, **streams):
+    """Run `refrain WORDS` in a process; its exit code. See `command_process` for the streams."""
+    with command_process(words, **streams) as process:
+        process.join(PATIENCE)
+        assert process.exitcode is not None, f"refrain {words} has not ended after {PATIENCE} s"
+        return process.exitcode
+
+
+def command_process(words, *, stdin=os.devnull, stdout=os.devnull, stderr=os.devnull, encoding="utf-8"):
+    """A process that runs `refrain WORDS`, with everything imported already.
+
+    Each stream is CLOSED, LEFT, a path, or the end of a `multiprocessing.Pipe`. They have the encoding that Python
+    would have given them.
+    """
+    return started(_command, [str(word) for word in words], (stdin, stdout, stderr), encoding)
+
+
+def _command(words, places, encoding):
+    from refrain.cli import run
+
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for handle, place in enumerate(places):
+        _put(place, handle)
+    sys.stdin = sys.__stdin__ = _opened(0, "r", encoding)
+    sys.stdout = sys.__stdout__ = _opened(1, "w", encoding)
+    sys.stderr = sys.__stderr__ = _opened(2, "w", encoding)
+    run(words)
+
+
+def _put(place, handle):
+    """Make a place the standard stream with a given number."""
+    if place == CLOSED:
+        os.close(handle)
+        return
+    if place == LEFT:
+        reader, source = os.pipe()
+        os.close(reader)
+    elif isinstance(place, str | os.PathLike):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND if handle else os.O_RDONLY
+        source = os.open(place, flags | os.O_NOCTTY)
+    else:
+        source = place.fileno()
+    if source != handle:
+        os.dup2(source, handle)
+        os.close(source)
+        if not isinstance(place, str | os.PathLike):
+            place._handle = None
+
+
+def _opened(handle, mode, encoding):
+    try:
+        os.fstat(handle)
+    except OSError:
+        return None
+    buffer = open(handle, f"{mode}b", closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(buffer, encoding=encoding, errors="backslashreplace" if handle == 2 else "strict")
 
 
 class Command(subprocess.Popen):

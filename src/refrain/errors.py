@@ -2,9 +2,17 @@
 
 
 class UserError(ValueError):
-    """A mistake that the user can correct. The message names the cause and the remedy."""
+    """One mistake or several that the user can correct. Each message names the cause and the remedy.
+
+    Attributes:
+        mistakes: the messages. The text of the exception has a line for each.
+    """
 
     exit_status = 2
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("\n".join(map(str, mistakes)))
+        self.mistakes = mistakes
 
 
 class DataError(UserError):

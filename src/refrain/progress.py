@@ -5,13 +5,14 @@ looks at the count and reports it. Nothing is printed about a step of less than 
 """
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, Protocol, TypeVar
+
+from refrain.storage.plain_text import errors_on_terminal, log_line, shown
 
 Item = TypeVar("Item")
 
@@ -107,7 +108,7 @@ class Lines:
 
     def show(self, step: Step) -> None:
         """Print a line."""
-        print(f"{step.what}: {step.figures()}", file=sys.stderr, flush=True)
+        log_line(f"{step.what}: {step.figures()}")
 
     def hide(self, step: Step) -> None:
         """Do nothing: a line stays."""
@@ -137,7 +138,7 @@ class Bar:
             self._progress.start()
         text = step.figures()
         if id(step) not in self._tasks:
-            self._tasks[id(step)] = self._progress.add_task(text, total=step.total, what=step.what)
+            self._tasks[id(step)] = self._progress.add_task(text, total=step.total, what=shown(step.what))
         self._progress.update(self._tasks[id(step)], completed=step.done, description=text, refresh=True)
 
     def hide(self, step: Step) -> None:
@@ -248,9 +249,9 @@ def reporter(*, quiet: bool = False) -> Reporter:
     Args:
         quiet: report nothing.
     """
-    if quiet or sys.stderr is None:
+    if quiet:
         return Reporter(None)
-    return Reporter(Bar() if sys.stderr.isatty() else Lines())
+    return Reporter(Bar() if errors_on_terminal() else Lines())
 
 
 def timing_reports(reports: Reporter) -> Reporter:
@@ -259,7 +260,7 @@ def timing_reports(reports: Reporter) -> Reporter:
     Args:
         reports: the reporter of other steps.
     """
-    return Reporter(None) if sys.stderr is None or sys.stderr.isatty() else reports
+    return Reporter(None) if errors_on_terminal() else reports
 
 
 def duration(seconds: float) -> str:

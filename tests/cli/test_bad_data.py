@@ -129,7 +129,10 @@ def test_invalid_utf8_elsewhere(mistake, refrain, tiny_run, byte_run, write, mon
     )
     with text.open("rb") as file:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
-        mistake(3, ["score", tiny_run], "standard input: invalid UTF-8 at byte 4; use --errors replace to read on")
+        outcome = refrain("score", tiny_run)
+    # the lines before it are answered
+    assert outcome.status == 3 and outcome.out.endswith("\tant\n") and outcome.out.count("\n") == 1
+    assert outcome.complaints == ["refrain: standard input: invalid UTF-8 at byte 4; use --errors replace to read on"]
 
 
 @pytest.mark.parametrize(

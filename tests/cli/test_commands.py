@@ -1,5 +1,6 @@
 """Every command, what it prints, and the keys that `--json` promises."""
 
+import ast
 import csv
 import io
 import json
@@ -317,6 +318,16 @@ def test_score(refrain, tiny_run, write):
     assert all(row["nats_per_token"] == pytest.approx(row["nats"] / row["tokens"]) for row in rows)
     plain = refrain("score", tiny_run, text).out
     assert plain == "".join(f"{row['nats']:.4f}\t{row['tokens']}\t{row['unknown']}\t{row['text']}\n" for row in rows)
+
+
+def test_a_line_is_one_cell_of_its_row(refrain, tiny_run, write):
+    lines = ["ant\tbee", "cat\r", "\x1b[31mdog\\", "eel\u2028fox"]
+    rows = [row.split("\t") for row in refrain("score", tiny_run, write("text.txt", "\n".join(lines))).out.splitlines()]
+    assert [len(row) for row in rows] == [4] * 4
+    # the escapes are those of Python
+    assert [ast.literal_eval(f'"{row[3]}"') for row in rows] == lines
+    found = refrain("score", tiny_run, write("text.txt", "\n".join(lines)), "--json").out.splitlines()
+    assert [json.loads(line)["text"] for line in found] == lines
 
 
 @pytest.mark.parametrize("words", [[], ["-"]])

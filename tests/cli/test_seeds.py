@@ -8,6 +8,7 @@ import statistics
 import pytest
 
 from refrain import recipe, runs
+from refrain.errors import CheckpointError, UserError
 from refrain.runs import seeds as seeds_module
 from refrain.training import Interrupted, PlainProgress
 
@@ -113,3 +114,23 @@ def test_a_series_that_is_replaced_leaves_nothing_behind(corpus, tmp_path, monke
     again = runs.resume_seeds(tmp_path / "runs", progress=quiet)
     assert again["seeds"] == [1, 2]
     assert again["test"] == runs.train_seeds(other, tmp_path / "alone", 2, progress=quiet)["test"]
+
+
+def test_a_mistake_that_the_first_run_finds_leaves_no_folder(corpus, tmp_path):
+    experiment = recipe("zaremba-small", *SMALL, "training.batch_size=10000", data=corpus)
+    with pytest.raises(UserError):
+        runs.train_seeds(experiment, tmp_path / "runs", 2, progress=quiet)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_run_of_a_seed_that_is_a_link_is_left_alone(corpus, tmp_path, tree):
+    experiment = recipe("zaremba-small", *SMALL, data=corpus)
+    runs.train_seeds(experiment, tmp_path / "runs", 1, progress=quiet)
+    (tmp_path / "runs" / "seed-1").rename(tmp_path / "mine")
+    (tmp_path / "runs" / "seed-1").symlink_to(tmp_path / "mine")
+    before = tree(tmp_path / "mine")
+    with pytest.raises(CheckpointError, match="seed-1: is a link to another place"):
+        runs.train_seeds(experiment, tmp_path / "runs", 1, progress=quiet, force=True)
+    with pytest.raises(CheckpointError, match="seed-1: is a link to another place"):
+        runs.resume_seeds(tmp_path / "runs", progress=quiet)
+    assert tree(tmp_path / "mine") == before

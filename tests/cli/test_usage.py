@@ -3,11 +3,18 @@
 import pytest
 import torch
 
+from refrain.cli.app import COMMANDS
+
 
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["trian"], ['Unknown command "trian"', 'Did you mean "train"?', "generate", "sparsity; see refrain --help"]),
+        (
+            ["trian"],
+            ["unknown command 'trian'; did you mean 'train'?; known: train, ", "check, bench; see refrain --help"],
+        ),
+        (["help", "trian"], ["unknown command 'trian'; did you mean 'train'?"]),
+        (["nonsense"], ["refrain: unknown command 'nonsense'; known: train, "]),
         (["data", "chekc", "x"], ["unknown command 'data chekc'; did you mean 'check'?", "known: list, fetch, check"]),
         (["train"], ["which recipe?", "refrain recipes"]),
         (["train", "quickstrat"], ["unknown recipe 'quickstrat'; did you mean 'quickstart'?", "zaremba-large"]),
@@ -47,7 +54,24 @@ import torch
         (["bench", "trian"], ["unknown bench 'trian'; did you mean 'train'?; known: train"]),
         (["bench", "train", "zaremba-small"], ["give the recipe as an option: --recipe zaremba-small"]),
         (["train", "quickstart", "--epochs", "3"], ["a setting is written without dashes, as in training.epochs=3"]),
-        (["train", "quickstart", "--training.epochs=3"], ["a setting is written without dashes"]),
+        (
+            ["train", "quickstart", "--training.epochs=7"],
+            ["Unknown option: --training.epochs=7; a setting is written without dashes, as in training.epochs=7;"],
+        ),
+        (
+            ["train", "quickstart", "--epochs", "7"],
+            ["refrain: Unknown option: --epochs; a setting", "training.epochs=7;"],
+        ),
+        (["check", "quickstart", "--hidden-sizes", "[7]"], ["as in model.hidden_sizes=[7]; see refrain check --help"]),
+        (["train", "quickstart", "--seed"], ["as in training.seed=...; see refrain train --help"]),
+        (
+            ["train", "quickstart", "--erors", "strict"],
+            ["Unknown option: --erors. Did you mean --errors?; see refrain train"],
+        ),
+        (
+            ["train", "quickstart", "--epoch", "7"],
+            ["refrain: Unknown option: --epoch; a setting", "training.epochs=7;"],
+        ),
         (["generate", "RUN", "the", "company"], ["give the beginning of the text with --prompt"]),
         (["bench", "train", "--plot", "train.pdf"], ["--plot must end in .png or .svg"]),
         (["bench", "train", "--force"], ["--force cannot take effect without --plot"]),
@@ -99,6 +123,61 @@ def test_all_mistakes_are_shown_a_line_each(refrain, tmp_path, write):
         "refrain: command line: training.epochs: must be a whole number (got 'two')",
     ]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_message_is_one_line_without_control_characters(mistake, tmp_path):
+    name = "one\ntwo\r\x1b[31m\x07\x9b\u202e\u2028\udce9[red]:smile:"
+    line = mistake(
+        2, ["train", tmp_path / f"{name}.toml"], r"one\ntwo\r\x1b[31m\x07\x9b\u202e\u2028\udce9[red]:smile:.toml"
+    )
+    assert line.isprintable()
+    for status, words in (
+        (2, [name]), (2, ["recipes", name]), (2, ["train", "quickstart", f"training.epochs={name}"]),
+        (2, ["train", "quickstart", f"{name}=1"]), (2, ["train", "quickstart", f"--{name}"]), (2, ["bench", name]),
+        (2, ["evaluate", "x", "--split", name]), (3, ["data", "check", name]), (4, ["evaluate", name]),
+        (4, ["score", name]), (4, ["sparsity", name]), (2, ["data", name]), (3, ["data", "fetch", name]),
+        (2, ["features", "x", "--out", name]), (2, ["generate", "x", "--clamp", name]),
+    ):  # fmt: skip
+        assert mistake(status, words).isprintable(), words
+
+
+def test_a_long_message_is_cut_in_its_middle(mistake, refrain):
+    line = mistake(2, ["train", "quickstart", f"training.epochs={'9' * 100_000}x"], "refrain: command line: ", " … ")
+    assert len(line) <= len("refrain: ") + 2000 and line.endswith("99x')")
+    outcome = refrain("train", "quickstart", *(f"unknown_{number}=1" for number in range(60)))
+    assert outcome.status == 2
+    assert len(outcome.complaints) == 51 and outcome.complaints[-1] == "refrain: and 10 more mistakes"
+
+
+def test_help_of_a_command_is_asked_for_in_two_ways(refrain):
+    for words in ([], ["train"], ["data", "check"]):
+        outcome = refrain("help", *words)
+        assert outcome == refrain(*words, "--help") and outcome.status == 0
+    assert refrain("-V") == refrain("--version")
+
+
+def test_usage_names_the_arguments(refrain):
+    for name in COMMANDS:
+        usage = refrain(name, "--help").out.splitlines()[0]
+        assert usage.startswith(f"Usage: refrain {name}") and "ARGS" not in usage
+    for name in ("list", "fetch", "check"):
+        assert f"Example: refrain data {name}" in refrain("data", name, "--help").out
+
+
+def test_completion_is_installed_for_a_shell(refrain, mistake, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    outcome = refrain("--install-completion", "--shell", "fish")
+    script = tmp_path / ".config" / "fish" / "completions" / "refrain.fish"
+    assert (outcome.status, outcome.out) == (0, f"{script}: open a new shell to use it\n")
+    assert "evaluate" in script.read_text() and "per-token" in script.read_text()
+    monkeypatch.setattr("cyclopts.completion.detect.detect_shell", unknown_shell)
+    mistake(2, ["--install-completion"], "--shell bash, zsh, fish or powershell")
+
+
+def unknown_shell():
+    from cyclopts.completion.detect import ShellDetectionError
+
+    raise ShellDetectionError
 
 
 def test_a_model_that_does_not_fit_into_memory(mistake, train, tiny_corpus, tmp_path):

@@ -73,8 +73,14 @@ def test_lines_are_read_as_they_are_needed(lm):
             yield "ant"
 
     scores = score_lines(lm.model, lm.vocabulary, endless())
-    next(scores)
-    assert len(read) < 1000
+    for count in (1, 2, 3):
+        next(scores)
+        assert len(read) == count
+    read.clear()
+    next(score_lines(lm.model, lm.vocabulary, endless(), batch_size=7))
+    assert len(read) == 7
+    with pytest.raises(ValueError, match=r"batch_size must be at least 1 \(got 0\)"):
+        next(score_lines(lm.model, lm.vocabulary, [], batch_size=0))
 
 
 def test_no_lines(lm):

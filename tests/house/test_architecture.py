@@ -21,8 +21,9 @@ GOLDEN = ROOT / "tests" / "golden" / "public_names.json"
 IMPORTS = ROOT / "tests" / "golden" / "imports_0.1.json"
 
 LAYERS = [
-    {"errors", "axes", "progress", "_lazy", "_version", "_moved"},
+    {"errors", "axes", "_lazy", "_version", "_moved"},
     {"storage"},
+    {"progress"},
     {"config", "nn"},
     {"models"},
     {"data", "optim", "sparsity", "testing"},
@@ -33,6 +34,7 @@ LAYERS = [
     {"studies", "export", "importers"},
     {"serve", "recipes"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 PACKAGES = sorted(path.parent.relative_to(SOURCE).as_posix() for path in FILES if path.name == "__init__.py")

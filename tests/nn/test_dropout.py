@@ -183,6 +183,18 @@ class TestWeightDropInALayer:
         assert layer.weight_hh.dtype == torch.float32 and layer.weight_hh.grad.isfinite().all()
 
 
+def test_autocast_without_a_kernel_of_the_processor_is_float32(monkeypatch):
+    """On some processors torch.lstm raises under autocast; its products are then in float32."""
+    monkeypatch.setattr("refrain.nn.recurrent.lstm.layer._autocast_is_supported", lambda dtype: False)
+    layer = LSTM(5, 4)
+    inputs, state = torch.randn(T, B, 5), layer.initial_state(B)
+    wanted, _ = layer(inputs, state)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got, after = layer(inputs, state)
+    assert {part.dtype for part in (got, *after)} == {torch.bfloat16}
+    torch.testing.assert_close(got, wanted.bfloat16())
+
+
 class TestLSTMCell:
     def test_a_plain_cell_is_the_layer_a_step_at_a_time(self):
         layer, cell = LSTM(5, 4).double(), LSTMCell(5, 4).double()

@@ -5,19 +5,18 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
+import time
 from itertools import pairwise
 
 import pytest
 import torch
-from processes import PATIENCE, started
+from processes import started, status_of
 
 from refrain import runs
 from refrain.errors import CheckpointError, DataError
 from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
-from refrain.training import Interrupted, PlainProgress
+from refrain.training import Interrupt, Interrupted, PlainProgress
 from refrain.training import resume as state_of_runs
 
 
@@ -204,16 +203,34 @@ def test_weights_of_another_shape_are_refused_whole(experiment, tmp_path):
 
 def test_a_second_signal_is_not_held_back(tmp_path):
     """The first signal asks; the second ends the process as if nobody listened."""
-    script = (
-        "import os, signal, time\n"
-        "from refrain.training import Interrupt\n"
-        "with Interrupt() as interrupt:\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    assert interrupt.signal_number == signal.SIGTERM\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    time.sleep(1000)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", script], timeout=PATIENCE).returncode == -signal.SIGTERM
+    for number, again in ((signal.SIGTERM, "send a second signal"), (signal.SIGINT, "press Ctrl-C again")):
+        said = tmp_path / number.name
+        assert status_of(stop_twice, number, said) == -number
+        assert said.read_text().splitlines() == [
+            f"the run stops after this window and saves a checkpoint; to stop at once without one, {again}",
+            "the run stops at once; the checkpoints that it has saved are whole",
+        ]
+
+
+def stop_twice(number, path):
+    def log(line):
+        with path.open("a") as file:
+            file.write(f"{line}\n")
+
+    with Interrupt(log) as interrupt:
+        os.kill(os.getpid(), number)
+        assert interrupt.signal_number == number
+        os.kill(os.getpid(), number)
+        time.sleep(1000)
+
+
+def test_a_signal_that_comes_while_a_line_is_printed_is_heeded():
+    def busy(line):
+        raise RuntimeError("reentrant call inside")
+
+    with Interrupt(busy) as interrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.signal_number == signal.SIGTERM
 
 
 def test_averaging_is_part_of_the_run(experiment, unbroken):

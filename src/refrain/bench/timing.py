@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from refrain.storage.plain_text import errors_on_terminal
+
 
 def interleaved(candidates: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
     """Time calls in turns, after one call of each that is not counted.
@@ -24,7 +26,7 @@ def interleaved(candidates: Mapping[str, Callable[[], Any]], *, repeats: int) ->
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for run in range(repeats + 1):
         for name, call in candidates.items():
-            if sys.stderr.isatty():
+            if errors_on_terminal():
                 print(f"\r\x1b[Kround {run} of {repeats}: {name}", end="", file=sys.stderr, flush=True)
             _wait_for_gpu()
             started = time.perf_counter()
@@ -32,7 +34,7 @@ def interleaved(candidates: Mapping[str, Callable[[], Any]], *, repeats: int) ->
             _wait_for_gpu()
             if run:
                 seconds[name].append(time.perf_counter() - started)
-    if sys.stderr.isatty():
+    if errors_on_terminal():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     return seconds
 

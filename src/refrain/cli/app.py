@@ -5,8 +5,6 @@ signal.
 """
 
 import errno
-import io
-import os
 import re
 import signal
 import sys
@@ -19,6 +17,10 @@ from cyclopts import App, CycloptsError
 
 from refrain._version import __version__
 from refrain.errors import UserError
+from refrain.storage.plain_text import log_line, shown
+
+from .streams import ReaderLeft, flush_output, open_streams
+from .usage import without_help_command, wrong_words
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -53,6 +55,19 @@ EXAMPLES = {
     "check": "refrain check zaremba-large --data PATH/TO/ptb",
     "bench": "refrain bench train --recipe zaremba-small",
 }
+# the usage of commands, where a name says more than [ARGS]
+USAGE = {
+    "train": "refrain train [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
+    "score": "refrain score [OPTIONS] RUN [FILE|-]",
+    "tag": "refrain tag [OPTIONS] RUN [FILE|-]",
+    "features": "refrain features --out FILE [OPTIONS] RUN [FILE|FOLDER|- ...]",
+    "recipes": "refrain recipes [OPTIONS] [NAME]",
+    "check": "refrain check [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
+    "bench": "refrain bench [OPTIONS] NAME [SETTING=VALUE ...]",
+}
+# the length of a message, and the number of messages, beyond which nobody reads on
+MOST_CHARACTERS = 2000
+MOST_MISTAKES = 50
 REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some of your quota or choose another folder",
@@ -69,14 +84,18 @@ def app() -> App:
         name="refrain",
         help="Recurrent language models that are small, strong and fast.",
         version=__version__,
+        version_flags=("--version", "-V"),
         help_format="plaintext",
         help_formatter=_Help(),
-        help_epilogue="Example: refrain train quickstart",
+        help_epilogue="refrain help COMMAND describes a command. Example: refrain train quickstart",
     )
     for name, line in COMMANDS.items():
-        # `data` has subcommands and sets its own example
+        # `data` has subcommands, which set their own examples
         more = {"help_epilogue": f"Example: {EXAMPLES[name]}"} if name in EXAMPLES else {}
+        more |= {"usage": f"Usage: {USAGE[name]}"} if name in USAGE else {}
         root.command(f"refrain.cli.{name}:{name}", name=name, help=line, **more)
+    completion = "refrain.cli.completion:install_completion"
+    root.command(completion, name="--install-completion", help="Complete commands in your shell.", group="Shell")
     return root
 
 
@@ -103,16 +122,11 @@ class _Help:
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # print a replacement for characters that the encoding of the terminal lacks
-            stream.reconfigure(errors="replace")
-    status = main(arguments)
+    open_streams()
     try:
-        sys.stdout.flush()
-    except OSError:
-        # otherwise Python would try to write the rest again when it exits
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = main(arguments)
+    finally:
+        flush_output()
     sys.exit(status)
 
 
@@ -120,65 +134,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status. Each error is printed as one line on standard error."""
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminate)
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
+        words = without_help_command(words, COMMANDS)
+        app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return 0
     except CycloptsError as error:
-        chain = error.command_chain or ()
-        text = str(error).strip().rstrip("., ").replace("\n", " ")
-        return _complain(f"{text}; {_hint(chain, text)}{_remedy(chain)}", 2)
+        return _complain([wrong_words(error, words, COMMANDS, EXAMPLES)], 2)
     except UserError as error:
-        return _complain(str(error), error.exit_status)
+        return _complain(error.mistakes, error.exit_status)
     except FloatingPointError as error:
-        return _complain(str(error), 4)
-    except BrokenPipeError:
-        # the reader of the output has ended, as in `refrain generate ... | head`
+        return _complain([str(error)], 4)
+    except (ReaderLeft, BrokenPipeError):
+        # the reader has what it wants, as in `refrain generate ... | head`
         return 0
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         remedy = REMEDIES.get(error.errno or 0, "")
-        return _complain(f"{name}{error.strerror or error}" + (f"; {remedy}" if remedy else ""), 4)
+        return _complain([f"{name}{error.strerror or error}" + (f"; {remedy}" if remedy else "")], 4)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search(r"allocate memory|out of memory", str(error)):
             raise
-        return _complain("not enough memory; lower model.hidden_sizes, training.batch_size or --samples", 2)
+        return _complain(["not enough memory; lower model.hidden_sizes, training.batch_size or --samples"], 2)
     except KeyboardInterrupt:
-        return _complain("stopped", 130)
+        return _complain(["stopped"], 130)
     except BaseException as error:
         status = getattr(error, "exit_status", None)
         if status is None:
             raise
-        return _complain(str(error), int(status))
+        return _complain([str(error)], int(status))
 
 
-def _hint(chain: Sequence[str], text: str) -> str:
-    """The likely correction of arguments that a command does not know."""
-    if chain and chain[0] in ("train", "check", "bench") and "Unknown option" in text:
-        return "a setting is written without dashes, as in training.epochs=3; "
-    if chain and chain[0] == "generate" and "Unused Tokens" in text:
-        return "give the beginning of the text with --prompt, in quotes; "
-    return ""
-
-
-def _remedy(chain: Sequence[str]) -> str:
-    """The help and an example of a command that was called with wrong arguments."""
-    name = " ".join(chain)
-    example = f", or type for example: {EXAMPLES[name]}" if name in EXAMPLES else ""
-    return f"see {' '.join(['refrain', *chain, '--help'])}{example}"
-
-
-def _complain(text: str, status: int) -> int:
+def _complain(mistakes: Sequence[str], status: int) -> int:
+    """Print one line for each mistake, long ones without their middle."""
     from refrain.progress import end_reports
 
     end_reports()
-    for line in text.splitlines():
-        print(f"refrain: {line}", file=sys.stderr)
+    for mistake in mistakes[:MOST_MISTAKES]:
+        log_line(f"refrain: {_shortened(shown(mistake))}")
+    if (more := len(mistakes) - MOST_MISTAKES) > 0:
+        log_line(f"refrain: and {more:,} more mistake{'s' * (more > 1)}")
     return status
 
 
+def _shortened(text: str) -> str:
+    half = MOST_CHARACTERS // 2
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: half - 1]} … {text[2 - half :]}"
+
+
 def _show_warning(message: Warning | str, category: type[Warning], *location: Any, **more: Any) -> None:
-    print(f"refrain: {message}", file=sys.stderr)
+    log_line(f"refrain: {_shortened(shown(' '.join(str(message).split())))}")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

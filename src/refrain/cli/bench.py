@@ -1,7 +1,6 @@
 """The command `refrain bench`."""
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,7 @@ def bench(
     """
     from refrain.errors import UserError
 
-    from .output import print_json
+    from .output import log, print_json
 
     _check_name(name)
     _refuse_idle(name, settings, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
@@ -110,10 +109,7 @@ def bench(
         torch.cuda.get_device_name(where) if where.type == "cuda" else f"a CPU, {threads} thread{'s' * (threads > 1)}"
     )
     amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
-    print(
-        f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}",
-        file=sys.stderr,
-    )
+    log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
     with timing_reports(reporter()).step(f"measuring {name}, in turns"):
         rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
     if plot is not None:

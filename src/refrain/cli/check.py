@@ -35,7 +35,7 @@ def check(
     from refrain.progress import duration, reporter
     from refrain.runs.checks import check_training
 
-    from .output import log, print_json
+    from .output import log, print_json, print_line
 
     check_training(experiment)
     with reporter().step("building the model and training on two windows"):
@@ -49,7 +49,7 @@ def check(
     for name, size in found["widths"].items():
         print(f"  {name:18} {size:,}")
     for name, plan in found["plans"].items():
-        print(f"{name}  {plan}")
+        print_line(f"{name}  {plan}")
     for band in found["bands"]:
         print(f"vectors of {band['width']:4}: {band['words']:,} words, {band['share']:.1%} of the training text")
     print(f"windows      {found['windows']:,} per epoch, {found['windows'] * experiment.training.epochs:,} in all")

@@ -55,7 +55,7 @@ def compress(
     from refrain.runs import find_language_model
     from refrain.runs.checks import check_apart
 
-    from .output import log, print_json, table
+    from .output import log, print_json, print_line, table
 
     if finetune_epochs < 0:
         raise UserError(f"--finetune-epochs must be at least 0 (got {finetune_epochs})")
@@ -92,7 +92,8 @@ def compress(
         f"log-probabilities equal the masked model's to {found['max_abs_difference']:.1e} in float64, "
         f"{found['float32_difference']:.1e} in float32"
     )
-    print(f"\nnext: refrain evaluate {out}    refrain train RECIPE --from {out} ...")
+    print()
+    print_line(f"next: refrain evaluate {out}    refrain train RECIPE --from {out} ...")
 
 
 def _target(text: str) -> tuple[str, int]:

@@ -36,7 +36,7 @@ def default(*words: Annotated[str, Parameter(show=False)], json: JsonOption = Fa
     show(json=json)
 
 
-@data.command(name="list")
+@data.command(name="list", help_epilogue="Example: refrain data list --json")
 def show(*, json: JsonOption = False) -> None:
     """List the corpora that have a name."""
     from refrain.data.embedded import DESCRIPTIONS
@@ -66,7 +66,7 @@ def show(*, json: JsonOption = False) -> None:
     print("\nrefrain data fetch NAME gets one; --data takes a name, a folder of splits or a text file.")
 
 
-@data.command
+@data.command(help_epilogue="Example: refrain data fetch wikitext-2")
 def fetch(name: str, /, *, to: Path | None = None, url: str | None = None, json: JsonOption = False) -> None:
     """Fetch a corpus by name. Every file is checked against its sha256.
 
@@ -82,17 +82,17 @@ def fetch(name: str, /, *, to: Path | None = None, url: str | None = None, json:
     from refrain.data.fetch import fetch as get
     from refrain.progress import reporter
 
-    from .output import log, print_json
+    from .output import log, print_json, print_line
 
     folder = get(name, to=to, base_url=url, log=log, track=reporter().track)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     if json:
         print_json({"name": name, "folder": str(folder), "files": files})
     else:
-        print(f"{folder}: {', '.join(f'{file} ({size:,} bytes)' for file, size in files.items())}")
+        print_line(f"{folder}: {', '.join(f'{file} ({size:,} bytes)' for file, size in files.items())}")
 
 
-@data.command
+@data.command(help_epilogue="Example: refrain data check PATH/TO/ptb")
 def check(
     path: str,
     /,
@@ -123,7 +123,7 @@ def check(
     from refrain.errors import UserError
     from refrain.progress import reporter
 
-    from .output import log, print_json, table
+    from .output import log, print_json, print_line, table
 
     if min_count < 1:
         raise UserError(f"--min-count must be at least 1 (got {min_count})")
@@ -150,4 +150,4 @@ def check(
         rows.append([name, *(f"{split[column]:,}" if column in split else "" for column in columns)])
     print(f"vocabulary {found['vocabulary']:,}\n{table(rows)}")
     for concern in concerns:
-        print(f"note: {concern}")
+        print_line(f"note: {concern}")

@@ -265,13 +265,13 @@ def _report_all(about: dict[str, Any], unseen: dict[str, int], figures: dict[str
 
 
 def _report(found: dict[str, Any], json: bool) -> None:
-    from .output import print_json
+    from .output import print_json, print_line
 
     if json:
         print_json(found)
         return
     for key, value in found.items():
-        print(f"{key:{max(map(len, found))}}  {_formatted(key, value)}")
+        print_line(f"{key:{max(map(len, found))}}  {_formatted(key, value)}")
 
 
 def _report_several(about: dict[str, Any], figures: dict[str, dict[str, Any]], json: bool) -> None:

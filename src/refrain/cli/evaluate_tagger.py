@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .options import Device, Errors, Weights
-from .output import log, print_json, table
+from .output import log, print_json, print_line, table
 
 if TYPE_CHECKING:
     from refrain.evaluation.tagging import TaggingFigure
@@ -95,7 +95,7 @@ def evaluate_tagger(
         print_json(about | figure.document() | {"per_tag": per_tag, **matrix, "skipped": sentences.skipped})
         return
     for key, value in about.items():
-        print(f"{key:10}  {value}")
+        print_line(f"{key:10}  {value}")
     _print(figure, per_tag)
 
 

@@ -63,7 +63,7 @@ def features(
     from refrain.errors import DataError, UserError
 
     from .loading import load_language_model
-    from .output import print_json
+    from .output import print_json, print_line
     from .texts import check_files, document_of, files_of, lines_of, refuse_to_overwrite
 
     if out.suffix not in ENDINGS:
@@ -99,7 +99,7 @@ def features(
         print_json({"out": str(out), **counts, "arrays": shapes})
         return
     print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
-    print(f"{out}: {', '.join(f'{name} {tuple(shape)}' for name, shape in shapes.items())}")
+    print_line(f"{out}: {', '.join(f'{name} {tuple(shape)}' for name, shape in shapes.items())}")
 
 
 def _parse_units(words: Sequence[str]) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .options import DeviceOption, Flag, JsonOption, RunArgument, WeightsOption
+from .output import for_output
 
 if TYPE_CHECKING:
     from refrain.trained.language_model import TrainedLanguageModel
@@ -107,7 +108,7 @@ def _print(prompt: str, seed: int, texts: list[str], json: bool) -> None:
         print_json({"prompt": prompt, "seed": seed, "samples": texts})
         return
     for number, text in enumerate(texts, 1):
-        print(f"--- {number}\n{text}")
+        print(f"--- {number}\n{for_output(text)}", flush=True)
 
 
 def _log_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:
@@ -139,10 +140,9 @@ def _parse_clamp(words: Sequence[str]) -> dict[int | tuple[int, int], float]:
 
 
 def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]]) -> None:
-    write = sys.stdout.write
-    write(prompt)
+    sys.stdout.write(for_output(prompt))
     ids = (index for (index,) in drawn if index is not None)
     for piece in lm.vocabulary.continuation(prompt, ids):
-        write(piece)
+        sys.stdout.write(for_output(piece))
         sys.stdout.flush()
-    write("\n")
+    sys.stdout.write("\n")

@@ -1,9 +1,10 @@
-"""Output of commands: one JSON object with `--json`, otherwise text."""
+"""Output of commands: one JSON object with `--json`, otherwise text. Control characters are shown, not sent."""
 
 import sys
 from typing import Any
 
 from refrain.storage.plain_json import dumps
+from refrain.storage.plain_text import log_line, shown
 
 
 def print_json(data: Any) -> None:
@@ -11,13 +12,27 @@ def print_json(data: Any) -> None:
     print(dumps(data), flush=True)
 
 
+def print_line(text: str) -> None:
+    """Print a text as one line on standard output."""
+    print(shown(text))
+
+
+def for_output(text: str) -> str:
+    """The text of a model or a user as it is written to standard output.
+
+    A pipe or a file gets it unchanged. On a terminal, control characters except newlines and tabs are shown.
+    """
+    return shown(text, keep="\n\t") if sys.stdout.isatty() else text
+
+
 def log(line: str) -> None:
     """Print a line on standard error."""
-    print(line, file=sys.stderr)
+    log_line(line)
 
 
 def table(rows: list[list[str]]) -> str:
     """Format rows of cells as aligned columns. The first row is the heading."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    cells = [[shown(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join(lines)

@@ -144,17 +144,17 @@ def _notes(lm: "TrainedLanguageModel") -> list[str]:
 
 
 def _report(found: dict[str, Any]) -> None:
-    from .output import table
+    from .output import print_line, table
 
     def percent(share: float | None) -> str:
         return "" if share is None else f"{100 * share:.2f}"
 
     low, high = found["interval"]
-    print(f"{found['units']:,} units: {found['which']} state of layer {found['layer']} of {found['checkpoint']}")
+    print_line(f"{found['units']:,} units: {found['which']} state of layer {found['layer']} of {found['checkpoint']}")
     print(f"test accuracy  {percent(found['accuracy'])} %  (95 % interval {percent(low)} to {percent(high)})")
     print(f"units used     {found['units_used']:,}  (C = {found['C']:g})")
     low, high = found["best_unit_interval"]
-    print(
+    print_line(
         f"best unit      {found['best_unit']}: alone {percent(found['best_unit_accuracy'])} %  "
         f"(95 % interval {percent(low)} to {percent(high)}); label {found['best_unit_above']} "
         f"above {found['best_unit_threshold']:.4g}"

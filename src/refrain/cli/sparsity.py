@@ -29,7 +29,7 @@ def sparsity(
     from refrain.errors import UserError
 
     from .loading import load_language_model
-    from .output import print_json, table
+    from .output import print_json, print_line, table
     from .texts import refuse_to_overwrite
 
     if plot is None and force:
@@ -67,10 +67,9 @@ def sparsity(
         rows.append([words, f"{now:,}", f"{compact:,}", f"{compact / now:.1%}"])
     print(table(rows))
     dead = any(row["dead"] for row in found["widths"].values())
-    print(
-        f"\nnext:  refrain compress {run} --out SMALL"
-        if dead
-        else "\nno unit is dead: compaction has nothing to remove"
+    print()
+    print_line(
+        f"next:  refrain compress {run} --out SMALL" if dead else "no unit is dead: compaction has nothing to remove"
     )
 
 

@@ -80,6 +80,7 @@ def tag(
     from refrain.storage.plain_json import dumps
 
     from .loading import load_tagger
+    from .output import for_output
     from .texts import check_files, lines_of, refuse_to_overwrite
 
     if plain and tokenised:
@@ -106,7 +107,8 @@ def tag(
             else:
                 comments = [f"# sent_id = {number}", f"# text = {_text(sentence)}"]
                 lines = conllu_lines(sentence.words, tags, target, sentence.space_after, comments)
-            written.write("\n".join(lines) + "\n")
+            text = "\n".join(lines) + "\n"
+            written.write(for_output(text) if out is None else text)
             written.flush()
 
 

@@ -1,10 +1,15 @@
 """Reading texts for commands, and checks before files are written."""
 
+import stat
 import sys
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
+from typing import cast
 
 from .options import Errors
+
+READ_BYTES = 1 << 16
 
 
 def lines_of(file: str, errors: Errors) -> Iterator[str]:
@@ -13,27 +18,85 @@ def lines_of(file: str, errors: Errors) -> Iterator[str]:
     Raises:
         DataError: when the file is missing, empty or not UTF-8.
     """
+    for batch in batches_of(file, errors):
+        yield from batch
+
+
+def batches_of(file: str, errors: Errors) -> Iterator[list[str]]:
+    """Yield the lines of a file without their line ends, as many at a time as can be read without waiting.
+
+    What has come through a pipe is yielded before more is waited for; only whole lines are. The lines before invalid
+    UTF-8 are still yielded.
+
+    Args:
+        file: a file or a pipe; - is standard input.
+        errors: what to do at invalid UTF-8.
+
+    Raises:
+        DataError: when the file is missing, empty or not UTF-8, or standard input is closed.
+    """
     from refrain.data.text.files import blocks, whole
     from refrain.errors import DataError
 
-    if file != "-":
+    if file == "-":
+        if sys.stdin is None:
+            raise DataError("standard input is closed; give a text file, or a text through a pipe")
+        # read1 is a method of what is read from, which its type leaves open
+        yield from _arriving(cast(BufferedReader, sys.stdin.buffer), "standard input", errors)
+    elif is_pipe(file):
+        try:
+            with open(file, "rb") as pipe:
+                yield from _arriving(pipe, file, errors)
+        except OSError as error:
+            raise DataError(f"{file}: {error.strerror}; give a text file, or - for standard input") from None
+    else:
         try:
             spans = whole(Path(file))
         except DataError as error:
             raise DataError(f"{error}; give a text file, or - for standard input") from None
         for text in blocks(spans, errors):
-            yield from text.split("\n")[:-1]
-        return
+            yield text.split("\n")[:-1]
+
+
+def is_pipe(file: str) -> bool:
+    """Whether a path is a named pipe, or the descriptor of one such as `/dev/fd/63`."""
+    try:
+        return stat.S_ISFIFO(Path(file).stat().st_mode)
+    except OSError:
+        return False
+
+
+def _arriving(source: BufferedReader, name: str, errors: Errors) -> Iterator[list[str]]:
+    """Yield lines as they come: each read returns what is there, and waits only when there is nothing."""
+    from refrain.errors import DataError
+
     offset = 0
-    for raw in sys.stdin.buffer:
+    pending: list[bytes] = []
+    while True:
         try:
-            line = raw.decode("utf-8", errors).removesuffix("\n")
-            yield line if offset else line.removeprefix("\ufeff")
+            raw = source.read1(READ_BYTES)
+        except OSError as error:
+            raise DataError(f"{name}: {error.strerror}; give a text file, or a text through a pipe") from None
+        cut = raw.rfind(b"\n") + 1
+        if raw and not cut:
+            pending.append(raw)
+            continue
+        # at the end, what is pending is the last line, without a line end
+        piece = b"".join([*pending, raw[:cut]])
+        pending = [raw[cut:]]
+        bad = None
+        try:
+            text = piece.decode("utf-8", errors)
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"standard input: invalid UTF-8 at byte {offset + error.start}; use --errors replace to read on"
-            ) from None
-        offset += len(raw)
+            bad = offset + error.start
+            text = piece[: piece.rfind(b"\n", 0, error.start) + 1].decode("utf-8")
+        if text:
+            yield (text if offset else text.removeprefix("\ufeff")).removesuffix("\n").split("\n")
+        if bad is not None:
+            raise DataError(f"{name}: invalid UTF-8 at byte {bad}; use --errors replace to read on")
+        if not raw:
+            return
+        offset += len(piece)
 
 
 def check_files(files: Sequence[str]) -> None:

@@ -178,7 +178,7 @@ def _recipe_text(recipe: str, words: list[str], corpus: str | None, experiment: 
 
 
 def _report(summary: dict[str, object], json: bool) -> None:
-    from .output import print_json
+    from .output import print_json, print_line
 
     if json:
         print_json(summary)
@@ -204,11 +204,15 @@ def _report(summary: dict[str, object], json: bool) -> None:
         following.append(f"refrain sparsity {run}")
         if any(sparsity["dead_units"].values()):
             following.append(f"refrain compress {run} --out SMALL")
-    print("\nnext:  " + "\n       ".join([*following, f"cat {run}/README.md"]))
+    print()
+    for number, line in enumerate([*following, f"cat {run}/README.md"]):
+        print_line(f"{'' if number else 'next:':7}{line}")
 
 
 def _report_seeds(summary: dict[str, Any]) -> None:
     """Print a line for each seed, then the mean and the standard deviation."""
+    from .output import print_line
+
     name = "accuracy" if summary.get("task") == "tagger" else "perplexity"
     if "bits_per_byte" in summary["test"]:
         name = "bits_per_byte"
@@ -219,7 +223,8 @@ def _report_seeds(summary: dict[str, Any]) -> None:
     for statistic in ("mean", "std"):
         figures = [summary[split].get(name, {}).get(statistic) for split in ("valid", "test")]
         print(f"{statistic:>9}  " + "  ".join(f"{_figure(name, figure):>20}" for figure in figures))
-    print(f"\nnext:  refrain evaluate {shlex.quote(summary['runs'][0]['run'])}")
+    print()
+    print_line(f"next:  refrain evaluate {shlex.quote(summary['runs'][0]['run'])}")
 
 
 def _figure(name: str, value: float | None) -> str:

@@ -8,7 +8,7 @@ from .model import Model
 from .optimisation import NTASGD, SGD, Optimisation, Optimizer
 from .sparsity import Sparsity
 from .text import Text
-from .values import ByName, Count, NonNegative, Number, Settings, Share, Whole
+from .values import ByName, Count, FileName, NonNegative, Number, Settings, Share, Whole
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
@@ -137,7 +137,7 @@ class Training(Optimisation):
 class Experiment(Settings):
     """A run, complete."""
 
-    name: str = Field("experiment", description="Name of the run.")
+    name: FileName = Field("experiment", description="Name of the run; a run folder without --out begins with it.")
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()

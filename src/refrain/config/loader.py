@@ -70,7 +70,7 @@ def resolve(
     except ValidationError as error:
         problems += [describe(details, settings, root) for details in _telling(error.errors())]
     if problems:
-        raise UserError("\n".join(dict.fromkeys(problems)))
+        raise UserError(*dict.fromkeys(problems))
     return experiment
 
 

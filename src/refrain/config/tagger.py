@@ -9,7 +9,7 @@ from .embeddings import DenseEmbedding, TaggerEmbeddingLayout
 from .network import Network
 from .optimisation import Adam, Optimisation, TaggerOptimizer
 from .text import Text
-from .values import Count, NonNegative, Number, Positive, Settings, Share, Width
+from .values import Count, FileName, NonNegative, Number, Positive, Settings, Share, Width
 
 Affix = Annotated[int, Field(ge=0, le=20), Number]
 
@@ -103,7 +103,7 @@ class TaggerExperiment(Settings):
     task: Literal["tagger"] = Field(
         "tagger", description="What kind of run this is. A TOML file of a tagger that has no extends line sets it."
     )
-    name: str = Field("experiment", description="Name of the run.")
+    name: FileName = Field("experiment", description="Name of the run; a run folder without --out begins with it.")
     data: TaggedData = TaggedData()
     model: TaggerModel = TaggerModel()
     training: TaggerTraining = TaggerTraining()

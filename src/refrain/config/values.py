@@ -1,9 +1,10 @@
 """The kinds of values that settings have."""
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticKnownError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 
 def _not_truth(value: Any) -> Any:
@@ -17,6 +18,27 @@ def _named_variant(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
+def _file_name(value: str) -> str:
+    # the run folder begins with it where none is given, and must not be in another place than beside the others
+    if not value.strip(" ."):
+        problem = "must not be empty or dots alone"
+    elif len(value.encode("utf-8", "surrogatepass")) > 100:
+        problem = "must have at most 100 bytes"
+    elif not value.isprintable():
+        problem = "must not contain control characters"
+    elif re.search(r"[/\\:]", value):
+        problem = "must not contain '/', '\\' or ':'"
+    elif value != value.strip(" ") or value.startswith("."):
+        problem = "must not begin with a dot or a blank, nor end with a blank"
+    elif re.fullmatch(r"(con|prn|aux|nul|(com|lpt)[0-9])(\..*)?", value, re.IGNORECASE):
+        problem = "must not be the name of a device of Windows"
+    else:
+        return value
+    raise PydanticCustomError("file_name", problem)
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
+"""Text that can be part of the name of a file or folder on every system, and leads to no other folder."""
 Number = BeforeValidator(_not_truth)
 Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), Number]
 Count = Annotated[int, Field(ge=1, lt=2**31), Number]

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from refrain.errors import DataError
-from refrain.storage.checkpoint import atomic_folder
-from refrain.storage.folders import cache_folder
+from refrain.storage.folders import cache_folder, cached_folder
 
 from .tagged.python_names import tagged_lines
 from .text.splits import SPLITS
@@ -55,7 +54,7 @@ def embedded_folder(name: str) -> Path:
                 f"{name}: this Python brings {len(documents)} file(s) of its standard library, too few to train on; "
                 "use a full installation, or give a corpus with --data"
             )
-        with atomic_folder(folder) as fresh:
+        with cached_folder(folder) as fresh:
             for split in SPLITS:
                 text = "".join(text for key, text in documents if split_of(key) == split)
                 (fresh / f"{split}.{ENDINGS.get(name, 'txt')}").write_text(text, encoding="utf-8", newline="\n")

@@ -15,6 +15,7 @@ from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 from .perplexity import Figure
 
 BATCH_TOKENS = 1 << 14
+BATCH_LINES = 256
 
 
 class LineScore(NamedTuple):
@@ -26,21 +27,34 @@ class LineScore(NamedTuple):
 
 
 def score_lines(
-    model: Network | Stepper | NetworkStepper, vocabulary: Vocabulary, lines: Iterable[str]
+    model: Network | Stepper | NetworkStepper,
+    vocabulary: Vocabulary,
+    lines: Iterable[str],
+    *,
+    batch_size: int | None = None,
 ) -> Iterator[LineScore]:
     """Score each line, including its end, as if another line had ended before it.
 
     Args:
         model: the model, used with the weights that it has when the first line is scored; its mode is not changed.
         vocabulary: the vocabulary of the model.
-        lines: lines without their ends, which are read as needed, a few hundred at a time.
+        lines: lines without their ends, which are read as needed.
+        batch_size: the number of lines that are read before they are scored together, which is faster. The default is
+            256 for a sequence. It is 1 for any other iterable, whose next line may be written only after a score.
 
     Yields:
         The score of each line, in order.
+
+    Raises:
+        ValueError: when `batch_size` is less than 1.
     """
+    if batch_size is None:
+        batch_size = BATCH_LINES if isinstance(lines, Sequence) else 1
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1 (got {batch_size})")
     stepper = stepper_of(model)
     remaining = iter(lines)
-    while chunk := list(islice(remaining, 256)):
+    while chunk := list(islice(remaining, batch_size)):
         encoded = [vocabulary.encode(line + "\n") for line in chunk]
         nats = _line_nats(stepper, vocabulary.line_end, encoded)
         for line, ids, figure in zip(chunk, encoded, nats, strict=True):

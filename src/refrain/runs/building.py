@@ -20,6 +20,7 @@ from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
 from refrain.training import load_weights
 
+from .fit_check import check_fit
 from .loading import find_checkpoint
 from .own_names import own_name
 from .own_network import OwnNetwork, make_network
@@ -48,6 +49,7 @@ def build(
     if isinstance(experiment, TaggerExperiment):
         return _tagger(experiment, checkpoint, device, weights)
     vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
+    check_fit(experiment, vocabulary, checkpoint)
     model = build_language_model(experiment, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
     # fold the norms into the weights, so that they are not computed again at each step
@@ -60,6 +62,7 @@ def build(
 
 def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str, weights: WeightType) -> TrainedTagger:
     vocabulary = tag_vocabulary_from(checkpoint.document("vocabulary"))
+    check_fit(experiment, vocabulary, checkpoint)
     model = build_tagger(experiment.model, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
     config = experiment.model_dump(mode="json")

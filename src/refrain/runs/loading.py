@@ -1,6 +1,7 @@
 """Finds trained models in run folders and checkpoints, and loads them. Finding one imports no torch."""
 
 import difflib
+import os
 import shlex
 import warnings
 from pathlib import Path
@@ -12,7 +13,9 @@ from refrain.config import AnyExperiment, Experiment, TaggerExperiment, upgraded
 from refrain.config.upgrade import FORMAT
 from refrain.errors import CheckpointError
 from refrain.storage.checkpoint import MANIFEST, Checkpoint
+from refrain.storage.checkpoint_manifest import UnreadableError
 from refrain.storage.run_folder import RunFolder
+from refrain.storage.run_layout import BEST, best_of, check_parts
 
 from .own_names import MARK, check_given
 
@@ -210,11 +213,17 @@ def find_checkpoint(path: Path) -> Checkpoint:
     """Find the checkpoint of a folder: a checkpoint folder itself, or the best checkpoint of a run folder.
 
     Raises:
-        CheckpointError: when the folder has no checkpoint.
+        CheckpointError: when the folder has no checkpoint, or a part of it is a link to another place.
     """
+    if path.name == BEST and (path.parent / "checkpoints").is_dir():
+        # a link or a text file, which may lead to a checkpoint of this run only
+        check_parts(path.parent, writing=False)
+        return Checkpoint((best_of(path.parent) or path).resolve())
     if not path.is_dir():
         raise CheckpointError(_missing(path))
-    if (path / MANIFEST).is_file() and not (path / "checkpoints").is_dir():
+    if path.parent.name == "checkpoints":
+        check_parts(path.parents[1], writing=False)
+    if os.path.lexists(path / MANIFEST) and not (path / "checkpoints").is_dir():
         return Checkpoint(path)
     if not (path / "checkpoints").is_dir():
         seeds = sorted(path.glob("seed-*"))
@@ -223,17 +232,20 @@ def find_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path}: is not a run folder (it has no checkpoints); give a folder that refrain train has made"
         )
-    best = path / "best"
-    if best.is_dir():
+    check_parts(path, writing=False)
+    best = best_of(path)
+    if best is not None:
         try:
             return Checkpoint(best.resolve())
+        except UnreadableError:
+            raise
         except CheckpointError as error:
             problem = str(error)
     else:
         problem = f"{path}: has no best checkpoint yet"
     checkpoint, problems = RunFolder(path).newest()
     problems = list(dict.fromkeys([problem, *problems]))
-    if best.is_dir() and checkpoint.document("training")["position"]["step"] == 0:
+    if best is not None and checkpoint.document("training")["position"]["step"] == 0:
         raise CheckpointError("; ".join([*problems, "no other checkpoint of this run was trained"]))
     warnings.warn("; ".join([*problems, f"using {checkpoint.folder}"]), stacklevel=3)
     return checkpoint

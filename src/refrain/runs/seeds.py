@@ -1,5 +1,6 @@
 """Trains an experiment with several seeds, and computes the mean and standard deviation of the results."""
 
+import os
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from refrain.errors import CheckpointError, UserError
 from refrain.storage.checkpoint import write_atomically
 from refrain.storage.plain_json import dumps
 from refrain.storage.run_folder import RunFolder
+from refrain.storage.run_layout import check_seeds
 from refrain.training.progress import Progress
 
 from .checks import SEEDS
@@ -63,8 +65,10 @@ def train_seeds(
             raise CheckpointError(
                 f"{folder}: contains other files than runs of --seeds, which --force keeps; choose another --out"
             )
+    check_seeds(folder)
     # raises for a mistake in the corpus, before anything is removed
     kind_of(experiment).corpus(experiment, lambda line: None)
+    new = not folder.exists()
     for old in folder.glob("seed-*"):
         RunFolder(old).remove()
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,12 +82,20 @@ def train_seeds(
     }
     write_atomically(folder / FILE, dumps(plan, indent=2) + "\n")
     (folder / "summary.json").unlink(missing_ok=True)
-    return _run_all(folder, plan, progress)
+    try:
+        return _run_all(folder, plan, progress)
+    except UserError:
+        # a mistake that the first run found before it wrote anything leaves nothing to resume
+        if not any(folder.glob("seed-*")):
+            (folder / FILE).unlink(missing_ok=True)
+            if new:
+                folder.rmdir()
+        raise
 
 
 def has_seeds(out: str | Path) -> bool:
     """Whether a folder holds the runs of several seeds."""
-    return (Path(out) / FILE).is_file()
+    return os.path.lexists(Path(out) / FILE)
 
 
 def resume_seeds(
@@ -102,6 +114,7 @@ def resume_seeds(
     Raises:
         CheckpointError: when a run cannot be continued, or the settings differ.
     """
+    check_seeds(Path(out))
     plan = RunFolder(Path(out)).read_json(FILE)
     same_settings(experiment_from(plan["config"], Path(out)), experiment, Path(out))
     return _run_all(Path(out), plan, progress)

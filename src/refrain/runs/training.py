@@ -16,6 +16,7 @@ from refrain.data import TaggedCorpus
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.kernels.call import failures
+from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
 from refrain.training import (
     Fit,
@@ -34,6 +35,7 @@ from refrain.training.resume import capture, check_methods
 from refrain.training.sparsifier import Sparsifier
 
 from .building import load_own_weights, load_start
+from .fit_check import check_fit
 from .kinds import AnyCorpus, Kind, kind_of
 from .loading import experiment_from
 from .manifest import changes, manifest
@@ -147,16 +149,17 @@ def resume(
     with progress or PlainProgress() as report, run.locked():
         same_settings(own, experiment, run.path)
         kind = kind_of(own, model)
+        checkpoint, problems = run.newest()
         corpus = _read(kind, own, report)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
+        _same_vocabulary(corpus, checkpoint)
+        if model is None:
+            check_fit(own, corpus.vocabulary, checkpoint)
         network, backends = _build(kind, own, corpus, report)
         task = kind.task(own, corpus, network, added)
-        checkpoint, problems = run.newest()
         for problem in problems:
             report.log(f"skipped a damaged checkpoint: {problem}")
         check_methods(task, checkpoint.document("training"), run.path)
-        if checkpoint.document("vocabulary") != corpus.vocabulary.document():
-            raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
         if model is None:
             load_weights(network, checkpoint.tensors("model"))
         else:
@@ -215,7 +218,7 @@ def _train(
         report.log(f"methods given: {', '.join(task.methods.own)}")
     bytes_per_token = corpus.vocabulary.bytes_per_token
     report.begin(partial(loss_text, bytes_per_token=bytes_per_token, tagger=isinstance(corpus, TaggedCorpus)))
-    with _closing(writer), Interrupt() as interrupt:
+    with _closing(writer), Interrupt(report.log) as interrupt:
         metrics = Metrics(run, writer, bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
     report.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
@@ -263,6 +266,11 @@ def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -
     raise CheckpointError(
         f"{path}: the run has other settings ({'; '.join(differing)}); resume with refrain train --resume --out {path}"
     )
+
+
+def _same_vocabulary(corpus: AnyCorpus, checkpoint: Checkpoint) -> None:
+    if checkpoint.document("vocabulary") != corpus.vocabulary.document():
+        raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
 
 
 def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:

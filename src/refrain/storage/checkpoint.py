@@ -5,9 +5,12 @@ written under a temporary name, flushed to disk and renamed; reading checks ever
 """
 
 import contextlib
+import errno
 import hashlib
+import io
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,11 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from refrain.errors import CheckpointError
 
+from .checkpoint_manifest import FORMAT as FORMAT
+from .checkpoint_manifest import MANIFEST as MANIFEST
+from .checkpoint_manifest import Entry, UnreadableError, compare, reading, verified_entries
+from .plain_json import loads
+from .regular_files import is_link, open_regular, read_regular
+from .run_layout import steps_in
+from .tensor_header import read_shapes
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-FORMAT = 1
-MANIFEST = "manifest.json"
 
 
 @contextlib.contextmanager
@@ -30,17 +38,22 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
     Args:
         target: the final path of the folder.
-        replace: replace an existing `target`; if False, one that another process made in the meantime is kept.
+        replace: replace an existing `target`; if False, one that another thread or process made in the meantime is
+            kept.
+
+    Raises:
+        OSError: when a file cannot be written or flushed, or `target` is to be replaced and is a link.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".tmp-{target.name}-{os.getpid()}"
-    replaced = target.parent / f".tmp-old-{target.name}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = temporary_path(target)
+    replaced = temporary_path(target, "old-")
     temporary.mkdir()
     try:
         yield temporary
         for path in [*temporary.iterdir(), temporary]:
             flush(path)
+        if replace and is_link(target):
+            raise OSError(errno.ELOOP, "is a link to another place", str(target))
         if replace and target.exists():
             target.rename(replaced)
         try:
@@ -50,22 +63,55 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
                 raise
         flush(target.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+        discard(temporary)
+        discard(replaced)
+
+
+def temporary_path(target: Path, purpose: str = "") -> Path:
+    """A new path beside `target`, which no other thread or process uses and nobody can guess.
+
+    Args:
+        target: the final path.
+        purpose: a word for the name.
+    """
+    # a name may have 255 bytes, and a character up to four
+    return target.with_name(f".tmp-{purpose}{target.name[:50]}-{os.getpid()}-{secrets.token_hex(8)}")
+
+
+def discard(path: Path) -> None:
+    """Remove a file, a folder with its content, or a link without what it leads to, so far as that is possible."""
+    with contextlib.suppress(OSError):
+        if is_link(path) or not path.is_dir():
+            path.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def flush(path: Path) -> None:
-    """Wait until the content of a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Wait until the content of a file or folder is on the disk.
+
+    Raises:
+        OSError: when it could not be written; the error has the path.
+    """
+    folder = path.is_dir()
+    if folder and os.name == "nt":
+        # Windows can flush files only, and flushes only those that are open for writing
+        return
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        # some network file systems cannot flush a folder
+        if not (folder and error.errno in (errno.EINVAL, errno.ENOTSUP, errno.EBADF)):
+            raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace the content of a file at once: readers see either the old content or the new."""
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    temporary = temporary_path(path)
     try:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         flush(temporary)
@@ -113,34 +159,45 @@ class Checkpoint:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._digests = _verified(folder)
+        self._entries = verified_entries(folder)
 
     def document(self, stem: str) -> Any:
         """Read the plain data of `stem.json`."""
+        content = self._content(f"{stem}.json")
         try:
-            return json.loads(self._content(f"{stem}.json"))
-        except (ValueError, RecursionError) as error:
+            return loads(content)
+        except ValueError as error:
             raise CheckpointError(f"{self.folder / stem}.json: is not JSON ({error})") from None
+
+    def shapes(self, stem: str) -> dict[str, tuple[int, ...]]:
+        """Read the shapes of the tensors of `stem.safetensors`, by name, without the tensors."""
+        entry = self._entry(f"{stem}.safetensors")
+        with reading(self.folder / f"{stem}.safetensors") as path, open_regular(path, follow_links=False) as file:
+            return read_shapes(file, entry.size)
 
     def tensors(self, stem: str) -> "dict[str, Tensor]":
         """Read the tensors of `stem.safetensors`, on the CPU."""
         from safetensors import SafetensorError
         from safetensors.torch import load as from_bytes
 
+        content = self._content(f"{stem}.safetensors")
         try:
-            return from_bytes(self._content(f"{stem}.safetensors"))
+            with reading(self.folder / f"{stem}.safetensors"):
+                read_shapes(io.BytesIO(content), len(content))
+            return from_bytes(content)
         except SafetensorError as error:
             raise CheckpointError(f"{self.folder / stem}.safetensors: {error}") from None
 
+    def _entry(self, name: str) -> Entry:
+        if name not in self._entries:
+            raise CheckpointError(f"{self.folder}: holds no {name}; it holds {', '.join(sorted(self._entries))}")
+        return self._entries[name]
+
     def _content(self, name: str) -> bytes:
-        if name not in self._digests:
-            raise CheckpointError(f"{self.folder}: holds no {name}; it holds {', '.join(sorted(self._digests))}")
-        path = self.folder / name
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"{path}: {error.strerror}") from None
-        _compare(path, hashlib.sha256(content).hexdigest(), self._digests[name])
+        entry = self._entry(name)
+        with reading(self.folder / name) as path:
+            content = read_regular(path, limit=entry.size, follow_links=False)
+        compare(path, hashlib.sha256(content).hexdigest(), entry.sha256)
         return content
 
 
@@ -151,46 +208,15 @@ def newest(folder: Path) -> tuple[Checkpoint, list[str]]:
         The checkpoint, and a message for each newer one that is damaged.
 
     Raises:
-        CheckpointError: when every checkpoint is damaged or none exists; the message names each fault.
+        CheckpointError: when every checkpoint is damaged or none exists, where the message names each fault; or when
+            one cannot be read for another reason, such as too many open files.
     """
     problems: list[str] = []
-    steps = sorted(folder.glob("step-*"), key=lambda path: path.name, reverse=True) if folder.is_dir() else []
-    for path in steps:
+    for path in reversed(steps_in(folder)):
         try:
             return Checkpoint(path), problems
+        except UnreadableError:
+            raise
         except CheckpointError as error:
             problems.append(str(error))
     raise CheckpointError("; ".join(problems) or f"{folder}: holds no checkpoint")
-
-
-def _verified(folder: Path) -> dict[str, str]:
-    """Compare every file of a checkpoint with the manifest, and return their sha256 digests by name."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        version = manifest["format"]
-        known = version == FORMAT
-        files = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()} if known else {}
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: is not a checkpoint (it holds no {MANIFEST})") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{folder / MANIFEST}: damaged ({error})") from None
-    if not known:
-        raise CheckpointError(
-            f"{folder}: is in format {version}, but this version reads format {FORMAT}; update refrain-lm"
-        )
-    for name, digest in files.items():
-        path = folder / name
-        if path.name != name or path.is_symlink():
-            raise CheckpointError(f"{folder / MANIFEST}: damaged (it names {name!r})")
-        try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise CheckpointError(f"{path}: {error.strerror}") from None
-        _compare(path, found, digest)
-    return files
-
-
-def _compare(path: Path, found: str, expected: str) -> None:
-    if found != expected:
-        raise CheckpointError(f"{path}: damaged (its sha256 is not that of the manifest)")

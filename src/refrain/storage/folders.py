@@ -1,12 +1,65 @@
 """The folder of files that the library can make again."""
 
+import contextlib
+import errno
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+from refrain.errors import DataError, UserError
+
+from .checkpoint import atomic_folder
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# errors of writing alone; others may come from a text that is read
+_OF_WRITING = (*_FULL, errno.EROFS, errno.EFBIG)
 
 
 def cache_folder() -> Path:
-    """Return the folder of encoded corpora and compiled kernels: $REFRAIN_CACHE, or `refrain` in the user's cache."""
+    """Return the folder of encoded corpora and compiled kernels: $REFRAIN_CACHE, or `refrain` in the user's cache.
+
+    Raises:
+        UserError: when the user has no home and names no folder.
+    """
     if chosen := os.environ.get("REFRAIN_CACHE"):
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "refrain"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "refrain"
+    try:
+        return Path.home() / ".cache" / "refrain"
+    except RuntimeError:
+        raise UserError(
+            "this user has no home folder for the cache; name a folder in the environment variable REFRAIN_CACHE"
+        ) from None
+
+
+@contextlib.contextmanager
+def cached_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes a folder of the cache; one that was made in the meantime is kept.
+
+    Args:
+        folder: a folder below `cache_folder()`.
+
+    Raises:
+        DataError: when the cache is full or cannot be written; the message names it and the environment variable.
+    """
+    try:
+        with atomic_folder(folder) as fresh:
+            yield fresh
+    except OSError as error:
+        cache = cache_folder()
+        if error.errno not in _OF_WRITING and not str(error.filename or "").startswith(str(cache)):
+            raise
+        full = error.errno in _FULL
+        free = f"; {_free_bytes(cache):,} bytes are free" if full else ""
+        raise DataError(
+            f"{cache}: the cache cannot be written ({error.strerror}{free}); {'free some space' if full else 'make it'}"
+            f"{'' if full else ' writable'}, or name another folder in the environment variable REFRAIN_CACHE"
+        ) from None
+
+
+def _free_bytes(folder: Path) -> int:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -2,42 +2,35 @@
 
 config.json      every setting, resolved              recipe.toml     the settings as the user gave them
 manifest.json    versions, machine, data              metrics.jsonl   one line for each measurement
-checkpoints/     step-N: the last two and the best    best            link to the best checkpoint
+checkpoints/     step-N: the last two and the best    best            link to the best checkpoint, or its path
 samples/         text sampled during training         summary.json    the final figures
 tensorboard/     events, if requested                 README.md       a card of the model and its figures
 """
 
 import contextlib
 import errno
-import fcntl
-import json
 import os
 import shlex
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refrain.errors import CheckpointError
 
-from .checkpoint import Checkpoint, flush, newest, save, write_atomically
-from .plain_json import dumps
+from .checkpoint import Checkpoint, discard, flush, newest, save, temporary_path, write_atomically
+from .checkpoint_manifest import SETTINGS_LIMIT
+from .locks import Lock, locked
+from .plain_json import dumps, loads
+from .regular_files import append_regular, is_link, read_regular
+from .run_layout import BEST, OWN_FILES, OWN_FOLDERS, check_parts, step_of, steps_in
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KEEP = 2
-OWN_FILES = (
-    "config.json",
-    "recipe.toml",
-    "manifest.json",
-    "metrics.jsonl",
-    "summary.json",
-    "README.md",
-    ".lock",
-)
-OWN_FOLDERS = ("checkpoints", "samples", "tensorboard")
+TEXT_LIMIT = 2**24
+"""Bytes of a JSON file of a run; the largest is a summary with a table of tags."""
 
 
 class RunFolder:
@@ -51,6 +44,7 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
+        self._lock: Lock | None = None
 
     def create(self, *, force: bool = False) -> None:
         """Create an empty run folder.
@@ -69,6 +63,7 @@ class RunFolder:
             (self.path / "samples").mkdir(exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
+        check_parts(self.path, writing=True)
 
     def check_available(self, *, force: bool = False) -> bool:
         """Check that the folder can become a run, and change nothing.
@@ -80,7 +75,8 @@ class RunFolder:
             Whether an existing run has to be removed.
 
         Raises:
-            CheckpointError: when the folder exists and is not empty, and may not be replaced.
+            CheckpointError: when the folder exists and is not empty, and may not be replaced, or a part of it is a
+                link to another place.
         """
         if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
             return False
@@ -91,6 +87,7 @@ class RunFolder:
                 f"{self.path}: exists already; choose another --out, continue it with --resume, or replace it with "
                 "--force"
             )
+        check_parts(self.path, writing=True)
         return True
 
     def remove(self) -> None:
@@ -103,45 +100,43 @@ class RunFolder:
             return
         with self.locked():
             self._clear()
-        (self.path / ".lock").unlink(missing_ok=True)
+            # within the lock, so that a process that locks the folder next makes a new one; Windows refuses that
+            discard(self.path / ".lock")
+        if os.name == "nt":
+            discard(self.path / ".lock")
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
     def _clear(self) -> None:
-        (self.path / "best").unlink(missing_ok=True)
-        for leftover in self.path.glob(".tmp-*"):
-            leftover.unlink()
-        for name in OWN_FILES:
+        leftovers = [path.name for path in self.path.glob(".tmp-*")]
+        for name in (BEST, *leftovers, *OWN_FILES, *OWN_FOLDERS):
             if name != ".lock":
-                (self.path / name).unlink(missing_ok=True)
-        for name in OWN_FOLDERS:
-            shutil.rmtree(self.path / name, ignore_errors=True)
+                discard(self.path / name)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the folder, so that no other process writes to it.
 
         Raises:
-            CheckpointError: when another process holds the lock; the message names it.
+            CheckpointError: when another process holds the lock, where the message names it, or a part of the folder is
+                a link to another place.
         """
-        try:
-            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise CheckpointError(f"{self.path}: cannot be written ({error.strerror})") from None
-        try:
+        check_parts(self.path, writing=True)
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = os.read(handle, 200).decode(errors="replace").strip() or "another process"
-                raise CheckpointError(f"{self.path}: in use by {owner}; wait for it or choose another --out") from None
-            os.truncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+                self._lock = stack.enter_context(locked(self.path))
+            except OSError as error:
+                raise CheckpointError(f"{self.path}: cannot be written ({error.strerror})") from None
+            stack.callback(self._unlock)
             yield
-        finally:
-            os.close(handle)
+
+    def _unlock(self) -> None:
+        self._lock = None
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
+        if self._lock is not None:
+            self._lock.check()
         try:
             yield
         except OSError as error:
@@ -173,24 +168,27 @@ class RunFolder:
             CheckpointError: when it is missing or damaged.
         """
         path = self.path / name
+        limit = SETTINGS_LIMIT if name == "config.json" else TEXT_LIMIT
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return loads(read_regular(path, limit=limit, follow_links=False))
         except FileNotFoundError:
             raise CheckpointError(f"{self.path}: is not a run folder (it holds no {name})") from None
-        except (OSError, ValueError, RecursionError) as error:
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+        except ValueError as error:
             raise CheckpointError(f"{path}: cannot be read ({error})") from None
 
     def log(self, record: Mapping[str, Any]) -> int:
         """Append a line of metrics, and return the length of the file in bytes."""
-        with self._writing(), self.metrics.open("a", encoding="utf-8") as file:
-            file.write(dumps(record) + "\n")
+        with self._writing(), append_regular(self.metrics) as file:
+            file.write((dumps(record) + "\n").encode())
             file.flush()
             return file.tell()
 
     def cut_metrics(self, length: int) -> None:
         """Truncate the metrics to the length that they had at the checkpoint from which the run continues."""
-        with self.metrics.open("ab") as file:
-            file.truncate(min(length, file.tell()))
+        with self._writing(), append_regular(self.metrics) as file:
+            file.truncate(min(length, file.seek(0, os.SEEK_END)))
 
     def save(
         self,
@@ -203,6 +201,7 @@ class RunFolder:
         """Write `checkpoints/step-N`, point `best` at the best step, and remove all but the last two and the best."""
         folder = self.checkpoints / f"step-{step:09d}"
         with self._writing():
+            check_parts(self.path, writing=True)
             if self.metrics.exists():
                 # the checkpoint records the length of this file
                 flush(self.metrics)
@@ -210,9 +209,9 @@ class RunFolder:
             if best is not None:
                 self.point_best_at(best)
         kept = {f"step-{best:09d}"} if best is not None else set()
-        for old in sorted(self.checkpoints.glob("step-*"))[:-KEEP]:
+        for old in steps_in(self.checkpoints)[:-KEEP]:
             if old.name not in kept:
-                shutil.rmtree(old)
+                discard(old)
         return folder
 
     def checkpoint(self, step: int) -> Checkpoint:
@@ -224,12 +223,15 @@ class RunFolder:
         return Checkpoint(self.checkpoints / f"step-{step:09d}")
 
     def point_best_at(self, step: int) -> None:
-        """Make `best` a link to the checkpoint of a step."""
-        link = self.path / "best"
-        fresh = self.path / ".tmp-best"
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(Path("checkpoints") / f"step-{step:09d}")
-        fresh.replace(link)
+        """Make `best` a link to the checkpoint of a step, or a text file with its path where links do not work."""
+        best = self.path / BEST
+        target = f"checkpoints/step-{step:09d}"
+        if best.is_dir() and not is_link(best):
+            # a copy of a run that was made without links
+            discard(best)
+        # Windows cannot replace a link to a folder at once
+        if os.name == "nt" or not _replace_link(best, target):
+            write_atomically(best, target + "\n")
 
     def newest(self) -> tuple[Checkpoint, list[str]]:
         """Find the newest undamaged checkpoint. No file is changed, as a run may be in progress.
@@ -240,7 +242,8 @@ class RunFolder:
         Raises:
             CheckpointError: when the run has no undamaged checkpoint.
         """
-        if not any(self.checkpoints.glob("step-*")):
+        check_parts(self.path, writing=False)
+        if not steps_in(self.checkpoints):
             raise CheckpointError(
                 f"{self.path}: holds no checkpoint, as none was saved yet; wait for one, or start the run again with: "
                 f"refrain train RECIPE --out {shlex.quote(str(self.path))} --force"
@@ -254,20 +257,33 @@ class RunFolder:
             good: the newest undamaged checkpoint.
         """
         folders = [self.path, *(self.path / name for name in OWN_FOLDERS)]
-        for leftover in [path for folder in folders for path in folder.glob(".tmp-*")]:
-            if leftover.is_dir() and not leftover.is_symlink():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
-        for folder in self.checkpoints.glob("step-*"):
-            if folder.name > good.name:
-                aside = folder.with_name(f"damaged-{folder.name}")
-                shutil.rmtree(aside, ignore_errors=True)
-                folder.rename(aside)
+        for leftover in [path for folder in folders if not is_link(folder) for path in folder.glob(".tmp-*")]:
+            discard(leftover)
+        for folder in [path for path in steps_in(self.checkpoints) if step_of(path) > step_of(good)]:
+            aside = folder.with_name(f"damaged-{folder.name}")
+            discard(aside)
+            folder.rename(aside)
 
     def _is_run(self) -> bool:
         # a run that was killed may leave temporary files
         names = {path.name for path in self.path.iterdir() if not path.name.startswith(".tmp-")}
-        if names <= {*OWN_FILES, *OWN_FOLDERS, "best"}:
+        if names <= {*OWN_FILES, *OWN_FOLDERS, BEST}:
             return "checkpoints" in names or names <= {".lock"}
         return any(self.checkpoints.glob("step-*")) and "config.json" in names
+
+
+def _replace_link(link: Path, target: str) -> bool:
+    """Make a link at once, or return False where the file system has no links."""
+    fresh = temporary_path(link)
+    try:
+        fresh.symlink_to(target)
+        fresh.replace(link)
+    except NotImplementedError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            return False
+        raise
+    finally:
+        discard(fresh)
+    return True

@@ -1,16 +1,20 @@
 """The report of a sparse run, and the data of its pictures."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from refrain.assembly.widths import removable_widths
+from refrain.errors import CheckpointError
 from refrain.pictures.sparsity import Curves, Part, parts, png
 from refrain.pictures.sparsity_page import sparsity_page_html
 from refrain.sparsity.report import report, views
+from refrain.storage.plain_json import loads
+from refrain.storage.regular_files import read_regular
 from refrain.trained.language_model import TrainedLanguageModel
 
 PIXELS = 420
+METRICS_LIMIT = 2**28
+"""Bytes of metrics that are read: a million lines."""
 FIGURES = {"parameters": "parameters", "multiply_adds": "multiply-adds a token"}
 
 
@@ -99,9 +103,15 @@ def _curves(lm: TrainedLanguageModel) -> list[Curves]:
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Read the lines of metrics; the last one may be incomplete while a run is writing."""
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    try:
+        text = read_regular(path, limit=METRICS_LIMIT, follow_links=False).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    for line in text.splitlines():
         try:
-            found.append(json.loads(line))
+            found.append(loads(line))
         except ValueError:
             continue
-    return [line for line in found if isinstance(line, dict) and "step" in line]
+    return [line for line in found if isinstance(line, dict) and isinstance(line.get("step"), int)]

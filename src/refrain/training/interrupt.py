@@ -1,7 +1,10 @@
 """Stopping on a signal: the run finishes its window, saves a checkpoint and stops. A second signal kills it."""
 
+import contextlib
+import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -29,9 +32,13 @@ class Interrupt:
     """A context manager that records SIGINT and SIGTERM.
 
     It does nothing outside the main thread, where Python does not allow signal handlers.
+
+    Args:
+        log: called with a line of text when a signal comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: Callable[[str], None] = lambda line: None) -> None:
+        self._log = log
         self.signal_number: int | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -47,4 +54,17 @@ class Interrupt:
     def _notice(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number
         for each in SIGNALS:
+            signal.signal(each, self._kill)
+        again = "press Ctrl-C again" if number == signal.SIGINT else "send a second signal"
+        self._say(f"the run stops after this window and saves a checkpoint; to stop at once without one, {again}")
+
+    def _kill(self, number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
+        self._say("the run stops at once; the checkpoints that it has saved are whole")
+        os.kill(os.getpid(), number)
+
+    def _say(self, line: str) -> None:
+        # a signal that comes while a line is being printed cannot print another one
+        with contextlib.suppress(RuntimeError):
+            self._log(line)

@@ -1,7 +1,6 @@
 """Progress on standard error while a run trains: a progress bar on a terminal, plain lines elsewhere."""
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -9,6 +8,7 @@ from typing import Any, Protocol, Self
 
 from refrain.models.perplexity import perplexity
 from refrain.progress import Bar, Lines, Reporter, duration, live_progress
+from refrain.storage.plain_text import errors_on_terminal, log_line, shown
 
 from .task import Position
 
@@ -65,13 +65,13 @@ class Clock:
             self._start = now, position.step
         since, first = self._start
         tally = position.epoch_tally
-        shown = self.loss_text(tally.nats / tally.tokens if tally.tokens else math.inf)
+        figure = self.loss_text(tally.nats / tally.tokens if tally.tokens else math.inf)
         if position.step == first:
-            return shown
+            return figure
         seconds = (now - since) / (position.step - first)
         rate = tally.tokens / max(position.window, 1) / seconds
         left = seconds * (windows * epochs - position.step)
-        return f"{shown}  {rate:,.0f} tokens/s  {duration(left)} left"
+        return f"{figure}  {rate:,.0f} tokens/s  {duration(left)} left"
 
 
 def loss_text(nats_per_token: float, *, bytes_per_token: int | None = None, tagger: bool = False) -> str:
@@ -126,7 +126,7 @@ class PlainProgress:
     def log(self, line: str) -> None:
         """Print a line on standard error."""
         if not self._quiet:
-            print(line, file=sys.stderr, flush=True)
+            log_line(line)
 
 
 class LiveProgress:
@@ -167,12 +167,12 @@ class LiveProgress:
 
     def log(self, line: str) -> None:
         """Print a line above the bar."""
-        self._live.console.print(line, markup=False, highlight=False)
+        self._live.console.print(shown(line), markup=False, highlight=False, emoji=False)
 
 
 def progress(*, quiet: bool = False) -> Progress:
     """Return a progress bar if standard error is a terminal, otherwise plain lines."""
-    return LiveProgress() if sys.stderr.isatty() and not quiet else PlainProgress(quiet=quiet)
+    return LiveProgress() if errors_on_terminal() and not quiet else PlainProgress(quiet=quiet)
 
 
 def epoch_line(record: dict[str, Any]) -> str:

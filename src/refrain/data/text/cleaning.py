@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from refrain.errors import DataError
-from refrain.storage.checkpoint import atomic_folder
-from refrain.storage.folders import cache_folder
+from refrain.storage.folders import cache_folder, cached_folder
+from refrain.storage.regular_files import tells_of_damage
 
 from .files import Spans, blocks, place_of, size_of
 
@@ -61,7 +61,7 @@ def cleaned_files(
     folder = cache_folder() / "cleaned" / hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
     if not folder.is_dir():
         log(f"cleaning {name} ({cleaning}): {sum(map(size_of, spans.values())):,} bytes of text")
-        with atomic_folder(folder) as fresh:
+        with cached_folder(folder) as fresh:
             sizes = {split: _write(fresh / f"{split}.bin", part) for split, part in spans.items()}
             (fresh / "corpus.json").write_text(json.dumps({"format": FORMAT, "bytes": sizes}), encoding="utf-8")
     cleaned = {split: folder / f"{split}.bin" for split in spans}
@@ -71,6 +71,8 @@ def cleaned_files(
             if file.stat().st_size != sizes[split]:
                 raise ValueError(f"{file.name} holds {file.stat().st_size} bytes, {sizes[split]} were written")
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and not tells_of_damage(error):
+            raise
         raise DataError(f"{folder}: the cleaned text is damaged ({error}); delete this folder and try again") from None
     return cleaned
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from refrain.errors import DataError
-from refrain.storage.checkpoint import atomic_folder
-from refrain.storage.folders import cache_folder
+from refrain.storage.folders import cache_folder, cached_folder
+from refrain.storage.regular_files import tells_of_damage
 
 from ..corpus import Corpus, Split
 from ..text.files import Errors, Spans, blocks, sha256_of, size_of
@@ -56,7 +56,7 @@ def open_encoded_corpus(
         log(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
         vocabulary = build()
         texts = {split: blocks(part, errors, whole_lines=whole_lines) for split, part in spans.items()}
-        with atomic_folder(folder) as fresh:
+        with cached_folder(folder) as fresh:
             _write(fresh, texts, vocabulary)
     return _open(name, folder, spans, digests, read, errors)
 
@@ -101,6 +101,8 @@ def _open(
                 raise ValueError(f"{split}.bin holds {len(file)} ids, {counts['tokens']} were written")
             splits[split] = Split(part, digests[split], file, counts["lines"], counts["unseen"])
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and not tells_of_damage(error):
+            raise
         raise DataError(
             f"{folder}: the prepared corpus is damaged ({error}); delete this folder and try again"
         ) from None

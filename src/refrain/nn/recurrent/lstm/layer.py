@@ -6,6 +6,7 @@ cuDNN's layout has two; gates are packed in the order input, forget, candidate, 
 T steps in the window, B batch, I input width, H hidden width.
 """
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -71,12 +72,37 @@ def torch_window(
     context: Context, inputs: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """A window by torch's own kernel; see `Window`. Weights: w_ih (4H, I), w_hh (4H, H), bias (4H,)."""
+    dtype = _autocast_dtype(inputs)
+    if dtype is not None and not _autocast_is_supported(dtype):
+        with torch.autocast("cpu", enabled=False):
+            tensors = [[part.float() for part in group] for group in ([inputs], state, weights)]
+            outputs, after = torch_window(context, tensors[0][0], tensors[1], tensors[2])
+        return outputs.to(dtype), tuple(part.to(dtype) for part in after)
     packed = [*weights, torch.zeros_like(weights[2])]
     if inputs.is_cuda:
         packed = in_one_buffer(packed)
     start = [part[None] for part in state]
     outputs, hidden, cell = torch.lstm(inputs, start, packed, True, 1, 0.0, context.training, False, False)
     return outputs, (hidden[0], cell[0])
+
+
+def _autocast_dtype(inputs: Tensor) -> torch.dtype | None:
+    """The dtype of an enabled torch.autocast on the CPU, else None."""
+    on_cpu = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return torch.get_autocast_dtype("cpu") if on_cpu else None
+
+
+@functools.cache
+def _autocast_is_supported(dtype: torch.dtype) -> bool:
+    """Whether torch.lstm works under autocast; on processors for which oneDNN has no kernel of a dtype, it raises."""
+    one = torch.zeros(1, 1, 1)
+    weights = [torch.zeros(4, 1), torch.zeros(4, 1), torch.zeros(4), torch.zeros(4)]
+    try:
+        with torch.autocast("cpu", dtype=dtype):
+            torch.lstm(one, [one, one], weights, True, 1, 0.0, False, False, False)
+    except RuntimeError:
+        return False
+    return True
 
 
 class LSTM(nn.Module):

@@ -1,0 +1,97 @@
+"""Wrong words on the command line: what was meant, and how it is written."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+
+from cyclopts import CycloptsError
+from cyclopts.exceptions import UnknownCommandError, UnknownOptionError
+
+from refrain.errors import UserError
+
+WITH_SETTINGS = ("train", "check", "bench")
+
+
+def without_help_command(words: Sequence[str], commands: Mapping[str, str]) -> list[str]:
+    """Return the arguments with `help NAME` replaced by `NAME --help`.
+
+    Args:
+        words: the arguments of the command line.
+        commands: the known commands.
+
+    Raises:
+        UserError: when help is requested for an unknown command.
+    """
+    if list(words[:1]) != ["help"]:
+        return list(words)
+    chain = [word for word in words[1:] if not word.startswith("-")]
+    if chain and chain[0] not in commands:
+        raise UserError(_unknown_command(chain[0], commands))
+    return [*chain, "--help"]
+
+
+def wrong_words(
+    error: CycloptsError, words: Sequence[str], commands: Mapping[str, str], examples: Mapping[str, str]
+) -> str:
+    """Return a message about arguments that a command does not take.
+
+    Args:
+        error: what was found wrong.
+        words: the arguments of the command line.
+        commands: the known commands.
+        examples: an example of each command.
+    """
+    chain = error.command_chain or ()
+    if isinstance(error, UnknownCommandError) and not chain and error.unused_tokens:
+        return _unknown_command(error.unused_tokens[0], commands)
+    text = str(error).strip().rstrip("., ").replace("\n", " ")
+    hint = ""
+    if isinstance(error, UnknownOptionError) and chain and chain[0] in WITH_SETTINGS:
+        option = error.token.keyword or error.token.value
+        like = re.search(r" Did you mean --(\S+)\?", text)
+        setting = _setting(option, words, like[1] if like else "")
+        if setting:
+            text = f"Unknown option: {option}"
+        if setting or not like:
+            hint = f"a setting is written without dashes, as in {setting or 'training.epochs=3'}; "
+    elif chain and chain[0] == "generate" and "Unused Tokens" in text:
+        hint = "give the beginning of the text with --prompt, in quotes; "
+    name = " ".join(chain)
+    example = f", or type for example: {examples[name]}" if name in examples else ""
+    return f"{text}; {hint}see {' '.join(['refrain', *chain, '--help'])}{example}"
+
+
+def _unknown_command(name: str, commands: Mapping[str, str]) -> str:
+    from refrain.config.mistakes import nearest
+
+    return f"unknown command {name!r}{nearest(name, commands)}; known: {', '.join(commands)}; see refrain --help"
+
+
+def _setting(option: str, words: Sequence[str], rival: str) -> str | None:
+    """The setting, with its value, that was written as an option such as `--epochs 3` or `--epochs=3`.
+
+    Args:
+        option: what was written.
+        words: the arguments of the command line.
+        rival: the name of the most similar option. None is returned if it is at least as similar.
+    """
+    from refrain.config import Experiment, TaggerExperiment
+    from refrain.config.schema import setting_names
+
+    flag, equals, value = option.partition("=")
+    name = flag.lstrip("-").replace("-", "_")
+    known: dict[str, str] = {}
+    for full in (*setting_names(Experiment), *setting_names(TaggerExperiment)):
+        known.setdefault(full, full)
+        known.setdefault(full.rpartition(".")[2], full)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    if not near or _likeness(name, near[0]) <= _likeness(name, rival.replace("-", "_")):
+        return None
+    if not equals and option in words:
+        following = words[words.index(option) + 1 :]
+        value = following[0] if following and not following[0].startswith("--") else ""
+    return f"{known[near[0]]}={value or '...'}"
+
+
+def _likeness(name: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, name, other).ratio()

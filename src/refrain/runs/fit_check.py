@@ -1,0 +1,32 @@
+"""Checks that the settings of a run fit the weights of its checkpoint, before a model is built."""
+
+from functools import partial
+from typing import Any
+
+from refrain.assembly.model import build_language_model
+from refrain.assembly.size_check import check_sizes
+from refrain.assembly.tagger import build_tagger
+from refrain.config import AnyExperiment, TaggerExperiment
+from refrain.errors import CheckpointError
+from refrain.storage.checkpoint import Checkpoint
+
+
+def check_fit(experiment: AnyExperiment, vocabulary: Any, checkpoint: Checkpoint) -> None:
+    """Check that the weights of a checkpoint are those of the model that the settings describe.
+
+    Args:
+        experiment: the settings.
+        vocabulary: the vocabulary of the checkpoint.
+        checkpoint: the checkpoint, whose tensors are not read.
+
+    Raises:
+        CheckpointError: when a name or a shape differs.
+    """
+    if isinstance(experiment, TaggerExperiment):
+        build: Any = partial(build_tagger, experiment.model, vocabulary)
+    else:
+        build = partial(build_language_model, experiment, vocabulary)
+    try:
+        check_sizes(experiment.model, build, checkpoint.shapes("model"))
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint.folder}: {error}") from None

@@ -1,0 +1,144 @@
+"""The lock of a run folder, which the system releases when a process ends, however it ends.
+
+The file `.lock` is locked, and where the system can lock a folder, the folder as well: a `.lock` that somebody deletes
+then lets no other process in. Where it cannot, the process that finds its `.lock` gone stops.
+"""
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from refrain.errors import CheckpointError
+
+from .regular_files import open_own
+
+# Windows lets no other process read the locked bytes, so one far behind the name of the owner is locked
+_LOCKED_BYTE = 1 << 30
+_TRIES = 10
+
+
+class Lock:
+    """A lock that this process holds.
+
+    Args:
+        folder: the locked folder.
+        file: the handle of its `.lock`.
+        directory: the handle of the folder itself if that is locked, too.
+    """
+
+    def __init__(self, folder: Path, file: int, directory: int | None) -> None:
+        self._folder = folder
+        self._file = file
+        self._directory = directory
+
+    def check(self) -> None:
+        """Check that the lock still keeps other processes out.
+
+        Raises:
+            CheckpointError: when the folder was moved, or its `.lock` was removed and another process may write.
+        """
+        if self._directory is not None:
+            if not _is_at(self._directory, self._folder):
+                raise CheckpointError(
+                    f"{self._folder}: was moved or replaced while this process was writing to it; nothing more is "
+                    "written; continue the run with --resume where it is now"
+                )
+        elif os.name != "nt" and not _is_at(self._file, self._folder / ".lock"):
+            raise CheckpointError(
+                f"{self._folder / '.lock'}: was removed while this process was writing to the folder, so that another "
+                "process may write as well; nothing more is written; continue the run with --resume"
+            )
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[Lock]:
+    """Lock a folder.
+
+    Args:
+        folder: the folder, which must exist.
+
+    Raises:
+        CheckpointError: when another process holds the lock; the message names it.
+        OSError: when `.lock` cannot be written, or is a link.
+    """
+    with contextlib.ExitStack() as stack:
+        directory = _lock_directory(folder, stack)
+        file = _lock_file(folder, stack)
+        os.ftruncate(file, 0)
+        os.lseek(file, 0, os.SEEK_SET)
+        os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        yield Lock(folder, file, directory)
+
+
+def try_lock(handle: int) -> bool:
+    """Lock an open file or folder, or return False when another process holds its lock.
+
+    Without a module that locks files, as on WebAssembly, it returns True.
+
+    Raises:
+        OSError: when the file system does not support locks.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_directory(folder: Path, stack: contextlib.ExitStack) -> int | None:
+    if os.name == "nt":
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    stack.callback(os.close, handle)
+    try:
+        if try_lock(handle):
+            return handle
+    except OSError:
+        # network file systems lock only what is open for writing, which a folder never is
+        return None
+    raise _in_use(folder)
+
+
+def _lock_file(folder: Path, stack: contextlib.ExitStack) -> int:
+    path = folder / ".lock"
+    for _ in range(_TRIES):
+        handle = open_own(path, os.O_RDWR | os.O_CREAT)
+        stack.callback(os.close, handle)
+        if not try_lock(handle):
+            raise _in_use(folder)
+        # another process may have removed the run, and its .lock, between the two calls
+        if os.name == "nt" or _is_at(handle, path):
+            return handle
+    raise _in_use(folder)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except OSError:
+        return False
+
+
+def _in_use(folder: Path) -> CheckpointError:
+    owner = ""
+    with contextlib.suppress(OSError):
+        handle = open_own(folder / ".lock", os.O_RDONLY)
+        owner = os.read(handle, 200).decode(errors="replace").strip()
+        os.close(handle)
+    return CheckpointError(f"{folder}: in use by {owner or 'another process'}; wait for it or choose another --out")
