@@ -6,9 +6,6 @@ from refrain._lazy import lazily
 
 from .methods import Cache as Cache
 from .methods import Dynamics as Dynamics
-from .probe import best_unit as best_unit
-from .probe import fit_logistic as fit_logistic
-from .probe import mcnemar as mcnemar
 
 if TYPE_CHECKING:
     from .dynamic import GradientStatistics as GradientStatistics
@@ -22,6 +19,9 @@ if TYPE_CHECKING:
     from .perplexity import evaluate as evaluate
     from .perplexity import protocol_windows as protocol_windows
     from .perplexity import stream_nats as stream_nats
+    from .probe import best_unit as best_unit
+    from .probe import fit_logistic as fit_logistic
+    from .probe import mcnemar as mcnemar
     from .score import LineScore as LineScore
     from .score import score_lines as score_lines
 else:
@@ -32,10 +32,13 @@ else:
             "GradientStatistics": "dynamic",
             "LineScore": "score",
             "TokenRow": "per_token",
+            "best_unit": "probe",
             "evaluate": "perplexity",
             "evaluate_dynamically": "dynamic",
             "evaluate_with_cache": "neural_cache",
+            "fit_logistic": "probe",
             "gather_statistics": "dynamic",
+            "mcnemar": "probe",
             "protocol_windows": "perplexity",
             "score_lines": "score",
             "stream_nats": "perplexity",
