@@ -1,5 +1,13 @@
 """Errors that a user can correct. The command line prints their messages without a traceback."""
 
+import reprlib
+
+_LONGEST = 60
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 4
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 20
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = _LONGEST
+
 
 class UserError(ValueError):
     """One mistake or several that the user can correct. Each message names the cause and the remedy.
@@ -25,3 +33,29 @@ class CheckpointError(UserError):
     """A run folder or checkpoint that is missing, damaged, in use, or has another shape or version."""
 
     exit_status = 4
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """Return a text for a message of one line: cut, with control characters and single surrogates as escapes.
+
+    Args:
+        text: any text.
+        longest: the number of characters that are kept; `…` takes the place of the others.
+    """
+    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text[:longest])
+    return line + ("…" if len(text) > longest else "")
+
+
+def shown(value: object) -> str:
+    """Return the representation of a value for a message of one line, cut where it is long.
+
+    Args:
+        value: plain data of any size and depth.
+    """
+    if isinstance(value, str):
+        return repr(value if len(value) <= _LONGEST else value[:_LONGEST] + "…")
+    try:
+        return shortened(_SHORT.repr(value))
+    except ValueError:
+        # Python does not write numbers of more digits than sys.get_int_max_str_digits()
+        return "a number of thousands of digits"

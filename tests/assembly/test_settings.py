@@ -113,11 +113,11 @@ def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
         (["model.head=adaptive", "model.head.cutoffs=[5]", "model.tied=true"], "model.tied: cannot take effect"),
         (
             ["model.dropout_mask=locked"],
-            "command line: model.dropout_mask: cannot take effect where nothing is dropped",
+            "argument settings: model.dropout_mask: cannot take effect where nothing is dropped",
         ),
         (
             ["model.head=adaptive", "model.head.cutoffs=[5]", "data.order=ascending"],
-            "command line: model.head: the adaptive head needs words in the order 'descending'",
+            "argument settings: model.head: the adaptive head needs words in the order 'descending'",
         ),
         (["model.head.latent_dropout=0.1"], "model.head.latent_dropout: head 'softmax' has no such setting"),
         (["model.weight_drop=1.0"], "model.weight_drop: must be less than 1"),

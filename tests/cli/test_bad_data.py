@@ -152,7 +152,7 @@ def test_bad_text_to_evaluate(mistake, tiny_run, write, tmp_path, text, message)
 def test_bad_text_to_score(mistake, tiny_run, tmp_path, write):
     remedy = "; give a text file, or - for standard input"
     mistake(3, ["score", tiny_run, tmp_path / "gone"], f"gone: No such file or directory{remedy}")
-    mistake(3, ["score", tiny_run, tmp_path], f"Is a directory{remedy}")
+    mistake(3, ["score", tiny_run, tmp_path], f"is a folder, not a file{remedy}")
     mistake(3, ["score", tiny_run, write("empty", "")], f"empty: the file is empty{remedy}")
 
 

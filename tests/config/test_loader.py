@@ -341,7 +341,7 @@ def test_a_file_that_cannot_be_read(write, content, wanted):
 def test_a_missing_file_and_a_folder(tmp_path):
     assert mistakes(tmp_path / "gone.toml") == [f"{tmp_path}/gone.toml: No such file or directory"]
     (tmp_path / "folder.toml").mkdir()
-    assert mistakes(tmp_path / "folder.toml") == [f"{tmp_path}/folder.toml: Is a directory"]
+    assert mistakes(tmp_path / "folder.toml") == [f"{tmp_path}/folder.toml: is a folder, not a file"]
 
 
 def test_files_that_extend_each_other_in_a_circle(write):

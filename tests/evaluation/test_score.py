@@ -7,6 +7,7 @@ import torch
 
 from refrain import runs
 from refrain.evaluation import score, score_lines
+from refrain.models import stepper_of
 
 # float32 sums of a line, in another order
 CLOSE = {"rel": 1e-5}
@@ -51,6 +52,23 @@ def test_a_score_does_not_depend_on_the_batch(lm, lines, monkeypatch, batch_toke
     assert [line.text for line in found] == lines
     assert [line.figure.tokens for line in found] == [line.figure.tokens for line in wanted]
     assert [line.figure.nats for line in found] == pytest.approx([line.figure.nats for line in wanted], **CLOSE)
+
+
+def test_a_long_line_is_scored_in_windows_with_the_state_carried(lm, monkeypatch):
+    stepper = stepper_of(lm.model)
+    windows = []
+
+    def token_nats(inputs, targets, state):
+        windows.append(tuple(inputs.shape))
+        return type(stepper).token_nats(stepper, inputs, targets, state)
+
+    monkeypatch.setattr(stepper, "token_nats", token_nats, raising=False)
+    monkeypatch.setattr(score, "BATCH_TOKENS", 50)
+    line = "ant bee cat " * 40
+    (found,) = score_lines(stepper, lm.vocabulary, [line])
+    nats, tokens = one_by_one(lm, line)
+    assert found.figure.nats == pytest.approx(nats, **CLOSE)
+    assert [steps for steps, _ in windows] == [50] * (tokens // 50) + [tokens % 50]
 
 
 def test_the_order_of_the_lines_does_not_matter(lm, lines):

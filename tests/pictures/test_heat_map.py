@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from refrain.errors import UserError
-from refrain.pictures.heat_map import Passage, Piece, Scale, page, printable, scale_of
+from refrain.pictures.canvas import printable
+from refrain.pictures.heat_map import Passage, Piece, Scale, page, scale_of
 from refrain.pictures.probe import columns_of, heat_map_picture, histogram, wrapped
 from refrain.studies.probe_files import pieces
 

@@ -44,3 +44,9 @@ def report(record_property):
         record_property("reliability", (promise, figure))
 
     return report
+
+
+@pytest.fixture
+def unflushed(monkeypatch):
+    """Files are not flushed to the disk, which takes time and matters only to a machine that crashes."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)

@@ -12,7 +12,7 @@ from refrain.data.known import KNOWN, fetched_path
 from refrain.data.text.files import Spans
 from refrain.data.text.shards import is_pattern
 from refrain.data.text.splits import SPLITS
-from refrain.errors import DataError, UserError
+from refrain.errors import DataError, UserError, shortened
 from refrain.storage.folders import cache_folder
 
 
@@ -46,7 +46,8 @@ def locate(corpus: str, log: Callable[[str], None] = quiet) -> Path:
     # unlike Path.exists, os.path.exists is False for a name that is too long
     if not os.path.exists(path) and not is_pattern(corpus):
         names = [*DESCRIPTIONS, *KNOWN]
-        raise DataError(f"{corpus}: no such file or folder{nearest(corpus, names)}; known corpora: {', '.join(names)}")
+        place = shortened(corpus, 300)
+        raise DataError(f"{place}: no such file or folder{nearest(corpus, names)}; known corpora: {', '.join(names)}")
     return path
 
 

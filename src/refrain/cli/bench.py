@@ -122,15 +122,14 @@ def bench(
 
 
 def _experiment(recipe: str, settings: tuple[str, ...]) -> Any:
-    from refrain.config import TaggerExperiment
+    from refrain.config import TaggerExperiment, resolve
     from refrain.errors import UserError
     from refrain.recipes import RECIPES
-    from refrain.recipes import recipe as build_recipe
 
     for word in settings:
         if word in RECIPES:
             raise UserError(f"give the recipe as an option: --recipe {word}")
-    experiment = build_recipe(recipe, *settings)
+    experiment = resolve(recipe, settings, RECIPES)
     if isinstance(experiment, TaggerExperiment):
         raise UserError(f"{recipe} is a tagger, but the benches measure language models; choose another recipe")
     return experiment

@@ -26,11 +26,12 @@ def check(
     layout
         A PNG file for a picture of the sparse layers and the sparse embedding.
     """
-    from refrain.recipes import recipe as build_recipe
+    from refrain.config import resolve
+    from refrain.recipes import RECIPES
 
     from .corpus import resolved_corpus
 
-    experiment = build_recipe(recipe, *settings, data=resolved_corpus(data))
+    experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data))
 
     from refrain.progress import duration, reporter
     from refrain.runs.checks import check_training

@@ -80,11 +80,10 @@ def fetch(name: str, /, *, to: Path | None = None, url: str | None = None, json:
         The address of a folder on a mirror with the same files.
     """
     from refrain.data.fetch import fetch as get
-    from refrain.progress import reporter
 
     from .output import log, print_json, print_line
 
-    folder = get(name, to=to, base_url=url, log=log, track=reporter().track)
+    folder = get(name, to=to, base_url=url, log=log)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     if json:
         print_json({"name": name, "folder": str(folder), "files": files})

@@ -53,8 +53,9 @@ def train(
     quiet
         Print nothing while training.
     """
+    from refrain.config import resolve
     from refrain.errors import UserError
-    from refrain.recipes import recipe as build_recipe
+    from refrain.recipes import RECIPES
 
     from .corpus import resolved_corpus
 
@@ -72,8 +73,7 @@ def train(
         )
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
-    experiment = build_recipe(recipe, *words, data=corpus, iss_json=given) if recipe else None
-
+    experiment = resolve(recipe, words, RECIPES, corpus=corpus, iss_json=given) if recipe else None
     _check_paths(out if resume else None, experiment, out, start_from, force=force or seeds is not None)
 
     from refrain import runs
@@ -158,8 +158,8 @@ def _recipe_text(recipe: str, words: list[str], corpus: str | None, experiment: 
     """The request as a TOML file that gives the same settings again; all settings if the recipe is a file."""
     from json import dumps
 
-    from refrain.config.loader import value_of
     from refrain.config.schema import as_set, as_toml, flatten
+    from refrain.config.toml_file import value_of
 
     def quoted(value: object) -> str:
         # TOML has no surrogate escapes, no raw DEL and no null

@@ -7,11 +7,15 @@ recurrent one.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from refrain.errors import UserError
+from refrain.errors import UserError, shortened, shown
+
+from .mistakes import first_of
+from .toml_file import read_settings
 
 TOP = ("save_path", "learning_rate", "weight_decay", "dropout_keep_prob", "grouplasso")
 PER_VARIABLE = ("structure_decay_multi", "row_decay_multi", "col_decay_multi", "coupled_layer", "couple_split_num")
@@ -32,20 +36,19 @@ def read_iss_json(path: str | Path) -> dict[str, Any]:
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if repeated := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"{repeated[0]!r} is given twice")
+        counts = Counter(name for name, _ in pairs)
+        if repeated := [name for name, count in counts.items() if count > 1]:
+            raise ValueError(f"{shown(repeated[0])} is given twice")
         return dict(pairs)
 
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
         # strings first, so that a # inside of one stays
-        text = re.sub(r'("(?:\\.|[^"\\\n])*")|#[^\n]*', lambda match: match[1] or "", text)
+        text = re.sub(r'("(?:\\.|[^"\\\n])*+"?)|#[^\n]*', lambda match: match[1] or "", read_settings(Path(path)))
         document = json.loads(text, object_pairs_hook=once)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
+        raise UserError(f"{path}: not JSON: {shortened(str(error), 200)}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path}: must hold an object, as in {{'learning_rate': 1.0}}")
     return document
@@ -61,9 +64,10 @@ def iss_settings(document: Mapping[str, Any], model: Mapping[str, Any]) -> tuple
     Returns:
         Settings by name, none of which is a sparsity setting at its default; and what is wrong, a line each.
     """
-    problems = [f"{name}: unknown key; known: {', '.join(TOP)}" for name in document if name not in TOP]
+    surplus = [name for name in document if name not in TOP]
+    problems = first_of(surplus, lambda name: f"{shortened(name)}: unknown key; known: {', '.join(TOP)}")
     if not isinstance(document.get("save_path", ""), str):
-        problems.append(f"save_path: must be text (got {document['save_path']!r})")
+        problems.append(f"save_path: must be text (got {shown(document['save_path'])})")
     numbers = {
         name: _number(document, name, problems)
         for name in ("learning_rate", "weight_decay", "dropout_keep_prob")
@@ -94,7 +98,7 @@ def _number(group: Mapping[str, Any], name: str, problems: list[str], place: str
     """A number of at least 0, or None where it is something else."""
     value = group[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e100:
-        problems.append(f"{place}{name}: must be a number of at least 0 (got {value!r})")
+        problems.append(f"{place}{name}: must be a number of at least 0 (got {shown(value)})")
         return None
     return float(value)
 
@@ -102,7 +106,7 @@ def _number(group: Mapping[str, Any], name: str, problems: list[str], place: str
 def _group_lasso(section: Any, model: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     """The section `grouplasso` as sparsity settings; nothing where something is wrong."""
     if not isinstance(section, dict):
-        problems.append(f"grouplasso: must be an object (got {section!r})")
+        problems.append(f"grouplasso: must be an object (got {shown(section)})")
         return {}
     if (model["cell"], model["head"]) != ({"kind": "lstm"}, {"kind": "softmax"}) or model["tied"]:
         problems.append(
@@ -127,18 +131,18 @@ def _group_lasso(section: Any, model: Mapping[str, Any], problems: list[str]) ->
 
 def _terms(name: str, given: Any, cells: Sequence[str], problems: list[str]) -> dict[str, float]:
     """What a variable's penalties are multiplied with, those above 0."""
-    place = f"grouplasso.{name}"
+    place = f"grouplasso.{shortened(name, 100)}"
     if name not in (*cells, SOFTMAX, EMBEDDING):
         problems.append(f"{place}: no matrix of this model; known: {', '.join([*cells, SOFTMAX, EMBEDDING])}")
         return {}
     if not isinstance(given, dict):
-        problems.append(f"{place}: must be an object (got {given!r})")
+        problems.append(f"{place}: must be an object (got {shown(given)})")
         return {}
     for key in given:
         if key.startswith("block_"):
-            problems.append(f"{place}.{key}: group lasso on blocks is not supported, in iss-rnns neither")
+            problems.append(f"{place}.{shortened(key)}: group lasso on blocks is not supported, in iss-rnns neither")
         elif key not in PER_VARIABLE:
-            problems.append(f"{place}.{key}: unknown key; known: {', '.join(PER_VARIABLE)}")
+            problems.append(f"{place}.{shortened(key)}: unknown key; known: {', '.join(PER_VARIABLE)}")
     numbers = {key: _number(given, key, problems, f"{place}.") for key in PER_VARIABLE[:3] if key in given}
     if numbers.get("structure_decay_multi"):
         if name not in cells:
@@ -150,15 +154,13 @@ def _terms(name: str, given: Any, cells: Sequence[str], problems: list[str]) -> 
 
 def _check_reader(place: str, given: Mapping[str, Any], reader: str, problems: list[str]) -> None:
     """A unit's group takes in what reads it, which the model says; the file has to say the same."""
-    if given.get("coupled_layer") != reader:
-        problems.append(
-            f"{place}.coupled_layer: the units of this layer are read by {reader} (got {given.get('coupled_layer')!r})"
-        )
+    if (coupled := given.get("coupled_layer")) != reader:
+        problems.append(f"{place}.coupled_layer: the units of this layer are read by {reader} (got {shown(coupled)})")
     # of a layer above, the first half of the rows is for what comes from below
     parts = 1 if reader == SOFTMAX else 2
     if given.get("couple_split_num", 2) != parts:
         problems.append(
-            f"{place}.couple_split_num: must be {parts} with {reader} (got {given.get('couple_split_num', 2)!r}; "
+            f"{place}.couple_split_num: must be {parts} with {reader} (got {shown(given.get('couple_split_num', 2))}; "
             "2 if not given)"
         )
 
@@ -189,7 +191,9 @@ def _lines(strength: float, terms: Mapping[str, Mapping[str, float]], problems: 
         factors = {name: numbers.get(other if name == EMBEDDING else key, 0.0) for name, numbers in terms.items()}
         factors = {name: factor for name, factor in factors.items() if factor and strength}
         if len(set(factors.values())) > 1:
-            problems.append(f"grouplasso: {key} must be the same wherever it is not 0 (got {sorted(factors.values())})")
+            problems.append(
+                f"grouplasso: {key} must be the same wherever it is not 0 (got {shown(sorted(factors.values()))})"
+            )
         elif factors:
             settings[f"{penalty}.strength"] = strength * next(iter(factors.values()))
             settings[f"{penalty}.on"] = tuple(ours for name in factors for ours in _matrices(name))

@@ -1,66 +1,79 @@
 """Recipe, TOML file and `a.b=value` words become one experiment, and every mistake is shown with its origin."""
 
-import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from refrain.errors import UserError
+from refrain.errors import UserError, shortened, shown
 
 from .experiment import Experiment
 from .iss_json import iss_settings, read_iss_json
-from .mistakes import Setting, describe, nearest, unknown
+from .mistakes import Setting, describe, first_of, nearest, unknown
 from .schema import as_set, flatten, groups, names_none, setting_names
 from .sparsity import Sparsity
 from .tagger import TaggerExperiment
+from .toml_file import line_of, lines_of, read_toml, value_of
 
-COMMAND_LINE = "command line"
-
-REMEDIES = {
-    "Cannot overwrite a value": "; give each name once, and a variant with settings as one table, such as [model.head] "
-    'with kind = "mixture"',
-    "Invalid value": '; text needs quotes, as in head = "mixture"',
-}
-"""What to do about a mistake in TOML, by how the parser's message begins."""
+# the number of files that may extend one another, and the length of a line about a mistake
+MOST_PARENTS, LONGEST_LINE = 20, 1000
 
 AnyExperiment = Experiment | TaggerExperiment
 
 
+class Origins(NamedTuple):
+    """How messages name the places that settings come from.
+
+    Attributes:
+        settings: of the words or mappings.
+        corpus: of the corpus that is given by itself.
+        iss_json: of the path of a JSON file of iss-rnns.
+    """
+
+    settings: str = "command line"
+    corpus: str = "--data"
+    iss_json: str = "--iss-json"
+
+
+ON_COMMAND_LINE = Origins()
+
+
 def resolve(
     source: str,
-    words: Iterable[str],
+    words: Iterable[str | Mapping[str, Any]],
     recipes: Mapping[str, Callable[[], AnyExperiment]],
     *,
     corpus: str | None = None,
     iss_json: str | None = None,
+    origins: Origins = ON_COMMAND_LINE,
 ) -> AnyExperiment:
-    """Merge a recipe or TOML file with settings from the command line.
+    """Merge a recipe or TOML file with settings from the command line or from Python.
 
     Args:
         source: a recipe's name, or the path of a TOML file that may extend one.
-        words: settings such as `training.epochs=3`; values are read as TOML, else as text.
+        words: settings such as `training.epochs=3`, whose values are read as TOML, else as text; or mappings from names
+            to values.
         recipes: the known recipes.
         corpus: takes the place of `data.corpus`, where given.
         iss_json: the path of a JSON file of iss-rnns; it comes after recipe and TOML file and before the words.
+        origins: how messages name where a setting was given.
 
     Returns:
         The validated experiment.
 
     Raises:
-        UserError: with one line for each mistake, all of them at once.
+        UserError: with one line for each mistake, all of them at once, or for the first of very many.
     """
     base, settings = _source(source, recipes)
     root = type(base)
-    given, problems = _from_words(words, root)
+    given, problems = _from_words(words, root, origins.settings)
     if corpus is not None:
-        given["data.corpus"] = Setting(corpus, "--data")
+        given["data.corpus"] = Setting(corpus, origins.corpus)
     if iss_json is not None:
         if not isinstance(base, Experiment):
-            raise UserError(f"--iss-json: cannot take effect, {source} is a tagger")
+            raise UserError(f"{origins.iss_json}: cannot take effect, {source} is a tagger")
         problems += _import_iss_json(iss_json, base, settings, given)
     settings = _overlaid(settings, given, base)
     problems += unknown(settings, root)
@@ -68,9 +81,10 @@ def resolve(
     try:
         experiment = root.model_validate(merged)
     except ValidationError as error:
-        problems += [describe(details, settings, root) for details in _telling(error.errors())]
+        found = _telling(error.errors(include_url=False))
+        problems += first_of(found, lambda details: describe(details, settings, root))
     if problems:
-        raise UserError(*dict.fromkeys(problems))
+        raise UserError(*(shortened(line, LONGEST_LINE) for line in dict.fromkeys(problems)))
     return experiment
 
 
@@ -86,18 +100,24 @@ def _telling(found: list[ErrorDetails]) -> list[ErrorDetails]:
     ]
 
 
-def _from_words(words: Iterable[str], root: type[BaseModel]) -> tuple[dict[str, Setting], list[str]]:
-    """The settings on the command line, and what is wrong with words that are none."""
+def _from_words(
+    words: Iterable[str | Mapping[str, Any]], root: type[BaseModel], origin: str
+) -> tuple[dict[str, Setting], list[str]]:
+    """The settings on the command line or from Python, and what is wrong with words that are none."""
     given: dict[str, Setting] = {}
     problems: list[str] = []
     for word in words:
-        name, equals, text = word.partition("=")
-        if not equals:
-            problems.append(f"{COMMAND_LINE}: {word!r} is not a setting; write name=value, as in training.epochs=3")
-            continue
-        for each, value in flatten({name.strip(): value_of(text.strip())}, root=root):
-            given[as_set(each, root)] = Setting(value, COMMAND_LINE)
-    return given, problems
+        if isinstance(word, str):
+            name, equals, text = word.partition("=")
+            if not equals:
+                problems.append(f"{origin}: {shown(word)} is not a setting; write name=value, as in training.epochs=3")
+                continue
+            word = {name.strip(): value_of(text.strip())}
+        for each, value in flatten({str(name): value for name, value in word.items()}, root=root):
+            # as in a TOML file, `none` stands for no value
+            none = isinstance(value, str) and value == "none"
+            given[as_set(each, root)] = Setting(None if none else value, origin)
+    return given, first_of(problems, str)
 
 
 def _overlaid(older: Mapping[str, Setting], newer: Mapping[str, Setting], base: AnyExperiment) -> dict[str, Setting]:
@@ -171,7 +191,7 @@ def _import_iss_json(
     merged_settings = _overlaid(settings, own, base)
     settings.clear()
     settings.update(merged_settings)
-    return [f"{path}: {problem}" for problem in problems]
+    return first_of(problems, lambda problem: f"{path}: {problem}")
 
 
 def _source(
@@ -181,11 +201,13 @@ def _source(
         return recipes[source](), {}
     if not source.endswith(".toml"):
         place = f"{children[-1]}: extends: " if children else ""
-        raise UserError(f"{place}unknown recipe {source!r}{nearest(source, recipes)}; known: {', '.join(recipes)}")
+        raise UserError(f"{place}unknown recipe {shown(source)}{nearest(source, recipes)}; known: {', '.join(recipes)}")
     path = Path(source)
+    if len(children) == MOST_PARENTS:
+        raise UserError(f"{children[0]}: extends: more than {MOST_PARENTS} files extend one another; join some of them")
     if path.resolve() in [child.resolve() for child in children]:
         raise UserError(f"{children[-1]}: extends: {source} extends this file in its turn")
-    text, tree = _read(path)
+    text, tree = read_toml(path)
     parent = tree.pop("extends", None)
     base: AnyExperiment
     settings: dict[str, Setting]
@@ -198,61 +220,11 @@ def _source(
             parent = str(path.parent / parent)
         base, settings = _source(parent, recipes, (*children, path))
     else:
-        raise UserError(f"{source}: extends: must be the name of a recipe or file (got {parent!r})")
-    lines, root = _lines(text), type(base)
+        raise UserError(f"{source}: extends: must be the name of a recipe or file (got {shown(parent)})")
+    lines, root = lines_of(text), type(base)
     own = {
         # TOML has no word for nothing
-        as_set(name, root): Setting(None if value == "none" else value, f"{source}:{_line_of(name, lines)}")
+        as_set(name, root): Setting(None if value == "none" else value, f"{source}:{line_of(name, lines)}")
         for name, value in flatten(tree, root=root)
     }
     return base, _overlaid(settings, own, base)
-
-
-def _read(path: Path) -> tuple[str, dict[str, Any]]:
-    try:
-        # with or without the byte order mark that some editors write
-        text = path.read_text(encoding="utf-8-sig")
-        return text, tomllib.loads(text)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from None
-    # a whole number of thousands of digits is a plain ValueError, brackets by the thousand a RecursionError
-    except (ValueError, RecursionError) as error:
-        raise UserError(_not_toml(path, str(error))) from None
-
-
-def _not_toml(path: Path, message: str) -> str:
-    """What is wrong with a text that is not TOML: the line where the parser says it, and a remedy where it is known."""
-    line = ""
-    if found := re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL):
-        message, line = f"{found[1]} in column {found[3]}", f":{found[2]}"
-    remedies = (hint for opening, hint in REMEDIES.items() if message.startswith(opening))
-    return f"{path}{line}: {message}{next(remedies, '')}"
-
-
-def _lines(text: str) -> dict[str, int]:
-    """The line of each key and table of a TOML text; enough for plain or dotted names."""
-    lines, table = {}, ""
-    for number, line in enumerate(text.split("\n"), 1):
-        if header := re.match(r"\s*\[+\s*([\w.\-]+)\s*\]", line):
-            table = header[1] + "."
-            lines[header[1]] = number
-        elif key := re.match(r"\s*([\w.\-]+)\s*=", line):
-            lines[table + key[1]] = number
-    return lines
-
-
-def _line_of(name: str, lines: Mapping[str, int]) -> int | str:
-    """The line of a key, or of the inline table or heading that contains it."""
-    while name not in lines and "." in name:
-        name = name.rpartition(".")[0]
-    return lines.get(name, "?")
-
-
-def value_of(text: str) -> Any:
-    """A setting's value as written on the command line: TOML where it is TOML, else text; `none` is no value."""
-    try:
-        return tomllib.loads(f"x = {text}")["x"]
-    except (ValueError, RecursionError):
-        return None if text in ("none", "None", "null") else text

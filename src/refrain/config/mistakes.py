@@ -2,14 +2,22 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, get_args
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from refrain.errors import shortened, shown
+
 from .renamed import new_name, new_value
-from .schema import as_set, fields_named, fields_of, groups, setting_at, setting_names
+from .schema import LONGEST_NAME, as_set, fields_named, fields_of, groups, setting_at, setting_names
+
+Mistake = TypeVar("Mistake")
+
+
+# the number of mistakes that are shown, out of how many; the others are counted
+MOST_SHOWN, MOST_LOOKED_AT = 20, 200
 
 
 class Setting(NamedTuple):
@@ -26,40 +34,63 @@ def unknown(settings: dict[str, Setting], root: type[BaseModel]) -> list[str]:
         settings: by dotted name; changed in place.
         root: the class of all settings, such as `Experiment`.
     """
-    known, every = setting_names(root), groups(root)
-    named = list(dict.fromkeys([*known, *every]))
+    known, every = set(setting_names(root)), groups(root)
     # a group that can be switched off has no other value; an empty one is the validator's
     plain = [name for name, group in every.items() if group.optional and not group.variants()]
-    problems = []
-    for name in [
+    names = [
         name for name in settings if name not in known or (name in plain and settings[name].value not in (None, {}))
-    ]:
-        setting = settings.pop(name)
-        if (renamed := new_name(name, setting.value)) is not None:
-            value = new_value(renamed, setting.value)
-            equals = "" if value is None else f"={value}"
-            problems.append(f"{setting.origin}: {name}: unknown setting; it is now {renamed}{equals}")
-            continue
-        below = (other.removeprefix(f"{name}.").partition(".")[0] for other in named if other.startswith(f"{name}."))
-        inside = list(dict.fromkeys(below))
-        group, _, last = name.rpartition(".")
-        siblings = [other for other in named if other.rpartition(".")[0] == group]
-        elsewhere = [other for other in known if other.rpartition(".")[2] == last]
-        if inside:
-            hint = f"; it is a group of settings: {', '.join(inside)}"
-        elif elsewhere:
-            hint = f"; did you mean {elsewhere[0]!r}?"
-        else:
-            hint = nearest(last, [other.rpartition(".")[2] for other in siblings])
-        if not hint and not (group and siblings):
-            hint = nearest(name, named)
-        hint = hint or f"; known here: {', '.join(siblings or fields_of(root))}"
-        problems.append(f"{setting.origin}: {name}: unknown key{hint}")
-    return problems
+    ]
+    return first_of([(name, settings.pop(name)) for name in names], lambda each: _unknown(*each, root))
+
+
+def _unknown(name: str, setting: Setting, root: type[BaseModel]) -> str:
+    """One line for one unknown name."""
+    place = f"{setting.origin}: {shortened(name)}"
+    if (renamed := new_name(name, setting.value)) is not None:
+        value = new_value(renamed, setting.value)
+        return f"{place}: unknown setting; it is now {renamed}" + ("" if value is None else f"={value}")
+    known = setting_names(root)
+    named = list(dict.fromkeys([*known, *groups(root)]))
+    below = (other.removeprefix(f"{name}.").partition(".")[0] for other in named if other.startswith(f"{name}."))
+    inside = list(dict.fromkeys(below))
+    group, _, last = name.rpartition(".")
+    siblings = [other for other in named if other.rpartition(".")[0] == group]
+    elsewhere = [other for other in known if other.rpartition(".")[2] == last]
+    if inside:
+        hint = f"; it is a group of settings: {', '.join(inside)}"
+    elif elsewhere:
+        hint = f"; did you mean {elsewhere[0]!r}?"
+    else:
+        hint = nearest(last, [other.rpartition(".")[2] for other in siblings])
+    if not hint and not (group and siblings):
+        hint = nearest(name, named)
+    hint = hint or f"; known here: {', '.join(siblings or fields_of(root))}"
+    return f"{place}: unknown key{hint}"
+
+
+def first_of(mistakes: Sequence[Mistake], line_of: Callable[[Mistake], str]) -> list[str]:
+    """A line for each of the first mistakes, and one with the number of the others.
+
+    Args:
+        mistakes: any number of them.
+        line_of: describes one of them.
+    """
+    lines: dict[str, None] = {}
+    looked_at = 0
+    for mistake in mistakes[:MOST_LOOKED_AT]:
+        if len(lines) == MOST_SHOWN:
+            break
+        # a list of the same wrong item a hundred times is one line
+        lines[line_of(mistake)] = None
+        looked_at += 1
+    more = len(mistakes) - looked_at
+    return [*lines, *([f"and {more:,} more mistakes like these"] if more else [])]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint at the known name that is most like one, or nothing."""
+    if len(name) > LONGEST_NAME:
+        return ""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -89,7 +120,24 @@ def describe(details: ErrorDetails, settings: Mapping[str, Setting], root: type[
         return f"{origin}: {name}: {got!r} is now {value!r}"
     if details["type"] == "tuple_type" and any(_has_text(field.annotation) for field in fields_named(root, name)):
         expected = 'must be a list of texts in quotes, as in ["first","second"]'
-    return f"{origin}: {name}: {expected} (got {'none' if got is None else repr(got)})"
+    return f"{origin}: {name}: {expected} (got {'none' if got is None else shown(got)})"
+
+
+def in_values(found: Sequence[ErrorDetails], root: type[BaseModel]) -> list[str]:
+    """A line for each mistake in the arguments of a group of settings that is made in Python.
+
+    Args:
+        found: what the validator says.
+        root: the class of the group, such as `Model`.
+    """
+
+    def line_of(details: ErrorDetails) -> str:
+        if details["type"] == "extra_forbidden":
+            place, _ = setting_at(details["loc"], root)
+            return _unknown(as_set(place, root), Setting(details["input"], root.__name__), root)
+        return describe(details, {}, root).replace("recipe:", f"{root.__name__}:", 1)
+
+    return first_of(found, line_of)
 
 
 def _has_text(annotation: Any) -> bool:
@@ -158,7 +206,7 @@ def _expectation(details: ErrorDetails) -> str:
             return f"must be less than {context['lt']}"
         case "less_than_equal":
             return f"must be at most {context['le']}"
-        case "int_parsing" | "int_type" | "int_from_float":
+        case "int_parsing" | "int_parsing_size" | "int_type" | "int_from_float":
             return "must be a whole number"
         case "float_parsing" | "float_type":
             return "must be a number"

@@ -1,5 +1,6 @@
 """Which settings exist: groups, optional groups, variants of a group, and the dotted names of all of them."""
 
+import functools
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Union, get_args, get_origin
@@ -8,6 +9,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from .experiment import Experiment
+
+# no setting is as deep or has as long a name; what is deeper or longer in a file is unknown in any case
+DEEPEST, LONGEST_NAME = 8, 200
 
 
 class Group(NamedTuple):
@@ -63,6 +67,12 @@ def groups(root: type[BaseModel]) -> dict[str, Group]:
     Args:
         root: the class of all settings, such as `Experiment`.
     """
+    return dict(_known_groups(root))
+
+
+@functools.cache
+def _known_groups(root: type[BaseModel]) -> Mapping[str, Group]:
+    # asked for each of the settings of a file
     return dict(_groups(root, ""))
 
 
@@ -81,6 +91,11 @@ def setting_names(root: type[BaseModel] = Experiment, prefix: str = "") -> list[
         root: the class of the settings, such as `Experiment`.
         prefix: comes before each name.
     """
+    return list(_setting_names(root, prefix))
+
+
+@functools.cache
+def _setting_names(root: type[BaseModel], prefix: str) -> tuple[str, ...]:
     names: list[str] = []
     for name, field in fields_of(root).items():
         group = group_of(field)
@@ -88,7 +103,7 @@ def setting_names(root: type[BaseModel] = Experiment, prefix: str = "") -> list[
             names.append(prefix + name)
         for each in group.classes if group else ():
             names += setting_names(each, f"{prefix}{name}.")
-    return list(dict.fromkeys(names))
+    return tuple(dict.fromkeys(names))
 
 
 def names_none(name: str, root: type[BaseModel]) -> bool:
@@ -104,19 +119,23 @@ def names_none(name: str, root: type[BaseModel]) -> bool:
 def flatten(tree: Mapping[str, Any], prefix: str = "", root: type[BaseModel] = Experiment) -> Iterable[tuple[str, Any]]:
     """The leaves of nested groups under dotted names.
 
+    What is nested more deeply than any setting stays together, and a name that is longer than any is cut.
+
     Args:
         tree: nested dicts.
         prefix: comes before each name.
         root: the class of all settings, such as `Experiment`.
     """
-    known = groups(root)
-    for name, value in tree.items():
-        group = known.get(prefix + name)
+    known = _known_groups(root)
+    for last, value in tree.items():
+        name = (prefix + last)[:LONGEST_NAME]
+        group = known.get(name)
         # an empty table would go unnoticed, where it is not that of a group which always exists
-        if isinstance(value, dict) and (value or (group is not None and not group.optional)):
-            yield from flatten(value, f"{prefix}{name}.", root)
+        inside = isinstance(value, dict) and (value or (group is not None and not group.optional))
+        if inside and name.count(".") < DEEPEST:
+            yield from flatten(value, f"{name}.", root)
         else:
-            yield prefix + name, value
+            yield name, value
 
 
 def as_set(name: str, root: type[BaseModel]) -> str:
@@ -126,7 +145,7 @@ def as_set(name: str, root: type[BaseModel]) -> str:
         name: dotted, such as `model.head.kind`.
         root: the class of all settings, such as `Experiment`.
     """
-    group = groups(root).get(name.removesuffix(".kind"))
+    group = _known_groups(root).get(name.removesuffix(".kind"))
     return name.removesuffix(".kind") if group is not None and group.variants() else name
 
 

@@ -1,10 +1,18 @@
 """The kinds of values that settings have."""
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from refrain.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    # pydantic has no public name for it
+    ModelMetaclass = type(BaseModel)
 
 
 def _not_truth(value: Any) -> Any:
@@ -53,7 +61,20 @@ ByName = BeforeValidator(_named_variant)
 """Lets the name of a variant stand for the variant with its defaults: `head="softmax"`."""
 
 
-class Settings(BaseModel):
+class _Explained(ModelMetaclass):
+    """Lets `Model(hidden_size=3)` raise the messages of this package, and not those of the validator."""
+
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        try:
+            return super().__call__(*args, **values)
+        except ValidationError as error:
+            from .mistakes import in_values
+
+            group: Any = cls
+            raise UserError(*in_values(error.errors(include_url=False), group)) from None
+
+
+class Settings(BaseModel, metaclass=_Explained):
     """A group of settings: immutable, and an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from refrain.errors import DataError
-from refrain.storage.folders import cache_folder, cached_folder
+from refrain.storage.folders import cache_folder, cached_folder, check_owner
 
 from .tagged.python_names import tagged_lines
 from .text.splits import SPLITS
@@ -58,6 +58,7 @@ def embedded_folder(name: str) -> Path:
             for split in SPLITS:
                 text = "".join(text for key, text in documents if split_of(key) == split)
                 (fresh / f"{split}.{ENDINGS.get(name, 'txt')}").write_text(text, encoding="utf-8", newline="\n")
+    check_owner(folder)
     return folder
 
 

@@ -15,12 +15,16 @@ class Remote:
         sha256: the sha256 of the download.
         name: the name of the file in the folder of the corpus.
         member: the name of the file in a zip archive; None when the download is the file itself.
+        largest: a size in bytes that the download does not reach.
+        largest_member: a size in bytes that the file in the archive does not reach.
     """
 
     url: str
     sha256: str
     name: str
     member: str | None = None
+    largest: int = 50_000_000
+    largest_member: int = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ KNOWN: dict[str, KnownCorpus] = {
         "word",
         "CC BY-SA",
         tuple(
-            Remote(_WT103, _WT103_SHA256, f"wiki.{split}.tokens", f"wikitext-103/wiki.{split}.tokens")
+            Remote(_WT103, _WT103_SHA256, f"wiki.{split}.tokens", f"wikitext-103/wiki.{split}.tokens", 300_000_000)
             for split in ("train", "valid", "test")
         ),
     ),

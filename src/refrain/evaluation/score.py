@@ -14,6 +14,8 @@ from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
 from .perplexity import Figure
 
+# the largest T * B of a window; a longer line is scored in several windows with the state carried, so that the memory
+# for hidden states and scores does not grow with it
 BATCH_TOKENS = 1 << 14
 BATCH_LINES = 256
 
@@ -75,7 +77,11 @@ def _line_nats(stepper: Stepper | NetworkStepper, line_end: int, encoded: Sequen
             targets[: len(encoded[index]), row] = torch.tensor(encoded[index])
         inputs = torch.cat([torch.full((1, len(batch)), line_end), targets[:-1]])
         state = stepper.initial_state(len(batch))
-        scores, _ = stepper.token_nats(inputs.to(stepper.device), targets.to(stepper.device), state)
-        for row, index in enumerate(batch):
-            nats[index] = float(scores[: len(encoded[index]), row].double().sum())
+        for start in range(0, longest, BATCH_TOKENS):
+            window = slice(start, start + BATCH_TOKENS)
+            scores, state = stepper.token_nats(
+                inputs[window].to(stepper.device), targets[window].to(stepper.device), state
+            )
+            for row, index in enumerate(batch):
+                nats[index] += float(scores[: len(encoded[index]) - start, row].double().sum())
     return nats

@@ -2,6 +2,8 @@
 
 import html
 import io
+import re
+import warnings
 from typing import Any, Literal
 
 from refrain.errors import UserError
@@ -13,6 +15,14 @@ CURVES = (BLUE, VERMILION, "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 PALE_BLUES = ("#c6dbef", "#6baed6")
 GREY, PALE_GREY = "#9aa5b1", "#d5dae0"
 INK, SOFT, LINE = "#1b1f24", "#5b6470", "#9aa3ad"
+
+# the lengths in characters at which titles and names in pictures are cut
+LONGEST_TITLE, LONGEST_NAME = 160, 40
+# control characters except the newline, separators of lines, marks that change the direction of the text after them,
+# surrogates and code points that are no characters
+_INVISIBLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+# a character that is missing from the font is drawn as a box, and a part without space is left out
+_HARMLESS = r"Glyph|constrained_layout not applied|Tight layout not applied"
 
 PAGE_STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --ink: #1b1f24; --soft: #5b6470; --line: #d9dde2 }
@@ -66,15 +76,33 @@ def image_bytes(figure: Any, file_format: Literal["png", "svg"] = "png", *, dpi:
     import matplotlib
 
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "refrain", "svg.fonttype": "none"}):
+    style = matplotlib.rc_context({"svg.hashsalt": "refrain", "svg.fonttype": "none"})
+    with style, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_HARMLESS)
         metadata = {"Date": None} if file_format == "svg" else None
         figure.savefig(buffer, format=file_format, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 
 
-def plain_text(text: str) -> str:
-    """Escape dollar signs, so that matplotlib does not read a formula."""
-    return text.replace("$", r"\$")
+def printable(text: str) -> str:
+    """Replace control characters except the newline by dots, and other characters that pages and fonts cannot have."""
+    return _INVISIBLE.sub("·", text)
+
+
+def plain_text(text: str, longest: int = LONGEST_TITLE) -> str:
+    """Return a text of one line for matplotlib, which would read a formula between dollar signs.
+
+    Args:
+        text: any text.
+        longest: the number of characters at which it is cut.
+    """
+    line = printable(text[:longest] + ("…" if len(text) > longest else "")).replace("\n", "·")
+    return line.replace("$", r"\$")
+
+
+def escaped(text: str) -> str:
+    """Return a text for an HTML page."""
+    return html.escape(printable(text))
 
 
 def page_lines(title: str, style: str, body: list[str]) -> str:
@@ -85,7 +113,7 @@ def page_lines(title: str, style: str, body: list[str]) -> str:
         style: CSS in addition to `PAGE_STYLE`.
         body: the lines of HTML of the body.
     """
-    heading = html.escape(title)
+    heading = escaped(title)
     lines = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import INK, empty_figure, image_bytes, plain_text
+from .canvas import INK, LONGEST_NAME, empty_figure, image_bytes, plain_text
 
 MAX_TAGS = 60
 
@@ -24,7 +24,7 @@ def confusion_picture(confusion: NDArray[np.int64], tags: Sequence[str], title: 
     by_frequency = np.argsort(-confusion.sum(axis=1), kind="stable")
     present = [index for index in by_frequency if confusion[index].sum()][:MAX_TAGS]
     shares = confusion[np.ix_(present, present)] / confusion[present].sum(axis=1, keepdims=True)
-    names = [plain_text(tags[index]) for index in present]
+    names = [plain_text(tags[index], LONGEST_NAME) for index in present]
     count = len(present)
     side = 2.2 + 0.32 * count
     figure = empty_figure(side + 0.9, side, constrained=True)
@@ -42,7 +42,7 @@ def confusion_picture(confusion: NDArray[np.int64], tags: Sequence[str], title: 
     axes.set_yticks(range(count), labels, fontsize=8)
     axes.set_xlabel("predicted tag")
     axes.set_ylabel("true tag and its number of words")
-    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_title(plain_text(title), loc="left", fontsize=11)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(picture, ax=axes, shrink=0.6, ticks=[0, 0.1, 0.316, 0.5, 0.707, 1])
     bar.ax.set_yticklabels(["0", "1", "10", "25", "50", "100"], fontsize=8)

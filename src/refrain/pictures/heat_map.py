@@ -1,11 +1,9 @@
 """An HTML page of texts in which the colour of each character shows the value of a unit."""
 
-import html
-import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .canvas import BLUE_RGB, VERMILION_RGB, page_lines
+from .canvas import BLUE_RGB, VERMILION_RGB, escaped, page_lines
 
 # low values are vermilion, high ones blue; both are blended into a white or a dark background
 LOW, HIGH = VERMILION_RGB, BLUE_RGB
@@ -60,11 +58,6 @@ def scale_of(passages: Sequence[Passage], centre: float, below: str, above: str)
     return Scale(centre, limit or 1.0, below, above)
 
 
-def printable(text: str) -> str:
-    """Replace control characters except the newline by dots."""
-    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "·", text)
-
-
 def page(title: str, notes: Sequence[str], passages: Sequence[Passage], scale: Scale) -> str:
     """Return the page as HTML: a legend, then each passage. The value of a piece is shown under the mouse pointer.
 
@@ -77,13 +70,13 @@ def page(title: str, notes: Sequence[str], passages: Sequence[Passage], scale: S
     ticks = (scale.centre - scale.limit, scale.centre, scale.centre + scale.limit)
     low, centre, high = (f"{tick:.3g}" for tick in ticks)
     body = [
-        *(f"<p>{html.escape(note)}</p>" for note in notes),
+        *(f"<p>{escaped(note)}</p>" for note in notes),
         '<div class="legend"><div class="bar"></div>',
         f'<div class="ticks"><span>{low}</span><span>{centre}</span><span>{high}</span></div>',
-        f'<div class="ticks"><span>◀ {html.escape(scale.below)}</span>',
-        f"<span>{html.escape(scale.above)} ▶</span></div></div>",
+        f'<div class="ticks"><span>◀ {escaped(scale.below)}</span>',
+        f"<span>{escaped(scale.above)} ▶</span></div></div>",
         *(
-            f"<figure><figcaption>{html.escape(passage.caption)}</figcaption>"
+            f"<figure><figcaption>{escaped(passage.caption)}</figcaption>"
             f'<p class="text">{"".join(_span(piece, scale) for piece in passage.pieces)}</p></figure>'
             for passage in passages
         ),
@@ -94,7 +87,7 @@ def page(title: str, notes: Sequence[str], passages: Sequence[Passage], scale: S
 def _span(piece: Piece, scale: Scale) -> str:
     strength = scale.strength(piece.value)
     side = "h" if strength >= 0 else "l"
-    text = html.escape(printable(piece.text))
+    text = escaped(piece.text)
     return f'<span class={side} style="--s:{abs(strength):.2f}" data-v="{piece.value:.3f}">{text}</span>'
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from refrain.errors import UserError
 from refrain.nn import SparsePlan
 
-from .canvas import PALE_BLUES, empty_figure, image_bytes
+from .canvas import LONGEST_NAME, PALE_BLUES, empty_figure, image_bytes, plain_text
 
 
 def layout_picture(bands: Sequence[Mapping[str, Any]], plans: Mapping[str, SparsePlan], title: str) -> bytes:
@@ -27,7 +27,7 @@ def layout_picture(bands: Sequence[Mapping[str, Any]], plans: Mapping[str, Spars
         )
     heights = [3.2] * bool(bands) + [2.0] * len(plans)
     figure = empty_figure(8, 1.2 + sum(heights), constrained=True)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.suptitle(plain_text(title), x=0.01, ha="left", fontsize=11)
     axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     if bands:
         _draw_bands(axes[0], bands)
@@ -59,7 +59,8 @@ def _draw_plan(axes: Any, name: str, plan: SparsePlan) -> None:
     axes.set_xlim(0, plan.input_size)
     axes.set_ylim(first, 0)
     share = plan.parameters / plan.dense_parameters
-    axes.set_title(f"{name}: {plan.parameters:,} parameters, {share:.0%} of the dense layer's", loc="left", fontsize=9)
+    text = f"{plain_text(name, LONGEST_NAME)}: {plan.parameters:,} parameters, {share:.0%} of the dense layer's"
+    axes.set_title(text, loc="left", fontsize=9)
     axes.set_xlabel("inputs that the units see", fontsize=8)
     axes.set_ylabel("units", fontsize=8)
     axes.tick_params(labelsize=7)

@@ -2,15 +2,14 @@
 
 import re
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import INK, SOFT, empty_figure, image_bytes, plain_text
-from .heat_map import HIGH, LOW, STRONGEST, Passage, Piece, Scale, printable
+from .canvas import INK, LONGEST_NAME, SOFT, empty_figure, image_bytes, plain_text, printable
+from .heat_map import HIGH, LOW, STRONGEST, Passage, Piece, Scale
 
 COLUMNS, MAX_LINES = 92, 80
 FONT_POINTS = 9.5
@@ -39,7 +38,7 @@ def histogram(low: NDArray[Any], high: NDArray[Any], scale: Scale, *, title: str
     bins = np.histogram_bin_edges(np.concatenate([low, high]), bins=min(60, max(10, int(count**0.5))))
     for values, name, colour in ((low, scale.below, LOW), (high, scale.above, HIGH)):
         edge = _blend(colour, 1.0)
-        legend = plain_text(f"{name} ({len(values):,} texts)")
+        legend = f"{plain_text(name, LONGEST_NAME)} ({len(values):,} texts)"
         axes.hist(values, bins=bins, histtype="stepfilled", fc=edge + "4c", ec=edge, linewidth=1.6, label=legend)
     axes.axvline(scale.centre, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {scale.centre:.3g}")
     axes.set_title(plain_text(title), loc="left", fontsize=11)
@@ -47,8 +46,8 @@ def histogram(low: NDArray[Any], high: NDArray[Any], scale: Scale, *, title: str
     axes.set_ylabel("texts")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.tight_layout()
-    return _png(figure)
+    figure.set_layout_engine("tight")
+    return image_bytes(figure, dpi=160)
 
 
 def heat_map_picture(title: str, passages: Sequence[Passage], scale: Scale) -> bytes:
@@ -80,7 +79,7 @@ def heat_map_picture(title: str, passages: Sequence[Passage], scale: Scale) -> b
             axes.text(MARGIN, y, plain_text(row), fontsize=8, color=SOFT, va="center")
         else:
             _draw_line(axes, row, scale, y)
-    return _png(figure)
+    return image_bytes(figure, dpi=160)
 
 
 def wrapped(pieces: Sequence[Piece], columns: int) -> list[list[Piece]]:
@@ -136,21 +135,14 @@ def _draw_legend(axes: Any, scale: Scale, width: float) -> None:
     pixels = np.array([[[int(shade[i : i + 2], 16) / 255 for i in (1, 3, 5)] for shade in shades]])
     axes.imshow(pixels, extent=(left, right, y + 0.14, y), aspect="auto", interpolation="nearest")
     for x, align, tick, name in (
-        (left, "left", scale.centre - scale.limit, f"◀ {scale.below}"),
+        (left, "left", scale.centre - scale.limit, f"◀ {plain_text(scale.below, LONGEST_NAME)}"),
         ((left + right) / 2, "center", scale.centre, ""),
-        (right, "right", scale.centre + scale.limit, f"{scale.above} ▶"),
+        (right, "right", scale.centre + scale.limit, f"{plain_text(scale.above, LONGEST_NAME)} ▶"),
     ):
         axes.text(x, y + 0.24, f"{tick:.3g}", fontsize=8, color=SOFT, ha=align, va="center")
-        axes.text(x, y + 0.38, plain_text(name), fontsize=8, color=SOFT, ha=align, va="center")
+        axes.text(x, y + 0.38, name, fontsize=8, color=SOFT, ha=align, va="center")
 
 
 def _blend(colour: tuple[int, int, int], strength: float) -> str:
     """Blend a colour into white, and return it as #rrggbb."""
     return "#" + "".join(f"{round(255 + (channel - 255) * strength):02x}" for channel in colour)
-
-
-def _png(figure: Any) -> bytes:
-    with warnings.catch_warnings():
-        # a character that is missing from the font is drawn as a box
-        warnings.filterwarnings("ignore", message="Glyph")
-        return image_bytes(figure, dpi=160)

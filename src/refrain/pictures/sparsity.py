@@ -19,6 +19,7 @@ from .canvas import (
     CURVES,
     INK,
     LINE,
+    LONGEST_NAME,
     SOFT,
     VERMILION,
     VERMILION_RGB,
@@ -146,10 +147,12 @@ def _draw_matrix(axes: Any, view: MatrixView) -> None:
     for index in range(1, view.copies[1]):
         axes.axvline(index * columns / view.copies[1], color=LINE, linewidth=0.7)
     axes.set_title(
-        f"{plain_text(view.name)}\n{rows:,} × {columns:,}, {_percent(view.zeros)} zero", fontsize=9, color=INK
+        f"{plain_text(view.name, LONGEST_NAME)}\n{rows:,} × {columns:,}, {_percent(view.zeros)} zero",
+        fontsize=9,
+        color=INK,
     )
-    axes.set_ylabel(plain_text(view.widths[0]), fontsize=8, color=SOFT)
-    axes.set_xlabel(plain_text(view.widths[1]), fontsize=8, color=SOFT)
+    axes.set_ylabel(plain_text(view.widths[0], LONGEST_NAME), fontsize=8, color=SOFT)
+    axes.set_xlabel(plain_text(view.widths[1], LONGEST_NAME), fontsize=8, color=SOFT)
     for axis in (axes.xaxis, axes.yaxis):
         axis.get_major_locator().set_params(nbins=4, integer=True)
 
@@ -170,7 +173,9 @@ def _draw_norms(axes: Any, view: WidthView) -> None:
     bins = np.linspace(0.0, float(norms.max()) or 1.0, min(40, max(10, round(len(norms) ** 0.5) + 1)))
     axes.hist([norms[~dead], norms[dead]], bins=bins, stacked=True, color=[BLUE, VERMILION])
     axes.set_title(
-        f"{plain_text(view.name)}: {int((~dead).sum()):,} of {len(dead):,} units are kept", fontsize=9, color=INK
+        f"{plain_text(view.name, LONGEST_NAME)}: {int((~dead).sum()):,} of {len(dead):,} units are kept",
+        fontsize=9,
+        color=INK,
     )
     axes.set_xlabel("norm of a unit's group", fontsize=8, color=SOFT)
     axes.set_ylabel("units", fontsize=8, color=SOFT)
@@ -181,7 +186,7 @@ def _draw_norms(axes: Any, view: WidthView) -> None:
 
 def _draw_curves(axes: Any, curves: Curves) -> None:
     for (name, (steps, values)), colour in zip(curves.series.items(), CURVES * len(curves.series), strict=False):
-        axes.plot(steps, values, color=colour, linewidth=1.5, label=plain_text(name))
+        axes.plot(steps, values, color=colour, linewidth=1.5, label=plain_text(name, LONGEST_NAME))
     if curves.level is not None:
         axes.axhline(curves.level, color=INK, linestyle="--", linewidth=1, label="target")
     if curves.logarithmic:

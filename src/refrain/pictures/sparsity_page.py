@@ -1,11 +1,10 @@
 """An HTML page with the report of a sparse model and its pictures."""
 
 import base64
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .canvas import page_lines
+from .canvas import escaped, page_lines
 from .sparsity import Part, png
 
 
@@ -38,8 +37,8 @@ def sparsity_page_html(
         for name, row in found["tensors"].items()
     ]
     pictures = [
-        f"<h2>{html.escape(part.title)}</h2><p>{html.escape(part.note)}</p>"
-        f'<img alt="{html.escape(part.title)}" src="data:image/png;base64,{base64.b64encode(png([part])).decode()}">'
+        f"<h2>{escaped(part.title)}</h2><p>{escaped(part.note)}</p>"
+        f'<img alt="{escaped(part.title)}" src="data:image/png;base64,{base64.b64encode(png([part])).decode()}">'
         for part in shown
     ]
     body = [
@@ -58,8 +57,8 @@ def _percent(share: float) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    cells = "".join(f"<th>{escaped(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

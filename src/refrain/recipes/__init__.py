@@ -1,11 +1,13 @@
 """Recipes: functions that return the experiment of a published result, with all settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from refrain.config import AnyExperiment, resolve
+from refrain.config.loader import Origins
 from refrain.config.mistakes import nearest
-from refrain.errors import UserError
+from refrain.errors import UserError, shown
 
 from .awd_lstm import awd_lstm_mos_ptb as awd_lstm_mos_ptb
 from .awd_lstm import awd_lstm_ptb as awd_lstm_ptb
@@ -73,22 +75,38 @@ SECOND_STAGES = ("awd-lstm-ptb-finetune", "zaremba-small-iss", "zaremba-large-l1
 """Recipes that continue from the weights of a trained run."""
 
 
-def recipe(name: str | Path, *settings: str, data: str | None = None, iss_json: str | None = None) -> AnyExperiment:
+ARGUMENTS = Origins("argument settings", "argument data", "argument iss_json")
+"""How the messages of `recipe` name its arguments."""
+
+
+def recipe(
+    name: str | Path,
+    *settings: str | Mapping[str, Any],
+    data: str | Path | None = None,
+    iss_json: str | Path | None = None,
+) -> AnyExperiment:
     """Build the experiment of a built-in recipe or a TOML file, with changed settings.
 
     Args:
         name: a key of `RECIPES`, or the path of a TOML file.
-        settings: changes such as `training.epochs=3`, which override all other settings.
+        settings: changes such as `"training.epochs=3"` or `{"training.epochs": 3}`, which override all other settings.
         data: the corpus, which replaces that of the recipe.
         iss_json: a JSON file of iss-rnns, whose settings override those of the recipe.
 
     Raises:
         UserError: when names or values are wrong; the message has a line for each mistake.
     """
-    for word in settings:
-        if not isinstance(word, str):
-            raise UserError(f"recipe: each setting is a text, such as 'training.epochs=3' (got {word!r})")
-    return resolve(str(name), settings, RECIPES, corpus=data, iss_json=iss_json)
+    if not isinstance(name, str | Path):
+        raise UserError(f"recipe: must be the name of a recipe or the path of a TOML file (got {shown(name)})")
+    for each in settings:
+        if not isinstance(each, str | Mapping):
+            raise UserError(
+                "recipe: each setting is a text such as 'training.epochs=3', or a mapping such as "
+                f"{{'training.epochs': 3}} (got {shown(each)})"
+            )
+    corpus = None if data is None else str(data)
+    given = None if iss_json is None else str(iss_json)
+    return resolve(str(name), settings, RECIPES, corpus=corpus, iss_json=given, origins=ARGUMENTS)
 
 
 def description(name: str) -> str:
@@ -98,5 +116,5 @@ def description(name: str) -> str:
         UserError: when the recipe does not exist.
     """
     if name not in RECIPES:
-        raise UserError(f"unknown recipe {name!r}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
+        raise UserError(f"unknown recipe {shown(name)}{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
     return "\n".join(line.strip() for line in (RECIPES[name].__doc__ or "").strip().splitlines())

@@ -14,7 +14,7 @@ from refrain.assembly.tagger import build_tagger, build_tagger_task
 from refrain.assembly.task import build_task
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
 from refrain.data import Corpus, TaggedCorpus
-from refrain.errors import UserError
+from refrain.errors import UserError, shown
 from refrain.models import LanguageModel, Tagger
 from refrain.progress import Track
 from refrain.storage.run_folder import RunFolder
@@ -112,7 +112,7 @@ def kind_of(experiment: AnyExperiment, own: OwnNetwork | None = None) -> Kind[An
     given: Any = experiment
     kind = KINDS.get(type(given))
     if kind is None:
-        found = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
+        found = shown(given) if isinstance(given, str) else f"a {type(given).__name__}"
         raise UserError(f"experiment: must be an Experiment, such as refrain.recipe('quickstart') (got {found})")
     if own is None:
         return kind

@@ -36,6 +36,7 @@ from refrain.training.sparsifier import Sparsifier
 
 from .building import load_own_weights, load_start
 from .fit_check import check_fit
+from .intact import check_config, point_at_best
 from .kinds import AnyCorpus, Kind, kind_of
 from .loading import experiment_from
 from .manifest import changes, manifest
@@ -150,6 +151,7 @@ def resume(
         same_settings(own, experiment, run.path)
         kind = kind_of(own, model)
         checkpoint, problems = run.newest()
+        check_config(own, checkpoint, run.read_json("manifest.json"), run.path)
         corpus = _read(kind, own, report)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
         _same_vocabulary(corpus, checkpoint)
@@ -169,8 +171,7 @@ def resume(
         except CheckpointError as error:
             raise CheckpointError(f"{checkpoint.folder}: {error}") from error.__cause__
         run.tidy(checkpoint.folder)
-        if position.best is not None:
-            run.point_best_at(position.best.step)
+        point_at_best(run, position, task, report)
         for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, network, "", backends)):
             report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
@@ -284,5 +285,6 @@ def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
         if before != split.sha256:
             raise DataError(
                 f"{place_of(split.source)}: the {name} text has changed since {path} was started "
-                f"(sha256 {split.sha256[:20]}..., was {str(before)[:20]}...); restore the old text or start a new run"
+                f"(sha256 {split.sha256[:20]}..., in manifest.json {str(before)[:20]}...); restore the old text or "
+                "start a new run"
             )

@@ -59,6 +59,22 @@ def cached_folder(folder: Path) -> Iterator[Path]:
         ) from None
 
 
+def check_owner(folder: Path) -> None:
+    """Check that a folder of the cache was made by this user or by the administrator of the machine.
+
+    Args:
+        folder: a folder below `cache_folder()`.
+
+    Raises:
+        DataError: when it belongs to another user, who could change what is read from it.
+    """
+    # Windows has no numbers of users
+    if hasattr(os, "getuid") and folder.stat().st_uid not in (0, os.getuid()):
+        raise DataError(
+            f"{folder}: belongs to another user; name a folder of your own in the environment variable REFRAIN_CACHE"
+        )
+
+
 def _free_bytes(folder: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

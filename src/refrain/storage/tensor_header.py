@@ -10,7 +10,7 @@ from .plain_json import loads
 
 MAX_HEADER_BYTES = 16 * 2**20
 """A tensor takes about 100 bytes of the header, and a model has a few hundred at most."""
-MAX_TENSORS = 100_000
+MAX_TENSORS = 50_000
 """Far more than the thousands of tensors that a model of many small layers has with its training state."""
 MAX_DIMENSIONS = 16
 """A product of more sizes could take long to compute; weights have three dimensions at most."""

@@ -149,7 +149,7 @@ def test_too_few_lines_to_split(write, content, lines):
 def test_files_that_cannot_be_read(tmp_path, write):
     with pytest.raises(DataError, match=r"gone: No such file or directory"):
         whole(tmp_path / "gone")
-    with pytest.raises(DataError, match=r"Is a directory"):
+    with pytest.raises(DataError, match=r"is a folder, not a file"):
         whole(tmp_path)
     with pytest.raises(DataError, match=r"empty: the file is empty"):
         whole(write("empty", ""))

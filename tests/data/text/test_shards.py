@@ -121,7 +121,7 @@ def test_nothing_to_read(write, tmp_path):
     with pytest.raises(DataError, match=r"gone: No such file or directory"):
         find_byte_splits(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match=r"pipe: the file is empty"):
+    with pytest.raises(DataError, match=r"pipe: is a pipe, not a file; write it to a file first"):
         find_byte_splits(tmp_path / "pipe")
 
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from refrain.errors import shown
+
 from .sentences import BadSentence, Lines, Sentence
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -47,7 +49,7 @@ def words_in(block: Lines) -> list[Row]:
         if fields[0] != str(len(rows) + 1):
             after = f"after word {len(rows)}" if rows else "at the first word"
             raise BadSentence(
-                number, f"expected the id {len(rows) + 1} {after}, found {fields[0]!r}; is a blank line missing?"
+                number, f"expected the id {len(rows) + 1} {after}, found {shown(fields[0])}; is a blank line missing?"
             )
         if not fields[1].strip():
             raise BadSentence(number, "the word is empty")
@@ -67,7 +69,7 @@ def conllu_parser(column: str) -> Callable[[Lines], Sentence]:
         rows = words_in(block)
         for number, fields in rows:
             if not fields[index].strip() or (column in NEEDED and fields[index] == "_" != fields[1]):
-                raise BadSentence(number, f"the word {fields[1]!r} has no {column}")
+                raise BadSentence(number, f"the word {shown(fields[1])} has no {column}")
         return Sentence([row.fields[1] for row in rows], [row.fields[index] for row in rows], block.first)
 
     return parse

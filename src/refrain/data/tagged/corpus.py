@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
-from refrain.errors import DataError
+from refrain.errors import DataError, shown
 
 from ..text.files import Errors, Spans, cut_points, sha256_of, whole
 from ..text.splits import SPELLINGS, SPLITS, fractions_of
@@ -170,7 +170,7 @@ def against(split: TaggedSplit, vocabulary: TagVocabulary, *, skip_bad: bool) ->
         if new is None:
             kept.append(sentence)
             continue
-        cause = f"{path}:{sentence.line}: the sentence has the tag {new!r}, which the training text lacks"
+        cause = f"{path}:{sentence.line}: the sentence has the tag {shown(new)}, which the training text lacks"
         if not skip_bad:
             raise DataError(f"{cause}; train on text that has it, or leave such sentences out with --skip-bad")
         skipped.append(cause)
@@ -190,14 +190,17 @@ def _tells(line: str) -> bool:
 
 
 def _parser(path: Path, line: str, column: str) -> Callable[[Lines], Sentence]:
-    number = int(column) if column.isascii() and column.isdigit() else None
+    # a number of thousands of digits is no column, and Python does not read it
+    number = int(column[:9]) if column.isascii() and column.isdigit() else None
     if looks_like_conllu(str(path), line):
         if number is not None:
             names = ", ".join(COLUMNS[2:])
             raise DataError(f"{path}: data.column: columns of CoNLL-U go by name here; choose one of {names}")
         column = "upos" if column == "auto" else column.lower()
         if column not in COLUMNS[2:]:
-            raise DataError(f"{path}: data.column: {column!r} holds no tags; choose one of {', '.join(COLUMNS[2:])}")
+            raise DataError(
+                f"{path}: data.column: {shown(column)} holds no tags; choose one of {', '.join(COLUMNS[2:])}"
+            )
         return conllu_parser(column)
     tabs = "\t" in line
     width = len(cells(line.removesuffix("\r"), tabs=tabs))

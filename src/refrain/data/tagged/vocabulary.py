@@ -14,6 +14,8 @@ from refrain.errors import DataError
 from ..units.word.vocabulary import EOS, UNK, Order, build_vocabulary
 
 RARE = "<rare>"
+# far more than the settings allow for prefixes and suffixes
+LONGEST_AFFIX = 100
 
 
 class FeatureKinds(NamedTuple):
@@ -179,9 +181,17 @@ def tag_vocabulary_from(document: Any) -> TagVocabulary:
             "features": list(features),
             "kinds": dict(kinds),
         }:
-            if all(isinstance(name, str) for name in (*words, *rare, *tags, *features)):
+            if all(isinstance(name, str) for name in (*words, *rare, *tags, *features)) and _possible(kinds):
                 try:
                     return TagVocabulary(words, tags, features, FeatureKinds(**kinds), rare)
                 except (TypeError, ValueError) as error:
                     raise DataError(f"vocabulary: {error}") from None
     raise DataError("vocabulary: not that of a tagger")
+
+
+def _possible(kinds: dict[str, Any]) -> bool:
+    """Whether the kinds of features in a document are those that settings can name."""
+    wanted = FeatureKinds()._asdict()
+    return all(
+        type(value) is type(wanted.get(name)) and value in range(LONGEST_AFFIX + 1) for name, value in kinds.items()
+    )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from refrain.errors import DataError
-from refrain.storage.folders import cache_folder, cached_folder
-from refrain.storage.regular_files import tells_of_damage
+from refrain.storage.folders import cache_folder, cached_folder, check_owner
+from refrain.storage.regular_files import read_regular, tells_of_damage
 
 from .files import Spans, blocks, place_of, size_of
 
@@ -65,12 +65,13 @@ def cleaned_files(
             sizes = {split: _write(fresh / f"{split}.bin", part) for split, part in spans.items()}
             (fresh / "corpus.json").write_text(json.dumps({"format": FORMAT, "bytes": sizes}), encoding="utf-8")
     cleaned = {split: folder / f"{split}.bin" for split in spans}
+    check_owner(folder)
     try:
-        sizes = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))["bytes"]
+        sizes = json.loads(read_regular(folder / "corpus.json", limit=1 << 20))["bytes"]
         for split, file in cleaned.items():
             if file.stat().st_size != sizes[split]:
                 raise ValueError(f"{file.name} holds {file.stat().st_size} bytes, {sizes[split]} were written")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, OSError) and not tells_of_damage(error):
             raise
         raise DataError(f"{folder}: the cleaned text is damaged ({error}); delete this folder and try again") from None

@@ -1,11 +1,13 @@
 """Reading text files of any size in blocks of whole lines."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from refrain.errors import DataError
+from refrain.storage.regular_files import open_regular
 
 BLOCK_BYTES = 1 << 20
 
@@ -28,16 +30,14 @@ def whole(path: Path) -> Spans:
     """The text that is all of a file.
 
     Raises:
-        DataError: when the file is missing, unreadable or empty.
+        DataError: when the file is missing, unreadable, empty, or something else than a file, such as a pipe.
     """
     try:
-        size = path.stat().st_size
-        # a pipe has no size, and opening it would block until something writes to it
-        if size or path.is_dir():
-            with path.open("rb"):
-                pass
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        remedy = "; write it to a file first" if path.is_fifo() else ""
+        raise DataError(f"{path}: {error.strerror}{remedy}") from None
     if size == 0:
         raise DataError(f"{path}: the file is empty")
     return (Span(path, 0, size),)
@@ -152,13 +152,23 @@ def cut_points(total: int, fractions: Sequence[float]) -> list[int]:
 
 
 def raw_blocks(span: Span) -> Iterator[bytes]:
-    """The bytes of a part of a file, a block at a time."""
-    with span.path.open("rb") as file:
-        file.seek(span.start)
-        remaining = span.stop - span.start
-        while remaining and (raw := file.read(min(BLOCK_BYTES, remaining))):
-            remaining -= len(raw)
-            yield raw
+    """The bytes of a part of a file, a block at a time.
+
+    Raises:
+        DataError: when the file was removed, replaced or truncated since it was found.
+    """
+    try:
+        with open_regular(span.path) as file:
+            file.seek(span.start)
+            remaining = span.stop - span.start
+            while remaining and (raw := file.read(min(BLOCK_BYTES, remaining))):
+                remaining -= len(raw)
+                yield raw
+    except OSError as error:
+        cause = f"cannot be read any more ({error.strerror})"
+        raise DataError(f"{span.path}: {cause}; put the file back as it was") from None
+    if remaining:
+        raise DataError(f"{span.path}: has become shorter since it was found; put the file back as it was")
 
 
 def _decode(raw: bytes, path: Path, offset: int, errors: Errors) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from refrain.errors import DataError
+from refrain.errors import DataError, shown
+from refrain.storage.regular_files import open_regular
 
 from .splits import SPELLINGS, SPLITS
 
@@ -40,13 +41,15 @@ def read_labelled(folder: Path, errors: Literal["strict", "replace"] = "strict")
     tables = {split: _read(_find(folder, split), errors) for split in SPLITS}
     classes = sorted(set(tables["train"].labels))
     if len(classes) != 2:
-        shown = ", ".join(map(repr, classes[:5])) + (", ..." if len(classes) > 5 else "")
-        raise DataError(f"{folder}: two labels are needed, the training table has {len(classes)} ({shown})")
+        some = ", ".join(map(shown, classes[:5])) + (", ..." if len(classes) > 5 else "")
+        raise DataError(f"{folder}: two labels are needed, the training table has {len(classes)} ({some})")
     for split, table in tables.items():
         if surplus := sorted(set(table.labels) - set(classes)):
-            raise DataError(f"{folder}: the {split} table has a label {surplus[0]!r} that the training table lacks")
+            raise DataError(
+                f"{folder}: the {split} table has a label {shown(surplus[0])} that the training table lacks"
+            )
         if missing := sorted(set(classes) - set(table.labels)):
-            raise DataError(f"{folder}: the {split} table has no row labelled {missing[0]!r}")
+            raise DataError(f"{folder}: the {split} table has no row labelled {shown(missing[0])}")
     return tables
 
 
@@ -69,7 +72,8 @@ def _find(folder: Path, split: str) -> Path:
 
 def _read(path: Path, errors: Literal["strict", "replace"]) -> Labelled:
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors)
+        with open_regular(path) as file:
+            text = file.read().decode("utf-8-sig", errors)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:

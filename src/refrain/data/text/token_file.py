@@ -8,6 +8,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from refrain.errors import DataError
+from refrain.storage.regular_files import open_regular
+
+ID_DTYPES = ("uint16", "uint32")
 Tokens = npt.NDArray[np.integer]
 
 
@@ -37,15 +41,22 @@ class TokenFile:
 
     def __init__(self, path: Path, dtype: npt.DTypeLike, *, start: int = 0, stop: int | None = None) -> None:
         self.path = path
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._last = len(self._map) if stop is None else stop
         self.tokens: Tokens = np.frombuffer(memoryview(self._map)[start:stop], dtype=dtype)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def read(self, start: int, stop: int) -> Tokens:
-        """A slice of the ids, without a copy."""
+        """A slice of the ids, without a copy.
+
+        Raises:
+            DataError: when the file was truncated since it was opened, where the system would end the process.
+        """
+        if self._map.size() < self._last:
+            raise DataError(f"{self.path}: has become shorter since it was opened; put the file back as it was")
         return self.tokens[start:stop]
 
     def release(self) -> None:
@@ -56,7 +67,7 @@ class TokenFile:
 
 def id_dtype(vocabulary_size: int) -> np.dtype[np.integer]:
     """The smallest unsigned integer type that can represent every id."""
-    return np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
+    return np.dtype(ID_DTYPES[vocabulary_size > 1 << 16])
 
 
 def write_tokens(path: Path, blocks: Iterable[Tokens]) -> int:

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from refrain.errors import DataError
-from refrain.storage.folders import cache_folder, cached_folder
-from refrain.storage.regular_files import tells_of_damage
+from refrain.storage.folders import cache_folder, cached_folder, check_owner
+from refrain.storage.regular_files import read_regular, tells_of_damage
 
 from ..corpus import Corpus, Split
 from ..text.files import Errors, Spans, blocks, sha256_of, size_of
-from ..text.token_file import TokenFile, Tokens, id_dtype, write_tokens
+from ..text.token_file import ID_DTYPES, TokenFile, Tokens, id_dtype, write_tokens
 from .protocol import Vocabulary
 
 FORMAT = 1
+LARGEST_HEADER, LARGEST_VOCABULARY = 1 << 20, 1 << 30
 
 
 def open_encoded_corpus(
@@ -90,17 +91,20 @@ def _open(
     read: Callable[[Any], Vocabulary],
     errors: Errors,
 ) -> Corpus:
+    check_owner(folder)
     try:
-        header = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-        vocabulary = read(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
+        header = json.loads(read_regular(folder / "corpus.json", limit=LARGEST_HEADER))
+        vocabulary = read(json.loads(read_regular(folder / "vocabulary.json", limit=LARGEST_VOCABULARY)))
         splits = {}
+        if header["dtype"] not in ID_DTYPES:
+            raise ValueError(f"ids of the type {header['dtype']!r}")
         for split, part in spans.items():
             counts = header["splits"][split]
             file = TokenFile(folder / f"{split}.bin", header["dtype"])
             if len(file) != counts["tokens"]:
                 raise ValueError(f"{split}.bin holds {len(file)} ids, {counts['tokens']} were written")
             splits[split] = Split(part, digests[split], file, counts["lines"], counts["unseen"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, OSError) and not tells_of_damage(error):
             raise
         raise DataError(

@@ -1,8 +1,8 @@
 """C++ kernels, compiled on the user's machine when they are first needed, and what happens without a compiler.
 
 A kernel is a plain function over pointers, called through ctypes (see call.py). Its file in the folder cpp is compiled
-with the headers beside it, in a few seconds, into the cache folder. It uses the OpenMP that torch has loaded, and so
-shares torch's threads.
+with the headers beside it, in a few seconds, into the cache folder (see cache.py). It uses the OpenMP that torch has
+loaded, and so shares torch's threads.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch  # its OpenMP must be loaded before a kernel is
 
-from refrain.storage.folders import cache_folder
+from .cache import is_intact, kernel_folder, make_folder, put
 
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-march=native", "-fno-math-errno", "-fno-trapping-math")
 SWITCH = "REFRAIN_NATIVE"
@@ -91,7 +91,7 @@ def is_compiled(name: str) -> bool:
         return True
     if os.environ.get(SWITCH, "") == "off" or compiler is None:
         return True
-    return any(_library(name, compiler, flags).is_file() for flags in _attempts())
+    return any(is_intact(_library(name, compiler, flags)) for flags in _attempts())
 
 
 def _attempts() -> list[list[str]]:
@@ -117,9 +117,9 @@ def _loaded(name: str, compiler: list[str]) -> ctypes.CDLL:
 
 
 def _opened(name: str, compiler: list[str], flags: list[str]) -> ctypes.CDLL:
-    """The library of a source, from the cache; one that cannot be opened is compiled again."""
+    """The library of a source, from the cache; one that is not intact or cannot be opened is compiled again."""
     library = _library(name, compiler, flags)
-    if library.is_file() and library.stat().st_size:
+    if is_intact(library):
         try:
             return ctypes.CDLL(str(library))
         except OSError:
@@ -133,9 +133,9 @@ def _library(name: str, compiler: list[str], flags: list[str]) -> Path:
     key = hashlib.sha256()
     for content in _texts(name).values():
         key.update(content + b"\0")
-    for word in (*compiler, *flags, torch.__version__, _processor()):
+    for word in (*compiler, *_programs(tuple(compiler)), *flags, torch.__version__, _processor()):
         key.update(word.encode() + b"\0")
-    return cache_folder() / "native" / f"{name}-{key.hexdigest()[:24]}.so"
+    return kernel_folder() / f"{name}-{key.hexdigest()[:24]}.so"
 
 
 def _texts(name: str) -> dict[str, bytes]:
@@ -146,7 +146,7 @@ def _texts(name: str) -> dict[str, bytes]:
 
 def _compile(name: str, compiler: list[str], flags: list[str], library: Path) -> None:
     """Compile a source into a library, which appears in the cache only when it is complete."""
-    library.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(library.parent)
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         for file, content in _texts(name).items():
             (Path(scratch) / file).write_bytes(content)
@@ -154,9 +154,7 @@ def _compile(name: str, compiler: list[str], flags: list[str], library: Path) ->
         _run([*compiler, *flags, "-c", text, "-o", parts])
         # without linking OpenMP: a second pool of threads would stall that of torch
         _run([*compiler, "-shared", *_unresolved(), parts, "-o", whole])
-        with open(whole, "rb") as made:
-            os.fsync(made.fileno())
-        os.replace(whole, library)
+        put(Path(whole), library)
 
 
 def _run(words: list[str]) -> None:
@@ -173,6 +171,14 @@ def _unresolved() -> list[str]:
     return ["-undefined", "dynamic_lookup"] if platform.system() == "Darwin" else []
 
 
+@functools.cache
+def _programs(compiler: tuple[str, ...]) -> list[str]:
+    """The size and the age of each program in a command, so that a new version of a compiler compiles anew."""
+    paths = [found for word in compiler if (found := shutil.which(word))]
+    return [f"{found.st_size} {found.st_mtime_ns}" for found in map(os.stat, paths)]
+
+
+@functools.cache
 def _processor() -> str:
     """A description of the processor, as code that was compiled for one may not run on another."""
     try:
