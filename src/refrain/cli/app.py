@@ -169,6 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(mistakes: Sequence[str], status: int) -> int:
     """Print one line for each mistake, long ones without their middle."""
+    from refrain.progress import end_reports
+
+    end_reports()
     for mistake in mistakes[:MOST_MISTAKES]:
         log_line(f"refrain: {_shortened(shown(mistake))}")
     if (more := len(mistakes) - MOST_MISTAKES) > 0:

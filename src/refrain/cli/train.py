@@ -80,6 +80,9 @@ def train(
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
     experiment = resolve(recipe, words, RECIPES, corpus=corpus, iss_json=given) if recipe else None
+    if mode != "auto" or not _is_there(out):
+        resumed = out if mode == "newest" else None
+        _check_paths(resumed, experiment, out, start_from, force=force or seeds is not None)
 
     from refrain import runs
     from refrain.training import progress
@@ -125,6 +128,23 @@ def _continued(
 def _is_there(out: Path | None) -> bool:
     """Whether a folder has something to continue."""
     return out is not None and out.is_dir() and any(out.iterdir())
+
+
+def _check_paths(
+    resumed: Path | None,
+    experiment: "AnyExperiment | None",
+    out: Path | None,
+    start_from: Path | None,
+    *,
+    force: bool,
+) -> None:
+    """Check the paths before torch is imported, which takes seconds."""
+    from refrain.runs.checks import check_resumable, check_training
+
+    if resumed is not None:
+        check_resumable(resumed)
+    elif experiment is not None:
+        check_training(experiment, out, start_from, force=force)
 
 
 def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad: bool) -> list[str]:
@@ -214,10 +234,17 @@ def _report(summary: dict[str, object], json: bool, quiet: bool) -> None:
         elif isinstance(figure, dict):
             bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
             print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {figure['protocol']})")
-    following = f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50"
+    following = [
+        f"refrain evaluate {run}",
+        f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50",
+    ]
+    if isinstance(sparsity := summary.get("sparsity"), dict):
+        following.append(f"refrain sparsity {run}")
+        if any(sparsity["dead_units"].values()):
+            following.append(f"refrain compress {run} --out SMALL")
     print()
-    for line in (f"next:  refrain evaluate {run}", f"       {following}", f"       cat {run}/README.md"):
-        print_line(line)
+    for number, line in enumerate([*following, f"cat {run}/README.md"]):
+        print_line(f"{'' if number else 'next:':7}{line}")
 
 
 def _report_seeds(summary: dict[str, Any]) -> None:

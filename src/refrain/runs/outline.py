@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from refrain.progress import duration
 from refrain.storage.machine import peak_memory_bytes
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, load_weights
-from refrain.training.progress import duration
 
 
 def load_best(model: nn.Module, run: RunFolder, position: Position) -> None:

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from refrain.assembly.backend import choose_backends
-from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment
 from refrain.config.loader import amended
 from refrain.config.resumable import goes_on
@@ -17,6 +15,7 @@ from refrain.training.own_methods import methods_by_name
 from refrain.training.progress import Progress
 from refrain.training.resume import check_methods, read_training
 
+from .building import load_own_weights
 from .continuing import (
     before_change,
     changed_words,
@@ -32,9 +31,11 @@ from .documents import read_manifest, read_summary
 from .fit_check import check_corpus
 from .intact import check_config, point_at_best
 from .kinds import kind_of
-from .loading import experiment_from, load_own_weights
+from .loading import experiment_from
 from .manifest import changes, manifest
-from .own_network import OwnNetwork, check_given, own_name
+from .own_names import check_given, own_name
+from .own_network import OwnNetwork
+from .preparing import build, read_corpus
 from .to_the_end import train_to_the_end
 
 
@@ -81,11 +82,10 @@ def resume(
         kind = kind_of(given, model)
         checkpoint, problems = run.newest()
         check_config(own, checkpoint, read_manifest(run), run.path)
-        corpus = kind.corpus(given, report.log)
+        corpus = read_corpus(kind, given, report)
         same_text(corpus, read_manifest(run), run.path)
         check_corpus(given, corpus, checkpoint, model)
-        network = kind.model(given, corpus).to(build_device(given.training.device))
-        backends = choose_backends(given.training, network, report.log)
+        network, backends = build(kind, given, corpus, report)
         task = kind.task(given, corpus, network, added)
         for problem in problems:
             report.log(f"skipped a damaged checkpoint: {problem}")

@@ -19,6 +19,7 @@ from refrain.storage.run_folder import RunFolder
 from refrain.storage.run_layout import check_seeds
 from refrain.training.progress import Progress
 
+from .checks import SEEDS
 from .continuing import check_settings
 from .documents import read_plan
 from .kinds import kind_of
@@ -26,7 +27,7 @@ from .loading import config_document, experiment_from
 from .resuming import go_on
 from .training import train
 
-FILE = "seeds.json"
+FILE = SEEDS
 FIGURES = ("perplexity", "nats_per_token", "bits_per_byte", "accuracy")
 
 

@@ -2,14 +2,16 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from refrain.assembly.backend import describe_backends
 from refrain.config import AnyExperiment
+from refrain.data import TaggedCorpus
 from refrain.nn.kernels.call import failures
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Fit, Interrupt, Metrics, Position, Task, tensorboard_writer
-from refrain.training.progress import Progress
+from refrain.training.progress import Progress, loss_text
 
 from .documents import read_manifest
 from .kinds import AnyCorpus, Kind
@@ -50,11 +52,14 @@ def train_to_the_end(
     documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     if task.methods.own:
         report.log(f"methods given: {', '.join(task.methods.own)}")
+    bytes_per_token = corpus.vocabulary.bytes_per_token
+    report.begin(partial(loss_text, bytes_per_token=bytes_per_token, tagger=isinstance(corpus, TaggedCorpus)))
     with _closing(writer), Interrupt(report.log) as interrupt:
-        metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.methods.metrics)
+        metrics = Metrics(run, writer, bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
     report.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
-    summary = kind.summarise(experiment, corpus, task.model, run, position) | {"backend": backends}
+    summary = kind.summarise(experiment, corpus, task.model, run, position, report.reports.track)
+    summary["backend"] = backends
     if task.methods.own:
         summary["methods"] = list(task.methods.own)
     if failures():

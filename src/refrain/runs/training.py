@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 import torch
 
-from refrain.assembly.backend import choose_backends
-from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment, Experiment
 from refrain.errors import UserError
 from refrain.storage.output_checks import check_folder, run_parts
@@ -18,11 +16,12 @@ from refrain.training.progress import Progress
 from refrain.training.resume import capture
 from refrain.training.sparsifier import Sparsifier
 
+from .building import load_start
 from .continuing import standing
 from .kinds import kind_of
-from .loading import load_start
 from .manifest import manifest
 from .own_network import OwnNetwork
+from .preparing import build, read_corpus
 from .resuming import go_on
 from .space import check_space
 from .to_the_end import train_to_the_end
@@ -83,10 +82,9 @@ def train(
         replaced = run.check_available(force=force)
         if force:
             check_folder("--out", run.path, run_parts(run.path), [start_from, experiment.data.corpus])
-        corpus = kind.corpus(experiment, report.log)
+        corpus = read_corpus(kind, experiment, report)
         torch.manual_seed(experiment.training.seed)
-        network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
-        backends = choose_backends(experiment.training, network, report.log)
+        network, backends = build(kind, experiment, corpus, report)
         if start_from is not None:
             load_start(Path(start_from), network, corpus)
         task = kind.task(experiment, corpus, network, own)

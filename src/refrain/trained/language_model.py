@@ -14,6 +14,7 @@ from refrain.evaluation import Figure, score_lines
 from refrain.generation import Features, Part, Sampler, features, generate, hold_units
 from refrain.models import NetworkStepper, Stepper, stepper_of
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
+from refrain.progress import Track, untracked
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class TrainedLanguageModel:
         which: Part | None = None,
         cleaning: Cleaning | None = None,
         batch_size: int = 64,
+        track: Track = untracked,
     ) -> Features:
         """Compute the state of a layer after each text, which is read from the zero state and after a line end.
 
@@ -126,6 +128,7 @@ class TrainedLanguageModel:
             which: the state of these units; None is the cell state, or the hidden state if the layer has no other.
             cleaning: see `prepare`.
             batch_size: the number of texts in a batch; it affects speed and memory, not the result.
+            track: reports the loop over the batches; see `refrain.progress`.
 
         Raises:
             UserError: when the layer, a unit or the state does not exist.
@@ -134,7 +137,9 @@ class TrainedLanguageModel:
         encoded = [
             [self.vocabulary.line_end, *self.vocabulary.encode(self.prepare(text, cleaning=cleaning))] for text in texts
         ]
-        found = features(self.stepper, encoded, layer=layer, units=units, which=which, batch_size=batch_size)
+        found = features(
+            self.stepper, encoded, layer=layer, units=units, which=which, batch_size=batch_size, track=track
+        )
         return found._replace(traces=[trace[1:] for trace in found.traces])
 
     def prepare(self, text: str, *, cleaning: Cleaning | None = None) -> str:

@@ -14,6 +14,7 @@ from refrain.data.tagged.tokenise import sentences_of
 from refrain.evaluation.tagging import TaggingFigure, figure_of, predict_tags
 from refrain.models import Tagger, pack_tagger
 from refrain.nn.kernels.packed_linear import WeightType, fingerprint, round_weights
+from refrain.progress import Track, untracked
 
 NO_TAGS = np.zeros(0, np.int64)
 
@@ -102,11 +103,14 @@ class TrainedTagger:
         sentences = [[token.form for token in sentence] for sentence in sentences_of(text.split("\n"))]
         return [list(zip(words, tags, strict=True)) for words, tags in zip(sentences, self.tag(sentences), strict=True)]
 
-    def evaluate(self, sentences: Sequence[Sentence], *, batch_size: int = 64) -> TaggingFigure:
+    def evaluate(
+        self, sentences: Sequence[Sentence], *, batch_size: int = 64, track: Track = untracked
+    ) -> TaggingFigure:
         """Measure the accuracy of the tagger.
 
         Args:
             sentences: the sentences, whose tags are in the vocabulary.
             batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
+            track: reports the loop over the batches; see `refrain.progress`.
         """
-        return figure_of(self.packed, self.vocabulary, sentences, batch_size=batch_size)
+        return figure_of(self.packed, self.vocabulary, sentences, batch_size=batch_size, track=track)

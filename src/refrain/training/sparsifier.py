@@ -16,6 +16,7 @@ from refrain.sparsity import (
     Masks,
     UnitLasso,
     dead_by_width,
+    parameter_count,
     prune_smallest,
     pruned_share,
     threshold,
@@ -152,8 +153,9 @@ class Sparsifier:
     def metrics(self) -> dict[str, Any]:
         """Return figures for a line of metrics.
 
-        These are the fraction of zeros; with penalties on units, the strength of the first one and the number of units
-        that are not dead, by width; and with a target, the size at the controller's last update.
+        These are the fraction of zeros; with penalties on units, the strength of the first one, the numbers of dead
+        units and of others, by width, and the number of parameters after compaction; and with a target, the size at
+        the controller's last update.
         """
         figures: dict[str, Any] = {"sparsity": zero_share(self.parameters)}
         lassos = [penalty for penalty in self.penalties if isinstance(penalty, UnitLasso)]
@@ -161,9 +163,20 @@ class Sparsifier:
             dead = dead_by_width(self.parameters, self.table, self.removable)
             figures["group_lasso"] = lassos[0].strength
             figures["units"] = {width: int((~which).sum()) for width, which in dead.items()}
+            figures["dead_units"] = {width: int(which.sum()) for width, which in dead.items()}
+            figures["compact_parameters"] = parameter_count(self.table, self._widths(dead), dead)
         if self.controller is not None:
             figures["controlled_size"] = self.controller.now
         return figures
+
+    def _widths(self, dead: Mapping[str, Tensor]) -> dict[str, int]:
+        """Return the size of each width of the model."""
+        widths = {width: len(which) for width, which in dead.items()}
+        for name, axes in self.table.items():
+            for axis, length in zip(axes, self.parameters[name].shape, strict=True):
+                if axis.segment is None:
+                    widths[axis.width] = length // axis.copies
+        return widths
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step, the strengths, the masks and the state of the controller."""
