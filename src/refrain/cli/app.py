@@ -20,7 +20,7 @@ from refrain.errors import UserError
 from refrain.storage.plain_text import log_line, shown
 
 from .streams import ReaderLeft, flush_output, open_streams
-from .usage import without_help_command, wrong_words
+from .usage import with_auto, without_help_command, wrong_words
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        words = without_help_command(words, COMMANDS)
+        words = with_auto(without_help_command(words, COMMANDS))
         app()(words, exit_on_error=False, print_error=False, result_action="return_value")
         if sys.stdout is not None:
             sys.stdout.flush()

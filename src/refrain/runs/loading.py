@@ -4,8 +4,9 @@ import difflib
 import os
 import shlex
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from torch import nn
@@ -16,20 +17,24 @@ from refrain.config import AnyExperiment, Experiment, TaggerExperiment, upgraded
 from refrain.config.upgrade import FORMAT
 from refrain.data import Corpus, TaggedCorpus, vocabulary_from
 from refrain.data.tagged.vocabulary import tag_vocabulary_from
-from refrain.errors import CheckpointError, UserError
+from refrain.errors import CheckpointError, DataError, UserError
 from refrain.models.network_check import class_name
 from refrain.nn import fold_weight_norm
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.storage.checkpoint import MANIFEST, Checkpoint
 from refrain.storage.checkpoint_manifest import UnreadableError
+from refrain.storage.documents import shown
 from refrain.storage.run_folder import RunFolder
 from refrain.storage.run_layout import BEST, best_of, check_parts
 from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
 from refrain.training import load_weights
+from refrain.training.resume import trained_steps
 
 from .fit_check import check_fit
 from .own_network import MARK, OwnNetwork, check_given, make_network, own_name
+
+VocabularyT = TypeVar("VocabularyT")
 
 TASKS: dict[type[AnyExperiment], str] = {Experiment: "language-model", TaggerExperiment: "tagger"}
 """Type of the settings -> the name of the task in `config.json`."""
@@ -56,7 +61,7 @@ def experiment_from(document: Any, path: Path) -> AnyExperiment:
         raise CheckpointError(f"{path}: config.json contains no experiment")
     if document.get("format") not in (1, FORMAT):
         raise CheckpointError(
-            f"{path}: config.json has format {document.get('format')}, but this version reads format {FORMAT}; "
+            f"{path}: config.json has format {shown(document.get('format'))}, but this version reads format {FORMAT}; "
             "update refrain-lm"
         )
     try:
@@ -70,11 +75,11 @@ def experiment_from(document: Any, path: Path) -> AnyExperiment:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{path}: config.json was written by another version ({name}: {first['msg']})") from None
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: config.json has the format of version 0.1, but not its contents ({error})"
         ) from None
-    raise CheckpointError(f"{path}: config.json has an unknown task, {task!r}; update refrain-lm")
+    raise CheckpointError(f"{path}: config.json has an unknown task, {shown(task)}; update refrain-lm")
 
 
 def load(
@@ -110,7 +115,7 @@ def load(
         return _own(experiment, model, checkpoint, device, weights)
     if isinstance(experiment, TaggerExperiment):
         return _tagger(experiment, checkpoint, device, weights)
-    vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
+    vocabulary = _vocabulary(checkpoint, vocabulary_from)
     check_fit(experiment, vocabulary, checkpoint)
     model = build_language_model(experiment, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
@@ -164,8 +169,18 @@ def load_tagger(path: str | Path, *, device: str = "cpu", weights: WeightType = 
     return found
 
 
+def _vocabulary(checkpoint: Checkpoint, read: Callable[[Any], VocabularyT]) -> VocabularyT:
+    """The vocabulary of a checkpoint."""
+    try:
+        return read(checkpoint.document("vocabulary"))
+    except DataError as error:
+        path = checkpoint.folder / "vocabulary.json"
+        problem = str(error).removeprefix("vocabulary: ")
+        raise CheckpointError(f"{path}: {problem}; restore the file from a copy, or use another checkpoint") from None
+
+
 def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str, weights: WeightType) -> TrainedTagger:
-    vocabulary = tag_vocabulary_from(checkpoint.document("vocabulary"))
+    vocabulary = _vocabulary(checkpoint, tag_vocabulary_from)
     check_fit(experiment, vocabulary, checkpoint)
     model = build_tagger(experiment.model, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
@@ -178,7 +193,7 @@ def _own(
     experiment: AnyExperiment, model: OwnNetwork, checkpoint: Checkpoint, device: str, weights: WeightType
 ) -> TrainedLanguageModel:
     document = checkpoint.document("config")
-    vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
+    vocabulary = _vocabulary(checkpoint, vocabulary_from)
     network = make_network(model, experiment, vocabulary)
     load_own_weights(network, checkpoint, own_name(document))
     settings = experiment.model_dump(mode="json")
@@ -264,7 +279,7 @@ def find_checkpoint(path: Path) -> Checkpoint:
         problem = f"{path}: has no best checkpoint yet"
     checkpoint, problems = RunFolder(path).newest()
     problems = list(dict.fromkeys([problem, *problems]))
-    if best is not None and checkpoint.document("training")["position"]["step"] == 0:
+    if best is not None and trained_steps(checkpoint) == 0:
         raise CheckpointError("; ".join([*problems, "no other checkpoint of this run was trained"]))
     warnings.warn("; ".join([*problems, f"using {checkpoint.folder}"]), stacklevel=3)
     return checkpoint

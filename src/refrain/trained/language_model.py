@@ -84,6 +84,10 @@ class TrainedLanguageModel:
         self.folder = folder
         self._own = own
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a pickle or a copy packs the weights again when it is first used
+        return {**self.__dict__, "_stepper": None}
+
     def __repr__(self) -> str:
         settings = self.config["model"]
         shape = self._own or f"{settings['cell']['kind']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
@@ -160,9 +164,11 @@ class TrainedLanguageModel:
     @property
     def stepper(self) -> Stepper | NetworkStepper:
         """The model with packed weights, which are packed again when the weights of the model have changed."""
-        if self._stepper is None or not self._stepper.is_current:
-            self._stepper = stepper_of(self.model, weights=self.weights)
-        return self._stepper
+        # several threads may pack at once; each returns one that is complete
+        stepper = self._stepper
+        if stepper is None or not stepper.is_current:
+            stepper = self._stepper = stepper_of(self.model, weights=self.weights)
+        return stepper
 
     def initial_state(self, batch_size: int = 1) -> Any:
         """The state before the first token."""

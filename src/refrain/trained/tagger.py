@@ -51,6 +51,10 @@ class TrainedTagger:
         self.folder = folder
         self.column = column
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a pickle or a copy packs the weights again when it is first used
+        return {**self.__dict__, "_packed": None}
+
     def __repr__(self) -> str:
         settings = self.config["model"]
         shape = f"{settings['cell']['kind']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
@@ -60,9 +64,11 @@ class TrainedTagger:
     def packed(self) -> Tagger:
         """The model with packed weights, which are packed again when the weights of the model have changed."""
         current = fingerprint(self.model)
-        if self._packed is None or self._packed[0] != current:
-            self._packed = (current, pack_tagger(self.model, weights=self.weights))
-        return self._packed[1]
+        # several threads may pack at once; each returns one that is complete
+        packed = self._packed
+        if packed is None or packed[0] != current:
+            packed = self._packed = (current, pack_tagger(self.model, weights=self.weights))
+        return packed[1]
 
     def tag(self, sentences: Sequence[Sequence[str]], *, batch_size: int = 64) -> list[list[str]]:
         """Tag sentences.
