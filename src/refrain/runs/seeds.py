@@ -82,9 +82,8 @@ def train_seeds(
     for old in folder.glob("seed-*"):
         RunFolder(old).remove()
     folder.mkdir(parents=True, exist_ok=True)
-    first = experiment.training.seed
     plan = {
-        "seeds": list(range(first, first + count)),
+        "seeds": list(range(experiment.training.seed, experiment.training.seed + count)),
         "config": config_document(experiment),
         "from": None if start_from is None else str(start_from),
         "recipe": recipe_text,
