@@ -105,6 +105,19 @@ def test_a_prompt_is_read_as_if_step_by_step(lm):
     assert drawn(lm.model, prompt, greedy, tokens=1) == [[int(log_probabilities.argmax())]]
 
 
+def test_a_prompt_may_be_read_without_a_line_end_before_it(lm):
+    text = lm.vocabulary.decode([2, 3, 4])
+
+    for start, before in (("line-end", [lm.vocabulary.line_end]), ("none", [])):
+        asked = [row[0] for row in lm.stream(text, tokens=30, seed=1, start=start)]
+        assert asked == [row[0] for row in drawn(lm.model, [*before, 2, 3, 4], tokens=30)]
+    assert list(lm.stream(text, tokens=30, seed=1)) == list(lm.stream(text, tokens=30, seed=1, start="line-end"))
+    with pytest.raises(ValueError, match="start: 'none' needs a prompt"):
+        lm.stream(start="none")
+    with pytest.raises(ValueError, match=r"start: must be one of line-end, none \(got 'newline'\)"):
+        lm.stream("x", start="newline")
+
+
 def test_a_seed_decides(lm):
     first, again, other = (lm.generate(tokens=30, samples=3, seed=seed) for seed in (1, 1, 2))
     assert first == again

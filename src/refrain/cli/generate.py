@@ -4,7 +4,7 @@ import re
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .options import DeviceOption, Flag, JsonOption, RunArgument, WeightsOption
 from .output import for_output
@@ -24,6 +24,7 @@ def generate(
     top_p: float | None = None,
     samples: int = 1,
     seed: int | None = None,
+    start: Literal["line-end", "none"] = "line-end",
     clamp: list[str] | None = None,
     device: DeviceOption = "auto",
     weights: WeightsOption = "float32",
@@ -49,6 +50,8 @@ def generate(
         The number of texts, drawn as one batch.
     seed
         The seed; the same seed gives the same text. The default is a random seed, which --json prints.
+    start
+        What the model reads before the prompt: the end of a line, or nothing, which needs a prompt.
     clamp
         Hold a unit at a value, as UNIT=VALUE or LAYER:UNIT=VALUE; can be given several times. The unit's cell state
         (its hidden state in a layer without a cell state) is set before each token. The default is the last layer.
@@ -84,6 +87,7 @@ def generate(
         "top_k": top_k,
         "top_p": top_p,
         "seed": seed,
+        "start": start,
         "stop_at_line_end": stop_at_line_end,
         "allow_unknown": not no_unk,
         "clamp": held,

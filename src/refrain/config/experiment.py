@@ -14,7 +14,7 @@ Protocol = Literal["exact", "zaremba", "awd"]
 
 # the settings of `Data` that take effect with one unit and not with every other
 UNIT_SETTINGS = {
-    "word": ("order", "order_seed", "min_count", "max_words", "vocabulary_from", "errors"),
+    "word": ("order", "order_seed", "ties", "min_count", "max_words", "vocabulary_from", "errors"),
     "byte": ("cleaning",),
 }
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -47,7 +48,11 @@ def statistics_of(model: Network, train: TokenSource, steps: int, *, track: Trac
         DataError: when the text is too short.
     """
     batch_size = max(1, min(STATISTICS_BATCH, len(train) // (steps + 1)))
-    windows = Windows(train, batch_size=batch_size, window_steps=steps, name="split 'train'")
+    predicted = len(train) // batch_size - 1
+    # as in the authors' code, a last window of fewer steps counts as much as any other, and one of a single step is
+    # left out
+    tail: Literal["drop", "keep"] = "drop" if predicted > steps and predicted % steps == 1 else "keep"
+    windows = Windows(train, batch_size=batch_size, window_steps=steps, tail=tail, name="split 'train'")
     return gather_statistics(model, windows, track=track)
 
 

@@ -8,6 +8,7 @@ I input width, H hidden width, k blocks.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
@@ -191,7 +192,8 @@ class Band(NamedTuple):
 def plan_bands(vocabulary_size: int, embedding_size: int, *, blocks: int, density: float) -> tuple[Band, ...]:
     """Plan an embedding in which later words, which are more frequent, have longer vectors (section 2.2).
 
-    The first block covers all words, and each further block a constant fraction of the words of the one before.
+    The first block covers all words, and each further block a constant fraction of the words of the one before;
+    every block covers at least one word.
 
     Args:
         vocabulary_size: V.
@@ -217,23 +219,24 @@ def plan_bands(vocabulary_size: int, embedding_size: int, *, blocks: int, densit
     for index, width in enumerate(widths):
         bands.append(Band(vocabulary_size - covered, width))
         # recomputed from the rest of the budget, so that rounding errors do not add up
-        shrinkage = _band_shrinkage(blocks - index, min(1.0, budget / (covered * left)))
+        shrinkage = _band_shrinkage(widths[index:], min(1.0, budget / (covered * left)))
         before = covered
         budget -= covered * width
         left -= width
-        covered -= math.ceil(covered * (1 - shrinkage))
+        # a value above a whole number by a rounding error alone counts as that number
+        covered -= math.ceil(covered * (1 - shrinkage) - 1e-7)
         if index == blocks - 2:
             covered = min(before, round(budget / widths[-1]))
         covered = max(covered, 1)
     return tuple(bands)
 
 
-def _band_shrinkage(blocks: int, density: float) -> float:
-    """The ratio a for which the mean of 1, a, a^2, ... over the blocks equals the density."""
+def _band_shrinkage(widths: Sequence[int], density: float) -> float:
+    """The ratio a for which the mean of 1, a, a^2, ..., weighted by the widths of the blocks, equals the density."""
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        if sum(middle**power for power in range(blocks)) / blocks < density:
+        if sum(width * middle**power for power, width in enumerate(widths)) < density * sum(widths):
             low = middle
         else:
             high = middle

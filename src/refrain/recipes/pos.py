@@ -6,7 +6,15 @@ accuracies on test; `docs/recipes.md` has them with their commands.
 
 from typing import Literal
 
-from refrain.config import LinearSchedule, SparseEmbedding, TaggedData, TaggerExperiment, TaggerModel, TaggerTraining
+from refrain.config import (
+    LinearSchedule,
+    SparseEmbedding,
+    StandardInit,
+    TaggedData,
+    TaggerExperiment,
+    TaggerModel,
+    TaggerTraining,
+)
 
 
 def pos_dense() -> TaggerExperiment:
@@ -25,6 +33,7 @@ def pos_dense() -> TaggerExperiment:
             embedding_dropout=0.2,
             dropout_mask="locked",
             weight_drop=0.2,
+            init=StandardInit(biases=2),
         ),
         training=TaggerTraining(epochs=50, batch_size=20, learning_rate=0.001),
     )
@@ -50,7 +59,9 @@ def pos_sparse_descending() -> TaggerExperiment:
 
 def _sparse(name: str, order: Literal["ascending", "descending"]) -> TaggerExperiment:
     dense = pos_dense()
-    data = dense.data.model_copy(update={"order": order})
+    # as in the code of the paper, which is the default for rising counts
+    ties = "first-seen" if order == "descending" else None
+    data = dense.data.model_copy(update={"order": order, "ties": ties})
     layout = {"embedding_size": 20, "embedding": SparseEmbedding(blocks=20, density=0.25)}
     model = dense.model.model_copy(update=layout)
     return dense.model_copy(update={"name": name, "data": data, "model": model})

@@ -26,6 +26,19 @@ def test_orders(order, wanted):
     assert build_vocabulary(Counter(words_of(TEXT)), order=order).words == wanted
 
 
+TIES = {
+    ("descending", "spelling"): ORDERS["descending"],
+    ("descending", "first-seen"): ["c", EOS, "b", "a", "d", UNK],
+    ("ascending", "spelling"): [UNK, "d", "a", "b", EOS, "c"],
+    ("ascending", "first-seen"): ORDERS["ascending"],
+}
+
+
+@pytest.mark.parametrize(("order", "ties"), TIES)
+def test_words_of_equal_count_are_ordered_by_spelling_or_as_first_seen(order, ties):
+    assert build_vocabulary(Counter(words_of(TEXT)), order=order, ties=ties).words == TIES[order, ties]
+
+
 def test_a_literal_unk_keeps_its_place():
     text = "a <unk> a\n<unk> <unk> b\n"
     counts = Counter(words_of(text))

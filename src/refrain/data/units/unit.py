@@ -10,7 +10,7 @@ from ..text.cleaning import Cleaning
 from ..text.files import Errors, Spans
 from ..text.splits import SHARES
 from .protocol import Vocabulary
-from .word.vocabulary import Order
+from .word.vocabulary import Order, Ties
 
 Report = Callable[[str], None]
 
@@ -24,6 +24,7 @@ class TextOptions:
         cleaning: what is done to the text first.
         order: the order of ids, see `build_vocabulary`.
         order_seed: the seed of the random order; None is 1.
+        ties: the order of words of equal frequency, see `build_vocabulary`.
         min_count: tokens that are rarer in the training text are left out of the vocabulary.
         max_words: the largest size of the vocabulary; None is no limit.
         vocabulary_from: the splits that the vocabulary is counted on.
@@ -34,6 +35,7 @@ class TextOptions:
     cleaning: Cleaning = "none"
     order: Order = "descending"
     order_seed: int | None = None
+    ties: Ties | None = None
     min_count: int = 1
     max_words: int | None = None
     vocabulary_from: Literal["train", "all"] = "train"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ...corpus import Corpus
 from ...text.files import Errors, Spans, blocks
 from ..encoded import open_encoded_corpus
-from .vocabulary import Order, WordVocabulary, build_vocabulary, words_of
+from .vocabulary import Order, Ties, WordVocabulary, build_vocabulary, words_of
 
 
 def open_word_corpus(
@@ -18,6 +18,7 @@ def open_word_corpus(
     vocabulary: WordVocabulary | None = None,
     order: Order = "descending",
     order_seed: int = 1,
+    ties: Ties | None = None,
     min_count: int = 1,
     max_words: int | None = None,
     vocabulary_from: Literal["train", "all"] = "train",
@@ -34,6 +35,7 @@ def open_word_corpus(
         vocabulary: the vocabulary of an existing model that will read the text; None builds one from the text.
         order: see `build_vocabulary`, as `order_seed`, `min_count` and `max_words`.
         order_seed: see `build_vocabulary`.
+        ties: see `build_vocabulary`.
         min_count: see `build_vocabulary`.
         max_words: see `build_vocabulary`.
         vocabulary_from: the splits whose words are counted.
@@ -48,6 +50,8 @@ def open_word_corpus(
         settings = {"order": order, "min_count": min_count, "max_words": max_words, "from": vocabulary_from}
         if order == "random":
             settings["order_seed"] = order_seed
+        if ties is not None:
+            settings["ties"] = ties
     else:
         settings = {"vocabulary": hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()}
 
@@ -56,7 +60,9 @@ def open_word_corpus(
             return vocabulary
         counted = [part for split, part in spans.items() if split == "train" or vocabulary_from == "all"]
         counts = count_words(counted, errors)
-        return build_vocabulary(counts, order=order, order_seed=order_seed, min_count=min_count, max_words=max_words)
+        return build_vocabulary(
+            counts, order=order, order_seed=order_seed, ties=ties, min_count=min_count, max_words=max_words
+        )
 
     return open_encoded_corpus(
         name,

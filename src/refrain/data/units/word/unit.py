@@ -55,6 +55,7 @@ class WordUnit:
             vocabulary=vocabulary,
             order=options.order,
             order_seed=1 if options.order_seed is None else options.order_seed,
+            ties=options.ties,
             min_count=options.min_count,
             max_words=options.max_words,
             vocabulary_from=options.vocabulary_from,

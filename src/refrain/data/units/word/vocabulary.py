@@ -13,6 +13,7 @@ EOS = "<eos>"
 UNK = "<unk>"
 
 Order = Literal["descending", "ascending", "first-seen", "random"]
+Ties = Literal["spelling", "first-seen"]
 
 
 class WordVocabulary:
@@ -109,6 +110,7 @@ def build_vocabulary(
     *,
     order: Order = "descending",
     order_seed: int = 1,
+    ties: Ties | None = None,
     min_count: int = 1,
     max_words: int | None = None,
 ) -> WordVocabulary:
@@ -116,10 +118,11 @@ def build_vocabulary(
 
     Args:
         counts: the counts of the words of the training text, including `<eos>`, in the order of first occurrence.
-        order: the order of ids. `descending`: frequent words first, ties by spelling, as in the PTB tutorial;
-            `ascending`: rare words first, ties by first occurrence; `first-seen`: by first occurrence; `random`: an
-            order that depends on the words and the seed alone.
+        order: the order of ids. `descending`: frequent words first; `ascending`: rare words first; `first-seen`: by
+            first occurrence; `random`: an order that depends on the words and the seed alone.
         order_seed: the seed of the random order.
+        ties: the order of words of equal count: `spelling`, or `first-seen`, by first occurrence. None is `spelling`
+            for `descending`, as in the PTB tutorial, and `first-seen` for `ascending`. Other orders have no ties.
         min_count: words that are rarer are read as `<unk>`.
         max_words: the largest size of the vocabulary, which keeps the most frequent words, `<eos>` and `<unk>`.
 
@@ -134,10 +137,11 @@ def build_vocabulary(
         chosen = {EOS, UNK, *frequent}
         kept = Counter({word: count for word, count in kept.items() if word in chosen})
     kept[UNK] += counts.total() - kept.total()
-    if order == "descending":
-        return WordVocabulary(sorted(kept, key=lambda word: (-kept[word], word)))
-    if order == "ascending":
-        return WordVocabulary(sorted(kept, key=lambda word: kept[word]))
+    if order in ("descending", "ascending"):
+        by_spelling = (ties or ("spelling" if order == "descending" else "first-seen")) == "spelling"
+        sign = -1 if order == "descending" else 1
+        # sorting keeps the order of equal keys, and `kept` is in the order of first occurrence
+        return WordVocabulary(sorted(sorted(kept) if by_spelling else kept, key=lambda word: sign * kept[word]))
     if order == "random":
         # a hash is the same on every machine and in every version, unlike a random generator
         return WordVocabulary(sorted(kept, key=lambda word: hashlib.sha256(f"{order_seed} {word}".encode()).digest()))
