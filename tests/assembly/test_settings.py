@@ -163,7 +163,7 @@ def test_finetuning_starts_from_the_best_weights_and_stops_by_its_rule(tiny_corp
     runs.train(first, tmp_path / "first", progress=PlainProgress(quiet=True))
     second = recipe(
         "awd-lstm-ptb-finetune", *SECOND, "training.epochs=40", "training.stop_window=1",
-        "training.learning_rate=5", data=str(tiny_corpus),
+        "training.learning_rate=60", data=str(tiny_corpus),
     )  # fmt: skip
     summary = runs.train(second, tmp_path / "second", start_from=tmp_path / "first", progress=PlainProgress(quiet=True))
     assert summary["epochs"] < 40

@@ -65,13 +65,11 @@ def generate(
 
     from .loading import load_language_model
 
-    for name, value in (("--tokens", tokens), ("--samples", samples)):
-        if value < 1:
-            raise UserError(f"{name} must be at least 1 (got {value})")
-    if seed is not None and not 0 <= seed < 2**63:
-        raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
+    _check_numbers(tokens=tokens, samples=samples, seed=seed)
     if prompt.encode(errors="replace").decode() != prompt:
         raise UserError("--prompt is not valid UTF-8")
+    if start == "none" and not prompt:
+        raise UserError("--start none needs a prompt, because a model reads a token before it draws one; give --prompt")
     held = _parse_clamp(clamp or [])
     reports = reporter()
     lm = load_language_model(run, reports, device=device, weights=weights)
@@ -103,6 +101,16 @@ def generate(
         raise
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
+
+
+def _check_numbers(*, tokens: int, samples: int, seed: int | None) -> None:
+    from refrain.errors import UserError
+
+    for name, value in (("--tokens", tokens), ("--samples", samples)):
+        if value < 1:
+            raise UserError(f"{name} must be at least 1 (got {value})")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
 
 
 def _print(prompt: str, seed: int, texts: list[str], json: bool) -> None:
