@@ -80,9 +80,7 @@ def train(
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
     experiment = resolve(recipe, words, RECIPES, corpus=corpus, iss_json=given) if recipe else None
-    if mode != "auto" or not _is_there(out):
-        resumed = out if mode == "newest" else None
-        _check_paths(resumed, experiment, out, start_from, force=force or seeds is not None)
+    _check_paths(mode, experiment, out, start_from, force=force, seeds=seeds)
 
     from refrain import runs
     from refrain.training import progress
@@ -131,20 +129,22 @@ def _is_there(out: Path | None) -> bool:
 
 
 def _check_paths(
-    resumed: Path | None,
+    mode: str | None,
     experiment: "AnyExperiment | None",
     out: Path | None,
     start_from: Path | None,
     *,
     force: bool,
+    seeds: int | None,
 ) -> None:
     """Check the paths before torch is imported, which takes seconds."""
     from refrain.runs.checks import check_resumable, check_training
 
-    if resumed is not None:
-        check_resumable(resumed)
-    elif experiment is not None:
-        check_training(experiment, out, start_from, force=force)
+    if mode == "newest" and out is not None:
+        check_resumable(out)
+    elif experiment is not None and not (mode == "auto" and _is_there(out)):
+        # the folder of several seeds is checked by itself
+        check_training(experiment, out if seeds is None else None, start_from, force=force)
 
 
 def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad: bool) -> list[str]:
