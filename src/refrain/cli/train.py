@@ -69,8 +69,7 @@ def train(
     mode: Literal["auto", "newest"] | None = "auto" if resume_auto else "newest" if resume else None
     if recipe is None and (mode is None or (mode == "auto" and not _is_there(out))):
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
-    if mode:
-        _check_resume(out, start_from, mode, force=force, seeds=seeds)
+    _check_resume(out, start_from, mode, force=force, seeds=seeds)
     words = _with_options(settings, errors, skip_bad=skip_bad)
     if recipe is None and (data or iss_json):
         raise UserError(
@@ -167,9 +166,13 @@ def _log_missing_start(recipe: str, start_from: Path | None) -> None:
         log(f"{recipe} is meant to continue from a trained run (--from RUN); it now starts from random weights")
 
 
-def _check_resume(out: Path | None, start_from: Path | None, mode: str, *, force: bool, seeds: int | None) -> None:
+def _check_resume(
+    out: Path | None, start_from: Path | None, mode: str | None, *, force: bool, seeds: int | None
+) -> None:
     from refrain.errors import UserError
 
+    if mode is None:
+        return
     option = "--resume=auto" if mode == "auto" else "--resume"
     if out is None:
         raise UserError(f"{option} needs the run folder: --out RUN")
