@@ -26,6 +26,7 @@ def train(
     start_from: Annotated[Path | None, Parameter(name="--from")] = None,
     iss_json: Path | None = None,
     resume: Flag = False,
+    finish: Flag = False,
     resume_auto: Annotated[bool, Parameter(name=("--resume=auto", "--resume-auto"), negative=())] = False,
     force: ForceOption = False,
     errors: OptionalErrorsOption = None,
@@ -50,6 +51,9 @@ def train(
         A JSON file of iss-rnns, whose settings are used: learning rate, dropout, penalties and the output folder.
     resume
         Continue the run in --out from its newest checkpoint. Settings such as training.epochs=16 lengthen it.
+    finish
+        With --resume: end an interrupted run soon, in a fifth of the steps so far but no more than an epoch, while the
+        learning rate falls to zero; then measure it.
     resume_auto
         Continue the run in --out if there is one, otherwise start it.
     seeds
@@ -71,6 +75,8 @@ def train(
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
     if mode:
         _check_resume(out, start_from, mode, force=force, seeds=seeds)
+    if finish and mode != "newest":
+        raise UserError("--finish needs the run that it finishes: refrain train --resume --out RUN --finish")
     words = _with_options(settings, errors, skip_bad=skip_bad)
     if recipe is None and (data or iss_json):
         raise UserError(
@@ -90,7 +96,8 @@ def train(
     make_progress = partial(progress, quiet=quiet)
     series = mode is not None and out is not None and runs.has_seeds(out)
     if series or mode == "newest" or experiment is None:
-        summary = _continued(out, experiment, () if recipe else words, seeds, make_progress, resume_auto, series)
+        how: Literal["auto", "newest", "finish"] = "auto" if resume_auto else "finish" if finish else "newest"
+        summary = _continued(out, experiment, () if recipe else words, seeds, make_progress, how, series)
     else:
         assert recipe is not None
         _log_missing_start(recipe, start_from)
@@ -112,17 +119,22 @@ def _continued(
     settings: Sequence[str],
     seeds: int | None,
     make_progress: "Callable[[], Progress]",
-    auto: bool,
+    how: Literal["auto", "newest", "finish"],
     series: bool,
 ) -> dict[str, Any]:
     """Continue a run, or the runs of several seeds; a finished one has nothing to do with --resume=auto."""
     from refrain import runs
+    from refrain.errors import UserError
 
     assert out is not None
     changes: Any = {"experiment": experiment, "settings": settings}
+    if series and how == "finish":
+        raise UserError(f"--finish: {out} holds the runs of several seeds; finish one of them, such as {out}/seed-1")
     if series:
         return runs.resume_seeds(out, **changes, count=seeds, progress=make_progress)
-    return (runs.go_on if auto else runs.resume)(out, **changes, progress=make_progress())
+    if how == "auto":
+        return runs.go_on(out, **changes, progress=make_progress())
+    return runs.resume(out, **changes, finish=how == "finish", progress=make_progress())
 
 
 def _is_there(out: Path | None) -> bool:
