@@ -20,10 +20,10 @@ from refrain.sparsity import clear_units, dead_by_width, drop_until, model_size,
 from refrain.sparsity.removal import removal_effects
 from refrain.sparsity.sizes import unit_sizes
 
-ROUNDS = 10
+ROUNDS = 8
 """The number of times that the effect of each unit is estimated."""
-# the windows of a text that a round reads
-BATCH, STEPS, WINDOWS = 20, 35, 20
+# the number of windows that a round reads
+WINDOWS = 12
 
 
 def units_for_size(

@@ -41,6 +41,8 @@ class Ending:
         Returns:
             The new plan, if there is one.
         """
+        if self.task.max_minutes is None:
+            return None
         now = time.monotonic()
         position.spent_seconds = now - self._zero
         if now < self.next_review:
@@ -73,7 +75,7 @@ def moment(task: Task, position: Position, windows: Windows | Batches) -> Moment
     done = position.epoch + position.window / len(windows)
     progress = min(done / task.epochs, 1.0) if position.plan is None else position.plan.progress_at(position.step)
     last = position.step + len(windows) * (task.epochs - position.epoch) - position.window
-    return Moment(position.step, position.spent_seconds, progress, last, task.epochs)
+    return Moment(position.step, position.spent_seconds or position.seconds, progress, last, task.epochs)
 
 
 def rate_factor(task: Task, position: Position, windows: Windows | Batches) -> float:

@@ -233,6 +233,8 @@ class Fit:
 
     def _stop_if_asked(self, position: Position, signal_number: int | None) -> None:
         if signal_number:
+            if position.step and self._resume().startswith("refrain train"):
+                self.progress.log("with --resume --finish, the run ends soon, with its learning rate at zero")
             raise Interrupted(
                 signal_number,
                 f"stopped in epoch {position.epoch + 1} after window {position.window}; "

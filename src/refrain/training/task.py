@@ -106,7 +106,7 @@ class Position:
         stopped: whether a method has stopped the run before its last epoch.
         metrics_bytes: the length of the file of metrics.
         seconds: the time spent in training, over all restarts.
-        spent_seconds: the same with validations, samples and checkpoints.
+        spent_seconds: the same with validations, samples and checkpoints, for a run with a limit of time.
         plans: the decisions about the end of the run; the last one is in effect.
     """
 
