@@ -12,11 +12,13 @@ from refrain import load, recipe, resume, train
 from refrain.assembly.widths import removable_widths
 from refrain.config import Experiment
 from refrain.errors import CheckpointError, UserError
-from refrain.sparsity import model_size, multiply_adds, unit_axes, weakest_first
+from refrain.evaluation import evaluate
+from refrain.sparsity import clear_units, dead_units, model_size, multiply_adds, unit_axes, weakest_first
 from refrain.sparsity.compact import largest_entries
 from refrain.sparsity.removal import removal_effects
 from refrain.sparsity.sizes import unit_sizes
 from refrain.studies.compress import compress, prove
+from refrain.studies.reconstruction import reconstructed
 from refrain.studies.removal_cost import Cost, Request, check_cost, open_validation
 from refrain.studies.smaller import units_to_remove
 from refrain.studies.sparsity_files import sparsity_report
@@ -221,6 +223,34 @@ def test_the_effect_of_a_unit_is_the_derivative_by_what_reads_it(runs, kind):
                 for name, parameter in parameters.items():
                     parameter.copy_(kept[name])
         assert float(effects[unit]) == pytest.approx((values[0] - values[1]) / 2e-4, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"), [("lstm", "embedding"), ("gru", "layer0.hidden"), ("tied", "layer0.hidden")]
+)
+def test_a_unit_that_others_predict_is_removed_without_loss(runs, kind, width):
+    lm = load(runs(kind))
+    parameters, text = dict(lm.model.named_parameters()), validation(lm)
+    axes = unit_axes(lm.model.axes())[width]
+    units = lm.model.widths()[width]
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for axis in axes:
+            columns = parameters[axis.parameter].movedim(axis.dimension, 0).unflatten(0, (axis.axis.copies, units))
+            if axis.axis.writes:
+                # of everything that writes it, the last unit is a copy of the one before
+                columns[:, -1] = columns[:, -2]
+            else:
+                columns.add_(torch.randn(columns.shape, generator=generator))
+    before = evaluate(lm.model, text).nats_per_token
+    removed = {width: torch.arange(units) == units - 1}
+    changed = reconstructed(lm.model, text, removed)
+    assert evaluate(lm.model, text).nats_per_token == before
+    with torch.no_grad():
+        clear_units(parameters, axes, removed[width])
+    error = abs(evaluate(changed, text).nats_per_token - before)
+    assert error < 0.05 * abs(evaluate(lm.model, text).nats_per_token - before)
+    assert dead_units(dict(changed.named_parameters()), axes)[-1]
 
 
 @pytest.mark.parametrize("kind", ["lstm", "mlstm", "tied"])

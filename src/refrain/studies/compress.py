@@ -27,6 +27,7 @@ from refrain.trained.language_model import TrainedLanguageModel
 
 from .compress_figures import figures_of
 from .compressed_run import card_of, complete_run, weight_bytes, write_run
+from .reconstruction import reconstructed
 from .removal_cost import Request, check_cost, check_request, cost_of, open_validation
 from .smaller import units_to_remove
 
@@ -94,7 +95,8 @@ def compress(
     dead = units_to_remove(lm.model, threshold=threshold, to=to, text=windows, track=reports.track)
     kept = {width: (~which).nonzero().flatten() for width, which in dead.items()}
     settings = resized(experiment, lm.model, kept)
-    masked, small = _masked_and_small(lm, dead, kept, settings)
+    whole = lm.model if to is None or windows is None else reconstructed(lm.model, windows, dead, reports.track)
+    masked, small = _masked_and_small(lm, whole, dead, kept, settings)
     removed = {width: int(which.sum()) for width, which in dead.items() if which.any()}
     report: dict[str, Any] = {"run": str(run), "out": str(out), "removed": removed}
     if text is not None:
@@ -134,10 +136,14 @@ def _with_epochs(experiment: Experiment, epochs: int) -> Experiment:
 
 
 def _masked_and_small(
-    lm: TrainedLanguageModel, dead: dict[str, Tensor], kept: dict[str, Tensor], experiment: Experiment
+    lm: TrainedLanguageModel,
+    whole: LanguageModel,
+    dead: dict[str, Tensor],
+    kept: dict[str, Tensor],
+    experiment: Experiment,
 ) -> tuple[LanguageModel, LanguageModel]:
     """Return the model with its dead units set to zero, and the model without them."""
-    masked = copy.deepcopy(lm.model)
+    masked = copy.deepcopy(whole)
     table = masked.axes()
     parameters = dict(masked.named_parameters())
     for width, which in dead.items():
