@@ -73,10 +73,7 @@ def train(
     mode: Literal["auto", "newest"] | None = "auto" if resume_auto else "newest" if resume else None
     if recipe is None and (mode is None or (mode == "auto" and not _is_there(out))):
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
-    if mode:
-        _check_resume(out, start_from, mode, force=force, seeds=seeds)
-    if finish and mode != "newest":
-        raise UserError("--finish needs the run that it finishes: refrain train --resume --out RUN --finish")
+    _check_resume(out, start_from, mode, force=force, seeds=seeds, finish=finish)
     words = _with_options(settings, errors, skip_bad=skip_bad)
     if recipe is None and (data or iss_json):
         raise UserError(
@@ -86,20 +83,16 @@ def train(
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
     experiment = resolve(recipe, words, RECIPES, corpus=corpus, iss_json=given) if recipe else None
-    if mode != "auto" or not _is_there(out):
-        resumed = out if mode == "newest" else None
-        _check_paths(resumed, experiment, out, start_from, force=force or seeds is not None)
+    _check_paths(mode, experiment, out, start_from, force=force, seeds=seeds)
 
     from refrain import runs
     from refrain.training import progress
 
-    make_progress = partial(progress, quiet=quiet)
+    report = partial(progress, quiet=quiet)
     series = mode is not None and out is not None and runs.has_seeds(out)
-    if series or mode == "newest" or experiment is None:
-        how: Literal["auto", "newest", "finish"] = "auto" if resume_auto else "finish" if finish else "newest"
-        summary = _continued(out, experiment, () if recipe else words, seeds, make_progress, how, series)
+    if series or mode == "newest" or experiment is None or recipe is None:
+        summary = _continued(out, experiment, () if recipe else words, seeds, report, resume_auto, finish, series)
     else:
-        assert recipe is not None
         _log_missing_start(recipe, start_from)
         folder = _folder_for(experiment, out, recipe, given, force=force)
         text = _recipe_text(recipe, words, corpus, experiment, whole=iss_json is not None)
@@ -107,9 +100,9 @@ def train(
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
         if seeds is None:
             more["resume"] = "auto" if resume_auto else "never"
-            summary = runs.train(experiment, folder, progress=make_progress(), **more)
+            summary = runs.train(experiment, folder, progress=report(), **more)
         else:
-            summary = runs.train_seeds(experiment, folder, seeds, progress=make_progress, **more)
+            summary = runs.train_seeds(experiment, folder, seeds, progress=report, **more)
     _report(summary, json, quiet)
 
 
@@ -119,7 +112,8 @@ def _continued(
     settings: Sequence[str],
     seeds: int | None,
     make_progress: "Callable[[], Progress]",
-    how: Literal["auto", "newest", "finish"],
+    auto: bool,
+    finish: bool,
     series: bool,
 ) -> dict[str, Any]:
     """Continue a run, or the runs of several seeds; a finished one has nothing to do with --resume=auto."""
@@ -128,13 +122,13 @@ def _continued(
 
     assert out is not None
     changes: Any = {"experiment": experiment, "settings": settings}
-    if series and how == "finish":
+    if series and finish:
         raise UserError(f"--finish: {out} holds the runs of several seeds; finish one of them, such as {out}/seed-1")
     if series:
         return runs.resume_seeds(out, **changes, count=seeds, progress=make_progress)
-    if how == "auto":
+    if auto:
         return runs.go_on(out, **changes, progress=make_progress())
-    return runs.resume(out, **changes, finish=how == "finish", progress=make_progress())
+    return runs.resume(out, **changes, finish=finish, progress=make_progress())
 
 
 def _is_there(out: Path | None) -> bool:
@@ -143,20 +137,22 @@ def _is_there(out: Path | None) -> bool:
 
 
 def _check_paths(
-    resumed: Path | None,
+    mode: str | None,
     experiment: "AnyExperiment | None",
     out: Path | None,
     start_from: Path | None,
     *,
     force: bool,
+    seeds: int | None,
 ) -> None:
     """Check the paths before torch is imported, which takes seconds."""
     from refrain.runs.checks import check_resumable, check_training
 
-    if resumed is not None:
-        check_resumable(resumed)
-    elif experiment is not None:
-        check_training(experiment, out, start_from, force=force)
+    if mode == "newest" and out is not None:
+        check_resumable(out)
+    elif experiment is not None and not (mode == "auto" and _is_there(out)):
+        # the folder of several seeds is checked by itself
+        check_training(experiment, out if seeds is None else None, start_from, force=force)
 
 
 def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad: bool) -> list[str]:
@@ -179,9 +175,15 @@ def _log_missing_start(recipe: str, start_from: Path | None) -> None:
         log(f"{recipe} is meant to continue from a trained run (--from RUN); it now starts from random weights")
 
 
-def _check_resume(out: Path | None, start_from: Path | None, mode: str, *, force: bool, seeds: int | None) -> None:
+def _check_resume(
+    out: Path | None, start_from: Path | None, mode: str | None, *, force: bool, seeds: int | None, finish: bool
+) -> None:
     from refrain.errors import UserError
 
+    if finish and mode != "newest":
+        raise UserError("--finish needs the run that it finishes: refrain train --resume --out RUN --finish")
+    if mode is None:
+        return
     option = "--resume=auto" if mode == "auto" else "--resume"
     if out is None:
         raise UserError(f"{option} needs the run folder: --out RUN")

@@ -20,7 +20,7 @@ from refrain.sparsity import UnitAxis, clear_units, unit_axes
 
 WINDOWS = 12
 """The number of windows of the text that are read for each width."""
-RIDGE = 1e-3
+RIDGE = 1e-4
 """The ridge penalty, relative to the mean square of the outputs of the kept units."""
 
 

@@ -101,7 +101,7 @@ def unit_losses(model: LanguageModel, text: Windows, widths: Sequence[str]) -> d
     total = {width: torch.zeros(size, dtype=torch.float64) for width, size in model.widths().items() if width in widths}
     state = model.initial_state(text.batch_size)
     device = next(model.parameters()).device
-    with differentiable(model):
+    with differentiable(model), torch.enable_grad():
         for index in range(min(WINDOWS, len(text))):
             inputs, targets = (part.to(device) for part in text[index])
             nats, _, state = model(inputs, targets, detached(state))
