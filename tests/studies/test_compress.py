@@ -19,7 +19,7 @@ from refrain.sparsity.removal import removal_effects
 from refrain.sparsity.sizes import unit_sizes
 from refrain.studies.compress import compress, prove
 from refrain.studies.reconstruction import reconstructed
-from refrain.studies.removal_cost import Cost, Request, check_cost, open_validation
+from refrain.studies.removal_cost import Cost, Request, accepted, open_validation
 from refrain.studies.smaller import units_to_remove
 from refrain.studies.sparsity_files import sparsity_report
 from refrain.studies.unit_ranking import units_for_size
@@ -289,11 +289,11 @@ def test_a_model_that_becomes_too_bad_is_refused_with_the_figures(runs, tmp_path
 
 def test_the_allowed_loss(runs, tmp_path):
     request = Request(None, ("bytes", "50%"), None)
-    check_cost(Cost(100.0, 119.0, "a text"), request)
+    accepted(Cost(100.0, 119.0, "a text"), request)
     for after in (121.0, float("inf"), float("nan")):
         with pytest.raises(UserError, match=r"--to bytes=50%: the perplexity on a text becomes .*allows 20% more"):
-            check_cost(Cost(100.0, after, "a text"), request)
-    check_cost(Cost(100.0, 121.0, "a text"), request._replace(max_loss=0.25))
+            accepted(Cost(100.0, after, "a text"), request)
+    accepted(Cost(100.0, 121.0, "a text"), request._replace(max_loss=0.25))
     with pytest.raises(UserError, match="--max-loss cannot take effect without --to or --threshold"):
         compress(runs("lstm"), tmp_path / "x", max_loss=0.1)
     for asked, said in (("100%", "between 0% and 100%"), ("0%", "between 0% and 100%"), ("half", "a number, 7M or")):

@@ -28,7 +28,7 @@ from refrain.trained.language_model import TrainedLanguageModel
 from .compress_figures import figures_of
 from .compressed_run import card_of, complete_run, weight_bytes, write_run
 from .reconstruction import reconstructed
-from .removal_cost import Request, check_cost, check_request, cost_of, open_validation
+from .removal_cost import Request, Validation, accepted, checked_request, cost_of, open_validation
 from .smaller import units_to_remove
 
 TOLERANCE = 1e-5
@@ -79,8 +79,7 @@ def compress(
         DataError: when the text is missing or invalid.
         CheckpointError: when the run cannot be read, `out` exists, or the smaller model does not compute the same.
     """
-    request = Request(threshold, to, max_loss)
-    check_request(request)
+    request = checked_request(threshold, to, max_loss)
     reports = reports or Reporter(None)
     out = Path(out)
     check_apart(Path(run), out, force=force)
@@ -91,20 +90,16 @@ def compress(
     check_folder("--out", out, run_parts(out), [experiment.data.corpus])
     finetuning = _with_epochs(experiment, finetune_epochs) if finetune_epochs else None
     text = open_validation(lm, experiment, data, log) if request.is_lossy else None
-    windows = None if text is None else text.windows
-    dead = units_to_remove(lm.model, threshold=threshold, to=to, text=windows, track=reports.track)
+    dead, whole = _chosen(lm.model, text, request, reports)
     kept = {width: (~which).nonzero().flatten() for width, which in dead.items()}
     settings = resized(experiment, lm.model, kept)
-    whole = lm.model if to is None or windows is None else reconstructed(lm.model, windows, dead, reports.track)
     masked, small = _masked_and_small(lm, whole, dead, kept, settings)
     removed = {width: int(which.sum()) for width, which in dead.items() if which.any()}
     report: dict[str, Any] = {"run": str(run), "out": str(out), "removed": removed}
     if text is not None:
         cost = cost_of(lm.model, small, text, reports.track)
         log(f"without {sum(removed.values()):,} of its {sum(map(len, dead.values())):,} units, {cost}")
-        if not force and finetuning is None:
-            check_cost(cost, request)
-        report["cost"] = cost.document()
+        report["cost"] = accepted(cost, request, whatever=force or finetuning is not None).document()
     with reports.step("reading the text"):
         corpus, split = _text(lm, experiment, data, log)
     with reports.step("comparing the models"):
@@ -115,15 +110,30 @@ def compress(
         written = write_run(start, settings, lm, small, corpus)
         models = [(lm.model, weight_bytes(lm.folder)), (small, weight_bytes(written))]
         if finetuning is not None:
-            further = resized(finetuning, lm.model, kept)
-            train(further, out, start_from=start, force=force, command=f"finetuning of {run}, compressed")
-            best = load_language_model(out)
+            best = _finetuned(resized(finetuning, lm.model, kept), out, start, run, force=force)
             models.append((best.model, weight_bytes(best.folder)))
         log("measuring, in turns")
         report |= figures_of(models, corpus, split, reports)
         if finetuning is None:
             complete_run(start, out, report, card_of(experiment.name, report, corpus.name), force=force)
     return report
+
+
+def _chosen(
+    model: LanguageModel, text: Validation | None, request: Request, reports: Reporter
+) -> tuple[dict[str, Tensor], LanguageModel]:
+    """Return the units to remove, and the model in which the other units have taken over from them for a size."""
+    windows = None if text is None else text.windows
+    dead = units_to_remove(model, threshold=request.threshold, to=request.to, text=windows, track=reports.track)
+    if request.to is None or windows is None:
+        return dead, model
+    return dead, reconstructed(model, windows, dead, reports.track)
+
+
+def _finetuned(experiment: Experiment, out: Path, start: Path, run: str | Path, *, force: bool) -> TrainedLanguageModel:
+    """Train a smaller model further, in its new run folder, and load the best checkpoint."""
+    train(experiment, out, start_from=start, force=force, command=f"finetuning of {run}, compressed")
+    return load_language_model(out)
 
 
 def _with_epochs(experiment: Experiment, epochs: int) -> Experiment:

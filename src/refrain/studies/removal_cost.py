@@ -43,23 +43,20 @@ class Request(NamedTuple):
         return " ".join(options if self.to is None else [*options, f"--to {self.to[0]}={self.to[1]}"])
 
 
-def check_request(request: Request) -> None:
-    """Check the options of a compression.
-
-    Args:
-        request: the options.
+def checked_request(threshold: float | None, to: tuple[str, int | str] | None, max_loss: float | None) -> Request:
+    """Check the options of a compression. For the arguments see `Request`.
 
     Raises:
         UserError: when a value is out of range or cannot take effect.
     """
-    if request.threshold is not None and not request.threshold > 0:
-        raise UserError(f"--threshold must be greater than 0 (got {request.threshold})")
-    if request.max_loss is None:
-        return
-    if not request.is_lossy:
+    request = Request(threshold, to, max_loss)
+    if threshold is not None and not threshold > 0:
+        raise UserError(f"--threshold must be greater than 0 (got {threshold})")
+    if max_loss is not None and not request.is_lossy:
         raise UserError("--max-loss cannot take effect without --to or --threshold; leave it out")
-    if not request.max_loss >= 0:
-        raise UserError(f"--max-loss must be at least 0% (got {request.max_loss:.0%})")
+    if max_loss is not None and not max_loss >= 0:
+        raise UserError(f"--max-loss must be at least 0% (got {max_loss:.0%})")
+    return request
 
 
 class Validation(NamedTuple):
@@ -169,20 +166,22 @@ def cost_of(model: LanguageModel, small: LanguageModel, text: Validation, track:
     return Cost(before, after, text.name)
 
 
-def check_cost(cost: Cost, request: Request) -> None:
+def accepted(cost: Cost, request: Request, *, whatever: bool = False) -> Cost:
     """Refuse a removal of units that costs too much.
 
     Args:
-        cost: the measured cost.
+        cost: the measured cost, which is returned.
         request: the options that asked for the removal.
+        whatever: whether any cost is accepted.
 
     Raises:
         UserError: when the perplexity grows by more than is allowed.
     """
     allowed = MAX_LOSS if request.max_loss is None else request.max_loss
     # a perplexity that is not a number is refused as well
-    if not cost.growth <= allowed:
+    if not whatever and not cost.growth <= allowed:
         raise UserError(
             f"{request}: {cost}, but --max-loss allows {100 * allowed:.3g}% more; nothing was written; ask for a "
             "larger model, train it with --finetune-epochs, or write it all the same with --force"
         )
+    return cost
