@@ -100,9 +100,8 @@ def compress(
         cost = cost_of(lm.model, small, text, reports.track)
         log(f"without {sum(removed.values()):,} of its {sum(map(len, dead.values())):,} units, {cost}")
         report["cost"] = accepted(cost, request, whatever=force or finetuning is not None).document()
-    with reports.step("reading the text"):
+    with reports.step("comparing the models on the text"):
         corpus, split = _text(lm, experiment, data, log)
-    with reports.step("comparing the models"):
         report |= _differences(masked, small, corpus.splits[split].tokens)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".tmp-{out.name[:40]}-") as temporary:
