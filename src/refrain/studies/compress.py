@@ -100,14 +100,14 @@ def compress(
         cost = cost_of(lm.model, small, text, reports.track)
         log(f"without {sum(removed.values()):,} of its {sum(map(len, dead.values())):,} units, {cost}")
         report["cost"] = accepted(cost, request, whatever=force or finetuning is not None).document()
-    with reports.step("comparing the models on the text"):
+    with reports.step("reading the text"):
         corpus, split = _text(lm, experiment, data, log)
+    with reports.step("comparing the models"):
         report |= _differences(masked, small, corpus.splits[split].tokens)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".tmp-{out.name[:40]}-") as temporary:
         start = Path(temporary) / "start"
-        written = write_run(start, settings, lm, small, corpus)
-        models = [(lm.model, weight_bytes(lm.folder)), (small, weight_bytes(written))]
+        models = [(lm.model, weight_bytes(lm.folder)), (small, write_run(start, settings, lm, small, corpus))]
         if finetuning is not None:
             best = _finetuned(resized(finetuning, lm.model, kept), out, start, run, force=force)
             models.append((best.model, weight_bytes(best.folder)))

@@ -15,8 +15,8 @@ from refrain.trained.language_model import TrainedLanguageModel
 
 def write_run(
     out: Path, experiment: Experiment, lm: TrainedLanguageModel, small: LanguageModel, corpus: Corpus
-) -> Path:
-    """Write the run folder of a model, and return the folder of its only checkpoint."""
+) -> int:
+    """Write the run folder of a model, and return the size of its weights on disk."""
     folder = RunFolder(out)
     folder.create()
     with folder.locked():
@@ -30,7 +30,7 @@ def write_run(
             "training": {"position": {"step": 1}, "compressed_from": str(lm.folder)},
         }
         folder.save(1, {"model": weights}, documents, best=1)
-    return folder.checkpoint(1).folder
+    return weight_bytes(folder.checkpoint(1).folder)
 
 
 def complete_run(start: Path, out: Path, report: dict[str, Any], card: str, *, force: bool) -> None:
