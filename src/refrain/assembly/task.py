@@ -165,6 +165,7 @@ def build_task(
         sample_windows=settings.sample_windows,
         carry_state=settings.state == "carry",
         checkpoint_minutes=settings.checkpoint_minutes,
+        max_minutes=settings.max_minutes,
     )
 
 

@@ -156,6 +156,11 @@ class Experiment(Settings):
                 "training.optimizer: 'asgd' averages from the first step, over weights that are not zero yet; "
                 "'nt-asgd' waits until sparsity.target or sparsity.prune is reached"
             )
+        if self.training.max_minutes is not None and (self.sparsity.target or self.sparsity.prune):
+            raise ValueError(
+                "training.max_minutes: cannot be combined with sparsity.target or sparsity.prune, whose course is "
+                "counted in epochs; give training.epochs instead"
+            )
         if self.training.state == "reset-per-document" and self.model.weight_drop:
             raise ValueError(
                 "training.state: 'reset-per-document' cuts windows, and weight_drop needs one mask a window"

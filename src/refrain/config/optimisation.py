@@ -46,6 +46,11 @@ class Optimisation(Computation):
     """Length of a run, batches, learning rate, and what is logged."""
 
     epochs: Count = Field(10, description="Passes over the training data.")
+    max_minutes: Positive | None = Field(
+        None,
+        description="End training after so many minutes if the epochs take longer, with the schedule shortened to that "
+        "time; none: run all epochs.",
+    )
     batch_size: Count = Field(20, description="Sequences that are processed in parallel.")
     learning_rate: Positive = Field(1.0, description="Learning rate before the schedule is applied.")
     schedule: Schedule = Field(ConstantSchedule(), description="How the learning rate changes during the run.")
