@@ -23,14 +23,20 @@ def compressors() -> dict[str, Callable[[bytes], bytes]]:
         "xz -9e": lambda text: lzma.compress(text, preset=9 | lzma.PRESET_EXTREME),
         "bzip2 -9": lambda text: bz2.compress(text, 9),
     }
+    zstd = _zstd()
+    if zstd is not None:
+        found[f"zstd -{ZSTD_LEVEL}"] = lambda text: zstd(text, level=ZSTD_LEVEL)
+    return found
+
+
+def _zstd() -> Callable[..., bytes] | None:
     for module in ("compression.zstd", "zstandard"):
         try:
-            compress = importlib.import_module(module).compress
+            compress: Callable[..., bytes] = importlib.import_module(module).compress
         except ImportError:
             continue
-        found[f"zstd -{ZSTD_LEVEL}"] = lambda text: bytes(compress(text, level=ZSTD_LEVEL))
-        break
-    return found
+        return compress
+    return None
 
 
 def bench_compressors(

@@ -45,10 +45,7 @@ def bench_compressors(
     text = assembly.build_corpus(data if corpus is None else data.model_copy(update={"corpus": corpus}), log)
     train, test = _bytes_of(text, "train"), _bytes_of(text, "test")
     reports = reporter()
-    figures = {
-        name: (_bits(each, text, device, reports), _train_seconds(each.path))
-        for name, each in saved.items()
-    }
+    figures = {name: (_bits(each, text, device, reports), _train_seconds(each.path)) for name, each in saved.items()}
     about = {"bench": "compressors", "corpus": text.name, "train_bytes": len(train), "test_bytes": len(test)}
     rows = benches.bench_compressors(train, test, figures, log=log)
     if json:
