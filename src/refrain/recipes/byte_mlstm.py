@@ -18,10 +18,11 @@ from refrain.config import (
 def mlstm_bytes() -> Experiment:
     """A multiplicative LSTM on one to a few megabytes of any bytes, in minutes on a CPU.
 
-    128 wide, 174,080 parameters. Give a file, a folder or a pattern with --data.
+    128 wide, 174,080 parameters, two passes. Give a file, a folder or a pattern with --data.
 
     Published: none.
-    Ours: TODO
+    Ours: 2.177 / 2.357 on Tiny Shakespeare, in two minutes of CPU time without AVX-512. The time grows with the text,
+    two minutes for each megabyte. After the training text, bzip2 -9 has 2.455 and xz -9e 2.557.
     """
     first = mlstm_bytes_reference()
     changed = {
@@ -153,13 +154,13 @@ def mlstm_reviews() -> Experiment:
 def char_lstm() -> Experiment:
     """A plain LSTM on bytes, the comparison for mlstm-bytes: 144 wide, 173,888 parameters, the same training time.
 
-    It has no weight norm, and its steps cost less than half, so that it makes more passes.
+    It has no weight norm, and makes twice as many passes, because a step costs about half as much.
 
     Published: none.
     Ours: docs/recipes.md, beside mlstm-bytes.
     """
     first = mlstm_bytes()
-    changed = {"epochs": 7, "learning_rate": 0.004}
+    changed = {"epochs": 4, "learning_rate": 0.008}
     return first.model_copy(
         update={
             "name": "char-lstm",
