@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from .bench_compressors import bench_compressors
-from .options import DataOption, Device, ForceOption, JsonOption
+from .options import Device, ForceOption, JsonOption
 
 # bench -> the default recipe, whose model and settings are measured
 BENCHES = {
@@ -46,7 +46,7 @@ def bench(
     cache_window: int | None = None,
     widths: str | None = None,
     run: Annotated[list[Path] | None, Parameter(negative=())] = None,
-    data: DataOption = None,
+    data: str | None = None,
     device: Device = "auto",
     plot: Path | None = None,
     force: ForceOption = False,
@@ -89,7 +89,7 @@ def bench(
     run
         A run folder of a model of bytes, or one of its checkpoints; for compressors only. Can be given several times.
     data
-        The corpus for compressors. The default is that of the first run, or else of the recipe.
+        The corpus for compressors: a folder of splits, a file, a pattern or a name. The default is that of the first run, or else of the recipe.
     device
         The device to measure on. auto: a GPU if there is one, otherwise the CPU. step and compress run on CPUs only.
     plot
@@ -102,11 +102,7 @@ def bench(
     _check_name(name)
     idle = {"--run": bool(run), "--data": data is not None} if name != "compressors" else {"--plot": plot is not None}
     _refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
-    windows, cache_window = 20 if windows is None else windows, 2000 if cache_window is None else cache_window
-    if min(windows, repeats, cache_window) < 1:
-        raise UserError(
-            f"--windows, --repeats and --cache-window must be at least 1 (got {windows}, {repeats} and {cache_window})"
-        )
+    windows, cache_window = _amounts(windows, repeats, cache_window)
     sizes = _widths(name, widths)
     recipe = recipe or BENCHES[name]
     if plot is not None:
@@ -142,6 +138,18 @@ def bench(
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
         return
     print(_table(rows))
+
+
+def _amounts(windows: int | None, repeats: int, cache_window: int | None) -> tuple[int, int]:
+    """The windows of a timed call and of a cache, with their defaults."""
+    from refrain.errors import UserError
+
+    found = (20 if windows is None else windows, 2000 if cache_window is None else cache_window)
+    if min(*found, repeats) < 1:
+        raise UserError(
+            f"--windows, --repeats and --cache-window must be at least 1 (got {found[0]}, {repeats} and {found[1]})"
+        )
+    return found
 
 
 def _experiment(recipe: str, settings: tuple[str, ...]) -> Any:
