@@ -89,7 +89,8 @@ def bench(
     run
         A run folder of a model of bytes, or one of its checkpoints; for compressors only. Can be given several times.
     data
-        The corpus for compressors: a folder of splits, a file, a pattern or a name. The default is that of the first run, or else of the recipe.
+        The corpus for compressors: a folder of splits, a file, a pattern or a name. The default is that of the first
+        run, or else of the recipe.
     device
         The device to measure on. auto: a GPU if there is one, otherwise the CPU. step and compress run on CPUs only.
     plot
