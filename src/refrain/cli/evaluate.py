@@ -9,7 +9,16 @@ from cyclopts import Parameter
 
 from refrain.config.experiment import Protocol
 
-from .options import DeviceOption, ErrorsOption, JsonOption, RunArgument, SkipBadOption, WeightsOption
+from .options import (
+    DeviceOption,
+    ErrorsOption,
+    JsonOption,
+    LowercaseOption,
+    RunArgument,
+    SkipBadOption,
+    TokeniseOption,
+    WeightsOption,
+)
 from .output import log
 
 if TYPE_CHECKING:
@@ -18,7 +27,6 @@ if TYPE_CHECKING:
     from refrain.evaluation.measure import Method
     from refrain.trained.language_model import TrainedLanguageModel
 
-FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "perplexity")
 MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
 
 
@@ -42,6 +50,8 @@ def evaluate(
     per_token: Path | None = None,
     confusion: Path | None = None,
     skip_bad: SkipBadOption = False,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
     weights: WeightsOption = "float32",
@@ -94,14 +104,18 @@ def evaluate(
 
     from refrain import assembly, runs
     from refrain.config import Data
+    from refrain.data.unknown import unknown_concerns
     from refrain.errors import UserError
     from refrain.trained.tagger import TrainedTagger
 
+    from .evaluate_report import report_all
     from .evaluate_tagger import evaluate_tagger, refuse
+    from .texts import fit_text
 
     lm = runs.load(run, device=device, weights=weights)
     if isinstance(lm, TrainedTagger):
         options = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
+        options |= {"--lowercase": lowercase, "--tokenise": tokenise}
         refuse(options, "with a tagger")
         evaluate_tagger(run, lm, data, split, errors, confusion, skip_bad=skip_bad, json=json)
         return
@@ -109,15 +123,21 @@ def evaluate(
     settings = Data.model_validate(lm.config["data"])
     if errors != "strict" and not settings.takes_effect("errors"):
         raise UserError(f"--errors cannot take effect with a model of {settings.unit}s")
+    trained = lm.vocabulary
+    fit_text(lm, lowercase=lowercase, tokenise=tokenise)
     if data is None:
         split = split or "test"
     path = assembly.locate(settings.corpus if data is None else str(data), log)
     corpus, name = assembly.build_text(settings.model_copy(update={"errors": errors}), path, split, lm.vocabulary, log)
     needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
-    training_texts = _training_texts(settings, lm.vocabulary) if needed else {}
+    training_texts = _training_texts(settings, trained) if needed else {}
     figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token)
     about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
-    _report_all(about, {"unseen": corpus.splits[name].unseen}, figures, json)
+    part = corpus.splits[name]
+    concerns = unknown_concerns(lm.vocabulary, {"the text": (part.unseen, len(part.tokens))})
+    for concern in concerns:
+        log(f"note: {concern}")
+    report_all(about, {"unseen": part.unseen}, figures, concerns, json)
 
 
 def _training_texts(settings: "Data", vocabulary: "Vocabulary") -> "dict[str, TokenSource]":
@@ -168,9 +188,9 @@ def _measure(
         elif method.name == "static":
             steps = lm.config["training"]["window_steps"]
             windows = protocol_windows(source, protocol, split=split, window_steps=steps, name=corpus.name)
-            figure = measure_static(lm.model, windows)
+            figure = measure_static(lm.model, windows, lm.vocabulary)
         else:
-            figure = measure(lm.model, source, method, statistics, name=corpus.name)
+            figure = measure(lm.model, source, method, statistics, name=corpus.name, vocabulary=lm.vocabulary)
         seconds = max(time.monotonic() - started, 1e-9)
         found[method.name] = {
             **method.document(),
@@ -236,43 +256,3 @@ def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, s
         raise UserError(f"--search must be at least 1 (got {search})")
     if search is not None and static:
         raise UserError("--search cannot take effect with --method static")
-
-
-def _report_all(about: dict[str, Any], unseen: dict[str, int], figures: dict[str, dict[str, Any]], json: bool) -> None:
-    if len(figures) > 1:
-        _report_several(about | unseen, figures, json)
-        return
-    ((name, figure),) = figures.items()
-    _report(about | {"method": name} | unseen | figure, json)
-
-
-def _report(found: dict[str, Any], json: bool) -> None:
-    from .output import print_json, print_line
-
-    if json:
-        print_json(found)
-        return
-    for key, value in found.items():
-        print_line(f"{key:{max(map(len, found))}}  {_formatted(key, value)}")
-
-
-def _report_several(about: dict[str, Any], figures: dict[str, dict[str, Any]], json: bool) -> None:
-    """Print a table with a row for each method; its last column lists the settings of the method."""
-    from .output import print_json, table
-
-    if json:
-        print_json(about | {"figures": figures})
-        return
-    same = ("split", "protocol")
-    _report({key: value for key, value in about.items() if key not in same}, json)
-    columns = ["tokens", *(key for key in FIGURES if key in next(iter(figures.values()))), "tokens_per_second"]
-    rows = [["method", *same, *columns, "settings"]]
-    for name, figure in figures.items():
-        settings = ", ".join(f"{key} {value:g}" for key, value in figure.items() if key not in columns)
-        rows.append([name, *(about[key] for key in same), *(_formatted(key, figure[key]) for key in columns), settings])
-    print()
-    print(table(rows))
-
-
-def _formatted(key: str, value: Any) -> str:
-    return f"{value:,.4f}" if key in FIGURES else f"{value:,}" if isinstance(value, int) else f"{value}"

@@ -14,7 +14,9 @@ from .options import (
     ForceOption,
     JsonOption,
     LayerOption,
+    LowercaseOption,
     RunArgument,
+    TokeniseOption,
     WeightsOption,
 )
 
@@ -34,6 +36,8 @@ def features(
     unit: list[str] | None = None,
     which: Literal["cell", "hidden"] | None = None,
     cleaning: CleaningOption = None,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     batch_size: BatchSizeOption = 64,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
@@ -63,7 +67,7 @@ def features(
     from refrain.errors import DataError, UserError
 
     from .output import print_json, print_line
-    from .texts import document_of, files_of, lines_of, refuse_to_overwrite
+    from .texts import document_of, files_of, fit_text, lines_of, refuse_to_overwrite
 
     if out.suffix not in ENDINGS:
         raise UserError(f"--out must end in {' or '.join(ENDINGS)} (got {str(out)!r})")
@@ -77,6 +81,7 @@ def features(
     from refrain import runs
 
     lm = runs.load_language_model(run, device=device, weights=weights)
+    fit_text(lm, lowercase=lowercase, tokenise=tokenise)
     sources = files_of(files or ["-"])
     if per == "line":
         texts = [line for file in sources for line in lines_of(file, errors)]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from .options import DeviceOption, Flag, JsonOption, RunArgument, WeightsOption
+from .options import DeviceOption, Flag, JsonOption, LowercaseOption, RunArgument, TokeniseOption, WeightsOption
 from .output import for_output
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ def generate(
     samples: int = 1,
     seed: int | None = None,
     clamp: list[str] | None = None,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     device: DeviceOption = "auto",
     weights: WeightsOption = "float32",
     stop_at_line_end: Flag = False,
@@ -61,6 +63,7 @@ def generate(
     from refrain.errors import UserError
 
     from .output import print_json
+    from .texts import fit_text
 
     for name, value in (("--tokens", tokens), ("--samples", samples)):
         if value < 1:
@@ -71,6 +74,7 @@ def generate(
         raise UserError("--prompt is not valid UTF-8")
     held = _parse_clamp(clamp or [])
     lm = runs.load_language_model(run, device=device, weights=weights)
+    fit_text(lm, lowercase=lowercase, tokenise=tokenise)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError(f"--no-unk cannot take effect with a model of {lm.vocabulary.unit}s")
     _log_unknown(lm, prompt)

@@ -1,6 +1,15 @@
 """The command `refrain score`."""
 
-from .options import DeviceOption, ErrorsOption, Flag, RunArgument, TextArgument, WeightsOption
+from .options import (
+    DeviceOption,
+    ErrorsOption,
+    Flag,
+    LowercaseOption,
+    RunArgument,
+    TextArgument,
+    TokeniseOption,
+    WeightsOption,
+)
 
 
 def score(
@@ -8,6 +17,8 @@ def score(
     file: TextArgument = "-",
     /,
     *,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
     weights: WeightsOption = "float32",
@@ -25,18 +36,23 @@ def score(
         Print one JSON object for each line.
     """
     from refrain import runs
+    from refrain.data.unknown import unknown_concerns
     from refrain.evaluation import score_lines
     from refrain.storage.plain_text import tsv_cell
 
-    from .output import for_output, print_json
-    from .texts import batches_of
+    from .output import for_output, log, print_json
+    from .texts import batches_of, fit_text
 
     lm = runs.load_language_model(run, device=device, weights=weights)
+    fit_text(lm, lowercase=lowercase, tokenise=tokenise)
     stepper = lm.stepper
     # the lines that have come are scored, and the output is flushed, before more are waited for
     batches = batches_of(file, errors)
+    unknown = tokens = 0
     for line in (line for batch in batches for line in score_lines(stepper, lm.vocabulary, batch)):
         figure = line.figure
+        unknown += line.unknown
+        tokens += figure.tokens
         if json:
             print_json(
                 {
@@ -51,3 +67,5 @@ def score(
         else:
             cells = [f"{figure.nats:.4f}", str(figure.tokens), str(line.unknown), tsv_cell(line.text)]
             print(for_output("\t".join(cells)), flush=True)
+    for concern in unknown_concerns(lm.vocabulary, {"the text": (unknown, tokens)}):
+        log(f"note: {concern}")

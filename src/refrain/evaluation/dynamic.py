@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refrain.data import Windows
+from refrain.data import Vocabulary, Windows
 from refrain.models import Network, modes
 from refrain.models.protocol import offers, part_of
 from refrain.nn.recurrent.protocol import detached
 
 from .neural_cache import Cache, cached_nats
-from .perplexity import Figure
+from .perplexity import Figure, Tally
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ def evaluate_dynamically(
     dynamics: Dynamics,
     *,
     cache: Cache | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> Figure:
     """The nats and the number of tokens of a text under a model that is trained on it while it is scored.
 
@@ -102,6 +103,7 @@ def evaluate_dynamically(
         statistics: the result of `gather_statistics` for the same weights.
         dynamics: the settings of dynamic evaluation.
         cache: a cache to mix in, which needs a single stream.
+        vocabulary: see `evaluate`.
 
     Raises:
         ValueError: when the statistics belong to other weights, or a cache is used with several streams.
@@ -115,12 +117,12 @@ def evaluate_dynamically(
     if cache is not None:
         for part in ("hidden", "head"):
             part_of(model, part, "the neural cache")
-    nats = 0.0
+    tally = Tally(vocabulary)
     with restored(model), differentiable(model):
         update = _Update(parameters, statistics, dynamics)
         for targets, hidden, costs in _scored(model, windows, update):
-            nats += float(_with_cache(hidden, targets, costs, cache, update).double().sum())
-    return Figure(nats, windows.predicted)
+            tally.add(targets, _with_cache(hidden, targets, costs, cache, update))
+    return tally.figure()
 
 
 def _scored(model: Network, windows: Windows, update: "_Update") -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from refrain.data import TokenSource, Windows
+from refrain.data import TokenSource, Vocabulary, Windows
 from refrain.evaluation import (
     Cache,
     Dynamics,
@@ -91,7 +91,13 @@ def statistics_of(model: Network, train: TokenSource, steps: int, say: Callable[
 
 
 def measure(
-    model: Network, source: TokenSource, method: Method, statistics: GradientStatistics | None, *, name: str
+    model: Network,
+    source: TokenSource,
+    method: Method,
+    statistics: GradientStatistics | None,
+    *,
+    name: str,
+    vocabulary: Vocabulary | None = None,
 ) -> Figure:
     """The nats and the number of tokens of a text by a method; the first token of each stream is not scored.
 
@@ -101,17 +107,20 @@ def measure(
         method: the method with its settings.
         statistics: the gradient statistics, for dynamic methods.
         name: the name of the text, for messages.
+        vocabulary: see `evaluate`.
 
     Raises:
         ValueError: when a dynamic method is used without statistics.
     """
     if method.dynamics is None:
         windows = protocol_windows(source, "exact", split=name, window_steps=0, name=name)
-        return evaluate(model, windows) if method.cache is None else evaluate_with_cache(model, windows, method.cache)
+        if method.cache is None:
+            return evaluate(model, windows, vocabulary)
+        return evaluate_with_cache(model, windows, method.cache, vocabulary)
     if statistics is None:
         raise ValueError("dynamic evaluation needs gradient statistics of the training text; see statistics_of")
     windows = Windows(source, batch_size=method.streams, window_steps=method.steps, tail="keep", name=name)
-    return evaluate_dynamically(model, windows, statistics, method.dynamics, cache=method.cache)
+    return evaluate_dynamically(model, windows, statistics, method.dynamics, cache=method.cache, vocabulary=vocabulary)
 
 
 def search(

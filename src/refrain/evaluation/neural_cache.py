@@ -10,15 +10,16 @@ T steps in a chunk, P pairs before the chunk, W window of the cache, H width of 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import tee
 
 import torch
 from torch import Tensor
 
-from refrain.data import Windows
+from refrain.data import Vocabulary, Windows
 from refrain.models import Network, evaluating
 from refrain.models.protocol import part_of
 
-from .perplexity import Figure
+from .perplexity import Figure, Tally
 
 
 @dataclass(frozen=True)
@@ -96,21 +97,26 @@ def stream_cached_nats(chunks: Iterable[tuple[Tensor, Tensor, Tensor]], cache: C
         words = torch.cat([words, targets])[-cache.window :]
 
 
-def evaluate_with_cache(model: Network, windows: Windows, cache: Cache) -> Figure:
+def evaluate_with_cache(model: Network, windows: Windows, cache: Cache, vocabulary: Vocabulary | None = None) -> Figure:
     """The nats and the number of tokens of a text under a model with a cache.
 
     Args:
         model: the model, which is in evaluation mode while it is used.
         windows: windows of batch size 1.
         cache: the settings of the cache.
+        vocabulary: see `evaluate`.
 
     Raises:
         ValueError: when the batch size is not 1.
     """
     if windows.batch_size != 1:
         raise ValueError(f"the cache reads one stream (got {windows.batch_size} columns)")
-    nats = sum(float(part.double().sum()) for part in stream_cached_nats(model_chunks(model, windows), cache))
-    return Figure(nats, windows.predicted)
+    tally = Tally(vocabulary)
+    # the chunks are read once for their nats and once for their targets, of which only one is kept
+    chunks, again = tee(model_chunks(model, windows))
+    for nats, (_, targets, _) in zip(stream_cached_nats(chunks, cache), again, strict=True):
+        tally.add(targets, nats)
+    return tally.figure()
 
 
 def model_chunks(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refrain.data import Corpus
+from refrain.data.text.words import BLANKS
 from refrain.models import Network
+from refrain.storage.plain_text import shown
 
 from .perplexity import Figure, protocol_windows, stream_nats
 
@@ -55,7 +57,7 @@ def _costs(model: Network, corpus: Corpus, split: str) -> Iterator[tuple[int, fl
 
 
 def _at_word_end(row: TokenRow, word: bytearray, nats: float) -> TokenRow:
-    spelled = word.decode("utf-8", errors="replace").strip()
+    spelled = word.decode("utf-8", errors="replace").strip(BLANKS)
     return row._replace(word=spelled, word_bits=Figure(nats, 1).bits_per_token)
 
 
@@ -71,18 +73,23 @@ def write_token_table(path: Path, model: Network, corpus: Corpus, split: str) ->
     Returns:
         The sum over the rows.
     """
-    nats = 0.0
-    tokens = 0
+    nats = unknown_nats = 0.0
+    tokens = unknowns = 0
+    vocabulary = corpus.vocabulary
+    unknown = None if vocabulary.unknown is None else vocabulary.token(vocabulary.unknown)
     temporary = path.with_name(f".tmp-{path.name}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write("\t".join(TokenRow._fields) + "\n")
             for row in token_rows(model, corpus, split):
                 bits = "" if row.word_bits is None else f"{row.word_bits:.6f}"
-                file.write(f"{row.position}\t{row.token}\t{row.nats:.6f}\t{row.word}\t{bits}\n")
+                file.write(f"{row.position}\t{shown(row.token)}\t{row.nats:.6f}\t{shown(row.word)}\t{bits}\n")
                 nats += row.nats
                 tokens += 1
+                if row.token == unknown:
+                    unknowns += 1
+                    unknown_nats += row.nats
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return Figure(nats, tokens)
+    return Figure(nats, tokens, None if unknown is None else unknowns, unknown_nats)

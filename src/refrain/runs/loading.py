@@ -16,6 +16,7 @@ from refrain.config import AnyExperiment, Experiment, TaggerExperiment, upgraded
 from refrain.config.upgrade import FORMAT
 from refrain.data import Corpus, TaggedCorpus, vocabulary_from
 from refrain.data.tagged.vocabulary import tag_vocabulary_from
+from refrain.data.units.table import same_tokens
 from refrain.errors import CheckpointError, UserError
 from refrain.models.network_check import class_name
 from refrain.nn import fold_weight_norm
@@ -216,7 +217,7 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> N
         CheckpointError: when the vocabulary or a shape differs.
     """
     checkpoint = find_checkpoint(path)
-    if checkpoint.document("vocabulary") != corpus.vocabulary.document():
+    if not same_tokens(checkpoint.document("vocabulary"), corpus.vocabulary.document()):
         raise CheckpointError(
             f"{path}: was trained with another vocabulary; give the same corpus with --data and the same data settings"
         )

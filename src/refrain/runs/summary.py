@@ -7,6 +7,7 @@ from torch import nn
 
 from refrain.config import Experiment
 from refrain.data import Corpus
+from refrain.data.unknown import FIT_THE_MODEL, unknown_concerns
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.perplexity import Protocol
 from refrain.models.network_check import class_name
@@ -37,9 +38,16 @@ def describe(
         machine_line(model),
         f"data   {corpus.name}: {splits} tokens, vocabulary {len(corpus.vocabulary):,}"
         + (f"; words read as <unk>: {unseen}" if unseen else ""),
+        *(f"note: {line}" for line in _concerns(corpus)),
         *model_lines(shape, model),
         f"run    {run.path}",
     ]
+
+
+def _concerns(corpus: Corpus) -> list[str]:
+    measured = {name: split for name, split in corpus.splits.items() if name != "train"}
+    texts = {name: (split.unseen, len(split.tokens)) for name, split in measured.items()}
+    return unknown_concerns(corpus.vocabulary, texts, FIT_THE_MODEL)
 
 
 def machine_line(model: nn.Module) -> str:
@@ -100,7 +108,8 @@ def summarise(
             windows = protocol_windows(
                 tokens, name, split=split, window_steps=steps, name=f"{corpus.name}, split {split!r}"
             )
-            return {"protocol": name, **evaluate(model, windows).document(corpus.vocabulary.bytes_per_token)}
+            figure = evaluate(model, windows, corpus.vocabulary)
+            return {"protocol": name, **figure.document(corpus.vocabulary.bytes_per_token)}
 
         exact[split] = measured("exact")
         # every protocol is exact on the test split, and another pass over many bytes would take minutes
@@ -108,4 +117,5 @@ def summarise(
         figures[split] = {**exact[split], "protocol": protocol} if same else measured(protocol)
     network = {"network": class_name(model)} if own else {}
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **network}
-    return summary_of(about, {**figures, "exact": exact}, model, position)
+    concerns = {"warnings": _concerns(corpus)}
+    return summary_of(about, {**figures, "exact": exact, **concerns}, model, position)

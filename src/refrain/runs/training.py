@@ -12,6 +12,7 @@ from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment, Experiment
 from refrain.config.schema import differences
 from refrain.data.text.files import place_of
+from refrain.data.units.table import same_tokens
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.kernels.call import failures
 from refrain.storage.run_folder import RunFolder
@@ -150,7 +151,7 @@ def resume(
         check_config(own, checkpoint, run.read_json("manifest.json"), run.path)
         corpus = kind.corpus(own, report.log)
         _same_text(corpus, run.read_json("manifest.json"), run.path)
-        if checkpoint.document("vocabulary") != corpus.vocabulary.document():
+        if not same_tokens(checkpoint.document("vocabulary"), corpus.vocabulary.document()):
             raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
         if model is None:
             check_fit(own, corpus.vocabulary, checkpoint)

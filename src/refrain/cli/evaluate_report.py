@@ -1,0 +1,71 @@
+"""Prints the figures of `refrain evaluate`."""
+
+from typing import Any
+
+FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "bits_per_character", "perplexity")
+# without unknown words; printed where the text has some
+OTHERS = ("nats_per_token_without_unknown", "perplexity_without_unknown")
+
+
+def report_all(
+    about: dict[str, Any],
+    unseen: dict[str, int],
+    figures: dict[str, dict[str, Any]],
+    concerns: list[str],
+    json: bool,
+) -> None:
+    """Print the figures of each method.
+
+    Args:
+        about: the run, the text and the protocol.
+        unseen: the number of words that are not in the vocabulary.
+        figures: the figures of each method by name.
+        concerns: warnings, which are a part of the JSON object; they have been logged otherwise.
+        json: whether one JSON object is printed.
+    """
+    warnings = {"warnings": concerns} if json else {}
+    if not json:
+        for figure in figures.values():
+            if not figure.get("unknown"):
+                for key in ("unknown", *OTHERS):
+                    figure.pop(key, None)
+    if len(figures) > 1:
+        _report_several(about | unseen | warnings, figures, json)
+        return
+    ((name, figure),) = figures.items()
+    _report(about | {"method": name} | unseen | figure | warnings, json)
+
+
+def _report(found: dict[str, Any], json: bool) -> None:
+    from .output import print_json, print_line
+
+    if json:
+        print_json(found)
+        return
+    for key, value in found.items():
+        print_line(f"{key:{max(map(len, found))}}  {_formatted(key, value)}")
+
+
+def _report_several(about: dict[str, Any], figures: dict[str, dict[str, Any]], json: bool) -> None:
+    """Print a table with a row for each method; its last column lists the settings of the method."""
+    from .output import print_json, table
+
+    if json:
+        print_json(about | {"figures": figures})
+        return
+    same = ("split", "protocol")
+    _report({key: value for key, value in about.items() if key not in same}, json)
+    measured = ("unknown", *FIGURES, *OTHERS)
+    columns = ["tokens", *(key for key in measured if key in next(iter(figures.values()))), "tokens_per_second"]
+    rows = [["method", *same, *columns, "settings"]]
+    for name, figure in figures.items():
+        settings = ", ".join(f"{key} {value:g}" for key, value in figure.items() if key not in columns)
+        rows.append([name, *(about[key] for key in same), *(_formatted(key, figure[key]) for key in columns), settings])
+    print()
+    print(table(rows))
+
+
+def _formatted(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.4f}" if key in (*FIGURES, *OTHERS) else f"{value:,}" if isinstance(value, int) else f"{value}"
