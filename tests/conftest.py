@@ -8,6 +8,8 @@ import shutil
 import signal
 import warnings
 
+# first, so that refrain is imported by its rules
+import blocked_modules  # noqa: F401
 import pytest
 import torch
 

@@ -12,6 +12,7 @@ GUIDES = [
     "docs/settings",
     "docs/recipes",
     "docs/performance",
+    "docs/reliability",
 ]
 PROJECT = ["docs/decisions/README", "CONTRIBUTING", "CHANGELOG"]
 

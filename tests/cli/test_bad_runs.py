@@ -10,6 +10,7 @@ import sys
 import warnings
 
 import pytest
+from blocked_modules import lacks
 from processes import Command
 
 USERS = [["evaluate"], ["generate"], ["score"], ["train", "--resume", "--out"]]
@@ -174,6 +175,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.skipif(lacks("fcntl"), reason="files are locked in another way here")
 def test_a_run_in_use_by_another_process(mistake, train, tiny_corpus, run_copy, tree):
     before = tree(run_copy)
     command = [sys.executable, "-c", HOLDER, str(run_copy / ".lock")]

@@ -103,7 +103,9 @@ def test_data_fetch(refrain, write, tmp_path, monkeypatch):
     digest = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"  # printf 'hello\n' | sha256sum
     remote = Remote(source.as_uri(), digest, "train.txt")
     monkeypatch.setitem(KNOWN, "mine", KnownCorpus("Mine", "word", "none", (remote,)))
-    found = refrain("data", "fetch", "mine", "--to", tmp_path / "to", "--json").json
+    outcome = refrain("data", "fetch", "mine", "--to", tmp_path / "to", "--json")
+    found = outcome.json
+    assert outcome.err.endswith(f"wrote {tmp_path / 'to'}\n")
     assert found == {"name": "mine", "folder": str(tmp_path / "to"), "files": {"train.txt": 6}}
     assert refrain("data", "fetch", "mine", "--to", tmp_path / "again").out.endswith("train.txt (6 bytes)\n")
     (tmp_path / "mirror").mkdir()

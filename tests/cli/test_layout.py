@@ -32,7 +32,9 @@ def test_the_layout_is_printed_and_drawn(refrain, corpus, tmp_path):
     assert [band["width"] for band in found["bands"]] == sorted(band["width"] for band in found["bands"])
     assert set(found["plans"]) == {f"stack.layers.{index}" for index in range(3)}
     picture = tmp_path / "layout.png"
-    printed = refrain(*words, "--layout", picture).out
+    outcome = refrain(*words, "--layout", picture)
+    printed = outcome.out
+    assert outcome.err.endswith(f"wrote {picture}\n")
     assert "blocks, density" in printed and "of the training text" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
 

@@ -105,7 +105,8 @@ def test_nothing_is_overwritten(refrain, mistake, run, data, tmp_path):
     words = ["probe", run, "--data", data, "--out", folder]
     mistake(2, words, "histogram.png exists; choose another path, or replace it with --force")
     assert (folder / "histogram.png").read_text() == "mine"
-    assert refrain(*words, "--force").status == 0
+    outcome = refrain(*words, "--force")
+    assert outcome.status == 0 and all(f"wrote {folder / name}\n" in outcome.err for name in NAMES)
     assert sorted(path.name for path in folder.iterdir()) == sorted([*NAMES, "notes.txt"])
     assert (folder / "notes.txt").read_text() == "mine"
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -86,6 +85,7 @@ def test_an_output_that_is_full(start):
 
 
 def test_a_file_size_limit(start, tiny_settings, tiny_corpus, tmp_path, tiny_run):
+    resource = pytest.importorskip("resource")
     largest = max(path.stat().st_size for path in (tiny_run / "best").iterdir())
     run = tmp_path / "run"
 

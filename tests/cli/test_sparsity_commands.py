@@ -145,6 +145,7 @@ def test_compaction(refrain, run, tmp_path, tree):
 
 def test_compaction_to_a_size_in_words(refrain, run, tmp_path):
     outcome = refrain("compress", run, "--out", tmp_path / "small", "--to", "parameters=0.5k")
+    assert outcome.err.endswith(f"wrote {tmp_path / 'small'}\n")
     assert outcome.status == 0
     (line,) = (line for line in outcome.out.splitlines() if line.startswith("parameters"))
     assert int(line.split()[1].replace(",", "")) == 2194 and int(line.split()[2]) <= 500

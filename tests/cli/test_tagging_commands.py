@@ -81,7 +81,9 @@ def test_evaluate(refrain, run, corpus, tmp_path):
     whole = refrain("evaluate", run, "--data", corpus / "toy.dev.tsv", "--json").json
     assert whole["split"] == "all" and whole["tokens"] == summary["valid"]["tokens"]
     picture = tmp_path / "confusion.png"
-    text = refrain("evaluate", run, "--confusion", picture).out
+    outcome = refrain("evaluate", run, "--confusion", picture)
+    text = outcome.out
+    assert outcome.err.endswith(f"wrote {picture}\n")
     assert "words seen in training" in text and "precision" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -116,7 +118,8 @@ def test_tag_conllu_keeps_all_but_the_tags(refrain, run, write, tmp_path):
     empty = "\t_" * 8 + "\n"
     text = f"# a = b\n1-2\tcan't{empty}1\tthe\tTHE\tX\tY\tA=b\t0\troot\t_\tC=d\n2\tdogs{empty}\n"
     out = tmp_path / "out.conllu"
-    assert refrain("tag", run, write("a.conllu", text), "--out", out).status == 0
+    outcome = refrain("tag", run, write("a.conllu", text), "--out", out)
+    assert outcome.status == 0 and outcome.err.endswith(f"wrote {out}\n")
     wanted = text.replace("X\tY", "X\tD").replace("2\tdogs\t_\t_\t_", "2\tdogs\t_\t_\tN")
     assert out.read_text() == wanted
     assert not list(tmp_path.glob(".tmp-*"))
@@ -190,7 +193,7 @@ def test_commands_refuse_the_other_kind_of_run(mistake, run, tiny_run, write, tm
     mistake(2, ["evaluate", run, "--per-token", tmp_path / "x"], "--per-token: cannot take effect with a tagger")
     mistake(2, ["evaluate", tiny_run, "--confusion", tmp_path / "x.png"], "--confusion: cannot take effect")
     mistake(2, ["tag", run, text, "--plain", "--tokenised"], "exclude each other")
-    mistake(2, ["tag", run, text, "--out", text], "exists", "--force")
+    mistake(2, ["tag", run, text, "--out", text], "is also read, so it is never replaced")
     mistake(2, ["bench", "train", "--recipe", "pos-default"], "is a tagger")
     mistake(2, ["train", "pos-default", "--iss-json", write("a.json", "{}"), "--out", tmp_path / "c"], "--iss-json")
 

@@ -41,5 +41,7 @@ def test_the_place_of_a_bad_name_is_told(tmp_path):
     file.write_text('extends = "zaremba-small"\nname = "../../x"\n')
     with pytest.raises(UserError, match=r"mine.toml:2: name: must not contain '/', '\\' or ':' \(got '../../x'\)$"):
         recipe(str(file))
-    with pytest.raises(UserError, match=r"command line: name: must not be empty or dots alone \(got '\.\.'\)$"):
+    with pytest.raises(
+        UserError, match=r"(command line|argument settings): name: must not be empty or dots alone \(got '\.\.'\)$"
+    ):
         recipe("zaremba-small", "name='..'")

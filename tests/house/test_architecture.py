@@ -21,8 +21,9 @@ GOLDEN = ROOT / "tests" / "golden" / "public_names.json"
 IMPORTS = ROOT / "tests" / "golden" / "imports_0.1.json"
 
 LAYERS = [
-    {"errors", "axes", "_version", "_moved"},
+    {"errors", "axes", "_lazy", "_version", "_moved"},
     {"storage"},
+    {"progress"},
     {"config", "nn"},
     {"models"},
     {"data", "optim", "sparsity", "testing"},
@@ -235,6 +236,36 @@ def test_every_import_path_of_version_0_1_works_or_tells_the_new_one():
             if "has moved: import it from" not in str(error):
                 lost.append(f"{path}: {error}")
     assert not lost
+
+
+# modules of the standard library that Windows lacks
+UNIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+
+
+def outside_functions(tree):
+    """The nodes that run when a module is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from outside_functions(node)
+
+
+def unix_imports(path):
+    for node in outside_functions(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        yield from (name for name in names if name.partition(".")[0] in UNIX)
+
+
+def test_no_module_of_unix_alone_is_imported_at_the_top():
+    """Windows can import every module; a function that needs such a module says what it does without."""
+    assert {path.name: found for path in FILES if (found := list(unix_imports(path)))} == {}
+
+
+def test_the_rule_about_modules_of_unix_sees_what_it_should(tmp_path):
+    file = tmp_path / "x.py"
+    file.write_text("try:\n    import fcntl\nexcept ImportError:\n    pass\ndef f():\n    import resource\n")
+    assert list(unix_imports(file)) == ["fcntl"]
 
 
 def test_only_the_room_of_pictures_imports_matplotlib():

@@ -8,6 +8,8 @@ import os
 import pathlib
 
 import pytest
+from fork_server import fork_server
+from tiny_runs import prepare
 
 # hours; the deadline of a test that runs its full number of trials
 FULL_DEADLINE_SECONDS = 4 * 3600
@@ -44,6 +46,21 @@ def report(record_property):
         record_property("reliability", (promise, figure))
 
     return report
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory, cache):
+    """Starts processes of a trial, see `fork_server.py`."""
+    if not hasattr(os, "fork"):
+        pytest.skip("processes cannot be forked here")
+    with fork_server(tmp_path_factory.mktemp("output")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory, cache):
+    """The texts and the tiny recipes that runs of the reliability suite are made of, see `tiny_runs.py`."""
+    return prepare(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from refrain.data.text.cleaning import cleaned_files
 from refrain.data.text.files import sha256_of, whole
 from refrain.data.units.word.corpus import open_word_corpus
-from refrain.errors import DataError, UserError
+from refrain.errors import UserError
 from refrain.storage import checkpoint
 from refrain.storage.checkpoint import atomic_folder, write_atomically
-from refrain.storage.folders import cache_folder, cached_folder
+from refrain.storage.folders import CacheError, cache_folder, cached_folder
 
 THREADS = 8
 
@@ -76,10 +76,10 @@ def test_a_cache_that_cannot_be_written_is_named_with_its_variable(number, tmp_p
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "write_bytes", failing)
-    with pytest.raises(DataError) as failure, cached_folder(tmp_path / "cache" / "x") as fresh:
+    with pytest.raises(CacheError) as failure, cached_folder(tmp_path / "cache" / "x") as fresh:
         (fresh / "file").write_bytes(b"")
     message = str(failure.value)
-    assert message.startswith(f"{tmp_path / 'cache'}: the cache cannot be written ({os.strerror(number)}")
+    assert message.startswith(f"{tmp_path / 'cache'}: {os.strerror(number)}; ")
     assert "REFRAIN_CACHE" in message and ("bytes are free" in message) == (number != errno.EROFS)
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -87,7 +87,7 @@ def test_a_cache_that_cannot_be_written_is_named_with_its_variable(number, tmp_p
 def test_a_cache_in_the_place_of_a_file_is_named(tmp_path, monkeypatch):
     (tmp_path / "cache").write_text("a file")
     monkeypatch.setenv("REFRAIN_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(DataError, match=r"cache: the cache cannot be written .*REFRAIN_CACHE"):
+    with pytest.raises(CacheError, match=r"cache: .*; choose a folder that can be written; .* REFRAIN_CACHE"):
         open_word_corpus("mine", {"train": whole(_text(tmp_path))})
 
 

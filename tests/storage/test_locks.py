@@ -1,7 +1,6 @@
 """The lock of a run folder: one writer, whatever happens to the file `.lock`."""
 
 import errno
-import importlib.util
 import os
 import stat
 import sys
@@ -9,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from blocked_modules import lacks
 from processes import PATIENCE, forking, started
 
 from refrain.errors import CheckpointError
 from refrain.storage import locks
 from refrain.storage.run_folder import RunFolder
 
-POSIX = importlib.util.find_spec("fcntl") is not None
-needs_fcntl = pytest.mark.skipif(not POSIX, reason="files are locked in another way here")
+needs_fcntl = pytest.mark.skipif(lacks("fcntl"), reason="files are locked in another way here")
 
 
 def save(run, step):

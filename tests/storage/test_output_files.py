@@ -11,7 +11,7 @@ import pytest
 
 from refrain.errors import UserError
 from refrain.storage import output_files
-from refrain.storage.output_checks import check_outputs, check_removed, run_files
+from refrain.storage.output_checks import check_folder, check_outputs, run_files, run_parts
 from refrain.storage.output_files import replace_file, replace_text, write_files
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs links, pipes and permissions")
@@ -293,11 +293,11 @@ def test_what_is_read_is_not_removed(write, tmp_path):
     text = write("run/checkpoints/text", "mine")
     run = tmp_path / "run"
     beside = write("run/corpus/text", "mine")
-    owned = [run, *run_files(run)]
-    for path in (text, text.parent, pathlib.Path(os.path.relpath(text))):
+    for path in (text, text.parent, pathlib.Path(os.path.relpath(text)), run):
         with pytest.raises(UserError, match=r"--out: .* is also read, so it is never replaced; choose another folder"):
-            check_removed("--out", owned[1:], [path])
-    check_removed("--out", owned[1:], [beside, tmp_path, tmp_path / "gone"])
+            check_folder("--out", run, run_parts(run), [None, path])
+    check_folder("--out", run, run_parts(run), [beside, tmp_path, tmp_path / "gone", None])
+    check_folder("--out", tmp_path / "gone", run_parts(tmp_path / "gone"), [run, text])
 
 
 @posix

@@ -1,7 +1,10 @@
 """The run folder: never overwritten by accident, one writer, the last two checkpoints and the best."""
 
+import sys
+
 import pytest
 import torch
+from blocked_modules import lacks
 from processes import PATIENCE, forking, started
 
 from refrain.errors import CheckpointError
@@ -113,6 +116,7 @@ def hold(path, ready, done):
         done.wait(PATIENCE)
 
 
+@pytest.mark.skipif(lacks("fcntl") and sys.platform != "win32", reason="no module that locks files")
 def test_one_process_writes(tmp_path):
     ready, done = forking().Event(), forking().Event()
     with started(hold, tmp_path, ready, done) as process:

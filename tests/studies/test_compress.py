@@ -1,5 +1,6 @@
 """A compressed run is an ordinary run that computes what the masked model computes, for every kind of model."""
 
+import importlib
 import json
 import shutil
 
@@ -221,6 +222,33 @@ def test_the_run_itself_is_never_written_to(runs, tmp_path, tree, place):
     for source in (run, run / "best"):
         with pytest.raises(UserError, match=r"overlaps with .*run, which must not be changed"):
             compress(source, run / place, force=True)
+    assert tree(tmp_path) == before
+
+
+def test_an_old_run_stays_until_the_new_one_is_complete(runs, tmp_path, tree, monkeypatch):
+    old = shutil.copytree(runs("lstm"), tmp_path / "small", symlinks=True)
+    (old / "mine.txt").write_text("mine")
+    before = tree(tmp_path)
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.import_module("refrain.studies.compress"), "_figures", stop)
+        with pytest.raises(KeyboardInterrupt):
+            compress(runs("lstm"), old, force=True)
+    assert tree(tmp_path) == before and [path.name for path in tmp_path.iterdir()] == ["small"]
+    compress(runs("lstm"), old, force=True)
+    assert (old / "mine.txt").read_text() == "mine" and "compressed" in (old / "README.md").read_text()
+    assert load(old).folder.name == "step-000000001" and [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+def test_a_text_that_would_be_replaced_is_refused(runs, tmp_path, tree):
+    old = shutil.copytree(runs("lstm"), tmp_path / "small", symlinks=True)
+    (old / "samples" / "text.txt").write_text("ant bee\n")
+    before = tree(tmp_path)
+    with pytest.raises(UserError, match=r"text.txt is also read, so it is never replaced; choose another folder"):
+        compress(runs("lstm"), old, data=str(old / "samples" / "text.txt"), force=True)
     assert tree(tmp_path) == before
 
 

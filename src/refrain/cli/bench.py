@@ -83,7 +83,7 @@ def bench(
     """
     from refrain.errors import UserError
 
-    from .output import log, print_json
+    from .output import check_picture, log, log_written, print_json
 
     _check_name(name)
     _refuse_idle(name, settings, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
@@ -92,15 +92,19 @@ def bench(
         raise UserError(
             f"--windows, --repeats and --cache-window must be at least 1 (got {windows}, {repeats} and {cache_window})"
         )
-    _check_plot(plot, force)
     sizes = _widths(name, widths)
     recipe = recipe or BENCHES[name]
+    if plot is not None:
+        check_picture("--plot", plot, (".png", ".svg"), [recipe], force=force)
+    elif force:
+        raise UserError("--force cannot take effect without --plot")
     experiment = _experiment(recipe, settings)
 
     import torch
 
     from refrain.pictures import bench_picture
-    from refrain.storage.checkpoint import write_atomically
+    from refrain.progress import reporter, timing_reports
+    from refrain.storage.output_files import write_files
 
     where = _device(name, device)
     threads = torch.get_num_threads()
@@ -109,10 +113,13 @@ def bench(
     )
     amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
     log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
-    rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
+    with timing_reports(reporter()).step(f"measuring {name}, in turns"):
+        rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
     if plot is not None:
         title = f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}"
-        write_atomically(plot, bench_picture(rows, title, file_format="svg" if plot.suffix == ".svg" else "png"))
+        picture = bench_picture(rows, title, file_format="svg" if plot.suffix == ".svg" else "png")
+        write_files([(plot, picture)], force=force)
+        log_written(plot)
     if json:
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
         return
@@ -193,23 +200,6 @@ def _device(name: str, device: str) -> Any:
     if name in CPU_ONLY and device == "cuda":
         raise UserError(f"bench {name} measures the stepper, which runs on CPUs only; use --device cpu")
     return build_device("cpu" if name in CPU_ONLY else device)
-
-
-def _check_plot(plot: Path | None, force: bool) -> None:
-    """Check that the picture can be drawn and written, before anything is measured."""
-    from refrain.errors import UserError
-    from refrain.pictures import check_matplotlib
-
-    from .texts import refuse_to_overwrite
-
-    if plot is None:
-        if force:
-            raise UserError("--force cannot take effect without --plot")
-        return
-    if plot.suffix not in (".png", ".svg"):
-        raise UserError(f"--plot must end in .png or .svg (got {plot.name!r})")
-    refuse_to_overwrite([plot], force=force, option="--plot")
-    check_matplotlib()
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

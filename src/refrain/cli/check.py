@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .options import DataOption, JsonOption
+from .options import DataOption, ForceOption, JsonOption
 
 
 def check(
@@ -11,6 +11,7 @@ def check(
     *settings: str,
     data: DataOption = None,
     layout: Path | None = None,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Build a recipe and train on two windows, to check settings, memory and time.
@@ -27,18 +28,28 @@ def check(
         A PNG file for a picture of the sparse layers and the sparse embedding.
     """
     from refrain.config import resolve
+    from refrain.errors import UserError
     from refrain.recipes import RECIPES
 
-    from .corpus import resolved_corpus
+    from .corpus import corpus_inputs, resolved_corpus
+    from .output import check_picture, log, log_written, print_json, print_line
 
+    if layout is None and force:
+        raise UserError("--force cannot take effect without --layout")
     experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data))
+    if layout is not None:
+        check_picture("--layout", layout, (".png",), [recipe, *corpus_inputs(experiment.data.corpus)], force=force)
 
-    from refrain.runs.trial import trial
-    from refrain.training.progress import duration
+    from refrain.progress import duration, reporter
+    from refrain.runs.checks import check_training
 
-    from .output import log, print_json, print_line
+    check_training(experiment)
+    with reporter().step("building the model and training on two windows"):
+        from refrain.runs.trial import trial
 
-    found = trial(experiment, log=log, layout=layout)
+        found = trial(experiment, log=log, layout=layout, force=force)
+    if layout is not None:
+        log_written(layout)
     if json:
         print_json({"ok": True, **found})
         return
@@ -50,6 +61,7 @@ def check(
     for band in found["bands"]:
         print(f"vectors of {band['width']:4}: {band['words']:,} words, {band['share']:.1%} of the training text")
     print(f"windows      {found['windows']:,} per epoch, {found['windows'] * experiment.training.epochs:,} in all")
-    print(f"memory       {found['peak_memory_bytes'] / 1e6:,.0f} MB at its peak")
+    if found["peak_memory_bytes"] is not None:
+        print(f"memory       {found['peak_memory_bytes'] / 1e6:,.0f} MB at its peak")
     print(f"time         {duration(found['seconds'])} of training expected (without validation)")
     print("ok")

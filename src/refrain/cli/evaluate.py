@@ -9,9 +9,13 @@ from cyclopts import Parameter
 
 from refrain.config.experiment import Protocol
 
+from .evaluate_outputs import check_outputs
+from .evaluate_report import report_all
 from .options import (
     DeviceOption,
+    Errors,
     ErrorsOption,
+    ForceOption,
     JsonOption,
     LowercaseOption,
     RunArgument,
@@ -19,12 +23,14 @@ from .options import (
     TokeniseOption,
     WeightsOption,
 )
-from .output import log
+from .output import log, log_written
 
 if TYPE_CHECKING:
     from refrain.config import Data
     from refrain.data import Corpus, TokenSource, Vocabulary
-    from refrain.evaluation.measure import Method
+    from refrain.evaluation.methods import Method
+    from refrain.progress import Track
+    from refrain.runs import SavedModel
     from refrain.trained.language_model import TrainedLanguageModel
 
 MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
@@ -49,6 +55,7 @@ def evaluate(
     search: int | None = None,
     per_token: Path | None = None,
     confusion: Path | None = None,
+    force: ForceOption = False,
     skip_bad: SkipBadOption = False,
     lowercase: LowercaseOption = False,
     tokenise: TokeniseOption = False,
@@ -92,63 +99,79 @@ def evaluate(
     search
         The number of settings of the method to try on the validation text; the best is used.
     per_token
-        A file for a table of all tokens with their nats and all words with their bits (exact protocol, static).
+        A file for a table of all tokens with their nats and all words with their bits (exact protocol, static):
+        FILE.csv with commas, or FILE.tsv or FILE.txt with tabs.
     confusion
         A PNG file for a picture of a tagger's confusion matrix. Needs the extra `plot`.
     """
     names: list[MethodName] = _method_names(method or ["static"])
     _check(names, protocol, per_token, search)
+    check_outputs(run, data, per_token, confusion, force=force)
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
     methods = _methods(names, cache, dynamic, dynamic_steps, streams)
 
-    from refrain import assembly, runs
-    from refrain.config import Data
-    from refrain.data.unknown import unknown_concerns
-    from refrain.errors import UserError
-    from refrain.trained.tagger import TrainedTagger
+    from refrain import runs
+    from refrain.progress import reporter
 
-    from .evaluate_report import report_all
     from .evaluate_tagger import evaluate_tagger, refuse
-    from .texts import fit_text
+    from .loading import load_language_model
 
-    lm = runs.load(run, device=device, weights=weights)
-    if isinstance(lm, TrainedTagger):
+    reports = reporter()
+    saved = runs.find(run)
+    if saved.is_tagger:
         options = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
-        options |= {"--lowercase": lowercase, "--tokenise": tokenise}
-        refuse(options, "with a tagger")
-        evaluate_tagger(run, lm, data, split, errors, confusion, skip_bad=skip_bad, json=json)
+        refuse({**options, "--lowercase": lowercase, "--tokenise": tokenise}, "with a tagger")
+        more: Any = {"force": force, "skip_bad": skip_bad, "device": device, "weights": weights, "json": json}
+        evaluate_tagger(saved, data, split, errors, confusion, **more)
         return
     refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
-    settings = Data.model_validate(lm.config["data"])
+    if data is None:
+        check_outputs(run, saved.experiment.data.corpus, per_token, None, force=force)
+    needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
+    reading = {"lowercase": lowercase, "tokenise": tokenise, "needed": needed}
+    with reports.step("reading the text"):
+        (corpus, name), training_texts = _texts(saved, data, split, errors, **reading)
+    lm = load_language_model(saved, reports, device=device, weights=weights)
+    figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token, force, reports.track)
+    about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
+    report_all(about, lm.vocabulary, corpus.splits[name], figures, json)
+
+
+def _texts(
+    saved: "SavedModel",
+    data: Path | None,
+    split: str | None,
+    errors: Errors,
+    *,
+    lowercase: bool,
+    tokenise: bool,
+    needed: bool,
+) -> "tuple[tuple[Corpus, str], dict[str, TokenSource]]":
+    """The text to measure on with the name of its split, and if needed the texts that the model was trained on."""
+    from refrain.config import Data
+    from refrain.data import vocabulary_from
+    from refrain.errors import UserError
+
+    from .texts import fitted
+
+    settings = saved.experiment.data
+    assert isinstance(settings, Data)
     if errors != "strict" and not settings.takes_effect("errors"):
         raise UserError(f"--errors cannot take effect with a model of {settings.unit}s")
-    trained = lm.vocabulary
-    fit_text(lm, lowercase=lowercase, tokenise=tokenise)
-    if data is None:
-        split = split or "test"
-    path = assembly.locate(settings.corpus if data is None else str(data), log)
-    corpus, name = assembly.build_text(settings.model_copy(update={"errors": errors}), path, split, lm.vocabulary, log)
-    needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
-    training_texts = _training_texts(settings, trained) if needed else {}
-    figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token)
-    about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
-    part = corpus.splits[name]
-    concerns = unknown_concerns(lm.vocabulary, {"the text": (part.unseen, len(part.tokens))})
-    for concern in concerns:
-        log(f"note: {concern}")
-    report_all(about, {"unseen": part.unseen}, figures, concerns, json)
+    changed = {"errors": errors} if data is None else {"errors": errors, "corpus": str(data)}
+    vocabulary = vocabulary_from(saved.checkpoint.document("vocabulary"))
+    read = fitted(vocabulary, lowercase=lowercase, tokenise=tokenise)
+    found = _text(settings.model_copy(update=changed), read, split or ("test" if data is None else None))
+    parts = ("train", "valid") if needed else ()
+    return found, {part: _text(settings, vocabulary, part)[0].splits[part].tokens for part in parts}
 
 
-def _training_texts(settings: "Data", vocabulary: "Vocabulary") -> "dict[str, TokenSource]":
-    """The training and validation text of the run, encoded with the vocabulary of the model."""
+def _text(settings: "Data", vocabulary: "Vocabulary", split: str | None) -> "tuple[Corpus, str]":
+    """A text encoded with a vocabulary, and the name of its split."""
     from refrain import assembly
 
-    path = assembly.locate(settings.corpus, log)
-    return {
-        part: assembly.build_text(settings, path, part, vocabulary, log)[0].splits[part].tokens
-        for part in ("train", "valid")
-    }
+    return assembly.build_text(settings, assembly.locate(settings.corpus, log), split, vocabulary, log)
 
 
 def _method_names(requested: "Sequence[MethodName | Literal['all']]") -> list[MethodName]:
@@ -166,6 +189,8 @@ def _measure(
     protocol: Protocol,
     search: int | None,
     per_token: Path | None,
+    force: bool,
+    track: "Track",
 ) -> dict[str, dict[str, Any]]:
     """Measure a model on a split by each method; `training_texts` are read for gradient statistics and the search."""
     from refrain.evaluation import evaluate as measure_static
@@ -177,20 +202,24 @@ def _measure(
     found: dict[str, dict[str, Any]] = {}
     for method in methods:
         if method.dynamics is not None and statistics is None:
-            log("gathering gradient statistics on the training text")
-            statistics = statistics_of(lm.model, training_texts["train"], method.steps, log)
+            statistics = statistics_of(lm.model, training_texts["train"], method.steps, track=track)
         if search is not None and method.name != "static":
-            method = find_settings(lm.model, training_texts["valid"], method, statistics, budget=search, say=log)
+            method = find_settings(
+                lm.model, training_texts["valid"], method, statistics, budget=search, log=log, track=track
+            )
         source = corpus.splits[split].tokens
         started = time.monotonic()
         if per_token is not None:
-            figure = write_token_table(per_token, lm.model, corpus, split)
+            figure = write_token_table(per_token, lm.model, corpus, split, force=force, track=track)
+            log_written(per_token)
         elif method.name == "static":
             steps = lm.config["training"]["window_steps"]
             windows = protocol_windows(source, protocol, split=split, window_steps=steps, name=corpus.name)
-            figure = measure_static(lm.model, windows, lm.vocabulary)
+            figure = measure_static(lm.model, windows, lm.vocabulary, track=track)
         else:
-            figure = measure(lm.model, source, method, statistics, name=corpus.name, vocabulary=lm.vocabulary)
+            figure = measure(
+                lm.model, source, method, statistics, name=corpus.name, vocabulary=lm.vocabulary, track=track
+            )
         seconds = max(time.monotonic() - started, 1e-9)
         found[method.name] = {
             **method.document(),
@@ -224,7 +253,7 @@ def _methods(
         raise UserError(f"--streams must be 1 with a cache (got {streams})")
 
     from refrain.evaluation import Cache, Dynamics
-    from refrain.evaluation.measure import Method
+    from refrain.evaluation.methods import Method
 
     try:
         return [
@@ -250,8 +279,6 @@ def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, s
         raise UserError(f"--method {method} requires --protocol exact (got {protocol!r})")
     if per_token is not None and (protocol != "exact" or not static):
         raise UserError(f"--per-token requires --protocol exact and --method static (got {protocol!r}, {method!r})")
-    if per_token is not None and (per_token.is_dir() or not per_token.parent.is_dir()):
-        raise UserError(f"--per-token must be a file in a folder that exists (got {str(per_token)!r})")
     if search is not None and search < 1:
         raise UserError(f"--search must be at least 1 (got {search})")
     if search is not None and static:

@@ -1,6 +1,9 @@
-"""Prints the figures of `refrain evaluate`."""
+"""How the command `refrain evaluate` prints the figures of a language model."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from refrain.data import Split, Vocabulary
 
 FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "bits_per_character", "perplexity")
 # without unknown words; printed where the text has some
@@ -9,20 +12,28 @@ OTHERS = ("nats_per_token_without_unknown", "perplexity_without_unknown")
 
 def report_all(
     about: dict[str, Any],
-    unseen: dict[str, int],
+    vocabulary: "Vocabulary",
+    text: "Split",
     figures: dict[str, dict[str, Any]],
-    concerns: list[str],
     json: bool,
 ) -> None:
-    """Print the figures of each method.
+    """Print the figures of a language model, and log what is to be known of the unknown words.
 
     Args:
-        about: the run, the text and the protocol.
-        unseen: the number of words that are not in the vocabulary.
-        figures: the figures of each method by name.
-        concerns: warnings, which are a part of the JSON object; they have been logged otherwise.
+        about: what was measured.
+        vocabulary: the vocabulary of the model.
+        text: the text.
+        figures: the figures by method; several methods are printed as a table.
         json: whether one JSON object is printed.
     """
+    from refrain.data.unknown import unknown_concerns
+
+    from .output import log
+
+    unseen = {"unseen": text.unseen}
+    concerns = unknown_concerns(vocabulary, {"the text": (text.unseen, len(text.tokens))})
+    for concern in concerns:
+        log(f"note: {concern}")
     warnings = {"warnings": concerns} if json else {}
     if not json:
         for figure in figures.values():

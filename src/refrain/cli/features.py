@@ -65,40 +65,46 @@ def features(
         The state of the units to follow. The default is the cell state, or the hidden state if the layer has no other.
     """
     from refrain.errors import DataError, UserError
+    from refrain.storage.output_checks import check_outputs, run_files
 
-    from .output import print_json, print_line
-    from .texts import document_of, files_of, fit_text, lines_of, refuse_to_overwrite
+    from .loading import load_language_model
+    from .output import log_written, print_json, print_line
+    from .texts import check_files, document_of, files_of, lines_of
 
     if out.suffix not in ENDINGS:
         raise UserError(f"--out must end in {' or '.join(ENDINGS)} (got {str(out)!r})")
-    refuse_to_overwrite([out], force=force)
+    check_outputs([("--out", out)], [*run_files(run), *(files or ["-"])], force=force)
+    units = _parse_units(unit or [])
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
-    units = _parse_units(unit or [])
     if which is not None and not units:
         raise UserError("--which cannot take effect without --unit; leave it out, both states are written")
 
-    from refrain import runs
+    from refrain.progress import reporter
 
-    lm = runs.load_language_model(run, device=device, weights=weights)
-    fit_text(lm, lowercase=lowercase, tokenise=tokenise)
     sources = files_of(files or ["-"])
+    check_files(sources)
+    reports = reporter()
+    lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
     if per == "line":
         texts = [line for file in sources for line in lines_of(file, errors)]
     else:
         texts = [document_of(file, errors) for file in sources]
     if not texts:
         raise DataError("standard input: contains no text; give at least one line")
-    found = lm.features(texts, layer=layer, units=units, which=which, cleaning=cleaning, batch_size=batch_size)
-    arrays = _arrays(found, units)
-    _write(out, arrays)
-    shapes = {name: list(array.shape) for name, array in arrays.items()}
+    found = lm.features(
+        texts, layer=layer, units=units, which=which, cleaning=cleaning, batch_size=batch_size, track=reports.track
+    )
+    with reports.step(f"writing {out}"):
+        arrays = _arrays(found, units)
+        _write(out, arrays, force)
+    log_written(out)
     counts = lm.count(texts, cleaning=cleaning)._asdict()
     if json:
-        print_json({"out": str(out), **counts, "arrays": shapes})
+        print_json({"out": str(out), **counts, "arrays": {name: list(array.shape) for name, array in arrays.items()}})
         return
     print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
-    print_line(f"{out}: {', '.join(f'{name} {tuple(shape)}' for name, shape in shapes.items())}")
+    print_line(f"{out}: {', '.join(f'{name} {array.shape}' for name, array in arrays.items())}")
 
 
 def _parse_units(words: Sequence[str]) -> list[int]:
@@ -127,17 +133,14 @@ def _arrays(found: "Features", units: Sequence[int]) -> dict[str, Any]:
     return arrays
 
 
-def _write(out: Path, arrays: dict[str, Any]) -> None:
-    import io
-
+def _write(out: Path, arrays: dict[str, Any], force: bool) -> None:
     import numpy as np
     from safetensors.numpy import save
 
-    from refrain.storage.checkpoint import write_atomically
+    from refrain.storage.output_files import replace_file
 
-    if out.suffix == ".npz":
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        write_atomically(out, buffer.getvalue())
-    else:
-        write_atomically(out, save(arrays))
+    with replace_file(out, force=force) as file:
+        if out.suffix == ".npz":
+            np.savez(file, **arrays)
+        else:
+            file.write(save(arrays))

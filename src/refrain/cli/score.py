@@ -1,5 +1,7 @@
 """The command `refrain score`."""
 
+import sys
+
 from .options import (
     DeviceOption,
     ErrorsOption,
@@ -35,21 +37,28 @@ def score(
     json
         Print one JSON object for each line.
     """
-    from refrain import runs
+    from refrain.progress import reporter, untracked
+
+    from .loading import load_language_model
+    from .output import for_output, log, print_json
+    from .texts import batches_of, check_files
+
+    check_files([file])
+    reports = reporter()
+    lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
+
     from refrain.data.unknown import unknown_concerns
     from refrain.evaluation import score_lines
     from refrain.storage.plain_text import tsv_cell
 
-    from .output import for_output, log, print_json
-    from .texts import batches_of, fit_text
-
-    lm = runs.load_language_model(run, device=device, weights=weights)
-    fit_text(lm, lowercase=lowercase, tokenise=tokenise)
-    stepper = lm.stepper
     # the lines that have come are scored, and the output is flushed, before more are waited for
     batches = batches_of(file, errors)
     unknown = tokens = 0
-    for line in (line for batch in batches for line in score_lines(stepper, lm.vocabulary, batch)):
+    stepper = lm.stepper
+    lines = (line for batch in batches for line in score_lines(stepper, lm.vocabulary, batch))
+    # lines on the terminal are progress enough
+    track = untracked if sys.stdout.isatty() else reports.track
+    for line in track(lines, "scoring lines"):
         figure = line.figure
         unknown += line.unknown
         tokens += figure.tokens

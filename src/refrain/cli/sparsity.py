@@ -27,25 +27,31 @@ def sparsity(
         self-contained page. Needs the extra `plot`.
     """
     from refrain.errors import UserError
+    from refrain.storage.output_checks import run_files
 
-    from .output import print_json, print_line, table
-    from .texts import refuse_to_overwrite
+    from .loading import load_language_model
+    from .output import check_picture, log_written, print_json, print_line, table
 
     if plot is None and force:
         raise UserError("--force cannot take effect without --plot")
-    if plot is not None and plot.suffix not in (".png", ".html"):
-        raise UserError(f"--plot must end in .png or .html (got {plot.name!r})")
     if plot is not None:
-        refuse_to_overwrite([plot], force=force, option="--plot")
+        check_picture("--plot", plot, (".png", ".html"), run_files(run), force=force)
 
-    from refrain import runs
-    from refrain.storage.checkpoint import write_atomically
+    from refrain.progress import reporter
+    from refrain.storage.output_files import write_files
+
+    reports = reporter()
+    lm = load_language_model(run, reports)
+
     from refrain.studies.sparsity_files import sparsity_page, sparsity_picture, sparsity_report
 
-    lm = runs.load_language_model(run)
-    found: dict[str, Any] = {"run": str(run), "checkpoint": lm.folder.name, **sparsity_report(lm)}
+    with reports.step("counting zeros and dead units"):
+        found: dict[str, Any] = {"run": str(run), "checkpoint": lm.folder.name, **sparsity_report(lm)}
     if plot is not None:
-        write_atomically(plot, sparsity_page(lm) if plot.suffix == ".html" else sparsity_picture(lm))
+        with reports.step("drawing the pictures"):
+            picture = sparsity_page(lm) if plot.suffix == ".html" else sparsity_picture(lm)
+        write_files([(plot, picture)], force=force)
+        log_written(plot)
     if json:
         print_json(found)
         return

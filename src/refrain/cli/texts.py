@@ -1,4 +1,4 @@
-"""Reading texts for commands, and checks before files are written."""
+"""Reading texts for commands."""
 
 import stat
 import sys
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from .options import Errors
 
 if TYPE_CHECKING:
-    from refrain.trained.language_model import TrainedLanguageModel
+    from refrain.data import Vocabulary
 
 READ_BYTES = 1 << 16
 
@@ -23,11 +23,11 @@ class Source(Protocol):
         ...
 
 
-def fit_text(lm: "TrainedLanguageModel", *, lowercase: bool, tokenise: bool) -> None:
-    """Let a model read texts in small letters or parted into tokens, beside what it was trained with.
+def fitted(vocabulary: "Vocabulary", *, lowercase: bool, tokenise: bool) -> "Vocabulary":
+    """The vocabulary of a model for texts in small letters or parted into tokens, beside what it was trained with.
 
     Args:
-        lm: the model, whose vocabulary is replaced.
+        vocabulary: the vocabulary of the model.
         lowercase: whether letters become small.
         tokenise: whether words are parted from punctuation.
 
@@ -38,14 +38,12 @@ def fit_text(lm: "TrainedLanguageModel", *, lowercase: bool, tokenise: bool) -> 
     from refrain.errors import UserError
 
     if not lowercase and not tokenise:
-        return
-    if not isinstance(lm.vocabulary, WordVocabulary):
+        return vocabulary
+    if not isinstance(vocabulary, WordVocabulary):
         option = "--lowercase" if lowercase else "--tokenise"
-        raise UserError(f"{option} cannot take effect with a model of {lm.vocabulary.unit}s")
-    own = lm.vocabulary.preparation
-    lm.vocabulary = lm.vocabulary.prepared(
-        own._replace(lowercase=own.lowercase or lowercase, tokenise=own.tokenise or tokenise)
-    )
+        raise UserError(f"{option} cannot take effect with a model of {vocabulary.unit}s")
+    own = vocabulary.preparation
+    return vocabulary.prepared(own._replace(lowercase=own.lowercase or lowercase, tokenise=own.tokenise or tokenise))
 
 
 def lines_of(file: str, errors: Errors) -> Iterator[str]:
@@ -161,6 +159,23 @@ def _check_first(raw: bytes, name: str) -> None:
     check_text(raw[:HEAD_BYTES], name)
 
 
+def check_files(files: Sequence[str]) -> None:
+    """Check that files can be opened, before a model is loaded for them; - is standard input.
+
+    Raises:
+        DataError: when a file is missing or empty.
+    """
+    from refrain.data.text.files import whole
+    from refrain.errors import DataError
+
+    for file in files:
+        if file != "-":
+            try:
+                whole(Path(file))
+            except DataError as error:
+                raise DataError(f"{error}; give a text file, or - for standard input") from None
+
+
 def document_of(file: str, errors: Errors) -> str:
     """Read a file as one text, without the newline at its end; - is standard input.
 
@@ -188,23 +203,3 @@ def files_of(paths: Sequence[str]) -> list[str]:
             raise DataError(f"{given}: the folder contains no file; give another folder or a file")
         found += inside
     return found
-
-
-def refuse_to_overwrite(files: Sequence[Path], *, force: bool, option: str = "--out") -> None:
-    """Check that files can be written, before the work whose results they receive.
-
-    Args:
-        files: the files to write.
-        force: whether existing files are replaced.
-        option: the command line option that names them, for the message.
-
-    Raises:
-        UserError: when a file exists and `force` is not set, or a file cannot be created.
-    """
-    from refrain.errors import UserError
-
-    for file in files:
-        if file.is_dir() or not file.parent.is_dir():
-            raise UserError(f"{option}: {file} must be a file in a folder that exists")
-        if file.exists() and not force:
-            raise UserError(f"{option}: {file} exists; choose another path, or replace it with --force")

@@ -16,10 +16,12 @@ from refrain.errors import DataError
 from refrain.models import Network, evaluating
 from refrain.models.perplexity import perplexity
 from refrain.models.protocol import offers, token_nats
+from refrain.progress import Track, untracked
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
 EXACT_WINDOW = 512
+WHAT = "measuring the text, in windows"
 
 
 @dataclass(frozen=True)
@@ -161,10 +163,18 @@ def protocol_windows(
     return Windows(source, batch_size=streams, window_steps=window_steps, tail=tail, name=name)
 
 
-def stream_nats(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
+def stream_nats(
+    model: Network, windows: Windows, *, track: Track = untracked, what: str = WHAT
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Score windows one after another, carrying the state from each to the next.
 
     The model is in evaluation mode during each window and in its previous mode between windows.
+
+    Args:
+        model: the model.
+        windows: the windows of a text.
+        track: reports the loop over the windows.
+        what: what the loop does, for the report.
 
     Yields:
         The targets of a window and their nats, each (T, B).
@@ -174,36 +184,45 @@ def stream_nats(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tens
     """
     device = next(model.parameters()).device
     state = model.initial_state(windows.batch_size)
-    for index in range(len(windows)):
+    for index in track(range(len(windows)), what, len(windows)):
         inputs, targets = windows[index]
         with evaluating(model):
             nats, state = token_nats(model, inputs.to(device), targets.to(device), state)
         yield targets, nats
 
 
-def evaluate(model: Network, windows: Windows, vocabulary: Vocabulary | None = None) -> Figure:
+def evaluate(
+    model: Network,
+    windows: Windows,
+    vocabulary: Vocabulary | None = None,
+    *,
+    track: Track = untracked,
+    what: str = WHAT,
+) -> Figure:
     """The nats and the number of tokens of the windows of a text.
 
     Args:
-        model: the model, which is in evaluation mode while it is used.
-        windows: the windows.
+        model: the model.
+        windows: the windows of the text.
         vocabulary: the vocabulary of the model, to count unknown words, or characters of bytes, apart.
+        track: reports the loop over the windows.
+        what: what the loop does, for the report.
     """
     if not offers(model, "token_nats"):
-        return Figure(_summed_nats(model, windows), windows.predicted)
+        return Figure(_summed_nats(model, windows, track, what), windows.predicted)
     tally = Tally(vocabulary)
-    for targets, nats in stream_nats(model, windows):
+    for targets, nats in stream_nats(model, windows, track=track, what=what):
         tally.add(targets, nats)
     return tally.figure()
 
 
 @torch.no_grad()
-def _summed_nats(model: Network, windows: Windows) -> float:
+def _summed_nats(model: Network, windows: Windows, track: Track, what: str) -> float:
     """The nats of all windows by `forward`, which every network has."""
     device = next(model.parameters()).device
     state = model.initial_state(windows.batch_size)
     total = 0.0
-    for index in range(len(windows)):
+    for index in track(range(len(windows)), what, len(windows)):
         inputs, targets = windows[index]
         with evaluating(model):
             nats, _, state = model(inputs.to(device), targets.to(device), state)

@@ -7,8 +7,12 @@ from refrain.assembly.model import build_language_model
 from refrain.assembly.size_check import check_sizes
 from refrain.assembly.tagger import build_tagger
 from refrain.config import AnyExperiment, TaggerExperiment
+from refrain.data import Corpus, TaggedCorpus
+from refrain.data.units.table import same_tokens
 from refrain.errors import CheckpointError
 from refrain.storage.checkpoint import Checkpoint
+
+from .own_network import OwnNetwork
 
 
 def check_fit(experiment: AnyExperiment, vocabulary: Any, checkpoint: Checkpoint) -> None:
@@ -30,3 +34,23 @@ def check_fit(experiment: AnyExperiment, vocabulary: Any, checkpoint: Checkpoint
         check_sizes(experiment.model, build, checkpoint.shapes("model"))
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.folder}: {error}") from None
+
+
+def check_corpus(
+    experiment: AnyExperiment, corpus: Corpus | TaggedCorpus, checkpoint: Checkpoint, model: OwnNetwork | None
+) -> None:
+    """Check that a run can be continued on a corpus.
+
+    Args:
+        experiment: the settings of the run.
+        corpus: the corpus.
+        checkpoint: the checkpoint from which the run continues.
+        model: the network given by the user, whose sizes the settings do not describe; None without one.
+
+    Raises:
+        CheckpointError: when the vocabulary differs from that of the checkpoint, or the weights are of another model.
+    """
+    if not same_tokens(checkpoint.document("vocabulary"), corpus.vocabulary.document()):
+        raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
+    if model is None:
+        check_fit(experiment, corpus.vocabulary, checkpoint)

@@ -7,6 +7,7 @@ from refrain.config import AnyExperiment
 from refrain.config.schema import differences
 from refrain.errors import CheckpointError
 from refrain.storage.checkpoint import Checkpoint
+from refrain.storage.checkpoint_manifest import UnreadableError
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, Task
 from refrain.training.progress import Progress
@@ -57,6 +58,9 @@ def point_at_best(run: RunFolder, position: Position, task: Task, report: Progre
         return
     try:
         run.checkpoint(position.best.step)
+    except UnreadableError:
+        # not the fault of the checkpoint
+        raise
     except CheckpointError as error:
         if position.epoch == task.epochs or position.stopped:
             raise

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import socket
 import sys
 import time
@@ -89,9 +88,3 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def _new_words(words: str) -> str:
     backend, _, precision = words.partition(", ")
     return f"{OLD_BACKENDS.get(backend, backend)}, {precision}"
-
-
-def peak_memory_bytes() -> int:
-    """The largest memory that this process has used so far."""
-    # macOS counts bytes, other systems count KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

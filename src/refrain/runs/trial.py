@@ -10,33 +10,44 @@ import torch
 from refrain.assembly.backend import choose_backends
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment
-from refrain.storage.checkpoint import write_atomically
+from refrain.storage.machine import peak_memory_bytes
+from refrain.storage.output_checks import check_outputs
+from refrain.storage.output_files import write_files
 from refrain.training import train_round
 
 from .kinds import kind_of
 from .layout import draw_layout, frequency_bands, sparse_plans
-from .manifest import peak_memory_bytes
 
 
-def trial(experiment: AnyExperiment, log: Callable[[str], None], layout: str | Path | None = None) -> dict[str, Any]:
+def trial(
+    experiment: AnyExperiment, log: Callable[[str], None], layout: str | Path | None = None, *, force: bool = False
+) -> dict[str, Any]:
     """Build the model and the task of an experiment, and train on two windows. Nothing is saved.
 
     Args:
         experiment: the settings.
         log: called with a line of text before steps that take long.
         layout: a file for a picture of the layout of predefined sparseness, or None.
+        force: whether `layout` is replaced if it exists.
 
     Returns:
         `parameters`, `widths`, `plans` of sparse layers as text, `bands` of a sparse embedding, `windows` per epoch,
-        `seconds` that training is expected to take, and `peak_memory_bytes`.
+        `seconds` that training is expected to take, and `peak_memory_bytes`, which is None on systems that do not
+        count it.
+
+    Raises:
+        DataError: when the corpus is missing or damaged.
+        UserError: when `layout` exists and `force` is not set, is a file of the corpus, or nothing is sparse.
     """
+    if layout is not None:
+        check_outputs([("layout", Path(layout))], [experiment.data.corpus], force=force)
     kind = kind_of(experiment)
     corpus = kind.corpus(experiment, log)
     torch.manual_seed(experiment.training.seed)
     device = build_device(experiment.training.device)
     model = kind.model(experiment, corpus).to(device)
     if layout is not None:
-        write_atomically(Path(layout), draw_layout(experiment.name, model, corpus))
+        write_files([(Path(layout), draw_layout(experiment.name, model, corpus))], force=force)
     choose_backends(experiment.training, model, log)
     task = kind.task(experiment, corpus, model)
     windows = task.windows(0)

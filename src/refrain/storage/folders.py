@@ -16,6 +16,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_WRITING = (*_FULL, errno.EROFS, errno.EFBIG)
 
 
+class CacheError(UserError):
+    """The cache cannot be written."""
+
+    exit_status = 4
+
+
 def cache_folder() -> Path:
     """Return the folder of encoded corpora and compiled kernels: $REFRAIN_CACHE, or `refrain` in the user's cache.
 
@@ -42,7 +48,7 @@ def cached_folder(folder: Path) -> Iterator[Path]:
         folder: a folder below `cache_folder()`.
 
     Raises:
-        DataError: when the cache is full or cannot be written; the message names it and the environment variable.
+        CacheError: when the cache is full or cannot be written; the message names it and the environment variable.
     """
     try:
         with atomic_folder(folder) as fresh:
@@ -51,11 +57,11 @@ def cached_folder(folder: Path) -> Iterator[Path]:
         cache = cache_folder()
         if error.errno not in _OF_WRITING and not str(error.filename or "").startswith(str(cache)):
             raise
-        full = error.errno in _FULL
-        free = f"; {_free_bytes(cache):,} bytes are free" if full else ""
-        raise DataError(
-            f"{cache}: the cache cannot be written ({error.strerror}{free}); {'free some space' if full else 'make it'}"
-            f"{'' if full else ' writable'}, or name another folder in the environment variable REFRAIN_CACHE"
+        remedy = "choose a folder that can be written"
+        if error.errno in _FULL:
+            remedy = f"free some space ({_free_bytes(cache):,} bytes are free) or choose another folder"
+        raise CacheError(
+            f"{cache}: {error.strerror}; {remedy}; the environment variable REFRAIN_CACHE names the folder of the cache"
         ) from None
 
 

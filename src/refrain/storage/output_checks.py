@@ -14,7 +14,7 @@ from pathlib import Path
 
 from refrain.errors import UserError
 
-from .run_folder import OWN_FILES, OWN_FOLDERS
+from .run_layout import BEST, OWN_FILES, OWN_FOLDERS
 
 Identity = tuple[object, ...]
 
@@ -59,23 +59,32 @@ def check_outputs(outputs: Iterable[tuple[str, Path]], inputs: Iterable[str | Pa
             _check_folder(os.path.dirname(os.path.realpath(path)))
 
 
-def check_removed(option: str, removed: Iterable[Path], inputs: Iterable[str | Path]) -> None:
-    """Check that nothing is read from files and folders that will be replaced.
+def check_folder(option: str, folder: Path, parts: Iterable[Path], inputs: Iterable[str | Path | None]) -> None:
+    """Check that nothing is read from a folder whose parts will be replaced.
 
     Args:
-        option: the option or argument that names their folder, for messages.
-        removed: files and folders that will be replaced; some may be missing.
-        inputs: files and folders that are read; some may be missing.
+        option: the option or argument that names the folder, for messages.
+        folder: the folder.
+        parts: the files and folders in it that will be replaced; some may be missing.
+        inputs: files and folders that are read; some may be missing or None.
 
     Raises:
-        UserError: when an input is one of them or is below one of them.
+        UserError: when an input is the folder, one of the parts, or below one of them.
     """
-    replaced = {_identity(status) for path in removed if (status := existing(path))}
+    replaced = {_identity(status) for path in parts if (status := existing(path))}
+    own = {_identity(status) for status in [existing(folder)] if status}
     for path in inputs:
-        whole = Path(os.path.realpath(path))
-        for part in (whole, *whole.parents):
-            if (status := existing(part)) and _identity(status) in replaced:
-                raise UserError(f"{option}: {path} is also read, so it is never replaced; choose another folder")
+        if path is None or (status := existing(path)) is None:
+            continue
+        parents = [existing(parent) for parent in Path(os.path.realpath(path)).parents]
+        found = {_identity(status), *(_identity(parent) for parent in parents if parent)}
+        if _identity(status) in own or replaced & found:
+            raise UserError(f"{option}: {path} is also read, so it is never replaced; choose another folder")
+
+
+def run_parts(run: Path) -> list[Path]:
+    """List the files and folders that a run writes into its folder; some may be missing."""
+    return [run / name for name in (*OWN_FILES, *OWN_FOLDERS, BEST)]
 
 
 def run_files(run: Path) -> list[Path]:
@@ -89,7 +98,7 @@ def run_files(run: Path) -> list[Path]:
         return [whole, *run_files(whole.parents[1])]
     if not (run / "checkpoints").is_dir():
         return [run]
-    return [run / name for name in (*OWN_FILES, *OWN_FOLDERS, "best")]
+    return run_parts(run)
 
 
 def open_file(path: Path) -> int | None:

@@ -1,8 +1,11 @@
-"""Text for tables, messages and terminals: control characters reach none of them."""
+"""Text for tables, messages and terminals: no control characters, and the endings of the files of tables."""
 
 import contextlib
 import re
 import sys
+from pathlib import Path
+
+from refrain.errors import UserError
 
 # C0, DEL and C1, the line and paragraph separators, which end a line for some readers, surrogates, which UTF-8 lacks,
 # and the backslash, so that an escape can be undone
@@ -10,6 +13,23 @@ _ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\\\\]")
 # what can move the cursor, end a line, or change the order in which a line is read
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"}
+
+_TABBED = (".tsv", ".tab", ".txt")
+
+
+def check_table_ending(option: str, path: Path) -> None:
+    """Check that the ending of a file does not promise another format than commas (`.csv`) or tabs.
+
+    Args:
+        option: the option or argument that names the file, for messages.
+        path: the file; one without an ending, such as `/dev/stdout`, is a table with tabs.
+
+    Raises:
+        UserError: when the file would be mistaken for something else, as `table.json` would.
+    """
+    ending = path.suffix.lower()
+    if re.match(r"\.[a-z]", ending) and ending not in (".csv", *_TABBED):
+        raise UserError(f"{option}: {path} is to be a table; end it in .csv for commas, or in .tsv or .txt for tabs")
 
 
 def tsv_cell(text: str) -> str:

@@ -134,17 +134,21 @@ class RunFolder:
         self._lock = None
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, needed: int | None = None) -> Iterator[None]:
         if self._lock is not None:
             self._lock.check()
         try:
             yield
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            cause = (
-                f"{error.strerror}; {shutil.disk_usage(self.path).free:,} bytes are free" if full else error.strerror
-            )
-            repair = "free some space" if full else "make the folder writable"
+            cause, repair = str(error.strerror), "make the folder writable"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                need = "" if needed is None else f", but about {needed:,} are needed"
+                cause += f"; {shutil.disk_usage(self.path).free:,} bytes are free{need}"
+                repair = "free some space"
+            elif error.errno == errno.EFBIG:
+                repair = "raise the limit of file sizes (ulimit -f)"
+            elif error.errno == errno.EIO:
+                repair = "check the disk"
             if any(self.checkpoints.glob("step-*")):
                 remedy = f"earlier checkpoints are intact: {repair}, then run refrain train --resume --out {self.path}"
             else:
@@ -200,7 +204,8 @@ class RunFolder:
     ) -> Path:
         """Write `checkpoints/step-N`, point `best` at the best step, and remove all but the last two and the best."""
         folder = self.checkpoints / f"step-{step:09d}"
-        with self._writing():
+        needed = sum(tensor.numel() * tensor.element_size() for group in tensors.values() for tensor in group.values())
+        with self._writing(needed):
             check_parts(self.path, writing=True)
             if self.metrics.exists():
                 # the checkpoint records the length of this file
@@ -226,10 +231,9 @@ class RunFolder:
         """Make `best` a link to the checkpoint of a step, or a text file with its path where links do not work."""
         best = self.path / BEST
         target = f"checkpoints/step-{step:09d}"
-        if best.is_dir() and not is_link(best):
-            # a copy of a run that was made without links
+        if best.is_dir() and (os.name == "nt" or not is_link(best)):
+            # a copy of a run that was made without links has a folder here; Windows cannot replace a link to one
             discard(best)
-        # Windows cannot replace a link to a folder at once
         if os.name == "nt" or not _replace_link(best, target):
             write_atomically(best, target + "\n")
 

@@ -17,7 +17,7 @@ from .loop import NonFiniteError, Tally, train_round
 from .metrics import Metrics
 from .own_methods import MethodError
 from .progress import Progress
-from .resume import capture, weights_of
+from .resume import capture, check_finite, weights_of
 from .task import Best, Position, Task, Validation
 
 
@@ -103,10 +103,15 @@ class Fit:
         return position
 
     def save(self, position: Position, state: Any) -> float:
-        """Write a checkpoint, and return the time at which it was finished, by the monotonic clock."""
+        """Write a checkpoint, and return the time at which it was finished, by the monotonic clock.
+
+        Raises:
+            NonFiniteError: when it would hold numbers that are not finite; nothing is written.
+        """
         tensors, training = capture(self.task, position, state)
         with self.task.methods.evaluation_weights(self.task.model):
             weights = weights_of(self.task.model)
+        check_finite(self.task.model, weights, tensors)
         self.run.save(
             position.step,
             {"model": weights, "training": tensors},
@@ -195,7 +200,7 @@ class Fit:
         return self.task.learning_rate * self.task.schedule.factor(position.epoch, progress)
 
     def _validate(self, position: Position, *, epoch_ended: bool) -> tuple[dict[str, Any], Validation, bool]:
-        found = self.task.validate()
+        found = self.task.validate(self.progress.reports.track)
         nats_per_token = found.nats / found.tokens
         if not math.isfinite(nats_per_token):
             raise NonFiniteError(f"the validation loss is {nats_per_token}")

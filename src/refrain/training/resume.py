@@ -10,13 +10,19 @@ from torch import Tensor, nn
 
 from refrain.errors import CheckpointError
 from refrain.nn.recurrent.protocol import state_like, state_tensors
+from refrain.storage.checkpoint import Checkpoint
+from refrain.storage.documents import checked
 
-from .loop import Tally
+from .loop import NonFiniteError, Tally
+from .optimizer_state import load_optimizer
 from .own_methods import MethodError
+from .saved_state import AnyTrainingDocument, TrainingDocument
 from .task import Best, Position, Task
 
 TENSOR = "$tensor"
 WEIGHTS = "weights."
+# tensors in a checkpoint that always are finite, besides the parameters; a user's method may keep others
+FINITE = ("carried.", "optimizer.", "averaging.", WEIGHTS)
 
 
 def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -52,6 +58,30 @@ def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tenso
     return tensors, document
 
 
+def read_training(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Read the document of `capture` in a checkpoint, and check it.
+
+    Raises:
+        CheckpointError: when it is missing or damaged.
+    """
+    return _read(checkpoint, TrainingDocument)
+
+
+def trained_steps(checkpoint: Checkpoint) -> int:
+    """The number of training steps of any checkpoint, also of one that training cannot be resumed from.
+
+    Raises:
+        CheckpointError: when `training.json` is missing or damaged.
+    """
+    return int(_read(checkpoint, AnyTrainingDocument)["position"]["step"])
+
+
+def _read(checkpoint: Checkpoint, form: type[TrainingDocument | AnyTrainingDocument]) -> dict[str, Any]:
+    found = checkpoint.document("training")
+    checked(form, found, checkpoint.folder / "training.json", "move this checkpoint away, and an earlier one is used")
+    return dict(found)
+
+
 def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any]) -> tuple[Position, Any]:
     """Restore a state from `capture`, including the global random generators.
 
@@ -65,7 +95,7 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
     """
     try:
         device = next(task.model.parameters()).device
-        task.optimizer.load_state_dict(unpack(document["optimizer"], tensors))
+        load_optimizer(task.optimizer, unpack(document["optimizer"], tensors))
         weights = {name.removeprefix(WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(WEIGHTS)}
         if weights:
             load_weights(task.model, weights)
@@ -78,15 +108,51 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
         fields = document["position"]
         best = None if fields["best"] is None else Best(**fields["best"])
         tallies = {name: Tally(**fields[name]) for name in ("epoch_tally", "line_tally")}
+        position = Position(**{**fields, **tallies, "best": best})
+        _check_position(position, task)
         # last, since a method may draw random numbers while it restores its state
         torch.set_rng_state(tensors["generator.cpu"])
         if device.type == "cuda" and "generator.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["generator.cuda"], device)
-        return Position(**{**fields, **tallies, "best": best}), state
+        return position, state
     except MethodError as error:
         raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error.__cause__
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the checkpoint does not fit this run: {type(error).__name__}: {error}") from None
+    # a state that was edited can fail in torch's own code in any way
+    except Exception as error:
+        text = " ".join(str(error).split())
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise CheckpointError(f"the checkpoint does not fit this run: {kind}{text}") from None
+
+
+def _check_position(position: Position, task: Task) -> None:
+    windows = len(task.windows(position.epoch)) if position.epoch < task.epochs else 0
+    if position.window > windows:
+        raise ValueError(f"position.window is {position.window}, but epoch {position.epoch + 1} has {windows} windows")
+    if position.window and not position.epoch_tally.tokens:
+        raise ValueError("position.epoch_tally.tokens is 0 within an epoch")
+    if (position.best.step if position.best else 0) > position.step:
+        raise ValueError("position.best.step is larger than position.step")
+
+
+def check_finite(model: nn.Module, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Check that a checkpoint holds finite numbers. Buffers and the states of a user's methods may hold others.
+
+    Args:
+        model: the model that is trained.
+        weights: its weights, from `weights_of`.
+        tensors: the other tensors, from `capture`.
+
+    Raises:
+        NonFiniteError: when a number is infinite or undefined; the message names the tensor.
+    """
+    parameters = {name for name, _ in model.named_parameters()}
+    found = {name: tensor for name, tensor in weights.items() if name in parameters}
+    found |= {name: tensor for name, tensor in tensors.items() if name.startswith(FINITE)}
+    for name, tensor in found.items():
+        finite = tensor.isfinite()
+        if not finite.all():
+            value = tensor[~finite].flatten()[0].item()
+            raise NonFiniteError(f"{name} has become {value}, so that no checkpoint was written")
 
 
 def check_methods(task: Task, document: dict[str, Any], path: Path) -> None:

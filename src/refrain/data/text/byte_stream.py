@@ -1,6 +1,5 @@
 """The bytes of many files as one sequence, read through a bounded number of memory maps."""
 
-import resource
 from bisect import bisect_right
 from functools import lru_cache
 from itertools import accumulate
@@ -8,6 +7,7 @@ from itertools import accumulate
 import numpy as np
 
 from refrain.errors import DataError
+from refrain.storage.machine import open_files_limit
 
 from .files import Span, Spans
 from .token_file import TokenFile, Tokens
@@ -67,5 +67,5 @@ def _map(span: Span) -> TokenFile:
 
 def _kept_maps() -> int:
     """How many files a stream may keep open, so that three splits stay within the limit of the system."""
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(256, max(4, allowed // 4)) if allowed != resource.RLIM_INFINITY else 256
+    allowed = open_files_limit()
+    return 256 if allowed is None else min(256, max(4, allowed // 4))

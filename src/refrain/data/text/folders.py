@@ -20,7 +20,7 @@ FOLDER, SPLIT = "/", "SPLIT"
 TEXT_ENDINGS = ("", SPLIT, ".txt", ".text", ".tokens", ".tok", ".raw")
 _NOTES = ("readme", "license", "licence", "copying", "changelog", "notice", "makefile")
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 Reads = Callable[[str], bool]
 
 
@@ -70,7 +70,7 @@ def named_entries(folder: Path, reads: Reads | None = None) -> dict[str, list[En
 
 
 def files_of_splits(
-    folder: Path, requested: Sequence[str], reads: Reads | None = None, say: Say = lambda line: None
+    folder: Path, requested: Sequence[str], reads: Reads | None = None, log: Log = lambda line: None
 ) -> dict[str, list[Path]]:
     """The files and folders of each requested split, in natural order; what has none is missing.
 
@@ -81,7 +81,7 @@ def files_of_splits(
         folder: the folder.
         requested: the splits to look for.
         reads: whether a file is read by its ending; None reads all.
-        say: called with a line of text about files that are left out or joined.
+        log: called with a line of text about files that are left out or joined.
 
     Raises:
         DataError: when it is ambiguous which of them are meant.
@@ -89,10 +89,10 @@ def files_of_splits(
     entries = named_entries(folder, reads)
     shapes = [{(entry.shape, entry.ending) for entry in entries.get(split, [])} for split in ("train", "valid")]
     complete = shapes[0] & shapes[1]
-    return {split: _chosen(folder, split, entries[split], complete, say) for split in requested if split in entries}
+    return {split: _chosen(folder, split, entries[split], complete, log) for split in requested if split in entries}
 
 
-def _chosen(folder: Path, split: str, entries: list[Entry], complete: set[tuple[str, str]], say: Say) -> list[Path]:
+def _chosen(folder: Path, split: str, entries: list[Entry], complete: set[tuple[str, str]], log: Log) -> list[Path]:
     # files in the style of the other splits come before a single one in a style of its own
     kept = [entry for entry in entries if (entry.shape, entry.ending) in complete] or entries
     kept = [entry for entry in kept if not any(other.words < entry.words for other in kept if _alike(other, entry))]
@@ -106,9 +106,9 @@ def _chosen(folder: Path, split: str, entries: list[Entry], complete: set[tuple[
             )
     if len(kept) < len(entries):
         left_out = _listed([_name(entry) for entry in entries if entry not in kept])
-        say(f"{folder}: the {split} text is {_listed([_name(entry) for entry in kept])}; left out: {left_out}")
+        log(f"{folder}: the {split} text is {_listed([_name(entry) for entry in kept])}; left out: {left_out}")
     elif len({entry.shape for entry in kept}) > 1:
-        say(f"{folder}: the {split} text is {_listed([_name(entry) for entry in kept])}, joined in this order")
+        log(f"{folder}: the {split} text is {_listed([_name(entry) for entry in kept])}, joined in this order")
     return [entry.path for entry in kept]
 
 
@@ -194,14 +194,14 @@ def files_under(folder: Path) -> list[Path]:
     return sorted(files, key=natural)
 
 
-def readable(files: Iterable[Path], place: Path, opened: Callable[[Path], Spans], say: Say) -> Spans:
+def readable(files: Iterable[Path], place: Path, opened: Callable[[Path], Spans], log: Log) -> Spans:
     """The text of those of some files that are not empty and can be read.
 
     Args:
         files: the files, in order.
         place: the folder or pattern, for messages.
         opened: returns the text of a file.
-        say: called with a line of text when files are left out.
+        log: called with a line of text when files are left out.
 
     Raises:
         DataError: when there is no file to read.
@@ -221,7 +221,7 @@ def readable(files: Iterable[Path], place: Path, opened: Callable[[Path], Spans]
         cause = f"no files to read ({left_out})" if left_out else "no files to read"
         raise DataError(f"{place}: {cause}; give a corpus with text in it")
     if left_out:
-        say(f"{place}: {len(found):,} file(s) read, {left_out}")
+        log(f"{place}: {len(found):,} file(s) read, {left_out}")
     return tuple(found)
 
 

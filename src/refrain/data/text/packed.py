@@ -23,15 +23,15 @@ FORMAT = 1
 LARGEST_RATIO = 200
 FREE_BYTES = 1 << 26
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def text_file(path: Path, say: Say = lambda line: None) -> Spans:
+def text_file(path: Path, log: Log = lambda line: None) -> Spans:
     """The text of a file; that of a compressed file is unpacked into the cache once and found there afterwards.
 
     Args:
         path: the file.
-        say: called with a line of text when a file is unpacked.
+        log: called with a line of text when a file is unpacked.
 
     Raises:
         DataError: when the file is missing, empty or no text, or the compressed data is damaged or too large.
@@ -42,22 +42,22 @@ def text_file(path: Path, say: Say = lambda line: None) -> Spans:
     if packing is None:
         check_text(head, path)
         return spans
-    return _unpacked(path, spans, packing, say, text=True)
+    return _unpacked(path, spans, packing, log, text=True)
 
 
-def byte_file(path: Path, say: Say = lambda line: None) -> Spans:
+def byte_file(path: Path, log: Log = lambda line: None) -> Spans:
     """The bytes of a file as they are, but for a compressed file that its name calls so, which is unpacked.
 
     Args:
         path: the file.
-        say: called with a line of text when a file is unpacked.
+        log: called with a line of text when a file is unpacked.
 
     Raises:
         DataError: when the file is missing or empty, or the compressed data is damaged or too large.
     """
     spans = whole(path)
     packing = packing_of(head_of(path)) if path.suffix.lower() in PACKED_ENDINGS else None
-    return spans if packing is None else _unpacked(path, spans, packing, say, text=False)
+    return spans if packing is None else _unpacked(path, spans, packing, log, text=False)
 
 
 def head_of(path: Path) -> bytes:
@@ -160,7 +160,7 @@ def _reader(file: IO[bytes], packing: Packing, path: Path | str) -> Any:
     return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file, read_across_frames=True)
 
 
-def _unpacked(path: Path, spans: Spans, packing: Packing, say: Say, *, text: bool) -> Spans:
+def _unpacked(path: Path, spans: Spans, packing: Packing, log: Log, *, text: bool) -> Spans:
     """The unpacked file in the cache, which is found by the sha256 of the compressed one."""
     # messages show the name
     name = path.stem if path.suffix.lower() in PACKED_ENDINGS else path.name
@@ -169,7 +169,7 @@ def _unpacked(path: Path, spans: Spans, packing: Packing, say: Say, *, text: boo
         digest.update(raw)
     folder = cache_folder() / "unpacked" / digest.hexdigest()[:32]
     if not folder.is_dir():
-        say(f"{path}: unpacking it ({packing}, {spans[0].stop:,} bytes)")
+        log(f"{path}: unpacking it ({packing}, {spans[0].stop:,} bytes)")
         with cached_folder(folder) as fresh, (fresh / name).open("wb") as out, unpacking(path, packing) as source:
             head = source.read1(HEAD_BYTES)
             if text:

@@ -9,7 +9,7 @@ from pathlib import Path
 from refrain.errors import DataError
 
 from .files import Spans, cut_points, line_blocks, part_of, place_of, size_of
-from .folders import SPLITS, Say, files_of_splits, files_under, missing, named_entries, natural, readable
+from .folders import SPLITS, Log, files_of_splits, files_under, missing, named_entries, natural, readable
 from .packed import byte_file
 from .splits import SHARES, choose, fractions_of
 
@@ -25,7 +25,7 @@ def find_byte_splits(
     shares: tuple[float, float] = SHARES,
     between_lines: bool = False,
     requested: tuple[str, ...] = SPLITS,
-    say: Say = lambda line: None,
+    log: Log = lambda line: None,
 ) -> dict[str, Spans]:
     """The bytes of each split.
 
@@ -37,7 +37,7 @@ def find_byte_splits(
         shares: the shares of the bytes of one text that are `train` and `valid`; any rest is `test`.
         between_lines: move each cut of one text to the beginning of the next line.
         requested: the splits to look for. A missing `test` is left out; any other missing split is an error.
-        say: called with a line of text about files that are skipped.
+        log: called with a line of text about files that are skipped.
 
     Returns:
         The bytes of each split, by name.
@@ -46,19 +46,19 @@ def find_byte_splits(
         DataError: when something is missing, empty or ambiguous.
     """
     if names_splits(path):
-        return _named(path, requested, say)
-    spans = one_text(path, say)
+        return _named(path, requested, log)
+    spans = one_text(path, log)
     return choose(_cut(spans, fractions_of(shares), between_lines), requested)
 
 
-def one_text(path: Path, say: Say = lambda line: None) -> Spans:
+def one_text(path: Path, log: Log = lambda line: None) -> Spans:
     """All bytes of a file, of the files under a folder, or of the files that match a pattern, in natural order.
 
     Hidden, empty and unreadable files and folders that are links are skipped.
 
     Args:
         path: a file, a folder or a pattern.
-        say: called with a line of text about the number of empty and unreadable files.
+        log: called with a line of text about the number of empty and unreadable files.
 
     Raises:
         DataError: when there is no file to read.
@@ -68,8 +68,8 @@ def one_text(path: Path, say: Say = lambda line: None) -> Spans:
         files = sorted({file for file in found if not file.is_dir()}, key=natural)
         if not files:
             raise DataError(f"{path}: no file matches this pattern; check its spelling, ** reaches folders below")
-        return _readable(files, path, say)
-    return _readable(files_under(path), path, say) if path.is_dir() else byte_file(path, say)
+        return _readable(files, path, log)
+    return _readable(files_under(path), path, log) if path.is_dir() else byte_file(path, log)
 
 
 def names_splits(path: Path) -> bool:
@@ -81,8 +81,8 @@ def names_splits(path: Path) -> bool:
     return path.is_dir() and bool(named_entries(path))
 
 
-def _named(folder: Path, requested: tuple[str, ...], say: Say) -> dict[str, Spans]:
-    found = files_of_splits(folder, requested, say=say)
+def _named(folder: Path, requested: tuple[str, ...], log: Log) -> dict[str, Spans]:
+    found = files_of_splits(folder, requested, log=log)
     splits = {}
     for split in requested:
         paths = found.get(split, [])
@@ -93,12 +93,12 @@ def _named(folder: Path, requested: tuple[str, ...], say: Say) -> dict[str, Span
         files = [file for path in paths for file in (files_under(path) if path.is_dir() else [path])]
         place = paths[0] if len(paths) == 1 else folder
         single = len(paths) == len(files) == 1 and files == paths
-        splits[split] = byte_file(files[0], say) if single else _readable(files, place, say)
+        splits[split] = byte_file(files[0], log) if single else _readable(files, place, log)
     return splits
 
 
-def _readable(files: Iterable[Path], place: Path, say: Say) -> Spans:
-    return readable(files, place, lambda file: byte_file(file, say), say)
+def _readable(files: Iterable[Path], place: Path, log: Log) -> Spans:
+    return readable(files, place, lambda file: byte_file(file, log), log)
 
 
 def _cut(spans: Spans, fractions: tuple[float, ...], between_lines: bool) -> list[Spans]:

@@ -10,7 +10,7 @@ from refrain.errors import DataError
 from .files import Span, Spans, count_lines, cut_points, line_offsets, raw_blocks
 from .folders import SPELLINGS as SPELLINGS
 from .folders import SPLITS as SPLITS
-from .folders import Say, files_of_splits, files_under, is_shard, missing, readable, reads_as_text
+from .folders import Log, files_of_splits, files_under, is_shard, missing, readable, reads_as_text
 from .packed import text_file
 
 SHARES = (0.9, 0.05)
@@ -21,7 +21,7 @@ def find_splits(
     *,
     shares: tuple[float, float] = SHARES,
     requested: tuple[str, ...] = SPLITS,
-    say: Say = lambda line: None,
+    log: Log = lambda line: None,
 ) -> dict[str, Spans]:
     """The text of each split of a word corpus.
 
@@ -30,7 +30,7 @@ def find_splits(
             lines, in the order of the text; a file of fewer lines than splits is cut between words.
         shares: the shares of the lines of a plain file that are `train` and `valid`; any rest is `test`.
         requested: the splits to look for. A missing `test` is left out; any other missing split is an error.
-        say: called with a line of text about files that are joined, left out or unpacked, and about a cut in a line.
+        log: called with a line of text about files that are joined, left out or unpacked, and about a cut in a line.
 
     Returns:
         The text of each split, by name.
@@ -39,8 +39,8 @@ def find_splits(
         DataError: when something is missing, empty, ambiguous or no text.
     """
     if path.is_dir():
-        return _in_folder(path, requested, say)
-    (file,) = text_file(path, say)
+        return _in_folder(path, requested, log)
+    (file,) = text_file(path, log)
     fractions = fractions_of(shares)
     lines = count_lines(file)
     if lines > len(fractions):
@@ -48,7 +48,7 @@ def find_splits(
     else:
         offsets = _word_offsets(file, fractions, lines)
         if requested[0] == SPLITS[0]:
-            say(f"{path}: {lines} line(s), which are cut between words in {len(fractions) + 1}")
+            log(f"{path}: {lines} line(s), which are cut between words in {len(fractions) + 1}")
     edges = [file.start, *offsets, file.stop]
     return choose([(file._replace(start=start, stop=stop),) for start, stop in pairwise(edges)], requested)
 
@@ -72,20 +72,20 @@ def choose(parts: Sequence[Spans], requested: tuple[str, ...]) -> dict[str, Span
     return {name: found[name] for name in requested if name in found}
 
 
-def _in_folder(folder: Path, requested: tuple[str, ...], say: Say) -> dict[str, Spans]:
-    found = files_of_splits(folder, requested, reads_as_text, say)
+def _in_folder(folder: Path, requested: tuple[str, ...], log: Log) -> dict[str, Spans]:
+    found = files_of_splits(folder, requested, reads_as_text, log)
     splits = {}
     for split in requested:
         if split in found:
-            splits[split] = _text_of(found[split], folder, say)
+            splits[split] = _text_of(found[split], folder, log)
         elif split != "test" or split == requested[0]:
             raise missing(folder, split)
     return splits
 
 
-def _text_of(paths: list[Path], folder: Path, say: Say) -> Spans:
+def _text_of(paths: list[Path], folder: Path, log: Log) -> Spans:
     if len(paths) == 1 and not paths[0].is_dir():
-        return text_file(paths[0], say)
+        return text_file(paths[0], log)
     files: list[Path] = []
     for path in paths:
         if not path.is_dir():
@@ -94,10 +94,10 @@ def _text_of(paths: list[Path], folder: Path, say: Say) -> Spans:
         inside = files_under(path)
         shards = [file for file in inside if is_shard(file)]
         if len(shards) < len(inside):
-            say(f"{path}: {len(inside) - len(shards)} file(s) left out that are no text by their ending")
+            log(f"{path}: {len(inside) - len(shards)} file(s) left out that are no text by their ending")
         files += shards
     place = paths[0] if len(paths) == 1 else folder
-    return readable(files, place, lambda file: text_file(file, say), say)
+    return readable(files, place, lambda file: text_file(file, log), log)
 
 
 def _word_offsets(span: Span, fractions: tuple[float, ...], lines: int) -> list[int]:

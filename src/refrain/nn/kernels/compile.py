@@ -182,7 +182,7 @@ def _programs(compiler: tuple[str, ...]) -> list[str]:
 def _processor() -> str:
     """A description of the processor, as code that was compiled for one may not run on another."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))

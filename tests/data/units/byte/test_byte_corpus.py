@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from blocked_modules import lacks
 
 from refrain.assembly import build_corpus, build_text
 from refrain.config import Data
@@ -208,6 +209,7 @@ print(sum(len(split.source) for split in corpus.splits.values()))
 """
 
 
+@pytest.mark.skipif(lacks("resource"), reason="the limit of open files cannot be set or read")
 def test_three_hundred_shards_need_few_open_files(write, tmp_path, own_environment):
     write_shards(write, 300, bytes_each=600, seed=5)
     done = subprocess.run(

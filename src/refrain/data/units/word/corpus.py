@@ -24,7 +24,7 @@ def open_word_corpus(
     vocabulary_from: Literal["train", "all"] = "train",
     preparation: Preparation = PLAIN,
     errors: Errors = "strict",
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
     """A corpus of words, encoded by the first call and found in the cache by the next.
 
@@ -41,18 +41,14 @@ def open_word_corpus(
         vocabulary_from: the splits whose words are counted.
         preparation: what is done to the text before its words are read; the given vocabulary has its own.
         errors: how invalid UTF-8 is handled.
-        say: called with a line of text when the corpus has to be encoded.
+        log: called with a line of text when the corpus has to be encoded.
 
     Raises:
         DataError: when a text is not UTF-8.
     """
-    settings: dict[str, Any]
-    if vocabulary is None:
-        settings = {"order": order, "min_count": min_count, "max_words": max_words, "from": vocabulary_from}
-        settings |= preparation.document()
-        if order == "random":
-            settings["order_seed"] = order_seed
-    else:
+    settings: dict[str, Any] = {"order": order, "min_count": min_count, "max_words": max_words, "from": vocabulary_from}
+    settings |= preparation.document() | ({"order_seed": order_seed} if order == "random" else {})
+    if vocabulary is not None:
         settings = {key: value for key, value in vocabulary.document().items() if key != "words"}
         settings["vocabulary"] = hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
 
@@ -83,7 +79,7 @@ def open_word_corpus(
         read=word_vocabulary_from,
         errors=errors,
         whole_lines=False,
-        say=say,
+        log=log,
     )
 
 

@@ -1,0 +1,26 @@
+"""What the operating system allows and counts for this process, where it has the means to say so."""
+
+import sys
+
+FEW_FILES = 256
+"""Open files that every system allows: macOS has this as its default, Windows 512."""
+
+
+def open_files_limit() -> int | None:
+    """How many files this process may have open at a time; None where there is no limit."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return FEW_FILES
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if allowed == resource.RLIM_INFINITY else allowed
+
+
+def peak_memory_bytes() -> int | None:
+    """The largest memory that this process has used so far; None on systems that do not count it, such as Windows."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    # macOS counts bytes, other systems count KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
