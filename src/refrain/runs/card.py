@@ -23,6 +23,8 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
             if figure is not None:
                 measured.setdefault((split, figure["protocol"]), figure)
     columns = {key: title for key, title in COLUMNS.items() if any(figure.get(key) for figure in measured.values())}
+    if "unknown" not in columns:
+        columns.pop("perplexity_without_unknown", None)
     rows = [
         f"| {split} | {protocol} | {figure['tokens']:,} | {figure['nats_per_token']:.4f} | {figure['perplexity']:.2f} |"
         + "".join(f" {_cell(key, figure.get(key))} |" for key in columns)
