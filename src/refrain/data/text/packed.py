@@ -188,9 +188,9 @@ def _unpacked(path: Path, spans: Spans, packing: Packing, log: Log, *, text: boo
 
 
 def _check_unpacked(head: bytes, path: Path, packing: Packing) -> None:
+    if (inner := packing_of(head)) is not None:
+        raise DataError(f"{path}: is compressed twice ({inner} in {packing}); unpack it once")
     try:
         check_text(head, path)
     except DataError as error:
         raise DataError(str(error).replace(": is ", f": {packing} data of a file that is ", 1)) from None
-    if (inner := packing_of(head)) is not None:
-        raise DataError(f"{path}: is compressed twice ({inner} in {packing}); unpack it once")
