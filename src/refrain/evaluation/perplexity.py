@@ -33,7 +33,7 @@ class Figure:
         tokens: the number of tokens.
         unknown: the number of tokens among them that are `<unk>`; None where they were not counted.
         unknown_nats: the nats of these tokens.
-        characters: the number of characters that the tokens end, where they are bytes; None where not counted.
+        characters: the number of characters that the tokens begin, where they are bytes; None where not counted.
     """
 
     nats: float
