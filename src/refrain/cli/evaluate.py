@@ -104,8 +104,7 @@ def evaluate(
     confusion
         A PNG file for a picture of a tagger's confusion matrix. Needs the extra `plot`.
     """
-    names: list[MethodName] = _method_names(method or ["static"])
-    _check(names, protocol, per_token, search)
+    names = _method_names(method or ["static"], protocol, per_token, search)
     check_outputs(run, data, per_token, confusion, force=force)
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
@@ -113,6 +112,7 @@ def evaluate(
 
     from refrain import runs
     from refrain.progress import reporter
+    from refrain.runs.own_names import check_given
 
     from .evaluate_tagger import evaluate_tagger, refuse
     from .loading import load_language_model
@@ -120,16 +120,16 @@ def evaluate(
     reports = reporter()
     saved = runs.find(run)
     if saved.is_tagger:
-        options = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
-        refuse({**options, "--lowercase": lowercase, "--tokenise": tokenise}, "with a tagger")
+        refuse({"--protocol": protocol != "exact", "--method": method, "--search": search}, "with a tagger")
+        refuse({"--per-token": per_token, "--lowercase": lowercase, "--tokenise": tokenise}, "with a tagger")
         more: Any = {"force": force, "skip_bad": skip_bad, "device": device, "weights": weights, "json": json}
         evaluate_tagger(saved, data, split, errors, confusion, **more)
         return
+    check_given(saved.document, None, run)
     refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
     if data is None:
         check_outputs(run, saved.experiment.data.corpus, per_token, None, force=force)
-    needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
-    reading = {"lowercase": lowercase, "tokenise": tokenise, "needed": needed}
+    reading = {"lowercase": lowercase, "tokenise": tokenise, "needed": _learns(methods, search)}
     with reports.step("reading the text"):
         (corpus, name), training_texts = _texts(saved, data, split, errors, **reading)
     lm = load_language_model(saved, reports, device=device, weights=weights)
@@ -174,10 +174,20 @@ def _text(settings: "Data", vocabulary: "Vocabulary", split: str | None) -> "tup
     return assembly.build_text(settings, assembly.locate(settings.corpus, log), split, vocabulary, log)
 
 
-def _method_names(requested: "Sequence[MethodName | Literal['all']]") -> list[MethodName]:
+def _learns(methods: "list[Method]", search: int | None) -> bool:
+    """Whether the methods need the texts that the model was trained on."""
+    return search is not None or any(chosen.dynamics is not None for chosen in methods)
+
+
+def _method_names(
+    requested: "Sequence[MethodName | Literal['all']]", protocol: str, per_token: Path | None, search: int | None
+) -> list[MethodName]:
+    """The names of the methods, once they are checked against the other options."""
+    names: list[MethodName] = [name for name in dict.fromkeys(requested) if name != "all"]
     if "all" in requested:
-        return list(get_args(MethodName))
-    return [name for name in dict.fromkeys(requested) if name != "all"]
+        names = list(get_args(MethodName))
+    _check(names, protocol, per_token, search)
+    return names
 
 
 def _measure(
