@@ -15,8 +15,8 @@ TEXTS = {
 
 
 RARE = (
-    "literal_eos", "eos_in_lines", "other_ends", "compressed_files", "marked_lines", "carriage_returns", "zero_bytes",
-    "words_with_other_blanks", "lines_not_nfc",
+    "literal_eos", "eos_in_lines", "other_ends", "json_lines", "compressed_files", "marked_lines", "carriage_returns",
+    "zero_bytes", "words_with_other_blanks", "lines_not_nfc",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ COLUMNS = (
 )  # fmt: skip
 # columns of the table that are left out where all counts are zero
 RARE_COLUMNS = (
-    "literal_eos", "eos_in_lines", "other_ends", "marked_lines", "carriage_returns", "zero_bytes",
+    "literal_eos", "eos_in_lines", "other_ends", "json_lines", "marked_lines", "carriage_returns", "zero_bytes",
     "words_with_other_blanks", "lines_not_nfc", "compressed_files",
 )  # fmt: skip
 

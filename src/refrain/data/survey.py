@@ -13,6 +13,7 @@ ODDITIES = {
     "literal_eos": f"line(s) end with a literal {EOS}, which is read as the end of the line and not counted twice",
     "eos_in_lines": f"literal {EOS} inside lines, each read as the end of a line",
     "other_ends": "line(s) end with a literal </s>, which is predicted like any word; take it out",
+    "json_lines": "line(s) look like JSON, whose names and marks are read as words; extract the text first",
     "marked_lines": "line(s) begin with a byte order mark, which is left out",
     "zero_bytes": "zero byte(s), each read as a part of a word",
     "words_with_other_blanks": "word(s) hold white space other than blanks and tabs, such as no-break spaces, where no "

@@ -249,6 +249,8 @@ def test_literal_ends_elsewhere_are_reported(write):
     assert len(corpus.splits["train"].tokens) == 4 + 4 + 1
     figures = survey(corpus)["splits"]["train"]
     assert (figures["literal_eos"], figures["eos_in_lines"], figures["other_ends"]) == (1, 2, 1)
+    write("train.txt", '{"text": "a b"}\n{"text": "c"},\n{ a\n')
+    assert survey(open_word_corpus("mine", find_splits(path.parent)))["splits"]["train"]["json_lines"] == 2
 
 
 @pytest.mark.parametrize("block", [7, 8, 9, 10, 11, 12, 13])

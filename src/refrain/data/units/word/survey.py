@@ -20,8 +20,9 @@ def word_figures(corpus: Corpus) -> dict[str, dict[str, Any]]:
 
     Returns:
         For each split the number of literal `<unk>`, of lines that end with a literal `<eos>`, of literal `<eos>`
-        elsewhere, of lines that end with `</s>`, of empty and of very long lines, what `byte_oddities` and
-        `text_oddities` count, and how many of its lines of five words and more also occur in `train`.
+        elsewhere, of lines that end with `</s>`, of lines that look like JSON, of empty and of very long lines, what
+        `byte_oddities` and `text_oddities` count, and how many of its lines of five words and more also occur in
+        `train`.
     """
     train = set(_line_hashes(corpus.splits["train"], corpus.errors)) if "train" in corpus.splits else set()
     found = {}
@@ -49,7 +50,7 @@ def _line_hashes(split: Split, errors: Errors) -> Iterator[int]:
 
 
 def _line_figures(split: Split, errors: Errors) -> dict[str, Any]:
-    names = ("literal_unk", "literal_eos", "eos_in_lines", "other_ends", "empty_lines", "long_lines")
+    names = ("literal_unk", "literal_eos", "eos_in_lines", "other_ends", "json_lines", "empty_lines", "long_lines")
     counts = dict.fromkeys(names, 0)
     length = 0
     for words, ended in _lines(split, errors):
@@ -59,6 +60,7 @@ def _line_figures(split: Split, errors: Errors) -> dict[str, Any]:
         counts["literal_eos"] += last == EOS
         counts["eos_in_lines"] += words.count(EOS) - (last == EOS)
         counts["other_ends"] += last == OTHER_END
+        counts["json_lines"] += bool(words) and words[0][0] == "{" and last.endswith(("}", "},"))
         if ended:
             counts["empty_lines"] += not length
             counts["long_lines"] += length > LONG_LINE_WORDS
