@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from .options import DeviceOption, Flag, JsonOption, RunArgument, WeightsOption
+from .options import DeviceOption, Flag, JsonOption, LowercaseOption, RunArgument, TokeniseOption, WeightsOption
 from .output import for_output
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def generate(
     seed: int | None = None,
     start: Literal["line-end", "none"] = "line-end",
     clamp: list[str] | None = None,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     device: DeviceOption = "auto",
     weights: WeightsOption = "float32",
     stop_at_line_end: Flag = False,
@@ -65,14 +67,12 @@ def generate(
 
     from .loading import load_language_model
 
-    _check_numbers(tokens=tokens, samples=samples, seed=seed)
-    if prompt.encode(errors="replace").decode() != prompt:
-        raise UserError("--prompt is not valid UTF-8")
+    _check(prompt, tokens, samples, seed)
     if start == "none" and not prompt:
         raise UserError("--start none needs a prompt, because a model reads a token before it draws one; give --prompt")
     held = _parse_clamp(clamp or [])
     reports = reporter()
-    lm = load_language_model(run, reports, device=device, weights=weights)
+    lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError(f"--no-unk cannot take effect with a model of {lm.vocabulary.unit}s")
     _log_unknown(lm, prompt)
@@ -103,7 +103,7 @@ def generate(
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
 
 
-def _check_numbers(*, tokens: int, samples: int, seed: int | None) -> None:
+def _check(prompt: str, tokens: int, samples: int, seed: int | None) -> None:
     from refrain.errors import UserError
 
     for name, value in (("--tokens", tokens), ("--samples", samples)):
@@ -111,6 +111,8 @@ def _check_numbers(*, tokens: int, samples: int, seed: int | None) -> None:
             raise UserError(f"{name} must be at least 1 (got {value})")
     if seed is not None and not 0 <= seed < 2**63:
         raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
+    if prompt.encode(errors="replace").decode() != prompt:
+        raise UserError("--prompt is not valid UTF-8")
 
 
 def _print(prompt: str, seed: int, texts: list[str], json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from refrain.data import TokenSource, Windows
+from refrain.data import TokenSource, Vocabulary, Windows
 from refrain.evaluation import (
     Figure,
     GradientStatistics,
@@ -63,6 +63,7 @@ def measure(
     statistics: GradientStatistics | None,
     *,
     name: str,
+    vocabulary: Vocabulary | None = None,
     track: Track = untracked,
 ) -> Figure:
     """The nats and the number of tokens of a text by a method; the first token of each stream is not scored.
@@ -73,6 +74,7 @@ def measure(
         method: the method with its settings.
         statistics: the gradient statistics, for dynamic methods.
         name: the name of the text, for messages.
+        vocabulary: see `evaluate`.
         track: reports the loop over the text.
 
     Raises:
@@ -81,12 +83,14 @@ def measure(
     if method.dynamics is None:
         windows = protocol_windows(source, "exact", split=name, window_steps=0, name=name)
         if method.cache is None:
-            return evaluate(model, windows, track=track)
-        return evaluate_with_cache(model, windows, method.cache, track=track)
+            return evaluate(model, windows, vocabulary, track=track)
+        return evaluate_with_cache(model, windows, method.cache, vocabulary=vocabulary, track=track)
     if statistics is None:
         raise ValueError("dynamic evaluation needs gradient statistics of the training text; see statistics_of")
     windows = Windows(source, batch_size=method.streams, window_steps=method.steps, tail="keep", name=name)
-    return evaluate_dynamically(model, windows, statistics, method.dynamics, cache=method.cache, track=track)
+    return evaluate_dynamically(
+        model, windows, statistics, method.dynamics, cache=method.cache, vocabulary=vocabulary, track=track
+    )
 
 
 def search(

@@ -110,7 +110,7 @@ def test_decoding_undoes_encoding_of_tidy_text():
 def test_words_of():
     assert words_of(" a\tb \r\n\n c") == ["a", "b", EOS, EOS, "c"]
     # nothing but the newline ends a line
-    assert words_of("a\vb\rc\u2028d\n") == ["a", "b", "c", "d", EOS]
+    assert words_of("a\vb\rc\u2028d\n") == ["a\vb", "c\u2028d", EOS]
 
 
 @pytest.mark.parametrize("words", [["a", UNK], ["a", EOS], ["a", "a", UNK, EOS]])

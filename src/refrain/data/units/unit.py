@@ -10,6 +10,7 @@ from ..text.cleaning import Cleaning
 from ..text.files import Errors, Spans
 from ..text.splits import SHARES
 from .protocol import Vocabulary
+from .word.preparation import Normalise
 from .word.vocabulary import Order, Ties
 
 Report = Callable[[str], None]
@@ -29,6 +30,9 @@ class TextOptions:
         max_words: the largest size of the vocabulary; None is no limit.
         vocabulary_from: the splits that the vocabulary is counted on.
         errors: what invalid UTF-8 does.
+        lowercase: whether letters become small before words are read, see `Preparation`.
+        tokenise: whether words are parted from punctuation.
+        normalise: the normal form of Unicode that the text is brought into.
     """
 
     split: tuple[float, float] = SHARES
@@ -40,6 +44,9 @@ class TextOptions:
     max_words: int | None = None
     vocabulary_from: Literal["train", "all"] = "train"
     errors: Errors = "strict"
+    lowercase: bool = False
+    tokenise: bool = False
+    normalise: Normalise = "none"
 
 
 class Unit(Protocol):
