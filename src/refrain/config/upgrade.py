@@ -12,6 +12,8 @@ Tree = dict[str, Any]
 NEW_DROPOUT = {f"{place}_dropout_mask": None for place in ("embedding", "between", "output")}
 NEW_INIT: dict[str, Tree] = {"standard": {"biases": 1}, "glorot": {"truncated": False}}
 
+NEW_TEXT: Tree = {"lowercase": False, "tokenise": False, "normalise": "none"}
+NEW_TRAINING: Tree = {"stop_min_epochs": 0, "max_minutes": None}
 CELLS = {"mlstm": "multiplicative-lstm"}
 BACKENDS = {"plain": "torch", "scan": "native"}
 
@@ -31,6 +33,7 @@ def upgraded(document: Mapping[str, Any]) -> Tree:
     new = {**old, "data": data, "model": _model(old["model"]), "training": _training(old["training"])}
     if not tagger:
         new["sparsity"] = _sparsity(old["sparsity"])
+        new["data"] = {**data, **NEW_TEXT}
     return {**document, "format": FORMAT, "experiment": new}
 
 
@@ -90,7 +93,7 @@ def _head(kind: str, components: Any, latent_dropout: Any, cutoffs: Any) -> Tree
 
 
 def _training(old: Mapping[str, Any]) -> Tree:
-    new = {**old, "stop_min_epochs": 0}
+    new = {**old, **NEW_TRAINING}
     engine = new.pop("engine")
     new["backend"] = BACKENDS.get(engine, engine)
     momentum, trigger = new.pop("momentum"), new.pop("trigger_window", None)
