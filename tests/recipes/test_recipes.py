@@ -178,6 +178,14 @@ def test_awd_has_the_parameters_of_the_paper(name):
     assert count == one_bias == two_biases - 4 * sum(settings.hidden_sizes)
 
 
+def test_second_stages_have_the_windows_and_the_stop_rule_of_their_code():
+    # awd-lstm-lm: windows up to bptt + 10, and no fewest epochs; SparseSeqModels: bptt + 40, and more than 100 earlier
+    # validations before one may end the run
+    awd, sparse = (recipe(f"{name}-finetune").training for name in ("awd-lstm-ptb", "sparse-awd-ptb"))
+    assert (awd.windows.cap, awd.stop_window, awd.stop_min_epochs) == (80, 5, 0)
+    assert (sparse.windows.cap, sparse.stop_window, sparse.stop_min_epochs) == (110, 5, 102)
+
+
 def test_awd_has_the_settings_of_its_code():
     experiment = recipe("awd-lstm-ptb")
     model, training = experiment.model, experiment.training
