@@ -13,9 +13,7 @@ from refrain.storage.run_folder import RunFolder
 from refrain.trained.language_model import TrainedLanguageModel
 
 
-def write_run(
-    out: Path, experiment: Experiment, lm: TrainedLanguageModel, small: LanguageModel, corpus: Corpus
-) -> int:
+def write_run(out: Path, experiment: Experiment, lm: TrainedLanguageModel, small: LanguageModel, corpus: Corpus) -> int:
     """Write the run folder of a model, and return the size of its weights on disk."""
     folder = RunFolder(out)
     folder.create()
