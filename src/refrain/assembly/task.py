@@ -104,7 +104,7 @@ def build_methods(
     if averaging is not None:
         last["averaging"] = averaging
     if settings.stop_window:
-        last["early_stop"] = optim.EarlyStop(settings.stop_window)
+        last["early_stop"] = optim.EarlyStop(settings.stop_window, min_epochs=settings.stop_min_epochs)
     return Methods(first, own, last)
 
 

@@ -228,7 +228,7 @@ def _recipe_text(recipe: str, words: list[str], corpus: str | None, experiment: 
 
 
 def _report(summary: dict[str, object], json: bool, quiet: bool) -> None:
-    from .output import log_written, print_json, print_line
+    from .output import log, log_written, print_json, print_line
 
     if not quiet:
         log_written(Path(str(summary["run"])))
@@ -247,7 +247,12 @@ def _report(summary: dict[str, object], json: bool, quiet: bool) -> None:
             print(f"{split:5}  accuracy {100 * figure['accuracy']:.2f} %  ({100 * low:.2f} to {100 * high:.2f})")
         elif isinstance(figure, dict):
             bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
+            others = figure.get("perplexity_without_unknown") if figure.get("unknown") else None
+            bits += f", {others:,.2f} without <unk>" if others else ""
             print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {figure['protocol']})")
+    concerns: Any = summary.get("warnings", [])
+    for line in concerns:
+        log(f"note: {line}")
     following = [
         f"refrain evaluate {run}",
         f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50",

@@ -214,8 +214,8 @@ def same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
         before = document["data"]["splits"].get(name, {}).get("sha256")
         if before is None:
             raise CheckpointError(
-                f"{path}: was not trained itself, as refrain compress writes a run; start a new one from its weights "
-                f"with refrain train RECIPE --from {path}"
+                f"{path / 'manifest.json'}: has no sha256 of the {name} text, as in a run that refrain compress has "
+                f"written; start a new run from its weights with refrain train RECIPE --from {path}"
             )
         if before != split.sha256:
             raise DataError(
