@@ -49,8 +49,8 @@ def open_word_corpus(
         DataError: when a text is not UTF-8.
     """
     settings: dict[str, Any] = {"order": order, "min_count": min_count, "max_words": max_words, "from": vocabulary_from}
-    settings |= preparation.document() | ({"order_seed": order_seed} if order == "random" else {})
-    settings |= {} if ties is None else {"ties": ties}
+    more = {"order_seed": order_seed if order == "random" else None, "ties": ties}
+    settings |= preparation.document() | {name: value for name, value in more.items() if value is not None}
     if vocabulary is not None:
         settings = {key: value for key, value in vocabulary.document().items() if key != "words"}
         settings["vocabulary"] = hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
@@ -61,17 +61,15 @@ def open_word_corpus(
         counted = {split: part for split, part in spans.items() if split == "train" or vocabulary_from == "all"}
         counts = {split: count_words([part], errors, preparation) for split, part in counted.items()}
         made = build_vocabulary(
-            # a sum of counters sorts nothing, so that words stay in the order of first occurrence
-            sum(counts.values(), Counter()),
+            sum(counts.values(), Counter()),  # words stay in the order of first occurrence
             order=order,
             order_seed=order_seed,
             ties=ties,
             min_count=min_count,
             max_words=max_words,
         )
-        unknown = sum(
-            count for word, count in counts.get("train", Counter()).items() if word == UNK or word not in made.index
-        )
+        trained = counts.get("train", Counter())
+        unknown = sum(count for word, count in trained.items() if word == UNK or word not in made.index)
         return WordVocabulary(made.words, preparation, unknown_count=unknown)
 
     return open_encoded_corpus(
