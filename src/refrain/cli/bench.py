@@ -17,6 +17,7 @@ BENCHES = {
     "step": "zaremba-large",
     "compress": "zaremba-large",
     "group-lasso": "zaremba-medium",
+    "tag": "pos-default",
 }
 # bench -> the default hidden widths
 WIDTHS = {"cells": "128,512", "compress": "373,315"}
@@ -37,6 +38,7 @@ def bench(
     /,
     *settings: str,
     recipe: str | None = None,
+    data: Path | None = None,
     windows: int | None = None,
     repeats: int = 7,
     cache_window: int | None = None,
@@ -57,36 +59,48 @@ def bench(
     all weights.
     compress: a model with smaller hidden widths, compared with the full model, one token at a time and in windows.
     group-lasso: training with group lasso, compared with training without.
+    tag: accuracy and training time of a tagger on one thread, compared with a conditional random field if
+    sklearn-crfsuite is installed.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
     Parameters
     ----------
     name
-        The bench: train, weight-drop, cache, cells, sparse, step, compress or group-lasso.
+        The bench: train, weight-drop, cache, cells, sparse, step, compress, group-lasso or tag.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
         training.seed count, for sparse none.
     recipe
         The recipe whose model and training settings are measured; not for sparse.
+    data
+        A corpus of tagged sentences; for tag only.
     windows
-        The number of windows in a timed call, or of single tokens for step and compress (20); not for cells and sparse.
+        The number of windows in a timed call, or of single tokens for step and compress (20); not for cells,
+        sparse and tag.
     repeats
-        The number of timed calls of each candidate.
+        The number of timed calls of each candidate, or of seeds for tag.
     cache_window
         The window of the cache (2000); for cache only.
     widths
         The hidden widths of the smaller model for compress (373,315), or of the layers for cells (128,512).
     device
-        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step and compress run on CPUs only.
+        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress and tag run on CPUs
+        only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
+        Not for tag.
     """
     from refrain.errors import UserError
 
     from .output import check_picture, log, log_written, print_json
 
     _check_name(name)
-    _refuse_idle(name, settings, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
+    _refuse_idle(name, settings, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths, data=data)
+    if name == "tag":
+        from .bench_tag import bench_tag
+
+        bench_tag(recipe or BENCHES[name], settings, data, repeats, device, plot, force=force, json=json)
+        return
     windows, cache_window = 20 if windows is None else windows, 2000 if cache_window is None else cache_window
     if min(windows, repeats, cache_window) < 1:
         raise UserError(
@@ -168,7 +182,13 @@ def _check_name(name: str) -> None:
 
 
 def _refuse_idle(
-    name: str, settings: tuple[str, ...], *, recipe: str | None, widths: str | None, **amounts: int | None
+    name: str,
+    settings: tuple[str, ...],
+    *,
+    recipe: str | None,
+    widths: str | None,
+    data: Path | None,
+    **amounts: int | None,
 ) -> None:
     """Refuse options and settings that cannot take effect in a bench."""
     from refrain.errors import UserError
@@ -176,6 +196,7 @@ def _refuse_idle(
     idle = {"--widths": widths is not None and name not in WIDTHS}
     idle["--windows"] = amounts["windows"] is not None and name not in UNITS
     idle["--cache-window"] = amounts["cache_window"] is not None and name != "cache"
+    idle["--data"] = data is not None and name != "tag"
     idle["--recipe"] = recipe is not None and name == "sparse"
     for word in settings:
         key = word.partition("=")[0]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from .cells import LSTMCell, TaggerCell
 from .embeddings import DenseEmbedding, TaggerEmbeddingLayout
+from .heads import TaggerHead, TagSoftmax
 from .network import Network
 from .optimisation import Adam, Optimisation, TaggerOptimizer
 from .text import Text
@@ -70,6 +71,7 @@ class TaggerModel(Network):
     projection_size: Width | None = Field(
         None, description="Width of a tanh layer between the last recurrent layer and the tags; none: no such layer."
     )
+    head: TaggerHead = Field(TagSoftmax(), description="The distribution over the tags.")
 
     @model_validator(mode="after")
     def _single_sparse_layer(self) -> Self:
