@@ -190,7 +190,7 @@ def run_command(words):
             made |= {"--widths": "8"} if name == "cells" else {}
             left_out = {at + more for at, word in enumerate(words) if word in made for more in (0, 1)}
             kept = [word for at, word in enumerate(words) if at not in left_out]
-            settings = small(source, rest) if name in UNITS else []
+            settings = small(source, rest) if name in UNITS or name == "tag" else []
             return main([*kept, *(word for pair in made.items() for word in pair), *settings])
         case ["compress", *rest]:
             # after two epochs no unit is dead: the weakest go
