@@ -18,8 +18,10 @@ def test_figures_worked_out_by_hand():
     row = tag._row("ours", runs, unseen, crf)
     assert (row["accuracy"], row["unseen"], row["cpu_seconds"]) == (7 / 8, 1.0, 3.0)
     assert row["accuracy_deviation"] == pytest.approx(math.sqrt(2) / 8)
-    # Student's t with one degree of freedom: 12.706 * deviation / sqrt(2)
-    assert row["accuracy_interval"] == pytest.approx((7 / 8 - 12.706 / 8, 7 / 8 + 12.706 / 8))
+    # Student's t with one degree of freedom: 12.706 * deviation / sqrt(2), which is cut at 0 and 1
+    assert row["accuracy_interval"] == (0.0, 1.0)
+    close = tag._mean("accuracy", [0.50, 0.52], 100)["accuracy_interval"]
+    assert close == pytest.approx((0.51 - 0.12706, 0.51 + 0.12706))
     # by word the differences are 1, 1, 1/2 and 0: mean 5/8, variance 11/48
     half = 1.959964 * math.sqrt(11 / 48) / 2
     assert row["difference"] == 5 / 8

@@ -173,7 +173,7 @@ def _mean(key: str, shares: Sequence[float], words: int) -> dict[str, Any]:
         return {key: mean, f"{key}_interval": Share(round(mean * words), words).interval, f"{key}_deviation": None}
     deviation = statistics.stdev(shares)
     half = (STUDENT[len(shares) - 2] if len(shares) <= len(STUDENT) + 1 else Z) * deviation / math.sqrt(len(shares))
-    return {key: mean, f"{key}_interval": (mean - half, mean + half), f"{key}_deviation": deviation}
+    return {key: mean, f"{key}_interval": (max(0.0, mean - half), min(1.0, mean + half)), f"{key}_deviation": deviation}
 
 
 def _difference(hits: NDArray[np.bool_], others: NDArray[np.bool_]) -> Mapping[str, Any]:

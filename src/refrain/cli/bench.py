@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .options import Device, ForceOption, JsonOption
+from .options import DataOption, Device, ForceOption, JsonOption
 
 # bench -> the default recipe, whose model and settings are measured
 BENCHES = {
@@ -38,11 +38,11 @@ def bench(
     /,
     *settings: str,
     recipe: str | None = None,
-    data: Path | None = None,
     windows: int | None = None,
     repeats: int = 7,
     cache_window: int | None = None,
     widths: str | None = None,
+    data: DataOption = None,
     device: Device = "auto",
     plot: Path | None = None,
     force: ForceOption = False,
@@ -72,8 +72,6 @@ def bench(
         training.seed count, for sparse none.
     recipe
         The recipe whose model and training settings are measured; not for sparse.
-    data
-        A corpus of tagged sentences; for tag only.
     windows
         The number of windows in a timed call, or of single tokens for step and compress (20); not for cells,
         sparse and tag.
@@ -83,6 +81,8 @@ def bench(
         The window of the cache (2000); for cache only.
     widths
         The hidden widths of the smaller model for compress (373,315), or of the layers for cells (128,512).
+    data
+        A corpus of tagged sentences; for tag only.
     device
         The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress and tag run on CPUs
         only.
@@ -92,14 +92,15 @@ def bench(
     """
     from refrain.errors import UserError
 
-    from .output import check_picture, log, log_written, print_json
+    from .output import log, log_written, print_json
 
     _check_name(name)
-    _refuse_idle(name, settings, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths, data=data)
+    idle = {"--data": data is not None} if name != "tag" else {"--plot": plot is not None, "--force": force}
+    _refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
     if name == "tag":
         from .bench_tag import bench_tag
 
-        bench_tag(recipe or BENCHES[name], settings, data, repeats, device, plot, force=force, json=json)
+        bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
         return
     windows, cache_window = 20 if windows is None else windows, 2000 if cache_window is None else cache_window
     if min(windows, repeats, cache_window) < 1:
@@ -108,10 +109,7 @@ def bench(
         )
     sizes = _widths(name, widths)
     recipe = recipe or BENCHES[name]
-    if plot is not None:
-        check_picture("--plot", plot, (".png", ".svg"), [recipe], force=force)
-    elif force:
-        raise UserError("--force cannot take effect without --plot")
+    _check_plot(plot, recipe, force=force)
     experiment = _experiment(recipe, settings)
 
     import torch
@@ -138,6 +136,17 @@ def bench(
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
         return
     print(_table(rows))
+
+
+def _check_plot(plot: Path | None, recipe: str, *, force: bool) -> None:
+    from refrain.errors import UserError
+
+    from .output import check_picture
+
+    if plot is not None:
+        check_picture("--plot", plot, (".png", ".svg"), [recipe], force=force)
+    elif force:
+        raise UserError("--force cannot take effect without --plot")
 
 
 def _experiment(recipe: str, settings: tuple[str, ...]) -> Any:
@@ -184,19 +193,18 @@ def _check_name(name: str) -> None:
 def _refuse_idle(
     name: str,
     settings: tuple[str, ...],
+    idle: dict[str, bool],
     *,
     recipe: str | None,
     widths: str | None,
-    data: Path | None,
     **amounts: int | None,
 ) -> None:
-    """Refuse options and settings that cannot take effect in a bench."""
+    """Refuse options and settings that cannot take effect in a bench, and those that `idle` names already."""
     from refrain.errors import UserError
 
-    idle = {"--widths": widths is not None and name not in WIDTHS}
+    idle["--widths"] = widths is not None and name not in WIDTHS
     idle["--windows"] = amounts["windows"] is not None and name not in UNITS
     idle["--cache-window"] = amounts["cache_window"] is not None and name != "cache"
-    idle["--data"] = data is not None and name != "tag"
     idle["--recipe"] = recipe is not None and name == "sparse"
     for word in settings:
         key = word.partition("=")[0]

@@ -12,9 +12,7 @@ def bench_tag(
     data: Path | None,
     repeats: int,
     device: Device,
-    plot: Path | None,
     *,
-    force: bool,
     json: bool,
 ) -> None:
     """Measure a tagger and a conditional random field on one corpus, and print a row for each.
@@ -25,12 +23,10 @@ def bench_tag(
         data: the corpus; None for that of the recipe.
         repeats: the number of seeds.
         device: must be `cpu` or `auto`.
-        plot: must be None.
-        force: must not be set.
         json: whether one JSON object is printed.
 
     Raises:
-        UserError: when an option cannot take effect, or the recipe is not a tagger.
+        UserError: when the device is not the CPU, `repeats` is not positive, or the recipe is not a tagger.
     """
     from refrain.config import TaggerExperiment, resolve
     from refrain.errors import UserError
@@ -38,8 +34,6 @@ def bench_tag(
 
     from .output import log, print_json
 
-    if plot is not None or force:
-        raise UserError(f"{'--force' if plot is None else '--plot'} cannot take effect in bench tag; leave it out")
     if device == "cuda":
         raise UserError("bench tag measures one thread of the CPU; use --device cpu")
     if repeats < 1:

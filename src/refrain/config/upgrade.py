@@ -24,7 +24,10 @@ def upgraded(document: Mapping[str, Any]) -> Tree:
     old = document["experiment"]
     tagger = document.get("task") == "tagger"
     new = {**old, "model": _model(old["model"]), "training": _training(old["training"])}
-    if not tagger:
+    if tagger:
+        # the only head that a tagger had
+        new["model"]["head"] = {"kind": "softmax"}
+    else:
         new["sparsity"] = _sparsity(old["sparsity"])
     return {**document, "format": FORMAT, "experiment": new}
 
