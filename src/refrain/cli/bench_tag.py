@@ -1,6 +1,5 @@
 """The command `refrain bench tag`."""
 
-from pathlib import Path
 from typing import Any
 
 from .options import Device
@@ -9,7 +8,7 @@ from .options import Device
 def bench_tag(
     recipe: str,
     settings: tuple[str, ...],
-    data: Path | None,
+    data: str | None,
     repeats: int,
     device: Device,
     *,
@@ -41,7 +40,7 @@ def bench_tag(
     for word in settings:
         if word in RECIPES:
             raise UserError(f"give the recipe as an option: --recipe {word}")
-    experiment = resolve(recipe, settings, RECIPES, corpus=None if data is None else str(data))
+    experiment = resolve(recipe, settings, RECIPES, corpus=data)
     if not isinstance(experiment, TaggerExperiment):
         raise UserError(f"{recipe} is a language model; choose the recipe of a tagger, such as pos-default")
 
