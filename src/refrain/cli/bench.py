@@ -3,20 +3,25 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from .options import DataOption, Device, ForceOption, JsonOption
+from cyclopts import Parameter
+
+from .bench_compressors import bench_compressors
+from .bench_tag import bench_tag
+from .options import Device, ForceOption, JsonOption
 
 # bench -> the default recipe, whose model and settings are measured
 BENCHES = {
     "train": "zaremba-small",
     "weight-drop": "awd-lstm-ptb",
     "cache": "zaremba-small",
-    "cells": "mlstm-bytes",
+    "cells": "mlstm-bytes-reference",
     "sparse": "sparse-awd-ptb",
     "step": "zaremba-large",
     "compress": "zaremba-large",
     "group-lasso": "zaremba-medium",
+    "compressors": "mlstm-bytes",
     "tag": "pos-default",
 }
 # bench -> the default hidden widths
@@ -42,7 +47,8 @@ def bench(
     repeats: int = 7,
     cache_window: int | None = None,
     widths: str | None = None,
-    data: DataOption = None,
+    run: Annotated[list[Path] | None, Parameter(negative=())] = None,
+    data: str | None = None,
     device: Device = "auto",
     plot: Path | None = None,
     force: ForceOption = False,
@@ -63,13 +69,17 @@ def bench(
     sklearn-crfsuite is installed.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
+    compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Compressors are
+    measured by what the test text adds to the compressed training text, and on the test text alone. Nothing is timed in
+    turns; the seconds are those of the training and of one compression.
+
     Parameters
     ----------
     name
-        The bench: train, weight-drop, cache, cells, sparse, step, compress, group-lasso or tag.
+        The bench: train, weight-drop, cache, cells, sparse, step, compress, group-lasso, compressors or tag.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
-        training.seed count, for sparse none.
+        training.seed count, for compressors only those of data, for sparse none.
     recipe
         The recipe whose model and training settings are measured; not for sparse.
     windows
@@ -81,36 +91,41 @@ def bench(
         The window of the cache (2000); for cache only.
     widths
         The hidden widths of the smaller model for compress (373,315), or of the layers for cells (128,512).
+    run
+        A run folder of a model of bytes, or one of its checkpoints; for compressors only. Can be given several times.
     data
-        A corpus of tagged sentences; for tag only.
+        The corpus: for compressors a folder of splits, a file, a pattern or a name, by default that of the first run or
+        else of the recipe; for tag tagged sentences, by default those of the recipe.
     device
         The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress and tag run on CPUs
         only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
-        Not for tag.
+        Not for compressors and tag.
     """
-    from refrain.errors import UserError
-
     from .output import log, log_written, print_json
 
     _check_name(name)
-    idle = {"--data": data is not None} if name != "tag" else {"--plot": plot is not None, "--force": force}
-    _refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
+    _refuse_idle(
+        name,
+        settings,
+        _idle(name, run=run, data=data, plot=plot, force=force),
+        recipe=recipe,
+        windows=windows,
+        cache_window=cache_window,
+        widths=widths,
+    )
     if name == "tag":
-        from .bench_tag import bench_tag
-
         bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
         return
-    windows, cache_window = 20 if windows is None else windows, 2000 if cache_window is None else cache_window
-    if min(windows, repeats, cache_window) < 1:
-        raise UserError(
-            f"--windows, --repeats and --cache-window must be at least 1 (got {windows}, {repeats} and {cache_window})"
-        )
+    windows, cache_window = _amounts(windows, repeats, cache_window)
     sizes = _widths(name, widths)
     recipe = recipe or BENCHES[name]
     _check_plot(plot, recipe, force=force)
     experiment = _experiment(recipe, settings)
+    if name == "compressors":
+        bench_compressors(experiment, run or [], data, device, json=json)
+        return
 
     import torch
 
@@ -138,6 +153,17 @@ def bench(
     print(_table(rows))
 
 
+def _idle(name: str, *, run: list[Path] | None, data: str | None, plot: Path | None, force: bool) -> dict[str, bool]:
+    """Options that only some benches have, and whether they are given to one that has not."""
+    no_plot = name in ("compressors", "tag")
+    return {
+        "--run": bool(run) and name != "compressors",
+        "--data": data is not None and not no_plot,
+        "--plot": plot is not None and no_plot,
+        "--force": force and name == "tag",
+    }
+
+
 def _check_plot(plot: Path | None, recipe: str, *, force: bool) -> None:
     from refrain.errors import UserError
 
@@ -147,6 +173,18 @@ def _check_plot(plot: Path | None, recipe: str, *, force: bool) -> None:
         check_picture("--plot", plot, (".png", ".svg"), [recipe], force=force)
     elif force:
         raise UserError("--force cannot take effect without --plot")
+
+
+def _amounts(windows: int | None, repeats: int, cache_window: int | None) -> tuple[int, int]:
+    """The windows of a timed call and of a cache, with their defaults."""
+    from refrain.errors import UserError
+
+    found = (20 if windows is None else windows, 2000 if cache_window is None else cache_window)
+    if min(*found, repeats) < 1:
+        raise UserError(
+            f"--windows, --repeats and --cache-window must be at least 1 (got {found[0]}, {repeats} and {found[1]})"
+        )
+    return found
 
 
 def _experiment(recipe: str, settings: tuple[str, ...]) -> Any:
@@ -208,7 +246,11 @@ def _refuse_idle(
     idle["--recipe"] = recipe is not None and name == "sparse"
     for word in settings:
         key = word.partition("=")[0]
-        idle[key] = name == "sparse" or (name == "cells" and key not in ("model.cell", "training.seed"))
+        idle[key] = (
+            name == "sparse"
+            or (name == "cells" and key not in ("model.cell", "training.seed"))
+            or (name == "compressors" and not key.startswith("data."))
+        )
     if found := [option for option, given in idle.items() if given]:
         raise UserError(f"{', '.join(found)} cannot take effect in bench {name}; see refrain bench --help")
 
