@@ -24,6 +24,7 @@ SINCE = {
     "sparse-awd-ptb": ONE_BIAS,
     "sparse-awd-ptb-finetune": (*ONE_BIAS, "training.stop_min_epochs=0"),
     **TAGGERS,
+    "pos-default": ("training.learning_rate=0.002", "training.unknown_rate=0.5"),
 }
 # recipes that are other ones now, and what gives those of version 0.1
 REPLACED = {
