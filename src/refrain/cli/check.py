@@ -36,7 +36,7 @@ def check(
 
     if layout is None and force:
         raise UserError("--force cannot take effect without --layout")
-    experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data))
+    experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data), log=log)
     if layout is not None:
         check_picture("--layout", layout, (".png",), [recipe, *corpus_inputs(experiment.data.corpus)], force=force)
 

@@ -41,7 +41,8 @@ def compress(
     threshold
         Also treat units as dead if the absolute values of all their weights are below this.
     to
-        A size to reach by removing the weakest units: parameters=7M, multiply_adds=2M or bytes=10M.
+        A size to reach by removing the weakest units: parameters=7M, multiply_adds=2M or bytes=10M, or a percentage of
+        the model as in parameters=50%.
     finetune_epochs
         The number of epochs to train the smaller model, with the settings of the run.
     data
@@ -97,11 +98,18 @@ def compress(
     print_line(f"next: refrain evaluate {out}    refrain train RECIPE --from {out} ...")
 
 
-def _target(text: str) -> tuple[str, int]:
-    from refrain.config.sparsity import counted
+def _target(text: str) -> tuple[str, int | str]:
+    from refrain.config.sparsity import counted, share_of
     from refrain.errors import UserError
 
-    match = re.fullmatch(r"(parameters|multiply_adds|bytes)=(\d+(?:\.\d+)?[kMG]?)", text)
+    match = re.fullmatch(r"(parameters|multiply_adds|bytes)=(\d+(?:\.\d+)?(?:[kMG]|\s*%)?)", text)
     if match is None:
-        raise UserError(f"--to must be parameters=N, multiply_adds=N or bytes=N, as in parameters=7M (got {text!r})")
-    return match[1], round(float(counted(match[2])))
+        raise UserError(
+            "--to must be parameters=N, multiply_adds=N or bytes=N, as in parameters=7M or parameters=50% "
+            f"(got {text!r})"
+        )
+    try:
+        relative = share_of(match[2]) is not None
+    except ValueError as error:
+        raise UserError(f"--to {text}: {error}") from None
+    return match[1], match[2] if relative else round(float(counted(match[2])))

@@ -95,22 +95,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def describe(details: ErrorDetails, settings: Mapping[str, Setting], root: type[BaseModel]) -> str:
+def describe(
+    details: ErrorDetails, settings: Mapping[str, Setting], root: type[BaseModel], base: str = "recipe"
+) -> str:
     """One line for one mistake: origin, name, what was expected, what was given.
 
     Args:
         details: what the validator says.
         settings: what was given, and where.
         root: the class of all settings, such as `Experiment`.
+        base: what has the settings that were not given, such as `recipe pos-default`.
     """
     place, variant = setting_at(details["loc"], root)
     name = as_set(place, root)
     if details["type"] == "value_error":
-        return _broken_rule(name, details["msg"].removeprefix("Value error, "), settings)
+        return _broken_rule(name, details["msg"].removeprefix("Value error, "), settings, root, base)
     if details["type"] == "extra_forbidden" and variant is not None:
         # the variant changed, or a part of it was given that only another one has
         return _of_another_variant(name, variant, settings, root)
-    origin = _origin(name, settings)
+    origin = _origin(name, settings, base)
     if details["type"] == "union_tag_not_found" or (details["type"] == "missing" and name not in settings):
         return f"{origin}: {name}: {_must_be_given(name, variant, root)}"
     group = groups(root).get(name)
@@ -145,11 +148,19 @@ def _has_text(annotation: Any) -> bool:
     return annotation is str or any(_has_text(part) for part in get_args(annotation))
 
 
-def _broken_rule(group: str, message: str, settings: Mapping[str, Setting]) -> str:
+def _broken_rule(group: str, message: str, settings: Mapping[str, Setting], root: type[BaseModel], base: str) -> str:
     """A rule between settings: its text opens with the setting it speaks of."""
     prefix = group and f"{group}."
     name = prefix + re.split(r"[:,\s]", message)[0]
-    origin = settings[name].origin if name in settings else _rule_origin(prefix, message, settings)
+    if name in settings:
+        return f"{settings[name].origin}: {prefix}{message}"
+    changed = _named_in(prefix, message, settings)
+    if not changed:
+        return f"{base}: {prefix}{message}"
+    origin = settings[changed[-1]].origin
+    if name in setting_names(root) and base != "recipe" and changed[-1] in setting_names(root):
+        # the value is that of the recipe, and does not fit what was given
+        return f"{base}: {prefix}{message} ({origin}: {changed[-1]})"
     return f"{origin}: {prefix}{message}"
 
 
@@ -177,22 +188,22 @@ def _either(names: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _origin(name: str, settings: Mapping[str, Setting]) -> str:
+def _origin(name: str, settings: Mapping[str, Setting], base: str) -> str:
     """Where a setting was given, or else the nearest group that contains it, a setting in it, or one beside it."""
     beside = f"{name.rpartition('.')[0]}."
     near = [other for prefix in (f"{name}.", beside) for other in settings if other.startswith(prefix)]
     while name and name not in settings:
         name = name.rpartition(".")[0]
     if not name and not near:
-        return "recipe"
+        return base
     return settings[name or near[0]].origin
 
 
-def _rule_origin(prefix: str, message: str, settings: Mapping[str, Setting]) -> str:
-    """Who broke a rule between settings: the last to change one that the rule speaks of, or else one of its group."""
+def _named_in(prefix: str, message: str, settings: Mapping[str, Setting]) -> list[str]:
+    """The settings that were given and of which a rule speaks, or else those of its group, the last one at the end."""
     changed = [name for name in settings if name.startswith(prefix)]
-    named = [name for name in changed if name.removeprefix(prefix).partition(".")[0] in re.findall(r"\w+", message)]
-    return settings[(named or changed)[-1]].origin if changed else "recipe"
+    words = re.findall(r"\w+", message)
+    return [name for name in changed if name.removeprefix(prefix).partition(".")[0] in words] or changed
 
 
 def _expectation(details: ErrorDetails) -> str:

@@ -43,7 +43,7 @@ def compress(
     out: str | Path,
     *,
     threshold: float | None = None,
-    to: tuple[str, int] | None = None,
+    to: tuple[str, int | str] | None = None,
     finetune_epochs: int = 0,
     data: str | None = None,
     force: bool = False,
@@ -56,8 +56,8 @@ def compress(
         run: the run folder, whose best checkpoint is read.
         out: the new run folder, which must be new or empty.
         threshold: also remove units all of whose weights have an absolute value below this.
-        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed; the weakest units are removed until
-            the model is small enough.
+        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed, as a number or as a percentage such
+            as `50%`; the weakest units are removed until the model is small enough.
         finetune_epochs: the number of epochs to train the smaller model with the run's training settings.
         data: the text for the comparison and the measurements; None is the run's own test text.
         force: replace an existing run at `out`.

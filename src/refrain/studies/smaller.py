@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from refrain.assembly.widths import removable_widths
+from refrain.config.sparsity import sized
 from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.sparsity import dead_by_width, drop_until, model_size, unit_axes, weakest_first
@@ -10,15 +11,15 @@ from refrain.sparsity.compact import largest_entries
 
 
 def units_to_remove(
-    model: LanguageModel, *, threshold: float | None = None, to: tuple[str, int] | None = None
+    model: LanguageModel, *, threshold: float | None = None, to: tuple[str, int | str] | None = None
 ) -> dict[str, Tensor]:
     """Find the dead units of a model, and those to remove for a threshold or a target size. The model is not changed.
 
     Args:
         model: the model, with plain weights.
         threshold: also remove units all of whose weights have an absolute value below this.
-        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed; the weakest units are removed until
-            the model is small enough.
+        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed, as a number or as a percentage such
+            as `50%`; the weakest units are removed until the model is small enough.
 
     Returns:
         Width -> (U,) bool, for U units in a width.
@@ -40,17 +41,18 @@ def units_to_remove(
             cause = f"with --threshold {threshold:g}; ask for less" if threshold is not None else "already"
             raise UserError(f"all {sizes[width]} units of {width} are dead {cause}")
     if to is not None:
-        measure, target = to
+        measure, size = to
         whole = model_size(measure, table, sizes)
+        target = sized(size, whole)
         if target >= whole:
             raise UserError(
-                f"--to {measure}={target}: the model has {whole:,}, which is no more than that; choose a smaller target"
+                f"--to {measure}={size}: the model has {whole:,}, which is no more than that; choose a smaller target"
             )
         ranking = [pair for pair in weakest_first(parameters, table, widths) if not dead[pair[0]][pair[1]]]
         try:
             dropped = drop_until(ranking, table, sizes, measure=measure, target=target, dead=dead)
         except ValueError as error:
-            raise UserError(f"--to {measure}={target}: {error}") from None
+            raise UserError(f"--to {measure}={size}: {error}") from None
         for width, units in dropped.items():
             dead[width][units] = True
         dead = dead_by_width(parameters, table, widths, gone=dead)
