@@ -3,7 +3,6 @@
 A value that was given beside the other one, or after it, stays as it is, and is refused if it does not fit.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from json import dumps
 from typing import Any
@@ -60,10 +59,11 @@ class Layers:
         if name in self.changed:
             return self.changed[name] is None
         for layer in reversed(self.layers):
-            if name in layer:
-                return layer[name] is None
+            # a setting of a group counts more than a `none` for the group in the same layer
             if any(other.startswith(f"{name}.") for other in layer):
                 return False
+            if name in layer:
+                return layer[name] is None
         return True
 
     def follow(self, name: str, value: Any, cause: str) -> None:
@@ -74,8 +74,9 @@ class Layers:
             value: the new value.
             cause: the setting that it follows.
         """
+        known = any(other == name or other.startswith(f"{name}.") for layer in self.layers for other in layer)
         new = self.value(name) != value or (value is None and not self.is_off(name))
-        if new and self.level(name) < self.level(cause):
+        if known and new and self.level(name) < self.level(cause):
             self.changed[name] = value
             self.causes[name] = cause
 
@@ -191,7 +192,7 @@ def _target(layers: Layers) -> None:
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and not math.isinf(value) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
 
 
 RULES: tuple[Callable[[Layers], None], ...] = (_windows, _widths, _switched_off, _penalties, _target)

@@ -15,7 +15,7 @@ from .following import following, value_text
 from .iss_json import iss_settings, read_iss_json
 from .layers import changed_values, overlaid
 from .mistakes import Setting, describe, first_of, nearest, unknown
-from .schema import as_set, flatten, setting_names, settings_of
+from .schema import LONGEST_NAME, as_set, flatten, setting_names, settings_of
 from .shape import shape_of
 from .sparsity import Sparsity
 from .tagger import TaggerExperiment
@@ -231,7 +231,7 @@ def unknown_recipe(name: str, recipes: Iterable[str]) -> str:
         name: what was given.
         recipes: the known recipes.
     """
-    if any((Path(name) / part).exists() for part in ("config.json", "checkpoints")):
+    if len(name) <= LONGEST_NAME and any((Path(name) / part).exists() for part in ("config.json", "checkpoints")):
         return (
             f"{shown(name)} is a run, not a recipe; start from its weights with: refrain train --from {quote(name)}, "
             f"or continue it with: refrain train --resume --out {quote(name)}"

@@ -151,8 +151,8 @@ class Target(Settings):
 
     parameters: Amount | None = Field(
         None,
-        description="Parameters of the compacted model: a number such as 300k or 7M, or a percentage such as 50% of the "
-        "model at the start.",
+        description="Parameters of the compacted model: a number such as 300k or 7M, or a percentage such as 50% of "
+        "the model at the start.",
     )
     multiply_adds: Amount | None = Field(None, description="Multiply-adds of the compacted model for one token.")
     bytes: Amount | None = Field(None, description="Bytes of the compacted model's weights in float32.")
