@@ -119,7 +119,7 @@ def test_the_sizes_are_printed():
     assert repr(Embedding(9, 4)) == "Embedding(9, 4)"
     assert repr(SoftmaxHead(4, 9)) == "SoftmaxHead(4, 9)"
     assert repr(SoftmaxHead(4, 9, weight=Embedding(9, 4).weight)) == "SoftmaxHead(4, 9, tied)"
-    assert repr(MixtureHead(5, 4, 9, components=3)) == "MixtureHead(5, 4, 9, components=3)"
+    assert repr(MixtureHead(5, 4, 9, components=3)).startswith("MixtureHead(\n  5, 4, 9, components=3")
     assert repr(AdaptiveHead(16, 9, cutoffs=[3, 6])).startswith("AdaptiveHead(\n  16, 9, cutoffs=[3, 6]")
     assert "rate=0.5" in repr(VariationalDropout(0.5))
 

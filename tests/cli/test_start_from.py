@@ -1,0 +1,86 @@
+"""`--from RUN` takes the shape of the run, and sizes can be percentages."""
+
+import json
+
+import pytest
+
+from refrain.config import resolve
+from refrain.recipes import RECIPES
+
+QUICK = ["training.epochs=1", "training.batch_size=4", "training.window_steps=6", "training.validation=exact"]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    for split, lines in (("train", 60), ("valid", 20), ("test", 20)):
+        (folder / f"{split}.txt").write_text("the cat sat\nthe dog ran away\n" * lines)
+    return folder
+
+
+@pytest.fixture
+def run(refrain, text, tmp_path):
+    sizes = ["model.embedding_size=6", "model.hidden_sizes=[8]"]
+    found = refrain("train", "zaremba-small", "--data", text, "--out", tmp_path / "run", *QUICK, *sizes, "--quiet")
+    assert found.status == 0, found.err
+    return tmp_path / "run"
+
+
+def settings(folder):
+    return json.loads((folder / "config.json").read_text())["experiment"]
+
+
+def test_a_run_is_the_recipe(refrain, run, tmp_path):
+    found = refrain("train", "--from", run, "--out", tmp_path / "more", "training.learning_rate=0.5")
+    assert found.status == 0, found.err
+    before, after = settings(run), settings(tmp_path / "more")
+    assert after["training"].pop("learning_rate") == 0.5 and before["training"].pop("learning_rate") == 1.0
+    assert before == after
+    kept = (tmp_path / "more" / "recipe.toml").read_text()
+    assert kept.startswith('extends = "zaremba-small"\n') and kept.count("\n") == 9
+    assert resolve(str(tmp_path / "more" / "recipe.toml"), [], RECIPES).model_dump(mode="json") == settings(
+        tmp_path / "more"
+    )
+
+
+def test_another_recipe_takes_the_shape(refrain, run, text, tmp_path):
+    found = refrain("train", "quickstart", "--from", run, "--data", text, "--out", tmp_path / "b", *QUICK)
+    assert found.status == 0, found.err
+    said = f"as in {run}: data.min_count=1, model.embedding_size=6, model.hidden_sizes=[8], model.tied=false"
+    assert said in found.err.splitlines()
+    assert settings(tmp_path / "b")["training"]["optimizer"]["kind"] == "adam"
+
+
+def test_a_run_is_no_recipe(mistake, run):
+    mistake(2, ["train", run], "is a run, not a recipe; start from its weights with: refrain train --from")
+    mistake(2, ["check", "quickstrat"], "unknown recipe 'quickstrat'; did you mean 'quickstart'?")
+    mistake(4, ["train", "--from", run.parent / "nothing"], "no such run folder")
+    mistake(2, ["train"], "which recipe?")
+
+
+def test_a_target_as_a_percentage_is_recorded_as_a_number(refrain, run, text, tmp_path):
+    words = ["zaremba-small-iss", "--from", run, "--data", text, "--out", tmp_path / "s", *QUICK]
+    words += ["sparsity.target.multiply_adds=75%"]
+    found = refrain("train", *words)
+    assert found.status == 0, found.err
+    # 4 * 8 * (6 + 8) in the layer and 8 * 8 in the head
+    assert settings(tmp_path / "s")["sparsity"]["target"]["multiply_adds"] == round(0.75 * 512)
+    assert json.loads((tmp_path / "s" / "manifest.json").read_text())["target"] == {"multiply_adds": "75%"}
+    again = refrain("train", *words, "--resume=auto")
+    assert again.status == 0 and "is finished" in again.err, again.err
+    other = refrain("train", *words, "--resume=auto", "sparsity.target.multiply_adds=50%")
+    assert other.status == 4 and "sparsity.target.multiply_adds" in other.err
+
+
+def test_compress_to_a_percentage(refrain, mistake, run, tmp_path):
+    found = refrain("compress", run, "--out", tmp_path / "small", "--to", "multiply_adds=90%", "--json").json
+    assert found["after"]["multiply_adds"] <= 0.9 * found["before"]["multiply_adds"]
+    mistake(2, ["compress", run, "--out", tmp_path / "x", "--to", "bytes=150%"], "less than 100%")
+    mistake(2, ["compress", run, "--out", tmp_path / "x", "--to", "bytes=many"], "or parameters=50%")
+
+
+def test_what_follows_a_setting_is_printed(refrain, text):
+    found = refrain("check", "awd-lstm-ptb", "--data", text, *QUICK, "model.hidden_sizes=[8]")
+    assert found.status == 0, found.err
+    assert "training.epochs=1 brings with it training.optimizer=sgd (was nt-asgd)" in found.err.splitlines()
+    assert "model.hidden_sizes=[8] brings with it model.embedding_size=8 (was 400), " in found.err
