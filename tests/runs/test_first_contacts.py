@@ -19,7 +19,9 @@ def run(tmp_path_factory):
     experiment = Experiment(
         data=Data(corpus=str(folder)),
         model=Model(embedding_size=6, hidden_sizes=(8,)),
-        training=Training(epochs=1, batch_size=4, window_steps=6, optimizer="adam", learning_rate=0.03),
+        training=Training(
+            epochs=1, batch_size=4, window_steps=6, optimizer="adam", learning_rate=0.03, sample_tokens=0
+        ),
     )
     refrain.train(experiment, folder / "run", progress=PlainProgress(quiet=True))
     return folder / "run"
