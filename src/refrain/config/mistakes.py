@@ -10,11 +10,27 @@ from pydantic_core import ErrorDetails
 
 from refrain.errors import shortened, shown
 
+from .experiment import Experiment
 from .renamed import new_name, new_value
 from .schema import LONGEST_NAME, as_set, fields_named, fields_of, groups, setting_at, setting_names
+from .tagger import TaggerExperiment
 
 Mistake = TypeVar("Mistake")
 
+
+# names that other programs have for settings
+ELSEWHERE = {
+    **dict.fromkeys(("lr", "rate", "init_lr"), "training.learning_rate"),
+    **dict.fromkeys(("batch", "bs", "minibatch"), "training.batch_size"),
+    **dict.fromkeys(("bptt", "seq_len", "seq_length", "num_steps", "context"), "training.window_steps"),
+    **dict.fromkeys(("clip", "grad_clip", "max_grad_norm", "clip_norm"), "training.max_norm"),
+    **dict.fromkeys(("num_epochs", "max_epoch", "max_epochs", "max_max_epoch"), "training.epochs"),
+    **dict.fromkeys(("wdecay", "l2"), "training.weight_decay"),
+    **dict.fromkeys(("hidden_size", "nhid", "num_layers", "nlayers", "layers", "units"), "model.hidden_sizes"),
+    **dict.fromkeys(("emsize", "embedding_dim", "emb_size", "embed_size"), "model.embedding_size"),
+    **dict.fromkeys(("optimiser", "optim"), "training.optimizer"),
+    **dict.fromkeys(("scheduler", "lr_schedule"), "training.schedule"),
+}
 
 # the number of mistakes that are shown, out of how many; the others are counted
 MOST_SHOWN, MOST_LOOKED_AT = 20, 200
@@ -56,7 +72,14 @@ def _unknown(name: str, setting: Setting, root: type[BaseModel]) -> str:
     group, _, last = name.rpartition(".")
     siblings = [other for other in named if other.rpartition(".")[0] == group]
     elsewhere = [other for other in known if other.rpartition(".")[2] == last]
-    if inside:
+    parent = groups(root).get(group)
+    if ELSEWHERE.get(last) in known and not inside:
+        hint = f"; did you mean {ELSEWHERE[last]!r}?"
+    elif parent is not None and parent.variants() and last in ("name", "type", "kind"):
+        hint = f"; did you mean {group!r}?"
+    elif name in _of_the_other_kind(root):
+        hint = f"; it is a setting of {'taggers' if root is Experiment else 'language models'} only"
+    elif inside:
         hint = f"; it is a group of settings: {', '.join(inside)}"
     elif elsewhere:
         hint = f"; did you mean {elsewhere[0]!r}?"
@@ -66,6 +89,12 @@ def _unknown(name: str, setting: Setting, root: type[BaseModel]) -> str:
         hint = nearest(name, named)
     hint = hint or f"; known here: {', '.join(siblings or fields_of(root))}"
     return f"{place}: unknown key{hint}"
+
+
+def _of_the_other_kind(root: type[BaseModel]) -> list[str]:
+    """The names of the settings of a language model for a tagger, and the other way round."""
+    others: dict[type[BaseModel], type[BaseModel]] = {Experiment: TaggerExperiment, TaggerExperiment: Experiment}
+    return setting_names(others[root]) if root in others else []
 
 
 def first_of(mistakes: Sequence[Mistake], line_of: Callable[[Mistake], str]) -> list[str]:

@@ -15,11 +15,13 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
         for figure in (summary[split], summary["exact"][split]):
             if figure is not None and figure["protocol"] not in seen:
                 seen.add(figure["protocol"])
-                bits = f"{figure['bits_per_byte']:.4f}" if "bits_per_byte" in figure else ""
+                # words have no such figure, and the table no empty column
+                bits = f" {figure['bits_per_byte']:.4f} |" if "bits_per_byte" in figure else ""
                 rows.append(
                     f"| {split} | {figure['protocol']} | {figure['tokens']:,} | {figure['nats_per_token']:.4f} "
-                    f"| {figure['perplexity']:.2f} | {bits} |"
+                    f"| {figure['perplexity']:.2f} |{bits}"
                 )
+    per_byte = any(figure is not None and "bits_per_byte" in figure for figure in (summary["valid"], summary["test"]))
     model = experiment.model
     sizes = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
     own = summary.get("network")
@@ -29,8 +31,8 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
         f"A language model over {manifest['data']['unit']}s: {shape}",
         [],
         [
-            "| split | protocol | tokens | nats per token | perplexity | bits per byte |",
-            "|---|---|---|---|---|---|",
+            f"| split | protocol | tokens | nats per token | perplexity |{' bits per byte |' * per_byte}",
+            f"|---|---|---|---|---|{'---|' * per_byte}",
             *rows,
         ],
         _usage(run, own),

@@ -81,6 +81,11 @@ class Metrics:
         }
         return record, self._write(record)
 
+    def sample(self, text: str, step: int) -> None:
+        """Write a sample of text to TensorBoard, as preformatted text."""
+        if self._tensorboard is not None:
+            self._tensorboard.add_text("sample", _preformatted(text), step)
+
     def _bits(self, prefix: str, nats_per_token: float) -> dict[str, float]:
         if self._bytes_per_token is None:
             return {}
@@ -92,6 +97,22 @@ class Metrics:
                 if isinstance(value, float) and math.isfinite(value):
                     self._tensorboard.add_scalar(f"{record['event']}/{name}", value, record["step"])
         return self._run.log(record)
+
+
+def _preformatted(text: str) -> str:
+    # TensorBoard renders text as Markdown, where four blanks begin a line of code
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def write_settings(writer: Any, text: str, step: int) -> None:
+    """Write the settings of a run to TensorBoard.
+
+    Args:
+        writer: of TensorBoard events.
+        text: the settings, a line for each.
+        step: the number of steps so far.
+    """
+    writer.add_text("settings", _preformatted(text), step)
 
 
 def tensorboard_writer(folder: Path, first_step: int) -> Any:
