@@ -59,12 +59,11 @@ def train(
     quiet
         Print nothing while training.
     """
-    from refrain.config import resolve
     from refrain.errors import UserError
-    from refrain.recipes import RECIPES, start_of
+    from refrain.recipes import RECIPES
 
     from .corpus import resolved_corpus
-    from .output import log
+    from .recipe_text import recipe_text
 
     if recipe is not None and "=" in recipe:
         settings, recipe = (recipe, *settings), None
@@ -72,8 +71,7 @@ def train(
     new = mode is None or (mode == "auto" and not _is_there(out))
     if recipe is None and start_from is None and new:
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
-    if mode:
-        _check_resume(out, start_from, mode, force=force, seeds=seeds)
+    _check_resume(out, start_from, mode, force=force, seeds=seeds)
     words = _with_options(settings, errors, skip_bad=skip_bad)
     if recipe is None and not new and (data or iss_json):
         raise UserError(
@@ -82,16 +80,8 @@ def train(
         )
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
-    experiment = None
-    if recipe or new:
-        start = None if start_from is None else start_of(start_from)
-        if start is None and recipe is None:
-            raise UserError(f"{start_from}: its settings do not describe its network; give a recipe as well")
-        say = (lambda line: None) if quiet else log
-        experiment = resolve(recipe, words, RECIPES, corpus=corpus, iss_json=given, start=start, log=say)
-    if mode != "auto" or not _is_there(out):
-        resumed = out if mode == "newest" else None
-        _check_paths(resumed, experiment, out, start_from, force=force or seeds is not None)
+    experiment = _resolved(recipe, words, corpus, given, start_from, quiet=quiet) if recipe or new else None
+    _check_paths(mode, experiment, out, start_from, force=force, seeds=seeds)
 
     from refrain import runs
     from refrain.training import progress
@@ -104,7 +94,7 @@ def train(
         _log_missing_start(recipe, start_from)
         folder = _folder_for(experiment, out, recipe, given, force=force)
         as_typed = recipe in RECIPES and iss_json is None and start_from is None
-        text = _recipe_text(recipe, words, corpus, experiment, as_typed=as_typed)
+        text = recipe_text(recipe, words, corpus, experiment, as_typed=as_typed)
         command = shlex.join(["refrain", *sys.argv[1:]])
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
         if seeds is None:
@@ -113,6 +103,29 @@ def train(
         else:
             summary = runs.train_seeds(experiment, folder, seeds, progress=make_progress, **more)
     _report(summary, json, quiet)
+
+
+def _resolved(
+    recipe: str | None,
+    words: Sequence[str],
+    corpus: str | None,
+    iss_json: str | None,
+    start_from: Path | None,
+    *,
+    quiet: bool,
+) -> "AnyExperiment":
+    """The settings of a recipe, with the shape of the run that it starts from, or those of that run."""
+    from refrain.config import resolve
+    from refrain.errors import UserError
+    from refrain.recipes import RECIPES, start_of
+
+    from .output import log
+
+    start = None if start_from is None else start_of(start_from)
+    if start is None and recipe is None:
+        raise UserError(f"{start_from}: its settings do not describe its network; give a recipe as well")
+    say = (lambda line: None) if quiet else log
+    return resolve(recipe, words, RECIPES, corpus=corpus, iss_json=iss_json, start=start, log=say)
 
 
 def _continued(
@@ -140,20 +153,22 @@ def _is_there(out: Path | None) -> bool:
 
 
 def _check_paths(
-    resumed: Path | None,
+    mode: str | None,
     experiment: "AnyExperiment | None",
     out: Path | None,
     start_from: Path | None,
     *,
     force: bool,
+    seeds: int | None,
 ) -> None:
     """Check the paths before torch is imported, which takes seconds."""
     from refrain.runs.checks import check_resumable, check_training
 
-    if resumed is not None:
-        check_resumable(resumed)
-    elif experiment is not None:
-        check_training(experiment, out, start_from, force=force)
+    if mode == "newest" and out is not None:
+        check_resumable(out)
+    elif experiment is not None and not (mode == "auto" and _is_there(out)):
+        # the folder of several seeds is checked by itself
+        check_training(experiment, out if seeds is None else None, start_from, force=force)
 
 
 def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad: bool) -> list[str]:
@@ -176,9 +191,13 @@ def _log_missing_start(recipe: str | None, start_from: Path | None) -> None:
         log(f"{recipe} is meant to continue from a trained run (--from RUN); it now starts from random weights")
 
 
-def _check_resume(out: Path | None, start_from: Path | None, mode: str, *, force: bool, seeds: int | None) -> None:
+def _check_resume(
+    out: Path | None, start_from: Path | None, mode: str | None, *, force: bool, seeds: int | None
+) -> None:
     from refrain.errors import UserError
 
+    if mode is None:
+        return
     option = "--resume=auto" if mode == "auto" else "--resume"
     if out is None:
         raise UserError(f"{option} needs the run folder: --out RUN")
@@ -205,28 +224,6 @@ def _folder_for(
     if force:
         check_folder("--out", out, [*run_parts(out), *out.glob("seed-*")], [recipe, iss_json])
     return out
-
-
-def _recipe_text(
-    recipe: str | None, words: list[str], corpus: str | None, experiment: "AnyExperiment", *, as_typed: bool
-) -> str:
-    """The request as a TOML file that gives the same settings again: a recipe and what was typed, or what differs."""
-    from refrain.config.loader import recipe_below
-    from refrain.config.schema import as_set, as_toml, flatten
-    from refrain.config.toml_file import value_of
-    from refrain.config.toml_text import quoted, toml_beside, toml_lines
-    from refrain.recipes import RECIPES
-
-    root = type(experiment)
-    if not as_typed:
-        # a run has the name of its recipe, unless it was given another one
-        below = recipe_below(recipe or experiment.name, RECIPES)
-        base = root() if below is None else RECIPES[below]()
-        return toml_beside(experiment, below, base) if type(base) is root else toml_beside(experiment, None, root())
-    given = ((name.strip(), value_of(text.strip())) for name, _, text in (word.partition("=") for word in words))
-    settings = {as_toml(as_set(name, root), root): value for name, value in flatten(dict(given), root=root)}
-    settings |= {"data.corpus": corpus} if corpus else {}
-    return toml_lines(settings, [f"extends = {quoted(recipe)}"])
 
 
 def _report(summary: dict[str, object], json: bool, quiet: bool) -> None:
