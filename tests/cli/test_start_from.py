@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from refrain.cli.app import main
+from refrain.cli.app import COMMANDS, main
 from refrain.config import resolve
 from refrain.recipes import RECIPES
 
@@ -86,3 +86,24 @@ def test_what_follows_a_setting_is_printed(refrain, text):
     assert found.status == 0, found.err
     assert "training.epochs=1 brings with it training.optimizer=sgd (was nt-asgd)" in found.err.splitlines()
     assert "model.hidden_sizes=[8] brings with it model.embedding_size=8 (was 400), " in found.err
+
+
+def test_the_seed_of_each_run_is_named(refrain, text, tmp_path):
+    sizes = ["model.embedding_size=6", "model.hidden_sizes=[8]", "training.seed=7"]
+    found = refrain("train", "zaremba-small", "--data", text, "--out", tmp_path / "s", *QUICK, *sizes, "--seeds", "2")
+    assert found.status == 0, found.err
+    lines = [line for line in found.err.splitlines() if line.startswith("seed ")]
+    assert lines == ["seed 7, run 1 of 2", "seed 8, run 2 of 2"]
+    run = refrain("train", "zaremba-small", "--from", tmp_path / "s" / "seed-7", "--data", text, *QUICK, "--seeds", "0")
+    assert run.status == 2
+
+
+def test_widths_of_check_are_aligned(refrain, text):
+    found = refrain("check", "mlstm-small", "--data", text, *QUICK, "model.hidden_sizes=[8]").out
+    columns = {len(line) - len(line.split()[-1]) for line in found.splitlines() if line.startswith("  ")}
+    assert len(columns) == 1
+
+
+def test_no_list_has_an_option_that_empties_it(refrain):
+    for name in COMMANDS:
+        assert "--empty-" not in refrain(name, "--help").out

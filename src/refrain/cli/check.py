@@ -54,8 +54,9 @@ def check(
         print_json({"ok": True, **found})
         return
     print(f"parameters   {found['parameters']:,}")
+    longest = max(map(len, found["widths"]), default=0)
     for name, size in found["widths"].items():
-        print(f"  {name:18} {size:,}")
+        print(f"  {name:{longest}}  {size:,}")
     for name, plan in found["plans"].items():
         print_line(f"{name}  {plan}")
     for band in found["bands"]:

@@ -4,7 +4,9 @@ import re
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from .options import DeviceOption, Flag, JsonOption, RunArgument, WeightsOption
 from .output import for_output
@@ -24,7 +26,7 @@ def generate(
     top_p: float | None = None,
     samples: int = 1,
     seed: int | None = None,
-    clamp: list[str] | None = None,
+    clamp: Annotated[list[str] | None, Parameter(negative=())] = None,
     device: DeviceOption = "auto",
     weights: WeightsOption = "float32",
     stop_at_line_end: Flag = False,
