@@ -16,7 +16,7 @@ def recipe_text(
         words: the settings that were typed.
         corpus: the corpus that was given by itself.
         experiment: the settings of the run.
-        as_typed: whether the recipe and the words give these settings.
+        as_typed: whether the recipe, if it is no file, and the words give these settings.
     """
     from refrain.config.loader import recipe_below
     from refrain.config.schema import as_set, as_toml, flatten
@@ -25,7 +25,7 @@ def recipe_text(
     from refrain.recipes import RECIPES
 
     root = type(experiment)
-    if not as_typed:
+    if not as_typed or recipe not in RECIPES:
         # a run has the name of its recipe, unless it was given another one
         below = recipe_below(recipe or experiment.name, RECIPES)
         base = root() if below is None else RECIPES[below]()

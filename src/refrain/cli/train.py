@@ -60,7 +60,6 @@ def train(
         Print nothing while training.
     """
     from refrain.errors import UserError
-    from refrain.recipes import RECIPES
 
     from .corpus import resolved_corpus
     from .recipe_text import recipe_text
@@ -93,8 +92,7 @@ def train(
     else:
         _log_missing_start(recipe, start_from)
         folder = _folder_for(experiment, out, recipe, given, force=force)
-        as_typed = recipe in RECIPES and iss_json is None and start_from is None
-        text = recipe_text(recipe, words, corpus, experiment, as_typed=as_typed)
+        text = recipe_text(recipe, words, corpus, experiment, as_typed=not (iss_json or start_from))
         command = shlex.join(["refrain", *sys.argv[1:]])
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
         if seeds is None:
