@@ -8,6 +8,7 @@ GUIDES = [
     "docs/tour",
     "docs/own-cell",
     "docs/tagging",
+    "docs/texts",
     "docs/byte-corpora",
     "docs/settings",
     "docs/recipes",

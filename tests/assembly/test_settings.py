@@ -5,8 +5,10 @@ import torch
 
 from refrain import recipe, runs
 from refrain.assembly.model import build_model
+from refrain.assembly.tagger import build_tagger
 from refrain.assembly.task import build_methods
 from refrain.config import Experiment, Model, Sparsity, Training
+from refrain.data import TagVocabulary
 from refrain.errors import CheckpointError, UserError
 from refrain.nn import GRU, AdaptiveHead, EmbeddingDropout, LockedDropout, MixtureHead, SoftmaxHead, WeightDropout
 from refrain.training import PlainProgress
@@ -27,6 +29,17 @@ def test_dropout_goes_where_it_is_said():
     assert isinstance(locked.output_dropout, LockedDropout) and locked.output_dropout.rate == 0.6
     assert isinstance(locked.embedding.word_dropout, EmbeddingDropout)
     assert model().embedding.word_dropout is None
+
+
+def test_each_place_may_draw_its_masks_in_its_own_way():
+    own = model(dropout=0.2, dropout_mask="locked", between_dropout_mask="plain", output_dropout_mask="plain")
+    assert isinstance(own.embedding_dropout, LockedDropout)
+    assert isinstance(own.stack.between, torch.nn.Dropout) and isinstance(own.output_dropout, torch.nn.Dropout)
+    other = model(embedding_dropout=0.1, output_dropout=0.2, embedding_dropout_mask="locked")
+    assert isinstance(other.embedding_dropout, LockedDropout) and isinstance(other.output_dropout, torch.nn.Dropout)
+    tagger = recipe("pos-dense", "model.output_dropout=0.2", "model.output_dropout_mask=plain").model
+    built = build_tagger(tagger, TagVocabulary(["<unk>", "a"], ["N", "V"]))
+    assert isinstance(built.embedding_dropout, LockedDropout) and isinstance(built.output_dropout, torch.nn.Dropout)
 
 
 def test_weight_drop_goes_where_it_is_said():
@@ -119,6 +132,13 @@ def test_methods_are_those_that_are_asked_for_in_the_order_in_which_they_act():
             ["model.head=adaptive", "model.head.cutoffs=[5]", "data.order=ascending"],
             "argument settings: model.head: the adaptive head needs words in the order 'descending'",
         ),
+        (
+            ["model.output_dropout_mask=locked"],
+            "model.output_dropout_mask: cannot take effect where output_dropout is 0",
+        ),
+        (["data.order=random", "data.ties=spelling"], "data.ties: cannot take effect where order is 'random'"),
+        (["training.stop_min_epochs=3"], "training.stop_min_epochs: cannot take effect without stop_window"),
+        (["model.init.biases=2"], "model.init.biases: init 'uniform' has no such setting; it belongs to 'standard'"),
         (["model.head.latent_dropout=0.1"], "model.head.latent_dropout: head 'softmax' has no such setting"),
         (["model.weight_drop=1.0"], "model.weight_drop: must be less than 1"),
     ],
@@ -143,7 +163,7 @@ def test_finetuning_starts_from_the_best_weights_and_stops_by_its_rule(tiny_corp
     runs.train(first, tmp_path / "first", progress=PlainProgress(quiet=True))
     second = recipe(
         "awd-lstm-ptb-finetune", *SECOND, "training.epochs=40", "training.stop_window=1",
-        "training.learning_rate=5", data=str(tiny_corpus),
+        "training.learning_rate=60", data=str(tiny_corpus),
     )  # fmt: skip
     summary = runs.train(second, tmp_path / "second", start_from=tmp_path / "first", progress=PlainProgress(quiet=True))
     assert summary["epochs"] < 40

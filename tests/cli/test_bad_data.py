@@ -34,10 +34,10 @@ def no_splits(write):
 
 
 def two_trains(write):
-    write("corpus/a.train.txt", "a\n")
+    write("corpus/train.txt", "a\n")
     return write(
-        "corpus/b.train.txt", "a\n"
-    ).parent, "2 files could be the train text: a.train.txt, b.train.txt; keep one"
+        "corpus/train.tokens", "a\n"
+    ).parent, "2 files or folders could be the train text, such as train.tokens and train.txt; move those that"
 
 
 def invalid_utf8(write):

@@ -279,6 +279,26 @@ def test_generate(refrain, tiny_run):
     assert refrain(*words).out == sample + "\n"
 
 
+def test_generate_reads_a_prompt_with_or_without_a_line_end_before_it(refrain, mistake, tiny_run, monkeypatch):
+    from refrain.trained import language_model
+
+    contexts = []
+
+    def generate(stepper, context, *arguments, **options):
+        contexts.append(context)
+        return drawn(stepper, context, *arguments, **options)
+
+    drawn = language_model.generate
+    monkeypatch.setattr(language_model, "generate", generate)
+    words = ["generate", tiny_run, "--prompt", "ant bee", "--tokens", "3", "--seed", "3"]
+    for options in ([], ["--start", "line-end"], ["--start", "none"], ["--start", "none", "--samples", "2"]):
+        assert refrain(*words, *options).out
+    line_end, *prompt = contexts[0]
+    assert contexts == [[line_end, *prompt]] * 2 + [prompt] * 2 and len(prompt) == 2
+    mistake(2, ["generate", tiny_run, "--start", "none"], "--start none needs a prompt")
+    mistake(2, ["generate", tiny_run, "--prompt", " ", "--start", "none"], "--start: 'none' needs a prompt")
+
+
 def test_generate_many_samples(refrain, tiny_run):
     words = ["generate", tiny_run, "--tokens", "20", "--seed", "3", "--samples", "3"]
     samples = refrain(*words, "--json").json["samples"]

@@ -43,3 +43,16 @@ def test_mistakes_in_it(mistake, train, tiny_corpus, l1, tmp_path):
     mistake(2, train(tiny_corpus, "--iss-json", tmp_path / "none.json"), "none.json: No such file or directory")
     l1.write_text('{"weight_deca": 1}')
     mistake(2, train(tiny_corpus, "--iss-json", l1), "l1.json: weight_deca: unknown key; known: save_path, ")
+
+
+def test_check_tries_a_file_without_training(refrain, mistake, tiny_corpus, l1, tmp_path):
+    small = ("model.embedding_size=8", "model.hidden_sizes=[8,8]", "training.batch_size=2", "training.window_steps=5")
+    found = refrain("check", "zaremba-small", "--data", tiny_corpus, "--iss-json", l1, "--json", *small).json
+    assert found["ok"] and found["widths"]["layer0.hidden"] == 8
+    assert not (tmp_path / "saved").exists()
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(
+        '{"weight_decay": 0.0, "grouplasso": {"global_decay": 0.1, "Model/nothing": {"row_decay_multi": 1}}}'
+    )
+    words = ("check", "zaremba-small", "--data", tiny_corpus, "--iss-json", wrong, *small)
+    mistake(2, words, f"{wrong}: ", "Model/nothing")

@@ -30,6 +30,7 @@ class PairVocabulary:
     unit = "pair"
     piece = "pair"
     bytes_per_token = 2
+    unknown_count = None
 
     def __init__(self, pairs):
         self.pairs = pairs

@@ -144,7 +144,7 @@ def test_compaction(refrain, run, tmp_path, tree):
 
 
 def test_compaction_to_a_size_in_words(refrain, run, tmp_path):
-    outcome = refrain("compress", run, "--out", tmp_path / "small", "--to", "parameters=0.5k")
+    outcome = refrain("compress", run, "--out", tmp_path / "small", "--to", "parameters=0.5k", "--max-loss", "900%")
     assert outcome.err.endswith(f"wrote {tmp_path / 'small'}\n")
     assert outcome.status == 0
     (line,) = (line for line in outcome.out.splitlines() if line.startswith("parameters"))
@@ -159,7 +159,14 @@ def test_compaction_to_a_size_in_words(refrain, run, tmp_path):
         (["--to", "weights=3"], ["--to must be parameters=N, multiply_adds=N or bytes=N", "(got 'weights=3')"]),
         (["--to", "parameters=-3"], ["as in parameters=7M"]),
         (["--to", "parameters=1"], ["--to parameters=1: parameters cannot go below 66"]),
-        (["--to", "parameters=1M"], ["--to parameters=1000000: the model has 2,194, which is no more than that"]),
+        (["--to", "parameters=1M"], ["--to parameters=1M: the model has 2,194, which is no more than that"]),
+        (["--to", "parameters=100%"], ["--to parameters=100%: a percentage must be between 0% and 100%"]),
+        (
+            ["--to", "parameters=5%", "--max-loss", "1%"],
+            ["--to parameters=5%: the perplexity on", "--max-loss allows 1%"],
+        ),
+        (["--max-loss", "1%"], ["--max-loss cannot take effect without --to or --threshold"]),
+        (["--to", "parameters=50%", "--max-loss", "0.2"], ["--max-loss must be a percentage, as in 20% (got '0.2')"]),
         (["--threshold", "0"], ["--threshold must be greater than 0"]),
         (["--threshold", "nan"], ["--threshold must be greater than 0"]),
         (["--threshold", "1000"], ["are dead with --threshold 1000; ask for less"]),

@@ -14,6 +14,12 @@ TEXTS = {
 }
 
 
+RARE = (
+    "literal_eos", "eos_in_lines", "other_ends", "json_lines", "compressed_files", "marked_lines", "carriage_returns",
+    "zero_bytes", "words_with_other_blanks", "lines_not_nfc",
+)  # fmt: skip
+
+
 @pytest.fixture
 def folder(write):
     for name, text in TEXTS.items():
@@ -27,6 +33,9 @@ def test_words(folder):
     # a to e, <eos>, <unk>
     assert found["vocabulary"] == 7
     train, valid, test = found["splits"].values()
+    # counted in other tests
+    for split in (train, valid, test):
+        assert not any(split.pop(key) for key in RARE)
     digests = [split.pop("sha256") for split in (train, valid, test)]
     assert all(len(digest) == 64 for digest in digests)
     assert train == {"tokens": 11, "lines": 3, "unseen": 0, "literal_unk": 1, "empty_lines": 1, "long_lines": 0}
@@ -54,7 +63,8 @@ def test_what_a_user_should_know(folder):
     assert warnings_about(survey(open_word_corpus("mine", find_splits(folder)))) == [
         "train: only 11 tokens",
         # 3 of 17 and 1 of 4
-        "valid: 17.6% of the words are unseen and read as <unk>",
+        "valid: 17.6% of the words are rarer in train than min_count or unseen there, and read as <unk>; with "
+        "data.lowercase=true or data.tokenise=true they may be fewer",
         "valid: 25.0% of the lines also occur in train",
         "valid: only 17 tokens",
         "test: 1 line(s) of over 2000 words; is a line a sentence?",

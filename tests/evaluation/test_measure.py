@@ -1,10 +1,18 @@
 """The search takes the best on validation, and dynamic statistics are of the model's own ids."""
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
+import torch
 
 from refrain import assembly, runs
+from refrain.data import Windows
 from refrain.evaluation import Cache
-from refrain.evaluation.measure import Method, measure, search
+from refrain.evaluation.measure import Method, measure, search, statistics_of
+from refrain.models import LanguageModel
+from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead
+from refrain.nn.recurrent.protocol import detached
 
 
 def test_the_search_takes_the_best_of_its_budget(tiny_run):
@@ -22,6 +30,60 @@ def test_the_search_takes_the_best_of_its_budget(tiny_run):
                 figures[cache] = measure(lm.model, valid, Method("cache", cache), None, name="valid").nats
     assert best.cache == min(figures, key=figures.get)
     assert len(set(figures.values())) > 1
+
+
+class Ids:
+    """A training text of so many tokens."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def read(self, first, last):
+        return np.arange(first, last, dtype=np.int64) % 5
+
+    def release(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("tokens", "windows"),
+    [
+        # 100 parts of 16 tokens have three windows of 5 steps; with one token more, one of a single step is left out
+        (1600, 3),
+        (1700, 3),
+        (1800, 4),
+        (2000, 4),
+        # a text too short for 100 parts
+        (7, 1),
+        (8, 2),
+        (2, 1),
+    ],
+)
+def test_the_last_window_of_the_statistics_may_be_shorter(tokens, windows):
+    torch.manual_seed(1)
+    model = LanguageModel(Embedding(5, 3), RecurrentStack([LSTM(3, 2)]), SoftmaxHead(2, 5)).double()
+    found = statistics_of(model, Ids(tokens), 5)
+    assert found.windows == windows
+    # each window counts alike, by the mean loss of its tokens
+    batch = max(1, min(100, tokens // 6))
+    part = tokens // batch
+    edges = [min(5 * index, part - 1) for index in range(windows + 1)]
+    ids = torch.tensor([[(row * part + step) % 5 for row in range(batch)] for step in range(part)])
+    squares, state = torch.zeros(5, dtype=torch.float64), model.initial_state(batch)
+    for first, last in pairwise(edges):
+        nats, _, state = model(ids[first:last], ids[first + 1 : last + 1], detached(state))
+        (gradient,) = torch.autograd.grad(nats / (batch * (last - first)), [model.head.bias])
+        squares += gradient.square()
+    name = [name for name, _ in model.named_parameters()].index("head.bias")
+    torch.testing.assert_close(found.root_mean_squares[name], (squares / windows).sqrt())
+
+
+def test_the_statistics_of_ptb_have_the_windows_of_the_authors():
+    # 929,589 tokens, 100 parts, 5 steps
+    assert len(Windows(Ids(929_589), batch_size=100, window_steps=5, tail="keep")) == 1859
 
 
 def test_a_dynamic_method_needs_statistics(tiny_run):

@@ -8,6 +8,7 @@ from refrain import runs
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, LockedDropout, RecurrentStack, SoftmaxHead
+from refrain.trained import language_model
 
 BATCH = 40
 
@@ -103,6 +104,19 @@ def test_a_prompt_is_read_as_if_step_by_step(lm):
     for index in prompt:
         log_probabilities, state = lm.step(torch.tensor([index]), state)
     assert drawn(lm.model, prompt, greedy, tokens=1) == [[int(log_probabilities.argmax())]]
+
+
+def test_a_prompt_may_be_read_without_a_line_end_before_it(lm, monkeypatch):
+    contexts = []
+    monkeypatch.setattr(language_model, "generate", lambda stepper, context, *_, **options: contexts.append(context))
+    text = lm.vocabulary.decode([2, 3, 4])
+    for options in ({}, {"start": "line-end"}, {"start": "none"}):
+        lm.stream(text, **options)
+    assert contexts == [[lm.vocabulary.line_end, 2, 3, 4]] * 2 + [[2, 3, 4]]
+    with pytest.raises(ValueError, match="start: 'none' needs a prompt"):
+        lm.stream(start="none")
+    with pytest.raises(ValueError, match=r"start: must be one of line-end, none \(got 'newline'\)"):
+        lm.stream("x", start="newline")
 
 
 def test_a_seed_decides(lm):

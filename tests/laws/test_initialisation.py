@@ -137,3 +137,18 @@ def test_uniform_draws_everything_but_recurrent_biases_from_one_interval(build):
         else:
             assert float(values.abs().max()) <= 0.03
             check_mean_and_variance(values, 0.03**2 / 3, kurtosis=9 / 5)
+
+
+@pytest.mark.parametrize("build", FANS)
+def test_truncated_glorot_draws_nothing_beyond_two_standard_deviations(build):
+    model = build()
+    found = drawn(model, lambda: model.init_glorot(truncated=True))
+    # variance of a standard normal distribution truncated at 2: 1 - 4 phi(2) / (2 Phi(2) - 1)
+    inside = math.erf(math.sqrt(2))
+    shrunk = 1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / inside
+    assert math.sqrt(shrunk) == pytest.approx(0.8796, abs=1e-4)
+    for name, values in found.items():
+        variance = 2 / sum(FANS[build][name])
+        assert float(values.abs().max()) <= 2 * math.sqrt(variance) * (1 + 1e-6), name
+        # a bound: the truncated distribution has lighter tails than a normal one
+        check_mean_and_variance(values, variance * shrunk, kurtosis=3)

@@ -133,6 +133,21 @@ def test_bands_cover_the_vectors_and_use_up_the_density(words, width, blocks, de
     assert abs(count - words * width * density) <= width
 
 
+@pytest.mark.parametrize(("words", "width", "blocks"), [(50, 4, 4), (200, 10, 7), (1000, 100, 9), (10_000, 400, 20)])
+def test_bands_of_density_one_are_the_dense_matrix(words, width, blocks):
+    assert {band.start for band in plan_bands(words, width, blocks=blocks, density=1.0)} == {0}
+
+
+@pytest.mark.parametrize(("width", "blocks"), [(10, 4), (100, 7), (7, 4), (400, 30)])
+@pytest.mark.parametrize("share", [1.0, 1.2])
+def test_bands_use_up_a_low_density_where_the_width_does_not_divide(width, blocks, share):
+    words = 5000
+    bands = plan_bands(words, width, blocks=blocks, density=share / blocks)
+    count = sum((words - band.start) * band.width for band in bands)
+    # each of the blocks is a word too long at the most
+    assert 0 <= count - words * width * share / blocks + width <= 2 * width
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -69,6 +69,19 @@ def test_a_validation_before_the_model_is_settled_is_no_stall():
     assert averaging.validated(record(*values[-1][:1], 5))
 
 
+def test_no_run_stops_before_its_fewest_epochs():
+    def first_stop(**options):
+        stop = EarlyStop(5, **options)
+        # every validation is worse than the one before
+        verdicts = (stop.validated({"judged": float(epoch), "epoch": epoch}) for epoch in range(1, 200))
+        return next(epoch for epoch, verdict in enumerate(verdicts, 1) if verdict.stop)
+
+    # six validations are needed before one is compared with the best of all but the last five
+    assert first_stop() == first_stop(min_epochs=7) == 7
+    # SparseSeqModels: more than 100 earlier validations
+    assert first_stop(min_epochs=102) == 102
+
+
 def test_state_goes_on_as_if_unbroken():
     parameter, averaging = moved([1.0, 2.0], trigger_window=3, started=True)
     averaging.validated(record(2.5, 1))

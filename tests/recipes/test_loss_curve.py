@@ -63,7 +63,7 @@ RUNS = {
         "training.optimizer.trigger_window=1",
         "training.epochs=2",
     ),
-    "mlstm-bytes": (
+    "mlstm-bytes-reference": (
         "model.embedding_size=8",
         "model.hidden_sizes=[16]",
         "training.learning_rate=0.03",
@@ -103,7 +103,7 @@ def trained(name, corpus, out):
 def unigram_entropy(name, corpus):
     """Nats per token of the best guess that knows how often each token occurs in the validation text, and no more."""
     text = (corpus / "valid.txt").read_text()
-    tokens = list(text) if name == "mlstm-bytes" else text.replace("\n", " <eos> ").split()
+    tokens = list(text) if name == "mlstm-bytes-reference" else text.replace("\n", " <eos> ").split()
     shares = [count / len(tokens) for count in collections.Counter(tokens).values()]
     return -sum(share * math.log(share) for share in shares)
 

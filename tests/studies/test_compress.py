@@ -8,12 +8,20 @@ import pytest
 import torch
 
 from refrain import load, recipe, resume, train
+from refrain.assembly.widths import removable_widths
+from refrain.config import Experiment
 from refrain.errors import CheckpointError, UserError
-from refrain.sparsity import unit_axes
+from refrain.evaluation import evaluate
+from refrain.sparsity import clear_units, dead_units, model_size, multiply_adds, unit_axes, weakest_first
 from refrain.sparsity.compact import largest_entries
+from refrain.sparsity.removal import removal_effects
+from refrain.sparsity.sizes import unit_sizes
 from refrain.studies.compress import compress, prove
+from refrain.studies.reconstruction import reconstructed
+from refrain.studies.removal_cost import Cost, Request, accepted, open_validation
 from refrain.studies.smaller import units_to_remove
 from refrain.studies.sparsity_files import sparsity_report
+from refrain.studies.unit_ranking import units_for_size
 from refrain.training import PlainProgress
 
 SMALL = (
@@ -85,6 +93,11 @@ def log_probabilities(lm, text="ant bee fox\ndog"):
     return model.head.log_probabilities(hidden.dropped).detach()
 
 
+def validation(lm):
+    """Windows of the validation text of a run."""
+    return open_validation(lm, Experiment.model_validate(lm.config), None, lambda line: None).windows
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_dead_units_go_and_the_outputs_stay(runs, tmp_path, tree, kind):
     run, units = runs(kind), KINDS[kind][1]
@@ -151,17 +164,152 @@ def test_a_threshold_takes_units_that_are_nearly_dead(runs, tmp_path):
 
 
 @pytest.mark.parametrize("measure", ["parameters", "multiply_adds", "bytes"])
-def test_a_target_takes_the_weakest_units(runs, measure):
-    model = load(runs("lstm")).model
+def test_a_target_takes_the_units_that_cost_the_least(runs, measure):
+    lm = load(runs("lstm"))
+    model, text = lm.model, validation(lm)
     for parameter in model.stack.layers[0].parameters():
         parameter.data.mul_(1e-3)
     # 544 parameters are left without the dead units
     sizes = {"parameters": 400, "multiply_adds": 350, "bytes": 1600}
-    dead = units_to_remove(model, to=(measure, sizes[measure]))
+    dead = units_to_remove(model, to=(measure, sizes[measure]), text=text)
     plain = units_to_remove(model)
     assert all((dead[width] | ~plain[width]).all() for width in dead)
     extra = {width: int((dead[width] & ~plain[width]).sum()) for width in dead}
     assert extra["layer0.hidden"] > 0 and extra["layer1.hidden"] == 0
+
+
+def test_what_a_unit_does_counts_and_not_how_large_its_weights_are(runs):
+    lm = load(runs("lstm"))
+    parameters, table = dict(lm.model.named_parameters()), lm.model.axes()
+    with torch.no_grad():
+        # the largest unit of all, which hardly anything reads
+        parameters["embedding.weight"][:, 6] = 100.0
+        parameters["stack.layers.0.weight_ih"][:, 6] = 1e-6
+    dead = units_to_remove(lm.model)
+    gone = dead["embedding"].nonzero().flatten().tolist()
+    whole = multiply_adds(table, lm.model.widths(), {"embedding": dead["embedding"]})
+    chosen = units_for_size(
+        lm.model, validation(lm), ["embedding"], measure="multiply_adds", target=whole - 1, dead=dead
+    )
+    assert chosen["embedding"].nonzero().flatten().tolist() == [*gone, 6]
+    # by their size, others would go first
+    assert weakest_first(parameters, table, ["embedding"])[-1] == ("embedding", 6)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "mlstm", "tied mlstm", "tied mixture"])
+def test_the_effect_of_a_unit_is_the_derivative_by_what_reads_it(runs, kind):
+    lm = load(runs(kind))
+    model = lm.model.double()
+    parameters, found = dict(model.named_parameters()), unit_axes(model.axes())
+    inputs, targets = validation(lm)[0]
+
+    def loss():
+        return model(inputs, targets, model.initial_state(inputs.shape[1])).nats / targets.numel()
+
+    gradients = dict(zip(parameters, torch.autograd.grad(loss(), list(parameters.values())), strict=True))
+    for width in removable_widths(model):
+        effects = removal_effects(parameters, gradients, found[width])
+        unit = int(effects.abs().argmax())
+        kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        values = []
+        for step in (1e-4, -1e-4):
+            factors = torch.ones(len(effects), dtype=torch.float64)
+            factors[unit] += step
+            with torch.no_grad():
+                for axis in (axis for axis in found[width] if axis.axis.reads):
+                    parameters[axis.parameter].mul_(axis.broadcast(factors, parameters[axis.parameter].ndim))
+                values.append(float(loss()))
+                for name, parameter in parameters.items():
+                    parameter.copy_(kept[name])
+        assert float(effects[unit]) == pytest.approx((values[0] - values[1]) / 2e-4, rel=1e-3, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"), [("lstm", "embedding"), ("gru", "layer0.hidden"), ("tied", "layer0.hidden")]
+)
+def test_a_unit_that_others_predict_is_removed_without_loss(runs, kind, width):
+    lm = load(runs(kind))
+    parameters, text = dict(lm.model.named_parameters()), validation(lm)
+    axes = unit_axes(lm.model.axes())[width]
+    units = lm.model.widths()[width]
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        # what reads first: a matrix may do both
+        for axis in sorted(axes, key=lambda each: each.axis.writes):
+            columns = parameters[axis.parameter].movedim(axis.dimension, 0).unflatten(0, (axis.axis.copies, units))
+            if axis.axis.writes:
+                # of everything that writes it, the last unit is a copy of the one before
+                columns[:, -1] = columns[:, -2]
+            else:
+                columns.add_(torch.randn(columns.shape, generator=generator))
+    before = evaluate(lm.model, text).nats_per_token
+    removed = {width: torch.arange(units) == units - 1}
+    changed = reconstructed(lm.model, text, removed)
+    assert evaluate(lm.model, text).nats_per_token == before
+    with torch.no_grad():
+        clear_units(parameters, axes, removed[width])
+    error = abs(evaluate(changed, text).nats_per_token - before)
+    assert error < 0.3 * abs(evaluate(lm.model, text).nats_per_token - before)
+    assert dead_units(dict(changed.named_parameters()), axes)[-1]
+
+
+@pytest.mark.parametrize("kind", ["lstm", "mlstm", "tied"])
+@pytest.mark.parametrize("measure", ["parameters", "multiply_adds", "bytes"])
+def test_the_size_of_a_unit_is_what_a_model_loses_with_it(runs, kind, measure):
+    model = load(runs(kind)).model
+    table, widths, removed = model.axes(), model.widths(), removable_widths(model)
+    dead = {width: torch.arange(widths[width]) % 3 == 0 for width in removed}
+    whole = model_size(measure, table, widths, dead)
+    for width, sizes in unit_sizes(measure, table, widths, removed, dead).items():
+        for unit in (~dead[width]).nonzero().flatten().tolist():
+            one = dead[width].clone()
+            one[unit] = True
+            assert sizes[unit] == whole - model_size(measure, table, widths, dead | {width: one})
+
+
+def test_a_model_that_becomes_too_bad_is_refused_with_the_figures(runs, tmp_path, monkeypatch):
+    run, to, lines = runs("lstm"), ("parameters", "5%"), []
+    # the text of these runs is random, so that no unit is of much use
+    cost = Cost(100.0, 130.0, "the validation text of tiny")
+    monkeypatch.setattr(importlib.import_module("refrain.studies.compress"), "cost_of", lambda *arguments: cost)
+    with pytest.raises(UserError) as caught:
+        compress(run, tmp_path / "small", to=to)
+    assert str(caught.value).startswith(
+        "--to parameters=5%: the perplexity on the validation text of tiny becomes 130.00, from 100.00 (30.0% more), "
+        "but --max-loss allows 20% more; nothing was written; "
+    )
+    assert list(tmp_path.iterdir()) == []
+    found = compress(run, tmp_path / "small", to=to, force=True, log=lines.append)
+    assert found["after"]["parameters"] <= 0.05 * found["before"]["parameters"]
+    assert any(line.startswith("without ") and line.endswith(f"units, {cost}") for line in lines)
+    assert found["cost"] == {"text": cost.text, "before": 100.0, "after": 130.0, "growth": cost.growth}
+    assert json.loads((tmp_path / "small" / "summary.json").read_text())["cost"] == found["cost"]
+    assert compress(run, tmp_path / "other", to=to, max_loss=0.4)["cost"] == found["cost"]
+
+
+def test_the_allowed_loss(runs, tmp_path):
+    request = Request(None, ("bytes", "50%"), None)
+    accepted(Cost(100.0, 119.0, "a text"), request)
+    for after in (121.0, float("inf"), float("nan")):
+        with pytest.raises(UserError, match=r"--to bytes=50%: the perplexity on a text becomes .*allows 20% more"):
+            accepted(Cost(100.0, after, "a text"), request)
+    accepted(Cost(100.0, 121.0, "a text"), request._replace(max_loss=0.25))
+    with pytest.raises(UserError, match="--max-loss cannot take effect without --to or --threshold"):
+        compress(runs("lstm"), tmp_path / "x", max_loss=0.1)
+    for asked, said in (("100%", "between 0% and 100%"), ("0%", "between 0% and 100%"), ("half", "a number, 7M or")):
+        with pytest.raises(UserError, match=said):
+            compress(runs("lstm"), tmp_path / "x", to=("parameters", asked))
+
+
+def test_the_text_on_which_units_are_chosen(runs, tmp_path, write):
+    to, lines = ("parameters", "90%"), []
+    both = {"max_loss": 9.0, "log": lines.append}
+    path = write("mine.txt", "ant bee fox dog cat eel\n" * 30)
+    assert compress(runs("lstm"), tmp_path / "a", to=to, data=str(path), **both)["cost"]["text"].startswith("the all")
+    folder = write("mine/test.txt", "ant bee fox dog cat eel\n" * 30).parent
+    found = compress(runs("lstm"), tmp_path / "b", to=to, data=str(folder), **both)
+    assert found["cost"]["text"] == "the test text of mine"
+    assert any("has no validation text" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +382,7 @@ def test_an_old_run_stays_until_the_new_one_is_complete(runs, tmp_path, tree, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(importlib.import_module("refrain.studies.compress"), "_figures", stop)
+        patch.setattr(importlib.import_module("refrain.studies.compress"), "figures_of", stop)
         with pytest.raises(KeyboardInterrupt):
             compress(runs("lstm"), old, force=True)
     assert tree(tmp_path) == before and [path.name for path in tmp_path.iterdir()] == ["small"]

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from refrain.config import Adaptive, Experiment, Mixture, Model, MultiplicativeLSTMCell, UniformInit
+from refrain.config import Adaptive, Experiment, GlorotInit, Mixture, Model, MultiplicativeLSTMCell, UniformInit
 from refrain.data import Vocabulary
 from refrain.errors import UserError
 from refrain.models import LanguageModel
@@ -23,7 +23,7 @@ from refrain.nn import (
     WeightNorm,
 )
 
-from .network import build_dropout, build_embedding, layer_class
+from .network import build_dropout, build_embedding, draw_second_biases, layer_class
 from .sparse_layers import layer_plans
 
 
@@ -56,15 +56,19 @@ def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
     embedding = build_embedding(settings, vocabulary_size)
     model = LanguageModel(
         embedding,
-        RecurrentStack(_layers(settings), between=build_dropout(settings, settings.between_dropout)),
+        RecurrentStack(
+            _layers(settings), between=build_dropout(settings, settings.between_dropout, settings.between_dropout_mask)
+        ),
         _head(settings, vocabulary_size, embedding if settings.tied else None),
-        embedding_dropout=build_dropout(settings, settings.embedding_dropout),
-        output_dropout=build_dropout(settings, settings.output_dropout),
+        embedding_dropout=build_dropout(settings, settings.embedding_dropout, settings.embedding_dropout_mask),
+        output_dropout=build_dropout(settings, settings.output_dropout, settings.output_dropout_mask),
     )
     if isinstance(settings.init, UniformInit):
         model.init_uniform(settings.init.scale)
-    if settings.init.kind == "glorot":
-        model.init_glorot()
+    elif isinstance(settings.init, GlorotInit):
+        model.init_glorot(truncated=settings.init.truncated)
+    elif settings.init.biases == 2:
+        draw_second_biases(model)
     return model
 
 

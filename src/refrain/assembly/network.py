@@ -1,6 +1,6 @@
 """Builds the modules that language models and taggers share: recurrent cells, embeddings and dropout."""
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -41,14 +41,28 @@ def build_embedding(settings: Model | TaggerModel, words: int) -> Embedding | Sp
         raise UserError(f"model.embedding.bands: {error}") from None
 
 
-def build_dropout(settings: Model | TaggerModel, rate: float | None) -> nn.Module | None:
+def draw_second_biases(network: nn.Module) -> None:
+    """Draw the bias of each recurrent layer as the sum of two. Changes the biases in place.
+
+    Args:
+        network: a network with initial weights.
+    """
+    for module in network.modules():
+        if isinstance(module, layers.LSTM | layers.GRU | layers.MultiplicativeLSTM):
+            module.add_second_bias()
+
+
+def build_dropout(
+    settings: Model | TaggerModel, rate: float | None, mask: Literal["plain", "locked"] | None = None
+) -> nn.Module | None:
     """Build a dropout module, or return None if its rate is 0.
 
     Args:
-        settings: the settings of the network, with the default rate and the type of the masks.
+        settings: the settings of the network, with the default rate and the default type of the masks.
         rate: the rate of this module; None is the default rate.
+        mask: the type of this module's masks; None is the default type.
     """
     rate = settings.dropout if rate is None else rate
     if not rate:
         return None
-    return LockedDropout(rate) if settings.dropout_mask == "locked" else nn.Dropout(rate)
+    return LockedDropout(rate) if (mask or settings.dropout_mask) == "locked" else nn.Dropout(rate)

@@ -51,6 +51,7 @@ def build_tagged_corpus(
         tags,
         order=data.order,
         order_seed=1 if data.order_seed is None else data.order_seed,
+        ties=data.ties,
         min_count=data.min_count,
         kinds=FeatureKinds(data.lower_case, data.prefixes, data.suffixes, data.shapes),
         feature_min_count=data.feature_min_count,

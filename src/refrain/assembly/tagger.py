@@ -23,7 +23,7 @@ from refrain.nn import (
 from refrain.progress import Track
 from refrain.training import Methods, Task, Validation
 
-from .network import build_dropout, build_embedding, layer_class
+from .network import build_dropout, build_embedding, draw_second_biases, layer_class
 from .sparse_layers import uniform_plan
 from .tagged_corpus import unknown_probability
 from .task import build_optimizer, build_schedule
@@ -44,16 +44,19 @@ def build_tagger(settings: TaggerModel, vocabulary: TagVocabulary) -> Tagger:
     sizes = zip(
         [settings.embedding_size, *(2 * size for size in settings.hidden_sizes)], settings.hidden_sizes, strict=False
     )
-    return Tagger(
+    tagger = Tagger(
         build_embedding(settings, len(vocabulary)),
         [Bidirectional(_layer(settings, *each), _layer(settings, *each)) for each in sizes],
         len(vocabulary.tags),
         features=features,
         projection_size=settings.projection_size,
-        embedding_dropout=build_dropout(settings, settings.embedding_dropout),
-        between=build_dropout(settings, settings.between_dropout),
-        output_dropout=build_dropout(settings, settings.output_dropout),
+        embedding_dropout=build_dropout(settings, settings.embedding_dropout, settings.embedding_dropout_mask),
+        between=build_dropout(settings, settings.between_dropout, settings.between_dropout_mask),
+        output_dropout=build_dropout(settings, settings.output_dropout, settings.output_dropout_mask),
     )
+    if settings.init.biases == 2:
+        draw_second_biases(tagger)
+    return tagger
 
 
 def _layer(settings: TaggerModel, below: int, width: int) -> nn.Module:
@@ -84,7 +87,9 @@ def build_tagger_task(
         figure = figure_of(model, vocabulary, valid, track=track, what="measuring the validation text")
         return Validation(figure.nats, figure.words.total, figure.words.accuracy)
 
-    early_stop = {"early_stop": optim.EarlyStop(settings.stop_window)} if settings.stop_window else {}
+    early_stop = {}
+    if settings.stop_window:
+        early_stop["early_stop"] = optim.EarlyStop(settings.stop_window, min_epochs=settings.stop_min_epochs)
     return Task(
         model=model,
         optimizer=build_optimizer(settings, model),
@@ -99,6 +104,7 @@ def build_tagger_task(
         methods=Methods(own=methods, last=early_stop),
         log_windows=settings.log_windows,
         checkpoint_minutes=settings.checkpoint_minutes,
+        max_minutes=settings.max_minutes,
     )
 
 

@@ -104,7 +104,7 @@ def build_methods(
     if averaging is not None:
         last["averaging"] = averaging
     if settings.stop_window:
-        last["early_stop"] = optim.EarlyStop(settings.stop_window)
+        last["early_stop"] = optim.EarlyStop(settings.stop_window, min_epochs=settings.stop_min_epochs)
     return Methods(first, own, last)
 
 
@@ -165,6 +165,7 @@ def build_task(
         sample_windows=settings.sample_windows,
         carry_state=settings.state == "carry",
         checkpoint_minutes=settings.checkpoint_minutes,
+        max_minutes=settings.max_minutes,
     )
 
 

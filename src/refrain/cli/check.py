@@ -10,6 +10,7 @@ def check(
     /,
     *settings: str,
     data: DataOption = None,
+    iss_json: Path | None = None,
     layout: Path | None = None,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -24,6 +25,8 @@ def check(
         A recipe's name or a TOML file.
     settings
         Settings such as training.epochs=3.
+    iss_json
+        A JSON file of iss-rnns, whose settings are used: learning rate, dropout and penalties.
     layout
         A PNG file for a picture of the sparse layers and the sparse embedding.
     """
@@ -36,9 +39,11 @@ def check(
 
     if layout is None and force:
         raise UserError("--force cannot take effect without --layout")
-    experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data), log=log)
+    given = str(iss_json) if iss_json else None
+    experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data), iss_json=given, log=log)
     if layout is not None:
-        check_picture("--layout", layout, (".png",), [recipe, *corpus_inputs(experiment.data.corpus)], force=force)
+        inputs = [recipe, *([given] if given else []), *corpus_inputs(experiment.data.corpus)]
+        check_picture("--layout", layout, (".png",), inputs, force=force)
 
     from refrain.progress import duration, reporter
     from refrain.runs.checks import check_training

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .options import ForceOption, JsonOption, RunArgument
+from .options import Flag, JsonOption, RunArgument
 
 ROWS = {
     "parameters": "{:,}",
@@ -23,9 +23,10 @@ def compress(
     out: Path,
     threshold: float | None = None,
     to: str | None = None,
+    max_loss: str | None = None,
     finetune_epochs: int = 0,
     data: str | None = None,
-    force: ForceOption = False,
+    force: Flag = False,
     json: JsonOption = False,
 ) -> None:
     """Write a smaller run without the dead units of a run, checked to compute the same.
@@ -41,14 +42,21 @@ def compress(
     threshold
         Also treat units as dead if the absolute values of all their weights are below this.
     to
-        A size to reach by removing the weakest units: parameters=7M, multiply_adds=2M or bytes=10M, or a percentage of
-        the model as in parameters=50%.
+        A size to reach: parameters=7M, multiply_adds=50% or bytes=10M, where a percentage is of the size of the run's
+        model. Units go first that cost the least loss on the validation text for the size that they save.
+    max_loss
+        How much the perplexity on the validation text may grow with --to or --threshold without --finetune-epochs; the
+        default is 20%. If it grows by more, nothing is written without --force.
     finetune_epochs
         The number of epochs to train the smaller model, with the settings of the run.
     data
-        The text to check and measure on: a folder of splits or a file. The default is the test text of the run.
+        The text to check and measure on: a folder of splits or a file. The default is the corpus of the run, with its
+        validation text for --to and --threshold and its test text for the figures.
+    force
+        Replace what exists at the output path, and write a model that is worse than --max-loss allows.
     """
     target = None if to is None else _target(to)
+    allowed = None if max_loss is None else _allowed(max_loss)
 
     from refrain.assembly import locate
     from refrain.errors import UserError
@@ -56,7 +64,7 @@ def compress(
     from refrain.runs import find_language_model
     from refrain.runs.checks import check_apart
 
-    from .output import log, log_written, print_json, print_line, table
+    from .output import log, log_written, print_json
 
     if finetune_epochs < 0:
         raise UserError(f"--finetune-epochs must be at least 0 (got {finetune_epochs})")
@@ -74,6 +82,7 @@ def compress(
         out,
         threshold=threshold,
         to=target,
+        max_loss=allowed,
         finetune_epochs=finetune_epochs,
         data=data,
         force=force,
@@ -84,6 +93,13 @@ def compress(
     if json:
         print_json(found)
         return
+    _print_report(found, out)
+
+
+def _print_report(found: dict[str, Any], out: Path) -> None:
+    """Print the figures of the models, side by side, and what comes next."""
+    from .output import print_line, table
+
     columns = [name for name in ("before", "after", "finetuned") if name in found]
     rows = [["", *columns]]
     widths = found["before"]["widths"]
@@ -98,18 +114,23 @@ def compress(
     print_line(f"next: refrain evaluate {out}    refrain train RECIPE --from {out} ...")
 
 
-def _target(text: str) -> tuple[str, int | str]:
-    from refrain.config.sparsity import counted, share_of
+def _target(text: str) -> tuple[str, str]:
     from refrain.errors import UserError
 
-    match = re.fullmatch(r"(parameters|multiply_adds|bytes)=(\d+(?:\.\d+)?(?:[kMG]|\s*%)?)", text)
+    match = re.fullmatch(r"(parameters|multiply_adds|bytes)=(\d+(?:\.\d+)?(?:[kMG]|%)?)", text)
     if match is None:
         raise UserError(
             "--to must be parameters=N, multiply_adds=N or bytes=N, as in parameters=7M or parameters=50% "
             f"(got {text!r})"
         )
-    try:
-        relative = share_of(match[2]) is not None
-    except ValueError as error:
-        raise UserError(f"--to {text}: {error}") from None
-    return match[1], match[2] if relative else round(float(counted(match[2])))
+    return match[1], match[2]
+
+
+def _allowed(text: str) -> float:
+    from refrain.config.values import percentage
+    from refrain.errors import UserError
+
+    share = percentage(text)
+    if share is None:
+        raise UserError(f"--max-loss must be a percentage, as in 20% (got {text!r})")
+    return share

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from .options import Cleaning, ErrorsOption, JsonOption
+from .options import Cleaning, ErrorsOption, Flag, JsonOption
 
 data = App(
     name="data",
@@ -16,6 +16,11 @@ COMMANDS = ("list", "fetch", "check")
 COLUMNS = (
     "files", "tokens", "lines", "unseen", "literal_unk", "empty_lines", "long_lines", "lines_in_train", "longest_line",
     "byte_values", "invalid_utf8",
+)  # fmt: skip
+# columns of the table that are left out where all counts are zero
+RARE_COLUMNS = (
+    "literal_eos", "eos_in_lines", "other_ends", "json_lines", "marked_lines", "carriage_returns", "zero_bytes",
+    "words_with_other_blanks", "lines_not_nfc", "compressed_files",
 )  # fmt: skip
 
 
@@ -101,6 +106,8 @@ def check(
     min_count: int = 1,
     errors: ErrorsOption = "strict",
     cleaning: Cleaning = "none",
+    lowercase: Flag = False,
+    tokenise: Flag = False,
     json: JsonOption = False,
 ) -> None:
     """Check a corpus: tokens, vocabulary, unseen words, overlap of splits, unusual lines, bytes and invalid UTF-8.
@@ -115,6 +122,10 @@ def check(
         Training words with a smaller count become <unk>.
     cleaning
         The cleaning of the text before it is read as bytes (see data.cleaning).
+    lowercase
+        Read the text in small letters (see data.lowercase).
+    tokenise
+        Part words from punctuation and contractions (see data.tokenise).
     """
     from refrain.assembly import build_corpus
     from refrain.config import Data
@@ -130,6 +141,7 @@ def check(
     if unit not in UNITS:
         raise UserError(f"--unit must be one of {', '.join(UNITS)} (got {unit!r})")
     given = {"min_count": min_count, "errors": errors, "cleaning": cleaning}
+    given |= {"lowercase": lowercase, "tokenise": tokenise}
     settings = Data.model_validate({"corpus": path, "unit": unit})
     for name, value in given.items():
         if value != getattr(settings, name) and not settings.takes_effect(name):
@@ -145,6 +157,7 @@ def check(
         return
     splits = found["splits"].values()
     columns = [column for column in COLUMNS if any(column in split for split in splits)]
+    columns += [column for column in RARE_COLUMNS if any(split.get(column) for split in splits)]
     rows = [["split", *columns]]
     for name, split in found["splits"].items():
         rows.append([name, *(f"{split[column]:,}" if column in split else "" for column in columns)])

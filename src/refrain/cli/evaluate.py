@@ -17,15 +17,17 @@ from .options import (
     ErrorsOption,
     ForceOption,
     JsonOption,
+    LowercaseOption,
     RunArgument,
     SkipBadOption,
+    TokeniseOption,
     WeightsOption,
 )
 from .output import log, log_written
 
 if TYPE_CHECKING:
     from refrain.config import Data
-    from refrain.data import Corpus, TokenSource
+    from refrain.data import Corpus, TokenSource, Vocabulary
     from refrain.evaluation.methods import Method
     from refrain.progress import Track
     from refrain.runs import SavedModel
@@ -55,6 +57,8 @@ def evaluate(
     confusion: Path | None = None,
     force: ForceOption = False,
     skip_bad: SkipBadOption = False,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
     weights: WeightsOption = "float32",
@@ -100,8 +104,7 @@ def evaluate(
     confusion
         A PNG file for a picture of a tagger's confusion matrix. Needs the extra `plot`.
     """
-    names: list[MethodName] = _method_names(method or ["static"])
-    _check(names, protocol, per_token, search)
+    names = _method_names(method or ["static"], protocol, per_token, search)
     check_outputs(run, data, per_token, confusion, force=force)
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
@@ -117,55 +120,74 @@ def evaluate(
     reports = reporter()
     saved = runs.find(run)
     if saved.is_tagger:
-        options = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
-        refuse(options, "with a tagger")
+        refuse({"--protocol": protocol != "exact", "--method": method, "--search": search}, "with a tagger")
+        refuse({"--per-token": per_token, "--lowercase": lowercase, "--tokenise": tokenise}, "with a tagger")
         more: Any = {"force": force, "skip_bad": skip_bad, "device": device, "weights": weights, "json": json}
         evaluate_tagger(saved, data, split, errors, confusion, **more)
         return
     check_given(saved.document, None, run)
     refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
     if data is None:
-        split = split or "test"
         check_outputs(run, saved.experiment.data.corpus, per_token, None, force=force)
-    needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
+    reading = {"lowercase": lowercase, "tokenise": tokenise, "needed": _learns(methods, search)}
     with reports.step("reading the text"):
-        (corpus, name), training_texts = _texts(saved, data, split, errors, needed=needed)
+        (corpus, name), training_texts = _texts(saved, data, split, errors, **reading)
     lm = load_language_model(saved, reports, device=device, weights=weights)
     figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token, force, reports.track)
     about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
-    report_all(about, {"unseen": corpus.splits[name].unseen}, figures, json)
+    report_all(about, lm.vocabulary, corpus.splits[name], figures, json)
 
 
 def _texts(
-    saved: "SavedModel", data: Path | None, split: str | None, errors: Errors, *, needed: bool
+    saved: "SavedModel",
+    data: Path | None,
+    split: str | None,
+    errors: Errors,
+    *,
+    lowercase: bool,
+    tokenise: bool,
+    needed: bool,
 ) -> "tuple[tuple[Corpus, str], dict[str, TokenSource]]":
     """The text to measure on with the name of its split, and if needed the texts that the model was trained on."""
     from refrain.config import Data
+    from refrain.data import vocabulary_from
     from refrain.errors import UserError
+
+    from .texts import fitted
 
     settings = saved.experiment.data
     assert isinstance(settings, Data)
     if errors != "strict" and not settings.takes_effect("errors"):
         raise UserError(f"--errors cannot take effect with a model of {settings.unit}s")
     changed = {"errors": errors} if data is None else {"errors": errors, "corpus": str(data)}
-    found = _text(settings.model_copy(update=changed), saved, split)
-    parts = ("train", "valid") if needed else ()
-    return found, {part: _text(settings, saved, part)[0].splits[part].tokens for part in parts}
-
-
-def _text(settings: "Data", saved: "SavedModel", split: str | None) -> "tuple[Corpus, str]":
-    """A text encoded with the vocabulary of a model, and the name of its split."""
-    from refrain import assembly
-    from refrain.data import vocabulary_from
-
     vocabulary = vocabulary_from(saved.checkpoint.document("vocabulary"))
+    read = fitted(vocabulary, lowercase=lowercase, tokenise=tokenise)
+    found = _text(settings.model_copy(update=changed), read, split or ("test" if data is None else None))
+    parts = ("train", "valid") if needed else ()
+    return found, {part: _text(settings, vocabulary, part)[0].splits[part].tokens for part in parts}
+
+
+def _text(settings: "Data", vocabulary: "Vocabulary", split: str | None) -> "tuple[Corpus, str]":
+    """A text encoded with a vocabulary, and the name of its split."""
+    from refrain import assembly
+
     return assembly.build_text(settings, assembly.locate(settings.corpus, log), split, vocabulary, log)
 
 
-def _method_names(requested: "Sequence[MethodName | Literal['all']]") -> list[MethodName]:
+def _learns(methods: "list[Method]", search: int | None) -> bool:
+    """Whether the methods need the texts that the model was trained on."""
+    return search is not None or any(chosen.dynamics is not None for chosen in methods)
+
+
+def _method_names(
+    requested: "Sequence[MethodName | Literal['all']]", protocol: str, per_token: Path | None, search: int | None
+) -> list[MethodName]:
+    """The names of the methods, once they are checked against the other options."""
+    names: list[MethodName] = [name for name in dict.fromkeys(requested) if name != "all"]
     if "all" in requested:
-        return list(get_args(MethodName))
-    return [name for name in dict.fromkeys(requested) if name != "all"]
+        names = list(get_args(MethodName))
+    _check(names, protocol, per_token, search)
+    return names
 
 
 def _measure(
@@ -203,9 +225,11 @@ def _measure(
         elif method.name == "static":
             steps = lm.config["training"]["window_steps"]
             windows = protocol_windows(source, protocol, split=split, window_steps=steps, name=corpus.name)
-            figure = measure_static(lm.model, windows, track=track)
+            figure = measure_static(lm.model, windows, lm.vocabulary, track=track)
         else:
-            figure = measure(lm.model, source, method, statistics, name=corpus.name, track=track)
+            figure = measure(
+                lm.model, source, method, statistics, name=corpus.name, vocabulary=lm.vocabulary, track=track
+            )
         seconds = max(time.monotonic() - started, 1e-9)
         found[method.name] = {
             **method.document(),

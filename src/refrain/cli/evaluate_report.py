@@ -1,24 +1,50 @@
 """How the command `refrain evaluate` prints the figures of a language model."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "perplexity")
+if TYPE_CHECKING:
+    from refrain.data import Split, Vocabulary
+
+FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "bits_per_character", "perplexity")
+# without unknown words; printed where the text has some
+OTHERS = ("nats_per_token_without_unknown", "perplexity_without_unknown")
 
 
-def report_all(about: dict[str, Any], unseen: dict[str, int], figures: dict[str, dict[str, Any]], json: bool) -> None:
-    """Print the figures of a language model.
+def report_all(
+    about: dict[str, Any],
+    vocabulary: "Vocabulary",
+    text: "Split",
+    figures: dict[str, dict[str, Any]],
+    json: bool,
+) -> None:
+    """Print the figures of a language model, and log what is to be known of the unknown words.
 
     Args:
         about: what was measured.
-        unseen: the number of unknown words.
+        vocabulary: the vocabulary of the model.
+        text: the text.
         figures: the figures by method; several methods are printed as a table.
         json: whether one JSON object is printed.
     """
+    from refrain.data.unknown import unknown_concerns
+
+    from .output import log
+
+    unseen = {"unseen": text.unseen}
+    concerns = unknown_concerns(vocabulary, {"the text": (text.unseen, len(text.tokens))})
+    for concern in concerns:
+        log(f"note: {concern}")
+    warnings = {"warnings": concerns} if json else {}
+    if not json:
+        for figure in figures.values():
+            if not figure.get("unknown"):
+                for key in ("unknown", *OTHERS):
+                    figure.pop(key, None)
     if len(figures) > 1:
-        _report_several(about | unseen, figures, json)
+        _report_several(about | unseen | warnings, figures, json)
         return
     ((name, figure),) = figures.items()
-    _report(about | {"method": name} | unseen | figure, json)
+    _report(about | {"method": name} | unseen | figure | warnings, json)
 
 
 def _report(found: dict[str, Any], json: bool) -> None:
@@ -40,7 +66,8 @@ def _report_several(about: dict[str, Any], figures: dict[str, dict[str, Any]], j
         return
     same = ("split", "protocol")
     _report({key: value for key, value in about.items() if key not in same}, json)
-    columns = ["tokens", *(key for key in FIGURES if key in next(iter(figures.values()))), "tokens_per_second"]
+    measured = ("unknown", *FIGURES, *OTHERS)
+    columns = ["tokens", *(key for key in measured if key in next(iter(figures.values()))), "tokens_per_second"]
     rows = [["method", *same, *columns, "settings"]]
     for name, figure in figures.items():
         settings = ", ".join(f"{key} {value:g}" for key, value in figure.items() if key not in columns)
@@ -50,4 +77,6 @@ def _report_several(about: dict[str, Any], figures: dict[str, dict[str, Any]], j
 
 
 def _formatted(key: str, value: Any) -> str:
-    return f"{value:,.4f}" if key in FIGURES else f"{value:,}" if isinstance(value, int) else f"{value}"
+    if value is None:
+        return "-"
+    return f"{value:,.4f}" if key in (*FIGURES, *OTHERS) else f"{value:,}" if isinstance(value, int) else f"{value}"

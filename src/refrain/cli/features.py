@@ -14,7 +14,9 @@ from .options import (
     ForceOption,
     JsonOption,
     LayerOption,
+    LowercaseOption,
     RunArgument,
+    TokeniseOption,
     WeightsOption,
 )
 
@@ -34,6 +36,8 @@ def features(
     unit: Annotated[list[str] | None, Parameter(negative=())] = None,
     which: Literal["cell", "hidden"] | None = None,
     cleaning: CleaningOption = None,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     batch_size: BatchSizeOption = 64,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
@@ -70,9 +74,9 @@ def features(
     if out.suffix not in ENDINGS:
         raise UserError(f"--out must end in {' or '.join(ENDINGS)} (got {str(out)!r})")
     check_outputs([("--out", out)], [*run_files(run), *(files or ["-"])], force=force)
+    units = _parse_units(unit or [])
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
-    units = _parse_units(unit or [])
     if which is not None and not units:
         raise UserError("--which cannot take effect without --unit; leave it out, both states are written")
 
@@ -81,7 +85,7 @@ def features(
     sources = files_of(files or ["-"])
     check_files(sources)
     reports = reporter()
-    lm = load_language_model(run, reports, device=device, weights=weights)
+    lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
     if per == "line":
         texts = [line for file in sources for line in lines_of(file, errors)]
     else:
@@ -95,13 +99,12 @@ def features(
         arrays = _arrays(found, units)
         _write(out, arrays, force)
     log_written(out)
-    shapes = {name: list(array.shape) for name, array in arrays.items()}
     counts = lm.count(texts, cleaning=cleaning)._asdict()
     if json:
-        print_json({"out": str(out), **counts, "arrays": shapes})
+        print_json({"out": str(out), **counts, "arrays": {name: list(array.shape) for name, array in arrays.items()}})
         return
     print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
-    print_line(f"{out}: {', '.join(f'{name} {tuple(shape)}' for name, shape in shapes.items())}")
+    print_line(f"{out}: {', '.join(f'{name} {array.shape}' for name, array in arrays.items())}")
 
 
 def _parse_units(words: Sequence[str]) -> list[int]:

@@ -4,11 +4,11 @@ import re
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from .options import DeviceOption, Flag, JsonOption, RunArgument, WeightsOption
+from .options import DeviceOption, Flag, JsonOption, LowercaseOption, RunArgument, TokeniseOption, WeightsOption
 from .output import for_output
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ def generate(
     top_p: float | None = None,
     samples: int = 1,
     seed: int | None = None,
+    start: Literal["line-end", "none"] = "line-end",
     clamp: Annotated[list[str] | None, Parameter(negative=())] = None,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     device: DeviceOption = "auto",
     weights: WeightsOption = "float32",
     stop_at_line_end: Flag = False,
@@ -51,6 +54,8 @@ def generate(
         The number of texts, drawn as one batch.
     seed
         The seed; the same seed gives the same text. The default is a random seed, which --json prints.
+    start
+        What the model reads before the prompt: the end of a line, or nothing, which needs a prompt.
     clamp
         Hold a unit at a value, as UNIT=VALUE or LAYER:UNIT=VALUE; can be given several times. The unit's cell state
         (its hidden state in a layer without a cell state) is set before each token. The default is the last layer.
@@ -64,16 +69,12 @@ def generate(
 
     from .loading import load_language_model
 
-    for name, value in (("--tokens", tokens), ("--samples", samples)):
-        if value < 1:
-            raise UserError(f"{name} must be at least 1 (got {value})")
-    if seed is not None and not 0 <= seed < 2**63:
-        raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
-    if prompt.encode(errors="replace").decode() != prompt:
-        raise UserError("--prompt is not valid UTF-8")
+    _check(prompt, tokens, samples, seed)
+    if start == "none" and not prompt:
+        raise UserError("--start none needs a prompt, because a model reads a token before it draws one; give --prompt")
     held = _parse_clamp(clamp or [])
     reports = reporter()
-    lm = load_language_model(run, reports, device=device, weights=weights)
+    lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError(f"--no-unk cannot take effect with a model of {lm.vocabulary.unit}s")
     _log_unknown(lm, prompt)
@@ -86,6 +87,7 @@ def generate(
         "top_k": top_k,
         "top_p": top_p,
         "seed": seed,
+        "start": start,
         "stop_at_line_end": stop_at_line_end,
         "allow_unknown": not no_unk,
         "clamp": held,
@@ -101,6 +103,18 @@ def generate(
         raise
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
+
+
+def _check(prompt: str, tokens: int, samples: int, seed: int | None) -> None:
+    from refrain.errors import UserError
+
+    for name, value in (("--tokens", tokens), ("--samples", samples)):
+        if value < 1:
+            raise UserError(f"{name} must be at least 1 (got {value})")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
+    if prompt.encode(errors="replace").decode() != prompt:
+        raise UserError("--prompt is not valid UTF-8")
 
 
 def _print(prompt: str, seed: int, texts: list[str], json: bool) -> None:

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 
 def load_language_model(
-    run: "Path | SavedModel", reports: "Reporter", *, device: Device = "cpu", weights: Weights = "float32"
+    run: "Path | SavedModel",
+    reports: "Reporter",
+    *,
+    device: Device = "cpu",
+    weights: Weights = "float32",
+    lowercase: bool = False,
+    tokenise: bool = False,
 ) -> "TrainedLanguageModel":
     """Load a language model.
 
@@ -21,15 +27,23 @@ def load_language_model(
         reports: reports that the model is loaded.
         device: the device to compute on.
         weights: whether matrices are rounded.
+        lowercase: whether the model reads texts in small letters; see `fitted`.
+        tokenise: whether the model reads words parted from punctuation; see `fitted`.
 
     Raises:
         CheckpointError: when there is no such run, or it is that of a tagger.
+        UserError: when the texts cannot be changed so for the model.
     """
     from refrain import runs
 
     saved = runs.find_language_model(run) if isinstance(run, Path) else run
     with reports.step(f"loading {saved.path}"):
-        return runs.load_language_model(saved, device=device, weights=weights)
+        lm = runs.load_language_model(saved, device=device, weights=weights)
+    if lowercase or tokenise:
+        from .texts import fitted
+
+        lm.vocabulary = fitted(lm.vocabulary, lowercase=lowercase, tokenise=tokenise)
+    return lm
 
 
 def load_tagger(

@@ -15,6 +15,17 @@ _ERRORS = Parameter(help="What to do at invalid UTF-8: stop (strict), or read U+
 # a switch that has no --no- form, with a help text in the docstring of its command
 Flag = Annotated[bool, Parameter(negative=())]
 
+LowercaseOption = Annotated[
+    bool, Parameter(negative=(), help="Read the text in small letters, for a model of words that were trained so.")
+]
+TokeniseOption = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        help="Part words from punctuation and contractions, for a model of words. What the model was trained with "
+        "(data.lowercase, data.tokenise) is done in any case.",
+    ),
+]
 RunArgument = Annotated[Path, Parameter(help="A run folder, or one of its checkpoints.")]
 TextArgument = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text file; - is standard input.")]
 

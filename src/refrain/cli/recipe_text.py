@@ -1,5 +1,7 @@
-"""The file `recipe.toml` of a run."""
+"""The settings of a new run, and its file `recipe.toml`."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,3 +36,35 @@ def recipe_text(
     settings = {as_toml(as_set(name, root), root): value for name, value in flatten(dict(given), root=root)}
     settings |= {"data.corpus": corpus} if corpus else {}
     return toml_lines(settings, [f"extends = {quoted(recipe)}"])
+
+
+def resolved(
+    recipe: str | None,
+    words: Sequence[str],
+    corpus: str | None,
+    iss_json: str | None,
+    start_from: Path | None,
+    *,
+    quiet: bool,
+) -> "AnyExperiment":
+    """The settings of a recipe, with the shape of the run that it starts from, or those of that run.
+
+    Args:
+        recipe: the name or file that was given; None for a run without one.
+        words: the settings that were typed.
+        corpus: the corpus that was given by itself.
+        iss_json: a file of iss-rnns, or None.
+        start_from: the run from which it starts, or None.
+        quiet: whether nothing is printed.
+    """
+    from refrain.config import resolve
+    from refrain.errors import UserError
+    from refrain.recipes import RECIPES, start_of
+
+    from .output import log
+
+    start = None if start_from is None else start_of(start_from)
+    if start is None and recipe is None:
+        raise UserError(f"{start_from}: its settings do not describe its network; give a recipe as well")
+    say = (lambda line: None) if quiet else log
+    return resolve(recipe, words, RECIPES, corpus=corpus, iss_json=iss_json, start=start, log=say)

@@ -2,7 +2,16 @@
 
 import sys
 
-from .options import DeviceOption, ErrorsOption, Flag, RunArgument, TextArgument, WeightsOption
+from .options import (
+    DeviceOption,
+    ErrorsOption,
+    Flag,
+    LowercaseOption,
+    RunArgument,
+    TextArgument,
+    TokeniseOption,
+    WeightsOption,
+)
 
 
 def score(
@@ -10,6 +19,8 @@ def score(
     file: TextArgument = "-",
     /,
     *,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
     weights: WeightsOption = "float32",
@@ -29,24 +40,28 @@ def score(
     from refrain.progress import reporter, untracked
 
     from .loading import load_language_model
-    from .output import for_output, print_json
+    from .output import for_output, log, print_json
     from .texts import batches_of, check_files
 
     check_files([file])
     reports = reporter()
-    lm = load_language_model(run, reports, device=device, weights=weights)
+    lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
 
+    from refrain.data.unknown import unknown_concerns
     from refrain.evaluation import score_lines
     from refrain.storage.plain_text import tsv_cell
 
     # the lines that have come are scored, and the output is flushed, before more are waited for
     batches = batches_of(file, errors)
+    unknown = tokens = 0
     stepper = lm.stepper
     lines = (line for batch in batches for line in score_lines(stepper, lm.vocabulary, batch))
     # lines on the terminal are progress enough
     track = untracked if sys.stdout.isatty() else reports.track
     for line in track(lines, "scoring lines"):
         figure = line.figure
+        unknown += line.unknown
+        tokens += figure.tokens
         if json:
             print_json(
                 {
@@ -61,3 +76,5 @@ def score(
         else:
             cells = [f"{figure.nats:.4f}", str(figure.tokens), str(line.unknown), tsv_cell(line.text)]
             print(for_output("\t".join(cells)), flush=True)
+    for concern in unknown_concerns(lm.vocabulary, {"the text": (unknown, tokens)}):
+        log(f"note: {concern}")

@@ -143,6 +143,7 @@ def _sentences(
     lines: Iterator[str], file: str, form: Literal["plain", "tokenised", "unknown"], skip_bad: bool
 ) -> Iterator[Untagged]:
     from refrain.data.tagged.tokenise import sentences_of
+    from refrain.data.text.words import split_words
 
     if form == "unknown":
         conllu, lines = _peek(lines, file)
@@ -151,7 +152,7 @@ def _sentences(
             return
     if form == "tokenised":
         for line in lines:
-            if words := line.split():
+            if words := split_words(line):
                 yield Untagged(words, [True] * len(words))
         return
     for tokens in sentences_of(lines):

@@ -5,11 +5,45 @@ import sys
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from .options import Errors
 
+if TYPE_CHECKING:
+    from refrain.data import Vocabulary
+
 READ_BYTES = 1 << 16
+
+
+class Source(Protocol):
+    """What is read from, such as standard input: `read1` returns what is there, and waits only for the first byte."""
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """At most `size` of the next bytes; nothing at the end."""
+        ...
+
+
+def fitted(vocabulary: "Vocabulary", *, lowercase: bool, tokenise: bool) -> "Vocabulary":
+    """The vocabulary of a model for texts in small letters or parted into tokens, beside what it was trained with.
+
+    Args:
+        vocabulary: the vocabulary of the model.
+        lowercase: whether letters become small.
+        tokenise: whether words are parted from punctuation.
+
+    Raises:
+        UserError: when the model does not read words.
+    """
+    from refrain.data import WordVocabulary
+    from refrain.errors import UserError
+
+    if not lowercase and not tokenise:
+        return vocabulary
+    if not isinstance(vocabulary, WordVocabulary):
+        option = "--lowercase" if lowercase else "--tokenise"
+        raise UserError(f"{option} cannot take effect with a model of {vocabulary.unit}s")
+    own = vocabulary.preparation
+    return vocabulary.prepared(own._replace(lowercase=own.lowercase or lowercase, tokenise=own.tokenise or tokenise))
 
 
 def lines_of(file: str, errors: Errors) -> Iterator[str]:
@@ -26,16 +60,18 @@ def batches_of(file: str, errors: Errors) -> Iterator[list[str]]:
     """Yield the lines of a file without their line ends, as many at a time as can be read without waiting.
 
     What has come through a pipe is yielded before more is waited for; only whole lines are. The lines before invalid
-    UTF-8 are still yielded.
+    UTF-8 are still yielded. A compressed file is unpacked while it is read.
 
     Args:
         file: a file or a pipe; - is standard input.
         errors: what to do at invalid UTF-8.
 
     Raises:
-        DataError: when the file is missing, empty or not UTF-8, or standard input is closed.
+        DataError: when the file is missing, empty, no text or not UTF-8, or standard input is closed.
     """
     from refrain.data.text.files import blocks, whole
+    from refrain.data.text.forms import check_text, packing_of
+    from refrain.data.text.packed import head_of, unpacking
     from refrain.errors import DataError
 
     if file == "-":
@@ -54,6 +90,12 @@ def batches_of(file: str, errors: Errors) -> Iterator[list[str]]:
             spans = whole(Path(file))
         except DataError as error:
             raise DataError(f"{error}; give a text file, or - for standard input") from None
+        head = head_of(spans[0].path)
+        if (packing := packing_of(head)) is not None:
+            with unpacking(spans[0].path, packing) as source:
+                yield from _arriving(source, file, errors)
+            return
+        check_text(head, file)
         for text in blocks(spans, errors):
             yield text.split("\n")[:-1]
 
@@ -66,17 +108,22 @@ def is_pipe(file: str) -> bool:
         return False
 
 
-def _arriving(source: BufferedReader, name: str, errors: Errors) -> Iterator[list[str]]:
+def _arriving(source: Source, name: str, errors: Errors) -> Iterator[list[str]]:
     """Yield lines as they come: each read returns what is there, and waits only when there is nothing."""
+    from refrain.data.text.files import without_marks
     from refrain.errors import DataError
 
     offset = 0
     pending: list[bytes] = []
+    first = True
     while True:
         try:
             raw = source.read1(READ_BYTES)
         except OSError as error:
             raise DataError(f"{name}: {error.strerror}; give a text file, or a text through a pipe") from None
+        if first and raw:
+            _check_first(raw, name)
+            first = False
         cut = raw.rfind(b"\n") + 1
         if raw and not cut:
             pending.append(raw)
@@ -84,6 +131,9 @@ def _arriving(source: BufferedReader, name: str, errors: Errors) -> Iterator[lis
         # at the end, what is pending is the last line, without a line end
         piece = b"".join([*pending, raw[:cut]])
         pending = [raw[cut:]]
+        if not offset and not raw and b"\n" not in piece:
+            # the line ends of a text without newlines, as on old Macs
+            piece = piece.replace(b"\r", b"\n")
         bad = None
         try:
             text = piece.decode("utf-8", errors)
@@ -91,12 +141,22 @@ def _arriving(source: BufferedReader, name: str, errors: Errors) -> Iterator[lis
             bad = offset + error.start
             text = piece[: piece.rfind(b"\n", 0, error.start) + 1].decode("utf-8")
         if text:
-            yield (text if offset else text.removeprefix("\ufeff")).removesuffix("\n").split("\n")
+            yield without_marks(text).removesuffix("\n").split("\n")
         if bad is not None:
             raise DataError(f"{name}: invalid UTF-8 at byte {bad}; use --errors replace to read on")
         if not raw:
             return
         offset += len(piece)
+
+
+def _check_first(raw: bytes, name: str) -> None:
+    """Check that what comes first is a text, and not compressed."""
+    from refrain.data.text.forms import HEAD_BYTES, check_text, packing_of
+    from refrain.errors import DataError
+
+    if (packing := packing_of(raw)) is not None:
+        raise DataError(f"{name}: is {packing} data; unpack it first, or give the file itself, which is unpacked")
+    check_text(raw[:HEAD_BYTES], name)
 
 
 def check_files(files: Sequence[str]) -> None:

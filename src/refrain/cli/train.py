@@ -26,6 +26,7 @@ def train(
     start_from: Annotated[Path | None, Parameter(name="--from")] = None,
     iss_json: Path | None = None,
     resume: Flag = False,
+    finish: Flag = False,
     resume_auto: Annotated[bool, Parameter(name=("--resume=auto", "--resume-auto"), negative=())] = False,
     force: ForceOption = False,
     errors: OptionalErrorsOption = None,
@@ -51,6 +52,9 @@ def train(
         A JSON file of iss-rnns, whose settings are used: learning rate, dropout, penalties and the output folder.
     resume
         Continue the run in --out from its newest checkpoint. Settings such as training.epochs=16 lengthen it.
+    finish
+        With --resume: end an interrupted run soon, in a fifth of the steps so far but no more than an epoch, while the
+        learning rate falls to zero; then measure it.
     resume_auto
         Continue the run in --out if there is one, otherwise start it.
     seeds
@@ -62,7 +66,7 @@ def train(
     from refrain.errors import UserError
 
     from .corpus import resolved_corpus
-    from .recipe_text import recipe_text
+    from .recipe_text import recipe_text, resolved
 
     if recipe is not None and "=" in recipe:
         settings, recipe = (recipe, *settings), None
@@ -70,7 +74,7 @@ def train(
     new = mode is None or (mode == "auto" and not _is_there(out))
     if recipe is None and start_from is None and new:
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
-    _check_resume(out, start_from, mode, force=force, seeds=seeds)
+    _check_resume(out, start_from, mode, force=force, seeds=seeds, finish=finish)
     words = _with_options(settings, errors, skip_bad=skip_bad)
     if recipe is None and not new and (data or iss_json):
         raise UserError(
@@ -79,16 +83,16 @@ def train(
         )
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
-    experiment = _resolved(recipe, words, corpus, given, start_from, quiet=quiet) if recipe or new else None
+    experiment = resolved(recipe, words, corpus, given, start_from, quiet=quiet) if recipe or new else None
     _check_paths(mode, experiment, out, start_from, force=force, seeds=seeds)
 
     from refrain import runs
     from refrain.training import progress
 
-    make_progress = partial(progress, quiet=quiet)
+    report = partial(progress, quiet=quiet)
     series = mode is not None and out is not None and runs.has_seeds(out)
-    if series or mode == "newest" or experiment is None:
-        summary = _continued(out, experiment, () if recipe else words, seeds, make_progress, resume_auto, series)
+    if series or mode == "newest" or experiment is None or recipe is None:
+        summary = _continued(out, experiment, () if recipe else words, seeds, report, resume_auto, finish, series)
     else:
         _log_missing_start(recipe, start_from)
         folder = _folder_for(experiment, out, recipe, given, force=force)
@@ -97,33 +101,10 @@ def train(
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
         if seeds is None:
             more["resume"] = "auto" if resume_auto else "never"
-            summary = runs.train(experiment, folder, progress=make_progress(), **more)
+            summary = runs.train(experiment, folder, progress=report(), **more)
         else:
-            summary = runs.train_seeds(experiment, folder, seeds, progress=make_progress, **more)
+            summary = runs.train_seeds(experiment, folder, seeds, progress=report, **more)
     _report(summary, json, quiet)
-
-
-def _resolved(
-    recipe: str | None,
-    words: Sequence[str],
-    corpus: str | None,
-    iss_json: str | None,
-    start_from: Path | None,
-    *,
-    quiet: bool,
-) -> "AnyExperiment":
-    """The settings of a recipe, with the shape of the run that it starts from, or those of that run."""
-    from refrain.config import resolve
-    from refrain.errors import UserError
-    from refrain.recipes import RECIPES, start_of
-
-    from .output import log
-
-    start = None if start_from is None else start_of(start_from)
-    if start is None and recipe is None:
-        raise UserError(f"{start_from}: its settings do not describe its network; give a recipe as well")
-    say = (lambda line: None) if quiet else log
-    return resolve(recipe, words, RECIPES, corpus=corpus, iss_json=iss_json, start=start, log=say)
 
 
 def _continued(
@@ -133,16 +114,22 @@ def _continued(
     seeds: int | None,
     make_progress: "Callable[[], Progress]",
     auto: bool,
+    finish: bool,
     series: bool,
 ) -> dict[str, Any]:
     """Continue a run, or the runs of several seeds; a finished one has nothing to do with --resume=auto."""
     from refrain import runs
+    from refrain.errors import UserError
 
     assert out is not None
     changes: Any = {"experiment": experiment, "settings": settings}
+    if series and finish:
+        raise UserError(f"--finish: {out} holds the runs of several seeds; finish one of them, such as {out}/seed-1")
     if series:
         return runs.resume_seeds(out, **changes, count=seeds, progress=make_progress)
-    return (runs.go_on if auto else runs.resume)(out, **changes, progress=make_progress())
+    if auto:
+        return runs.go_on(out, **changes, progress=make_progress())
+    return runs.resume(out, **changes, finish=finish, progress=make_progress())
 
 
 def _is_there(out: Path | None) -> bool:
@@ -190,10 +177,12 @@ def _log_missing_start(recipe: str | None, start_from: Path | None) -> None:
 
 
 def _check_resume(
-    out: Path | None, start_from: Path | None, mode: str | None, *, force: bool, seeds: int | None
+    out: Path | None, start_from: Path | None, mode: str | None, *, force: bool, seeds: int | None, finish: bool
 ) -> None:
     from refrain.errors import UserError
 
+    if finish and mode != "newest":
+        raise UserError("--finish needs the run that it finishes: refrain train --resume --out RUN --finish")
     if mode is None:
         return
     option = "--resume=auto" if mode == "auto" else "--resume"
@@ -225,7 +214,7 @@ def _folder_for(
 
 
 def _report(summary: dict[str, object], json: bool, quiet: bool) -> None:
-    from .output import log_written, print_json, print_line
+    from .output import log, log_written, print_json, print_line
 
     if not quiet:
         log_written(Path(str(summary["run"])))
@@ -244,7 +233,12 @@ def _report(summary: dict[str, object], json: bool, quiet: bool) -> None:
             print(f"{split:5}  accuracy {100 * figure['accuracy']:.2f} %  ({100 * low:.2f} to {100 * high:.2f})")
         elif isinstance(figure, dict):
             bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
+            others = figure.get("perplexity_without_unknown") if figure.get("unknown") else None
+            bits += f", {others:,.2f} without <unk>" if others else ""
             print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {figure['protocol']})")
+    concerns: Any = summary.get("warnings", [])
+    for line in concerns:
+        log(f"note: {line}")
     following = [
         f"refrain evaluate {run}",
         f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50",

@@ -14,7 +14,18 @@ Protocol = Literal["exact", "zaremba", "awd"]
 
 # the settings of `Data` that take effect with one unit and not with every other
 UNIT_SETTINGS = {
-    "word": ("order", "order_seed", "min_count", "max_words", "vocabulary_from", "errors"),
+    "word": (
+        "order",
+        "order_seed",
+        "ties",
+        "min_count",
+        "max_words",
+        "vocabulary_from",
+        "errors",
+        "lowercase",
+        "tokenise",
+        "normalise",
+    ),
     "byte": ("cleaning",),
 }
 
@@ -32,6 +43,16 @@ class Data(Text):
         "none",
         description="Cleaning of text that is read as bytes. reviews: each line is a document, HTML entities are "
         "decoded and surrounding blanks are removed.",
+    )
+    lowercase: bool = Field(False, description="Make all letters small before words are read.")
+    tokenise: bool = Field(
+        False,
+        description="Part words from punctuation and contractions before they are read, as refrain tag does; marks "
+        "such as <unk> stay whole.",
+    )
+    normalise: Literal["none", "nfc"] = Field(
+        "none",
+        description="nfc: compose characters, so that a letter with an accent is one character however it is stored.",
     )
     max_words: Annotated[int, Field(ge=2, lt=2**31), Number] | None = Field(
         None,
@@ -155,6 +176,11 @@ class Experiment(Settings):
             raise ValueError(
                 "training.optimizer: 'asgd' averages from the first step, over weights that are not zero yet; "
                 "'nt-asgd' waits until sparsity.target or sparsity.prune is reached"
+            )
+        if self.training.max_minutes is not None and (self.sparsity.target or self.sparsity.prune):
+            raise ValueError(
+                "training.max_minutes: cannot be combined with sparsity.target or sparsity.prune, whose course is "
+                "counted in epochs; give training.epochs instead"
             )
         if self.training.state == "reset-per-document" and self.model.weight_drop:
             raise ValueError(

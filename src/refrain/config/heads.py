@@ -39,6 +39,11 @@ class StandardInit(Settings):
     """Each layer's own initialisation."""
 
     kind: Literal["standard"] = "standard"
+    biases: Literal[1, 2] = Field(
+        1,
+        description="How many uniform draws are added up for the initial bias of a recurrent layer; 2: as in systems "
+        "that are built on torch.nn.LSTM, which has two biases.",
+    )
 
 
 class UniformInit(Settings):
@@ -52,6 +57,11 @@ class GlorotInit(Settings):
     """Every weight, biases too, is drawn from a normal distribution with variance 2 / (inputs + outputs)."""
 
     kind: Literal["glorot"] = "glorot"
+    truncated: bool = Field(
+        False,
+        description="Draw nothing further from zero than twice the standard deviation, as glorot_normal_initializer of "
+        "TensorFlow 1 does; what is drawn then has 0.88 of that standard deviation.",
+    )
 
 
 Init = Annotated[StandardInit | UniformInit | GlorotInit, Field(discriminator="kind"), ByName]

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from .values import Rate, Settings, Width
 
+Mask = Literal["plain", "locked"]
+
 
 class Network(Settings):
     """Widths of a network and its dropout rates."""
@@ -18,10 +20,19 @@ class Network(Settings):
     embedding_dropout: Rate | None = Field(None, description="Dropout rate after the embedding; none: dropout.")
     between_dropout: Rate | None = Field(None, description="Dropout rate between recurrent layers; none: dropout.")
     output_dropout: Rate | None = Field(None, description="Dropout rate after the last layer; none: dropout.")
-    dropout_mask: Literal["plain", "locked"] = Field(
+    dropout_mask: Mask = Field(
         "plain",
         description="How masks are drawn: a new one for every step (plain), or one for all steps of a sequence of the "
         "batch (locked).",
+    )
+    embedding_dropout_mask: Mask | None = Field(
+        None, description="How masks are drawn after the embedding; none: dropout_mask."
+    )
+    between_dropout_mask: Mask | None = Field(
+        None, description="How masks are drawn between recurrent layers; none: dropout_mask."
+    )
+    output_dropout_mask: Mask | None = Field(
+        None, description="How masks are drawn after the last layer; none: dropout_mask."
     )
     word_dropout: Rate = Field(0.0, description="Rate at which whole words are dropped from the embedding.")
     weight_drop: Rate = Field(
@@ -42,4 +53,10 @@ class Network(Settings):
             raise ValueError("dropout: cannot take effect where every place has a rate of its own; set it to 0")
         if self.dropout_mask == "locked" and not self.dropout and not any(rates):
             raise ValueError("dropout_mask: cannot take effect where nothing is dropped")
+        for place in ("embedding", "between", "output"):
+            own = getattr(self, f"{place}_dropout")
+            rate = self.dropout if own is None else own
+            absent = place == "between" and len(self.hidden_sizes) == 1
+            if getattr(self, f"{place}_dropout_mask") is not None and (absent or not rate):
+                raise ValueError(f"{place}_dropout_mask: cannot take effect where {place}_dropout is 0")
         return self

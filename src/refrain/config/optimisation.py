@@ -1,8 +1,8 @@
 """How weights are updated, the same for every kind of run."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .computation import Computation
 from .schedules import ConstantSchedule, Schedule
@@ -46,6 +46,11 @@ class Optimisation(Computation):
     """Length of a run, batches, learning rate, and what is logged."""
 
     epochs: Count = Field(10, description="Passes over the training data.")
+    max_minutes: Positive | None = Field(
+        None,
+        description="End training after so many minutes if the epochs take longer, with the schedule shortened to that "
+        "time; none: run all epochs.",
+    )
     batch_size: Count = Field(20, description="Sequences that are processed in parallel.")
     learning_rate: Positive = Field(1.0, description="Learning rate before the schedule is applied.")
     schedule: Schedule = Field(ConstantSchedule(), description="How the learning rate changes during the run.")
@@ -58,12 +63,20 @@ class Optimisation(Computation):
         description="Stop after a validation that is worse than the best of all but this many most recent ones; none: "
         "run all epochs.",
     )
+    stop_min_epochs: Whole = Field(0, description="Train at least this many epochs before stop_window can end the run.")
     seed: Whole = Field(1, description="Seed of initialisation, dropout, data order and samples.")
     log_windows: Count = Field(100, description="Batches between two lines of metrics.")
     checkpoint_minutes: Positive = Field(10.0, description="Minutes between checkpoints within an epoch.")
     tensorboard: bool = Field(
         False, description="Also write TensorBoard events (needs the optional dependency 'tensorboard')."
     )
+
+    @model_validator(mode="after")
+    def _minimum_takes_effect(self) -> Self:
+        # in a run that is not longer, nothing could be stopped in any case
+        if 0 < self.stop_min_epochs < self.epochs and self.stop_window is None:
+            raise ValueError("stop_min_epochs: cannot take effect without stop_window; set it to 0")
+        return self
 
     def check_window(self, name: str, window: int | None, *, remedy: str = "give a smaller one") -> None:
         """Refuse to compare validations over more epochs than the run has.

@@ -7,6 +7,7 @@ from .schema import differences
 
 LENGTH = (
     "training.epochs",
+    "training.max_minutes",
     "training.stop_window",
     "training.stop_accuracy",
     "training.schedule.hold_epochs",
@@ -47,5 +48,5 @@ def goes_on(before: AnyExperiment, after: AnyExperiment) -> bool:
         after: the settings with which it is resumed.
     """
     changed = {name for name, _, _ in differences(before, after)}
-    rules = {"training.stop_window", "training.stop_accuracy"}
+    rules = {"training.stop_window", "training.stop_accuracy", "training.max_minutes"}
     return after.training.epochs > before.training.epochs or bool(changed & rules)

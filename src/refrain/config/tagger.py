@@ -6,10 +6,11 @@ from pydantic import Field, model_validator
 
 from .cells import LSTMCell, TaggerCell
 from .embeddings import DenseEmbedding, TaggerEmbeddingLayout
+from .heads import StandardInit
 from .network import Network
 from .optimisation import Adam, Optimisation, TaggerOptimizer
 from .text import Text
-from .values import Count, FileName, NonNegative, Number, Positive, Settings, Share, Width
+from .values import ByName, Count, FileName, NonNegative, Number, Positive, Settings, Share, Width
 
 Affix = Annotated[int, Field(ge=0, le=20), Number]
 
@@ -70,6 +71,8 @@ class TaggerModel(Network):
     projection_size: Width | None = Field(
         None, description="Width of a tanh layer between the last recurrent layer and the tags; none: no such layer."
     )
+
+    init: Annotated[StandardInit, ByName] = Field(StandardInit(), description="How weights are initialised.")
 
     @model_validator(mode="after")
     def _single_sparse_layer(self) -> Self:

@@ -22,6 +22,11 @@ class Text(Settings):
         "occurrence, or at random.",
     )
     order_seed: Whole | None = Field(None, description="Seed of the random order; none: 1.")
+    ties: Literal["spelling", "first-seen"] | None = Field(
+        None,
+        description="How words of equal frequency are ordered: by spelling, or by first occurrence; none: by spelling "
+        "where order is descending, by first occurrence where it is ascending.",
+    )
     min_count: Count = Field(1, description="Words that occur less often in the training text become <unk>.")
     errors: Literal["strict", "replace"] = Field(
         "strict", description="What to do with invalid UTF-8: stop (strict), or read it as U+FFFD (replace)."
@@ -33,4 +38,6 @@ class Text(Settings):
             raise ValueError(f"split: train and valid are more than the whole (got {list(self.split)})")
         if self.order_seed is not None and self.order != "random":
             raise ValueError(f"order_seed: cannot take effect where order is {self.order!r}")
+        if self.ties is not None and self.order not in ("descending", "ascending"):
+            raise ValueError(f"ties: cannot take effect where order is {self.order!r}")
         return self

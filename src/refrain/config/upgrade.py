@@ -8,6 +8,12 @@ FORMAT = 2
 
 Tree = dict[str, Any]
 
+# settings that version 0.1 did not have, with the values that mean what it did
+NEW_DROPOUT = {f"{place}_dropout_mask": None for place in ("embedding", "between", "output")}
+NEW_INIT: dict[str, Tree] = {"standard": {"biases": 1}, "glorot": {"truncated": False}}
+
+NEW_TEXT: Tree = {"lowercase": False, "tokenise": False, "normalise": "none"}
+NEW_TRAINING: Tree = {"stop_min_epochs": 0, "max_minutes": None}
 CELLS = {"mlstm": "multiplicative-lstm"}
 BACKENDS = {"plain": "torch", "scan": "native"}
 
@@ -23,15 +29,17 @@ def upgraded(document: Mapping[str, Any]) -> Tree:
     """
     old = document["experiment"]
     tagger = document.get("task") == "tagger"
-    new = {**old, "model": _model(old["model"]), "training": _training(old["training"])}
+    data = {**old["data"], "ties": None}
+    new = {**old, "data": data, "model": _model(old["model"]), "training": _training(old["training"])}
     if not tagger:
         new["sparsity"] = _sparsity(old["sparsity"])
+        new["data"] = {**data, **NEW_TEXT}
     return {**document, "format": FORMAT, "experiment": new}
 
 
 def _model(old: Mapping[str, Any]) -> Tree:
     # a tagger has none of the settings that are asked for with `get`
-    new = dict(old)
+    new = {**old, **NEW_DROPOUT}
     new["cell"] = _cell(old)
     new["embedding"] = _embedding(old)
     new["dropout_mask"] = new.pop("dropout_kind")
@@ -41,9 +49,8 @@ def _model(old: Mapping[str, Any]) -> Tree:
         new.pop(name, None)
     if "head" in old:
         new["head"] = _head(old["head"], new.pop("components"), new.pop("latent_dropout"), new.pop("cutoffs"))
-    if "init" in old:
-        scale = new.pop("init_scale")
-        new["init"] = {"kind": old["init"]} | ({} if scale is None else {"scale": scale})
+    kind, scale = old.get("init", "standard"), new.pop("init_scale", None)
+    new["init"] = {"kind": kind, **NEW_INIT.get(kind, {}), **({} if scale is None else {"scale": scale})}
     return new
 
 
@@ -86,7 +93,7 @@ def _head(kind: str, components: Any, latent_dropout: Any, cutoffs: Any) -> Tree
 
 
 def _training(old: Mapping[str, Any]) -> Tree:
-    new = dict(old)
+    new = {**old, **NEW_TRAINING}
     engine = new.pop("engine")
     new["backend"] = BACKENDS.get(engine, engine)
     momentum, trigger = new.pop("momentum"), new.pop("trigger_window", None)

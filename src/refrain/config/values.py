@@ -45,6 +45,12 @@ def _file_name(value: str) -> str:
     raise PydanticCustomError("file_name", problem)
 
 
+def percentage(value: Any) -> float | None:
+    """Return the fraction that a percentage is, 0.5 for `50%`; None for anything that is not a percentage."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
+    return float(match[1]) / 100 if match else None
+
+
 FileName = Annotated[str, AfterValidator(_file_name)]
 """Text that can be part of the name of a file or folder on every system, and leads to no other folder."""
 Number = BeforeValidator(_not_truth)

@@ -31,6 +31,7 @@ from .units.table import vocabulary_from as vocabulary_from
 from .units.unit import TextOptions as TextOptions
 from .units.unit import Unit as Unit
 from .units.word.corpus import open_word_corpus as open_word_corpus
+from .units.word.preparation import Preparation as Preparation
 from .units.word.vocabulary import WordVocabulary as WordVocabulary
 from .units.word.vocabulary import build_vocabulary as build_vocabulary
 

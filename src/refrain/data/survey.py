@@ -5,15 +5,32 @@ from typing import Any
 from .corpus import Corpus
 from .units.table import UNITS
 from .units.word.survey import LONG_LINE_WORDS
-from .units.word.vocabulary import UNK
+from .units.word.vocabulary import EOS, UNK
+from .unknown import MANY
+
+# what is said where a count is not zero
+ODDITIES = {
+    "literal_eos": f"line(s) end with a literal {EOS}, which is read as the end of the line and not counted twice",
+    "eos_in_lines": f"literal {EOS} inside lines, each read as the end of a line",
+    "other_ends": "line(s) end with a literal </s>, which is predicted like any word; take it out",
+    "json_lines": "line(s) look like JSON, whose names and marks are read as words; extract the text first",
+    "marked_lines": "line(s) begin with a byte order mark, which is left out",
+    "zero_bytes": "zero byte(s), each read as a part of a word",
+    "words_with_other_blanks": "word(s) hold white space other than blanks and tabs, such as no-break spaces, where no "
+    "word ends",
+    "lines_not_nfc": "line(s) are not in the normal form NFC; data.normalise=nfc reads two ways to store an accent as "
+    "one word",
+    "compressed_files": "compressed file(s), which are read unpacked",
+}
 
 
 def survey(corpus: Corpus) -> dict[str, Any]:
     """Figures of a corpus.
 
     Returns:
-        The size of the `vocabulary`, and for each split its tokens, lines, unseen words (read as `<unk>`), the sha256
-        of the text, and the figures of its unit; see `word_figures` and `byte_figures`.
+        The size of the `vocabulary`, how often `<unk>` occurs in `train` (`unknown_in_train`), and for each split its
+        tokens, lines, unseen words (read as `<unk>`), the sha256 of the text, and the figures of its unit; see
+        `word_figures` and `byte_figures`.
     """
     added = UNITS[corpus.vocabulary.unit].survey(corpus)
     splits = {}
@@ -25,15 +42,27 @@ def survey(corpus: Corpus) -> dict[str, Any]:
             "sha256": split.sha256,
         }
         splits[name] = figures | added[name]
-    return {"corpus": corpus.name, "vocabulary": len(corpus.vocabulary), "splits": splits}
+    about: dict[str, Any] = {"corpus": corpus.name, "vocabulary": len(corpus.vocabulary)}
+    if corpus.vocabulary.unknown_count is not None:
+        about["unknown_in_train"] = corpus.vocabulary.unknown_count
+    return {**about, "splits": splits}
 
 
 def warnings_about(figures: dict[str, Any]) -> list[str]:
     """Warnings about figures that a user should know of before training."""
     lines = []
     for name, split in figures["splits"].items():
-        if split["unseen"] > 0.05 * split["tokens"]:
-            lines.append(f"{name}: {split['unseen'] / split['tokens']:.1%} of the words are unseen and read as {UNK}")
+        if split["unseen"] > MANY * split["tokens"]:
+            cause = "rarer than min_count" if name == "train" else "rarer in train than min_count or unseen there"
+            lines.append(
+                f"{name}: {split['unseen'] / split['tokens']:.1%} of the words are {cause}, and read as {UNK}; with "
+                "data.lowercase=true or data.tokenise=true they may be fewer"
+            )
+        if split["unseen"] and figures.get("unknown_in_train") == 0:
+            lines.append(
+                f"{name}: {split['unseen']:,} word(s) are read as {UNK}, which does not occur in train, so that their "
+                "cost is arbitrary; train with data.min_count=2"
+            )
         if split.get("lines_in_train", 0) > 0.1 * max(split["lines"], 1):
             lines.append(f"{name}: {split['lines_in_train'] / split['lines']:.1%} of the lines also occur in train")
         if split.get("long_lines"):
@@ -45,6 +74,7 @@ def warnings_about(figures: dict[str, Any]) -> list[str]:
             lines.append(f"{name}: {split['invalid_utf8']:,} byte(s), {share:.2%}, are not UTF-8")
         if split.get("byte_values") == 1:
             lines.append(f"{name}: every byte is the same")
+        lines += [f"{name}: {split[key]:,} {text}" for key, text in ODDITIES.items() if split.get(key)]
         if split["tokens"] < 1000:
             lines.append(f"{name}: only {split['tokens']} tokens")
     return lines

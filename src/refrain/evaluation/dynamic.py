@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refrain.data import Windows
+from refrain.data import Vocabulary, Windows
 from refrain.models import Network, modes
 from refrain.models.protocol import offers, part_of
 from refrain.nn.recurrent.protocol import detached
@@ -25,7 +25,7 @@ from refrain.progress import Track, untracked
 
 from .methods import Cache, Dynamics
 from .neural_cache import cached_nats
-from .perplexity import WHAT, Figure
+from .perplexity import WHAT, Figure, Tally
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def evaluate_dynamically(
     dynamics: Dynamics,
     *,
     cache: Cache | None = None,
+    vocabulary: Vocabulary | None = None,
     track: Track = untracked,
 ) -> Figure:
     """The nats and the number of tokens of a text under a model that is trained on it while it is scored.
@@ -77,6 +78,7 @@ def evaluate_dynamically(
         statistics: the result of `gather_statistics` for the same weights.
         dynamics: the settings of dynamic evaluation.
         cache: a cache to mix in, which needs a single stream.
+        vocabulary: see `evaluate`.
         track: reports the loop over the windows.
 
     Raises:
@@ -91,12 +93,12 @@ def evaluate_dynamically(
     if cache is not None:
         for part in ("hidden", "head"):
             part_of(model, part, "the neural cache")
-    nats = 0.0
+    tally = Tally(vocabulary)
     with restored(model), differentiable(model):
         update = _Update(parameters, statistics, dynamics)
         for targets, hidden, costs in _scored(model, windows, update, track):
-            nats += float(_with_cache(hidden, targets, costs, cache, update).double().sum())
-    return Figure(nats, windows.predicted)
+            tally.add(targets, _with_cache(hidden, targets, costs, cache, update))
+    return tally.figure()
 
 
 def _scored(

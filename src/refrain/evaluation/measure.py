@@ -4,11 +4,12 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from refrain.data import TokenSource, Windows
+from refrain.data import TokenSource, Vocabulary, Windows
 from refrain.evaluation import (
     Figure,
     GradientStatistics,
@@ -47,7 +48,11 @@ def statistics_of(model: Network, train: TokenSource, steps: int, *, track: Trac
         DataError: when the text is too short.
     """
     batch_size = max(1, min(STATISTICS_BATCH, len(train) // (steps + 1)))
-    windows = Windows(train, batch_size=batch_size, window_steps=steps, name="split 'train'")
+    predicted = len(train) // batch_size - 1
+    # as in the authors' code, a last window of fewer steps counts as much as any other, and one of a single step is
+    # left out
+    tail: Literal["drop", "keep"] = "drop" if predicted > steps and predicted % steps == 1 else "keep"
+    windows = Windows(train, batch_size=batch_size, window_steps=steps, tail=tail, name="split 'train'")
     return gather_statistics(model, windows, track=track)
 
 
@@ -58,6 +63,7 @@ def measure(
     statistics: GradientStatistics | None,
     *,
     name: str,
+    vocabulary: Vocabulary | None = None,
     track: Track = untracked,
 ) -> Figure:
     """The nats and the number of tokens of a text by a method; the first token of each stream is not scored.
@@ -68,6 +74,7 @@ def measure(
         method: the method with its settings.
         statistics: the gradient statistics, for dynamic methods.
         name: the name of the text, for messages.
+        vocabulary: see `evaluate`.
         track: reports the loop over the text.
 
     Raises:
@@ -76,12 +83,14 @@ def measure(
     if method.dynamics is None:
         windows = protocol_windows(source, "exact", split=name, window_steps=0, name=name)
         if method.cache is None:
-            return evaluate(model, windows, track=track)
-        return evaluate_with_cache(model, windows, method.cache, track=track)
+            return evaluate(model, windows, vocabulary, track=track)
+        return evaluate_with_cache(model, windows, method.cache, vocabulary=vocabulary, track=track)
     if statistics is None:
         raise ValueError("dynamic evaluation needs gradient statistics of the training text; see statistics_of")
     windows = Windows(source, batch_size=method.streams, window_steps=method.steps, tail="keep", name=name)
-    return evaluate_dynamically(model, windows, statistics, method.dynamics, cache=method.cache, track=track)
+    return evaluate_dynamically(
+        model, windows, statistics, method.dynamics, cache=method.cache, vocabulary=vocabulary, track=track
+    )
 
 
 def search(

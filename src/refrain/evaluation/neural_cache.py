@@ -9,17 +9,18 @@ T steps in a chunk, P pairs before the chunk, W window of the cache, H width of 
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import tee
 
 import torch
 from torch import Tensor
 
-from refrain.data import Windows
+from refrain.data import Vocabulary, Windows
 from refrain.models import Network, evaluating
 from refrain.models.protocol import part_of
 from refrain.progress import Track, untracked
 
 from .methods import Cache
-from .perplexity import WHAT, Figure
+from .perplexity import WHAT, Figure, Tally
 
 
 def cached_nats(hidden: Tensor, targets: Tensor, nats: Tensor, keys: Tensor, words: Tensor, cache: Cache) -> Tensor:
@@ -71,13 +72,16 @@ def stream_cached_nats(chunks: Iterable[tuple[Tensor, Tensor, Tensor]], cache: C
         words = torch.cat([words, targets])[-cache.window :]
 
 
-def evaluate_with_cache(model: Network, windows: Windows, cache: Cache, *, track: Track = untracked) -> Figure:
+def evaluate_with_cache(
+    model: Network, windows: Windows, cache: Cache, *, vocabulary: Vocabulary | None = None, track: Track = untracked
+) -> Figure:
     """The nats and the number of tokens of a text under a model with a cache.
 
     Args:
         model: the model, which is in evaluation mode while it is used.
         windows: windows of batch size 1.
         cache: the settings of the cache.
+        vocabulary: see `evaluate`.
         track: reports the loop over the windows.
 
     Raises:
@@ -85,9 +89,12 @@ def evaluate_with_cache(model: Network, windows: Windows, cache: Cache, *, track
     """
     if windows.batch_size != 1:
         raise ValueError(f"the cache reads one stream (got {windows.batch_size} columns)")
-    chunks = model_chunks(model, windows, track=track)
-    nats = sum(float(part.double().sum()) for part in stream_cached_nats(chunks, cache))
-    return Figure(nats, windows.predicted)
+    # each chunk is used for its nats and then for its targets, and only one is kept
+    chunks, again = tee(model_chunks(model, windows, track=track))
+    tally = Tally(vocabulary)
+    for nats, (_, targets, _) in zip(stream_cached_nats(chunks, cache), again, strict=True):
+        tally.add(targets, nats)
+    return tally.figure()
 
 
 def model_chunks(

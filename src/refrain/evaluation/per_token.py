@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from refrain.data import Corpus
+from refrain.data.text.words import BLANKS
 from refrain.models import Network
 from refrain.progress import Track, untracked
 from refrain.storage.output_checks import check_outputs
@@ -68,7 +69,7 @@ def _costs(model: Network, corpus: Corpus, split: str, track: Track) -> Iterator
 
 
 def _at_word_end(row: TokenRow, word: bytearray, nats: float) -> TokenRow:
-    spelled = word.decode("utf-8", errors="replace").strip()
+    spelled = word.decode("utf-8", errors="replace").strip(BLANKS)
     return row._replace(word=spelled, word_bits=Figure(nats, 1).bits_per_token)
 
 
@@ -102,8 +103,10 @@ def write_token_table(
     escape = str if commas else tsv_cell
     # vocabularies of bytes escape the names of their tokens
     escape_token = str if corpus.vocabulary.bytes_per_token is not None else escape
-    nats = 0.0
-    tokens = 0
+    nats = unknown_nats = 0.0
+    tokens = unknowns = 0
+    unknown = corpus.vocabulary.unknown
+    unknown_token = None if unknown is None else corpus.vocabulary.token(unknown)
     with replace_text(path, force=force) as file:
         write_row = csv.writer(file).writerow if commas else partial(_write_tabbed, file)
         write_row(TokenRow._fields)
@@ -112,7 +115,10 @@ def write_token_table(
             write_row((str(row.position), escape_token(row.token), f"{row.nats:.6f}", escape(row.word), bits))
             nats += row.nats
             tokens += 1
-    return Figure(nats, tokens)
+            if row.token == unknown_token:
+                unknowns += 1
+                unknown_nats += row.nats
+    return Figure(nats, tokens, None if unknown is None else unknowns, unknown_nats)
 
 
 def _write_tabbed(file: TextIO, cells: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from refrain.data import TokenSource, Windows
+from refrain.data import TokenSource, Vocabulary, Windows
 from refrain.errors import DataError
 from refrain.models import Network, evaluating
 from refrain.models.perplexity import perplexity
@@ -26,10 +26,21 @@ WHAT = "measuring the text, in windows"
 
 @dataclass(frozen=True)
 class Figure:
-    """A sum of nats over a number of tokens."""
+    """A sum of nats over a number of tokens.
+
+    Attributes:
+        nats: the sum.
+        tokens: the number of tokens.
+        unknown: the number of tokens among them that are `<unk>`; None where they were not counted.
+        unknown_nats: the nats of these tokens.
+        characters: the number of characters that the tokens begin, where they are bytes; None where not counted.
+    """
 
     nats: float
     tokens: int
+    unknown: int | None = None
+    unknown_nats: float = 0.0
+    characters: int | None = None
 
     @property
     def nats_per_token(self) -> float:
@@ -46,11 +57,19 @@ class Figure:
         """exp of the nats per token; infinity on overflow."""
         return perplexity(self.nats_per_token)
 
+    @property
+    def without_unknown(self) -> "Figure | None":
+        """The figure of the other tokens; None where unknown ones were not counted, or there are no others."""
+        if self.unknown is None or self.unknown >= self.tokens:
+            return None
+        return Figure(self.nats - self.unknown_nats, self.tokens - self.unknown)
+
     def document(self, bytes_per_token: int | None = None) -> dict[str, Any]:
         """The figure as plain data.
 
         Args:
-            bytes_per_token: of the vocabulary; adds `bits_per_byte` where it is known.
+            bytes_per_token: of the vocabulary; adds `bits_per_byte` where it is known. Where characters and unknown
+                tokens were counted, `bits_per_character` and the figure without unknown tokens are added.
         """
         figures: dict[str, Any] = {
             "tokens": self.tokens,
@@ -60,7 +79,52 @@ class Figure:
         }
         if bytes_per_token is not None:
             figures["bits_per_byte"] = self.bits_per_token / bytes_per_token
+        if self.characters:
+            figures["bits_per_character"] = self.bits_per_token * self.tokens / self.characters
+        if self.unknown is not None:
+            others = self.without_unknown
+            figures["unknown"] = self.unknown
+            figures["nats_per_token_without_unknown"] = others and others.nats_per_token
+            figures["perplexity_without_unknown"] = others and others.perplexity
         return figures
+
+
+class Tally:
+    """Sums nats over the targets of a text.
+
+    Args:
+        vocabulary: decides what is counted apart: unknown words, and the characters of bytes; None counts neither.
+    """
+
+    def __init__(self, vocabulary: Vocabulary | None) -> None:
+        self._unknown = None if vocabulary is None else vocabulary.unknown
+        self._are_bytes = vocabulary is not None and vocabulary.bytes_per_token == 1
+        self._nats = self._unknown_nats = 0.0
+        self._tokens = self._unknowns = self._characters = 0
+
+    def add(self, targets: Tensor, nats: Tensor) -> None:
+        """Add the nats of some targets: of the same shape, or their sum, which says nothing of unknown words."""
+        self._nats += float(nats.double().sum())
+        self._tokens += targets.numel()
+        if nats.shape != targets.shape:
+            self._unknown = None
+        if self._unknown is not None:
+            apart = targets == self._unknown
+            self._unknowns += int(apart.sum())
+            self._unknown_nats += float(nats[apart.to(nats.device)].double().sum())
+        if self._are_bytes:
+            # the bytes of UTF-8 after the first of a character are 10xxxxxx
+            self._characters += int((targets & 0xC0 != 0x80).sum())
+
+    def figure(self) -> Figure:
+        """The sums so far."""
+        return Figure(
+            self._nats,
+            self._tokens,
+            None if self._unknown is None else self._unknowns,
+            self._unknown_nats,
+            self._characters if self._are_bytes else None,
+        )
 
 
 def protocol_windows(
@@ -127,19 +191,29 @@ def stream_nats(
         yield targets, nats
 
 
-def evaluate(model: Network, windows: Windows, *, track: Track = untracked, what: str = WHAT) -> Figure:
+def evaluate(
+    model: Network,
+    windows: Windows,
+    vocabulary: Vocabulary | None = None,
+    *,
+    track: Track = untracked,
+    what: str = WHAT,
+) -> Figure:
     """The nats and the number of tokens of the windows of a text.
 
     Args:
         model: the model.
         windows: the windows of the text.
+        vocabulary: the vocabulary of the model, to count unknown words, or characters of bytes, apart.
         track: reports the loop over the windows.
         what: what the loop does, for the report.
     """
     if not offers(model, "token_nats"):
         return Figure(_summed_nats(model, windows, track, what), windows.predicted)
-    nats = sum(float(window.double().sum()) for _, window in stream_nats(model, windows, track=track, what=what))
-    return Figure(nats, windows.predicted)
+    tally = Tally(vocabulary)
+    for targets, nats in stream_nats(model, windows, track=track, what=what):
+        tally.add(targets, nats)
+    return tally.figure()
 
 
 @torch.no_grad()

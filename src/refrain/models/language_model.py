@@ -122,12 +122,16 @@ class LanguageModel(nn.Module):
             if name in recurrent_biases:
                 nn.init.zeros_(parameter)
 
-    def init_glorot(self) -> None:
+    def init_glorot(self, *, truncated: bool = False) -> None:
         """Draw all parameters, vectors included, from normal distributions of variance 2 / (inputs + outputs).
 
         As in the byte-level multiplicative LSTM of docs/coming-from/byte-mlstm.md. The matrix of each gate is a matrix
         of its own. A recurrent bias is treated as a matrix with one row; the gain of a weight norm and the bias of the
         head are treated as square matrices. Changes the weights in place.
+
+        Args:
+            truncated: draw again what is further from zero than twice the standard deviation, as TensorFlow 1 does;
+                the standard deviation of what is left is 0.88 of that.
         """
         table = self.axes()
         recurrent_biases = self._recurrent_biases()
@@ -135,7 +139,11 @@ class LanguageModel(nn.Module):
             sizes = [length // axis.copies for length, axis in zip(parameter.shape, table[name], strict=True)]
             if len(sizes) == 1:
                 sizes.append(1 if name in recurrent_biases else sizes[0])
-            nn.init.normal_(parameter, std=math.sqrt(2 / sum(sizes)))
+            std = math.sqrt(2 / sum(sizes))
+            if truncated:
+                nn.init.trunc_normal_(parameter, std=std, a=-2 * std, b=2 * std)
+            else:
+                nn.init.normal_(parameter, std=std)
 
     def _recurrent_biases(self) -> set[str]:
         """The names of the parameters that the recurrent layers declare as biases."""

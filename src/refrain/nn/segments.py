@@ -8,6 +8,7 @@ I input width, H hidden width, k blocks.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
@@ -191,7 +192,8 @@ class Band(NamedTuple):
 def plan_bands(vocabulary_size: int, embedding_size: int, *, blocks: int, density: float) -> tuple[Band, ...]:
     """Plan an embedding in which later words, which are more frequent, have longer vectors (section 2.2).
 
-    The first block covers all words, and each further block a constant fraction of the words of the one before.
+    The first block covers all words, and each further block a constant fraction of the words of the one before;
+    every block covers at least one word.
 
     Args:
         vocabulary_size: V.
@@ -210,30 +212,48 @@ def plan_bands(vocabulary_size: int, embedding_size: int, *, blocks: int, densit
         raise ValueError(f"density: must be 1 / blocks = {1 / blocks:.4g} to 1 (got {density:g})")
     width = embedding_size // blocks
     widths = [width] * (blocks - 1) + [embedding_size - width * (blocks - 1)]
-    budget = vocabulary_size * embedding_size * density
+    # as in the paper's code, the ratio is that of blocks of equal width
+    bands, used_up = _bands(vocabulary_size, widths, density, [1] * blocks)
+    if not used_up:
+        bands, _ = _bands(vocabulary_size, widths, density, widths)
+    return bands
+
+
+def _bands(
+    vocabulary_size: int, widths: Sequence[int], density: float, weights: Sequence[int]
+) -> tuple[tuple[Band, ...], bool]:
+    """Bands whose numbers of words shrink by the ratio of `_band_shrinkage`, and whether they store what is asked for.
+
+    They do not where the last band would need more words for that than the one before it.
+    """
+    blocks = len(widths)
+    budget = vocabulary_size * sum(widths) * density
     covered = vocabulary_size
-    left = embedding_size
+    left = sum(widths)
     bands: list[Band] = []
+    used_up = True
     for index, width in enumerate(widths):
         bands.append(Band(vocabulary_size - covered, width))
         # recomputed from the rest of the budget, so that rounding errors do not add up
-        shrinkage = _band_shrinkage(blocks - index, min(1.0, budget / (covered * left)))
+        shrinkage = _band_shrinkage(weights[index:], min(1.0, budget / (covered * left)))
         before = covered
         budget -= covered * width
         left -= width
-        covered -= math.ceil(covered * (1 - shrinkage))
+        # a value above a whole number by a rounding error alone counts as that number
+        covered -= math.ceil(covered * (1 - shrinkage) - 1e-7)
         if index == blocks - 2:
-            covered = min(before, round(budget / widths[-1]))
+            needed = round(budget / widths[-1])
+            covered, used_up = min(before, needed), needed <= before
         covered = max(covered, 1)
-    return tuple(bands)
+    return tuple(bands), used_up
 
 
-def _band_shrinkage(blocks: int, density: float) -> float:
-    """The ratio a for which the mean of 1, a, a^2, ... over the blocks equals the density."""
+def _band_shrinkage(weights: Sequence[int], density: float) -> float:
+    """The ratio a for which the weighted mean of 1, a, a^2, ... over the blocks equals the density."""
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        if sum(middle**power for power in range(blocks)) / blocks < density:
+        if sum(weight * middle**power for power, weight in enumerate(weights)) < density * sum(weights):
             low = middle
         else:
             high = middle

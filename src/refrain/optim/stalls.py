@@ -41,18 +41,21 @@ class EarlyStop:
 
     Args:
         window: the number of most recent validations to ignore; see `stalled`.
+        min_epochs: the epochs that are trained in any case.
     """
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, *, min_epochs: int = 0) -> None:
         self._window = window
+        self._min_epochs = min_epochs
         self._validations: list[float] = []
 
     def validated(self, record: Mapping[str, Any]) -> Verdict | None:
         """Decide whether the run stops.
 
         Args:
-            record: `judged`, the figure of the validation, where less is better; `settled`, False while units are
-                being removed: the loss rises then, so the validation does not count as a stall.
+            record: `judged`, the figure of the validation, where less is better; `epoch`, from 1, which only
+                `min_epochs` needs; `settled`, False while units are being removed: the loss rises then, so the
+                validation does not count as a stall.
 
         Returns:
             The verdict, or None if the validation does not count.
@@ -60,6 +63,8 @@ class EarlyStop:
         if not record.get("settled", True):
             return None
         stop = stalled(self._validations, record["judged"], self._window)
+        if self._min_epochs:
+            stop = stop and record["epoch"] >= self._min_epochs
         self._validations.append(record["judged"])
         return Verdict(stop=stop)
 

@@ -12,6 +12,7 @@ from refrain.assembly.tagger import build_tagger
 from refrain.config import AnyExperiment, TaggerExperiment
 from refrain.data import Corpus, TaggedCorpus, vocabulary_from
 from refrain.data.tagged.vocabulary import tag_vocabulary_from
+from refrain.data.units.table import same_tokens
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.models.network_check import class_name
 from refrain.nn import fold_weight_norm
@@ -125,7 +126,7 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> N
         CheckpointError: when the vocabulary or a shape differs.
     """
     checkpoint = find_checkpoint(path)
-    if checkpoint.document("vocabulary") != corpus.vocabulary.document():
+    if not same_tokens(checkpoint.document("vocabulary"), corpus.vocabulary.document()):
         raise CheckpointError(
             f"{path}: was trained with another vocabulary; give its corpus, {_corpus_of(checkpoint)}, with --data, and "
             "the same data settings"

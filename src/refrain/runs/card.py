@@ -6,22 +6,30 @@ from refrain.config import Experiment
 
 from .outline import card_of, commands
 
+# further columns, for the figures that a unit of tokens has
+COLUMNS = {
+    "bits_per_byte": "bits per byte",
+    "bits_per_character": "bits per character",
+    "unknown": "`<unk>`",
+    "perplexity_without_unknown": "perplexity without `<unk>`",
+}
+
 
 def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, Any]) -> str:
     """The README of the run folder, with measured figures only."""
-    rows = []
+    measured: dict[tuple[str, str], dict[str, Any]] = {}
     for split in ("valid", "test"):
-        seen = set()
         for figure in (summary[split], summary["exact"][split]):
-            if figure is not None and figure["protocol"] not in seen:
-                seen.add(figure["protocol"])
-                # words have no such figure, and the table no empty column
-                bits = f" {figure['bits_per_byte']:.4f} |" if "bits_per_byte" in figure else ""
-                rows.append(
-                    f"| {split} | {figure['protocol']} | {figure['tokens']:,} | {figure['nats_per_token']:.4f} "
-                    f"| {figure['perplexity']:.2f} |{bits}"
-                )
-    per_byte = any(figure is not None and "bits_per_byte" in figure for figure in (summary["valid"], summary["test"]))
+            if figure is not None:
+                measured.setdefault((split, figure["protocol"]), figure)
+    columns = {key: title for key, title in COLUMNS.items() if any(figure.get(key) for figure in measured.values())}
+    if "unknown" not in columns:
+        columns.pop("perplexity_without_unknown", None)
+    rows = [
+        f"| {split} | {protocol} | {figure['tokens']:,} | {figure['nats_per_token']:.4f} | {figure['perplexity']:.2f} |"
+        + "".join(f" {_cell(key, figure.get(key))} |" for key in columns)
+        for (split, protocol), figure in measured.items()
+    ]
     model = experiment.model
     sizes = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
     own = summary.get("network")
@@ -29,16 +37,23 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
     run = summary["run"]
     return card_of(
         f"A language model over {manifest['data']['unit']}s: {shape}",
-        [],
+        [f"{line[0].upper()}{line[1:]}." for line in summary.get("warnings", [])],
         [
-            f"| split | protocol | tokens | nats per token | perplexity |{' bits per byte |' * per_byte}",
-            f"|---|---|---|---|---|{'---|' * per_byte}",
+            "| split | protocol | tokens | nats per token | perplexity |"
+            + "".join(f" {c} |" for c in columns.values()),
+            "|---|---|---|---|---|" + "---|" * len(columns),
             *rows,
         ],
         _usage(run, own),
         summary,
         manifest,
     )
+
+
+def _cell(key: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if key == "unknown" else f"{value:,.2f}" if key.startswith("perplexity") else f"{value:.4f}"
 
 
 def _usage(run: str, own: str | None) -> list[str]:

@@ -1,7 +1,7 @@
 """What may differ when a run is resumed: its length and its reports. A change is recorded before it takes effect."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,7 +148,13 @@ def _rate(experiment: AnyExperiment, position: Position, task: Task) -> float:
 
 
 def record(
-    run: RunFolder, own: AnyExperiment, given: AnyExperiment, document: dict[str, Any], position: Position, notes: Any
+    run: RunFolder,
+    own: AnyExperiment,
+    given: AnyExperiment,
+    document: dict[str, Any],
+    position: Position,
+    notes: Sequence[str],
+    ending: Sequence[str] = (),
 ) -> None:
     """Write new settings into a run folder, with a record of the change. A crash in between leaves a run to resume.
 
@@ -163,19 +169,20 @@ def record(
         document: the new content of `config.json`.
         position: the position from which it continues.
         notes: the result of `notes_on`.
+        ending: the result of `begin_to_finish`, which is recorded without a change of settings as well.
     """
     found = read_manifest(run)
     before = found.get("resumed", [])
     entries = before[:-1] if before and not _took_effect(before[-1], own) else list(before)
     changed = list(differences(own, given))
-    if changed:
+    if changed or ending:
         entry = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "epoch": position.epoch,
             "window": position.window,
             "step": position.step,
             "settings": {name: {"before": old, "after": new} for name, old, new in changed},
-            "notes": list(notes),
+            "notes": [*notes, *ending],
         }
         entries.append(entry)
     if entries != before:
@@ -207,8 +214,8 @@ def same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
         before = document["data"]["splits"].get(name, {}).get("sha256")
         if before is None:
             raise CheckpointError(
-                f"{path}: was not trained itself, as refrain compress writes a run; start a new one from its weights "
-                f"with refrain train RECIPE --from {path}"
+                f"{path / 'manifest.json'}: has no sha256 of the {name} text, as in a run that refrain compress has "
+                f"written; start a new run from its weights with refrain train RECIPE --from {path}"
             )
         if before != split.sha256:
             raise DataError(

@@ -8,6 +8,7 @@ from refrain.assembly.size_check import check_sizes
 from refrain.assembly.tagger import build_tagger
 from refrain.config import AnyExperiment, TaggerExperiment
 from refrain.data import Corpus, TaggedCorpus
+from refrain.data.units.table import same_tokens
 from refrain.errors import CheckpointError
 from refrain.storage.checkpoint import Checkpoint
 
@@ -49,7 +50,7 @@ def check_corpus(
     Raises:
         CheckpointError: when the vocabulary differs from that of the checkpoint, or the weights are of another model.
     """
-    if checkpoint.document("vocabulary") != corpus.vocabulary.document():
+    if not same_tokens(checkpoint.document("vocabulary"), corpus.vocabulary.document()):
         raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
     if model is None:
         check_fit(experiment, corpus.vocabulary, checkpoint)

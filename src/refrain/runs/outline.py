@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from torch import nn
@@ -42,6 +43,7 @@ def summary_of(about: dict[str, Any], figures: dict[str, Any], model: nn.Module,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": position.epoch,
         "best_epoch": best.epoch + 1,
+        **({"plans": [asdict(plan) for plan in position.plans]} if position.plans else {}),
         **figures,
         "train_seconds": round(position.seconds, 1),
         "peak_memory_bytes": peak_memory_bytes(),
@@ -76,6 +78,7 @@ def card_of(
         f"{duration(summary['train_seconds'])}; the figures",
         f"are those of the best epoch on validation, {summary['best_epoch']}.",
         *methods,
+        *_planned_end(summary.get("plans", [])),
         *notes,
         *_changes(manifest),
         "",
@@ -91,6 +94,15 @@ def card_of(
     return "\n".join(lines) + "\n"
 
 
+def _planned_end(plans: Sequence[dict[str, Any]]) -> list[str]:
+    """The lines about a run that ended before its last epoch."""
+    if not plans:
+        return []
+    last = plans[-1]
+    reason = "the limit training.max_minutes" if last["reason"] == "max_minutes" else "--finish"
+    return [f"The run ended after step {last['end']:,} by {reason}, decided at step {last['step']:,}."]
+
+
 def _changes(manifest: dict[str, Any]) -> list[str]:
     """A line for each change of settings with which the run was resumed."""
     lines = []
@@ -99,7 +111,8 @@ def _changes(manifest: dict[str, Any]) -> list[str]:
             f"{name}={each['after']} (was {each['before']})" for name, each in entry["settings"].items()
         )
         window = f" and window {entry['window']} of the next" if entry["window"] else ""
-        lines += ["", f"Resumed after epoch {entry['epoch']}{window} with {settings}.", *entry.get("notes", [])]
+        given = f" with {settings}" if settings else ""
+        lines += ["", f"Resumed after epoch {entry['epoch']}{window}{given}.", *entry.get("notes", [])]
     return lines
 
 

@@ -28,6 +28,7 @@ from .continuing import (
     with_early_stop,
 )
 from .documents import read_manifest, read_summary
+from .finishing import begin_to_finish
 from .fit_check import check_corpus
 from .intact import check_config, point_at_best
 from .kinds import kind_of
@@ -47,6 +48,7 @@ def resume(
     methods: Sequence[object] | Mapping[str, object] = (),
     experiment: AnyExperiment | None = None,
     settings: Sequence[str] = (),
+    finish: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Continue a run from its newest complete checkpoint. The result is the same, bit for bit, as without the stop.
@@ -59,6 +61,8 @@ def resume(
         methods: the methods that the run was started with, in the same order; their states are restored.
         experiment: if given, must equal the settings of the run, except for those that may change.
         settings: changes of settings, such as `["training.epochs=16"]`.
+        finish: whether an interrupted run is brought to an early end: the learning rate falls linearly to zero over a
+            fifth of the steps so far, or an epoch or what is left of the run where that is less. Then it is measured.
         model: for the run of a network of your own: the network, as in `train`.
         progress: the progress report; None prints lines of text on standard error.
 
@@ -69,7 +73,8 @@ def resume(
         DataError: when the corpus has changed.
         CheckpointError: when the folder is not a run, settings or methods differ, or a network of your own is missing,
             not needed or different.
-        UserError: when a setting is wrong, the loss is not finite, or a method fails.
+        UserError: when a setting is wrong, the loss is not finite, a method fails, or a run that is to be finished has
+            not begun or is at its end.
     """
     added = methods_by_name(methods)
     run = RunFolder(Path(out))
@@ -95,14 +100,16 @@ def resume(
         before = before_change(checkpoint)
         if goes_on(before, given):
             position.stopped = False
+            position.plans.clear()
+        ending = begin_to_finish(task, position, given, run.path) if finish else []
         notes = notes_on(before, given, position, task)
-        record(run, own, given, kind.document(given, network), position, notes)
+        record(run, own, given, kind.document(given, network), position, notes, ending)
         run.tidy(checkpoint.folder)
         point_at_best(run, position, task, report)
         for difference in changes(read_manifest(run), manifest(given, corpus, network, "", backends)):
             report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
         run.cut_metrics(position.metrics_bytes)
-        _log_resumed(checkpoint, task, position, [*changed_words(own, given), *notes], report)
+        _log_resumed(checkpoint, task, position, [*changed_words(own, given), *notes, *ending], report)
         return train_to_the_end(given, kind, corpus, task, run, position, state, report, backends)
 
 

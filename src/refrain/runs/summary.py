@@ -8,6 +8,7 @@ from torch import nn
 from refrain.assembly.widths import removable_widths
 from refrain.config import Experiment
 from refrain.data import Corpus
+from refrain.data.unknown import FIT_THE_MODEL, unknown_concerns
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.perplexity import Protocol
 from refrain.models.network_check import class_name
@@ -41,9 +42,16 @@ def describe(
         machine_line(model),
         f"data   {corpus.name}: {splits} tokens, vocabulary {len(corpus.vocabulary):,}"
         + (f"; words read as <unk>: {unseen}" if unseen else ""),
+        *(f"note: {line}" for line in _concerns(corpus)),
         *model_lines(shape, model),
         f"run    {run.path}",
     ]
+
+
+def _concerns(corpus: Corpus) -> list[str]:
+    measured = {name: split for name, split in corpus.splits.items() if name != "train"}
+    texts = {name: (split.unseen, len(split.tokens)) for name, split in measured.items()}
+    return unknown_concerns(corpus.vocabulary, texts, FIT_THE_MODEL)
 
 
 def machine_line(model: nn.Module) -> str:
@@ -112,7 +120,8 @@ def summarise(
             windows = protocol_windows(
                 tokens, name, split=split, window_steps=steps, name=f"{corpus.name}, split {split!r}"
             )
-            figure = evaluate(model, windows, track=track, what=f"measuring the {split} text, protocol {name}")
+            what = f"measuring the {split} text, protocol {name}"
+            figure = evaluate(model, windows, corpus.vocabulary, track=track, what=what)
             return {"protocol": name, **figure.document(corpus.vocabulary.bytes_per_token)}
 
         exact[split] = measured("exact")
@@ -122,7 +131,7 @@ def summarise(
     network = {"network": class_name(model)} if own else {}
     sparsity = {"sparsity": _sparsity(model)} if experiment.sparsity.active() else {}
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **network}
-    return summary_of(about, {**figures, "exact": exact, **sparsity}, model, position)
+    return summary_of(about, {**figures, "exact": exact, **sparsity, "warnings": _concerns(corpus)}, model, position)
 
 
 def _sparsity(model: Any) -> dict[str, Any]:

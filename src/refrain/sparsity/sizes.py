@@ -4,8 +4,10 @@ U units in a width.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from refrain.axes import Axis, AxisTable
@@ -67,3 +69,35 @@ def _units(axis: Axis, widths: Mapping[str, int], dead: Units) -> int:
 def _looked_up(axes: tuple[Axis, ...]) -> bool:
     # the first axis of a matrix in a matmul writes
     return axes[0].role == "reads"
+
+
+def unit_sizes(
+    measure: str, table: AxisTable, widths: Mapping[str, int], removed: Sequence[str], dead: Units | None = None
+) -> dict[str, list[int]]:
+    """Return by how much a model becomes smaller when one more unit is removed.
+
+    Args:
+        measure: `parameters`, `multiply_adds` or `bytes` (of float32).
+        table: the model's axes.
+        widths: the sizes of the model's widths.
+        removed: the widths whose units can be removed.
+        dead: units that are removed already.
+
+    Returns:
+        Width -> a size for each unit; that of a unit which is removed already has no meaning.
+    """
+    gone = {width: torch.zeros(size, dtype=torch.bool) for width, size in widths.items()} | dict(dead or {})
+    whole = model_size(measure, table, widths, gone)
+    found: dict[str, list[int]] = {}
+    for width in removed:
+        axes = [axis for axes in table.values() for axis in axes if axis.width == width and axis.segment is not None]
+        edges = {edge for axis in axes if axis.segment is not None for edge in axis.segment[:2]}
+        found[width] = []
+        # the units between two edges are in the same segments, and of the same size
+        for begin, end in pairwise(sorted(edges | {0, widths[width]})):
+            left = (~gone[width][begin:end]).nonzero().flatten()
+            one = gone[width].clone()
+            one[begin + (int(left[0]) if len(left) else 0)] = True
+            smaller = model_size(measure, table, widths, gone | {width: one})
+            found[width] += [whole - smaller] * (end - begin)
+    return found

@@ -1,7 +1,6 @@
 """Compression: write a smaller run without dead units, and check that it computes the same."""
 
 import copy
-import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,26 +13,25 @@ from torch import Tensor
 from refrain.assembly.corpus import build_text, locate
 from refrain.assembly.model import build_model
 from refrain.assembly.widths import resized
-from refrain.bench.timing import interleaved
 from refrain.config import Experiment
-from refrain.data import Corpus
+from refrain.data import Corpus, TokenSource
 from refrain.errors import CheckpointError, UserError
-from refrain.evaluation import evaluate, protocol_windows
-from refrain.models import LanguageModel, Stepper
-from refrain.progress import Reporter, timing_reports
+from refrain.models import LanguageModel
+from refrain.progress import Reporter
 from refrain.runs.checks import check_apart
-from refrain.runs.loading import config_document, load_language_model
-from refrain.runs.manifest import manifest
+from refrain.runs.loading import load_language_model
 from refrain.runs.training import train
-from refrain.sparsity import clear_units, multiply_adds, select_units, unit_axes
+from refrain.sparsity import clear_units, select_units, unit_axes
 from refrain.storage.output_checks import check_folder, run_parts
-from refrain.storage.run_folder import RunFolder
 from refrain.trained.language_model import TrainedLanguageModel
 
+from .compress_figures import figures_of
+from .compressed_run import card_of, complete_run, weight_bytes, write_run
+from .reconstruction import reconstructed
+from .removal_cost import Request, Validation, accepted, checked_request, cost_of, open_validation
 from .smaller import units_to_remove
 
 TOLERANCE = 1e-5
-REPEATS, STEPS = 7, 50
 # the number of tokens of real text that the proof reads, and its batch size
 PROOF_TOKENS, PROOF_BATCH = 2000, 10
 
@@ -44,6 +42,7 @@ def compress(
     *,
     threshold: float | None = None,
     to: tuple[str, int | str] | None = None,
+    max_loss: float | None = None,
     finetune_epochs: int = 0,
     data: str | None = None,
     force: bool = False,
@@ -56,26 +55,31 @@ def compress(
         run: the run folder, whose best checkpoint is read.
         out: the new run folder, which must be new or empty.
         threshold: also remove units all of whose weights have an absolute value below this.
-        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed, as a number or as a percentage such
-            as `50%`; the weakest units are removed until the model is small enough.
+        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed, which is a number, `7M` or `50%` of
+            the model's; units are removed until the model is small enough, those first that cost the least loss on the
+            validation text for the size that they save.
+        max_loss: the largest growth of the perplexity on the validation text, as a fraction, for which a model with a
+            threshold or a size is written; None is 0.2. With `force` or before finetuning, the growth is only logged.
         finetune_epochs: the number of epochs to train the smaller model with the run's training settings.
-        data: the text for the comparison and the measurements; None is the run's own test text.
-        force: replace an existing run at `out`.
+        data: the text for the comparison and the measurements; None is the run's own test text. A folder is read for
+            its validation text as well, and a file is used for both.
+        force: replace an existing run at `out`, and write a model that is worse than `max_loss` allows.
         log: called with a line of text for each step that takes time.
         reports: reports these steps while they run; None reports nothing.
 
     Returns:
         `removed`, the number of removed units by width; `before`, `after` and, after finetuning, `finetuned`, each with
         widths, parameters, bytes, multiply_adds, perplexity, ms_per_token and tokens_per_second; the largest difference
-        of log-probabilities from those of the masked model, `max_abs_difference` in float64 and `float32_difference`.
+        of log-probabilities from those of the masked model, `max_abs_difference` in float64 and `float32_difference`;
+        and with a threshold or a target, `cost`, the perplexity of the validation text `before` and `after`.
 
     Raises:
-        UserError: when no unit or a whole layer would be removed, or a target cannot be reached.
+        UserError: when no unit or a whole layer would be removed, a target cannot be reached, or the smaller model is
+            worse than `max_loss` allows.
         DataError: when the text is missing or invalid.
         CheckpointError: when the run cannot be read, `out` exists, or the smaller model does not compute the same.
     """
-    if threshold is not None and not threshold > 0:
-        raise UserError(f"--threshold must be greater than 0 (got {threshold})")
+    request = checked_request(threshold, to, max_loss)
     reports = reports or Reporter(None)
     out = Path(out)
     check_apart(Path(run), out, force=force)
@@ -85,32 +89,50 @@ def compress(
     experiment = Experiment.model_validate(lm.config)
     check_folder("--out", out, run_parts(out), [experiment.data.corpus])
     finetuning = _with_epochs(experiment, finetune_epochs) if finetune_epochs else None
-    dead = units_to_remove(lm.model, threshold=threshold, to=to)
+    text = open_validation(lm, experiment, data, log) if request.is_lossy else None
+    dead, whole = _chosen(lm.model, text, request, reports)
     kept = {width: (~which).nonzero().flatten() for width, which in dead.items()}
     settings = resized(experiment, lm.model, kept)
-    masked, small = _masked_and_small(lm, dead, kept, settings)
+    masked, small = _masked_and_small(lm, whole, dead, kept, settings)
+    removed = {width: int(which.sum()) for width, which in dead.items() if which.any()}
+    report: dict[str, Any] = {"run": str(run), "out": str(out), "removed": removed}
+    if text is not None:
+        cost = cost_of(lm.model, small, text, reports.track)
+        log(f"without {sum(removed.values()):,} of its {sum(map(len, dead.values())):,} units, {cost}")
+        report["cost"] = accepted(cost, request, whatever=force or finetuning is not None).document()
     with reports.step("reading the text"):
         corpus, split = _text(lm, experiment, data, log)
-    ids = corpus.splits[split].tokens.read(0, min(PROOF_TOKENS, len(corpus.splits[split].tokens)))
     with reports.step("comparing the models"):
-        differences = prove(masked, small, torch.from_numpy(ids.astype("int64")))
+        report |= _differences(masked, small, corpus.splits[split].tokens)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".tmp-{out.name[:40]}-") as temporary:
         start = Path(temporary) / "start"
-        models = [(lm.model, _bytes(lm.folder)), (small, _bytes(_write(start, settings, lm, small, corpus)))]
+        models = [(lm.model, weight_bytes(lm.folder)), (small, write_run(start, settings, lm, small, corpus))]
         if finetuning is not None:
-            further = resized(finetuning, lm.model, kept)
-            train(further, out, start_from=start, force=force, command=f"finetuning of {run}, compressed")
-            best = load_language_model(out)
-            models.append((best.model, _bytes(best.folder)))
+            best = _finetuned(resized(finetuning, lm.model, kept), out, start, run, force=force)
+            models.append((best.model, weight_bytes(best.folder)))
         log("measuring, in turns")
-        removed = {width: int(which.sum()) for width, which in dead.items() if which.any()}
-        report: dict[str, Any] = {"run": str(run), "out": str(out), "removed": removed}
-        report |= {"max_abs_difference": differences[torch.float64], "float32_difference": differences[torch.float32]}
-        report |= _figures(models, corpus, split, reports)
+        report |= figures_of(models, corpus, split, reports)
         if finetuning is None:
-            _complete(start, out, report, _card(experiment.name, report, corpus.name), force=force)
+            complete_run(start, out, report, card_of(experiment.name, report, corpus.name), force=force)
     return report
+
+
+def _chosen(
+    model: LanguageModel, text: Validation | None, request: Request, reports: Reporter
+) -> tuple[dict[str, Tensor], LanguageModel]:
+    """Return the units to remove, and the model in which the other units have taken over from them for a size."""
+    windows = None if text is None else text.windows
+    dead = units_to_remove(model, threshold=request.threshold, to=request.to, text=windows, track=reports.track)
+    if request.to is None or windows is None:
+        return dead, model
+    return dead, reconstructed(model, windows, dead, reports.track)
+
+
+def _finetuned(experiment: Experiment, out: Path, start: Path, run: str | Path, *, force: bool) -> TrainedLanguageModel:
+    """Train a smaller model further, in its new run folder, and load the best checkpoint."""
+    train(experiment, out, start_from=start, force=force, command=f"finetuning of {run}, compressed")
+    return load_language_model(out)
 
 
 def _with_epochs(experiment: Experiment, epochs: int) -> Experiment:
@@ -123,10 +145,14 @@ def _with_epochs(experiment: Experiment, epochs: int) -> Experiment:
 
 
 def _masked_and_small(
-    lm: TrainedLanguageModel, dead: dict[str, Tensor], kept: dict[str, Tensor], experiment: Experiment
+    lm: TrainedLanguageModel,
+    whole: LanguageModel,
+    dead: dict[str, Tensor],
+    kept: dict[str, Tensor],
+    experiment: Experiment,
 ) -> tuple[LanguageModel, LanguageModel]:
     """Return the model with its dead units set to zero, and the model without them."""
-    masked = copy.deepcopy(lm.model)
+    masked = copy.deepcopy(whole)
     table = masked.axes()
     parameters = dict(masked.named_parameters())
     for width, which in dead.items():
@@ -138,6 +164,13 @@ def _masked_and_small(
         for name, parameter in small.named_parameters():
             parameter.copy_(selected[name])
     return masked, small
+
+
+def _differences(masked: LanguageModel, small: LanguageModel, tokens: TokenSource) -> dict[str, float]:
+    """Return the differences that `prove` finds on the beginning of a text, by their names in the report."""
+    ids = tokens.read(0, min(PROOF_TOKENS, len(tokens)))
+    found = prove(masked, small, torch.from_numpy(ids.astype("int64")))
+    return {"max_abs_difference": found[torch.float64], "float32_difference": found[torch.float32]}
 
 
 @torch.no_grad()
@@ -184,108 +217,3 @@ def _text(
     if data is None:
         return build_text(experiment.data, locate(experiment.data.corpus, log), "test", lm.vocabulary, log)
     return build_text(experiment.data, locate(data, log), None, lm.vocabulary, log)
-
-
-def _write(out: Path, experiment: Experiment, lm: TrainedLanguageModel, small: LanguageModel, corpus: Corpus) -> Path:
-    """Write the run folder of a model, and return the folder of its only checkpoint."""
-    folder = RunFolder(out)
-    folder.create()
-    with folder.locked():
-        config = config_document(experiment)
-        folder.write_json("config.json", config)
-        folder.write_json("manifest.json", manifest(experiment, corpus, small, ""))
-        weights = {name: parameter.detach().clone() for name, parameter in small.named_parameters()}
-        documents = {
-            "config": config,
-            "vocabulary": lm.vocabulary.document(),
-            "training": {"position": {"step": 1}, "compressed_from": str(lm.folder)},
-        }
-        folder.save(1, {"model": weights}, documents, best=1)
-    return folder.checkpoint(1).folder
-
-
-def _complete(start: Path, out: Path, report: dict[str, Any], card: str, *, force: bool) -> None:
-    """Add the report to a run folder, and move its parts to `out`, in place of a run that exists there."""
-    fresh = RunFolder(start)
-    fresh.write_json("summary.json", report)
-    fresh.write_text("README.md", card)
-    folder = RunFolder(out)
-    folder.create(force=force)
-    with folder.locked():
-        for part in run_parts(start):
-            target = out / part.name
-            if part.name != ".lock" and (part.exists() or part.is_symlink()):
-                if target.is_dir():
-                    # made by `create`, and empty
-                    target.rmdir()
-                part.rename(target)
-
-
-def _card(name: str, report: dict[str, Any], corpus: str) -> str:
-    """Return the text of the README of a compressed run."""
-    before = report["before"]
-    after = report["after"]
-    removed = sum(report["removed"].values())
-    exact, rounded = report["max_abs_difference"], report["float32_difference"]
-    rows = [("parameters", ","), ("bytes", ","), ("multiply_adds", ","), ("perplexity", ",.2f")]
-    lines = [
-        f"# {name}, compressed",
-        "",
-        f"The model of {report['run']} without {removed:,} of its units. Its log-probabilities are those of the masked",
-        f"model to {exact:.1e} in float64 and to {rounded:.1e} in float32, on random and on real text. Perplexities by",
-        f"the protocol `exact` on {corpus}; `summary.json` has more.",
-        "",
-        "| | before | after |",
-        "|---|---|---|",
-        *(f"| width {width} | {size:,} | {after['widths'][width]:,} |" for width, size in before["widths"].items()),
-        *(f"| {key.replace('_', '-')} | {before[key]:{form}} | {after[key]:{form}} |" for key, form in rows),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _bytes(folder: Path) -> int:
-    """Return the size of a checkpoint's weights on disk."""
-    return sum(file.stat().st_size for file in folder.glob("model*.safetensors"))
-
-
-def _figures(
-    models: list[tuple[LanguageModel, int]], corpus: Corpus, split: str, reports: Reporter
-) -> dict[str, dict[str, Any]]:
-    """Return the sizes, perplexity and speed of each model, which are timed in turns: before, after, finetuned."""
-    found: list[dict[str, Any]] = []
-    for model, size in models:
-        widths = model.widths()
-        windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=corpus.name)
-        found.append(
-            {
-                "widths": widths,
-                "parameters": sum(parameter.numel() for parameter in model.parameters()),
-                "bytes": size,
-                "multiply_adds": multiply_adds(model.axes(), widths),
-                "perplexity": evaluate(model, windows, track=reports.track).perplexity,
-            }
-        )
-    steppers = [Stepper(model) for model, _ in models]
-    with timing_reports(reports).step("timing the models"):
-        step = interleaved({str(i): _steps(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
-        window = interleaved({str(i): _window(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
-    for index, figures in enumerate(found):
-        figures["ms_per_token"] = 1000 * statistics.median(step[str(index)]) / STEPS
-        figures["tokens_per_second"] = 20 * 35 / statistics.median(window[str(index)])
-    return dict(zip(("before", "after", "finetuned"), found, strict=False))
-
-
-def _steps(stepper: Stepper) -> Callable[[], None]:
-    ids = torch.zeros(1, dtype=torch.int64)
-
-    def run() -> None:
-        state = stepper.initial_state(1)
-        for _ in range(STEPS):
-            _, state = stepper.step(ids, state)
-
-    return run
-
-
-def _window(stepper: Stepper) -> Callable[[], None]:
-    ids = torch.zeros(35, 20, dtype=torch.int64)
-    return lambda: stepper.token_nats(ids, ids, stepper.initial_state(20)) and None

@@ -3,23 +3,36 @@
 from torch import Tensor
 
 from refrain.assembly.widths import removable_widths
-from refrain.config.sparsity import sized
+from refrain.config.sparsity import counted
+from refrain.config.values import percentage
+from refrain.data import Windows
 from refrain.errors import UserError
 from refrain.models import LanguageModel
-from refrain.sparsity import dead_by_width, drop_until, model_size, unit_axes, weakest_first
+from refrain.progress import Track, untracked
+from refrain.sparsity import dead_by_width, model_size, unit_axes
 from refrain.sparsity.compact import largest_entries
+
+from .unit_ranking import units_for_size
 
 
 def units_to_remove(
-    model: LanguageModel, *, threshold: float | None = None, to: tuple[str, int | str] | None = None
+    model: LanguageModel,
+    *,
+    threshold: float | None = None,
+    to: tuple[str, int | str] | None = None,
+    text: Windows | None = None,
+    track: Track = untracked,
 ) -> dict[str, Tensor]:
     """Find the dead units of a model, and those to remove for a threshold or a target size. The model is not changed.
 
     Args:
         model: the model, with plain weights.
         threshold: also remove units all of whose weights have an absolute value below this.
-        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed, as a number or as a percentage such
-            as `50%`; the weakest units are removed until the model is small enough.
+        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed, which is a number, `7M` or `50%` of
+            the model's; units are removed until the model is small enough, those first that cost the least loss on
+            `text` for the size that they save.
+        text: windows of a text, which `to` needs.
+        track: reports the choice of units.
 
     Returns:
         Width -> (U,) bool, for U units in a width.
@@ -41,21 +54,14 @@ def units_to_remove(
             cause = f"with --threshold {threshold:g}; ask for less" if threshold is not None else "already"
             raise UserError(f"all {sizes[width]} units of {width} are dead {cause}")
     if to is not None:
-        measure, size = to
-        whole = model_size(measure, table, sizes)
-        target = sized(size, whole)
-        if target >= whole:
-            raise UserError(
-                f"--to {measure}={size}: the model has {whole:,}, which is no more than that; choose a smaller target"
-            )
-        ranking = [pair for pair in weakest_first(parameters, table, widths) if not dead[pair[0]][pair[1]]]
+        measure, asked = to
+        target = target_size(measure, asked, model_size(measure, table, sizes))
+        if text is None:
+            raise ValueError("a target size needs a text, on which the units are chosen")
         try:
-            dropped = drop_until(ranking, table, sizes, measure=measure, target=target, dead=dead)
+            dead = units_for_size(model, text, widths, measure=measure, target=target, dead=dead, track=track)
         except ValueError as error:
-            raise UserError(f"--to {measure}={size}: {error}") from None
-        for width, units in dropped.items():
-            dead[width][units] = True
-        dead = dead_by_width(parameters, table, widths, gone=dead)
+            raise UserError(f"--to {measure}={asked}: {error}") from None
     if not any(which.any() for which in dead.values()):
         given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
         raise UserError(
@@ -63,3 +69,28 @@ def units_to_remove(
             "with --to, or train with sparsity.group_lasso"
         )
     return dead
+
+
+def target_size(measure: str, asked: int | str, whole: int) -> int:
+    """Resolve a target size against the size of the model.
+
+    Args:
+        measure: `parameters`, `multiply_adds` or `bytes`.
+        asked: a number, `7M`, or a percentage of the model's size.
+        whole: the size of the model.
+
+    Raises:
+        UserError: when it is no size, or no smaller than the model.
+    """
+    share = percentage(asked)
+    if share is not None and not 0 < share < 1:
+        raise UserError(f"--to {measure}={asked}: a percentage must be between 0% and 100%")
+    try:
+        target = round(float(counted(asked)) if share is None else share * whole)
+    except (ValueError, OverflowError):
+        raise UserError(f"--to {measure}={asked}: the size must be a number, 7M or a percentage such as 50%") from None
+    if target >= whole:
+        raise UserError(
+            f"--to {measure}={asked}: the model has {whole:,}, which is no more than that; choose a smaller target"
+        )
+    return target

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, Literal, get_args, overload
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,10 @@ from refrain.models import NetworkStepper, Stepper, stepper_of
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
 from refrain.progress import Track, untracked
 
-from .texts import texts_of
+from .texts import Count, texts_of
+
+Start = Literal["line-end", "none"]
+"""What a model reads before a prompt."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +40,6 @@ class Score:
     def perplexity(self) -> float:
         """The exponential of the nats per token."""
         return Figure(self.nats, self.tokens).perplexity
-
-
-class Count(NamedTuple):
-    """The size of some texts.
-
-    Attributes:
-        texts: the number of texts.
-        tokens: the number of tokens.
-        unknown: the number of tokens that are `<unk>`, because the word is not in the vocabulary.
-    """
-
-    texts: int
-    tokens: int
-    unknown: int
 
 
 class TrainedLanguageModel:
@@ -210,6 +199,7 @@ class TrainedLanguageModel:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        start: Start = "line-end",
         stop_at_line_end: bool = False,
         allow_unknown: bool = True,
         clamp: Mapping[int | tuple[int, int], float] | None = None,
@@ -224,6 +214,7 @@ class TrainedLanguageModel:
             top_k=top_k,
             top_p=top_p,
             seed=seed,
+            start=start,
             stop_at_line_end=stop_at_line_end,
             allow_unknown=allow_unknown,
             clamp=clamp,
@@ -231,8 +222,8 @@ class TrainedLanguageModel:
             for text, index in zip(texts, drawn, strict=True):
                 if index is not None:
                     text.append(index)
-        start = self.vocabulary.encode(prompt)
-        return [self.vocabulary.decode([*start, *text]) for text in texts]
+        begun = self.vocabulary.encode(prompt)
+        return [self.vocabulary.decode([*begun, *text]) for text in texts]
 
     def stream(
         self,
@@ -244,11 +235,12 @@ class TrainedLanguageModel:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        start: Start = "line-end",
         stop_at_line_end: bool = False,
         allow_unknown: bool = True,
         clamp: Mapping[int | tuple[int, int], float] | None = None,
     ) -> Iterator[Sequence[int | None]]:
-        """Draw tokens that follow a line end and the prompt.
+        """Draw tokens that follow the prompt.
 
         Args:
             prompt: the text to continue; words that are not in the vocabulary are read as `<unk>`.
@@ -258,6 +250,7 @@ class TrainedLanguageModel:
             top_k: draw from the k most probable tokens; None draws from all.
             top_p: draw from the fewest tokens whose total probability is at least this; None draws from all.
             seed: the same seed, model and arguments give the same text; None takes a random seed.
+            start: what the model reads before the prompt: `line-end`, or `none`, which needs a prompt.
             stop_at_line_end: whether a text ends when `<eos>` is drawn, or a newline by a byte model, which is not
                 returned.
             allow_unknown: whether `<unk>` can be drawn.
@@ -270,6 +263,13 @@ class TrainedLanguageModel:
         Raises:
             ValueError: when a value is out of range or cannot take effect.
         """
+        context = self.vocabulary.encode(prompt)
+        if start not in get_args(Start):
+            raise ValueError(f"start: must be one of {', '.join(get_args(Start))} (got {start!r})")
+        if start == "line-end":
+            context = [self.vocabulary.line_end, *context]
+        elif not context:
+            raise ValueError("start: 'none' needs a prompt, because the model must read a token before it draws one")
         unknown = self.vocabulary.unknown
         banned = [] if allow_unknown or unknown is None else [unknown]
         generator = torch.Generator()
@@ -279,7 +279,7 @@ class TrainedLanguageModel:
             generator.manual_seed(seed)
         return generate(
             self.stepper,
-            [self.vocabulary.line_end, *self.vocabulary.encode(prompt)],
+            context,
             Sampler(temperature=temperature, top_k=top_k, top_p=top_p, banned=banned),
             tokens=tokens,
             samples=samples,

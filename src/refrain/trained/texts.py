@@ -1,9 +1,23 @@
 """A text or several, as the methods of a trained model take them."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from refrain.errors import UserError, shown
+
+
+class Count(NamedTuple):
+    """The size of some texts.
+
+    Attributes:
+        texts: the number of texts.
+        tokens: the number of tokens.
+        unknown: the number of tokens that are `<unk>`, because the word is not in the vocabulary.
+    """
+
+    texts: int
+    tokens: int
+    unknown: int
 
 
 def texts_of(given: str | Iterable[Any], name: str = "texts") -> list[str]:

@@ -12,10 +12,12 @@ from refrain.data import Batches, Windows
 from refrain.errors import CheckpointError, UserError, shortened
 from refrain.storage.run_folder import RunFolder
 
+from .ending import Ending, rate_factor
 from .interrupt import Interrupt, Interrupted
 from .loop import NonFiniteError, Tally, train_round
 from .metrics import Metrics
 from .own_methods import MethodError
+from .planned_end import described
 from .progress import Progress
 from .resume import capture, check_finite, weights_of
 from .task import Best, Position, Task, Validation
@@ -51,6 +53,7 @@ class Fit:
         self.metrics = metrics
         self.progress = progress
         self.interrupt = interrupt
+        self.ending = Ending(task)
 
     def __call__(self, position: Position, state: Any) -> Position:
         """Train until the last epoch.
@@ -83,25 +86,29 @@ class Fit:
     def _train(self, position: Position, state: Any) -> Position:
         # write a checkpoint before the first step, so that a full or read-only disk is found at once
         saved = time.monotonic() if position.step else self.save(position, state)
+        self.ending.begin(position)
         while position.epoch < self.task.epochs and not position.stopped:
             windows = self.task.windows(position.epoch)
             if state is None:
                 state = self.task.model.initial_state(self.task.batch_size)
-            while position.window < len(windows):
+            while position.window < len(windows) and not self.ending.is_reached(position):
                 deadline = saved + 60 * self.task.checkpoint_minutes
-                state = self._round(position, windows, state, deadline)
+                state = self._round(position, windows, state, min(deadline, self.ending.next_review))
                 improved = self._within_epoch(position, windows)
+                planned = self._review(position, windows)
                 # read the signal once, so that the checkpoint and the exit status agree
                 signal_number = self.interrupt.signal_number
-                if signal_number or improved or time.monotonic() > deadline:
+                if signal_number or improved or planned or time.monotonic() > deadline:
                     saved = self.save(position, state)
                 self._stop_if_asked(position, signal_number)
             self._end_epoch(position)
-            position.epoch += 1
-            position.window = 0
-            position.epoch_tally = Tally()
-            if not self.task.carry_state:
-                state = None
+            position.stopped |= self.ending.is_reached(position)
+            # a run may end within an epoch
+            if position.window == len(windows):
+                position.epoch += 1
+                position.window = 0
+                position.epoch_tally = Tally()
+                state = state if self.task.carry_state else None
             signal_number = self.interrupt.signal_number
             saved = self.save(position, state)
             self._stop_if_asked(position, signal_number)
@@ -129,7 +136,8 @@ class Fit:
         """Train until metrics, a validation, a sample or a checkpoint are due, the epoch ends, or a signal arrives."""
         task = self.task
         intervals = [task.log_windows, task.validation_windows, task.sample_windows]
-        stop = min(len(windows), *((position.window // every + 1) * every for every in intervals if every))
+        last = self.ending.last_window(position, windows)
+        stop = min(last, *((position.window // every + 1) * every for every in intervals if every))
         started = time.monotonic()
         tokens_before = position.epoch_tally.tokens
         task.model.train()
@@ -144,7 +152,7 @@ class Fit:
             tallies=(position.epoch_tally, position.line_tally),
         )
         position.seconds += time.monotonic() - started
-        if position.window == len(windows) or (position.window == stop and not stop % task.log_windows):
+        if position.window == last or (position.window == stop and not stop % task.log_windows):
             seconds = max(time.monotonic() - started, 1e-9)
             rate = task.optimizer.param_groups[0]["lr"]
             position.metrics_bytes = self.metrics.train(
@@ -201,8 +209,15 @@ class Fit:
 
     def _rate(self, position: Position, windows: Windows | Batches) -> float:
         """Return the learning rate of the schedule, before it is scaled by the length of a random window."""
-        progress = min((position.epoch + position.window / len(windows)) / self.task.epochs, 1.0)
-        return self.task.learning_rate * self.task.schedule.factor(position.epoch, progress)
+        return self.task.learning_rate * rate_factor(self.task, position, windows)
+
+    def _review(self, position: Position, windows: Windows | Batches) -> bool:
+        """Plan the end of the run or change the plan, if it is time to; return whether there is a new plan."""
+        plan = self.ending.review(position, windows)
+        if plan is not None:
+            position.metrics_bytes = self.metrics.planned(position, plan)
+            self.progress.log(f"the run ends after step {plan.end:,}, {described(plan, self.task.max_minutes)}")
+        return plan is not None
 
     def _validate(self, position: Position, *, epoch_ended: bool) -> tuple[dict[str, Any], Validation, bool]:
         found = self.task.validate(self.progress.reports.track)
@@ -226,6 +241,8 @@ class Fit:
 
     def _stop_if_asked(self, position: Position, signal_number: int | None) -> None:
         if signal_number:
+            if position.step and self._resume().startswith("refrain train"):
+                self.progress.log("with --resume --finish, the run ends soon, with its learning rate at zero")
             raise Interrupted(
                 signal_number,
                 f"stopped in epoch {position.epoch + 1} after window {position.window}; "

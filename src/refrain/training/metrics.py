@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from refrain.errors import UserError
 from refrain.models.perplexity import perplexity
 from refrain.storage.run_folder import RunFolder
 
+from .planned_end import Plan
 from .task import Position, Validation
 
 
@@ -85,6 +87,10 @@ class Metrics:
         """Write a sample of text to TensorBoard, as preformatted text."""
         if self._tensorboard is not None:
             self._tensorboard.add_text("sample", _preformatted(text), step)
+
+    def planned(self, position: Position, plan: Plan) -> int:
+        """Write a decision about the end of the run, and return the length of the file in bytes."""
+        return self._write({"event": "plan", "epoch": position.epoch + 1, "window": position.window, **asdict(plan)})
 
     def _bits(self, prefix: str, nats_per_token: float) -> dict[str, float]:
         if self._bytes_per_token is None:

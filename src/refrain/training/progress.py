@@ -70,7 +70,8 @@ class Clock:
             return figure
         seconds = (now - since) / (position.step - first)
         rate = tally.tokens / max(position.window, 1) / seconds
-        left = seconds * (windows * epochs - position.step)
+        last = windows * epochs if position.plan is None else position.plan.end
+        left = seconds * (last - position.step)
         return f"{figure}  {rate:,.0f} tokens/s  {duration(left)} left"
 
 

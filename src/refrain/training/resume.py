@@ -16,6 +16,7 @@ from refrain.storage.documents import checked
 from .loop import NonFiniteError, Tally
 from .optimizer_state import load_optimizer
 from .own_methods import MethodError
+from .planned_end import Plan
 from .saved_state import AnyTrainingDocument, TrainingDocument
 from .task import Best, Position, Task
 
@@ -108,7 +109,8 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
         fields = document["position"]
         best = None if fields["best"] is None else Best(**fields["best"])
         tallies = {name: Tally(**fields[name]) for name in ("epoch_tally", "line_tally")}
-        position = Position(**{**fields, **tallies, "best": best})
+        plans = [Plan(**plan) for plan in fields.get("plans", [])]
+        position = Position(**{**fields, **tallies, "best": best, "plans": plans})
         _check_position(position, task)
         # last, since a method may draw random numbers while it restores its state
         torch.set_rng_state(tensors["generator.cpu"])

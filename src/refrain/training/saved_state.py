@@ -1,6 +1,6 @@
 """The plain data that a checkpoint needs to be resumed from: `training.json`."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,18 @@ class BestEntry(Document):
     judged: float | None = None
 
 
+class PlanEntry(Document):
+    """A decision about the end of a run, see `Plan`."""
+
+    reason: Literal["max_minutes", "finish"]
+    step: Index
+    seconds: Amount
+    progress: Annotated[float, Field(ge=0, le=1)]
+    end: Index
+    cooldown: bool
+    factor: Amount
+
+
 class PositionEntry(Document):
     """The position in a run, see `Position`."""
 
@@ -37,6 +49,8 @@ class PositionEntry(Document):
     stopped: bool
     metrics_bytes: Index
     seconds: Amount
+    spent_seconds: Amount = 0.0
+    plans: list[PlanEntry] = Field(default_factory=list)
 
 
 class TrainingDocument(Document):

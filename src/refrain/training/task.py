@@ -13,6 +13,7 @@ from refrain.progress import Track
 
 from .loop import LossScale, Tally
 from .methods import Methods
+from .planned_end import Plan
 
 
 class Validation(NamedTuple):
@@ -47,6 +48,7 @@ class Task:
         validation_windows: the number of windows between validations within an epoch; None validates only at its end.
         sample_windows: the number of windows between samples within an epoch; None samples only at its end.
         carry_state: whether an epoch begins with the recurrent state at the end of the last one.
+        max_minutes: the time after which training ends with its schedule finished; None is after the last epoch.
     """
 
     model: LanguageModel | Tagger
@@ -66,6 +68,7 @@ class Task:
     sample_windows: int | None = None
     carry_state: bool = False
     checkpoint_minutes: float = 10.0
+    max_minutes: float | None = None
 
 
 @dataclass
@@ -103,6 +106,8 @@ class Position:
         stopped: whether a method has stopped the run before its last epoch.
         metrics_bytes: the length of the file of metrics.
         seconds: the time spent in training, over all restarts.
+        spent_seconds: the same with validations, samples and checkpoints, for a run with a limit of time.
+        plans: the decisions about the end of the run; the last one is in effect.
     """
 
     epoch: int = 0
@@ -114,3 +119,10 @@ class Position:
     stopped: bool = False
     metrics_bytes: int = 0
     seconds: float = 0.0
+    spent_seconds: float = 0.0
+    plans: list[Plan] = field(default_factory=list)
+
+    @property
+    def plan(self) -> Plan | None:
+        """Return the plan that is in effect; None if the run ends after its last epoch."""
+        return self.plans[-1] if self.plans else None

@@ -26,6 +26,19 @@ def test_orders(order, wanted):
     assert build_vocabulary(Counter(words_of(TEXT)), order=order).words == wanted
 
 
+TIES = {
+    ("descending", "spelling"): ORDERS["descending"],
+    ("descending", "first-seen"): ["c", EOS, "b", "a", "d", UNK],
+    ("ascending", "spelling"): [UNK, "d", "a", "b", EOS, "c"],
+    ("ascending", "first-seen"): ORDERS["ascending"],
+}
+
+
+@pytest.mark.parametrize(("order", "ties"), TIES)
+def test_words_of_equal_count_are_ordered_by_spelling_or_as_first_seen(order, ties):
+    assert build_vocabulary(Counter(words_of(TEXT)), order=order, ties=ties).words == TIES[order, ties]
+
+
 def test_a_literal_unk_keeps_its_place():
     text = "a <unk> a\n<unk> <unk> b\n"
     counts = Counter(words_of(text))
@@ -97,7 +110,7 @@ def test_decoding_undoes_encoding_of_tidy_text():
 def test_words_of():
     assert words_of(" a\tb \r\n\n c") == ["a", "b", EOS, EOS, "c"]
     # nothing but the newline ends a line
-    assert words_of("a\vb\rc\u2028d\n") == ["a", "b", "c", "d", EOS]
+    assert words_of("a\vb\rc\u2028d\n") == ["a\vb", "c\u2028d", EOS]
 
 
 @pytest.mark.parametrize("words", [["a", UNK], ["a", EOS], ["a", "a", UNK, EOS]])

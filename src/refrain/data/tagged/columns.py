@@ -6,6 +6,7 @@ contain blanks.
 
 from collections.abc import Callable
 
+from ..text.words import split_words
 from .sentences import BadSentence, Lines, Sentence
 
 
@@ -40,4 +41,4 @@ def cells(line: str, *, tabs: bool) -> list[str]:
         line: the line without its end.
         tabs: whether columns are separated by tabs instead of blanks.
     """
-    return line.split("\t") if tabs else line.split()
+    return line.split("\t") if tabs else split_words(line)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from refrain.errors import DataError, shown
 
-from ..text.files import Errors, Spans, cut_points, sha256_of, whole
+from ..text.files import Errors, Spans, cut_points, sha256_of
+from ..text.packed import text_file
 from ..text.splits import SPELLINGS, SPLITS, fractions_of
 from .columns import cells, columns_parser
 from .conllu import COLUMNS, conllu_parser
@@ -107,7 +108,7 @@ def read_tagged(
     Raises:
         DataError: for a bad sentence, with the file and the line, or when there is no sentence.
     """
-    spans = whole(path)
+    spans = text_file(path)
     parse = _parser(path, next((line for line in lines_in(spans, errors) if _tells(line)), ""), column)
     skipped: list[str] = []
     blocks: Iterator[Lines] = blocks_of_lines(lines_in(spans, errors))

@@ -13,7 +13,7 @@ from pydantic import Field
 from refrain.errors import DataError
 from refrain.storage.documents import Document, state_of
 
-from ..units.word.vocabulary import EOS, UNK, Order, build_vocabulary
+from ..units.word.vocabulary import EOS, UNK, Order, Ties, build_vocabulary
 
 RARE = "<rare>"
 # longer affixes than settings allow would make a word of millions of features
@@ -151,6 +151,7 @@ def build_tag_vocabulary(
     *,
     order: Order = "descending",
     order_seed: int = 1,
+    ties: Ties | None = None,
     min_count: int = 1,
     kinds: FeatureKinds | None = None,
     feature_min_count: int = 1,
@@ -163,6 +164,7 @@ def build_tag_vocabulary(
         tags: its tags.
         order: the order of word ids, as in `build_vocabulary`.
         order_seed: the seed of the random order.
+        ties: the order of words of equal count, as in `build_vocabulary`.
         min_count: words that are rarer are read as `<unk>`.
         kinds: the features of a word.
         feature_min_count: features that occur in fewer distinct words share the id of `<rare>`.
@@ -171,7 +173,7 @@ def build_tag_vocabulary(
     kinds = kinds or FeatureKinds()
     counts = Counter(words)
     counts[UNK] += unknown_count
-    kept = build_vocabulary(counts, order=order, order_seed=order_seed, min_count=min_count).words
+    kept = build_vocabulary(counts, order=order, order_seed=order_seed, ties=ties, min_count=min_count).words
     features: list[str] = []
     if kinds.of("x"):
         found = Counter(feature for word in words for feature in kinds.of(word))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,6 +13,9 @@ from refrain.storage.regular_files import open_regular
 BLOCK_BYTES = 1 << 20
 
 Errors = Literal["strict", "replace", "surrogateescape"]
+
+BYTE_ORDER_MARK = "\ufeff"
+_MARKED_LINES = re.compile(f"^{BYTE_ORDER_MARK}+", re.MULTILINE)
 
 
 class Span(NamedTuple):
@@ -80,6 +84,9 @@ def sha256_of(spans: Spans) -> str:
 def blocks(spans: Spans, errors: Errors = "strict", *, whole_lines: bool = True) -> Iterator[str]:
     """A text in blocks that end with a newline, which is added where the last line of a file has none.
 
+    A file whose only line ends are carriage returns, as on old Macs, is read by these lines. Byte order marks at the
+    beginning of lines are left out: a text that was joined from several files has more than one.
+
     Args:
         spans: the text.
         errors: how invalid UTF-8 is handled: as an error, as U+FFFD, or as Python's surrogate escapes.
@@ -95,21 +102,57 @@ def blocks(spans: Spans, errors: Errors = "strict", *, whole_lines: bool = True)
 def _blocks(span: Span, errors: Errors, whole_lines: bool) -> Iterator[str]:
     pending: list[bytes] = []
     offset, ended = span.start, True
-    for raw in raw_blocks(span):
+    for raw in line_blocks(span):
         cut = raw.rfind(b"\n") + 1
         if not cut and not whole_lines:
-            cut = max(raw.rfind(b" "), raw.rfind(b"\t")) + 1
+            # blanks at the end stay with what follows, or the end of their line would be in another block
+            words = raw.rstrip(b" \t\r")
+            cut = max(words.rfind(b" "), words.rfind(b"\t")) + 1
         if not cut:
             pending.append(raw)
             continue
         piece = b"".join([*pending, raw[:cut]])
         pending = [raw[cut:]]
-        yield _decode(piece, span.path, offset, errors)
+        yield _decode(piece, span.path, offset, errors, begins_line=ended)
         offset += len(piece)
         ended = piece.endswith(b"\n")
     rest = b"".join(pending)
     if rest or not ended:
-        yield _decode(rest + b"\n", span.path, offset, errors)
+        yield _decode(rest + b"\n", span.path, offset, errors, begins_line=ended)
+
+
+def line_blocks(span: Span) -> Iterator[bytes]:
+    """The bytes of a part of a file, a block at a time, in which a newline ends each line.
+
+    Raises:
+        DataError: when the file was removed, replaced or truncated since it was found.
+    """
+    if not ends_lines_with_returns(span.path):
+        return raw_blocks(span)
+    return (raw.replace(b"\r", b"\n") for raw in raw_blocks(span))
+
+
+def ends_lines_with_returns(path: Path) -> bool:
+    """Whether the only line ends of a file are carriage returns. A file is read up to its first newline.
+
+    Raises:
+        DataError: when the file cannot be read.
+    """
+    returns = False
+    for raw in raw_blocks(Span(path, 0, os.path.getsize(path) if path.exists() else 1)):
+        if b"\n" in raw:
+            return False
+        returns = returns or b"\r" in raw
+    return returns
+
+
+def count_lines(span: Span) -> int:
+    """The number of lines of a part of a file; the last may lack its end."""
+    total, last = 0, b""
+    for raw in line_blocks(span):
+        total += raw.count(b"\n")
+        last = raw[-1:]
+    return total + (last != b"\n")
 
 
 def line_offsets(span: Span, fractions: tuple[float, ...]) -> list[int]:
@@ -120,17 +163,14 @@ def line_offsets(span: Span, fractions: tuple[float, ...]) -> list[int]:
     Raises:
         DataError: when the file has fewer lines than parts.
     """
-    total = sum(raw.count(b"\n") for raw in raw_blocks(span))
-    with span.path.open("rb") as file:
-        file.seek(span.stop - 1)
-        total += file.read(1) != b"\n"
+    total = count_lines(span)
     parts = len(fractions) + 1
     if total < parts:
         raise DataError(f"{span.path}: {total} line(s) cannot be split in {parts}; give a folder of splits instead")
     cuts = cut_points(total, fractions)
     offsets: list[int] = []
     seen, offset = 0, span.start
-    for raw in raw_blocks(span):
+    for raw in line_blocks(span):
         count = raw.count(b"\n")
         while len(offsets) < len(cuts) and seen + count >= cuts[len(offsets)]:
             at = -1
@@ -171,7 +211,7 @@ def raw_blocks(span: Span) -> Iterator[bytes]:
         raise DataError(f"{span.path}: has become shorter since it was found; put the file back as it was")
 
 
-def _decode(raw: bytes, path: Path, offset: int, errors: Errors) -> str:
+def _decode(raw: bytes, path: Path, offset: int, errors: Errors, *, begins_line: bool) -> str:
     try:
         text = raw.decode("utf-8", errors=errors)
     except UnicodeDecodeError as error:
@@ -179,5 +219,19 @@ def _decode(raw: bytes, path: Path, offset: int, errors: Errors) -> str:
             f"{path}: invalid UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); "
             "mend the file, or go on with --errors replace"
         ) from None
-    # a byte order mark is not part of the first word
-    return text.removeprefix("\ufeff") if offset == 0 else text
+    return without_marks(text, begins_line=begins_line)
+
+
+def without_marks(text: str, *, begins_line: bool = True) -> str:
+    """A text without the byte order marks at the beginning of its lines, which are no part of their first words.
+
+    Args:
+        text: the text.
+        begins_line: whether the text begins at the beginning of a line.
+    """
+    if BYTE_ORDER_MARK not in text:
+        return text
+    if begins_line:
+        return _MARKED_LINES.sub("", text)
+    end = text.find("\n") + 1
+    return text[:end] + _MARKED_LINES.sub("", text[end:]) if end else text

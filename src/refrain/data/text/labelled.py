@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from refrain.errors import DataError, shown
 from refrain.storage.regular_files import open_regular
 
+from .forms import HEAD_BYTES, check_text, packing_of
 from .splits import SPELLINGS, SPLITS
 
 LABELS = ("label", "class", "sentiment", "target")
@@ -73,7 +74,11 @@ def _find(folder: Path, split: str) -> Path:
 def _read(path: Path, errors: Literal["strict", "replace"]) -> Labelled:
     try:
         with open_regular(path) as file:
-            text = file.read().decode("utf-8-sig", errors)
+            raw = file.read()
+        if (packing := packing_of(raw)) is not None:
+            raise DataError(f"{path}: is {packing} data; unpack it first")
+        check_text(raw[:HEAD_BYTES], path)
+        text = raw.decode("utf-8-sig", errors)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:

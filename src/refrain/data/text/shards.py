@@ -2,15 +2,16 @@
 
 import glob
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 from refrain.errors import DataError
 
-from .files import Span, Spans, cut_points, part_of, place_of, raw_blocks, size_of, whole
-from .splits import SHARES, SPELLINGS, SPLITS, choose, fractions_of, missing
+from .files import Spans, cut_points, line_blocks, part_of, place_of, size_of
+from .folders import SPLITS, Log, files_of_splits, files_under, missing, named_entries, natural, readable
+from .packed import byte_file
+from .splits import SHARES, choose, fractions_of
 
 
 def is_pattern(name: str) -> bool:
@@ -24,7 +25,7 @@ def find_byte_splits(
     shares: tuple[float, float] = SHARES,
     between_lines: bool = False,
     requested: tuple[str, ...] = SPLITS,
-    log: Callable[[str], None] = lambda line: None,
+    log: Log = lambda line: None,
 ) -> dict[str, Spans]:
     """The bytes of each split.
 
@@ -50,8 +51,8 @@ def find_byte_splits(
     return choose(_cut(spans, fractions_of(shares), between_lines), requested)
 
 
-def one_text(path: Path, log: Callable[[str], None] = lambda line: None) -> Spans:
-    """All bytes of a file, of the files under a folder, or of the files that match a pattern, sorted by path.
+def one_text(path: Path, log: Log = lambda line: None) -> Spans:
+    """All bytes of a file, of the files under a folder, or of the files that match a pattern, in natural order.
 
     Hidden, empty and unreadable files and folders that are links are skipped.
 
@@ -64,11 +65,11 @@ def one_text(path: Path, log: Callable[[str], None] = lambda line: None) -> Span
     """
     if is_pattern(str(path)):
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]
-        files = sorted({file for file in found if not file.is_dir()})
+        files = sorted({file for file in found if not file.is_dir()}, key=natural)
         if not files:
             raise DataError(f"{path}: no file matches this pattern; check its spelling, ** reaches folders below")
         return _readable(files, path, log)
-    return _readable(_files_under(path), path, log) if path.is_dir() else whole(path)
+    return _readable(files_under(path), path, log) if path.is_dir() else byte_file(path, log)
 
 
 def names_splits(path: Path) -> bool:
@@ -77,82 +78,27 @@ def names_splits(path: Path) -> bool:
     Raises:
         DataError: when a name fits two splits.
     """
-    return path.is_dir() and bool(_entries(path))
+    return path.is_dir() and bool(named_entries(path))
 
 
-def _entries(folder: Path) -> dict[str, list[Path]]:
-    """Files and folders whose name has the name of a split as a word of letters, by split."""
-    found: dict[str, list[Path]] = {}
-    for name in _visible(folder):
-        if not ((folder / name).is_file() or (folder / name).is_dir()):
-            continue
-        words = set(re.findall(r"[^\W\d_]+", name.lower()))
-        splits = [split for split, spellings in SPELLINGS.items() if words.intersection(spellings)]
-        if len(splits) > 1:
-            raise DataError(f"{folder / name}: could be the {splits[0]} or the {splits[1]} text; rename it")
-        if splits:
-            found.setdefault(splits[0], []).append(folder / name)
-    return found
-
-
-def _named(folder: Path, requested: tuple[str, ...], log: Callable[[str], None]) -> dict[str, Spans]:
-    entries = _entries(folder)
+def _named(folder: Path, requested: tuple[str, ...], log: Log) -> dict[str, Spans]:
+    found = files_of_splits(folder, requested, log=log)
     splits = {}
     for split in requested:
-        paths = entries.get(split, [])
+        paths = found.get(split, [])
         if not paths and split == "test" != requested[0]:
             continue
         if not paths:
-            remedy = f", or {folder}/** for all files as one text to cut"
-            raise missing(folder, split, list(_visible(folder)), remedy)
-        # shards differ in their numbers; ptb.train.txt and ptb.char.train.txt are the same text twice
-        if len({re.sub(r"\d+", "0", path.name) for path in paths}) > 1:
-            names = ", ".join(path.name for path in paths[:6]) + (", ..." if len(paths) > 6 else "")
-            raise DataError(
-                f"{folder}: {len(paths)} files could be the {split} text: {names}; keep one, or let their names differ "
-                f"in numbers alone, as in {split}-000.txt, {split}-001.txt"
-            )
-        files = [file for path in paths for file in (_files_under(path) if path.is_dir() else [path])]
+            raise missing(folder, split, f", or {folder}/** for all files as one text to cut")
+        files = [file for path in paths for file in (files_under(path) if path.is_dir() else [path])]
         place = paths[0] if len(paths) == 1 else folder
-        splits[split] = whole(files[0]) if len(files) == 1 else _readable(files, place, log)
+        single = len(paths) == len(files) == 1 and files == paths
+        splits[split] = byte_file(files[0], log) if single else _readable(files, place, log)
     return splits
 
 
-def _visible(folder: Path) -> Iterator[str]:
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}") from None
-    return (name for name in names if not name.startswith("."))
-
-
-def _files_under(folder: Path) -> list[Path]:
-    files: list[Path] = []
-    # a folder that cannot be listed is counted as a file that cannot be read
-    for place, folders, names in os.walk(folder, onerror=lambda error: files.append(Path(error.filename))):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files.extend(Path(place, name) for name in names if not name.startswith("."))
-    return sorted(files)
-
-
-def _readable(files: Iterable[Path], place: Path, log: Callable[[str], None]) -> Spans:
-    found: list[Span] = []
-    empty = unreadable = 0
-    for path in files:
-        # a pipe is not opened, because that would block until something writes to it
-        if not path.is_file() or not os.access(path, os.R_OK):
-            unreadable += 1
-        elif not path.stat().st_size:
-            empty += 1
-        else:
-            found += whole(path)
-    left_out = f"{empty} empty and {unreadable} unreadable file(s) left out" if empty or unreadable else ""
-    if not found:
-        cause = f"no files to read ({left_out})" if left_out else "no files to read"
-        raise DataError(f"{place}: {cause}; give a corpus with text in it")
-    if left_out:
-        log(f"{place}: {len(found):,} file(s) read, {left_out}")
-    return tuple(found)
+def _readable(files: Iterable[Path], place: Path, log: Log) -> Spans:
+    return readable(files, place, lambda file: byte_file(file, log), log)
 
 
 def _cut(spans: Spans, fractions: tuple[float, ...], between_lines: bool) -> list[Spans]:
@@ -180,7 +126,7 @@ def _line_start(spans: Spans, position: int) -> int:
         if offset < position < offset + size:
             # start one byte earlier, which may be the end of a line
             at = position - 1
-            for block in raw_blocks(span._replace(start=span.start + at - offset)):
+            for block in line_blocks(span._replace(start=span.start + at - offset)):
                 if b"\n" in block:
                     return at + block.index(b"\n") + 1
                 at += len(block)

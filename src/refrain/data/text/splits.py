@@ -1,46 +1,56 @@
-"""Finding the training, validation and test text in a folder or a file."""
+"""Finding the training, validation and test text of a word corpus in a folder or a file."""
 
-import fnmatch
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from refrain.errors import DataError
 
-from .files import Span, Spans, line_offsets, whole
+from .files import Span, Spans, count_lines, cut_points, line_offsets, raw_blocks
+from .folders import SPELLINGS as SPELLINGS
+from .folders import SPLITS as SPLITS
+from .folders import Log, files_of_splits, files_under, is_shard, missing, readable, reads_as_text
+from .packed import text_file
 
-SPLITS = ("train", "valid", "test")
-SPELLINGS = {"train": ("train",), "valid": ("valid", "validation", "val", "dev"), "test": ("test",)}
-ENDINGS = ("txt", "tokens")
 SHARES = (0.9, 0.05)
 
 
 def find_splits(
-    path: Path, *, shares: tuple[float, float] = SHARES, requested: tuple[str, ...] = SPLITS
+    path: Path,
+    *,
+    shares: tuple[float, float] = SHARES,
+    requested: tuple[str, ...] = SPLITS,
+    log: Log = lambda line: None,
 ) -> dict[str, Spans]:
     """The text of each split of a word corpus.
 
     Args:
-        path: a folder with a file for each split, named in the style of PTB or WikiText, or one plain file, which is
-            cut between lines, in the order of the text.
+        path: a folder with files or folders that are named after the splits, or one plain file, which is cut between
+            lines, in the order of the text; a file of fewer lines than splits is cut between words.
         shares: the shares of the lines of a plain file that are `train` and `valid`; any rest is `test`.
         requested: the splits to look for. A missing `test` is left out; any other missing split is an error.
+        log: called with a line of text about files that are joined, left out or unpacked, and about a cut in a line.
 
     Returns:
         The text of each split, by name.
 
     Raises:
-        DataError: when something is missing, empty or ambiguous.
+        DataError: when something is missing, empty, ambiguous or no text.
     """
     if path.is_dir():
-        return {
-            name: spans
-            for name in requested
-            if (spans := _in_folder(path, name, optional=name == "test" != requested[0]))
-        }
-    (file,) = whole(path)
-    offsets = [file.start, *line_offsets(file, fractions_of(shares)), file.stop]
-    return choose([(Span(path, start, stop),) for start, stop in pairwise(offsets)], requested)
+        return _in_folder(path, requested, log)
+    (file,) = text_file(path, log)
+    fractions = fractions_of(shares)
+    lines = count_lines(file)
+    if lines > len(fractions):
+        offsets = line_offsets(file, fractions)
+    else:
+        offsets = _word_offsets(file, fractions, lines)
+        if requested[0] == SPLITS[0]:
+            log(f"{path}: {lines} line(s), which are cut between words in {len(fractions) + 1}")
+    edges = [file.start, *offsets, file.stop]
+    return choose([(file._replace(start=start, stop=stop),) for start, stop in pairwise(edges)], requested)
 
 
 def fractions_of(shares: tuple[float, float]) -> tuple[float, ...]:
@@ -62,28 +72,55 @@ def choose(parts: Sequence[Spans], requested: tuple[str, ...]) -> dict[str, Span
     return {name: found[name] for name in requested if name in found}
 
 
-def missing(folder: Path, split: str, files: Sequence[str], remedy: str = "") -> DataError:
-    """The error that a folder has no text for a split; it lists the files that the folder has."""
-    here = ", ".join(files[:6]) + (", ..." if len(files) > 6 else "") or "no files"
-    return DataError(
-        f"{folder}: no {split} text; expected a file such as ptb.{split}.txt, {split}.txt or wiki.{split}.tokens"
-        f"{remedy} (found {here})"
-    )
+def _in_folder(folder: Path, requested: tuple[str, ...], log: Log) -> dict[str, Spans]:
+    found = files_of_splits(folder, requested, reads_as_text, log)
+    splits = {}
+    for split in requested:
+        if split in found:
+            splits[split] = _text_of(found[split], folder, log)
+        elif split != "test" or split == requested[0]:
+            raise missing(folder, split)
+    return splits
 
 
-def _in_folder(folder: Path, split: str, *, optional: bool) -> Spans | None:
-    try:
-        files = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}") from None
-    patterns = [
-        f"{prefix}{spelling}.{ending}" for spelling in SPELLINGS[split] for ending in ENDINGS for prefix in ("", "*.")
-    ]
-    found = [name for name in files if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-    if len(found) > 1:
-        raise DataError(f"{folder}: {len(found)} files could be the {split} text: {', '.join(found)}; keep one")
-    if found:
-        return whole(folder / found[0])
-    if optional:
-        return None
-    raise missing(folder, split, files)
+def _text_of(paths: list[Path], folder: Path, log: Log) -> Spans:
+    if len(paths) == 1 and not paths[0].is_dir():
+        return text_file(paths[0], log)
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = files_under(path)
+        shards = [file for file in inside if is_shard(file)]
+        if len(shards) < len(inside):
+            log(f"{path}: {len(inside) - len(shards)} file(s) left out that are no text by their ending")
+        files += shards
+    place = paths[0] if len(paths) == 1 else folder
+    return readable(files, place, lambda file: text_file(file, log), log)
+
+
+def _word_offsets(span: Span, fractions: tuple[float, ...], lines: int) -> list[int]:
+    """The byte offsets of the words that begin nearest after given fractions of a text of few lines."""
+    parts = len(fractions) + 1
+    size = span.stop - span.start
+    offsets = [_word_start(span, span.start + point) for point in cut_points(size, fractions)] if size >= parts else []
+    edges = [span.start, *offsets, span.stop]
+    if not offsets or not all(_has_words(span._replace(start=start, stop=stop)) for start, stop in pairwise(edges)):
+        raise DataError(f"{span.path}: {lines} line(s) cannot be split in {parts}; give a folder of splits instead")
+    return offsets
+
+
+def _word_start(span: Span, position: int) -> int:
+    """The offset after the first blank at or before a position > 0 and after it; the end where there is none."""
+    # start one byte earlier, which may be a blank
+    at = position - 1
+    for raw in raw_blocks(span._replace(start=at)):
+        if blank := re.search(rb"[ \t\r\n]", raw):
+            return at + blank.end()
+        at += len(raw)
+    return span.stop
+
+
+def _has_words(span: Span) -> bool:
+    return span.start < span.stop and any(raw.strip(b" \t\r\n") for raw in raw_blocks(span))

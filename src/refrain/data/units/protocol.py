@@ -47,6 +47,11 @@ class Vocabulary(Protocol):
         """The id that text outside the vocabulary gets; None if every text has ids of its own."""
         ...
 
+    @property
+    def unknown_count(self) -> int | None:
+        """How often `unknown` occurs in the training text; None where that is not known."""
+        ...
+
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[str | bytes]:

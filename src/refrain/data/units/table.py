@@ -30,3 +30,15 @@ def vocabulary_from(document: Any) -> Vocabulary:
         return UNITS[unit].vocabulary_from(document)
     except ValueError as error:
         raise DataError(f"vocabulary: {error}") from None
+
+
+def same_tokens(first: Any, second: Any) -> bool:
+    """Whether the documents of two vocabularies have the same tokens with the same ids, for texts read alike."""
+    return bool(_tokens(first) == _tokens(second))
+
+
+def _tokens(document: Any) -> Any:
+    # runs of earlier versions have not counted it
+    if not isinstance(document, Mapping):
+        return document
+    return {key: value for key, value in document.items() if key != "unknown_count"}

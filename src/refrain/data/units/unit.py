@@ -10,7 +10,8 @@ from ..text.cleaning import Cleaning
 from ..text.files import Errors, Spans
 from ..text.splits import SHARES
 from .protocol import Vocabulary
-from .word.vocabulary import Order
+from .word.preparation import Normalise
+from .word.vocabulary import Order, Ties
 
 Report = Callable[[str], None]
 
@@ -24,20 +25,28 @@ class TextOptions:
         cleaning: what is done to the text first.
         order: the order of ids, see `build_vocabulary`.
         order_seed: the seed of the random order; None is 1.
+        ties: the order of words of equal frequency, see `build_vocabulary`.
         min_count: tokens that are rarer in the training text are left out of the vocabulary.
         max_words: the largest size of the vocabulary; None is no limit.
         vocabulary_from: the splits that the vocabulary is counted on.
         errors: what invalid UTF-8 does.
+        lowercase: whether letters become small before words are read, see `Preparation`.
+        tokenise: whether words are parted from punctuation.
+        normalise: the normal form of Unicode that the text is brought into.
     """
 
     split: tuple[float, float] = SHARES
     cleaning: Cleaning = "none"
     order: Order = "descending"
     order_seed: int | None = None
+    ties: Ties | None = None
     min_count: int = 1
     max_words: int | None = None
     vocabulary_from: Literal["train", "all"] = "train"
     errors: Errors = "strict"
+    lowercase: bool = False
+    tokenise: bool = False
+    normalise: Normalise = "none"
 
 
 class Unit(Protocol):

@@ -5,6 +5,7 @@ I input width, H hidden width, G gates.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,24 @@ def draw_uniform(layer: nn.Module, hidden_size: int) -> None:
     for parameter in layer.parameters(recurse=False):
         nn.init.uniform_(parameter, -bound, bound)
     match_gains(layer)
+
+
+def add_second_bias(layer: nn.Module, hidden_size: int, gates: int) -> None:
+    """Add another draw from U(-1/sqrt(H), 1/sqrt(H)) to the bias of some gates. Changes the bias in place.
+
+    The sum is distributed as the sum of the two biases that torch's layers have, with 1.41 times the standard deviation
+    of one of them.
+
+    Args:
+        layer: with `bias`.
+        hidden_size: H.
+        gates: the number of gates, from the first on, in which two biases would only act as their sum.
+    """
+    bound = 1 / math.sqrt(hidden_size)
+    bias: Any = layer.bias
+    with torch.no_grad():
+        rows = bias[: gates * hidden_size]
+        rows += torch.empty_like(rows).uniform_(-bound, bound)
 
 
 def gated_axes(

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...corpus import Split
 from ...text.files import BLOCK_BYTES
+from ...text.packed import is_unpacked
 
 RELEASE_BLOCKS = 64
 NEWLINE = 10
@@ -32,10 +33,12 @@ def byte_figures(split: Split) -> dict[str, Any]:
         invalid += 0 if text.isascii() else len(ESCAPES.findall(text))
         if number % RELEASE_BLOCKS == RELEASE_BLOCKS - 1:
             split.tokens.release()
+    compressed = sum(is_unpacked(span.path) for span in split.source)
     return {
         "files": len(split.source),
         "lines": int(counts[NEWLINE]),
         "longest_line": longest,
         "byte_values": int(np.count_nonzero(counts)),
         "invalid_utf8": invalid,
+        "compressed_files": compressed,
     }

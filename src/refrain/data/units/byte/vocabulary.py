@@ -6,7 +6,11 @@ from typing import Any
 
 from ...text.files import BLOCK_BYTES, Errors, Spans
 from ...text.token_file import TokenSource
+from ...text.words import BLANKS
 from ..protocol import Spelling
+
+# what parts words in a text of words too, so that the words of two models are the same
+_BLANKS = BLANKS.encode()
 
 
 class ByteVocabulary:
@@ -17,6 +21,7 @@ class ByteVocabulary:
     bytes_per_token = 1
     line_end = ord("\n")
     unknown = None
+    unknown_count = None
 
     def __len__(self) -> int:
         return 256
@@ -60,7 +65,7 @@ class ByteVocabulary:
         for start in range(0, len(tokens), BLOCK_BYTES):
             for byte in tokens.read(start, start + BLOCK_BYTES).tobytes():
                 text = bytes([byte])
-                yield Spelling(text, text.isspace())
+                yield Spelling(text, text in _BLANKS)
 
     def document(self) -> dict[str, Any]:
         """The vocabulary as plain data."""

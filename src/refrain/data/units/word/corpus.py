@@ -8,7 +8,8 @@ from typing import Any, Literal
 from ...corpus import Corpus
 from ...text.files import Errors, Spans, blocks
 from ..encoded import open_encoded_corpus
-from .vocabulary import Order, WordVocabulary, build_vocabulary, words_of
+from .preparation import PLAIN, Preparation
+from .vocabulary import UNK, Order, Ties, WordVocabulary, build_vocabulary, word_vocabulary_from, words_of
 
 
 def open_word_corpus(
@@ -18,9 +19,11 @@ def open_word_corpus(
     vocabulary: WordVocabulary | None = None,
     order: Order = "descending",
     order_seed: int = 1,
+    ties: Ties | None = None,
     min_count: int = 1,
     max_words: int | None = None,
     vocabulary_from: Literal["train", "all"] = "train",
+    preparation: Preparation = PLAIN,
     errors: Errors = "strict",
     log: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
@@ -34,29 +37,42 @@ def open_word_corpus(
         vocabulary: the vocabulary of an existing model that will read the text; None builds one from the text.
         order: see `build_vocabulary`, as `order_seed`, `min_count` and `max_words`.
         order_seed: see `build_vocabulary`.
+        ties: see `build_vocabulary`.
         min_count: see `build_vocabulary`.
         max_words: see `build_vocabulary`.
         vocabulary_from: the splits whose words are counted.
+        preparation: what is done to the text before its words are read; the given vocabulary has its own.
         errors: how invalid UTF-8 is handled.
         log: called with a line of text when the corpus has to be encoded.
 
     Raises:
         DataError: when a text is not UTF-8.
     """
-    settings: dict[str, Any]
-    if vocabulary is None:
-        settings = {"order": order, "min_count": min_count, "max_words": max_words, "from": vocabulary_from}
-        if order == "random":
-            settings["order_seed"] = order_seed
-    else:
-        settings = {"vocabulary": hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()}
+    settings: dict[str, Any] = {"order": order, "min_count": min_count, "max_words": max_words, "from": vocabulary_from}
+    settings |= preparation.document() | ({"order_seed": order_seed} if order == "random" else {})
+    settings |= {} if ties is None else {"ties": ties}
+    if vocabulary is not None:
+        settings = {key: value for key, value in vocabulary.document().items() if key != "words"}
+        settings["vocabulary"] = hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
 
     def build() -> WordVocabulary:
         if vocabulary is not None:
             return vocabulary
-        counted = [part for split, part in spans.items() if split == "train" or vocabulary_from == "all"]
-        counts = count_words(counted, errors)
-        return build_vocabulary(counts, order=order, order_seed=order_seed, min_count=min_count, max_words=max_words)
+        counted = {split: part for split, part in spans.items() if split == "train" or vocabulary_from == "all"}
+        counts = {split: count_words([part], errors, preparation) for split, part in counted.items()}
+        made = build_vocabulary(
+            # a sum of counters sorts nothing, so that words stay in the order of first occurrence
+            sum(counts.values(), Counter()),
+            order=order,
+            order_seed=order_seed,
+            ties=ties,
+            min_count=min_count,
+            max_words=max_words,
+        )
+        unknown = sum(
+            count for word, count in counts.get("train", Counter()).items() if word == UNK or word not in made.index
+        )
+        return WordVocabulary(made.words, preparation, unknown_count=unknown)
 
     return open_encoded_corpus(
         name,
@@ -64,17 +80,17 @@ def open_word_corpus(
         room="words",
         settings=settings,
         build=build,
-        read=lambda document: WordVocabulary(document["words"]),
+        read=word_vocabulary_from,
         errors=errors,
         whole_lines=False,
         log=log,
     )
 
 
-def count_words(texts: list[Spans], errors: Errors = "strict") -> Counter[str]:
+def count_words(texts: list[Spans], errors: Errors = "strict", preparation: Preparation = PLAIN) -> Counter[str]:
     """The counts of the words of some texts in the order of first occurrence, with one `<eos>` for each line."""
     counts: Counter[str] = Counter()
     for part in texts:
         for text in blocks(part, errors, whole_lines=False):
-            counts.update(words_of(text))
+            counts.update(words_of(preparation(text)))
     return counts

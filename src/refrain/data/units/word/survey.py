@@ -6,17 +6,23 @@ from typing import Any
 
 from ...corpus import Corpus, Split
 from ...text.files import Errors, blocks
-from .vocabulary import UNK
+from ...text.oddities import byte_oddities, text_oddities
+from ...text.words import split_words
+from .vocabulary import EOS, UNK
 
 LONG_LINE_WORDS = 2000
+# the end of a line in the files of other toolkits
+OTHER_END = "</s>"
 
 
 def word_figures(corpus: Corpus) -> dict[str, dict[str, Any]]:
     """Figures of the lines of each split.
 
     Returns:
-        For each split the number of literal `<unk>`, of empty and of very long lines, and how many of its lines of five
-        words and more also occur in `train`.
+        For each split the number of literal `<unk>`, of lines that end with a literal `<eos>`, of literal `<eos>`
+        elsewhere, of lines that end with `</s>`, of lines that look like JSON, of empty and of very long lines, what
+        `byte_oddities` and `text_oddities` count, and how many of its lines of five words and more also occur in
+        `train`.
     """
     train = set(_line_hashes(corpus.splits["train"], corpus.errors)) if "train" in corpus.splits else set()
     found = {}
@@ -28,21 +34,35 @@ def word_figures(corpus: Corpus) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _lines(split: Split, errors: Errors) -> Iterator[str]:
-    for text in blocks(split.source, errors):
-        yield from text.split("\n")[:-1]
+def _lines(split: Split, errors: Errors) -> Iterator[tuple[list[str], bool]]:
+    """The words of each line, and whether they are all of it: a line may be larger than the memory."""
+    for text in blocks(split.source, errors, whole_lines=False):
+        *lines, rest = text.split("\n")
+        yield from ((split_words(line), True) for line in lines)
+        if rest:
+            yield split_words(rest), False
 
 
 def _line_hashes(split: Split, errors: Errors) -> Iterator[int]:
     # short lines repeat in any text; hashes keep a long text's lines in little memory
-    return (hash(line) for line in islice(_lines(split, errors), 5_000_000) if len(line.split()) >= 5)
+    whole = ((words, ended) for words, ended in islice(_lines(split, errors), 5_000_000))
+    return (hash(" ".join(words)) for words, ended in whole if ended and len(words) >= 5)
 
 
 def _line_figures(split: Split, errors: Errors) -> dict[str, Any]:
-    empty = long = literal = 0
-    for line in _lines(split, errors):
-        words = line.split()
-        empty += not words
-        long += len(words) > LONG_LINE_WORDS
-        literal += words.count(UNK)
-    return {"literal_unk": literal, "empty_lines": empty, "long_lines": long}
+    names = ("literal_unk", "literal_eos", "eos_in_lines", "other_ends", "json_lines", "empty_lines", "long_lines")
+    counts = dict.fromkeys(names, 0)
+    length = 0
+    for words, ended in _lines(split, errors):
+        length += len(words)
+        last = words[-1] if words and ended else ""
+        counts["literal_unk"] += words.count(UNK)
+        counts["literal_eos"] += last == EOS
+        counts["eos_in_lines"] += words.count(EOS) - (last == EOS)
+        counts["other_ends"] += last == OTHER_END
+        counts["json_lines"] += bool(words) and words[0][0] == "{" and last.endswith(("}", "},"))
+        if ended:
+            counts["empty_lines"] += not length
+            counts["long_lines"] += length > LONG_LINE_WORDS
+            length = 0
+    return counts | byte_oddities(split.source) | text_oddities(split.source, errors)

@@ -7,14 +7,16 @@ from typing import Any
 from refrain.errors import DataError
 
 from ...corpus import Corpus
-from ...text.files import Spans, whole
+from ...text.files import Spans
+from ...text.packed import text_file
 from ...text.shards import is_pattern
 from ...text.splits import find_splits
 from ..protocol import Vocabulary
 from ..unit import Report, TextOptions
 from .corpus import open_word_corpus
+from .preparation import Preparation
 from .survey import word_figures
-from .vocabulary import WordVocabulary
+from .vocabulary import WordVocabulary, word_vocabulary_from
 
 
 class WordUnit:
@@ -22,10 +24,7 @@ class WordUnit:
 
     def vocabulary_from(self, document: Mapping[str, Any]) -> WordVocabulary:
         """The vocabulary of a list of words."""
-        words = document.get("words")
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise ValueError("holds no list of words")
-        return WordVocabulary(words)
+        return word_vocabulary_from(document)
 
     def names_splits(self, path: Path) -> bool:
         """Whether it is a folder: its files are the splits."""
@@ -34,14 +33,14 @@ class WordUnit:
     def find_splits(
         self, path: Path, options: TextOptions, requested: tuple[str, ...], log: Report
     ) -> dict[str, Spans]:
-        """Where the text of each requested split is, in a folder or in one file that is cut between lines."""
+        """Where the text of each requested split is, in a folder or in one file that is cut."""
         if is_pattern(str(path)):
             raise DataError(f"{path}: a pattern is read as bytes alone; set data.unit=byte, or give a folder or file")
-        return find_splits(path, shares=options.split, requested=requested)
+        return find_splits(path, shares=options.split, requested=requested, log=log)
 
     def find_all(self, path: Path, log: Report) -> Spans:
         """All of a file."""
-        return whole(path)
+        return text_file(path, log)
 
     def open(
         self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Report
@@ -55,9 +54,11 @@ class WordUnit:
             vocabulary=vocabulary,
             order=options.order,
             order_seed=1 if options.order_seed is None else options.order_seed,
+            ties=options.ties,
             min_count=options.min_count,
             max_words=options.max_words,
             vocabulary_from=options.vocabulary_from,
+            preparation=Preparation(options.lowercase, options.tokenise, options.normalise),
             errors=options.errors,
             log=log,
         )

@@ -1,18 +1,25 @@
 """Words and their ids."""
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from ...text.files import Errors, Spans, blocks
 from ...text.token_file import TokenSource
+from ...text.words import BLANKS, split_words
 from ..protocol import Spelling
+from .preparation import PLAIN, Preparation, preparation_from
 
 EOS = "<eos>"
 UNK = "<unk>"
 
+# a literal <eos> at the end of a line is that line's end, which is not counted twice
+_SPELLED_END = re.compile(rf"(?<![^{BLANKS}]){EOS}[ \t\r]*$", re.MULTILINE)
+
 Order = Literal["descending", "ascending", "first-seen", "random"]
+Ties = Literal["spelling", "first-seen"]
 
 
 class WordVocabulary:
@@ -20,6 +27,8 @@ class WordVocabulary:
 
     Args:
         words: distinct words, including `<eos>` and `<unk>`; the id of a word is its index.
+        preparation: what is done to every text before its words are read.
+        unknown_count: how often `<unk>` occurs in the training text; None where that is not known.
 
     Raises:
         ValueError: when a word is repeated, or `<eos>` or `<unk>` is missing.
@@ -29,8 +38,12 @@ class WordVocabulary:
     piece = "word"
     bytes_per_token = None
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(
+        self, words: Sequence[str], preparation: Preparation = PLAIN, *, unknown_count: int | None = None
+    ) -> None:
         self.words = list(words)
+        self.preparation = preparation
+        self.unknown_count = unknown_count
         self.index = {word: index for index, word in enumerate(self.words)}
         if len(self.index) != len(self.words) or EOS not in self.index or UNK not in self.index:
             raise ValueError(f"a vocabulary holds each word once, and {EOS} and {UNK}")
@@ -60,7 +73,11 @@ class WordVocabulary:
     def encode(self, text: str) -> list[int]:
         """The ids of words separated by blanks, and of `<eos>` at every newline."""
         unknown = self.unknown
-        return [self.index.get(word, unknown) for word in words_of(text)]
+        return [self.index.get(word, unknown) for word in self.words_in(text)]
+
+    def words_in(self, text: str) -> list[str]:
+        """The words of a text, with `<eos>` for every newline, once the text is prepared."""
+        return words_of(self.preparation(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Words joined by blanks, with a newline for `<eos>`."""
@@ -78,7 +95,7 @@ class WordVocabulary:
 
     def continuation(self, prompt: str, ids: Iterable[int]) -> Iterator[str]:
         """Words, each with a blank before it unless it follows a blank or the end of a line."""
-        blank = bool(prompt) and not prompt[-1].isspace()
+        blank = bool(prompt) and prompt[-1] not in BLANKS
         for index in ids:
             if index == self.line_end:
                 yield "\n"
@@ -89,28 +106,53 @@ class WordVocabulary:
 
     def pieces(self, text: str) -> list[str]:
         """Each word with a blank after it, and a newline for `<eos>`."""
-        return ["\n" if word == EOS else f"{word} " for word in words_of(text)]
+        return ["\n" if word == EOS else f"{word} " for word in self.words_in(text)]
 
     def count_unseen(self, text: str, ids: Sequence[int]) -> int:
         """The number of words that are read as `<unk>` but spelled otherwise."""
         unknown = ids.count(self.unknown)
         # splitting the text again takes time and is rarely needed
-        return unknown - text.split().count(UNK) if UNK in text else unknown
+        return unknown - self.words_in(text).count(UNK) if "<" in text else unknown
 
     def spellings(self, source: Spans, tokens: TokenSource, errors: Errors) -> Iterator[Spelling]:
         """Each word as it is spelled in the text, and `<eos>` at every newline."""
         for text in blocks(source, errors, whole_lines=False):
-            for word in words_of(text):
+            for word in self.words_in(text):
                 yield Spelling(word.encode("utf-8", "surrogateescape"), ends_word=True)
 
     def document(self) -> dict[str, Any]:
         """The vocabulary as plain data."""
-        return {"unit": self.unit, "words": self.words}
+        counted = {} if self.unknown_count is None else {"unknown_count": self.unknown_count}
+        return {"unit": self.unit, "words": self.words, **self.preparation.document(), **counted}
+
+    def prepared(self, preparation: Preparation) -> "WordVocabulary":
+        """The same words for texts that are prepared in another way."""
+        return WordVocabulary(self.words, preparation, unknown_count=self.unknown_count)
+
+
+def word_vocabulary_from(document: Mapping[str, Any]) -> WordVocabulary:
+    """The vocabulary of a document that `WordVocabulary.document` made.
+
+    Raises:
+        ValueError: when the document is damaged.
+    """
+    words, count = document.get("words"), document.get("unknown_count")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError("holds no list of words")
+    if count is not None and not (isinstance(count, int) and count >= 0):
+        raise ValueError("unknown_count is no number")
+    return WordVocabulary(words, preparation_from(document), unknown_count=count)
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, with `<eos>` for every newline. No other character ends a line."""
-    return text.replace("\n", f" {EOS} ").split()
+    """The words of a text, with `<eos>` for every newline. No other character ends a line.
+
+    A literal `<eos>` at the end of a line is the end of that line and is not counted twice.
+    """
+    if EOS in text and "\n" in text:
+        end = text.rfind("\n") + 1
+        text = _SPELLED_END.sub("", text[:end]) + text[end:]
+    return split_words(text.replace("\n", f" {EOS} "))
 
 
 def build_vocabulary(
@@ -118,6 +160,7 @@ def build_vocabulary(
     *,
     order: Order = "descending",
     order_seed: int = 1,
+    ties: Ties | None = None,
     min_count: int = 1,
     max_words: int | None = None,
 ) -> WordVocabulary:
@@ -125,10 +168,11 @@ def build_vocabulary(
 
     Args:
         counts: the counts of the words of the training text, including `<eos>`, in the order of first occurrence.
-        order: the order of ids. `descending`: frequent words first, ties by spelling, as in the PTB tutorial;
-            `ascending`: rare words first, ties by first occurrence; `first-seen`: by first occurrence; `random`: an
-            order that depends on the words and the seed alone.
+        order: the order of ids. `descending`: frequent words first; `ascending`: rare words first; `first-seen`: by
+            first occurrence; `random`: an order that depends on the words and the seed alone.
         order_seed: the seed of the random order.
+        ties: the order of words of equal count: `spelling`, or `first-seen`, by first occurrence. None is `spelling`
+            for `descending`, as in the PTB tutorial, and `first-seen` for `ascending`. Other orders have no ties.
         min_count: words that are rarer are read as `<unk>`.
         max_words: the largest size of the vocabulary, which keeps the most frequent words, `<eos>` and `<unk>`.
 
@@ -143,10 +187,11 @@ def build_vocabulary(
         chosen = {EOS, UNK, *frequent}
         kept = Counter({word: count for word, count in kept.items() if word in chosen})
     kept[UNK] += counts.total() - kept.total()
-    if order == "descending":
-        return WordVocabulary(sorted(kept, key=lambda word: (-kept[word], word)))
-    if order == "ascending":
-        return WordVocabulary(sorted(kept, key=lambda word: kept[word]))
+    if order in ("descending", "ascending"):
+        by_spelling = (ties or ("spelling" if order == "descending" else "first-seen")) == "spelling"
+        sign = -1 if order == "descending" else 1
+        # sorting keeps the order of equal keys, and `kept` is in the order of first occurrence
+        return WordVocabulary(sorted(sorted(kept) if by_spelling else kept, key=lambda word: sign * kept[word]))
     if order == "random":
         # a hash is the same on every machine and in every version, unlike a random generator
         return WordVocabulary(sorted(kept, key=lambda word: hashlib.sha256(f"{order_seed} {word}".encode()).digest()))

@@ -17,7 +17,7 @@ from refrain.axes import AxisTable
 from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
-from refrain.nn.recurrent.gated import draw_uniform, gated_axes, gated_parameters, in_one_buffer
+from refrain.nn.recurrent.gated import add_second_bias, draw_uniform, gated_axes, gated_parameters, in_one_buffer
 from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.protocol import Context, check_window, choose_window
 
@@ -155,6 +155,10 @@ class LSTM(nn.Module):
         Every weight norm starts at the norm of its weight.
         """
         draw_uniform(self, self.hidden_size)
+
+    def add_second_bias(self) -> None:
+        """Draw the bias as the sum of two, as torch's own LSTM has them. Call once after `reset_parameters`."""
+        add_second_bias(self, self.hidden_size, gates=4)
 
     @property
     def transforms(self) -> dict[str, nn.Module]:

@@ -18,6 +18,7 @@ from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
+from refrain.nn.recurrent.gated import add_second_bias
 from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.lstm.layer import lstm_cell
 from refrain.nn.recurrent.lstm.state import LSTMState
@@ -124,6 +125,10 @@ class MultiplicativeLSTM(nn.Module):
             bound = math.sqrt(3 / parameter.shape[1]) if parameter.ndim == 2 else 1 / math.sqrt(self.hidden_size)
             nn.init.uniform_(parameter, -bound, bound)
         match_gains(self)
+
+    def add_second_bias(self) -> None:
+        """Draw the bias as the sum of two, as torch's LSTM has them. Call once after `reset_parameters`."""
+        add_second_bias(self, self.hidden_size, gates=4)
 
     @property
     def native_size(self) -> int:

@@ -1,0 +1,112 @@
+"""What a file holds, judged by its first bytes and not by its name: text, compressed text, or something else."""
+
+import codecs
+from pathlib import Path
+from typing import Literal
+
+from refrain.errors import DataError
+
+Packing = Literal["gzip", "bzip2", "xz", "zstd"]
+
+HEAD_BYTES = 1 << 12
+# so many zero bytes may be in a text that is read; `refrain data check` counts them
+FEW_ZEROS = 8
+
+PACKINGS: dict[Packing, tuple[bytes, ...]] = {
+    "gzip": (b"\x1f\x8b\x08",),
+    "bzip2": tuple(b"BZh%d1AY&SY" % level for level in range(1, 10)),
+    "xz": (b"\xfd7zXZ\x00",),
+    "zstd": (b"\x28\xb5\x2f\xfd",),
+}
+# the endings of such files
+PACKED_ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zstd")
+
+# the marks of other files, each with what it is and what to do; UTF-32 comes before UTF-16, whose mark begins like it
+_UNICODE = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+# in UTF-16 every second byte of many texts is zero, in UTF-32 the upper two of four: which bytes of four are zero,
+# which are not, and the least share of zeros
+_WITHOUT_MARK = (
+    ("UTF-32LE", (2, 3), (0,), 0.9),
+    ("UTF-32BE", (0, 1), (3,), 0.9),
+    ("UTF-16LE", (1, 3), (0, 2), 0.4),
+    ("UTF-16BE", (0, 2), (1, 3), 0.4),
+)
+_SAVE = "save the document as plain text in UTF-8"
+_OTHERS = (
+    (b"PK\x03\x04", "a zip archive (or an office document or e-book, which are zip archives)", f"unzip it, or {_SAVE}"),
+    (b"%PDF-", "a PDF document", "extract its text first, for example with pdftotext"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an office document", _SAVE),
+    (b"{\\rtf", "an RTF document", _SAVE),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it first"),
+    (b"Rar!\x1a\x07", "a RAR archive", "unpack it first"),
+    (b"\x89PNG\r\n", "a picture", "give a text file"),
+    (b"\xff\xd8\xff", "a picture", "give a text file"),
+    (b"SQLite format 3\x00", "a database", "export its text first"),
+    (b"PAR1", "a Parquet table", "export its text first"),
+)
+
+
+def packing_of(head: bytes) -> Packing | None:
+    """How a file is compressed, or None.
+
+    Args:
+        head: its first bytes.
+    """
+    return next((name for name, marks in PACKINGS.items() if head.startswith(marks)), None)
+
+
+def check_text(head: bytes, path: Path | str) -> None:
+    """Check that a file is a text that can be read as UTF-8.
+
+    Args:
+        head: its first bytes.
+        path: the file, for the message.
+
+    Raises:
+        DataError: when it is in UTF-16 or UTF-32, an archive, a document or another binary file. The message names the
+            remedy.
+    """
+    if (unicode := _unicode(head)) is not None:
+        name, how = unicode
+        raise DataError(
+            f"{path}: is {name} {how}, where UTF-8 is read; convert it: iconv -f {name} -t UTF-8 {Path(path).name} "
+            f"> {Path(path).stem}.utf8.txt"
+        )
+    for mark, what, remedy in _OTHERS:
+        if head.startswith(mark):
+            raise DataError(f"{path}: is {what}, not a text; {remedy}")
+    if head[257:262] == b"ustar":
+        raise DataError(f"{path}: is a tar archive, not a text; unpack it first: tar xf {Path(path).name}")
+    zeros = head.count(0)
+    if zeros and (zeros > max(FEW_ZEROS, len(head) // 100) or not _is_utf8(head)):
+        raise DataError(
+            f"{path}: is a binary file, not a text ({zeros:,} of its first {len(head):,} bytes are zero); give a text "
+            "file, or read bytes with data.unit=byte"
+        )
+
+
+def _unicode(head: bytes) -> tuple[str, str] | None:
+    for mark, name in _UNICODE:
+        if head.startswith(mark):
+            return name, "with a byte order mark"
+    if len(head) < 8:
+        return None
+    shares = [head[start::4].count(0) / len(head[start::4]) for start in range(4)]
+    for name, zeros, others, least in _WITHOUT_MARK:
+        if min(shares[index] for index in zeros) > least and max(shares[index] for index in others) < 0.1:
+            return name, "without a byte order mark"
+    return None
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        # a character may be cut at the end
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,187 @@
+"""What the removal of units costs: the perplexity of a text with and without them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from refrain.assembly.corpus import build_text, locate
+from refrain.config import Experiment
+from refrain.data import UNITS, TokenSource, Windows
+from refrain.data.text.token_file import Tokens
+from refrain.errors import DataError, UserError
+from refrain.evaluation import evaluate
+from refrain.models import LanguageModel
+from refrain.progress import Track, untracked
+from refrain.trained.language_model import TrainedLanguageModel
+
+MAX_LOSS = 0.2
+"""The largest growth of the perplexity that is allowed by default, as a fraction."""
+# batch size and window of the text, and the number of its tokens that are read
+BATCH, STEPS, TOKENS = 20, 35, 200_000
+
+
+class Request(NamedTuple):
+    """The options of a compression that change what a model computes.
+
+    Attributes:
+        threshold: see `compress`.
+        to: see `compress`.
+        max_loss: see `compress`.
+    """
+
+    threshold: float | None
+    to: tuple[str, int | str] | None
+    max_loss: float | None
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether the smaller model computes something else."""
+        return self.threshold is not None or self.to is not None
+
+    def __str__(self) -> str:
+        """The options that ask for a smaller model."""
+        options = [] if self.threshold is None else [f"--threshold {self.threshold:g}"]
+        return " ".join(options if self.to is None else [*options, f"--to {self.to[0]}={self.to[1]}"])
+
+
+def checked_request(threshold: float | None, to: tuple[str, int | str] | None, max_loss: float | None) -> Request:
+    """Check the options of a compression. For the arguments see `Request`.
+
+    Raises:
+        UserError: when a value is out of range or cannot take effect.
+    """
+    request = Request(threshold, to, max_loss)
+    if threshold is not None and not threshold > 0:
+        raise UserError(f"--threshold must be greater than 0 (got {threshold})")
+    if max_loss is not None and not request.is_lossy:
+        raise UserError("--max-loss cannot take effect without --to or --threshold; leave it out")
+    if max_loss is not None and not max_loss >= 0:
+        raise UserError(f"--max-loss must be at least 0% (got {max_loss:.0%})")
+    return request
+
+
+class Validation(NamedTuple):
+    """The text on which units are chosen.
+
+    Attributes:
+        windows: its windows.
+        name: what it is called in messages.
+    """
+
+    windows: Windows
+    name: str
+
+
+class Cost(NamedTuple):
+    """The perplexity of a text with and without some units.
+
+    Attributes:
+        before: the perplexity of the whole model.
+        after: the perplexity without the units.
+        text: what the text is called in messages.
+    """
+
+    before: float
+    after: float
+    text: str
+
+    @property
+    def growth(self) -> float:
+        """The growth of the perplexity as a fraction; negative if it became smaller."""
+        return self.after / self.before - 1
+
+    def __str__(self) -> str:
+        """The cost in words."""
+        change = f"{abs(self.growth):.1%} {'more' if self.growth > 0 else 'less'}"
+        return f"the perplexity on {self.text} becomes {self.after:,.2f}, from {self.before:,.2f} ({change})"
+
+    def document(self) -> dict[str, Any]:
+        """The cost as plain data."""
+        return {"text": self.text, "before": self.before, "after": self.after, "growth": self.growth}
+
+
+class _First:
+    """The first tokens of a source.
+
+    Args:
+        source: the tokens.
+        count: the number of tokens to keep.
+    """
+
+    def __init__(self, source: TokenSource, count: int) -> None:
+        self.source = source
+        self.count = min(count, len(source))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, start: int, stop: int) -> Tokens:
+        """The ids from `start` up to `stop`."""
+        return self.source.read(start, min(stop, self.count))
+
+    def release(self) -> None:
+        """Free what was read so far."""
+        self.source.release()
+
+
+def open_validation(
+    lm: TrainedLanguageModel, experiment: Experiment, data: str | None, log: Callable[[str], None]
+) -> Validation:
+    """Open the text on which units are chosen: the validation split of a corpus.
+
+    Args:
+        lm: the trained model.
+        experiment: its settings.
+        data: a folder of splits, or a file, which is read as a whole; None is the corpus of the run. A folder without
+            a validation split is read for its test split, which is logged.
+        log: called with a line of text for each step that takes time.
+
+    Raises:
+        DataError: when the text is missing, invalid or too short.
+    """
+    path = locate(data or experiment.data.corpus, log)
+    split = None if data is not None and not UNITS[experiment.data.unit].names_splits(path) else "valid"
+    try:
+        corpus, split = build_text(experiment.data, path, split, lm.vocabulary, log)
+    except DataError:
+        if data is None or split is None:
+            raise
+        corpus, split = build_text(experiment.data, path, "test", lm.vocabulary, log)
+        log(f"{data} has no validation text, so that units are chosen on the text that the figures are of")
+    tokens = _First(corpus.splits[split].tokens, TOKENS)
+    batch_size = max(1, min(BATCH, len(tokens) // (STEPS + 1)))
+    windows = Windows(tokens, batch_size=batch_size, window_steps=STEPS, tail="keep", name=corpus.name)
+    return Validation(windows, f"the {'validation' if split == 'valid' else split} text of {corpus.name}")
+
+
+def cost_of(model: LanguageModel, small: LanguageModel, text: Validation, track: Track = untracked) -> Cost:
+    """Measure the perplexity of two models on a text.
+
+    Args:
+        model: the whole model.
+        small: the model without some units.
+        text: the text.
+        track: reports the loops over the windows.
+    """
+    before, after = (evaluate(each, text.windows, track=track).perplexity for each in (model, small))
+    return Cost(before, after, text.name)
+
+
+def accepted(cost: Cost, request: Request, *, whatever: bool = False) -> Cost:
+    """Refuse a removal of units that costs too much.
+
+    Args:
+        cost: the measured cost, which is returned.
+        request: the options that asked for the removal.
+        whatever: whether any cost is accepted.
+
+    Raises:
+        UserError: when the perplexity grows by more than is allowed.
+    """
+    allowed = MAX_LOSS if request.max_loss is None else request.max_loss
+    # a perplexity that is not a number is refused as well
+    if not whatever and not cost.growth <= allowed:
+        raise UserError(
+            f"{request}: {cost}, but --max-loss allows {100 * allowed:.3g}% more; nothing was written; ask for a "
+            "larger model, train it with --finetune-epochs, or write it all the same with --force"
+        )
+    return cost

@@ -1,0 +1,87 @@
+"""A text is prepared in the same way whenever a vocabulary reads it."""
+
+import pytest
+
+from refrain.data import WordVocabulary, find_splits, open_word_corpus, vocabulary_from
+from refrain.data.units.table import same_tokens
+from refrain.data.units.word.preparation import PLAIN, Preparation, preparation_from
+from refrain.data.unknown import unknown_concerns
+
+WORDS = ["<eos>", "<unk>", "the", "dog", "barks", ".", "caf\u00e9"]
+
+
+def test_what_is_done_to_a_text():
+    text = "The dog barks.\n<unk> Cafe\u0301, <eos>\n"
+    assert PLAIN(text) == text
+    assert Preparation(lowercase=True)(text) == "the dog barks.\n<unk> cafe\u0301, <eos>\n"
+    assert Preparation(normalise="nfc")(text) == "The dog barks.\n<unk> Caf\u00e9, <eos>\n"
+    prepared = Preparation(lowercase=True, tokenise=True, normalise="nfc")(text)
+    assert prepared == "the dog barks .\n<unk> caf\u00e9 , <eos>\n"
+
+
+def test_a_vocabulary_applies_its_own():
+    vocabulary = WordVocabulary(WORDS, Preparation(lowercase=True, tokenise=True, normalise="nfc"), unknown_count=3)
+    assert vocabulary.encode("The DOG barks.\n") == [2, 3, 4, 5, 0]
+    assert vocabulary.encode("Cafe\u0301 <eos>\n") == [6, 0]
+    assert vocabulary.pieces("The dog.\n") == ["the ", "dog ", ". ", "\n"]
+    assert vocabulary.count_unseen("A Zebra <UNK>", vocabulary.encode("A Zebra <UNK>")) == 2
+    again = vocabulary_from(vocabulary.document())
+    assert again.document() == vocabulary.document() and again.preparation == vocabulary.preparation
+    assert vocabulary.prepared(PLAIN).encode("The dog") == [1, 3]
+
+
+def test_a_plain_vocabulary_is_stored_as_ever():
+    assert WordVocabulary(WORDS).document() == {"unit": "word", "words": WORDS}
+    assert vocabulary_from({"unit": "word", "words": WORDS}).unknown_count is None
+
+
+@pytest.mark.parametrize("changed", [{"lowercase": 1}, {"normalise": "nfd"}, {"unknown_count": "3"}])
+def test_a_damaged_document(changed):
+    with pytest.raises(ValueError, match="vocabulary: "):
+        vocabulary_from({"unit": "word", "words": WORDS, **changed})
+    if "unknown_count" not in changed:
+        with pytest.raises(ValueError, match=r"true or false|none"):
+            preparation_from(changed)
+
+
+def test_the_count_of_unknown_words_is_no_difference_of_tokens():
+    old, new = WordVocabulary(WORDS), WordVocabulary(WORDS, unknown_count=4)
+    assert same_tokens(old.document(), new.document())
+    assert not same_tokens(old.document(), WordVocabulary(WORDS, Preparation(lowercase=True)).document())
+    assert not same_tokens(old.document(), WordVocabulary(WORDS[::-1]).document())
+
+
+def test_a_prepared_corpus_is_another_in_the_cache(write):
+    write("corpus/train.txt", "The cat. the Cat!\n" * 9)
+    folder = write("corpus/valid.txt", "THE CAT\n").parent
+    plain = open_word_corpus("mine", find_splits(folder))
+    small = open_word_corpus("mine", find_splits(folder), preparation=Preparation(lowercase=True, tokenise=True))
+    assert plain.splits["valid"].unseen == 2 and small.splits["valid"].unseen == 0
+    assert set(small.vocabulary.words) == {"the", "cat", ".", "!", "<eos>", "<unk>"}
+    assert [spelling.text for spelling in small.spellings("valid")] == [b"the", b"cat", b"<eos>"]
+    # read by the vocabulary of the model, as for evaluation
+    read = open_word_corpus("mine", find_splits(folder), vocabulary=small.vocabulary)
+    assert read.splits["valid"].unseen == 0
+    assert open_word_corpus("mine", find_splits(folder), vocabulary=plain.vocabulary).splits["valid"].unseen == 2
+
+
+@pytest.mark.parametrize(("text", "min_count", "count"), [("a b\n", 1, 0), ("a b\n", 9, 2 * 3), ("a <unk>\n", 1, 3)])
+def test_how_often_training_has_unknown_words(write, text, min_count, count):
+    write("corpus/train.txt", text * 3)
+    folder = write("corpus/valid.txt", "x y <unk>\n").parent
+    for source in ("train", "all"):
+        corpus = open_word_corpus("mine", find_splits(folder), min_count=min_count, vocabulary_from=source)
+        assert corpus.vocabulary.unknown_count == count
+
+
+def test_concerns():
+    never, unsure = WordVocabulary(WORDS, unknown_count=0), WordVocabulary(WORDS)
+    assert unknown_concerns(never, {"valid": (0, 100)}) == []
+    (line,) = unknown_concerns(never, {"valid": (3, 100), "test": (0, 100)})
+    assert line.startswith("<unk> does not occur in the training text, so that what unknown words cost (valid 3) is")
+    assert "data.min_count=2" in line
+    (line,) = unknown_concerns(unsure, {"the text": (36, 100)})
+    assert line.startswith("unknown words, which are read as <unk>, are 36.0% of the text, so that figures with them")
+    assert "--lowercase" in line
+    assert unknown_concerns(unsure, {"the text": (5, 100)}) == []
+    assert len(unknown_concerns(never, {"the text": (36, 100)})) == 2

@@ -1,0 +1,265 @@
+"""A run ends at a limit of time, or when it is asked to finish, with its learning rate annealed and its figures."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+
+import refrain
+from refrain import recipe, runs
+from refrain.errors import UserError
+from refrain.optim import Fixed, Plateau, constant, cosine, exponential, linear
+from refrain.storage.run_folder import RunFolder
+from refrain.training import Interrupted, PlainProgress, ending
+from refrain.training.planned_end import Moment, Plan, finishing, planned
+
+SMALL = (
+    "model.embedding_size=6", "model.hidden_sizes=[6]", "training.batch_size=3", "training.window_steps=4",
+    "training.device=cpu", "training.sample_tokens=0", "training.validation=exact", "training.log_windows=7",
+)  # fmt: skip
+SCHEDULES = {
+    "constant": Fixed(constant),
+    "linear": Fixed(linear),
+    "cosine": Fixed(cosine),
+    "exponential": Fixed(lambda epoch, progress: exponential(epoch, hold_epochs=4, decay=0.5)),
+    "plateau": Plateau(0.5),
+}
+
+
+class Stop(PlainProgress):
+    """Sends this process SIGTERM after a number of windows."""
+
+    def __init__(self, windows):
+        super().__init__(quiet=True)
+        self.windows = windows
+        self.lines = []
+
+    def log(self, line):
+        self.lines += [line] if "--finish" in line else []
+
+    def window(self, position, windows, epochs):
+        self.windows -= 1
+        if self.windows == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Seconds:
+    """A clock by which every step takes a second: only the windows of training advance it."""
+
+    def __init__(self, seconds_per_step=1.0):
+        self.now = 0.0
+        self.seconds_per_step = seconds_per_step
+
+    def monotonic(self):
+        return self.now
+
+
+class Ticking(PlainProgress):
+    def __init__(self, clock):
+        super().__init__(quiet=True)
+        self.clock = clock
+        self.lines = []
+
+    def window(self, position, windows, epochs):
+        self.clock.now += self.clock.seconds_per_step
+
+    def log(self, line):
+        self.lines.append(line)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    found = Seconds()
+    monkeypatch.setattr(ending, "time", found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """22 windows of three columns in the training text."""
+    folder = tmp_path_factory.mktemp("limited")
+    for split, lines in (("train", 30), ("valid", 3), ("test", 3)):
+        (folder / f"{split}.txt").write_text("a b c d\nb c a\n" * lines)
+    return str(folder)
+
+
+@pytest.fixture
+def build(corpus):
+    return lambda *words: recipe("zaremba-small", *SMALL, *words, data=corpus)
+
+
+def metrics(run, event):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+def test_the_speed_so_far_becomes_a_number_of_steps():
+    now = Moment(step=10, seconds=20.0, progress=0.01, last=1000, epochs=10)
+    plan = planned(200.0, now, None, SCHEDULES["linear"])
+    # two seconds a step: 90 more in the 180 seconds that are left
+    assert (plan.step, plan.end, plan.cooldown) == (10, 100, False)
+    assert planned(3000.0, now, None, SCHEDULES["linear"]) is None
+    later = Moment(step=50, seconds=101.0, progress=0.45, last=1000, epochs=10)
+    assert planned(200.0, later, plan, SCHEDULES["linear"]) is None
+    # since the plan, a step took four seconds
+    slow = planned(200.0, Moment(50, 180.0, 0.45, 1000, 10), plan, SCHEDULES["linear"])
+    assert (slow.step, slow.end, slow.progress) == (50, 55, 0.45)
+    assert planned(200.0, Moment(50, 201.0, 0.45, 1000, 10), plan, SCHEDULES["linear"]).end == 50
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_ends_with_the_plan(name):
+    schedule = SCHEDULES[name]
+    plan = planned(100.0, Moment(10, 10.0, 0.1, 1000, 10), None, schedule)
+    factors = [plan.rate_factor(step, 10, schedule) for step in range(10, plan.end)]
+    assert plan.end == 100 and plan.cooldown == (name in ("constant", "plateau"))
+    assert factors[0] == pytest.approx(schedule.factor(1, 0.1))
+    assert factors == sorted(factors, reverse=True) and factors[-1] < 0.07
+    # a change of the plan is no jump of the rate
+    changed = Plan("max_minutes", 60, 60.0, plan.progress_at(60), 80, plan.cooldown)
+    assert changed.rate_factor(60, 10, schedule) == pytest.approx(plan.rate_factor(60, 10, schedule))
+    assert changed.rate_factor(79, 10, schedule) < 0.2
+
+
+def test_to_finish_takes_a_fifth_of_the_steps_or_less():
+    assert finishing(Moment(100, 9.0, 0.1, 1000, 10), 50, 0.5).end == 120
+    assert finishing(Moment(900, 9.0, 0.9, 1000, 10), 50, 0.5).end == 950
+    assert finishing(Moment(990, 9.0, 0.99, 1000, 10), 500, 0.5).end == 1000
+    plan = finishing(Moment(1, 9.0, 0.1, 1000, 10), 50, 0.5)
+    assert plan.end == 2 and plan.rate_factor(1, 10, SCHEDULES["cosine"]) == 0.5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["training.schedule=linear"],
+        ["training.schedule=constant"],
+        ["training.schedule={kind='plateau', decay=0.5}"],
+        ["training.optimizer=nt-asgd", "training.optimizer.trigger_window=1"],
+    ],
+)
+def test_a_run_ends_at_its_limit_of_time(build, tmp_path, clock, words):
+    progress = Ticking(clock)
+    summary = runs.train(
+        build("training.epochs=50", "training.max_minutes=1", *words), tmp_path / "run", progress=progress
+    )
+    (plan,) = summary["plans"]
+    # three seconds are a twentieth of the minute
+    assert (plan["step"], plan["end"], plan["reason"]) == (3, 60, "max_minutes")
+    assert clock.now == 60
+    last = metrics(tmp_path / "run", "train")[-1]
+    first = metrics(tmp_path / "run", "train")[0]
+    assert last["step"] == 60 and last["learning_rate"] < 0.1 * first["learning_rate"]
+    assert metrics(tmp_path / "run", "valid")[-1]["step"] == 60
+    assert summary["test"]["perplexity"] > 1 and metrics(tmp_path / "run", "plan")[0]["end"] == 60
+    assert "training.max_minutes" in (tmp_path / "run" / "README.md").read_text()
+    assert any("the run ends after step 60, for training.max_minutes=1: " in line for line in progress.lines)
+
+
+def test_epochs_that_end_before_the_limit_are_as_without_it(build, tmp_path, clock):
+    for name, words in (("limited", ["training.max_minutes=10"]), ("plain", [])):
+        runs.train(build("training.epochs=2", *words), tmp_path / name, progress=Ticking(clock))
+    one, other = (RunFolder(tmp_path / name).newest()[0].tensors("model") for name in ("limited", "plain"))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert "plans" not in json.loads((tmp_path / "limited" / "summary.json").read_text())
+
+
+def test_a_slower_machine_changes_the_plan(build, tmp_path, clock):
+    class Slower(Ticking):
+        def window(self, position, windows, epochs):
+            self.clock.seconds_per_step = 1.0 if position.step < 20 else 4.0
+            super().window(position, windows, epochs)
+
+    experiment = build("training.epochs=50", "training.max_minutes=1", "training.schedule=linear")
+    summary = runs.train(experiment, tmp_path / "run", progress=Slower(clock))
+    assert len(summary["plans"]) > 1 and clock.now == pytest.approx(60, abs=6)
+    rates = [line["learning_rate"] for line in metrics(tmp_path / "run", "train")]
+    assert rates == sorted(rates, reverse=True) and rates[-1] < 0.15
+
+
+def test_a_run_with_a_plan_is_resumed_bit_for_bit(build, tmp_path, clock):
+    experiment = build("training.epochs=50", "training.max_minutes=1", "model.dropout=0.2", "training.schedule=cosine")
+    runs.train(experiment, tmp_path / "whole", progress=Ticking(clock))
+
+    class Both(Ticking):
+        def window(self, position, windows, epochs):
+            super().window(position, windows, epochs)
+            if position.step == 31:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        runs.train(experiment, tmp_path / "broken", progress=Both(clock))
+    runs.resume(tmp_path / "broken", progress=Ticking(clock))
+    one, other = (RunFolder(tmp_path / name).newest()[0] for name in ("whole", "broken"))
+    assert one.folder.name == other.folder.name == "step-000000060"
+    for part in ("model", "training"):
+        tensors = other.tensors(part)
+        assert all(torch.equal(tensor, tensors[name]) for name, tensor in one.tensors(part).items())
+    # longer, it goes on from there without the old plan
+    summary = runs.resume(tmp_path / "broken", settings=["training.max_minutes=2"], progress=Ticking(clock))
+    assert summary["plans"][-1]["end"] == pytest.approx(120, abs=6)
+
+
+def test_a_limit_needs_a_course_that_it_can_shorten(build):
+    with pytest.raises(UserError, match=r"training.max_minutes: cannot be combined with sparsity"):
+        build("training.max_minutes=1", "sparsity.prune.share=0.5")
+
+
+@pytest.fixture(scope="module")
+def stopped(corpus, tmp_path_factory):
+    """A run of 13 epochs that was stopped after 50 windows."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    stop = Stop(50)
+    with pytest.raises(Interrupted):
+        runs.train(recipe("zaremba-small", *SMALL, data=corpus), out, progress=stop)
+    assert stop.lines == ["with --resume --finish, the run ends soon, with its learning rate at zero"]
+    return out
+
+
+@pytest.fixture
+def run(stopped, tmp_path):
+    shutil.copytree(stopped, tmp_path / "run", symlinks=True)
+    return tmp_path / "run"
+
+
+def test_an_interrupted_run_is_finished(run, capsys):
+    summary = refrain.resume(run, finish=True)
+    assert "finishing: the run ends after step 60, 10 from here, in which the learning rate falls to zero" in (
+        capsys.readouterr().err
+    )
+    assert summary["plans"] == [
+        {"reason": "finish", "step": 50, "end": 60, "factor": 1.0, "cooldown": False}
+        | {name: summary["plans"][0][name] for name in ("seconds", "progress")}
+    ]
+    train, valid = metrics(run, "train")[-1], metrics(run, "valid")[-1]
+    assert train["step"] == valid["step"] == 60 and train["learning_rate"] == pytest.approx(0.1)
+    assert (run / "README.md").read_text().count("--finish") == 1 and summary["test"]["perplexity"] > 1
+    (entry,) = json.loads((run / "manifest.json").read_text())["resumed"]
+    assert entry["step"] == 50 and entry["settings"] == {} and "falls to zero" in entry["notes"][0]
+    with pytest.raises(UserError, match="is at its end already"):
+        refrain.resume(run, finish=True)
+    # a finished run stays finished, and can be lengthened
+    assert refrain.resume(run, progress=PlainProgress(quiet=True))["plans"] == summary["plans"]
+    longer = refrain.resume(run, settings=["training.epochs=14"], progress=PlainProgress(quiet=True))
+    assert longer["epochs"] == 14 and "plans" not in longer
+
+
+def test_finishing_that_is_interrupted_goes_on(run):
+    with pytest.raises(Interrupted):
+        refrain.resume(run, finish=True, progress=Stop(4))
+    shutil.copytree(run, run.parent / "other", symlinks=True)
+    one = refrain.resume(run, progress=PlainProgress(quiet=True))
+    other = refrain.resume(run.parent / "other", finish=True, progress=PlainProgress(quiet=True))
+    assert one["plans"] == other["plans"] and one["plans"][0]["end"] == 60
+    assert one["valid"] == other["valid"]
+
+
+def test_a_run_that_has_not_begun_is_not_finished(corpus, tmp_path):
+    with pytest.raises(Interrupted):
+        runs.train(recipe("zaremba-small", *SMALL, data=corpus), tmp_path / "run", progress=Stop(1))
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000000001")
+    with pytest.raises(UserError, match="no training step to finish"):
+        refrain.resume(tmp_path / "run", finish=True)
