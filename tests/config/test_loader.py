@@ -291,13 +291,13 @@ def test_a_rule_names_who_broke_it(write):
     # dropout is innocent, the word that widened the layer is not
     mine = write("mine.toml", "[model]\nembedding_size = 5\nhidden_sizes = [5]\ntied = true\ndropout = 0.1\n")
     assert resolve(str(mine), [], KNOWN).model.tied
-    assert mistakes(mine, "model.cell=lstm", "model.hidden_sizes=[6]") == [
+    assert mistakes(mine, "model.cell=lstm", "model.hidden_sizes=[6]", "model.embedding_size=5") == [
         f"{mine}:4: model.tied: needs embedding_size equal to the last of hidden_sizes (got 5 and 6)"
     ]
     other = write("other.toml", 'extends = "tied"\n[model]\ndropout = 0.1\n')
     tied = {"tied": lambda: Experiment(model=Model(embedding_size=5, hidden_sizes=(5,), tied=True))}
     with pytest.raises(UserError, match=r"^command line: model.tied: needs"):
-        resolve(str(other), ["model.hidden_sizes=[6]", "model.cell=lstm"], tied)
+        resolve(str(other), ["model.hidden_sizes=[6]", "model.embedding_size=5", "model.cell=lstm"], tied)
 
 
 def test_rules_of_several_groups_are_shown_together():
@@ -310,7 +310,7 @@ def test_rules_of_several_groups_are_shown_together():
 
 
 def test_an_unknown_recipe_lists_the_known_and_suggests_the_nearest():
-    assert mistakes("bsae") == ["unknown recipe 'bsae'; did you mean 'base'?; known: base, other-base"]
+    assert mistakes("bsae") == ["unknown recipe 'bsae'; did you mean 'base'?"]
     assert mistakes("zzz") == ["unknown recipe 'zzz'; known: base, other-base"]
 
 
@@ -324,7 +324,7 @@ def test_an_unknown_recipe_lists_the_known_and_suggests_the_nearest():
         (b"[model]\nhead = mixture\n", ":2: Invalid value in column 8; text needs quotes, as in head"),
         (b"name = '\xff'\n", "not UTF-8 at byte 8"),
         (b"extends = 3\n", "extends: must be the name of a recipe or file (got 3)"),
-        (b"extends = 'bas'\n", "extends: unknown recipe 'bas'; did you mean 'base'?; known: base, other-base"),
+        (b"extends = 'bas'\n", "extends: unknown recipe 'bas'; did you mean 'base'?"),
         (b"extends = 'mine.toml'\n", "extends this file in its turn"),
         (b"extends = 'gone.toml'\n", "gone.toml: No such file or directory"),
         (b"training.epochs = " + b"9" * 5000, "Exceeds the limit"),

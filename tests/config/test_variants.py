@@ -265,12 +265,12 @@ def test_all_settings_of_an_experiment_as_toml_give_it_again(write, make):
 
 def test_what_differs_between_experiments():
     assert list(differences(mixed(), mixed())) == []
-    changed = ["training.epochs=3", "model.head=softmax", "model.dropout=0.1", "sparsity.l1.strength=0.5"]
+    changed = ["training.epochs=9", "model.head=softmax", "model.dropout=0.1", "sparsity.l1.strength=0.5"]
     found = list(differences(mixed(), resolve("mixed", [*changed, "sparsity.group_lasso=none"], KNOWN)))
     assert found == [
         ("model.dropout", 0.0, 0.1),
         ("model.head", "mixture", "softmax"),
-        ("training.epochs", 10, 3),
+        ("training.epochs", 10, 9),
         ("sparsity.group_lasso.strength", 0.1, None),
         ("sparsity.group_lasso.widths", ["*.hidden"], None),
         ("sparsity.group_lasso.multipliers", [], None),

@@ -120,7 +120,8 @@ def test_public_functions_are_documented_as_they_are(path):
     }
     for node, method in public_functions(tree):
         decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
-        if id(node) in protocols or "staticmethod" in decorators:
+        # the signatures of an overloaded function have no docstrings; the function itself has
+        if id(node) in protocols or decorators & {"staticmethod", "overload"}:
             continue
         doc = ast.get_docstring(node)
         assert doc, f"{node.name} has no docstring"

@@ -47,6 +47,7 @@ RUNS = {
         "model.dropout=0.1",
         "training.learning_rate=0.4",
         "training.epochs=2",
+        "training.schedule.hold_epochs=6",
     ),
     "awd-lstm-ptb": (
         "model.embedding_size=16",

@@ -35,6 +35,11 @@ def choose_backends(
     if setting == "native":
         _check_native(device)
     parts = dict(parts_with_backend(model))
+    if setting == "native" and not parts:
+        raise UserError(
+            f"training.backend: 'native' cannot take effect, as no layer or head of {type(model).__name__} has "
+            "kernels; use 'torch' or 'auto'"
+        )
     if device == "cpu" and log is not None:
         files = {part.kernels for part in parts.values() if _requests_native(part, setting, device, bf16)}
         if files and lacks_compiler():

@@ -3,13 +3,24 @@
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.config import Experiment, Sparsity, Target, ThresholdZeros
+from refrain.config import AnyExperiment, Experiment, Sparsity, Target, ThresholdZeros
+from refrain.config.sparsity import sized
 from refrain.errors import UserError
 from refrain.models import LanguageModel
-from refrain.sparsity import L1, LineLasso, Masks, UnitAxis, UnitLasso, drop_until, unit_axes
+from refrain.sparsity import (
+    L1,
+    LineLasso,
+    Masks,
+    UnitAxis,
+    UnitLasso,
+    dead_by_width,
+    drop_until,
+    model_size,
+    unit_axes,
+)
 from refrain.training.size_controller import Controller
 from refrain.training.sparsifier import Pruning, Sparsifier
 
@@ -110,7 +121,8 @@ def _on_units(
 
 
 def _controller(settings: Target, model: LanguageModel, lassos: Mapping[str, UnitLasso]) -> Controller:
-    measure, target = settings.chosen()
+    measure, _ = settings.chosen()
+    target = _target_number(settings, model)
     table = model.axes()
     widths = model.widths()
     setting = f"sparsity.target.{measure}"
@@ -127,6 +139,30 @@ def _controller(settings: Target, model: LanguageModel, lassos: Mapping[str, Uni
     except ValueError as error:
         raise UserError(f"{setting}: {error}; only units of {', '.join(lassos)} can be removed") from None
     return controller
+
+
+def _target_number(settings: Target, model: LanguageModel) -> int:
+    """The target as a number; a percentage is that of the model as it is."""
+    measure, value = settings.chosen()
+    table = model.axes()
+    dead = dead_by_width(dict(model.named_parameters()), table, tuple(removable_widths(model)))
+    return sized(value, model_size(measure, table, model.widths(), dead))
+
+
+def with_target_number(experiment: AnyExperiment, model: nn.Module) -> AnyExperiment:
+    """The settings with the size that a run steers to as a number, where it is a percentage.
+
+    Args:
+        experiment: the settings.
+        model: the model at the start of the run.
+    """
+    if not isinstance(experiment, Experiment) or experiment.sparsity.target is None:
+        return experiment
+    measure, value = experiment.sparsity.target.chosen()
+    if isinstance(value, int) or not isinstance(model, LanguageModel):
+        return experiment
+    target = experiment.sparsity.target.model_copy(update={measure: _target_number(experiment.sparsity.target, model)})
+    return experiment.model_copy(update={"sparsity": experiment.sparsity.model_copy(update={"target": target})})
 
 
 def matching(patterns: Iterable[str], names: Iterable[str], setting: str, noun: str, *, each: bool = True) -> list[str]:

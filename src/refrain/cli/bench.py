@@ -192,10 +192,12 @@ def _experiment(recipe: str, settings: tuple[str, ...]) -> Any:
     from refrain.errors import UserError
     from refrain.recipes import RECIPES
 
+    from .output import log
+
     for word in settings:
         if word in RECIPES:
             raise UserError(f"give the recipe as an option: --recipe {word}")
-    experiment = resolve(recipe, settings, RECIPES)
+    experiment = resolve(recipe, settings, RECIPES, log=log)
     if isinstance(experiment, TaggerExperiment):
         raise UserError(f"{recipe} is a tagger, but the benches measure language models; choose another recipe")
     return experiment

@@ -40,7 +40,7 @@ def check(
     if layout is None and force:
         raise UserError("--force cannot take effect without --layout")
     given = str(iss_json) if iss_json else None
-    experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data), iss_json=given)
+    experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data), iss_json=given, log=log)
     if layout is not None:
         inputs = [recipe, *([given] if given else []), *corpus_inputs(experiment.data.corpus)]
         check_picture("--layout", layout, (".png",), inputs, force=force)
@@ -59,8 +59,9 @@ def check(
         print_json({"ok": True, **found})
         return
     print(f"parameters   {found['parameters']:,}")
+    longest = max(map(len, found["widths"]), default=0)
     for name, size in found["widths"].items():
-        print(f"  {name:18} {size:,}")
+        print(f"  {name:{longest}}  {size:,}")
     for name, plan in found["plans"].items():
         print_line(f"{name}  {plan}")
     for band in found["bands"]:

@@ -33,7 +33,7 @@ def features(
     out: Path,
     per: Literal["line", "document"] = "line",
     layer: LayerOption = None,
-    unit: list[str] | None = None,
+    unit: Annotated[list[str] | None, Parameter(negative=())] = None,
     which: Literal["cell", "hidden"] | None = None,
     cleaning: CleaningOption = None,
     lowercase: LowercaseOption = False,

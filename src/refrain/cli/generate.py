@@ -4,7 +4,9 @@ import re
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from .options import DeviceOption, Flag, JsonOption, LowercaseOption, RunArgument, TokeniseOption, WeightsOption
 from .output import for_output
@@ -25,7 +27,7 @@ def generate(
     samples: int = 1,
     seed: int | None = None,
     start: Literal["line-end", "none"] = "line-end",
-    clamp: list[str] | None = None,
+    clamp: Annotated[list[str] | None, Parameter(negative=())] = None,
     lowercase: LowercaseOption = False,
     tokenise: TokeniseOption = False,
     device: DeviceOption = "auto",

@@ -60,7 +60,7 @@ def sparsity(
     print()
     print(table([["tensor", "shape", "zeros", "rows of zeros", "columns of zeros"], *_tensors(found["tensors"])]))
     print()
-    rows = [["", "now", "compacted", "of now"]]
+    rows = [["", "now", "compacted", "share"]]
     for key, words in SIZES.items():
         now = found[key]
         compact = found[f"compact_{key}"]

@@ -40,13 +40,14 @@ def train(
     Parameters
     ----------
     recipe
-        The name of a recipe (see refrain recipes) or a TOML file. Not needed with --resume.
+        The name of a recipe (see refrain recipes) or a TOML file. Not needed with --resume or --from.
     settings
         Settings such as training.epochs=3 or model.hidden_sizes=[200,200].
     out
         The run folder. The default is a new folder under runs/.
     start_from
-        Start from the best weights of another run, for example to finetune it.
+        Start from the best weights of another run, for example to finetune it. The shape of its model is used; without
+        a recipe, all of its settings.
     iss_json
         A JSON file of iss-rnns, whose settings are used: learning rate, dropout, penalties and the output folder.
     resume
@@ -62,27 +63,27 @@ def train(
     quiet
         Print nothing while training.
     """
-    from refrain.config import resolve
     from refrain.errors import UserError
-    from refrain.recipes import RECIPES
 
     from .corpus import resolved_corpus
+    from .recipe_text import recipe_text, resolved
 
     if recipe is not None and "=" in recipe:
         settings, recipe = (recipe, *settings), None
     mode: Literal["auto", "newest"] | None = "auto" if resume_auto else "newest" if resume else None
-    if recipe is None and (mode is None or (mode == "auto" and not _is_there(out))):
+    new = mode is None or (mode == "auto" and not _is_there(out))
+    if recipe is None and start_from is None and new:
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
     _check_resume(out, start_from, mode, force=force, seeds=seeds, finish=finish)
     words = _with_options(settings, errors, skip_bad=skip_bad)
-    if recipe is None and (data or iss_json):
+    if recipe is None and not new and (data or iss_json):
         raise UserError(
             "--resume takes the settings from the run, and the corpus; leave out all but those that change, such as "
             "training.epochs=16, or start a new run from its weights: refrain train RECIPE --from RUN"
         )
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
-    experiment = resolve(recipe, words, RECIPES, corpus=corpus, iss_json=given) if recipe else None
+    experiment = resolved(recipe, words, corpus, given, start_from, quiet=quiet) if recipe or new else None
     _check_paths(mode, experiment, out, start_from, force=force, seeds=seeds)
 
     from refrain import runs
@@ -95,7 +96,7 @@ def train(
     else:
         _log_missing_start(recipe, start_from)
         folder = _folder_for(experiment, out, recipe, given, force=force)
-        text = _recipe_text(recipe, words, corpus, experiment, whole=iss_json is not None)
+        text = recipe_text(recipe, words, corpus, experiment, as_typed=not (iss_json or start_from))
         command = shlex.join(["refrain", *sys.argv[1:]])
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
         if seeds is None:
@@ -165,7 +166,7 @@ def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad:
     return words
 
 
-def _log_missing_start(recipe: str, start_from: Path | None) -> None:
+def _log_missing_start(recipe: str | None, start_from: Path | None) -> None:
     """Print a note if a recipe continues from a trained run and no run is given."""
     from refrain.recipes import SECOND_STAGES
 
@@ -198,7 +199,7 @@ def _check_resume(
 
 
 def _folder_for(
-    experiment: "AnyExperiment", out: Path | None, recipe: str, iss_json: str | None, *, force: bool
+    experiment: "AnyExperiment", out: Path | None, recipe: str | None, iss_json: str | None, *, force: bool
 ) -> Path:
     """The run folder: the one that is given, in which no recipe is replaced that is read, or a new one."""
     from refrain.config.iss_json import read_iss_json
@@ -210,21 +211,6 @@ def _folder_for(
     if force:
         check_folder("--out", out, [*run_parts(out), *out.glob("seed-*")], [recipe, iss_json])
     return out
-
-
-def _recipe_text(recipe: str, words: list[str], corpus: str | None, experiment: "AnyExperiment", *, whole: bool) -> str:
-    """The request as a TOML file that gives the same settings again; all settings if the recipe is a file."""
-    from refrain.config.schema import as_set, as_toml, flatten
-    from refrain.config.toml_file import value_of
-    from refrain.config.toml_text import quoted, toml_lines, toml_of
-
-    if whole or recipe.endswith(".toml"):
-        return toml_of(experiment)
-    root = type(experiment)
-    given = ((name.strip(), value_of(text.strip())) for name, _, text in (word.partition("=") for word in words))
-    settings = {as_toml(as_set(name, root), root): value for name, value in flatten(dict(given), root=root)}
-    settings |= {"data.corpus": corpus} if corpus else {}
-    return toml_lines(settings, [f"extends = {quoted(recipe)}"])
 
 
 def _report(summary: dict[str, object], json: bool, quiet: bool) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -10,9 +11,12 @@ from pydantic_core import ErrorDetails
 from refrain.errors import UserError, shortened, shown
 
 from .experiment import Experiment
+from .following import following, value_text
 from .iss_json import iss_settings, read_iss_json
+from .layers import changed_values, overlaid
 from .mistakes import Setting, describe, first_of, nearest, unknown
-from .schema import as_set, flatten, groups, names_none, setting_names
+from .schema import LONGEST_NAME, as_set, flatten, setting_names, settings_of
+from .shape import shape_of
 from .sparsity import Sparsity
 from .tagger import TaggerExperiment
 from .toml_file import line_of, lines_of, read_toml, value_of
@@ -40,25 +44,41 @@ class Origins(NamedTuple):
 ON_COMMAND_LINE = Origins()
 
 
+class Start(NamedTuple):
+    """A run from whose weights another one starts.
+
+    Attributes:
+        path: of the run, for messages.
+        experiment: its settings.
+    """
+
+    path: str
+    experiment: AnyExperiment
+
+
 def resolve(
-    source: str,
+    source: str | None,
     words: Iterable[str | Mapping[str, Any]],
     recipes: Mapping[str, Callable[[], AnyExperiment]],
     *,
     corpus: str | None = None,
     iss_json: str | None = None,
+    start: Start | None = None,
     origins: Origins = ON_COMMAND_LINE,
+    log: Callable[[str], None] = lambda line: None,
 ) -> AnyExperiment:
     """Merge a recipe or TOML file with settings from the command line or from Python.
 
     Args:
-        source: a recipe's name, or the path of a TOML file that may extend one.
+        source: a recipe's name, or the path of a TOML file that may extend one; None for the settings of `start`.
         words: settings such as `training.epochs=3`, whose values are read as TOML, else as text; or mappings from names
             to values.
         recipes: the known recipes.
         corpus: takes the place of `data.corpus`, where given.
         iss_json: the path of a JSON file of iss-rnns; it comes after recipe and TOML file and before the words.
+        start: the run from whose weights the new one starts. Its shape takes the place of that of the recipe.
         origins: how messages name where a setting was given.
+        log: called with a line for each setting that others follow, which were not given.
 
     Returns:
         The validated experiment.
@@ -66,16 +86,47 @@ def resolve(
     Raises:
         UserError: with one line for each mistake, all of them at once, or for the first of very many.
     """
-    base, settings = _source(source, recipes)
+    if source is None:
+        assert start is not None, "either a source or a run to start from is needed"
+        base, settings, name = start.experiment, dict[str, Setting](), f"run {start.path}"
+    else:
+        base, settings = _source(source, recipes)
+        name = f"recipe {source}" if source in recipes else "recipe"
     root = type(base)
     given, problems = _from_words(words, root, origins.settings)
+    shape = dict[str, Setting]()
+    if start is not None and source is not None:
+        shape = _shape(start, base)
     if corpus is not None:
         given["data.corpus"] = Setting(corpus, origins.corpus)
     if iss_json is not None:
         if not isinstance(base, Experiment):
-            raise UserError(f"{origins.iss_json}: cannot take effect, {source} is a tagger")
-        problems += _import_iss_json(iss_json, base, settings, given)
-    return _validated(base, _overlaid(settings, given, base), problems)
+            raise UserError(f"{origins.iss_json}: cannot take effect, {source or name} is a tagger")
+        problems += _import_iss_json(iss_json, base, settings, given, shape)
+    layers = [shape, settings, given]
+    merged = shape
+    for layer in layers[1:]:
+        merged = overlaid(merged, layer, base)
+    taken = {name: each.value for name, each in merged.items() if shape.get(name) is each}
+    changed, lines = following(settings_of(base), [{name: each.value for name, each in x.items()} for x in layers])
+    merged = overlaid(merged, {each: Setting(value, name) for each, value in changed.items()}, base)
+    experiment = _validated(base, merged, problems, name)
+    if taken and start is not None:
+        log(f"as in {start.path}: " + ", ".join(f"{each}={value_text(value)}" for each, value in taken.items()))
+    for line in lines:
+        log(line)
+    return experiment
+
+
+def _shape(start: Start, base: AnyExperiment) -> dict[str, Setting]:
+    """The settings of a run that its weights and its vocabulary depend on, where a recipe has others."""
+    if type(start.experiment) is not type(base):
+        kinds: dict[type[BaseModel], str] = {Experiment: "a language model", TaggerExperiment: "a tagger"}
+        raise UserError(
+            f"{start.path}: is the run of {kinds[type(start.experiment)]}, but the recipe is for {kinds[type(base)]}; "
+            "give another recipe, or none to train as that run was trained"
+        )
+    return {name: Setting(value, start.path) for name, value in shape_of(start.experiment, base).items()}
 
 
 def amended(base: AnyExperiment, words: Iterable[str | Mapping[str, Any]]) -> AnyExperiment:
@@ -92,19 +143,21 @@ def amended(base: AnyExperiment, words: Iterable[str | Mapping[str, Any]]) -> An
         UserError: with one line for each mistake, all of them at once.
     """
     given, problems = _from_words(words, type(base), "settings")
-    return _validated(base, _overlaid({}, given, base), problems)
+    return _validated(base, overlaid({}, given, base), problems)
 
 
-def _validated(base: AnyExperiment, settings: dict[str, Setting], problems: list[str]) -> AnyExperiment:
+def _validated(
+    base: AnyExperiment, settings: dict[str, Setting], problems: list[str], name: str = "recipe"
+) -> AnyExperiment:
     """An experiment with settings put over it. Raises for the given problems and for those of the settings at once."""
     root = type(base)
     problems = problems + unknown(settings, root)
-    merged = _changed(base, settings)
+    merged = changed_values(base, settings)
     try:
         experiment = root.model_validate(merged)
     except ValidationError as error:
         found = _telling(error.errors(include_url=False))
-        problems += first_of(found, lambda details: describe(details, settings, root))
+        problems += first_of(found, lambda details: describe(details, settings, root, name))
     if problems:
         raise UserError(*(shortened(line, LONGEST_LINE) for line in dict.fromkeys(problems)))
     return experiment
@@ -142,64 +195,19 @@ def _from_words(
     return given, first_of(problems, str)
 
 
-def _overlaid(older: Mapping[str, Setting], newer: Mapping[str, Setting], base: AnyExperiment) -> dict[str, Setting]:
-    """Two layers of settings as one. Where the newer one chooses another variant, the fields of the old one go."""
-    known = groups(type(base))
-    gone = tuple(
-        f"{name}."
-        for name, setting in newer.items()
-        if name in known
-        and setting.value != {}
-        and (setting.value is None or setting.value != _variant_in(name, older, base))
-    )
-    kept = {name: setting for name, setting in older.items() if name not in newer and not name.startswith(gone)}
-    return kept | dict(newer)
-
-
-def _variant_in(name: str, settings: Mapping[str, Setting], base: AnyExperiment) -> Any:
-    """The name of the variant that a group has."""
-    if name in settings:
-        return settings[name].value
-    group: Any = base
-    for part in name.split("."):
-        group = getattr(group, part, None)
-    return getattr(group, "kind", None)
-
-
-def _changed(base: AnyExperiment, settings: Mapping[str, Setting]) -> dict[str, Any]:
-    """The values of an experiment with known settings put over them, not validated yet."""
-    root, known = type(base), groups(type(base))
-    merged: dict[str, Any] = base.model_dump()
-    # a group comes before its fields, whatever the order in which they were given
-    for name in sorted(settings, key=lambda name: name.count(".")):
-        value = settings[name].value
-        if name in known and isinstance(value, str):
-            value = {"kind": value}
-        _put(merged, name, "none" if value is None and names_none(name, root) else value)
-    return merged
-
-
-def _put(tree: dict[str, Any], name: str, value: Any) -> None:
-    *parents, last = name.split(".")
-    for parent in parents:
-        if not isinstance(tree.get(parent), dict):
-            tree[parent] = {}
-        tree = tree[parent]
-    old = tree.get(last)
-    same = isinstance(old, dict) and isinstance(value, dict) and old.get("kind") == value.get("kind")
-    if not same:
-        # another variant begins with its own defaults
-        tree[last] = value
-
-
 def _import_iss_json(
-    path: str, base: Experiment, settings: dict[str, Setting], given: Mapping[str, Setting]
+    path: str,
+    base: Experiment,
+    settings: dict[str, Setting],
+    given: Mapping[str, Setting],
+    shape: Mapping[str, Setting],
 ) -> list[str]:
     """Put a file's settings among `settings`, and say what is wrong with it. Penalties it has not are switched off."""
     document = read_iss_json(path)
     known = setting_names()
-    settings_now = {name: each for name, each in _overlaid(settings, given, base).items() if name in known}
-    merged = _changed(base, settings_now)
+    every = overlaid(overlaid(shape, settings, base), given, base)
+    settings_now = {name: each for name, each in every.items() if name in known}
+    merged = changed_values(base, settings_now)
     if not isinstance(merged["model"]["hidden_sizes"], list | tuple):
         # that is a mistake of its own
         return []
@@ -210,10 +218,43 @@ def _import_iss_json(
     # of a group that is put in the place of another, every setting is given
     changed = {name for name, value in asked.items() if now.get(name, ...) != value}
     own = {name: Setting(asked[name], path) for name in asked if {name, name.rpartition(".")[0]} & changed}
-    merged_settings = _overlaid(settings, own, base)
+    merged_settings = overlaid(settings, own, base)
     settings.clear()
     settings.update(merged_settings)
     return first_of(problems, lambda problem: f"{path}: {problem}")
+
+
+def unknown_recipe(name: str, recipes: Iterable[str]) -> str:
+    """A message about a name that is none of a recipe, with the most similar name, or else with all of them.
+
+    Args:
+        name: what was given.
+        recipes: the known recipes.
+    """
+    if len(name) <= LONGEST_NAME and any((Path(name) / part).exists() for part in ("config.json", "checkpoints")):
+        return (
+            f"{shown(name)} is a run, not a recipe; start from its weights with: refrain train --from {quote(name)}, "
+            f"or continue it with: refrain train --resume --out {quote(name)}"
+        )
+    near = nearest(name, recipes)
+    return f"unknown recipe {shown(name)}{near or '; known: ' + ', '.join(recipes)}"
+
+
+def recipe_below(source: str, recipes: Iterable[str]) -> str | None:
+    """The recipe that a TOML file extends, perhaps through other files, or the recipe itself; None without one.
+
+    Args:
+        source: a recipe's name, or the path of a TOML file that was resolved before.
+        recipes: the known recipes.
+    """
+    for _ in range(MOST_PARENTS):
+        if source in recipes or not source.endswith(".toml"):
+            break
+        parent = read_toml(Path(source))[1].get("extends")
+        if not isinstance(parent, str):
+            return None
+        source = str(Path(source).parent / parent) if parent.endswith(".toml") else parent
+    return source if source in recipes else None
 
 
 def _source(
@@ -223,7 +264,7 @@ def _source(
         return recipes[source](), {}
     if not source.endswith(".toml"):
         place = f"{children[-1]}: extends: " if children else ""
-        raise UserError(f"{place}unknown recipe {shown(source)}{nearest(source, recipes)}; known: {', '.join(recipes)}")
+        raise UserError(place + unknown_recipe(source, recipes))
     path = Path(source)
     if len(children) == MOST_PARENTS:
         raise UserError(f"{children[0]}: extends: more than {MOST_PARENTS} files extend one another; join some of them")
@@ -249,4 +290,4 @@ def _source(
         as_set(name, root): Setting(None if value == "none" else value, f"{source}:{line_of(name, lines)}")
         for name, value in flatten(tree, root=root)
     }
-    return base, _overlaid(settings, own, base)
+    return base, overlaid(settings, own, base)

@@ -10,11 +10,27 @@ from pydantic_core import ErrorDetails
 
 from refrain.errors import shortened, shown
 
+from .experiment import Experiment
 from .renamed import new_name, new_value
 from .schema import LONGEST_NAME, as_set, fields_named, fields_of, groups, setting_at, setting_names
+from .tagger import TaggerExperiment
 
 Mistake = TypeVar("Mistake")
 
+
+# names that other programs have for settings
+ELSEWHERE = {
+    **dict.fromkeys(("lr", "rate", "init_lr"), "training.learning_rate"),
+    **dict.fromkeys(("batch", "bs", "minibatch"), "training.batch_size"),
+    **dict.fromkeys(("bptt", "seq_len", "seq_length", "num_steps", "context"), "training.window_steps"),
+    **dict.fromkeys(("clip", "grad_clip", "max_grad_norm", "clip_norm"), "training.max_norm"),
+    **dict.fromkeys(("num_epochs", "max_epoch", "max_epochs", "max_max_epoch"), "training.epochs"),
+    **dict.fromkeys(("wdecay", "l2"), "training.weight_decay"),
+    **dict.fromkeys(("hidden_size", "nhid", "num_layers", "nlayers", "layers", "units"), "model.hidden_sizes"),
+    **dict.fromkeys(("emsize", "embedding_dim", "emb_size", "embed_size"), "model.embedding_size"),
+    **dict.fromkeys(("optimiser", "optim"), "training.optimizer"),
+    **dict.fromkeys(("scheduler", "lr_schedule"), "training.schedule"),
+}
 
 # the number of mistakes that are shown, out of how many; the others are counted
 MOST_SHOWN, MOST_LOOKED_AT = 20, 200
@@ -56,7 +72,14 @@ def _unknown(name: str, setting: Setting, root: type[BaseModel]) -> str:
     group, _, last = name.rpartition(".")
     siblings = [other for other in named if other.rpartition(".")[0] == group]
     elsewhere = [other for other in known if other.rpartition(".")[2] == last]
-    if inside:
+    parent = groups(root).get(group)
+    if ELSEWHERE.get(last) in known and not inside:
+        hint = f"; did you mean {ELSEWHERE[last]!r}?"
+    elif parent is not None and parent.variants() and last in ("name", "type", "kind"):
+        hint = f"; did you mean {group!r}?"
+    elif name in _of_the_other_kind(root):
+        hint = f"; it is a setting of {'taggers' if root is Experiment else 'language models'} only"
+    elif inside:
         hint = f"; it is a group of settings: {', '.join(inside)}"
     elif elsewhere:
         hint = f"; did you mean {elsewhere[0]!r}?"
@@ -66,6 +89,12 @@ def _unknown(name: str, setting: Setting, root: type[BaseModel]) -> str:
         hint = nearest(name, named)
     hint = hint or f"; known here: {', '.join(siblings or fields_of(root))}"
     return f"{place}: unknown key{hint}"
+
+
+def _of_the_other_kind(root: type[BaseModel]) -> list[str]:
+    """The names of the settings of a language model for a tagger, and the other way round."""
+    others: dict[type[BaseModel], type[BaseModel]] = {Experiment: TaggerExperiment, TaggerExperiment: Experiment}
+    return setting_names(others[root]) if root in others else []
 
 
 def first_of(mistakes: Sequence[Mistake], line_of: Callable[[Mistake], str]) -> list[str]:
@@ -95,22 +124,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def describe(details: ErrorDetails, settings: Mapping[str, Setting], root: type[BaseModel]) -> str:
+def describe(
+    details: ErrorDetails, settings: Mapping[str, Setting], root: type[BaseModel], base: str = "recipe"
+) -> str:
     """One line for one mistake: origin, name, what was expected, what was given.
 
     Args:
         details: what the validator says.
         settings: what was given, and where.
         root: the class of all settings, such as `Experiment`.
+        base: what has the settings that were not given, such as `recipe pos-default`.
     """
     place, variant = setting_at(details["loc"], root)
     name = as_set(place, root)
     if details["type"] == "value_error":
-        return _broken_rule(name, details["msg"].removeprefix("Value error, "), settings)
+        return _broken_rule(name, details["msg"].removeprefix("Value error, "), settings, root, base)
     if details["type"] == "extra_forbidden" and variant is not None:
         # the variant changed, or a part of it was given that only another one has
         return _of_another_variant(name, variant, settings, root)
-    origin = _origin(name, settings)
+    origin = _origin(name, settings, base)
     if details["type"] == "union_tag_not_found" or (details["type"] == "missing" and name not in settings):
         return f"{origin}: {name}: {_must_be_given(name, variant, root)}"
     group = groups(root).get(name)
@@ -145,11 +177,19 @@ def _has_text(annotation: Any) -> bool:
     return annotation is str or any(_has_text(part) for part in get_args(annotation))
 
 
-def _broken_rule(group: str, message: str, settings: Mapping[str, Setting]) -> str:
+def _broken_rule(group: str, message: str, settings: Mapping[str, Setting], root: type[BaseModel], base: str) -> str:
     """A rule between settings: its text opens with the setting it speaks of."""
     prefix = group and f"{group}."
     name = prefix + re.split(r"[:,\s]", message)[0]
-    origin = settings[name].origin if name in settings else _rule_origin(prefix, message, settings)
+    if name in settings:
+        return f"{settings[name].origin}: {prefix}{message}"
+    changed = _named_in(prefix, message, settings)
+    if not changed:
+        return f"{base}: {prefix}{message}"
+    origin = settings[changed[-1]].origin
+    if name in setting_names(root) and base != "recipe" and changed[-1] in setting_names(root):
+        # the value is that of the recipe, and does not fit what was given
+        return f"{base}: {prefix}{message} ({origin}: {changed[-1]})"
     return f"{origin}: {prefix}{message}"
 
 
@@ -177,22 +217,22 @@ def _either(names: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _origin(name: str, settings: Mapping[str, Setting]) -> str:
+def _origin(name: str, settings: Mapping[str, Setting], base: str) -> str:
     """Where a setting was given, or else the nearest group that contains it, a setting in it, or one beside it."""
     beside = f"{name.rpartition('.')[0]}."
     near = [other for prefix in (f"{name}.", beside) for other in settings if other.startswith(prefix)]
     while name and name not in settings:
         name = name.rpartition(".")[0]
     if not name and not near:
-        return "recipe"
+        return base
     return settings[name or near[0]].origin
 
 
-def _rule_origin(prefix: str, message: str, settings: Mapping[str, Setting]) -> str:
-    """Who broke a rule between settings: the last to change one that the rule speaks of, or else one of its group."""
+def _named_in(prefix: str, message: str, settings: Mapping[str, Setting]) -> list[str]:
+    """The settings that were given and of which a rule speaks, or else those of its group, the last one at the end."""
     changed = [name for name in settings if name.startswith(prefix)]
-    named = [name for name in changed if name.removeprefix(prefix).partition(".")[0] in re.findall(r"\w+", message)]
-    return settings[(named or changed)[-1]].origin if changed else "recipe"
+    words = re.findall(r"\w+", message)
+    return [name for name in changed if name.removeprefix(prefix).partition(".")[0] in words] or changed
 
 
 def _expectation(details: ErrorDetails) -> str:

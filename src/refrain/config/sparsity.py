@@ -4,7 +4,8 @@ import math
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from .values import ByName, Count, Positive, Settings, Share
 
@@ -17,7 +18,51 @@ def counted(value: Any) -> Any:
     return round(float(match[1]) * {"k": 1e3, "M": 1e6, "G": 1e9}[match[2]]) if match else value
 
 
-Amount = Annotated[Count, BeforeValidator(counted)]
+def share_of(value: Any) -> float | None:
+    """A percentage such as 50% as a fraction; None for anything else.
+
+    Raises:
+        ValueError: when it is not between 0 and 100 %.
+    """
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*%", value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    if not 0 < float(match[1]) < 100:
+        raise ValueError("must be more than 0% and less than 100%")
+    return float(match[1]) / 100
+
+
+def sized(value: int | str, whole: int) -> int:
+    """A size as a number.
+
+    Args:
+        value: a number, or a percentage.
+        whole: the size of which it is a percentage.
+    """
+    share = share_of(value)
+    return int(value) if share is None else max(1, round(share * whole))
+
+
+_COUNT = TypeAdapter(Count)
+
+
+def _amount(value: Any) -> int | str:
+    try:
+        if share_of(value) is not None:
+            return str(value)
+    except ValueError as error:
+        raise PydanticCustomError("share", str(error)) from None
+    if isinstance(value, str) and "%" in value:
+        raise PydanticCustomError("share", "must be a number such as 300k or 7M, or a percentage such as 50%")
+    try:
+        return _COUNT.validate_python(counted(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        known: Any = first["type"]
+        raise PydanticKnownError(known, first.get("ctx") or {}) from None
+
+
+Amount = Annotated[int | str, BeforeValidator(_amount)]
 
 
 class L1Penalty(Settings):
@@ -99,10 +144,15 @@ class GradualPruning(Settings):
 
 
 class Target(Settings):
-    """The size that the group lasso steers to: exactly one of parameters, multiply_adds and bytes."""
+    """The size that the group lasso steers to: exactly one of parameters, multiply_adds and bytes.
+
+    A percentage such as 50% refers to the model at the start of the run, which records the number.
+    """
 
     parameters: Amount | None = Field(
-        None, description="Parameters of the compacted model; 7M and 300k are understood."
+        None,
+        description="Parameters of the compacted model: a number such as 300k or 7M, or a percentage such as 50% of "
+        "the model at the start.",
     )
     multiply_adds: Amount | None = Field(None, description="Multiply-adds of the compacted model for one token.")
     bytes: Amount | None = Field(None, description="Bytes of the compacted model's weights in float32.")
@@ -110,11 +160,11 @@ class Target(Settings):
         0.7, description="Fraction of the run after which the size is reached; the weights settle in the rest."
     )
 
-    def chosen(self) -> tuple[str, int]:
-        """The measure and its value."""
+    def chosen(self) -> tuple[str, int | str]:
+        """The measure and its value, which may be a percentage."""
         return next(iter(self._given().items()))
 
-    def _given(self) -> dict[str, int]:
+    def _given(self) -> dict[str, int | str]:
         values = {name: getattr(self, name) for name in ("parameters", "multiply_adds", "bytes")}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -122,8 +172,13 @@ class Target(Settings):
     def _one(self) -> Self:
         given = list(self._given())
         if len(given) != 1:
-            first = f"{given[1]}: cannot be a target beside {given[0]}; " if given else "parameters: "
-            raise ValueError(f"{first}give exactly one of parameters, multiply_adds and bytes")
+            if given:
+                others = " ".join(f"sparsity.target.{name}=none" for name in given[1:])
+                raise ValueError(
+                    f"{given[0]}: cannot be a target beside {' and '.join(given[1:])}; keep one of them, "
+                    f"as with {others}"
+                )
+            raise ValueError("parameters: give exactly one of parameters, multiply_adds and bytes")
         return self
 
 

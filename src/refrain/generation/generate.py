@@ -37,9 +37,13 @@ def generate(
         The next id of each sample, or None for a sample that has ended.
 
     Raises:
-        ValueError: when the context is empty.
+        ValueError: when the context is empty, or there are fewer than 0 tokens or 1 sample.
         UserError: when a network of one's own has no `step`.
     """
+    if tokens < 0:
+        raise ValueError(f"tokens must be at least 0 (got {tokens})")
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1 (got {samples})")
     if not context:
         raise ValueError("context: at least one token is needed, for example the vocabulary's line_end")
     stepper = stepper_of(model)

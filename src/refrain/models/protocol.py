@@ -117,7 +117,17 @@ def offers(network: object, part: str) -> bool:
         network: any object.
         part: one of `PARTS`.
     """
-    return hasattr(network, part)
+    return _has(network, part)
+
+
+def _has(network: object, part: str) -> bool:
+    try:
+        return hasattr(network, part)
+    except Exception as error:
+        # a property that fails
+        raise UserError(
+            f"model: {part} of {type(network).__name__} raised {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
 
 
 def part_of(network: object, part: str, purpose: str) -> Any:
@@ -131,7 +141,7 @@ def part_of(network: object, part: str, purpose: str) -> Any:
     Raises:
         UserError: when the network does not have it.
     """
-    if not hasattr(network, part):
+    if not _has(network, part):
         raise UserError(f"{purpose} needs a part that {type(network).__name__} does not have; add {PARTS[part]}")
     return getattr(network, part)
 

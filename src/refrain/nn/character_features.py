@@ -45,3 +45,7 @@ class CharacterFeatures(nn.Module):
     def axes(self, feature_width: str, embedding_width: str) -> AxisTable:
         """The axes of the weight, under the width names that the model chose."""
         return {"weight": (Axis(feature_width, role="reads", removable=False), Axis(embedding_width))}
+
+    def extra_repr(self) -> str:
+        """The sizes, for print."""
+        return f"{self.num_features}, {self.embedding_size}"

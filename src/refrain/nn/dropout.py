@@ -121,10 +121,17 @@ class HeldMask(nn.Module):
             )
         return inputs * self.mask
 
+    def extra_repr(self) -> str:
+        """The rate, for print."""
+        return f"rate={self.rate}"
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        if prefix + "mask" not in state_dict:
+            # of a layer without a held mask; the next use draws one
+            self.resample()
+            return
         # the shape is known only once the mask is loaded
-        if prefix + "mask" in state_dict:
-            self.mask = self.mask.new_empty(state_dict[prefix + "mask"].shape)
+        self.mask = self.mask.new_empty(state_dict[prefix + "mask"].shape)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
@@ -156,6 +163,10 @@ class VariationalDropout(nn.Module):
             return inputs
         masked: Tensor = self.held(inputs, inputs.shape[-2:])
         return masked
+
+    def extra_repr(self) -> str:
+        """The rate, for print."""
+        return f"rate={self.held.rate}"
 
 
 class EmbeddingDropout(nn.Module):

@@ -52,3 +52,7 @@ class Embedding(nn.Module):
     def axes(self, vocabulary_width: str, embedding_width: str) -> AxisTable:
         """The axes of the weight, under the width names that the model chose."""
         return {"weight": (Axis(vocabulary_width, role="reads", removable=False), Axis(embedding_width))}
+
+    def extra_repr(self) -> str:
+        """The sizes, for print."""
+        return f"{self.vocabulary_size}, {self.embedding_size}"

@@ -42,7 +42,7 @@ def sparsity_page_html(
         for part in shown
     ]
     body = [
-        _table(["", "now", "compacted", "of now"], sizes),
+        _table(["", "now", "compacted", "share"], sizes),
         "<h2>Widths</h2><p>Without its dead units, the model computes the same.</p>",
         _table(["width", "units", "dead", "left"], widths),
         *pictures,

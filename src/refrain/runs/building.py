@@ -23,7 +23,7 @@ from refrain.trained.tagger import TrainedTagger
 from refrain.training import load_weights
 
 from .fit_check import check_fit
-from .loading import find_checkpoint
+from .loading import experiment_from, find_checkpoint
 from .own_names import own_name
 from .own_network import OwnNetwork, make_network
 
@@ -128,9 +128,14 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> N
     checkpoint = find_checkpoint(path)
     if not same_tokens(checkpoint.document("vocabulary"), corpus.vocabulary.document()):
         raise CheckpointError(
-            f"{path}: was trained with another vocabulary; give the same corpus with --data and the same data settings"
+            f"{path}: was trained with another vocabulary; give its corpus, {_corpus_of(checkpoint)}, with --data, and "
+            "the same data settings"
         )
     try:
         load_weights(model, checkpoint.tensors("model"))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; give the model settings of that run") from None
+
+
+def _corpus_of(checkpoint: Checkpoint) -> str:
+    return experiment_from(checkpoint.document("config"), checkpoint.folder).data.corpus

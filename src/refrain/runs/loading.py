@@ -1,23 +1,22 @@
 """Finds trained models in run folders and checkpoints, and loads them. Finding one imports no torch."""
 
-import difflib
 import os
-import shlex
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 from pydantic import ValidationError
 
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment, upgraded
 from refrain.config.upgrade import FORMAT
-from refrain.errors import CheckpointError
+from refrain.errors import CheckpointError, UserError
 from refrain.storage.checkpoint import MANIFEST, Checkpoint
 from refrain.storage.checkpoint_manifest import UnreadableError
 from refrain.storage.documents import shown
 from refrain.storage.run_folder import RunFolder
 from refrain.storage.run_layout import BEST, best_of, check_parts
 
+from .missing import missing_run
 from .own_names import MARK, check_given
 
 if TYPE_CHECKING:
@@ -117,13 +116,22 @@ def find_language_model(path: str | Path) -> SavedModel:
         CheckpointError: when the run is that of a tagger, or as in `find`.
     """
     found = find(path)
-    if found.is_tagger:
-        raise CheckpointError(
-            f"{path}: is the run of a tagger, but a language model is needed; use it with refrain tag or "
-            "refrain evaluate"
-        )
+    _check_kind(found, "language-model")
     check_given(found.document, None, found.path)
     return found
+
+
+def _check_kind(found: SavedModel, kind: str | None) -> None:
+    if kind == "language-model" and found.is_tagger:
+        raise CheckpointError(
+            f"{found.path}: is the run of a tagger, but a language model is needed; use it with refrain tag or "
+            "refrain evaluate"
+        )
+    if kind == "tagger" and not found.is_tagger:
+        raise CheckpointError(
+            f"{found.path}: is the run of a language model, but a tagger is needed; train one with "
+            "refrain train pos-default --data PATH/TO/SENTENCES"
+        )
 
 
 def find_tagger(path: str | Path) -> SavedModel:
@@ -136,17 +144,47 @@ def find_tagger(path: str | Path) -> SavedModel:
         CheckpointError: when the run is that of a language model, or as in `find`.
     """
     found = find(path)
-    if not found.is_tagger:
-        raise CheckpointError(
-            f"{path}: is the run of a language model, but a tagger is needed; train one with "
-            "refrain train pos-default --data PATH/TO/SENTENCES"
-        )
+    _check_kind(found, "tagger")
     return found
+
+
+@overload
+def load(
+    path: str | Path | SavedModel,
+    *,
+    kind: Literal["language-model"],
+    model: "OwnNetwork | None" = None,
+    device: str = "cpu",
+    weights: "WeightType" = "float32",
+) -> "TrainedLanguageModel": ...
+
+
+@overload
+def load(
+    path: str | Path | SavedModel,
+    *,
+    kind: Literal["tagger"],
+    model: "OwnNetwork | None" = None,
+    device: str = "cpu",
+    weights: "WeightType" = "float32",
+) -> "TrainedTagger": ...
+
+
+@overload
+def load(
+    path: str | Path | SavedModel,
+    *,
+    kind: None = None,
+    model: "OwnNetwork | None" = None,
+    device: str = "cpu",
+    weights: "WeightType" = "float32",
+) -> "TrainedLanguageModel | TrainedTagger": ...
 
 
 def load(
     path: str | Path | SavedModel,
     *,
+    kind: Literal["language-model", "tagger"] | None = None,
     model: "OwnNetwork | None" = None,
     device: str = "cpu",
     weights: "WeightType" = "float32",
@@ -157,6 +195,8 @@ def load(
 
     Args:
         path: the run folder or checkpoint folder, or the result of `find`.
+        kind: `language-model` or `tagger`, if it must be one: another run is refused, and type checkers know the class
+            of the result.
         model: for the run of a network of your own: the network, whose weights are replaced, or a function that maps
             the vocabulary to it. Nothing is imported by the class name that is recorded in the run.
         device: `cpu`, `cuda` or `auto`.
@@ -165,9 +205,12 @@ def load(
     Raises:
         CheckpointError: when the folder has no complete checkpoint, the checkpoint does not fit this version or the
             given network, or a network is missing or not needed.
-        UserError: when the device is missing or unknown, or the weights are.
+        UserError: when the device is missing or unknown, or the weights or the kind are.
     """
+    if kind not in (None, "language-model", "tagger"):
+        raise UserError(f"kind: must be 'language-model' or 'tagger' (got {shown(kind)})")
     found = path if isinstance(path, SavedModel) else find(path)
+    _check_kind(found, kind)
     check_given(found.document, model, found.path)
 
     # imports torch, which a mistake in the path need not wait for
@@ -221,7 +264,7 @@ def find_checkpoint(path: Path) -> Checkpoint:
         check_parts(path.parent, writing=False)
         return Checkpoint((best_of(path.parent) or path).resolve())
     if not path.is_dir():
-        raise CheckpointError(_missing(path))
+        raise CheckpointError(missing_run(path))
     if path.parent.name == "checkpoints":
         check_parts(path.parents[1], writing=False)
     if os.path.lexists(path / MANIFEST) and not (path / "checkpoints").is_dir():
@@ -255,13 +298,3 @@ def find_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError("; ".join([*problems, "no other checkpoint of this run was trained"]))
     warnings.warn("; ".join([*problems, f"using {checkpoint.folder}"]), stacklevel=3)
     return checkpoint
-
-
-def _missing(path: Path) -> str:
-    """The message for a run folder that does not exist, with a run folder of a similar name beside it."""
-    if path.exists():
-        return f"{path}: is a file, but a run folder is needed; give a folder that refrain train has made"
-    beside = [folder.parent.name for folder in path.parent.glob("*/checkpoints")]
-    close = difflib.get_close_matches(path.name, beside, n=1)
-    hint = f"did you mean {path.parent / close[0]}? " if close else ""
-    return f"{path}: no such run folder; {hint}train one with: refrain train RECIPE --out {shlex.quote(str(path))}"

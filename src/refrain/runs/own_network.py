@@ -31,10 +31,21 @@ def make_network(given: OwnNetwork, experiment: AnyExperiment, vocabulary: Vocab
         raise UserError("model: a tagger's network is built from its settings; leave out model=")
     if not callable(given):
         raise UserError(f"model: must be a network, or a function of the vocabulary that makes one (got {given!r})")
-    network = given if isinstance(given, nn.Module) else given(vocabulary)
+    network = given if isinstance(given, nn.Module) else _made(given, vocabulary)
     outputs = check_network(network, len(vocabulary))
     _check_settings(experiment, network, outputs, vocabulary)
     return network
+
+
+def _made(given: Any, vocabulary: Vocabulary) -> Any:
+    try:
+        return given(vocabulary)
+    except UserError:
+        raise
+    except Exception as error:
+        name = getattr(given, "__qualname__", type(given).__name__)
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(f"model: {name} raised for a vocabulary of {len(vocabulary):,} tokens ({cause})") from error
 
 
 def _check_settings(experiment: Any, network: Any, outputs: Any, vocabulary: Vocabulary) -> None:

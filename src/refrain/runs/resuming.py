@@ -37,6 +37,7 @@ from .manifest import changes, manifest
 from .own_names import check_given, own_name
 from .own_network import OwnNetwork
 from .preparing import build, read_corpus
+from .targets import with_recorded_target
 from .to_the_end import train_to_the_end
 
 
@@ -83,6 +84,7 @@ def resume(
     own = experiment_from(document, run.path)
     check_given(document, model, run.path)
     with progress or PlainProgress() as report, run.locked():
+        experiment = with_recorded_target(experiment, own, read_manifest(run))
         given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
         kind = kind_of(given, model)
         checkpoint, problems = run.newest()
@@ -165,6 +167,7 @@ def go_on(
     """
     run = RunFolder(Path(out))
     own = experiment_from(run.read_json("config.json"), run.path)
+    experiment = with_recorded_target(experiment, own, read_manifest(run))
     given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
     if is_finished(run, own, given):
         with progress or PlainProgress() as report:

@@ -174,12 +174,14 @@ def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress
     base = experiment_from(plan["config"], folder)
     lines = [line for line in plan["recipe"].splitlines() if not line.startswith("training.seed ")]
     summaries = []
-    for seed in plan["seeds"]:
+    for number, seed in enumerate(plan["seeds"], 1):
+        report = progress()
+        report.log(f"seed {seed}, run {number} of {len(plan['seeds'])}")
         run = RunFolder(folder / f"seed-{seed}")
         training = base.training.model_copy(update={"seed": seed})
         experiment = base.model_copy(update={"training": training})
         if (run.path / "summary.json").is_file() or (run.checkpoints.is_dir() and any(run.checkpoints.iterdir())):
-            summaries.append(go_on(run.path, experiment=experiment, progress=progress()))
+            summaries.append(go_on(run.path, experiment=experiment, progress=report))
         else:
             summaries.append(
                 train(
@@ -189,7 +191,7 @@ def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress
                     force=True,
                     recipe_text="\n".join([*lines, f"training.seed = {seed}"]) + "\n",
                     command=plan["command"],
-                    progress=progress(),
+                    progress=report,
                 )
             )
     summary = summarise_seeds(folder, plan["seeds"], summaries)

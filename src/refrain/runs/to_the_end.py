@@ -7,10 +7,12 @@ from typing import Any
 
 from refrain.assembly.backend import describe_backends
 from refrain.config import AnyExperiment
+from refrain.config.toml_text import toml_of
 from refrain.data import TaggedCorpus
 from refrain.nn.kernels.call import failures
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Fit, Interrupt, Metrics, Position, Task, tensorboard_writer
+from refrain.training.metrics import write_settings
 from refrain.training.progress import Progress, loss_text
 
 from .documents import read_manifest
@@ -49,6 +51,8 @@ def train_to_the_end(
     writer = (
         tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
     )
+    if writer is not None:
+        write_settings(writer, toml_of(experiment), position.step)
     documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     if task.methods.own:
         report.log(f"methods given: {', '.join(task.methods.own)}")

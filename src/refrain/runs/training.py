@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 
+from refrain.assembly.sparsity import with_target_number
 from refrain.config import AnyExperiment, Experiment
 from refrain.errors import UserError
 from refrain.storage.output_checks import check_folder, run_parts
@@ -24,6 +25,7 @@ from .own_network import OwnNetwork
 from .preparing import build, read_corpus
 from .resuming import go_on
 from .space import check_space
+from .targets import target_asked
 from .to_the_end import train_to_the_end
 
 
@@ -87,6 +89,8 @@ def train(
         network, backends = build(kind, experiment, corpus, report)
         if start_from is not None:
             load_start(Path(start_from), network, corpus)
+        asked = experiment
+        experiment = with_target_number(asked, network)
         task = kind.task(experiment, corpus, network, own)
         _check_freezing(experiment, task)
         # raises for a state that cannot be stored, before anything is written
@@ -96,7 +100,8 @@ def train(
         with run.locked():
             run.write_json("config.json", kind.document(experiment, network))
             run.write_text("recipe.toml", recipe_text)
-            run.write_json("manifest.json", manifest(experiment, corpus, network, command, backends))
+            document = manifest(experiment, corpus, network, command, backends)
+            run.write_json("manifest.json", document | target_asked(asked))
             return train_to_the_end(experiment, kind, corpus, task, run, Position(), None, report, backends)
 
 

@@ -1,9 +1,9 @@
 """A trained language model with its vocabulary, as `refrain.load` returns it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args, overload
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from refrain.generation import Features, Part, Sampler, features, generate, hold
 from refrain.models import NetworkStepper, Stepper, stepper_of
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
 from refrain.progress import Track, untracked
+
+from .texts import Count, texts_of
 
 Start = Literal["line-end", "none"]
 """What a model reads before a prompt."""
@@ -38,20 +40,6 @@ class Score:
     def perplexity(self) -> float:
         """The exponential of the nats per token."""
         return Figure(self.nats, self.tokens).perplexity
-
-
-class Count(NamedTuple):
-    """The size of some texts.
-
-    Attributes:
-        texts: the number of texts.
-        tokens: the number of tokens.
-        unknown: the number of tokens that are `<unk>`, because the word is not in the vocabulary.
-    """
-
-    texts: int
-    tokens: int
-    unknown: int
 
 
 class TrainedLanguageModel:
@@ -97,12 +85,25 @@ class TrainedLanguageModel:
         shape = self._own or f"{settings['cell']['kind']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
         return f"TrainedLanguageModel({str(self.folder)!r}, {shape}, vocabulary {len(self.vocabulary):,})"
 
-    def score(self, text: str) -> Score:
+    @overload
+    def score(self, text: str) -> Score: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def score(self, text: Iterable[str]) -> list[Score]: ...
+
+    def score(self, text: str | Iterable[str]) -> Score | list[Score]:
         """Score each line of a text independently, after a line end. The end of each line is scored as well.
 
         Args:
-            text: words separated by blanks for a word model; any text for a byte model.
+            text: words separated by blanks for a word model, any text for a byte model; or several texts.
+
+        Returns:
+            The score of the text, or of several texts a list with that of each.
         """
+        scores = [self._score(each) for each in texts_of(text, "text")]
+        return scores[0] if isinstance(text, str) else scores
+
+    def _score(self, text: str) -> Score:
         lines = text.removesuffix("\n").split("\n")
         scores = list(score_lines(self.stepper, self.vocabulary, lines))
         return Score(
@@ -113,7 +114,7 @@ class TrainedLanguageModel:
 
     def features(
         self,
-        texts: Sequence[str],
+        texts: str | Iterable[str],
         *,
         layer: int | None = None,
         units: Sequence[int] = (),
@@ -125,7 +126,7 @@ class TrainedLanguageModel:
         """Compute the state of a layer after each text, which is read from the zero state and after a line end.
 
         Args:
-            texts: the texts; for an empty text, the result is the state after the line end.
+            texts: a text or several; for an empty text, the result is the state after the line end.
             layer: the index of the layer, counting from 0 at the bottom; None is the last layer.
             units: units of the layer to follow: their values after each token of the prepared text are returned.
             which: the state of these units; None is the cell state, or the hidden state if the layer has no other.
@@ -138,7 +139,8 @@ class TrainedLanguageModel:
         """
         # the leading line end is fed to the model but not reported
         encoded = [
-            [self.vocabulary.line_end, *self.vocabulary.encode(self.prepare(text, cleaning=cleaning))] for text in texts
+            [self.vocabulary.line_end, *self.vocabulary.encode(self.prepare(text, cleaning=cleaning))]
+            for text in texts_of(texts)
         ]
         found = features(
             self.stepper, encoded, layer=layer, units=units, which=which, batch_size=batch_size, track=track
@@ -160,14 +162,15 @@ class TrainedLanguageModel:
             return clean_review(text).decode("utf-8", "replace").removeprefix("\n")
         return text
 
-    def count(self, texts: Sequence[str], *, cleaning: Cleaning | None = None) -> Count:
-        """Count texts, tokens and unknown words. For `cleaning` see `prepare`."""
+    def count(self, texts: str | Iterable[str], *, cleaning: Cleaning | None = None) -> Count:
+        """Count the tokens and unknown words of a text or several. For `cleaning` see `prepare`."""
         tokens = unknown = 0
-        for text in texts:
+        given = texts_of(texts)
+        for text in given:
             ids = self.vocabulary.encode(self.prepare(text, cleaning=cleaning))
             tokens += len(ids)
             unknown += 0 if self.vocabulary.unknown is None else ids.count(self.vocabulary.unknown)
-        return Count(len(texts), tokens, unknown)
+        return Count(len(given), tokens, unknown)
 
     @property
     def stepper(self) -> Stepper | NetworkStepper:

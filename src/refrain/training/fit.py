@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from refrain.data import Batches, Windows
-from refrain.errors import CheckpointError, UserError
+from refrain.errors import CheckpointError, UserError, shortened
 from refrain.storage.run_folder import RunFolder
 
 from .ending import Ending, rate_factor
@@ -21,6 +21,9 @@ from .planned_end import described
 from .progress import Progress
 from .resume import capture, check_finite, weights_of
 from .task import Best, Position, Task, Validation
+
+# of a sample in the log; the file has all of it
+SAMPLE_CHARACTERS = 200
 
 
 class Fit:
@@ -70,6 +73,8 @@ class Fit:
             return self._train(position, state)
         except (NonFiniteError, FloatingPointError) as error:
             remedy = "start again with a lower training.learning_rate or training.max_norm"
+            if "network" in self.documents.get("config", {}):
+                remedy += ", or test the layers of your network with refrain.testing"
             if self.task.methods.own:
                 remedy += f", or check the methods {', '.join(self.task.methods.own)}"
             raise UserError(self._advice(position, str(error), remedy)) from None
@@ -229,7 +234,10 @@ class Fit:
 
     def _sample(self, position: Position, name: str) -> None:
         if self.task.sample is not None:
-            self.run.write_text(f"samples/{name}.txt", self.task.sample(position.step) + "\n")
+            text = self.task.sample(position.step)
+            self.run.write_text(f"samples/{name}.txt", text + "\n")
+            self.metrics.sample(text, position.step)
+            self.progress.log(f"sample   {shortened(' '.join(text.split()), SAMPLE_CHARACTERS)}")
 
     def _stop_if_asked(self, position: Position, signal_number: int | None) -> None:
         if signal_number:

@@ -83,6 +83,11 @@ class Metrics:
         }
         return record, self._write(record)
 
+    def sample(self, text: str, step: int) -> None:
+        """Write a sample of text to TensorBoard, as preformatted text."""
+        if self._tensorboard is not None:
+            self._tensorboard.add_text("sample", _preformatted(text), step)
+
     def planned(self, position: Position, plan: Plan) -> int:
         """Write a decision about the end of the run, and return the length of the file in bytes."""
         return self._write({"event": "plan", "epoch": position.epoch + 1, "window": position.window, **asdict(plan)})
@@ -98,6 +103,22 @@ class Metrics:
                 if isinstance(value, float) and math.isfinite(value):
                     self._tensorboard.add_scalar(f"{record['event']}/{name}", value, record["step"])
         return self._run.log(record)
+
+
+def _preformatted(text: str) -> str:
+    # TensorBoard renders text as Markdown, where four blanks begin a line of code
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def write_settings(writer: Any, text: str, step: int) -> None:
+    """Write the settings of a run to TensorBoard.
+
+    Args:
+        writer: of TensorBoard events.
+        text: the settings, a line for each.
+        step: the number of steps so far.
+    """
+    writer.add_text("settings", _preformatted(text), step)
 
 
 def tensorboard_writer(folder: Path, first_step: int) -> Any:

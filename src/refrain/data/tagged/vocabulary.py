@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
@@ -101,6 +101,15 @@ class TagVocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return isinstance(word, str) and word in self.word_index
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.words):,} words, {len(self.tags)} tags)"
 
     @property
     def unknown(self) -> int:

@@ -54,6 +54,14 @@ class Vocabulary(Protocol):
 
     def __len__(self) -> int: ...
 
+    def __iter__(self) -> Iterator[str | bytes]:
+        """The tokens in the order of their ids."""
+        ...
+
+    def __contains__(self, text: object) -> bool:
+        """Whether a token, or a text whose tokens all have ids of their own, is in the vocabulary."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """The ids of a text."""
         ...

@@ -121,3 +121,7 @@ class AdaptiveHead(nn.Module):
             table[f"softmax.tail.{index}.0.weight"] = (vectors, below)
             table[f"softmax.tail.{index}.1.weight"] = (words, vectors._replace(role="reads"))
         return table
+
+    def extra_repr(self) -> str:
+        """The sizes, for print."""
+        return f"{self.softmax.in_features}, {self.softmax.n_classes}, cutoffs={list(self.softmax.cutoffs[:-1])}"

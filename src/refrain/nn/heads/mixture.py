@@ -152,3 +152,8 @@ class MixtureHead(nn.Module):
             "weight": (words, Axis(embedding, role="reads")),
             "bias": (words._replace(role="shifts"),),
         }
+
+    def extra_repr(self) -> str:
+        """The sizes, for print."""
+        sizes = [self.latent_weight.shape[1], self.weight.shape[1], self.weight.shape[0]]
+        return f"{', '.join(map(str, sizes))}, components={self.components}{', tied' if self.tied else ''}"

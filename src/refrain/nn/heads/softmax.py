@@ -117,3 +117,7 @@ class SoftmaxHead(nn.Module):
         """The axes of each parameter, under the width names that the model chose."""
         words = Axis(vocabulary_width, removable=False)
         return {"weight": (words, Axis(input_width, role="reads")), "bias": (words._replace(role="shifts"),)}
+
+    def extra_repr(self) -> str:
+        """The sizes, for print."""
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}{', tied' if self.tied else ''}"

@@ -68,3 +68,7 @@ class SparseSoftmaxHead(nn.Module):
     def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
         """The axes of the bias; the matrix is the embedding's."""
         return {"bias": (Axis(vocabulary_width, role="shifts", removable=False),)}
+
+    def extra_repr(self) -> str:
+        """The sizes, for print."""
+        return f"{self.embedding.embedding_size}, {self.embedding.vocabulary_size}, tied"

@@ -26,6 +26,15 @@ class ByteVocabulary:
     def __len__(self) -> int:
         return 256
 
+    def __iter__(self) -> Iterator[bytes]:
+        return (bytes([index]) for index in range(256))
+
+    def __contains__(self, text: object) -> bool:
+        return isinstance(text, str) or (isinstance(text, bytes) and len(text) == 1)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     def encode(self, text: str) -> list[int]:
         """The UTF-8 bytes of a text."""
         return list(text.encode("utf-8"))

@@ -51,6 +51,15 @@ class WordVocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return isinstance(word, str) and word in self.index
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self):,} words)"
+
     @property
     def line_end(self) -> int:
         """The id of `<eos>`."""

@@ -7,6 +7,7 @@ T steps in the window, B batch, I input width, H hidden width.
 """
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
 from refrain.nn.recurrent.gated import add_second_bias, draw_uniform, gated_axes, gated_parameters, in_one_buffer
+from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.protocol import Context, check_window, choose_window
 
 from .cpu import native_window
@@ -125,12 +127,19 @@ class GRU(nn.Module):
         """Zeros: hidden (B, H)."""
         return GRUState(self.weight_hh.new_zeros(batch_size, self.hidden_size))
 
-    def forward(self, inputs: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
+    def forward(
+        self, inputs: Tensor, state: GRUState | Sequence[Tensor] | Tensor | None = None
+    ) -> tuple[Tensor, GRUState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.
+
+        No state is one of zeros, and inputs (T, I) are a sequence without a batch.
 
         Raises:
             ValueError: when a width or the batch does not fit.
         """
+        if not is_plain(inputs, state, GRUState, 3):
+            return with_any_state(self.forward, self.initial_state, inputs, state, 3)
+        state = cast(GRUState, state)
         check_window(self.input_size, self.hidden_size, inputs, state)
         weights = self.window_weights()
         window = choose_window(self, inputs, *state, *weights)
@@ -138,8 +147,11 @@ class GRU(nn.Module):
         outputs, after = window(context, inputs, state, weights)
         return outputs, GRUState(*after)
 
-    def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
+    def step(self, x: Tensor, state: GRUState | Sequence[Tensor] | Tensor | None = None) -> tuple[Tensor, GRUState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
+        if not is_plain(x, state, GRUState, 2):
+            return with_any_state(self.step, self.initial_state, x, state, 2)
+        state = cast(GRUState, state)
         check_window(self.input_size, self.hidden_size, x, state)
         return gru_step(x, state, *self.window_weights())
 
@@ -157,3 +169,11 @@ class GRU(nn.Module):
         """The axes of each parameter, under the width names that the model chose."""
         transforms = {"input_transform": self.input_transform, "recurrent_transform": self.recurrent_transform}
         return gated_axes(self.gates, input_width, hidden_width, **transforms)
+
+    def extra_repr(self) -> str:
+        """The widths, for print."""
+        return f"{self.input_size}, {self.hidden_size}"
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        drop_held_masks(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -6,11 +6,15 @@ al., 2014). Gates are packed in the order input, forget, candidate, output.
 B batch, I input width, H cell width, P output width: H, or that of the projection.
 """
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 from refrain.nn.recurrent.gated import draw_uniform, gated_axes
+from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.protocol import check_window
 
 from .layer import lstm_output, next_cell
@@ -95,12 +99,17 @@ class LSTMCell(nn.Module):
         for transform in held:
             transform.resample()  # type: ignore[operator]
 
-    def forward(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    def forward(self, x: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """x (B, I) -> output (B, P), which is also the new hidden state, and the new state.
+
+        No state is one of zeros, and x (I,) is a step without a batch.
 
         Raises:
             ValueError: when a width or the batch does not fit.
         """
+        if not is_plain(x, state, LSTMState, 2):
+            return with_any_state(self.forward, self.initial_state, x, state, 2)
+        state = cast(LSTMState, state)
         check_window(self.input_size, self.output_size, x, [state.hidden])
         check_window(self.input_size, self.hidden_size, x, [state.cell])
         w_ih = self.input_transform(self.weight_ih)
@@ -132,3 +141,19 @@ class LSTMCell(nn.Module):
         if self.projection is not None:
             table["projection"] = (Axis(output_width), Axis(cell_width, role="reads"))
         return table
+
+    def extra_repr(self) -> str:
+        """The widths and options, for print."""
+        options = {
+            "forget_bias": self.forget_bias or None,
+            "peepholes": True if self.peephole is not None else None,
+            "cell_clip": self.cell_clip,
+            "projection_size": None if self.projection is None else self.output_size,
+            "projection_clip": self.projection_clip,
+        }
+        given = [f"{name}={value}" for name, value in options.items() if value is not None]
+        return ", ".join([str(self.input_size), str(self.hidden_size), *given])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        drop_held_masks(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -8,6 +8,7 @@ T steps in the window, B batch, I input width, H hidden width.
 
 import functools
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
 from refrain.nn.recurrent.gated import add_second_bias, draw_uniform, gated_axes, gated_parameters, in_one_buffer
+from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.protocol import Context, check_window, choose_window
 
 from .cpu import native_window
@@ -173,12 +175,17 @@ class LSTM(nn.Module):
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return LSTMState(zeros, zeros)
 
-    def forward(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    def forward(self, inputs: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.
+
+        No state is one of zeros, and inputs (T, I) are a sequence without a batch.
 
         Raises:
             ValueError: when a width or the batch does not fit.
         """
+        if not is_plain(inputs, state, LSTMState, 3):
+            return with_any_state(self.forward, self.initial_state, inputs, state, 3)
+        state = cast(LSTMState, state)
         check_window(self.input_size, self.hidden_size, inputs, state)
         weights = self.window_weights()
         window = choose_window(self, inputs, *state, *weights)
@@ -186,12 +193,15 @@ class LSTM(nn.Module):
         outputs, after = window(context, inputs, state, weights)
         return outputs, LSTMState(*after)
 
-    def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    def step(self, x: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state.
 
         For generation: the library kernel behind `forward` repacks the weights on every call, which for a single
         step costs several times the step itself.
         """
+        if not is_plain(x, state, LSTMState, 2):
+            return with_any_state(self.step, self.initial_state, x, state, 2)
+        state = cast(LSTMState, state)
         check_window(self.input_size, self.hidden_size, x, state)
         return lstm_step(x, state, *self.window_weights())
 
@@ -209,3 +219,11 @@ class LSTM(nn.Module):
         """The axes of each parameter, under the width names that the model chose."""
         transforms = {"input_transform": self.input_transform, "recurrent_transform": self.recurrent_transform}
         return gated_axes(self.gates, input_width, hidden_width, **transforms)
+
+    def extra_repr(self) -> str:
+        """The widths, for print."""
+        return f"{self.input_size}, {self.hidden_size}"
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        drop_held_masks(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)

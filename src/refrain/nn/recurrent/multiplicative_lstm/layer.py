@@ -9,6 +9,7 @@ T steps in the window, B batch, I input width, H hidden width, M intermediate wi
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
 from refrain.nn.recurrent.gated import add_second_bias
+from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.lstm.layer import lstm_cell
 from refrain.nn.recurrent.lstm.state import LSTMState
 from refrain.nn.recurrent.protocol import Context, check_window, choose_window
@@ -138,12 +140,17 @@ class MultiplicativeLSTM(nn.Module):
         zeros = self.weight_hm.new_zeros(batch_size, self.hidden_size)
         return LSTMState(zeros, zeros)
 
-    def forward(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    def forward(self, inputs: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.
+
+        No state is one of zeros, and inputs (T, I) are a sequence without a batch.
 
         Raises:
             ValueError: when a width or the batch does not fit.
         """
+        if not is_plain(inputs, state, LSTMState, 3):
+            return with_any_state(self.forward, self.initial_state, inputs, state, 3)
+        state = cast(LSTMState, state)
         check_window(self.input_size, self.hidden_size, inputs, state)
         weights = self.window_weights()
         window = choose_window(self, inputs, *state, *weights)
@@ -151,8 +158,11 @@ class MultiplicativeLSTM(nn.Module):
         outputs, after = window(context, inputs, state, weights)
         return outputs, LSTMState(*after)
 
-    def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    def step(self, x: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
+        if not is_plain(x, state, LSTMState, 2):
+            return with_any_state(self.step, self.initial_state, x, state, 2)
+        state = cast(LSTMState, state)
         check_window(self.input_size, self.hidden_size, x, state)
         return multiplicative_lstm_step(x, state, *self.window_weights())
 
@@ -187,3 +197,12 @@ class MultiplicativeLSTM(nn.Module):
     def _transformed(self, name: str) -> Tensor:
         weight: Tensor = getattr(self, name)
         return self.transforms[name](weight) if name in self.transforms else weight
+
+    def extra_repr(self) -> str:
+        """The widths, for print."""
+        inner = "" if self.intermediate_size == self.hidden_size else f", intermediate_size={self.intermediate_size}"
+        return f"{self.input_size}, {self.hidden_size}{inner}"
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        drop_held_masks(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)

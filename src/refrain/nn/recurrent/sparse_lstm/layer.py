@@ -8,7 +8,7 @@ T steps in the window, B batch, I input width, H hidden width, k blocks of at mo
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from refrain.axes import AxisTable, Segment
 from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
+from refrain.nn.recurrent.given import is_plain, with_any_state
 from refrain.nn.recurrent.lstm.layer import LSTM, lstm_cell
 from refrain.nn.recurrent.lstm.layer import torch_window as lstm_window
 from refrain.nn.recurrent.lstm.state import LSTMState
@@ -91,12 +92,17 @@ class SparseLSTM(nn.Module):
         zeros = self._lstms()[0].weight_hh.new_zeros(batch_size, self.hidden_size)
         return LSTMState(zeros, zeros)
 
-    def forward(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    def forward(self, inputs: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.
+
+        No state is one of zeros, and inputs (T, I) are a sequence without a batch.
 
         Raises:
             ValueError: when a width or the batch does not fit.
         """
+        if not is_plain(inputs, state, LSTMState, 3):
+            return with_any_state(self.forward, self.initial_state, inputs, state, 3)
+        state = cast(LSTMState, state)
         check_window(self.input_size, self.hidden_size, inputs, state)
         weights = self.window_weights()
         window = choose_window(self, inputs, *state, *weights)
@@ -104,8 +110,11 @@ class SparseLSTM(nn.Module):
         outputs, after = window(context, inputs, state, weights)
         return outputs, LSTMState(*after)
 
-    def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    def step(self, x: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
+        if not is_plain(x, state, LSTMState, 2):
+            return with_any_state(self.step, self.initial_state, x, state, 2)
+        state = cast(LSTMState, state)
         check_window(self.input_size, self.hidden_size, x, state)
         weights = self.window_weights()
         gates = []

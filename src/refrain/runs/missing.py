@@ -1,0 +1,15 @@
+"""The message for a run folder that does not exist."""
+
+import difflib
+import shlex
+from pathlib import Path
+
+
+def missing_run(path: Path) -> str:
+    """The message for a run folder that does not exist, with a run folder of a similar name beside it."""
+    if path.exists():
+        return f"{path}: is a file, but a run folder is needed; give a folder that refrain train has made"
+    beside = [folder.parent.name for folder in path.parent.glob("*/checkpoints")]
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    hint = f"did you mean {path.parent / close[0]}? " if close else ""
+    return f"{path}: no such run folder; {hint}train one with: refrain train RECIPE --out {shlex.quote(str(path))}"

@@ -1,0 +1,129 @@
+"""Layers and cells take what torch's own take: no state, plain tuples, and sequences without a batch."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from refrain.nn import (
+    GRU,
+    LSTM,
+    AdaptiveHead,
+    Embedding,
+    LSTMCell,
+    LSTMState,
+    MixtureHead,
+    MultiplicativeLSTM,
+    SoftmaxHead,
+    SparseLSTM,
+    VariationalDropout,
+    WeightDropout,
+    plan_blocks,
+)
+
+T, B, I, H = 5, 3, 4, 6  # noqa: E741 - as in the laws
+
+LAYERS = {
+    "LSTM": lambda: LSTM(I, H),
+    "GRU": lambda: GRU(I, H),
+    "MultiplicativeLSTM": lambda: MultiplicativeLSTM(I, H),
+    "SparseLSTM": lambda: SparseLSTM(plan_blocks(I, H, blocks=2, density=0.5)),
+}
+
+
+def drawn(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("method", ["forward", "step"])
+def test_layers_without_a_state_and_without_a_batch(name, method):
+    layer = LAYERS[name]()
+    compute = getattr(layer, method)
+    inputs = drawn(T, B, I) if method == "forward" else drawn(B, I)
+    state = type(layer.initial_state(B))(*(drawn(B, H) for _ in layer.initial_state(B)))
+    zeros = compute(inputs, layer.initial_state(B))
+    for outputs, after in (compute(inputs), compute(inputs, None)):
+        assert_close(outputs, zeros[0])
+        assert_close(tuple(after), tuple(zeros[1]))
+    expected, after = compute(inputs, state)
+    for same in (tuple(state), list(state), *([state[0]] if len(state) == 1 else [])):
+        assert_close(compute(inputs, same)[0], expected)
+    alone, last = compute(inputs[..., 0, :], [part[0] for part in state])
+    assert_close(alone, expected[..., 0, :])
+    assert type(last) is type(after)
+    assert_close(tuple(last), tuple(part[0] for part in after))
+
+
+def test_a_cell_as_torch_takes_it():
+    cell, theirs = LSTMCell(I, H), nn.LSTMCell(I, H)
+    with torch.no_grad():
+        theirs.weight_ih.copy_(cell.weight_ih)
+        theirs.weight_hh.copy_(cell.weight_hh)
+        theirs.bias_ih.copy_(cell.bias)
+        theirs.bias_hh.zero_()
+    x, state = drawn(B, I), (drawn(B, H), drawn(B, H))
+    for arguments in ([x], [x, None], [x, state], [x[0]], [x[0], (state[0][0], state[1][0])]):
+        output, after = cell(*arguments)
+        hidden, inner = theirs(*arguments)
+        assert_close((output, *after), (hidden, hidden, inner))
+        assert isinstance(after, LSTMState)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"the state has 1 tensor\(s\), the layer expects 2: hidden, cell"):
+        LSTM(I, H)(drawn(T, B, I), drawn(B, H))
+    with pytest.raises(ValueError, match=r"inputs have 1 dimension\(s\), the layer expects 3, or 2 without a batch"):
+        LSTM(I, H)(drawn(I))
+    with pytest.raises(ValueError, match="the state has shape"):
+        LSTMCell(I, H)(drawn(B, I), (drawn(B + 1, H), drawn(B + 1, H)))
+
+
+@pytest.mark.parametrize("held", [LSTM, GRU, LSTMCell])
+def test_a_state_dict_with_a_held_mask_fits_a_plain_layer_and_back(held):
+    masked = held(I, H, recurrent_transform=WeightDropout(0.5, held=True))
+    masked(drawn(B, I) if held is LSTMCell else drawn(T, B, I))
+    state_dict = copy.deepcopy(masked.state_dict())
+    assert state_dict["recurrent_transform.held.mask"].numel()
+    plain = held(I, H)
+    plain.load_state_dict(state_dict)
+    assert_close(plain.weight_hh, masked.weight_hh)
+    # the caller's dict keeps its mask
+    assert "recurrent_transform.held.mask" in state_dict
+    again = held(I, H, recurrent_transform=WeightDropout(0.5, held=True))
+    again.load_state_dict(plain.state_dict())
+    assert_close(again.weight_hh, masked.weight_hh)
+    again.load_state_dict(state_dict)
+    assert_close(again.recurrent_transform.held.mask, masked.recurrent_transform.held.mask)
+    inside = nn.ModuleList([held(I, H)])
+    inside.load_state_dict({f"0.{name}": value for name, value in state_dict.items()})
+    with pytest.raises(RuntimeError, match="Unexpected"):
+        plain.load_state_dict(state_dict | {"recurrent_transform.other.mask": torch.zeros(1)})
+
+
+def test_masks_of_a_multiplicative_lstm_are_left_out():
+    masked = MultiplicativeLSTM(I, H, transforms={"weight_hm": WeightDropout(0.5, held=True)})
+    masked(drawn(T, B, I))
+    MultiplicativeLSTM(I, H).load_state_dict(masked.state_dict())
+
+
+def test_the_sizes_are_printed():
+    assert repr(LSTM(5, 6)).startswith("LSTM(\n  5, 6")
+    assert repr(MultiplicativeLSTM(5, 6, intermediate_size=7)).startswith(
+        "MultiplicativeLSTM(\n  5, 6, intermediate_size=7"
+    )
+    assert "5, 6, cell_clip=3.0" in repr(LSTMCell(5, 6, cell_clip=3.0))
+    assert repr(Embedding(9, 4)) == "Embedding(9, 4)"
+    assert repr(SoftmaxHead(4, 9)) == "SoftmaxHead(4, 9)"
+    assert repr(SoftmaxHead(4, 9, weight=Embedding(9, 4).weight)) == "SoftmaxHead(4, 9, tied)"
+    assert repr(MixtureHead(5, 4, 9, components=3)).startswith("MixtureHead(\n  5, 4, 9, components=3")
+    assert repr(AdaptiveHead(16, 9, cutoffs=[3, 6])).startswith("AdaptiveHead(\n  16, 9, cutoffs=[3, 6]")
+    assert "rate=0.5" in repr(VariationalDropout(0.5))
+
+
+def test_layers_are_copied_and_pickled_as_before():
+    layer = pickle.loads(pickle.dumps(LSTM(I, H)))
+    assert_close(copy.deepcopy(layer)(drawn(T, B, I))[0], layer(drawn(T, B, I))[0])

@@ -1,0 +1,108 @@
+"""What somebody tries first with the library in Python."""
+
+import typing
+
+import pytest
+
+import refrain
+from refrain import runs
+from refrain.config import Data, Experiment, Model, Training
+from refrain.errors import CheckpointError, UserError
+from refrain.training import PlainProgress
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("first")
+    for split, lines in (("train", 60), ("valid", 20), ("test", 20)):
+        (folder / f"{split}.txt").write_text("the cat sat\nthe dog ran away\n" * lines)
+    experiment = Experiment(
+        data=Data(corpus=str(folder)),
+        model=Model(embedding_size=6, hidden_sizes=(8,)),
+        training=Training(
+            epochs=1, batch_size=4, window_steps=6, optimizer="adam", learning_rate=0.03, sample_tokens=0
+        ),
+    )
+    refrain.train(experiment, folder / "run", progress=PlainProgress(quiet=True))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def lm(run):
+    return refrain.load(run, kind="language-model")
+
+
+def test_a_string_is_one_text_and_never_a_list(lm):
+    assert lm.features("the cat").hidden.shape == (1, 8)
+    assert lm.features("the cat").hidden.tolist() == lm.features(["the cat"]).hidden.tolist()
+    assert lm.count("the cat") == lm.count(["the cat"]) == (1, 2, 0)
+    assert lm.count(text for text in ("the", "unheard cat")) == (2, 3, 1)
+
+
+def test_several_texts_are_scored_one_by_one(lm):
+    one, two = lm.score(["the cat sat", "the dog\nran away"])
+    assert one == lm.score("the cat sat")
+    assert two == lm.score("the dog\nran away")
+    assert lm.score([]) == []
+
+
+@pytest.mark.parametrize("wrong", [b"the cat", 3, None, ["the", 3]])
+def test_what_is_no_text_is_refused(lm, wrong):
+    for method in (lm.score, lm.features, lm.count):
+        with pytest.raises(UserError, match="must be a text"):
+            method(wrong)
+
+
+def test_numbers_out_of_range(lm):
+    with pytest.raises(ValueError, match=r"tokens must be at least 0 \(got -1\)"):
+        lm.generate("the", tokens=-1)
+    with pytest.raises(ValueError, match=r"samples must be at least 1 \(got 0\)"):
+        lm.generate("the", samples=0)
+    assert lm.generate("the", tokens=0) == ["the"]
+
+
+def test_a_vocabulary_is_a_collection(lm):
+    words = lm.vocabulary
+    assert "cat" in words and "company" not in words and 3 not in words
+    assert sorted(words) == sorted(words.words) and len(words) == 8
+    assert repr(words) == "WordVocabulary(8 words)"
+
+
+def test_a_kind_that_must_be_loaded(run):
+    assert isinstance(refrain.load(run), refrain.TrainedLanguageModel)
+    with pytest.raises(CheckpointError, match="is the run of a language model, but a tagger is needed"):
+        refrain.load(run, kind="tagger")
+    with pytest.raises(UserError, match="kind: must be 'language-model' or 'tagger'"):
+        refrain.load(run, kind="lm")
+    with pytest.raises(UserError, match="device: 'gpu' is unknown; use 'cpu', 'cuda' or 'auto'"):
+        refrain.load(run, device="gpu")
+
+
+def test_names_are_completed():
+    assert {"load", "train", "recipe", "resume", "TrainedTagger"} <= set(dir(refrain))
+
+
+def test_the_shape_of_a_run_to_start_from(run, tmp_path):
+    changes = {
+        "training.epochs": 1,
+        "training.batch_size": 4,
+        "training.window_steps": 6,
+        "training.validation": "exact",
+    }
+    found = refrain.recipe("zaremba-small", changes, data=run.parent, start_from=run)
+    assert (found.model.embedding_size, found.model.hidden_sizes) == (6, (8,))
+    summary = refrain.train(found, tmp_path / "more", start_from=run, progress=PlainProgress(quiet=True))
+    assert summary["parameters"] == refrain.load(run).model.head.bias.numel() * 15 + 4 * 8 * 15
+    other = refrain.recipe("zaremba-small", changes, data=write_text(tmp_path), start_from=run)
+    with pytest.raises(CheckpointError, match=rf"another vocabulary; give its corpus, {run.parent}, with --data"):
+        refrain.train(other, tmp_path / "other", start_from=run, progress=PlainProgress(quiet=True))
+
+
+def write_text(folder):
+    (folder / "other.txt").write_text("one two three four\n" * 200)
+    return folder / "other.txt"
+
+
+def test_type_checkers_know_what_is_loaded():
+    returned = [overload.__annotations__["return"] for overload in typing.get_overloads(runs.load)]
+    assert returned == ["TrainedLanguageModel", "TrainedTagger", "TrainedLanguageModel | TrainedTagger"]
