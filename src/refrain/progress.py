@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any, Protocol, TypeVar
 
-from refrain.storage.plain_text import errors_on_terminal, log_line, shown
+from refrain.storage.plain_text import errors_on_terminal, log_line, visible
 
 Item = TypeVar("Item")
 
@@ -138,7 +138,7 @@ class Bar:
             self._progress.start()
         text = step.figures()
         if id(step) not in self._tasks:
-            self._tasks[id(step)] = self._progress.add_task(text, total=step.total, what=shown(step.what))
+            self._tasks[id(step)] = self._progress.add_task(text, total=step.total, what=visible(step.what))
         self._progress.update(self._tasks[id(step)], completed=step.done, description=text, refresh=True)
 
     def hide(self, step: Step) -> None:

@@ -182,7 +182,7 @@ def test_a_series_that_was_killed_before_its_plan_is_started(refrain, auto, tmp_
 
 def test_a_single_run_does_not_become_a_series(refrain, auto, mistake):
     refrain(*auto)
-    mistake(4, [*auto, "--seeds", "2"], "exists already")
+    mistake(4, [*auto, "--seeds", "2"], "is the run of one seed")
 
 
 def test_a_series_of_version_0_1_goes_on_with_names_of_this_version(refrain, old_series):

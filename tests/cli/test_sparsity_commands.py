@@ -23,7 +23,7 @@ def run(tmp_path_factory):
     """A run whose model has 1,000 parameters in living units, of 2,194."""
     from refrain.cli.app import main
 
-    text, out = tmp_path_factory.mktemp("text"), tmp_path_factory.mktemp("runs") / "sparse"
+    text, out = tmp_path_factory.mktemp("text"), tmp_path_factory.mktemp("runs") / "sparse run"
     draw = random.Random(1)
     for split, lines in (("train", 150), ("valid", 30), ("test", 30)):
         rows = [f"the {draw.choice(AGES)} {draw.choice(ANIMALS)}\n" for _ in range(lines)]
@@ -48,7 +48,7 @@ def test_the_report(refrain, run, tree):
     assert f"layer0.hidden  12     {widths['layer0.hidden']['dead']:<4}  {widths['layer0.hidden']['left']}\n" in text
     assert re.search(r"^stack\.layers\.0\.weight_hh  48 x 12  \d+\.\d% ", text, re.MULTILINE)
     assert re.search(rf"^parameters +2,194 +{found['compact_parameters']:,} +\d+\.\d%$", text, re.MULTILINE)
-    assert f"next:  refrain compress {run}" in text
+    assert f"next:  refrain compress '{run}' --out SMALL" in text
     assert tree(run) == before
 
 

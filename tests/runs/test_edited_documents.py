@@ -12,7 +12,7 @@ import pytest
 
 from refrain import recipe, runs
 from refrain.errors import CheckpointError, UserError
-from refrain.storage.documents import shown
+from refrain.storage.documents import Document, state_of
 from refrain.training import Interrupted, PlainProgress
 
 SMALL = (
@@ -248,6 +248,14 @@ def test_a_summary_of_one_of_several_seeds(series, sampled, tmp_path):
         says_one_line(lambda: runs.resume_seeds(tmp_path / "runs", progress=quiet))
 
 
-def test_values_are_shown_in_few_words():
-    assert shown(DEEP) == "a list of 1" and shown({"a": 1}) == "a dict of 1"
-    assert shown("x" * 1000) == f"'{'x' * 59}..."
+class Counts(Document):
+    counts: dict[str, int]
+
+
+@pytest.mark.parametrize("key", ["word", "k" * 1000, "two\nlines"])
+@pytest.mark.parametrize("number", range(6))
+def test_a_message_is_short_and_shows_control_characters(key, number):
+    value = (DEEP, "x" * 1000, "\n\x1b[2J", 10.0**300, list(range(10**5)), {"a\nb": 1})[number]
+    with pytest.raises(ValueError, match=r"^counts\..* \(got .*\)$") as caught:
+        state_of(Counts, {"counts": {key: value}})
+    assert len(str(caught.value)) < 400 and str(caught.value).isprintable()

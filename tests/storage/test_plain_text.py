@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from refrain.storage.plain_text import errors_on_terminal, log_line, shown, tsv_cell
+from refrain.storage.plain_text import errors_on_terminal, log_line, tsv_cell, visible
 
 
 @pytest.mark.parametrize(
@@ -46,17 +46,17 @@ def test_every_cell_is_one_line_and_can_be_read_back():
         ("caf\udce9", r"caf\udce9"),
     ],
 )
-def test_control_characters_are_shown(text, seen):
-    assert shown(text) == seen
-    assert shown(seen) == seen
+def test_control_characters_are_visible(text, seen):
+    assert visible(text) == seen
+    assert visible(seen) == seen
 
 
 def test_what_is_kept_is_not_replaced():
-    assert shown("a\tb\nc\x1b", keep="\n\t") == "a\tb\nc\\x1b"
+    assert visible("a\tb\nc\x1b", keep="\n\t") == "a\tb\nc\\x1b"
 
 
 def test_no_character_that_is_left_is_a_control():
-    every = shown("".join(map(chr, range(sys.maxunicode + 1))))
+    every = visible("".join(map(chr, range(sys.maxunicode + 1))))
     categories = {unicodedata.category(character) for character in every}
     assert not categories & {"Cc", "Cs", "Zl", "Zp"}
     assert not any(unicodedata.bidirectional(character) in BIDI_CONTROLS for character in every)

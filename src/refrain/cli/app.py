@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError
 
 from refrain._version import __version__
 from refrain.errors import UserError
-from refrain.storage.plain_text import log_line, shown
+from refrain.storage.plain_text import log_line, visible
 
 from .streams import ReaderLeft, flush_output, open_streams
 from .usage import with_auto, without_help_command, wrong_words
@@ -173,7 +173,7 @@ def _complain(mistakes: Sequence[str], status: int) -> int:
 
     end_reports()
     for mistake in mistakes[:MOST_MISTAKES]:
-        log_line(f"refrain: {_shortened(shown(mistake))}")
+        log_line(f"refrain: {_shortened(visible(mistake))}")
     if (more := len(mistakes) - MOST_MISTAKES) > 0:
         log_line(f"refrain: and {more:,} more mistake{'s' * (more > 1)}")
     return status
@@ -185,7 +185,7 @@ def _shortened(text: str) -> str:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *location: Any, **more: Any) -> None:
-    log_line(f"refrain: {_shortened(shown(' '.join(str(message).split())))}")
+    log_line(f"refrain: {_shortened(visible(' '.join(str(message).split())))}")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from refrain.storage.plain_json import dumps
-from refrain.storage.plain_text import log_line, shown
+from refrain.storage.plain_text import log_line, visible
 
 
 def print_json(data: Any) -> None:
@@ -16,7 +16,7 @@ def print_json(data: Any) -> None:
 
 def print_line(text: str) -> None:
     """Print a text as one line on standard output."""
-    print(shown(text))
+    print(visible(text))
 
 
 def for_output(text: str) -> str:
@@ -24,7 +24,7 @@ def for_output(text: str) -> str:
 
     A pipe or a file gets it unchanged. On a terminal, control characters except newlines and tabs are shown.
     """
-    return shown(text, keep="\n\t") if sys.stdout.isatty() else text
+    return visible(text, keep="\n\t") if sys.stdout.isatty() else text
 
 
 def log(line: str) -> None:
@@ -65,7 +65,7 @@ def log_written(*paths: Path) -> None:
 
 def table(rows: list[list[str]]) -> str:
     """Format rows of cells as aligned columns. The first row is the heading."""
-    cells = [[shown(cell) for cell in row] for row in rows]
+    cells = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """The command `refrain sparsity`."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,11 @@ def sparsity(
         compact = found[f"compact_{key}"]
         rows.append([words, f"{now:,}", f"{compact:,}", f"{compact / now:.1%}"])
     print(table(rows))
-    dead = any(row["dead"] for row in found["widths"].values())
     print()
-    print_line(
-        f"next:  refrain compress {run} --out SMALL" if dead else "no unit is dead: compaction has nothing to remove"
-    )
+    if any(row["dead"] for row in found["widths"].values()):
+        print_line(f"next:  refrain compress {shlex.quote(str(run))} --out SMALL")
+    else:
+        print_line("no unit is dead: compaction has nothing to remove")
 
 
 def _tensors(found: dict[str, Any]) -> list[list[str]]:

@@ -47,7 +47,9 @@ def read_iss_json(path: str | Path) -> dict[str, Any]:
         document = json.loads(text, object_pairs_hook=once)
     except UserError:
         raise
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply for settings; remove the surplus brackets") from None
+    except ValueError as error:
         raise UserError(f"{path}: not JSON: {shortened(str(error), 200)}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path}: must hold an object, as in {{'learning_rate': 1.0}}")

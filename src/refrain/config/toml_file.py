@@ -41,8 +41,10 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
         raise UserError(f"{path}:{line}: {_too_deep(found[0])}")
     try:
         return text, tomllib.loads(text)
-    # a whole number of thousands of digits is a plain ValueError, brackets by the thousand a RecursionError
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply for settings; remove the surplus brackets") from None
+    # a whole number of thousands of digits is a plain ValueError
+    except ValueError as error:
         raise UserError(_not_toml(path, str(error))) from None
 
 

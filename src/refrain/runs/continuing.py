@@ -225,7 +225,7 @@ def same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
             )
 
 
-def standing(path: Path) -> Literal["absent", "started", "run"]:
+def run_state(path: Path) -> Literal["absent", "started", "run"]:
     """What is at the path of a run, for a job that continues a run if there is one.
 
     Args:

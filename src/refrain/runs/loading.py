@@ -9,10 +9,9 @@ from pydantic import ValidationError
 
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment, upgraded
 from refrain.config.upgrade import FORMAT
-from refrain.errors import CheckpointError, UserError
+from refrain.errors import CheckpointError, UserError, shown
 from refrain.storage.checkpoint import MANIFEST, Checkpoint
 from refrain.storage.checkpoint_manifest import UnreadableError
-from refrain.storage.documents import shown
 from refrain.storage.run_folder import RunFolder
 from refrain.storage.run_layout import BEST, best_of, check_parts
 

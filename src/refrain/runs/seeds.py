@@ -66,6 +66,8 @@ def train_seeds(
     folder = Path(out)
     # a series that was killed before its plan was complete has left a temporary file
     if folder.exists() and (not folder.is_dir() or any(not _is_temporary(path) for path in folder.iterdir())):
+        if not force and (folder / "config.json").is_file():
+            raise CheckpointError(f"{folder}: is the run of one seed; choose another --out for the runs of several")
         if not force:
             raise CheckpointError(
                 f"{folder}: exists already; choose another --out, continue with --resume, or replace it with --force"

@@ -18,7 +18,7 @@ from refrain.training.resume import capture
 from refrain.training.sparsifier import Sparsifier
 
 from .building import load_start
-from .continuing import standing
+from .continuing import run_state
 from .kinds import kind_of
 from .manifest import manifest
 from .own_network import OwnNetwork
@@ -72,7 +72,7 @@ def train(
         Interrupted: when a signal has stopped the run; a checkpoint has been saved.
     """
     own = methods_by_name(methods)
-    if resume == "auto" and (found := standing(Path(out))) != "absent":
+    if resume == "auto" and (found := run_state(Path(out))) != "absent":
         if found == "run":
             return go_on(out, model=model, methods=methods, experiment=experiment, progress=progress)
         force = True

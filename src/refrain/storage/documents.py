@@ -5,9 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from refrain.errors import CheckpointError
-
-SHOWN = 60
+from refrain.errors import CheckpointError, shortened, shown
 
 
 class Document(BaseModel):
@@ -66,19 +64,7 @@ def state_of(form: type[DocumentT], data: Any) -> DocumentT:
         return form.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = shortened(".".join(str(part) for part in first["loc"]), 200)
         message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
         got = "" if first["type"] == "missing" else f" (got {shown(first['input'])})"
         raise ValueError(f"{f'{key}: ' if key else ''}{message}{got}") from None
-
-
-def shown(value: Any) -> str:
-    """A value as short text on one line, for a message.
-
-    Args:
-        value: plain data.
-    """
-    if isinstance(value, dict | list | tuple):
-        return f"a {'dict' if isinstance(value, dict) else 'list'} of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -41,10 +41,10 @@ def tsv_cell(text: str) -> str:
     Args:
         text: any text.
     """
-    return _ESCAPED.sub(lambda match: _visible(match[0]), text)
+    return _ESCAPED.sub(lambda match: _escape(match[0]), text)
 
 
-def shown(text: str, *, keep: str = "") -> str:
+def visible(text: str, *, keep: str = "") -> str:
     r"""Return a text as it is shown to people: each control character is replaced by its escape.
 
     A newline becomes `\n`, the escape character `\x1b`, a mark that changes the direction of text `\u202e`, and an
@@ -54,7 +54,7 @@ def shown(text: str, *, keep: str = "") -> str:
         text: any text.
         keep: characters that are not replaced.
     """
-    return _CONTROLS.sub(lambda match: match[0] if match[0] in keep else _visible(match[0]), text)
+    return _CONTROLS.sub(lambda match: match[0] if match[0] in keep else _escape(match[0]), text)
 
 
 def log_line(text: str) -> None:
@@ -62,7 +62,7 @@ def log_line(text: str) -> None:
     if sys.stderr is not None:
         # a closed file is a ValueError
         with contextlib.suppress(OSError, ValueError):
-            print(shown(text), file=sys.stderr, flush=True)
+            print(visible(text), file=sys.stderr, flush=True)
 
 
 def errors_on_terminal() -> bool:
@@ -70,9 +70,6 @@ def errors_on_terminal() -> bool:
     return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
-def _visible(character: str) -> str:
-    return _SHORT.get(character) or _escape(ord(character))
-
-
-def _escape(code: int) -> str:
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+def _escape(character: str) -> str:
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 from refrain.models.perplexity import perplexity
 from refrain.progress import Bar, Lines, Reporter, duration, live_progress
-from refrain.storage.plain_text import errors_on_terminal, log_line, shown
+from refrain.storage.plain_text import errors_on_terminal, log_line, visible
 
 from .task import Position
 
@@ -168,7 +168,7 @@ class LiveProgress:
 
     def log(self, line: str) -> None:
         """Print a line above the bar."""
-        self._live.console.print(shown(line), markup=False, highlight=False, emoji=False)
+        self._live.console.print(visible(line), markup=False, highlight=False, emoji=False)
 
 
 def progress(*, quiet: bool = False) -> Progress:

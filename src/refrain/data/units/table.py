@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from refrain.errors import DataError
-from refrain.storage.documents import shown
+from refrain.errors import DataError, shown
 
 from .byte.unit import ByteUnit
 from .protocol import Vocabulary
