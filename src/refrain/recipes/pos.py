@@ -76,7 +76,8 @@ def pos_default() -> TaggerExperiment:
     It trains in minutes on one core.
 
     Published: none.
-    Ours: 94.8 / 95.0 % of the words of UD English-EWT (UPOS, validation / test), in two minutes of CPU time.
+    Ours: 94.9 % of the validation words of UD English-EWT (UPOS), in two minutes of CPU time, and 96.3 % of the test
+    words of the WSJ sample.
     """
     return TaggerExperiment(
         name="pos-default",
