@@ -105,7 +105,7 @@ ALMOST = {"rel": 0.4 / STEPS}
 def test_the_operations_of_a_cell_are_those_it_makes_on_the_device(cell, counted, monkeypatch):
     """Tensors of the device `meta` refuse others beside them, so all that is timed is there."""
     monkeypatch.setattr("refrain.bench.cells.STEPS", STEPS)
-    rows = bench.bench_cells(recipe("mlstm-bytes", f"model.cell={cell}"), repeats=1, widths=(5,), device=META)
+    rows = bench.bench_cells(recipe("mlstm-bytes-reference", f"model.cell={cell}"), repeats=1, widths=(5,), device=META)
     shares = {row["name"]: row["of_limit"] for row in rows if "of_limit" in row}
     assert "5 wide, step by step" in shares and len(shares) == 4
     assert shares == {name: pytest.approx(1, **ALMOST) for name in shares}

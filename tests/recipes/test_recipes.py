@@ -89,10 +89,29 @@ def test_says_what_it_is_and_survives_json(name):
 
 
 def test_byte_mlstms_have_the_parameters_of_the_references():
-    for name, wanted in (("mlstm-bytes", 174_080), ("mlstm-small", 717_440), ("mlstm-reviews", 86_319_360)):
+    sizes = {"mlstm-bytes-reference": 174_080, "mlstm-bytes": 174_080, "mlstm-small": 717_440}
+    for name, wanted in {**sizes, "mlstm-reviews": 86_319_360}.items():
         with torch.device("meta"):
             model = assembly.build_model(recipe(name).model, 256)
         assert sum(parameter.numel() for parameter in model.parameters()) == wanted
+
+
+def test_the_reference_of_byte_mlstms_has_the_defaults_of_its_source():
+    """The flags of train_mLSTM.py: rnn_size, embedding_size, seq_length, batch_size, num_epochs, init_lr, wn."""
+    model, training = recipe("mlstm-bytes-reference").model, recipe("mlstm-bytes-reference").training
+    assert (model.cell.kind, model.hidden_sizes, model.embedding_size) == ("multiplicative-lstm", (128,), 64)
+    assert (model.weight_norm, model.dropout, model.tied) == (True, 0, False)
+    assert (model.init.kind, model.init.truncated) == ("glorot", True)
+    assert (training.window_steps, training.batch_size, training.epochs, training.learning_rate) == (32, 32, 1, 5e-4)
+    assert (training.optimizer.kind, training.schedule.kind, training.state) == ("adam", "linear", "carry")
+    assert training.max_norm is None and training.weight_decay == 0
+    assert (training.sample_windows, training.sample_tokens) == (100, 250)
+
+
+def test_the_recipe_for_bytes_clips_and_learns_faster_than_the_reference():
+    reference, ours = recipe("mlstm-bytes-reference").training, recipe("mlstm-bytes").training
+    assert ours.max_norm == 1 and ours.learning_rate >= 10 * reference.learning_rate
+    assert recipe("mlstm-bytes").model.init.kind == "standard"
 
 
 def test_the_plain_lstm_beside_the_multiplicative_one_is_as_large():

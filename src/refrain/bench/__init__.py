@@ -1,8 +1,10 @@
-"""Measurements of speed, in which all candidates take turns in one run. No test depends on them."""
+"""Measurements of speed, in which all candidates take turns in one run, and of compressors. No test depends on them."""
 
 from .cache import bench_cache as bench_cache
 from .cells import bench_cells as bench_cells
 from .compress import bench_compress as bench_compress
+from .compressors import bench_compressors as bench_compressors
+from .compressors import compressors as compressors
 from .group_lasso import bench_group_lasso as bench_group_lasso
 from .sparse import bench_sparse as bench_sparse
 from .step import bench_step as bench_step

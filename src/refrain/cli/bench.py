@@ -3,8 +3,11 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
+
+from .bench_compressors import bench_compressors
 from .options import Device, ForceOption, JsonOption
 
 # bench -> the default recipe, whose model and settings are measured
@@ -12,11 +15,12 @@ BENCHES = {
     "train": "zaremba-small",
     "weight-drop": "awd-lstm-ptb",
     "cache": "zaremba-small",
-    "cells": "mlstm-bytes",
+    "cells": "mlstm-bytes-reference",
     "sparse": "sparse-awd-ptb",
     "step": "zaremba-large",
     "compress": "zaremba-large",
     "group-lasso": "zaremba-medium",
+    "compressors": "mlstm-bytes",
 }
 # bench -> the default hidden widths
 WIDTHS = {"cells": "128,512", "compress": "373,315"}
@@ -41,6 +45,8 @@ def bench(
     repeats: int = 7,
     cache_window: int | None = None,
     widths: str | None = None,
+    run: Annotated[list[Path] | None, Parameter(negative=())] = None,
+    data: str | None = None,
     device: Device = "auto",
     plot: Path | None = None,
     force: ForceOption = False,
@@ -59,13 +65,17 @@ def bench(
     group-lasso: training with group lasso, compared with training without.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
+    compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Compressors are
+    measured by what the test text adds to the compressed training text, and on the test text alone. Nothing is timed in
+    turns; the seconds are those of the training and of one compression.
+
     Parameters
     ----------
     name
-        The bench: train, weight-drop, cache, cells, sparse, step, compress or group-lasso.
+        The bench: train, weight-drop, cache, cells, sparse, step, compress, group-lasso or compressors.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
-        training.seed count, for sparse none.
+        training.seed count, for compressors only those of data, for sparse none.
     recipe
         The recipe whose model and training settings are measured; not for sparse.
     windows
@@ -76,6 +86,11 @@ def bench(
         The window of the cache (2000); for cache only.
     widths
         The hidden widths of the smaller model for compress (373,315), or of the layers for cells (128,512).
+    run
+        A run folder of a model of bytes, or one of its checkpoints; for compressors only. Can be given several times.
+    data
+        The corpus for compressors: a folder of splits, a file, a pattern or a name. The default is that of the first
+        run, or else of the recipe.
     device
         The device to measure on. auto: a GPU if there is one, otherwise the CPU. step and compress run on CPUs only.
     plot
@@ -86,12 +101,9 @@ def bench(
     from .output import check_picture, log, log_written, print_json
 
     _check_name(name)
-    _refuse_idle(name, settings, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
-    windows, cache_window = 20 if windows is None else windows, 2000 if cache_window is None else cache_window
-    if min(windows, repeats, cache_window) < 1:
-        raise UserError(
-            f"--windows, --repeats and --cache-window must be at least 1 (got {windows}, {repeats} and {cache_window})"
-        )
+    idle = {"--run": bool(run), "--data": data is not None} if name != "compressors" else {"--plot": plot is not None}
+    _refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
+    windows, cache_window = _amounts(windows, repeats, cache_window)
     sizes = _widths(name, widths)
     recipe = recipe or BENCHES[name]
     if plot is not None:
@@ -99,6 +111,9 @@ def bench(
     elif force:
         raise UserError("--force cannot take effect without --plot")
     experiment = _experiment(recipe, settings)
+    if name == "compressors":
+        bench_compressors(experiment, run or [], data, device, json=json)
+        return
 
     import torch
 
@@ -124,6 +139,18 @@ def bench(
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
         return
     print(_table(rows))
+
+
+def _amounts(windows: int | None, repeats: int, cache_window: int | None) -> tuple[int, int]:
+    """The windows of a timed call and of a cache, with their defaults."""
+    from refrain.errors import UserError
+
+    found = (20 if windows is None else windows, 2000 if cache_window is None else cache_window)
+    if min(*found, repeats) < 1:
+        raise UserError(
+            f"--windows, --repeats and --cache-window must be at least 1 (got {found[0]}, {repeats} and {found[1]})"
+        )
+    return found
 
 
 def _experiment(recipe: str, settings: tuple[str, ...]) -> Any:
@@ -168,18 +195,28 @@ def _check_name(name: str) -> None:
 
 
 def _refuse_idle(
-    name: str, settings: tuple[str, ...], *, recipe: str | None, widths: str | None, **amounts: int | None
+    name: str,
+    settings: tuple[str, ...],
+    idle: dict[str, bool],
+    *,
+    recipe: str | None,
+    widths: str | None,
+    **amounts: int | None,
 ) -> None:
-    """Refuse options and settings that cannot take effect in a bench."""
+    """Refuse options and settings that cannot take effect in a bench, and those that `idle` names already."""
     from refrain.errors import UserError
 
-    idle = {"--widths": widths is not None and name not in WIDTHS}
+    idle["--widths"] = widths is not None and name not in WIDTHS
     idle["--windows"] = amounts["windows"] is not None and name not in UNITS
     idle["--cache-window"] = amounts["cache_window"] is not None and name != "cache"
     idle["--recipe"] = recipe is not None and name == "sparse"
     for word in settings:
         key = word.partition("=")[0]
-        idle[key] = name == "sparse" or (name == "cells" and key not in ("model.cell", "training.seed"))
+        idle[key] = (
+            name == "sparse"
+            or (name == "cells" and key not in ("model.cell", "training.seed"))
+            or (name == "compressors" and not key.startswith("data."))
+        )
     if found := [option for option, given in idle.items() if given]:
         raise UserError(f"{', '.join(found)} cannot take effect in bench {name}; see refrain bench --help")
 

@@ -15,6 +15,7 @@ from .awd_lstm import awd_lstm_ptb_finetune as awd_lstm_ptb_finetune
 from .awd_lstm import awd_lstm_wikitext2 as awd_lstm_wikitext2
 from .byte_mlstm import char_lstm as char_lstm
 from .byte_mlstm import mlstm_bytes as mlstm_bytes
+from .byte_mlstm import mlstm_bytes_reference as mlstm_bytes_reference
 from .byte_mlstm import mlstm_enwik8 as mlstm_enwik8
 from .byte_mlstm import mlstm_reviews as mlstm_reviews
 from .byte_mlstm import mlstm_small as mlstm_small
@@ -60,6 +61,7 @@ RECIPES: dict[str, Callable[[], AnyExperiment]] = {
     "recite-sparse1": recite_sparse1,
     "recite-sparse2": recite_sparse2,
     "mlstm-bytes": mlstm_bytes,
+    "mlstm-bytes-reference": mlstm_bytes_reference,
     "mlstm-small": mlstm_small,
     "mlstm-enwik8": mlstm_enwik8,
     "mlstm-text8": mlstm_text8,

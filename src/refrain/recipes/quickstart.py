@@ -4,7 +4,10 @@ from refrain.config import Adam, Data, Experiment, LinearSchedule, Model, Traini
 
 
 def quickstart() -> Experiment:
-    """A word model of Python's own documentation, trained in about two minutes on two cores.
+    """A word model of Python's own documentation, a first run of a few minutes on a CPU.
+
+    The time is that of 1.3 million tokens in three passes with a vocabulary of 4,067 words. It grows with the tokens
+    and the vocabulary of another text, for which `refrain check quickstart --data PATH` estimates it.
 
     Published: none; the text is the documentation of the running Python.
     Ours: 78.1 / 78.5 on the text of Python 3.11.7.
