@@ -13,8 +13,19 @@ from refrain.recipes import RECIPES, recipe
 # written by version 0.1: every recipe, and recipes with every other kind of setting changed
 CASES = json.loads((pathlib.Path(__file__).parents[1] / "golden" / "configs_0.1.json").read_text())
 ONE_BIAS = ("model.init.biases=1",)
-TWO_BIASES = """awd-lstm-ptb awd-lstm-wikitext2 awd-lstm-mos-ptb awd-lstm-ptb-iss sparse-awd-ptb recite-dense
-recite-dense-reduced recite-sparse1 recite-sparse2 pos-dense pos-sparse""".split()
+TWO_BIASES = [
+    "awd-lstm-ptb",
+    "awd-lstm-wikitext2",
+    "awd-lstm-mos-ptb",
+    "awd-lstm-ptb-iss",
+    "sparse-awd-ptb",
+    "recite-dense",
+    "recite-dense-reduced",
+    "recite-sparse1",
+    "recite-sparse2",
+    "pos-dense",
+    "pos-sparse",
+]
 PLAIN = ("mlstm-bytes-reference", "model.init.truncated=false")
 # recipes whose settings have changed since, and what gives those of version 0.1
 REPLACED = {
