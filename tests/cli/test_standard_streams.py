@@ -50,7 +50,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "features": ["features", tiny_run, text, "--out", tmp_path / "states-{}.npz"],
         "probe": ["probe", tiny_run, "--data", tmp_path / "reviews"],
         "sparsity": ["sparsity", tiny_run],
-        "compress": ["compress", tiny_run, "--to", "parameters=200", "--out", tmp_path / "small-{}"],
+        "compress": ["compress", tiny_run, "--to", "parameters=200", "--force", "--out", tmp_path / "small-{}"],
         "recipes": ["recipes"],
         "data": ["data"],
         "data check": ["data", "check", tiny_corpus],

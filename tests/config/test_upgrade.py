@@ -13,26 +13,22 @@ from refrain.recipes import RECIPES, recipe
 # written by version 0.1: every recipe, and recipes with every other kind of setting changed
 CASES = json.loads((pathlib.Path(__file__).parents[1] / "golden" / "configs_0.1.json").read_text())
 ONE_BIAS = ("model.init.biases=1",)
-TWO_BIASES = [
-    "awd-lstm-ptb",
-    "awd-lstm-wikitext2",
-    "awd-lstm-mos-ptb",
-    "awd-lstm-ptb-iss",
-    "sparse-awd-ptb",
-    "recite-dense",
-    "recite-dense-reduced",
-    "recite-sparse1",
-    "recite-sparse2",
-    "pos-dense",
-    "pos-sparse",
-]
 PLAIN = ("mlstm-bytes-reference", "model.init.truncated=false")
-# recipes whose settings have changed since, and what gives those of version 0.1
+TAGGERS = dict.fromkeys(("pos-dense", "pos-sparse"), ONE_BIAS) | {
+    "pos-sparse-descending": (*ONE_BIAS, "data.ties=none")
+}
+# what recipes had in version 0.1, where it has changed
+SINCE = {
+    **dict.fromkeys(("awd-lstm-ptb", "awd-lstm-wikitext2", "awd-lstm-mos-ptb", "awd-lstm-ptb-iss"), ONE_BIAS),
+    **dict.fromkeys(("recite-dense", "recite-dense-reduced", "recite-sparse1", "recite-sparse2"), ONE_BIAS),
+    "awd-lstm-ptb-finetune": (*ONE_BIAS, "training.windows.cap=none"),
+    "sparse-awd-ptb": ONE_BIAS,
+    "sparse-awd-ptb-finetune": (*ONE_BIAS, "training.stop_min_epochs=0"),
+    **TAGGERS,
+    "pos-default": ("training.learning_rate=0.002", "training.unknown_rate=0.5"),
+}
+# recipes that are other ones now, and what gives those of version 0.1
 REPLACED = {
-    **{name: (name, *ONE_BIAS) for name in TWO_BIASES},
-    "awd-lstm-ptb-finetune": ("awd-lstm-ptb-finetune", *ONE_BIAS, "training.windows.cap=none"),
-    "sparse-awd-ptb-finetune": ("sparse-awd-ptb-finetune", *ONE_BIAS, "training.stop_min_epochs=0"),
-    "pos-sparse-descending": ("pos-sparse-descending", *ONE_BIAS, "data.ties=none"),
     "mlstm-bytes": PLAIN,
     "char-lstm": (*PLAIN, "model.cell=lstm", "model.hidden_sizes=[144]", "model.weight_norm=false"),
 }
@@ -49,7 +45,7 @@ def test_a_document_of_version_0_1_is_the_experiment_that_it_was(case):
     kept = copy.deepcopy(document)
     new = upgraded(document)
     assert document == kept and (document["format"], new["format"]) == (1, FORMAT)
-    name, *changes = REPLACED.get(case["recipe"], (case["recipe"],))
+    name, *changes = REPLACED.get(case["recipe"], (case["recipe"], *SINCE.get(case["recipe"], ())))
     wanted = recipe(name, *changes, *case["settings"]).model_copy(update={"name": case["recipe"]})
     assert type(wanted).model_validate(new["experiment"]) == wanted
     # and it says all that is to be said, without help from defaults

@@ -42,7 +42,7 @@ SMALL = [
 SMALL_TAGGER = ["model.hidden_sizes=[8]", "training.epochs=2", "training.batch_size=4"]
 SMALL_SPARSE = ["model.embedding_size=8", "model.embedding.blocks=4", "model.embedding.density=0.5"]
 # of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
-SMALLER = ["--to", "parameters=900"]
+SMALLER = ["--to", "parameters=900", "--max-loss", "900%"]
 # files of a checkpoint, and rooms
 NO_SETTINGS = {"model.safetensors", "data.text", "data.tagged", "data.units"}
 # pages whose blocks of text are what the blocks of Python before them print
@@ -190,7 +190,7 @@ def run_command(words):
             made |= {"--widths": "8"} if name == "cells" else {}
             left_out = {at + more for at, word in enumerate(words) if word in made for more in (0, 1)}
             kept = [word for at, word in enumerate(words) if at not in left_out]
-            settings = small(source, rest) if name in UNITS else []
+            settings = small(source, rest) if name in UNITS or name == "tag" else []
             return main([*kept, *(word for pair in made.items() for word in pair), *settings])
         case ["compress", *rest]:
             # after two epochs no unit is dead: the weakest go

@@ -9,6 +9,7 @@ from refrain.nn import (
     AdaptiveHead,
     Bidirectional,
     CharacterFeatures,
+    ConditionalRandomField,
     Embedding,
     LSTMState,
     MixtureHead,
@@ -199,4 +200,14 @@ def sparse_tagger(layer0=H):
     return Tagger(words, [Bidirectional(LSTM(I, layer0), LSTM(I, layer0))], 3)
 
 
-TAGGERS = {"plain": tagger, "two layers, features, projection": deep_tagger, "sparse embedding": sparse_tagger}
+def random_field_tagger(embedding=I, layer0=H):
+    layers = [Bidirectional(LSTM(embedding, layer0), LSTM(embedding, layer0))]
+    return Tagger(Embedding(V, embedding), layers, 3, crf=ConditionalRandomField(3))
+
+
+TAGGERS = {
+    "plain": tagger,
+    "two layers, features, projection": deep_tagger,
+    "sparse embedding": sparse_tagger,
+    "conditional random field": random_field_tagger,
+}

@@ -11,7 +11,16 @@ from test_models import select
 
 from refrain.data import PADDING
 from refrain.models import Tagger, pack_tagger
-from refrain.nn import GRU, LSTM, Bidirectional, Embedding, SparseLSTM, WeightDropout, plan_blocks
+from refrain.nn import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    ConditionalRandomField,
+    Embedding,
+    SparseLSTM,
+    WeightDropout,
+    plan_blocks,
+)
 from refrain.nn.kernels.packed_linear import round_weights
 
 LENGTHS = [7, 1, 4]
@@ -70,8 +79,39 @@ def test_sentences_are_alone_in_their_batch(tagger):
 def test_the_loss_is_the_sum_of_the_nats_of_the_right_tags(tagger):
     inputs = batch()
     targets = torch.randint(tagger.output.out_features, (sum(LENGTHS),), generator=torch.Generator().manual_seed(3))
-    wanted = -tagger.logits(inputs).log_softmax(dim=1).gather(1, targets[:, None]).sum()
-    torch.testing.assert_close(tagger(inputs, targets, ()).nats, wanted)
+    found = tagger(inputs, targets, ()).nats
+    if tagger.crf is None:
+        wanted = -tagger.logits(inputs).log_softmax(dim=1).gather(1, targets[:, None]).sum()
+        torch.testing.assert_close(found, wanted)
+    # a sentence of one word has the same nats in both models
+    (word,) = targets[[1]]
+    (nats,) = -tagger.logits(inputs[:1, 1:2]).log_softmax(dim=1)[:, word]
+    torch.testing.assert_close(tagger(inputs[:1, 1:2], word[None], ()).nats, nats)
+    assert tagger.predict(inputs).tags.shape == targets.shape
+
+
+def test_with_a_random_field_the_tags_of_a_sentence_are_the_best_sequence():
+    """A transition that is impossible is avoided, though it connects the best tags of the single words."""
+    model, inputs = built(TAGGERS["conditional random field"]), batch([7])
+    with torch.no_grad():
+        model.crf.transitions.fill_(0.0)
+        model.crf.transitions[torch.arange(3), torch.arange(3)] = -1e4
+    found = model.predict(inputs)
+    assert torch.equal(found.logits, model.logits(inputs))
+    assert (found.tags[1:] != found.tags[:-1]).all()
+    packed = pack_tagger(model.float()).predict(inputs)
+    assert torch.equal(packed.tags, found.tags)
+
+
+def test_without_a_random_field_the_tags_are_the_best_of_each_word():
+    model, inputs = built(TAGGERS["plain"]), batch()
+    found = model.predict(inputs)
+    assert torch.equal(found.logits, model.logits(inputs)) and torch.equal(found.tags, found.logits.argmax(dim=1))
+
+
+def test_a_random_field_of_other_tags_is_refused():
+    with pytest.raises(ValueError, match="the conditional random field has 4 tags, but the tagger has 3"):
+        Tagger(Embedding(V, 5), [Bidirectional(LSTM(5, 4), LSTM(5, 4))], 3, crf=ConditionalRandomField(4))
 
 
 def test_dropout_acts_in_its_places_in_training_and_nowhere_in_evaluation():

@@ -17,6 +17,7 @@ from refrain.models import Tagger
 from refrain.nn import (
     Bidirectional,
     CharacterFeatures,
+    ConditionalRandomField,
     SparseLSTM,
     WeightDropout,
 )
@@ -50,6 +51,7 @@ def build_tagger(settings: TaggerModel, vocabulary: TagVocabulary) -> Tagger:
         len(vocabulary.tags),
         features=features,
         projection_size=settings.projection_size,
+        crf=ConditionalRandomField(len(vocabulary.tags)) if settings.head.kind == "crf" else None,
         embedding_dropout=build_dropout(settings, settings.embedding_dropout, settings.embedding_dropout_mask),
         between=build_dropout(settings, settings.between_dropout, settings.between_dropout_mask),
         output_dropout=build_dropout(settings, settings.output_dropout, settings.output_dropout_mask),

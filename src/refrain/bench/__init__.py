@@ -1,4 +1,4 @@
-"""Measurements of speed, in which all candidates take turns in one run, and of compressors. No test depends on them."""
+"""Measurements of speed, in which all candidates take turns, and of compressors and taggers. No test needs them."""
 
 from .cache import bench_cache as bench_cache
 from .cells import bench_cells as bench_cells
@@ -8,5 +8,6 @@ from .compressors import compressors as compressors
 from .group_lasso import bench_group_lasso as bench_group_lasso
 from .sparse import bench_sparse as bench_sparse
 from .step import bench_step as bench_step
+from .tag import bench_tag as bench_tag
 from .train import bench_train as bench_train
 from .weight_drop import bench_weight_drop as bench_weight_drop

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from .bench_compressors import bench_compressors
+from .bench_tag import bench_tag
 from .options import Device, ForceOption, JsonOption
 
 # bench -> the default recipe, whose model and settings are measured
@@ -21,6 +22,7 @@ BENCHES = {
     "compress": "zaremba-large",
     "group-lasso": "zaremba-medium",
     "compressors": "mlstm-bytes",
+    "tag": "pos-default",
 }
 # bench -> the default hidden widths
 WIDTHS = {"cells": "128,512", "compress": "373,315"}
@@ -63,6 +65,8 @@ def bench(
     all weights.
     compress: a model with smaller hidden widths, compared with the full model, one token at a time and in windows.
     group-lasso: training with group lasso, compared with training without.
+    tag: accuracy and training time of a tagger on one thread, compared with a conditional random field if
+    sklearn-crfsuite is installed.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
     compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Compressors are
@@ -72,16 +76,17 @@ def bench(
     Parameters
     ----------
     name
-        The bench: train, weight-drop, cache, cells, sparse, step, compress, group-lasso or compressors.
+        The bench: train, weight-drop, cache, cells, sparse, step, compress, group-lasso, compressors or tag.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
         training.seed count, for compressors only those of data, for sparse none.
     recipe
         The recipe whose model and training settings are measured; not for sparse.
     windows
-        The number of windows in a timed call, or of single tokens for step and compress (20); not for cells and sparse.
+        The number of windows in a timed call, or of single tokens for step and compress (20); not for cells,
+        sparse and tag.
     repeats
-        The number of timed calls of each candidate.
+        The number of timed calls of each candidate, or of seeds for tag.
     cache_window
         The window of the cache (2000); for cache only.
     widths
@@ -89,27 +94,34 @@ def bench(
     run
         A run folder of a model of bytes, or one of its checkpoints; for compressors only. Can be given several times.
     data
-        The corpus for compressors: a folder of splits, a file, a pattern or a name. The default is that of the first
-        run, or else of the recipe.
+        The corpus: for compressors a folder of splits, a file, a pattern or a name, by default that of the first run or
+        else of the recipe; for tag tagged sentences, by default those of the recipe.
     device
-        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step and compress run on CPUs only.
+        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress and tag run on CPUs
+        only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
+        Not for compressors and tag.
     """
-    from refrain.errors import UserError
-
-    from .output import check_picture, log, log_written, print_json
+    from .output import log, log_written, print_json
 
     _check_name(name)
-    idle = {"--run": bool(run), "--data": data is not None} if name != "compressors" else {"--plot": plot is not None}
-    _refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
+    _refuse_idle(
+        name,
+        settings,
+        _idle(name, run=run, data=data, plot=plot, force=force),
+        recipe=recipe,
+        windows=windows,
+        cache_window=cache_window,
+        widths=widths,
+    )
+    if name == "tag":
+        bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
+        return
     windows, cache_window = _amounts(windows, repeats, cache_window)
     sizes = _widths(name, widths)
     recipe = recipe or BENCHES[name]
-    if plot is not None:
-        check_picture("--plot", plot, (".png", ".svg"), [recipe], force=force)
-    elif force:
-        raise UserError("--force cannot take effect without --plot")
+    _check_plot(plot, recipe, force=force)
     experiment = _experiment(recipe, settings)
     if name == "compressors":
         bench_compressors(experiment, run or [], data, device, json=json)
@@ -139,6 +151,28 @@ def bench(
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
         return
     print(_table(rows))
+
+
+def _idle(name: str, *, run: list[Path] | None, data: str | None, plot: Path | None, force: bool) -> dict[str, bool]:
+    """Options that only some benches have, and whether they are given to one that has not."""
+    no_plot = name in ("compressors", "tag")
+    return {
+        "--run": bool(run) and name != "compressors",
+        "--data": data is not None and not no_plot,
+        "--plot": plot is not None and no_plot,
+        "--force": force and name == "tag",
+    }
+
+
+def _check_plot(plot: Path | None, recipe: str, *, force: bool) -> None:
+    from refrain.errors import UserError
+
+    from .output import check_picture
+
+    if plot is not None:
+        check_picture("--plot", plot, (".png", ".svg"), [recipe], force=force)
+    elif force:
+        raise UserError("--force cannot take effect without --plot")
 
 
 def _amounts(windows: int | None, repeats: int, cache_window: int | None) -> tuple[int, int]:

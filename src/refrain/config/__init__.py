@@ -16,11 +16,13 @@ from .experiment import Experiment as Experiment
 from .experiment import FixedWindows as FixedWindows
 from .experiment import RandomWindows as RandomWindows
 from .experiment import Training as Training
+from .heads import CRF as CRF
 from .heads import Adaptive as Adaptive
 from .heads import GlorotInit as GlorotInit
 from .heads import Mixture as Mixture
 from .heads import Softmax as Softmax
 from .heads import StandardInit as StandardInit
+from .heads import TagSoftmax as TagSoftmax
 from .heads import UniformInit as UniformInit
 from .loader import AnyExperiment as AnyExperiment
 from .loader import resolve as resolve

@@ -1,4 +1,4 @@
-"""The output distribution of a language model, and how weights are initialised."""
+"""The output distributions of language models and taggers, and how weights are initialised."""
 
 from typing import Annotated, Literal
 
@@ -33,6 +33,21 @@ class Adaptive(Settings):
 
 
 Head = Annotated[Softmax | Mixture | Adaptive, Field(discriminator="kind"), ByName]
+
+
+class TagSoftmax(Settings):
+    """One softmax over the tags for each word."""
+
+    kind: Literal["softmax"] = "softmax"
+
+
+class CRF(Settings):
+    """Conditional random field: one distribution over the tag sequences of each sentence."""
+
+    kind: Literal["crf"] = "crf"
+
+
+TaggerHead = Annotated[TagSoftmax | CRF, Field(discriminator="kind"), ByName]
 
 
 class StandardInit(Settings):

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from .cells import LSTMCell, TaggerCell
 from .embeddings import DenseEmbedding, TaggerEmbeddingLayout
-from .heads import StandardInit
+from .heads import StandardInit, TaggerHead, TagSoftmax
 from .network import Network
 from .optimisation import Adam, Optimisation, TaggerOptimizer
 from .text import Text
@@ -71,7 +71,7 @@ class TaggerModel(Network):
     projection_size: Width | None = Field(
         None, description="Width of a tanh layer between the last recurrent layer and the tags; none: no such layer."
     )
-
+    head: TaggerHead = Field(TagSoftmax(), description="The distribution over the tags.")
     init: Annotated[StandardInit, ByName] = Field(StandardInit(), description="How weights are initialised.")
 
     @model_validator(mode="after")

@@ -31,7 +31,10 @@ def upgraded(document: Mapping[str, Any]) -> Tree:
     tagger = document.get("task") == "tagger"
     data = {**old["data"], "ties": None}
     new = {**old, "data": data, "model": _model(old["model"]), "training": _training(old["training"])}
-    if not tagger:
+    if tagger:
+        # the only head that a tagger had
+        new["model"]["head"] = {"kind": "softmax"}
+    else:
         new["sparsity"] = _sparsity(old["sparsity"])
         new["data"] = {**data, **NEW_TEXT}
     return {**document, "format": FORMAT, "experiment": new}

@@ -16,6 +16,7 @@ from refrain.data import TagVocabulary
 from refrain.data.tagged.buckets import Batches, Encoded, encode_sentences, in_order
 from refrain.data.tagged.sentences import Sentence
 from refrain.models import Tagger, evaluating
+from refrain.models.tagger import Prediction
 from refrain.progress import Track, untracked
 
 from .share import Share
@@ -90,9 +91,9 @@ class TaggingFigure:
 
 
 @torch.no_grad()
-def batch_logits(
+def batch_predictions(
     model: Tagger, batches: Batches, *, track: Track = untracked, what: str = WHAT
-) -> Iterator[tuple[Sequence[int], torch.Tensor, torch.Tensor]]:
+) -> Iterator[tuple[Sequence[int], Prediction, torch.Tensor]]:
     """Run a tagger on batches in evaluation mode.
 
     Args:
@@ -102,13 +103,13 @@ def batch_logits(
         what: what the loop does, for the report.
 
     Yields:
-        For each batch the indices of its sentences, the logits (N, K) and the true tags (N,), on its device.
+        For each batch the indices of its sentences, the prediction and the true tags (N,), on its device.
     """
     device = next(model.parameters()).device
     with evaluating(model):
         for index in track(range(len(batches)), what, len(batches)):
             inputs, targets = batches[index]
-            yield batches.places[index], model.logits(inputs.to(device)), targets.to(device)
+            yield batches.places[index], model.predict(inputs.to(device)), targets.to(device)
 
 
 def evaluate_tags(
@@ -135,9 +136,9 @@ def evaluate_tags(
     confusion = np.zeros((count, count), np.int64)
     predictions: dict[int, NDArray[np.int64]] = {}
     batches = in_order(sentences, batch_size)
-    for places, logits, targets in batch_logits(model, batches, track=track, what=what):
-        nats += nn.functional.cross_entropy(logits, targets, reduction="sum").item()
-        predictions |= _by_sentence(places, sentences, logits.argmax(dim=1).cpu().numpy())
+    for places, found, targets in batch_predictions(model, batches, track=track, what=what):
+        nats += nn.functional.cross_entropy(found.logits, targets, reduction="sum").item()
+        predictions |= _by_sentence(places, sentences, found.tags.cpu().numpy())
     right = {True: 0, False: 0}
     words = {True: 0, False: 0}
     whole = 0
@@ -166,8 +167,8 @@ def predict_tags(model: Tagger, sentences: Sequence[Encoded], *, batch_size: int
         batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
     """
     found: dict[int, NDArray[np.int64]] = {}
-    for places, logits, _ in batch_logits(model, in_order(sentences, batch_size)):
-        found |= _by_sentence(places, sentences, logits.argmax(dim=1).cpu().numpy())
+    for places, prediction, _ in batch_predictions(model, in_order(sentences, batch_size)):
+        found |= _by_sentence(places, sentences, prediction.tags.cpu().numpy())
     return [found[place] for place in range(len(sentences))]
 
 

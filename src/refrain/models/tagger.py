@@ -1,4 +1,4 @@
-"""A tagger: word embedding, bidirectional recurrent layers, and a distribution over the tags of each word.
+"""A tagger: word embedding, bidirectional recurrent layers, and a distribution over the tags.
 
 As in Demeester et al. (2018, section 4.2), whose network has one layer and a tanh layer before the tags.
 
@@ -7,15 +7,28 @@ itself, D embedding width, H hidden width of each direction, K tags.
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn import Bidirectional, CharacterFeatures, Embedding, SparseEmbedding
+from refrain.nn import Bidirectional, CharacterFeatures, ConditionalRandomField, Embedding, SparseEmbedding
 
 from .language_model import Loss, Outputs
 from .widths import layer_widths, widths
+
+
+class Prediction(NamedTuple):
+    """What a tagger predicts for the words of a batch.
+
+    Attributes:
+        logits: unnormalised log-probabilities of the tags (N, K).
+        tags: the predicted tags (N,): the best of each word, or those of the best sequence of each sentence with a
+            conditional random field.
+    """
+
+    logits: Tensor
+    tags: Tensor
 
 
 class Tagger(nn.Module):
@@ -30,12 +43,14 @@ class Tagger(nn.Module):
         num_tags: K, the number of tags.
         features: maps feature ids to vectors that are added to the word vectors; None for words without features.
         projection_size: the width of a tanh layer before the tags; None for no tanh layer.
+        crf: a conditional random field over the tags of a sentence; None for tags that are independent of each other.
         embedding_dropout: applied to the word vectors (T, B, D).
         between: applied to the outputs (T, B, 2H) of every layer except the last.
         output_dropout: applied to the output of the last layer (T, B, 2H), and after the tanh layer.
 
     Raises:
-        ValueError: when no layer is given, or the widths of two neighbouring layers do not fit.
+        ValueError: when no layer is given, the widths of two neighbouring layers do not fit, or `crf` has another
+            number of tags.
     """
 
     def __init__(
@@ -46,6 +61,7 @@ class Tagger(nn.Module):
         *,
         features: CharacterFeatures | None = None,
         projection_size: int | None = None,
+        crf: ConditionalRandomField | None = None,
         embedding_dropout: nn.Module | None = None,
         between: nn.Module | None = None,
         output_dropout: nn.Module | None = None,
@@ -58,6 +74,8 @@ class Tagger(nn.Module):
             if layer.input_size != below:
                 raise ValueError(f"a layer has input width {layer.input_size}, but its input has width {below}")
             below = 2 * layer.hidden_size
+        if crf is not None and crf.num_tags != num_tags:
+            raise ValueError(f"the conditional random field has {crf.num_tags} tags, but the tagger has {num_tags}")
         self.embedding = embedding
         self.features = features
         self.embedding_dropout = embedding_dropout or nn.Identity()
@@ -66,6 +84,7 @@ class Tagger(nn.Module):
         self.output_dropout = output_dropout or nn.Identity()
         self.projection = None if projection_size is None else nn.Linear(below, projection_size)
         self.output = nn.Linear(projection_size or below, num_tags)
+        self.crf = crf
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
         """An empty state, because sentences are independent."""
@@ -84,7 +103,10 @@ class Tagger(nn.Module):
         return Outputs(x, self.output_dropout(x))
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Unnormalised log-probabilities of the tags.
+        """Unnormalised log-probabilities of the tags of each word.
+
+        With a conditional random field, they are the logarithms of the marginal probabilities: the sum over all tag
+        sequences of the sentence that have this tag.
 
         Args:
             inputs: ids (T, B, 1 + F).
@@ -92,9 +114,30 @@ class Tagger(nn.Module):
         Returns:
             (N, K): the first words of all sentences, then the second words, and so on.
         """
-        return self._logits(inputs, self.hidden(inputs))
+        scores = self._scores(inputs, self.hidden(inputs))
+        return scores if self.crf is None else self._marginals(self.crf, inputs, scores)
 
-    def _logits(self, inputs: Tensor, outputs: Outputs) -> Tensor:
+    def predict(self, inputs: Tensor) -> Prediction:
+        """Predict the tags of a batch.
+
+        Args:
+            inputs: ids (T, B, 1 + F).
+
+        Returns:
+            The logits and the predicted tags, in the order of `logits`.
+        """
+        scores = self._scores(inputs, self.hidden(inputs))
+        if self.crf is None:
+            return Prediction(scores, scores.argmax(dim=1))
+        is_word = inputs[..., 0] >= 0
+        tags = self.crf.best_tags(_by_step(scores, is_word), is_word.sum(dim=0))
+        return Prediction(self._marginals(self.crf, inputs, scores), tags[is_word])
+
+    def _marginals(self, crf: ConditionalRandomField, inputs: Tensor, scores: Tensor) -> Tensor:
+        is_word = inputs[..., 0] >= 0
+        return crf.marginals(_by_step(scores, is_word), is_word.sum(dim=0))[is_word]
+
+    def _scores(self, inputs: Tensor, outputs: Outputs) -> Tensor:
         x = outputs.dropped
         if self.projection is not None:
             x = self.output_dropout(self.projection(x).tanh())
@@ -109,7 +152,12 @@ class Tagger(nn.Module):
             state: an empty state, the result of `initial_state`.
         """
         outputs = self.hidden(inputs)
-        nats = nn.functional.cross_entropy(self._logits(inputs, outputs), targets, reduction="sum")
+        scores = self._scores(inputs, outputs)
+        if self.crf is None:
+            nats = nn.functional.cross_entropy(scores, targets, reduction="sum")
+        else:
+            is_word = inputs[..., 0] >= 0
+            nats = self.crf(_by_step(scores, is_word), is_word.sum(dim=0), _by_step(targets, is_word))
         return Loss(nats, outputs, state)
 
     def axes(self) -> AxisTable:
@@ -126,11 +174,20 @@ class Tagger(nn.Module):
             parts["projection"] = _linear_axes("projection", below, copies)
             below, copies = "projection", 1
         parts["output"] = _linear_axes("tags", below, copies, removable=False)
+        if self.crf is not None:
+            parts["crf"] = self.crf.axes("tags")
         return {f"{part}.{name}": axes for part, names in parts.items() for name, axes in names.items()}
 
     def widths(self) -> dict[str, int]:
         """The size of every width, after a check against the shapes of all parameters."""
         return widths(dict(self.named_parameters()), self.axes())
+
+
+def _by_step(values: Tensor, is_word: Tensor) -> Tensor:
+    """Arrange values (N, ...) of words by step and sentence (T, B, ...), with zeros after the ends of sentences."""
+    table = values.new_zeros(*is_word.shape, *values.shape[1:])
+    table[is_word] = values
+    return table
 
 
 def _linear_axes(above: str, below: str, copies: int, *, removable: bool = True) -> AxisTable:

@@ -6,6 +6,7 @@ from .dropout import LockedDropout as LockedDropout
 from .dropout import VariationalDropout as VariationalDropout
 from .embedding import Embedding as Embedding
 from .heads import AdaptiveHead as AdaptiveHead
+from .heads import ConditionalRandomField as ConditionalRandomField
 from .heads import Head as Head
 from .heads import MixtureHead as MixtureHead
 from .heads import SoftmaxHead as SoftmaxHead

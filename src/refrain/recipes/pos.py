@@ -85,10 +85,10 @@ def pos_default() -> TaggerExperiment:
         training=TaggerTraining(
             epochs=10,
             batch_size=32,
-            learning_rate=0.002,
+            learning_rate=0.005,
             max_norm=5.0,
             schedule=LinearSchedule(),
-            unknown_rate=0.5,
+            unknown_rate=1.0,
             stop_window=4,
         ),
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from refrain.config import TaggerExperiment
+from refrain.config import TaggerExperiment, TaggerModel
 from refrain.data import TaggedCorpus
 from refrain.evaluation.tagging import figure_of
 from refrain.models import Tagger
@@ -30,7 +30,7 @@ def describe_tagger(experiment: TaggerExperiment, corpus: TaggedCorpus, model: T
         f"data   {corpus.name}: {splits} sentences, {len(vocabulary.tags)} tags, vocabulary {len(vocabulary):,}"
         + (f", features {len(vocabulary.features):,}" if vocabulary.features else "")
         + (f"; words not in the training text: {unseen}" if unseen else ""),
-        *model_lines(f"bidirectional {settings.cell.kind} {settings.embedding_size}-{sizes}", model),
+        *model_lines(f"bidirectional {settings.cell.kind} {settings.embedding_size}-{sizes}{_head(settings)}", model),
         f"run    {run.path}",
     ]
 
@@ -63,6 +63,11 @@ def summarise_tagger(
     return summary_of(about, {**figures, "skipped": skipped}, model, position)
 
 
+def _head(settings: TaggerModel) -> str:
+    """The head in words, if it is not a softmax."""
+    return ", conditional random field" if settings.head.kind == "crf" else ""
+
+
 def percent(share: float | None) -> str:
     """Format a share as a percentage; None is empty."""
     return "" if share is None else f"{100 * share:.2f} %"
@@ -84,7 +89,7 @@ def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest:
     shape = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
     left_out = sum(summary["skipped"].values())
     return card_of(
-        f"A tagger of {summary['tags']} tags: bidirectional {model.cell.kind} {shape}",
+        f"A tagger of {summary['tags']} tags: bidirectional {model.cell.kind} {shape}{_head(model)}",
         [f"{left_out} bad sentence(s) of the corpus were left out."] if left_out else [],
         [
             "| split | words | accuracy | 95 % interval | words seen in training | unseen words | whole sentences |",

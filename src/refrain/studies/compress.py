@@ -98,8 +98,8 @@ def compress(
     report: dict[str, Any] = {"run": str(run), "out": str(out), "removed": removed}
     if text is not None:
         cost = cost_of(lm.model, small, text, reports.track)
-        log(f"without {sum(removed.values()):,} of its {sum(map(len, dead.values())):,} units, {cost}")
         report["cost"] = accepted(cost, request, whatever=force or finetuning is not None).document()
+        log(f"without {sum(removed.values()):,} of its {sum(map(len, dead.values())):,} units, {cost}")
     with reports.step("reading the text"):
         corpus, split = _text(lm, experiment, data, log)
     with reports.step("comparing the models"):

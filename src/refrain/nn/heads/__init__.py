@@ -1,6 +1,7 @@
 """Output heads, from hidden vectors to the loss."""
 
 from .adaptive import AdaptiveHead as AdaptiveHead
+from .conditional_random_field import ConditionalRandomField as ConditionalRandomField
 from .mixture import MixtureHead as MixtureHead
 from .softmax import Head as Head
 from .softmax import SoftmaxHead as SoftmaxHead

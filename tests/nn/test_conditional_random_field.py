@@ -1,0 +1,123 @@
+"""A conditional random field equals the enumeration of all tag sequences of each sentence."""
+
+import itertools
+
+import pytest
+import torch
+
+from refrain.nn import ConditionalRandomField
+
+K = 3
+LENGTHS = [4, 1, 2]
+
+
+@pytest.fixture
+def field():
+    torch.manual_seed(1)
+    field = ConditionalRandomField(K).double()
+    for parameter in field.parameters():
+        torch.nn.init.normal_(parameter)
+    return field
+
+
+@pytest.fixture
+def scores():
+    drawn = torch.randn(max(LENGTHS), len(LENGTHS), K, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return drawn.requires_grad_()
+
+
+def score(field, scores, tags):
+    """The score of a tag sequence of a single sentence, scores (L, K), as in the definition."""
+    words = sum(scores[step, tag] for step, tag in enumerate(tags))
+    pairs = sum(field.transitions[before, tag] for before, tag in itertools.pairwise(tags))
+    return field.start[tags[0]] + words + pairs + field.end[tags[-1]]
+
+
+def every(field, scores, column):
+    """All tag sequences of a sentence of the batch, and their scores."""
+    length = LENGTHS[column]
+    sequences = list(itertools.product(range(K), repeat=length))
+    return sequences, torch.stack([score(field, scores[:length, column], tags) for tags in sequences])
+
+
+def test_the_sum_over_all_sequences_is_that_of_the_enumeration(field, scores):
+    wanted = torch.stack([every(field, scores, column)[1].logsumexp(0) for column in range(len(LENGTHS))])
+    torch.testing.assert_close(field.log_partition(scores, torch.tensor(LENGTHS)), wanted)
+
+
+def test_the_marginals_are_those_of_the_enumeration(field, scores):
+    found = field.marginals(scores, torch.tensor(LENGTHS)).exp()
+    for column, length in enumerate(LENGTHS):
+        sequences, values = every(field, scores, column)
+        probabilities = values.softmax(0)
+        for step, tag in itertools.product(range(length), range(K)):
+            wanted = sum(probabilities[place] for place, tags in enumerate(sequences) if tags[step] == tag)
+            torch.testing.assert_close(found[step, column, tag], wanted)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_tags_are_the_most_probable_sequence(field, scores, seed):
+    scores = torch.randn(scores.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = field.best_tags(scores, torch.tensor(LENGTHS))
+    for column, length in enumerate(LENGTHS):
+        sequences, values = every(field, scores, column)
+        assert tuple(found[:length, column].tolist()) == sequences[int(values.argmax())]
+
+
+# the second case has words without a tag, the first, a middle and the last one
+@pytest.mark.parametrize("unknown", [(), ((0, 0), (2, 0), (1, 2), (0, 1))], ids=["all known", "some unknown"])
+def test_the_loss_and_all_gradients_are_those_of_the_enumeration(field, scores, unknown):
+    tags = torch.randint(K, scores.shape[:2], generator=torch.Generator().manual_seed(4))
+    for place in unknown:
+        tags[place] = -100
+    # what follows the end of a sentence does not matter
+    tags[2:, 2] = -1
+    wanted = torch.zeros((), dtype=torch.float64)
+    for column, length in enumerate(LENGTHS):
+        sequences, values = every(field, scores, column)
+        told = tags[:length, column].tolist()
+        fits = [all(each < 0 or each == tag for each, tag in zip(told, tags, strict=True)) for tags in sequences]
+        wanted = wanted + values.logsumexp(0) - values[torch.tensor(fits)].logsumexp(0)
+    found = field(scores, torch.tensor(LENGTHS), tags)
+    torch.testing.assert_close(found, wanted)
+    leaves = [scores, *field.parameters()]
+    for one, other in zip(torch.autograd.grad(found, leaves), torch.autograd.grad(wanted, leaves), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_end_of_a_sentence_hides_what_follows(field, scores):
+    changed = scores.detach().clone()
+    changed[1:, 1] = 1e30
+    lengths = torch.tensor(LENGTHS)
+    torch.testing.assert_close(field.log_partition(changed, lengths), field.log_partition(scores, lengths))
+    for column, length in enumerate(LENGTHS):
+        one, other = field.marginals(changed, lengths), field.marginals(scores, lengths)
+        torch.testing.assert_close(one[:length, column], other[:length, column])
+        assert torch.equal(
+            field.best_tags(changed, lengths)[:length, column], field.best_tags(scores, lengths)[:length, column]
+        )
+
+
+def test_with_weights_of_zero_each_word_has_a_softmax():
+    field, scores, tags = ConditionalRandomField(K), torch.randn(5, 2, K), torch.randint(K, (5, 2))
+    lengths = torch.tensor([5, 5])
+    wanted = torch.nn.functional.cross_entropy(scores.flatten(0, 1), tags.flatten(), reduction="sum")
+    torch.testing.assert_close(field(scores, lengths, tags), wanted)
+    torch.testing.assert_close(field.marginals(scores, lengths), scores.log_softmax(dim=-1))
+    assert torch.equal(field.best_tags(scores, lengths), scores.argmax(dim=-1))
+
+
+def test_long_sentences_have_finite_losses_and_gradients_in_float32():
+    field = ConditionalRandomField(K)
+    torch.nn.init.normal_(field.transitions, std=5)
+    scores = (30 * torch.randn(500, 1, K)).requires_grad_()
+    tags = torch.full((500, 1), -100)
+    tags[::2] = 1
+    loss = field(scores, torch.tensor([500]), tags)
+    loss.backward()
+    assert loss.isfinite() and loss > 0 and scores.grad.isfinite().all()
+
+
+def test_a_field_without_tags_is_refused():
+    with pytest.raises(ValueError, match="at least one tag"):
+        ConditionalRandomField(0)
