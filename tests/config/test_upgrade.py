@@ -13,6 +13,7 @@ from refrain.recipes import RECIPES, recipe
 # written by version 0.1: every recipe, and recipes with every other kind of setting changed
 CASES = json.loads((pathlib.Path(__file__).parents[1] / "golden" / "configs_0.1.json").read_text())
 ONE_BIAS = ("model.init.biases=1",)
+PLAIN = ("mlstm-bytes-reference", "model.init.truncated=false")
 TAGGERS = dict.fromkeys(("pos-dense", "pos-sparse"), ONE_BIAS) | {
     "pos-sparse-descending": (*ONE_BIAS, "data.ties=none")
 }
@@ -28,8 +29,8 @@ SINCE = {
 }
 # recipes that are other ones now, and what gives those of version 0.1
 REPLACED = {
-    "mlstm-bytes": ("mlstm-bytes-reference",),
-    "char-lstm": ("mlstm-bytes-reference", "model.cell=lstm", "model.hidden_sizes=[144]", "model.weight_norm=false"),
+    "mlstm-bytes": PLAIN,
+    "char-lstm": (*PLAIN, "model.cell=lstm", "model.hidden_sizes=[144]", "model.weight_norm=false"),
 }
 
 # of the recipes whose target is a percentage now

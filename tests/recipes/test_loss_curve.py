@@ -135,7 +135,7 @@ def test_rounding_does_not_reach_the_tolerance(run, corpus, tmp_path, monkeypatc
     def nudged(draw):
         return lambda tensor, *arguments, **options: draw(tensor, *arguments, **options).data.mul_(1 + 1e-10)
 
-    for function in ("uniform_", "normal_"):
+    for function in ("uniform_", "normal_", "trunc_normal_"):
         monkeypatch.setattr(torch.nn.init, function, nudged(getattr(torch.nn.init, function)))
     name, curve, _ = run
     other, _ = trained(name, corpus, tmp_path / "run")
