@@ -23,7 +23,8 @@ from refrain.evaluation.probe import (
 )
 from refrain.generation import Part
 from refrain.progress import Reporter
-from refrain.trained.language_model import Count, TrainedLanguageModel
+from refrain.trained.language_model import TrainedLanguageModel
+from refrain.trained.texts import Count
 
 
 @dataclass(frozen=True)
