@@ -7,6 +7,7 @@ import torch
 from refrain import assembly, recipe
 from refrain.assembly.sparsity import build_sparsifier
 from refrain.assembly.task import build_schedule
+from refrain.config.sparsity import sized
 from refrain.sparsity import multiply_adds
 
 CELLS = [f"Model/RNN/multi_rnn_cell/cell_{i}/basic_lstm_cell/weights" for i in range(2)]
