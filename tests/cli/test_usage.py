@@ -17,7 +17,7 @@ from refrain.cli.app import COMMANDS
         (["nonsense"], ["refrain: unknown command 'nonsense'; known: train, "]),
         (["data", "chekc", "x"], ["unknown command 'data chekc'; did you mean 'check'?", "known: list, fetch, check"]),
         (["train"], ["which recipe?", "refrain recipes"]),
-        (["train", "quickstrat"], ["unknown recipe 'quickstrat'; did you mean 'quickstart'?", "zaremba-large"]),
+        (["train", "quickstrat"], ["unknown recipe 'quickstrat'; did you mean 'quickstart'?"]),
         (["check", "zaremba-smal"], ["did you mean 'zaremba-small'?"]),
         (["recipes", "quikstart"], ["unknown recipe 'quikstart'; did you mean 'quickstart'?"]),
         (["train", "gone.toml"], ["gone.toml: No such file or directory"]),
