@@ -7,10 +7,10 @@
 Names are imported when they are first used, so that `import refrain` does not import torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import _moved
+from ._lazy import lazily
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -45,8 +45,5 @@ __all__ = ["__version__", *_MODULES]
 
 _moved.install()
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'refrain' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"refrain.{_MODULES[name]}"), name)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazily(__name__, _MODULES)

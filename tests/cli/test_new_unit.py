@@ -75,13 +75,13 @@ class PairUnit:
     def names_splits(self, path):
         return path.is_dir()
 
-    def find_splits(self, path, options, requested, say):
+    def find_splits(self, path, options, requested, log):
         return find_splits(path, shares=options.split, requested=requested)
 
-    def find_all(self, path, say):
+    def find_all(self, path, log):
         return whole(path)
 
-    def open(self, name, texts, options, vocabulary, say):
+    def open(self, name, texts, options, vocabulary, log):
         def build():
             counts = Counter(chunks("".join(blocks(texts["train"], options.errors))))
             return PairVocabulary(
@@ -96,7 +96,7 @@ class PairUnit:
             build=lambda: vocabulary or build(),
             read=self.vocabulary_from,
             errors=options.errors,
-            say=say,
+            log=log,
         )
 
     def survey(self, corpus):

@@ -97,7 +97,7 @@ def contents(folder):
 
 def test_plain_files(server):
     said = []
-    folder = fetch("plain", say=said.append)
+    folder = fetch("plain", log=said.append)
     assert folder == fetched_folder("plain") == fetched_path("plain") == locate("plain")
     assert contents(folder) == TORCH
     assert said == [f"fetching {server[0]}/{name}" for name in TORCH]

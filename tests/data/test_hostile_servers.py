@@ -191,7 +191,7 @@ def test_whatever_a_server_does_it_ends_and_leaves_nothing(server, known, tmp_pa
     said = []
     start = time.monotonic()
     with pytest.raises(DataError) as caught:
-        fetch("mine", to=tmp_path / "mine", base_url=url, say=said.append, patience=PATIENCE)
+        fetch("mine", to=tmp_path / "mine", base_url=url, log=said.append, patience=PATIENCE)
     assert time.monotonic() - start < SECONDS
     message = str(caught.value)
     assert message.startswith(f"{url}/a.txt: ") and HOSTILE[kind] in message

@@ -11,7 +11,7 @@ def test_the_search_takes_the_best_of_its_budget(tiny_run):
     lm = runs.load(tiny_run)
     valid = assembly.build_corpus(_data(lm)).splits["valid"].tokens
     tried = []
-    best = search(lm.model, valid, Method("cache", Cache(window=50)), None, budget=6, say=tried.append)
+    best = search(lm.model, valid, Method("cache", Cache(window=50)), None, budget=6, log=tried.append)
     assert len(tried) == 6
     figures = {}
     for flatness in (0.1, 0.2, 0.3, 0.5, 0.7, 1.0):

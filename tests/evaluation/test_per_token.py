@@ -141,7 +141,7 @@ def test_nothing_stays_of_a_table_that_was_not_finished(words, write, tmp_path, 
     corpus = word_corpus(words, write("text", "ant\n" * 50))
     (tmp_path / "table.tsv").write_text("before")
 
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("refrain.evaluation.per_token.stream_nats", fail)

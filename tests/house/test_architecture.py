@@ -21,8 +21,9 @@ GOLDEN = ROOT / "tests" / "golden" / "public_names.json"
 IMPORTS = ROOT / "tests" / "golden" / "imports_0.1.json"
 
 LAYERS = [
-    {"errors", "axes", "_version", "_moved"},
+    {"errors", "axes", "_lazy", "_version", "_moved"},
     {"storage"},
+    {"progress"},
     {"config", "nn"},
     {"models"},
     {"data", "optim", "sparsity", "testing"},

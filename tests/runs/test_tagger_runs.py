@@ -117,8 +117,8 @@ def test_resuming_wants_the_same_text_and_settings(corpus, tmp_path):
     own = write_tsv(tmp_path / "own")
     with pytest.raises(Interrupted):
         runs.train(experiment(own), tmp_path / "run", progress=StopAt(2))
-    with pytest.raises(CheckpointError, match=r"training\.epochs: 4 in the run, 5 now"):
-        runs.resume(tmp_path / "run", experiment=experiment(own, "training.epochs=5"))
+    with pytest.raises(CheckpointError, match=r"training\.seed: 1 in the run, 5 now"):
+        runs.resume(tmp_path / "run", experiment=experiment(own, "training.seed=5"))
     with pytest.raises(CheckpointError, match="is the run of a tagger, but the recipe is for a language model"):
         runs.resume(tmp_path / "run", experiment=recipe("quickstart"))
     with (own / "toy.train.tsv").open("a") as file:

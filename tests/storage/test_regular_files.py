@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tracemalloc
 
 import pytest
 
@@ -20,6 +21,16 @@ def test_a_file_is_read_up_to_the_limit(tmp_path):
     path.write_bytes(b"x" * 100)
     assert read_regular(path, limit=100) == b"x" * 100
     assert "larger than 99 bytes" in refusal(path, limit=99)
+
+
+def test_a_small_file_takes_little_memory_however_large_the_limit(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100)
+    tracemalloc.start()
+    assert read_regular(path, limit=1 << 28) == b"x" * 100
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 22
 
 
 def test_pipes_sockets_devices_and_folders_are_refused_at_once(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from refrain.config.mistakes import nearest
 from refrain.data import UNITS, Corpus, TextOptions, Vocabulary, embedded_folder
 from refrain.data.embedded import DESCRIPTIONS
 from refrain.data.known import KNOWN, fetched_path
+from refrain.data.text.files import Spans
 from refrain.data.text.shards import is_pattern
 from refrain.data.text.splits import SPLITS
 from refrain.errors import DataError, UserError, shortened
@@ -61,14 +62,31 @@ def build_corpus(data: Data, log: Callable[[str], None] = quiet) -> Corpus:
         DataError: when the text is missing, empty or damaged.
         UserError: when `data.split` is set for a folder of splits.
     """
+    path, texts = find_texts(data, log)
+    return UNITS[data.unit].open(path.name, texts, _options(data), None, log)
+
+
+def find_texts(data: Data, log: Callable[[str], None] = quiet) -> tuple[Path, dict[str, Spans]]:
+    """Find the text of each split of a corpus.
+
+    Args:
+        data: the data settings.
+        log: called with a line of text before steps that take long.
+
+    Returns:
+        The folder, file or pattern of the corpus, and the text of each split.
+
+    Raises:
+        DataError: when the text is missing or empty.
+        UserError: when `data.split` is set for a folder of splits.
+    """
     path = locate(data.corpus, log)
     unit = UNITS[data.unit]
     if data.split != Data().split and unit.names_splits(path):
         raise UserError(
             f"data.split: cannot take effect, because {path} has a file for each split; leave data.split out"
         )
-    options = _options(data)
-    return unit.open(path.name, unit.find_splits(path, options, SPLITS, log), options, None, log)
+    return path, unit.find_splits(path, _options(data), SPLITS, log)
 
 
 def build_text(

@@ -23,6 +23,8 @@ from refrain.data import Corpus, Windows, random_lengths
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
+from refrain.optim.eager import EagerAdam, EagerSGD
+from refrain.progress import Track
 from refrain.training import LossTerm, Methods, Task, Validation
 from refrain.training.accuracy import TrainingAccuracy
 from refrain.training.regularisers import activation_penalty, temporal_penalty
@@ -34,10 +36,10 @@ def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> to
     """Build the optimiser for all parameters of a model. ASGD and NT-ASGD are SGD with `build_averaging`."""
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer.kind == "adam":
-        return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
+        return EagerAdam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
     if isinstance(settings.optimizer, SGD) and settings.optimizer.momentum:
         momentum = settings.optimizer.momentum
-        return torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay, fused=True)
+        return EagerSGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay, fused=True)
     return optim.SGD(model.parameters(), lr=rate, weight_decay=decay)
 
 
@@ -141,8 +143,8 @@ def build_task(
     tokens = corpus.splits["valid"].tokens
     valid = protocol_windows(tokens, settings.validation, split="valid", window_steps=settings.window_steps, name=name)
 
-    def validate() -> Validation:
-        figure = evaluate(model, valid)
+    def validate(track: Track) -> Validation:
+        figure = evaluate(model, valid, track=track, what="measuring the validation text")
         return Validation(figure.nats, figure.tokens)
 
     return Task(

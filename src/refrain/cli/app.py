@@ -20,7 +20,7 @@ from refrain.errors import UserError
 from refrain.storage.plain_text import log_line, shown
 
 from .streams import ReaderLeft, flush_output, open_streams
-from .usage import without_help_command, wrong_words
+from .usage import with_auto, without_help_command, wrong_words
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        words = without_help_command(words, COMMANDS)
+        words = with_auto(without_help_command(words, COMMANDS))
         app()(words, exit_on_error=False, print_error=False, result_action="return_value")
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -169,6 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(mistakes: Sequence[str], status: int) -> int:
     """Print one line for each mistake, long ones without their middle."""
+    from refrain.progress import end_reports
+
+    end_reports()
     for mistake in mistakes[:MOST_MISTAKES]:
         log_line(f"refrain: {_shortened(shown(mistake))}")
     if (more := len(mistakes) - MOST_MISTAKES) > 0:

@@ -103,6 +103,7 @@ def bench(
     import torch
 
     from refrain.pictures import bench_picture
+    from refrain.progress import reporter, timing_reports
     from refrain.storage.output_files import write_files
 
     where = _device(name, device)
@@ -112,7 +113,8 @@ def bench(
     )
     amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
     log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
-    rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
+    with timing_reports(reporter()).step(f"measuring {name}, in turns"):
+        rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
     if plot is not None:
         title = f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}"
         picture = bench_picture(rows, title, file_format="svg" if plot.suffix == ".svg" else "png")

@@ -40,10 +40,14 @@ def check(
     if layout is not None:
         check_picture("--layout", layout, (".png",), [recipe, *corpus_inputs(experiment.data.corpus)], force=force)
 
-    from refrain.runs.trial import trial
-    from refrain.training.progress import duration
+    from refrain.progress import duration, reporter
+    from refrain.runs.checks import check_training
 
-    found = trial(experiment, log=log, layout=layout, force=force)
+    check_training(experiment)
+    with reporter().step("building the model and training on two windows"):
+        from refrain.runs.trial import trial
+
+        found = trial(experiment, log=log, layout=layout, force=force)
     if layout is not None:
         log_written(layout)
     if json:

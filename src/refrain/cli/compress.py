@@ -49,16 +49,35 @@ def compress(
     """
     target = None if to is None else _target(to)
 
+    from refrain.assembly import locate
     from refrain.errors import UserError
-    from refrain.studies.compress import compress as write
+    from refrain.progress import reporter
+    from refrain.runs import find_language_model
+    from refrain.runs.checks import check_apart
 
     from .output import log, log_written, print_json, print_line, table
 
     if finetune_epochs < 0:
         raise UserError(f"--finetune-epochs must be at least 0 (got {finetune_epochs})")
 
+    saved = find_language_model(run)
+    check_apart(saved.checkpoint.folder, out, force=force)
+    if data is not None:
+        locate(data, log)
+
+    # imports torch
+    from refrain.studies.compress import compress as write
+
     found: dict[str, Any] = write(
-        run, out, threshold=threshold, to=target, finetune_epochs=finetune_epochs, data=data, force=force, log=log
+        run,
+        out,
+        threshold=threshold,
+        to=target,
+        finetune_epochs=finetune_epochs,
+        data=data,
+        force=force,
+        log=log,
+        reports=reporter(),
     )
     log_written(out)
     if json:

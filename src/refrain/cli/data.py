@@ -83,7 +83,7 @@ def fetch(name: str, /, *, to: Path | None = None, url: str | None = None, json:
 
     from .output import log, log_written, print_json, print_line
 
-    folder = get(name, to=to, base_url=url, say=log)
+    folder = get(name, to=to, base_url=url, log=log)
     log_written(folder)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     if json:
@@ -121,6 +121,7 @@ def check(
     from refrain.data import UNITS
     from refrain.data.survey import survey, warnings_about
     from refrain.errors import UserError
+    from refrain.progress import reporter
 
     from .output import log, print_json, print_line, table
 
@@ -133,7 +134,11 @@ def check(
     for name, value in given.items():
         if value != getattr(settings, name) and not settings.takes_effect(name):
             raise UserError(f"--{name.replace('_', '-')} cannot take effect with --unit {unit}")
-    found = survey(build_corpus(settings.model_copy(update=given), log=log))
+    reports = reporter()
+    with reports.step("reading the text"):
+        corpus = build_corpus(settings.model_copy(update=given), log=log)
+    with reports.step("looking for unusual lines"):
+        found = survey(corpus)
     concerns = warnings_about(found)
     if json:
         print_json({**found, "warnings": concerns})

@@ -10,16 +10,27 @@ from cyclopts import Parameter
 from refrain.config.experiment import Protocol
 
 from .evaluate_outputs import check_outputs
-from .options import DeviceOption, ErrorsOption, ForceOption, JsonOption, RunArgument, SkipBadOption, WeightsOption
+from .evaluate_report import report_all
+from .options import (
+    DeviceOption,
+    Errors,
+    ErrorsOption,
+    ForceOption,
+    JsonOption,
+    RunArgument,
+    SkipBadOption,
+    WeightsOption,
+)
 from .output import log, log_written
 
 if TYPE_CHECKING:
     from refrain.config import Data
-    from refrain.data import Corpus, TokenSource, Vocabulary
-    from refrain.evaluation.measure import Method
+    from refrain.data import Corpus, TokenSource
+    from refrain.evaluation.methods import Method
+    from refrain.progress import Track
+    from refrain.runs import SavedModel
     from refrain.trained.language_model import TrainedLanguageModel
 
-FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "perplexity")
 MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
 
 
@@ -96,44 +107,67 @@ def evaluate(
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
     methods = _methods(names, cache, dynamic, dynamic_steps, streams)
 
-    from refrain import assembly, runs
-    from refrain.config import Data
-    from refrain.errors import UserError
-    from refrain.trained.tagger import TrainedTagger
+    from refrain import runs
+    from refrain.progress import reporter
 
     from .evaluate_tagger import evaluate_tagger, refuse
+    from .loading import load_language_model
 
-    lm = runs.load(run, device=device, weights=weights)
-    if isinstance(lm, TrainedTagger):
+    reports = reporter()
+    saved = runs.find(run)
+    if saved.is_tagger:
         options = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
         refuse(options, "with a tagger")
-        evaluate_tagger(run, lm, data, split, errors, confusion, force=force, skip_bad=skip_bad, json=json)
+        evaluate_tagger(
+            saved,
+            data,
+            split,
+            errors,
+            confusion,
+            force=force,
+            skip_bad=skip_bad,
+            device=device,
+            weights=weights,
+            json=json,
+        )
         return
     refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
-    settings = Data.model_validate(lm.config["data"])
-    if errors != "strict" and not settings.takes_effect("errors"):
-        raise UserError(f"--errors cannot take effect with a model of {settings.unit}s")
     if data is None:
         split = split or "test"
-        check_outputs(run, settings.corpus, per_token, None, force=force)
-    path = assembly.locate(settings.corpus if data is None else str(data), log)
-    corpus, name = assembly.build_text(settings.model_copy(update={"errors": errors}), path, split, lm.vocabulary, log)
+        check_outputs(run, saved.experiment.data.corpus, per_token, None, force=force)
     needed = search is not None or any(chosen.dynamics is not None for chosen in methods)
-    training_texts = _training_texts(settings, lm.vocabulary) if needed else {}
-    figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token, force)
+    with reports.step("reading the text"):
+        (corpus, name), training_texts = _texts(saved, data, split, errors, needed=needed)
+    lm = load_language_model(saved, reports, device=device, weights=weights)
+    figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token, force, reports.track)
     about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
-    _report_all(about, {"unseen": corpus.splits[name].unseen}, figures, json)
+    report_all(about, {"unseen": corpus.splits[name].unseen}, figures, json)
 
 
-def _training_texts(settings: "Data", vocabulary: "Vocabulary") -> "dict[str, TokenSource]":
-    """The training and validation text of the run, encoded with the vocabulary of the model."""
+def _texts(
+    saved: "SavedModel", data: Path | None, split: str | None, errors: Errors, *, needed: bool
+) -> "tuple[tuple[Corpus, str], dict[str, TokenSource]]":
+    """The text to measure on with the name of its split, and if needed the texts that the model was trained on."""
+    from refrain.config import Data
+    from refrain.errors import UserError
+
+    settings = saved.experiment.data
+    assert isinstance(settings, Data)
+    if errors != "strict" and not settings.takes_effect("errors"):
+        raise UserError(f"--errors cannot take effect with a model of {settings.unit}s")
+    changed = {"errors": errors} if data is None else {"errors": errors, "corpus": str(data)}
+    found = _text(settings.model_copy(update=changed), saved, split)
+    parts = ("train", "valid") if needed else ()
+    return found, {part: _text(settings, saved, part)[0].splits[part].tokens for part in parts}
+
+
+def _text(settings: "Data", saved: "SavedModel", split: str | None) -> "tuple[Corpus, str]":
+    """A text encoded with the vocabulary of a model, and the name of its split."""
     from refrain import assembly
+    from refrain.data import vocabulary_from
 
-    path = assembly.locate(settings.corpus, log)
-    return {
-        part: assembly.build_text(settings, path, part, vocabulary, log)[0].splits[part].tokens
-        for part in ("train", "valid")
-    }
+    vocabulary = vocabulary_from(saved.checkpoint.document("vocabulary"))
+    return assembly.build_text(settings, assembly.locate(settings.corpus, log), split, vocabulary, log)
 
 
 def _method_names(requested: "Sequence[MethodName | Literal['all']]") -> list[MethodName]:
@@ -152,6 +186,7 @@ def _measure(
     search: int | None,
     per_token: Path | None,
     force: bool,
+    track: "Track",
 ) -> dict[str, dict[str, Any]]:
     """Measure a model on a split by each method; `training_texts` are read for gradient statistics and the search."""
     from refrain.evaluation import evaluate as measure_static
@@ -163,21 +198,22 @@ def _measure(
     found: dict[str, dict[str, Any]] = {}
     for method in methods:
         if method.dynamics is not None and statistics is None:
-            log("gathering gradient statistics on the training text")
-            statistics = statistics_of(lm.model, training_texts["train"], method.steps, log)
+            statistics = statistics_of(lm.model, training_texts["train"], method.steps, track=track)
         if search is not None and method.name != "static":
-            method = find_settings(lm.model, training_texts["valid"], method, statistics, budget=search, say=log)
+            method = find_settings(
+                lm.model, training_texts["valid"], method, statistics, budget=search, log=log, track=track
+            )
         source = corpus.splits[split].tokens
         started = time.monotonic()
         if per_token is not None:
-            figure = write_token_table(per_token, lm.model, corpus, split, force=force)
+            figure = write_token_table(per_token, lm.model, corpus, split, force=force, track=track)
             log_written(per_token)
         elif method.name == "static":
             steps = lm.config["training"]["window_steps"]
             windows = protocol_windows(source, protocol, split=split, window_steps=steps, name=corpus.name)
-            figure = measure_static(lm.model, windows)
+            figure = measure_static(lm.model, windows, track=track)
         else:
-            figure = measure(lm.model, source, method, statistics, name=corpus.name)
+            figure = measure(lm.model, source, method, statistics, name=corpus.name, track=track)
         seconds = max(time.monotonic() - started, 1e-9)
         found[method.name] = {
             **method.document(),
@@ -211,7 +247,7 @@ def _methods(
         raise UserError(f"--streams must be 1 with a cache (got {streams})")
 
     from refrain.evaluation import Cache, Dynamics
-    from refrain.evaluation.measure import Method
+    from refrain.evaluation.methods import Method
 
     try:
         return [
@@ -241,43 +277,3 @@ def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, s
         raise UserError(f"--search must be at least 1 (got {search})")
     if search is not None and static:
         raise UserError("--search cannot take effect with --method static")
-
-
-def _report_all(about: dict[str, Any], unseen: dict[str, int], figures: dict[str, dict[str, Any]], json: bool) -> None:
-    if len(figures) > 1:
-        _report_several(about | unseen, figures, json)
-        return
-    ((name, figure),) = figures.items()
-    _report(about | {"method": name} | unseen | figure, json)
-
-
-def _report(found: dict[str, Any], json: bool) -> None:
-    from .output import print_json, print_line
-
-    if json:
-        print_json(found)
-        return
-    for key, value in found.items():
-        print_line(f"{key:{max(map(len, found))}}  {_formatted(key, value)}")
-
-
-def _report_several(about: dict[str, Any], figures: dict[str, dict[str, Any]], json: bool) -> None:
-    """Print a table with a row for each method; its last column lists the settings of the method."""
-    from .output import print_json, table
-
-    if json:
-        print_json(about | {"figures": figures})
-        return
-    same = ("split", "protocol")
-    _report({key: value for key, value in about.items() if key not in same}, json)
-    columns = ["tokens", *(key for key in FIGURES if key in next(iter(figures.values()))), "tokens_per_second"]
-    rows = [["method", *same, *columns, "settings"]]
-    for name, figure in figures.items():
-        settings = ", ".join(f"{key} {value:g}" for key, value in figure.items() if key not in columns)
-        rows.append([name, *(about[key] for key in same), *(_formatted(key, figure[key]) for key in columns), settings])
-    print()
-    print(table(rows))
-
-
-def _formatted(key: str, value: Any) -> str:
-    return f"{value:,.4f}" if key in FIGURES else f"{value:,}" if isinstance(value, int) else f"{value}"

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .corpus import corpus_inputs
-from .options import Errors
+from .options import Device, Errors, Weights
 from .output import log, log_written, print_json, print_line, table
 
 if TYPE_CHECKING:
-    from refrain.trained.tagger import TrainedTagger
+    from refrain.evaluation.tagging import TaggingFigure
+    from refrain.runs import SavedModel
 
 
 def refuse(given: Mapping[str, Any], where: str) -> None:
@@ -31,8 +32,7 @@ def refuse(given: Mapping[str, Any], where: str) -> None:
 
 
 def evaluate_tagger(
-    run: Path,
-    tagger: "TrainedTagger",
+    saved: "SavedModel",
     data: Path | None,
     split: str | None,
     errors: Errors,
@@ -40,39 +40,51 @@ def evaluate_tagger(
     *,
     force: bool,
     skip_bad: bool,
+    device: Device,
+    weights: Weights,
     json: bool,
 ) -> None:
     """Measure a tagger and print the results.
 
     Args:
-        run: the run folder.
-        tagger: the tagger, loaded from the run folder.
+        saved: the tagger.
         data: sentences to measure on; None for the corpus of the run.
         split: the part of the corpus.
         errors: what to do at invalid UTF-8.
         confusion: a file for the picture of the confusion matrix, or None.
         force: whether the picture is replaced if it exists.
         skip_bad: whether bad sentences are left out.
+        device: the device to compute on.
+        weights: whether matrices are rounded.
         json: whether one JSON object is printed.
     """
     from refrain import assembly
-    from refrain.assembly.tagger import build_tagged_text, log_skipped
+    from refrain.assembly.tagged_corpus import build_tagged_text, log_skipped
     from refrain.config import TaggedData
+    from refrain.data.tagged.vocabulary import tag_vocabulary_from
+    from refrain.progress import reporter
     from refrain.storage.output_checks import check_outputs
     from refrain.storage.output_files import write_files
 
-    settings = TaggedData.model_validate(tagger.config["data"])
+    from .loading import load_tagger
+
+    reports = reporter()
+    settings = saved.experiment.data
+    assert isinstance(settings, TaggedData)
     if confusion is not None and data is None:
         # the corpus of a run is known only now
         check_outputs([("--confusion", confusion)], corpus_inputs(settings.corpus), force=force)
     changed = {"errors": errors, "skip_bad": skip_bad or (settings.skip_bad and data is None)}
     path = assembly.locate(settings.corpus if data is None else str(data), log)
-    corpus = build_tagged_text(
-        settings.model_copy(update=changed), path, (split or "test") if data is None else split, tagger.vocabulary
-    )
+    with reports.step("reading the sentences"):
+        vocabulary = tag_vocabulary_from(saved.checkpoint.document("vocabulary"))
+        corpus = build_tagged_text(
+            settings.model_copy(update=changed), path, (split or "test") if data is None else split, vocabulary
+        )
     ((name, sentences),) = corpus.splits.items()
     log_skipped(name, sentences, log)
-    figure = tagger.evaluate(sentences.sentences)
+    tagger = load_tagger(saved, reports, device=device, weights=weights)
+    figure = tagger.evaluate(sentences.sentences, track=reports.track)
     tags = tagger.vocabulary.tags
     per_tag = figure.per_tag(tags)
     if confusion is not None:
@@ -83,13 +95,17 @@ def evaluate_tagger(
         )
         write_files([(confusion, confusion_picture(figure.confusion, tags, title))], force=force)
         log_written(confusion)
-    about = {"run": str(run), "checkpoint": tagger.folder.name, "corpus": corpus.name, "split": name}
+    about = {"run": str(saved.path), "checkpoint": tagger.folder.name, "corpus": corpus.name, "split": name}
     if json:
         matrix = {"tags": tags, "confusion": figure.confusion.tolist()}
         print_json(about | figure.document() | {"per_tag": per_tag, **matrix, "skipped": sentences.skipped})
         return
     for key, value in about.items():
         print_line(f"{key:10}  {value}")
+    _print(figure, per_tag)
+
+
+def _print(figure: "TaggingFigure", per_tag: Mapping[str, Mapping[str, Any]]) -> None:
     print(f"nats/word   {figure.nats / figure.words.total:.4f}\n")
     rows = [["", "words", "accuracy", "95 % interval"]]
     shares = {"all words": figure.words, "words seen in training": figure.seen, "unseen words": figure.unseen}

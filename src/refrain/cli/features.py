@@ -63,8 +63,9 @@ def features(
     from refrain.errors import DataError, UserError
     from refrain.storage.output_checks import check_outputs, run_files
 
+    from .loading import load_language_model
     from .output import log_written, print_json, print_line
-    from .texts import document_of, files_of, lines_of
+    from .texts import check_files, document_of, files_of, lines_of
 
     if out.suffix not in ENDINGS:
         raise UserError(f"--out must end in {' or '.join(ENDINGS)} (got {str(out)!r})")
@@ -75,19 +76,24 @@ def features(
     if which is not None and not units:
         raise UserError("--which cannot take effect without --unit; leave it out, both states are written")
 
-    from refrain import runs
+    from refrain.progress import reporter
 
-    lm = runs.load_language_model(run, device=device, weights=weights)
     sources = files_of(files or ["-"])
+    check_files(sources)
+    reports = reporter()
+    lm = load_language_model(run, reports, device=device, weights=weights)
     if per == "line":
         texts = [line for file in sources for line in lines_of(file, errors)]
     else:
         texts = [document_of(file, errors) for file in sources]
     if not texts:
         raise DataError("standard input: contains no text; give at least one line")
-    found = lm.features(texts, layer=layer, units=units, which=which, cleaning=cleaning, batch_size=batch_size)
-    arrays = _arrays(found, units)
-    _write(out, arrays, force)
+    found = lm.features(
+        texts, layer=layer, units=units, which=which, cleaning=cleaning, batch_size=batch_size, track=reports.track
+    )
+    with reports.step(f"writing {out}"):
+        arrays = _arrays(found, units)
+        _write(out, arrays, force)
     log_written(out)
     shapes = {name: list(array.shape) for name, array in arrays.items()}
     counts = lm.count(texts, cleaning=cleaning)._asdict()

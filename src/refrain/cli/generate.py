@@ -4,7 +4,7 @@ import re
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .options import DeviceOption, Flag, JsonOption, RunArgument, WeightsOption
 from .output import for_output
@@ -57,10 +57,10 @@ def generate(
     no_unk
         Never draw <unk>.
     """
-    from refrain import runs
     from refrain.errors import UserError
+    from refrain.progress import reporter
 
-    from .output import print_json
+    from .loading import load_language_model
 
     for name, value in (("--tokens", tokens), ("--samples", samples)):
         if value < 1:
@@ -70,13 +70,14 @@ def generate(
     if prompt.encode(errors="replace").decode() != prompt:
         raise UserError("--prompt is not valid UTF-8")
     held = _parse_clamp(clamp or [])
-    lm = runs.load_language_model(run, device=device, weights=weights)
+    reports = reporter()
+    lm = load_language_model(run, reports, device=device, weights=weights)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError(f"--no-unk cannot take effect with a model of {lm.vocabulary.unit}s")
     _log_unknown(lm, prompt)
     # a known seed, which --json prints, so that a text can be reproduced
     seed = secrets.randbelow(2**31) if seed is None else seed
-    options = {
+    options: dict[str, Any] = {
         "tokens": tokens,
         "samples": samples,
         "temperature": temperature,
@@ -88,17 +89,26 @@ def generate(
         "clamp": held,
     }
     try:
-        if json:
-            print_json({"prompt": prompt, "seed": seed, "samples": lm.generate(prompt, **options)})  # type: ignore[arg-type]
-        elif samples == 1:
-            _stream(lm, prompt, lm.stream(prompt, **options))  # type: ignore[arg-type]
+        if samples == 1 and not json:
+            _stream(lm, prompt, lm.stream(prompt, **options))
         else:
-            for number, text in enumerate(lm.generate(prompt, **options), 1):  # type: ignore[arg-type]
-                print(f"--- {number}\n{for_output(text)}", flush=True)
+            with reports.step(f"drawing {samples} x {tokens:,} tokens"):
+                texts = lm.generate(prompt, **options)
+            _print(prompt, seed, texts, json)
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
+
+
+def _print(prompt: str, seed: int, texts: list[str], json: bool) -> None:
+    from .output import print_json
+
+    if json:
+        print_json({"prompt": prompt, "seed": seed, "samples": texts})
+        return
+    for number, text in enumerate(texts, 1):
+        print(f"--- {number}\n{for_output(text)}", flush=True)
 
 
 def _log_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:

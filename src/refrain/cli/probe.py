@@ -1,5 +1,6 @@
 """The command `refrain probe`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -60,7 +61,9 @@ def probe(
     """
     from refrain.errors import UserError
 
+    from .loading import load_language_model
     from .output import log, log_written, print_json
+    from .texts import check_files
 
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
@@ -73,33 +76,47 @@ def probe(
     from refrain.data.text.labelled import read_labelled
     from refrain.evaluation.probe import sklearn
     from refrain.pictures import check_matplotlib
-    from refrain.storage.output_checks import check_outputs, run_files
-    from refrain.studies.probe_files import NAMES
-    from refrain.studies.probing import View
-    from refrain.studies.probing import probe as fit
+    from refrain.progress import reporter
 
+    written = [] if out is None else _check_out(out, run, [data, *([text] if text else [])], force=force)
+    check_files([] if text is None else [text])
+    saved = runs.find_language_model(run)
+    tables = read_labelled(data, errors)
     # missing packages are reported before anything is computed
     sklearn("linear_model")
     if out is not None:
         check_matplotlib()
-        if out.exists() and not out.is_dir():
-            raise UserError(f"--out must be a folder (got {str(out)!r})")
-        files = [out / name for name in NAMES]
-        if out.is_dir():
-            check_outputs(
-                [("--out", file) for file in files], [*run_files(run), data, *([text] if text else [])], force=force
-            )
-    lm = runs.load_language_model(run, device=device)
-    tables = read_labelled(data, errors)
-    probing = fit(lm, tables, View(layer, which, cleaning, batch_size), baselines=baselines, log=log)
+    reports = reporter()
+    lm = load_language_model(saved, reports, device=device)
+
+    from refrain.studies.probing import View
+    from refrain.studies.probing import probe as fit
+
+    view = View(layer, which, cleaning, batch_size)
+    probing = fit(lm, tables, view, baselines=baselines, log=log, reports=reports)
     if out is not None:
-        _write(out, lm, probing, text, errors, force=force)
-        log_written(*files)
+        with reports.step("drawing the pictures"):
+            _write(out, lm, probing, text, errors, force=force)
+        log_written(*written)
     found = {"run": str(run), "checkpoint": lm.folder.name, "data": str(data), **probing.document()}
     if json:
         print_json(found)
     else:
         _report(found)
+
+
+def _check_out(out: Path, run: Path, read: Sequence[str | Path], *, force: bool) -> list[Path]:
+    """The files to write, after a check that they may be written."""
+    from refrain.errors import UserError
+    from refrain.pictures.probe import FILES
+    from refrain.storage.output_checks import check_outputs, run_files
+
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out must be a folder (got {str(out)!r})")
+    written = [out / name for name in FILES]
+    if out.is_dir():
+        check_outputs([("--out", file) for file in written], [*run_files(run), *read], force=force)
+    return written
 
 
 def _write(

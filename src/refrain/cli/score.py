@@ -1,5 +1,7 @@
 """The command `refrain score`."""
 
+import sys
+
 from .options import DeviceOption, ErrorsOption, Flag, RunArgument, TextArgument, WeightsOption
 
 
@@ -24,18 +26,26 @@ def score(
     json
         Print one JSON object for each line.
     """
-    from refrain import runs
+    from refrain.progress import reporter, untracked
+
+    from .loading import load_language_model
+    from .output import for_output, print_json
+    from .texts import batches_of, check_files
+
+    check_files([file])
+    reports = reporter()
+    lm = load_language_model(run, reports, device=device, weights=weights)
+
     from refrain.evaluation import score_lines
     from refrain.storage.plain_text import tsv_cell
 
-    from .output import for_output, print_json
-    from .texts import batches_of
-
-    lm = runs.load_language_model(run, device=device, weights=weights)
-    stepper = lm.stepper
     # the lines that have come are scored, and the output is flushed, before more are waited for
     batches = batches_of(file, errors)
-    for line in (line for batch in batches for line in score_lines(stepper, lm.vocabulary, batch)):
+    stepper = lm.stepper
+    lines = (line for batch in batches for line in score_lines(stepper, lm.vocabulary, batch))
+    # lines on the terminal are progress enough
+    track = untracked if sys.stdout.isatty() else reports.track
+    for line in track(lines, "scoring lines"):
         figure = line.figure
         if json:
             print_json(

@@ -29,6 +29,7 @@ def sparsity(
     from refrain.errors import UserError
     from refrain.storage.output_checks import run_files
 
+    from .loading import load_language_model
     from .output import check_picture, log_written, print_json, print_line, table
 
     if plot is None and force:
@@ -36,14 +37,19 @@ def sparsity(
     if plot is not None:
         check_picture("--plot", plot, (".png", ".html"), run_files(run), force=force)
 
-    from refrain import runs
+    from refrain.progress import reporter
     from refrain.storage.output_files import write_files
+
+    reports = reporter()
+    lm = load_language_model(run, reports)
+
     from refrain.studies.sparsity_files import sparsity_page, sparsity_picture, sparsity_report
 
-    lm = runs.load_language_model(run)
-    found: dict[str, Any] = {"run": str(run), "checkpoint": lm.folder.name, **sparsity_report(lm)}
+    with reports.step("counting zeros and dead units"):
+        found: dict[str, Any] = {"run": str(run), "checkpoint": lm.folder.name, **sparsity_report(lm)}
     if plot is not None:
-        picture = sparsity_page(lm) if plot.suffix == ".html" else sparsity_picture(lm)
+        with reports.step("drawing the pictures"):
+            picture = sparsity_page(lm) if plot.suffix == ".html" else sparsity_picture(lm)
         write_files([(plot, picture)], force=force)
         log_written(plot)
     if json:

@@ -1,5 +1,6 @@
 """The command `refrain tag`."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,14 +74,15 @@ def tag(
     json
         Write a JSON object with the words and tags of each sentence, instead of CoNLL-U.
     """
-    from refrain import runs
     from refrain.data.tagged.conllu import conllu_lines, with_tags
     from refrain.errors import UserError
+    from refrain.progress import reporter, untracked
     from refrain.storage.output_checks import check_outputs, run_files
     from refrain.storage.plain_json import dumps
 
+    from .loading import load_tagger
     from .output import for_output, log_written
-    from .texts import lines_of
+    from .texts import check_files, lines_of
 
     if plain and tokenised:
         raise UserError("--plain and --tokenised exclude each other")
@@ -88,14 +90,19 @@ def tag(
         check_outputs([("--out", out)], [*run_files(run), file], force=force)
     elif force:
         raise UserError("--force cannot take effect without --out")
-    tagger = runs.load_tagger(run, device=device, weights=weights)
+    check_files([file])
+    reports = reporter()
+    tagger = load_tagger(run, reports, device=device, weights=weights)
     target = column or tagger.column
     form: Literal["plain", "tokenised", "unknown"] = "plain" if plain else "tokenised" if tokenised else "unknown"
     # a sentence from standard input or a pipe is tagged before the next is read
     batch_size = BATCH_SIZE if Path(file).is_file() else 1
     sentences = _sentences(lines_of(file, errors), file, form, skip_bad)
+    # sentences on the terminal are progress enough
+    track = untracked if out is None and sys.stdout.isatty() else reports.track
+    tagged = track(_tagged(tagger, sentences, batch_size), "tagging sentences")
     with _writing(out, force) as written:
-        for number, (sentence, tags) in enumerate(_tagged(tagger, sentences, batch_size), 1):
+        for number, (sentence, tags) in enumerate(tagged, 1):
             if json:
                 lines = [dumps({"words": sentence.words, "tags": tags})]
             elif sentence.block is not None:
@@ -200,8 +207,6 @@ def _text(sentence: Untagged) -> str:
 @contextmanager
 def _writing(out: Path | None, force: bool) -> Iterator[TextIO | Any]:
     """Open standard output, or a file that appears only when it is complete."""
-    import sys
-
     from refrain.storage.output_files import replace_text
 
     if out is None:

@@ -99,6 +99,23 @@ def _arriving(source: BufferedReader, name: str, errors: Errors) -> Iterator[lis
         offset += len(piece)
 
 
+def check_files(files: Sequence[str]) -> None:
+    """Check that files can be opened, before a model is loaded for them; - is standard input.
+
+    Raises:
+        DataError: when a file is missing or empty.
+    """
+    from refrain.data.text.files import whole
+    from refrain.errors import DataError
+
+    for file in files:
+        if file != "-":
+            try:
+                whole(Path(file))
+            except DataError as error:
+                raise DataError(f"{error}; give a text file, or - for standard input") from None
+
+
 def document_of(file: str, errors: Errors) -> str:
     """Read a file as one text, without the newline at its end; - is standard input.
 

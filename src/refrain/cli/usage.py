@@ -30,6 +30,16 @@ def without_help_command(words: Sequence[str], commands: Mapping[str, str]) -> l
     return [*chain, "--help"]
 
 
+def with_auto(words: Sequence[str]) -> list[str]:
+    """Return the arguments with `--resume=auto` as an option of its own, since `--resume` takes no value.
+
+    Args:
+        words: the arguments of the command line.
+    """
+    end = words.index("--") if "--" in words else len(words)
+    return [*("--resume-auto" if word == "--resume=auto" else word for word in words[:end]), *words[end:]]
+
+
 def wrong_words(
     error: CycloptsError, words: Sequence[str], commands: Mapping[str, str], examples: Mapping[str, str]
 ) -> str:

@@ -75,8 +75,30 @@ def resolve(
         if not isinstance(base, Experiment):
             raise UserError(f"{origins.iss_json}: cannot take effect, {source} is a tagger")
         problems += _import_iss_json(iss_json, base, settings, given)
-    settings = _overlaid(settings, given, base)
-    problems += unknown(settings, root)
+    return _validated(base, _overlaid(settings, given, base), problems)
+
+
+def amended(base: AnyExperiment, words: Iterable[str | Mapping[str, Any]]) -> AnyExperiment:
+    """Change some settings of an experiment.
+
+    Args:
+        base: the experiment.
+        words: see `resolve`.
+
+    Returns:
+        The validated experiment.
+
+    Raises:
+        UserError: with one line for each mistake, all of them at once.
+    """
+    given, problems = _from_words(words, type(base), "settings")
+    return _validated(base, _overlaid({}, given, base), problems)
+
+
+def _validated(base: AnyExperiment, settings: dict[str, Setting], problems: list[str]) -> AnyExperiment:
+    """An experiment with settings put over it. Raises for the given problems and for those of the settings at once."""
+    root = type(base)
+    problems = problems + unknown(settings, root)
     merged = _changed(base, settings)
     try:
         experiment = root.model_validate(merged)

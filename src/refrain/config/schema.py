@@ -160,6 +160,16 @@ def as_toml(name: str, root: type[BaseModel]) -> str:
     return f"{name}.kind" if group is not None and group.variants() else name
 
 
+def settings_of(experiment: BaseModel) -> dict[str, Any]:
+    """The settings of an experiment as plain data, by the dotted names by which they are set.
+
+    Args:
+        experiment: all settings.
+    """
+    root = type(experiment)
+    return {as_set(name, root): value for name, value in flatten(experiment.model_dump(mode="json"), root=root)}
+
+
 def differences(before: BaseModel, after: BaseModel) -> Iterator[tuple[str, Any, Any]]:
     """The settings in which two experiments differ; of two variants only their names.
 
@@ -171,10 +181,8 @@ def differences(before: BaseModel, after: BaseModel) -> Iterator[tuple[str, Any,
         The dotted name and both values, None where a setting is missing.
     """
     root = type(before)
-    old, new = (
-        {as_set(name, root): value for name, value in flatten(each.model_dump(mode="json"), root=root)}
-        for each in (before, after)
-    )
+    old = settings_of(before)
+    new = settings_of(after)
     others = tuple(f"{name}." for name in groups(root) if name in old and name in new and old[name] != new[name])
     for name in dict.fromkeys([*old, *new]):
         if old.get(name) != new.get(name) and not name.startswith(others):

@@ -65,7 +65,7 @@ class _Progress:
     abandoned: bool = False
 
 
-def download(url: str, target: Path, remote: Remote, say: Callable[[str], None], patience: Patience) -> None:
+def download(url: str, target: Path, remote: Remote, log: Callable[[str], None], patience: Patience) -> None:
     """Download a file and compare its sha256.
 
     The network is used in a thread of its own, which is left behind when the time is up. So no look-up of a name and no
@@ -75,7 +75,7 @@ def download(url: str, target: Path, remote: Remote, say: Callable[[str], None],
         url: its address: http, https, or a local file.
         target: the file to write.
         remote: the size and the sha256 that it must have.
-        say: called with a line of text every few seconds.
+        log: called with a line of text every few seconds.
         patience: how long to wait.
 
     Raises:
@@ -89,12 +89,14 @@ def download(url: str, target: Path, remote: Remote, say: Callable[[str], None],
         thread.start()
         waited = 0.0
         while waited < deadline:
-            pause = min(patience.report_seconds, deadline - waited)
+            # the first report comes early
+            wanted = patience.report_seconds if waited else min(2.0, patience.report_seconds)
+            pause = min(wanted, deadline - waited)
             thread.join(pause)
             if not thread.is_alive():
                 break
             waited += pause
-            say(f"  {progress.received:,} bytes")
+            log(f"  {progress.received:,} bytes")
         else:
             progress.abandoned = True
             progress.error = _Failed(f"not complete after {deadline:.0f} s, with {progress.received:,} bytes")

@@ -17,7 +17,7 @@ def fetch(
     *,
     to: Path | None = None,
     base_url: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
     patience: Patience | None = None,
 ) -> Path:
     """Download a corpus into a folder, either completely or not at all.
@@ -26,7 +26,7 @@ def fetch(
         name: a key of `KNOWN`.
         to: the folder, which must not exist; None is the folder where `--data NAME` looks.
         base_url: download `base_url/FILE` from a mirror instead; the sha256 must be the same.
-        say: called with a line of text for every file.
+        log: called with a line of text for every file.
         patience: how long to wait for a server; None for the usual times.
 
     Returns:
@@ -46,8 +46,8 @@ def fetch(
             url = remote.url if base_url is None else f"{base_url.rstrip('/')}/{remote.url.rpartition('/')[2]}"
             if url not in downloads:
                 downloads[url] = fresh / (".download" if remote.member else remote.name)
-                say(f"fetching {url}")
-                download(url, downloads[url], remote, say, patience or Patience())
+                log(f"fetching {url}")
+                download(url, downloads[url], remote, log, patience or Patience())
             if remote.member is not None:
                 extract(downloads[url], remote.member, fresh / remote.name, remote.largest_member)
         (fresh / ".download").unlink(missing_ok=True)

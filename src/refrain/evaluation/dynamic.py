@@ -10,7 +10,7 @@ T steps in a window, B streams of text that are scored in parallel, H width of t
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,34 +21,11 @@ from refrain.data import Windows
 from refrain.models import Network, modes
 from refrain.models.protocol import offers, part_of
 from refrain.nn.recurrent.protocol import detached
+from refrain.progress import Track, untracked
 
-from .neural_cache import Cache, cached_nats
-from .perplexity import Figure
-
-
-@dataclass(frozen=True)
-class Dynamics:
-    """The settings of dynamic evaluation.
-
-    Attributes:
-        learning_rate: the factor of the gradient, which is divided by its root mean square.
-        decay: lambda, the decay towards the trained weights, scaled by the same root mean square and at most 1.
-        epsilon: a constant that is added to the root mean square.
-
-    Raises:
-        ValueError: when a value is out of range.
-    """
-
-    learning_rate: float = 5e-5
-    decay: float = 2e-3
-    epsilon: float = 2e-5
-
-    def __post_init__(self) -> None:
-        if not self.learning_rate >= 0 or not self.decay >= 0 or not self.epsilon > 0:
-            raise ValueError(
-                f"learning_rate and decay must be at least 0 and epsilon greater (got {self.learning_rate}, "
-                f"{self.decay}, {self.epsilon})"
-            )
+from .methods import Cache, Dynamics
+from .neural_cache import cached_nats
+from .perplexity import WHAT, Figure
 
 
 @dataclass(frozen=True)
@@ -59,15 +36,13 @@ class GradientStatistics:
     windows: int
 
 
-def gather_statistics(
-    model: Network, windows: Windows, *, tell: Callable[[int, int], None] = lambda done, count: None
-) -> GradientStatistics:
+def gather_statistics(model: Network, windows: Windows, *, track: Track = untracked) -> GradientStatistics:
     """The root mean square of the gradients of the mean loss of each window of the training text, with fixed weights.
 
     Args:
         model: the model, which is in training mode without dropout while it is used.
         windows: windows of the training text; the authors use batch size 100 and 5 steps.
-        tell: called after each window with the number of windows done and the number of all windows.
+        track: reports the loop over the windows.
     """
     parameters = _trained(model)
     squares = [torch.zeros_like(parameter) for parameter in parameters]
@@ -75,13 +50,12 @@ def gather_statistics(
     count = len(windows)
     device = parameters[0].device
     with differentiable(model):
-        for index in range(count):
+        for index in track(range(count), "gathering gradient statistics, in windows", count):
             inputs, targets = (part.to(device) for part in windows[index])
             nats, _, state = model(inputs, targets, state)
             gradients = torch.autograd.grad(nats / targets.numel(), parameters, materialize_grads=True)
             torch._foreach_addcmul_(squares, gradients, gradients)
             state = detached(state)
-            tell(index + 1, count)
     return GradientStatistics([(square / count).sqrt() for square in squares], count)
 
 
@@ -92,6 +66,7 @@ def evaluate_dynamically(
     dynamics: Dynamics,
     *,
     cache: Cache | None = None,
+    track: Track = untracked,
 ) -> Figure:
     """The nats and the number of tokens of a text under a model that is trained on it while it is scored.
 
@@ -102,6 +77,7 @@ def evaluate_dynamically(
         statistics: the result of `gather_statistics` for the same weights.
         dynamics: the settings of dynamic evaluation.
         cache: a cache to mix in, which needs a single stream.
+        track: reports the loop over the windows.
 
     Raises:
         ValueError: when the statistics belong to other weights, or a cache is used with several streams.
@@ -118,16 +94,18 @@ def evaluate_dynamically(
     nats = 0.0
     with restored(model), differentiable(model):
         update = _Update(parameters, statistics, dynamics)
-        for targets, hidden, costs in _scored(model, windows, update):
+        for targets, hidden, costs in _scored(model, windows, update, track):
             nats += float(_with_cache(hidden, targets, costs, cache, update).double().sum())
     return Figure(nats, windows.predicted)
 
 
-def _scored(model: Network, windows: Windows, update: "_Update") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _scored(
+    model: Network, windows: Windows, update: "_Update", track: Track
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The targets (T, B), last outputs (T, B, H) and nats (T, B) of each window; each is followed by an update."""
     device = next(model.parameters()).device
     state = model.initial_state(windows.batch_size)
-    for index in range(len(windows)):
+    for index in track(range(len(windows)), WHAT, len(windows)):
         inputs, targets = (part.to(device) for part in windows[index])
         loss, hidden, costs, state = _read(model, inputs, targets, detached(state))
         yield targets, hidden, costs

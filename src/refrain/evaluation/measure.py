@@ -1,19 +1,15 @@
 """Evaluating a model by any method, and searching the settings of a method on the validation text."""
 
 import random
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from refrain.data import TokenSource, Windows
 from refrain.evaluation import (
-    Cache,
-    Dynamics,
     Figure,
     GradientStatistics,
     evaluate,
@@ -22,11 +18,13 @@ from refrain.evaluation import (
     gather_statistics,
     protocol_windows,
 )
+from refrain.evaluation.methods import Method
 from refrain.evaluation.neural_cache import model_chunks, stream_cached_nats
 from refrain.models import Network, evaluating
 from refrain.models.protocol import part_of
+from refrain.progress import Track, untracked
 
-MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
+from .perplexity import WHAT
 
 FLATNESS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)
@@ -36,62 +34,31 @@ STATISTICS_BATCH = 100
 KEPT_NUMBERS = 200_000_000
 
 
-@dataclass(frozen=True)
-class Method:
-    """A method of evaluation with its settings.
-
-    Attributes:
-        name: the name of the method.
-        cache: the settings of the neural cache, for `cache` and `dynamic+cache`.
-        dynamics: the settings of dynamic evaluation, for `dynamic` and `dynamic+cache`.
-        steps: the steps of a window of dynamic evaluation.
-        streams: the number of streams of dynamic evaluation.
-    """
-
-    name: MethodName = "static"
-    cache: Cache | None = None
-    dynamics: Dynamics | None = None
-    steps: int = 5
-    streams: int = 1
-
-    def document(self) -> dict[str, Any]:
-        """The settings that this method uses, as plain data."""
-        settings: dict[str, Any] = {}
-        if self.cache is not None:
-            settings |= {f"cache_{name}": value for name, value in vars(self.cache).items()}
-        if self.dynamics is not None:
-            settings |= {f"dynamic_{name}": value for name, value in vars(self.dynamics).items()}
-            settings |= {"dynamic_steps": self.steps, "streams": self.streams}
-        return settings
-
-
-def statistics_of(model: Network, train: TokenSource, steps: int, say: Callable[[str], None]) -> GradientStatistics:
+def statistics_of(model: Network, train: TokenSource, steps: int, *, track: Track = untracked) -> GradientStatistics:
     """The gradient statistics for dynamic evaluation, on all of a training text.
 
     Args:
         model: the trained model.
         train: the training text.
         steps: the steps of a window.
-        say: called every ten seconds with a line of text about the progress.
+        track: reports the loop over the windows.
 
     Raises:
         DataError: when the text is too short.
     """
-    said = time.monotonic()
-
-    def tell(done: int, count: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= 10:
-            said = time.monotonic()
-            say(f"gradient statistics: window {done:,} of {count:,}")
-
     batch_size = max(1, min(STATISTICS_BATCH, len(train) // (steps + 1)))
     windows = Windows(train, batch_size=batch_size, window_steps=steps, name="split 'train'")
-    return gather_statistics(model, windows, tell=tell)
+    return gather_statistics(model, windows, track=track)
 
 
 def measure(
-    model: Network, source: TokenSource, method: Method, statistics: GradientStatistics | None, *, name: str
+    model: Network,
+    source: TokenSource,
+    method: Method,
+    statistics: GradientStatistics | None,
+    *,
+    name: str,
+    track: Track = untracked,
 ) -> Figure:
     """The nats and the number of tokens of a text by a method; the first token of each stream is not scored.
 
@@ -101,17 +68,20 @@ def measure(
         method: the method with its settings.
         statistics: the gradient statistics, for dynamic methods.
         name: the name of the text, for messages.
+        track: reports the loop over the text.
 
     Raises:
         ValueError: when a dynamic method is used without statistics.
     """
     if method.dynamics is None:
         windows = protocol_windows(source, "exact", split=name, window_steps=0, name=name)
-        return evaluate(model, windows) if method.cache is None else evaluate_with_cache(model, windows, method.cache)
+        if method.cache is None:
+            return evaluate(model, windows, track=track)
+        return evaluate_with_cache(model, windows, method.cache, track=track)
     if statistics is None:
         raise ValueError("dynamic evaluation needs gradient statistics of the training text; see statistics_of")
     windows = Windows(source, batch_size=method.streams, window_steps=method.steps, tail="keep", name=name)
-    return evaluate_dynamically(model, windows, statistics, method.dynamics, cache=method.cache)
+    return evaluate_dynamically(model, windows, statistics, method.dynamics, cache=method.cache, track=track)
 
 
 def search(
@@ -121,7 +91,8 @@ def search(
     statistics: GradientStatistics | None,
     *,
     budget: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
+    track: Track = untracked,
 ) -> Method:
     """The best of `budget` settings on the validation text: the given ones, then others in a fixed random order.
 
@@ -131,21 +102,24 @@ def search(
         method: the settings to begin with; its steps, its streams and the window of its cache are not searched.
         statistics: the gradient statistics, for dynamic methods.
         budget: the number of settings to try.
-        say: called with a line of text for each setting.
+        log: called with a line of text for each setting.
+        track: reports each loop over the text.
     """
     chunks: list[tuple[Tensor, Tensor, Tensor]] = []
     if method.dynamics is None and method.cache is not None and len(valid) * _width(model) <= KEPT_NUMBERS:
         # the outputs of the model are the same for every cache, and those of this text fit into memory
-        chunks = list(model_chunks(model, protocol_windows(valid, "exact", split="valid", window_steps=0)))
+        windows = protocol_windows(valid, "exact", split="valid", window_steps=0)
+        chunks = list(model_chunks(model, windows, track=track))
     best: tuple[float, Method] | None = None
     for candidate in _candidates(method, budget):
         if chunks and candidate.cache is not None:
-            nats = sum(float(part.double().sum()) for part in stream_cached_nats(chunks, candidate.cache))
+            parts = stream_cached_nats(track(chunks, WHAT, len(chunks)), candidate.cache)
+            nats = sum(float(part.double().sum()) for part in parts)
             figure = Figure(nats, len(valid) - 1)
         else:
-            figure = measure(model, valid, candidate, statistics, name="split 'valid'")
+            figure = measure(model, valid, candidate, statistics, name="split 'valid'", track=track)
         settings = "  ".join(f"{name} {value:g}" for name, value in candidate.document().items())
-        say(f"validation perplexity {figure.perplexity:,.3f}  {settings}")
+        log(f"validation perplexity {figure.perplexity:,.3f}  {settings}")
         if best is None or figure.nats_per_token < best[0]:
             best = (figure.nats_per_token, candidate)
     assert best is not None

@@ -9,7 +9,6 @@ T steps in a chunk, P pairs before the chunk, W window of the cache, H width of 
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,34 +16,10 @@ from torch import Tensor
 from refrain.data import Windows
 from refrain.models import Network, evaluating
 from refrain.models.protocol import part_of
+from refrain.progress import Track, untracked
 
-from .perplexity import Figure
-
-
-@dataclass(frozen=True)
-class Cache:
-    """The settings of a cache.
-
-    Attributes:
-        window: W, the number of most recent (state, next word) pairs in the cache.
-        flatness: theta, how strongly similar states are preferred; 0 weights all pairs equally.
-        share: lambda, the weight of the cache in the mixture; 0 is the model alone.
-
-    Raises:
-        ValueError: when a value is out of range.
-    """
-
-    window: int = 2000
-    flatness: float = 1.0
-    share: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.window < 1:
-            raise ValueError(f"the cache's window must be at least 1 (got {self.window})")
-        if not 0 <= self.flatness < math.inf:
-            raise ValueError(f"the cache's flatness must be at least 0 and finite (got {self.flatness})")
-        if not 0 <= self.share < 1:
-            raise ValueError(f"the cache's share must be at least 0 and less than 1 (got {self.share})")
+from .methods import Cache
+from .perplexity import WHAT, Figure
 
 
 def cached_nats(hidden: Tensor, targets: Tensor, nats: Tensor, keys: Tensor, words: Tensor, cache: Cache) -> Tensor:
@@ -96,29 +71,34 @@ def stream_cached_nats(chunks: Iterable[tuple[Tensor, Tensor, Tensor]], cache: C
         words = torch.cat([words, targets])[-cache.window :]
 
 
-def evaluate_with_cache(model: Network, windows: Windows, cache: Cache) -> Figure:
+def evaluate_with_cache(model: Network, windows: Windows, cache: Cache, *, track: Track = untracked) -> Figure:
     """The nats and the number of tokens of a text under a model with a cache.
 
     Args:
         model: the model, which is in evaluation mode while it is used.
         windows: windows of batch size 1.
         cache: the settings of the cache.
+        track: reports the loop over the windows.
 
     Raises:
         ValueError: when the batch size is not 1.
     """
     if windows.batch_size != 1:
         raise ValueError(f"the cache reads one stream (got {windows.batch_size} columns)")
-    nats = sum(float(part.double().sum()) for part in stream_cached_nats(model_chunks(model, windows), cache))
+    chunks = model_chunks(model, windows, track=track)
+    nats = sum(float(part.double().sum()) for part in stream_cached_nats(chunks, cache))
     return Figure(nats, windows.predicted)
 
 
-def model_chunks(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def model_chunks(
+    model: Network, windows: Windows, *, track: Track = untracked
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Run a model over windows, carrying the state from each to the next.
 
     Args:
         model: the model, which is in evaluation mode while it is used.
         windows: windows of batch size 1.
+        track: reports the loop over the windows.
 
     Yields:
         The hidden states (T, H), targets (T,) and nats (T,) of each window.
@@ -129,7 +109,7 @@ def model_chunks(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Ten
     hidden, head = (part_of(model, part, "the neural cache") for part in ("hidden", "head"))
     device = next(model.parameters()).device
     state = model.initial_state(1)
-    for index in range(len(windows)):
+    for index in track(range(len(windows)), WHAT, len(windows)):
         inputs, targets = (part.to(device) for part in windows[index])
         with torch.no_grad(), evaluating(model):
             outputs, state = hidden(inputs, state)

@@ -8,6 +8,7 @@ from typing import NamedTuple, TextIO
 
 from refrain.data import Corpus
 from refrain.models import Network
+from refrain.progress import Track, untracked
 from refrain.storage.output_checks import check_outputs
 from refrain.storage.output_files import replace_text
 from refrain.storage.plain_text import check_table_ending, tsv_cell
@@ -25,19 +26,26 @@ class TokenRow(NamedTuple):
     word_bits: float | None  # the surprisal of the whole word
 
 
-def token_rows(model: Network, corpus: Corpus, split: str) -> Iterator[TokenRow]:
+def token_rows(model: Network, corpus: Corpus, split: str, *, track: Track = untracked) -> Iterator[TokenRow]:
     """A row for each token of a split but the first, by the protocol `exact`.
 
     In a word corpus each token is a word, spelled as in the text even if the model reads it as `<unk>`. In other
     corpora a word is the text between blanks, including the blank that ends it. The spelling of the first word includes
     the first token, which is not predicted and costs nothing.
+
+    Args:
+        model: the model.
+        corpus: the text, in the ids of the model.
+        split: the split of the corpus.
+        track: reports the loop over the text.
     """
     spellings = corpus.spellings(split)
     first = next(spellings)
     word = bytearray() if first.ends_word else bytearray(first.text)
     total = 0.0
     pending: TokenRow | None = None
-    for position, ((token, nats), spelling) in enumerate(zip(_costs(model, corpus, split), spellings, strict=True), 1):
+    costs = _costs(model, corpus, split, track)
+    for position, ((token, nats), spelling) in enumerate(zip(costs, spellings, strict=True), 1):
         if pending is not None:
             yield pending
         word += spelling.text
@@ -51,10 +59,10 @@ def token_rows(model: Network, corpus: Corpus, split: str) -> Iterator[TokenRow]
         yield _at_word_end(pending, word, total) if word else pending
 
 
-def _costs(model: Network, corpus: Corpus, split: str) -> Iterator[tuple[int, float]]:
+def _costs(model: Network, corpus: Corpus, split: str, track: Track) -> Iterator[tuple[int, float]]:
     """Each token of a split but the first and its nats."""
     windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=split)
-    for targets, window in stream_nats(model, windows):
+    for targets, window in stream_nats(model, windows, track=track):
         for token, nats in zip(targets[:, 0], window[:, 0], strict=True):
             yield int(token), float(nats)
 
@@ -64,7 +72,9 @@ def _at_word_end(row: TokenRow, word: bytearray, nats: float) -> TokenRow:
     return row._replace(word=spelled, word_bits=Figure(nats, 1).bits_per_token)
 
 
-def write_token_table(path: Path, model: Network, corpus: Corpus, split: str, *, force: bool = False) -> Figure:
+def write_token_table(
+    path: Path, model: Network, corpus: Corpus, split: str, *, force: bool = False, track: Track = untracked
+) -> Figure:
     """Write the rows of a split as a table under the heading `position token nats word word_bits`.
 
     A file that ends in `.csv` has commas and the quotes of CSV. Any other has tabs, and control characters and
@@ -76,6 +86,7 @@ def write_token_table(path: Path, model: Network, corpus: Corpus, split: str, *,
         corpus: the text, in the ids of the model.
         split: the split of the corpus.
         force: whether a file that exists is replaced.
+        track: reports the loop over the text.
 
     Returns:
         The sum over the rows.
@@ -96,7 +107,7 @@ def write_token_table(path: Path, model: Network, corpus: Corpus, split: str, *,
     with replace_text(path, force=force) as file:
         write_row = csv.writer(file).writerow if commas else partial(_write_tabbed, file)
         write_row(TokenRow._fields)
-        for row in token_rows(model, corpus, split):
+        for row in token_rows(model, corpus, split, track=track):
             bits = "" if row.word_bits is None else f"{row.word_bits:.6f}"
             write_row((str(row.position), escape_token(row.token), f"{row.nats:.6f}", escape(row.word), bits))
             nats += row.nats

@@ -16,10 +16,12 @@ from refrain.errors import DataError
 from refrain.models import Network, evaluating
 from refrain.models.perplexity import perplexity
 from refrain.models.protocol import offers, token_nats
+from refrain.progress import Track, untracked
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
 EXACT_WINDOW = 512
+WHAT = "measuring the text, in windows"
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,18 @@ def protocol_windows(
     return Windows(source, batch_size=streams, window_steps=window_steps, tail=tail, name=name)
 
 
-def stream_nats(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
+def stream_nats(
+    model: Network, windows: Windows, *, track: Track = untracked, what: str = WHAT
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Score windows one after another, carrying the state from each to the next.
 
     The model is in evaluation mode during each window and in its previous mode between windows.
+
+    Args:
+        model: the model.
+        windows: the windows of a text.
+        track: reports the loop over the windows.
+        what: what the loop does, for the report.
 
     Yields:
         The targets of a window and their nats, each (T, B).
@@ -110,28 +120,35 @@ def stream_nats(model: Network, windows: Windows) -> Iterator[tuple[Tensor, Tens
     """
     device = next(model.parameters()).device
     state = model.initial_state(windows.batch_size)
-    for index in range(len(windows)):
+    for index in track(range(len(windows)), what, len(windows)):
         inputs, targets = windows[index]
         with evaluating(model):
             nats, state = token_nats(model, inputs.to(device), targets.to(device), state)
         yield targets, nats
 
 
-def evaluate(model: Network, windows: Windows) -> Figure:
-    """The nats and the number of tokens of the windows of a text."""
+def evaluate(model: Network, windows: Windows, *, track: Track = untracked, what: str = WHAT) -> Figure:
+    """The nats and the number of tokens of the windows of a text.
+
+    Args:
+        model: the model.
+        windows: the windows of the text.
+        track: reports the loop over the windows.
+        what: what the loop does, for the report.
+    """
     if not offers(model, "token_nats"):
-        return Figure(_summed_nats(model, windows), windows.predicted)
-    nats = sum(float(window.double().sum()) for _, window in stream_nats(model, windows))
+        return Figure(_summed_nats(model, windows, track, what), windows.predicted)
+    nats = sum(float(window.double().sum()) for _, window in stream_nats(model, windows, track=track, what=what))
     return Figure(nats, windows.predicted)
 
 
 @torch.no_grad()
-def _summed_nats(model: Network, windows: Windows) -> float:
+def _summed_nats(model: Network, windows: Windows, track: Track, what: str) -> float:
     """The nats of all windows by `forward`, which every network has."""
     device = next(model.parameters()).device
     state = model.initial_state(windows.batch_size)
     total = 0.0
-    for index in range(len(windows)):
+    for index in track(range(len(windows)), what, len(windows)):
         inputs, targets = windows[index]
         with evaluating(model):
             nats, _, state = model(inputs.to(device), targets.to(device), state)

@@ -16,8 +16,11 @@ from refrain.data import TagVocabulary
 from refrain.data.tagged.buckets import Batches, Encoded, encode_sentences, in_order
 from refrain.data.tagged.sentences import Sentence
 from refrain.models import Tagger, evaluating
+from refrain.progress import Track, untracked
 
 from .share import Share
+
+WHAT = "measuring the sentences, in batches"
 
 
 def _document(share: Share) -> dict[str, Any]:
@@ -87,21 +90,35 @@ class TaggingFigure:
 
 
 @torch.no_grad()
-def batch_logits(model: Tagger, batches: Batches) -> Iterator[tuple[Sequence[int], torch.Tensor, torch.Tensor]]:
+def batch_logits(
+    model: Tagger, batches: Batches, *, track: Track = untracked, what: str = WHAT
+) -> Iterator[tuple[Sequence[int], torch.Tensor, torch.Tensor]]:
     """Run a tagger on batches in evaluation mode.
+
+    Args:
+        model: the tagger.
+        batches: the batches.
+        track: reports the loop over the batches.
+        what: what the loop does, for the report.
 
     Yields:
         For each batch the indices of its sentences, the logits (N, K) and the true tags (N,), on its device.
     """
     device = next(model.parameters()).device
     with evaluating(model):
-        for index in range(len(batches)):
+        for index in track(range(len(batches)), what, len(batches)):
             inputs, targets = batches[index]
             yield batches.places[index], model.logits(inputs.to(device)), targets.to(device)
 
 
 def evaluate_tags(
-    model: Tagger, sentences: Sequence[Encoded], seen: Sequence[NDArray[np.bool_]], *, batch_size: int = 64
+    model: Tagger,
+    sentences: Sequence[Encoded],
+    seen: Sequence[NDArray[np.bool_]],
+    *,
+    batch_size: int = 64,
+    track: Track = untracked,
+    what: str = WHAT,
 ) -> TaggingFigure:
     """Tag sentences and compare with their true tags.
 
@@ -110,13 +127,15 @@ def evaluate_tags(
         sentences: the sentences with their true tags.
         seen: for each sentence, which of its words (L,) occur in the training text.
         batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
+        track: reports the loop over the batches.
+        what: what the loop does, for the report.
     """
     count = model.output.out_features
     nats = 0.0
     confusion = np.zeros((count, count), np.int64)
     predictions: dict[int, NDArray[np.int64]] = {}
     batches = in_order(sentences, batch_size)
-    for places, logits, targets in batch_logits(model, batches):
+    for places, logits, targets in batch_logits(model, batches, track=track, what=what):
         nats += nn.functional.cross_entropy(logits, targets, reduction="sum").item()
         predictions |= _by_sentence(places, sentences, logits.argmax(dim=1).cpu().numpy())
     right = {True: 0, False: 0}
@@ -164,7 +183,13 @@ def _by_sentence(
 
 
 def figure_of(
-    model: Tagger, vocabulary: TagVocabulary, sentences: Sequence[Sentence], *, batch_size: int = 64
+    model: Tagger,
+    vocabulary: TagVocabulary,
+    sentences: Sequence[Sentence],
+    *,
+    batch_size: int = 64,
+    track: Track = untracked,
+    what: str = WHAT,
 ) -> TaggingFigure:
     """The results of a tagger on sentences.
 
@@ -173,6 +198,9 @@ def figure_of(
         vocabulary: the vocabulary of the training text, whose words count as seen.
         sentences: the sentences; their tags must be in the vocabulary.
         batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
+        track: reports the loop over the batches.
+        what: what the loop does, for the report.
     """
     seen = [np.array([vocabulary.saw(word) for word in sentence.words]) for sentence in sentences]
-    return evaluate_tags(model, encode_sentences(sentences, vocabulary), seen, batch_size=batch_size)
+    encoded = encode_sentences(sentences, vocabulary)
+    return evaluate_tags(model, encoded, seen, batch_size=batch_size, track=track, what=what)

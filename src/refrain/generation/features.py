@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from refrain.models import Network, NetworkStepper, Stepper, stepper_of
+from refrain.progress import Track, untracked
 
 from .units import Part, State, check_units, chosen_layer, chosen_part, state_parts
 
@@ -47,6 +48,7 @@ def features(
     units: Sequence[int] = (),
     which: Part | None = None,
     batch_size: int = 64,
+    track: Track = untracked,
 ) -> Features:
     """Run a model over each text from the zero state.
 
@@ -57,6 +59,7 @@ def features(
         units: units of that layer to follow over time, which takes longer because steps are computed one by one.
         which: the part of the state that is followed; None is the cell state, or the hidden state if there is no other.
         batch_size: B, the number of texts in a batch; it affects speed and memory, not the result.
+        track: reports the loop over the batches.
 
     Raises:
         UserError: when the layer, a unit or the part of the state does not exist.
@@ -80,7 +83,8 @@ def features(
         values = state_parts(network, layer, state)[part][:, list(units)]
         return values.float().cpu()
 
-    for first in range(0, len(order), batch_size):
+    starts = range(0, len(order), batch_size)
+    for first in track(starts, "reading the texts, in batches", len(starts)):
         batch = order[first : first + batch_size]
         for active, state, followed in _windows(stepper, [texts[index] for index in batch], follow if units else None):
             for name, tensor in state_parts(network, layer, state).items():

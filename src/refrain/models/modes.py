@@ -24,13 +24,16 @@ def modes(model: HasModules, training: Callable[[nn.Module], bool]) -> Iterator[
         training: maps a module of the model to True for training mode and False for evaluation mode.
     """
     before = {module: module.training for module in model.modules()}
+    # a module that is in its mode already is left alone, since other threads may be using it
     for module in before:
-        module.training = training(module)
+        if module.training != (mode := training(module)):
+            module.training = mode
     try:
         yield
     finally:
         for module, mode in before.items():
-            module.training = mode
+            if module.training != mode:
+                module.training = mode
 
 
 def evaluating(model: HasModules) -> contextlib.AbstractContextManager[None]:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refrain.nn.kernels.forking import one_thread_after_fork
+
 from .modes import evaluating
 from .protocol import Network, offers, part_of, token_nats
 
@@ -30,6 +32,7 @@ class NetworkStepper:
     is_current = True
 
     def __init__(self, model: Network) -> None:
+        one_thread_after_fork()
         self.model = model
         self.device = next(model.parameters()).device
 

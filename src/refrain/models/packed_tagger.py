@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from refrain.nn import fold_weight_norm
+from refrain.nn.kernels.forking import one_thread_after_fork
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
 from refrain.nn.recurrent.packed_bidirectional import PackedBidirectional
 
@@ -22,6 +23,7 @@ def pack_tagger(model: Tagger, *, weights: WeightType = "float32") -> Tagger:
         model: the tagger, in training or evaluation mode; it is not changed.
         weights: `float32`, or `int8`, which rounds every matrix to 127ths of the largest entry of each row.
     """
+    one_thread_after_fork()
     snapshot = copy.deepcopy(model).eval().requires_grad_(False)
     fold_weight_norm(snapshot)
     if weights == "int8":

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn import Embedding, LockedDropout, RecurrentStack, SoftmaxHead, VariationalDropout, fold_weight_norm
+from refrain.nn.kernels.forking import one_thread_after_fork
 from refrain.nn.kernels.packed_linear import (
     PackedLinear,
     WeightType,
@@ -51,6 +52,7 @@ class Stepper:
     """
 
     def __init__(self, model: LanguageModel, *, weights: WeightType = "float32") -> None:
+        one_thread_after_fork()
         self._seen = model.reset_before, fingerprint(model)
         snapshot = copy.deepcopy(model).eval().requires_grad_(False)
         fold_weight_norm(snapshot)
@@ -69,6 +71,17 @@ class Stepper:
         if type(snapshot.head) is SoftmaxHead and has_stepper(snapshot.head.weight):
             self._output = PackedLinear(snapshot.head.weight, snapshot.head.bias, weights)
             self._head = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # a pickle or a copy packs the weights of its own model, unless this stepper has older ones
+        if self.is_current:
+            return _stepper, (self.model, self.weights)
+        return super().__reduce_ex__(protocol)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # the copy of the model is at another address, where the weights of this stepper have never been
+        self._seen = None, []
 
     @property
     def is_current(self) -> bool:
@@ -123,6 +136,11 @@ class Stepper:
         pairs = zip(outputs.dropped.flatten(0, 1).split(size), targets.flatten().split(size), strict=True)
         nats = [target_nats(self._output(hidden), ids) for hidden, ids in pairs]
         return torch.cat(nats).view(targets.shape), state
+
+
+def _stepper(model: LanguageModel, weights: WeightType) -> Stepper:
+    """A stepper that was pickled or copied."""
+    return Stepper(model, weights=weights)
 
 
 def stepper_of(

@@ -11,9 +11,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
+from refrain.storage.documents import Document, Index, state_of
+
 from .stalls import Verdict, stalled
+
+
+class AveragingState(Document):
+    """The state of a `TriggeredAveraging`."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    started: bool
+    steps: Index
+    validations: list[float]
+    means: list[Tensor]
+    weights: list[Tensor]
 
 
 class TriggeredAveraging:
@@ -120,15 +135,18 @@ class TriggeredAveraging:
         Raises:
             ValueError: when the shapes of the state and of the parameters differ.
         """
-        shapes = [tuple(parameter.shape) for parameter in self._parameters]
-        if state["steps"] and [tuple(mean.shape) for mean in state["means"]] != shapes:
-            raise ValueError("the averages in the checkpoint belong to other parameters")
-        self._started = bool(state["started"])
-        self._steps = int(state["steps"])
-        self._validations = [float(value) for value in state["validations"]]
-        self._means = [mean.clone().to(p.device) for mean, p in zip(state["means"], self._parameters, strict=False)]
-        if state["weights"]:
-            self._copy(state["weights"])
+        saved = state_of(AveragingState, state)
+        shapes = [parameter.shape for parameter in self._parameters]
+        for tensors in (saved.means, saved.weights):
+            if saved.steps and [tensor.shape for tensor in tensors] != shapes:
+                raise ValueError("the averages in the checkpoint belong to other parameters")
+        self._started = saved.started
+        self._steps = saved.steps
+        self._validations = list(saved.validations)
+        means = zip(saved.means, self._parameters, strict=True) if saved.steps else ()
+        self._means = [mean.clone().to(parameter.device) for mean, parameter in means]
+        if saved.steps:
+            self._copy(saved.weights)
 
     def _copy(self, values: list[Tensor]) -> None:
         with torch.no_grad():

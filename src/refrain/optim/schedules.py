@@ -6,6 +6,8 @@
 import math
 from typing import Any, Protocol
 
+from refrain.storage.documents import Document, Index, state_of
+
 
 class Schedule(Protocol):
     """A factor on the learning rate that may depend on the validations so far."""
@@ -79,6 +81,13 @@ class Fixed:
         """Do nothing: the state is empty."""
 
 
+class PlateauState(Document):
+    """The state of a `Plateau`."""
+
+    best: float | None
+    cuts: Index
+
+
 class Plateau:
     """A schedule that multiplies the rate by `decay` after each validation that is not the best so far.
 
@@ -108,5 +117,6 @@ class Plateau:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state from `state_dict`."""
-        self._best = math.inf if state["best"] is None else float(state["best"])
-        self._cuts = int(state["cuts"])
+        saved = state_of(PlateauState, state)
+        self._best = math.inf if saved.best is None else saved.best
+        self._cuts = saved.cuts

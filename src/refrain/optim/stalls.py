@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from refrain.storage.documents import Document, state_of
+
 
 class Verdict(NamedTuple):
     """The conclusion of a method from a validation.
@@ -26,6 +28,12 @@ def stalled(earlier: Sequence[float], judged: float, window: int) -> bool:
     """
     far = earlier[:-window] if window else []
     return bool(far) and judged > min(far)
+
+
+class EarlyStopState(Document):
+    """The state of an `EarlyStop`."""
+
+    validations: list[float]
 
 
 class EarlyStop:
@@ -65,4 +73,4 @@ class EarlyStop:
         Args:
             state: a state from `state_dict`.
         """
-        self._validations = [float(value) for value in state["validations"]]
+        self._validations = list(state_of(EarlyStopState, state).validations)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .eager import EagerSGD
+
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     """Return the norm of all gradients together. Sparse gradients are coalesced in place, so that it is exact.
@@ -77,7 +79,7 @@ def scaled_step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parame
     torch.autograd.graph.increment_version(parameters)
 
 
-class SGD(torch.optim.SGD):
+class SGD(EagerSGD):
     """Stochastic gradient descent that also takes sparse gradients of embeddings, and updates only the rows in them.
 
     The result equals the dense update without weight decay, since the gradient of the other rows is zero.

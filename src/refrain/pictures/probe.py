@@ -18,6 +18,9 @@ CELL, LINE, MARGIN, HEAD = 0.602 * FONT_POINTS / 72, 1.8 * FONT_POINTS / 72, 0.3
 # both are part of matplotlib; the second has more characters
 FONTS = ["DejaVu Sans Mono", "DejaVu Sans"]
 
+FILES = ("probe.json", "histogram.png", "heat-map.png", "heat-map.html")
+"""The files of a probe: its figures and its pictures."""
+
 
 def histogram(low: NDArray[Any], high: NDArray[Any], scale: Scale, *, title: str, label: str) -> bytes:
     """Draw a histogram of a unit's values by class, as PNG.

@@ -1,10 +1,33 @@
 """Run folders: train, resume, repeat with several seeds, load, and record settings and results."""
 
+from typing import TYPE_CHECKING
+
+from refrain._lazy import lazily
+
+from .loading import SavedModel as SavedModel
+from .loading import find as find
+from .loading import find_language_model as find_language_model
+from .loading import find_tagger as find_tagger
 from .loading import load as load
 from .loading import load_language_model as load_language_model
 from .loading import load_tagger as load_tagger
-from .seeds import has_seeds as has_seeds
-from .seeds import resume_seeds as resume_seeds
-from .seeds import train_seeds as train_seeds
-from .training import resume as resume
-from .training import train as train
+
+if TYPE_CHECKING:
+    from .resuming import go_on as go_on
+    from .resuming import resume as resume
+    from .seeds import has_seeds as has_seeds
+    from .seeds import resume_seeds as resume_seeds
+    from .seeds import train_seeds as train_seeds
+    from .training import train as train
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "go_on": "resuming",
+            "has_seeds": "seeds",
+            "resume": "resuming",
+            "resume_seeds": "seeds",
+            "train": "training",
+            "train_seeds": "seeds",
+        },
+    )

@@ -9,12 +9,14 @@ from torch import nn
 
 from refrain.assembly.corpus import build_corpus
 from refrain.assembly.model import build_language_model
-from refrain.assembly.tagger import build_tagged_corpus, build_tagger, build_tagger_task
+from refrain.assembly.tagged_corpus import build_tagged_corpus
+from refrain.assembly.tagger import build_tagger, build_tagger_task
 from refrain.assembly.task import build_task
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
 from refrain.data import Corpus, TaggedCorpus
 from refrain.errors import UserError, shown
 from refrain.models import LanguageModel, Tagger
+from refrain.progress import Track
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, Task
 
@@ -57,7 +59,8 @@ class Kind(Generic[SettingsT, CorpusT, ModelT]):
         document: (experiment, network) -> the content of `config.json`.
         task: (experiment, corpus, model, methods) -> the training task.
         describe: (experiment, corpus, model, run) -> lines of text that are printed before training.
-        summarise: (experiment, corpus, model, run, position) -> the content of `summary.json`.
+        summarise: (experiment, corpus, model, run, position, track) -> the content of `summary.json`; `track` reports
+            loops.
         card: (summary, experiment, manifest) -> the README of the run.
     """
 
@@ -67,7 +70,7 @@ class Kind(Generic[SettingsT, CorpusT, ModelT]):
     document: Callable[[SettingsT, ModelT], dict[str, Any]]
     task: BuildTask[SettingsT, CorpusT, ModelT]
     describe: Callable[[SettingsT, CorpusT, ModelT, RunFolder], list[str]]
-    summarise: Callable[[SettingsT, CorpusT, ModelT, RunFolder, Position], dict[str, Any]]
+    summarise: Callable[[SettingsT, CorpusT, ModelT, RunFolder, Position, Track], dict[str, Any]]
     card: Callable[[dict[str, Any], SettingsT, dict[str, Any]], str]
 
 

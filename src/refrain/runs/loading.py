@@ -1,35 +1,30 @@
-"""Loads trained models from run folders and checkpoints."""
+"""Finds trained models in run folders and checkpoints, and loads them. Finding one imports no torch."""
 
 import difflib
 import os
 import shlex
 import warnings
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import ValidationError
-from torch import nn
 
-from refrain.assembly.model import build_device, build_language_model
-from refrain.assembly.tagger import build_tagger, column_of
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment, upgraded
 from refrain.config.upgrade import FORMAT
-from refrain.data import Corpus, TaggedCorpus, vocabulary_from
-from refrain.data.tagged.vocabulary import tag_vocabulary_from
-from refrain.errors import CheckpointError, UserError
-from refrain.models.network_check import class_name
-from refrain.nn import fold_weight_norm
-from refrain.nn.kernels.packed_linear import WeightType
+from refrain.errors import CheckpointError
 from refrain.storage.checkpoint import MANIFEST, Checkpoint
 from refrain.storage.checkpoint_manifest import UnreadableError
+from refrain.storage.documents import shown
 from refrain.storage.run_folder import RunFolder
 from refrain.storage.run_layout import BEST, best_of, check_parts
-from refrain.trained.language_model import TrainedLanguageModel
-from refrain.trained.tagger import TrainedTagger
-from refrain.training import load_weights
 
-from .fit_check import check_fit
-from .own_network import MARK, OwnNetwork, check_given, make_network, own_name
+from .own_names import MARK, check_given
+
+if TYPE_CHECKING:
+    from refrain.nn.kernels.packed_linear import WeightType
+    from refrain.trained import TrainedLanguageModel, TrainedTagger
+
+    from .own_network import OwnNetwork
 
 TASKS: dict[type[AnyExperiment], str] = {Experiment: "language-model", TaggerExperiment: "tagger"}
 """Type of the settings -> the name of the task in `config.json`."""
@@ -56,7 +51,7 @@ def experiment_from(document: Any, path: Path) -> AnyExperiment:
         raise CheckpointError(f"{path}: config.json contains no experiment")
     if document.get("format") not in (1, FORMAT):
         raise CheckpointError(
-            f"{path}: config.json has format {document.get('format')}, but this version reads format {FORMAT}; "
+            f"{path}: config.json has format {shown(document.get('format'))}, but this version reads format {FORMAT}; "
             "update refrain-lm"
         )
     try:
@@ -70,26 +65,98 @@ def experiment_from(document: Any, path: Path) -> AnyExperiment:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{path}: config.json was written by another version ({name}: {first['msg']})") from None
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: config.json has the format of version 0.1, but not its contents ({error})"
         ) from None
-    raise CheckpointError(f"{path}: config.json has an unknown task, {task!r}; update refrain-lm")
+    raise CheckpointError(f"{path}: config.json has an unknown task, {shown(task)}; update refrain-lm")
+
+
+class SavedModel(NamedTuple):
+    """A trained model on the disk, whose checkpoint was verified and whose settings were read.
+
+    Attributes:
+        path: the run folder or checkpoint folder, as given.
+        checkpoint: the checkpoint to load.
+        document: the content of `config.json`.
+        experiment: the settings of the run.
+    """
+
+    path: Path
+    checkpoint: Checkpoint
+    document: dict[str, Any]
+    experiment: AnyExperiment
+
+    @property
+    def is_tagger(self) -> bool:
+        """Whether the model is a tagger, and not a language model."""
+        return isinstance(self.experiment, TaggerExperiment)
+
+
+def find(path: str | Path) -> SavedModel:
+    """Find a trained model: everything that `load` does without torch.
+
+    Args:
+        path: the run folder or checkpoint folder.
+
+    Raises:
+        CheckpointError: when the folder has no complete checkpoint, or the checkpoint does not fit this version.
+    """
+    checkpoint = find_checkpoint(Path(path))
+    document = checkpoint.document("config")
+    return SavedModel(Path(path), checkpoint, document, experiment_from(document, checkpoint.folder))
+
+
+def find_language_model(path: str | Path) -> SavedModel:
+    """Find a language model, as `find` does.
+
+    Args:
+        path: the run folder or checkpoint folder.
+
+    Raises:
+        CheckpointError: when the run is that of a tagger, or as in `find`.
+    """
+    found = find(path)
+    if found.is_tagger:
+        raise CheckpointError(
+            f"{path}: is the run of a tagger, but a language model is needed; use it with refrain tag or "
+            "refrain evaluate"
+        )
+    check_given(found.document, None, found.path)
+    return found
+
+
+def find_tagger(path: str | Path) -> SavedModel:
+    """Find a tagger, as `find` does.
+
+    Args:
+        path: the run folder or checkpoint folder.
+
+    Raises:
+        CheckpointError: when the run is that of a language model, or as in `find`.
+    """
+    found = find(path)
+    if not found.is_tagger:
+        raise CheckpointError(
+            f"{path}: is the run of a language model, but a tagger is needed; train one with "
+            "refrain train pos-default --data PATH/TO/SENTENCES"
+        )
+    return found
 
 
 def load(
-    path: str | Path,
+    path: str | Path | SavedModel,
     *,
-    model: OwnNetwork | None = None,
+    model: "OwnNetwork | None" = None,
     device: str = "cpu",
-    weights: WeightType = "float32",
-) -> TrainedLanguageModel | TrainedTagger:
+    weights: "WeightType" = "float32",
+) -> "TrainedLanguageModel | TrainedTagger":
     """Load a trained model from the best checkpoint of a run folder, or from a checkpoint folder.
 
     If the best checkpoint is damaged, the newest complete one is loaded, with a warning.
 
     Args:
-        path: the run folder or checkpoint folder.
+        path: the run folder or checkpoint folder, or the result of `find`.
         model: for the run of a network of your own: the network, whose weights are replaced, or a function that maps
             the vocabulary to it. Nothing is imported by the class name that is recorded in the run.
         device: `cpu`, `cuda` or `auto`.
@@ -100,130 +167,47 @@ def load(
             given network, or a network is missing or not needed.
         UserError: when the device is missing or unknown, or the weights are.
     """
-    if weights not in get_args(WeightType):
-        raise UserError(f"weights: must be one of {', '.join(get_args(WeightType))} (got {weights!r})")
-    checkpoint = find_checkpoint(Path(path))
-    document = checkpoint.document("config")
-    experiment = experiment_from(document, checkpoint.folder)
-    check_given(document, model, Path(path))
-    if model is not None:
-        return _own(experiment, model, checkpoint, device, weights)
-    if isinstance(experiment, TaggerExperiment):
-        return _tagger(experiment, checkpoint, device, weights)
-    vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
-    check_fit(experiment, vocabulary, checkpoint)
-    model = build_language_model(experiment, vocabulary)
-    load_weights(model, checkpoint.tensors("model"))
-    # fold the norms into the weights, so that they are not computed again at each step
-    fold_weight_norm(model)
-    settings = experiment.model_dump(mode="json")
-    return TrainedLanguageModel(
-        model.to(build_device(device)), vocabulary, settings, checkpoint.folder, weights=weights
-    )
+    found = path if isinstance(path, SavedModel) else find(path)
+    check_given(found.document, model, found.path)
+
+    # imports torch, which a mistake in the path need not wait for
+    from .building import build
+
+    return build(found.experiment, found.checkpoint, model, device, weights)
 
 
 def load_language_model(
-    path: str | Path, *, device: str = "cpu", weights: WeightType = "float32"
-) -> TrainedLanguageModel:
+    path: str | Path | SavedModel, *, device: str = "cpu", weights: "WeightType" = "float32"
+) -> "TrainedLanguageModel":
     """Load the language model of a run, as `load` does.
 
     Args:
-        path: the run folder or checkpoint folder.
+        path: the run folder or checkpoint folder, or the result of `find_language_model`.
         device: `cpu`, `cuda` or `auto`.
         weights: `float32` or `int8`.
 
     Raises:
         CheckpointError: when the run is that of a tagger, or as in `load`.
     """
-    found = load(path, device=device, weights=weights)
-    if isinstance(found, TrainedTagger):
-        raise CheckpointError(
-            f"{path}: is the run of a tagger, but a language model is needed; use it with refrain tag or "
-            "refrain evaluate"
-        )
-    return found
+    found = path if isinstance(path, SavedModel) else find_language_model(path)
+    return cast("TrainedLanguageModel", load(found, device=device, weights=weights))
 
 
-def load_tagger(path: str | Path, *, device: str = "cpu", weights: WeightType = "float32") -> TrainedTagger:
+def load_tagger(
+    path: str | Path | SavedModel, *, device: str = "cpu", weights: "WeightType" = "float32"
+) -> "TrainedTagger":
     """Load the tagger of a run, as `load` does.
 
     Args:
-        path: the run folder or checkpoint folder.
+        path: the run folder or checkpoint folder, or the result of `find_tagger`.
         device: `cpu`, `cuda` or `auto`.
         weights: `float32` or `int8`.
 
     Raises:
         CheckpointError: when the run is that of a language model, or as in `load`.
     """
-    found = load(path, device=device, weights=weights)
-    if not isinstance(found, TrainedTagger):
-        raise CheckpointError(
-            f"{path}: is the run of a language model, but a tagger is needed; train one with "
-            "refrain train pos-default --data PATH/TO/SENTENCES"
-        )
-    return found
-
-
-def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str, weights: WeightType) -> TrainedTagger:
-    vocabulary = tag_vocabulary_from(checkpoint.document("vocabulary"))
-    check_fit(experiment, vocabulary, checkpoint)
-    model = build_tagger(experiment.model, vocabulary)
-    load_weights(model, checkpoint.tensors("model"))
-    config = experiment.model_dump(mode="json")
-    column = column_of(experiment.data.column, vocabulary.tags)
-    return TrainedTagger(model.to(build_device(device)), vocabulary, config, checkpoint.folder, column, weights=weights)
-
-
-def _own(
-    experiment: AnyExperiment, model: OwnNetwork, checkpoint: Checkpoint, device: str, weights: WeightType
-) -> TrainedLanguageModel:
-    document = checkpoint.document("config")
-    vocabulary = vocabulary_from(checkpoint.document("vocabulary"))
-    network = make_network(model, experiment, vocabulary)
-    load_own_weights(network, checkpoint, own_name(document))
-    settings = experiment.model_dump(mode="json")
-    network = network.to(build_device(device))
-    own = class_name(network)
-    return TrainedLanguageModel(network, vocabulary, settings, checkpoint.folder, weights=weights, own=own)
-
-
-def load_own_weights(network: nn.Module, checkpoint: Checkpoint, trained: str | None) -> None:
-    """Copy the weights of a checkpoint into a network given by the user, in place.
-
-    Args:
-        network: the network.
-        checkpoint: the checkpoint.
-        trained: the class name of the trained network, as recorded in the run.
-
-    Raises:
-        CheckpointError: when the weights do not fit the network.
-    """
-    try:
-        load_weights(network, checkpoint.tensors("model"))
-    except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint.folder}: {error}; give the network that was trained, {trained}") from None
-
-
-def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> None:
-    """Copy the best weights of a run into a new model of the same shape, in place.
-
-    Args:
-        path: the run folder.
-        model: the new model.
-        corpus: the corpus, which must have the vocabulary of the run.
-
-    Raises:
-        CheckpointError: when the vocabulary or a shape differs.
-    """
-    checkpoint = find_checkpoint(path)
-    if checkpoint.document("vocabulary") != corpus.vocabulary.document():
-        raise CheckpointError(
-            f"{path}: was trained with another vocabulary; give the same corpus with --data and the same data settings"
-        )
-    try:
-        load_weights(model, checkpoint.tensors("model"))
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}; give the model settings of that run") from None
+    found = path if isinstance(path, SavedModel) else find_tagger(path)
+    return cast("TrainedTagger", load(found, device=device, weights=weights))
 
 
 def find_checkpoint(path: Path) -> Checkpoint:
@@ -264,7 +248,10 @@ def find_checkpoint(path: Path) -> Checkpoint:
         problem = f"{path}: has no best checkpoint yet"
     checkpoint, problems = RunFolder(path).newest()
     problems = list(dict.fromkeys([problem, *problems]))
-    if best is not None and checkpoint.document("training")["position"]["step"] == 0:
+    # imports torch, which is needed only here
+    from refrain.training.resume import trained_steps
+
+    if best is not None and trained_steps(checkpoint) == 0:
         raise CheckpointError("; ".join([*problems, "no other checkpoint of this run was trained"]))
     warnings.warn("; ".join([*problems, f"using {checkpoint.folder}"]), stacklevel=3)
     return checkpoint

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from refrain.progress import duration
 from refrain.storage.machine import peak_memory_bytes
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, load_weights
-from refrain.training.progress import duration
 
 
 def load_best(model: nn.Module, run: RunFolder, position: Position) -> None:
@@ -77,6 +77,7 @@ def card_of(
         f"are those of the best epoch on validation, {summary['best_epoch']}.",
         *methods,
         *notes,
+        *_changes(manifest),
         "",
         *table,
         "",
@@ -88,6 +89,18 @@ def card_of(
         *usage,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _changes(manifest: dict[str, Any]) -> list[str]:
+    """A line for each change of settings with which the run was resumed."""
+    lines = []
+    for entry in manifest.get("resumed", []):
+        settings = ", ".join(
+            f"{name}={each['after']} (was {each['before']})" for name, each in entry["settings"].items()
+        )
+        window = f" and window {entry['window']} of the next" if entry["window"] else ""
+        lines += ["", f"Resumed after epoch {entry['epoch']}{window} with {settings}.", *entry.get("notes", [])]
+    return lines
 
 
 def commands(*lines: str) -> list[str]:

@@ -1,12 +1,16 @@
 """Trains an experiment with several seeds, and computes the mean and standard deviation of the results."""
 
+import math
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from refrain.config import AnyExperiment
+from refrain.config.loader import amended
+from refrain.config.toml_text import toml_of
+from refrain.config.upgrade import FORMAT
 from refrain.errors import CheckpointError, UserError
 from refrain.storage.checkpoint import write_atomically
 from refrain.storage.output_checks import check_folder
@@ -15,11 +19,15 @@ from refrain.storage.run_folder import RunFolder
 from refrain.storage.run_layout import check_seeds
 from refrain.training.progress import Progress
 
+from .checks import SEEDS
+from .continuing import check_settings
+from .documents import read_plan
 from .kinds import kind_of
 from .loading import config_document, experiment_from
-from .training import resume, same_settings, train
+from .resuming import go_on
+from .training import train
 
-FILE = "seeds.json"
+FILE = SEEDS
 FIGURES = ("perplexity", "nats_per_token", "bits_per_byte", "accuracy")
 
 
@@ -56,7 +64,8 @@ def train_seeds(
     if count < 1:
         raise UserError(f"--seeds must be at least 1 (got {count})")
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    # a series that was killed before its plan was complete has left a temporary file
+    if folder.exists() and (not folder.is_dir() or any(not _is_temporary(path) for path in folder.iterdir())):
         if not force:
             raise CheckpointError(
                 f"{folder}: exists already; choose another --out, continue with --resume, or replace it with --force"
@@ -73,9 +82,8 @@ def train_seeds(
     for old in folder.glob("seed-*"):
         RunFolder(old).remove()
     folder.mkdir(parents=True, exist_ok=True)
-    first = experiment.training.seed
     plan = {
-        "seeds": list(range(first, first + count)),
+        "seeds": list(range(experiment.training.seed, experiment.training.seed + count)),
         "config": config_document(experiment),
         "from": None if start_from is None else str(start_from),
         "recipe": recipe_text,
@@ -99,31 +107,67 @@ def _parts(folder: Path) -> list[Path]:
     return [folder / FILE, folder / "summary.json", *folder.glob("seed-*")]
 
 
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(f".tmp-{FILE}-")
+
+
 def has_seeds(out: str | Path) -> bool:
     """Whether a folder holds the runs of several seeds."""
     return os.path.lexists(Path(out) / FILE)
 
 
 def resume_seeds(
-    out: str | Path, *, experiment: AnyExperiment | None = None, progress: Callable[[], Progress]
+    out: str | Path,
+    *,
+    experiment: AnyExperiment | None = None,
+    settings: Sequence[str] = (),
+    count: int | None = None,
+    progress: Callable[[], Progress],
 ) -> dict[str, Any]:
     """Continue the runs of several seeds: keep the finished ones, resume one and start the others.
 
     Args:
         out: the folder of the runs.
-        experiment: if given, must equal the settings of the runs.
+        experiment: if given, must equal the settings of the runs, except for those that may change when a run is
+            resumed.
+        settings: changes of settings, such as `["training.epochs=16"]`.
+        count: the number of seeds, if it grows.
         progress: creates the progress report of each run.
 
     Returns:
         The summary, as in `train_seeds`.
 
     Raises:
-        CheckpointError: when a run cannot be continued, or the settings differ.
+        CheckpointError: when a run cannot be continued, the settings differ, or there are more seeds already.
     """
-    check_seeds(Path(out))
-    plan = RunFolder(Path(out)).read_json(FILE)
-    same_settings(experiment_from(plan["config"], Path(out)), experiment, Path(out))
-    return _run_all(Path(out), plan, progress)
+    folder = Path(out)
+    check_seeds(folder)
+    plan = read_plan(RunFolder(folder), FILE)
+    own = experiment_from(plan["config"], folder)
+    given = check_settings(own, amended(experiment or own, settings) if settings else experiment, folder)
+    if given.training.epochs < own.training.epochs:
+        raise CheckpointError(
+            f"{folder}: training.epochs: the runs of several seeds cannot be shortened; give {own.training.epochs} or "
+            "more"
+        )
+    seeds = _grown(plan["seeds"], count, folder)
+    changed = {**plan, "seeds": seeds}
+    if given != own or plan["config"].get("format") != FORMAT:
+        # a recipe of version 0.1 has names of settings that are not known any more
+        changed |= {"config": config_document(given), "recipe": toml_of(given)}
+    if changed != plan:
+        (folder / "summary.json").unlink(missing_ok=True)
+        write_atomically(folder / FILE, dumps(changed, indent=2) + "\n")
+    return _run_all(folder, changed, progress)
+
+
+def _grown(seeds: list[int], count: int | None, folder: Path) -> list[int]:
+    """The seeds of a series that grows to a number of seeds."""
+    if count is None:
+        return seeds
+    if count < len(seeds):
+        raise CheckpointError(f"{folder}: has the runs of {len(seeds)} seeds; give --seeds {len(seeds)} or more")
+    return seeds + list(range(max(seeds) + 1, max(seeds) + 1 + count - len(seeds)))
 
 
 def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress]) -> dict[str, Any]:
@@ -134,10 +178,8 @@ def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress
         run = RunFolder(folder / f"seed-{seed}")
         training = base.training.model_copy(update={"seed": seed})
         experiment = base.model_copy(update={"training": training})
-        if _is_finished(run, experiment):
-            summaries.append(run.read_json("summary.json"))
-        elif run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
-            summaries.append(resume(run.path, experiment=experiment, progress=progress()))
+        if (run.path / "summary.json").is_file() or (run.checkpoints.is_dir() and any(run.checkpoints.iterdir())):
+            summaries.append(go_on(run.path, experiment=experiment, progress=progress()))
         else:
             summaries.append(
                 train(
@@ -153,12 +195,6 @@ def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress
     summary = summarise_seeds(folder, plan["seeds"], summaries)
     write_atomically(folder / "summary.json", dumps(summary, indent=2) + "\n")
     return summary
-
-
-def _is_finished(run: RunFolder, experiment: AnyExperiment) -> bool:
-    if not (run.path / "summary.json").is_file():
-        return False
-    return experiment_from(run.read_json("config.json"), run.path) == experiment
 
 
 def summarise_seeds(folder: Path, seeds: list[int], summaries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -184,15 +220,16 @@ def summarise_seeds(folder: Path, seeds: list[int], summaries: list[dict[str, An
         found = [_figures(one[split]) for one in summaries]
         summary[split] = {
             name: {
-                "mean": statistics.fmean(values),
+                "mean": statistics.fmean(values) if finite else None,
                 # the standard deviation of a sample, with n - 1 in the denominator
-                "std": statistics.stdev(values) if len(values) > 1 else None,
+                "std": statistics.stdev(values) if finite and len(values) > 1 else None,
             }
             for name in FIGURES
             if (values := [one[name] for one in found if name in one])
+            for finite in [all(map(math.isfinite, values))]
         }
     return summary
 
 
 def _figures(figure: dict[str, Any] | None) -> dict[str, float]:
-    return {name: figure[name] for name in FIGURES if name in figure} if figure else {}
+    return {name: figure[name] for name in FIGURES if figure.get(name) is not None} if figure else {}

@@ -5,11 +5,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from refrain.assembly.widths import removable_widths
 from refrain.config import Experiment
 from refrain.data import Corpus
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.perplexity import Protocol
 from refrain.models.network_check import class_name
+from refrain.progress import Track, untracked
+from refrain.sparsity import zero_share
+from refrain.sparsity.report import report
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position
 
@@ -73,7 +77,14 @@ def model_lines(shape: str, model: nn.Module) -> list[str]:
 
 
 def summarise(
-    experiment: Experiment, corpus: Corpus, model: Any, run: RunFolder, position: Position, *, own: bool = False
+    experiment: Experiment,
+    corpus: Corpus,
+    model: Any,
+    run: RunFolder,
+    position: Position,
+    track: Track = untracked,
+    *,
+    own: bool = False,
 ) -> dict[str, Any]:
     """Measure the best checkpoint and summarise the run. The model gets the weights of the checkpoint.
 
@@ -83,6 +94,7 @@ def summarise(
         model: the trained model.
         run: the run folder.
         position: the position at the end of the run.
+        track: reports the loops over the texts.
         own: whether the model is given by the user, so that the summary names its class.
     """
     load_best(model, run, position)
@@ -100,12 +112,22 @@ def summarise(
             windows = protocol_windows(
                 tokens, name, split=split, window_steps=steps, name=f"{corpus.name}, split {split!r}"
             )
-            return {"protocol": name, **evaluate(model, windows).document(corpus.vocabulary.bytes_per_token)}
+            figure = evaluate(model, windows, track=track, what=f"measuring the {split} text, protocol {name}")
+            return {"protocol": name, **figure.document(corpus.vocabulary.bytes_per_token)}
 
         exact[split] = measured("exact")
         # every protocol is exact on the test split, and another pass over many bytes would take minutes
         same = split == "test" or protocol == "exact"
         figures[split] = {**exact[split], "protocol": protocol} if same else measured(protocol)
     network = {"network": class_name(model)} if own else {}
+    sparsity = {"sparsity": _sparsity(model)} if experiment.sparsity.active() else {}
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **network}
-    return summary_of(about, {**figures, "exact": exact}, model, position)
+    return summary_of(about, {**figures, "exact": exact, **sparsity}, model, position)
+
+
+def _sparsity(model: Any) -> dict[str, Any]:
+    """The zeros, the dead units and the size without them."""
+    found = report(dict(model.named_parameters()), model.axes(), model.widths(), removable_widths(model))
+    dead = {width: row["dead"] for width, row in found["widths"].items()}
+    zeros = zero_share(dict(model.named_parameters()))
+    return {"zeros": zeros, "dead_units": dead, "compact_parameters": found["compact_parameters"]}

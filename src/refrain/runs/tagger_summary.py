@@ -6,6 +6,7 @@ from refrain.config import TaggerExperiment
 from refrain.data import TaggedCorpus
 from refrain.evaluation.tagging import figure_of
 from refrain.models import Tagger
+from refrain.progress import Track, untracked
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position
 
@@ -35,12 +36,23 @@ def describe_tagger(experiment: TaggerExperiment, corpus: TaggedCorpus, model: T
 
 
 def summarise_tagger(
-    experiment: TaggerExperiment, corpus: TaggedCorpus, model: Tagger, run: RunFolder, position: Position
+    experiment: TaggerExperiment,
+    corpus: TaggedCorpus,
+    model: Tagger,
+    run: RunFolder,
+    position: Position,
+    track: Track = untracked,
 ) -> dict[str, Any]:
     """Measure the best checkpoint and summarise the run. The model gets the weights of the checkpoint."""
     load_best(model, run, position)
     figures = {
-        split: figure_of(model, corpus.vocabulary, corpus.splits[split].sentences).document()
+        split: figure_of(
+            model,
+            corpus.vocabulary,
+            corpus.splits[split].sentences,
+            track=track,
+            what=f"measuring the {split} text",
+        ).document()
         if split in corpus.splits
         else None
         for split in ("valid", "test")

@@ -1,44 +1,30 @@
-"""Trains an experiment in a run folder, and resumes it."""
+"""Trains an experiment in a new run folder."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from refrain.assembly.backend import choose_backends, describe_backends
-from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment, Experiment
-from refrain.config.schema import differences
-from refrain.data.text.files import place_of
-from refrain.errors import CheckpointError, DataError, UserError
-from refrain.nn.kernels.call import failures
+from refrain.errors import UserError
 from refrain.storage.output_checks import check_folder, run_parts
 from refrain.storage.run_folder import RunFolder
-from refrain.training import (
-    Fit,
-    Interrupt,
-    Metrics,
-    PlainProgress,
-    Position,
-    Task,
-    load_weights,
-    restore,
-    tensorboard_writer,
-)
+from refrain.training import PlainProgress, Position, Task
 from refrain.training.own_methods import methods_by_name
 from refrain.training.progress import Progress
-from refrain.training.resume import capture, check_methods
+from refrain.training.resume import capture
 from refrain.training.sparsifier import Sparsifier
 
-from .fit_check import check_corpus
-from .intact import check_config, point_at_best
-from .kinds import AnyCorpus, Kind, kind_of
-from .loading import experiment_from, load_own_weights, load_start
-from .manifest import changes, manifest
-from .own_network import OwnNetwork, check_given, own_name
+from .building import load_start
+from .continuing import standing
+from .kinds import kind_of
+from .manifest import manifest
+from .own_network import OwnNetwork
+from .preparing import build, read_corpus
+from .resuming import go_on
 from .space import check_space
+from .to_the_end import train_to_the_end
 
 
 def train(
@@ -49,6 +35,7 @@ def train(
     methods: Sequence[object] | Mapping[str, object] = (),
     start_from: str | Path | None = None,
     force: bool = False,
+    resume: Literal["never", "auto"] = "never",
     recipe_text: str = "",
     command: str = "",
     progress: Progress | None = None,
@@ -66,6 +53,8 @@ def train(
         start_from: a run whose best weights are the initial weights, as for finetuning. Its vocabulary and its shapes
             must be the same.
         force: whether an existing run is replaced.
+        resume: `auto` continues the run in `out` if there is one, as the function `resume` does with these settings; if
+            it is finished, nothing is trained. Otherwise it starts one.
         recipe_text: the requested recipe as TOML, stored as `recipe.toml`.
         command: the command line, stored in the manifest.
         progress: the progress report; None prints lines of text on standard error.
@@ -81,16 +70,21 @@ def train(
         Interrupted: when a signal has stopped the run; a checkpoint has been saved.
     """
     own = methods_by_name(methods)
+    if resume == "auto" and (found := standing(Path(out))) != "absent":
+        if found == "run":
+            return go_on(out, model=model, methods=methods, experiment=experiment, progress=progress)
+        force = True
     with progress or PlainProgress() as report:
         kind = kind_of(experiment, model)
         run = RunFolder(Path(out))
+        if resume == "auto" and force:
+            report.log(f"{run.path}: a run was started here and has no checkpoint yet; it is started again")
         replaced = run.check_available(force=force)
         if force:
             check_folder("--out", run.path, run_parts(run.path), [start_from, experiment.data.corpus])
-        corpus = kind.corpus(experiment, report.log)
+        corpus = read_corpus(kind, experiment, report)
         torch.manual_seed(experiment.training.seed)
-        network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
-        backends = choose_backends(experiment.training, network, report.log)
+        network, backends = build(kind, experiment, corpus, report)
         if start_from is not None:
             load_start(Path(start_from), network, corpus)
         task = kind.task(experiment, corpus, network, own)
@@ -103,7 +97,7 @@ def train(
             run.write_json("config.json", kind.document(experiment, network))
             run.write_text("recipe.toml", recipe_text)
             run.write_json("manifest.json", manifest(experiment, corpus, network, command, backends))
-            return _train(experiment, kind, corpus, task, run, Position(), None, report, backends)
+            return train_to_the_end(experiment, kind, corpus, task, run, Position(), None, report, backends)
 
 
 def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
@@ -113,155 +107,3 @@ def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
     if isinstance(sparsifier, Sparsifier) and not sparsifier.masks.kept:
         what = "nothing is zero" if experiment.sparsity.freeze == "elements" else "no unit is dead"
         raise UserError(f"sparsity.freeze: {what} at the start; start from a sparse run with --from RUN")
-
-
-def resume(
-    out: str | Path,
-    *,
-    model: OwnNetwork | None = None,
-    methods: Sequence[object] | Mapping[str, object] = (),
-    experiment: AnyExperiment | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Continue a run from its newest complete checkpoint. The result is the same, bit for bit, as without the stop.
-
-    Args:
-        out: the run folder.
-        methods: the methods that the run was started with, in the same order; their states are restored.
-        experiment: if given, must equal the settings of the run.
-        model: for the run of a network of your own: the network, as in `train`.
-        progress: the progress report; None prints lines of text on standard error.
-
-    Returns:
-        The summary, as in `summary.json`.
-
-    Raises:
-        DataError: when the corpus has changed.
-        CheckpointError: when the folder is not a run, settings or methods differ, or a network of your own is missing,
-            not needed or different.
-        UserError: when the loss is not finite, or a method fails.
-    """
-    added = methods_by_name(methods)
-    run = RunFolder(Path(out))
-    if not run.path.is_dir():
-        raise CheckpointError(f"{run.path}: no such run folder; leave out --resume to start a run")
-    document = run.read_json("config.json")
-    own = experiment_from(document, run.path)
-    check_given(document, model, run.path)
-    with progress or PlainProgress() as report, run.locked():
-        same_settings(own, experiment, run.path)
-        kind = kind_of(own, model)
-        checkpoint, problems = run.newest()
-        check_config(own, checkpoint, run.read_json("manifest.json"), run.path)
-        corpus = kind.corpus(own, report.log)
-        _same_text(corpus, run.read_json("manifest.json"), run.path)
-        check_corpus(own, corpus, checkpoint, model)
-        network = kind.model(own, corpus).to(build_device(own.training.device))
-        backends = choose_backends(own.training, network, report.log)
-        task = kind.task(own, corpus, network, added)
-        for problem in problems:
-            report.log(f"skipped a damaged checkpoint: {problem}")
-        check_methods(task, checkpoint.document("training"), run.path)
-        if model is None:
-            load_weights(network, checkpoint.tensors("model"))
-        else:
-            load_own_weights(network, checkpoint, own_name(document))
-        try:
-            position, state = restore(task, checkpoint.tensors("training"), checkpoint.document("training"))
-        except CheckpointError as error:
-            raise CheckpointError(f"{checkpoint.folder}: {error}") from error.__cause__
-        run.tidy(checkpoint.folder)
-        point_at_best(run, position, task, report)
-        for difference in changes(run.read_json("manifest.json"), manifest(own, corpus, network, "", backends)):
-            report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
-        run.cut_metrics(position.metrics_bytes)
-        stop = (
-            "its end"
-            if position.epoch == task.epochs or position.stopped
-            else f"epoch {position.epoch + 1}, window {position.window}"
-        )
-        report.log(f"resuming {checkpoint.folder} at {stop}")
-        return _train(own, kind, corpus, task, run, position, state, report, backends)
-
-
-def _train(
-    experiment: AnyExperiment,
-    kind: Kind[Any, Any, Any],
-    corpus: AnyCorpus,
-    task: Task,
-    run: RunFolder,
-    position: Position,
-    state: Any,
-    report: Progress,
-    backends: dict[str, str],
-) -> dict[str, Any]:
-    for line in [*kind.describe(experiment, corpus, task.model, run), describe_backends(backends)]:
-        report.log(line)
-    writer = (
-        tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
-    )
-    documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
-    if task.methods.own:
-        report.log(f"methods given: {', '.join(task.methods.own)}")
-    with _closing(writer), Interrupt(report.log) as interrupt:
-        metrics = Metrics(run, writer, corpus.vocabulary.bytes_per_token, task.methods.metrics)
-        position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
-    report.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
-    summary = kind.summarise(experiment, corpus, task.model, run, position) | {"backend": backends}
-    if task.methods.own:
-        summary["methods"] = list(task.methods.own)
-    if failures():
-        summary["failed_kernels"] = failures()
-    run.write_json("summary.json", summary)
-    run.write_text("README.md", kind.card(summary, experiment, run.read_json("manifest.json")))
-    return summary
-
-
-@contextlib.contextmanager
-def _closing(writer: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if writer is not None:
-            writer.close()
-
-
-def same_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -> None:
-    """Check that a run is continued with its own settings.
-
-    Args:
-        own: the settings of the run.
-        given: the given settings; None for those of the run.
-        path: the run folder, for the message.
-
-    Raises:
-        CheckpointError: when the settings differ.
-    """
-    if given is None or given == own:
-        return
-    if type(given) is not type(own):
-        trained = kind_of(own).title
-        other = kind_of(given).title
-        raise CheckpointError(
-            f"{path}: is the run of {trained}, but the recipe is for {other}; resume without a recipe"
-        )
-    differing = [f"{name}: {old!r} in the run, {new!r} now" for name, old, new in differences(own, given)]
-    raise CheckpointError(
-        f"{path}: the run has other settings ({'; '.join(differing)}); resume with refrain train --resume --out {path}"
-    )
-
-
-def _same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
-    for name, split in corpus.splits.items():
-        before = document["data"]["splits"].get(name, {}).get("sha256")
-        if before is None:
-            raise CheckpointError(
-                f"{path}: was not trained itself, as refrain compress writes a run; start a new one from its weights "
-                f"with refrain train RECIPE --from {path}"
-            )
-        if before != split.sha256:
-            raise DataError(
-                f"{place_of(split.source)}: the {name} text has changed since {path} was started "
-                f"(sha256 {split.sha256[:20]}..., in manifest.json {str(before)[:20]}...); restore the old text or "
-                "start a new run"
-            )

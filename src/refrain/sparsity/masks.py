@@ -84,6 +84,8 @@ class Masks:
                 raise ValueError(
                     f"the state has a mask for {name}, which is not a parameter; the parameters are {known}"
                 )
+            if not isinstance(mask, Tensor):
+                raise ValueError(f"the mask for {name} is not a tensor")
             shape = tuple(self._parameters[name].shape)
             if mask.shape != shape:
                 raise ValueError(f"the mask for {name} has shape {tuple(mask.shape)}, the parameter has shape {shape}")

@@ -18,6 +18,7 @@ _NAMES = (
     (stat.S_ISBLK, "is a device, not a file"),
 )
 _OTHER = "is not a regular file"
+_PART = 1 << 20
 _DAMAGE = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -63,7 +64,13 @@ def read_regular(path: str | Path, *, limit: int, follow_links: bool = True) -> 
         OSError: as `open_regular`, and when the file is larger than `limit`; not more than `limit` bytes are read.
     """
     with open_regular(path, follow_links=follow_links) as file:
-        content = file.read(limit + 1)
+        # in parts, because Python allocates as many bytes at once as are asked for, however small the file is
+        parts = []
+        remaining = limit + 1
+        while part := file.read(min(remaining, _PART)):
+            parts.append(part)
+            remaining -= len(part)
+        content = b"".join(parts)
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"is larger than {limit:,} bytes, the most that is read here", str(path))
     return content

@@ -20,6 +20,8 @@ from refrain.data import Corpus
 from refrain.errors import CheckpointError, UserError
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.models import LanguageModel, Stepper
+from refrain.progress import Reporter, timing_reports
+from refrain.runs.checks import check_apart
 from refrain.runs.loading import config_document, load_language_model
 from refrain.runs.manifest import manifest
 from refrain.runs.training import train
@@ -46,6 +48,7 @@ def compress(
     data: str | None = None,
     force: bool = False,
     log: Callable[[str], None] = lambda line: None,
+    reports: Reporter | None = None,
 ) -> dict[str, Any]:
     """Write a new run with the weights of another one without its dead units. The other run is not changed.
 
@@ -59,6 +62,7 @@ def compress(
         data: the text for the comparison and the measurements; None is the run's own test text.
         force: replace an existing run at `out`.
         log: called with a line of text for each step that takes time.
+        reports: reports these steps while they run; None reports nothing.
 
     Returns:
         `removed`, the number of removed units by width; `before`, `after` and, after finetuning, `finetuned`, each with
@@ -72,9 +76,12 @@ def compress(
     """
     if threshold is not None and not threshold > 0:
         raise UserError(f"--threshold must be greater than 0 (got {threshold})")
+    reports = reports or Reporter(None)
     out = Path(out)
-    _check_out(Path(run), out, data, force=force)
-    lm = load_language_model(run)
+    check_apart(Path(run), out, force=force)
+    check_folder("--out", out, run_parts(out), [data])
+    with reports.step(f"loading {run}"):
+        lm = load_language_model(run)
     experiment = Experiment.model_validate(lm.config)
     check_folder("--out", out, run_parts(out), [experiment.data.corpus])
     finetuning = _with_epochs(experiment, finetune_epochs) if finetune_epochs else None
@@ -82,9 +89,11 @@ def compress(
     kept = {width: (~which).nonzero().flatten() for width, which in dead.items()}
     settings = resized(experiment, lm.model, kept)
     masked, small = _masked_and_small(lm, dead, kept, settings)
-    corpus, split = _text(lm, experiment, data, log)
+    with reports.step("reading the text"):
+        corpus, split = _text(lm, experiment, data, log)
     ids = corpus.splits[split].tokens.read(0, min(PROOF_TOKENS, len(corpus.splits[split].tokens)))
-    differences = prove(masked, small, torch.from_numpy(ids.astype("int64")))
+    with reports.step("comparing the models"):
+        differences = prove(masked, small, torch.from_numpy(ids.astype("int64")))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".tmp-{out.name[:40]}-") as temporary:
         start = Path(temporary) / "start"
@@ -95,30 +104,13 @@ def compress(
             best = load_language_model(out)
             models.append((best.model, _bytes(best.folder)))
         log("measuring, in turns")
-        report: dict[str, Any] = {
-            "run": str(run),
-            "out": str(out),
-            "removed": {width: int(which.sum()) for width, which in dead.items() if which.any()},
-            "max_abs_difference": differences[torch.float64],
-            "float32_difference": differences[torch.float32],
-        }
-        report |= dict(zip(("before", "after", "finetuned"), _figures(models, corpus, split), strict=False))
+        removed = {width: int(which.sum()) for width, which in dead.items() if which.any()}
+        report: dict[str, Any] = {"run": str(run), "out": str(out), "removed": removed}
+        report |= {"max_abs_difference": differences[torch.float64], "float32_difference": differences[torch.float32]}
+        report |= _figures(models, corpus, split, reports)
         if finetuning is None:
             _complete(start, out, report, _card(experiment.name, report, corpus.name), force=force)
     return report
-
-
-def _check_out(checkpoint: Path, out: Path, data: str | None, *, force: bool) -> None:
-    """Raise before any work is done if `out` cannot be written, or if that would change what is read."""
-    read = checkpoint.resolve()
-    target = out.resolve()
-    run = read.parents[1] if read.parent.name == "checkpoints" else read
-    if target == run or target in run.parents or run in target.parents:
-        raise UserError(f"--out {out}: overlaps with {run}, which must not be changed; choose another folder")
-    if not force and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CheckpointError(f"{out}: exists already; choose another --out, or replace it with --force")
-    RunFolder(out).check_available(force=force)
-    check_folder("--out", out, run_parts(out), [data])
 
 
 def _with_epochs(experiment: Experiment, epochs: int) -> Experiment:
@@ -256,8 +248,10 @@ def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("model*.safetensors"))
 
 
-def _figures(models: list[tuple[LanguageModel, int]], corpus: Corpus, split: str) -> list[dict[str, Any]]:
-    """Return the sizes, perplexity and speed of each model; the models are timed in turns."""
+def _figures(
+    models: list[tuple[LanguageModel, int]], corpus: Corpus, split: str, reports: Reporter
+) -> dict[str, dict[str, Any]]:
+    """Return the sizes, perplexity and speed of each model, which are timed in turns: before, after, finetuned."""
     found: list[dict[str, Any]] = []
     for model, size in models:
         widths = model.widths()
@@ -268,16 +262,17 @@ def _figures(models: list[tuple[LanguageModel, int]], corpus: Corpus, split: str
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "bytes": size,
                 "multiply_adds": multiply_adds(model.axes(), widths),
-                "perplexity": evaluate(model, windows).perplexity,
+                "perplexity": evaluate(model, windows, track=reports.track).perplexity,
             }
         )
     steppers = [Stepper(model) for model, _ in models]
-    step = interleaved({str(i): _steps(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
-    window = interleaved({str(i): _window(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
+    with timing_reports(reports).step("timing the models"):
+        step = interleaved({str(i): _steps(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
+        window = interleaved({str(i): _window(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
     for index, figures in enumerate(found):
         figures["ms_per_token"] = 1000 * statistics.median(step[str(index)]) / STEPS
         figures["tokens_per_second"] = 20 * 35 / statistics.median(window[str(index)])
-    return found
+    return dict(zip(("before", "after", "finetuned"), found, strict=False))
 
 
 def _steps(stepper: Stepper) -> Callable[[], None]:

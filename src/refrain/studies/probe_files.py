@@ -11,7 +11,6 @@ from refrain.trained.language_model import TrainedLanguageModel
 
 from .probing import Probing
 
-NAMES = ("probe.json", "histogram.png", "heat-map.png", "heat-map.html")
 # the number of test texts of each class on the heat map
 SHOWN = 4
 

@@ -22,6 +22,7 @@ from refrain.evaluation.probe import (
     mcnemar,
 )
 from refrain.generation import Part
+from refrain.progress import Reporter
 from refrain.trained.language_model import Count, TrainedLanguageModel
 
 
@@ -129,6 +130,7 @@ def probe(
     *,
     baselines: bool = False,
     log: Callable[[str], None] = quiet,
+    reports: Reporter | None = None,
 ) -> Probing:
     """Fit a probe on the final states of a model after reading labelled texts.
 
@@ -141,25 +143,29 @@ def probe(
         baselines: also fit the same probe on the words of the texts and on the states of the untrained network, and
             test whether their accuracies on the test texts differ.
         log: called with a line of text for each step that takes time.
+        reports: reports these steps while they run; None reports nothing.
 
     Raises:
         UserError: when scikit-learn is not installed, or the model lacks the layer or the part of the state.
         FloatingPointError: when a state is not finite.
     """
-    view, states = _states(lm, tables, view or View(), log)
+    reports = reports or Reporter(None)
+    view, states = _states(lm, tables, view or View(), log, reports)
     labels = sorted(set(tables["train"].labels))
     classes = {split: np.array([labels.index(label) for label in table.labels]) for split, table in tables.items()}
     log("fitting the probe")
-    logistic = fit_logistic(states, classes)
-    rows = [Row("trained", states["train"].shape[1], logistic, best_unit(states, classes), None)]
+    with reports.step("fitting the probe"):
+        logistic = fit_logistic(states, classes)
+        rows = [Row("trained", states["train"].shape[1], logistic, best_unit(states, classes), None)]
     if baselines:
-        _, before = _states(untrained(lm), tables, view, log)
+        _, before = _states(untrained(lm), tables, view, log, reports)
         words = bag_of_words({split: table.texts for split, table in tables.items()})
         for name, features in (("untrained", before), ("bag of words", words)):
             log(f"fitting the probe: {name}")
-            other = fit_logistic(features, classes)
-            p_value = mcnemar(logistic.right["test"], other.right["test"])
-            unit = best_unit(features, classes) if name == "untrained" else None
+            with reports.step(f"fitting the probe: {name}"):
+                other = fit_logistic(features, classes)
+                p_value = mcnemar(logistic.right["test"], other.right["test"])
+                unit = best_unit(features, classes) if name == "untrained" else None
             rows.append(Row(name, features["train"].shape[1], other, unit, p_value))
     counts = {split: lm.count(table.texts, cleaning=view.cleaning) for split, table in tables.items()}
     return Probing(tables, counts, (labels[0], labels[1]), view, states, rows)
@@ -176,14 +182,23 @@ def untrained(lm: TrainedLanguageModel) -> TrainedLanguageModel:
 
 
 def _states(
-    lm: TrainedLanguageModel, tables: Mapping[str, Labelled], view: View, log: Callable[[str], None]
+    lm: TrainedLanguageModel,
+    tables: Mapping[str, Labelled],
+    view: View,
+    log: Callable[[str], None],
+    reports: Reporter,
 ) -> tuple[View, dict[str, NDArray[np.float32]]]:
     """Return the view with layer, part and cleaning filled in, and the final states of every split."""
     states = {}
     for split, table in tables.items():
         log(f"reading {len(table.texts):,} texts ({split})")
         found = lm.features(
-            table.texts, layer=view.layer, which=view.which, cleaning=view.cleaning, batch_size=view.batch_size
+            table.texts,
+            layer=view.layer,
+            which=view.which,
+            cleaning=view.cleaning,
+            batch_size=view.batch_size,
+            track=reports.track,
         )
         which: Part = view.which or ("hidden" if found.cell is None else "cell")
         states[split] = found.part(which).numpy()

@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from refrain.assembly.widths import removable_widths
+from refrain.config import Sparsity
 from refrain.errors import CheckpointError
 from refrain.pictures.sparsity import Curves, Part, parts, png
 from refrain.pictures.sparsity_page import sparsity_page_html
 from refrain.sparsity.report import report, views
+from refrain.storage.documents import Amount, Document, Index, checked
 from refrain.storage.plain_json import loads
 from refrain.storage.regular_files import read_regular
 from refrain.trained.language_model import TrainedLanguageModel
@@ -71,7 +75,9 @@ def _title(lm: TrainedLanguageModel) -> str:
 def _curves(lm: TrainedLanguageModel) -> list[Curves]:
     """Read the curves of the sparsity from the metrics of the run."""
     folder = lm.folder.resolve()
-    lines = _lines(folder.parents[1] / "metrics.jsonl") if folder.parent.name == "checkpoints" else []
+    # without a setting of sparsity, figures of these names are those of a user's method
+    sparse = Sparsity.model_validate(lm.config["sparsity"]).active()
+    lines = _lines(folder.parents[1] / "metrics.jsonl") if sparse and folder.parent.name == "checkpoints" else []
     diagrams: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
 
     def add(title: str, name: str, step: int, value: float) -> None:
@@ -84,24 +90,37 @@ def _curves(lm: TrainedLanguageModel) -> list[Curves]:
     size = f"{FIGURES.get(measure, measure)} once compacted"
     strength = "strength of the group lasso"
     for line in lines:
-        step = line["step"]
-        for width, units in line.get("units", {}).items():
-            add("units that are not dead", width, step, units)
-        if "controlled_size" in line:
-            add(size, measure, step, line["controlled_size"])
-        if "sparsity" in line:
-            add("zeros in the matrices, %", "zeros", step, 100 * line["sparsity"])
-        if line.get("group_lasso"):
-            add(strength, "strength", step, line["group_lasso"])
-    steps = max((line["step"] for line in lines), default=0)
+        for width, units in line.units.items():
+            add("units that are not dead", width, line.step, units)
+        if line.controlled_size is not None:
+            add(size, measure, line.step, line.controlled_size)
+        if line.sparsity is not None:
+            add("zeros in the matrices, %", "zeros", line.step, 100 * line.sparsity)
+        if line.group_lasso:
+            add(strength, "strength", line.step, line.group_lasso)
+    steps = max((line.step for line in lines), default=0)
     return [
         Curves(title, series, steps, logarithmic=title == strength, level=target if title == size else None)
         for title, series in diagrams.items()
     ]
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of metrics; the last one may be incomplete while a run is writing."""
+class _Line(Document):
+    """A line of metrics, as far as it is drawn."""
+
+    step: Index
+    units: dict[str, Index] = Field(default_factory=dict)
+    controlled_size: Amount | None = None
+    sparsity: Amount | None = None
+    group_lasso: Amount | None = None
+
+
+def _lines(path: Path) -> list[_Line]:
+    """Read the lines of metrics; the last one may be incomplete while a run is writing.
+
+    Raises:
+        CheckpointError: when a line is damaged.
+    """
     found = []
     try:
         text = read_regular(path, limit=METRICS_LIMIT, follow_links=False).decode("utf-8", "replace")
@@ -109,9 +128,14 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    for line in text.splitlines():
+    lines = text.splitlines()
+    remedy = "remove the line, or draw without the curves from a copy of the checkpoint"
+    for number, line in enumerate(lines, 1):
         try:
-            found.append(loads(line))
-        except ValueError:
-            continue
-    return [line for line in found if isinstance(line, dict) and isinstance(line.get("step"), int)]
+            record = loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise CheckpointError(f"{path}:{number}: is not JSON ({error}); {remedy}") from None
+        found.append(checked(_Line, record, f"{path}:{number}", remedy))
+    return found

@@ -14,6 +14,7 @@ from refrain.evaluation import Figure, score_lines
 from refrain.generation import Features, Part, Sampler, features, generate, hold_units
 from refrain.models import NetworkStepper, Stepper, stepper_of
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
+from refrain.progress import Track, untracked
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ class TrainedLanguageModel:
         self.folder = folder
         self._own = own
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a pickle or a copy packs the weights again when it is first used
+        return {**self.__dict__, "_stepper": None}
+
     def __repr__(self) -> str:
         settings = self.config["model"]
         shape = self._own or f"{settings['cell']['kind']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
@@ -112,6 +117,7 @@ class TrainedLanguageModel:
         which: Part | None = None,
         cleaning: Cleaning | None = None,
         batch_size: int = 64,
+        track: Track = untracked,
     ) -> Features:
         """Compute the state of a layer after each text, which is read from the zero state and after a line end.
 
@@ -122,6 +128,7 @@ class TrainedLanguageModel:
             which: the state of these units; None is the cell state, or the hidden state if the layer has no other.
             cleaning: see `prepare`.
             batch_size: the number of texts in a batch; it affects speed and memory, not the result.
+            track: reports the loop over the batches; see `refrain.progress`.
 
         Raises:
             UserError: when the layer, a unit or the state does not exist.
@@ -130,7 +137,9 @@ class TrainedLanguageModel:
         encoded = [
             [self.vocabulary.line_end, *self.vocabulary.encode(self.prepare(text, cleaning=cleaning))] for text in texts
         ]
-        found = features(self.stepper, encoded, layer=layer, units=units, which=which, batch_size=batch_size)
+        found = features(
+            self.stepper, encoded, layer=layer, units=units, which=which, batch_size=batch_size, track=track
+        )
         return found._replace(traces=[trace[1:] for trace in found.traces])
 
     def prepare(self, text: str, *, cleaning: Cleaning | None = None) -> str:
@@ -160,9 +169,11 @@ class TrainedLanguageModel:
     @property
     def stepper(self) -> Stepper | NetworkStepper:
         """The model with packed weights, which are packed again when the weights of the model have changed."""
-        if self._stepper is None or not self._stepper.is_current:
-            self._stepper = stepper_of(self.model, weights=self.weights)
-        return self._stepper
+        # several threads may pack at once; each returns one that is complete
+        stepper = self._stepper
+        if stepper is None or not stepper.is_current:
+            stepper = self._stepper = stepper_of(self.model, weights=self.weights)
+        return stepper
 
     def initial_state(self, batch_size: int = 1) -> Any:
         """The state before the first token."""

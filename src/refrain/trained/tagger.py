@@ -14,6 +14,7 @@ from refrain.data.tagged.tokenise import sentences_of
 from refrain.evaluation.tagging import TaggingFigure, figure_of, predict_tags
 from refrain.models import Tagger, pack_tagger
 from refrain.nn.kernels.packed_linear import WeightType, fingerprint, round_weights
+from refrain.progress import Track, untracked
 
 NO_TAGS = np.zeros(0, np.int64)
 
@@ -51,6 +52,10 @@ class TrainedTagger:
         self.folder = folder
         self.column = column
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a pickle or a copy packs the weights again when it is first used
+        return {**self.__dict__, "_packed": None}
+
     def __repr__(self) -> str:
         settings = self.config["model"]
         shape = f"{settings['cell']['kind']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
@@ -60,9 +65,11 @@ class TrainedTagger:
     def packed(self) -> Tagger:
         """The model with packed weights, which are packed again when the weights of the model have changed."""
         current = fingerprint(self.model)
-        if self._packed is None or self._packed[0] != current:
-            self._packed = (current, pack_tagger(self.model, weights=self.weights))
-        return self._packed[1]
+        # several threads may pack at once; each returns one that is complete
+        packed = self._packed
+        if packed is None or packed[0] != current:
+            packed = self._packed = (current, pack_tagger(self.model, weights=self.weights))
+        return packed[1]
 
     def tag(self, sentences: Sequence[Sequence[str]], *, batch_size: int = 64) -> list[list[str]]:
         """Tag sentences.
@@ -96,11 +103,14 @@ class TrainedTagger:
         sentences = [[token.form for token in sentence] for sentence in sentences_of(text.split("\n"))]
         return [list(zip(words, tags, strict=True)) for words, tags in zip(sentences, self.tag(sentences), strict=True)]
 
-    def evaluate(self, sentences: Sequence[Sentence], *, batch_size: int = 64) -> TaggingFigure:
+    def evaluate(
+        self, sentences: Sequence[Sentence], *, batch_size: int = 64, track: Track = untracked
+    ) -> TaggingFigure:
         """Measure the accuracy of the tagger.
 
         Args:
             sentences: the sentences, whose tags are in the vocabulary.
             batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
+            track: reports the loop over the batches; see `refrain.progress`.
         """
-        return figure_of(self.packed, self.vocabulary, sentences, batch_size=batch_size)
+        return figure_of(self.packed, self.vocabulary, sentences, batch_size=batch_size, track=track)

@@ -12,11 +12,20 @@ from typing import Any
 import torch
 
 from refrain.optim import Verdict
+from refrain.storage.documents import Amount, Document, Index, state_of
 
 from .hooks import Window
 
 CHUNK_POSITIONS = 500
 """The number of positions whose distributions are in memory at once."""
+
+
+class AccuracyState(Document):
+    """The state of a `TrainingAccuracy`."""
+
+    right: Index
+    positions: Index
+    last: Amount
 
 
 class TrainingAccuracy:
@@ -72,6 +81,7 @@ class TrainingAccuracy:
         Args:
             state: a state from `state_dict`.
         """
-        self._right = int(state["right"])
-        self._positions = int(state["positions"])
-        self.last = float(state["last"])
+        saved = state_of(AccuracyState, state)
+        self._right = saved.right
+        self._positions = saved.positions
+        self.last = saved.last

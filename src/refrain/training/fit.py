@@ -200,7 +200,7 @@ class Fit:
         return self.task.learning_rate * self.task.schedule.factor(position.epoch, progress)
 
     def _validate(self, position: Position, *, epoch_ended: bool) -> tuple[dict[str, Any], Validation, bool]:
-        found = self.task.validate()
+        found = self.task.validate(self.progress.reports.track)
         nats_per_token = found.nats / found.tokens
         if not math.isfinite(nats_per_token):
             raise NonFiniteError(f"the validation loss is {nats_per_token}")

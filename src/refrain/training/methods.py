@@ -128,7 +128,12 @@ class Methods(Mapping[str, object]):
         for name, load in parts.items():
             if name not in states:
                 raise MethodError(name, "load_state_dict", "cannot be called: the checkpoint holds no state of it")
-            load(states[name])
+            try:
+                load(states[name])
+            except ValueError as error:
+                if name in self.own:
+                    raise
+                raise ValueError(f"stateful.{name}: {error}") from None
 
     def _parts(self, part: str) -> dict[str, Callable[..., Any]]:
         """Return a part of all methods that have it, in their order; the parts of a user's methods are checked."""

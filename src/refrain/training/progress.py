@@ -2,19 +2,35 @@
 
 import math
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from refrain.models.perplexity import perplexity
+from refrain.progress import Bar, Lines, Reporter, duration, live_progress
 from refrain.storage.plain_text import errors_on_terminal, log_line, shown
 
 from .task import Position
 
 PLAIN_SECONDS = 10.0
 
+LossText = Callable[[float], str]
+"""Formats the loss, given in nats per token."""
+
 
 class Progress(Protocol):
-    """Reports the progress of a run to the user."""
+    """Reports the progress of a run to the user.
+
+    Attributes:
+        reports: reports steps besides training, such as a validation.
+    """
+
+    @property
+    def reports(self) -> Reporter: ...
+
+    def begin(self, loss_text: LossText) -> None:
+        """Called before training with a function that formats the loss."""
+        ...
 
     def window(self, position: Position, windows: int, epochs: int) -> None:
         """Called after each window."""
@@ -39,22 +55,38 @@ class Clock:
     """Estimates the speed and the remaining time from the windows of this process."""
 
     def __init__(self) -> None:
+        self.loss_text: LossText = loss_text
         self._start: tuple[float, int] | None = None
 
     def describe(self, position: Position, windows: int, epochs: int) -> str:
-        """Return perplexity, tokens per second and remaining time as a short text."""
+        """Return the loss, tokens per second and remaining time as a short text."""
         now = time.monotonic()
         if self._start is None:
             self._start = now, position.step
         since, first = self._start
         tally = position.epoch_tally
-        figure = perplexity(tally.nats / tally.tokens) if tally.tokens else math.inf
+        figure = self.loss_text(tally.nats / tally.tokens if tally.tokens else math.inf)
         if position.step == first:
-            return f"perplexity {figure:,.1f}"
+            return figure
         seconds = (now - since) / (position.step - first)
         rate = tally.tokens / max(position.window, 1) / seconds
         left = seconds * (windows * epochs - position.step)
-        return f"perplexity {figure:,.1f}  {rate:,.0f} tokens/s  {duration(left)} left"
+        return f"{figure}  {rate:,.0f} tokens/s  {duration(left)} left"
+
+
+def loss_text(nats_per_token: float, *, bytes_per_token: int | None = None, tagger: bool = False) -> str:
+    """Format the loss in the unit that the lines of validations have.
+
+    Args:
+        nats_per_token: the loss.
+        bytes_per_token: of the vocabulary; if given, the unit is bits/byte, and otherwise perplexity.
+        tagger: whether the model is a tagger, for which the unit is nats/word.
+    """
+    if tagger:
+        return f"{nats_per_token:.3f} nats/word"
+    if bytes_per_token is not None:
+        return f"{nats_per_token / math.log(2) / bytes_per_token:.3f} bits/byte"
+    return f"perplexity {perplexity(nats_per_token):,.1f}"
 
 
 class PlainProgress:
@@ -68,12 +100,17 @@ class PlainProgress:
         self._quiet = quiet
         self._clock = Clock()
         self._logged_at = time.monotonic()
+        self.reports = Reporter(None if quiet else Lines())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Do nothing: there is nothing to close."""
+
+    def begin(self, loss_text: LossText) -> None:
+        """Set how the loss is printed."""
+        self._clock.loss_text = loss_text
 
     def window(self, position: Position, windows: int, epochs: int) -> None:
         """Print a line if the last one is at least ten seconds old."""
@@ -96,28 +133,33 @@ class LiveProgress:
     """Shows a progress bar, and prints a line above it for each validation."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
         self._clock = Clock()
-        columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.description}"))
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._live = live_progress()
         self._task: Any = None
+        self.reports = Reporter(Bar(self._live))
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
+        self._live.stop()
+
+    def begin(self, loss_text: LossText) -> None:
+        """Set how the loss is shown."""
+        self._clock.loss_text = loss_text
 
     def window(self, position: Position, windows: int, epochs: int) -> None:
         """Update the bar."""
         text = self._clock.describe(position, windows, epochs)
-        epoch = f"{position.epoch + 1}/{epochs}"
+        what = f"epoch {position.epoch + 1}/{epochs}"
         if self._task is None:
-            self._task = self._bar.add_task(text, total=windows, epoch=epoch)
-        self._bar.update(self._task, completed=position.window, total=windows, description=text, epoch=epoch)
+            self._task = self._live.add_task(text, total=windows, what=what)
+        self._live.update(self._task, completed=position.window, total=windows, description=text, what=what)
+        if position.window == windows:
+            # a step that is not training comes next
+            self._live.remove_task(self._task)
+            self._task = None
 
     def validated(self, record: dict[str, Any]) -> None:
         """Print a line with the figures above the bar."""
@@ -125,7 +167,7 @@ class LiveProgress:
 
     def log(self, line: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(shown(line), markup=False, highlight=False, emoji=False)
+        self._live.console.print(shown(line), markup=False, highlight=False, emoji=False)
 
 
 def progress(*, quiet: bool = False) -> Progress:
@@ -147,15 +189,12 @@ def epoch_line(record: dict[str, Any]) -> str:
         figures = f"train {record['train_perplexity']:,.2f}  valid {record['perplexity']:,.2f}"
     if "train_accuracy" in record:
         figures += f"  right in training {record['train_accuracy']:.2%}"
+    if "sparsity" in record:
+        figures += f"  zeros {record['sparsity']:.1%}"
+    if "dead_units" in record:
+        dead = sum(record["dead_units"].values())
+        figures += f"  dead units {dead:,}  left {record['compact_parameters']:,} parameters"
     return (
         f"{where}  {figures}{' *' if record['best'] else '  '}  learning rate {record['learning_rate']:g}  "
-        f"{duration(record['wall_seconds'])}"
+        f"{duration(record['wall_seconds'])} elapsed"
     )
-
-
-def duration(seconds: float) -> str:
-    """Format seconds as 45s, 3m05s or 2h07m."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    return f"{whole // 60}m{whole % 60:02d}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02d}m"

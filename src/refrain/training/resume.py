@@ -10,9 +10,13 @@ from torch import Tensor, nn
 
 from refrain.errors import CheckpointError
 from refrain.nn.recurrent.protocol import state_like, state_tensors
+from refrain.storage.checkpoint import Checkpoint
+from refrain.storage.documents import checked
 
 from .loop import NonFiniteError, Tally
+from .optimizer_state import load_optimizer
 from .own_methods import MethodError
+from .saved_state import AnyTrainingDocument, TrainingDocument
 from .task import Best, Position, Task
 
 TENSOR = "$tensor"
@@ -54,6 +58,30 @@ def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tenso
     return tensors, document
 
 
+def read_training(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Read the document of `capture` in a checkpoint, and check it.
+
+    Raises:
+        CheckpointError: when it is missing or damaged.
+    """
+    return _read(checkpoint, TrainingDocument)
+
+
+def trained_steps(checkpoint: Checkpoint) -> int:
+    """The number of training steps of any checkpoint, also of one that training cannot be resumed from.
+
+    Raises:
+        CheckpointError: when `training.json` is missing or damaged.
+    """
+    return int(_read(checkpoint, AnyTrainingDocument)["position"]["step"])
+
+
+def _read(checkpoint: Checkpoint, form: type[TrainingDocument | AnyTrainingDocument]) -> dict[str, Any]:
+    found = checkpoint.document("training")
+    checked(form, found, checkpoint.folder / "training.json", "move this checkpoint away, and an earlier one is used")
+    return dict(found)
+
+
 def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any]) -> tuple[Position, Any]:
     """Restore a state from `capture`, including the global random generators.
 
@@ -67,7 +95,7 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
     """
     try:
         device = next(task.model.parameters()).device
-        task.optimizer.load_state_dict(unpack(document["optimizer"], tensors))
+        load_optimizer(task.optimizer, unpack(document["optimizer"], tensors))
         weights = {name.removeprefix(WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(WEIGHTS)}
         if weights:
             load_weights(task.model, weights)
@@ -80,15 +108,30 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
         fields = document["position"]
         best = None if fields["best"] is None else Best(**fields["best"])
         tallies = {name: Tally(**fields[name]) for name in ("epoch_tally", "line_tally")}
+        position = Position(**{**fields, **tallies, "best": best})
+        _check_position(position, task)
         # last, since a method may draw random numbers while it restores its state
         torch.set_rng_state(tensors["generator.cpu"])
         if device.type == "cuda" and "generator.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["generator.cuda"], device)
-        return Position(**{**fields, **tallies, "best": best}), state
+        return position, state
     except MethodError as error:
         raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error.__cause__
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the checkpoint does not fit this run: {type(error).__name__}: {error}") from None
+    # a state that was edited can fail in torch's own code in any way
+    except Exception as error:
+        text = " ".join(str(error).split())
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise CheckpointError(f"the checkpoint does not fit this run: {kind}{text}") from None
+
+
+def _check_position(position: Position, task: Task) -> None:
+    windows = len(task.windows(position.epoch)) if position.epoch < task.epochs else 0
+    if position.window > windows:
+        raise ValueError(f"position.window is {position.window}, but epoch {position.epoch + 1} has {windows} windows")
+    if position.window and not position.epoch_tally.tokens:
+        raise ValueError("position.epoch_tally.tokens is 0 within an epoch")
+    if (position.best.step if position.best else 0) > position.step:
+        raise ValueError("position.best.step is larger than position.step")
 
 
 def check_finite(model: nn.Module, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from refrain.axes import AxisTable
@@ -15,11 +16,13 @@ from refrain.sparsity import (
     Masks,
     UnitLasso,
     dead_by_width,
+    parameter_count,
     prune_smallest,
     pruned_share,
     threshold,
     zero_share,
 )
+from refrain.storage.documents import Amount, Document, Index, state_of
 
 from .hooks import Window
 from .size_controller import Controller
@@ -43,6 +46,16 @@ class Pruning:
     final: float
     begin: float
     end: float
+
+
+class SparsifierState(Document):
+    """The state of a `Sparsifier`; version 0.1 wrote no `pruned`."""
+
+    step: Index
+    pruned: bool | None = None
+    strengths: list[Amount]
+    masks: dict[str, Any]
+    controller: Annotated[tuple[Index, Index, bool], Field(strict=False)] | None
 
 
 class Sparsifier:
@@ -87,14 +100,15 @@ class Sparsifier:
         self.controller = controller
         self.steps = steps
         self.step = 0
+        # a finished pruning stays finished when the run is lengthened, although its share of the run is smaller then
+        self.pruned = pruning is None
         self.every = max(1, min(EVERY, steps // INSPECTIONS))
         # proximal steps replace the penalties in the loss
         self.loss_term = self.loss if zeros == "threshold" else None
 
     def settled(self) -> bool:
         """Return whether the target size and the final fraction of zeros are reached, as far as they were requested."""
-        pruned = self.pruning is None or self.step >= self._last(self.pruning.end)
-        return pruned and (self.controller is None or self.controller.done)
+        return self.pruned and (self.controller is None or self.controller.done)
 
     def loss(self, window: Window) -> Tensor:
         """Return the sum of the smooth penalties, a scalar with a gradient."""
@@ -112,7 +126,7 @@ class Sparsifier:
                     penalty.step(rate)
         if self.controller is not None and not self.controller.done and self._due(self.controller.reached):
             self._control(self.controller, rate)
-        if self.pruning is not None and self._due(self.pruning.end):
+        if self.pruning is not None and not self.pruned and self._due(self.pruning.end):
             self._prune(self.pruning)
         self.masks.apply()
 
@@ -121,25 +135,27 @@ class Sparsifier:
         return math.ceil(end * self.steps)
 
     def _due(self, end: float) -> bool:
-        last = self._last(end)
-        return self.step == last or (self.step < last and not self.step % self.every)
+        return self.step >= self._last(end) or not self.step % self.every
 
     def _control(self, controller: Controller, rate: float) -> None:
-        last = self.step == self._last(controller.reached)
+        last = self.step >= self._last(controller.reached)
         controller.update(self.step / self.steps, self.every / self.steps, rate * self.every, last=last)
         if controller.done:
             self.masks.freeze_units(self.table, self.removable)
 
     def _prune(self, pruning: Pruning) -> None:
-        progress = 1.0 if self.step == self._last(pruning.end) else self.step / self.steps
+        last = self.step >= self._last(pruning.end)
+        progress = 1.0 if last else self.step / self.steps
         share = pruned_share(progress, final=pruning.final, begin=pruning.begin, end=pruning.end)
         prune_smallest(pruning.parameters, self.masks, share)
+        self.pruned = last
 
     def metrics(self) -> dict[str, Any]:
         """Return figures for a line of metrics.
 
-        These are the fraction of zeros; with penalties on units, the strength of the first one and the number of units
-        that are not dead, by width; and with a target, the size at the controller's last update.
+        These are the fraction of zeros; with penalties on units, the strength of the first one, the numbers of dead
+        units and of others, by width, and the number of parameters after compaction; and with a target, the size at
+        the controller's last update.
         """
         figures: dict[str, Any] = {"sparsity": zero_share(self.parameters)}
         lassos = [penalty for penalty in self.penalties if isinstance(penalty, UnitLasso)]
@@ -147,15 +163,27 @@ class Sparsifier:
             dead = dead_by_width(self.parameters, self.table, self.removable)
             figures["group_lasso"] = lassos[0].strength
             figures["units"] = {width: int((~which).sum()) for width, which in dead.items()}
+            figures["dead_units"] = {width: int(which.sum()) for width, which in dead.items()}
+            figures["compact_parameters"] = parameter_count(self.table, self._widths(dead), dead)
         if self.controller is not None:
             figures["controlled_size"] = self.controller.now
         return figures
+
+    def _widths(self, dead: Mapping[str, Tensor]) -> dict[str, int]:
+        """Return the size of each width of the model."""
+        widths = {width: len(which) for width, which in dead.items()}
+        for name, axes in self.table.items():
+            for axis, length in zip(axes, self.parameters[name].shape, strict=True):
+                if axis.segment is None:
+                    widths[axis.width] = length // axis.copies
+        return widths
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step, the strengths, the masks and the state of the controller."""
         controller = self.controller
         return {
             "step": self.step,
+            "pruned": self.pruned,
             "strengths": [penalty.strength for penalty in self.penalties],
             "masks": self.masks.state_dict(),
             "controller": None if controller is None else [controller.first, controller.now, controller.done],
@@ -170,9 +198,14 @@ class Sparsifier:
         Raises:
             ValueError: when the state belongs to another run.
         """
-        self.step = state["step"]
-        for penalty, strength in zip(self.penalties, state["strengths"], strict=True):
+        saved = state_of(SparsifierState, state)
+        self.step = saved.step
+        passed = self.pruning is None or saved.step >= self._last(self.pruning.end)
+        self.pruned = passed if saved.pruned is None else saved.pruned
+        for penalty, strength in zip(self.penalties, saved.strengths, strict=True):
             penalty.strength = strength
-        self.masks.load_state_dict(state["masks"])
-        if self.controller is not None:
-            self.controller.first, self.controller.now, self.controller.done = state["controller"]
+        self.masks.load_state_dict(saved.masks)
+        if (self.controller is None) != (saved.controller is None):
+            raise ValueError("controller: belongs to a run with another sparsity.target")
+        if self.controller is not None and saved.controller is not None:
+            self.controller.first, self.controller.now, self.controller.done = saved.controller

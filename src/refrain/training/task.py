@@ -9,6 +9,7 @@ import torch
 from refrain.data import Batches, Windows
 from refrain.models import LanguageModel, Tagger
 from refrain.optim import Schedule
+from refrain.progress import Track
 
 from .loop import LossScale, Tally
 from .methods import Methods
@@ -40,7 +41,7 @@ class Task:
 
     Attributes:
         windows: returns the windows of an epoch, counted from 0; every call returns the same for the same epoch.
-        validate: validates the model by the run's protocol.
+        validate: validates the model by the run's protocol; its argument reports the loop over the text.
         sample: returns text sampled from the model with the given seed; None for no samples.
         methods: the methods that act on the run, in their order.
         validation_windows: the number of windows between validations within an epoch; None validates only at its end.
@@ -57,7 +58,7 @@ class Task:
     epochs: int
     loss_scale: LossScale
     max_norm: float | None
-    validate: Callable[[], Validation]
+    validate: Callable[[Track], Validation]
     sample: Callable[[int], str] | None = None
     methods: Methods = field(default_factory=Methods)
     log_windows: int = 100

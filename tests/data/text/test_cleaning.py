@@ -56,10 +56,10 @@ def test_a_corpus_of_reviews(write, own_cache):
     path = write("reviews.txt", "\n".join(reviews))
     said = []
     wanted = b"".join(published(review) for review in reviews if html.unescape(review).strip())
-    assert opened({"train": whole(path)}, say=said.append) == {"train": wanted}
+    assert opened({"train": whole(path)}, log=said.append) == {"train": wanted}
     assert said == [f"cleaning reviews (reviews): {path.stat().st_size:,} bytes of text"]
     # found again, and the text is what the split is known by
-    assert opened({"train": whole(path)}, say=said.append) == {"train": wanted}
+    assert opened({"train": whole(path)}, log=said.append) == {"train": wanted}
     assert len(said) == 1 and len(list((own_cache / "cleaned").iterdir())) == 1
     split = open_byte_corpus("reviews", {"train": whole(path)}, cleaning="reviews").splits["train"]
     assert split.sha256 == open_byte_corpus("reviews", {"train": whole(path)}).splits["train"].sha256

@@ -82,7 +82,7 @@ def test_any_folder_is_one_text(tree, write):
     os.symlink("nowhere", folder / "dangling")
     os.mkfifo(folder / "pipe")
     said = []
-    splits = find_byte_splits(folder, say=said.append)
+    splits = find_byte_splits(folder, log=said.append)
     assert said == [f"{folder}: 6 file(s) read, 1 empty and 2 unreadable file(s) left out"]
     parts = contents(splits)
     assert b"".join(parts.values()) == joined == content(one_text(folder))
@@ -188,7 +188,7 @@ def test_empty_shards(write):
     write("corpus/train-0.txt", b"")
     folder = write("corpus/train-1.txt", b"x").parent
     said = []
-    assert contents(find_byte_splits(folder, say=said.append)) == {"train": b"x", "valid": b"v"}
+    assert contents(find_byte_splits(folder, log=said.append)) == {"train": b"x", "valid": b"v"}
     assert said == [f"{folder}: 1 file(s) read, 1 empty and 0 unreadable file(s) left out"]
     write("corpus/valid.txt", b"")
     with pytest.raises(DataError, match=r"valid\.txt: the file is empty"):

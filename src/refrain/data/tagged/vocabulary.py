@@ -4,18 +4,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from refrain.errors import DataError
+from refrain.storage.documents import Document, state_of
 
 from ..units.word.vocabulary import EOS, UNK, Order, build_vocabulary
 
 RARE = "<rare>"
-# far more than the settings allow for prefixes and suffixes
-LONGEST_AFFIX = 100
+# longer affixes than settings allow would make a word of millions of features
+_Affix = Annotated[int, Field(ge=0, le=20)]
 
 
 class FeatureKinds(NamedTuple):
@@ -93,6 +95,10 @@ class TagVocabulary:
         # the ids are needed for each occurrence of a word
         self._ids = lru_cache(maxsize=1 << 18)(self._ids_of)
 
+    def __reduce__(self) -> tuple[type["TagVocabulary"], tuple[Any, ...]]:
+        # a cache of ids is that of one vocabulary
+        return TagVocabulary, (self.words, self.tags, self.features, self.kinds, self.rare)
+
     def __len__(self) -> int:
         return len(self.words)
 
@@ -166,6 +172,15 @@ def build_tag_vocabulary(
     return TagVocabulary(chosen, sorted(set(tags)), features, kinds, set(words) - set(chosen))
 
 
+class _Kinds(Document):
+    """The features of a word, as plain data."""
+
+    lower_case: bool
+    prefixes: _Affix
+    suffixes: _Affix
+    shapes: bool
+
+
 def tag_vocabulary_from(document: Any) -> TagVocabulary:
     """The vocabulary of a document that `TagVocabulary.document` made.
 
@@ -181,17 +196,10 @@ def tag_vocabulary_from(document: Any) -> TagVocabulary:
             "features": list(features),
             "kinds": dict(kinds),
         }:
-            if all(isinstance(name, str) for name in (*words, *rare, *tags, *features)) and _possible(kinds):
+            if all(isinstance(name, str) for name in (*words, *rare, *tags, *features)):
                 try:
-                    return TagVocabulary(words, tags, features, FeatureKinds(**kinds), rare)
-                except (TypeError, ValueError) as error:
+                    checked_kinds = state_of(_Kinds, kinds)
+                    return TagVocabulary(words, tags, features, FeatureKinds(**checked_kinds.model_dump()), rare)
+                except ValueError as error:
                     raise DataError(f"vocabulary: {error}") from None
     raise DataError("vocabulary: not that of a tagger")
-
-
-def _possible(kinds: dict[str, Any]) -> bool:
-    """Whether the kinds of features in a document are those that settings can name."""
-    wanted = FeatureKinds()._asdict()
-    return all(
-        type(value) is type(wanted.get(name)) and value in range(LONGEST_AFFIX + 1) for name, value in kinds.items()
-    )

@@ -39,7 +39,7 @@ def cleaned_files(
     spans: Mapping[str, Spans],
     digests: Mapping[str, str],
     cleaning: Cleaning,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Path]:
     """A file of cleaned bytes for each split: written by the first call and found in the cache by the next.
 
@@ -50,7 +50,7 @@ def cleaned_files(
         spans: the text of each split.
         digests: the sha256 of each text, which together with the cleaning is the key in the cache.
         cleaning: the kind of cleaning; `reviews` is `clean_review`.
-        say: called with a line of text when files have to be written.
+        log: called with a line of text when files have to be written.
 
     Raises:
         DataError: when a split has no documents.
@@ -60,7 +60,7 @@ def cleaned_files(
     recipe = {"format": FORMAT, "cleaning": cleaning, "texts": dict(digests), "files": files}
     folder = cache_folder() / "cleaned" / hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
     if not folder.is_dir():
-        say(f"cleaning {name} ({cleaning}): {sum(map(size_of, spans.values())):,} bytes of text")
+        log(f"cleaning {name} ({cleaning}): {sum(map(size_of, spans.values())):,} bytes of text")
         with cached_folder(folder) as fresh:
             sizes = {split: _write(fresh / f"{split}.bin", part) for split, part in spans.items()}
             (fresh / "corpus.json").write_text(json.dumps({"format": FORMAT, "bytes": sizes}), encoding="utf-8")

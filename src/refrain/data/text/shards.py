@@ -24,7 +24,7 @@ def find_byte_splits(
     shares: tuple[float, float] = SHARES,
     between_lines: bool = False,
     requested: tuple[str, ...] = SPLITS,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Spans]:
     """The bytes of each split.
 
@@ -36,7 +36,7 @@ def find_byte_splits(
         shares: the shares of the bytes of one text that are `train` and `valid`; any rest is `test`.
         between_lines: move each cut of one text to the beginning of the next line.
         requested: the splits to look for. A missing `test` is left out; any other missing split is an error.
-        say: called with a line of text about files that are skipped.
+        log: called with a line of text about files that are skipped.
 
     Returns:
         The bytes of each split, by name.
@@ -45,19 +45,19 @@ def find_byte_splits(
         DataError: when something is missing, empty or ambiguous.
     """
     if names_splits(path):
-        return _named(path, requested, say)
-    spans = one_text(path, say)
+        return _named(path, requested, log)
+    spans = one_text(path, log)
     return choose(_cut(spans, fractions_of(shares), between_lines), requested)
 
 
-def one_text(path: Path, say: Callable[[str], None] = lambda line: None) -> Spans:
+def one_text(path: Path, log: Callable[[str], None] = lambda line: None) -> Spans:
     """All bytes of a file, of the files under a folder, or of the files that match a pattern, sorted by path.
 
     Hidden, empty and unreadable files and folders that are links are skipped.
 
     Args:
         path: a file, a folder or a pattern.
-        say: called with a line of text about the number of empty and unreadable files.
+        log: called with a line of text about the number of empty and unreadable files.
 
     Raises:
         DataError: when there is no file to read.
@@ -67,8 +67,8 @@ def one_text(path: Path, say: Callable[[str], None] = lambda line: None) -> Span
         files = sorted({file for file in found if not file.is_dir()})
         if not files:
             raise DataError(f"{path}: no file matches this pattern; check its spelling, ** reaches folders below")
-        return _readable(files, path, say)
-    return _readable(_files_under(path), path, say) if path.is_dir() else whole(path)
+        return _readable(files, path, log)
+    return _readable(_files_under(path), path, log) if path.is_dir() else whole(path)
 
 
 def names_splits(path: Path) -> bool:
@@ -95,7 +95,7 @@ def _entries(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _named(folder: Path, requested: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Spans]:
+def _named(folder: Path, requested: tuple[str, ...], log: Callable[[str], None]) -> dict[str, Spans]:
     entries = _entries(folder)
     splits = {}
     for split in requested:
@@ -114,7 +114,7 @@ def _named(folder: Path, requested: tuple[str, ...], say: Callable[[str], None])
             )
         files = [file for path in paths for file in (_files_under(path) if path.is_dir() else [path])]
         place = paths[0] if len(paths) == 1 else folder
-        splits[split] = whole(files[0]) if len(files) == 1 else _readable(files, place, say)
+        splits[split] = whole(files[0]) if len(files) == 1 else _readable(files, place, log)
     return splits
 
 
@@ -135,7 +135,7 @@ def _files_under(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def _readable(files: Iterable[Path], place: Path, say: Callable[[str], None]) -> Spans:
+def _readable(files: Iterable[Path], place: Path, log: Callable[[str], None]) -> Spans:
     found: list[Span] = []
     empty = unreadable = 0
     for path in files:
@@ -151,7 +151,7 @@ def _readable(files: Iterable[Path], place: Path, say: Callable[[str], None]) ->
         cause = f"no files to read ({left_out})" if left_out else "no files to read"
         raise DataError(f"{place}: {cause}; give a corpus with text in it")
     if left_out:
-        say(f"{place}: {len(found):,} file(s) read, {left_out}")
+        log(f"{place}: {len(found):,} file(s) read, {left_out}")
     return tuple(found)
 
 

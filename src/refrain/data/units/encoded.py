@@ -31,7 +31,7 @@ def open_encoded_corpus(
     read: Callable[[Any], Vocabulary],
     errors: Errors = "strict",
     whole_lines: bool = True,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
     """A corpus that is encoded by the first call and found in the cache by the next.
 
@@ -44,7 +44,7 @@ def open_encoded_corpus(
         read: the vocabulary of a document that `Vocabulary.document` made.
         errors: how invalid UTF-8 is handled.
         whole_lines: False lets the encoded blocks of text end at blanks, for units whose tokens end there.
-        say: called with a line of text when the text has to be encoded.
+        log: called with a line of text when the text has to be encoded.
 
     Raises:
         DataError: when a text is not UTF-8 or the files in the cache are damaged.
@@ -54,7 +54,7 @@ def open_encoded_corpus(
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
     folder = cache_folder() / room / key
     if not folder.is_dir():
-        say(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
+        log(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
         vocabulary = build()
         texts = {split: blocks(part, errors, whole_lines=whole_lines) for split, part in spans.items()}
         with cached_folder(folder) as fresh:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from refrain.errors import DataError
+from refrain.storage.documents import shown
 
 from .byte.unit import ByteUnit
 from .protocol import Vocabulary
@@ -24,7 +25,7 @@ def vocabulary_from(document: Any) -> Vocabulary:
     """
     unit = document.get("unit") if isinstance(document, Mapping) else None
     if not isinstance(unit, str) or unit not in UNITS:
-        raise DataError(f"vocabulary: unknown unit {unit!r}; known: {', '.join(UNITS)}")
+        raise DataError(f"vocabulary: unknown unit {shown(unit)}; known: {', '.join(UNITS)}")
     try:
         return UNITS[unit].vocabulary_from(document)
     except ValueError as error:

@@ -56,7 +56,7 @@ class Unit(Protocol):
         ...
 
     def find_splits(
-        self, path: Path, options: TextOptions, requested: tuple[str, ...], say: Report
+        self, path: Path, options: TextOptions, requested: tuple[str, ...], log: Report
     ) -> dict[str, Spans]:
         """Where the text of each requested split is.
 
@@ -65,7 +65,7 @@ class Unit(Protocol):
         """
         ...
 
-    def find_all(self, path: Path, say: Report) -> Spans:
+    def find_all(self, path: Path, log: Report) -> Spans:
         """Where all the text of a path is that holds no splits.
 
         Raises:
@@ -74,7 +74,7 @@ class Unit(Protocol):
         ...
 
     def open(
-        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, say: Report
+        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Report
     ) -> Corpus:
         """The corpus of some texts by split; None makes the vocabulary from them.
 

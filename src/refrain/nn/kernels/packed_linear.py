@@ -8,7 +8,7 @@ R rows, K columns, B batch.
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -102,6 +102,10 @@ class PackedMatrix:
         self._matrix = _Matrix(packed.data_ptr(), scale, width, packed.stride(0))
         self._address = ctypes.addressof(self._matrix)
 
+    def __reduce__(self) -> tuple[Callable[..., "PackedMatrix"], tuple[Tensor, Tensor | None, int, int]]:
+        # addresses hold in this process only; a copy has a memory of its own
+        return _packed_again, (self._packed.contiguous(), self._scales, self.rows, self.width)
+
     def data_ptr(self) -> int:
         """The address of the structure that a kernel takes."""
         return self._address
@@ -111,6 +115,12 @@ class PackedMatrix:
         whole = self._packed.transpose(1, 2).flatten(2).flatten(0, 1)
         values: Tensor = whole[: self.rows, : self.width].contiguous()
         return values if self._scales is None else values * self._scales[:, None]
+
+
+def _packed_again(packed: Tensor, scales: Tensor | None, rows: int, width: int) -> PackedMatrix:
+    """A packed matrix that was pickled or copied."""
+    memory = in_large_pages(packed.shape, packed.dtype)
+    return PackedMatrix(memory.copy_(packed), scales, rows, width)
 
 
 def pack_matrices(matrices: Sequence[Tensor], weights: WeightType, *, group: int = 4) -> list[PackedMatrix]:

@@ -1,7 +1,8 @@
 """Scratch memory of recurrent layers: allocated for one window, then kept for the next."""
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ class BufferPool:
     """Buffers of a layer that successive windows reuse, as requesting large tensors from the system is slow.
 
     A buffer belongs to one window from `allocate` to `release`. Windows that are open at the same time, in one thread
-    or in several, get different buffers.
+    or in several, get different buffers. No thread waits for another: while one uses the list of free buffers, others
+    allocate new ones. So a process that was forked at that moment does not wait for a thread that it does not have.
 
     Args:
         keep: how many free buffers are kept.
@@ -25,10 +27,10 @@ class BufferPool:
     def allocate(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """An uninitialised tensor of a shape, with the dtype and the device of another tensor."""
         count = torch.Size(shape).numel()
-        with self._lock:
+        with self._unless_in_use() as mine:
             fitting = [
                 index
-                for index, free in enumerate(self._free)
+                for index, free in enumerate(self._free if mine else ())
                 if free.numel() >= count and free.dtype == like.dtype and free.device == like.device
             ]
             if fitting:
@@ -41,10 +43,22 @@ class BufferPool:
         # the whole buffer, of which a tensor may be the beginning
         buffers = [tensor.new_empty(0).set_(tensor.untyped_storage()) for tensor in tensors]
         first = buffers[0]
-        with self._lock:
+        with self._unless_in_use() as mine:
+            if not mine:
+                return
             # after a layer was moved, buffers of its former dtype or device are useless
             free = [old for old in self._free if old.dtype == first.dtype and old.device == first.device]
             self._free = sorted([*free, *buffers], key=Tensor.numel)[-self._keep :]
+
+    @contextlib.contextmanager
+    def _unless_in_use(self) -> Iterator[bool]:
+        """Take the list of free buffers, unless another thread has it."""
+        mine = self._lock.acquire(blocking=False)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._lock.release()
 
     def __reduce__(self) -> tuple[type["BufferPool"], tuple[int]]:
         # a copy starts without buffers

@@ -150,7 +150,7 @@ def choose_window(layer: Any, *tensors: Tensor) -> Window:
     backend = layer.backend
     if layer.training and torch.is_grad_enabled() and all(tensor.dtype == torch.float32 for tensor in tensors):
         devices = {tensor.device.type for tensor in tensors}
-        if backend.native and devices == {"cpu"} and _is_compiled(layer.kernels):
+        if backend.native and devices == {"cpu"} and outside_compiler(_is_compiled)(layer.kernels):
             name = "native"
         elif (backend.native or backend.bf16) and devices <= set(SCAN_DEVICES):
             name = "scan"
@@ -158,9 +158,8 @@ def choose_window(layer: Any, *tensors: Tensor) -> Window:
     return window
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _is_compiled(file: str) -> bool:
-    """Whether a file's kernels can be loaded. Not traced by `torch.compile`, which would bypass the cache."""
+    """Whether a file's kernels can be loaded. If `torch.compile` traced it, it would bypass the cache."""
     return load(file) is not None
 
 

@@ -115,10 +115,10 @@ def test_invalid_utf8_leaves_nothing_behind(write, own_cache):
 def test_tokens_are_written_once_and_mapped(write, own_cache):
     said = []
     spans = spans_of(write, train="a b\n")
-    first = open_word_corpus("text", spans, say=said.append)
+    first = open_word_corpus("text", spans, log=said.append)
     (folder,) = prepared(own_cache)
     stamp = (folder / "train.bin").stat().st_mtime_ns
-    second = open_word_corpus("text", spans, say=said.append)
+    second = open_word_corpus("text", spans, log=said.append)
     assert said == ["preparing text: 4 bytes of text"]
     assert prepared(own_cache) == [folder]
     assert (folder / "train.bin").stat().st_mtime_ns == stamp

@@ -19,7 +19,7 @@ def open_byte_corpus(
     spans: Mapping[str, Spans],
     *,
     cleaning: Cleaning = "none",
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
     """A corpus of bytes. Without cleaning, nothing is written and nothing is copied.
 
@@ -27,7 +27,7 @@ def open_byte_corpus(
         name: the name of the corpus, for messages.
         spans: the text of each split.
         cleaning: how the text is cleaned first; the cleaned text is kept in the cache.
-        say: called with a line of text when text has to be cleaned.
+        log: called with a line of text when text has to be cleaned.
 
     Raises:
         DataError: when no text is left after cleaning.
@@ -38,7 +38,7 @@ def open_byte_corpus(
     else:
         # the key in the cache needs the sha256 of the whole text, or a change could go unnoticed
         digests = {split: sha256_of(part) for split, part in spans.items()}
-        files = cleaned_files(name, spans, digests, cleaning, say)
+        files = cleaned_files(name, spans, digests, cleaning, log)
         bytes_of = {split: whole(file) for split, file in files.items()}
     splits = {
         split: Split(part, digests[split], ByteStream(bytes_of[split]), lines=None, unseen=0)

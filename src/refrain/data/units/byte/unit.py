@@ -26,22 +26,22 @@ class ByteUnit:
         return names_splits(path)
 
     def find_splits(
-        self, path: Path, options: TextOptions, requested: tuple[str, ...], say: Report
+        self, path: Path, options: TextOptions, requested: tuple[str, ...], log: Report
     ) -> dict[str, Spans]:
         """Where the bytes of each requested split are."""
         # a cleaned document is a line, and no cut may fall inside it
         between_lines = options.cleaning != "none"
-        return find_byte_splits(path, shares=options.split, between_lines=between_lines, requested=requested, say=say)
+        return find_byte_splits(path, shares=options.split, between_lines=between_lines, requested=requested, log=log)
 
-    def find_all(self, path: Path, say: Report) -> Spans:
+    def find_all(self, path: Path, log: Report) -> Spans:
         """All bytes of a file, a folder or a pattern."""
-        return one_text(path, say)
+        return one_text(path, log)
 
     def open(
-        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, say: Report
+        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Report
     ) -> Corpus:
         """The corpus of some bytes by split."""
-        return open_byte_corpus(name, texts, cleaning=options.cleaning, say=say)
+        return open_byte_corpus(name, texts, cleaning=options.cleaning, log=log)
 
     def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
         """Files, lines, byte values, the longest line, and how many bytes are not UTF-8."""

@@ -22,7 +22,7 @@ def open_word_corpus(
     max_words: int | None = None,
     vocabulary_from: Literal["train", "all"] = "train",
     errors: Errors = "strict",
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
     """A corpus of words, encoded by the first call and found in the cache by the next.
 
@@ -38,7 +38,7 @@ def open_word_corpus(
         max_words: see `build_vocabulary`.
         vocabulary_from: the splits whose words are counted.
         errors: how invalid UTF-8 is handled.
-        say: called with a line of text when the corpus has to be encoded.
+        log: called with a line of text when the corpus has to be encoded.
 
     Raises:
         DataError: when a text is not UTF-8.
@@ -67,7 +67,7 @@ def open_word_corpus(
         read=lambda document: WordVocabulary(document["words"]),
         errors=errors,
         whole_lines=False,
-        say=say,
+        log=log,
     )
 
 

@@ -32,19 +32,19 @@ class WordUnit:
         return path.is_dir()
 
     def find_splits(
-        self, path: Path, options: TextOptions, requested: tuple[str, ...], say: Report
+        self, path: Path, options: TextOptions, requested: tuple[str, ...], log: Report
     ) -> dict[str, Spans]:
         """Where the text of each requested split is, in a folder or in one file that is cut between lines."""
         if is_pattern(str(path)):
             raise DataError(f"{path}: a pattern is read as bytes alone; set data.unit=byte, or give a folder or file")
         return find_splits(path, shares=options.split, requested=requested)
 
-    def find_all(self, path: Path, say: Report) -> Spans:
+    def find_all(self, path: Path, log: Report) -> Spans:
         """All of a file."""
         return whole(path)
 
     def open(
-        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, say: Report
+        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Report
     ) -> Corpus:
         """The corpus of some texts by split, prepared once and kept in the cache."""
         if vocabulary is not None and not isinstance(vocabulary, WordVocabulary):
@@ -59,7 +59,7 @@ class WordUnit:
             max_words=options.max_words,
             vocabulary_from=options.vocabulary_from,
             errors=options.errors,
-            say=say,
+            log=log,
         )
 
     def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,129 @@
+"""Builds tagged corpora from data settings."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from refrain.config import TaggedData
+from refrain.data import TaggedCorpus, TaggedSplit, TagVocabulary, find_tagged, read_tagged
+from refrain.data.tagged.conllu import COLUMNS
+from refrain.data.tagged.corpus import against, counts_of, split_tagged
+from refrain.data.tagged.vocabulary import FeatureKinds, build_tag_vocabulary
+from refrain.errors import DataError, UserError
+
+from .corpus import locate, quiet
+
+# universaldependencies.org/u/pos
+UNIVERSAL = {
+    "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM",
+    "VERB", "X",
+}  # fmt: skip
+# the largest number of bad sentences that are listed
+LISTED = 20
+
+
+def build_tagged_corpus(
+    data: TaggedData, unknown_rate: float = 0.0, log: Callable[[str], None] = quiet
+) -> TaggedCorpus:
+    """Build the tagged corpus of a run: its splits and the vocabulary of the training text.
+
+    Args:
+        data: the data settings.
+        unknown_rate: the setting `training.unknown_rate`, by which words are read as `<unk>` in training. It determines
+            the count of `<unk>`, and so its rank among the words.
+        log: called with lines of text about sentences that are left out.
+
+    Raises:
+        DataError: when sentences are missing or bad.
+        UserError: when `data.split` is set for a folder of splits.
+    """
+    path = locate(data.corpus, log)
+    if path.is_dir():
+        if data.split != TaggedData().split:
+            raise UserError(
+                f"data.split: cannot take effect, because {path} has a file for each split; leave data.split out"
+            )
+        splits = {name: _read(data, file) for name, file in find_tagged(path).items()}
+    else:
+        splits = split_tagged(_read(data, path), data.split)
+    words, tags = counts_of(splits["train"])
+    vocabulary = build_tag_vocabulary(
+        words,
+        tags,
+        order=data.order,
+        order_seed=1 if data.order_seed is None else data.order_seed,
+        min_count=data.min_count,
+        kinds=FeatureKinds(data.lower_case, data.prefixes, data.suffixes, data.shapes),
+        feature_min_count=data.feature_min_count,
+        unknown_count=round(sum(count * unknown_probability(count, unknown_rate) for count in words.values())),
+    )
+    splits = {name: against(split, vocabulary, skip_bad=data.skip_bad) for name, split in splits.items()}
+    for name, split in splits.items():
+        log_skipped(name, split, log)
+    return TaggedCorpus(path.name, vocabulary, splits)
+
+
+def build_tagged_text(data: TaggedData, path: Path, split: str | None, vocabulary: TagVocabulary) -> TaggedCorpus:
+    """Read sentences for a trained tagger with its vocabulary.
+
+    Args:
+        data: the data settings of the tagger.
+        path: a folder of splits or a file.
+        split: the split; None is `test` for a folder of splits, and the whole file otherwise.
+        vocabulary: the vocabulary of the tagger.
+
+    Returns:
+        A corpus with one split, which is named `all` for a whole file.
+
+    Raises:
+        DataError: when sentences are missing or bad.
+    """
+    if path.is_dir():
+        name = split or "test"
+        found = _read(data, find_tagged(path, (name,))[name])
+    elif split is None:
+        name = "all"
+        found = _read(data, path)
+    else:
+        name = split
+        parts = split_tagged(_read(data, path), data.split)
+        if split not in parts:
+            raise DataError(f"{path}: data.split leaves nothing for {split}; choose another split")
+        found = parts[split]
+    return TaggedCorpus(path.name, vocabulary, {name: against(found, vocabulary, skip_bad=data.skip_bad)})
+
+
+def log_skipped(name: str, split: TaggedSplit, log: Callable[[str], None]) -> None:
+    """Log the number and a list of the sentences that were left out of a split.
+
+    Args:
+        name: the name of the split.
+        split: the split.
+        log: called with each line of text.
+    """
+    if split.skipped:
+        log(f"{name}: left out {len(split.skipped)} bad sentence(s):")
+        for line in split.skipped[:LISTED]:
+            log(f"  {line}")
+        if len(split.skipped) > LISTED:
+            log(f"  and {len(split.skipped) - LISTED} more")
+
+
+def unknown_probability(count: float, unknown_rate: float) -> float:
+    """The probability that a word with this count in the training text is read as `<unk>` in training."""
+    return unknown_rate / (unknown_rate + count) if unknown_rate else 0.0
+
+
+def column_of(column: str, tags: Sequence[str]) -> str:
+    """The column of CoNLL-U for tags: the column that they were read from, or `upos` or `xpos`, judged by the tags.
+
+    Args:
+        column: the setting `data.column`, which is a column of CoNLL-U or something else.
+        tags: all tags.
+    """
+    if column.lower() in COLUMNS:
+        return column.lower()
+    return "upos" if UNIVERSAL.issuperset(tags) else "xpos"
+
+
+def _read(data: TaggedData, path: Path) -> TaggedSplit:
+    return read_tagged(path, column=data.column, errors=data.errors, max_tokens=data.max_tokens, skip_bad=data.skip_bad)

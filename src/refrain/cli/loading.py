@@ -1,0 +1,53 @@
+"""Loading a model for a command: the run is found before torch is imported, and then a report shows that it loads."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .options import Device, Weights
+
+if TYPE_CHECKING:
+    from refrain.progress import Reporter
+    from refrain.runs import SavedModel
+    from refrain.trained import TrainedLanguageModel, TrainedTagger
+
+
+def load_language_model(
+    run: "Path | SavedModel", reports: "Reporter", *, device: Device = "cpu", weights: Weights = "float32"
+) -> "TrainedLanguageModel":
+    """Load a language model.
+
+    Args:
+        run: the run folder or one of its checkpoints, or what `refrain.runs.find` has found there.
+        reports: reports that the model is loaded.
+        device: the device to compute on.
+        weights: whether matrices are rounded.
+
+    Raises:
+        CheckpointError: when there is no such run, or it is that of a tagger.
+    """
+    from refrain import runs
+
+    saved = runs.find_language_model(run) if isinstance(run, Path) else run
+    with reports.step(f"loading {saved.path}"):
+        return runs.load_language_model(saved, device=device, weights=weights)
+
+
+def load_tagger(
+    run: "Path | SavedModel", reports: "Reporter", *, device: Device = "cpu", weights: Weights = "float32"
+) -> "TrainedTagger":
+    """Load a tagger.
+
+    Args:
+        run: the run folder or one of its checkpoints, or what `refrain.runs.find` has found there.
+        reports: reports that the model is loaded.
+        device: the device to compute on.
+        weights: whether matrices are rounded.
+
+    Raises:
+        CheckpointError: when there is no such run, or it is that of a language model.
+    """
+    from refrain import runs
+
+    saved = runs.find_tagger(run) if isinstance(run, Path) else run
+    with reports.step(f"loading {saved.path}"):
+        return runs.load_tagger(saved, device=device, weights=weights)

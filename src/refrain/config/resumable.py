@@ -1,0 +1,51 @@
+"""The settings that may change when a run is resumed. With any other change, it would be another run."""
+
+from typing import Any
+
+from .loader import AnyExperiment
+from .schema import differences
+
+LENGTH = (
+    "training.epochs",
+    "training.stop_window",
+    "training.stop_accuracy",
+    "training.schedule.hold_epochs",
+    "training.schedule.step_epochs",
+)
+"""How long a run and the parts of its schedule are."""
+
+REPORTS = (
+    "training.log_windows",
+    "training.checkpoint_minutes",
+    "training.sample_windows",
+    "training.sample_tokens",
+    "training.tensorboard",
+)
+"""What is written while a run trains, which no weight depends on."""
+
+MAY_CHANGE = LENGTH + REPORTS
+
+
+def refused(own: AnyExperiment, given: AnyExperiment) -> list[tuple[str, Any, Any]]:
+    """The differences between the settings of a run and other settings that it cannot be resumed with.
+
+    Args:
+        own: the settings of the run.
+        given: the other settings, of the same class.
+
+    Returns:
+        For each of them the name, the value in the run and the other value.
+    """
+    return [each for each in differences(own, given) if each[0] not in MAY_CHANGE]
+
+
+def goes_on(before: AnyExperiment, after: AnyExperiment) -> bool:
+    """Whether a run that has been stopped by one of its rules continues with other settings.
+
+    Args:
+        before: the settings with which it was stopped.
+        after: the settings with which it is resumed.
+    """
+    changed = {name for name, _, _ in differences(before, after)}
+    rules = {"training.stop_window", "training.stop_accuracy"}
+    return after.training.epochs > before.training.epochs or bool(changed & rules)

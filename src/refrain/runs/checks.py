@@ -1,0 +1,82 @@
+"""Checks before a command imports torch: the paths that it is given, and the settings of a run."""
+
+from pathlib import Path
+
+from refrain.assembly.corpus import find_texts, locate
+from refrain.config import AnyExperiment, Experiment
+from refrain.data import find_tagged
+from refrain.data.embedded import DESCRIPTIONS
+from refrain.errors import CheckpointError, UserError
+from refrain.storage.run_folder import RunFolder
+
+from .loading import experiment_from, find
+
+SEEDS = "seeds.json"
+"""The file of a folder with the runs of several seeds."""
+
+
+def check_training(
+    experiment: AnyExperiment, out: Path | None = None, start_from: Path | None = None, *, force: bool = False
+) -> None:
+    """Check that a run can be trained: its corpus exists, its folder is free, and the run that it starts from exists.
+
+    Args:
+        experiment: the settings of the run.
+        out: the run folder; None if it is new.
+        start_from: a run whose best weights are the initial weights, or None.
+        force: whether `out` may exist.
+
+    Raises:
+        DataError: when a text is missing or empty.
+        UserError: when `data.split` is set for a folder of splits.
+        CheckpointError: when `start_from` has no complete checkpoint, or `out` exists and is not empty.
+    """
+    if out is not None and not force:
+        RunFolder(out).check_available()
+    # a corpus of the running Python always exists, and is made when it is first read
+    if experiment.data.corpus not in DESCRIPTIONS:
+        if isinstance(experiment, Experiment):
+            find_texts(experiment.data)
+        else:
+            path = locate(experiment.data.corpus)
+            if path.is_dir():
+                find_tagged(path)
+    if start_from is not None:
+        find(start_from)
+
+
+def check_resumable(out: Path) -> None:
+    """Check that a folder holds a run with settings that can be read, or the runs of several seeds.
+
+    Args:
+        out: the folder.
+
+    Raises:
+        CheckpointError: when it does not.
+    """
+    run = RunFolder(out)
+    if not run.path.is_dir():
+        raise CheckpointError(f"{run.path}: no such run folder; leave out --resume to start a run")
+    if not (run.path / SEEDS).is_file():
+        experiment_from(run.read_json("config.json"), run.path)
+
+
+def check_apart(checkpoint: Path, out: Path, *, force: bool) -> None:
+    """Check that a compressed run can be written, and that this would not change the run that is read.
+
+    Args:
+        checkpoint: the checkpoint that is read.
+        out: the new run folder.
+        force: whether an existing run may be replaced.
+
+    Raises:
+        UserError: when `out` overlaps with the run that is read.
+        CheckpointError: when `out` exists and is not empty, and may not be replaced.
+    """
+    read = checkpoint.resolve()
+    target = out.resolve()
+    run = read.parents[1] if read.parent.name == "checkpoints" else read
+    if target == run or target in run.parents or run in target.parents:
+        raise UserError(f"--out {out}: overlaps with {run}, which must not be changed; choose another folder")
+    if not force and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CheckpointError(f"{out}: exists already; choose another --out, or replace it with --force")

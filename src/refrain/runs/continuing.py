@@ -1,0 +1,261 @@
+"""What may differ when a run is resumed: its length and its reports. A change is recorded before it takes effect."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from refrain.assembly.task import build_schedule
+from refrain.config import AnyExperiment, Experiment
+from refrain.config.resumable import MAY_CHANGE, refused
+from refrain.config.schema import differences, settings_of
+from refrain.data.text.files import place_of
+from refrain.errors import CheckpointError, DataError
+from refrain.optim import EarlyStop
+from refrain.storage.checkpoint import Checkpoint
+from refrain.storage.run_folder import RunFolder
+from refrain.training import Position, Task
+from refrain.training.resume import pack
+
+from .documents import read_manifest
+from .kinds import AnyCorpus, kind_of
+from .loading import experiment_from
+
+STARTED_FILES = ("config.json", "recipe.toml", "manifest.json")
+STARTED_FOLDERS = ("checkpoints", "samples", "tensorboard")
+"""What a run has written before its first checkpoint, the files in their order."""
+
+
+def check_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -> AnyExperiment:
+    """Check that a run is resumed with its own settings, except for those that may change.
+
+    Args:
+        own: the settings of the run.
+        given: the given settings; None for those of the run.
+        path: the run folder, for the message.
+
+    Returns:
+        The settings with which the run is resumed.
+
+    Raises:
+        CheckpointError: when another setting differs.
+    """
+    if given is None or given == own:
+        return own
+    if type(given) is not type(own):
+        trained = kind_of(own).title
+        other = kind_of(given).title
+        raise CheckpointError(
+            f"{path}: is the run of {trained}, but the recipe is for {other}; resume without a recipe"
+        )
+    found = [f"{name}: {old!r} in the run, {new!r} now" for name, old, new in refused(own, given)]
+    if found:
+        known = settings_of(own)
+        names = ", ".join(name for name in MAY_CHANGE if name in known)
+        raise CheckpointError(
+            f"{path}: the run has other settings ({'; '.join(found)}); only {names} may change when a run is resumed; "
+            f"with other settings, start a new run from its weights: refrain train RECIPE --from {path}"
+        )
+    return given
+
+
+def check_length(experiment: AnyExperiment, position: Mapping[str, Any], path: Path) -> None:
+    """Check that a run has not trained for longer than its settings say.
+
+    Args:
+        experiment: the settings with which the run is resumed.
+        position: the entry `position` of the checkpoint from which it continues.
+        path: the run folder, for the message.
+
+    Raises:
+        CheckpointError: when the run is longer already.
+    """
+    begun = position["epoch"] + (position["window"] > 0)
+    if begun > experiment.training.epochs:
+        where = f"is in epoch {begun}" if position["window"] else f"has finished {begun} epochs"
+        raise CheckpointError(
+            f"{path}: training.epochs: the run {where} and cannot be shortened to {experiment.training.epochs}; "
+            f"give {begun} or more"
+        )
+
+
+def before_change(checkpoint: Checkpoint) -> AnyExperiment:
+    """The settings with which a checkpoint was written."""
+    return experiment_from(checkpoint.document("config"), checkpoint.folder)
+
+
+def with_early_stop(training: dict[str, Any], task: Task) -> dict[str, Any]:
+    """The document `training` of a checkpoint for a run that has only now been given a `stop_window`.
+
+    Args:
+        training: the document.
+        task: the task, whose rule for stopping counts the validations from here on.
+    """
+    if "early_stop" not in task.methods or "early_stop" in training["stateful"]:
+        return training
+    fresh = pack(EarlyStop(1).state_dict(), {}, "early_stop")
+    return {**training, "stateful": {**training["stateful"], "early_stop": fresh}}
+
+
+def changed_words(own: AnyExperiment, given: AnyExperiment) -> list[str]:
+    """Describe the changes of settings, a line for each.
+
+    Args:
+        own: the settings of the run.
+        given: the settings with which it is resumed.
+    """
+    return [f"{name} is {new!r} from here on (was {old!r})" for name, old, new in differences(own, given)]
+
+
+def notes_on(before: AnyExperiment, after: AnyExperiment, position: Position, task: Task) -> list[str]:
+    """Describe what a change of settings does to schedules that have begun already, a line for each.
+
+    Args:
+        before: the settings of the checkpoint.
+        after: the settings with which the run is resumed.
+        position: the position from which it continues.
+        task: the task, built from `after`.
+    """
+    changed = {name for name, _, _ in differences(before, after)}
+    longer = before.training.epochs != after.training.epochs
+    schedule = after.training.schedule.kind
+    notes = []
+    if (longer and schedule in ("linear", "cosine")) or any(name.startswith("training.schedule.") for name in changed):
+        old = _rate(before, position, task)
+        new = _rate(after, position, task)
+        length = f" over {after.training.epochs} epochs" if schedule in ("linear", "cosine") else ""
+        notes.append(
+            f"the learning rate follows the {schedule} schedule{length} from here on: it is {new:g}, and was {old:g}"
+        )
+    if longer and isinstance(after, Experiment):
+        parts = [name for name in ("prune", "target") if getattr(after.sparsity, name) is not None]
+        if parts:
+            named = " and ".join(f"sparsity.{name}" for name in parts)
+            notes.append(f"{named}: fractions of the run are those of the new length from here on; what is zero stays")
+    if "training.stop_window" in changed and before.training.stop_window is None:
+        notes.append("training.stop_window: validations are compared from here on")
+    return notes
+
+
+def _rate(experiment: AnyExperiment, position: Position, task: Task) -> float:
+    """The learning rate of a schedule that does not depend on validations, at a position."""
+    epochs = experiment.training.epochs
+    part = position.window / len(task.windows(position.epoch)) if position.window else 0.0
+    progress = min((position.epoch + part) / epochs, 1.0)
+    return experiment.training.learning_rate * build_schedule(experiment.training.schedule).factor(
+        position.epoch, progress
+    )
+
+
+def record(
+    run: RunFolder, own: AnyExperiment, given: AnyExperiment, document: dict[str, Any], position: Position, notes: Any
+) -> None:
+    """Write new settings into a run folder, with a record of the change. A crash in between leaves a run to resume.
+
+    The record comes first, and `config.json`, which decides, last: a record of a change that has not taken effect is
+    removed when the run is resumed. The summary of a finished run is removed before its settings change, since it would
+    be taken for that of the longer run.
+
+    Args:
+        run: the run folder; the caller must hold its lock.
+        own: the settings of the run.
+        given: the settings with which it is resumed.
+        document: the new content of `config.json`.
+        position: the position from which it continues.
+        notes: the result of `notes_on`.
+    """
+    found = read_manifest(run)
+    before = found.get("resumed", [])
+    entries = before[:-1] if before and not _took_effect(before[-1], own) else list(before)
+    changed = list(differences(own, given))
+    if changed:
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "epoch": position.epoch,
+            "window": position.window,
+            "step": position.step,
+            "settings": {name: {"before": old, "after": new} for name, old, new in changed},
+            "notes": list(notes),
+        }
+        entries.append(entry)
+    if entries != before:
+        run.write_json("manifest.json", {**found, "resumed": entries})
+    if changed:
+        (run.path / "summary.json").unlink(missing_ok=True)
+        run.write_json("config.json", document)
+
+
+def _took_effect(entry: dict[str, Any], own: AnyExperiment) -> bool:
+    """Whether the settings of a run are those after a recorded change."""
+    known = settings_of(own)
+    return all(known.get(name) == values["after"] for name, values in entry["settings"].items())
+
+
+def same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
+    """Check that the text is that with which a run was started.
+
+    Args:
+        corpus: the corpus.
+        document: the manifest of the run.
+        path: the run folder, for the message.
+
+    Raises:
+        CheckpointError: when the run was not trained itself.
+        DataError: when the text has changed.
+    """
+    for name, split in corpus.splits.items():
+        before = document["data"]["splits"].get(name, {}).get("sha256")
+        if before is None:
+            raise CheckpointError(
+                f"{path}: was not trained itself, as refrain compress writes a run; start a new one from its weights "
+                f"with refrain train RECIPE --from {path}"
+            )
+        if before != split.sha256:
+            raise DataError(
+                f"{place_of(split.source)}: the {name} text has changed since {path} was started "
+                f"(sha256 {split.sha256[:20]}..., in manifest.json {str(before)[:20]}...); restore the old text or "
+                "start a new run"
+            )
+
+
+def standing(path: Path) -> Literal["absent", "started", "run"]:
+    """What is at the path of a run, for a job that continues a run if there is one.
+
+    Args:
+        path: the path.
+
+    Returns:
+        `absent`: nothing, or an empty folder. `started`: nothing but what a run writes before its first checkpoint.
+        `run`: anything else, which is not replaced.
+    """
+    if not path.exists() and not path.is_symlink():
+        return "absent"
+    if not path.is_dir():
+        return "run"
+    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".tmp-")}
+    if not names:
+        return "started" if any(path.iterdir()) else "absent"
+    return "started" if _is_started(path, names) else "run"
+
+
+def _is_started(path: Path, names: set[str]) -> bool:
+    """Whether the files and folders at a path are what a run writes before its first checkpoint."""
+    files = [name in names for name in STARTED_FILES]
+    folders = names & set(STARTED_FOLDERS)
+    if files != sorted(files, reverse=True) or not names <= {*STARTED_FILES, *STARTED_FOLDERS, ".lock"}:
+        return False
+    if any((path / name).is_symlink() for name in names) or ("checkpoints" not in names and names != {".lock"}):
+        return False
+    inside = [entry.name for name in folders for entry in (path / name).iterdir()]
+    return all(name.startswith((".tmp-", "events.out.tfevents")) for name in inside)
+
+
+def is_finished(run: RunFolder, own: AnyExperiment, given: AnyExperiment | None) -> bool:
+    """Whether a run is finished, and is not to be changed.
+
+    Args:
+        run: the run folder.
+        own: the settings of the run.
+        given: the settings with which it would be resumed; None for its own.
+    """
+    return (run.path / "summary.json").is_file() and (given is None or given == own)

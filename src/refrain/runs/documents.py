@@ -1,0 +1,166 @@
+"""The JSON documents of a run besides its settings: what must be in them where they are read again."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from refrain.storage.documents import Amount, Document, Index, checked
+from refrain.storage.run_folder import RunFolder
+
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SplitEntry(Document):
+    """A split of the corpus. One that was not trained on, as in a compressed run, may have no sha256."""
+
+    sha256: Hash | None = None
+
+
+class DataEntry(Document):
+    """The corpus of a run."""
+
+    unit: str
+    vocabulary: Index
+    splits: dict[str, SplitEntry]
+
+
+class ChangedSetting(Document):
+    """A setting before and after a change."""
+
+    before: Any
+    after: Any
+
+
+class Resumed(Document):
+    """A change of settings, with which a run was resumed."""
+
+    time: str
+    epoch: Index
+    window: Index
+    step: Index
+    settings: dict[str, ChangedSetting]
+    notes: list[str] = Field(default_factory=list)
+
+
+class Manifest(Document):
+    """`manifest.json` of a run."""
+
+    refrain: str
+    torch: str
+    python: str
+    machine: str
+    threads: Index
+    seed: Index
+    data: DataEntry
+    backend: dict[str, str] = Field(default_factory=dict)
+    engine: dict[str, str] = Field(default_factory=dict)
+    resumed: list[Resumed] = Field(default_factory=list)
+
+
+class Figure(Document):
+    """The figures of a split. A perplexity that is too large for a number is null."""
+
+    perplexity: Amount | None = None
+    nats_per_token: Amount | None = None
+    bits_per_byte: Amount | None = None
+    accuracy: Share | None = None
+    interval: tuple[Share, Share] | None = None
+    protocol: str = ""
+
+
+class LanguageModelFigure(Figure):
+    """The figures of a split for a language model."""
+
+    nats_per_token: Amount
+    protocol: str
+
+
+class TaggerFigure(Figure):
+    """The figures of a split for a tagger."""
+
+    accuracy: Share
+    interval: Annotated[tuple[Share, Share], Field(strict=False)]
+
+
+class Summary(Document):
+    """`summary.json` of a run."""
+
+    run: str
+    recipe: str
+    corpus: str
+    parameters: Index
+    epochs: Index
+    best_epoch: Index
+    valid: LanguageModelFigure | None
+    test: LanguageModelFigure | None
+
+
+class TaggerSummary(Summary):
+    """`summary.json` of the run of a tagger."""
+
+    valid: TaggerFigure | None  # type: ignore[assignment]
+    test: TaggerFigure | None  # type: ignore[assignment]
+
+
+class Plan(Document):
+    """`seeds.json`: the runs of several seeds."""
+
+    seeds: Annotated[list[Index], Field(min_length=1, max_length=100_000)]
+    config: dict[str, Any]
+    start: str | None = Field(alias="from")
+    recipe: str
+    command: str
+
+
+def read_manifest(run: RunFolder) -> dict[str, Any]:
+    """Read `manifest.json` of a run, and check it.
+
+    Raises:
+        CheckpointError: when it is missing or damaged.
+    """
+    found = run.read_json("manifest.json")
+    checked(
+        Manifest, found, run.path / "manifest.json", "restore the file from a copy, or start a new run with --from RUN"
+    )
+    return dict(found)
+
+
+def read_summary(run: RunFolder) -> dict[str, Any]:
+    """Read `summary.json` of a run, and check it. The path of the run is the one given.
+
+    Raises:
+        CheckpointError: when it is missing or damaged.
+    """
+    found = run.read_json("summary.json")
+    tagger = isinstance(found, dict) and found.get("task") == "tagger"
+    path = run.path / "summary.json"
+    checked(TaggerSummary if tagger else Summary, found, path, "remove the file, and --resume measures the run again")
+    figures = {split: _with_infinity(found[split]) for split in ("valid", "test")}
+    return {**found, **figures, "run": str(run.path)}
+
+
+def _with_infinity(figure: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The figures of a split, in which a perplexity of null is infinite again."""
+    if figure is None:
+        return None
+    return {**figure, "perplexity": math.inf} if figure.get("perplexity", 0.0) is None else dict(figure)
+
+
+def read_plan(folder: RunFolder, name: str) -> dict[str, Any]:
+    """Read `seeds.json`, and check it.
+
+    Args:
+        folder: the folder of the runs.
+        name: the name of the file.
+
+    Raises:
+        CheckpointError: when it is missing or damaged.
+    """
+    found = folder.read_json(name)
+    remedy = "restore the file from a copy, or resume each run on its own"
+    plan = checked(Plan, found, folder.path / name, remedy)
+    distinct = list(dict.fromkeys(plan.seeds))
+    return {**found, "seeds": distinct}

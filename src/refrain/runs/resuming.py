@@ -1,0 +1,166 @@
+"""Resumes a run, with its own settings or with a greater length."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from refrain.config import AnyExperiment
+from refrain.config.loader import amended
+from refrain.config.resumable import goes_on
+from refrain.errors import CheckpointError
+from refrain.storage.checkpoint import Checkpoint
+from refrain.storage.run_folder import RunFolder
+from refrain.training import PlainProgress, Position, Task, load_weights, restore
+from refrain.training.own_methods import methods_by_name
+from refrain.training.progress import Progress
+from refrain.training.resume import check_methods, read_training
+
+from .building import load_own_weights
+from .continuing import (
+    before_change,
+    changed_words,
+    check_length,
+    check_settings,
+    is_finished,
+    notes_on,
+    record,
+    same_text,
+    with_early_stop,
+)
+from .documents import read_manifest, read_summary
+from .fit_check import check_corpus
+from .intact import check_config, point_at_best
+from .kinds import kind_of
+from .loading import experiment_from
+from .manifest import changes, manifest
+from .own_names import check_given, own_name
+from .own_network import OwnNetwork
+from .preparing import build, read_corpus
+from .to_the_end import train_to_the_end
+
+
+def resume(
+    out: str | Path,
+    *,
+    model: OwnNetwork | None = None,
+    methods: Sequence[object] | Mapping[str, object] = (),
+    experiment: AnyExperiment | None = None,
+    settings: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Continue a run from its newest complete checkpoint. The result is the same, bit for bit, as without the stop.
+
+    A run can be lengthened, also when it is finished. Then it continues with its optimiser, its averages and its
+    schedule; see `refrain.config.resumable` for the settings that may change.
+
+    Args:
+        out: the run folder.
+        methods: the methods that the run was started with, in the same order; their states are restored.
+        experiment: if given, must equal the settings of the run, except for those that may change.
+        settings: changes of settings, such as `["training.epochs=16"]`.
+        model: for the run of a network of your own: the network, as in `train`.
+        progress: the progress report; None prints lines of text on standard error.
+
+    Returns:
+        The summary, as in `summary.json`.
+
+    Raises:
+        DataError: when the corpus has changed.
+        CheckpointError: when the folder is not a run, settings or methods differ, or a network of your own is missing,
+            not needed or different.
+        UserError: when a setting is wrong, the loss is not finite, or a method fails.
+    """
+    added = methods_by_name(methods)
+    run = RunFolder(Path(out))
+    if not run.path.is_dir():
+        raise CheckpointError(f"{run.path}: no such run folder; leave out --resume to start a run")
+    document = run.read_json("config.json")
+    own = experiment_from(document, run.path)
+    check_given(document, model, run.path)
+    with progress or PlainProgress() as report, run.locked():
+        given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
+        kind = kind_of(given, model)
+        checkpoint, problems = run.newest()
+        check_config(own, checkpoint, read_manifest(run), run.path)
+        corpus = read_corpus(kind, given, report)
+        same_text(corpus, read_manifest(run), run.path)
+        check_corpus(given, corpus, checkpoint, model)
+        network, backends = build(kind, given, corpus, report)
+        task = kind.task(given, corpus, network, added)
+        for problem in problems:
+            report.log(f"skipped a damaged checkpoint: {problem}")
+        position, state = _restored(run, task, checkpoint, given, own_name(document))
+        before = before_change(checkpoint)
+        if goes_on(before, given):
+            position.stopped = False
+        notes = notes_on(before, given, position, task)
+        record(run, own, given, kind.document(given, network), position, notes)
+        run.tidy(checkpoint.folder)
+        point_at_best(run, position, task, report)
+        for difference in changes(read_manifest(run), manifest(given, corpus, network, "", backends)):
+            report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
+        run.cut_metrics(position.metrics_bytes)
+        _log_resumed(checkpoint, task, position, [*changed_words(own, given), *notes], report)
+        return train_to_the_end(given, kind, corpus, task, run, position, state, report, backends)
+
+
+def _restored(
+    run: RunFolder, task: Task, checkpoint: Checkpoint, given: AnyExperiment, own: str | None
+) -> tuple[Position, Any]:
+    """Restore weights and state from a checkpoint, and return the position and the carried state of the run."""
+    training = with_early_stop(read_training(checkpoint), task)
+    check_methods(task, training, run.path)
+    if own is None:
+        load_weights(task.model, checkpoint.tensors("model"))
+    else:
+        load_own_weights(task.model, checkpoint, own)
+    check_length(given, training["position"], run.path)
+    try:
+        return restore(task, checkpoint.tensors("training"), training)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint.folder}: {error}") from error.__cause__
+
+
+def _log_resumed(
+    checkpoint: Checkpoint, task: Task, position: Position, lines: Sequence[str], report: Progress
+) -> None:
+    for line in lines:
+        report.log(line)
+    stop = (
+        "its end"
+        if position.epoch == task.epochs or position.stopped
+        else f"epoch {position.epoch + 1}, window {position.window}"
+    )
+    report.log(f"resuming {checkpoint.folder} at {stop}")
+
+
+def go_on(
+    out: str | Path,
+    *,
+    model: OwnNetwork | None = None,
+    methods: Sequence[object] | Mapping[str, object] = (),
+    experiment: AnyExperiment | None = None,
+    settings: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Continue a run as `resume` does, or return the summary of a finished one at once.
+
+    Args:
+        out: the run folder.
+        model: see `resume`.
+        methods: see `resume`.
+        experiment: see `resume`.
+        settings: see `resume`.
+        progress: see `resume`.
+
+    Returns:
+        The summary, as in `summary.json`.
+    """
+    run = RunFolder(Path(out))
+    own = experiment_from(run.read_json("config.json"), run.path)
+    given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
+    if is_finished(run, own, given):
+        with progress or PlainProgress() as report:
+            report.log(f"{run.path}: is finished; nothing is trained")
+        return read_summary(run)
+    return resume(out, model=model, methods=methods, experiment=given, progress=progress)

@@ -1,0 +1,78 @@
+"""Trains a run from a position to its end, and measures it."""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from refrain.assembly.backend import describe_backends
+from refrain.config import AnyExperiment
+from refrain.data import TaggedCorpus
+from refrain.nn.kernels.call import failures
+from refrain.storage.run_folder import RunFolder
+from refrain.training import Fit, Interrupt, Metrics, Position, Task, tensorboard_writer
+from refrain.training.progress import Progress, loss_text
+
+from .documents import read_manifest
+from .kinds import AnyCorpus, Kind
+
+
+def train_to_the_end(
+    experiment: AnyExperiment,
+    kind: Kind[Any, Any, Any],
+    corpus: AnyCorpus,
+    task: Task,
+    run: RunFolder,
+    position: Position,
+    state: Any,
+    report: Progress,
+    backends: dict[str, str],
+) -> dict[str, Any]:
+    """Train a run to its end, measure its best checkpoint, and write its summary and its card.
+
+    Args:
+        experiment: the settings of the run.
+        kind: the kind of its model.
+        corpus: the corpus.
+        task: the training task, with the state at the position.
+        run: the run folder; the caller must hold its lock.
+        position: the position; changed in place.
+        state: the carried recurrent state, or None between epochs.
+        report: the progress report.
+        backends: the backend of each part of the model.
+
+    Returns:
+        The summary, as in `summary.json`.
+    """
+    for line in [*kind.describe(experiment, corpus, task.model, run), describe_backends(backends)]:
+        report.log(line)
+    writer = (
+        tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
+    )
+    documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
+    if task.methods.own:
+        report.log(f"methods given: {', '.join(task.methods.own)}")
+    bytes_per_token = corpus.vocabulary.bytes_per_token
+    report.begin(partial(loss_text, bytes_per_token=bytes_per_token, tagger=isinstance(corpus, TaggedCorpus)))
+    with _closing(writer), Interrupt(report.log) as interrupt:
+        metrics = Metrics(run, writer, bytes_per_token, task.methods.metrics)
+        position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
+    report.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
+    summary = kind.summarise(experiment, corpus, task.model, run, position, report.reports.track)
+    summary["backend"] = backends
+    if task.methods.own:
+        summary["methods"] = list(task.methods.own)
+    if failures():
+        summary["failed_kernels"] = failures()
+    run.write_json("summary.json", summary)
+    run.write_text("README.md", kind.card(summary, experiment, read_manifest(run)))
+    return summary
+
+
+@contextlib.contextmanager
+def _closing(writer: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if writer is not None:
+            writer.close()
