@@ -106,7 +106,8 @@ def _epochs(settings: TaggerTraining, corpus: TaggedCorpus) -> Callable[[int], B
     """Return a function that maps an epoch, counted from 0, to its batches, which depend on seed and epoch only."""
     vocabulary = corpus.vocabulary
     train = corpus.splits["train"]
-    sentences = encode_sentences(train.sentences, vocabulary)
+    # without a tag, a sentence teaches nothing
+    sentences = [each for each in encode_sentences(train.sentences, vocabulary) if (each.tags >= 0).any()]
     counts, _ = counts_of(train)
     # a word that is already read as <unk> is not replaced
     rates = [
