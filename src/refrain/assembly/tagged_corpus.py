@@ -10,6 +10,7 @@ from refrain.data.tagged.conllu import tag_column
 from refrain.data.tagged.corpus import against, counts_of, fold_of, split_tagged
 from refrain.data.tagged.folders import find_any
 from refrain.data.tagged.vocabulary import FeatureKinds, build_tag_vocabulary
+from refrain.data.text.splits import SPLITS
 from refrain.errors import DataError, UserError
 from refrain.storage.plain_text import shown
 
@@ -76,6 +77,26 @@ def _fold(data: TaggedData, path: Path, log: Callable[[str], None] = quiet) -> d
     files = [file for part in find_any(path, log).values() for file in part] if path.is_dir() else path
     seed = 1 if data.fold_seed is None else data.fold_seed
     return fold_of(_read(data, files), data.folds, data.fold, seed)
+
+
+def read_parts(data: TaggedData, log: Callable[[str], None] = quiet) -> tuple[str, dict[str, TaggedSplit]]:
+    """Read the sentences of a corpus as they are, to look them over.
+
+    Args:
+        data: the data settings.
+        log: called with lines of text about files that are joined.
+
+    Returns:
+        The name of the corpus, and the splits that it has; a file of too few sentences is one split, `all`.
+
+    Raises:
+        DataError: when no sentence can be read.
+    """
+    path = locate(data.corpus, log)
+    if path.is_dir():
+        return path.name, {name: _read(data, files) for name, files in find_any(path, log).items()}
+    found = _read(data, path)
+    return path.name, split_tagged(found, data.split) if found.lines > len(SPLITS) else {"all": found}
 
 
 def build_tagged_text(data: TaggedData, path: Path, split: str | None, vocabulary: TagVocabulary) -> TaggedCorpus:
