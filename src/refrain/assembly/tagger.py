@@ -12,6 +12,8 @@ from refrain.config import TaggerExperiment, TaggerModel, TaggerTraining, Unifor
 from refrain.data import Batches, TaggedCorpus, TagVocabulary
 from refrain.data.tagged.buckets import encode_sentences, hide_words, shuffled
 from refrain.data.tagged.corpus import counts_of
+from refrain.errors import UserError
+from refrain.evaluation.spans import are_span_tags
 from refrain.evaluation.tagging import figure_of
 from refrain.models import Tagger
 from refrain.nn import (
@@ -76,13 +78,20 @@ def build_tagger_task(
         corpus: a corpus with the splits `train` and `valid`.
         model: the model on its device.
         methods: methods given by the user, by name.
+
+    Raises:
+        UserError: when `training.best_by` is f1 and the tags mark no spans.
     """
     settings, vocabulary = experiment.training, corpus.vocabulary
     valid = corpus.splits["valid"].sentences
+    if settings.best_by == "f1" and not are_span_tags([*vocabulary.tags, *corpus.splits["valid"].new_tags]):
+        raise UserError("training.best_by: f1 needs tags that mark spans, such as B-PER, I-PER and O; choose accuracy")
 
     def validate(track: Track) -> Validation:
         figure = figure_of(model, vocabulary, valid, track=track, what="measuring the validation text")
-        return Validation(figure.nats, figure.words.total, figure.words.accuracy)
+        known = figure.words.total - sum(figure.new_words.values())
+        f1 = None if figure.spans is None else figure.spans.all.f1
+        return Validation(figure.nats, known, figure.words.accuracy, f1, settings.best_by == "f1")
 
     early_stop = {"early_stop": optim.EarlyStop(settings.stop_window)} if settings.stop_window else {}
     return Task(

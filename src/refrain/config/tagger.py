@@ -129,6 +129,11 @@ class TaggerTraining(Optimisation):
     batch_size: Count = Field(20, description="Sentences of similar length that are processed in parallel.")
     learning_rate: Positive = Field(0.001, description="Learning rate before the schedule is applied.")
     optimizer: TaggerOptimizer = Field(Adam(), description="The update rule.")
+    best_by: Literal["accuracy", "f1"] = Field(
+        "accuracy",
+        description="Figure of the validation by which epochs are compared. f1: the F1 of the spans that tags such as "
+        "B-PER and I-PER mark.",
+    )
     unknown_rate: NonNegative = Field(
         0.25,
         description="In each epoch, a word that occurs c times in the training text is read as <unk> with probability "

@@ -60,6 +60,11 @@ class SpanCounts(NamedTuple):
     predicted: int
     right: int
 
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of precision and recall; 0 where there are no spans."""
+        return 2 * self.right / (self.true + self.predicted) if self.true + self.predicted else 0.0
+
     def document(self) -> dict[str, Any]:
         """The counts, precision, recall and F1 as plain data; a figure of nothing is 0."""
         return {
@@ -68,7 +73,7 @@ class SpanCounts(NamedTuple):
             "right": self.right,
             "precision": self.right / self.predicted if self.predicted else 0.0,
             "recall": self.right / self.true if self.true else 0.0,
-            "f1": 2 * self.right / (self.true + self.predicted) if self.true + self.predicted else 0.0,
+            "f1": self.f1,
         }
 
 

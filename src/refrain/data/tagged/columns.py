@@ -6,7 +6,7 @@ Lines `-DOCSTART-` of CoNLL-2003, which begin documents, and comments are no wor
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -125,29 +125,36 @@ def rows_of(blocks: Sequence[Lines]) -> tuple[bool, list[list[list[str]]]]:
 
 
 def is_numbered(rows: Sequence[Sequence[Sequence[str]]]) -> bool:
-    """Whether the first column counts the words of each sentence, from 0 or from 1.
+    """Whether the first column counts the words of most sentences, from 0 or from 1.
 
     Args:
         rows: the cells of each word of some sentences.
     """
     counts = [[row[0] for row in block if not NO_WORD.fullmatch(row[0])] for block in rows]
     longest = max((len(ids) for ids in counts), default=0)
-    if longest < 2 or not all(ids and ids[0] in ("0", "1") for ids in counts):
-        return False
+    return longest > 1 and _most(ids[:1] in (["0"], ["1"]) and _counts(ids) for ids in counts)
+
+
+def _counts(ids: Sequence[str]) -> bool:
     return all(
         after.isdecimal() and before.isdecimal() and len(after) < 9 and int(after) == int(before) + 1
-        for ids in counts
         for before, after in pairwise(ids)
     )
 
 
+def _most(found: Iterable[bool]) -> bool:
+    """Whether more than half of some answers are yes. A mistake in a file does not change its format."""
+    answers = list(found)
+    return 2 * sum(answers) > len(answers)
+
+
 def is_conll09(rows: Sequence[Sequence[Sequence[str]]]) -> bool:
-    """Whether numbered rows are those of CoNLL-2009: at least 14 columns, with two columns of heads.
+    """Whether most numbered rows are those of CoNLL-2009: at least 14 columns, with two columns of heads.
 
     Args:
         rows: the cells of each word of some sentences.
     """
-    return all(
+    return _most(
         len(row) >= CONLL09 and all(head.isdecimal() or head == "_" for head in row[8:10])
         for block in rows
         for row in block

@@ -11,13 +11,17 @@ SEPARATORS = ("/", "_")
 
 
 def separator_of(lines: Iterable[str]) -> str | None:
-    """The mark between the words and the tags; None where not every token of the lines is a pair.
+    """The mark between the words and the tags; None where fewer than 19 in 20 tokens of the lines are a pair.
 
     Args:
         lines: the first lines of a text.
     """
     tokens = [token for line in lines for token in split_words(line)]
-    return next((mark for mark in SEPARATORS if tokens and all(_pair(token, mark) for token in tokens)), None)
+    for mark in SEPARATORS:
+        pairs = sum(_pair(token, mark) is not None for token in tokens)
+        if tokens and 20 * pairs >= 19 * len(tokens):
+            return mark
+    return None
 
 
 def _pair(token: str, mark: str) -> tuple[str, str] | None:
