@@ -73,7 +73,8 @@ def test_a_reader_that_leaves(start, tiny_run):
         assert process.stdout.read(10)
         process.stdout.close()
         assert process.wait(PATIENCE) == 0
-        assert process.stderr.read() == ""
+        # a busy machine may take long to load the model, which is reported
+        assert [line for line in process.stderr.read().splitlines() if not line.endswith(" so far")] == []
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

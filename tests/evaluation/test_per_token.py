@@ -116,7 +116,7 @@ ODD = ["a,b", 'say "x"', "tab\there", "back\\slash", "\x1b[31m", "cr\rhere", "\u
 @pytest.mark.parametrize("name", ["x.csv", "x.CSV", "x.tsv", "x.txt", "x", "x-lr0.5"])
 def test_cells_can_be_read_back(words, write, tmp_path, monkeypatch, name):
     rows = [TokenRow(index, word, 0.5, word, 1.0) for index, word in enumerate(ODD, 1)]
-    monkeypatch.setattr("refrain.evaluation.per_token.token_rows", lambda model, corpus, split: iter(rows))
+    monkeypatch.setattr("refrain.evaluation.per_token.token_rows", lambda model, corpus, split, **more: iter(rows))
     path = tmp_path / name
     write_token_table(path, words.model, word_corpus(words, write("text", "ant\n")), "all")
     with path.open(encoding="utf-8", newline="") as file:

@@ -52,8 +52,9 @@ def test_a_recipe_takes_a_path_and_refuses_settings_that_are_no_text(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('extends = "quickstart"\nname = "mine"\n', encoding="utf-8")
     assert recipe(file).name == "mine"
-    with pytest.raises(UserError, match=r"each setting is a text, such as 'training.epochs=3' \(got \{'training'"):
-        recipe("quickstart", {"training": {"epochs": 1}})
+    assert recipe("quickstart", {"training.epochs": 1}) == recipe("quickstart", "training.epochs=1")
+    with pytest.raises(UserError, match=r"each setting is a text such as 'training.epochs=3', or a mapping .*got 3"):
+        recipe("quickstart", 3)
 
 
 @pytest.mark.parametrize("name", LANGUAGE_MODELS)

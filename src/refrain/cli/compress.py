@@ -60,8 +60,8 @@ def compress(
     if finetune_epochs < 0:
         raise UserError(f"--finetune-epochs must be at least 0 (got {finetune_epochs})")
 
-    saved = find_language_model(run)
-    check_apart(saved.checkpoint.folder, out, force=force)
+    check_apart(run, out, force=force)
+    find_language_model(run)
     if data is not None:
         locate(data, log)
 

@@ -109,6 +109,7 @@ def evaluate(
 
     from refrain import runs
     from refrain.progress import reporter
+    from refrain.runs.own_names import check_given
 
     from .evaluate_tagger import evaluate_tagger, refuse
     from .loading import load_language_model
@@ -118,19 +119,10 @@ def evaluate(
     if saved.is_tagger:
         options = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--per-token": per_token}
         refuse(options, "with a tagger")
-        evaluate_tagger(
-            saved,
-            data,
-            split,
-            errors,
-            confusion,
-            force=force,
-            skip_bad=skip_bad,
-            device=device,
-            weights=weights,
-            json=json,
-        )
+        more: Any = {"force": force, "skip_bad": skip_bad, "device": device, "weights": weights, "json": json}
+        evaluate_tagger(saved, data, split, errors, confusion, **more)
         return
+    check_given(saved.document, None, run)
     refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
     if data is None:
         split = split or "test"

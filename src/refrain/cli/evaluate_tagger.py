@@ -75,9 +75,8 @@ def evaluate_tagger(
         # the corpus of a run is known only now
         check_outputs([("--confusion", confusion)], corpus_inputs(settings.corpus), force=force)
     changed: dict[str, Any] = {"errors": errors, "skip_bad": skip_bad or (settings.skip_bad and data is None)}
-    if data is not None:
-        # other sentences are not dealt to the folds of a cross-validation
-        changed |= {"folds": None, "fold": 1, "fold_seed": None}
+    # other sentences are not dealt to the folds of a cross-validation
+    changed |= {} if data is None else {"folds": None, "fold": 1, "fold_seed": None}
     path = assembly.locate(settings.corpus if data is None else str(data), log)
     with reports.step("reading the sentences"):
         vocabulary = tag_vocabulary_from(saved.checkpoint.document("vocabulary"))

@@ -99,10 +99,7 @@ def probe(
             _write(out, lm, probing, text, errors, force=force)
         log_written(*written)
     found = {"run": str(run), "checkpoint": lm.folder.name, "data": str(data), **probing.document()}
-    if json:
-        print_json(found)
-    else:
-        _report(found)
+    (print_json if json else _report)(found)
 
 
 def _check_out(out: Path, run: Path, read: Sequence[str | Path], *, force: bool) -> list[Path]:

@@ -109,7 +109,7 @@ def check_files(files: Sequence[str]) -> None:
     from refrain.errors import DataError
 
     for file in files:
-        if file != "-":
+        if file != "-" and not is_pipe(file):
             try:
                 whole(Path(file))
             except DataError as error:

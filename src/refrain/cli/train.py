@@ -74,8 +74,7 @@ def train(
     mode: Literal["auto", "newest"] | None = "auto" if resume_auto else "newest" if resume else None
     if recipe is None and (mode is None or (mode == "auto" and not _is_there(out))):
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
-    if mode:
-        _check_resume(out, start_from, mode, force=force, seeds=seeds if folds is None else folds)
+    _check_resume(out, start_from, mode, force=force, seeds=seeds if folds is None else folds)
     words = _with_options(settings, errors, skip_bad=skip_bad)
     if recipe is None and (data or iss_json):
         raise UserError(
@@ -85,11 +84,8 @@ def train(
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
     experiment = resolve(recipe, words, RECIPES, corpus=corpus, iss_json=given) if recipe else None
-    if folds is not None:
-        words, experiment = _with_folds(words, experiment, folds, seeds)
-    if mode != "auto" or not _is_there(out):
-        resumed = out if mode == "newest" else None
-        _check_paths(resumed, experiment, out, start_from, force=force or seeds is not None or folds is not None)
+    words, experiment = _with_folds(words, experiment, folds, seeds)
+    _check_paths(mode, experiment, out, start_from, force=force, seeds=seeds if folds is None else folds)
 
     from refrain import runs
     from refrain.training import progress
@@ -142,20 +138,22 @@ def _is_there(out: Path | None) -> bool:
 
 
 def _check_paths(
-    resumed: Path | None,
+    mode: str | None,
     experiment: "AnyExperiment | None",
     out: Path | None,
     start_from: Path | None,
     *,
     force: bool,
+    seeds: int | None,
 ) -> None:
     """Check the paths before torch is imported, which takes seconds."""
     from refrain.runs.checks import check_resumable, check_training
 
-    if resumed is not None:
-        check_resumable(resumed)
-    elif experiment is not None:
-        check_training(experiment, out, start_from, force=force)
+    if mode == "newest" and out is not None:
+        check_resumable(out)
+    elif experiment is not None and not (mode == "auto" and _is_there(out)):
+        # the folder of several seeds is checked by itself
+        check_training(experiment, out if seeds is None else None, start_from, force=force)
 
 
 def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad: bool) -> list[str]:
@@ -169,9 +167,9 @@ def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad:
 
 
 def _with_folds(
-    words: list[str], experiment: "AnyExperiment | None", folds: int, seeds: int | None
+    words: list[str], experiment: "AnyExperiment | None", folds: int | None, seeds: int | None
 ) -> "tuple[list[str], AnyExperiment | None]":
-    """Append the setting for the folds of a cross-validation, and set it.
+    """Append the setting for the folds of a cross-validation, and set it; without folds, nothing changes.
 
     Raises:
         UserError: when the settings are not those of a tagger, there are too few folds, or seeds are given too.
@@ -180,6 +178,8 @@ def _with_folds(
     from refrain.config.loader import amended
     from refrain.errors import UserError
 
+    if folds is None:
+        return words, experiment
     if seeds is not None:
         raise UserError("--folds and --seeds exclude each other; training.seed=N sets the seed of all folds")
     if folds < 3:
@@ -202,9 +202,13 @@ def _log_missing_start(recipe: str, start_from: Path | None) -> None:
         log(f"{recipe} is meant to continue from a trained run (--from RUN); it now starts from random weights")
 
 
-def _check_resume(out: Path | None, start_from: Path | None, mode: str, *, force: bool, seeds: int | None) -> None:
+def _check_resume(
+    out: Path | None, start_from: Path | None, mode: str | None, *, force: bool, seeds: int | None
+) -> None:
     from refrain.errors import UserError
 
+    if mode is None:
+        return
     option = "--resume=auto" if mode == "auto" else "--resume"
     if out is None:
         raise UserError(f"{option} needs the run folder: --out RUN")

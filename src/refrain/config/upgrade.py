@@ -8,6 +8,8 @@ FORMAT = 2
 
 Tree = dict[str, Any]
 
+# settings of tagged sentences that version 0.1 did not have
+NEW_TAGGED: Tree = {"word_column": "auto", "underscore": "auto", "folds": None, "fold": 1, "fold_seed": None}
 CELLS = {"mlstm": "multiplicative-lstm"}
 BACKENDS = {"plain": "torch", "scan": "native"}
 
@@ -26,6 +28,9 @@ def upgraded(document: Mapping[str, Any]) -> Tree:
     new = {**old, "model": _model(old["model"]), "training": _training(old["training"])}
     if not tagger:
         new["sparsity"] = _sparsity(old["sparsity"])
+    else:
+        new["data"] = {**new["data"], **NEW_TAGGED}
+        new["training"]["best_by"] = "accuracy"
     return {**document, "format": FORMAT, "experiment": new}
 
 

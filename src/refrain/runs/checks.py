@@ -8,6 +8,7 @@ from refrain.data import find_tagged
 from refrain.data.embedded import DESCRIPTIONS
 from refrain.data.tagged.folders import find_any
 from refrain.errors import CheckpointError, UserError
+from refrain.storage.output_checks import check_folder, run_parts
 from refrain.storage.run_folder import RunFolder
 
 from .loading import experiment_from, find
@@ -29,10 +30,12 @@ def check_training(
 
     Raises:
         DataError: when a text is missing or empty.
-        UserError: when `data.split` is set for a folder of splits.
+        UserError: when `data.split` is set for a folder of splits, or something is read from the run at `out`.
         CheckpointError: when `start_from` has no complete checkpoint, or `out` exists and is not empty.
     """
-    if out is not None and not force:
+    if out is not None and force:
+        check_folder("--out", out, run_parts(out), [start_from, experiment.data.corpus])
+    elif out is not None:
         RunFolder(out).check_available()
     # a corpus of the running Python always exists, and is made when it is first read
     if experiment.data.corpus not in DESCRIPTIONS:
@@ -81,3 +84,4 @@ def check_apart(checkpoint: Path, out: Path, *, force: bool) -> None:
         raise UserError(f"--out {out}: overlaps with {run}, which must not be changed; choose another folder")
     if not force and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out}: exists already; choose another --out, or replace it with --force")
+    RunFolder(out).check_available(force=force)
