@@ -93,9 +93,8 @@ def train(
     make_progress = partial(progress, quiet=quiet)
     series = mode is not None and out is not None and runs.has_seeds(out)
     if series or mode == "newest" or experiment is None:
-        summary = _continued(
-            out, experiment, () if recipe else words, seeds or folds, make_progress, resume_auto, series
-        )
+        changes = () if recipe else words
+        summary = _continued(out, experiment, changes, seeds or folds, make_progress, resume_auto, series)
     else:
         assert recipe is not None
         _log_missing_start(recipe, start_from)
@@ -103,14 +102,27 @@ def train(
         text = _recipe_text(recipe, words, corpus, experiment, whole=iss_json is not None)
         command = shlex.join(["refrain", *sys.argv[1:]])
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
-        if folds is not None:
-            summary = runs.train_folds(experiment, folder, progress=make_progress, **more)
-        elif seeds is None:
-            more["resume"] = "auto" if resume_auto else "never"
-            summary = runs.train(experiment, folder, progress=make_progress(), **more)
-        else:
-            summary = runs.train_seeds(experiment, folder, seeds, progress=make_progress, **more)
+        summary = _started(experiment, folder, seeds, folds, make_progress, resume_auto, more)
     report_training(summary, json, quiet)
+
+
+def _started(
+    experiment: "AnyExperiment",
+    folder: Path,
+    seeds: int | None,
+    folds: int | None,
+    make_progress: "Callable[[], Progress]",
+    auto: bool,
+    more: Any,
+) -> dict[str, Any]:
+    """Start a run, or the runs of several seeds or folds."""
+    from refrain import runs
+
+    if folds is not None:
+        return runs.train_folds(experiment, folder, progress=make_progress, **more)
+    if seeds is not None:
+        return runs.train_seeds(experiment, folder, seeds, progress=make_progress, **more)
+    return runs.train(experiment, folder, progress=make_progress(), resume="auto" if auto else "never", **more)
 
 
 def _continued(
