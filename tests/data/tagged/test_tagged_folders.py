@@ -27,6 +27,10 @@ FOLDERS = {
         ["train/b.conllu", "train/a.conllu", "train/LICENSE", "dev/x.conllu", "test/y.conllu", "README.md"],
         {"train": ["a.conllu", "b.conllu"], "valid": ["x.conllu"], "test": ["y.conllu"]},
     ),
+    "compressed files": (
+        ["train.conllu.gz", "train.txt", "dev.conllu.xz"],
+        {"train": ["train.conllu.gz"], "valid": ["dev.conllu.xz"]},
+    ),
     "a plain text beside": (
         ["a-train.conllu", "a-train.txt", "a-dev.conllu"],
         {"train": ["a-train.conllu"], "valid": ["a-dev.conllu"]},

@@ -3,12 +3,12 @@
 import contextlib
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from refrain.errors import DataError
 
 from ..text.splits import SPLITS
-from .formats import CONLLU, PLUS
+from .formats import CONLLU, PLUS, unpacked_name
 
 SPELLINGS = {
     "train": {"train", "training"},
@@ -39,7 +39,7 @@ def find_tagged(
     files = [entry for entry in entries if not entry.is_dir() and _is_tagged(entry)]
     folders = [entry for entry in entries if entry.is_dir() and _split_of(entry.name)]
     # treebanks are published together with their plain text
-    files = [file for file in files if file.suffix.lower() in TREEBANKS] or files
+    files = [file for file in files if _ending(file) in TREEBANKS] or files
     found: dict[str, list[Path]] = {}
     for split in requested:
         named = [file for file in files if _split_of(file.name) == split]
@@ -82,7 +82,7 @@ def _missing(path: Path, split: str, names: Sequence[str]) -> DataError:
 
 
 def _checked(path: Path, split: str, files: list[Path], log: Callable[[str], None]) -> list[Path]:
-    endings = sorted({file.suffix.lower() for file in files if not _split_of(f"x{file.suffix}")})
+    endings = sorted({_ending(file) for file in files if not _split_of(f"x{_ending(file)}")})
     if len(endings) > 1:
         names = ", ".join(file.name for file in files[:6])
         raise DataError(
@@ -105,14 +105,19 @@ def _inside(folder: Path) -> list[Path]:
     """The files of tagged sentences below a folder of a split; all files if none has a known ending."""
     entries = _listed(folder)
     files = [entry for entry in entries if not entry.is_dir()]
-    known = [file for file in files if file.suffix.lower() in TREEBANKS] or [file for file in files if _is_tagged(file)]
+    known = [file for file in files if _ending(file) in TREEBANKS] or [file for file in files if _is_tagged(file)]
     below = [file for entry in entries if entry.is_dir() and not entry.is_symlink() for file in _inside(entry)]
     return [*(known or files), *below]
 
 
+def _ending(file: Path) -> str:
+    """The ending of a file, that of the text in a compressed file."""
+    return PurePath(unpacked_name(file.name)).suffix
+
+
 def _is_tagged(file: Path) -> bool:
     # esp.train is a file of CoNLL-2002, eng.testa one of CoNLL-2003
-    return file.suffix.lower() in ENDINGS or (file.suffix != "" and _split_of(f"x{file.suffix}") is not None)
+    return _ending(file) in ENDINGS or (_ending(file) != "" and _split_of(f"x{_ending(file)}") is not None)
 
 
 def _split_of(name: str) -> str | None:

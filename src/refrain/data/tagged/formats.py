@@ -14,6 +14,7 @@ from .sentences import Lines, Sentence, blocks_of_lines
 
 CONLLU = (".conllu", ".conll-u")
 PLUS = (".conllup", ".cupt")
+PACKED = (".gz", ".bz2", ".xz", ".zst")
 # what decides the format of a file
 HEAD_LINES = 1000
 Underscore = Literal["auto", "missing", "value"]
@@ -50,6 +51,12 @@ class Choice(NamedTuple):
     def missing(self) -> bool | None:
         """Whether the tag `_` is no annotation; None leaves it to the format."""
         return None if self.underscore == "auto" else self.underscore == "missing"
+
+
+def unpacked_name(name: str) -> str:
+    """A name in small letters, without the ending of a compressed file."""
+    name = name.lower()
+    return next((name.removesuffix(ending) for ending in PACKED if name.endswith(ending)), name)
 
 
 def format_of(path: str, head: Sequence[str], choice: Choice) -> Format:
@@ -95,7 +102,7 @@ def conllu_columns(path: str, head: Sequence[str]) -> tuple[str, ...] | None:
         if not is_blank(line) and not line.startswith("#"):
             first = line.removesuffix("\r")
             break
-    if path.lower().endswith(PLUS):
+    if unpacked_name(path).endswith(PLUS):
         raise DataError(f"{path}: no line '# global.columns = ID FORM ...' before the first sentence; add it")
     return COLUMNS if looks_like_conllu(path, first) else None
 
@@ -108,7 +115,7 @@ def looks_like_conllu(path: str, line: str) -> bool:
         line: the first line that is neither blank nor a comment.
     """
     # an empty node such as 0.1 may stand before the first word
-    return path.lower().endswith(CONLLU) or (
+    return unpacked_name(path).endswith(CONLLU) or (
         re.match(r"(1(-\d+)?|0\.[1-9]\d*)\t([^\t]*\t){8}[^\t]*$", line) is not None
     )
 
