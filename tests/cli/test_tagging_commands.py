@@ -165,13 +165,9 @@ def test_bad_corpora(mistake, refrain, corpus, write, tmp_path):
     own = write_tsv(tmp_path / "own")
     words = ["train", "pos-default", *TINY, "--data", own, "--out", tmp_path / "run", "--quiet"]
     text = (own / "toy.dev.tsv").read_text()
-    for broken, part in (("a\tD\textra\n\n", ":1: "), ("a\tUH\n\n", "has the tag 'UH', which the training text lacks")):
-        (own / "toy.dev.tsv").write_text(text if part == ":1: " else broken + text)
-        if part == ":1: ":
-            (own / "toy.dev.tsv").write_text(text + broken)
-            part = "3 column(s), where the first line of the file has 2"
-        mistake(3, words, "toy.dev.tsv", part, "--skip-bad")
-        assert not (tmp_path / "run").exists()
+    (own / "toy.dev.tsv").write_text(text + "a\tD\textra\n\n")
+    mistake(3, words, "toy.dev.tsv", "3 column(s), where the first line of the file has 2", "--skip-bad")
+    assert not (tmp_path / "run").exists()
     outcome = refrain(*words, "--skip-bad", "--json")
     assert outcome.json["skipped"] == {"train": 0, "valid": 1, "test": 0}
     assert "left out 1 bad sentence(s)" in refrain("evaluate", tmp_path / "run", "--split", "valid").err

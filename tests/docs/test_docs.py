@@ -104,6 +104,17 @@ def write_treebank(folder):
         (folder / f"en-ud-{split}.conllu").write_text(text)
 
 
+def write_names(folder):
+    """Names in the fourth column of files as of CoNLL-2003, and in MISC of a file of CoNLL-U."""
+    names = {"Ann": "B-PER", "ran": "O", "home": "O"}
+    for split in ("train", "testa", "testb"):
+        (folder / "conll2003").mkdir(exist_ok=True)
+        rows = "".join(f"{word} X X {tag}\n" for word, tag in names.items())
+        (folder / "conll2003" / f"eng.{split}").write_text("-DOCSTART- -X- -X- O\n\n" + f"{rows}\n" * 10)
+    rows = [f"{index}\t{word}" + "\t_" * 7 + f"\tname={tag}\n" for index, (word, tag) in enumerate(names.items(), 1)]
+    (folder / "norne.conllu").write_text("".join([*rows, "\n"]) * 20)
+
+
 def write_tables(folder):
     """Labelled sentences in three tables."""
     folder.mkdir(parents=True)
@@ -121,6 +132,7 @@ def workplace(tmp_path, monkeypatch):
     text.write_text((tmp_path / "PATH" / "TO" / "ptb" / "ptb.train.txt").read_text())
     write_tables(tmp_path / "PATH" / "TO" / "reviews")
     write_treebank(tmp_path / "PATH" / "TO" / "treebank")
+    write_names(tmp_path / "PATH" / "TO")
     cache = tmp_path / "cache"
     # an embedded corpus that stands in the cache is not read from the running Python, which takes ten seconds
     write_corpus(cache / "embedded" / f"python-docs-{platform.python_version()}-{FORMAT}")

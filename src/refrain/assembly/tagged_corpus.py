@@ -1,14 +1,18 @@
 """Builds tagged corpora from data settings."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from refrain.config import TaggedData
 from refrain.data import TaggedCorpus, TaggedSplit, TagVocabulary, find_tagged, read_tagged
-from refrain.data.tagged.conllu import COLUMNS
-from refrain.data.tagged.corpus import against, counts_of, split_tagged
+from refrain.data.tagged.conllu import tag_column
+from refrain.data.tagged.corpus import against, counts_of, fold_of, split_tagged
+from refrain.data.tagged.folders import find_any
 from refrain.data.tagged.vocabulary import FeatureKinds, build_tag_vocabulary
+from refrain.data.text.splits import SPLITS
 from refrain.errors import DataError, UserError
+from refrain.storage.plain_text import visible
 
 from .corpus import locate, quiet
 
@@ -34,18 +38,13 @@ def build_tagged_corpus(
 
     Raises:
         DataError: when sentences are missing or bad.
-        UserError: when `data.split` is set for a folder of splits.
+        UserError: when `data.split` is set for a folder of splits or with `data.folds`.
     """
     path = locate(data.corpus, log)
-    if path.is_dir():
-        if data.split != TaggedData().split:
-            raise UserError(
-                f"data.split: cannot take effect, because {path} has a file for each split; leave data.split out"
-            )
-        splits = {name: _read(data, file) for name, file in find_tagged(path).items()}
-    else:
-        splits = split_tagged(_read(data, path), data.split)
+    splits = _splits(data, path, log)
     words, tags = counts_of(splits["train"])
+    if not tags:
+        raise DataError(f"{path}: no training word has a tag, but _ in its place; choose another data.column")
     vocabulary = build_tag_vocabulary(
         words,
         tags,
@@ -57,10 +56,48 @@ def build_tagged_corpus(
         feature_min_count=data.feature_min_count,
         unknown_count=round(sum(count * unknown_probability(count, unknown_rate) for count in words.values())),
     )
-    splits = {name: against(split, vocabulary, skip_bad=data.skip_bad) for name, split in splits.items()}
+    splits = {name: against(split, vocabulary) for name, split in splits.items()}
     for name, split in splits.items():
-        log_skipped(name, split, log)
+        log_notes(name, split, log)
     return TaggedCorpus(path.name, vocabulary, splits)
+
+
+def _splits(data: TaggedData, path: Path, log: Callable[[str], None]) -> dict[str, TaggedSplit]:
+    if data.split != TaggedData().split and (data.folds or path.is_dir()):
+        reason = "data.folds is given" if data.folds else f"{path} has a file for each split"
+        raise UserError(f"data.split: cannot take effect, because {reason}; leave data.split out")
+    if data.folds:
+        return _fold(data, path, log)
+    if path.is_dir():
+        return {name: _read(data, files) for name, files in find_tagged(path, log=log).items()}
+    return split_tagged(_read(data, path), data.split)
+
+
+def _fold(data: TaggedData, path: Path, log: Callable[[str], None] = quiet) -> dict[str, TaggedSplit]:
+    assert data.folds is not None
+    files = [file for part in find_any(path, log).values() for file in part] if path.is_dir() else path
+    seed = 1 if data.fold_seed is None else data.fold_seed
+    return fold_of(_read(data, files), data.folds, data.fold, seed)
+
+
+def read_parts(data: TaggedData, log: Callable[[str], None] = quiet) -> tuple[str, dict[str, TaggedSplit]]:
+    """Read the sentences of a corpus as they are, to look them over.
+
+    Args:
+        data: the data settings.
+        log: called with lines of text about files that are joined.
+
+    Returns:
+        The name of the corpus, and the splits that it has; a file of too few sentences is one split, `all`.
+
+    Raises:
+        DataError: when no sentence can be read.
+    """
+    path = locate(data.corpus, log)
+    if path.is_dir():
+        return path.name, {name: _read(data, files) for name, files in find_any(path, log).items()}
+    found = _read(data, path)
+    return path.name, split_tagged(found, data.split) if found.lines > len(SPLITS) else {"all": found}
 
 
 def build_tagged_text(data: TaggedData, path: Path, split: str | None, vocabulary: TagVocabulary) -> TaggedCorpus:
@@ -78,7 +115,10 @@ def build_tagged_text(data: TaggedData, path: Path, split: str | None, vocabular
     Raises:
         DataError: when sentences are missing or bad.
     """
-    if path.is_dir():
+    if data.folds:
+        name = split or "test"
+        found = _fold(data, path)[name]
+    elif path.is_dir():
         name = split or "test"
         found = _read(data, find_tagged(path, (name,))[name])
     elif split is None:
@@ -90,11 +130,11 @@ def build_tagged_text(data: TaggedData, path: Path, split: str | None, vocabular
         if split not in parts:
             raise DataError(f"{path}: data.split leaves nothing for {split}; choose another split")
         found = parts[split]
-    return TaggedCorpus(path.name, vocabulary, {name: against(found, vocabulary, skip_bad=data.skip_bad)})
+    return TaggedCorpus(path.name, vocabulary, {name: against(found, vocabulary)})
 
 
-def log_skipped(name: str, split: TaggedSplit, log: Callable[[str], None]) -> None:
-    """Log the number and a list of the sentences that were left out of a split.
+def log_notes(name: str, split: TaggedSplit, log: Callable[[str], None]) -> None:
+    """Log what a user should know of a split: its sentences that were left out, words without a tag, and new tags.
 
     Args:
         name: the name of the split.
@@ -107,6 +147,15 @@ def log_skipped(name: str, split: TaggedSplit, log: Callable[[str], None]) -> No
             log(f"  {line}")
         if len(split.skipped) > LISTED:
             log(f"  and {len(split.skipped) - LISTED} more")
+    if split.missing:
+        log(f"{name}: {split.missing:,} word(s) have no tag, but _; they are left out of loss and accuracy")
+    if split.new_tags:
+        tags = ", ".join(f"{visible(tag)} {count:,}" for tag, count in list(split.new_tags.items())[:LISTED])
+        more = f" and {len(split.new_tags) - LISTED} more" if len(split.new_tags) > LISTED else ""
+        log(
+            f"{name}: {sum(split.new_tags.values()):,} word(s) have a tag that the training text lacks ({tags}{more}); "
+            "they count as errors, and the loss leaves them out"
+        )
 
 
 def unknown_probability(count: float, unknown_rate: float) -> float:
@@ -118,13 +167,22 @@ def column_of(column: str, tags: Sequence[str]) -> str:
     """The column of CoNLL-U for tags: the column that they were read from, or `upos` or `xpos`, judged by the tags.
 
     Args:
-        column: the setting `data.column`, which is a column of CoNLL-U or something else.
+        column: the setting `data.column`, which is a column or an attribute of CoNLL-U or something else.
         tags: all tags.
     """
-    if column.lower() in COLUMNS:
-        return column.lower()
+    with contextlib.suppress(ValueError):
+        tag_column(column)
+        return column if ":" in column else column.lower()
     return "upos" if UNIVERSAL.issuperset(tags) else "xpos"
 
 
-def _read(data: TaggedData, path: Path) -> TaggedSplit:
-    return read_tagged(path, column=data.column, errors=data.errors, max_tokens=data.max_tokens, skip_bad=data.skip_bad)
+def _read(data: TaggedData, path: Path | Sequence[Path]) -> TaggedSplit:
+    return read_tagged(
+        path,
+        column=data.column,
+        word_column=data.word_column,
+        underscore=data.underscore,
+        errors=data.errors,
+        max_tokens=data.max_tokens,
+        skip_bad=data.skip_bad,
+    )

@@ -12,6 +12,8 @@ from refrain.config import TaggerExperiment, TaggerModel, TaggerTraining, Unifor
 from refrain.data import Batches, TaggedCorpus, TagVocabulary
 from refrain.data.tagged.buckets import encode_sentences, hide_words, shuffled
 from refrain.data.tagged.corpus import counts_of
+from refrain.errors import UserError
+from refrain.evaluation.spans import are_span_tags
 from refrain.evaluation.tagging import figure_of
 from refrain.models import Tagger
 from refrain.nn import (
@@ -81,13 +83,20 @@ def build_tagger_task(
         corpus: a corpus with the splits `train` and `valid`.
         model: the model on its device.
         methods: methods given by the user, by name.
+
+    Raises:
+        UserError: when `training.best_by` is f1 and the tags mark no spans.
     """
     settings, vocabulary = experiment.training, corpus.vocabulary
     valid = corpus.splits["valid"].sentences
+    if settings.best_by == "f1" and not are_span_tags([*vocabulary.tags, *corpus.splits["valid"].new_tags]):
+        raise UserError("training.best_by: f1 needs tags that mark spans, such as B-PER, I-PER and O; choose accuracy")
 
     def validate(track: Track) -> Validation:
         figure = figure_of(model, vocabulary, valid, track=track, what="measuring the validation text")
-        return Validation(figure.nats, figure.words.total, figure.words.accuracy)
+        known = figure.words.total - sum(figure.new_words.values())
+        f1 = None if figure.spans is None else figure.spans.all.f1
+        return Validation(figure.nats, known, figure.words.accuracy, f1, settings.best_by == "f1")
 
     early_stop = {}
     if settings.stop_window:
@@ -114,7 +123,8 @@ def _epochs(settings: TaggerTraining, corpus: TaggedCorpus) -> Callable[[int], B
     """Return a function that maps an epoch, counted from 0, to its batches, which depend on seed and epoch only."""
     vocabulary = corpus.vocabulary
     train = corpus.splits["train"]
-    sentences = encode_sentences(train.sentences, vocabulary)
+    # without a tag, a sentence teaches nothing
+    sentences = [each for each in encode_sentences(train.sentences, vocabulary) if (each.tags >= 0).any()]
     counts, _ = counts_of(train)
     # a word that is already read as <unk> is not replaced
     rates = [

@@ -102,7 +102,9 @@ def check(
     path: str,
     /,
     *,
-    unit: str = "word",
+    unit: str = "auto",
+    column: str = "auto",
+    word_column: str = "auto",
     min_count: int = 1,
     errors: ErrorsOption = "strict",
     cleaning: Cleaning = "none",
@@ -112,12 +114,18 @@ def check(
 ) -> None:
     """Check a corpus: tokens, vocabulary, unseen words, overlap of splits, unusual lines, bytes and invalid UTF-8.
 
+    Of tagged sentences: sentences, words, tags, bad sentences, words without a tag, and tags that train lacks.
+
     Parameters
     ----------
     path
         The corpus: a folder of splits, a text file, or a name; for bytes any folder or a pattern.
     unit
-        The unit of a token: word or byte.
+        The unit of a token: word, byte or tag. auto: tag if the corpus holds tagged sentences, otherwise word.
+    column
+        The column of the tags (see data.column).
+    word_column
+        The column of the words (see data.word_column).
     min_count
         Training words with a smaller count become <unk>.
     cleaning
@@ -134,12 +142,20 @@ def check(
     from refrain.errors import UserError
     from refrain.progress import reporter
 
+    from .data_tagged import check_tagged, corpus_is_tagged
+    from .evaluate_tagger import refuse
     from .output import log, print_json, print_line, table
 
     if min_count < 1:
         raise UserError(f"--min-count must be at least 1 (got {min_count})")
-    if unit not in UNITS:
-        raise UserError(f"--unit must be one of {', '.join(UNITS)} (got {unit!r})")
+    if unit not in (*UNITS, "tag", "auto"):
+        raise UserError(f"--unit must be one of {', '.join(UNITS)}, tag, auto (got {unit!r})")
+    if unit == "tag" or (unit == "auto" and corpus_is_tagged(path)):
+        refuse({"--min-count": min_count > 1, "--cleaning": cleaning != "none"}, "with tagged sentences")
+        check_tagged(path, column, word_column, errors, json=json)
+        return
+    unit = "word" if unit == "auto" else unit
+    refuse({"--column": column != "auto", "--word-column": word_column != "auto"}, f"with --unit {unit}")
     given = {"min_count": min_count, "errors": errors, "cleaning": cleaning}
     given |= {"lowercase": lowercase, "tokenise": tokenise}
     settings = Data.model_validate({"corpus": path, "unit": unit})

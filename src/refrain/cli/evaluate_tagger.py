@@ -59,7 +59,7 @@ def evaluate_tagger(
         json: whether one JSON object is printed.
     """
     from refrain import assembly
-    from refrain.assembly.tagged_corpus import build_tagged_text, log_skipped
+    from refrain.assembly.tagged_corpus import build_tagged_text, log_notes
     from refrain.config import TaggedData
     from refrain.data.tagged.vocabulary import tag_vocabulary_from
     from refrain.progress import reporter
@@ -74,7 +74,9 @@ def evaluate_tagger(
     if confusion is not None and data is None:
         # the corpus of a run is known only now
         check_outputs([("--confusion", confusion)], corpus_inputs(settings.corpus), force=force)
-    changed = {"errors": errors, "skip_bad": skip_bad or (settings.skip_bad and data is None)}
+    changed: dict[str, Any] = {"errors": errors, "skip_bad": skip_bad or (settings.skip_bad and data is None)}
+    # other sentences are not dealt to the folds of a cross-validation
+    changed |= {} if data is None else {"folds": None, "fold": 1, "fold_seed": None}
     path = assembly.locate(settings.corpus if data is None else str(data), log)
     with reports.step("reading the sentences"):
         vocabulary = tag_vocabulary_from(saved.checkpoint.document("vocabulary"))
@@ -82,7 +84,7 @@ def evaluate_tagger(
             settings.model_copy(update=changed), path, (split or "test") if data is None else split, vocabulary
         )
     ((name, sentences),) = corpus.splits.items()
-    log_skipped(name, sentences, log)
+    log_notes(name, sentences, log)
     tagger = load_tagger(saved, reports, device=device, weights=weights)
     figure = tagger.evaluate(sentences.sentences, track=reports.track)
     tags = tagger.vocabulary.tags
@@ -93,11 +95,11 @@ def evaluate_tagger(
         title = (
             f"{corpus.name}, {name}: {100 * (figure.words.accuracy or 0):.2f} % of {figure.words.total:,} words correct"
         )
-        write_files([(confusion, confusion_picture(figure.confusion, tags, title))], force=force)
+        write_files([(confusion, confusion_picture(figure.confusion, [*tags, *figure.new_tags], title))], force=force)
         log_written(confusion)
     about = {"run": str(saved.path), "checkpoint": tagger.folder.name, "corpus": corpus.name, "split": name}
     if json:
-        matrix = {"tags": tags, "confusion": figure.confusion.tolist()}
+        matrix = {"tags": [*tags, *figure.new_tags], "confusion": figure.confusion.tolist()}
         print_json(about | figure.document() | {"per_tag": per_tag, **matrix, "skipped": sentences.skipped})
         return
     for key, value in about.items():
@@ -106,7 +108,7 @@ def evaluate_tagger(
 
 
 def _print(figure: "TaggingFigure", per_tag: Mapping[str, Mapping[str, Any]]) -> None:
-    print(f"nats/word   {figure.nats / figure.words.total:.4f}\n")
+    print(f"nats/word   {figure.nats_per_token:.4f}\n")
     rows = [["", "words", "accuracy", "95 % interval"]]
     shares = {"all words": figure.words, "words seen in training": figure.seen, "unseen words": figure.unseen}
     for what, share in (shares | {"whole sentences": figure.sentences}).items():
@@ -115,6 +117,13 @@ def _print(figure: "TaggingFigure", per_tag: Mapping[str, Mapping[str, Any]]) ->
             accuracy = f"{100 * share.right / share.total:.2f} %"
             rows.append([what, f"{share.total:,}", accuracy, f"{100 * low:.2f} to {100 * high:.2f}"])
     print(table(rows), end="\n\n")
+    if figure.spans is not None:
+        rows = [["spans", "number", "precision", "recall", "F1"]]
+        for name, counts in {"all spans": figure.spans.all, **figure.spans.types}.items():
+            document = counts.document()
+            shown = (f"{100 * document[key]:.2f}" for key in ("precision", "recall", "f1"))
+            rows.append([name, f"{counts.true:,}", *shown])
+        print(table(rows), end="\n\n")
     rows = [["tag", "words", "precision", "recall", "F1"]]
     for tag, row in per_tag.items():
         rows.append([tag, f"{row['words']:,}", *(f"{100 * row[key]:.2f}" for key in ("precision", "recall", "f1"))])

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .options import (
     DeviceOption,
@@ -16,27 +16,13 @@ from .options import (
     TextArgument,
     WeightsOption,
 )
+from .tag_input import Form, Untagged, read_sentences
 
 if TYPE_CHECKING:
-    from refrain.data.tagged.sentences import Lines
     from refrain.trained.tagger import TrainedTagger
 
 # the number of sentences of a file in a batch
 BATCH_SIZE = 64
-
-
-class Untagged(NamedTuple):
-    """A sentence to tag, from plain text or from a block of CoNLL-U.
-
-    Attributes:
-        words: the words.
-        space_after: whether a space follows each word.
-        block: the lines of CoNLL-U, which are kept except for the tags; None for plain text.
-    """
-
-    words: list[str]
-    space_after: list[bool]
-    block: "Lines | None" = None
 
 
 def tag(
@@ -46,7 +32,8 @@ def tag(
     *,
     plain: Flag = False,
     tokenised: Flag = False,
-    column: Literal["upos", "xpos", "feats", "deprel", "misc"] | None = None,
+    column: str | None = None,
+    probabilities: Flag = False,
     skip_bad: SkipBadOption = False,
     out: Path | None = None,
     force: ForceOption = False,
@@ -58,27 +45,29 @@ def tag(
     """Tag text and write CoNLL-U.
 
     Sentences are written as soon as they are tagged; those of standard input one by one. A file of CoNLL-U, recognised
-    by its ending .conllu or its first line, keeps everything except the tags. Any other file is read as --plain unless
-    --tokenised is given.
+    by its ending .conllu or its first line, keeps everything except the tags, as does CoNLL-U Plus, recognised by its
+    heading. Any other file is read as --plain unless --tokenised is given.
 
     Parameters
     ----------
     plain
         The text is plain and is split into sentences and words.
     tokenised
-        Each line is a sentence, its words separated by blanks.
+        Each line is a sentence, its words separated by blanks or tabs.
     column
-        The column for the tags. The default is the column that they were learnt from.
+        The column for the tags, such as xpos, or an attribute, such as misc:name or feats:Case; other attributes are
+        kept. The default is the column that they were learnt from.
+    probabilities
+        Add the probability of each tag, as the attribute Prob of MISC or in the JSON object.
     out
         A file to write to instead of standard output.
     json
         Write a JSON object with the words and tags of each sentence, instead of CoNLL-U.
     """
-    from refrain.data.tagged.conllu import conllu_lines, with_tags
+    from refrain.data.tagged.conllu import tag_column
     from refrain.errors import UserError
     from refrain.progress import reporter, untracked
     from refrain.storage.output_checks import check_outputs, run_files
-    from refrain.storage.plain_json import dumps
 
     from .loading import load_tagger
     from .output import for_output, log_written
@@ -90,26 +79,22 @@ def tag(
         check_outputs([("--out", out)], [*run_files(run), file], force=force)
     elif force:
         raise UserError("--force cannot take effect without --out")
+    with _option("--column"):
+        tag_column(column or "upos")
     check_files([file])
     reports = reporter()
     tagger = load_tagger(run, reports, device=device, weights=weights)
-    target = column or tagger.column
-    form: Literal["plain", "tokenised", "unknown"] = "plain" if plain else "tokenised" if tokenised else "unknown"
+    form: Form = "plain" if plain else "tokenised" if tokenised else "unknown"
     # a sentence from standard input or a pipe is tagged before the next is read
     batch_size = BATCH_SIZE if Path(file).is_file() else 1
-    sentences = _sentences(lines_of(file, errors), file, form, skip_bad)
+    sentences = read_sentences(lines_of(file, errors), file, form, skip_bad)
     # sentences on the terminal are progress enough
     track = untracked if out is None and sys.stdout.isatty() else reports.track
     tagged = track(_tagged(tagger, sentences, batch_size), "tagging sentences")
     with _writing(out, force) as written:
-        for number, (sentence, tags) in enumerate(tagged, 1):
-            if json:
-                lines = [dumps({"words": sentence.words, "tags": tags})]
-            elif sentence.block is not None:
-                lines = with_tags(sentence.block, tags, target)
-            else:
-                comments = [f"# sent_id = {number}", f"# text = {_text(sentence)}"]
-                lines = conllu_lines(sentence.words, tags, target, sentence.space_after, comments)
+        for number, (sentence, tags, shares) in enumerate(tagged, 1):
+            shares = shares if probabilities else []
+            lines = [_json(sentence, tags, shares)] if json else _conllu(sentence, tags, shares, number, column, tagger)
             text = "\n".join(lines) + "\n"
             written.write(for_output(text) if out is None else text)
             written.flush()
@@ -117,14 +102,65 @@ def tag(
         log_written(out)
 
 
+def _json(sentence: Untagged, tags: list[str], probabilities: list[float]) -> str:
+    from refrain.storage.plain_json import dumps
+
+    more = {"probabilities": [round(each, 6) for each in probabilities]} if probabilities else {}
+    return dumps({"words": sentence.words, "tags": tags, **more})
+
+
+def _conllu(
+    sentence: Untagged,
+    tags: list[str],
+    probabilities: list[float],
+    number: int,
+    column: str | None,
+    tagger: "TrainedTagger",
+) -> list[str]:
+    """The lines of a tagged sentence: its own with other tags, or new ones for plain text."""
+    from refrain.data.tagged.conllu import conllu_lines, with_tags
+    from refrain.errors import UserError
+
+    if probabilities and sentence.columns and "misc" not in sentence.columns:
+        raise UserError("--probabilities: the columns of the file have no MISC to write to; choose --json")
+    learnt = str(tagger.config["data"]["column"])
+    # a column of CoNLL-U Plus, which a file of CoNLL-U does not have
+    own = learnt if learnt.lower() in sentence.columns else tagger.column
+    with _option("--column"):
+        if sentence.block is not None:
+            return with_tags(sentence.block, tags, column or own, sentence.columns, probabilities)
+        comments = [f"# sent_id = {number}", f"# text = {_text(sentence)}"]
+        return conllu_lines(
+            sentence.words, tags, column or tagger.column, sentence.space_after, comments, probabilities
+        )
+
+
+@contextmanager
+def _option(option: str) -> Iterator[None]:
+    """Name the option in the message of a mistake in its value."""
+    from refrain.errors import UserError
+
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{option}: {error}") from None
+
+
 def _tagged(
     tagger: "TrainedTagger", sentences: Iterator[Untagged], batch_size: int
-) -> Iterator[tuple[Untagged, list[str]]]:
-    """Yield each sentence with its tags, tagged in batches. The sentences before a bad one are still yielded."""
+) -> Iterator[tuple[Untagged, list[str], list[float]]]:
+    """Yield each sentence with its tags and their probabilities, tagged in batches.
+
+    The sentences before a bad one are still yielded.
+    """
     from refrain.errors import DataError
 
-    def tagged(batch: list[Untagged]) -> Iterator[tuple[Untagged, list[str]]]:
-        return zip(batch, tagger.tag([sentence.words for sentence in batch], batch_size=batch_size), strict=True)
+    def tagged(batch: list[Untagged]) -> Iterator[tuple[Untagged, list[str], list[float]]]:
+        found = tagger.tag_with_probabilities([sentence.words for sentence in batch], batch_size=batch_size)
+        for sentence, words in zip(batch, found, strict=True):
+            yield sentence, [tag for tag, _ in words], [probability for _, probability in words]
 
     waiting: list[Untagged] = []
     try:
@@ -137,67 +173,6 @@ def _tagged(
         yield from tagged(waiting)
         raise
     yield from tagged(waiting)
-
-
-def _sentences(
-    lines: Iterator[str], file: str, form: Literal["plain", "tokenised", "unknown"], skip_bad: bool
-) -> Iterator[Untagged]:
-    from refrain.data.tagged.tokenise import sentences_of
-    from refrain.data.text.words import split_words
-
-    if form == "unknown":
-        conllu, lines = _peek(lines, file)
-        if conllu:
-            yield from _from_conllu(lines, file, skip_bad)
-            return
-    if form == "tokenised":
-        for line in lines:
-            if words := split_words(line):
-                yield Untagged(words, [True] * len(words))
-        return
-    for tokens in sentences_of(lines):
-        yield Untagged([token.form for token in tokens], [token.space_after for token in tokens])
-
-
-def _peek(lines: Iterator[str], file: str) -> tuple[bool, Iterator[str]]:
-    """Whether lines are CoNLL-U, judged by the first that is not blank and no comment; and an iterator of all lines."""
-    from itertools import chain
-
-    from refrain.data.tagged.corpus import looks_like_conllu
-
-    read: list[str] = []
-    for line in lines:
-        read.append(line)
-        if line.strip() and not line.startswith("#"):
-            return looks_like_conllu(file, line.removesuffix("\r")), chain(read, lines)
-        if not line.startswith("#") and len(read) == 1 and not line.strip():
-            continue
-    return False, iter(read)
-
-
-def _from_conllu(lines: Iterator[str], file: str, skip_bad: bool) -> Iterator[Untagged]:
-    from refrain.data.tagged.conllu import words_in
-    from refrain.data.tagged.sentences import BadSentence, blocks_of_lines
-    from refrain.errors import DataError
-
-    from .output import log
-
-    skipped = 0
-    for block in blocks_of_lines(lines):
-        try:
-            words = [row.fields[1] for row in words_in(block)]
-            if not words:
-                raise BadSentence(block.first, "a sentence without words")
-        except BadSentence as bad:
-            message = f"{'standard input' if file == '-' else file}:{bad.line}: {bad.cause}"
-            if not skip_bad:
-                raise DataError(f"{message}; correct it, or leave out such sentences with --skip-bad") from None
-            skipped += 1
-            log(f"left out: {message}")
-            continue
-        yield Untagged(words, [True] * len(words), block)
-    if skipped:
-        log(f"left out {skipped} bad sentence(s)")
 
 
 def _text(sentence: Untagged) -> str:

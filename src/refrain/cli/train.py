@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from .options import DataOption, Errors, Flag, ForceOption, JsonOption, OptionalErrorsOption, SkipBadOption
+from .train_report import report_training
 
 if TYPE_CHECKING:
     from refrain.config import AnyExperiment
@@ -32,6 +33,7 @@ def train(
     errors: OptionalErrorsOption = None,
     skip_bad: SkipBadOption = False,
     seeds: int | None = None,
+    folds: int | None = None,
     quiet: Flag = False,
     json: JsonOption = False,
 ) -> None:
@@ -60,6 +62,9 @@ def train(
     seeds
         The number of runs to train, with the seed of the recipe and the seeds after it; reports mean and standard
         deviation.
+    folds
+        The number of parts of a cross-validation of a tagger, each of which is the test text of one run; reports mean,
+        standard deviation and the accuracy on all parts together. For treebanks that are small.
     quiet
         Print nothing while training.
     """
@@ -74,7 +79,7 @@ def train(
     new = mode is None or (mode == "auto" and not _is_there(out))
     if recipe is None and start_from is None and new:
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
-    _check_resume(out, start_from, mode, force=force, seeds=seeds, finish=finish)
+    _check_resume(out, start_from, mode, force=force, seeds=seeds if folds is None else folds, finish=finish)
     words = _with_options(settings, errors, skip_bad=skip_bad)
     if recipe is None and not new and (data or iss_json):
         raise UserError(
@@ -84,7 +89,8 @@ def train(
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
     experiment = resolved(recipe, words, corpus, given, start_from, quiet=quiet) if recipe or new else None
-    _check_paths(mode, experiment, out, start_from, force=force, seeds=seeds)
+    words, experiment = _with_folds(words, experiment, folds, seeds)
+    _check_paths(mode, experiment, out, start_from, force=force, seeds=seeds if folds is None else folds)
 
     from refrain import runs
     from refrain.training import progress
@@ -92,19 +98,35 @@ def train(
     report = partial(progress, quiet=quiet)
     series = mode is not None and out is not None and runs.has_seeds(out)
     if series or mode == "newest" or experiment is None or recipe is None:
-        summary = _continued(out, experiment, () if recipe else words, seeds, report, resume_auto, finish, series)
+        changes, count = () if recipe else words, seeds or folds
+        summary = _continued(out, experiment, changes, count, report, resume_auto, finish, series)
     else:
         _log_missing_start(recipe, start_from)
         folder = _folder_for(experiment, out, recipe, given, force=force)
         text = recipe_text(recipe, words, corpus, experiment, as_typed=not (iss_json or start_from))
         command = shlex.join(["refrain", *sys.argv[1:]])
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
-        if seeds is None:
-            more["resume"] = "auto" if resume_auto else "never"
-            summary = runs.train(experiment, folder, progress=report(), **more)
-        else:
-            summary = runs.train_seeds(experiment, folder, seeds, progress=report, **more)
-    _report(summary, json, quiet)
+        summary = _started(experiment, folder, seeds, folds, report, resume_auto, more)
+    report_training(summary, json, quiet)
+
+
+def _started(
+    experiment: "AnyExperiment",
+    folder: Path,
+    seeds: int | None,
+    folds: int | None,
+    report: "Callable[[], Progress]",
+    auto: bool,
+    more: Any,
+) -> dict[str, Any]:
+    """Start a run, or the runs of several seeds or folds."""
+    from refrain import runs
+
+    if folds is not None:
+        return runs.train_folds(experiment, folder, progress=report, **more)
+    if seeds is not None:
+        return runs.train_seeds(experiment, folder, seeds, progress=report, **more)
+    return runs.train(experiment, folder, progress=report(), resume="auto" if auto else "never", **more)
 
 
 def _continued(
@@ -166,6 +188,32 @@ def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad:
     return words
 
 
+def _with_folds(
+    words: list[str], experiment: "AnyExperiment | None", folds: int | None, seeds: int | None
+) -> "tuple[list[str], AnyExperiment | None]":
+    """Append the setting for the folds of a cross-validation, and set it; without folds, nothing changes.
+
+    Raises:
+        UserError: when the settings are not those of a tagger, there are too few folds, or seeds are given too.
+    """
+    from refrain.config import TaggerExperiment
+    from refrain.config.loader import amended
+    from refrain.errors import UserError
+
+    if folds is None:
+        return words, experiment
+    if seeds is not None:
+        raise UserError("--folds and --seeds exclude each other; training.seed=N sets the seed of all folds")
+    if folds < 3:
+        raise UserError(f"--folds must be at least 3 (got {folds}): one part for testing, one for validation")
+    if experiment is None:
+        return words, None
+    if not isinstance(experiment, TaggerExperiment):
+        raise UserError("--folds cannot take effect with a language model; it is for taggers, such as pos-default")
+    setting = f"data.folds={folds}"
+    return [*words, setting], amended(experiment, [setting])
+
+
 def _log_missing_start(recipe: str | None, start_from: Path | None) -> None:
     """Print a note if a recipe continues from a trained run and no run is given."""
     from refrain.recipes import SECOND_STAGES
@@ -204,79 +252,11 @@ def _folder_for(
     """The run folder: the one that is given, in which no recipe is replaced that is read, or a new one."""
     from refrain.config.iss_json import read_iss_json
     from refrain.storage.output_checks import check_folder, run_parts
+    from refrain.storage.run_layout import series_in
 
     if out is None:
         above = Path(str(read_iss_json(iss_json).get("save_path", "runs")) if iss_json else "runs")
         return above / f"{experiment.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if force:
-        check_folder("--out", out, [*run_parts(out), *out.glob("seed-*")], [recipe, iss_json])
+        check_folder("--out", out, [*run_parts(out), *series_in(out)], [recipe, iss_json])
     return out
-
-
-def _report(summary: dict[str, object], json: bool, quiet: bool) -> None:
-    from .output import log, log_written, print_json, print_line
-
-    if not quiet:
-        log_written(Path(str(summary["run"])))
-    if json:
-        print_json(summary)
-        return
-    run = shlex.quote(str(summary["run"]))
-    if "seeds" in summary:
-        _report_seeds(summary)
-        return
-    tagger = summary.get("task") == "tagger"
-    for split in ("valid", "test"):
-        figure = summary[split]
-        if isinstance(figure, dict) and tagger:
-            low, high = figure["interval"]
-            print(f"{split:5}  accuracy {100 * figure['accuracy']:.2f} %  ({100 * low:.2f} to {100 * high:.2f})")
-        elif isinstance(figure, dict):
-            bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
-            others = figure.get("perplexity_without_unknown") if figure.get("unknown") else None
-            bits += f", {others:,.2f} without <unk>" if others else ""
-            print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {figure['protocol']})")
-    concerns: Any = summary.get("warnings", [])
-    for line in concerns:
-        log(f"note: {line}")
-    following = [
-        f"refrain evaluate {run}",
-        f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50",
-    ]
-    if isinstance(sparsity := summary.get("sparsity"), dict):
-        following.append(f"refrain sparsity {run}")
-        if any(sparsity["dead_units"].values()):
-            following.append(f"refrain compress {run} --out SMALL")
-    print()
-    for number, line in enumerate([*following, f"cat {run}/README.md"]):
-        print_line(f"{'' if number else 'next:':7}{line}")
-
-
-def _report_seeds(summary: dict[str, Any]) -> None:
-    """Print a line for each seed, then the mean and the standard deviation."""
-    from .output import print_line
-
-    name = "accuracy" if summary.get("task") == "tagger" else "perplexity"
-    if "bits_per_byte" in summary["test"]:
-        name = "bits_per_byte"
-    print(f"{'seed':>9}  {'valid ' + name:>20}  {'test ' + name:>20}")
-    for run in summary["runs"]:
-        figures = [run[split].get(name) for split in ("valid", "test")]
-        print(f"{run['seed']:>9}  " + "  ".join(f"{_figure(name, figure):>20}" for figure in figures))
-    for statistic in ("mean", "std"):
-        figures = [summary[split].get(name, {}).get(statistic) for split in ("valid", "test")]
-        print(f"{statistic:>9}  " + "  ".join(f"{_figure(name, figure):>20}" for figure in figures))
-    print()
-    print_line(f"next:  refrain evaluate {shlex.quote(summary['runs'][0]['run'])}")
-
-
-def _figure(name: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return (
-        f"{100 * value:.2f} %"
-        if name == "accuracy"
-        else f"{value:,.4f}"
-        if name == "bits_per_byte"
-        else f"{value:,.2f}"
-    )

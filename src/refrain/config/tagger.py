@@ -1,8 +1,9 @@
 """Everything that decides a tagger's figures, as plain values."""
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from .cells import LSTMCell, TaggerCell
 from .embeddings import DenseEmbedding, TaggerEmbeddingLayout
@@ -10,8 +11,16 @@ from .heads import StandardInit, TaggerHead, TagSoftmax
 from .network import Network
 from .optimisation import Adam, Optimisation, TaggerOptimizer
 from .text import Text
-from .values import ByName, Count, FileName, NonNegative, Number, Positive, Settings, Share, Width
+from .values import ByName, Count, FileName, NonNegative, Number, Positive, Settings, Share, Whole, Width
 
+
+def _spelled(value: Any) -> Any:
+    # data.column=3 is a number to the command line and to TOML
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Spelled = Annotated[str, BeforeValidator(_spelled)]
+Folds = Annotated[int, Field(ge=3, lt=2**31), Number]
 Affix = Annotated[int, Field(ge=0, le=20), Number]
 
 
@@ -28,10 +37,31 @@ class TaggedData(Text):
         description="Fractions of a single file's sentences that are used for training and validation, in the order of "
         "the file; the rest is for testing. Not for a folder that has a file for each split.",
     )
-    column: str = Field(
+    column: Spelled = Field(
         "auto",
-        description="Column that holds the tags: in CoNLL-U its name, such as upos or xpos, in other files its number, "
-        "counted from 1. auto: upos, or the second column.",
+        description="Column that holds the tags: in CoNLL-U its name, such as upos or xpos, or an attribute, such as "
+        "misc:name or feats:Case; in other files its number, counted from 1. auto: upos, or the column after the "
+        "words.",
+    )
+    word_column: Spelled = Field(
+        "auto",
+        description="Number of the column that holds the words, counted from 1; not for CoNLL-U. auto: the first, or "
+        "the second where the first counts the words of each sentence.",
+    )
+    underscore: Literal["auto", "missing", "value"] = Field(
+        "auto",
+        description="What the tag _ means. missing: the word has no tag, and is left out of loss and accuracy; value: "
+        "a tag like any other; auto: missing in the columns upos, xpos and deprel of CoNLL-U and in CoNLL-2009, "
+        "otherwise a value.",
+    )
+    folds: Folds | None = Field(
+        None,
+        description="Cross-validation: the sentences of all files are dealt to this many parts; one is for testing, "
+        "the next for validation, the others for training. Set by --folds.",
+    )
+    fold: Count = Field(1, description="Part that is for testing in a cross-validation, counted from 1.")
+    fold_seed: Whole | None = Field(
+        None, description="Seed by which a cross-validation deals the sentences to its parts; none: 1."
     )
     lower_case: bool = Field(
         False, description="Also learn a vector for the lower-cased form of each word, and add it to the word's vector."
@@ -45,6 +75,20 @@ class TaggedData(Text):
     )
     max_tokens: Count = Field(5000, description="Longest allowed sentence; a longer one is an error in the data.")
     skip_bad: bool = Field(False, description="Leave out and list sentences with errors, instead of stopping.")
+
+    @model_validator(mode="after")
+    def _folds(self) -> Self:
+        if self.folds is None and (self.fold > 1 or self.fold_seed is not None):
+            raise ValueError(f"{'fold' if self.fold > 1 else 'fold_seed'}: cannot take effect without folds")
+        if self.folds is not None and self.fold > self.folds:
+            raise ValueError(f"fold: must be at most folds, {self.folds} (got {self.fold})")
+        return self
+
+    @model_validator(mode="after")
+    def _word_column(self) -> Self:
+        if self.word_column != "auto" and not re.fullmatch(r"[1-9][0-9]{0,5}", self.word_column):
+            raise ValueError(f"word_column: must be auto or a number from 1 on (got {self.word_column[:50]!r})")
+        return self
 
     @model_validator(mode="after")
     def _features(self) -> Self:
@@ -88,6 +132,11 @@ class TaggerTraining(Optimisation):
     batch_size: Count = Field(20, description="Sentences of similar length that are processed in parallel.")
     learning_rate: Positive = Field(0.001, description="Learning rate before the schedule is applied.")
     optimizer: TaggerOptimizer = Field(Adam(), description="The update rule.")
+    best_by: Literal["accuracy", "f1"] = Field(
+        "accuracy",
+        description="Figure of the validation by which epochs are compared. f1: the F1 of the spans that tags such as "
+        "B-PER and I-PER mark.",
+    )
     unknown_rate: NonNegative = Field(
         0.25,
         description="In each epoch, a word that occurs c times in the training text is read as <unk> with probability "

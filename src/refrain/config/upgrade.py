@@ -11,9 +11,10 @@ Tree = dict[str, Any]
 # settings that version 0.1 did not have, with the values that mean what it did
 NEW_DROPOUT = {f"{place}_dropout_mask": None for place in ("embedding", "between", "output")}
 NEW_INIT: dict[str, Tree] = {"standard": {"biases": 1}, "glorot": {"truncated": False}}
-
 NEW_TEXT: Tree = {"lowercase": False, "tokenise": False, "normalise": "none"}
+NEW_TAGGED: Tree = {"word_column": "auto", "underscore": "auto", "folds": None, "fold": 1, "fold_seed": None}
 NEW_TRAINING: Tree = {"stop_min_epochs": 0, "max_minutes": None}
+
 CELLS = {"mlstm": "multiplicative-lstm"}
 BACKENDS = {"plain": "torch", "scan": "native"}
 
@@ -34,6 +35,8 @@ def upgraded(document: Mapping[str, Any]) -> Tree:
     if tagger:
         # the only head that a tagger had
         new["model"]["head"] = {"kind": "softmax"}
+        new["data"] = {**data, **NEW_TAGGED}
+        new["training"]["best_by"] = "accuracy"
     else:
         new["sparsity"] = _sparsity(old["sparsity"])
         new["data"] = {**data, **NEW_TEXT}

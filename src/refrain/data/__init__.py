@@ -9,8 +9,8 @@ from .corpus import Split as Split
 from .embedded import embedded_folder as embedded_folder
 from .tagged.corpus import TaggedCorpus as TaggedCorpus
 from .tagged.corpus import TaggedSplit as TaggedSplit
-from .tagged.corpus import find_tagged as find_tagged
 from .tagged.corpus import read_tagged as read_tagged
+from .tagged.folders import find_tagged as find_tagged
 from .tagged.sentences import Sentence as Sentence
 from .tagged.vocabulary import FeatureKinds as FeatureKinds
 from .tagged.vocabulary import TagVocabulary as TagVocabulary

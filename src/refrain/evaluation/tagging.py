@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from refrain.data import TagVocabulary
-from refrain.data.tagged.buckets import Batches, Encoded, encode_sentences, in_order
-from refrain.data.tagged.sentences import Sentence
+from refrain.data.tagged.buckets import NO_TAG, Batches, Encoded, encode_sentences, in_order
+from refrain.data.tagged.sentences import MISSING, Sentence
 from refrain.models import Tagger, evaluating
 from refrain.models.tagger import Prediction
 from refrain.progress import Track, untracked
 
 from .share import Share
+from .spans import SpanFigure, are_span_tags, span_figure
 
 WHAT = "measuring the sentences, in batches"
 
@@ -30,14 +31,17 @@ def _document(share: Share) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TaggingFigure:
-    """The results of a tagger on some sentences.
+    """The results of a tagger on some sentences. Words without annotation are in none of them.
 
     Attributes:
-        nats: the sum of the nats of the true tags.
-        confusion: counts (K, K) of words by their true tag (row) and their predicted tag (column).
+        nats: the sum of the nats of the true tags that occur in the training text.
+        confusion: counts (K, K) of words by their true tag (row) and their predicted tag (column); new tags come last.
         seen: the words that occur in the training text.
         unseen: all other words.
         sentences: the sentences of which every word is tagged correctly.
+        new_tags: the tags that do not occur in the training text, whose words count as errors.
+        missing: the number of words without annotation.
+        spans: the spans that the tags mark; None where they mark none.
     """
 
     nats: float
@@ -45,21 +49,36 @@ class TaggingFigure:
     seen: Share
     unseen: Share
     sentences: Share
+    new_tags: tuple[str, ...] = ()
+    missing: int = 0
+    spans: SpanFigure | None = None
 
     @property
     def words(self) -> Share:
         """All words."""
         return Share(int(self.confusion.trace()), int(self.confusion.sum()))
 
+    @property
+    def new_words(self) -> dict[str, int]:
+        """The number of words of each tag that does not occur in the training text."""
+        counts = self.confusion[len(self.confusion) - len(self.new_tags) :].sum(axis=1)
+        return {tag: int(count) for tag, count in zip(self.new_tags, counts, strict=True)}
+
+    @property
+    def nats_per_token(self) -> float:
+        """The mean of the nats, over the words whose tags occur in the training text."""
+        return self.nats / (self.words.total - sum(self.new_words.values()))
+
     def per_tag(self, tags: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Precision, recall, F1 and number of words of each tag that is true or predicted at least once.
 
         Args:
-            tags: the names of the tags.
+            tags: the names of the tags that occur in the training text.
 
         Returns:
             The figures by tag, frequent tags first.
         """
+        tags = [*tags, *self.new_tags]
         true = self.confusion.sum(axis=1)
         predicted = self.confusion.sum(axis=0)
         right = self.confusion.diagonal()
@@ -81,12 +100,15 @@ class TaggingFigure:
         words = self.words
         return {
             "tokens": words.total,
-            "nats_per_token": self.nats / words.total,
+            "nats_per_token": self.nats_per_token,
             "accuracy": words.accuracy,
             "interval": words.interval,
             "seen": _document(self.seen),
             "unseen": _document(self.unseen),
             "sentences": _document(self.sentences),
+            "new_tags": {"words": sum(self.new_words.values()), "tags": self.new_words},
+            "missing": self.missing,
+            **({} if self.spans is None else {"spans": self.spans.document()}),
         }
 
 
@@ -117,6 +139,8 @@ def evaluate_tags(
     sentences: Sequence[Encoded],
     seen: Sequence[NDArray[np.bool_]],
     *,
+    true: Sequence[NDArray[np.int64]] | None = None,
+    names: Sequence[str] = (),
     batch_size: int = 64,
     track: Track = untracked,
     what: str = WHAT,
@@ -127,11 +151,15 @@ def evaluate_tags(
         model: the tagger, whose mode is restored at the end.
         sentences: the sentences with their true tags.
         seen: for each sentence, which of its words (L,) occur in the training text.
+        true: for each sentence, its true tags (L,), of which K and above are new; None for those of `sentences`.
+        names: the names of the tags, new ones last; empty if they are not known, and their spans are not measured.
         batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
         track: reports the loop over the batches.
         what: what the loop does, for the report.
     """
-    count = model.output.out_features
+    known = model.output.out_features
+    count = max(known, len(names))
+    true = true or [sentence.tags for sentence in sentences]
     nats = 0.0
     confusion = np.zeros((count, count), np.int64)
     predictions: dict[int, NDArray[np.int64]] = {}
@@ -141,21 +169,34 @@ def evaluate_tags(
         predictions |= _by_sentence(places, sentences, found.tags.cpu().numpy())
     right = {True: 0, False: 0}
     words = {True: 0, False: 0}
-    whole = 0
-    for place, sentence in enumerate(sentences):
-        np.add.at(confusion, (sentence.tags, predictions[place]), 1)
-        hits = sentence.tags == predictions[place]
-        whole += bool(hits.all())
+    whole = tagged = missing = 0
+    spans = []
+    for place, wanted in enumerate(true):
+        scored = wanted >= 0
+        missing += int((~scored).sum())
+        np.add.at(confusion, (wanted[scored], predictions[place][scored]), 1)
+        hits = wanted == predictions[place]
+        whole += bool(scored.any() and hits[scored].all())
+        tagged += bool(scored.any())
         for kind in (True, False):
             right[kind] += int(hits[seen[place] == kind].sum())
-            words[kind] += int((seen[place] == kind).sum())
+            words[kind] += int((scored & (seen[place] == kind)).sum())
+        spans.append((_names(wanted, scored, names), _names(predictions[place], scored, names)))
     return TaggingFigure(
         nats,
         confusion,
         Share(right[True], words[True]),
         Share(right[False], words[False]),
-        Share(whole, len(sentences)),
+        Share(whole, tagged),
+        tuple(names[known:]),
+        missing,
+        span_figure(spans) if are_span_tags(names) else None,
     )
+
+
+def _names(tags: NDArray[np.int64], scored: NDArray[np.bool_], names: Sequence[str]) -> list[str]:
+    """The names of the tags of a sentence, with O where a word has no annotation; empty without names."""
+    return [names[tag] if used else "O" for tag, used in zip(tags, scored, strict=True)] if names else []
 
 
 def predict_tags(model: Tagger, sentences: Sequence[Encoded], *, batch_size: int = 64) -> list[NDArray[np.int64]]:
@@ -166,19 +207,33 @@ def predict_tags(model: Tagger, sentences: Sequence[Encoded], *, batch_size: int
         sentences: sentences of at least one word.
         batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
     """
-    found: dict[int, NDArray[np.int64]] = {}
-    for places, prediction, _ in batch_predictions(model, in_order(sentences, batch_size)):
-        found |= _by_sentence(places, sentences, prediction.tags.cpu().numpy())
-    return [found[place] for place in range(len(sentences))]
+    return [tags for tags, _ in predict_with_probabilities(model, sentences, batch_size=batch_size)]
 
 
-def _by_sentence(
-    places: Sequence[int], sentences: Sequence[Encoded], flat: NDArray[np.int64]
-) -> dict[int, NDArray[np.int64]]:
+def predict_with_probabilities(
+    model: Tagger, sentences: Sequence[Encoded], *, batch_size: int = 64
+) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """The most probable tags (L,) of each sentence, and their probabilities (L,).
+
+    Args:
+        model: the tagger, whose mode is restored at the end.
+        sentences: sentences of at least one word.
+        batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
+    """
+    tags: dict[int, NDArray[np.int64]] = {}
+    probabilities: dict[int, NDArray[np.float32]] = {}
+    for places, found, _ in batch_predictions(model, in_order(sentences, batch_size)):
+        best = found.logits.softmax(dim=1).gather(1, found.tags[:, None])[:, 0]
+        tags |= _by_sentence(places, sentences, found.tags.cpu().numpy())
+        probabilities |= _by_sentence(places, sentences, best.float().cpu().numpy())
+    return [(tags[place], probabilities[place]) for place in range(len(sentences))]
+
+
+def _by_sentence(places: Sequence[int], sentences: Sequence[Encoded], flat: NDArray[Any]) -> dict[int, NDArray[Any]]:
     """Regroup the values of the words of a batch, which are ordered by step, by sentence."""
     lengths = np.array([len(sentences[place].inputs) for place in places])
     is_word = np.arange(lengths.max())[:, None] < lengths
-    table = np.zeros(is_word.shape, np.int64)
+    table = np.zeros(is_word.shape, flat.dtype)
     table[is_word] = flat
     return {place: table[:length, column] for column, (place, length) in enumerate(zip(places, lengths, strict=True))}
 
@@ -197,11 +252,15 @@ def figure_of(
     Args:
         model: the tagger, whose mode is restored at the end.
         vocabulary: the vocabulary of the training text, whose words count as seen.
-        sentences: the sentences; their tags must be in the vocabulary.
+        sentences: the sentences; tags that are not in the vocabulary count as errors.
         batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
         track: reports the loop over the batches.
         what: what the loop does, for the report.
     """
     seen = [np.array([vocabulary.saw(word) for word in sentence.words]) for sentence in sentences]
+    new = sorted({tag for sentence in sentences for tag in sentence.tags} - {*vocabulary.tags, MISSING})
+    names = [*vocabulary.tags, *new]
+    index = {tag: place for place, tag in enumerate(names)} | {MISSING: NO_TAG}
+    true = [np.array([index[tag] for tag in sentence.tags], np.int64) for sentence in sentences]
     encoded = encode_sentences(sentences, vocabulary)
-    return evaluate_tags(model, encoded, seen, batch_size=batch_size, track=track, what=what)
+    return evaluate_tags(model, encoded, seen, true=true, names=names, batch_size=batch_size, track=track, what=what)

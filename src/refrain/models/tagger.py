@@ -148,7 +148,7 @@ class Tagger(nn.Module):
 
         Args:
             inputs: ids (T, B, 1 + F).
-            targets: tags (N,), in the order of `logits`.
+            targets: tags (N,), in the order of `logits`; words whose tag is -100 are left out of the loss.
             state: an empty state, the result of `initial_state`.
         """
         outputs = self.hidden(inputs)

@@ -1,4 +1,4 @@
-"""Run folders: train, resume, repeat with several seeds, load, and record settings and results."""
+"""Run folders: train, resume, repeat with several seeds or folds, load, and record settings and results."""
 
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .resuming import resume as resume
     from .seeds import has_seeds as has_seeds
     from .seeds import resume_seeds as resume_seeds
+    from .seeds import train_folds as train_folds
     from .seeds import train_seeds as train_seeds
     from .training import train as train
 else:
@@ -28,6 +29,7 @@ else:
             "resume": "resuming",
             "resume_seeds": "seeds",
             "train": "training",
+            "train_folds": "seeds",
             "train_seeds": "seeds",
         },
     )

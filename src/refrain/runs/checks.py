@@ -6,6 +6,7 @@ from refrain.assembly.corpus import find_texts, locate
 from refrain.config import AnyExperiment, Experiment
 from refrain.data import find_tagged
 from refrain.data.embedded import DESCRIPTIONS
+from refrain.data.tagged.folders import find_any
 from refrain.errors import CheckpointError, UserError
 from refrain.storage.output_checks import check_folder, run_parts
 from refrain.storage.run_folder import RunFolder
@@ -43,7 +44,7 @@ def check_training(
         else:
             path = locate(experiment.data.corpus)
             if path.is_dir():
-                find_tagged(path)
+                find_any(path) if experiment.data.folds else find_tagged(path)
     if start_from is not None:
         find(start_from)
 

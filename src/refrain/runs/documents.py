@@ -106,9 +106,10 @@ class TaggerSummary(Summary):
 
 
 class Plan(Document):
-    """`seeds.json`: the runs of several seeds."""
+    """`seeds.json`: the runs of several seeds or folds."""
 
     seeds: Annotated[list[Index], Field(min_length=1, max_length=100_000)]
+    folds: Index | None = None
     config: dict[str, Any]
     start: str | None = Field(alias="from")
     recipe: str

@@ -13,7 +13,7 @@ from refrain.errors import CheckpointError, UserError, shown
 from refrain.storage.checkpoint import MANIFEST, Checkpoint
 from refrain.storage.checkpoint_manifest import UnreadableError
 from refrain.storage.run_folder import RunFolder
-from refrain.storage.run_layout import BEST, best_of, check_parts
+from refrain.storage.run_layout import BEST, best_of, check_parts, series_in
 
 from .missing import missing_run
 from .own_names import MARK, check_given
@@ -269,9 +269,10 @@ def find_checkpoint(path: Path) -> Checkpoint:
     if os.path.lexists(path / MANIFEST) and not (path / "checkpoints").is_dir():
         return Checkpoint(path)
     if not (path / "checkpoints").is_dir():
-        seeds = sorted(path.glob("seed-*"))
-        if seeds:
-            raise CheckpointError(f"{path}: contains the runs of several seeds; give one of them, such as {seeds[0]}")
+        series = series_in(path)
+        if series:
+            what = "folds" if series[0].name.startswith("fold-") else "seeds"
+            raise CheckpointError(f"{path}: contains the runs of several {what}; give one of them, such as {series[0]}")
         raise CheckpointError(
             f"{path}: is not a run folder (it has no checkpoints); give a folder that refrain train has made"
         )

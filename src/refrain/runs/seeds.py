@@ -1,4 +1,4 @@
-"""Trains an experiment with several seeds, and computes the mean and standard deviation of the results."""
+"""Trains an experiment with several seeds or folds, and computes the mean and standard deviation of the results."""
 
 import math
 import os
@@ -16,12 +16,13 @@ from refrain.storage.checkpoint import write_atomically
 from refrain.storage.output_checks import check_folder
 from refrain.storage.plain_json import dumps
 from refrain.storage.run_folder import RunFolder
-from refrain.storage.run_layout import check_seeds
+from refrain.storage.run_layout import check_seeds, series_in
 from refrain.training.progress import Progress
 
 from .checks import SEEDS
 from .continuing import check_settings
 from .documents import read_plan
+from .folds import member_of, pooled
 from .kinds import kind_of
 from .loading import config_document, experiment_from
 from .resuming import go_on
@@ -63,7 +64,59 @@ def train_seeds(
     """
     if count < 1:
         raise UserError(f"--seeds must be at least 1 (got {count})")
-    folder = Path(out)
+    first = experiment.training.seed
+    about: Any = {"start_from": start_from, "force": force, "recipe_text": recipe_text, "command": command}
+    return _train_series(experiment, Path(out), {"seeds": list(range(first, first + count))}, progress, **about)
+
+
+def train_folds(
+    experiment: AnyExperiment,
+    out: str | Path,
+    *,
+    progress: Callable[[], Progress],
+    start_from: str | Path | None = None,
+    force: bool = False,
+    recipe_text: str = "",
+    command: str = "",
+) -> dict[str, Any]:
+    """Train a tagger for each fold of a cross-validation, in the folders `fold-N` of a new folder.
+
+    Args:
+        experiment: the settings of the runs, with `data.folds`.
+        out: the folder for the runs, which must be empty or missing.
+        progress: creates the progress report of each run.
+        start_from: a run whose best weights are the initial weights of each run.
+        force: whether the result of an earlier call is replaced.
+        recipe_text: the requested recipe as TOML, stored in each run.
+        command: the command line, stored in each run.
+
+    Returns:
+        The summary, as in `summary.json`: `folds`, the `runs` with their figures, for each split `mean` and `std`, and
+        the figures of all test texts together as `pooled`.
+
+    Raises:
+        UserError: when the settings have no folds, or something is read from the result of an earlier call.
+        CheckpointError: when the folder is not empty.
+    """
+    folds = getattr(experiment.data, "folds", None)
+    if folds is None:
+        raise UserError("data.folds: must be set for a cross-validation, and is a setting of taggers")
+    about: Any = {"start_from": start_from, "force": force, "recipe_text": recipe_text, "command": command}
+    members = {"seeds": list(range(1, folds + 1)), "folds": folds}
+    return _train_series(experiment, Path(out), members, progress, **about)
+
+
+def _train_series(
+    experiment: AnyExperiment,
+    folder: Path,
+    members: dict[str, Any],
+    progress: Callable[[], Progress],
+    *,
+    start_from: str | Path | None,
+    force: bool,
+    recipe_text: str,
+    command: str,
+) -> dict[str, Any]:
     # a series that was killed before its plan was complete has left a temporary file
     if folder.exists() and (not folder.is_dir() or any(not _is_temporary(path) for path in folder.iterdir())):
         if not force and (folder / "config.json").is_file():
@@ -74,18 +127,19 @@ def train_seeds(
             )
         if not folder.is_dir() or not (folder / FILE).is_file():
             raise CheckpointError(
-                f"{folder}: contains other files than runs of --seeds, which --force keeps; choose another --out"
+                f"{folder}: contains other files than runs of --seeds or --folds, which --force keeps; choose another "
+                "--out"
             )
     check_seeds(folder)
     # both raise for a mistake, before anything is removed
     check_folder("--out", folder, _parts(folder), [start_from, experiment.data.corpus])
     kind_of(experiment).corpus(experiment, lambda line: None)
     new = not folder.exists()
-    for old in folder.glob("seed-*"):
+    for old in series_in(folder):
         RunFolder(old).remove()
     folder.mkdir(parents=True, exist_ok=True)
     plan = {
-        "seeds": list(range(experiment.training.seed, experiment.training.seed + count)),
+        **members,
         "config": config_document(experiment),
         "from": None if start_from is None else str(start_from),
         "recipe": recipe_text,
@@ -97,7 +151,7 @@ def train_seeds(
         return _run_all(folder, plan, progress)
     except UserError:
         # a mistake that the first run found before it wrote anything leaves nothing to resume
-        if not any(folder.glob("seed-*")):
+        if not series_in(folder):
             (folder / FILE).unlink(missing_ok=True)
             if new:
                 folder.rmdir()
@@ -106,7 +160,7 @@ def train_seeds(
 
 def _parts(folder: Path) -> list[Path]:
     """What is replaced when several seeds are trained in a folder again."""
-    return [folder / FILE, folder / "summary.json", *folder.glob("seed-*")]
+    return [folder / FILE, folder / "summary.json", *series_in(folder)]
 
 
 def _is_temporary(path: Path) -> bool:
@@ -133,7 +187,7 @@ def resume_seeds(
         experiment: if given, must equal the settings of the runs, except for those that may change when a run is
             resumed.
         settings: changes of settings, such as `["training.epochs=16"]`.
-        count: the number of seeds, if it grows.
+        count: the number of seeds, if it grows; the number of folds cannot.
         progress: creates the progress report of each run.
 
     Returns:
@@ -152,6 +206,8 @@ def resume_seeds(
             f"{folder}: training.epochs: the runs of several seeds cannot be shortened; give {own.training.epochs} or "
             "more"
         )
+    if plan.get("folds") and count not in (None, plan["folds"]):
+        raise CheckpointError(f"{folder}: has the runs of {plan['folds']} folds; give --folds {plan['folds']}")
     seeds = _grown(plan["seeds"], count, folder)
     changed = {**plan, "seeds": seeds}
     if given != own or plan["config"].get("format") != FORMAT:
@@ -174,14 +230,15 @@ def _grown(seeds: list[int], count: int | None, folder: Path) -> list[int]:
 
 def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress]) -> dict[str, Any]:
     base = experiment_from(plan["config"], folder)
-    lines = [line for line in plan["recipe"].splitlines() if not line.startswith("training.seed ")]
+    folds = plan.get("folds")
+    own = "data.fold " if folds else "training.seed "
+    lines = [line for line in plan["recipe"].splitlines() if not line.startswith(own)]
     summaries = []
-    for number, seed in enumerate(plan["seeds"], 1):
+    for place, number in enumerate(plan["seeds"], 1):
+        name, experiment, line = member_of(base, number, folds)
         report = progress()
-        report.log(f"seed {seed}, run {number} of {len(plan['seeds'])}")
-        run = RunFolder(folder / f"seed-{seed}")
-        training = base.training.model_copy(update={"seed": seed})
-        experiment = base.model_copy(update={"training": training})
+        report.log(f"{'fold' if folds else 'seed'} {number}, run {place} of {len(plan['seeds'])}")
+        run = RunFolder(folder / name)
         if (run.path / "summary.json").is_file() or (run.checkpoints.is_dir() and any(run.checkpoints.iterdir())):
             summaries.append(go_on(run.path, experiment=experiment, progress=report))
         else:
@@ -191,31 +248,34 @@ def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress
                     run.path,
                     start_from=plan["from"],
                     force=True,
-                    recipe_text="\n".join([*lines, f"training.seed = {seed}"]) + "\n",
+                    recipe_text="\n".join([*lines, line]) + "\n",
                     command=plan["command"],
                     progress=report,
                 )
             )
-    summary = summarise_seeds(folder, plan["seeds"], summaries)
+    summary = summarise_seeds(folder, plan["seeds"], summaries, folds=folds is not None)
     write_atomically(folder / "summary.json", dumps(summary, indent=2) + "\n")
     return summary
 
 
-def summarise_seeds(folder: Path, seeds: list[int], summaries: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise_seeds(
+    folder: Path, seeds: list[int], summaries: list[dict[str, Any]], *, folds: bool = False
+) -> dict[str, Any]:
     """Summarise several runs.
 
     Args:
         folder: the folder of the runs.
-        seeds: the seed of each run.
+        seeds: the seed of each run, or its fold.
         summaries: the summary of each run.
+        folds: whether they are the folds of a cross-validation, whose figures are also pooled.
     """
     first = summaries[0]
     summary: dict[str, Any] = {
         "run": str(folder),
         **{name: first[name] for name in ("task", "recipe", "corpus", "parameters") if name in first},
-        "seeds": seeds,
+        "folds" if folds else "seeds": seeds,
         "runs": [
-            {"seed": seed, "run": one["run"], "best_epoch": one["best_epoch"]}
+            {"fold" if folds else "seed": seed, "run": one["run"], "best_epoch": one["best_epoch"]}
             | {split: _figures(one[split]) for split in ("valid", "test")}
             for seed, one in zip(seeds, summaries, strict=True)
         ],
@@ -232,6 +292,8 @@ def summarise_seeds(folder: Path, seeds: list[int], summaries: list[dict[str, An
             if (values := [one[name] for one in found if name in one])
             for finite in [all(map(math.isfinite, values))]
         }
+    if folds:
+        summary["pooled"] = pooled([one["test"] for one in summaries])
     return summary
 
 

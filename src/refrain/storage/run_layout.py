@@ -113,6 +113,11 @@ def best_of(run: Path) -> Path | None:
     return run / "checkpoints" / parts[1]
 
 
+def series_in(folder: Path) -> list[Path]:
+    """The folders of the runs of several seeds or folds, `seed-N` and `fold-N`."""
+    return sorted([*folder.glob("seed-*"), *folder.glob("fold-*")])
+
+
 def check_seeds(folder: Path) -> None:
     """Check that the files and run folders of a folder of several seeds belong to it.
 
@@ -122,11 +127,11 @@ def check_seeds(folder: Path) -> None:
     Raises:
         CheckpointError: when one is a link to another place, or a file is a pipe or a device.
     """
-    for path in (folder / "seeds.json", folder / "summary.json", *folder.glob("seed-*")):
+    for path in (folder / "seeds.json", folder / "summary.json", *series_in(folder)):
         problem = None
         if is_link(path):
             problem = "is a link to another place"
-        elif not path.name.startswith("seed-") and os.path.lexists(path):
+        elif not path.name.startswith(("seed-", "fold-")) and os.path.lexists(path):
             problem = what_is_wrong(path)
         if problem:
             raise CheckpointError(f"{path}: {problem}, which is refused in a folder of runs; {REMEDY}")

@@ -11,7 +11,7 @@ from refrain.data import TagVocabulary
 from refrain.data.tagged.buckets import Encoded
 from refrain.data.tagged.sentences import Sentence
 from refrain.data.tagged.tokenise import sentences_of
-from refrain.evaluation.tagging import TaggingFigure, figure_of, predict_tags
+from refrain.evaluation.tagging import TaggingFigure, figure_of, predict_with_probabilities
 from refrain.models import Tagger, pack_tagger
 from refrain.nn.kernels.packed_linear import WeightType, fingerprint, round_weights
 from refrain.progress import Track, untracked
@@ -81,11 +81,32 @@ class TrainedTagger:
         Raises:
             ValueError: when a sentence is a string, whose words would be its characters.
         """
+        found = self.tag_with_probabilities(sentences, batch_size=batch_size)
+        return [[tag for tag, _ in words] for words in found]
+
+    def tag_with_probabilities(
+        self, sentences: Sequence[Sequence[str]], *, batch_size: int = 64
+    ) -> list[list[tuple[str, float]]]:
+        """Tag sentences, and give the probability of the tag of each word.
+
+        Args:
+            sentences: the sentences, each a sequence of words; an empty sentence has no tags.
+            batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
+
+        Raises:
+            ValueError: when a sentence is a string, whose words would be its characters.
+        """
         if any(isinstance(sentence, str) for sentence in sentences):
             raise ValueError("a sentence is a list of words; split a string first, or use tag_text")
         encoded = [Encoded(self.vocabulary.encode(words), NO_TAGS) for words in sentences if len(words)]
-        found = iter(predict_tags(self.packed, encoded, batch_size=batch_size))
-        return [[self.vocabulary.tags[index] for index in next(found)] if len(words) else [] for words in sentences]
+        found = iter(predict_with_probabilities(self.packed, encoded, batch_size=batch_size))
+        names = self.vocabulary.tags
+        return [
+            [(names[tag], float(probability)) for tag, probability in zip(*next(found), strict=True)]
+            if len(words)
+            else []
+            for words in sentences
+        ]
 
     def stream(self, sentences: Iterable[Sequence[str]], *, batch_size: int = 64) -> Iterator[list[str]]:
         """Tag sentences from an iterator in batches, and yield their tags in the same order.
@@ -109,7 +130,7 @@ class TrainedTagger:
         """Measure the accuracy of the tagger.
 
         Args:
-            sentences: the sentences, whose tags are in the vocabulary.
+            sentences: the sentences; tags that do not occur in the training text count as errors.
             batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
             track: reports the loop over the batches; see `refrain.progress`.
         """

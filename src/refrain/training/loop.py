@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from refrain.data.tagged.buckets import NO_TAG
 from refrain.nn.recurrent.protocol import detached
 from refrain.optim import clip_scale, gradient_norm, scale_gradients, scaled_step
 
@@ -50,8 +51,8 @@ def train_round(
         windows: pairs (inputs, targets), each (T, B). A round is an epoch, or as many windows as the caller gives.
         state: the recurrent state at the beginning of the first window.
         optimizer: an optimiser of the model's parameters.
-        loss_scale: `sum-over-time` divides the nats by B, `mean-over-tokens` by T * B. Penalties, clipping and
-            learning rate are relative to it.
+        loss_scale: `sum-over-time` divides the nats by B, `mean-over-tokens` by the number of targets, usually T * B.
+            Penalties, clipping and learning rate are relative to it.
         max_norm: the value to which the global gradient norm is clipped; None does not clip.
         hooks: the methods that act on the run.
         tallies: the nats and tokens of every window are added to each of them.
@@ -67,7 +68,9 @@ def train_round(
         # the value of the state is carried over, its gradient is not; each head computes the nats by its own formula
         nats, outputs, state = model(inputs, targets, detached(state))
         window = Window(model, optimizer, inputs, targets, outputs)
-        divisor = targets.shape[1] if loss_scale == "sum-over-time" else targets.numel()
+        # a tagger's words without a tag are not in the loss
+        tokens = int((targets != NO_TAG).sum())
+        divisor = targets.shape[1] if loss_scale == "sum-over-time" else tokens
         loss = nats / divisor
         for term in hooks.loss_terms:
             loss = loss + term(window)
@@ -87,6 +90,6 @@ def train_round(
             act(window)
         for tally in tallies:
             tally.nats += nats.item()
-            tally.tokens += targets.numel()
+            tally.tokens += tokens
             tally.gradient_norm = norm
     return detached(state)

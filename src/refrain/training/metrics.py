@@ -77,6 +77,7 @@ class Metrics:
             **self._bits("train_", train),
             **self._bits("", nats_per_token),
             **({} if found.accuracy is None else {"accuracy": found.accuracy}),
+            **({} if found.span_f1 is None else {"span_f1": found.span_f1}),
             **self._figures(),
             "best": position.best is not None and position.best.step == position.step,
             "wall_seconds": round(position.seconds, 3),

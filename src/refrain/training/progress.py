@@ -188,6 +188,8 @@ def epoch_line(record: dict[str, Any]) -> str:
         figures = f"train {train:.4f}  valid {valid:.4f} nats/word  accuracy {100 * record['accuracy']:.2f} %"
     else:
         figures = f"train {record['train_perplexity']:,.2f}  valid {record['perplexity']:,.2f}"
+    if "span_f1" in record:
+        figures += f"  F1 of spans {100 * record['span_f1']:.2f} %"
     if "train_accuracy" in record:
         figures += f"  right in training {record['train_accuracy']:.2%}"
     if "sparsity" in record:

@@ -24,15 +24,21 @@ class Validation(NamedTuple):
         tokens: the number of tokens.
         accuracy: for a tagger, the fraction of correct predictions, by which taggers are compared; None for a language
             model, as these are compared by their loss.
+        span_f1: for a tagger whose tags mark spans, the F1 of the spans.
+        by_f1: whether validations are compared by `span_f1`.
     """
 
     nats: float
     tokens: int
     accuracy: float | None = None
+    span_f1: float | None = None
+    by_f1: bool = False
 
     @property
     def judged(self) -> float:
         """Return the figure by which validations are compared, where less is better."""
+        if self.by_f1 and self.span_f1 is not None:
+            return 1 - self.span_f1
         return self.nats / self.tokens if self.accuracy is None else 1 - self.accuracy
 
 

@@ -5,7 +5,7 @@ import pytest
 from refrain.data import find_tagged, read_tagged
 from refrain.data.tagged.conllu import conllu_lines, with_tags
 from refrain.data.tagged.corpus import against, counts_of, split_tagged
-from refrain.data.tagged.sentences import Lines
+from refrain.data.tagged.sentences import MISSING, Lines
 from refrain.data.tagged.vocabulary import build_tag_vocabulary
 from refrain.errors import DataError
 
@@ -35,7 +35,8 @@ def test_conllu(write):
     path = write("a.conllu", CONLLU)
     split = read_tagged(path)
     assert words(split) == [["I", "ca", "n't", "_"], ["Yes"]]
-    assert tags(split) == [["PRON", "AUX", "PART", "_"], ["INTJ"]]
+    assert tags(split) == [["PRON", "AUX", "PART", MISSING], ["INTJ"]] and split.missing == 1
+    assert tags(read_tagged(path, underscore="value"))[0] == ["PRON", "AUX", "PART", "_"]
     assert [sentence.line for sentence in split.sentences] == [1, 10]
     assert tags(read_tagged(path, column="xpos")) == [["PRP", "MD", "RB", "NFP"], ["UH"]]
     assert tags(read_tagged(path, column="xpos")) == tags(read_tagged(path, column="XPOS"))
@@ -74,7 +75,7 @@ MISTAKES = {
     "columns": ("a.conllu", "1\ta\tX\n", "a.conllu:1: expected 10 columns with tabs between them, found 3"),
     "ids": ("a.conllu", LINE + LINE, "a.conllu:2: expected the id 2 after word 1, found '1'; is a blank line missing?"),
     "first id": ("a.conllu", "2" + LINE[1:], "a.conllu:1: expected the id 1 at the first word, found '2'"),
-    "no tag": ("a.conllu", LINE + "\n" + LINE.replace("X", "_"), "a.conllu:3: the word 'a' has no upos"),
+    "no tag": ("a.conllu", LINE + "\n" + LINE.replace("X", " "), "a.conllu:3: the word 'a' has no upos"),
     "no word": ("a.conllu", "1\t \ta\tX\tx\t_\t0\troot\t_\t_\n", "a.conllu:1: the word is empty"),
     "no words": ("a.conllu", "# text = \n\n" + LINE, "a.conllu:1: a sentence without words"),
     "width": ("a.tsv", "a\tX\nb\tY\n\nc\tZ\tZ\n", "a.tsv:4: 3 column(s), where the first line of the file has 2"),
@@ -118,15 +119,12 @@ def test_the_splits_of_a_folder(write, tmp_path):
         find_tagged(tmp_path)
     for name in ("en-ud-train.conllu", "en-ud-dev.conllu", "en-ud-train.txt", "README.txt"):
         write(name, LINE)
-    assert {split: path.name for split, path in find_tagged(tmp_path).items()} == {
-        "train": "en-ud-train.conllu",
-        "valid": "en-ud-dev.conllu",
+    assert {split: [path.name for path in paths] for split, paths in find_tagged(tmp_path).items()} == {
+        "train": ["en-ud-train.conllu"],
+        "valid": ["en-ud-dev.conllu"],
     }
     with pytest.raises(DataError, match="no test sentences"):
         find_tagged(tmp_path, ["test"])
-    write("de-ud-train.conllu", LINE)
-    with pytest.raises(DataError, match=r"2 files could be the train sentences: de-ud-train\.conllu, en-ud-train"):
-        find_tagged(tmp_path)
     with pytest.raises(DataError, match="No such file"):
         find_tagged(tmp_path / "missing")
 
@@ -144,14 +142,13 @@ def test_tags_that_training_lacks(write):
     train = read_tagged(write("train.tsv", "a\tX\nb\tY\n"))
     vocabulary = build_tag_vocabulary(*counts_of(train))
     other = read_tagged(write("dev.tsv", "a\tX\nc\tY\n\nb\tX\nd\tZ\n"))
-    with pytest.raises(
-        DataError, match=r"dev.tsv:4: the sentence has the tag 'Z', which the training text lacks.*--skip"
-    ):
-        against(other, vocabulary, skip_bad=False)
-    kept = against(other, vocabulary, skip_bad=True)
-    assert words(kept) == [["a", "c"]] and kept.unseen == 1 and len(kept.skipped) == 1
-    with pytest.raises(DataError, match="no sentence is left"):
-        against(read_tagged(write("test.tsv", "a\tZ\n")), vocabulary, skip_bad=True)
+    found = against(other, vocabulary)
+    assert found.sentences == other.sentences and found.skipped == []
+    assert found.unseen == 2 and found.new_tags == {"Z": 1}
+    with pytest.raises(DataError, match=r"no word has a tag that occurs in the training text \(found 'Z'\); is data"):
+        against(read_tagged(write("test.tsv", "a\tZ\n")), vocabulary)
+    with pytest.raises(DataError, match=r"no word has a tag, but _ in its place; choose another data\.column"):
+        against(read_tagged(write("none.tsv", "a\t_\n"), underscore="missing"), vocabulary)
 
 
 def test_conllu_is_written_as_it_is_read(write):
@@ -171,8 +168,8 @@ def test_conllu_is_written_as_it_is_read(write):
 
 @pytest.mark.data
 def test_the_counts_of_real_treebanks(shared_data):
-    found = {name: read_tagged(path) for name, path in find_tagged(shared_data / "ud_en_ewt").items()}
+    found = {name: read_tagged(paths) for name, paths in find_tagged(shared_data / "ud_en_ewt").items()}
     assert [split.lines for split in found.values()] == [12_544, 2_001, 2_077]
-    sample = [read_tagged(path) for path in find_tagged(shared_data / "wsj_nltk_sample").values()]
+    sample = [read_tagged(paths) for paths in find_tagged(shared_data / "wsj_nltk_sample").values()]
     assert sum(split.lines for split in sample) == 3_914 and sum(len(split.tokens) for split in sample) == 94_084
     assert len({tag for split in sample for sentence in split.sentences for tag in sentence.tags}) == 45

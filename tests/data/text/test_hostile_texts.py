@@ -130,10 +130,10 @@ CONLLU = {
     "a huge id": ("9" * 100_000 + "\tx" * 9, f":1: expected the id 1 at the first word, found '{'9' * 60}…'; is"),
     "a huge range alone": ("1-999999999" + "\t_" * 9, ":1: a sentence without words"),
     "a huge empty node": (f"0.{'9' * 100_000}" + "\t_" * 9, ":1: a sentence without words"),
-    "a word without a tag": ("1\t" + "w" * 100_000 + "\t_" * 8, f":1: the word '{'w' * 60}…' has no upos"),
+    "a word without a tag": ("1\t" + "w" * 100_000 + "\t_\t" + "\t_" * 6, f":1: the word '{'w' * 60}…' has no upos"),
     "only comments": ("# text\n" * 1000, ":1: a sentence without words"),
     "nothing but tabs": ("\t" * 100_000, ": no sentence to read"),
-    "NUL": ("1\t\0" + "\t_" * 8, ":1: the word '\\x00' has no upos"),
+    "NUL": ("1\t\0\t_\t" + "\t_" * 6, ":1: the word '\\x00' has no upos"),
     "a block without an end": (
         "1\tx\t_\tX" + "\t_" * 6 + "\n1\tx" * 30_000,
         ":1: a sentence of 30,001 lines, more than",

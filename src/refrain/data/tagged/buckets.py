@@ -14,11 +14,15 @@ from torch import Tensor
 
 from refrain.errors import DataError
 
-from .sentences import Sentence
+from .sentences import MISSING, Sentence
 from .vocabulary import TagVocabulary
 
 # the id of a word, and of a tag, after the end of a sentence
 PADDING = -1
+# the id of the tag of a word without annotation; the loss leaves out words with this id, torch's `ignore_index`
+NO_TAG = -100
+# the id of a tag that does not occur in the training text
+NEW_TAG = -101
 # the largest T * B of a batch, so that a very long sentence has a batch of its own
 MOST_PLACES = 16_384
 POOL_BATCHES = 50
@@ -29,7 +33,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         inputs: ids (L, 1 + F) of the words and their features.
-        tags: ids (L,) of the tags; empty if they are not known.
+        tags: ids (L,) of the tags, `NO_TAG` or `NEW_TAG`; empty if they are not known.
     """
 
     inputs: NDArray[np.int64]
@@ -40,12 +44,14 @@ def encode_sentences(sentences: Sequence[Sentence], vocabulary: TagVocabulary) -
     """The ids of sentences.
 
     Args:
-        sentences: sentences whose tags are all in the vocabulary.
+        sentences: the sentences.
         vocabulary: the vocabulary of the training text.
     """
-    index = vocabulary.tag_index
+    index = vocabulary.tag_index | {MISSING: NO_TAG}
     return [
-        Encoded(vocabulary.encode(sentence.words), np.array([index[tag] for tag in sentence.tags], np.int64))
+        Encoded(
+            vocabulary.encode(sentence.words), np.array([index.get(tag, NEW_TAG) for tag in sentence.tags], np.int64)
+        )
         for sentence in sentences
     ]
 
@@ -70,7 +76,7 @@ class Batches:
         return 1.0
 
     def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Padded ids (T, B, 1 + F) and tags (N,) in the order of `Tagger.logits`."""
+        """Padded ids (T, B, 1 + F) and tags (N,) in the order of `Tagger.logits`; a new tag is read as `NO_TAG`."""
         chosen = [self._sentences[place] for place in self.places[batch]]
         longest = max(len(each.inputs) for each in chosen)
         inputs = np.zeros((longest, len(chosen), chosen[0].inputs.shape[1]), np.int64)
@@ -78,7 +84,7 @@ class Batches:
         tags = np.full((longest, len(chosen)), PADDING, np.int64)
         for index, each in enumerate(chosen):
             inputs[: len(each.inputs), index] = each.inputs
-            tags[: len(each.tags), index] = each.tags
+            tags[: len(each.tags), index] = np.maximum(each.tags, NO_TAG)
         return torch.from_numpy(inputs), torch.from_numpy(tags[tags != PADDING])
 
 

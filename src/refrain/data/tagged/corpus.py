@@ -1,25 +1,22 @@
-"""Tagged corpora: finding the files of the splits and reading their sentences."""
+"""Tagged corpora: reading the sentences of their files, and cutting them into splits."""
 
-import re
+import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import islice, pairwise
 from pathlib import Path
 
 from refrain.errors import DataError, shown
 
-from ..text.files import Errors, Spans, cut_points, sha256_of
+from ..text.files import Errors, Spans, cut_points, place_of, sha256_of
 from ..text.packed import text_file
-from ..text.splits import SPELLINGS, SPLITS, fractions_of
-from .columns import cells, columns_parser
-from .conllu import COLUMNS, conllu_parser
-from .sentences import Lines, Sentence, blocks_of_lines, lines_in, read_sentences
+from ..text.splits import SPLITS, fractions_of
+from .columns import begins_document
+from .formats import HEAD_LINES, Choice, Underscore, format_of
+from .sentences import MISSING, Lines, Sentence, lines_in, read_sentences
 from .vocabulary import TagVocabulary
-
-CONLLU = (".conllu", ".conll-u")
-ENDINGS = (*CONLLU, ".conll", ".tsv", ".tab", ".tagged", ".tags", ".pos", ".iob", ".iob2", ".bio", ".txt")
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,9 @@ class TaggedSplit:
         sentences: the sentences in the order of the text.
         skipped: a message for each bad sentence that was left out.
         unseen: the number of words that do not occur in the training text.
+        documents: the number of lines `-DOCSTART-`, which are no sentences.
+        format: the name of the format.
+        new_tags: the tags that do not occur in the training text, each with its number of words.
     """
 
     source: Spans
@@ -39,11 +39,26 @@ class TaggedSplit:
     sentences: list[Sentence]
     skipped: list[str]
     unseen: int = 0
+    documents: int = 0
+    format: str = ""
+    new_tags: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def tokens(self) -> list[str]:
         """The words of all sentences."""
         return [word for sentence in self.sentences for word in sentence.words]
+
+    @cached_property
+    def tags(self) -> Counter[str]:
+        """The number of words of each tag, without the words that have no annotation."""
+        found = Counter(tag for sentence in self.sentences for tag in sentence.tags)
+        del found[MISSING]
+        return found
+
+    @property
+    def missing(self) -> int:
+        """The number of words without annotation."""
+        return len(self.tokens) - self.tags.total()
 
     @property
     def lines(self) -> int:
@@ -60,47 +75,23 @@ class TaggedCorpus:
     splits: dict[str, TaggedSplit]
 
 
-def find_tagged(path: Path, requested: Sequence[str] = SPLITS) -> dict[str, Path]:
-    """The file of each split in a folder.
-
-    Args:
-        path: a folder with a file for each split, whose name contains train, dev or valid, or test.
-        requested: the splits to look for. A missing `test` is left out; any other missing split is an error.
-
-    Raises:
-        DataError: when something is missing or ambiguous.
-    """
-    try:
-        files = sorted(entry for entry in path.iterdir() if entry.is_file() and entry.suffix in ENDINGS)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    # treebanks are published together with their plain text
-    files = [file for file in files if file.suffix in CONLLU] or files
-    found: dict[str, Path] = {}
-    for split in requested:
-        named = [file for file in files if set(re.split(r"[^a-z]+", file.stem.lower())) & set(SPELLINGS[split])]
-        if len(named) > 1:
-            names = ", ".join(file.name for file in named)
-            raise DataError(f"{path}: {len(named)} files could be the {split} sentences: {names}; keep one")
-        if named:
-            found[split] = named[0]
-        elif split != "test" or split == requested[0]:
-            here = ", ".join(file.name for file in files[:6]) or "no file of sentences"
-            raise DataError(
-                f"{path}: no {split} sentences; expected a file such as {SPELLINGS[split][-1]}.conllu or "
-                f"{SPELLINGS[split][-1]}.tsv (found {here})"
-            )
-    return found
-
-
 def read_tagged(
-    path: Path, *, column: str = "auto", errors: Errors = "strict", max_tokens: int = 5000, skip_bad: bool = False
+    path: Path | Sequence[Path],
+    *,
+    column: str = "auto",
+    word_column: str = "auto",
+    underscore: Underscore = "auto",
+    errors: Errors = "strict",
+    max_tokens: int = 5000,
+    skip_bad: bool = False,
 ) -> TaggedSplit:
-    """All sentences of a file.
+    """All sentences of a file, or of several files that are joined.
 
     Args:
-        path: the file, which is CoNLL-U if its ending or its first line says so, and otherwise in columns.
-        column: the column of the tags: `auto`, the name of a column of CoNLL-U, or a number counted from 1.
+        path: the file, whose format is judged by its ending and its first lines, see `format_of`; or several files.
+        column: the column of the tags: `auto`, a column or attribute of CoNLL-U, or a number counted from 1.
+        word_column: the column of the words: `auto`, or a number counted from 1.
+        underscore: whether the tag `_` means that a word has no annotation; `auto` leaves it to the format.
         errors: how invalid UTF-8 is handled.
         max_tokens: the largest number of words of a sentence.
         skip_bad: leave out bad sentences and list them.
@@ -108,25 +99,40 @@ def read_tagged(
     Raises:
         DataError: for a bad sentence, with the file and the line, or when there is no sentence.
     """
+    if not isinstance(path, Path):
+        read = partial(read_tagged, column=column, word_column=word_column, underscore=underscore, errors=errors)
+        parts = [read(each, max_tokens=max_tokens, skip_bad=skip_bad) for each in path]
+        return parts[0] if len(parts) == 1 else _joined(parts)
     spans = text_file(path)
-    parse = _parser(path, next((line for line in lines_in(spans, errors) if _tells(line)), ""), column)
+    head = list(islice(lines_in(spans, errors), HEAD_LINES))
+    found = format_of(str(path), head, Choice(column, word_column, underscore))
     skipped: list[str] = []
-    blocks: Iterator[Lines] = blocks_of_lines(lines_in(spans, errors))
-    found = read_sentences(path, blocks, parse, max_tokens=max_tokens, skipped=skipped if skip_bad else None)
-    sentences = list(found)
+    documents = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal documents
+        for line in lines_in(spans, errors):
+            documents += begins_document(line)
+            yield line
+
+    blocks: Iterator[Lines] = found.blocks(lines())
+    left_out = skipped if skip_bad else None
+    sentences = list(read_sentences(path, blocks, found.parse, max_tokens=max_tokens, skipped=left_out))
     if not sentences:
         raise DataError(f"{path}: no sentence to read" + (f" ({skipped[0]})" if skipped else ""))
-    return TaggedSplit(spans, sha256_of(spans), sentences, skipped)
+    return TaggedSplit(spans, sha256_of(spans), sentences, skipped, documents=documents, format=found.name)
 
 
-def looks_like_conllu(path: str, line: str) -> bool:
-    """Whether a file is CoNLL-U: by its ending, or by a first line of ten columns with the id 1 or a range from 1.
-
-    Args:
-        path: the path of the file.
-        line: the first line that is neither blank nor a comment.
-    """
-    return path.endswith(CONLLU) or re.match(r"1(-\d+)?\t([^\t]*\t){8}[^\t]*$", line) is not None
+def _joined(parts: Sequence[TaggedSplit]) -> TaggedSplit:
+    spans = tuple(span for part in parts for span in part.source)
+    return TaggedSplit(
+        spans,
+        sha256_of(spans),
+        [sentence for part in parts for sentence in part.sentences],
+        [message for part in parts for message in part.skipped],
+        documents=sum(part.documents for part in parts),
+        format=", ".join(dict.fromkeys(part.format for part in parts)),
+    )
 
 
 def split_tagged(split: TaggedSplit, shares: tuple[float, float]) -> dict[str, TaggedSplit]:
@@ -147,71 +153,71 @@ def split_tagged(split: TaggedSplit, shares: tuple[float, float]) -> dict[str, T
         )
     edges = [0, *cut_points(len(sentences), fractions), len(sentences)]
     return {
-        name: TaggedSplit(split.source, split.sha256, sentences[start:stop], split.skipped if name == "train" else [])
+        name: _part(split, sentences[start:stop], first=name == "train")
         for name, (start, stop) in zip(SPLITS, pairwise(edges), strict=False)
     }
 
 
-def against(split: TaggedSplit, vocabulary: TagVocabulary, *, skip_bad: bool) -> TaggedSplit:
-    """Check the tags of a split against a vocabulary, and count the words that it does not have.
+def fold_of(split: TaggedSplit, folds: int, fold: int, seed: int) -> dict[str, TaggedSplit]:
+    """The splits of one fold of a cross-validation: one part is `test`, the next `valid`, and the others `train`.
+
+    Every sentence is in `test` in exactly one fold.
+
+    Args:
+        split: all sentences.
+        folds: the number of parts, at least 3.
+        fold: the part that is `test`, counted from 1.
+        seed: the seed of the order in which the sentences are dealt to the parts.
+
+    Raises:
+        DataError: when there are fewer sentences than parts.
+    """
+    sentences = split.sentences
+    if len(sentences) < folds:
+        raise DataError(
+            f"{place_of(split.source)}: {len(sentences)} sentence(s) cannot be dealt to {folds} folds; ask for fewer"
+        )
+    order = list(range(len(sentences)))
+    random.Random(seed).shuffle(order)
+    part = {sentence: place % folds for place, sentence in enumerate(order)}
+    test, valid = (fold - 1) % folds, fold % folds
+    chosen: dict[str, list[Sentence]] = {name: [] for name in SPLITS}
+    for place, sentence in enumerate(sentences):
+        chosen["test" if part[place] == test else "valid" if part[place] == valid else "train"].append(sentence)
+    return {name: _part(split, each, first=name == "train") for name, each in chosen.items()}
+
+
+def _part(split: TaggedSplit, sentences: list[Sentence], *, first: bool) -> TaggedSplit:
+    # what was left out is listed once
+    return replace(
+        split, sentences=sentences, skipped=split.skipped if first else [], documents=split.documents if first else 0
+    )
+
+
+def against(split: TaggedSplit, vocabulary: TagVocabulary) -> TaggedSplit:
+    """Compare a split with a vocabulary: count the words that it does not have, and the words of each new tag.
 
     Args:
         split: the split as it was read.
         vocabulary: the vocabulary of the training text.
-        skip_bad: leave out sentences with an unknown tag.
 
     Raises:
-        DataError: for the first unknown tag, or when no sentence is left.
+        DataError: when no word has a tag that occurs in the training text.
     """
-    kept = []
-    skipped = list(split.skipped)
-    path = split.source[0].path
-    for sentence in split.sentences:
-        new = next((tag for tag in sentence.tags if tag not in vocabulary.tag_index), None)
-        if new is None:
-            kept.append(sentence)
-            continue
-        cause = f"{path}:{sentence.line}: the sentence has the tag {shown(new)}, which the training text lacks"
-        if not skip_bad:
-            raise DataError(f"{cause}; train on text that has it, or leave such sentences out with --skip-bad")
-        skipped.append(cause)
-    if not kept:
-        raise DataError(f"{path}: no sentence is left; {skipped[0]}")
-    unseen = sum(not vocabulary.saw(word) for sentence in kept for word in sentence.words)
-    return TaggedSplit(split.source, split.sha256, kept, skipped, unseen)
+    new = {tag: count for tag, count in split.tags.most_common() if tag not in vocabulary.tag_index}
+    if len(new) == len(split.tags):
+        place = place_of(split.source)
+        if not new:
+            raise DataError(f"{place}: no word has a tag, but _ in its place; choose another data.column")
+        names = ", ".join(shown(tag) for tag in list(new)[:3])
+        raise DataError(
+            f"{place}: no word has a tag that occurs in the training text (found {names}); is data.column the column "
+            "that the tagger learnt?"
+        )
+    unseen = sum(not vocabulary.saw(word) for word in split.tokens)
+    return replace(split, unseen=unseen, new_tags=new)
 
 
 def counts_of(split: TaggedSplit) -> tuple[Counter[str], set[str]]:
     """The counts of the words of a split, in the order of the text, and the set of its tags."""
-    return Counter(split.tokens), {tag for sentence in split.sentences for tag in sentence.tags}
-
-
-def _tells(line: str) -> bool:
-    return bool(line.strip()) and not line.startswith("# ")
-
-
-def _parser(path: Path, line: str, column: str) -> Callable[[Lines], Sentence]:
-    # a number of thousands of digits is no column, and Python does not read it
-    number = int(column[:9]) if column.isascii() and column.isdigit() else None
-    if looks_like_conllu(str(path), line):
-        if number is not None:
-            names = ", ".join(COLUMNS[2:])
-            raise DataError(f"{path}: data.column: columns of CoNLL-U go by name here; choose one of {names}")
-        column = "upos" if column == "auto" else column.lower()
-        if column not in COLUMNS[2:]:
-            raise DataError(
-                f"{path}: data.column: {shown(column)} holds no tags; choose one of {', '.join(COLUMNS[2:])}"
-            )
-        return conllu_parser(column)
-    tabs = "\t" in line
-    width = len(cells(line.removesuffix("\r"), tabs=tabs))
-    if column != "auto" and number is None:
-        raise DataError(f"{path}: data.column: columns have no names here; give a number, 2 to {width}, or auto")
-    number = 2 if number is None else number
-    if width < 2:
-        raise DataError(
-            f"{path}: the first line has a single column; expected a word and its tag, with a tab or a blank between"
-        )
-    if not 2 <= number <= width:
-        raise DataError(f"{path}: data.column: no column {number} of tags; choose 2 to {width}")
-    return columns_parser(number - 1, tabs=tabs, width=width)
+    return Counter(split.tokens), set(split.tags)

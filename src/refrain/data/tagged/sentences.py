@@ -8,7 +8,10 @@ from typing import NamedTuple
 from refrain.errors import DataError
 
 from ..text.files import Errors, Spans, blocks
+from ..text.words import is_blank
 
+# the tag of a word that has no annotation
+MISSING = ""
 ESCAPED = re.compile("[\udc80-\udcff]")
 
 
@@ -17,7 +20,7 @@ class Sentence(NamedTuple):
 
     Attributes:
         words: the words as they are spelled.
-        tags: one tag for each word.
+        tags: one tag for each word; `MISSING` where a word has no annotation.
         line: the line of the file where the sentence begins, counted from 1.
     """
 
@@ -56,7 +59,7 @@ def blocks_of_lines(lines: Iterator[str]) -> Iterator[Lines]:
     block = Lines(1, [])
     for number, line in enumerate(lines, 1):
         line = line.removesuffix("\r")
-        if line.strip():
+        if not is_blank(line):
             block.lines.append(line)
             continue
         if block.lines:
@@ -75,7 +78,7 @@ def lines_in(spans: Spans, errors: Errors) -> Iterator[str]:
 def read_sentences(
     path: Path,
     found: Iterator[Lines],
-    parse: Callable[[Lines], Sentence],
+    parse: Callable[[Lines], Sentence | None],
     *,
     max_tokens: int,
     skipped: list[str] | None = None,
@@ -85,7 +88,7 @@ def read_sentences(
     Args:
         path: the path of the file, for messages.
         found: the lines of each sentence.
-        parse: converts lines to a sentence or raises `BadSentence`.
+        parse: converts lines to a sentence, to None where they are only comments, or raises `BadSentence`.
         max_tokens: the largest number of words of a sentence.
         skipped: a message is appended for each bad sentence, which is then left out; None raises at the first one.
 
@@ -94,7 +97,9 @@ def read_sentences(
     """
     for block in found:
         try:
-            yield _read(block, parse, max_tokens)
+            sentence = _read(block, parse, max_tokens)
+            if sentence is not None:
+                yield sentence
         except BadSentence as bad:
             place = f"{path}:{bad.line}: {bad.cause}"
             if skipped is None:
@@ -102,7 +107,7 @@ def read_sentences(
             skipped.append(place)
 
 
-def _read(block: Lines, parse: Callable[[Lines], Sentence], max_tokens: int) -> Sentence:
+def _read(block: Lines, parse: Callable[[Lines], Sentence | None], max_tokens: int) -> Sentence | None:
     for number, line in block.numbered():
         if ESCAPED.search(line):
             raise BadSentence(number, "invalid UTF-8 (--errors replace reads it as U+FFFD)")
@@ -110,6 +115,8 @@ def _read(block: Lines, parse: Callable[[Lines], Sentence], max_tokens: int) -> 
         # check before parsing, because parsing a huge block is slow
         raise BadSentence(block.first, _too_long(len(block.lines), max_tokens))
     sentence = parse(block)
+    if sentence is None:
+        return None
     if not sentence.words:
         raise BadSentence(block.first, "a sentence without words")
     if len(sentence.words) > max_tokens:

@@ -1,29 +1,36 @@
-"""Splitting plain text into sentences of tokens by regular expressions, as input for a tagger."""
+"""Splitting plain text into sentences of tokens by regular expressions, as input for a tagger.
+
+Combining marks, such as the vowel signs of Hindi, the points of Hebrew and the accents of decomposed text, stay in
+their words, and so do the joiners of Persian and Hindi. Emoji that are written as several characters are one token.
+"""
 
 import re
-from collections.abc import Iterable, Iterator
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-# tried in this order: addresses, numbers, words with inner punctuation, contractions as in the Penn Treebank, runs of
-# one punctuation mark
-TOKEN = re.compile(
-    r"""
-    (?:https?://|www\.)[^\s<>"]*[^\s<>".,;:!?)\]'}]   # web addresses
-    | [\w.+-]+@\w[\w-]*(?:\.\w[\w-]*)+                # mail addresses
-    | \d+(?:[.,:/]\d+)*                               # 3.14, 1,000, 10:30
-      (?:st|nd|rd|th|s)?\b
-    | (?:[^\W\d_]\.){2,}                              # U.S., e.g.
-    | (?:Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|Inc|Co|Corp|Ltd|vs|etc|No|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.
-    | \w+?(?=n['’]t\b)                                # did n't
-    | n['’]t\b
-    | ['’](?:s|S|m|d|re|ve|ll|RE|VE|LL|M|D)\b         # 's, 're
-    | \w+                                             # words
-    | ([^\w\s])\1*                                    # runs of one mark
-    """,
-    re.VERBOSE,
+# soft hyphen, zero width non-joiner and joiner, word joiner
+JOINERS = "\u00ad\u200c\u200d\u2060"
+# no mark of Unicode is between these planes and the variation selectors of the supplement
+LAST_MARKS = ((0, 0x20000), (0xE0100, 0xE01F0))
+# domains without www; a country whose letters are a word of English is missing, as in: left.it was
+DOMAINS = (
+    "com|org|net|edu|gov|mil|info|biz|io|ai|dev|app|eu|uk|de|fr|es|nl|ch|pl|ru|jp|cn|br|au|ca|se|fi|dk|cz|gr|tr|ua|il"
 )
+ABBREVIATIONS = (
+    "Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|Inc|Co|Corp|Ltd|vs|etc|No|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|"
+    "Hr|Nr|bzw|Mme|Mlle|Sra|Dña|κα|κος|Δρ|αρ|βλ|σελ"
+)
+ENGLISH = "s|m|d|re|ve|ll"
+# what loses its vowel before a vowel, in French, Italian and Catalan; its apostrophe stays with it
+ELIDED = "[ldjmnstc]|qu|lorsqu|puisqu|quoiqu|jusqu|all|dall|dell|nell|sull|coll|un|quell|quest|sant|dov|cos"
+
 ENDS = re.compile(r"[.!?…]+")
-CLOSING = set("\"'”’)]}»")
+# these end a sentence without a blank after them, as in Chinese and Japanese
+STRONG = frozenset("。．！？｡؟۔।॥։።፧။។᙮⁇⁈⁉‽‼\u037e")
+CLOSING = set("\"'”’)]}»›」』】〉》）＂＇")
 
 
 class Token(NamedTuple):
@@ -33,9 +40,63 @@ class Token(NamedTuple):
     space_after: bool
 
 
+@lru_cache(maxsize=1)
+def token_pattern() -> re.Pattern[str]:
+    """The pattern of a token. Its parts are tried in order."""
+    marks = _marks()
+    inner = rf"[\w{marks}{JOINERS}]"
+    last = rf"(?!{inner})"
+    word = rf"\w{inner}*"
+    symbol = rf"[^\w\s\x00-\x7f{marks}]"
+    emoji = rf"{symbol}[{marks}]*[\U0001f3fb-\U0001f3ff]?[\U000e0020-\U000e007f]*"
+    english = rf"['’](?i:{ENGLISH}){last}"
+    parts = [
+        r"(?:https?://|www\.)[^\s<>\"]*[^\s<>\".,;:!?)\]'}]",
+        r"[\w.+-]+@\w[\w-]*(?:\.\w[\w-]*)+",
+        # example.com and example.co.uk/page
+        rf"(?:[A-Za-z0-9][A-Za-z0-9-]*\.)+(?:{DOMAINS}){last}(?!-)(?:/[^\s<>\"]*[^\s<>\".,;:!?)\]'}}])?",
+        r"[\U0001f1e6-\U0001f1ff]{2}",
+        r"[0-9#*]\ufe0f?\u20e3",
+        # 3.14, 1,000, 10:30, and thousands with no-break spaces between them
+        rf"\d{{1,3}}(?:[\u00a0\u202f]\d{{3}})+(?:[.,]\d+)?{last}",
+        rf"\d+(?:[.,:/]\d+)*(?:st|nd|rd|th|s)?{last}",
+        # U.S., e.g., π.χ.
+        rf"(?:[^\W\d_][{marks}]*\.){{2,}}",
+        rf"(?:{ABBREVIATIONS})\.",
+        # did n't
+        rf"\w{inner}*?(?=n['’]t{last})",
+        rf"n['’]t{last}",
+        english,
+        # an initial or the abbreviation of a title, but neither the word I nor what ends the text
+        rf"(?![Ii]\.)[^\W\d_][{marks}]*\.(?=[ \t]+[^\W\d_])",
+        rf"(?i:{ELIDED})(?!{english})['’](?=\w)",
+        # an apostrophe between letters is a part of the word: O'Brien, aujourd'hui, п’ять
+        rf"{word}(?:(?!{english})['’]{word})*",
+        rf"{emoji}(?:\u200d{emoji})+",
+        rf"{symbol}[{marks}]*[\U0001f3fb-\U0001f3ff][\U000e0020-\U000e007f]*",
+        rf"{symbol}[{marks}]+[\U000e0020-\U000e007f]*|{symbol}[\U000e0020-\U000e007f]+",
+        # runs of one punctuation mark
+        rf"([^\w\s])\1*[{marks}]*",
+    ]
+    return re.compile("|".join(parts))
+
+
+def _marks() -> str:
+    """All combining marks as the inside of a character class."""
+    ranges: list[list[int]] = []
+    for first, stop in LAST_MARKS:
+        for code in range(first, min(stop, sys.maxunicode)):
+            if unicodedata.category(chr(code)).startswith("M"):
+                if ranges and ranges[-1][1] == code - 1:
+                    ranges[-1][1] = code
+                else:
+                    ranges.append([code, code])
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
+
+
 def tokens_of(line: str) -> list[Token]:
     """The tokens of a line of text."""
-    matches = list(TOKEN.finditer(line))
+    matches = list(token_pattern().finditer(line))
     # the end of the line counts as a blank after the last token
     starts = [*(match.start() for match in matches[1:]), len(line) + 1]
     return [Token(match[0], start > match.end()) for match, start in zip(matches, starts, strict=False)]
@@ -45,7 +106,8 @@ def sentences_of(lines: Iterable[str]) -> Iterator[list[Token]]:
     """The sentences of plain text. A sentence ends at the end of a line, and within a line after `.`, `!` or `?`.
 
     A punctuation mark ends a sentence if it is followed by a blank, possibly after closing quotes and brackets, and the
-    text that follows does not begin with a small letter.
+    text that follows does not begin with a small letter. A semicolon after a Greek word is a question mark. Marks such
+    as `。`, `؟` and `।` end a sentence always.
 
     Args:
         lines: lines without their ends; blank lines are skipped.
@@ -55,22 +117,41 @@ def sentences_of(lines: Iterable[str]) -> Iterator[list[Token]]:
         tokens = tokens_of(line)
         for index, token in enumerate(tokens):
             sentence.append(token)
-            if token.space_after and _ends(sentence) and not _goes_on(tokens[index + 1 :]):
+            if _ends_here(sentence, tokens[index + 1 :]):
                 yield sentence
                 sentence = []
         if sentence:
             yield sentence
 
 
-def _ends(sentence: list[Token]) -> bool:
-    for token in reversed(sentence):
-        if ENDS.fullmatch(token.form):
+def _ends_here(sentence: Sequence[Token], rest: Sequence[Token]) -> bool:
+    if not sentence[-1].space_after:
+        follows = rest[0].form if rest else ""
+        # a closing quote, or a second mark, belongs to the sentence
+        return _ends_strongly(sentence) and not (follows in CLOSING or _is_end(follows, sentence))
+    return _ends_strongly(sentence) or (_ends(sentence) and not _goes_on(rest))
+
+
+def _ends_strongly(sentence: Sequence[Token]) -> bool:
+    last = next((token.form for token in reversed(sentence) if token.form not in CLOSING), "")
+    return bool(last) and set(last) <= STRONG
+
+
+def _ends(sentence: Sequence[Token]) -> bool:
+    for index in range(len(sentence) - 1, -1, -1):
+        if _is_end(sentence[index].form, sentence[:index]):
             return True
-        if token.form not in CLOSING:
+        if sentence[index].form not in CLOSING:
             return False
     return False
 
 
-def _goes_on(rest: list[Token]) -> bool:
+def _is_end(form: str, before: Sequence[Token]) -> bool:
+    if form == ";":
+        return bool(before) and unicodedata.name(before[-1].form[0], "").startswith("GREEK")
+    return ENDS.fullmatch(form) is not None or (form != "" and set(form) <= STRONG)
+
+
+def _goes_on(rest: Sequence[Token]) -> bool:
     first = next((token.form for token in rest if token.form[0].isalnum()), "")
     return first[:1].islower()

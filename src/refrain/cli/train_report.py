@@ -1,0 +1,94 @@
+"""What `refrain train` prints when it is done."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+SPAN_SCORES = (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
+
+
+def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
+    """Print the figures of a run, or of a series of runs, and what can be done next.
+
+    Args:
+        summary: the summary of the run or the series.
+        json: whether one JSON object is printed.
+        quiet: whether nothing is said about the folder.
+    """
+    from .output import log, log_written, print_json, print_line
+
+    if not quiet:
+        log_written(Path(str(summary["run"])))
+    if json:
+        print_json(summary)
+        return
+    run = shlex.quote(str(summary["run"]))
+    if "runs" in summary:
+        _report_series(summary)
+        return
+    tagger = summary.get("task") == "tagger"
+    for split in ("valid", "test"):
+        figure = summary[split]
+        if isinstance(figure, dict) and tagger:
+            low, high = figure["interval"]
+            print(f"{split:5}  accuracy {100 * figure['accuracy']:.2f} %  ({100 * low:.2f} to {100 * high:.2f})")
+            if "spans" in figure:
+                scores = (f"{name} {100 * figure['spans'][key]:.2f} %" for name, key in SPAN_SCORES)
+                print(f"{'':5}  spans {', '.join(scores)}")
+        elif isinstance(figure, dict):
+            bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
+            others = figure.get("perplexity_without_unknown") if figure.get("unknown") else None
+            bits += f", {others:,.2f} without <unk>" if others else ""
+            print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {figure['protocol']})")
+    concerns: Any = summary.get("warnings", [])
+    for line in concerns:
+        log(f"note: {line}")
+    following = [
+        f"refrain evaluate {run}",
+        f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50",
+    ]
+    if isinstance(sparsity := summary.get("sparsity"), dict):
+        following.append(f"refrain sparsity {run}")
+        if any(sparsity["dead_units"].values()):
+            following.append(f"refrain compress {run} --out SMALL")
+    print()
+    for number, line in enumerate([*following, f"cat {run}/README.md"]):
+        print_line(f"{'' if number else 'next:':7}{line}")
+
+
+def _report_series(summary: dict[str, Any]) -> None:
+    """Print a line for each seed or fold, then the mean and the standard deviation, and what is pooled."""
+    from .output import print_line
+
+    what = "fold" if "folds" in summary else "seed"
+    name = "accuracy" if summary.get("task") == "tagger" else "perplexity"
+    if "bits_per_byte" in summary["test"]:
+        name = "bits_per_byte"
+    print(f"{what:>9}  {'valid ' + name:>20}  {'test ' + name:>20}")
+    for run in summary["runs"]:
+        figures = [run[split].get(name) for split in ("valid", "test")]
+        print(f"{run[what]:>9}  " + "  ".join(f"{_figure(name, figure):>20}" for figure in figures))
+    for statistic in ("mean", "std"):
+        figures = [summary[split].get(name, {}).get(statistic) for split in ("valid", "test")]
+        print(f"{statistic:>9}  " + "  ".join(f"{_figure(name, figure):>20}" for figure in figures))
+    if "pooled" in summary:
+        pooled = summary["pooled"]
+        low, high = pooled["interval"]
+        accuracy = f"{100 * pooled['accuracy']:.2f} %  ({100 * low:.2f} to {100 * high:.2f})"
+        print(f"\nall {pooled['words']:,} words, each tested once: accuracy {accuracy}")
+        if "spans" in pooled:
+            print(f"all {pooled['spans']['spans']:,} spans: F1 {100 * pooled['spans']['f1']:.2f} %")
+    print()
+    print_line(f"next:  refrain evaluate {shlex.quote(summary['runs'][0]['run'])}")
+
+
+def _figure(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return (
+        f"{100 * value:.2f} %"
+        if name == "accuracy"
+        else f"{value:,.4f}"
+        if name == "bits_per_byte"
+        else f"{value:,.2f}"
+    )

@@ -1,0 +1,134 @@
+"""Checking a corpus of tagged sentences before training on it."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from refrain.errors import DataError
+
+from ..text.packed import text_file
+from .columns import begins_document, rows_of
+from .corpus import TaggedSplit
+from .folders import find_any
+from .formats import HEAD_LINES, conllu_columns
+from .pairs import separator_of
+from .sentences import blocks_of_lines, lines_in
+
+# prose has lines of different numbers of words
+FEWEST_ROWS = 6
+
+
+def looks_tagged(path: Path) -> bool:
+    """Whether a file, or the first file of a folder of splits, holds tagged sentences, judged by its first lines.
+
+    Args:
+        path: the file or folder, which may be missing.
+    """
+    try:
+        if path.is_dir():
+            path = next(iter(find_any(path).values()))[0]
+        head = list(islice(lines_in(text_file(path), "replace"), HEAD_LINES))
+        if conllu_columns(str(path), head) is not None:
+            return True
+    except DataError:
+        return False
+    if any(begins_document(line) for line in head):
+        return True
+    blocks = list(blocks_of_lines(iter(head)))
+    if separator_of(line for block in blocks for line in block.lines):
+        return True
+    tabs, rows = rows_of(blocks)
+    widths = Counter(len(row) for block in rows for row in block)
+    return len(widths) == 1 and min(widths) > 1 and widths.total() >= FEWEST_ROWS and (tabs or len(rows) > 1)
+
+
+def survey_tagged(name: str, splits: Mapping[str, TaggedSplit]) -> dict[str, Any]:
+    """Figures of a corpus of tagged sentences.
+
+    Args:
+        name: the name of the corpus.
+        splits: the sentences of each split; bad sentences are left out and listed.
+
+    Returns:
+        The number of `sentences`, `words`, `tags` and bad sentences of all splits together, the size of the
+        `vocabulary` of `train`, and the same for each split, with its unseen words and new tags.
+    """
+    train = splits.get("train")
+    words = None if train is None else set(train.tokens)
+    known = None if train is None else {tuple(sentence.words) for sentence in train.sentences}
+    found = {}
+    for split_name, split in splits.items():
+        others = split_name != "train"
+        found[split_name] = {
+            "sentences": split.lines,
+            "words": len(split.tokens),
+            # as in the figures of other corpora
+            "lines": split.lines,
+            "tokens": len(split.tokens),
+            "tags": dict(split.tags.most_common()),
+            "unseen": 0 if words is None else sum(word not in words for word in split.tokens),
+            "new_tags": {}
+            if train is None
+            else {tag: count for tag, count in split.tags.most_common() if tag not in train.tags},
+            "without_tag": split.missing,
+            "underscore_words": split.tokens.count("_"),
+            "bad_sentences": len(split.skipped),
+            "bad": split.skipped,
+            "documents": split.documents,
+            "longest_sentence": max(len(sentence.words) for sentence in split.sentences),
+            "sentences_in_train": sum(tuple(sentence.words) in known for sentence in split.sentences)
+            if known is not None and others
+            else 0,
+            "format": split.format,
+            "sha256": split.sha256,
+        }
+    tags: Counter[str] = Counter()
+    for split in splits.values():
+        tags.update(split.tags)
+    return {
+        "corpus": name,
+        "unit": "tag",
+        "vocabulary": 0 if words is None else len(words),
+        "sentences": sum(split.lines for split in splits.values()),
+        "words": sum(len(split.tokens) for split in splits.values()),
+        "tags": dict(tags.most_common()),
+        "bad_sentences": sum(len(split.skipped) for split in splits.values()),
+        "splits": found,
+    }
+
+
+def warnings_about_tagged(figures: Mapping[str, Any]) -> list[str]:
+    """Warnings about figures that a user should know of before training.
+
+    Args:
+        figures: the figures that `survey_tagged` returns.
+    """
+    splits = figures["splits"]
+    lines = [f"there are no {name} sentences, which train needs" for name in ("train", "valid") if name not in splits]
+    for name, split in splits.items():
+        words = split["words"]
+        lines += list(_about(name, split, words))
+        if split["sentences_in_train"] > 0.1 * split["sentences"]:
+            share = split["sentences_in_train"] / split["sentences"]
+            lines.append(f"{name}: {share:.1%} of the sentences also occur in train")
+        if words < 1000:
+            lines.append(f"{name}: only {words} words")
+    return lines
+
+
+def _about(name: str, split: Mapping[str, Any], words: int) -> Iterable[str]:
+    if split["bad_sentences"]:
+        yield f"{name}: {split['bad_sentences']:,} bad sentence(s), at which train stops, unless --skip-bad is given"
+    if split["underscore_words"] == words:
+        yield f"{name}: every word is _; the text of the treebank is distributed apart from it and has to be merged in"
+    elif split["underscore_words"]:
+        yield f"{name}: {split['underscore_words']:,} word(s) are _"
+    if split["without_tag"] == words:
+        yield f"{name}: no word has a tag, but _; choose another column"
+    elif split["without_tag"]:
+        yield f"{name}: {split['without_tag']:,} word(s) have no tag, but _; loss and accuracy leave them out"
+    if split["new_tags"]:
+        count = sum(split["new_tags"].values())
+        yield f"{name}: {count:,} word(s) have a tag that train lacks ({', '.join(list(split['new_tags'])[:20])})"

@@ -1,0 +1,297 @@
+"""Tagged text as people have it, on the command line: new tags, words without a tag, spans, formats, folds, checks."""
+
+import io
+import json
+import sys
+
+import pytest
+from tagged import WORDS, sentences
+
+TINY = (
+    "model.embedding_size=8", "model.hidden_sizes=[8]", "training.epochs=3", "training.batch_size=8",
+    "training.learning_rate=0.02", "training.stop_window=none",
+)  # fmt: skip
+# the words of a tag are its entities
+SPANS = {"D": "O", "N": "B-ANI", "V": "O", "P": "O"}
+SIZES = {"train": 60, "dev": 20, "test": 20}
+
+
+def conllu(sentence, tags, misc=None):
+    rows = [
+        f"{index}\t{word}\t_\t{tag}\t_\t_\t0\troot\t_\t{misc[index - 1] if misc else '_'}\n"
+        for index, ((word, _), tag) in enumerate(zip(sentence, tags, strict=True), 1)
+    ]
+    return "".join(rows) + "\n"
+
+
+def write_treebank(folder, change=lambda split, index, tags: tags):
+    """Three splits of CoNLL-U, whose tags a function may change."""
+    folder.mkdir(parents=True)
+    for seed, (split, count) in enumerate(SIZES.items()):
+        text = "".join(
+            conllu(each, change(split, index, [tag for _, tag in each]))
+            for index, each in enumerate(sentences(count, seed))
+        )
+        (folder / f"x-ud-{split}.conllu").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_treebank(tmp_path_factory.mktemp("tagged") / "tb")
+
+
+@pytest.fixture(scope="module")
+def run(corpus, tmp_path_factory):
+    from refrain.cli.app import main
+
+    place = tmp_path_factory.mktemp("runs") / "tagger"
+    words = ["train", "pos-default", *TINY, "data.column=upos", "--data", corpus, "--out", place, "--quiet"]
+    assert main([str(word) for word in words]) == 0
+    return place
+
+
+def renamed(split, index, tags):
+    """Three words of the test text have a tag that training lacks."""
+    return ["PROPN", *tags[1:]] if split == "test" and index < 3 else tags
+
+
+def test_a_tag_that_training_lacks_is_an_error_in_the_figure(refrain, run, corpus, tmp_path):
+    pytest.importorskip("matplotlib")
+    other = write_treebank(tmp_path / "new", renamed)
+    before = refrain("evaluate", run, "--json").json
+    outcome = refrain("evaluate", run, "--data", other, "--json", "--confusion", tmp_path / "confusion.png")
+    found = outcome.json
+    assert before["accuracy"] == 1.0 and before["new_tags"] == {"words": 0, "tags": {}}
+    assert found["tokens"] == before["tokens"] and found["seen"]["right"] == before["seen"]["right"] - 3
+    assert found["accuracy"] == (found["tokens"] - 3) / found["tokens"] and found["sentences"]["right"] == 17
+    assert found["new_tags"] == {"words": 3, "tags": {"PROPN": 3}} and found["skipped"] == []
+    assert found["per_tag"]["PROPN"] == {"words": 3, "precision": 0.0, "recall": 0.0, "f1": 0.0}
+    assert found["tags"][-1] == "PROPN" and sum(found["confusion"][-1]) == 3
+    assert "test: 3 word(s) have a tag that the training text lacks (PROPN 3); they count as errors" in outcome.err
+    # malformed sentences are left out, those with a new tag are not
+    assert refrain("evaluate", run, "--data", other, "--skip-bad", "--json").json == found
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_is_trained_and_validated_with_new_tags(refrain, tmp_path):
+    def change(split, index, tags):
+        return ["UH", *tags[1:]] if split == "dev" and index < 2 else tags
+
+    other = write_treebank(tmp_path / "new", change)
+    outcome = refrain("train", "pos-default", *TINY, "--data", other, "--out", tmp_path / "run", "--json")
+    valid = outcome.json["valid"]
+    assert valid["accuracy"] == (valid["tokens"] - 2) / valid["tokens"] and valid["new_tags"]["tags"] == {"UH": 2}
+    assert outcome.json["tags"] == 4 and "valid: 2 word(s) have a tag" in outcome.err
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["event"] == "valid"][-1]
+    assert last["nats_per_token"] == pytest.approx(valid["nats_per_token"], rel=1e-4)
+
+
+def test_words_without_a_tag_are_in_no_figure(refrain, tmp_path):
+    def change(split, index, tags):
+        return ["_" if tag == "D" else tag for tag in tags]
+
+    other = write_treebank(tmp_path / "xpos", change)
+    outcome = refrain("train", "pos-default", *TINY, "--data", other, "--out", tmp_path / "run", "--json")
+    summary = outcome.json
+    articles = sum(tag == "D" for each in sentences(SIZES["test"], 2) for _, tag in each)
+    words = sum(len(each) for each in sentences(SIZES["test"], 2))
+    assert summary["tags"] == 3 and summary["test"]["missing"] == articles
+    assert summary["test"]["tokens"] == words - articles and summary["test"]["accuracy"] == 1.0
+    assert f"test: {articles} word(s) have no tag, but _; they are left out" in outcome.err
+    value = refrain(
+        "train", "pos-default", *TINY, "data.underscore=value", "--data", other, "--out", tmp_path / "b", "--json"
+    ).json
+    assert value["tags"] == 4 and value["test"]["tokens"] == words
+
+
+def test_words_without_a_tag_have_no_part_in_training(refrain, tmp_path):
+    """A sentence without any tag, and the loss of an epoch, which is the mean over the words with a tag."""
+
+    def change(split, index, tags):
+        return ["_"] * len(tags) if index % 2 else tags
+
+    half = write_treebank(tmp_path / "half", change)
+    arguments = [*TINY, "training.epochs=1", "training.unknown_rate=0", "--json", "--quiet"]
+    found = refrain("train", "pos-default", *arguments, "--data", half, "--out", tmp_path / "run").json
+    assert found["test"]["sentences"]["words"] == 10
+    none = write_treebank(tmp_path / "none", lambda split, index, tags: ["_"] * len(tags))
+    outcome = refrain("train", "pos-default", *arguments, "--data", none, "--out", tmp_path / "b")
+    assert outcome.status == 3 and "no training word has a tag" in outcome.err
+
+
+def write_names(path, folders=False):
+    """One file, or three, of CoNLL-2003 with a document before the sentences."""
+    for seed, (split, count) in enumerate(SIZES.items()):
+        rows = ("".join(f"{word} {tag} {SPANS[tag]}\n" for word, tag in each) for each in sentences(count, seed))
+        (path / f"eng.{split}").write_text("-DOCSTART- -X- O\n\n" + "\n".join(rows))
+    return path
+
+
+def test_spans_are_measured(refrain, tmp_path):
+    data = write_names(tmp_path)
+    words = ["train", "pos-default", *TINY, "data.column=3", "training.best_by=f1", "--data", data]
+    outcome = refrain(*words, "--out", tmp_path / "run", "--json")
+    spans = outcome.json["test"]["spans"]
+    nouns = sum(word in WORDS["N"] for each in sentences(SIZES["test"], 2) for word, _ in each)
+    assert spans["spans"] == nouns and spans["f1"] == 1.0 and set(spans["types"]) == {"ANI"}
+    assert "F1 of spans" in outcome.err
+    evaluated = refrain("evaluate", tmp_path / "run", "--json").json
+    assert evaluated["spans"] == spans and "-X-" not in evaluated["tags"]
+    assert "all spans" in refrain("evaluate", tmp_path / "run").out
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    scores = {line["epoch"]: line["span_f1"] for line in lines if line["event"] == "valid"}
+    assert scores[outcome.json["best_epoch"]] == max(scores.values())
+    outcome = refrain(*[*words, "data.column=2"], "--out", tmp_path / "b")
+    assert outcome.status == 2 and "training.best_by: f1 needs tags that mark spans" in outcome.err
+
+
+def test_a_number_of_a_column_in_a_file_of_settings(refrain, write, tmp_path):
+    data = write_names(tmp_path)
+    path = write(
+        "mine.toml",
+        f'extends = "pos-default"\n[data]\ncorpus = "{data}"\ncolumn = 3\nword_column = 1\n'
+        '[training]\nepochs = 1\nstop_window = "none"\n',
+    )
+    found = refrain("train", path, "--out", tmp_path / "run", "--quiet", "--json").json
+    assert found["tags"] == 2
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["experiment"]["data"]["column"] == "3"
+    outcome = refrain("train", path, "data.word_column=first", "--out", tmp_path / "b")
+    assert outcome.status == 2 and "data.word_column: must be auto or a number" in outcome.err
+
+
+def test_one_attribute_is_learnt_and_written(refrain, tmp_path, write):
+    text = "".join(
+        conllu(
+            each,
+            ["X"] * len(each),
+            [f"{'SpaceAfter=No|' if index % 2 else ''}name={SPANS[tag]}" for index, (_, tag) in enumerate(each)],
+        )
+        for each in sentences(100, 1)
+    )
+    path = write("misc.conllu", text)
+    run = tmp_path / "run"
+    words = ["train", "pos-default", *TINY, "data.column=misc:name", "--data", path, "--out", run, "--json"]
+    assert refrain(*words).json["tags"] == 2
+    wrong = write("wrong.conllu", text.replace("name=O", "name=B-ANI"))
+    assert refrain("tag", run, wrong).out == text
+    # a word that did not have the attribute gets it, and FEATS is sorted
+    bare = write("bare.conllu", "1\tdogs\t_\tX\t_\tCase=Nom|Number=Plur\t0\troot\t_\tSpaceAfter=No\n\n")
+    assert refrain("tag", run, bare).out.split("\t")[9] == "SpaceAfter=No|name=B-ANI\n\n"
+    found = refrain("tag", run, bare, "--column", "feats:Name").out.split("\t")
+    assert found[5] == "Case=Nom|Name=B-ANI|Number=Plur" and found[9] == "SpaceAfter=No\n\n"
+    outcome = refrain("tag", run, bare, "--column", "form")
+    assert outcome.status == 2 and "--column: 'form' holds no tags; choose one of lemma, upos" in outcome.err
+
+
+# an empty node may stand first
+ENHANCED = (
+    "# sent_id = e1\n0.1\tgoes\tgo\tVERB" + "\t_" * 6 + "\n1\tthe\tthe\t_" + "\t_" * 6 + "\n# a comment\n"
+    "2-3\tcatdog" + "\t_" * 8 + "\n2\tdogs\tx\t_" + "\t_" * 6 + "\n3\trunning\tdog\t_" + "\t_" * 6 + "\n\n"
+)  # fmt: skip
+TAGGED = (
+    ENHANCED.replace("the\tthe\t_", "the\tthe\tD")
+    .replace("dogs\tx\t_", "dogs\tx\tN")
+    .replace("running\tdog\t_", "running\tdog\tV")
+)
+
+
+@pytest.mark.parametrize("name", ["-", "a.txt", "a", "a.conllu"])
+def test_conllu_is_known_wherever_it_comes_from(refrain, run, write, monkeypatch, name):
+    if name == "-":
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(ENHANCED.encode())))
+    else:
+        name = write(name, ENHANCED)
+    assert refrain("tag", run, name).out == TAGGED
+
+
+def test_conllu_plus_keeps_its_columns(refrain, run, write):
+    text = "# global.columns = ID FORM UPOS NE\n1\tthe\t_\tO\n2\tdogs\t_\tB\n\n1\tcats\t_\tB\n\n"
+    path = write("a.conllup", text)
+    wanted = text.replace("the\t_", "the\tD").replace("s\t_", "s\tN")
+    assert refrain("tag", run, path).out == wanted
+    outcome = refrain("tag", run, path, "--probabilities")
+    assert outcome.status == 2 and "the columns of the file have no MISC" in outcome.err
+
+
+def test_probabilities(refrain, run, write):
+    path = write("a.txt", "the dogs\n")
+    found = refrain("tag", run, path, "--json", "--probabilities").json
+    assert found["tags"] == ["D", "N"] and all(0.25 < each <= 1 for each in found["probabilities"])
+    rows = [line.split("\t") for line in refrain("tag", run, path, "--probabilities").out.splitlines() if "\t" in line]
+    assert [row[9] for row in rows] == [f"Prob={each:.4f}" for each in found["probabilities"]]
+
+
+def test_a_no_break_space_is_a_part_of_a_word(refrain, run, write):
+    path = write("a.txt", "the 10\u00a0000\tcats\n")
+    assert refrain("tag", run, path, "--tokenised", "--json").json["words"] == ["the", "10\u00a0000", "cats"]
+
+
+def test_data_check_of_a_treebank(refrain, corpus, tmp_path, write):
+    found = refrain("data", "check", corpus, "--json").json
+    assert {name: split["sentences"] for name, split in found["splits"].items()} == {
+        "train": 60, "valid": 20, "test": 20,
+    }  # fmt: skip
+    counts = [len(each) for seed, count in enumerate(SIZES.values()) for each in sentences(count, seed)]
+    assert found["sentences"] == 100 and found["words"] == sum(counts) == sum(found["tags"].values())
+    assert set(found["tags"]) == {"D", "N", "V", "P"} and found["splits"]["train"]["unseen"] == 0
+    text = refrain("data", "check", corpus).out
+    assert "CoNLL-U: 100 sentences" in text and "bad_sentences" in text
+
+
+def test_data_check_names_what_is_wrong(refrain, tmp_path):
+    folder = write_treebank(tmp_path / "tb", renamed)
+    train = folder / "x-ud-train.conllu"
+    train.write_text(train.read_text() + "1\tx\n\n1\t_\t_\t_" + "\t_" * 6 + "\n\n")
+    (folder / "x-ud-dev.conllu").unlink()
+    found = refrain("data", "check", folder, "--json").json
+    train, test = found["splits"]["train"], found["splits"]["test"]
+    assert train["bad_sentences"] == 1 and "expected 10 columns" in train["bad"][0]
+    assert train["underscore_words"] == 1 and train["without_tag"] == 1 and test["new_tags"] == {"PROPN": 3}
+    warnings = " ".join(found["warnings"])
+    assert "there are no valid sentences" in warnings and "3 word(s) have a tag that train lacks (PROPN)" in warnings
+    assert "train: 1 bad sentence(s)" in warnings and "train: 1 word(s) are _" in warnings
+    assert "x-ud-train.conllu" in refrain("data", "check", folder).out
+
+
+def test_data_check_of_columns_and_of_prose(refrain, tmp_path, write, mistake):
+    data = write_names(tmp_path)
+    found = refrain("data", "check", data, "--column", "3", "--json").json
+    assert set(found["tags"]) == {"O", "B-ANI"} and found["splits"]["test"]["documents"] == 1
+    prose = write("a.txt", "a b c d\nb c\n\nc d e\n" * 10)
+    assert "lines" in refrain("data", "check", prose).out
+    mistake(2, ["data", "check", prose, "--column", "3"], "--column: cannot take effect with --unit word")
+    mistake(2, ["data", "check", data, "--min-count", "2"], "--min-count: cannot take effect with tagged sentences")
+    mistake(3, ["data", "check", prose, "--unit", "tag"], "no sentence to read")
+
+
+def test_cross_validation(refrain, tmp_path, write, mistake):
+    path = write("small.conllu", "".join(conllu(each, [tag for _, tag in each]) for each in sentences(40, 1)))
+    out = tmp_path / "folds"
+    words = ["train", "pos-default", *TINY, "training.epochs=1", "--data", path, "--folds", "3"]
+    summary = refrain(*words, "--out", out, "--json").json
+    assert summary["folds"] == [1, 2, 3] and [run["fold"] for run in summary["runs"]] == [1, 2, 3]
+    total = sum(len(each) for each in sentences(40, 1))
+    figures = [refrain("evaluate", out / f"fold-{fold}", "--json").json for fold in (1, 2, 3)]
+    right = sum(each["seen"]["right"] + each["unseen"]["right"] for each in figures)
+    assert summary["pooled"]["words"] == total == sum(each["tokens"] for each in figures)
+    assert summary["pooled"]["accuracy"] == right / total
+    assert summary["test"]["accuracy"]["mean"] == pytest.approx(sum(each["accuracy"] for each in figures) / 3)
+    assert "data.fold = 2" in (out / "fold-2" / "recipe.toml").read_text()
+    # other sentences are read whole
+    whole = refrain("evaluate", out / "fold-1", "--data", path, "--json").json
+    assert whole["split"] == "all" and whole["tokens"] == total
+    # what is done is kept, and what is missing is trained again to the same figures
+    before = (out / "fold-1" / "summary.json").stat().st_mtime_ns
+    for place in sorted((out / "fold-3").rglob("*"), reverse=True):
+        place.unlink() if not place.is_dir() or place.is_symlink() else place.rmdir()
+    again = refrain("train", "--resume", "--out", out, "--json").json
+    assert again["pooled"] == summary["pooled"]
+    assert (out / "fold-1" / "summary.json").stat().st_mtime_ns == before
+    assert "words, each tested once: accuracy" in refrain("train", "--resume", "--out", out, "--quiet").out
+    mistake(2, [*words, "--seeds", "2"], "--folds and --seeds exclude each other")
+    mistake(2, [*words[:-1], "2"], "--folds must be at least 3 (got 2)")
+    mistake(2, ["train", "quickstart", "--folds", "3"], "--folds cannot take effect with a language model")
+    mistake(4, ["evaluate", out], "contains the runs of several folds; give one of them")
