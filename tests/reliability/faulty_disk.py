@@ -87,9 +87,12 @@ class FaultyDisk:
         if self.fault is None or (self.phase, index) != self.fault[:2] or self.fault.kind in WRITES:
             return act()
         if self.fault.kind in DEATHS:
-            if self.fault.kind == "die-after":
-                act()
-            self.die(DIED)
+            try:
+                if self.fault.kind == "die-after":
+                    act()
+            finally:
+                # also after an operation that fails by itself, such as the removal of a file that is not there
+                self.die(DIED)
         number = getattr(errno, self.fault.kind)
         raise OSError(number, os.strerror(number), *([] if filename is None else [filename]))
 
