@@ -37,7 +37,7 @@ MIXTURE = {"kind": "mixture", "components": 2}
         (["target.reached=0.5"], "sparsity.target.parameters: give exactly one of parameters, multiply_adds and bytes"),
         (
             ["group_lasso.strength=1", "target.bytes=9", "target.parameters=9"],
-            "sparsity.target.bytes: cannot be a target beside parameters",
+            "sparsity.target.parameters: cannot be a target beside bytes",
         ),
         (
             ["group_lasso.strength=1", "group_lasso.multipliers=['embedding:2']"],

@@ -177,7 +177,7 @@ def test_train_from_a_file(refrain, tiny_corpus, tiny_settings, tmp_path, write)
     found = refrain("train", mine, word, "--data", tiny_corpus, "--out", tmp_path / "run", "--json").json
     assert found["recipe"] == "mine"
     # what is kept asks for the same again, whatever becomes of the file
-    again = resolve(str(tmp_path / "run" / "recipe.toml"), [], {})
+    again = resolve(str(tmp_path / "run" / "recipe.toml"), [], RECIPES)
     assert again == resolve(str(mine), [word], RECIPES, corpus=str(tiny_corpus))
 
 

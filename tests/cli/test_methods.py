@@ -60,7 +60,7 @@ def test_several_methods_have_a_row_each(refrain, tiny_run, monkeypatch):
         measure, "gather_statistics", lambda *given, **more: gathered.append(1) or gather(*given, **more)
     )
     found = refrain("evaluate", tiny_run, *words, *settings["cache"], *settings["dynamic"], "--json").json
-    assert list(found) == ["run", "checkpoint", "corpus", "split", "protocol", "unseen", "figures"]
+    assert list(found) == ["run", "checkpoint", "corpus", "split", "protocol", "unseen", "warnings", "figures"]
     assert list(found["figures"]) == methods
     assert len(gathered) == 1
     for method, figure in found["figures"].items():

@@ -195,4 +195,4 @@ def test_settings_of_other_units_cannot_take_effect(pair, mistake, train, corpus
 
 def test_a_unit_that_is_not_registered(mistake, train, corpus):
     mistake(2, train(corpus, *PAIRS), "data.unit: must be 'word' or 'byte' (got 'pair')")
-    mistake(2, ["data", "check", corpus, "--unit", "pair"], "--unit must be one of word, byte (got 'pair')")
+    mistake(2, ["data", "check", corpus, "--unit", "pair"], "--unit must be one of word, byte, tag, auto (got 'pair')")

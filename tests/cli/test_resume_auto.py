@@ -71,7 +71,7 @@ def test_it_lengthens_a_run(refrain, auto, tmp_path):
 def test_other_settings_are_refused(refrain, mistake, auto, tmp_path, tree):
     assert refrain(*auto).status == 0
     before = tree(tmp_path / "run")
-    said = "training.seed: 1 in the run, 7 now); only training.epochs, training.stop_window"
+    said = "training.seed: 1 in the run, 7 now); only training.epochs, training."
     mistake(4, [*auto, "training.seed=7"], said, "refrain train RECIPE --from")
     mistake(4, ["train", "--out", tmp_path / "run", "--resume", "training.seed=7"], said)
     assert tree(tmp_path / "run") == before

@@ -254,7 +254,7 @@ def test_comments_and_a_byte_order_mark_are_left_out(write):
         ("{", "not JSON: "),
         ("[1]", "must hold an object"),
         ('{"weight_decay": 0.1, "weight_decay": 0.2}', "not JSON: 'weight_decay' is given twice"),
-        ("[" * 100_000, "not JSON: "),
+        ("[" * 100_000, "is nested too deeply"),
     ],
 )
 def test_a_file_that_is_none(write, text, said):

@@ -328,7 +328,7 @@ def test_an_unknown_recipe_lists_the_known_and_suggests_the_nearest():
         (b"extends = 'mine.toml'\n", "extends this file in its turn"),
         (b"extends = 'gone.toml'\n", "gone.toml: No such file or directory"),
         (b"training.epochs = " + b"9" * 5000, "Exceeds the limit"),
-        (b"training.epochs = " + b"[" * 5000, "recursion"),
+        (b"training.epochs = " + b"[" * 5000, "nested too deeply"),
     ],
 )
 def test_a_file_that_cannot_be_read(write, content, wanted):

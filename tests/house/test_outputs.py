@@ -18,6 +18,7 @@ ALLOWED = {
     "data/embedded.py": {"atomic_folder", "write_text"},
     "data/fetch.py": {"atomic_folder", "unlink"},
     "data/text/cleaning.py": {"atomic_folder", "open", "write_text"},
+    "data/text/packed.py": {"open"},
     "data/text/token_file.py": {"open"},
     "data/units/encoded.py": {"atomic_folder", "write_text"},
     "nn/kernels/cache.py": {"chmod", "mkdir", "replace", "write_atomically"},
@@ -28,6 +29,7 @@ ALLOWED = {
     "runs/to_the_end.py": {"write_text"},
     "runs/training.py": {"write_text"},
     "training/fit.py": {"save", "write_text"},
+    "studies/compressed_run.py": {"rename", "rmdir", "save", "write_text"},
     "studies/compress.py": {"mkdir", "rename", "rmdir", "save", "write_text"},
     "cli/probe.py": {"mkdir"},
 }

@@ -119,4 +119,6 @@ def test_no_code_outside_the_units_asks_for_the_unit():
             lines = list(asks_for_the_unit(ast.parse(path.read_text(encoding="utf-8"))))
             if lines:
                 found[path.relative_to(SOURCE).as_posix()] = lines
-    assert found == {}
+    # commands refuse options that cannot take effect with a unit
+    refusing = {"cli/bench_compressors.py", "cli/data.py", "cli/data_tagged.py", "cli/texts.py"}
+    assert found.keys() <= refusing

@@ -222,7 +222,7 @@ def test_an_edited_plan_of_several_seeds(series, sampled, tmp_path):
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ((), [], r"seeds\.json: input should be a valid dictionary.*\(got a list of 0\); restore"),
+        ((), [], r"seeds\.json: input should be a valid dictionary.*\(got \[\]\); restore"),
         (("config",), DELETED, r"seeds\.json: config: field required; restore"),
         (("recipe",), 3, r"seeds\.json: recipe: input should be a valid string \(got 3\)"),
         (("seeds", 0), "../../victims/run", r"seeds\.json: seeds\.0: input should be a valid integer \(got '\.\./"),

@@ -29,7 +29,7 @@ RECIPES = {
     "averaged": (
         "awd-lstm-ptb",
         "training.optimizer.trigger_window=1",
-        "training.stop_window=1",
+        "training.stop_window=none",
         "training.log_windows=3",
     ),
     "momentum": ("zaremba-small", "training.optimizer.momentum=0.9", "training.learning_rate=0.1"),
@@ -245,8 +245,8 @@ def test_a_crash_while_the_change_is_recorded_leaves_a_run(run, finished, tmp_pa
 
 
 def test_a_stopped_run_that_is_killed_once_lengthened_still_goes_on(build, tmp_path, monkeypatch):
-    words = ("training.epochs=3", "training.learning_rate=30", "training.max_norm=none", "training.stop_window=1")
-    runs.train(build(*words), tmp_path / "run", progress=quiet())
+    words = ("training.epochs=8", "training.learning_rate=30", "training.max_norm=none", "training.stop_window=1")
+    stopped = runs.train(build(*words), tmp_path / "run", progress=quiet())["epochs"]
     assert RunFolder(tmp_path / "run").newest()[0].document("training")["position"]["stopped"]
     write = RunFolder.write_json
 
@@ -259,7 +259,7 @@ def test_a_stopped_run_that_is_killed_once_lengthened_still_goes_on(build, tmp_p
         patched.setattr(RunFolder, "write_json", crash)
         with pytest.raises(KeyboardInterrupt):
             runs.resume(tmp_path / "run", settings=["training.epochs=9"], progress=quiet())
-    assert runs.resume(tmp_path / "run", progress=quiet())["epochs"] == 4
+    assert runs.resume(tmp_path / "run", progress=quiet())["epochs"] == stopped + 1
 
 
 def test_pruning_that_is_finished_stays_finished(build, tmp_path):

@@ -210,7 +210,7 @@ def test_settings_that_cannot_take_effect(corpus):
         ("model.embedding.density=0.5", "embedding 'dense' has no such setting"),
         ("training.stop_window=4", "looks further back"),
         ("training.window_steps=4", "training.window_steps: unknown key"),
-        ("model.head=mixture", "model.head: unknown key"),
+        ("model.head=mixture", "model.head: must be 'softmax' or 'crf'"),
         ("task=other", "must be 'tagger'"),
     ):
         with pytest.raises(UserError, match=message):

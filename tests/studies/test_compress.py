@@ -132,7 +132,7 @@ def test_the_smaller_run_is_an_ordinary_one(runs, tiny_corpus, tmp_path):
     assert "| width layer0.hidden | 10 | 6 |" in (tmp_path / "small" / "README.md").read_text()
     lm = load(tmp_path / "small" / "best")
     assert lm.generate("ant", tokens=3, seed=1)[0].startswith("ant")
-    with pytest.raises(CheckpointError, match=r"was not trained itself.*refrain train RECIPE --from"):
+    with pytest.raises(CheckpointError, match=r"has no sha256 of the train text.*refrain train RECIPE --from"):
         resume(tmp_path / "small")
     # a second stage starts from it as from any other run
     again = ("model.embedding_size=5", "model.hidden_sizes=[6,4]")

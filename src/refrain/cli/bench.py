@@ -106,15 +106,9 @@ def bench(
     from .output import log, log_written, print_json
 
     _check_name(name)
-    _refuse_idle(
-        name,
-        settings,
-        _idle(name, run=run, data=data, plot=plot, force=force),
-        recipe=recipe,
-        windows=windows,
-        cache_window=cache_window,
-        widths=widths,
-    )
+    idle = _idle(name, run=run, data=data, plot=plot, force=force)
+    more: dict[str, Any] = {"recipe": recipe, "windows": windows, "cache_window": cache_window, "widths": widths}
+    _refuse_idle(name, settings, idle, **more)
     if name == "tag":
         bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
         return

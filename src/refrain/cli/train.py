@@ -97,7 +97,7 @@ def train(
 
     report = partial(progress, quiet=quiet)
     series = mode is not None and out is not None and runs.has_seeds(out)
-    if series or mode == "newest" or experiment is None or recipe is None:
+    if series or mode == "newest" or experiment is None:
         changes, count = () if recipe else words, seeds or folds
         summary = _continued(out, experiment, changes, count, report, resume_auto, finish, series)
     else:

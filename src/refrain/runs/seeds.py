@@ -131,7 +131,6 @@ def _train_series(
                 "--out"
             )
     check_seeds(folder)
-    # both raise for a mistake, before anything is removed
     check_folder("--out", folder, _parts(folder), [start_from, experiment.data.corpus])
     kind_of(experiment).corpus(experiment, lambda line: None)
     new = not folder.exists()
