@@ -77,7 +77,9 @@ def test_a_target_as_a_percentage_is_recorded_as_a_number(refrain, run, text, tm
 def test_compress_to_a_percentage(refrain, mistake, run, tmp_path):
     found = refrain("compress", run, "--out", tmp_path / "small", "--to", "multiply_adds=90%", "--json").json
     assert found["after"]["multiply_adds"] <= 0.9 * found["before"]["multiply_adds"]
-    mistake(2, ["compress", run, "--out", tmp_path / "x", "--to", "bytes=150%"], "a percentage must be between 0% and 100%")
+    mistake(
+        2, ["compress", run, "--out", tmp_path / "x", "--to", "bytes=150%"], "a percentage must be between 0% and 100%"
+    )
     mistake(2, ["compress", run, "--out", tmp_path / "x", "--to", "bytes=many"], "or parameters=50%")
 
 

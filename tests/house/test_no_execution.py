@@ -22,7 +22,13 @@ LOADERS = ("json", "tomllib", "native", "tl", "runs")
 EXCEPTIONS = {
     "subprocess": ("nn/kernels/compile.py",),
     "ctypes.CDLL": ("nn/kernels/compile.py", "nn/kernels/allocator.py"),
-    "importlib.import_module": ("__init__.py", "_lazy.py", "bench/compressors.py", "nn/kernels/launch.py", "evaluation/probe.py"),
+    "importlib.import_module": (
+        "__init__.py",
+        "_lazy.py",
+        "bench/compressors.py",
+        "nn/kernels/launch.py",
+        "evaluation/probe.py",
+    ),
 }
 
 
