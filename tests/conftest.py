@@ -164,7 +164,7 @@ def kill():
     def kill(run, **units):
         from refrain.assembly.model import build_language_model
         from refrain.data import vocabulary_from
-        from refrain.runs.loading import experiment_from
+        from refrain.runs.config_document import experiment_from
         from refrain.sparsity import clear_units, unit_axes
         from refrain.storage.checkpoint import Checkpoint, save
         from refrain.training import load_weights

@@ -7,7 +7,7 @@ import pytest
 from refrain.config import Experiment, TaggerExperiment
 from refrain.errors import CheckpointError, UserError
 from refrain.recipes import recipe
-from refrain.runs.loading import config_document, experiment_from
+from refrain.runs.config_document import config_document, experiment_from
 
 BAD = [
     "../../x", "/absolute", "a/b", "a\\b", "c:x", "a\0b", "a\nb", "a\x1b[31m", "\ud800", "", " ", ".", "..", "...",

@@ -45,7 +45,7 @@ from refrain.data.text.files import blocks, whole
 from refrain.data.text.labelled import read_labelled
 from refrain.errors import UserError
 from refrain.recipes import RECIPES, recipe
-from refrain.runs.loading import experiment_from
+from refrain.runs.config_document import experiment_from
 from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
 

@@ -146,7 +146,7 @@ def test_loading_with_unknown_words(run):
 
 
 def test_settings_of_another_version_are_refused(run, tmp_path):
-    from refrain.runs.loading import experiment_from
+    from refrain.runs.config_document import experiment_from
 
     document = json.loads((run[0] / "config.json").read_text())
     with pytest.raises(CheckpointError, match=r"another version \(model.cell"):

@@ -58,16 +58,20 @@ def compress(
     target = None if to is None else _target(to)
     allowed = None if max_loss is None else _allowed(max_loss)
 
-    from refrain.assembly import locate
     from refrain.errors import UserError
     from refrain.progress import reporter
     from refrain.runs import find_language_model
-    from refrain.runs.checks import check_apart
+    from refrain.runs.missing import check_is_there
 
     from .output import log, log_written, print_json
 
     if finetune_epochs < 0:
         raise UserError(f"--finetune-epochs must be at least 0 (got {finetune_epochs})")
+
+    check_is_there(run)
+
+    from refrain.assembly import locate
+    from refrain.runs.checks import check_apart
 
     check_apart(run, out, force=force)
     find_language_model(run)

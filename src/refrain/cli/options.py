@@ -9,6 +9,7 @@ Cleaning = Literal["none", "reviews"]
 Device = Literal["auto", "cpu", "cuda"]
 Errors = Literal["strict", "replace"]
 Weights = Literal["float32", "int8"]
+Protocol = Literal["exact", "zaremba", "awd"]
 
 _ERRORS = Parameter(help="What to do at invalid UTF-8: stop (strict), or read U+FFFD in its place (replace).")
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from refrain.errors import UserError, shortened, shown
+from refrain.errors import UserError, nearest, shortened, shown
 
 from .experiment import Experiment
 from .following import following, value_text
 from .iss_json import iss_settings, read_iss_json
 from .layers import changed_values, overlaid
-from .mistakes import Setting, describe, first_of, nearest, unknown
+from .mistakes import Setting, describe, first_of, unknown
 from .schema import LONGEST_NAME, as_set, flatten, setting_names, settings_of
 from .shape import shape_of
 from .sparsity import Sparsity

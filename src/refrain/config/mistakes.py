@@ -1,6 +1,5 @@
 """Messages about settings: unknown names, values that do not fit, and rules between settings that are broken."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -8,11 +7,11 @@ from typing import Any, NamedTuple, TypeVar, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from refrain.errors import shortened, shown
+from refrain.errors import nearest, shortened, shown
 
 from .experiment import Experiment
 from .renamed import new_name, new_value
-from .schema import LONGEST_NAME, as_set, fields_named, fields_of, groups, setting_at, setting_names
+from .schema import as_set, fields_named, fields_of, groups, setting_at, setting_names
 from .tagger import TaggerExperiment
 
 Mistake = TypeVar("Mistake")
@@ -114,14 +113,6 @@ def first_of(mistakes: Sequence[Mistake], line_of: Callable[[Mistake], str]) -> 
         looked_at += 1
     more = len(mistakes) - looked_at
     return [*lines, *([f"and {more:,} more mistakes like these"] if more else [])]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the known name that is most like one, or nothing."""
-    if len(name) > LONGEST_NAME:
-        return ""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def describe(

@@ -17,9 +17,9 @@ from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, Task
 from refrain.training.resume import pack
 
+from .config_document import experiment_from
 from .documents import read_manifest
 from .kinds import AnyCorpus, kind_of
-from .loading import experiment_from
 
 STARTED_FILES = ("config.json", "recipe.toml", "manifest.json")
 STARTED_FOLDERS = ("checkpoints", "samples", "tensorboard")

@@ -12,7 +12,7 @@ from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, Task
 from refrain.training.progress import Progress
 
-from .loading import experiment_from
+from .config_document import experiment_from
 
 
 def check_config(own: AnyExperiment, checkpoint: Checkpoint, manifest: Any, path: Path) -> None:

@@ -16,6 +16,7 @@ from refrain.training.progress import Progress
 from refrain.training.resume import check_methods, read_training
 
 from .building import load_own_weights
+from .config_document import experiment_from
 from .continuing import (
     before_change,
     changed_words,
@@ -32,7 +33,6 @@ from .finishing import begin_to_finish
 from .fit_check import check_corpus
 from .intact import check_config, point_at_best
 from .kinds import kind_of
-from .loading import experiment_from
 from .manifest import changes, manifest
 from .own_names import check_given, own_name
 from .own_network import OwnNetwork

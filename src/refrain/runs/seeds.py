@@ -20,11 +20,11 @@ from refrain.storage.run_layout import check_seeds, series_in
 from refrain.training.progress import Progress
 
 from .checks import SEEDS
+from .config_document import config_document, experiment_from
 from .continuing import check_settings
 from .documents import read_plan
 from .folds import member_of, pooled
 from .kinds import kind_of
-from .loading import config_document, experiment_from
 from .resuming import go_on
 from .training import train
 
