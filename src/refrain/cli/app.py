@@ -133,7 +133,10 @@ def run(arguments: Sequence[str] | None = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status. Each error is printed as one line on standard error."""
     warnings.showwarning = _show_warning
-    signal.signal(signal.SIGTERM, _terminate)
+    for name in ("SIGTERM", "SIGUSR1"):
+        # Windows has no SIGUSR1
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminate)
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         words = with_auto(without_help_command(words, COMMANDS))
@@ -190,4 +193,4 @@ def _show_warning(message: Warning | str, category: type[Warning], *location: An
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     # an exception, so that half-written files are removed on exit
-    raise SystemExit(128 + number)
+    raise SystemExit(128 + signal.SIGTERM)
