@@ -44,7 +44,7 @@ def invalid_utf8(write):
     write("corpus/train.txt", b"good line\nbad \xe9 line\n")
     return write(
         "corpus/valid.txt", "a\n"
-    ).parent, "invalid UTF-8 at byte 14 (0xe9); mend the file, or go on with --err"
+    ).parent, "invalid UTF-8 at byte 14 (0xe9); correct the file, or continue with --err"
 
 
 def invalid_plain_file(write):

@@ -52,7 +52,7 @@ def test_what_is_left_unread_of_it_is_a_mistake(refrain, old_run):
     assert outcome.status != 0 and "has the format of version 0.1, but not its contents ('components')" in outcome.err
 
 
-def test_a_recipe_of_version_0_1_is_told_the_new_names(refrain, write):
+def test_a_recipe_of_version_0_1_is_answered_with_the_new_names(refrain, write):
     mine = write("mine.toml", 'extends = "awd-lstm-ptb"\n[model]\nhead = "mixture"\ncomponents = 15\n')
     outcome = refrain("check", mine)
     assert outcome.status == 2

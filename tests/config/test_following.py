@@ -5,8 +5,8 @@ import pytest
 from refrain.config import Experiment, Target, resolve
 from refrain.config.loader import Start, recipe_below, unknown_recipe
 from refrain.config.sparsity import sized
-from refrain.config.values import percentage
 from refrain.config.toml_text import toml_beside
+from refrain.config.values import percentage
 from refrain.errors import UserError
 from refrain.recipes import RECIPES
 

@@ -12,7 +12,8 @@ import sys
 import pytest
 import torch
 from processes import PATIENCE
-from tiny_runs import RECIPES, assert_same_bits, command, trace
+from short_runs import assert_same_bits, trace
+from tiny_runs import RECIPES, command
 
 import refrain
 

@@ -55,7 +55,7 @@ EXAMPLES = {
     "check": "refrain check zaremba-large --data PATH/TO/ptb",
     "bench": "refrain bench train --recipe zaremba-small",
 }
-# the usage of commands, where a name says more than [ARGS]
+# the usage of commands, where a name is clearer than [ARGS]
 USAGE = {
     "train": "refrain train [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
     "score": "refrain score [OPTIONS] RUN [FILE|-]",
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FloatingPointError as error:
         return _complain([str(error)], 4)
     except (ReaderLeft, BrokenPipeError):
-        # the reader has what it wants, as in `refrain generate ... | head`
+        # the reader needs no more, as in `refrain generate ... | head`
         return 0
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""

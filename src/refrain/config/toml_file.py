@@ -35,7 +35,7 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     Raises:
         UserError: when it cannot be read, is too large, or is not TOML.
     """
-    text = read_settings(path, missing="check the path, or choose one of the recipes that refrain recipes lists")
+    text = read_settings(path, missing="check the path, or choose a recipe from: refrain recipes")
     if found := _LONG_KEY.search(text):
         line = text.count("\n", 0, found.end()) + 1
         raise UserError(f"{path}:{line}: {_too_deep(found[0])}")
@@ -77,7 +77,7 @@ def _too_deep(key: str) -> str:
 
 
 def _not_toml(path: Path, message: str) -> str:
-    """What is wrong with a text that is not TOML: the line where the parser says it, and a remedy where it is known."""
+    """What is wrong with a text that is not TOML: the line if the parser reports it, and the remedy if it is known."""
     line = ""
     if found := re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL):
         message, line = f"{found[1]} in column {found[3]}", f":{found[2]}"

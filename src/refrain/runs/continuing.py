@@ -61,7 +61,7 @@ def check_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) 
 
 
 def check_length(experiment: AnyExperiment, position: Mapping[str, Any], path: Path) -> None:
-    """Check that a run has not trained for longer than its settings say.
+    """Check that a run has not trained for longer than its settings allow.
 
     Args:
         experiment: the settings with which the run is resumed.

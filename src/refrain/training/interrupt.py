@@ -8,9 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
-)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """The signals that stop a run in order. Batch systems announce the end of a job with SIGUSR1, which Windows lacks."""
 
 

@@ -1,4 +1,4 @@
-"""What every unit of tokens says of itself: the protocol of a vocabulary."""
+"""The protocol of a vocabulary, which every unit of tokens implements."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -21,7 +21,7 @@ class Spelling(NamedTuple):
 
 
 class Vocabulary(Protocol):
-    """Tokens and their ids, and everything that depends on what a token is. No other code asks for the unit's name."""
+    """Tokens and their ids, and everything that depends on what a token is. Other code does not know the unit."""
 
     @property
     def unit(self) -> str:
