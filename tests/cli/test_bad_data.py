@@ -102,7 +102,7 @@ def test_a_bad_corpus(mistake, train, write, make, tmp_path, tiny_settings):
         mistake(3, ["data", "check", corpus], message)
 
 
-def test_invalid_utf8_goes_on_where_asked(refrain, train, write, tmp_path):
+def test_invalid_utf8_continues_where_asked(refrain, train, write, tmp_path):
     for split in ("train", "valid", "test"):
         folder = write(f"corpus/{split}.txt", b"good line\nbad \xe9 line\n" * 40).parent
     assert refrain(*train(folder, "--errors", "replace", "--quiet")).status == 0

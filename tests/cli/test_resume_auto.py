@@ -167,7 +167,7 @@ def test_a_single_run_does_not_become_a_series(refrain, auto, mistake):
     mistake(4, [*auto, "--seeds", "2"], "is the run of one seed")
 
 
-def test_a_series_of_version_0_1_goes_on_with_names_of_this_version(refrain, old_series):
+def test_a_series_of_version_0_1_continues_with_names_of_this_version(refrain, old_series):
     assert refrain("train", "--resume", "--out", old_series, "--quiet").status == 0
     for seed in (28, 29):
         text = (old_series / f"seed-{seed}" / "recipe.toml").read_text()

@@ -43,7 +43,7 @@ def test_each_seed_is_the_run_that_it_would_be_alone(refrain, corpus, tmp_path):
     assert "training.seed = 3" in (out / "seed-3" / "recipe.toml").read_text()
 
 
-def test_a_stopped_series_goes_on_with_what_is_left(refrain, corpus, tmp_path, monkeypatch):
+def test_a_stopped_series_continues_with_what_is_left(refrain, corpus, tmp_path, monkeypatch):
     experiment = recipe("zaremba-small", *SMALL, data=corpus)
     whole = runs.train_seeds(experiment, tmp_path / "whole", 3, progress=quiet)
 

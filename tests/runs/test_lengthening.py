@@ -134,7 +134,7 @@ def test_the_lengths_of_a_schedule_change_from_here_on(build, tmp_path):
     assert "it is 1, and was 0.25" in manifest(tmp_path / "run")["resumed"][0]["notes"][0]
 
 
-def test_a_run_that_was_stopped_early_goes_on(build, tmp_path):
+def test_a_run_that_was_stopped_early_continues(build, tmp_path):
     words = ("training.epochs=8", "training.learning_rate=30", "training.max_norm=none")
     experiment = build(*words, "training.stop_window=1")
     stopped = runs.train(experiment, tmp_path / "run", progress=quiet())["epochs"]
@@ -202,7 +202,7 @@ def test_a_crash_while_the_change_is_recorded_leaves_a_run(run, finished, tmp_pa
     assert_same_bits(trace(run), trace(wanted))
 
 
-def test_a_stopped_run_that_is_killed_once_lengthened_still_goes_on(build, tmp_path, monkeypatch):
+def test_a_stopped_run_that_is_killed_once_lengthened_still_continues(build, tmp_path, monkeypatch):
     words = ("training.epochs=8", "training.learning_rate=30", "training.max_norm=none", "training.stop_window=1")
     stopped = runs.train(build(*words), tmp_path / "run", progress=quiet())["epochs"]
     assert RunFolder(tmp_path / "run").newest()[0].document("training")["position"]["stopped"]

@@ -232,7 +232,7 @@ def test_an_interrupted_run_is_finished(run, capsys):
     assert longer["epochs"] == 14 and "plans" not in longer
 
 
-def test_finishing_that_is_interrupted_goes_on(run):
+def test_finishing_that_is_interrupted_continues(run):
     with pytest.raises(Interrupted):
         refrain.resume(run, finish=True, progress=Stopping(4))
     shutil.copytree(run, run.parent / "other", symlinks=True)

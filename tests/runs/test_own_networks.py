@@ -194,7 +194,7 @@ def test_a_stopped_run_continues_bit_for_bit(make, averaged, text, tmp_path):
         assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
 
 
-def test_a_run_goes_on_from_the_weights_of_another(run, text, tmp_path):
+def test_a_run_continues_from_the_weights_of_another(run, text, tmp_path):
     summary = refrain.train(
         small(text, epochs=1, learning_rate=1e-9), tmp_path / "run", model=Plain, start_from=run[0], progress=quiet()
     )
