@@ -200,7 +200,7 @@ def test_averaging_is_part_of_the_run(experiment, unbroken):
     """What the cases above rest on: in the run with averaging, the trigger was pulled and the mean is what is kept."""
     if experiment.name != "awd":
         pytest.skip("no averaging")
-    training, tensors, lines, _ = unbroken
+    training, tensors, lines, *_ = unbroken
     assert dict(training["stateful"]["averaging"]["$dict"])["started"] is True
     assert not torch.equal(tensors["averaging.weights.0"], tensors["averaging.means.0"])
     assert torch.equal(tensors["embedding.weight"], tensors["averaging.means.0"])
