@@ -36,7 +36,7 @@ def test_every_other_name_is_accepted(name, tmp_path):
     assert folder.parent == tmp_path
 
 
-def test_the_place_of_a_bad_name_is_told(tmp_path):
+def test_the_line_of_a_bad_name_is_reported(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('extends = "zaremba-small"\nname = "../../x"\n')
     with pytest.raises(UserError, match=r"mine.toml:2: name: must not contain '/', '\\' or ':' \(got '../../x'\)$"):

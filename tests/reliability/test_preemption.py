@@ -1,4 +1,4 @@
-"""Promise 5: a signal stops a run at any moment, with a checkpoint once it trains, and the run goes on as before."""
+"""Promise 5: a signal stops a run at any moment, with a checkpoint once it trains, and the run continues as before."""
 
 import random
 import re
@@ -9,19 +9,22 @@ import time
 
 import pytest
 from processes import PATIENCE
+from short_runs import assert_same_bits, trace
 from test_kill_anywhere import wait_for_a_save
-from tiny_runs import RECIPES, assert_loadable, assert_same_bits, command, go_on, leftovers, steps, trace
+from tiny_runs import RECIPES, assert_loadable, command, leftovers, resume_run, steps
 
 from refrain.storage.run_folder import RunFolder
+from refrain.training.interrupt import SIGNALS
 
-STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+STATUS = {number: 130 if number == signal.SIGINT else 143 for number in SIGNALS}
 # seconds from the signal to the end, in the full suite
 PROMPT = 5
 
 
 def ready_command(words, ready):
     """Say that signals are handled from here on, as they are soon after a process has started, and call a command."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(STATUS[number]))
+    for each in set(STATUS) - {signal.SIGINT}:
+        signal.signal(each, lambda number, frame: sys.exit(STATUS[number]))
     ready.touch()
     return command(words)
 
@@ -78,7 +81,7 @@ def test_a_signal_stops_a_run_at_any_moment(trials, report, prepared, forks, tmp
             stopped += 1
         assert leftovers(cache) == [] and (not out.exists() or leftovers(out) == [])
         assert_loadable(out)
-        go_on(forks, words, out)
+        resume_run(forks, words, out)
         assert_same_bits(trace(out), trace(prepared.uninterrupted(name)))
         for path in (out, cache):
             shutil.rmtree(path, ignore_errors=True)
@@ -103,7 +106,7 @@ def stuck_command(words, stuck):
     return command(words)
 
 
-@pytest.mark.parametrize("number", STATUS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_the_run_at_once(number, prepared, forks, tmp_path):
     out, stuck = tmp_path / "run", tmp_path / "stuck"
     words = prepared.words("word-gru", out)
@@ -114,5 +117,5 @@ def test_a_second_signal_ends_the_run_at_once(number, prepared, forks, tmp_path)
     process.signal(number)
     assert process.wait(PATIENCE / 2) == -number
     assert steps(out) == [0]
-    go_on(forks, words, out)
+    resume_run(forks, words, out)
     assert_same_bits(trace(out), trace(prepared.uninterrupted("word-gru")))

@@ -1,6 +1,7 @@
 """The command `refrain compress`."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,9 @@ def _print_report(found: dict[str, Any], out: Path) -> None:
         f"{found['float32_difference']:.1e} in float32"
     )
     print()
-    print_line(f"next: refrain evaluate {out}    refrain train RECIPE --from {out} ...")
+    smaller = shlex.quote(str(out))
+    print_line(f"next:  refrain evaluate {smaller}")
+    print_line(f"       refrain train --from {smaller} --out FINETUNED")
 
 
 def _target(text: str) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """The value of `--data` as a run records it, and the text that it names."""
 
-import glob
 import os
 from pathlib import Path
 
@@ -11,9 +10,11 @@ def resolved_corpus(data: str | None) -> str | None:
     Raises:
         DataError: as `check_corpus` does.
     """
+    from refrain.data.text.shards import is_pattern
+
     check_corpus(data)
     # the path of a pipe, such as /dev/fd/63, leads to nothing once it is resolved
-    found = data and (os.path.isfile(data) or os.path.isdir(data) or glob.has_magic(data))
+    found = data and (os.path.isfile(data) or os.path.isdir(data) or is_pattern(data))
     return str(Path(data).resolve()) if data and found else data
 
 

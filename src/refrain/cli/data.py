@@ -130,7 +130,7 @@ def check(
     cleaning
         The cleaning of the text before it is read as bytes (see data.cleaning).
     lowercase
-        Read the text in small letters (see data.lowercase).
+        Convert the text to lower case (see data.lowercase).
     tokenise
         Part words from punctuation and contractions (see data.tokenise).
     """

@@ -17,7 +17,7 @@ _ERRORS = Parameter(help="What to do at invalid UTF-8: stop (strict), or read U+
 Flag = Annotated[bool, Parameter(negative=())]
 
 LowercaseOption = Annotated[
-    bool, Parameter(negative=(), help="Read the text in small letters, for a model of words that were trained so.")
+    bool, Parameter(negative=(), help="Convert the text to lower case, for a model that was trained on lower case.")
 ]
 TokeniseOption = Annotated[
     bool,

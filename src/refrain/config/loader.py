@@ -156,14 +156,14 @@ def _validated(
     try:
         experiment = root.model_validate(merged)
     except ValidationError as error:
-        found = _telling(error.errors(include_url=False))
+        found = _users_mistakes(error.errors(include_url=False))
         problems += first_of(found, lambda details: describe(details, settings, root, name))
     if problems:
         raise UserError(*(shortened(line, LONGEST_LINE) for line in dict.fromkeys(problems)))
     return experiment
 
 
-def _telling(found: list[ErrorDetails]) -> list[ErrorDetails]:
+def _users_mistakes(found: list[ErrorDetails]) -> list[ErrorDetails]:
     """The mistakes that are the user's, of those that a validator finds."""
     misnamed = [each["loc"][:-1] for each in found if each["loc"][-1:] == ("kind",)]
     return [
@@ -202,7 +202,7 @@ def _import_iss_json(
     given: Mapping[str, Setting],
     shape: Mapping[str, Setting],
 ) -> list[str]:
-    """Put a file's settings among `settings`, and say what is wrong with it. Penalties it has not are switched off."""
+    """Put the settings of a file into `settings`, and return its mistakes. Penalties that it lacks are switched off."""
     document = read_iss_json(path)
     known = setting_names()
     every = overlaid(overlaid(shape, settings, base), given, base)
@@ -275,7 +275,7 @@ def _source(
     base: AnyExperiment
     settings: dict[str, Setting]
     if parent is None:
-        # a file without a parent says itself that it is of a tagger
+        # a file without a parent declares itself whether it is of a tagger
         base = TaggerExperiment() if tree.get("task") == "tagger" else Experiment()
         settings = {}
     elif isinstance(parent, str):

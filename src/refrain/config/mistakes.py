@@ -43,7 +43,7 @@ class Setting(NamedTuple):
 
 
 def unknown(settings: dict[str, Setting], root: type[BaseModel]) -> list[str]:
-    """Take unknown names out of `settings` and say what was wrong with them.
+    """Remove unknown names from `settings` and return a message about each.
 
     Args:
         settings: by dotted name; changed in place.
@@ -121,7 +121,7 @@ def describe(
     """One line for one mistake: origin, name, what was expected, what was given.
 
     Args:
-        details: what the validator says.
+        details: the errors of the validator.
         settings: what was given, and where.
         root: the class of all settings, such as `Experiment`.
         base: what has the settings that were not given, such as `recipe pos-default`.
@@ -150,7 +150,7 @@ def in_values(found: Sequence[ErrorDetails], root: type[BaseModel]) -> list[str]
     """A line for each mistake in the arguments of a group of settings that is made in Python.
 
     Args:
-        found: what the validator says.
+        found: the errors of the validator.
         root: the class of the group, such as `Model`.
     """
 

@@ -16,7 +16,7 @@ from .config_document import experiment_from
 
 
 def check_config(own: AnyExperiment, checkpoint: Checkpoint, manifest: Any, path: Path) -> None:
-    """Check that `config.json` of a run, which has no hash, says what the newest checkpoint says, which has one.
+    """Check that `config.json` of a run, which has no hash, equals that of the newest checkpoint, which has one.
 
     Args:
         own: the settings in `config.json`.

@@ -6,7 +6,7 @@ from typing import Any
 
 from refrain.config import AnyExperiment
 from refrain.config.loader import amended
-from refrain.config.resumable import goes_on
+from refrain.config.resumable import continues
 from refrain.errors import CheckpointError
 from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
@@ -98,7 +98,7 @@ def resume(
             report.log(f"skipped a damaged checkpoint: {problem}")
         position, state = _restored(run, task, checkpoint, given, own_name(document))
         before = before_change(checkpoint)
-        if goes_on(before, given):
+        if continues(before, given):
             position.stopped = False
             position.plans.clear()
         ending = begin_to_finish(task, position, given, run.path) if finish else []
@@ -143,7 +143,7 @@ def _log_resumed(
     report.log(f"resuming {checkpoint.folder} at {stop}")
 
 
-def go_on(
+def resume_unfinished(
     out: str | Path,
     *,
     model: OwnNetwork | None = None,
