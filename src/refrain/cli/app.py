@@ -20,7 +20,7 @@ from refrain.errors import UserError
 from refrain.storage.plain_text import log_line, visible
 
 from .streams import ReaderLeft, flush_output, open_streams
-from .usage import with_auto, without_help_command, wrong_words
+from .usage import check_words, with_auto, without_help_command, wrong_words
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -139,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(getattr(signal, name), _terminate)
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        check_words(words)
         words = with_auto(without_help_command(words, COMMANDS))
         app()(words, exit_on_error=False, print_error=False, result_action="return_value")
         if sys.stdout is not None:
