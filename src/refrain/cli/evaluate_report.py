@@ -10,6 +10,24 @@ FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "bits_per_charac
 OTHERS = ("nats_per_token_without_unknown", "perplexity_without_unknown")
 
 
+# how the protocols differ on every split except test, see `refrain.evaluation.protocol_windows`
+PROTOCOLS = {
+    "zaremba": "20 streams side by side, without a last window that is shorter",
+    "awd": "10 streams side by side",
+}
+
+
+def protocol_in_words(protocol: str, split: str) -> str:
+    """The name of a protocol with what it means for a split.
+
+    Args:
+        protocol: exact, zaremba or awd.
+        split: the name of the split.
+    """
+    words = PROTOCOLS.get(protocol) if split != "test" else None
+    return f"{protocol}: {words or 'one stream, every token except the first'}"
+
+
 def report_all(
     about: dict[str, Any],
     vocabulary: "Vocabulary",
@@ -44,6 +62,8 @@ def report_all(
         _report_several(about | unseen | warnings, figures, json)
         return
     ((name, figure),) = figures.items()
+    if not json:
+        about = about | {"protocol": protocol_in_words(about["protocol"], about["split"])}
     _report(about | {"method": name} | unseen | figure | warnings, json)
 
 

@@ -3,7 +3,8 @@
 import re
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -34,6 +35,7 @@ def generate(
     weights: WeightsOption = "float32",
     stop_at_line_end: Flag = False,
     no_unk: Flag = False,
+    detokenise: Flag = False,
     json: JsonOption = False,
 ) -> None:
     """Generate text, printed token by token.
@@ -62,12 +64,18 @@ def generate(
     stop_at_line_end
         End a text when <eos> is drawn, or a newline by a byte model, which is not printed.
     no_unk
-        Never draw <unk>.
+        Never draw <unk>. How often it was drawn is said at the end.
+    detokenise
+        Join the tokens of English text again, for a model of words: isn't (for example) instead of is n't -lrb- for
+        example -rrb-.
     """
     from refrain.errors import UserError
     from refrain.progress import reporter
 
+    from refrain.data.text.detokenise import detokenise as joined
+
     from .loading import load_language_model
+    from .output import log
 
     _check(prompt, tokens, samples, seed)
     if start == "none" and not prompt:
@@ -77,6 +85,8 @@ def generate(
     lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
     if no_unk and lm.vocabulary.unknown is None:
         raise UserError(f"--no-unk cannot take effect with a model of {lm.vocabulary.unit}s")
+    if detokenise and lm.vocabulary.unknown is None:
+        raise UserError(f"--detokenise cannot take effect with a model of {lm.vocabulary.unit}s")
     _log_unknown(lm, prompt)
     # a known seed, which --json prints, so that a text can be reproduced
     seed = secrets.randbelow(2**31) if seed is None else seed
@@ -94,15 +104,18 @@ def generate(
     }
     try:
         if samples == 1 and not json:
-            _stream(lm, prompt, lm.stream(prompt, **options))
+            unknown = _stream(lm, prompt, lm.stream(prompt, **options), detokenise)
         else:
             with reports.step(f"drawing {samples} x {tokens:,} tokens"):
                 texts = lm.generate(prompt, **options)
-            _print(prompt, seed, texts, json)
+            unknown = _count_unknown(lm, texts) - samples * _count_unknown(lm, [prompt])
+            _print(prompt, seed, [joined(text) for text in texts] if detokenise else texts, json)
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
+    if unknown:
+        log(f"<unk> was drawn {unknown:,} time{'s' * (unknown > 1)}; --no-unk never draws it")
 
 
 def _check(prompt: str, tokens: int, samples: int, seed: int | None) -> None:
@@ -155,10 +168,36 @@ def _parse_clamp(words: Sequence[str]) -> dict[int | tuple[int, int], float]:
     return held
 
 
-def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]]) -> None:
-    sys.stdout.write(for_output(prompt))
-    ids = (index for (index,) in drawn if index is not None)
-    for piece in lm.vocabulary.continuation(prompt, ids):
+def _stream(
+    lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]], detokenise: bool
+) -> int:
+    """Print tokens as they are drawn, and return the number of `<unk>` among them."""
+    from refrain.data.text.detokenise import Detokeniser, joined
+
+    unknown = 0
+
+    def ids() -> Iterator[int]:
+        nonlocal unknown
+        for (index,) in drawn:
+            if index is not None:
+                unknown += index == lm.vocabulary.unknown
+                yield index
+
+    pieces: Iterable[str]
+    if detokenise:
+        join = Detokeniser()
+        words = ("\n" if index == lm.vocabulary.line_end else lm.vocabulary.token(index) for index in ids())
+        pieces = chain(joined(prompt.split("\n"), join), map(join, words))
+    else:
+        pieces = chain([prompt], lm.vocabulary.continuation(prompt, ids()))
+    for piece in pieces:
         sys.stdout.write(for_output(piece))
         sys.stdout.flush()
     sys.stdout.write("\n")
+    return unknown
+
+
+def _count_unknown(lm: "TrainedLanguageModel", texts: Sequence[str]) -> int:
+    """The number of `<unk>` in texts of the model's own words."""
+    unknown = lm.vocabulary.unknown
+    return 0 if unknown is None else sum(lm.vocabulary.encode(text).count(unknown) for text in texts)
