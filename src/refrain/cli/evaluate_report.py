@@ -87,11 +87,13 @@ def _report_several(about: dict[str, Any], figures: dict[str, dict[str, Any]], j
     same = ("split", "protocol")
     _report({key: value for key, value in about.items() if key not in same}, json)
     measured = ("unknown", *FIGURES, *OTHERS)
-    columns = ["tokens", *(key for key in measured if key in next(iter(figures.values()))), "tokens_per_second"]
+    # what a method does not count apart, such as unknown words, is missing in its figure
+    known = [key for key in measured if any(key in figure for figure in figures.values())]
+    columns = ["tokens", *known, "tokens_per_second"]
     rows = [["method", *same, *columns, "settings"]]
     for name, figure in figures.items():
         settings = ", ".join(f"{key} {value:g}" for key, value in figure.items() if key not in columns)
-        rows.append([name, *(about[key] for key in same), *(_formatted(key, figure[key]) for key in columns), settings])
+        rows.append([name, *(about[key] for key in same), *(_formatted(key, figure.get(key)) for key in columns), settings])
     print()
     print(table(rows))
 
