@@ -93,7 +93,9 @@ def _report_several(about: dict[str, Any], figures: dict[str, dict[str, Any]], j
     rows = [["method", *same, *columns, "settings"]]
     for name, figure in figures.items():
         settings = ", ".join(f"{key} {value:g}" for key, value in figure.items() if key not in columns)
-        rows.append([name, *(about[key] for key in same), *(_formatted(key, figure.get(key)) for key in columns), settings])
+        rows.append(
+            [name, *(about[key] for key in same), *(_formatted(key, figure.get(key)) for key in columns), settings]
+        )
     print()
     print(table(rows))
 

@@ -69,10 +69,9 @@ def generate(
         Join the tokens of English text again, for a model of words: isn't (for example) instead of is n't -lrb- for
         example -rrb-.
     """
+    from refrain.data.text.detokenise import detokenise as joined
     from refrain.errors import UserError
     from refrain.progress import reporter
-
-    from refrain.data.text.detokenise import detokenise as joined
 
     from .loading import load_language_model
     from .output import log
@@ -168,9 +167,7 @@ def _parse_clamp(words: Sequence[str]) -> dict[int | tuple[int, int], float]:
     return held
 
 
-def _stream(
-    lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]], detokenise: bool
-) -> int:
+def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]], detokenise: bool) -> int:
     """Print tokens as they are drawn, and return the number of `<unk>` among them."""
     from refrain.data.text.detokenise import Detokeniser, joined
 

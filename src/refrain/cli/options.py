@@ -16,12 +16,18 @@ _ERRORS = Parameter(help="What to do at invalid UTF-8: stop (strict), or read U+
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 LowercaseOption = Annotated[
-    bool, Parameter(negative=(), show_default=False, help="Read the text in small letters, for a model of words that were trained so.")
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="Read the text in small letters, for a model of words that were trained so.",
+    ),
 ]
 TokeniseOption = Annotated[
     bool,
     Parameter(
-        negative=(), show_default=False,
+        negative=(),
+        show_default=False,
         help="Part words from punctuation and contractions, for a model of words. What the model was trained with "
         "(data.lowercase, data.tokenise) is done in any case.",
     ),
@@ -48,13 +54,20 @@ DeviceOption = Annotated[
 ]
 ErrorsOption = Annotated[Errors, _ERRORS]
 OptionalErrorsOption = Annotated[Errors | None, _ERRORS]
-ForceOption = Annotated[bool, Parameter(negative=(), show_default=False, help="Replace what exists at the output path.")]
+ForceOption = Annotated[
+    bool, Parameter(negative=(), show_default=False, help="Replace what exists at the output path.")
+]
 JsonOption = Annotated[bool, Parameter(negative=(), show_default=False, help="Print the results as one JSON object.")]
 LayerOption = Annotated[
     int | None, Parameter(help="The index of the layer, counting from 0 at the bottom. The default is the last layer.")
 ]
 SkipBadOption = Annotated[
-    bool, Parameter(negative=(), show_default=False, help="Leave out tagged sentences with mistakes and list them, instead of stopping.")
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="Leave out tagged sentences with mistakes and list them, instead of stopping.",
+    ),
 ]
 StateOption = Annotated[
     Literal["cell", "hidden"] | None,

@@ -15,8 +15,10 @@ from .options import (
     ForceOption,
     JsonOption,
     LayerOption,
+    LowercaseOption,
     RunArgument,
     StateOption,
+    TokeniseOption,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ def probe(
     which: StateOption = None,
     layer: LayerOption = None,
     cleaning: CleaningOption = None,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     baselines: Flag = False,
     batch_size: BatchSizeOption = 64,
     errors: ErrorsOption = "strict",
@@ -63,7 +67,7 @@ def probe(
 
     from .loading import load_language_model
     from .output import log, log_written, print_json
-    from .texts import check_files
+    from .texts import check_files, log_many_unknown
 
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
@@ -87,13 +91,14 @@ def probe(
     if out is not None:
         check_matplotlib()
     reports = reporter()
-    lm = load_language_model(saved, reports, device=device)
+    lm = load_language_model(saved, reports, device=device, lowercase=lowercase, tokenise=tokenise)
 
     from refrain.studies.probing import View
     from refrain.studies.probing import probe as fit
 
     view = View(layer, which, cleaning, batch_size)
     probing = fit(lm, tables, view, baselines=baselines, log=log, reports=reports)
+    log_many_unknown(probing.counts)
     if out is not None:
         with reports.step("drawing the pictures"):
             _write(out, lm, probing, text, errors, force=force)

@@ -96,7 +96,7 @@ def _from_tagged(
     except DataError:
         # the file has other columns than that of the training text
         found = format_of(file, head, Choice())
-    log(f"{name_of(file)}: read as tagged text ({found.name}), whose tags are replaced; with --plain it is read as plain text")
+    log(f"{name_of(file)}: read as tagged text ({found.name}), whose tags are replaced; --plain reads it as plain text")
     for _, sentence in _read(found.blocks(lines), found.parse, file, skip_bad):
         if sentence is None:
             continue

@@ -2,7 +2,7 @@
 
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -11,6 +11,7 @@ from .options import Errors
 
 if TYPE_CHECKING:
     from refrain.data import Vocabulary
+    from refrain.trained.texts import Count
 
 READ_BYTES = 1 << 16
 
@@ -44,6 +45,22 @@ def fitted(vocabulary: "Vocabulary", *, lowercase: bool, tokenise: bool) -> "Voc
         raise UserError(f"{option} cannot take effect with a model of {vocabulary.unit}s")
     own = vocabulary.preparation
     return vocabulary.prepared(own._replace(lowercase=own.lowercase or lowercase, tokenise=own.tokenise or tokenise))
+
+
+def log_many_unknown(counts: "Mapping[str, Count]") -> None:
+    """Log a note about texts of which many words are unknown.
+
+    Args:
+        counts: the name of each text, or of several -> their size.
+    """
+    from refrain.data.unknown import FIT_THE_TEXT, MANY
+
+    from .output import log
+
+    for name, count in counts.items():
+        if count.unknown > MANY * count.tokens:
+            share = count.unknown / count.tokens
+            log(f"note: {share:.1%} of the words of {name} are unknown and read as <unk>; {FIT_THE_TEXT}")
 
 
 def lines_of(file: str, errors: Errors) -> Iterator[str]:

@@ -28,7 +28,9 @@ def train(
     iss_json: Path | None = None,
     resume: Flag = False,
     finish: Flag = False,
-    resume_auto: Annotated[bool, Parameter(name=("--resume=auto", "--resume-auto"), negative=(), show_default=False)] = False,
+    resume_auto: Annotated[
+        bool, Parameter(name=("--resume=auto", "--resume-auto"), negative=(), show_default=False)
+    ] = False,
     force: ForceOption = False,
     errors: OptionalErrorsOption = None,
     skip_bad: SkipBadOption = False,

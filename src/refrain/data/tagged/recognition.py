@@ -75,6 +75,6 @@ def _are_texts(rows: Sequence[Sequence[str]]) -> bool:
 
 def _end_in_tags(rows: Sequence[Sequence[str]]) -> bool:
     """Whether a few rows end in names in capitals, such as NOUN and B-PER, and do not begin with such names."""
-    first, last = (["".join(row[place] for row in rows) for place in (0, -1)])
+    first, last = ["".join(row[place] for row in rows) for place in (0, -1)]
     named = sum(any(letter.isupper() for letter in row[-1]) for row in rows)
     return len(rows) > 1 and 2 * named > len(rows) and last == last.upper() and first != first.upper()
