@@ -82,7 +82,7 @@ def tag(
         raise UserError("--force cannot take effect without --out")
     with _option("--column"):
         tag_column(column or "upos")
-    check_files([file])
+    check_files([file], texts=not file.lower().endswith(".tsv"))
     reports = reporter()
     tagger = load_tagger(run, reports, device=device, weights=weights)
     form: Form = "plain" if plain else "tokenised" if tokenised else "unknown"

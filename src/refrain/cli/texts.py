@@ -176,16 +176,26 @@ def _check_first(raw: bytes, name: str) -> None:
     check_text(raw[:HEAD_BYTES], name)
 
 
-def check_files(files: Sequence[str]) -> None:
+def check_files(files: Sequence[str], *, texts: bool = True) -> None:
     """Check that files can be opened, before a model is loaded for them; - is standard input.
+
+    Args:
+        files: the files.
+        texts: whether they are read as plain text, so that a line is logged about tables.
 
     Raises:
         DataError: when a file is missing or empty.
     """
     from refrain.data.text.files import whole
+    from refrain.data.text.forms import table_note
     from refrain.errors import DataError
 
+    from .output import log
+
     for file in files:
+        note = table_note(file) if texts and Path(file).is_file() else None
+        if note is not None:
+            log(f"note: {note}")
         if file != "-" and not is_pipe(file):
             try:
                 whole(Path(file))
