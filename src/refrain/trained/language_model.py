@@ -287,7 +287,7 @@ class TrainedLanguageModel:
         if seed is None:
             generator.seed()
         else:
-            generator.manual_seed(seed)
+            generator.manual_seed(int(seed))
         return generate(
             self.stepper,
             context,
