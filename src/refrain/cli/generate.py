@@ -3,7 +3,7 @@
 import re
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from .options import DeviceOption, Flag, JsonOption, LowercaseOption, RunArgumen
 from .output import for_output
 
 if TYPE_CHECKING:
+    from refrain.progress import Reporter
     from refrain.trained.language_model import TrainedLanguageModel
 
 
@@ -69,7 +70,6 @@ def generate(
         Join the tokens of English text again, for a model of words: isn't (for example) instead of is n't -lrb- for
         example -rrb-.
     """
-    from refrain.data.text.detokenise import detokenise as joined
     from refrain.errors import UserError
     from refrain.progress import reporter
 
@@ -82,10 +82,7 @@ def generate(
     held = _parse_clamp(clamp or [])
     reports = reporter()
     lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
-    if no_unk and lm.vocabulary.unknown is None:
-        raise UserError(f"--no-unk cannot take effect with a model of {lm.vocabulary.unit}s")
-    if detokenise and lm.vocabulary.unknown is None:
-        raise UserError(f"--detokenise cannot take effect with a model of {lm.vocabulary.unit}s")
+    _check_words(lm, {"--no-unk": no_unk, "--detokenise": detokenise})
     _log_unknown(lm, prompt)
     # a known seed, which --json prints, so that a text can be reproduced
     seed = secrets.randbelow(2**31) if seed is None else seed
@@ -105,10 +102,7 @@ def generate(
         if samples == 1 and not json:
             unknown = _stream(lm, prompt, lm.stream(prompt, **options), detokenise)
         else:
-            with reports.step(f"drawing {samples} x {tokens:,} tokens"):
-                texts = lm.generate(prompt, **options)
-            unknown = _count_unknown(lm, texts) - samples * _count_unknown(lm, [prompt])
-            _print(prompt, seed, [joined(text) for text in texts] if detokenise else texts, json)
+            unknown = _draw(lm, prompt, options, reports, detokenise, json)
     except UserError:
         raise
     except ValueError as error:
@@ -129,14 +123,38 @@ def _check(prompt: str, tokens: int, samples: int, seed: int | None) -> None:
         raise UserError("--prompt is not valid UTF-8")
 
 
-def _print(prompt: str, seed: int, texts: list[str], json: bool) -> None:
+def _check_words(lm: "TrainedLanguageModel", given: Mapping[str, bool]) -> None:
+    """Refuse options for models of words with another model."""
+    from refrain.errors import UserError
+
+    for option, is_given in given.items():
+        if is_given and lm.vocabulary.unknown is None:
+            raise UserError(f"{option} cannot take effect with a model of {lm.vocabulary.unit}s")
+
+
+def _draw(
+    lm: "TrainedLanguageModel",
+    prompt: str,
+    options: Mapping[str, Any],
+    reports: "Reporter",
+    detokenise: bool,
+    json: bool,
+) -> int:
+    """Draw and print texts, and return the number of `<unk>` that were drawn."""
+    from refrain.data.text.detokenise import detokenise as joined
+
     from .output import print_json
 
+    with reports.step(f"drawing {options['samples']} x {options['tokens']:,} tokens"):
+        texts = lm.generate(prompt, **options)
+    unknown = _count_unknown(lm, texts) - len(texts) * _count_unknown(lm, [prompt])
+    texts = [joined(text) for text in texts] if detokenise else texts
     if json:
-        print_json({"prompt": prompt, "seed": seed, "samples": texts})
-        return
+        print_json({"prompt": prompt, "seed": options["seed"], "samples": texts})
+        return unknown
     for number, text in enumerate(texts, 1):
         print(f"--- {number}\n{for_output(text)}", flush=True)
+    return unknown
 
 
 def _log_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:

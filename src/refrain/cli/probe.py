@@ -71,10 +71,9 @@ def probe(
 
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
-    if text is not None and out is None:
-        raise UserError("--text cannot take effect without --out")
-    if force and out is None:
-        raise UserError("--force cannot take effect without --out")
+    for option, given in (("--text", text is not None), ("--force", force)):
+        if given and out is None:
+            raise UserError(f"{option} cannot take effect without --out")
 
     from refrain import runs
     from refrain.data.text.labelled import read_labelled
@@ -98,12 +97,12 @@ def probe(
 
     view = View(layer, which, cleaning, batch_size)
     probing = fit(lm, tables, view, baselines=baselines, log=log, reports=reports)
-    log_many_unknown(probing.counts)
     if out is not None:
         with reports.step("drawing the pictures"):
             _write(out, lm, probing, text, errors, force=force)
         log_written(*written)
     found = {"run": str(run), "checkpoint": lm.folder.name, "data": str(data), **probing.document()}
+    log_many_unknown({split: found[split] for split in probing.counts})
     (print_json if json else _report)(found)
 
 

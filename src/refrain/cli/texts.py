@@ -11,7 +11,6 @@ from .options import Errors
 
 if TYPE_CHECKING:
     from refrain.data import Vocabulary
-    from refrain.trained.texts import Count
 
 READ_BYTES = 1 << 16
 
@@ -47,19 +46,19 @@ def fitted(vocabulary: "Vocabulary", *, lowercase: bool, tokenise: bool) -> "Voc
     return vocabulary.prepared(own._replace(lowercase=own.lowercase or lowercase, tokenise=own.tokenise or tokenise))
 
 
-def log_many_unknown(counts: "Mapping[str, Count]") -> None:
+def log_many_unknown(counts: "Mapping[str, Mapping[str, int]]") -> None:
     """Log a note about texts of which many words are unknown.
 
     Args:
-        counts: the name of each text, or of several -> their size.
+        counts: the name of each text, or of several -> its numbers of `tokens` and `unknown` ones.
     """
     from refrain.data.unknown import FIT_THE_TEXT, MANY
 
     from .output import log
 
     for name, count in counts.items():
-        if count.unknown > MANY * count.tokens:
-            share = count.unknown / count.tokens
+        if count["unknown"] > MANY * count["tokens"]:
+            share = count["unknown"] / count["tokens"]
             log(f"note: {share:.1%} of the words of {name} are unknown and read as <unk>; {FIT_THE_TEXT}")
 
 
