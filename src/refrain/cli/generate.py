@@ -76,9 +76,7 @@ def generate(
     from .loading import load_language_model
     from .output import log
 
-    _check(prompt, tokens, samples, seed)
-    if start == "none" and not prompt:
-        raise UserError("--start none needs a prompt, because a model reads a token before it draws one; give --prompt")
+    _check(prompt, tokens, samples, seed, start)
     held = _parse_clamp(clamp or [])
     reports = reporter()
     lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
@@ -111,9 +109,11 @@ def generate(
         log(f"<unk> was drawn {unknown:,} time{'s' * (unknown > 1)}; --no-unk never draws it")
 
 
-def _check(prompt: str, tokens: int, samples: int, seed: int | None) -> None:
+def _check(prompt: str, tokens: int, samples: int, seed: int | None, start: str) -> None:
     from refrain.errors import UserError
 
+    if start == "none" and not prompt:
+        raise UserError("--start none needs a prompt, because a model reads a token before it draws one; give --prompt")
     for name, value in (("--tokens", tokens), ("--samples", samples)):
         if value < 1:
             raise UserError(f"{name} must be at least 1 (got {value})")
