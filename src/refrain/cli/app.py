@@ -5,6 +5,8 @@ signal.
 """
 
 import errno
+import importlib
+import inspect
 import re
 import signal
 import sys
@@ -42,9 +44,9 @@ COMMANDS = {
     "bench": "Measure speed on this machine in paired runs.",
 }
 EXAMPLES = {
-    "train": "refrain train zaremba-small --data PATH/TO/ptb --out runs/small training.epochs=5",
+    "train": "refrain train zaremba-small --data PATH/TO/ptb training.epochs=5",
     "evaluate": "refrain evaluate runs/small --split valid --protocol zaremba",
-    "generate": "refrain generate runs/small --prompt 'the company' --tokens 50 --top-p 0.9",
+    "generate": "refrain generate runs/small --prompt 'the company' --top-p 0.9",
     "score": "refrain score runs/small sentences.txt",
     "tag": "refrain tag runs/tagger sentences.txt --tokenised",
     "features": "refrain features runs/small sentences.txt --out states.npz",
@@ -78,8 +80,12 @@ REMEDIES = {
 }
 
 
-def app() -> App:
-    """The application with all its commands, whose modules are imported when they are called."""
+def app(described: str = "") -> App:
+    """The application with all its commands, whose modules are imported when they are called.
+
+    Args:
+        described: the command whose help is asked for, which is described at length.
+    """
     root = App(
         name="refrain",
         help="Recurrent language models that are small, strong and fast.",
@@ -93,10 +99,20 @@ def app() -> App:
         # `data` has subcommands, which set their own examples
         more = {"help_epilogue": f"Example: {EXAMPLES[name]}"} if name in EXAMPLES else {}
         more |= {"usage": f"Usage: {USAGE[name]}"} if name in USAGE else {}
-        root.command(f"refrain.cli.{name}:{name}", name=name, help=line, **more)
+        text = _description(name) if name == described else line
+        root.command(f"refrain.cli.{name}:{name}", name=name, help=text, **more)
     completion = "refrain.cli.completion:install_completion"
     root.command(completion, name="--install-completion", help="Complete commands in your shell.", group="Shell")
     return root
+
+
+def _description(name: str) -> str:
+    """What the docstring of a command says before its parameters, each paragraph as one line."""
+    command = getattr(importlib.import_module(f"refrain.cli.{name}"), name)
+    if isinstance(command, App):
+        return COMMANDS[name]
+    text = (inspect.getdoc(command) or "").partition("\nParameters\n")[0].strip()
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 class _Help:
@@ -141,7 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_words(words)
         words = with_auto(without_help_command(words, COMMANDS))
-        app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        described = words[0] if words and not {"--help", "-h"}.isdisjoint(words) else ""
+        app(described)(words, exit_on_error=False, print_error=False, result_action="return_value")
         if sys.stdout is not None:
             sys.stdout.flush()
         return 0
