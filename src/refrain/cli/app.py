@@ -5,7 +5,6 @@ signal.
 """
 
 import errno
-import importlib
 import inspect
 import re
 import signal
@@ -99,19 +98,18 @@ def app(described: str = "") -> App:
         # `data` has subcommands, which set their own examples
         more = {"help_epilogue": f"Example: {EXAMPLES[name]}"} if name in EXAMPLES else {}
         more |= {"usage": f"Usage: {USAGE[name]}"} if name in USAGE else {}
-        text = _description(name) if name == described else line
-        root.command(f"refrain.cli.{name}:{name}", name=name, help=text, **more)
+        root.command(f"refrain.cli.{name}:{name}", name=name, help=line, **more)
     completion = "refrain.cli.completion:install_completion"
+    # `data` has subcommands, and no docstring
+    if described in COMMANDS and described != "data":
+        root[described].help = _description(root[described])
     root.command(completion, name="--install-completion", help="Complete commands in your shell.", group="Shell")
     return root
 
 
-def _description(name: str) -> str:
+def _description(command: App) -> str:
     """What the docstring of a command says before its parameters, each paragraph as one line."""
-    command = getattr(importlib.import_module(f"refrain.cli.{name}"), name)
-    if isinstance(command, App):
-        return COMMANDS[name]
-    text = (inspect.getdoc(command) or "").partition("\nParameters\n")[0].strip()
+    text = (inspect.getdoc(command.default_command) or "").partition("\nParameters\n")[0].strip()
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
