@@ -6,6 +6,7 @@ from pathlib import Path
 
 from refrain.config import Data
 from refrain.config.mistakes import nearest
+from refrain.config.text import NO_CORPUS
 from refrain.data import UNITS, Corpus, TextOptions, Vocabulary, embedded_folder
 from refrain.data.embedded import DESCRIPTIONS
 from refrain.data.known import KNOWN, fetched_path
@@ -31,6 +32,8 @@ def locate(corpus: str, log: Callable[[str], None] = quiet) -> Path:
         DataError: when the corpus does not exist; the message names the remedy.
     """
     path = Path(corpus)
+    if corpus == NO_CORPUS:
+        raise DataError("the text on which this imported model was trained is not known; give a text with --data")
     if corpus in DESCRIPTIONS:
         if not (cache_folder() / "embedded").is_dir() or not list((cache_folder() / "embedded").glob(f"{corpus}-*")):
             log(f"reading {corpus} from the running Python (once, some ten seconds)")
