@@ -51,7 +51,7 @@ class _Bounded:
         return line
 
 
-def read_pickle(file: BinaryIO, size: int, persistent: PersistentLoad | None = None) -> Any:
+def parse_pickle(file: BinaryIO, size: int, persistent: PersistentLoad | None = None) -> Any:
     """Read one pickle from the current position of a file, and leave the file after it.
 
     Args:

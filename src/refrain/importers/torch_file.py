@@ -22,7 +22,7 @@ from torch import Tensor
 from refrain.errors import CheckpointError, shortened
 from refrain.storage.regular_files import open_regular
 
-from .pickles import MAX_BYTES, read_pickle
+from .pickles import MAX_BYTES, parse_pickle
 from .records import HostilePickleError, Name, Storage, StoredTensor
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -182,7 +182,7 @@ class _Zip:
         if f"{self._folder}byteorder" in names and self._member(f"{self._folder}byteorder", 10) != b"little":
             raise HostilePickleError("numbers of a big-endian machine, which are not read")
         content = self._member(pickles[0], MAX_BYTES)
-        self.root = read_pickle(io.BytesIO(content), len(content), _storage)
+        self.root = parse_pickle(io.BytesIO(content), len(content), _storage)
 
     def content(self, storage: Storage) -> bytes:
         """The bytes of a storage."""
@@ -221,7 +221,7 @@ class _Legacy:
         machine = self._pickle()
         if not isinstance(machine, dict) or machine.get("little_endian") is not True:
             raise HostilePickleError("numbers of a big-endian machine, which are not read")
-        self.root = read_pickle(file, size - file.tell(), self._persistent)
+        self.root = parse_pickle(file, size - file.tell(), self._persistent)
         keys = self._pickle()
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise HostilePickleError("no list of storages after its pickle")
@@ -235,7 +235,7 @@ class _Legacy:
         return self._file.read(_bytes_of(storage))
 
     def _pickle(self) -> Any:
-        return read_pickle(self._file, self._size - self._file.tell())
+        return parse_pickle(self._file, self._size - self._file.tell())
 
     def _persistent(self, identity: Any) -> Any:
         """A storage, or the class of a module, whose source text was stored with it and is ignored."""
