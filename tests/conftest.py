@@ -81,6 +81,18 @@ def cache(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def disk(request):
+    """Files are not flushed to the disk in this process, which takes a tenth of the time and matters only to a crash.
+
+    The full reliability suite flushes them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.config.getoption("reliability"):
+            patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def process_as_before():
     """The command line installs handlers; the next test finds those that were there."""

@@ -141,6 +141,14 @@ def test_a_signal_between_saving_and_leaving_waits_for_the_next_save(experiment,
         pytest.fail("nobody stopped the run")
 
 
+def test_a_signal_before_the_first_window_validates_nothing(experiment, tmp_path):
+    interrupt = Interrupt()
+    interrupt.signal_number = 15
+    with pytest.raises(Interrupted, match="in epoch 1 after window 0"):
+        fit(changed(experiment, validation_windows=1), tmp_path, interrupt)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_the_final_figures_are_those_of_the_best_weights_or_none(experiment, tmp_path):
     out = tmp_path / "run"
     runs.train(experiment, out, progress=quiet())

@@ -93,8 +93,10 @@ class Fit:
                 state = self.task.model.initial_state(self.task.batch_size)
             while position.window < len(windows) and not self.ending.is_reached(position):
                 deadline = saved + 60 * self.task.checkpoint_minutes
+                before = position.window
                 state = self._round(position, windows, state, min(deadline, self.ending.next_review))
-                improved = self._within_epoch(position, windows)
+                # a signal may arrive before the first window of a round
+                improved = position.window > before and self._within_epoch(position, windows)
                 planned = self._review(position, windows)
                 # read the signal once, so that the checkpoint and the exit status agree
                 signal_number = self.interrupt.signal_number
