@@ -166,6 +166,18 @@ def test_a_vocabulary_from_the_training_text(write, tmp_path):
     assert manifest["data"]["splits"]["train"]["tokens"] == 7
 
 
+def test_a_folder_of_text_with_its_list_of_words(write, tmp_path):
+    """As colorlessgreenRNNs keeps it; its words are in the order of the list."""
+    write("text/vocab.txt", VOCABULARY)
+    write("text/train.txt", "cat the <eos>\n")
+    model = WordModel()
+    files = [write("model.pt", saved(model, new=True)), tmp_path / "text"]
+    import_model("word-language-model", files, tmp_path / "run")
+    lm = refrain.load(tmp_path / "run")
+    assert list(lm.vocabulary) == WORDS and lm.config["data"]["corpus"] == str(tmp_path / "text")
+    assert lm.vocabulary.encode("cat the <eos>\n") == [2, 0, 3]
+
+
 class Dictionary:
     """The layout of the dictionary of word_language_model."""
 
@@ -240,6 +252,27 @@ def test_icefall(write, tmp_path, tied):
     found, _ = lm.model.token_nats(ids[:-1], ids[1:], lm.model.initial_state(1))
     assert abs(float(found.sum()) - nats) < TOLERANCE * 10
     assert lm.config["training"]["state"] == "reset-per-document"
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_recogniser_whose_sentences_begin_and_end_with_two_tokens(write, tmp_path, tied):
+    torch.manual_seed(1)
+    tokens = ["<pad>", "<sos>", "<eos>", "<unk>", "▁the", "s"]
+    model = Recogniser(len(tokens), hidden=4 if tied else 5, tied=tied).eval()
+    files = [
+        write("epoch-3.pt", saved({"model": model.state_dict()}, new=True)),
+        write("bpe.vocab", "".join(f"{token}\t{-index}\n" for index, token in enumerate(tokens))),
+    ]
+    import_model("icefall-rnn-lm", files, tmp_path / "run")
+    lm = refrain.load(tmp_path / "run", kind="language-model")
+    sentences = [[4, 5, 5], [3]]
+    nats = 0.0
+    for sentence in sentences:
+        found = model(torch.tensor([1, *sentence])[:, None])[0].detach()
+        nats -= float(found[torch.arange(len(sentence) + 1), 0, torch.tensor([*sentence, 2])].sum())
+    ids = torch.tensor([2, *lm.vocabulary.encode("▁the s s\n<unk>\n")])[:, None]
+    found, _ = lm.model.token_nats(ids[:-1], ids[1:], lm.model.initial_state(1))
+    assert list(lm.vocabulary) == tokens and abs(float(found.sum()) - nats) < TOLERANCE * 10
 
 
 def test_the_vocabulary_of_sentencepiece(write, tmp_path):

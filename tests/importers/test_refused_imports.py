@@ -29,7 +29,7 @@ def tail_vectors():
 
 def qrnn():
     tensors = Awd(layers=1).state_dict()
-    return {**tensors, "rnns.0.linear.weight": torch.ones(9, 8)}
+    return {**tensors, "rnns.0.linear.module.weight_raw": torch.ones(9, 8)}
 
 
 REFUSED = {
@@ -52,6 +52,7 @@ REFUSED = {
     "two cells": (
         "word-language-model", {**PLAIN, "rnn.weight_hh_l1": torch.ones(18, 6)}, "of another cell than the layers below"
     ),
+    "a newer transformer": ("word-language-model", {"encoder.layers.0.self_attn.x": torch.ones(1)}, "is a transformer"),
     "a transformer": ("word-language-model", {**PLAIN, "transformer.x": torch.ones(1)}, "is a transformer"),
     "a part that is unknown": (
         "word-language-model",
@@ -97,8 +98,8 @@ REFUSED = {
          **{f"rnns.0.{name}": tensor for name, tensor in nn.LSTM(4, 4, 2).state_dict().items()}},
         "rnns.0 has 2 layers",
     ),
-    "two boundaries": (
-        "icefall-rnn-lm", {"model": Recogniser(7).state_dict(), "sos_id": 1, "eos_id": 2}, "(got sos_id 1 and eos_id 2"
+    "a boundary that is no token": (
+        "icefall-rnn-lm", {"model": Recogniser(7).state_dict(), "sos_id": 1, "eos_id": 7}, "sos_id 1 and eos_id 7 are"
     ),
 }  # fmt: skip
 
@@ -106,7 +107,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_models_that_cannot_be_expressed(name, write, tmp_path):
     form, value, cause = REFUSED[name]
-    files = [write("model.pt", saved(value, new=True)), write("vocab.txt", VOCABULARY)]
+    files = [write("model.pt", saved(value, new=True)), write("vocab.txt", TABLE if "icefall" in form else VOCABULARY)]
     with pytest.raises(CheckpointError) as caught:
         import_model(form, files, tmp_path / "run")
     assert str(caught.value).startswith(f"{files[0]}: ") and cause in str(caught.value)
@@ -127,6 +128,7 @@ BAD_WORDS = {
     "no ids": ("icefall-rnn-lm", VOCABULARY, "vocab.txt:1: must be a token and its id (got 'the')"),
     "an id twice": ("icefall-rnn-lm", TABLE + "e 3\n", "vocab.txt:8: the id 3 is given twice"),
     "a gap": ("icefall-rnn-lm", TABLE.replace("d 6", "d 7"), "the ids of 7 tokens must be 0 to 6, each once"),
+    "no boundary": ("icefall-rnn-lm", TABLE.replace("<sos/eos>", "x"), "has neither <sos/eos> nor <sos> and <eos>"),
     "fewer tokens": ("icefall-rnn-lm", TABLE.replace("d 6\n", ""), "has 6 words, but the weights are for 7"),
     "the name that is given": ("icefall-rnn-lm", TABLE.replace("d 6", "<eos> 6"), "has <eos> beside '<sos/eos>'"),
 }

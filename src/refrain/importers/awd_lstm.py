@@ -96,7 +96,7 @@ def _check_kind(tensors: Tensors) -> None:
         CheckpointError: when it is a QRNN, or its criterion has weights of its own.
     """
     kind = tensors.module.attribute("rnn_type") if tensors.module else None
-    if kind == "QRNN" or any(name.endswith(".linear.weight") for name in tensors.shapes if name.startswith("rnns.")):
+    if kind == "QRNN" or any(name.startswith("rnns.") and ".linear." in name for name in tensors.shapes):
         raise CheckpointError(f"{tensors.path}: is a QRNN (quasi-recurrent network), which this library does not have")
     for part in tensors.beside.values():
         parameters = part.attribute("_parameters") if isinstance(part, Record) else None

@@ -26,7 +26,7 @@ def read_word_language_model(request: Request) -> Imported:
     """
     path, vocabulary = model_and_vocabulary(request, "vocab.txt, or the folder of the training text")
     with tensors_of(path) as tensors:
-        if any(name.startswith("transformer") for name in tensors.shapes):
+        if any(name.startswith("transformer") or ".self_attn." in name for name in tensors.shapes):
             raise CheckpointError(f"{path}: is a transformer; only recurrent models are imported")
         rows, width = tensors.shape("encoder.weight", 2)
         stack = read_stack(tensors, names_in(tensors, "rnn"), width)

@@ -16,6 +16,8 @@ from .records import Record
 from .torch_file import is_torch_file, opened
 
 MAX_BYTES = 2**28
+LISTED = "vocab.txt"
+"""The list of words that colorlessgreenRNNs keeps beside a text."""
 # symbols that recognisers add after the tokens, for their graphs
 _DISAMBIGUATION = re.compile(r"#\d+")
 Log = Callable[[str], None]
@@ -40,15 +42,17 @@ def read_words(path: Path, rows: int, *, log: Log) -> Words:
 
     Args:
         path: a list with a word on each line, a corpus or dictionary saved by `torch.save`, or the folder of the
-            training text, whose words have ids by first occurrence in train, valid and test.
+            training text: its `vocab.txt`, or its words by first occurrence in train, valid and test.
         rows: the number of words in the weights.
         log: called with a line of text before steps that take long.
 
     Raises:
         DataError: when it cannot be read, or has another number of words than the weights.
     """
-    if path.is_dir():
+    if path.is_dir() and not (path / LISTED).is_file():
         return _from_text(path, rows, log)
+    folder = path.resolve() if path.is_dir() else None
+    path = path / LISTED if path.is_dir() else path
     content = _content(path)
     if is_torch_file(content[:4]):
         words = _from_dictionary(path)
@@ -59,7 +63,7 @@ def read_words(path: Path, rows: int, *, log: Log) -> Words:
         if len(words) != rows:
             lines = [line.strip(" \t\r") for line in text.rstrip("\n").split("\n")]
             words = lines if len(lines) == rows else words
-    return Words(checked(words, path, rows))
+    return Words(checked(words, path, rows), None, folder)
 
 
 def checked(words: list[str], path: Path, rows: int) -> list[str]:
