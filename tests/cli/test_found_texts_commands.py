@@ -12,7 +12,7 @@ UNKNOWN = "the zebra sees a yak .\n"
 
 @pytest.fixture
 def never(refrain, train, write, tmp_path):
-    """A run whose training text has no `<unk>`, on the words of the tiny corpus in small letters."""
+    """A run whose training text has no `<unk>`, on the words of the tiny corpus in lower case."""
     for split, count in (("train", 120), ("valid", 60)):
         text = "".join(f"ant bee cat {'dog' if number % 3 else 'eel'} .\n" for number in range(count))
         folder = write(f"corpus/{split}.txt", text).parent
@@ -44,7 +44,8 @@ def test_unknown_words_that_training_never_saw(refrain, never, write):
 
 def test_every_method_has_both_figures(refrain, never, tmp_path):
     _, run = never
-    figures = refrain("evaluate", run, "--method", "static", "--method", "cache", "--method", "dynamic", "--json").json
+    figures = refrain("evaluate", run, "--method", "all", "--json").json
+    assert len(figures["figures"]) == 4
     for figure in figures["figures"].values():
         assert figure["unknown"] == 6
         assert figure["perplexity_without_unknown"] < figure["perplexity"]

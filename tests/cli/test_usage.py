@@ -20,7 +20,10 @@ from refrain.cli.app import COMMANDS
         (["train", "quickstrat"], ["unknown recipe 'quickstrat'; did you mean 'quickstart'?"]),
         (["check", "zaremba-smal"], ["did you mean 'zaremba-small'?"]),
         (["recipes", "quikstart"], ["unknown recipe 'quikstart'; did you mean 'quickstart'?"]),
-        (["train", "gone.toml"], ["gone.toml: No such file or directory"]),
+        (
+            ["train", "gone.toml"],
+            ["gone.toml: No such file or directory; check the path, or choose a recipe"],
+        ),
         (["train", "quickstart", "--bogus", "3"], ["--bogus"]),
         (
             ["train", "quickstart", "training.epoch=3"],
@@ -192,6 +195,11 @@ def test_a_device_that_is_not_there(mistake, train, tiny_corpus, tmp_path, monke
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     mistake(2, train(tiny_corpus, "training.device=cuda"), "no CUDA device is available; use 'cpu' or 'auto'")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [("score", "x", "\ud800y"), ("train", "\ud800.toml"), ("train", "--out", "\ud800")])
+def test_a_word_that_no_text_can_hold(mistake, words):
+    mistake(2, words, "is not valid text; write it in UTF-8")
 
 
 def test_an_unforeseen_error_is_not_hidden(refrain, monkeypatch):

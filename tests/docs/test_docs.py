@@ -1,7 +1,7 @@
 """Every code block of the documentation runs, and every link leads somewhere.
 
 Blocks of a file run in order in one empty folder, where a tiny corpus stands at the places that the documentation
-speaks of. Commands are made small by settings added to them; before that, they are resolved as they stand.
+speaks of. Commands are made small by settings added to them; before that, they are resolved unchanged.
 """
 
 import pathlib
@@ -49,7 +49,7 @@ SMALL_TAGGER = ["model.hidden_sizes=[8]", "training.epochs=2", "training.batch_s
 SMALL_SPARSE = ["model.embedding_size=8", "model.embedding.blocks=4", "model.embedding.density=0.5"]
 # of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
 SMALLER = ["--to", "parameters=900", "--max-loss", "900%"]
-# files of a checkpoint, and rooms
+# files of a checkpoint, and packages
 NO_SETTINGS = {"model.safetensors", "data.text", "data.tagged", "data.units"}
 # pages whose blocks of text are what the blocks of Python before them print
 PRINTED = ("own-cell.md",)
@@ -255,7 +255,7 @@ def run_command(words):
 
 
 def small(source, words):
-    """Settings that make a recipe small, after it was resolved with those among the words as they stand."""
+    """Settings that make a recipe small, after it was resolved with those among the words unchanged."""
     imported = words[words.index("--iss-json") + 1] if "--iss-json" in words else None
     experiment = recipe(source, *(word for word in words if re.match(r"[a-z_.]+=", word)), iss_json=imported)
     if isinstance(experiment, TaggerExperiment):

@@ -2,20 +2,20 @@
 
 import typing
 
+import numpy as np
 import pytest
+import torch
+from short_runs import quiet, write_cat_and_dog
 
 import refrain
 from refrain import runs
 from refrain.config import Data, Experiment, Model, Training
 from refrain.errors import CheckpointError, UserError
-from refrain.training import PlainProgress
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("first")
-    for split, lines in (("train", 60), ("valid", 20), ("test", 20)):
-        (folder / f"{split}.txt").write_text("the cat sat\nthe dog ran away\n" * lines)
+    folder = write_cat_and_dog(tmp_path_factory.mktemp("first"))
     experiment = Experiment(
         data=Data(corpus=str(folder)),
         model=Model(embedding_size=6, hidden_sizes=(8,)),
@@ -23,7 +23,7 @@ def run(tmp_path_factory):
             epochs=1, batch_size=4, window_steps=6, optimizer="adam", learning_rate=0.03, sample_tokens=0
         ),
     )
-    refrain.train(experiment, folder / "run", progress=PlainProgress(quiet=True))
+    refrain.train(experiment, folder / "run", progress=quiet())
     return folder / "run"
 
 
@@ -80,6 +80,42 @@ def test_a_kind_that_must_be_loaded(run):
 
 def test_names_are_completed():
     assert {"load", "train", "recipe", "resume", "TrainedTagger"} <= set(dir(refrain))
+    assert not {"TYPE_CHECKING", "lazily", "_moved"} & set(dir(refrain))
+
+
+def test_what_is_loaded_names_its_sizes(lm):
+    parameters = sum(each.numel() for each in lm.model.parameters())
+    assert f"lstm 8, vocabulary of 8 words, {parameters:,} parameters)" in repr(lm)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda lm: lm.prepare(["the"]), "text: must be a text (got ['the'])"),
+        (lambda lm: lm.generate(["the"]), "prompt: must be a text (got ['the'])"),
+        (lambda lm: lm.generate("the", tokens="3"), "tokens: must be a whole number (got '3')"),
+        (lambda lm: lm.generate("the", temperature="hot"), "temperature: must be a number (got 'hot')"),
+        (lambda lm: lm.generate("the", clamp=[3]), "clamp: must map units to values, as in {3: 1.5} (got [3])"),
+        (lambda lm: lm.generate("the", clamp={3: "x"}), "clamp: the value of unit 3: must be a number (got 'x')"),
+        (
+            lambda lm: lm.features("the", units=3),
+            "units: must be a list of whole numbers, such as [3] or [3, 5] (got 3)",
+        ),
+        (lambda lm: lm.features("the", units="35"), "units: must be a list of whole numbers, such as [3] or [3, 5]"),
+        (lambda lm: lm.features("the", which="all"), "which: must be one of cell, hidden (got 'all')"),
+        (lambda lm: lm.count("the", cleaning="x"), "cleaning: must be one of"),
+    ],
+)
+def test_arguments_of_another_type(lm, call, message):
+    with pytest.raises(UserError) as caught:
+        call(lm)
+    assert str(caught.value).startswith(message)
+
+
+def test_units_of_any_whole_numbers(lm):
+    units = torch.tensor([2, 5])
+    assert lm.features("the cat", units=units).traces[0].shape == (2, 2)
+    assert lm.generate("the", tokens=np.int64(2), seed=np.int64(1)) == lm.generate("the", tokens=2, seed=1)
 
 
 def test_the_shape_of_a_run_to_start_from(run, tmp_path):
@@ -91,11 +127,11 @@ def test_the_shape_of_a_run_to_start_from(run, tmp_path):
     }
     found = refrain.recipe("zaremba-small", changes, data=run.parent, start_from=run)
     assert (found.model.embedding_size, found.model.hidden_sizes) == (6, (8,))
-    summary = refrain.train(found, tmp_path / "more", start_from=run, progress=PlainProgress(quiet=True))
+    summary = refrain.train(found, tmp_path / "more", start_from=run, progress=quiet())
     assert summary["parameters"] == refrain.load(run).model.head.bias.numel() * 15 + 4 * 8 * 15
     other = refrain.recipe("zaremba-small", changes, data=write_text(tmp_path), start_from=run)
     with pytest.raises(CheckpointError, match=rf"another vocabulary; give its corpus, {run.parent}, with --data"):
-        refrain.train(other, tmp_path / "other", start_from=run, progress=PlainProgress(quiet=True))
+        refrain.train(other, tmp_path / "other", start_from=run, progress=quiet())
 
 
 def write_text(folder):

@@ -5,6 +5,8 @@ signal.
 """
 
 import errno
+import importlib
+import inspect
 import re
 import signal
 import sys
@@ -20,7 +22,7 @@ from refrain.errors import UserError
 from refrain.storage.plain_text import log_line, visible
 
 from .streams import ReaderLeft, flush_output, open_streams
-from .usage import with_auto, without_help_command, wrong_words
+from .usage import check_words, with_auto, without_help_command, wrong_words
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -43,9 +45,9 @@ COMMANDS = {
     "bench": "Measure speed on this machine in paired runs.",
 }
 EXAMPLES = {
-    "train": "refrain train zaremba-small --data PATH/TO/ptb --out runs/small training.epochs=5",
+    "train": "refrain train zaremba-small --data PATH/TO/ptb training.epochs=5",
     "evaluate": "refrain evaluate runs/small --split valid --protocol zaremba",
-    "generate": "refrain generate runs/small --prompt 'the company' --tokens 50 --top-p 0.9",
+    "generate": "refrain generate runs/small --prompt 'the company' --top-p 0.9",
     "score": "refrain score runs/small sentences.txt",
     "tag": "refrain tag runs/tagger sentences.txt --tokenised",
     "features": "refrain features runs/small sentences.txt --out states.npz",
@@ -57,7 +59,7 @@ EXAMPLES = {
     "check": "refrain check zaremba-large --data PATH/TO/ptb",
     "bench": "refrain bench train --recipe zaremba-small",
 }
-# the usage of commands, where a name says more than [ARGS]
+# the usage of commands, where a name is clearer than [ARGS]
 USAGE = {
     "train": "refrain train [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
     "score": "refrain score [OPTIONS] RUN [FILE|-]",
@@ -83,8 +85,12 @@ REMEDIES = {
 }
 
 
-def app() -> App:
-    """The application with all its commands, whose modules are imported when they are called."""
+def app(described: str = "") -> App:
+    """The application with all its commands, whose modules are imported when they are called.
+
+    Args:
+        described: the command whose help is asked for, which is described at length.
+    """
     root = App(
         name="refrain",
         help="Recurrent language models that are small, strong and fast.",
@@ -98,11 +104,22 @@ def app() -> App:
         # `data` has subcommands, which set their own examples
         more = {"help_epilogue": f"Example: {EXAMPLES[name]}"} if name in EXAMPLES else {}
         more |= {"usage": f"Usage: {USAGE[name]}"} if name in USAGE else {}
+        text = _description(name) if name == described else line
         function = FUNCTIONS.get(name, name)
-        root.command(f"refrain.cli.{function}:{function}", name=name, help=line, **more)
+        root.command(f"refrain.cli.{function}:{function}", name=name, help=text, **more)
     completion = "refrain.cli.completion:install_completion"
     root.command(completion, name="--install-completion", help="Complete commands in your shell.", group="Shell")
     return root
+
+
+def _description(name: str) -> str:
+    """What the docstring of a command says before its parameters, each paragraph as one line."""
+    function = FUNCTIONS.get(name, name)
+    command = getattr(importlib.import_module(f"refrain.cli.{function}"), function)
+    if isinstance(command, App):
+        return COMMANDS[name]
+    text = (inspect.getdoc(command) or "").partition("\nParameters\n")[0].strip()
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 class _Help:
@@ -139,11 +156,16 @@ def run(arguments: Sequence[str] | None = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status. Each error is printed as one line on standard error."""
     warnings.showwarning = _show_warning
-    signal.signal(signal.SIGTERM, _terminate)
+    for name in ("SIGTERM", "SIGUSR1"):
+        # Windows has no SIGUSR1
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminate)
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        check_words(words)
         words = with_auto(without_help_command(words, COMMANDS))
-        app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        described = words[0] if words and not {"--help", "-h"}.isdisjoint(words) else ""
+        app(described)(words, exit_on_error=False, print_error=False, result_action="return_value")
         if sys.stdout is not None:
             sys.stdout.flush()
         return 0
@@ -154,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FloatingPointError as error:
         return _complain([str(error)], 4)
     except (ReaderLeft, BrokenPipeError):
-        # the reader has what it wants, as in `refrain generate ... | head`
+        # the reader needs no more, as in `refrain generate ... | head`
         return 0
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
@@ -196,4 +218,4 @@ def _show_warning(message: Warning | str, category: type[Warning], *location: An
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     # an exception, so that half-written files are removed on exit
-    raise SystemExit(128 + number)
+    raise SystemExit(128 + signal.SIGTERM)

@@ -30,17 +30,20 @@ def check(
     layout
         A PNG file for a picture of the sparse layers and the sparse embedding.
     """
+    from .corpus import corpus_inputs, resolved_corpus
+
+    corpus = resolved_corpus(data)
+
     from refrain.config import resolve
     from refrain.errors import UserError
     from refrain.recipes import RECIPES
 
-    from .corpus import corpus_inputs, resolved_corpus
     from .output import check_picture, log, log_written, print_json, print_line
 
     if layout is None and force:
         raise UserError("--force cannot take effect without --layout")
     given = str(iss_json) if iss_json else None
-    experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data), iss_json=given, log=log)
+    experiment = resolve(recipe, settings, RECIPES, corpus=corpus, iss_json=given, log=log)
     if layout is not None:
         inputs = [recipe, *([given] if given else []), *corpus_inputs(experiment.data.corpus)]
         check_picture("--layout", layout, (".png",), inputs, force=force)
@@ -63,7 +66,8 @@ def check(
     for name, size in found["widths"].items():
         print(f"  {name:{longest}}  {size:,}")
     for name, plan in found["plans"].items():
-        print_line(f"{name}  {plan}")
+        for number, line in enumerate(str(plan).splitlines()):
+            print_line(line if number else f"{name}  {line}")
     for band in found["bands"]:
         print(f"vectors of {band['width']:4}: {band['words']:,} words, {band['share']:.1%} of the training text")
     print(f"windows      {found['windows']:,} per epoch, {found['windows'] * experiment.training.epochs:,} in all")

@@ -41,7 +41,7 @@ def import_model(
     lowercase
         The model was trained on small letters, so that texts are read in small letters.
     """
-    from refrain.assembly import locate
+    from refrain.data.locating import locate
     from refrain.importers.table import check_request
 
     from .output import log, log_written, print_json

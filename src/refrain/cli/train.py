@@ -28,7 +28,7 @@ def train(
     iss_json: Path | None = None,
     resume: Flag = False,
     finish: Flag = False,
-    resume_auto: Annotated[bool, Parameter(name=("--resume=auto", "--resume-auto"), negative=())] = False,
+    resume_auto: Annotated[Flag, Parameter(name=("--resume=auto", "--resume-auto"))] = False,
     force: ForceOption = False,
     errors: OptionalErrorsOption = None,
     skip_bad: SkipBadOption = False,
@@ -150,7 +150,7 @@ def _continued(
     if series:
         return runs.resume_seeds(out, **changes, count=seeds, progress=make_progress)
     if auto:
-        return runs.go_on(out, **changes, progress=make_progress())
+        return runs.resume_unfinished(out, **changes, progress=make_progress())
     return runs.resume(out, **changes, finish=finish, progress=make_progress())
 
 

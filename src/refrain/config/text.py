@@ -6,9 +6,6 @@ from pydantic import Field, model_validator
 
 from .values import Count, Settings, Share, Whole
 
-NO_CORPUS = "(imported)"
-"""The corpus of a model from elsewhere whose text is not known."""
-
 
 class Text(Settings):
     """A corpus, its splits and the vocabulary of its training text."""

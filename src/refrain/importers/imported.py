@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from refrain.config import Data, Model
-from refrain.config.text import NO_CORPUS
 from refrain.data import Corpus, Vocabulary
+from refrain.data.locating import NO_CORPUS
 from refrain.data.units.word.preparation import Preparation
 from refrain.data.units.word.vocabulary import EOS, UNK, WordVocabulary
 from refrain.errors import CheckpointError, DataError, UserError

@@ -12,7 +12,7 @@ from refrain.config import Experiment, Training
 from refrain.data import Corpus
 from refrain.errors import CheckpointError
 from refrain.models import LanguageModel
-from refrain.runs.loading import config_document
+from refrain.runs.config_document import config_document
 from refrain.runs.manifest import manifest
 from refrain.storage.regular_files import open_regular
 from refrain.storage.run_folder import RunFolder

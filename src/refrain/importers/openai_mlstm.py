@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from refrain.config import Data, Model, MultiplicativeLSTMCell
-from refrain.config.text import NO_CORPUS
+from refrain.data.locating import NO_CORPUS
 from refrain.data.units.byte.vocabulary import ByteVocabulary
 from refrain.errors import CheckpointError, UserError
 

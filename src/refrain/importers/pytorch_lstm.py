@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from refrain.config import Data, Model
-from refrain.config.text import NO_CORPUS
 from refrain.config.toml_file import read_toml
+from refrain.data.locating import NO_CORPUS
 from refrain.data.units.byte.vocabulary import ByteVocabulary
 from refrain.data.units.word.vocabulary import EOS, UNK
 from refrain.errors import CheckpointError, UserError, shortened

@@ -4,8 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from refrain.config.mistakes import nearest
-from refrain.errors import UserError
+from refrain.errors import UserError, nearest
 from refrain.storage.output_checks import check_folder, run_parts
 from refrain.storage.run_folder import RunFolder
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import shlex
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -257,7 +258,7 @@ class Fit:
         given += ", model=..." if "network" in self.documents.get("config", {}) else ""
         if given:
             return f"refrain.resume({str(self.run.path)!r}{given})"
-        return f"refrain train --resume --out {self.run.path}"
+        return f"refrain train --resume --out {shlex.quote(str(self.run.path))}"
 
     def _advice(self, position: Position, cause: str, remedy: str) -> str:
         rate = self.task.optimizer.param_groups[0]["lr"]

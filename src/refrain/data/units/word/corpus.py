@@ -56,8 +56,6 @@ def open_word_corpus(
         settings["vocabulary"] = hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
 
     def build() -> WordVocabulary:
-        if vocabulary is not None:
-            return vocabulary
         counted = {split: part for split, part in spans.items() if split == "train" or vocabulary_from == "all"}
         counts = {split: count_words([part], errors, preparation) for split, part in counted.items()}
         made = build_vocabulary(
@@ -75,10 +73,11 @@ def open_word_corpus(
     return open_encoded_corpus(
         name,
         spans,
-        room="words",
+        subfolder="words",
         settings=settings,
         build=build,
         read=word_vocabulary_from,
+        vocabulary=vocabulary,
         errors=errors,
         whole_lines=False,
         log=log,

@@ -1,5 +1,6 @@
 """Words as a unit: text whose words are separated by blanks, with a vocabulary made from it."""
 
+import glob
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from refrain.errors import DataError
 
 from ...corpus import Corpus
 from ...text.files import Spans
+from ...text.forms import table_note
 from ...text.packed import text_file
 from ...text.shards import is_pattern
 from ...text.splits import find_splits
@@ -35,11 +37,17 @@ class WordUnit:
     ) -> dict[str, Spans]:
         """Where the text of each requested split is, in a folder or in one file that is cut."""
         if is_pattern(str(path)):
-            raise DataError(f"{path}: a pattern is read as bytes alone; set data.unit=byte, or give a folder or file")
+            if not glob.glob(str(path), recursive=True):
+                raise DataError(f"{path}: no such file or folder, and no file matches it as a pattern; check the path")
+            raise DataError(
+                f"{path}: only a byte model reads the files of a pattern; set data.unit=byte, or give a folder or file"
+            )
+        _note_table(path, log)
         return find_splits(path, shares=options.split, requested=requested, log=log)
 
     def find_all(self, path: Path, log: Report) -> Spans:
         """All of a file."""
+        _note_table(path, log)
         return text_file(path, log)
 
     def open(
@@ -66,3 +74,9 @@ class WordUnit:
     def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
         """Literal `<unk>`, empty and very long lines, and lines that also occur in `train`."""
         return word_figures(corpus)
+
+
+def _note_table(path: Path, log: Report) -> None:
+    note = table_note(path)
+    if note is not None and path.is_file():
+        log(note)
