@@ -5,7 +5,6 @@ signal.
 """
 
 import errno
-import importlib
 import inspect
 import re
 import signal
@@ -104,21 +103,19 @@ def app(described: str = "") -> App:
         # `data` has subcommands, which set their own examples
         more = {"help_epilogue": f"Example: {EXAMPLES[name]}"} if name in EXAMPLES else {}
         more |= {"usage": f"Usage: {USAGE[name]}"} if name in USAGE else {}
-        text = _description(name) if name == described else line
         function = FUNCTIONS.get(name, name)
-        root.command(f"refrain.cli.{function}:{function}", name=name, help=text, **more)
+        root.command(f"refrain.cli.{function}:{function}", name=name, help=line, **more)
     completion = "refrain.cli.completion:install_completion"
+    # `data` has subcommands, and no docstring
+    if described in COMMANDS and described != "data":
+        root[described].help = _description(root[described])
     root.command(completion, name="--install-completion", help="Complete commands in your shell.", group="Shell")
     return root
 
 
-def _description(name: str) -> str:
+def _description(command: App) -> str:
     """What the docstring of a command says before its parameters, each paragraph as one line."""
-    function = FUNCTIONS.get(name, name)
-    command = getattr(importlib.import_module(f"refrain.cli.{function}"), function)
-    if isinstance(command, App):
-        return COMMANDS[name]
-    text = (inspect.getdoc(command) or "").partition("\nParameters\n")[0].strip()
+    text = (inspect.getdoc(command.default_command) or "").partition("\nParameters\n")[0].strip()
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
