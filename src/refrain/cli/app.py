@@ -37,6 +37,7 @@ COMMANDS = {
     "probe": "Fit a logistic probe on a model's states, and find the best single unit.",
     "sparsity": "Report the zeros, the dead units and the sizes of a model, with pictures.",
     "compress": "Write a smaller run without dead units, checked to compute the same.",
+    "import": "Make a run of a model that another program has trained.",
     "recipes": "List the recipes, or show one of them.",
     "data": "List, fetch and check corpora.",
     "check": "Build a recipe and train on two windows, to check settings, memory and time.",
@@ -52,6 +53,7 @@ EXAMPLES = {
     "probe": "refrain probe runs/small --data PATH/TO/reviews --out probe",
     "sparsity": "refrain sparsity runs/sparse --plot sparse.html",
     "compress": "refrain compress runs/sparse --out runs/small",
+    "import": "refrain import word-language-model model.pt vocab.txt --out runs/imported",
     "recipes": "refrain recipes zaremba-medium",
     "check": "refrain check zaremba-large --data PATH/TO/ptb",
     "bench": "refrain bench train --recipe zaremba-small",
@@ -62,10 +64,13 @@ USAGE = {
     "score": "refrain score [OPTIONS] RUN [FILE|-]",
     "tag": "refrain tag [OPTIONS] RUN [FILE|-]",
     "features": "refrain features --out FILE [OPTIONS] RUN [FILE|FOLDER|- ...]",
+    "import": "refrain import --out DIR [OPTIONS] FORMAT FILE [FILE ...]",
     "recipes": "refrain recipes [OPTIONS] [NAME]",
     "check": "refrain check [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
     "bench": "refrain bench [OPTIONS] NAME [SETTING=VALUE ...]",
 }
+# commands whose names are keywords of Python -> the function
+FUNCTIONS = {"import": "import_model"}
 # the length of a message, and the number of messages, beyond which nobody reads on
 MOST_CHARACTERS = 2000
 MOST_MISTAKES = 50
@@ -98,7 +103,8 @@ def app(described: str = "") -> App:
         # `data` has subcommands, which set their own examples
         more = {"help_epilogue": f"Example: {EXAMPLES[name]}"} if name in EXAMPLES else {}
         more |= {"usage": f"Usage: {USAGE[name]}"} if name in USAGE else {}
-        root.command(f"refrain.cli.{name}:{name}", name=name, help=line, **more)
+        function = FUNCTIONS.get(name, name)
+        root.command(f"refrain.cli.{function}:{function}", name=name, help=line, **more)
     completion = "refrain.cli.completion:install_completion"
     # `data` has subcommands, and no docstring
     if described in COMMANDS and described != "data":
