@@ -18,6 +18,7 @@ from refrain.axes import Axis, AxisTable, Segment
 
 from .dropout import EmbeddingDropout
 from .segments import Band
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 
 class SparseEmbedding(nn.Module):
@@ -63,6 +64,11 @@ class SparseEmbedding(nn.Module):
             parts.append(part * (ids >= start)[..., None] if start else part)
         vectors = torch.cat(parts, -1)
         return vectors if self.word_dropout is None else self.word_dropout(vectors, ids, self.vocabulary_size)
+
+    def describe(self, build: GraphBuilder, ids: Value) -> Value:
+        """The lookup as operations; see `Describable`."""
+        weights = [build.weight(f"blocks.{index}", block) for index, block in enumerate(self.blocks)]
+        return build.concat([build.gather(ids, weight, band.start) for band, weight in zip(self.bands, weights, strict=True)])
 
     def matrix(self) -> Tensor:
         """The dense matrix (V, D), zeros filled in, made for one window; gradients reach the stored entries alone."""
