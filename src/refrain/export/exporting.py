@@ -17,7 +17,7 @@ from refrain.nn.step_graph import StepGraph
 from refrain.progress import Reporter
 from refrain.runs.loading import load_language_model
 from refrain.storage.output_checks import check_outputs, run_files
-from refrain.storage.output_files import replace_file, write_files
+from refrain.storage.output_files import write_files
 from refrain.storage.regular_files import read_regular
 from refrain.trained import TrainedLanguageModel
 

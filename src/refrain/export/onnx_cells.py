@@ -100,9 +100,7 @@ def _add_scan(nodes: Nodes, cell: Cell) -> None:
     # the states after the step come first
     results = [*cell.results[1:], cell.results[0]]
     outputs = [nodes.add("Identity", [nodes.names[name]])[0] for name in results]
-    body = helper.make_graph(
-        nodes.nodes, "step", [_float(name) for name in inputs], [_float(name) for name in outputs]
-    )
+    body = helper.make_graph(nodes.nodes, "step", [_float(name) for name in inputs], [_float(name) for name in outputs])
     nodes.nodes, nodes.names = outer_nodes, outer_names
     found = nodes.add(
         "Scan",

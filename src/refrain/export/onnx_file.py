@@ -47,13 +47,11 @@ def onnx_bytes(
         _add_window(nodes, graph)
     else:
         _add_step(nodes, graph)
-    leading = ["batch", "time"] if steps == "many" else ["batch"]
+    leading: list[str | int | None] = ["batch", "time"] if steps == "many" else ["batch"]
     inputs = [helper.make_tensor_value_info(graph.ids, TensorProto.INT64, leading)]
-    outputs = [
-        helper.make_tensor_value_info("log_probabilities", TensorProto.FLOAT, [*leading, graph.vocabulary_size])
-    ]
+    outputs = [helper.make_tensor_value_info("log_probabilities", TensorProto.FLOAT, [*leading, graph.vocabulary_size])]
     for state in graph.states:
-        shape = ["batch", state.size]
+        shape: list[str | int | None] = ["batch", state.size]
         inputs.append(helper.make_tensor_value_info(state.name, TensorProto.FLOAT, shape))
         outputs.append(helper.make_tensor_value_info(f"next_{state.name}", TensorProto.FLOAT, shape))
     initializers = list(nodes.initializers.values())

@@ -30,9 +30,7 @@ class Nodes:
         looked_up: names of matrices of which single rows are read.
     """
 
-    def __init__(
-        self, weights: Mapping[str, Any], rounded: Mapping[str, Rounded], looked_up: frozenset[str]
-    ) -> None:
+    def __init__(self, weights: Mapping[str, Any], rounded: Mapping[str, Rounded], looked_up: frozenset[str]) -> None:
         self.weights, self.rounded, self.looked_up = weights, rounded, looked_up
         self.initializers: dict[str, onnx.TensorProto] = {}
         # nodes that prepare weights come first, outside of loops

@@ -170,9 +170,7 @@ class _Reading:
     perplexities: list[float]
 
 
-def _read(
-    text: TokenSource, tokens: int, runners: Sequence[Runner], graph: StepGraph, track: Track
-) -> _Reading:
+def _read(text: TokenSource, tokens: int, runners: Sequence[Runner], graph: StepGraph, track: Track) -> _Reading:
     """Read a text with several runners, of which the first two are compared."""
     ids = np.array(text.read(0, min(len(text), tokens + 1))).astype(np.int64)
     states = [initial_states(graph, 1) for _ in runners]

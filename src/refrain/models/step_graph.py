@@ -1,6 +1,7 @@
 """The step of a language model as a graph in plain data, which exporters translate."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -57,7 +58,10 @@ def step_graph(model: nn.Module) -> StepGraph:
         head: Any = model.head
         with build.part("head"):
             result = head.describe(build, x)
-        return StepGraph(result.width, build.weights, tuple(states), body, tuple(build.items), x.name, result.name)
+        graph = StepGraph(result.width, build.weights, tuple(states), body, tuple(build.items), x.name, result.name)
+    # a weight of which only parts are read is none itself
+    used = {name for operation in graph.flat().operations for name in operation.inputs}
+    return replace(graph, weights={name: array for name, array in graph.weights.items() if name in used})
 
 
 def _states(index: int, layer: Any) -> tuple[list[str], Any]:

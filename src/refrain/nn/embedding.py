@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .dropout import EmbeddingDropout
-from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 
 class Embedding(nn.Module):

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refrain.axes import Axis, AxisTable, Segment
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .dropout import EmbeddingDropout
 from .segments import Band
-from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 
 class SparseEmbedding(nn.Module):
@@ -67,8 +67,10 @@ class SparseEmbedding(nn.Module):
 
     def describe(self, build: GraphBuilder, ids: Value) -> Value:
         """The lookup as operations; see `Describable`."""
-        weights = [build.weight(f"blocks.{index}", block) for index, block in enumerate(self.blocks)]
-        return build.concat([build.gather(ids, weight, band.start) for band, weight in zip(self.bands, weights, strict=True)])
+        parts = []
+        for index, (band, block) in enumerate(zip(self.bands, self.blocks, strict=True)):
+            parts.append(build.gather(ids, build.weight(f"blocks.{index}", block), band.start))
+        return build.concat(parts)
 
     def matrix(self) -> Tensor:
         """The dense matrix (V, D), zeros filled in, made for one window; gradients reach the stored entries alone."""

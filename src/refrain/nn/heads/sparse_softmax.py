@@ -71,7 +71,7 @@ class SparseSoftmaxHead(nn.Module):
         parts = hidden.split([width for _, width in self.embedding.bands])
         finished: list[Value] = []
         # logits of the words from the start of the last band on, to which the next band adds
-        logits = build.weight("bias", self.bias)
+        logits: Value = build.weight("bias", self.bias)
         before = 0
         for index, (part, (start, _), block) in enumerate(
             zip(parts, self.embedding.bands, self.embedding.blocks, strict=True)

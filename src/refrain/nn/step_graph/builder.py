@@ -185,7 +185,7 @@ class GraphBuilder:
     def cell(
         self,
         kind: str,
-        step: Callable[..., tuple[Value, Any]],
+        step: Callable[..., Any],
         x: Value,
         state: Any,
         weights: Mapping[str, Tensor],
@@ -244,8 +244,8 @@ class GraphBuilder:
     ) -> list[Value]:
         """Record an operation, and return its outputs."""
         outputs = [Value(self, self._fresh(kind), width) for width in widths]
-        names = [tuple(value.name for value in values) for values in (inputs, outputs)]
-        self.items.append(Operation(kind, *names, tuple(widths), tuple(numbers)))
+        read, made = (tuple(value.name for value in values) for values in (inputs, outputs))
+        self.items.append(Operation(kind, read, made, tuple(widths), tuple(numbers)))
         return outputs
 
     def _fresh(self, what: str) -> str:
