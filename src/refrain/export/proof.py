@@ -118,16 +118,11 @@ def prove(
         CheckpointError: when the two do not agree.
     """
     same = Reference(model, weights)
-    worst = _random_difference(run, same, graph)
+    worst = _checked(_random_difference(run, same, graph), tolerance)
     runners = [run, same] if weights == "float32" else [run, same, Reference(model, "float32")]
     found = _read(text, tokens, runners, graph, track)
-    worst = max(worst, found.difference)
+    worst = max(worst, _checked(found.difference, tolerance))
     exported, *_, library = found.perplexities
-    if not worst <= (math.inf if tolerance is None else tolerance):
-        raise CheckpointError(
-            f"the exported model does not compute what the run's model computes: its log-probabilities differ by "
-            f"{worst:.2g}, more than {tolerance:g}; nothing was written; please report this"
-        )
     if weights == "int8" and not abs(exported / library - 1) <= INT8_GROWTH:
         raise CheckpointError(
             f"the perplexity is {exported:.2f} in int8 and {library:.2f} in float32, which differ by more than "
@@ -140,6 +135,21 @@ def prove(
 def initial_states(graph: StepGraph, batch_size: int) -> list[Any]:
     """The states before the first token, each (B, size)."""
     return [np.tile(state.initial.astype(np.float32), (batch_size, 1)) for state in graph.states]
+
+
+def _checked(difference: float, tolerance: float | None) -> float:
+    """The difference, if it is allowed.
+
+    Raises:
+        CheckpointError: when it is not, or a result is not a number or has another shape.
+    """
+    if not math.isfinite(difference) or difference > (math.inf if tolerance is None else tolerance):
+        allowed = "" if tolerance is None else f", more than {tolerance:g}"
+        raise CheckpointError(
+            "the exported model does not compute what the run's model computes: its log-probabilities or states differ "
+            f"by {difference:.2g}{allowed}; nothing was written; please report this"
+        )
+    return difference
 
 
 def _random_difference(run: Runner, same: Runner, graph: StepGraph) -> float:
