@@ -12,6 +12,7 @@ GUIDES = [
     "docs/byte-corpora",
     "docs/settings",
     "docs/recipes",
+    "docs/export",
     "docs/performance",
     "docs/reliability",
 ]

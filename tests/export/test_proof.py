@@ -83,7 +83,7 @@ def test_int8_may_cost_one_percent_of_perplexity(model):
 
     found = proved(model, worse(1.009), weights="int8", tolerance=None)
     assert found.perplexity / found.library_perplexity == pytest.approx(1.009, abs=1e-4)
-    with pytest.raises(CheckpointError, match="in int8 and .* in float32"):
+    with pytest.raises(CheckpointError, match=r"in int8 and .* in float32"):
         proved(model, worse(1.02), weights="int8", tolerance=None)
 
 
