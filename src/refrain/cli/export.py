@@ -49,17 +49,16 @@ def export(
     no_proof
         Write the model without running it.
     """
-    from refrain.export.formats import Options, check_format
+    from refrain.export.formats import Options, check_format, check_out
     from refrain.progress import reporter
     from refrain.runs import find_language_model
-    from refrain.storage.output_checks import check_outputs, run_files
+    from refrain.storage.output_checks import run_files
 
     from .output import log, log_written, print_json
 
     options = Options(weights=weights, steps=steps, libm=not no_libm)
     chosen = check_format(format, options, proof=not no_proof)
-    if not chosen.is_folder:
-        check_outputs([("--out", out)], run_files(run), force=force)
+    check_out(chosen, out, run_files(run), force=force)
     find_language_model(run)
     if data is not None:
         from refrain.assembly import locate

@@ -16,12 +16,12 @@ from refrain.models.step_graph import check_describable, step_graph
 from refrain.nn.step_graph import StepGraph
 from refrain.progress import Reporter
 from refrain.runs.loading import load_language_model
-from refrain.storage.output_checks import check_outputs, run_files
+from refrain.storage.output_checks import run_files
 from refrain.storage.output_files import write_files
 from refrain.storage.regular_files import read_regular
 from refrain.trained import TrainedLanguageModel
 
-from .formats import Exported, Options, check_format
+from .formats import Exported, Options, check_format, check_out
 from .proof import FLOAT32_TOLERANCE, Proof, prove
 
 MOST_CARD_BYTES = 1_000_000
@@ -70,25 +70,21 @@ def export(
     out = Path(out)
     reports = reports or Reporter(None)
     read = [*run_files(Path(model))] if not isinstance(model, TrainedLanguageModel) else []
-    if not chosen.is_folder:
-        check_outputs([("--out", out)], read, force=force)
-    elif out.exists() and not out.is_dir():
-        raise UserError(f"--out: {out} must be a folder")
+    check_out(chosen, out, read, force=force)
     lm = model
     if not isinstance(lm, TrainedLanguageModel):
         with reports.step(f"loading {lm}"):
             lm = load_language_model(lm)
     check_describable(lm.model)
     text = _text(lm, data, log) if proof else None
-    options = replace(options, metadata=_metadata(lm, options), tokens=_tokens(lm), start=lm.vocabulary.line_end)
     with reports.step(f"writing the model as {format}"):
         graph = step_graph(lm.model)
+        told = _metadata(lm, graph, options)
+        options = replace(options, metadata=told, tokens=_tokens(lm), start=lm.vocabulary.line_end)
         exported: Exported = importlib.import_module(f"{__package__}.{chosen.module}").export(graph, options)
     written = {out / name if name else out: content for name, content in exported.files.items()}
-    if chosen.is_folder and out.is_dir():
-        check_outputs([("--out", path) for path in written], read, force=force)
     found = None if text is None else _proved(exported, lm, graph, text, options, proof_tokens, reports)
-    if chosen.is_folder:
+    if chosen.files:
         out.mkdir(parents=True, exist_ok=True)
     write_files(written.items(), force=force)
     return {
@@ -142,12 +138,12 @@ def _text(lm: TrainedLanguageModel, data: str | None, log: Callable[[str], None]
     return tokens
 
 
-def _metadata(lm: TrainedLanguageModel, options: Options) -> dict[str, str]:
+def _metadata(lm: TrainedLanguageModel, graph: StepGraph, options: Options) -> dict[str, str]:
     """What a user of the file needs to know, as texts; all but the version and the card are JSON."""
     card = lm.folder.parents[1] / "README.md"
     states = {
         state.name: {"size": state.size, "initial": "zeros" if not state.initial.any() else state.initial.tolist()}
-        for state in step_graph(lm.model).states
+        for state in graph.states
     }
     found = {
         "refrain_version": refrain.__version__,

@@ -2,11 +2,13 @@
 
 import importlib.util
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from refrain.errors import UserError
+from refrain.storage.output_checks import check_outputs
 
 if TYPE_CHECKING:
     from refrain.nn.step_graph import StepGraph
@@ -69,22 +71,22 @@ class Format(NamedTuple):
 
     Attributes:
         module: of this package; it has a function `export`, an `Export`.
-        is_folder: whether it has several files.
+        files: the names of its files in a folder; empty for a format of a single file.
         options: which of `steps` and `libm` have an effect.
         packages: what it is written with: import name -> what pip installs.
         runtime: what an exported model is run with: the import name of a package, or "" for a C compiler.
     """
 
     module: str
-    is_folder: bool
+    files: tuple[str, ...]
     options: tuple[str, ...]
     packages: Mapping[str, str]
     runtime: str
 
 
 FORMATS = {
-    "onnx": Format("onnx_format", False, ("steps",), {"onnx": "'refrain-lm[export]'"}, "onnxruntime"),
-    "c": Format("c_format", True, ("libm",), {}, ""),
+    "onnx": Format("onnx_format", (), ("steps",), {"onnx": "'refrain-lm[export]'"}, "onnxruntime"),
+    "c": Format("c_format", ("model.h", "model.c", "main.c"), ("libm",), {}, ""),
 }
 """Name -> format. A new format is a module with a function `export` and a line here."""
 
@@ -122,6 +124,26 @@ def check_format(name: str, options: Options, *, proof: bool) -> Format:
             "or clang, or write it without proof: --no-proof"
         )
     return made
+
+
+def check_out(chosen: Format, out: Path, inputs: Iterable[str | Path], *, force: bool) -> None:
+    """Check that the files of an exported model can be written.
+
+    Args:
+        chosen: the format.
+        out: its file, or its folder.
+        inputs: what is read.
+        force: whether files that exist are replaced.
+
+    Raises:
+        UserError: when a file exists and `force` is not set, or is also read.
+    """
+    if not chosen.files:
+        check_outputs([("--out", out)], inputs, force=force)
+    elif out.is_dir():
+        check_outputs([("--out", out / name) for name in chosen.files], inputs, force=force)
+    elif out.exists():
+        raise UserError(f"--out must be a folder (got {str(out)!r})")
 
 
 def compiler() -> str | None:

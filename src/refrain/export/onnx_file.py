@@ -38,8 +38,8 @@ def onnx_bytes(
     Raises:
         UserError: when the file would be too large.
     """
-    sizes = (rounded[name].multiples.nbytes if name in rounded else 4 * array.size for name, array in _stored(graph))
-    if sum(sizes) > MOST_BYTES:
+    weights = graph.weights.items()
+    if sum((1 if name in rounded else 4) * array.size for name, array in weights) > MOST_BYTES:
         raise UserError("an ONNX file holds less than 2 GiB, but the weights are larger; use --weights int8")
     gathers = [item for item in graph.body if not isinstance(item, Cell) and item.kind == "gather"]
     nodes = Nodes(graph.weights, rounded, frozenset(item.inputs[1] for item in gathers))
@@ -64,10 +64,6 @@ def onnx_bytes(
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
-
-
-def _stored(graph: StepGraph) -> list[tuple[str, Any]]:
-    return list(graph.weights.items())
 
 
 def _add_window(nodes: Nodes, graph: StepGraph) -> None:
