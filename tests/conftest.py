@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from refrain.nn.kernels.compile import find_compiler
+from refrain.training.interrupt import SIGNALS
 
 WORDS = ("ant", "bee", "cat", "dog", "eel", "fox")
 LINES = {"train": 120, "valid": 40, "test": 40}
@@ -73,7 +74,7 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """Prepared corpora of the tests stand in a folder of their own, one for all processes of a session."""
+    """Prepared corpora of the tests are kept in a folder of their own, one for all processes of a session."""
     folder = tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "cache"
     with pytest.MonkeyPatch.context() as patch:
@@ -81,11 +82,23 @@ def cache(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def disk(request):
+    """Files are not flushed to the disk in this process, which takes a tenth of the time and matters only to a crash.
+
+    The full reliability suite flushes them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.config.getoption("reliability"):
+            patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def process_as_before():
     """The command line installs handlers; the next test finds those that were there."""
     show = warnings.showwarning
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     warnings.showwarning = show
     for number, handler in handlers.items():
@@ -152,7 +165,7 @@ def kill():
     def kill(run, **units):
         from refrain.assembly.model import build_language_model
         from refrain.data import vocabulary_from
-        from refrain.runs.loading import experiment_from
+        from refrain.runs.config_document import experiment_from
         from refrain.sparsity import clear_units, unit_axes
         from refrain.storage.checkpoint import Checkpoint, save
         from refrain.training import load_weights

@@ -1,4 +1,4 @@
-"""A tiny tagged language that tests learn: what a word is, its ending says, and for one word the one before."""
+"""A tiny tagged language that tests learn: endings decide the tags, and for one word the word before."""
 
 import random
 

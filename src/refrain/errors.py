@@ -1,8 +1,12 @@
 """Errors that a user can correct. The command line prints their messages without a traceback."""
 
+import difflib
 import reprlib
+from collections.abc import Iterable
 
 _LONGEST = 60
+# of a name that is compared with others
+_LONGEST_NAME = 200
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 4
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 20
@@ -59,3 +63,11 @@ def shown(value: object) -> str:
     except ValueError:
         # Python does not write numbers of more digits than sys.get_int_max_str_digits()
         return "a number of thousands of digits"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint at the known name that is most like one, or nothing."""
+    if len(name) > _LONGEST_NAME:
+        return ""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

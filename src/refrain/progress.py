@@ -232,7 +232,7 @@ def watch(step: Step, display: Display, wait: Callable[[float], bool]) -> None:
         wait: waits for the end of the step for at most so many seconds; returns whether it has ended.
     """
     shown = False
-    # nothing can be reported any more if standard error was closed, and the command goes on
+    # nothing can be reported any more if standard error was closed, and the command continues
     with contextlib.suppress(OSError, ValueError):
         for seconds in display.pauses():
             if wait(seconds):

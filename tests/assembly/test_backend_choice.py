@@ -79,7 +79,7 @@ def test_what_a_device_cannot_do_is_refused(monkeypatch):
 
 
 class OnGPU:
-    """A model that says it is on a GPU."""
+    """A model that claims to be on a GPU."""
 
     def __init__(self, parts):
         self.parts = parts

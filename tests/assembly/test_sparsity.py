@@ -1,4 +1,4 @@
-"""Sparsity settings do what they say or are refused, and zeros are frozen where there are some."""
+"""Sparsity settings take effect or are refused, and zeros are frozen where there are some."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Benches measure what they say: a clock of our own for the times, counted multiplications for the shares."""
+"""Benches measure what they report: a clock of our own for the times, counted multiplications for the shares."""
 
 import pytest
 import torch
@@ -89,8 +89,8 @@ def counted(monkeypatch):
             found[name] = [counter.get_total_flops() or 1] * repeats
         return found
 
-    for room in ("cells", "sparse", "train"):
-        monkeypatch.setattr(f"refrain.bench.{room}.interleaved", operations)
+    for module in ("cells", "sparse", "train"):
+        monkeypatch.setattr(f"refrain.bench.{module}.interleaved", operations)
     for device in ("cpu", "meta"):
         monkeypatch.setitem(limits.SHAPES, device, (2, 3, 4))
         monkeypatch.setitem(limits.COPIED, device, 16)

@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
 
     @property
     def complaints(self):
-        """The mistakes on standard error; other lines there say what was going on before."""
+        """The mistakes on standard error; other lines there report progress."""
         assert "Traceback" not in self.err
         return [line for line in self.err.splitlines() if line.startswith("refrain: ")]
 
@@ -44,7 +44,7 @@ def refrain(capsys):
 
 @pytest.fixture
 def mistake(refrain):
-    """Runs a command that fails: its status is as given, and one line on standard error says all of `parts`."""
+    """Runs a command that fails: its status is as given, and one line on standard error contains all of `parts`."""
 
     def call(status, words, *parts):
         outcome = refrain(*words)

@@ -44,7 +44,7 @@ def invalid_utf8(write):
     write("corpus/train.txt", b"good line\nbad \xe9 line\n")
     return write(
         "corpus/valid.txt", "a\n"
-    ).parent, "invalid UTF-8 at byte 14 (0xe9); mend the file, or go on with --err"
+    ).parent, "invalid UTF-8 at byte 14 (0xe9); correct the file, or continue with --err"
 
 
 def invalid_plain_file(write):
@@ -102,7 +102,7 @@ def test_a_bad_corpus(mistake, train, write, make, tmp_path, tiny_settings):
         mistake(3, ["data", "check", corpus], message)
 
 
-def test_invalid_utf8_goes_on_where_asked(refrain, train, write, tmp_path):
+def test_invalid_utf8_continues_where_asked(refrain, train, write, tmp_path):
     for split in ("train", "valid", "test"):
         folder = write(f"corpus/{split}.txt", b"good line\nbad \xe9 line\n" * 40).parent
     assert refrain(*train(folder, "--errors", "replace", "--quiet")).status == 0

@@ -147,8 +147,8 @@ def test_a_folder_that_is_taken(mistake, train, tiny_corpus, write, tmp_path, tr
     mistake(
         4, train(tiny_corpus), "run: exists already; choose another --out, continue it with --resume, or replace it"
     )
-    # before anything is read, however long that takes
-    mistake(4, train(tmp_path / "no-corpus"), "run: exists already")
+    # before the text is read, however long that takes
+    mistake(4, train(write("no-text.txt", b"\xff\xfe\x00")), "run: exists already")
     assert tree(tmp_path / "run") == {"precious.txt": hashlib.sha256(b"keep").hexdigest()}
     shutil.rmtree(tmp_path / "run")
     write("run", "a file")

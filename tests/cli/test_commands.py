@@ -34,7 +34,7 @@ def test_every_command_has_help(refrain, command):
 
 
 def test_help_is_wrapped_for_the_terminal_alone(refrain):
-    """A word stands alone in a line only if the next line could not follow it there."""
+    """A line has a single word only if the next line could not follow it there."""
     lines = [line.strip("│ ") for line in refrain("evaluate", "--help").out.splitlines()]
     text = lines[next(at for at, line in enumerate(lines) if line.startswith("--protocol")) :]
     (end,) = [at for at, line in enumerate(text) if line.startswith("--method")]
@@ -389,11 +389,11 @@ def test_a_bench_is_drawn(refrain, tmp_path):
     assert (tmp_path / "train.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_unseen_words_of_a_prompt_are_told(refrain, tiny_run):
+def test_unseen_words_of_a_prompt_are_reported(refrain, tiny_run):
     assert "1 word of the prompt is not in the vocabulary" in refrain("generate", tiny_run, "--prompt", "Zyzzyva").err
 
 
-def test_a_second_stage_without_a_first_is_told(refrain, tiny_settings, tiny_corpus, tmp_path):
-    # the model is too small for the recipe's penalty to be of use; what is told comes before
+def test_a_second_stage_without_a_first_is_reported(refrain, tiny_settings, tiny_corpus, tmp_path):
+    # the model is too small for the recipe's penalty to be of use; the line is printed before that
     words = ("train", "zaremba-large-l1", *tiny_settings, "--data", tiny_corpus, "--out", tmp_path / "run")
     assert "is meant to continue from a trained run (--from RUN)" in refrain(*words).err

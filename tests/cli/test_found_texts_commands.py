@@ -12,7 +12,7 @@ UNKNOWN = "the zebra sees a yak .\n"
 
 @pytest.fixture
 def never(refrain, train, write, tmp_path):
-    """A run whose training text has no `<unk>`, on the words of the tiny corpus in small letters."""
+    """A run whose training text has no `<unk>`, on the words of the tiny corpus in lower case."""
     for split, count in (("train", 120), ("valid", 60)):
         text = "".join(f"ant bee cat {'dog' if number % 3 else 'eel'} .\n" for number in range(count))
         folder = write(f"corpus/{split}.txt", text).parent

@@ -92,7 +92,7 @@ class PairUnit:
         return open_encoded_corpus(
             name,
             texts,
-            room="pairs",
+            subfolder="pairs",
             settings={"min_count": options.min_count, "pairs": vocabulary and vocabulary.pairs},
             build=lambda: vocabulary or build(),
             read=self.vocabulary_from,

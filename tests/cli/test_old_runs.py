@@ -36,7 +36,7 @@ def test_it_has_the_perplexity_that_it_had(refrain, old_run):
     assert perplexities(refrain, old_run) == wanted("as_it_stands")
 
 
-def test_it_goes_on_as_it_would_have(refrain, old_run):
+def test_it_continues_as_it_would_have(refrain, old_run):
     assert refrain("train", "--resume", "--out", old_run, "--quiet").status == 0
     assert perplexities(refrain, old_run) == wanted("resumed")
     model = runs.load(old_run).model
@@ -52,7 +52,7 @@ def test_what_is_left_unread_of_it_is_a_mistake(refrain, old_run):
     assert outcome.status != 0 and "has the format of version 0.1, but not its contents ('components')" in outcome.err
 
 
-def test_a_recipe_of_version_0_1_is_told_the_new_names(refrain, write):
+def test_a_recipe_of_version_0_1_is_answered_with_the_new_names(refrain, write):
     mine = write("mine.toml", 'extends = "awd-lstm-ptb"\n[model]\nhead = "mixture"\ncomponents = 15\n')
     outcome = refrain("check", mine)
     assert outcome.status == 2

@@ -161,7 +161,7 @@ def test_mistakes(refrain, run, data, words, parts):
 
 
 @pytest.mark.parametrize(("module", "extra"), [("sklearn.linear_model", "probe"), ("matplotlib.figure", "plot")])
-def test_a_missing_package_is_told_before_work_is_done(mistake, run, data, tmp_path, monkeypatch, module, extra):
+def test_a_missing_package_is_reported_before_work_is_done(mistake, run, data, tmp_path, monkeypatch, module, extra):
     monkeypatch.setitem(__import__("sys").modules, module, None)
     mistake(2, ["probe", run, "--data", data, "--out", tmp_path / "probe"], f"pip install 'refrain-lm[{extra}]'")
 

@@ -45,7 +45,7 @@ def wait_for_a_step_after(run, before, process):
         time.sleep(0.02)
 
 
-def test_signals_stop_a_run_with_a_checkpoint_and_it_goes_on(start, tiny_settings, tiny_corpus, tmp_path):
+def test_signals_stop_a_run_with_a_checkpoint_and_it_continues(start, tiny_settings, tiny_corpus, tmp_path):
     run = tmp_path / "run"
     endless = ["training.epochs=1000000", "training.sample_tokens=0"]
     words = ["train", "zaremba-small", *tiny_settings, *endless, "--data", tiny_corpus, "--out", run]

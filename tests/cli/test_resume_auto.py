@@ -1,35 +1,17 @@
 """One command line starts a run and continues it: --resume=auto, also for several seeds and for finished runs."""
 
 import json
-import os
 import shutil
-import signal
 
 import pytest
+from short_runs import Stopping, quiet
 
 from refrain import recipe, runs
 from refrain.runs import training as training_module
 from refrain.storage.run_folder import RunFolder
-from refrain.training import Interrupted, PlainProgress
+from refrain.training import Interrupted
 
 AUTO = "--resume=auto"
-
-
-class Stop(PlainProgress):
-    """Sends this process SIGTERM after a number of windows."""
-
-    def __init__(self, windows=2):
-        super().__init__(quiet=True)
-        self.windows = windows
-
-    def window(self, position, windows, epochs):
-        self.windows -= 1
-        if self.windows == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-def quiet():
-    return PlainProgress(quiet=True)
 
 
 @pytest.fixture
@@ -46,7 +28,7 @@ def auto(train, tiny_corpus):
 def test_it_starts_then_continues_then_has_nothing_to_do(refrain, auto, experiment, tmp_path, tree, monkeypatch):
     whole = runs.train(experiment, tmp_path / "whole", progress=quiet())
     with pytest.raises(Interrupted):
-        runs.train(experiment, tmp_path / "run", progress=Stop(7), resume="auto")
+        runs.train(experiment, tmp_path / "run", progress=Stopping(7), resume="auto")
     outcome = refrain(*auto, "--json")
     assert outcome.json["test"] == whole["test"]
     assert "resuming" in outcome.err
@@ -147,7 +129,7 @@ def test_usage(mistake, auto, tmp_path, refrain):
 def test_seeds_are_started_continued_and_added(refrain, auto, mistake, experiment, tmp_path, monkeypatch):
     whole = runs.train_seeds(experiment, tmp_path / "whole", 3, progress=quiet)
     with pytest.raises(Interrupted):
-        runs.train_seeds(experiment, tmp_path / "run", 2, progress=Stop)
+        runs.train_seeds(experiment, tmp_path / "run", 2, progress=lambda: Stopping(2))
     words = [*auto, "--seeds"]
     assert refrain(*words, "2", "--json").json["seeds"] == [1, 2]
     started = []
@@ -185,7 +167,7 @@ def test_a_single_run_does_not_become_a_series(refrain, auto, mistake):
     mistake(4, [*auto, "--seeds", "2"], "is the run of one seed")
 
 
-def test_a_series_of_version_0_1_goes_on_with_names_of_this_version(refrain, old_series):
+def test_a_series_of_version_0_1_continues_with_names_of_this_version(refrain, old_series):
     assert refrain("train", "--resume", "--out", old_series, "--quiet").status == 0
     for seed in (28, 29):
         text = (old_series / f"seed-{seed}" / "recipe.toml").read_text()

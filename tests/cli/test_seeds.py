@@ -6,6 +6,7 @@ import signal
 import statistics
 
 import pytest
+from short_runs import quiet, write_splits
 
 from refrain import recipe, runs
 from refrain.errors import CheckpointError, UserError
@@ -25,15 +26,7 @@ SMALL = (
 
 @pytest.fixture
 def corpus(tmp_path):
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    for split, lines in (("train", 12), ("valid", 4), ("test", 4)):
-        (folder / f"{split}.txt").write_text("a b c d\nb c <unk>\n" * lines)
-    return str(folder)
-
-
-def quiet():
-    return PlainProgress(quiet=True)
+    return str(write_splits(tmp_path / "corpus", "a b c d\nb c <unk>\n", (12, 4, 4)))
 
 
 def test_each_seed_is_the_run_that_it_would_be_alone(refrain, corpus, tmp_path):
@@ -50,7 +43,7 @@ def test_each_seed_is_the_run_that_it_would_be_alone(refrain, corpus, tmp_path):
     assert "training.seed = 3" in (out / "seed-3" / "recipe.toml").read_text()
 
 
-def test_a_stopped_series_goes_on_with_what_is_left(refrain, corpus, tmp_path, monkeypatch):
+def test_a_stopped_series_continues_with_what_is_left(refrain, corpus, tmp_path, monkeypatch):
     experiment = recipe("zaremba-small", *SMALL, data=corpus)
     whole = runs.train_seeds(experiment, tmp_path / "whole", 3, progress=quiet)
 

@@ -144,13 +144,16 @@ def test_compaction(refrain, run, tmp_path, tree):
 
 
 def test_compaction_to_a_size_in_words(refrain, run, tmp_path):
-    outcome = refrain("compress", run, "--out", tmp_path / "small", "--to", "parameters=0.5k", "--max-loss", "900%")
-    assert outcome.err.endswith(f"wrote {tmp_path / 'small'}\n")
+    small = tmp_path / "a small one"
+    outcome = refrain("compress", run, "--out", small, "--to", "parameters=0.5k", "--max-loss", "900%")
+    assert outcome.err.endswith(f"wrote {small}\n")
     assert outcome.status == 0
     (line,) = (line for line in outcome.out.splitlines() if line.startswith("parameters"))
     assert int(line.split()[1].replace(",", "")) == 2194 and int(line.split()[2]) <= 500
     assert "log-probabilities equal the masked model's to" in outcome.out
-    assert f"next: refrain evaluate {tmp_path / 'small'}" in outcome.out
+    assert outcome.out.endswith(
+        f"\nnext:  refrain evaluate '{small}'\n       refrain train --from '{small}' --out FINETUNED\n"
+    )
 
 
 @pytest.mark.parametrize(

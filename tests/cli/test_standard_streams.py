@@ -128,7 +128,7 @@ def test_no_file_takes_the_place_of_a_closed_stream(tiny_corpus, tiny_settings, 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_the_end_of_a_process_is_quiet(own_environment):
-    """What Python itself says when it exits is seen in a process of its own only."""
+    """What Python itself prints when it exits is seen in a process of its own only."""
     cases = [("--help", closing, "0") for closing in (">&-", "2>&-", "<&- >&- 2>&-", "| true", "2>&1 | true")]
     for words, closing, status in (*cases, ("trian", "2>&-", "2"), ("trian", "2>&1 | (sleep 0.01)", "2")):
         script = f'"$0" -m refrain {words} {closing}; echo "${{PIPESTATUS[0]}}" >&9'

@@ -1,4 +1,4 @@
-"""A wrong path or word is told before torch is imported, and no command imports what it does not need.
+"""A wrong path or word is reported before torch is imported, and no command imports what it does not need.
 
 The commands run in a process of their own, in which an import of torch fails, or in which those of others are listed.
 """
@@ -7,17 +7,23 @@ import json
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
+
+from refrain.cli import options
+from refrain.config import experiment
 
 # what takes a second of processor time and more, and is needed by nobody who measures or trains
 HEAVY = ("torch._dynamo", "torch._inductor", "sympy", "scipy", "sklearn", "matplotlib", "torch.utils.tensorboard")
 WITHOUT_TORCH = """
 import json, sys
 
+BLOCKED = ("torch", "scipy", "sklearn", "matplotlib")
+
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "scipy", "sklearn", "matplotlib"):
+        if name.partition(".")[0] in BLOCKED:
             raise AssertionError(f"{name} was imported")
 
 sys.meta_path.insert(0, Blocked())
@@ -117,7 +123,7 @@ TABLES = [["data"], ["data", "list"], ["recipes"], ["recipes", "zaremba-small"],
 CORPUS = [["data", "check", "corpus"]]
 
 
-def test_mistakes_are_told_and_tables_are_shown_without_torch(place):
+def test_mistakes_are_reported_and_tables_are_shown_without_torch(place):
     words = [words for words, *_ in MISTAKES] + TABLES + CORPUS
     done = in_process(WITHOUT_TORCH, words, folder=place)
     results = [json.loads(line) for line in done.stdout.splitlines()]
@@ -129,7 +135,23 @@ def test_mistakes_are_told_and_tables_are_shown_without_torch(place):
         assert found == 0 and out, (words, errors)
 
 
-def test_loading_in_python_tells_of_a_wrong_path_without_torch(place):
+def test_what_is_missing_is_reported_without_the_settings_of_models(place):
+    others = ("train", "probe")  # these need a recipe, or scikit-learn
+    runs = [words for words, *_, part in MISTAKES if part == "nope: no such run folder" and words[0] not in others]
+    corpora = [["data", "check", "nope"], ["check", "zaremba-small", "--data", "nope"], [*TRAIN[:3], "nope"]]
+    done = in_process(
+        WITHOUT_TORCH.replace('("torch",', '("torch", "numpy", "pydantic",'), runs + corpora, folder=place
+    )
+    statuses = [json.loads(line)[0] for line in done.stdout.splitlines()]
+    assert statuses == [4] * len(runs) + [3] * len(corpora)
+    assert len(runs) >= 6
+
+
+def test_the_protocols_of_the_command_line_are_those_of_the_settings():
+    assert get_args(options.Protocol) == get_args(experiment.Protocol)
+
+
+def test_loading_in_python_reports_a_wrong_path_without_torch(place):
     code = WITHOUT_TORCH.partition("import contextlib")[0] + (
         "import refrain\n"
         "for path in ('nope', 'taken', 'taken.txt'):\n"

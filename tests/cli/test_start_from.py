@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from short_runs import write_cat_and_dog
 
 from refrain.cli.app import COMMANDS, main
 from refrain.config import resolve
@@ -14,10 +15,7 @@ QUICK += ["training.sample_tokens=0", "training.backend=torch"]
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    for split, lines in (("train", 60), ("valid", 20), ("test", 20)):
-        (folder / f"{split}.txt").write_text("the cat sat\nthe dog ran away\n" * lines)
-    return folder
+    return write_cat_and_dog(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="module")

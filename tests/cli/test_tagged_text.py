@@ -11,6 +11,8 @@ TINY = (
     "model.embedding_size=8", "model.hidden_sizes=[8]", "training.epochs=3", "training.batch_size=8",
     "training.learning_rate=0.02", "training.stop_window=none",
 )  # fmt: skip
+# with these every seed from 1 to 8 ends without a mistake
+LEARNT = (*TINY, "training.epochs=4", "training.learning_rate=0.05", "training.unknown_rate=0")
 # the words of a tag are its entities
 SPANS = {"D": "O", "N": "B-ANI", "V": "O", "P": "O"}
 SIZES = {"train": 60, "dev": 20, "test": 20}
@@ -131,11 +133,11 @@ def write_names(path, folders=False):
 
 def test_spans_are_measured(refrain, tmp_path):
     data = write_names(tmp_path)
-    words = ["train", "pos-default", *TINY, "data.column=3", "training.best_by=f1", "--data", data]
+    words = ["train", "pos-default", *LEARNT, "data.column=3", "training.best_by=f1", "--data", data]
     outcome = refrain(*words, "--out", tmp_path / "run", "--json")
     spans = outcome.json["test"]["spans"]
     nouns = sum(word in WORDS["N"] for each in sentences(SIZES["test"], 2) for word, _ in each)
-    assert spans["spans"] == nouns and spans["f1"] > 0.8 and set(spans["types"]) == {"ANI"}
+    assert spans["spans"] == nouns and spans["f1"] == 1.0 and set(spans["types"]) == {"ANI"}
     assert "F1 of spans" in outcome.err
     evaluated = refrain("evaluate", tmp_path / "run", "--json").json
     assert evaluated["spans"] == spans and "-X-" not in evaluated["tags"]

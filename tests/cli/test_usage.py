@@ -20,7 +20,10 @@ from refrain.cli.app import COMMANDS
         (["train", "quickstrat"], ["unknown recipe 'quickstrat'; did you mean 'quickstart'?"]),
         (["check", "zaremba-smal"], ["did you mean 'zaremba-small'?"]),
         (["recipes", "quikstart"], ["unknown recipe 'quikstart'; did you mean 'quickstart'?"]),
-        (["train", "gone.toml"], ["gone.toml: No such file or directory"]),
+        (
+            ["train", "gone.toml"],
+            ["gone.toml: No such file or directory; check the path, or choose a recipe"],
+        ),
         (["train", "quickstart", "--bogus", "3"], ["--bogus"]),
         (
             ["train", "quickstart", "training.epoch=3"],

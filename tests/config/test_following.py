@@ -4,8 +4,9 @@ import pytest
 
 from refrain.config import Experiment, Target, resolve
 from refrain.config.loader import Start, recipe_below, unknown_recipe
-from refrain.config.sparsity import share_of, sized
+from refrain.config.sparsity import sized
 from refrain.config.toml_text import toml_beside
+from refrain.config.values import percentage
 from refrain.errors import UserError
 from refrain.recipes import RECIPES
 
@@ -104,7 +105,7 @@ def test_two_targets_at_once_are_refused_with_a_remedy():
 
 
 def test_sizes_as_percentages():
-    assert [share_of(text) for text in ("50%", "12.5 %", "7M", 3)] == [0.5, 0.125, None, None]
+    assert [percentage(text) for text in ("50%", "12.5 %", "7M", 3)] == [0.5, 0.125, None, None]
     assert (sized("12.5%", 1000), sized(7, 1000)) == (125, 7)
     assert resolved("zaremba-small-iss", "sparsity.target.multiply_adds=40%")[0].sparsity.target.chosen() == (
         "multiply_adds",

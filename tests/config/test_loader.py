@@ -339,9 +339,11 @@ def test_a_file_that_cannot_be_read(write, content, wanted):
 
 
 def test_a_missing_file_and_a_folder(tmp_path):
-    assert mistakes(tmp_path / "gone.toml") == [f"{tmp_path}/gone.toml: No such file or directory"]
+    remedy = "check the path, or choose a recipe from: refrain recipes"
+    assert mistakes(tmp_path / "gone.toml") == [f"{tmp_path}/gone.toml: No such file or directory; {remedy}"]
     (tmp_path / "folder.toml").mkdir()
-    assert mistakes(tmp_path / "folder.toml") == [f"{tmp_path}/folder.toml: is a folder, not a file"]
+    remedy = "give a file of settings that can be read"
+    assert mistakes(tmp_path / "folder.toml") == [f"{tmp_path}/folder.toml: is a folder, not a file; {remedy}"]
 
 
 def test_files_that_extend_each_other_in_a_circle(write):

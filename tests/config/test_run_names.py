@@ -7,7 +7,7 @@ import pytest
 from refrain.config import Experiment, TaggerExperiment
 from refrain.errors import CheckpointError, UserError
 from refrain.recipes import recipe
-from refrain.runs.loading import config_document, experiment_from
+from refrain.runs.config_document import config_document, experiment_from
 
 BAD = [
     "../../x", "/absolute", "a/b", "a\\b", "c:x", "a\0b", "a\nb", "a\x1b[31m", "\ud800", "", " ", ".", "..", "...",
@@ -36,7 +36,7 @@ def test_every_other_name_is_accepted(name, tmp_path):
     assert folder.parent == tmp_path
 
 
-def test_the_place_of_a_bad_name_is_told(tmp_path):
+def test_the_line_of_a_bad_name_is_reported(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('extends = "zaremba-small"\nname = "../../x"\n')
     with pytest.raises(UserError, match=r"mine.toml:2: name: must not contain '/', '\\' or ':' \(got '../../x'\)$"):

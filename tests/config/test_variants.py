@@ -1,4 +1,4 @@
-"""Variants of a group of settings: how they are chosen and merged, and what is said of fields that they do not have."""
+"""Variants of a group of settings: how they are chosen and merged, and the errors for fields that they do not have."""
 
 import pytest
 
@@ -207,7 +207,7 @@ def test_a_tagger_has_its_own_variants():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_old_name_is_told_its_new_one(name):
+def test_an_old_name_is_answered_with_the_new_one(name):
     assert mistakes("plain", f"{name}=3") == [f"command line: {name}: unknown setting; it is now {NAMES[name]}"]
     new, _, how = NAMES[name].partition(" (with ")
     assert fields_named(Experiment, new), new
@@ -217,7 +217,7 @@ def test_an_old_name_is_told_its_new_one(name):
 
 
 @pytest.mark.parametrize(("name", "value"), NAMES_WITH_VALUES)
-def test_an_old_value_that_is_another_setting_now_is_told_it(name, value):
+def test_an_old_value_is_answered_with_the_setting_that_replaces_it(name, value):
     new = NAMES_WITH_VALUES[name, value]
     assert mistakes("plain", f"{name}={value}") == [f"command line: {name}: unknown setting; it is now {new}"]
     setting, _, how = new.rstrip(")").partition(" (with ")
@@ -232,12 +232,12 @@ def kinds(field):
 
 
 @pytest.mark.parametrize(("name", "value"), VALUES)
-def test_an_old_value_is_told_its_new_one(name, value):
+def test_an_old_value_is_answered_with_the_new_one(name, value):
     assert mistakes("plain", f"{name}={value}") == [f"command line: {name}: {value!r} is now {VALUES[name, value]!r}"]
     assert resolve("plain", [f"{name}={VALUES[name, value]}"], KNOWN)
 
 
-def test_the_old_engine_is_told_the_new_backend(write):
+def test_the_old_engine_is_answered_with_the_new_backend(write):
     mine = write("mine.toml", '[training]\nengine = "scan"\n')
     assert mistakes(mine) == [
         f"{mine}:2: training.engine: unknown setting; it is now training.backend=native",

@@ -252,7 +252,7 @@ def with_name(old, new):
 
 
 def of_many():
-    """A list of a million members, as its end says it; the rest need not be there."""
+    """A list of a million members, as its end declares; the rest may be missing."""
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 64_000_000, 0, 0)
     return bundle(("a", b"right"))[:-22] + end
 

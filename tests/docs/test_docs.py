@@ -1,7 +1,7 @@
 """Every code block of the documentation runs, and every link leads somewhere.
 
 Blocks of a file run in order in one empty folder, where a tiny corpus stands at the places that the documentation
-speaks of. Commands are made small by settings added to them; before that, they are resolved as they stand.
+speaks of. Commands are made small by settings added to them; before that, they are resolved unchanged.
 """
 
 import pathlib
@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 import pytest
 
+from refrain.bench import sparse
 from refrain.cli.app import main
 from refrain.cli.bench import BENCHES, UNITS
 from refrain.config import Experiment, TaggerExperiment, setting_names
+from refrain.data import embedded
 from refrain.data.embedded import FORMAT
 from refrain.data.known import KNOWN
 from refrain.export.formats import compiler
@@ -37,16 +39,17 @@ SMALL = [
     "model.embedding_size=8",
     "model.hidden_sizes=[8,8]",
     "training.epochs=2",
-    "training.batch_size=4",
-    "training.window_steps=5",
     "training.sample_tokens=5",
 ]
+# a text has several times as many bytes as words
+WINDOWS = {"byte": ["training.batch_size=16", "training.window_steps=10"]}
+WINDOWS_OF_WORDS = ["training.batch_size=4", "training.window_steps=5"]
 # predefined sparseness in as few blocks as a few words allow, where it is asked for
 SMALL_TAGGER = ["model.hidden_sizes=[8]", "training.epochs=2", "training.batch_size=4"]
 SMALL_SPARSE = ["model.embedding_size=8", "model.embedding.blocks=4", "model.embedding.density=0.5"]
 # of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
 SMALLER = ["--to", "parameters=900", "--max-loss", "900%"]
-# files of a checkpoint, and rooms
+# files of a checkpoint, and packages
 NO_SETTINGS = {"model.safetensors", "data.text", "data.tagged", "data.units"}
 # pages whose blocks of text are what the blocks of Python before them print
 PRINTED = ("own-cell.md",)
@@ -87,7 +90,7 @@ def write_corpus(folder):
     draw = random.Random(1)
     folder.mkdir(parents=True)
     words = re.findall(r"\w+", "the company said it will pay a dividend function object class of to and is")
-    for split, lines in (("train", 300), ("valid", 120), ("test", 120)):
+    for split, lines in (("train", 120), ("valid", 60), ("test", 60)):
         rows = [" ".join(draw.choices(words, k=draw.randint(4, 14))) for _ in range(lines)]
         (folder / f"ptb.{split}.txt").write_text("".join(f" {row} \n" for row in rows))
 
@@ -132,14 +135,16 @@ def workplace(tmp_path, monkeypatch):
     for name in ("ptb", "ptb-3000", "ptb-9002", "wikitext-2"):
         write_corpus(tmp_path / "PATH" / "TO" / name)
     text = tmp_path / "PATH" / "TO" / "text.txt"
-    text.write_text((tmp_path / "PATH" / "TO" / "ptb" / "ptb.train.txt").read_text())
+    text.write_text((tmp_path / "PATH" / "TO" / "ptb" / "ptb.train.txt").read_text() * 2)
     write_tables(tmp_path / "PATH" / "TO" / "reviews")
     write_treebank(tmp_path / "PATH" / "TO" / "treebank")
     write_names(tmp_path / "PATH" / "TO")
-    cache = tmp_path / "cache"
     # an embedded corpus that stands in the cache is not read from the running Python, which takes ten seconds
-    write_corpus(cache / "embedded" / f"python-docs-{platform.python_version()}-{FORMAT}")
-    monkeypatch.setenv("REFRAIN_CACHE", str(cache))
+    for name in ("python-docs", "python-source"):
+        write_corpus(tmp_path / "cache" / "embedded" / f"{name}-{platform.python_version()}-{FORMAT}")
+    monkeypatch.setattr(embedded, "cache_folder", lambda: tmp_path / "cache")
+    # layers of the size that is measured take half a minute
+    monkeypatch.setattr(sparse, "LAYERS", ((30, 0.5), (45, 0.66666)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     known = set(sys.modules)
@@ -224,13 +229,13 @@ def run_command(words):
 
 
 def small(source, words):
-    """Settings that make a recipe small, after it was resolved with those among the words as they stand."""
+    """Settings that make a recipe small, after it was resolved with those among the words unchanged."""
     imported = words[words.index("--iss-json") + 1] if "--iss-json" in words else None
     experiment = recipe(source, *(word for word in words if re.match(r"[a-z_.]+=", word)), iss_json=imported)
     if isinstance(experiment, TaggerExperiment):
         stop = ["training.stop_window=1"] if experiment.training.stop_window else []
         return [*SMALL_TAGGER, *(SMALL_SPARSE if experiment.model.embedding.kind == "sparse" else []), *stop]
-    changes = list(SMALL)
+    changes = SMALL + WINDOWS.get(experiment.data.unit, WINDOWS_OF_WORDS)
     # these may not look further back than the epochs that are left
     changes += ["training.stop_window=1"] if experiment.training.stop_window is not None else []
     changes += ["training.optimizer.trigger_window=1"] if experiment.training.optimizer.kind == "nt-asgd" else []

@@ -1,4 +1,4 @@
-"""The page of settings says what the config says. Run as a program, this file writes the table into the page."""
+"""The page of settings agrees with the config. Run as a program, this file writes the table into the page."""
 
 import json
 import pathlib
@@ -57,7 +57,7 @@ def is_set(field):
 
 
 def cells(field):
-    """What is said of a field: the values that it takes, its default, and what it does."""
+    """The description of a field: the values that it takes, its default, and what it does."""
     group = group_of(field)
     if group is None:
         values = limited(described(field.annotation), field.metadata)

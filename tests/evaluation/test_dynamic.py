@@ -128,7 +128,7 @@ def test_a_text_that_repeats_is_learnt(model, tmp_path):
     assert dynamic.nats < 0.9 * evaluate(model, windows(source)).nats
 
 
-def test_a_cache_goes_on_top(model, source):
+def test_a_cache_continues_top(model, source):
     statistics = gather_statistics(model, windows(source, 4))
     cache = Cache(20, 1.0, 0.3)
     both = evaluate_dynamically(model, windows(source), statistics, Dynamics(learning_rate=0.0, decay=0.0), cache=cache)

@@ -17,7 +17,7 @@ def figure(confusion):
 
 
 def test_each_tag():
-    # of six A four are told, and two B are told as A; C is told once and never right, D never and nowhere
+    # of six A four are found, and two B are predicted as A; C is predicted once and never right, D never and nowhere
     rows = figure([[4, 1, 1, 0], [2, 3, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]).per_tag(["A", "B", "C", "D"])
     assert list(rows) == ["A", "B", "C"]
     assert rows["A"] == {"words": 6, "precision": 4 / 6, "recall": 4 / 6, "f1": pytest.approx(4 / 6)}
@@ -47,9 +47,9 @@ def sentences(lengths=(3, 1, 6, 2)):
 
 def test_predictions_are_in_order_and_do_not_depend_on_the_batch(tagger):
     several = predict_tags(tagger, sentences(), batch_size=3)
-    for sentence, told in zip(sentences(), several, strict=True):
+    for sentence, guesses in zip(sentences(), several, strict=True):
         logits = tagger.logits(torch.from_numpy(sentence.inputs)[:, None])
-        assert told.tolist() == logits.argmax(dim=1).tolist()
+        assert guesses.tolist() == logits.argmax(dim=1).tolist()
     assert tagger.training
     assert predict_tags(tagger, []) == []
 

@@ -39,7 +39,7 @@ def test_a_held_unit_has_its_value_at_every_step(monkeypatch, cell, part, key, l
         assert getattr(state[layer], part)[:, unit].tolist() == [-1.25] * 3
 
 
-def test_a_step_goes_on_from_the_held_value(monkeypatch):
+def test_a_step_continues_from_the_held_value(monkeypatch):
     """Each state but for the held unit is what the step makes of the held state before it."""
     model = tiny(LSTM)
     ids = []

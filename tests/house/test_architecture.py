@@ -45,7 +45,7 @@ def relative(path):
 
 
 def imported(path):
-    """Rooms that the file imports, wherever in the file it does so; `from refrain import x` counts as x."""
+    """Packages that the file imports, wherever in the file it does so; `from refrain import x` counts as x."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module == "refrain":
@@ -227,7 +227,7 @@ def test_an_import_path_of_version_0_1_fails_with_the_new_one(old, new):
         importlib.import_module(module)
 
 
-def test_every_import_path_of_version_0_1_works_or_tells_the_new_one():
+def test_every_import_path_of_version_0_1_works_or_names_the_new_one():
     lost = []
     for path in json.loads(IMPORTS.read_text()):
         package, _, name = path.rpartition(".")
@@ -259,7 +259,7 @@ def unix_imports(path):
 
 
 def test_no_module_of_unix_alone_is_imported_at_the_top():
-    """Windows can import every module; a function that needs such a module says what it does without."""
+    """Windows can import every module; a function that needs such a module describes what it does without."""
     assert {path.name: found for path in FILES if (found := list(unix_imports(path)))} == {}
 
 

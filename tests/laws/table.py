@@ -1,4 +1,4 @@
-"""Every part that stands under the laws of its kind. A new part is added here in the change that adds it."""
+"""Every part to which the laws of its kind apply. A new part is added here in the change that adds it."""
 
 import torch
 

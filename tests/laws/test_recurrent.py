@@ -68,7 +68,7 @@ def test_a_long_window_is_finite(name):
     testing.check_long_window_is_finite(lambda *sizes: RECURRENT[name](), input_size=I, hidden_size=H)
 
 
-def test_a_restored_layer_goes_on(name):
+def test_a_restored_layer_continues(name):
     testing.check_state_dict_restores_the_layer(lambda *sizes: RECURRENT[name](), input_size=I, hidden_size=H)
 
 

@@ -32,7 +32,7 @@ def nats(model):
 
 
 def indices(unit_axis, unit):
-    """Where a unit stands along the dimension of a unit axis."""
+    """The index of a unit along the dimension of a unit axis."""
     begin, end = (0, None) if unit_axis.axis.segment is None else unit_axis.axis.segment[:2]
     if unit < begin or (end is not None and unit >= end):
         return None

@@ -222,7 +222,7 @@ def test_inputs_that_do_not_fit_are_refused():
         stepper.token_nats(torch.tensor([[0]]), torch.tensor([[V]]), model.initial_state(1))
 
 
-def test_numbers_that_ran_away_are_told_as_such():
+def test_weights_that_are_not_finite_are_reported():
     model = wide(LSTM)
     with torch.no_grad():
         model.head.weight[3, 2] = torch.nan

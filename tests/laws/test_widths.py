@@ -1,4 +1,4 @@
-"""A width says whether its units can be removed, and has no other name than the model's."""
+"""A width declares whether its units can be removed, and has no other name than the model's."""
 
 import inspect
 
@@ -29,7 +29,7 @@ def made(build):
 
 
 def outputs(model):
-    """What a model says of a fixed text, in which every word occurs."""
+    """What a model computes for a fixed text, in which every word occurs."""
     if isinstance(model, Tagger):
         inputs = torch.arange(3 * T * B).view(T, B, 3) % V
         inputs[4:, 1, 0] = PADDING

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_code(tmp_path_factory):
-    """Compiled code stands in a folder of these tests."""
+    """Compiled code is kept in a folder of these tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
         yield
@@ -108,7 +108,7 @@ def test_a_held_mask_stays_until_resampled_and_gradients_pass_kept_entries_only(
 
 
 def test_masks_of_one_size_in_one_graph_are_not_taken_for_the_same():
-    """The compiler merges calls that look alike; it does so where gradients are asked for."""
+    """The compiler merges calls that look alike; it does so where gradients are needed."""
     one, other = WeightDropout(0.5), WeightDropout(0.5)
     weight = torch.ones(H, H, requires_grad=True)
     first, second = torch.compile(lambda w: (one(w), other(w)), backend="aot_eager", fullgraph=True)(weight)

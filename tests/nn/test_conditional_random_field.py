@@ -75,8 +75,8 @@ def test_the_loss_and_all_gradients_are_those_of_the_enumeration(field, scores, 
     wanted = torch.zeros((), dtype=torch.float64)
     for column, length in enumerate(LENGTHS):
         sequences, values = every(field, scores, column)
-        told = tags[:length, column].tolist()
-        fits = [all(each < 0 or each == tag for each, tag in zip(told, tags, strict=True)) for tags in sequences]
+        given = tags[:length, column].tolist()
+        fits = [all(each < 0 or each == tag for each, tag in zip(given, tags, strict=True)) for tags in sequences]
         wanted = wanted + values.logsumexp(0) - values[torch.tensor(fits)].logsumexp(0)
     found = field(scores, torch.tensor(LENGTHS), tags)
     torch.testing.assert_close(found, wanted)

@@ -1,5 +1,7 @@
 """Kernels are compiled once, share torch's threads, and are done without where they cannot be had."""
 
+import subprocess
+
 import pytest
 import torch
 
@@ -59,6 +61,20 @@ def test_a_compiler_that_fails_is_named(monkeypatch):
     monkeypatch.setenv("CXX", "false")
     with pytest.warns(UserWarning, match="could not be compiled"):
         assert native.load("probe") is None
+
+
+def test_a_compiler_that_hangs_is_not_called_again_with_other_flags(monkeypatch):
+    started = []
+
+    def hang(words, *, timeout, **options):
+        started.append(words)
+        raise subprocess.TimeoutExpired(words, timeout)
+
+    monkeypatch.setenv("CXX", "g++")
+    monkeypatch.setattr(subprocess, "run", hang)
+    with pytest.warns(UserWarning, match=r"could not be compiled \(the compiler took more than 300 seconds\)"):
+        assert native.load("probe") is None
+    assert len(started) == 1
 
 
 def test_it_can_be_switched_off(monkeypatch):

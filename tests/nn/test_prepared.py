@@ -1,4 +1,4 @@
-"""Weights of eight bits are what they are said to be, and the kernels' functions are torch's."""
+"""Weights of eight bits have the documented values, and the kernels' functions are torch's."""
 
 import mmap
 

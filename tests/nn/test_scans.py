@@ -32,8 +32,8 @@ def on_this_device(monkeypatch):
 
 @pytest.fixture
 def no_triton(monkeypatch):
-    for room in ("lstm.gates", "gru.scan"):
-        monkeypatch.setattr(f"refrain.nn.recurrent.{room}.launch", lambda *arguments: False)
+    for module in ("lstm.gates", "gru.scan"):
+        monkeypatch.setattr(f"refrain.nn.recurrent.{module}.launch", lambda *arguments: False)
 
 
 def case(name, batch=B):

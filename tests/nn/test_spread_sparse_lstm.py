@@ -31,7 +31,7 @@ def results(layer, inputs, state, cotangents):
 
 
 def spread_results():
-    """What one process finds, and what it says of a plan of too few blocks."""
+    """What one process finds, and its error for a plan of too few blocks."""
     whole, *more = case()
     spread = SpreadSparseLSTM(PLAN).double()
     spread.load_own(whole.state_dict())

@@ -102,8 +102,8 @@ def launches(monkeypatch):
         launched.extend([f"{file}_{function}"] * done)
         return done
 
-    for room in ("lstm.gates", "gru.scan"):
-        monkeypatch.setattr(f"refrain.nn.recurrent.{room}.launch", counted)
+    for module in ("lstm.gates", "gru.scan"):
+        monkeypatch.setattr(f"refrain.nn.recurrent.{module}.launch", counted)
     return launched
 
 
@@ -180,7 +180,7 @@ def test_a_kernel_that_fails_leaves_the_window_to_torch(name, function, launches
 
 
 @interpreted
-def test_a_triton_that_cannot_be_imported_is_told_once(launches, monkeypatch):
+def test_a_triton_that_cannot_be_imported_is_reported_once(launches, monkeypatch):
     def missing(name):
         raise ImportError("libtriton.so: no such file")
 

@@ -1,4 +1,4 @@
-"""The scratch memory of the C++ kernels: as much as C++ says, and not a word beyond."""
+"""The scratch memory of the C++ kernels: as much as C++ reports, and not a byte more."""
 
 import pytest
 import torch

@@ -82,7 +82,7 @@ def test_no_run_stops_before_its_fewest_epochs():
     assert first_stop(min_epochs=102) == 102
 
 
-def test_state_goes_on_as_if_unbroken():
+def test_state_continues_as_if_unbroken():
     parameter, averaging = moved([1.0, 2.0], trigger_window=3, started=True)
     averaging.validated(record(2.5, 1))
     state = copy.deepcopy(averaging.state_dict())

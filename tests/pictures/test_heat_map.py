@@ -1,4 +1,4 @@
-"""Each character stands on the colour of its value, in pictures and pages that need nothing else."""
+"""Each character has the background colour of its value, in pictures and pages that need nothing else."""
 
 import html.parser
 import re

@@ -1,15 +1,17 @@
 """Every recipe has the settings that were published, and works when it is shrunk."""
 
 import math
+import signal
 
 import pytest
 import torch
+from short_runs import Stopping, quiet
 
 from refrain import assembly, recipe, runs
 from refrain.config import Experiment
 from refrain.errors import UserError
 from refrain.recipes import RECIPES, description
-from refrain.training import Interrupted, PlainProgress
+from refrain.training import Interrupted
 
 SHRINK = (
     "model.embedding_size=8",
@@ -24,20 +26,6 @@ SHRINK = (
 
 # taggers train shrunk in tests/runs/test_tagger_runs.py
 LANGUAGE_MODELS = [name for name, build_recipe in RECIPES.items() if isinstance(build_recipe(), Experiment)]
-
-
-class StopAfterTwo(PlainProgress):
-    """Asks the run to stop after two windows, as a signal would."""
-
-    def __init__(self):
-        super().__init__(quiet=True)
-
-    def window(self, position, windows, epochs):
-        if position.step == 2:
-            import os
-            import signal
-
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +59,8 @@ def test_trains_stops_resumes_evaluates_and_loads(name, corpus, tmp_path):
     changes = [*SHRINK, f"model.hidden_sizes={[8] * layers}", *order, *stop, *trigger, *size]
     experiment = recipe(name, *changes, data=str(corpus))
     with pytest.raises(Interrupted):
-        runs.train(experiment, tmp_path / "run", progress=StopAfterTwo())
-    summary = runs.resume(tmp_path / "run", progress=PlainProgress(quiet=True))
+        runs.train(experiment, tmp_path / "run", progress=Stopping(2, signal.SIGINT))
+    summary = runs.resume(tmp_path / "run", progress=quiet())
     assert summary["recipe"] == name and summary["epochs"] == 2
     assert math.isfinite(summary["test"]["perplexity"])
     lm = runs.load(tmp_path / "run")

@@ -19,7 +19,7 @@ class Exceeded(BaseException):
 
 @contextlib.contextmanager
 def time_limit(seconds):
-    """Raise `Exceeded` in a body that takes longer, waiting included; a timer that was set before goes on after it."""
+    """Raise `Exceeded` in a body that takes longer, waiting included; an earlier timer continues after it."""
     if not hasattr(signal, "setitimer"):
         yield
         return

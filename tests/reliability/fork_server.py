@@ -12,6 +12,8 @@ import traceback
 
 from processes import PATIENCE, forking, started
 
+from refrain.training.interrupt import SIGNALS
+
 
 class Fork:
     """A forked process.
@@ -47,7 +49,7 @@ class Fork:
         return self.output.read_text(encoding="utf-8")
 
     def complaint(self):
-        """The one line in which a command has said what is wrong."""
+        """The one line in which a command has reported its error."""
         text = self.text()
         assert "Traceback" not in text, text
         (line,) = [line for line in text.splitlines() if line.startswith("refrain: ")]
@@ -115,8 +117,8 @@ def _call(target, arguments, output, environment):
     """Call `target` and end the process with what it returns, or 1 when it raises."""
     status = 1
     try:
-        for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-            signal.signal(number, handler)
+        for number in SIGNALS:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         # ends the process, should it outlive the test
         signal.alarm(PATIENCE)
         handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

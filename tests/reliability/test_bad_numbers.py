@@ -10,7 +10,8 @@ import shutil
 
 import pytest
 import torch
-from tiny_runs import EVERY_WINDOW, assert_same_bits, steps, trace
+from short_runs import assert_same_bits, trace
+from tiny_runs import EVERY_WINDOW, steps
 
 from refrain import runs
 from refrain.errors import UserError

@@ -8,7 +8,8 @@ import shutil
 
 import pytest
 from faulty_disk import DEATHS, DIED, ERRORS, WRITES, Fault, read_trace, run_command
-from tiny_runs import EVERY_WINDOW, assert_loadable, assert_same_bits, go_on, leftovers, trace
+from short_runs import assert_same_bits, trace
+from tiny_runs import EVERY_WINDOW, assert_loadable, leftovers, resume_run
 
 NAME = "word-gru"
 # four windows in two epochs
@@ -66,7 +67,7 @@ def test_a_run_survives_a_failure_of_every_operation(name, trials, report, prepa
         process, status = forks.status(run_command, words, out, fault)
         check_failure(fault, status, process, out)
         assert_loadable(out)
-        go_on(forks, words, out)
+        resume_run(forks, words, out)
         assert_same_bits(trace(out), wanted)
         assert leftovers(out) == [], fault
         assert not list(out.rglob("damaged-*")), fault

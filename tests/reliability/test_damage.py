@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import pytest
 from bounds import memory_limit, time_limit
-from stopping import Reporting, train_and_stop
+from short_runs import Stopping
+from stopping import train_and_stop
 from tagged import write_tsv
 
 from refrain import runs
@@ -188,12 +189,12 @@ def check_resume(stopped, run, name, sealed, done):
     """The run ends with the bits of the unbroken one, or is refused with the name of the file."""
     names = [name, *done.split("exchanged with ")[1:]]
     newest = sorted(stopped.weights)[-1]
-    progress = Reporting()
+    progress = Stopping()
     summary, said = attempt(lambda: runs.resume(run, progress=progress))
     said = " ".join([*said, *progress.lines])
     if "that was the best checkpoint" in said:
         assert is_named(names, said), said
-        return "best one lost, and told"
+        return "best one lost, and reported"
     if summary is None:
         # what a whole checkpoint is enough for is not refused
         assert sealed or "checkpoints" not in name or "exchanged" in done, said

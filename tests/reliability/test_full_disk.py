@@ -1,4 +1,4 @@
-"""Promise 4: on a disk that is full, a run ends with one line and status 4, and goes on once there is space."""
+"""Promise 4: on a disk that is full, a run ends with one line and status 4, and continues once there is space."""
 
 import contextlib
 import io
@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 from processes import PATIENCE
-from tiny_runs import EVERY_WINDOW, assert_loadable, assert_same_bits, command, go_on, leftovers, trace
+from short_runs import assert_same_bits, trace
+from tiny_runs import EVERY_WINDOW, assert_loadable, command, leftovers, resume_run
 
 NAME = "word-gru"
 MEBIBYTE = 2**20
@@ -54,7 +55,7 @@ def test_files_that_may_not_grow(trials, report, prepared, forks, words, tmp_pat
         check_ended(process, status, out)
         assert "File too large" in process.complaint()
         assert "make the folder writable" not in process.complaint()
-        go_on(forks, words, out)
+        resume_run(forks, words, out)
         assert_same_bits(trace(out), trace(whole))
         shutil.rmtree(out)
         ended += 1
@@ -103,7 +104,7 @@ def test_a_disk_that_runs_full(trials, report, prepared, forks, small_disk):
         assert "No space left on device" in process.complaint()
         assert "bytes are free" in process.complaint()
         filler.unlink()
-        go_on(forks, words, out)
+        resume_run(forks, words, out)
         assert_same_bits(trace(out), trace(whole))
         shutil.rmtree(out)
         ended += 1

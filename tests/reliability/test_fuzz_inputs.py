@@ -30,7 +30,8 @@ from inputs import (
     document,
     tensor_file,
 )
-from stopping import Reporting, train_and_stop
+from short_runs import Stopping
+from stopping import train_and_stop
 
 from refrain import runs
 from refrain.assembly import build_corpus
@@ -45,7 +46,7 @@ from refrain.data.text.files import blocks, whole
 from refrain.data.text.labelled import read_labelled
 from refrain.errors import UserError
 from refrain.recipes import RECIPES, recipe
-from refrain.runs.loading import experiment_from
+from refrain.runs.config_document import experiment_from
 from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
 
@@ -298,7 +299,7 @@ def resumed(name, *, in_checkpoints):
                 Place(run, folder, folder / "canary").put(name, content)
             else:
                 (run / name).write_bytes(content)
-            runs.resume(run, progress=Reporting())
+            runs.resume(run, progress=Stopping())
 
         return lambda draw: document(draw, example), read
 
@@ -315,7 +316,7 @@ def seeds(folder):
             if path.name != "seed-1":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         (folder / "many" / "seeds.json").write_bytes(content)
-        runs.resume_seeds(folder / "many", progress=Reporting)
+        runs.resume_seeds(folder / "many", progress=Stopping)
 
     return lambda draw: document(draw, example), read
 
@@ -409,7 +410,7 @@ def test_random_inputs(name, victim, tmp_path, trials, report, unflushed):
     # the damage is neither too little nor too much to reach into the program
     if count >= 100:
         assert outcomes["mistake"] > 2
-    report("random inputs", f"{count:,} {name}: {outcomes['fine']:,} read, {outcomes['mistake']:,} mistakes told")
+    report("random inputs", f"{count:,} {name}: {outcomes['fine']:,} read, {outcomes['mistake']:,} mistakes reported")
 
 
 def test_a_failing_input_is_made_smaller():

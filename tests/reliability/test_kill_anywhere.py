@@ -1,4 +1,4 @@
-"""Promise 1: a run that is killed at any moment goes on, and ends with the bits of a run that was not.
+"""Promise 1: a run that is killed at any moment continues, and ends with the bits of a run that was not.
 
 Each chain is one run, which is killed several times, at random times or while a checkpoint is written, and resumed.
 """
@@ -11,7 +11,8 @@ import signal
 import time
 
 import pytest
-from tiny_runs import EVERY_WINDOW, RECIPES, assert_loadable, assert_same_bits, leftovers, steps, trace, train
+from short_runs import assert_same_bits, trace
+from tiny_runs import EVERY_WINDOW, RECIPES, assert_loadable, leftovers, steps, train
 
 from refrain import runs
 from refrain.training import PlainProgress

@@ -12,7 +12,8 @@ import sys
 import pytest
 import torch
 from processes import PATIENCE
-from tiny_runs import RECIPES, assert_same_bits, command, trace
+from short_runs import assert_same_bits, trace
+from tiny_runs import RECIPES, command
 
 import refrain
 
@@ -80,7 +81,7 @@ def test_a_run_of_version_0_1_has_the_logits_that_it_had(report):
     report("same bits", f"a run of version 0.1: log-probabilities differ by at most {largest:.1g}")
 
 
-def test_a_run_of_version_0_1_goes_on(tmp_path, monkeypatch):
+def test_a_run_of_version_0_1_continues(tmp_path, monkeypatch):
     shutil.copytree(GOLDEN, tmp_path / "old", symlinks=True)
     monkeypatch.chdir(tmp_path / "old")
     summary = refrain.resume("run", progress=refrain.training.PlainProgress(quiet=True))

@@ -1,12 +1,10 @@
 """Five recipes, each shrunk to a run of some tenths of a second, and what must be the same at the end of two runs."""
 
-import json
 import random
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
 from refrain import runs
 from refrain.recipes import recipe
@@ -21,7 +19,6 @@ SMALL = (
 TEXT = ("model.embedding_size=8", "model.hidden_sizes=[8,8]", "training.window_steps=8", "training.sample_tokens=5")
 # checkpoints after every window
 EVERY_WINDOW = "training.checkpoint_minutes=1e-9"
-CLOCKS = ("wall_seconds", "tokens_per_second")
 
 
 class TinyRecipe(NamedTuple):
@@ -113,39 +110,6 @@ def prepare(folder):
     return prepared
 
 
-class Trace(NamedTuple):
-    """What must be the same: state, tensors, metrics and samples, without the clock."""
-
-    training: dict
-    tensors: dict
-    metrics: list
-    samples: dict
-    summary: dict
-
-
-def trace(out):
-    checkpoint, problems = RunFolder(out).newest()
-    assert not problems
-    training = checkpoint.document("training")
-    training["position"].pop("seconds")
-    training["position"].pop("metrics_bytes")
-    tensors = {**checkpoint.tensors("model"), **checkpoint.tensors("training")}
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    metrics = [{name: value for name, value in line.items() if name not in CLOCKS} for line in lines]
-    samples = {path.name: path.read_text() for path in (out / "samples").iterdir()}
-    summary = json.loads((out / "summary.json").read_text())
-    return Trace(training, tensors, metrics, samples, {split: summary[split] for split in ("valid", "test")})
-
-
-def assert_same_bits(found, wanted):
-    """Fails unless two runs ended alike, bit for bit."""
-    assert found.training == wanted.training
-    assert found.tensors.keys() == wanted.tensors.keys()
-    differing = [name for name, tensor in found.tensors.items() if not torch.equal(tensor, wanted.tensors[name])]
-    assert not differing
-    assert found[2:] == wanted[2:]
-
-
 def steps(out):
     """The steps of the checkpoints of a run."""
     return sorted(int(path.name.removeprefix("step-")) for path in (out / "checkpoints").glob("step-*"))
@@ -175,8 +139,8 @@ def command(words):
     return main([str(word) for word in words])
 
 
-def go_on(forks, words, out):
-    """Resume a run, or start it again where the command says that no checkpoint was saved.
+def resume_run(forks, words, out):
+    """Resume a run, or start it again where the command reports that no checkpoint was saved.
 
     Args:
         words: the command that has started the run.

@@ -3,17 +3,16 @@
 import copy
 import hashlib
 import json
-import os
 import random
 import shutil
-import signal
 
 import pytest
+from short_runs import Stopping, quiet, write_splits
 
 from refrain import recipe, runs
 from refrain.errors import CheckpointError, UserError
 from refrain.storage.documents import Document, state_of
-from refrain.training import Interrupted, PlainProgress
+from refrain.training import Interrupted
 
 SMALL = (
     "model.embedding_size=4",
@@ -35,30 +34,12 @@ DEEP = json.loads("[" * 60 + "]" * 60)
 VALUES = (None, [], {}, "../../x", -1, True, 10**300, float("inf"), float("nan"), 0.5, DEEP)
 DELETED = object()
 SAMPLE = 30
-"""The number of mutated documents of each kind, unless all are asked for with --reliability."""
-
-
-class Stop(PlainProgress):
-    def __init__(self, windows):
-        super().__init__(quiet=True)
-        self.windows = windows
-
-    def window(self, position, windows, epochs):
-        self.windows -= 1
-        if self.windows == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-def quiet():
-    return PlainProgress(quiet=True)
+"""The number of mutated documents of each kind, unless --reliability requests all."""
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("edited")
-    for split, lines in (("train", 9), ("valid", 3), ("test", 3)):
-        (folder / f"{split}.txt").write_text("a b c d\nb c a\n" * lines)
-    return str(folder)
+    return str(write_splits(tmp_path_factory.mktemp("edited"), "a b c d\nb c a\n", (9, 3, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +48,7 @@ def stopped(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopped")
     for name, (source, *words) in RECIPES.items():
         with pytest.raises(Interrupted):
-            runs.train(recipe(source, *SMALL, *words, data=corpus), folder / name, progress=Stop(9))
+            runs.train(recipe(source, *SMALL, *words, data=corpus), folder / name, progress=Stopping(9))
     return folder
 
 
@@ -189,12 +170,12 @@ def test_an_edited_summary_of_a_finished_run(stopped, run, sampled):
     document = json.loads((folder / "summary.json").read_text())
     for path, value in sampled(mutations(document)):
         (folder / "summary.json").write_text(json.dumps(mutated(document, path, value)))
-        says_one_line(lambda: runs.go_on(folder, progress=quiet()))
+        says_one_line(lambda: runs.resume_unfinished(folder, progress=quiet()))
     (folder / "summary.json").write_text(json.dumps(mutated(document, ("test", "perplexity"), "x")))
     with pytest.raises(
         CheckpointError, match=r"summary\.json: test\.perplexity: input should be a valid number \(got 'x'\)"
     ):
-        runs.go_on(folder, progress=quiet())
+        runs.resume_unfinished(folder, progress=quiet())
 
 
 @pytest.fixture(scope="module")

@@ -3,19 +3,17 @@
 import typing
 
 import pytest
+from short_runs import quiet, write_cat_and_dog
 
 import refrain
 from refrain import runs
 from refrain.config import Data, Experiment, Model, Training
 from refrain.errors import CheckpointError, UserError
-from refrain.training import PlainProgress
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("first")
-    for split, lines in (("train", 60), ("valid", 20), ("test", 20)):
-        (folder / f"{split}.txt").write_text("the cat sat\nthe dog ran away\n" * lines)
+    folder = write_cat_and_dog(tmp_path_factory.mktemp("first"))
     experiment = Experiment(
         data=Data(corpus=str(folder)),
         model=Model(embedding_size=6, hidden_sizes=(8,)),
@@ -23,7 +21,7 @@ def run(tmp_path_factory):
             epochs=1, batch_size=4, window_steps=6, optimizer="adam", learning_rate=0.03, sample_tokens=0
         ),
     )
-    refrain.train(experiment, folder / "run", progress=PlainProgress(quiet=True))
+    refrain.train(experiment, folder / "run", progress=quiet())
     return folder / "run"
 
 
@@ -91,11 +89,11 @@ def test_the_shape_of_a_run_to_start_from(run, tmp_path):
     }
     found = refrain.recipe("zaremba-small", changes, data=run.parent, start_from=run)
     assert (found.model.embedding_size, found.model.hidden_sizes) == (6, (8,))
-    summary = refrain.train(found, tmp_path / "more", start_from=run, progress=PlainProgress(quiet=True))
+    summary = refrain.train(found, tmp_path / "more", start_from=run, progress=quiet())
     assert summary["parameters"] == refrain.load(run).model.head.bias.numel() * 15 + 4 * 8 * 15
     other = refrain.recipe("zaremba-small", changes, data=write_text(tmp_path), start_from=run)
     with pytest.raises(CheckpointError, match=rf"another vocabulary; give its corpus, {run.parent}, with --data"):
-        refrain.train(other, tmp_path / "other", start_from=run, progress=PlainProgress(quiet=True))
+        refrain.train(other, tmp_path / "other", start_from=run, progress=quiet())
 
 
 def write_text(folder):

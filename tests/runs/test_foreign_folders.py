@@ -256,7 +256,7 @@ def test_a_hole_is_not_hashed(run_copy):
 
 def test_a_size_is_compared_before_a_file_is_read(run_copy):
     best = best_of(run_copy)
-    # a file with a hole, which takes no room on most disks, and an hour to hash
+    # a file with a hole, which takes no space on most disks, and an hour to hash
     os.truncate(best / "model.safetensors", 2**40)
     with pytest.raises(CheckpointError, match=r"model\.safetensors: damaged \(it has 1,099,511,627,776 bytes"):
         Checkpoint(best)
@@ -281,7 +281,7 @@ def test_monstrous_json_ends_in_one_short_line(text, problem, run_copy):
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EACCES])
 def test_what_the_machine_cannot_read_now_is_no_damage(number, run_copy, monkeypatch, tree):
-    """An older checkpoint would lose what was trained, and the newest one would be put aside."""
+    """An older checkpoint would lose what was trained, and the newest one would be renamed."""
     newest = RunFolder(run_copy).newest()[0].folder
     before = tree(run_copy / "checkpoints")
     real = os.open

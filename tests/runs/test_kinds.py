@@ -9,8 +9,8 @@ import pytest
 import refrain
 from refrain.config import AnyExperiment
 from refrain.errors import CheckpointError, UserError
+from refrain.runs.config_document import TASKS, config_document, experiment_from
 from refrain.runs.kinds import KINDS, kind_of
-from refrain.runs.loading import TASKS, config_document, experiment_from
 
 
 def test_every_kind_of_experiment_is_registered():

@@ -1,19 +1,18 @@
 """A run is lengthened: it continues with its optimiser, averages and schedule, and the change is recorded."""
 
 import json
-import os
 import shutil
-import signal
 
 import pytest
 import torch
+from short_runs import Stopping, assert_same_bits, quiet, trace, write_splits
 
 import refrain
 from refrain import recipe, runs
 from refrain.errors import CheckpointError, UserError
 from refrain.runs import continuing
 from refrain.storage.run_folder import RunFolder
-from refrain.training import Interrupted, PlainProgress
+from refrain.training import Interrupted
 
 SMALL = (
     "model.embedding_size=6",
@@ -38,29 +37,9 @@ RECIPES = {
 }
 
 
-def quiet():
-    return PlainProgress(quiet=True)
-
-
-class Stop(PlainProgress):
-    """Sends this process SIGTERM after a number of windows."""
-
-    def __init__(self, windows):
-        super().__init__(quiet=True)
-        self.windows = windows
-
-    def window(self, position, windows, epochs):
-        self.windows -= 1
-        if self.windows == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lengthened")
-    for split, lines in (("train", 9), ("valid", 3), ("test", 3)):
-        (folder / f"{split}.txt").write_text("a b c d\nb c a\n" * lines)
-    return str(folder)
+    return str(write_splits(tmp_path_factory.mktemp("lengthened"), "a b c d\nb c a\n", (9, 3, 3)))
 
 
 @pytest.fixture
@@ -82,27 +61,6 @@ def run(finished, tmp_path):
     return tmp_path / "run"
 
 
-def state_of(folder):
-    """Everything in the last checkpoint but the clock, and the figures of all lines of metrics."""
-    checkpoint, problems = RunFolder(folder).newest()
-    assert not problems
-    training = checkpoint.document("training")
-    for name in ("seconds", "metrics_bytes"):
-        training["position"].pop(name)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        for name in ("wall_seconds", "tokens_per_second"):
-            line.pop(name, None)
-    return training, {**checkpoint.tensors("model"), **checkpoint.tensors("training")}, lines
-
-
-def assert_same(one, other):
-    assert one[0] == other[0]
-    assert one[2] == other[2]
-    assert one[1].keys() == other[1].keys()
-    assert all(torch.equal(tensor, other[1][name]) for name, tensor in one[1].items())
-
-
 def manifest(run):
     return json.loads((run / "manifest.json").read_text())
 
@@ -117,19 +75,19 @@ def test_a_lengthened_run_equals_one_of_that_length(name, corpus, tmp_path):
     runs.train(recipe(source, *words, "training.epochs=2", data=corpus), tmp_path / "run", progress=quiet())
     torch.manual_seed(99)
     summary = runs.resume(tmp_path / "run", settings=["training.epochs=4"], progress=quiet())
-    whole = state_of(tmp_path / "whole")
-    assert_same(state_of(tmp_path / "run"), whole)
+    whole = trace(tmp_path / "whole")
+    assert_same_bits(trace(tmp_path / "run"), whole)
     assert summary["epochs"] == whole[0]["position"]["epoch"] == 4
 
 
 def test_a_run_within_an_epoch_is_lengthened(build, tmp_path):
     runs.train(build("training.epochs=4"), tmp_path / "whole", progress=quiet())
     with pytest.raises(Interrupted):
-        runs.train(build("training.epochs=2"), tmp_path / "run", progress=Stop(7))
+        runs.train(build("training.epochs=2"), tmp_path / "run", progress=Stopping(7))
     with pytest.raises(Interrupted):
-        runs.resume(tmp_path / "run", settings=["training.epochs=3"], progress=Stop(9))
+        runs.resume(tmp_path / "run", settings=["training.epochs=3"], progress=Stopping(9))
     runs.resume(tmp_path / "run", settings=["training.epochs=4"], progress=quiet())
-    assert_same(state_of(tmp_path / "run"), state_of(tmp_path / "whole"))
+    assert_same_bits(trace(tmp_path / "run"), trace(tmp_path / "whole"))
     first, second = manifest(tmp_path / "run")["resumed"]
     assert (first["epoch"], first["window"], first["step"]) == (1, 1, 7)
     assert first["settings"] == {"training.epochs": {"before": 2, "after": 3}}
@@ -176,7 +134,7 @@ def test_the_lengths_of_a_schedule_change_from_here_on(build, tmp_path):
     assert "it is 1, and was 0.25" in manifest(tmp_path / "run")["resumed"][0]["notes"][0]
 
 
-def test_a_run_that_was_stopped_early_goes_on(build, tmp_path):
+def test_a_run_that_was_stopped_early_continues(build, tmp_path):
     words = ("training.epochs=8", "training.learning_rate=30", "training.max_norm=none")
     experiment = build(*words, "training.stop_window=1")
     stopped = runs.train(experiment, tmp_path / "run", progress=quiet())["epochs"]
@@ -207,7 +165,7 @@ def test_other_settings_are_refused(run, tree):
 
 def test_an_epoch_that_has_begun_is_not_cut_off(build, tmp_path):
     with pytest.raises(Interrupted):
-        runs.train(build("training.epochs=3"), tmp_path / "run", progress=Stop(10))
+        runs.train(build("training.epochs=3"), tmp_path / "run", progress=Stopping(10))
     with pytest.raises(CheckpointError, match="is in epoch 2 and cannot be shortened to 1; give 2 or more"):
         runs.resume(tmp_path / "run", settings=["training.epochs=1"], progress=quiet())
     assert runs.resume(tmp_path / "run", settings=["training.epochs=2"], progress=quiet())["epochs"] == 2
@@ -241,10 +199,10 @@ def test_a_crash_while_the_change_is_recorded_leaves_a_run(run, finished, tmp_pa
     # with it, it is lengthened once
     assert runs.resume(run, settings=["training.epochs=3"], progress=quiet())["epochs"] == 3
     assert len(manifest(run)["resumed"]) == 1
-    assert_same(state_of(run), state_of(wanted))
+    assert_same_bits(trace(run), trace(wanted))
 
 
-def test_a_stopped_run_that_is_killed_once_lengthened_still_goes_on(build, tmp_path, monkeypatch):
+def test_a_stopped_run_that_is_killed_once_lengthened_still_continues(build, tmp_path, monkeypatch):
     words = ("training.epochs=8", "training.learning_rate=30", "training.max_norm=none", "training.stop_window=1")
     stopped = runs.train(build(*words), tmp_path / "run", progress=quiet())["epochs"]
     assert RunFolder(tmp_path / "run").newest()[0].document("training")["position"]["stopped"]
@@ -278,7 +236,7 @@ def test_pruning_that_is_finished_stays_finished(build, tmp_path):
 def test_a_run_that_is_shortened_still_finishes_its_pruning(build, tmp_path):
     experiment = build("training.epochs=6", "sparsity.prune={share=0.5, begin=0.01, end=0.5}")
     with pytest.raises(Interrupted):
-        runs.train(experiment, tmp_path / "run", progress=Stop(14))
+        runs.train(experiment, tmp_path / "run", progress=Stopping(14))
     runs.resume(tmp_path / "run", settings=["training.epochs=4"], progress=quiet())
     position = RunFolder(tmp_path / "run").newest()[0].document("training")["position"]
     assert position["best"]["settled"]
@@ -301,7 +259,7 @@ def test_a_tagger_is_lengthened(tmp_path):
     runs.train(tagger(4), tmp_path / "whole", progress=quiet())
     runs.train(tagger(2), tmp_path / "run", progress=quiet())
     runs.resume(tmp_path / "run", experiment=tagger(4), progress=quiet())
-    assert_same(state_of(tmp_path / "run"), state_of(tmp_path / "whole"))
+    assert_same_bits(trace(tmp_path / "run"), trace(tmp_path / "whole"))
     assert "training.epochs=4 (was 2)" in (tmp_path / "run" / "README.md").read_text()
 
 

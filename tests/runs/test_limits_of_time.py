@@ -1,4 +1,4 @@
-"""A run ends at a limit of time, or when it is asked to finish, with its learning rate annealed and its figures."""
+"""A run ends at a limit of time, or with `finish=True`, with its learning rate annealed and its figures."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import signal
 
 import pytest
 import torch
+from short_runs import Stopping, quiet
 
 import refrain
 from refrain import recipe, runs
@@ -27,23 +28,6 @@ SCHEDULES = {
     "exponential": Fixed(lambda epoch, progress: exponential(epoch, hold_epochs=4, decay=0.5)),
     "plateau": Plateau(0.5),
 }
-
-
-class Stop(PlainProgress):
-    """Sends this process SIGTERM after a number of windows."""
-
-    def __init__(self, windows):
-        super().__init__(quiet=True)
-        self.windows = windows
-        self.lines = []
-
-    def log(self, line):
-        self.lines += [line] if "--finish" in line else []
-
-    def window(self, position, windows, epochs):
-        self.windows -= 1
-        if self.windows == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Seconds:
@@ -212,10 +196,11 @@ def test_a_limit_needs_a_course_that_it_can_shorten(build):
 def stopped(corpus, tmp_path_factory):
     """A run of 13 epochs that was stopped after 50 windows."""
     out = tmp_path_factory.mktemp("stopped") / "run"
-    stop = Stop(50)
+    stop = Stopping(50)
     with pytest.raises(Interrupted):
         runs.train(recipe("zaremba-small", *SMALL, data=corpus), out, progress=stop)
-    assert stop.lines == ["with --resume --finish, the run ends soon, with its learning rate at zero"]
+    (line,) = (line for line in stop.lines if "--finish" in line)
+    assert line == "with --resume --finish, the run ends soon, with its learning rate at zero"
     return out
 
 
@@ -242,24 +227,24 @@ def test_an_interrupted_run_is_finished(run, capsys):
     with pytest.raises(UserError, match="is at its end already"):
         refrain.resume(run, finish=True)
     # a finished run stays finished, and can be lengthened
-    assert refrain.resume(run, progress=PlainProgress(quiet=True))["plans"] == summary["plans"]
-    longer = refrain.resume(run, settings=["training.epochs=14"], progress=PlainProgress(quiet=True))
+    assert refrain.resume(run, progress=quiet())["plans"] == summary["plans"]
+    longer = refrain.resume(run, settings=["training.epochs=14"], progress=quiet())
     assert longer["epochs"] == 14 and "plans" not in longer
 
 
-def test_finishing_that_is_interrupted_goes_on(run):
+def test_finishing_that_is_interrupted_continues(run):
     with pytest.raises(Interrupted):
-        refrain.resume(run, finish=True, progress=Stop(4))
+        refrain.resume(run, finish=True, progress=Stopping(4))
     shutil.copytree(run, run.parent / "other", symlinks=True)
-    one = refrain.resume(run, progress=PlainProgress(quiet=True))
-    other = refrain.resume(run.parent / "other", finish=True, progress=PlainProgress(quiet=True))
+    one = refrain.resume(run, progress=quiet())
+    other = refrain.resume(run.parent / "other", finish=True, progress=quiet())
     assert one["plans"] == other["plans"] and one["plans"][0]["end"] == 60
     assert one["valid"] == other["valid"]
 
 
 def test_a_run_that_has_not_begun_is_not_finished(corpus, tmp_path):
     with pytest.raises(Interrupted):
-        runs.train(recipe("zaremba-small", *SMALL, data=corpus), tmp_path / "run", progress=Stop(1))
+        runs.train(recipe("zaremba-small", *SMALL, data=corpus), tmp_path / "run", progress=Stopping(1))
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000000001")
     with pytest.raises(UserError, match="no training step to finish"):
         refrain.resume(tmp_path / "run", finish=True)

@@ -1,13 +1,12 @@
 """A network of the user's own is trained, stopped, resumed, loaded and measured as one that is built from settings."""
 
 import json
-import os
 import shutil
-import signal
 from typing import NamedTuple
 
 import pytest
 import torch
+from short_runs import Stopping, quiet, write_cat_and_dog
 from torch import nn
 
 import refrain
@@ -29,19 +28,12 @@ from refrain.models import LanguageModel, NetworkStepper, Stepper
 from refrain.nn import Embedding, LockedDropout, RecurrentStack, SoftmaxHead, check_window, scan
 from refrain.sparsity import UnitLasso, unit_axes
 from refrain.storage.run_folder import RunFolder
-from refrain.training import Interrupted, PlainProgress
-
-
-def quiet():
-    return PlainProgress(quiet=True)
+from refrain.training import Interrupted
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    for split, lines in (("train", 60), ("valid", 20), ("test", 20)):
-        (folder / f"{split}.txt").write_text("the cat sat\nthe dog ran away\n" * lines)
-    return folder
+    return write_cat_and_dog(tmp_path_factory.mktemp("text"))
 
 
 def small(text, sparsity=None, **training):
@@ -187,19 +179,6 @@ def test_a_network_that_is_there_already_is_trained_in_place(run, text, tmp_path
     assert lm.model is loaded and torch.equal(loaded.words.weight, network.words.weight)
 
 
-class Stopping(PlainProgress):
-    """Sends the process a signal after a given number of windows."""
-
-    def __init__(self, windows):
-        super().__init__(quiet=True)
-        self.windows = windows
-
-    def window(self, position, windows, epochs):
-        self.windows -= 1
-        if self.windows == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 @pytest.mark.parametrize("make", [Plain, with_layer(Declared)], ids=["network", "layer"])
 @pytest.mark.parametrize("averaged", [False, True])
 def test_a_stopped_run_continues_bit_for_bit(make, averaged, text, tmp_path):
@@ -215,7 +194,7 @@ def test_a_stopped_run_continues_bit_for_bit(make, averaged, text, tmp_path):
         assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
 
 
-def test_a_run_goes_on_from_the_weights_of_another(run, text, tmp_path):
+def test_a_run_continues_from_the_weights_of_another(run, text, tmp_path):
     summary = refrain.train(
         small(text, epochs=1, learning_rate=1e-9), tmp_path / "run", model=Plain, start_from=run[0], progress=quiet()
     )
@@ -348,7 +327,7 @@ def test_a_layer_from_outside_does_what_a_model_does(layer, text, tmp_path):
     assert loaded.score("the cat sat").nats == pytest.approx(score.nats, rel=0.1)
 
 
-def test_documents_are_told_apart_with_a_layer_from_outside(text, tmp_path):
+def test_documents_are_separate_with_a_layer_from_outside(text, tmp_path):
     experiment = small(text, state="reset-per-document", epochs=1)
     refrain.train(experiment, tmp_path / "run", model=with_layer(Bare), progress=quiet())
     lm = refrain.load(tmp_path / "run", model=with_layer(Bare))

@@ -1,31 +1,23 @@
 """The run of a tagger with a conditional random field: trained, stopped, resumed, evaluated, rounded and used."""
 
 import json
-import os
 import signal
 
 import pytest
 import torch
+from short_runs import Stopping, quiet
 from tagged import write_tsv
 
 from refrain import runs
 from refrain.assembly.tagged_corpus import build_tagged_corpus
 from refrain.errors import CheckpointError
 from refrain.recipes import recipe
-from refrain.training import Interrupted, PlainProgress
+from refrain.training import Interrupted
 
 WORDS = (
     "model.head=crf", "model.embedding_size=8", "model.hidden_sizes=[8]", "training.epochs=4", "training.batch_size=8",
     "training.learning_rate=0.02", "training.stop_window=none",
 )  # fmt: skip
-
-
-class StopAt(PlainProgress):
-    """Asks the run to stop after ten batches, as a signal would."""
-
-    def window(self, position, windows, epochs):
-        if position.step == 10:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +28,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(corpus, tmp_path_factory):
     place = tmp_path_factory.mktemp("runs") / "tagger"
-    runs.train(recipe("pos-default", *WORDS, data=str(corpus)), place, progress=PlainProgress(quiet=True))
+    runs.train(recipe("pos-default", *WORDS, data=str(corpus)), place, progress=quiet())
     return place
 
 
@@ -57,8 +49,8 @@ def test_it_learns_transitions_and_tags(run, corpus):
 def test_a_stopped_run_ends_as_an_unbroken_one(run, corpus, tmp_path):
     place = tmp_path / "tagger"
     with pytest.raises(Interrupted):
-        runs.train(recipe("pos-default", *WORDS, data=str(corpus)), place, progress=StopAt(quiet=True))
-    runs.resume(place, progress=PlainProgress(quiet=True))
+        runs.train(recipe("pos-default", *WORDS, data=str(corpus)), place, progress=Stopping(10, signal.SIGINT))
+    runs.resume(place, progress=quiet())
     one, other = (runs.load_tagger(each).model.state_dict() for each in (run, place))
     assert "crf.transitions" in one and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -80,7 +72,7 @@ def test_the_weights_of_a_softmax_do_not_fit(run, corpus, tmp_path):
             recipe("pos-default", *words, data=str(corpus)),
             tmp_path / "run",
             start_from=run,
-            progress=PlainProgress(quiet=True),
+            progress=quiet(),
         )
 
 

@@ -9,25 +9,18 @@ from itertools import pairwise
 
 import pytest
 import torch
+from short_runs import quiet, write_cat_and_dog
 
 from refrain import assembly, runs
 from refrain.config import Data, Experiment, Model, Training
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.runs.manifest import changes
-from refrain.training import PlainProgress
-
-
-def quiet():
-    return PlainProgress(quiet=True)
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    for split, lines in (("train", 60), ("valid", 20), ("test", 20)):
-        (folder / f"{split}.txt").write_text("the cat sat\nthe dog ran away\n" * lines)
-    return folder
+    return write_cat_and_dog(tmp_path_factory.mktemp("text"))
 
 
 def small(text, **training):
@@ -146,7 +139,7 @@ def test_loading_with_unknown_words(run):
 
 
 def test_settings_of_another_version_are_refused(run, tmp_path):
-    from refrain.runs.loading import experiment_from
+    from refrain.runs.config_document import experiment_from
 
     document = json.loads((run[0] / "config.json").read_text())
     with pytest.raises(CheckpointError, match=r"another version \(model.cell"):

@@ -1,11 +1,11 @@
 """A tagger's run: trained, stopped, resumed bit for bit, loaded, and kept apart from language models."""
 
 import json
-import os
 import signal
 
 import pytest
 import torch
+from short_runs import Stopping, quiet
 from tagged import write_tsv
 
 import refrain
@@ -13,7 +13,7 @@ from refrain import assembly, runs
 from refrain.config import TaggerExperiment
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.recipes import recipe
-from refrain.training import Interrupted, PlainProgress
+from refrain.training import Interrupted
 
 TINY = (
     "model.embedding_size=8",
@@ -26,18 +26,6 @@ TINY = (
 )
 
 
-class StopAt(PlainProgress):
-    """Asks the run to stop after so many batches, as a signal would."""
-
-    def __init__(self, step):
-        super().__init__(quiet=True)
-        self.step = step
-
-    def window(self, position, windows, epochs):
-        if position.step == self.step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     return write_tsv(tmp_path_factory.mktemp("tagged") / "toy")
@@ -48,7 +36,7 @@ def experiment(corpus, *changes, name="pos-default"):
 
 
 def train(place, corpus, *changes):
-    return runs.train(experiment(corpus, *changes), place, progress=PlainProgress(quiet=True))
+    return runs.train(experiment(corpus, *changes), place, progress=quiet())
 
 
 @pytest.fixture(scope="module")
@@ -94,18 +82,18 @@ def test_the_tagger_is_loaded_and_tags(run):
 def test_a_stopped_run_ends_as_an_unbroken_one(run, corpus, tmp_path, step):
     place = tmp_path / "tagger"
     with pytest.raises(Interrupted):
-        runs.train(experiment(corpus), place, progress=StopAt(step))
-    runs.resume(place, progress=PlainProgress(quiet=True))
+        runs.train(experiment(corpus), place, progress=Stopping(step, signal.SIGINT))
+    runs.resume(place, progress=quiet())
     one, other = (runs.load_tagger(each).model.state_dict() for each in (run, place))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
     # all but times
-    def told(folder):
+    def figures_of(folder):
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         timed = ("wall_seconds", "tokens_per_second")
         return [{k: v for k, v in line.items() if k not in timed} for line in lines if line["event"] == "valid"]
 
-    assert told(place) == told(run)
+    assert figures_of(place) == figures_of(run)
 
 
 def test_a_run_is_not_replaced_unasked(run, corpus):
@@ -116,7 +104,7 @@ def test_a_run_is_not_replaced_unasked(run, corpus):
 def test_resuming_wants_the_same_text_and_settings(corpus, tmp_path):
     own = write_tsv(tmp_path / "own")
     with pytest.raises(Interrupted):
-        runs.train(experiment(own), tmp_path / "run", progress=StopAt(2))
+        runs.train(experiment(own), tmp_path / "run", progress=Stopping(2, signal.SIGINT))
     with pytest.raises(CheckpointError, match=r"training\.seed: 1 in the run, 5 now"):
         runs.resume(tmp_path / "run", experiment=experiment(own, "training.seed=5"))
     with pytest.raises(CheckpointError, match="is the run of a tagger, but the recipe is for a language model"):
@@ -124,7 +112,7 @@ def test_resuming_wants_the_same_text_and_settings(corpus, tmp_path):
     with (own / "toy.train.tsv").open("a") as file:
         file.write("\nowls\tN\n")
     with pytest.raises(DataError, match="has changed"):
-        runs.resume(tmp_path / "run", progress=PlainProgress(quiet=True))
+        runs.resume(tmp_path / "run", progress=quiet())
 
 
 def test_another_run_is_the_start(run, corpus, tmp_path):
@@ -132,7 +120,7 @@ def test_another_run_is_the_start(run, corpus, tmp_path):
         experiment(corpus, "training.epochs=1", "training.learning_rate=1e-9"),
         tmp_path / "second",
         start_from=run,
-        progress=PlainProgress(quiet=True),
+        progress=quiet(),
     )
     before = json.loads((run / "summary.json").read_text())
     assert summary["test"]["accuracy"] == before["test"]["accuracy"]
@@ -176,8 +164,12 @@ def test_recipes_train_shrunk(name, corpus, tmp_path):
     # the toy corpus has too few words for twenty blocks of falling length
     blocks = ["model.embedding.blocks=4", "model.embedding.density=0.5"] if "sparse" in name else []
     with pytest.raises(Interrupted):
-        runs.train(recipe(name, *shrink, *blocks, data=str(corpus)), tmp_path / "run", progress=StopAt(3))
-    assert runs.resume(tmp_path / "run", progress=PlainProgress(quiet=True))["epochs"] == 2
+        runs.train(
+            recipe(name, *shrink, *blocks, data=str(corpus)),
+            tmp_path / "run",
+            progress=Stopping(3, signal.SIGINT),
+        )
+    assert runs.resume(tmp_path / "run", progress=quiet())["epochs"] == 2
     assert runs.load_tagger(tmp_path / "run").tag([["the"]])[0][0] in "DNVP"
 
 

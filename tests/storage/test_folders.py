@@ -97,7 +97,7 @@ def test_a_text_that_cannot_be_read_is_not_blamed_on_the_cache(tmp_path, monkeyp
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "text.txt"))
 
 
-def test_a_user_without_a_home_is_told_the_variable(monkeypatch):
+def test_the_error_for_a_user_without_a_home_names_the_variable(monkeypatch):
     monkeypatch.delenv("REFRAIN_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 

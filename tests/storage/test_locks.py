@@ -43,7 +43,7 @@ def test_a_lock_file_that_is_deleted_lets_nobody_in(tmp_path):
 
 
 @needs_fcntl
-def test_the_owner_goes_on_without_its_lock_file(tmp_path):
+def test_the_owner_continues_without_its_lock_file(tmp_path):
     run = RunFolder(tmp_path)
     run.create()
     with run.locked():
@@ -116,7 +116,7 @@ def test_windows_locks_a_byte_behind_the_name_of_the_owner(tmp_path, monkeypatch
         pass
 
 
-def test_without_a_module_for_locks_a_run_still_goes_on(tmp_path, monkeypatch):
+def test_without_a_module_for_locks_a_run_still_continues(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fcntl", None)
     run = RunFolder(tmp_path)
     run.create()

@@ -257,7 +257,7 @@ check_outputs([("--out", pathlib.Path({str(path)!r}))], ["-"], force=True)
 def test_a_case_that_the_file_system_ignores(write, tmp_path):
     text = write("Text", "mine")
     if not (tmp_path / "text").exists():
-        pytest.skip("this file system tells upper case from lower case")
+        pytest.skip("this file system distinguishes upper case from lower case")
     with pytest.raises(UserError, match="is also read"):
         check_outputs([("--out", tmp_path / "text")], [text], force=True)
 

@@ -123,7 +123,7 @@ def test_one_process_writes(tmp_path):
         assert ready.wait(PATIENCE)
         with pytest.raises(CheckpointError, match=f"in use by process {process.pid} on"), RunFolder(tmp_path).locked():
             pass
-    # the kernel lets go of a killed process's lock
+    # the kernel releases a killed process's lock
     with RunFolder(tmp_path).locked():
         pass
 

@@ -74,7 +74,7 @@ def trained(folder, corpus, *settings):
 
 @pytest.fixture(scope="module")
 def runs(tiny_corpus, kill, tmp_path_factory):
-    """Runs of each kind with dead units, made when they are asked for."""
+    """Runs of each kind with dead units, made when they are first used."""
     folder = tmp_path_factory.mktemp("runs")
 
     def run(kind):

@@ -85,7 +85,7 @@ class Idle(Elman):
 
 
 class CountsFromTheStart(Elman):
-    """Its state does not say at which step of the text a window begins."""
+    """Its outputs depend on the index of a step in its window."""
 
     def forward(self, inputs, state):
         outputs, after = super().forward(inputs, state)
@@ -185,7 +185,7 @@ class DeclaresAnotherShape(Elman):
 
 
 class SwapsTheRoles(Elman):
-    """The shape of a square matrix does not say which axis reads."""
+    """The shape of a square matrix does not show which axis reads."""
 
     def axes(self, input_width, hidden_width):
         swapped = Axis(hidden_width, role="reads"), Axis(hidden_width)

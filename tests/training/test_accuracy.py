@@ -1,14 +1,16 @@
 """The share of right training positions: by hand, over a resume, and as a reason to stop."""
 
 import json
+import signal
 
 import pytest
 import torch
+from short_runs import Stopping, quiet, write_splits
 
 from refrain import recipe, runs
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead
-from refrain.training import Interrupted, PlainProgress, Window
+from refrain.training import Interrupted, Window
 from refrain.training.accuracy import TrainingAccuracy
 
 SMALL = (
@@ -24,11 +26,7 @@ SMALL = (
 
 @pytest.fixture
 def corpus(tmp_path):
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    for split, lines in (("train", 12), ("valid", 4), ("test", 4)):
-        (folder / f"{split}.txt").write_text("a b c d\nb c <unk>\n" * lines)
-    return folder
+    return write_splits(tmp_path / "corpus", "a b c d\nb c <unk>\n", (12, 4, 4))
 
 
 def test_it_counts_positions_whose_most_likely_word_is_right():
@@ -55,30 +53,17 @@ def metrics(run):
     return [(line["event"], line["step"], line["train_accuracy"]) for line in lines]
 
 
-class StopAfterThree(PlainProgress):
-    def __init__(self):
-        super().__init__(quiet=True)
-
-    def window(self, position, windows, epochs):
-        if position.step == 3:
-            import os
-            import signal
-
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 def test_it_survives_a_restart_and_is_written_down(corpus, tmp_path):
     experiment = recipe("recite-dense", *SMALL, "training.epochs=2", data=str(corpus))
-    quiet = PlainProgress(quiet=True)
-    runs.train(experiment, tmp_path / "whole", progress=quiet)
+    runs.train(experiment, tmp_path / "whole", progress=quiet())
     with pytest.raises(Interrupted):
-        runs.train(experiment, tmp_path / "cut", progress=StopAfterThree())
-    runs.resume(tmp_path / "cut", progress=quiet)
+        runs.train(experiment, tmp_path / "cut", progress=Stopping(3, signal.SIGINT))
+    runs.resume(tmp_path / "cut", progress=quiet())
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
 
 
 def test_a_run_stops_when_it_knows_the_text_by_heart(corpus, tmp_path):
     experiment = recipe("recite-dense", *SMALL, "training.epochs=150", "training.stop_accuracy=0.3", data=str(corpus))
-    summary = runs.train(experiment, tmp_path / "run", progress=PlainProgress(quiet=True))
+    summary = runs.train(experiment, tmp_path / "run", progress=quiet())
     assert summary["epochs"] < 150
     assert metrics(tmp_path / "run")[-1][2] >= 0.3

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_resume import Stopping, assert_same, quiet, trace
+from short_runs import Stopping, assert_same_bits, quiet, trace
 
 from refrain import assembly, runs
 from refrain.assembly.model import build_model
@@ -71,25 +71,25 @@ def test_an_early_stop_resumes(experiment, tmp_path):
         runs.train(wild, tmp_path / "stopped", progress=Stopping(last - 2))
     again = runs.resume(tmp_path / "stopped", progress=quiet())
     assert again["epochs"] == first["epochs"]
-    assert_same(trace(tmp_path / "stopped"), trace(tmp_path / "unbroken"))
+    assert_same_bits(trace(tmp_path / "stopped"), trace(tmp_path / "unbroken"))
 
 
 @pytest.mark.parametrize("part", ["schedule", "averaging", "early_stop"])
 def test_a_validation_counts_for_a_stall_once_the_asked_for_sparsity_is_there(experiment, tmp_path, monkeypatch, part):
-    told, sparse = [], Sparsity(prune={"share": 0.5, "end": 0.6})
+    reported, sparse = [], Sparsity(prune={"share": 0.5, "end": 0.6})
     pruned = changed(experiment, epochs=5, optimizer=NTASGD(trigger_window=1), stop_window=3, learning_rate=0.5)
     corpus = assembly.build_corpus(pruned.data)
     pruned = pruned.model_copy(update={"sparsity": sparse})
     task = build_task(pruned, corpus, build_model(pruned.model, len(corpus.vocabulary)))
     if part == "schedule":
-        monkeypatch.setattr(task.schedule, "validated", lambda judged: told.append(task.methods.settled()))
+        monkeypatch.setattr(task.schedule, "validated", lambda judged: reported.append(task.methods.settled()))
     else:
         method = task.methods[part]
         counted, validated = method.state_dict()["validations"], method.validated
 
         def count(record):
             before, verdict = len(counted), validated(record)
-            told.extend([task.methods.settled()] * (len(counted) - before))
+            reported.extend([task.methods.settled()] * (len(counted) - before))
             return verdict
 
         monkeypatch.setattr(method, "validated", count)
@@ -97,7 +97,7 @@ def test_a_validation_counts_for_a_stall_once_the_asked_for_sparsity_is_there(ex
     run.create()
     Fit(task, run, {}, Metrics(run), quiet(), Interrupt())(position, None)
     # three of five epochs are 0.6 of the run
-    assert told == [True] * 3
+    assert reported == [True] * 3
 
 
 def test_checkpoints_come_in_time_whatever_the_lines_of_metrics(experiment, tmp_path):
@@ -139,6 +139,14 @@ def test_a_signal_between_saving_and_leaving_waits_for_the_next_save(experiment,
         assert f"after window {document['position']['window']};" in str(stopped)
     else:
         pytest.fail("nobody stopped the run")
+
+
+def test_a_signal_before_the_first_window_validates_nothing(experiment, tmp_path):
+    interrupt = Interrupt()
+    interrupt.signal_number = 15
+    with pytest.raises(Interrupted, match="in epoch 1 after window 0"):
+        fit(changed(experiment, validation_windows=1), tmp_path, interrupt)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_the_final_figures_are_those_of_the_best_weights_or_none(experiment, tmp_path):

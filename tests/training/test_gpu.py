@@ -22,7 +22,7 @@ def test_a_layer_equals_its_step(kind):
     ("backend", "precision"), [("auto", "float32"), ("native", "float32"), ("auto", "auto"), ("torch", "auto")]
 )
 def test_a_run_trains_and_resumes(backend, precision, experiment, tmp_path):
-    from test_resume import Stopping
+    from short_runs import Stopping
 
     from refrain.training import Interrupted
 

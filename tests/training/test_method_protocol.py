@@ -1,4 +1,4 @@
-"""A user's methods: each part acts where it says, state survives a restart, and mistakes name method and part."""
+"""A user's methods: each part acts at its place, state survives a restart, and mistakes name method and part."""
 
 import ast
 import contextlib
@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from short_runs import Stopping, assert_same_bits, quiet, trace
 from tagged import write_tsv
-from test_resume import Stopping, assert_same, quiet, trace
 
 from refrain import runs
 from refrain.cli.app import main
@@ -123,7 +123,7 @@ def test_a_run_with_a_method_of_a_user_continues_bit_for_bit(experiment, tmp_pat
         runs.train(experiment, tmp_path / "run", methods=[Drift()], progress=Stopping(windows))
     torch.manual_seed(99)
     runs.resume(tmp_path / "run", methods=[Drift()], progress=quiet())
-    assert_same(trace(tmp_path / "run"), trace(unbroken))
+    assert_same_bits(trace(tmp_path / "run"), trace(unbroken))
 
 
 @one_experiment
@@ -472,4 +472,4 @@ def test_a_tagger_takes_methods_and_continues_bit_for_bit(tmp_path):
     with pytest.raises(Interrupted):
         runs.train(experiment, tmp_path / "cut", methods={"decay": method()}, progress=Stopping(11))
     runs.resume(tmp_path / "cut", methods={"decay": method()}, progress=quiet())
-    assert_same(trace(tmp_path / "cut"), trace(tmp_path / "whole"))
+    assert_same_bits(trace(tmp_path / "cut"), trace(tmp_path / "whole"))

@@ -11,53 +11,14 @@ from itertools import pairwise
 import pytest
 import torch
 from processes import started, status_of
+from short_runs import Stopping, assert_same_bits, quiet, trace
 
 from refrain import runs
 from refrain.errors import CheckpointError, DataError
 from refrain.storage.checkpoint import Checkpoint
-from refrain.storage.run_folder import RunFolder
 from refrain.training import Interrupt, Interrupted, PlainProgress
 from refrain.training import resume as state_of_runs
-
-
-class Stopping(PlainProgress):
-    """Sends the process a signal after a given number of windows."""
-
-    def __init__(self, windows, number=signal.SIGTERM):
-        super().__init__(quiet=True)
-        self.windows, self.number = windows, number
-
-    def window(self, position, windows, epochs):
-        self.windows -= 1
-        if self.windows == 0:
-            os.kill(os.getpid(), self.number)
-
-
-def quiet():
-    return PlainProgress(quiet=True)
-
-
-def trace(folder):
-    """What must be the same: every byte of the last checkpoint but the clock, and the lines of metrics."""
-    checkpoint, problems = RunFolder(folder).newest()
-    assert not problems
-    training = checkpoint.document("training")
-    training["position"].pop("seconds")
-    training["position"].pop("metrics_bytes")
-    tensors = {**checkpoint.tensors("model"), **checkpoint.tensors("training")}
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        line.pop("wall_seconds")
-        line.pop("tokens_per_second", None)
-    samples = {path.name: path.read_text() for path in (folder / "samples").iterdir()}
-    return training, tensors, lines, samples
-
-
-def assert_same(one, other):
-    assert one[0] == other[0]
-    assert one[1].keys() == other[1].keys()
-    assert all(torch.equal(tensor, other[1][name]) for name, tensor in one[1].items())
-    assert one[2:] == other[2:]
+from refrain.training.interrupt import SIGNALS
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +46,7 @@ def test_a_stopped_run_continues_bit_for_bit(experiment, unbroken, tmp_path, win
     torch.manual_seed(99)
     summary = runs.resume(out, progress=quiet())
     assert summary["epochs"] == experiment.training.epochs
-    assert_same(trace(out), unbroken)
+    assert_same_bits(trace(out), unbroken)
 
 
 def test_stopping_again_and_again_changes_nothing(experiment, unbroken, tmp_path):
@@ -96,12 +57,14 @@ def test_stopping_again_and_again_changes_nothing(experiment, unbroken, tmp_path
         assert stopped.exit_status == 130
     while True:
         try:
-            runs.resume(out, progress=Stopping(4))
+            runs.resume(out, progress=Stopping(4, SIGNALS[1 + stops % (len(SIGNALS) - 1)]))
             break
-        except Interrupted:
+        except Interrupted as stopped:
+            # SIGUSR1 has the status of SIGTERM
+            assert stopped.exit_status == 143
             stops += 1
     assert stops >= 4
-    assert_same(trace(out), unbroken)
+    assert_same_bits(trace(out), unbroken)
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over_and_said(experiment, unbroken, tmp_path, capsys):
@@ -115,7 +78,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_said(experiment, unbroke
     runs.resume(out, progress=PlainProgress())
     said = capsys.readouterr().err
     assert "skipped a damaged checkpoint" in said and "model.safetensors" in said
-    assert_same(trace(out), unbroken)
+    assert_same_bits(trace(out), unbroken)
 
 
 def run_until_killed(experiment_json, out):
@@ -146,7 +109,7 @@ def test_a_killed_run_continues_bit_for_bit(experiment, unbroken, tmp_path):
             break
     assert (out / "summary.json").exists()
     assert kills >= 1
-    assert_same(trace(out), unbroken)
+    assert_same_bits(trace(out), unbroken)
 
 
 def test_resume_needs_the_same_text_and_settings(experiment, text_folder, tmp_path):
@@ -237,7 +200,7 @@ def test_averaging_is_part_of_the_run(experiment, unbroken):
     """What the cases above rest on: in the run with averaging, the trigger was pulled and the mean is what is kept."""
     if experiment.name != "awd":
         pytest.skip("no averaging")
-    training, tensors, lines, _ = unbroken
+    training, tensors, lines, *_ = unbroken
     assert dict(training["stateful"]["averaging"]["$dict"])["started"] is True
     assert not torch.equal(tensors["averaging.weights.0"], tensors["averaging.means.0"])
     assert torch.equal(tensors["embedding.weight"], tensors["averaging.means.0"])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from short_runs import write_cat_and_dog
 
 import refrain
 from refrain.errors import UserError
@@ -13,10 +14,7 @@ SIZES = ["model.embedding_size=6", "model.hidden_sizes=[8]", "training.backend=t
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    for split, lines in (("train", 60), ("valid", 20), ("test", 20)):
-        (folder / f"{split}.txt").write_text("the cat sat\nthe dog ran away\n" * lines)
-    return folder
+    return write_cat_and_dog(tmp_path_factory.mktemp("text"))
 
 
 def test_a_sample_is_a_line(text, tmp_path, capsys):
@@ -42,7 +40,7 @@ def test_tensorboard_has_samples_and_settings(text, tmp_path):
 
 
 class NoKernels(torch.nn.Module):
-    """A network whose layers have no kernels, and which fails as it is told."""
+    """A network whose layers have no kernels, and which fails with a given error."""
 
     def __init__(self, size):
         super().__init__()

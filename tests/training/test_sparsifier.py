@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from test_resume import Stopping, assert_same, quiet, trace
+from short_runs import Stopping, assert_same_bits, quiet, trace
 
 from refrain import assembly, runs
 from refrain.assembly.sparsity import build_sparsifier
@@ -164,7 +164,7 @@ def test_sparse_runs_continue_bit_for_bit(text_folder, tmp_path_factory, tmp_pat
     with pytest.raises(Interrupted):
         runs.train(asked, tmp_path / "run", progress=Stopping(windows))
     runs.resume(tmp_path / "run", progress=quiet())
-    assert_same(trace(tmp_path / "run"), trace(unbroken))
+    assert_same_bits(trace(tmp_path / "run"), trace(unbroken))
     assert lines(unbroken)[-1]["sparsity"] > 0.1
 
 
@@ -219,7 +219,7 @@ def test_a_run_is_the_same_in_both_scales_of_the_loss(text_folder, tmp_path, kin
     assert sum(int((weight == 0).sum()) for weight in weights[0].values()) > 0 or kind != "L1"
 
 
-def test_penalties_act_on_what_they_are_told(text_folder):
+def test_penalties_act_on_the_parameters_that_the_settings_name(text_folder):
     corpus = assembly.build_corpus(experiment(text_folder).data)
 
     def lassos(**changed):

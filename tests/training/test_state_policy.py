@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from test_resume import Stopping, assert_same, quiet, trace
+from short_runs import Stopping, assert_same_bits, quiet, trace
 
 from refrain import assembly, runs
 from refrain.config import Data, Experiment, Model, Training
@@ -92,7 +92,7 @@ def test_each_policy_trains_resumes_and_loads(text, tmp_path, policy):
         # inside the second epoch, on a window that is validated
         runs.train(wanted, tmp_path / "stopped", progress=Stopping(26 + 7))
     runs.resume(tmp_path / "stopped", progress=quiet())
-    assert_same(trace(tmp_path / "stopped"), trace(tmp_path / "unbroken"))
+    assert_same_bits(trace(tmp_path / "stopped"), trace(tmp_path / "unbroken"))
     assert runs.load(tmp_path / "unbroken").model.reset_before == (10 if policy == "reset-per-document" else None)
 
 

@@ -1,54 +1,18 @@
 """Builds corpora from data settings."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from refrain.config import Data
-from refrain.config.mistakes import nearest
-from refrain.data import UNITS, Corpus, TextOptions, Vocabulary, embedded_folder
-from refrain.data.embedded import DESCRIPTIONS
-from refrain.data.known import KNOWN, fetched_path
+from refrain.data import UNITS, Corpus, TextOptions, Vocabulary
+from refrain.data.locating import locate as locate
 from refrain.data.text.files import Spans
-from refrain.data.text.shards import is_pattern
 from refrain.data.text.splits import SPLITS
-from refrain.errors import DataError, UserError, shortened
-from refrain.storage.folders import cache_folder
+from refrain.errors import UserError
 
 
 def quiet(line: str) -> None:
     """A `log` callback that discards the line."""
-
-
-def locate(corpus: str, log: Callable[[str], None] = quiet) -> Path:
-    """Find the folder, file or pattern of a corpus.
-
-    Args:
-        corpus: the name of an embedded or fetched corpus, a path or a pattern.
-        log: called with a line of text when an embedded corpus is read for the first time.
-
-    Raises:
-        DataError: when the corpus does not exist; the message names the remedy.
-    """
-    path = Path(corpus)
-    if corpus in DESCRIPTIONS:
-        if not (cache_folder() / "embedded").is_dir() or not list((cache_folder() / "embedded").glob(f"{corpus}-*")):
-            log(f"reading {corpus} from the running Python (once, some ten seconds)")
-        return embedded_folder(corpus)
-    if corpus in KNOWN:
-        if fetched_path(corpus).exists():
-            return fetched_path(corpus)
-        if not os.path.exists(path):
-            raise DataError(
-                f"the corpus {corpus!r} has not been fetched; give its folder with --data PATH/TO/{corpus}, "
-                f"or get it with: refrain data fetch {corpus}"
-            )
-    # unlike Path.exists, os.path.exists is False for a name that is too long
-    if not os.path.exists(path) and not is_pattern(corpus):
-        names = [*DESCRIPTIONS, *KNOWN]
-        place = shortened(corpus, 300)
-        raise DataError(f"{place}: no such file or folder{nearest(corpus, names)}; known corpora: {', '.join(names)}")
-    return path
 
 
 def build_corpus(data: Data, log: Callable[[str], None] = quiet) -> Corpus:

@@ -57,7 +57,7 @@ EXAMPLES = {
     "check": "refrain check zaremba-large --data PATH/TO/ptb",
     "bench": "refrain bench train --recipe zaremba-small",
 }
-# the usage of commands, where a name says more than [ARGS]
+# the usage of commands, where a name is clearer than [ARGS]
 USAGE = {
     "train": "refrain train [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
     "score": "refrain score [OPTIONS] RUN [FILE|-]",
@@ -135,7 +135,10 @@ def run(arguments: Sequence[str] | None = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status. Each error is printed as one line on standard error."""
     warnings.showwarning = _show_warning
-    signal.signal(signal.SIGTERM, _terminate)
+    for name in ("SIGTERM", "SIGUSR1"):
+        # Windows has no SIGUSR1
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminate)
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         words = with_auto(without_help_command(words, COMMANDS))
@@ -150,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FloatingPointError as error:
         return _complain([str(error)], 4)
     except (ReaderLeft, BrokenPipeError):
-        # the reader has what it wants, as in `refrain generate ... | head`
+        # the reader needs no more, as in `refrain generate ... | head`
         return 0
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
@@ -192,4 +195,4 @@ def _show_warning(message: Warning | str, category: type[Warning], *location: An
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     # an exception, so that half-written files are removed on exit
-    raise SystemExit(128 + number)
+    raise SystemExit(128 + signal.SIGTERM)

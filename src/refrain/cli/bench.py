@@ -217,8 +217,7 @@ def _measure(
 
 
 def _check_name(name: str) -> None:
-    from refrain.config.mistakes import nearest
-    from refrain.errors import UserError
+    from refrain.errors import UserError, nearest
 
     if name not in BENCHES:
         raise UserError(f"unknown bench {name!r}{nearest(name, BENCHES)}; known: {', '.join(BENCHES)}")

@@ -25,7 +25,7 @@ def bench_compressors(
     """Measure the test text of a corpus with models and with compressors, and print a row for each.
 
     Args:
-        experiment: says how the corpus is read if there is no model.
+        experiment: the settings that read the corpus if there is no model.
         models: run folders or checkpoints of models of bytes.
         corpus: the corpus; None is that of the first model, and without models that of the experiment.
         device: where the models compute.

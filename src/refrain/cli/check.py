@@ -30,17 +30,20 @@ def check(
     layout
         A PNG file for a picture of the sparse layers and the sparse embedding.
     """
+    from .corpus import corpus_inputs, resolved_corpus
+
+    corpus = resolved_corpus(data)
+
     from refrain.config import resolve
     from refrain.errors import UserError
     from refrain.recipes import RECIPES
 
-    from .corpus import corpus_inputs, resolved_corpus
     from .output import check_picture, log, log_written, print_json, print_line
 
     if layout is None and force:
         raise UserError("--force cannot take effect without --layout")
     given = str(iss_json) if iss_json else None
-    experiment = resolve(recipe, settings, RECIPES, corpus=resolved_corpus(data), iss_json=given, log=log)
+    experiment = resolve(recipe, settings, RECIPES, corpus=corpus, iss_json=given, log=log)
     if layout is not None:
         inputs = [recipe, *([given] if given else []), *corpus_inputs(experiment.data.corpus)]
         check_picture("--layout", layout, (".png",), inputs, force=force)

@@ -1,6 +1,7 @@
 """The command `refrain compress`."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +59,20 @@ def compress(
     target = None if to is None else _target(to)
     allowed = None if max_loss is None else _allowed(max_loss)
 
-    from refrain.assembly import locate
     from refrain.errors import UserError
     from refrain.progress import reporter
     from refrain.runs import find_language_model
-    from refrain.runs.checks import check_apart
+    from refrain.runs.missing import check_is_there
 
     from .output import log, log_written, print_json
 
     if finetune_epochs < 0:
         raise UserError(f"--finetune-epochs must be at least 0 (got {finetune_epochs})")
+
+    check_is_there(run)
+
+    from refrain.assembly import locate
+    from refrain.runs.checks import check_apart
 
     check_apart(run, out, force=force)
     find_language_model(run)
@@ -111,7 +116,9 @@ def _print_report(found: dict[str, Any], out: Path) -> None:
         f"{found['float32_difference']:.1e} in float32"
     )
     print()
-    print_line(f"next: refrain evaluate {out}    refrain train RECIPE --from {out} ...")
+    smaller = shlex.quote(str(out))
+    print_line(f"next:  refrain evaluate {smaller}")
+    print_line(f"       refrain train --from {smaller} --out FINETUNED")
 
 
 def _target(text: str) -> tuple[str, str]:

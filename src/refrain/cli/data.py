@@ -1,7 +1,7 @@
 """The command `refrain data`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -33,8 +33,7 @@ def default(*words: Annotated[str, Parameter(show=False)], json: JsonOption = Fa
     words
         Not allowed; a word here is an unknown command.
     """
-    from refrain.config.mistakes import nearest
-    from refrain.errors import UserError
+    from refrain.errors import UserError, nearest
 
     if words:
         raise UserError(f"unknown command 'data {words[0]}'{nearest(words[0], COMMANDS)}; known: {', '.join(COMMANDS)}")
@@ -131,10 +130,15 @@ def check(
     cleaning
         The cleaning of the text before it is read as bytes (see data.cleaning).
     lowercase
-        Read the text in small letters (see data.lowercase).
+        Convert the text to lower case (see data.lowercase).
     tokenise
         Part words from punctuation and contractions (see data.tokenise).
     """
+    from .corpus import check_corpus
+
+    if unit == "auto" and min_count >= 1:
+        check_corpus(path)
+
     from refrain.assembly import build_corpus
     from refrain.config import Data
     from refrain.data import UNITS
@@ -144,7 +148,7 @@ def check(
 
     from .data_tagged import check_tagged, corpus_is_tagged
     from .evaluate_tagger import refuse
-    from .output import log, print_json, print_line, table
+    from .output import log, print_json
 
     if min_count < 1:
         raise UserError(f"--min-count must be at least 1 (got {min_count})")
@@ -170,7 +174,14 @@ def check(
     concerns = warnings_about(found)
     if json:
         print_json({**found, "warnings": concerns})
-        return
+    else:
+        _print(found, concerns)
+
+
+def _print(found: dict[str, Any], concerns: list[str]) -> None:
+    """Print the table of the splits and the notes."""
+    from .output import print_line, table
+
     splits = found["splits"].values()
     columns = [column for column in COLUMNS if any(column in split for split in splits)]
     columns += [column for column in RARE_COLUMNS if any(split.get(column) for split in splits)]

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter
 
-from refrain.config.experiment import Protocol
-
 from .evaluate_outputs import check_outputs
 from .evaluate_report import report_all
 from .options import (
@@ -18,6 +16,7 @@ from .options import (
     ForceOption,
     JsonOption,
     LowercaseOption,
+    Protocol,
     RunArgument,
     SkipBadOption,
     TokeniseOption,

@@ -27,8 +27,8 @@ def load_language_model(
         reports: reports that the model is loaded.
         device: the device to compute on.
         weights: whether matrices are rounded.
-        lowercase: whether the model reads texts in small letters; see `fitted`.
-        tokenise: whether the model reads words parted from punctuation; see `fitted`.
+        lowercase: whether the model reads texts in lower case; see `fitted`.
+        tokenise: whether the model reads words separated from punctuation; see `fitted`.
 
     Raises:
         CheckpointError: when there is no such run, or it is that of a tagger.

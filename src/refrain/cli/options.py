@@ -9,6 +9,7 @@ Cleaning = Literal["none", "reviews"]
 Device = Literal["auto", "cpu", "cuda"]
 Errors = Literal["strict", "replace"]
 Weights = Literal["float32", "int8"]
+Protocol = Literal["exact", "zaremba", "awd"]
 
 _ERRORS = Parameter(help="What to do at invalid UTF-8: stop (strict), or read U+FFFD in its place (replace).")
 
@@ -16,7 +17,7 @@ _ERRORS = Parameter(help="What to do at invalid UTF-8: stop (strict), or read U+
 Flag = Annotated[bool, Parameter(negative=())]
 
 LowercaseOption = Annotated[
-    bool, Parameter(negative=(), help="Read the text in small letters, for a model of words that were trained so.")
+    bool, Parameter(negative=(), help="Convert the text to lower case, for a model that was trained on lower case.")
 ]
 TokeniseOption = Annotated[
     bool,

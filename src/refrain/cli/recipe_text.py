@@ -66,5 +66,5 @@ def resolved(
     start = None if start_from is None else start_of(start_from)
     if start is None and recipe is None:
         raise UserError(f"{start_from}: its settings do not describe its network; give a recipe as well")
-    say = (lambda line: None) if quiet else log
-    return resolve(recipe, words, RECIPES, corpus=corpus, iss_json=iss_json, start=start, log=say)
+    reported = (lambda line: None) if quiet else log
+    return resolve(recipe, words, RECIPES, corpus=corpus, iss_json=iss_json, start=start, log=reported)

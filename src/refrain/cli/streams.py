@@ -1,7 +1,7 @@
 """The standard streams of a command.
 
 What goes to a pipe or a file is UTF-8 with newlines as line ends, on every platform and in every locale. A closed
-stream is the null device. What cannot be written to standard error is lost, and the command goes on.
+stream is the null device. What cannot be written to standard error is lost, and the command continues.
 """
 
 import io

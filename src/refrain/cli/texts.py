@@ -24,22 +24,22 @@ class Source(Protocol):
 
 
 def fitted(vocabulary: "Vocabulary", *, lowercase: bool, tokenise: bool) -> "Vocabulary":
-    """The vocabulary of a model for texts in small letters or parted into tokens, beside what it was trained with.
+    """The vocabulary of a model with further preparation of texts, beside that with which the model was trained.
 
     Args:
         vocabulary: the vocabulary of the model.
-        lowercase: whether letters become small.
-        tokenise: whether words are parted from punctuation.
+        lowercase: whether letters are converted to lower case.
+        tokenise: whether words are separated from punctuation.
 
     Raises:
-        UserError: when the model does not read words.
+        UserError: when the vocabulary does not prepare texts.
     """
-    from refrain.data import WordVocabulary
+    from refrain.data.units.protocol import PreparesText
     from refrain.errors import UserError
 
     if not lowercase and not tokenise:
         return vocabulary
-    if not isinstance(vocabulary, WordVocabulary):
+    if not isinstance(vocabulary, PreparesText):
         option = "--lowercase" if lowercase else "--tokenise"
         raise UserError(f"{option} cannot take effect with a model of {vocabulary.unit}s")
     own = vocabulary.preparation

@@ -150,7 +150,7 @@ def _continued(
     if series:
         return runs.resume_seeds(out, **changes, count=seeds, progress=make_progress)
     if auto:
-        return runs.go_on(out, **changes, progress=make_progress())
+        return runs.resume_unfinished(out, **changes, progress=make_progress())
     return runs.resume(out, **changes, finish=finish, progress=make_progress())
 
 

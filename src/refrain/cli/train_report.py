@@ -13,7 +13,7 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
     Args:
         summary: the summary of the run or the series.
         json: whether one JSON object is printed.
-        quiet: whether nothing is said about the folder.
+        quiet: whether the folder is not reported.
     """
     from .output import log, log_written, print_json, print_line
 

@@ -72,7 +72,7 @@ def wrong_words(
 
 
 def _unknown_command(name: str, commands: Mapping[str, str]) -> str:
-    from refrain.config.mistakes import nearest
+    from refrain.errors import nearest
 
     return f"unknown command {name!r}{nearest(name, commands)}; known: {', '.join(commands)}; see refrain --help"
 

@@ -82,7 +82,7 @@ class Layers:
 
 
 def following(base: Mapping[str, Any], given: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
-    """The settings of older layers that do not fit what a later one says, with values that do.
+    """The settings of older layers that conflict with a setting of a later one, with values that agree.
 
     Args:
         base: the values of a recipe by dotted name.

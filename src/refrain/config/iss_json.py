@@ -155,7 +155,7 @@ def _terms(name: str, given: Any, cells: Sequence[str], problems: list[str]) -> 
 
 
 def _check_reader(place: str, given: Mapping[str, Any], reader: str, problems: list[str]) -> None:
-    """A unit's group takes in what reads it, which the model says; the file has to say the same."""
+    """A unit's group takes in what reads it, which the model defines; the file must agree."""
     if (coupled := given.get("coupled_layer")) != reader:
         problems.append(f"{place}.coupled_layer: the units of this layer are read by {reader} (got {shown(coupled)})")
     # of a layer above, the first half of the rows is for what comes from below

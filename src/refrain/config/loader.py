@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from refrain.errors import UserError, shortened, shown
+from refrain.errors import UserError, nearest, shortened, shown
 
 from .experiment import Experiment
 from .following import following, value_text
 from .iss_json import iss_settings, read_iss_json
 from .layers import changed_values, overlaid
-from .mistakes import Setting, describe, first_of, nearest, unknown
+from .mistakes import Setting, describe, first_of, unknown
 from .schema import LONGEST_NAME, as_set, flatten, setting_names, settings_of
 from .shape import shape_of
 from .sparsity import Sparsity
@@ -156,14 +156,14 @@ def _validated(
     try:
         experiment = root.model_validate(merged)
     except ValidationError as error:
-        found = _telling(error.errors(include_url=False))
+        found = _users_mistakes(error.errors(include_url=False))
         problems += first_of(found, lambda details: describe(details, settings, root, name))
     if problems:
         raise UserError(*(shortened(line, LONGEST_LINE) for line in dict.fromkeys(problems)))
     return experiment
 
 
-def _telling(found: list[ErrorDetails]) -> list[ErrorDetails]:
+def _users_mistakes(found: list[ErrorDetails]) -> list[ErrorDetails]:
     """The mistakes that are the user's, of those that a validator finds."""
     misnamed = [each["loc"][:-1] for each in found if each["loc"][-1:] == ("kind",)]
     return [
@@ -202,7 +202,7 @@ def _import_iss_json(
     given: Mapping[str, Setting],
     shape: Mapping[str, Setting],
 ) -> list[str]:
-    """Put a file's settings among `settings`, and say what is wrong with it. Penalties it has not are switched off."""
+    """Put the settings of a file into `settings`, and return its mistakes. Penalties that it lacks are switched off."""
     document = read_iss_json(path)
     known = setting_names()
     every = overlaid(overlaid(shape, settings, base), given, base)
@@ -275,7 +275,7 @@ def _source(
     base: AnyExperiment
     settings: dict[str, Setting]
     if parent is None:
-        # a file without a parent says itself that it is of a tagger
+        # a file without a parent declares itself whether it is of a tagger
         base = TaggerExperiment() if tree.get("task") == "tagger" else Experiment()
         settings = {}
     elif isinstance(parent, str):

@@ -1,6 +1,5 @@
 """Messages about settings: unknown names, values that do not fit, and rules between settings that are broken."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -8,11 +7,11 @@ from typing import Any, NamedTuple, TypeVar, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from refrain.errors import shortened, shown
+from refrain.errors import nearest, shortened, shown
 
 from .experiment import Experiment
 from .renamed import new_name, new_value
-from .schema import LONGEST_NAME, as_set, fields_named, fields_of, groups, setting_at, setting_names
+from .schema import as_set, fields_named, fields_of, groups, setting_at, setting_names
 from .tagger import TaggerExperiment
 
 Mistake = TypeVar("Mistake")
@@ -44,7 +43,7 @@ class Setting(NamedTuple):
 
 
 def unknown(settings: dict[str, Setting], root: type[BaseModel]) -> list[str]:
-    """Take unknown names out of `settings` and say what was wrong with them.
+    """Remove unknown names from `settings` and return a message about each.
 
     Args:
         settings: by dotted name; changed in place.
@@ -116,21 +115,13 @@ def first_of(mistakes: Sequence[Mistake], line_of: Callable[[Mistake], str]) -> 
     return [*lines, *([f"and {more:,} more mistakes like these"] if more else [])]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the known name that is most like one, or nothing."""
-    if len(name) > LONGEST_NAME:
-        return ""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def describe(
     details: ErrorDetails, settings: Mapping[str, Setting], root: type[BaseModel], base: str = "recipe"
 ) -> str:
     """One line for one mistake: origin, name, what was expected, what was given.
 
     Args:
-        details: what the validator says.
+        details: the errors of the validator.
         settings: what was given, and where.
         root: the class of all settings, such as `Experiment`.
         base: what has the settings that were not given, such as `recipe pos-default`.
@@ -159,7 +150,7 @@ def in_values(found: Sequence[ErrorDetails], root: type[BaseModel]) -> list[str]
     """A line for each mistake in the arguments of a group of settings that is made in Python.
 
     Args:
-        found: what the validator says.
+        found: the errors of the validator.
         root: the class of the group, such as `Model`.
     """
 

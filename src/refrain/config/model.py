@@ -48,9 +48,7 @@ class Model(Network):
                 f"(got {self.embedding_size} and {self.hidden_sizes[-1]})"
             )
         if self.init.kind == "uniform" and self.weight_norm:
-            raise ValueError(
-                "init: 'uniform' does not say how the gains of weight_norm begin; use 'standard' or 'glorot'"
-            )
+            raise ValueError("init: 'uniform' does not initialise the gains of weight_norm; use 'standard' or 'glorot'")
         if not self.weight_drop and (self.weight_drop_on != "recurrent" or self.weight_drop_granularity != "entry"):
             name = "weight_drop_on" if self.weight_drop_on != "recurrent" else "weight_drop_granularity"
             raise ValueError(f"{name}: cannot take effect where weight_drop is 0")

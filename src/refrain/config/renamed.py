@@ -50,7 +50,7 @@ NAMES_WITH_VALUES = {
     ("sparsity.column_lasso", 0): "sparsity.column_lasso=none",
     ("sparsity.prune", 0): "sparsity.prune=none",
 }
-"""Values of version 0.1 that are now said by another setting than the other values of theirs."""
+"""Values of version 0.1 that now belong to another setting than the other values of their setting."""
 
 VALUES = {
     ("model.cell", "mlstm"): "multiplicative-lstm",

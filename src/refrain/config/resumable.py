@@ -40,7 +40,7 @@ def refused(own: AnyExperiment, given: AnyExperiment) -> list[tuple[str, Any, An
     return [each for each in differences(own, given) if each[0] not in MAY_CHANGE]
 
 
-def goes_on(before: AnyExperiment, after: AnyExperiment) -> bool:
+def continues(before: AnyExperiment, after: AnyExperiment) -> bool:
     """Whether a run that has been stopped by one of its rules continues with other settings.
 
     Args:

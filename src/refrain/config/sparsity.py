@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from .values import ByName, Count, Positive, Settings, Share
+from .values import ByName, Count, Positive, Settings, Share, percentage
 
 Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -18,20 +18,6 @@ def counted(value: Any) -> Any:
     return round(float(match[1]) * {"k": 1e3, "M": 1e6, "G": 1e9}[match[2]]) if match else value
 
 
-def share_of(value: Any) -> float | None:
-    """A percentage such as 50% as a fraction; None for anything else.
-
-    Raises:
-        ValueError: when it is not between 0 and 100 %.
-    """
-    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)\s*%", value) if isinstance(value, str) else None
-    if match is None:
-        return None
-    if not 0 < float(match[1]) < 100:
-        raise ValueError("must be more than 0% and less than 100%")
-    return float(match[1]) / 100
-
-
 def sized(value: int | str, whole: int) -> int:
     """A size as a number.
 
@@ -39,7 +25,7 @@ def sized(value: int | str, whole: int) -> int:
         value: a number, or a percentage.
         whole: the size of which it is a percentage.
     """
-    share = share_of(value)
+    share = percentage(value)
     return int(value) if share is None else max(1, round(share * whole))
 
 
@@ -47,11 +33,11 @@ _COUNT = TypeAdapter(Count)
 
 
 def _amount(value: Any) -> int | str:
-    try:
-        if share_of(value) is not None:
-            return str(value)
-    except ValueError as error:
-        raise PydanticCustomError("share", str(error)) from None
+    share = percentage(value)
+    if share is not None and not 0 < share < 1:
+        raise PydanticCustomError("share", "must be more than 0% and less than 100%")
+    if share is not None:
+        return str(value)
     if isinstance(value, str) and "%" in value:
         raise PydanticCustomError("share", "must be a number such as 300k or 7M, or a percentage such as 50%")
     try:

@@ -35,7 +35,7 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     Raises:
         UserError: when it cannot be read, is too large, or is not TOML.
     """
-    text = read_settings(path)
+    text = read_settings(path, missing="check the path, or choose a recipe from: refrain recipes")
     if found := _LONG_KEY.search(text):
         line = text.count("\n", 0, found.end()) + 1
         raise UserError(f"{path}:{line}: {_too_deep(found[0])}")
@@ -48,11 +48,12 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
         raise UserError(_not_toml(path, str(error))) from None
 
 
-def read_settings(path: Path) -> str:
+def read_settings(path: Path, *, missing: str = "check the path") -> str:
     """The text of a file of settings, with or without the byte order mark that some editors write.
 
     Args:
         path: of a regular file.
+        missing: the remedy for a file that does not exist.
 
     Raises:
         UserError: when it cannot be read, is too large, or is not UTF-8.
@@ -60,8 +61,10 @@ def read_settings(path: Path) -> str:
     try:
         text = read_regular(path, limit=LARGEST_FILE).decode("utf-8").removeprefix("\ufeff")
         return text.replace("\r\n", "\n").replace("\r", "\n")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: {error.strerror}; {missing}") from None
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        raise UserError(f"{path}: {error.strerror}; give a file of settings that can be read") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}") from None
     except ValueError as error:
@@ -74,7 +77,7 @@ def _too_deep(key: str) -> str:
 
 
 def _not_toml(path: Path, message: str) -> str:
-    """What is wrong with a text that is not TOML: the line where the parser says it, and a remedy where it is known."""
+    """What is wrong with a text that is not TOML: the line if the parser reports it, and the remedy if it is known."""
     line = ""
     if found := re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL):
         message, line = f"{found[1]} in column {found[3]}", f":{found[2]}"

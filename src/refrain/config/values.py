@@ -46,8 +46,8 @@ def _file_name(value: str) -> str:
 
 
 def percentage(value: Any) -> float | None:
-    """Return the fraction that a percentage is, 0.5 for `50%`; None for anything that is not a percentage."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
+    """Return a percentage as a fraction, 0.5 for `50%`; None for anything that is not a percentage."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*%", value) if isinstance(value, str) else None
     return float(match[1]) / 100 if match else None
 
 

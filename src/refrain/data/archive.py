@@ -36,7 +36,7 @@ def extract(archive: Path, member: str, target: Path, largest: int) -> None:
             if size > largest:
                 raise ValueError(f"{member} has {size:,} bytes, more than the {largest:,} that it should have at most")
             with opened.open(member) as source, target.open("wb") as file:
-                # not more than the archive says, which is checked above, and the checksum is checked at the end
+                # not more than the archive declares, which is checked above, and the checksum is checked at the end
                 while block := source.read(BLOCK_BYTES):
                     file.write(block)
     except (*_ERRORS, *_BROKEN) as error:
@@ -56,7 +56,7 @@ def _check_directory(archive: Path) -> None:
         tail = file.read()
     at = tail.rfind(END)
     if at < 0 or len(tail) < at + END_BYTES:
-        # not an archive; zipfile says so
+        # not an archive; zipfile reports it
         return
     listed = int.from_bytes(tail[at + 12 : at + 16], "little")
     if listed > LARGEST_DIRECTORY:

@@ -144,16 +144,16 @@ def _blocks(url: str, largest: int, patience: Patience) -> Any:
             status = getattr(response, "status", None)
             if status not in (None, 200):
                 raise _Failed(f"the server answers {status} {shortened(str(response.reason))}")
-            said = response.headers.get("Content-Length", "")
-            if said.isdecimal() and len(said) < 20 and int(said) > largest:
-                raise _Failed(f"it has {int(said):,} bytes, more than the {largest:,} that it should have at most")
+            declared = response.headers.get("Content-Length", "")
+            if declared.isdecimal() and len(declared) < 20 and int(declared) > largest:
+                raise _Failed(f"it has {int(declared):,} bytes, more than the {largest:,} that it should have at most")
             while block := response.read(BLOCK_BYTES):
                 received += len(block)
                 if received > largest:
                     raise _Failed(f"it is larger than the {largest:,} bytes that it should have at most")
                 yield block
-            if said.isdecimal() and len(said) < 20 and received < int(said):
-                raise _Failed(f"the connection ended after {received:,} of {int(said):,} bytes")
+            if declared.isdecimal() and len(declared) < 20 and received < int(declared):
+                raise _Failed(f"the connection ended after {received:,} of {int(declared):,} bytes")
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()

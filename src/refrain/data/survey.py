@@ -8,7 +8,7 @@ from .units.word.survey import LONG_LINE_WORDS
 from .units.word.vocabulary import EOS, UNK
 from .unknown import MANY
 
-# what is said where a count is not zero
+# what is reported if a count is not zero
 ODDITIES = {
     "literal_eos": f"line(s) end with a literal {EOS}, which is read as the end of the line and not counted twice",
     "eos_in_lines": f"literal {EOS} inside lines, each read as the end of a line",

@@ -27,7 +27,7 @@ def unknown_concerns(
         f"{unseen / tokens:.1%} of {name}" for name, (unseen, tokens) in texts.items() if unseen > MANY * tokens
     ]:
         lines.append(
-            f"unknown words, which are read as <unk>, are {', '.join(many)}, so that figures with them say little; "
+            f"unknown words, which are read as <unk>, are {', '.join(many)}, so that figures with them mean little; "
             f"compare those without unknown words, or {remedy}"
         )
     found = [f"{name} {unseen:,}" for name, (unseen, _) in texts.items() if unseen]

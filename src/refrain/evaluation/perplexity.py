@@ -103,7 +103,7 @@ class Tally:
         self._tokens = self._unknowns = self._characters = 0
 
     def add(self, targets: Tensor, nats: Tensor) -> None:
-        """Add the nats of some targets: of the same shape, or their sum, which says nothing of unknown words."""
+        """Add the nats of some targets: of the same shape, or their sum, which does not count unknown words."""
         self._nats += float(nats.double().sum())
         self._tokens += targets.numel()
         if nats.shape != targets.shape:

@@ -97,7 +97,7 @@ def fit_logistic(rows: Rows, classes: Classes, *, strengths: Sequence[float] = S
             C=strength, l1_ratio=1.0, solver="liblinear", tol=1e-3, max_iter=100, random_state=0
         )
         with warnings.catch_warnings():
-            # `converged` reports what the warning says
+            # `converged` reports the same as the warning
             warnings.simplefilter("ignore")
             model.fit(rows["train"], classes["train"])
         right = int((model.predict(rows["valid"]) == classes["valid"]).sum())

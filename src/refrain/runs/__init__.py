@@ -13,8 +13,8 @@ from .loading import load_language_model as load_language_model
 from .loading import load_tagger as load_tagger
 
 if TYPE_CHECKING:
-    from .resuming import go_on as go_on
     from .resuming import resume as resume
+    from .resuming import resume_unfinished as resume_unfinished
     from .seeds import has_seeds as has_seeds
     from .seeds import resume_seeds as resume_seeds
     from .seeds import train_folds as train_folds
@@ -24,7 +24,7 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "go_on": "resuming",
+            "resume_unfinished": "resuming",
             "has_seeds": "seeds",
             "resume": "resuming",
             "resume_seeds": "seeds",

@@ -22,8 +22,9 @@ from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
 from refrain.training import load_weights
 
+from .config_document import experiment_from
 from .fit_check import check_fit
-from .loading import experiment_from, find_checkpoint
+from .loading import find_checkpoint
 from .own_names import own_name
 from .own_network import OwnNetwork, make_network
 

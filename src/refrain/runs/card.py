@@ -1,5 +1,6 @@
 """The card of a language model's run: a README with the model, the measured figures and the usage."""
 
+from shlex import quote
 from typing import Any
 
 from refrain.config import Experiment
@@ -58,7 +59,7 @@ def _cell(key: str, value: float | None) -> str:
 
 def _usage(run: str, own: str | None) -> list[str]:
     if own is None:
-        return commands(f"refrain evaluate {run}", f"refrain generate {run} --tokens 50")
+        return commands(f"refrain evaluate {quote(run)}", f"refrain generate {quote(run)} --tokens 50")
     return [
         f"The `model` settings in `config.json` do not describe it. Load it with `network`, an instance of `{own}`",
         "or a function that maps the vocabulary to one:",

@@ -11,7 +11,8 @@ from refrain.errors import CheckpointError, UserError
 from refrain.storage.output_checks import check_folder, run_parts
 from refrain.storage.run_folder import RunFolder
 
-from .loading import experiment_from, find
+from .config_document import experiment_from
+from .loading import find
 
 SEEDS = "seeds.json"
 """The file of a folder with the runs of several seeds."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from refrain.assembly.task import build_schedule
@@ -17,9 +18,9 @@ from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, Task
 from refrain.training.resume import pack
 
+from .config_document import experiment_from
 from .documents import read_manifest
 from .kinds import AnyCorpus, kind_of
-from .loading import experiment_from
 
 STARTED_FILES = ("config.json", "recipe.toml", "manifest.json")
 STARTED_FOLDERS = ("checkpoints", "samples", "tensorboard")
@@ -54,13 +55,13 @@ def check_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) 
         names = ", ".join(name for name in MAY_CHANGE if name in known)
         raise CheckpointError(
             f"{path}: the run has other settings ({'; '.join(found)}); only {names} may change when a run is resumed; "
-            f"with other settings, start a new run from its weights: refrain train RECIPE --from {path}"
+            f"with other settings, start a new run from its weights: refrain train RECIPE --from {quote(str(path))}"
         )
     return given
 
 
 def check_length(experiment: AnyExperiment, position: Mapping[str, Any], path: Path) -> None:
-    """Check that a run has not trained for longer than its settings say.
+    """Check that a run has not trained for longer than its settings allow.
 
     Args:
         experiment: the settings with which the run is resumed.
@@ -215,7 +216,7 @@ def same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
         if before is None:
             raise CheckpointError(
                 f"{path / 'manifest.json'}: has no sha256 of the {name} text, as in a run that refrain compress has "
-                f"written; start a new run from its weights with refrain train RECIPE --from {path}"
+                f"written; start a new run from its weights with refrain train RECIPE --from {quote(str(path))}"
             )
         if before != split.sha256:
             raise DataError(

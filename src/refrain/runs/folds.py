@@ -17,7 +17,7 @@ def member_of(base: AnyExperiment, number: int, folds: int | None) -> tuple[str,
         folds: the number of folds of a cross-validation; None for several seeds.
 
     Returns:
-        The name of its folder, its settings, and the line of its recipe that tells it from the others.
+        The name of its folder, its settings, and the line of its recipe that differs from the others.
     """
     if folds is None:
         training = base.training.model_copy(update={"seed": number})

@@ -12,11 +12,11 @@ from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, Task
 from refrain.training.progress import Progress
 
-from .loading import experiment_from
+from .config_document import experiment_from
 
 
 def check_config(own: AnyExperiment, checkpoint: Checkpoint, manifest: Any, path: Path) -> None:
-    """Check that `config.json` of a run, which has no hash, says what the newest checkpoint says, which has one.
+    """Check that `config.json` of a run, which has no hash, equals that of the newest checkpoint, which has one.
 
     Args:
         own: the settings in `config.json`.

@@ -21,7 +21,7 @@ from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, Task
 
 from .card import card
-from .loading import config_document
+from .config_document import config_document
 from .own_network import OwnNetwork, make_network, names_of
 from .summary import describe, summarise
 from .tagger_summary import describe_tagger, summarise_tagger, tagger_card

@@ -1,73 +1,28 @@
-"""Finds trained models in run folders and checkpoints, and loads them. Finding one imports no torch."""
+"""Finds trained models in run folders and checkpoints, and loads them. Finding one imports no torch.
+
+That a path is wrong is found before the settings of models are imported.
+"""
 
 import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
-from pydantic import ValidationError
-
-from refrain.config import AnyExperiment, Experiment, TaggerExperiment, upgraded
-from refrain.config.upgrade import FORMAT
 from refrain.errors import CheckpointError, UserError, shown
 from refrain.storage.checkpoint import MANIFEST, Checkpoint
 from refrain.storage.checkpoint_manifest import UnreadableError
 from refrain.storage.run_folder import RunFolder
 from refrain.storage.run_layout import BEST, best_of, check_parts, series_in
 
-from .missing import missing_run
-from .own_names import MARK, check_given
+from .missing import check_is_there
+from .own_names import check_given
 
 if TYPE_CHECKING:
+    from refrain.config import AnyExperiment
     from refrain.nn.kernels.packed_linear import WeightType
     from refrain.trained import TrainedLanguageModel, TrainedTagger
 
     from .own_network import OwnNetwork
-
-TASKS: dict[type[AnyExperiment], str] = {Experiment: "language-model", TaggerExperiment: "tagger"}
-"""Type of the settings -> the name of the task in `config.json`."""
-
-
-def config_document(experiment: AnyExperiment, own: dict[str, str] | None = None) -> dict[str, Any]:
-    """The content of `config.json`.
-
-    Args:
-        experiment: the settings of the run.
-        own: the names of a network given by the user, which the settings do not describe.
-    """
-    document = {"format": FORMAT, "task": TASKS[type(experiment)], "experiment": experiment.model_dump(mode="json")}
-    return document if own is None else document | {MARK: own}
-
-
-def experiment_from(document: Any, path: Path) -> AnyExperiment:
-    """Read the settings from the content of a `config.json` of this version or of version 0.1.
-
-    Raises:
-        CheckpointError: when it is damaged or was written by a later version.
-    """
-    if not isinstance(document, dict) or "experiment" not in document:
-        raise CheckpointError(f"{path}: config.json contains no experiment")
-    if document.get("format") not in (1, FORMAT):
-        raise CheckpointError(
-            f"{path}: config.json has format {shown(document.get('format'))}, but this version reads format {FORMAT}; "
-            "update refrain-lm"
-        )
-    try:
-        document = upgraded(document) if document["format"] == 1 else document
-        # the first runs were language models and have no task
-        task = document.get("task", TASKS[Experiment])
-        for settings, name in TASKS.items():
-            if name == task:
-                return settings.model_validate(document["experiment"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{path}: config.json was written by another version ({name}: {first['msg']})") from None
-    except (AttributeError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path}: config.json has the format of version 0.1, but not its contents ({error})"
-        ) from None
-    raise CheckpointError(f"{path}: config.json has an unknown task, {shown(task)}; update refrain-lm")
 
 
 class SavedModel(NamedTuple):
@@ -83,11 +38,13 @@ class SavedModel(NamedTuple):
     path: Path
     checkpoint: Checkpoint
     document: dict[str, Any]
-    experiment: AnyExperiment
+    experiment: "AnyExperiment"
 
     @property
     def is_tagger(self) -> bool:
         """Whether the model is a tagger, and not a language model."""
+        from refrain.config import TaggerExperiment
+
         return isinstance(self.experiment, TaggerExperiment)
 
 
@@ -102,6 +59,8 @@ def find(path: str | Path) -> SavedModel:
     """
     checkpoint = find_checkpoint(Path(path))
     document = checkpoint.document("config")
+    from .config_document import experiment_from
+
     return SavedModel(Path(path), checkpoint, document, experiment_from(document, checkpoint.folder))
 
 
@@ -262,8 +221,7 @@ def find_checkpoint(path: Path) -> Checkpoint:
         # a link or a text file, which may lead to a checkpoint of this run only
         check_parts(path.parent, writing=False)
         return Checkpoint((best_of(path.parent) or path).resolve())
-    if not path.is_dir():
-        raise CheckpointError(missing_run(path))
+    check_is_there(path)
     if path.parent.name == "checkpoints":
         check_parts(path.parents[1], writing=False)
     if os.path.lexists(path / MANIFEST) and not (path / "checkpoints").is_dir():

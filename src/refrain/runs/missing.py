@@ -4,6 +4,8 @@ import difflib
 import shlex
 from pathlib import Path
 
+from refrain.errors import CheckpointError
+
 
 def missing_run(path: Path) -> str:
     """The message for a run folder that does not exist, with a run folder of a similar name beside it."""
@@ -13,3 +15,13 @@ def missing_run(path: Path) -> str:
     close = difflib.get_close_matches(path.name, beside, n=1)
     hint = f"did you mean {path.parent / close[0]}? " if close else ""
     return f"{path}: no such run folder; {hint}train one with: refrain train RECIPE --out {shlex.quote(str(path))}"
+
+
+def check_is_there(path: Path) -> None:
+    """Check that a run folder exists.
+
+    Raises:
+        CheckpointError: when it does not, or is a file.
+    """
+    if not path.is_dir():
+        raise CheckpointError(missing_run(path))

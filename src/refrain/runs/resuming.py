@@ -6,7 +6,7 @@ from typing import Any
 
 from refrain.config import AnyExperiment
 from refrain.config.loader import amended
-from refrain.config.resumable import goes_on
+from refrain.config.resumable import continues
 from refrain.errors import CheckpointError
 from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
@@ -16,6 +16,7 @@ from refrain.training.progress import Progress
 from refrain.training.resume import check_methods, read_training
 
 from .building import load_own_weights
+from .config_document import experiment_from
 from .continuing import (
     before_change,
     changed_words,
@@ -32,7 +33,6 @@ from .finishing import begin_to_finish
 from .fit_check import check_corpus
 from .intact import check_config, point_at_best
 from .kinds import kind_of
-from .loading import experiment_from
 from .manifest import changes, manifest
 from .own_names import check_given, own_name
 from .own_network import OwnNetwork
@@ -98,7 +98,7 @@ def resume(
             report.log(f"skipped a damaged checkpoint: {problem}")
         position, state = _restored(run, task, checkpoint, given, own_name(document))
         before = before_change(checkpoint)
-        if goes_on(before, given):
+        if continues(before, given):
             position.stopped = False
             position.plans.clear()
         ending = begin_to_finish(task, position, given, run.path) if finish else []
@@ -143,7 +143,7 @@ def _log_resumed(
     report.log(f"resuming {checkpoint.folder} at {stop}")
 
 
-def go_on(
+def resume_unfinished(
     out: str | Path,
     *,
     model: OwnNetwork | None = None,

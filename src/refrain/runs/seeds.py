@@ -20,12 +20,12 @@ from refrain.storage.run_layout import check_seeds, series_in
 from refrain.training.progress import Progress
 
 from .checks import SEEDS
+from .config_document import config_document, experiment_from
 from .continuing import check_settings
 from .documents import read_plan
 from .folds import member_of, pooled
 from .kinds import kind_of
-from .loading import config_document, experiment_from
-from .resuming import go_on
+from .resuming import resume_unfinished
 from .training import train
 
 FILE = SEEDS
@@ -239,7 +239,7 @@ def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress
         report.log(f"{'fold' if folds else 'seed'} {number}, run {place} of {len(plan['seeds'])}")
         run = RunFolder(folder / name)
         if (run.path / "summary.json").is_file() or (run.checkpoints.is_dir() and any(run.checkpoints.iterdir())):
-            summaries.append(go_on(run.path, experiment=experiment, progress=report))
+            summaries.append(resume_unfinished(run.path, experiment=experiment, progress=report))
         else:
             summaries.append(
                 train(

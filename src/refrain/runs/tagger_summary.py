@@ -1,5 +1,6 @@
 """The description of a tagger's run before training, and its summary and its card after training."""
 
+from shlex import quote
 from typing import Any
 
 from refrain.config import TaggerExperiment, TaggerModel
@@ -85,7 +86,7 @@ def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest:
                 f"| {percent(figure['sentences']['accuracy'])} |"
             )
     model = experiment.model
-    run = summary["run"]
+    run = quote(summary["run"])
     shape = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
     left_out = sum(summary["skipped"].values())
     return card_of(

@@ -23,7 +23,7 @@ from .kinds import kind_of
 from .manifest import manifest
 from .own_network import OwnNetwork
 from .preparing import build, read_corpus
-from .resuming import go_on
+from .resuming import resume_unfinished
 from .space import check_space
 from .targets import target_asked
 from .to_the_end import train_to_the_end
@@ -74,7 +74,7 @@ def train(
     own = methods_by_name(methods)
     if resume == "auto" and (found := run_state(Path(out))) != "absent":
         if found == "run":
-            return go_on(out, model=model, methods=methods, experiment=experiment, progress=progress)
+            return resume_unfinished(out, model=model, methods=methods, experiment=experiment, progress=progress)
         force = True
     with progress or PlainProgress() as report:
         kind = kind_of(experiment, model)

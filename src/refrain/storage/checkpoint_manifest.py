@@ -15,7 +15,7 @@ from typing import NamedTuple
 from refrain.errors import CheckpointError
 
 from .plain_json import loads
-from .regular_files import open_regular, read_regular, tells_of_damage
+from .regular_files import is_damage, open_regular, read_regular
 from .tensor_header import read_shapes
 
 FORMAT = 1
@@ -40,7 +40,7 @@ _REMEDIES = {
 
 
 class Entry(NamedTuple):
-    """What the manifest says of a file."""
+    """The entry of the manifest for a file."""
 
     size: int  # bytes
     sha256: str
@@ -65,7 +65,7 @@ def reading(path: Path) -> Iterator[Path]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: {error.strerror}, but {MANIFEST} lists it") from None
     except OSError as error:
-        if tells_of_damage(error):
+        if is_damage(error):
             raise CheckpointError(f"{path}: damaged ({error.strerror})") from None
         remedy = _REMEDIES.get(error.errno or 0, "look at the disk or the network")
         raise UnreadableError(f"{path}: cannot be read ({error.strerror}); {remedy}, then try again") from None
@@ -74,7 +74,7 @@ def reading(path: Path) -> Iterator[Path]:
 
 
 def verified_entries(folder: Path) -> dict[str, Entry]:
-    """Compare every file of a checkpoint with the manifest, and return what it says of each, by name.
+    """Compare every file of a checkpoint with the manifest, and return its entries by name.
 
     Raises:
         CheckpointError: when the folder is missing, of a newer format, or damaged; the message names the file.

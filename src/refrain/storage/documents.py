@@ -1,4 +1,4 @@
-"""Checks JSON documents that a user may have edited; a mistake is told in one line with file, key, cause and remedy."""
+"""Checks JSON documents that a user may have edited; each error names file, key, cause and remedy in one line."""
 
 from pathlib import Path
 from typing import Annotated, Any, TypeVar

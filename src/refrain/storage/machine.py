@@ -1,4 +1,4 @@
-"""What the operating system allows and counts for this process, where it has the means to say so."""
+"""The limits and counters of the operating system for this process, where it reports them."""
 
 import sys
 

@@ -169,7 +169,7 @@ def _identity(status: os.stat_result) -> Identity:
 
 
 def _place(path: Path) -> Identity:
-    """What tells missing files apart: folder and name, in which some file systems ignore the case of letters."""
+    """The identity of a missing file: its folder and its name, whose case some file systems ignore."""
     folder, name = os.path.split(os.path.realpath(path))
     status = existing(folder)
     return (*_identity(status), name.casefold()) if status else (folder, name)

@@ -40,7 +40,7 @@ def open_regular(path: str | Path, *, follow_links: bool = True) -> BufferedRead
 
     Raises:
         OSError: when the file is missing or cannot be read, is not a regular file, or is a link that may not be
-            followed. `strerror` says which.
+            followed. `strerror` names the reason.
     """
     if not follow_links and os.path.islink(path):
         raise OSError(errno.ELOOP, "is a link to another place", str(path))
@@ -81,7 +81,7 @@ def append_regular(path: str | Path) -> BufferedWriter:
 
     Raises:
         OSError: when it cannot be written, is a link, is not a regular file, or has a second name (a hard link), under
-            which the file of another folder would be changed. `strerror` says which.
+            which the file of another folder would be changed. `strerror` names the reason.
     """
     return os.fdopen(open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
 
@@ -119,10 +119,10 @@ def is_link(path: str | Path) -> bool:
     return stat.S_ISLNK(found.st_mode) or (junction is not None and getattr(found, "st_reparse_tag", 0) == junction)
 
 
-def tells_of_damage(error: OSError) -> bool:
+def is_damage(error: OSError) -> bool:
     """Whether an error of reading is due to a damaged, incomplete or hostile folder.
 
-    Other errors, such as too many open files or a lost network, say something about the machine, and go away.
+    Other errors, such as too many open files or a lost network, are due to the state of the machine, and pass.
 
     Args:
         error: the error.

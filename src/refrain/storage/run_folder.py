@@ -150,7 +150,8 @@ class RunFolder:
             elif error.errno == errno.EIO:
                 repair = "check the disk"
             if any(self.checkpoints.glob("step-*")):
-                remedy = f"earlier checkpoints are intact: {repair}, then run refrain train --resume --out {self.path}"
+                resume = f"refrain train --resume --out {shlex.quote(str(self.path))}"
+                remedy = f"earlier checkpoints are intact: {repair}, then run {resume}"
             else:
                 remedy = f"nothing was trained yet: {repair} and start with --force, or choose another --out"
             path = error.filename or self.path

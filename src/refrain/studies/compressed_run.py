@@ -6,7 +6,7 @@ from typing import Any
 from refrain.config import Experiment
 from refrain.data import Corpus
 from refrain.models import LanguageModel
-from refrain.runs.loading import config_document
+from refrain.runs.config_document import config_document
 from refrain.runs.manifest import manifest
 from refrain.storage.output_checks import run_parts
 from refrain.storage.run_folder import RunFolder

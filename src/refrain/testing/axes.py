@@ -1,4 +1,4 @@
-"""The law of declared axes: a unit that is removed as the axes say changes nothing else.
+"""The law of declared axes: a unit that is removed along its axes changes nothing else.
 
 I input width, H hidden width.
 """
@@ -16,7 +16,7 @@ from .case import Case, assert_same, recurrent_case
 
 
 def check_axes(make_layer: Callable[[int, int], Any], *, input_size: int, hidden_size: int) -> None:
-    """Every parameter declares its axes, and these say how to take a unit out of the inputs or of the layer.
+    """Every parameter declares its axes, from which a unit of the inputs or of the layer can be removed.
 
     A unit that nothing reads is left out of a smaller layer by the declared axes. The outputs of the others stay.
 

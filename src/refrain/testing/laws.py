@@ -205,7 +205,7 @@ def check_long_window_is_finite(make_layer: Callable[[int, int], Any], *, input_
 def check_state_dict_restores_the_layer(
     make_layer: Callable[[int, int], Any], *, input_size: int, hidden_size: int
 ) -> None:
-    """What a checkpoint holds is all that a new layer needs to go on: its parameters, its buffers, and the state.
+    """What a checkpoint holds is all that a new layer needs to continue: its parameters, its buffers, and the state.
 
     Args:
         make_layer: (input_size, hidden_size) -> a layer.

@@ -65,10 +65,10 @@ def check_recurrent_layer(make_layer: Callable[[int, int], Any], *, input_size: 
         try:
             law()
         except Exception as error:
-            said = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-            broken[name] = " ".join(said.split())
+            message = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+            broken[name] = " ".join(message.split())
     if broken:
-        lines = [f"  {name}: {said}" for name, said in broken.items()]
+        lines = [f"  {name}: {message}" for name, message in broken.items()]
         raise AssertionError("\n".join([f"{type(first).__name__} breaks {len(broken)} of {len(laws)} laws:", *lines]))
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import shlex
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -93,8 +94,10 @@ class Fit:
                 state = self.task.model.initial_state(self.task.batch_size)
             while position.window < len(windows) and not self.ending.is_reached(position):
                 deadline = saved + 60 * self.task.checkpoint_minutes
+                before = position.window
                 state = self._round(position, windows, state, min(deadline, self.ending.next_review))
-                improved = self._within_epoch(position, windows)
+                # a signal may arrive before the first window of a round
+                improved = position.window > before and self._within_epoch(position, windows)
                 planned = self._review(position, windows)
                 # read the signal once, so that the checkpoint and the exit status agree
                 signal_number = self.interrupt.signal_number
@@ -255,7 +258,7 @@ class Fit:
         given += ", model=..." if "network" in self.documents.get("config", {}) else ""
         if given:
             return f"refrain.resume({str(self.run.path)!r}{given})"
-        return f"refrain train --resume --out {self.run.path}"
+        return f"refrain train --resume --out {shlex.quote(str(self.run.path))}"
 
     def _advice(self, position: Position, cause: str, remedy: str) -> str:
         rate = self.task.optimizer.param_groups[0]["lr"]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""The signals that stop a run in order. Batch systems announce the end of a job with SIGUSR1, which Windows lacks."""
 
 
 class Interrupted(BaseException):
@@ -24,12 +25,12 @@ class Interrupted(BaseException):
 
     @property
     def exit_status(self) -> int:
-        """Return the exit status by the convention of shells: 130 after Ctrl-C, 143 after SIGTERM."""
-        return 128 + self.signal_number
+        """Return the exit status by the convention of shells: 130 after Ctrl-C, 143 after SIGTERM and SIGUSR1."""
+        return 128 + (signal.SIGINT if self.signal_number == signal.SIGINT else signal.SIGTERM)
 
 
 class Interrupt:
-    """A context manager that records SIGINT and SIGTERM.
+    """A context manager that records SIGINT, SIGTERM and SIGUSR1, and restores their handlers at its end.
 
     It does nothing outside the main thread, where Python does not allow signal handlers.
 

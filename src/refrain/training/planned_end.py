@@ -1,9 +1,9 @@
 """The planned end of a run: a number of steps that takes the place of the number of epochs, and what is left of the
 schedule until then.
 
-A limit of time becomes a number of steps when the speed is known, and is reviewed as the run goes on. Each plan is part
-of the checkpoints, and the learning rate follows from plan and step alone: a resumed run repeats the steps of the plan
-bit for bit.
+A limit of time becomes a number of steps when the speed is known, and is reviewed while the run continues. Each plan is
+part of the checkpoints, and the learning rate follows from plan and step alone: a resumed run repeats the steps of the
+plan bit for bit.
 """
 
 from dataclasses import dataclass

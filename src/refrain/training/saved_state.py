@@ -64,7 +64,7 @@ class TrainingDocument(Document):
 
 
 class TrainedPosition(Document):
-    """What any checkpoint says of its position, also that of a compressed run."""
+    """The position that every checkpoint records, also that of a compressed run."""
 
     step: Index
 

@@ -1,4 +1,4 @@
-"""Tagged sentences in files: CoNLL-U, columns, splits, and what is said of mistakes."""
+"""Tagged sentences in files: CoNLL-U, columns, splits, and the errors for mistakes."""
 
 import pytest
 

@@ -100,7 +100,7 @@ def test_invalid_utf8_is_named_by_file_and_offset(write, content, offset, value)
     with pytest.raises(DataError) as caught:
         text_of(path)
     assert str(caught.value) == (
-        f"{path}: invalid UTF-8 at byte {offset} (0x{value}); mend the file, or go on with --errors replace"
+        f"{path}: invalid UTF-8 at byte {offset} (0x{value}); correct the file, or continue with --errors replace"
     )
     text = content.decode(errors="replace").removeprefix("\ufeff")
     assert text_of(path, errors="replace") == text.removesuffix("\n") + "\n"

@@ -1,4 +1,4 @@
-"""What stands in the place of a text: pipes, devices, files that change while they are read, odd lines and tables."""
+"""What a path of a text can lead to: pipes, devices, files that change while they are read, odd lines and tables."""
 
 import json
 import os

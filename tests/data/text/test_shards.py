@@ -103,6 +103,7 @@ def test_a_pattern_is_one_text(tree, monkeypatch):
 def test_a_name_with_marks_of_a_pattern(write):
     path = write("a[1]*.txt", b"bytes")
     assert is_pattern(str(path.parent / "a[2]*.txt")) and not is_pattern(str(path)) and not is_pattern("plain")
+    assert not any(is_pattern(name) for name in ("da\x1b[31mta", "a[", "a[]", "a[!]", "a[b/c]"))
     assert one_text(path) == whole(path)
 
 

@@ -1,4 +1,4 @@
-"""Words get ids by the order asked for, cuts leave nothing out, and decoding undoes encoding."""
+"""Words get ids in the requested order, cuts leave nothing out, and decoding undoes encoding."""
 
 import random
 from collections import Counter

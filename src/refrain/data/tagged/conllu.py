@@ -72,7 +72,7 @@ class TagColumn(NamedTuple):
 
 
 def heading_in(line: str) -> tuple[str, ...] | None:
-    """The columns that a heading of CoNLL-U Plus names, in small letters; None for any other line."""
+    """The columns that a heading of CoNLL-U Plus names, in lower case; None for any other line."""
     match = HEADING.match(line)
     return None if match is None else tuple(match[1].lower().split())
 

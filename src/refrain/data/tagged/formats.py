@@ -54,7 +54,7 @@ class Choice(NamedTuple):
 
 
 def unpacked_name(name: str) -> str:
-    """A name in small letters, without the ending of a compressed file."""
+    """A name in lower case, without the ending of a compressed file."""
     name = name.lower()
     return next((name.removesuffix(ending) for ending in PACKED if name.endswith(ending)), name)
 

@@ -103,7 +103,7 @@ def read_sentences(
         except BadSentence as bad:
             place = f"{path}:{bad.line}: {bad.cause}"
             if skipped is None:
-                raise DataError(f"{place}; mend the file, or leave such sentences out with --skip-bad") from None
+                raise DataError(f"{place}; correct the file, or leave such sentences out with --skip-bad") from None
             skipped.append(place)
 
 

@@ -129,7 +129,7 @@ def _ends_here(sentence: Sequence[Token], rest: Sequence[Token]) -> bool:
         follows = rest[0].form if rest else ""
         # a closing quote, or a second mark, belongs to the sentence
         return _ends_strongly(sentence) and not (follows in CLOSING or _is_end(follows, sentence))
-    return _ends_strongly(sentence) or (_ends(sentence) and not _goes_on(rest))
+    return _ends_strongly(sentence) or (_ends(sentence) and not _continues(rest))
 
 
 def _ends_strongly(sentence: Sequence[Token]) -> bool:
@@ -152,6 +152,6 @@ def _is_end(form: str, before: Sequence[Token]) -> bool:
     return ENDS.fullmatch(form) is not None or (form != "" and set(form) <= STRONG)
 
 
-def _goes_on(rest: Sequence[Token]) -> bool:
+def _continues(rest: Sequence[Token]) -> bool:
     first = next((token.form for token in rest if token.form[0].isalnum()), "")
     return first[:1].islower()

@@ -9,7 +9,7 @@ from typing import Literal
 
 from refrain.errors import DataError
 from refrain.storage.folders import cache_folder, cached_folder, check_owner
-from refrain.storage.regular_files import read_regular, tells_of_damage
+from refrain.storage.regular_files import is_damage, read_regular
 
 from .files import Spans, blocks, place_of, size_of
 
@@ -72,7 +72,7 @@ def cleaned_files(
             if file.stat().st_size != sizes[split]:
                 raise ValueError(f"{file.name} holds {file.stat().st_size} bytes, {sizes[split]} were written")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, OSError) and not tells_of_damage(error):
+        if isinstance(error, OSError) and not is_damage(error):
             raise
         raise DataError(f"{folder}: the cleaned text is damaged ({error}); delete this folder and try again") from None
     return cleaned

@@ -217,7 +217,7 @@ def _decode(raw: bytes, path: Path, offset: int, errors: Errors, *, begins_line:
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: invalid UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); "
-            "mend the file, or go on with --errors replace"
+            "correct the file, or continue with --errors replace"
         ) from None
     return without_marks(text, begins_line=begins_line)
 

@@ -58,7 +58,9 @@ def _find(folder: Path, split: str) -> Path:
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix in ENDINGS and path.is_file())
     except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}") from None
+        raise DataError(
+            f"{folder}: {error.strerror}; give a folder with the tables train.csv, dev.csv and test.csv"
+        ) from None
     found = [path for path in files if set(re.split(r"[^a-z]+", path.stem.lower())) & set(SPELLINGS[split])]
     if not found:
         here = ", ".join(path.name for path in files[:6]) or "no tables"
@@ -80,11 +82,11 @@ def _read(path: Path, errors: Literal["strict", "replace"]) -> Labelled:
         check_text(raw[:HEAD_BYTES], path)
         text = raw.decode("utf-8-sig", errors)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        raise DataError(f"{path}: {error.strerror}; give a table that can be read") from None
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: invalid UTF-8 at byte {error.start} (0x{error.object[error.start]:02x}); "
-            "mend the file, or go on with --errors replace"
+            "correct the file, or continue with --errors replace"
         ) from None
     rows = _rows(path, text)
     number, first = next(rows, (0, None))

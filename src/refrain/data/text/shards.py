@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -13,10 +14,13 @@ from .folders import SPLITS, Log, files_of_splits, files_under, missing, named_e
 from .packed import byte_file
 from .splits import SHARES, choose, fractions_of
 
+# a bracket that is never closed stands for itself
+_PATTERN = re.compile(r"[*?]|\[!?+[^/][^/\]]*\]")
+
 
 def is_pattern(name: str) -> bool:
     """Whether a name is a pattern such as `reviews/part-*.txt`, and not an existing file or folder."""
-    return glob.has_magic(name) and not os.path.exists(name)
+    return _PATTERN.search(name) is not None and not os.path.exists(name)
 
 
 def find_byte_splits(

@@ -1,4 +1,4 @@
-"""What parts the words of a text: blanks, tabs, carriage returns and newlines, and nothing else."""
+"""The separators of the words of a text: blanks, tabs, carriage returns and newlines, and nothing else."""
 
 BLANKS = " \t\r\n"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from refrain.errors import DataError
 from refrain.storage.folders import cache_folder, cached_folder, check_owner
-from refrain.storage.regular_files import read_regular, tells_of_damage
+from refrain.storage.regular_files import is_damage, read_regular
 
 from ..corpus import Corpus, Split
 from ..text.files import Errors, Spans, blocks, sha256_of, size_of
@@ -25,7 +25,7 @@ def open_encoded_corpus(
     name: str,
     spans: Mapping[str, Spans],
     *,
-    room: str,
+    subfolder: str,
     settings: Mapping[str, Any],
     build: Callable[[], Vocabulary],
     read: Callable[[Any], Vocabulary],
@@ -38,7 +38,7 @@ def open_encoded_corpus(
     Args:
         name: the name of the corpus, for messages.
         spans: the text of each split.
-        room: the folder of the cache for corpora of this unit.
+        subfolder: the folder of the cache for corpora of this unit.
         settings: everything except the text that decides the ids, as plain data; a part of the key.
         build: makes or returns the vocabulary when the text has to be encoded.
         read: the vocabulary of a document that `Vocabulary.document` made.
@@ -52,7 +52,7 @@ def open_encoded_corpus(
     digests = {split: sha256_of(part) for split, part in spans.items()}
     recipe = {"format": FORMAT, "texts": digests, "errors": errors, **settings}
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
-    folder = cache_folder() / room / key
+    folder = cache_folder() / subfolder / key
     if not folder.is_dir():
         log(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
         vocabulary = build()
@@ -105,7 +105,7 @@ def _open(
                 raise ValueError(f"{split}.bin holds {len(file)} ids, {counts['tokens']} were written")
             splits[split] = Split(part, digests[split], file, counts["lines"], counts["unseen"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, OSError) and not tells_of_damage(error):
+        if isinstance(error, OSError) and not is_damage(error):
             raise
         raise DataError(
             f"{folder}: the prepared corpus is damaged ({error}); delete this folder and try again"

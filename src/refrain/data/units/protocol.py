@@ -1,10 +1,11 @@
-"""What every unit of tokens says of itself: the protocol of a vocabulary."""
+"""The protocol of a vocabulary, which every unit of tokens implements."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ..text.files import Errors, Spans
 from ..text.token_file import TokenSource
+from .word.preparation import Preparation
 
 
 class Spelling(NamedTuple):
@@ -20,7 +21,7 @@ class Spelling(NamedTuple):
 
 
 class Vocabulary(Protocol):
-    """Tokens and their ids, and everything that depends on what a token is. No other code asks for the unit's name."""
+    """Tokens and their ids, and everything that depends on what a token is. Other code does not know the unit."""
 
     @property
     def unit(self) -> str:
@@ -87,9 +88,23 @@ class Vocabulary(Protocol):
         ...
 
     def spellings(self, source: Spans, tokens: TokenSource, errors: Errors) -> Iterator[Spelling]:
-        """The spelling of every token of a corpus, read from its text or from its ids, whichever tells it."""
+        """The spelling of every token of a corpus, read from its text or from its ids, whichever has it."""
         ...
 
     def document(self) -> dict[str, Any]:
         """The vocabulary as plain data; `Unit.vocabulary_from` reads it."""
+        ...
+
+
+@runtime_checkable
+class PreparesText(Protocol):
+    """A vocabulary that changes every text before it is divided into tokens."""
+
+    @property
+    def preparation(self) -> Preparation:
+        """What is done to every text."""
+        ...
+
+    def prepared(self, preparation: Preparation) -> Vocabulary:
+        """The same vocabulary with another preparation."""
         ...

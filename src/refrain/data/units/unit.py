@@ -30,8 +30,8 @@ class TextOptions:
         max_words: the largest size of the vocabulary; None is no limit.
         vocabulary_from: the splits that the vocabulary is counted on.
         errors: what invalid UTF-8 does.
-        lowercase: whether letters become small before words are read, see `Preparation`.
-        tokenise: whether words are parted from punctuation.
+        lowercase: whether letters are converted to lower case before words are read, see `Preparation`.
+        tokenise: whether words are separated from punctuation.
         normalise: the normal form of Unicode that the text is brought into.
     """
 

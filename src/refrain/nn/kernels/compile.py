@@ -25,6 +25,8 @@ from .cache import is_intact, kernel_folder, make_folder, put
 
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-march=native", "-fno-math-errno", "-fno-trapping-math")
 SWITCH = "REFRAIN_NATIVE"
+PATIENCE = 300
+"""Seconds after which a compiler is killed; a compilation takes a few seconds, and longer on a busy machine."""
 LOGGER = logging.getLogger(__name__)
 
 
@@ -104,6 +106,8 @@ def _loaded(name: str, compiler: list[str]) -> ctypes.CDLL:
     for flags in _attempts():
         try:
             library = _opened(name, compiler, flags)
+        except subprocess.TimeoutExpired:
+            raise
         except (OSError, subprocess.SubprocessError) as error:
             first = first or error
             continue
@@ -158,10 +162,12 @@ def _compile(name: str, compiler: list[str], flags: list[str], library: Path) ->
 
 
 def _run(words: list[str]) -> None:
-    subprocess.run(words, check=True, capture_output=True, text=True, errors="replace", timeout=60)
+    subprocess.run(words, check=True, capture_output=True, text=True, errors="replace", timeout=PATIENCE)
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"the compiler took more than {error.timeout:.0f} seconds"
     message = getattr(error, "stderr", None) or error
     return next((line for line in str(message).splitlines() if line.strip()), type(error).__name__)
 

@@ -27,10 +27,10 @@ def in_large_pages(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     if size < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.zeros(shape, dtype=dtype)
     # whole large pages, and one more to align the beginning; pages that are never touched take no memory
-    room = mmap.mmap(-1, (size // LARGE + 2) * LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    mapping = mmap.mmap(-1, (size // LARGE + 2) * LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(OSError):
         # Linux may be built without large pages
-        room.madvise(mmap.MADV_HUGEPAGE)
-    begin = -torch.frombuffer(room, dtype=torch.uint8).data_ptr() % LARGE
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+    begin = -torch.frombuffer(mapping, dtype=torch.uint8).data_ptr() % LARGE
     # the tensor keeps the mapping alive
-    return torch.frombuffer(room, dtype=dtype, count=math.prod(shape), offset=begin).view(*shape)
+    return torch.frombuffer(mapping, dtype=dtype, count=math.prod(shape), offset=begin).view(*shape)

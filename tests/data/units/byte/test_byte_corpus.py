@@ -109,7 +109,7 @@ def test_words_take_shares_too(write, own_cache):
         folder = write(f"folder/{split}.txt", "a\n").parent
     with pytest.raises(UserError, match=r"data\.split: cannot take effect"):
         build_corpus(Data(corpus=str(folder), split=(0.5, 0.25)))
-    with pytest.raises(DataError, match=r"a pattern is read as bytes alone; set data\.unit=byte"):
+    with pytest.raises(DataError, match=r"only a byte model reads the files of a pattern; set data\.unit=byte"):
         build_corpus(Data(corpus=str(path.parent / "*.txt")))
 
 

@@ -9,7 +9,7 @@ from ...text.token_file import TokenSource
 from ...text.words import BLANKS
 from ..protocol import Spelling
 
-# what parts words in a text of words too, so that the words of two models are the same
+# what separates words in a text of words too, so that the words of two models are the same
 _BLANKS = BLANKS.encode()
 
 

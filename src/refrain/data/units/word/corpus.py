@@ -75,7 +75,7 @@ def open_word_corpus(
     return open_encoded_corpus(
         name,
         spans,
-        room="words",
+        subfolder="words",
         settings=settings,
         build=build,
         read=word_vocabulary_from,

@@ -1,4 +1,4 @@
-"""Making a text fit the words of a model: Unicode normal form, tokens and small letters."""
+"""Making a text fit the words of a model: Unicode normal form, tokens and lower case."""
 
 import re
 import unicodedata
@@ -17,9 +17,9 @@ class Preparation(NamedTuple):
     """What is done to a text before its words are read. Lines stay lines.
 
     Attributes:
-        lowercase: whether letters become small.
-        tokenise: whether words are parted from punctuation and contractions, as by `tokens_of`; marks such as `<unk>`
-            stay whole.
+        lowercase: whether letters are converted to lower case.
+        tokenise: whether words are separated from punctuation and contractions, as by `tokens_of`; marks such as
+            `<unk>` stay whole.
         normalise: `nfc` composes characters, so that two ways to write a letter with an accent are one word.
     """
 

@@ -1,5 +1,6 @@
 """Words as a unit: text whose words are separated by blanks, with a vocabulary made from it."""
 
+import glob
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,11 @@ class WordUnit:
     ) -> dict[str, Spans]:
         """Where the text of each requested split is, in a folder or in one file that is cut."""
         if is_pattern(str(path)):
-            raise DataError(f"{path}: a pattern is read as bytes alone; set data.unit=byte, or give a folder or file")
+            if not glob.glob(str(path), recursive=True):
+                raise DataError(f"{path}: no such file or folder, and no file matches it as a pattern; check the path")
+            raise DataError(
+                f"{path}: only a byte model reads the files of a pattern; set data.unit=byte, or give a folder or file"
+            )
         return find_splits(path, shares=options.split, requested=requested, log=log)
 
     def find_all(self, path: Path, log: Report) -> Spans:
