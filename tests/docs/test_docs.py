@@ -50,7 +50,7 @@ SMALL_SPARSE = ["model.embedding_size=8", "model.embedding.blocks=4", "model.emb
 # of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
 SMALLER = ["--to", "parameters=900", "--max-loss", "900%"]
 # files of a checkpoint, and packages
-NO_SETTINGS = {"model.safetensors", "data.text", "data.tagged", "data.units"}
+NO_SETTINGS = {"model.safetensors", "model.h", "model.c", "data.text", "data.tagged", "data.units"}
 # pages whose blocks of text are what the blocks of Python before them print
 PRINTED = ("own-cell.md",)
 CARD = ["What it does", "Function", "Recipe", "Suggested values", "What we measured", "Departures from the paper"]

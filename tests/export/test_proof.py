@@ -9,7 +9,7 @@ import torch
 from refrain.errors import CheckpointError
 from refrain.export.c_code import identifiers, literal, number
 from refrain.export.c_memory import _first_fit, plan
-from refrain.export.proof import Reference, prove
+from refrain.export.proof import Reference, compare
 from refrain.models import LanguageModel
 from refrain.models.step_graph import step_graph
 from refrain.nn import LSTM, Embedding, MixtureHead, RecurrentStack
@@ -34,7 +34,7 @@ def model():
 
 
 def proved(model, run, weights="float32", tolerance=1e-4):
-    return prove(run, model, step_graph(model), Text(), weights=weights, tolerance=tolerance, tokens=1000)
+    return compare(run, model, step_graph(model), Text(), weights=weights, tolerance=tolerance, tokens=1000)
 
 
 def test_a_model_that_computes_the_same_passes(model):

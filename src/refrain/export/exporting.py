@@ -22,7 +22,7 @@ from refrain.storage.regular_files import read_regular
 from refrain.trained import TrainedLanguageModel
 
 from .formats import Exported, Options, check_format, check_out
-from .proof import FLOAT32_TOLERANCE, Proof, prove
+from .proof import FLOAT32_TOLERANCE, Proof, compare
 
 MOST_CARD_BYTES = 1_000_000
 
@@ -79,8 +79,8 @@ def export(
     text = _text(lm, data, log) if proof else None
     with reports.step(f"writing the model as {format}"):
         graph = step_graph(lm.model)
-        told = _metadata(lm, graph, options)
-        options = replace(options, metadata=told, tokens=_tokens(lm), start=lm.vocabulary.line_end)
+        metadata = _metadata(lm, graph, options)
+        options = replace(options, metadata=metadata, tokens=_tokens(lm), start=lm.vocabulary.line_end)
         exported: Exported = importlib.import_module(f"{__package__}.{chosen.module}").export(graph, options)
     written = {out / name if name else out: content for name, content in exported.files.items()}
     found = None if text is None else _proved(exported, lm, graph, text, options, proof_tokens, reports)
@@ -108,7 +108,7 @@ def _proved(
 ) -> Proof:
     # where inputs are rounded too, the perplexity alone is compared
     rounds = options.weights == "int8" and exported.rounds_inputs
-    return prove(
+    return compare(
         exported.runner(),
         lm.model,
         graph,

@@ -90,7 +90,7 @@ class Reference:
         return log_probabilities.transpose(0, 1).numpy(), [part.numpy() for part in state_tensors(state)]
 
 
-def prove(
+def compare(
     run: Runner,
     model: LanguageModel,
     graph: StepGraph,
