@@ -13,6 +13,7 @@ GUIDES = [
     "docs/import",
     "docs/settings",
     "docs/recipes",
+    "docs/export",
     "docs/performance",
     "docs/reliability",
 ]

@@ -25,6 +25,7 @@ from refrain.config import Experiment, TaggerExperiment, setting_names
 from refrain.data import embedded
 from refrain.data.embedded import FORMAT
 from refrain.data.known import KNOWN
+from refrain.export.formats import compiler
 from refrain.nn.kernels.backend import has_fast_bf16
 from refrain.recipes import recipe
 
@@ -34,7 +35,9 @@ CARDS = sorted(path for path in (ROOT / "docs" / "methods").glob("*.md") if path
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md"]
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-NOT_RUN = ("git clone ", "cd ", "pip install ", ". .venv/bin/activate")
+NOT_RUN = ("git clone ", "cd ", "pip install ", ". .venv/bin/activate", "cc ")
+# pages whose blocks run where these packages are installed
+NEEDS = {"export.md": ("onnx", "onnxruntime")}
 SMALL = [
     "model.embedding_size=8",
     "model.hidden_sizes=[8,8]",
@@ -50,7 +53,7 @@ SMALL_SPARSE = ["model.embedding_size=8", "model.embedding.blocks=4", "model.emb
 # of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
 SMALLER = ["--to", "parameters=900", "--max-loss", "900%"]
 # files of a checkpoint, and packages
-NO_SETTINGS = {"model.safetensors", "data.text", "data.tagged", "data.units"}
+NO_SETTINGS = {"model.safetensors", "model.h", "model.c", "data.text", "data.tagged", "data.units"}
 # pages whose blocks of text are what the blocks of Python before them print
 PRINTED = ("own-cell.md",)
 CARD = ["What it does", "Function", "Recipe", "Suggested values", "What we measured", "Departures from the paper"]
@@ -188,6 +191,8 @@ def workplace(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_code_block_runs(page, workplace, capsys):
+    for package in NEEDS.get(page.name, ()):
+        pytest.importorskip(package, reason=f"the blocks of {page.name} need {package}")
     found = blocks(page.read_text(encoding="utf-8"))
     for block, following in zip_longest(found, found[1:]):
         place = f"{name_of(page)}:{block.line}"
@@ -248,6 +253,10 @@ def run_command(words):
             # after two epochs no unit is dead: the weakest go
             options = [at for at, word in enumerate(rest) if word == "--to"]
             return main(["compress", *(w for at, w in enumerate(rest) if not {at, at - 1} & {*options}), *SMALLER])
+        case ["export", *_]:
+            if "c" in words and compiler() is None:
+                return 0
+            return main([*words, "--proof-tokens", "1000"])
         case ["evaluate", *_] if "--search" in words:
             # each try is an evaluation of its own
             words[words.index("--search") + 1] = "2"
