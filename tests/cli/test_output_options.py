@@ -39,6 +39,7 @@ FILES = {
     "sparsity --plot": Writing("sparsity run", "x.html", RUN),
     "bench --plot": Writing("bench train --recipe mine.toml", "x.svg", ("mine.toml",)),
     "features --out": Writing("features run/best text.txt corpus", "x.npz", ("text.txt", "corpus/train.txt", *RUN)),
+    "export --out": Writing("export run", "x.onnx", RUN),
     "tag --out": Writing("tag run text.txt", "x.conllu", ("text.txt", *RUN)),
     "probe --out": Writing(
         "probe run --data corpus --text text.txt",
@@ -72,6 +73,8 @@ def world(write, tmp_path, monkeypatch):
 
 
 def words_of(name, *more):
+    for package in ("onnx", "onnxruntime") if name == "export --out" else ():
+        pytest.importorskip(package)
     writing = FILES[name]
     return [*writing.words.split(), name.split()[1], writing.folder or writing.file, *more]
 
@@ -118,7 +121,7 @@ def test_what_is_read_is_refused_also_with_force(name, link, world, mistake, tre
         output.unlink()
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "features --out"])
+@pytest.mark.parametrize("name", [name for name in FILES if name not in ("features --out", "export --out")])
 def test_force_without_a_file_is_refused(name, world, mistake):
     mistake(
         2,

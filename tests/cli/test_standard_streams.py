@@ -66,6 +66,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "sparsity": ["sparsity", tiny_run],
         "compress": ["compress", tiny_run, "--to", "parameters=200", "--force", "--out", tmp_path / "small-{}"],
         "import": ["import", *plain_model, "--out", tmp_path / "imported-{}"],
+        "export": ["export", tiny_run, "--format", "c", "--no-proof", "--out", tmp_path / "exported-{}"],
         "recipes": ["recipes"],
         "data": ["data"],
         "data check": ["data", "check", tiny_corpus],
@@ -80,7 +81,8 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
 
 EVERY = (
     "train", "evaluate", "evaluate a tagger", "generate", "score", "tag", "features", "probe", "sparsity", "compress",
-    "import", "recipes", "data", "data check", "check", "bench", "help", "help of a command", "version", "json",
+    "import", "export", "recipes", "data", "data check", "check", "bench", "help", "help of a command", "version",
+    "json",
 )  # fmt: skip
 
 

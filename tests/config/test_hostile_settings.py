@@ -90,7 +90,8 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
         # a sparse file, so that the test writes nothing
         file.truncate(1 << 40)
     assert mistakes(resolve, str(path), [], KNOWN) == [
-        f"{path}: is larger than {LARGEST_FILE:,} bytes, the most that is read here"
+        f"{path}: is larger than {LARGEST_FILE:,} bytes, the most that is read here; "
+        "give a file of settings that can be read"
     ]
 
 
@@ -122,7 +123,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, monkeypatch, what, read):
             path.symlink_to("/dev/zero")
         more = {} if read == "toml" else {"iss_json": str(path)}
         found = mistakes(resolve, str(path) if read == "toml" else "base", [], KNOWN, **more)
-    assert found == [f"{path}: is a {what.split()[-1]}, not a file"]
+    assert found == [f"{path}: is a {what.split()[-1]}, not a file; give a file of settings that can be read"]
 
 
 @pytest.mark.parametrize(
