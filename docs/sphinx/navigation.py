@@ -9,6 +9,7 @@ GUIDES = [
     "docs/own-cell",
     "docs/tagging",
     "docs/texts",
+    "docs/surprisal",
     "docs/byte-corpora",
     "docs/settings",
     "docs/recipes",

@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": "Measure a trained model: perplexity or accuracy, and more.",
     "generate": "Generate text, printed token by token.",
     "score": "Score lines of a file or of standard input in nats.",
+    "surprisal": "Surprisal of each word of sentences, in bits, as a table.",
     "tag": "Tag text and write CoNLL-U.",
     "features": "Texts as vectors: the state of a layer after each text.",
     "probe": "Fit a logistic probe on a model's states, and find the best single unit.",
@@ -46,6 +47,7 @@ EXAMPLES = {
     "evaluate": "refrain evaluate runs/small --split valid --protocol zaremba",
     "generate": "refrain generate runs/small --prompt 'the company' --tokens 50 --top-p 0.9",
     "score": "refrain score runs/small sentences.txt",
+    "surprisal": "refrain surprisal runs/small items.csv --column sentence --out surprisal.csv",
     "tag": "refrain tag runs/tagger sentences.txt --tokenised",
     "features": "refrain features runs/small sentences.txt --out states.npz",
     "probe": "refrain probe runs/small --data PATH/TO/reviews --out probe",
@@ -59,6 +61,7 @@ EXAMPLES = {
 USAGE = {
     "train": "refrain train [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
     "score": "refrain score [OPTIONS] RUN [FILE|-]",
+    "surprisal": "refrain surprisal [OPTIONS] RUN [FILE|-]",
     "tag": "refrain tag [OPTIONS] RUN [FILE|-]",
     "features": "refrain features --out FILE [OPTIONS] RUN [FILE|FOLDER|- ...]",
     "recipes": "refrain recipes [OPTIONS] [NAME]",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .probe import mcnemar as mcnemar
     from .score import LineScore as LineScore
     from .score import score_lines as score_lines
+    from .surprisal import SurprisalRow as SurprisalRow
+    from .surprisal import surprisal_rows as surprisal_rows
 else:
     __getattr__, __dir__ = lazily(
         __name__,
@@ -31,6 +33,7 @@ else:
             "Figure": "perplexity",
             "GradientStatistics": "dynamic",
             "LineScore": "score",
+            "SurprisalRow": "surprisal",
             "TokenRow": "per_token",
             "best_unit": "probe",
             "evaluate": "perplexity",
@@ -42,6 +45,7 @@ else:
             "protocol_windows": "perplexity",
             "score_lines": "score",
             "stream_nats": "perplexity",
+            "surprisal_rows": "surprisal",
             "token_rows": "per_token",
             "write_token_table": "per_token",
         },
