@@ -35,6 +35,7 @@ def tagger(tmp_path_factory):
 def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
     """The words of a command that succeeds, by its name; {} is replaced by a number in paths that are written to."""
     text = write("text.txt", "ant bee\ncat\n")
+    pairs = write("pairs.csv", "good,bad,phenomenon\nant bee,bee ant,order\n")
     small = ["model.embedding_size=4", "model.hidden_sizes=[4]", "training.batch_size=2", "training.window_steps=3"]
     for split in ("train", "dev", "test"):
         write(
@@ -47,6 +48,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "generate": ["generate", tiny_run, "--tokens", "3"],
         "score": ["score", tiny_run, text],
         "surprisal": ["surprisal", tiny_run, text],
+        "pairs": ["pairs", tiny_run, pairs],
         "tag": ["tag", tagger, text],
         "features": ["features", tiny_run, text, "--out", tmp_path / "states-{}.npz"],
         "probe": ["probe", tiny_run, "--data", tmp_path / "reviews"],
@@ -65,8 +67,9 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
 
 
 EVERY = (
-    "train", "evaluate", "evaluate a tagger", "generate", "score", "surprisal", "tag", "features", "probe", "sparsity", "compress",
-    "recipes", "data", "data check", "check", "bench", "help", "help of a command", "version", "json",
+    "train", "evaluate", "evaluate a tagger", "generate", "score", "surprisal", "pairs", "tag", "features", "probe",
+    "sparsity", "compress", "recipes", "data", "data check", "check", "bench", "help", "help of a command",
+    "version", "json",
 )  # fmt: skip
 
 

@@ -6,14 +6,18 @@ import json
 import pytest
 
 from refrain import runs
-
-HEAD = "sentence word_number word surprisal_bits frequency unknown entropy_bits reduction_bits".split()
+from refrain.cli.surprisal import HEAD
+from refrain.evaluation import SurprisalRow
 
 
 def rows_of(text):
     head, *rows = [line.split("\t") for line in text.splitlines()]
-    assert head[: len(HEAD)] == HEAD
+    assert head[: len(HEAD)] == [*HEAD]
     return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def test_the_heading_has_the_names_of_the_library():
+    assert SurprisalRow._fields == HEAD
 
 
 def test_lines(refrain, tiny_run, write):

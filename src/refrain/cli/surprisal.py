@@ -1,11 +1,10 @@
 """The command `refrain surprisal`."""
 
-import csv
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 
@@ -25,7 +24,17 @@ from .options import (
 if TYPE_CHECKING:
     from refrain.evaluation import SurprisalRow
 
-Row = Callable[[Sequence[str]], Any]
+# the fields of SurprisalRow, which is imported with torch
+HEAD = (
+    "sentence",
+    "word_number",
+    "word",
+    "surprisal_bits",
+    "frequency",
+    "unknown",
+    "entropy_bits",
+    "reduction_bits",
+)
 
 
 class Items(NamedTuple):
@@ -107,13 +116,13 @@ def surprisal(
     lm = load_language_model(saved, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
 
     from refrain.data.unknown import unknown_concerns
-    from refrain.evaluation import SurprisalRow, surprisal_rows
+    from refrain.evaluation import surprisal_rows
 
     words = unknown = 0
     # rows on the terminal are progress enough
     track = untracked if out is None and sys.stdout.isatty() else reports.track
     rows = surprisal_rows(lm.stepper, lm.vocabulary, items.sentences, context=context, after=after)
-    with _writing(out, json, [*SurprisalRow._fields, *items.names], force) as write:
+    with _writing(out, json, [*HEAD, *items.names], force) as write:
         for row in track(rows, "computing the surprisal of words"):
             words += 1
             unknown += row.unknown
@@ -155,7 +164,6 @@ def _column(file: str, column: str, errors: Errors) -> Items:
             broken.
     """
     from refrain.errors import DataError
-    from refrain.evaluation import SurprisalRow
 
     from .tables import read_table
 
@@ -164,7 +172,7 @@ def _column(file: str, column: str, errors: Errors) -> Items:
     for line, row in zip(table.lines, table.rows, strict=True):
         _check_sentence(file, line, row[index])
     names = [*table.head[:index], *table.head[index + 1 :]]
-    if taken := sorted(set(names) & set(SurprisalRow._fields)):
+    if taken := sorted(set(names) & set(HEAD)):
         raise DataError(f"{_name(file)}:1: a column of the result is named {taken[0]!r} too; rename that of the table")
     cells = [[*row[:index], *row[index + 1 :]] for row in table.rows]
     return Items([row[index] for row in table.rows], names, cells)
@@ -190,6 +198,7 @@ def _writing(
     from refrain.storage.plain_text import tsv_cell
 
     from .output import for_output, print_json
+    from .tables import row_writer
 
     def show(cells: Sequence[str]) -> None:
         print(for_output("\t".join(map(tsv_cell, cells))))
@@ -201,13 +210,7 @@ def _writing(
         yield lambda row, more: show([*_cells(row), *more])
     else:
         with replace_text(out, force=force) as file:
-            if out.suffix.lower() == ".csv":
-                write: Row = csv.writer(file).writerow
-            else:
-
-                def write(cells: Sequence[str]) -> None:
-                    file.write("\t".join(map(tsv_cell, cells)) + "\n")
-
+            write = row_writer(file, out)
             write(head)
             yield lambda row, more: write([*_cells(row), *more])
 

@@ -1,9 +1,9 @@
 """Tables with named columns that users give: commas for `.csv`, tabs for any other file."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from .options import Errors
 
@@ -73,6 +73,20 @@ def read_table(file: str, errors: Errors) -> Table:
     if not table.rows:
         raise DataError(f"{file}: the table has no rows; name the columns in the first line, and give rows below it")
     return table
+
+
+def row_writer(file: TextIO, path: Path) -> Callable[[Sequence[str]], Any]:
+    """The function that writes a row of cells: with commas if the path ends in .csv, otherwise with tabs.
+
+    Args:
+        file: the open file.
+        path: the path that the user gave.
+    """
+    from refrain.storage.plain_text import tsv_cell
+
+    if path.suffix.lower() == ".csv":
+        return csv.writer(file).writerow
+    return lambda cells: file.write("\t".join(map(tsv_cell, cells)) + "\n")
 
 
 def _cells(row: Sequence[str]) -> str:
