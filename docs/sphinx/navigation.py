@@ -10,6 +10,7 @@ GUIDES = [
     "docs/tagging",
     "docs/texts",
     "docs/surprisal",
+    "docs/scoring",
     "docs/byte-corpora",
     "docs/settings",
     "docs/recipes",
