@@ -12,8 +12,10 @@ GUIDES = [
     "docs/surprisal",
     "docs/scoring",
     "docs/byte-corpora",
+    "docs/import",
     "docs/settings",
     "docs/recipes",
+    "docs/export",
     "docs/performance",
     "docs/reliability",
 ]

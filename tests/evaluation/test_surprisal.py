@@ -121,9 +121,11 @@ def test_the_words_of_a_byte_model_add_up_to_the_line(letters, context):
 def test_what_is_no_text_or_no_context_is_refused(lm):
     assert lm.surprisal([]) == []
     assert SurprisalRow._fields[:3] == ("sentence", "word_number", "word")
-    with pytest.raises(UserError, match=r"context must be 'sentence' or 'document' \(got 'line'\)"):
+    with pytest.raises(UserError, match=r"context: must be one of sentence, document \(got 'line'\)"):
         lm.surprisal("ant", context="line")
     with pytest.raises(UserError, match="texts: must be a text or a list of texts"):
         lm.surprisal(3)
+    with pytest.raises(UserError, match="after: must be a text"):
+        lm.surprisal("ant", after=["bee"])
     with pytest.raises(ValueError, match="context must be"):
         list(surprisal_rows(lm.model, lm.vocabulary, [], context="word"))

@@ -69,7 +69,7 @@ def pairs(
     elif force:
         raise UserError("--force cannot take effect without --out")
     sources = files_of(files)
-    check_files(sources)
+    check_files(sources, texts=False)
 
     from refrain import runs
 

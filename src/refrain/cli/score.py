@@ -69,7 +69,7 @@ def score(
 
     options = Options(lm_scale, tune, costs)
     options.check(nbest)
-    check_files([file, *options.files])
+    check_files([file, *options.files], texts=not nbest)
     reports = reporter()
     if nbest:
         from refrain import runs

@@ -106,7 +106,7 @@ def surprisal(
         raise UserError("--force cannot take effect without --out")
     if column is None and is_table(file):
         raise UserError(f"{file} is a table; name the column of the sentences with --column")
-    check_files([file])
+    check_files([file], texts=column is None)
 
     from refrain import runs
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from refrain.evaluation.surprisal import Context
 from refrain.models import NetworkStepper, Stepper
 from refrain.models.states import StateBatch
 
-from .texts import texts_of
+from .texts import check_choice, text_of, texts_of
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,11 @@ class ScoresTexts:
             A row for each word, in order; see `refrain.evaluation.SurprisalRow`.
 
         Raises:
-            UserError: when the context is unknown.
+            UserError: when the context is unknown, or an argument is of another type.
         """
-        try:
-            return list(surprisal_rows(self.stepper, self.vocabulary, texts_of(texts), context=context, after=after))
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        check_choice("context", context, get_args(Context))
+        given, after = texts_of(texts), text_of(after, "after")
+        return list(surprisal_rows(self.stepper, self.vocabulary, given, context=context, after=after))
 
     def score_batch(self, states: Sequence[Any], ids: Sequence[int] | Tensor) -> tuple[Tensor, list[Any]]:
         """Read one token after each of several states, as a beam search does, in one step of the model.

@@ -59,8 +59,6 @@ def open_word_corpus(
             settings["counts"] = hashlib.sha256(str(vocabulary.counts).encode()).hexdigest()
 
     def build() -> WordVocabulary:
-        if vocabulary is not None:
-            return vocabulary
         counted = {split: part for split, part in spans.items() if split == "train" or vocabulary_from == "all"}
         counts = {split: count_words([part], errors, preparation) for split, part in counted.items()}
         made = build_vocabulary(
@@ -83,6 +81,7 @@ def open_word_corpus(
         settings=settings,
         build=build,
         read=word_vocabulary_from,
+        vocabulary=vocabulary,
         errors=errors,
         whole_lines=False,
         log=log,

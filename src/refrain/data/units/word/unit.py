@@ -9,6 +9,7 @@ from refrain.errors import DataError
 
 from ...corpus import Corpus
 from ...text.files import Spans
+from ...text.forms import table_note
 from ...text.packed import text_file
 from ...text.shards import is_pattern
 from ...text.splits import find_splits
@@ -41,10 +42,12 @@ class WordUnit:
             raise DataError(
                 f"{path}: only a byte model reads the files of a pattern; set data.unit=byte, or give a folder or file"
             )
+        _note_table(path, log)
         return find_splits(path, shares=options.split, requested=requested, log=log)
 
     def find_all(self, path: Path, log: Report) -> Spans:
         """All of a file."""
+        _note_table(path, log)
         return text_file(path, log)
 
     def open(
@@ -71,3 +74,9 @@ class WordUnit:
     def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
         """Literal `<unk>`, empty and very long lines, and lines that also occur in `train`."""
         return word_figures(corpus)
+
+
+def _note_table(path: Path, log: Report) -> None:
+    note = table_note(path)
+    if note is not None and path.is_file():
+        log(note)
