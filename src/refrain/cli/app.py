@@ -51,7 +51,7 @@ EXAMPLES = {
     "evaluate": "refrain evaluate runs/small --split valid --protocol zaremba",
     "generate": "refrain generate runs/small --prompt 'the company' --top-p 0.9",
     "score": "refrain score runs/small sentences.txt",
-    "surprisal": "refrain surprisal runs/small items.csv --column sentence --out surprisal.csv",
+    "surprisal": "refrain surprisal runs/small items.csv --column text --out words.csv",
     "pairs": "refrain pairs runs/small blimp/anaphor_gender_agreement.jsonl",
     "tag": "refrain tag runs/tagger sentences.txt --tokenised",
     "features": "refrain features runs/small sentences.txt --out states.npz",

@@ -36,7 +36,7 @@ def score(
     weights: WeightsOption = "float32",
     json: Flag = False,
 ) -> None:
-    """Score lines of a file or of standard input in nats, or choose from n-best lists.
+    """Score lines of text in nats, or choose from n-best lists.
 
     Each line is scored independently, after a line end, and its own line end is scored too. Prints the nats, the number
     of tokens, the number of unknown words and the line, separated by tabs; a tab in the line is written as \\t, and a

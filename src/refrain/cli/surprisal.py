@@ -12,8 +12,8 @@ from .options import (
     DeviceOption,
     Errors,
     ErrorsOption,
+    Flag,
     ForceOption,
-    JsonOption,
     LowercaseOption,
     RunArgument,
     TextArgument,
@@ -66,7 +66,7 @@ def surprisal(
     device: DeviceOption = "auto",
     weights: WeightsOption = "float32",
     force: ForceOption = False,
-    json: JsonOption = False,
+    json: Flag = False,
 ) -> None:
     """Surprisal of each word of sentences, in bits, as a table.
 
