@@ -54,20 +54,15 @@ def pairs(
     """
     from refrain.errors import UserError
     from refrain.progress import reporter
-    from refrain.storage.output_checks import check_outputs, run_files
-    from refrain.storage.plain_text import check_table_ending
 
     from .loading import load_language_model
     from .output import log, log_written, print_json
+    from .tables import check_out
     from .texts import check_files, files_of
 
     if not files:
         raise UserError("no file of minimal pairs; give at least one, or - for standard input")
-    if out is not None:
-        check_table_ending("--out", out)
-        check_outputs([("--out", out)], [*run_files(run), *files], force=force)
-    elif force:
-        raise UserError("--force cannot take effect without --out")
+    check_out(out, run, files, force=force)
     sources = files_of(files)
     check_files(sources, texts=False)
 

@@ -91,19 +91,13 @@ def surprisal(
     """
     from refrain.errors import UserError
     from refrain.progress import reporter, untracked
-    from refrain.storage.output_checks import check_outputs, run_files
-    from refrain.storage.plain_text import check_table_ending
 
     from .loading import load_language_model
     from .output import log, log_written, print_json
-    from .tables import is_table
+    from .tables import check_out, is_table
     from .texts import check_files
 
-    if out is not None:
-        check_table_ending("--out", out)
-        check_outputs([("--out", out)], [*run_files(run), file], force=force)
-    elif force:
-        raise UserError("--force cannot take effect without --out")
+    check_out(out, run, [file], force=force)
     if column is None and is_table(file):
         raise UserError(f"{file} is a table; name the column of the sentences with --column")
     check_files([file], texts=column is None)

@@ -75,6 +75,29 @@ def read_table(file: str, errors: Errors) -> Table:
     return table
 
 
+def check_out(out: Path | None, run: Path, read: Sequence[str], *, force: bool) -> None:
+    """Check that the table of --out can be written, and that no file of the run or that is read would be replaced.
+
+    Args:
+        out: the table; None where there is none.
+        run: the run folder or checkpoint folder.
+        read: the files that are read.
+        force: whether a file that exists is replaced.
+
+    Raises:
+        UserError: when the file cannot be written, has a wrong ending, exists or is read.
+    """
+    from refrain.errors import UserError
+    from refrain.storage.output_checks import check_outputs, run_files
+    from refrain.storage.plain_text import check_table_ending
+
+    if out is not None:
+        check_table_ending("--out", out)
+        check_outputs([("--out", out)], [*run_files(run), *read], force=force)
+    elif force:
+        raise UserError("--force cannot take effect without --out")
+
+
 def row_writer(file: TextIO, path: Path) -> Callable[[Sequence[str]], Any]:
     """The function that writes a row of cells: with commas if the path ends in .csv, otherwise with tabs.
 
