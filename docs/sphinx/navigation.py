@@ -9,6 +9,8 @@ GUIDES = [
     "docs/own-cell",
     "docs/tagging",
     "docs/texts",
+    "docs/surprisal",
+    "docs/scoring",
     "docs/byte-corpora",
     "docs/import",
     "docs/settings",

@@ -106,6 +106,10 @@ def entry(package, name):
     if issubclass(value, BaseModel):
         return f"\n.. autoclass:: {package}.{name}(**settings)\n   :members:\n\n   {SETTINGS}\n"
     text = f"\n.. autoclass:: {package}.{name}\n   :members:\n"
+    # methods in a base class of the package's own, which has no entry
+    bases = [base for base in value.__bases__ if base.__module__.startswith(f"{value.__module__.rpartition('.')[0]}.")]
+    if any(base.__bases__ == (object,) for base in bases):
+        text += "   :inherited-members:\n"
     # the fields of a named tuple have no text of their own
     return text + (f"   :exclude-members: {', '.join(value._fields)}\n" if hasattr(value, "_fields") else "")
 

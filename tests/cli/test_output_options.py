@@ -40,6 +40,8 @@ FILES = {
     "bench --plot": Writing("bench train --recipe mine.toml", "x.svg", ("mine.toml",)),
     "features --out": Writing("features run/best text.txt corpus", "x.npz", ("text.txt", "corpus/train.txt", *RUN)),
     "export --out": Writing("export run", "x.onnx", RUN),
+    "surprisal --out": Writing("surprisal run text.txt", "x.tsv", ("text.txt", *RUN)),
+    "pairs --out": Writing("pairs run text.txt", "x.tsv", ("text.txt", *RUN)),
     "tag --out": Writing("tag run text.txt", "x.conllu", ("text.txt", *RUN)),
     "probe --out": Writing(
         "probe run --data corpus --text text.txt",

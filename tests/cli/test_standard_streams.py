@@ -43,6 +43,7 @@ def tensors_of_a_model():
 def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
     """The words of a command that succeeds, by its name; {} is replaced by a number in paths that are written to."""
     text = write("text.txt", "ant bee\ncat\n")
+    pairs = write("pairs.csv", "good,bad,phenomenon\nant bee,bee ant,order\n")
     plain_model = [
         "pytorch-lstm",
         write("model.safetensors", tensors_of_a_model()),
@@ -60,6 +61,8 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "evaluate a tagger": ["evaluate", tagger],
         "generate": ["generate", tiny_run, "--tokens", "3"],
         "score": ["score", tiny_run, text],
+        "surprisal": ["surprisal", tiny_run, text],
+        "pairs": ["pairs", tiny_run, pairs],
         "tag": ["tag", tagger, text],
         "features": ["features", tiny_run, text, "--out", tmp_path / "states-{}.npz"],
         "probe": ["probe", tiny_run, "--data", tmp_path / "reviews"],
@@ -80,9 +83,9 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
 
 
 EVERY = (
-    "train", "evaluate", "evaluate a tagger", "generate", "score", "tag", "features", "probe", "sparsity", "compress",
-    "import", "export", "recipes", "data", "data check", "check", "bench", "help", "help of a command", "version",
-    "json",
+    "train", "evaluate", "evaluate a tagger", "generate", "score", "surprisal", "pairs", "tag", "features", "probe",
+    "sparsity", "compress", "import", "export", "recipes", "data", "data check", "check", "bench", "help",
+    "help of a command", "version", "json",
 )  # fmt: skip
 
 
@@ -125,7 +128,12 @@ def test_a_mistake_has_its_status_though_nobody_reads_of_it(tmp_path, streams):
 
 def test_standard_input_that_is_closed(tiny_run, tagger, tmp_path):
     err = tmp_path / "err"
-    for words in (["score", tiny_run], ["tag", tagger, "-"], ["features", tiny_run, "--out", tmp_path / "x.npz"]):
+    for words in (
+        ["score", tiny_run],
+        ["surprisal", tiny_run],
+        ["tag", tagger, "-"],
+        ["features", tiny_run, "--out", tmp_path / "x.npz"],
+    ):
         err.unlink(missing_ok=True)
         assert command_status(words, stdin=CLOSED, stdout=tmp_path / "out", stderr=err) == 3
         (line,) = err.read_text().splitlines()

@@ -1,9 +1,11 @@
 """The command `refrain score`."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from .options import (
     DeviceOption,
+    Errors,
     ErrorsOption,
     Flag,
     LowercaseOption,
@@ -13,12 +15,20 @@ from .options import (
     WeightsOption,
 )
 
+if TYPE_CHECKING:
+    from refrain.progress import Reporter
+    from refrain.trained import TrainedLanguageModel
+
 
 def score(
     run: RunArgument,
     file: TextArgument = "-",
     /,
     *,
+    nbest: Flag = False,
+    lm_scale: float | None = None,
+    tune: str | None = None,
+    costs: str | None = None,
     lowercase: LowercaseOption = False,
     tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
@@ -26,30 +36,68 @@ def score(
     weights: WeightsOption = "float32",
     json: Flag = False,
 ) -> None:
-    """Score lines of a file or of standard input in nats.
+    """Score lines of text in nats, or choose from n-best lists.
 
     Each line is scored independently, after a line end, and its own line end is scored too. Prints the nats, the number
     of tokens, the number of unknown words and the line, separated by tabs; a tab in the line is written as \\t, and a
     backslash as \\\\. Each line of standard input or of a pipe is answered before the next is waited for.
 
+    With --nbest, the lines are hypotheses: an utterance's id, a score and the words, separated by tabs or as a JSON
+    object with id, score and hypothesis; or as in Kaldi, utt-1 and the words. Prints for each utterance the id, the
+    largest sum of score and --lm-scale times log-likelihood, and the hypothesis.
+
     Parameters
     ----------
+    nbest
+        The file holds n-best lists of a recogniser.
+    lm_scale
+        The factor of the log-likelihood of the language model, 0.5 if not given.
+    tune
+        A file with the reference of each utterance: its id and its words. Chooses the scale with the fewest word
+        errors and reports it.
+    costs
+        A file with the costs of the hypotheses of Kaldi, such as ac_cost; their negatives are the scores.
     json
-        Print one JSON object for each line.
+        Print one JSON object for each line, or for each utterance.
     """
-    from refrain.progress import reporter, untracked
+    from refrain.progress import reporter
 
     from .loading import load_language_model
-    from .output import for_output, log, print_json
-    from .texts import batches_of, check_files
+    from .nbest import Options, print_best, read_lists
+    from .output import log
+    from .texts import check_files
 
-    check_files([file])
+    options = Options(lm_scale, tune, costs)
+    options.check(nbest)
+    check_files([file, *options.files], texts=not nbest)
     reports = reporter()
-    lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
+    if nbest:
+        from refrain import runs
+
+        saved = runs.find_language_model(run)
+        lists = read_lists(file, options, errors)
+        lm = load_language_model(saved, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
+        unknown, tokens = print_best(lm, lists, options, reports, as_json=json)
+    else:
+        lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
+        unknown, tokens = _print_lines(lm, file, errors, reports, as_json=json)
 
     from refrain.data.unknown import unknown_concerns
+
+    for concern in unknown_concerns(lm.vocabulary, {"the text": (unknown, tokens)}):
+        log(f"note: {concern}")
+
+
+def _print_lines(
+    lm: "TrainedLanguageModel", file: str, errors: Errors, reports: "Reporter", *, as_json: bool
+) -> tuple[int, int]:
+    """Print the score of each line, and return the number of unknown words and that of tokens."""
     from refrain.evaluation import score_lines
+    from refrain.progress import untracked
     from refrain.storage.plain_text import tsv_cell
+
+    from .output import for_output, print_json
+    from .texts import batches_of
 
     # the lines that have come are scored, and the output is flushed, before more are waited for
     batches = batches_of(file, errors)
@@ -62,7 +110,7 @@ def score(
         figure = line.figure
         unknown += line.unknown
         tokens += figure.tokens
-        if json:
+        if as_json:
             print_json(
                 {
                     "nats": figure.nats,
@@ -76,5 +124,4 @@ def score(
         else:
             cells = [f"{figure.nats:.4f}", str(figure.tokens), str(line.unknown), tsv_cell(line.text)]
             print(for_output("\t".join(cells)), flush=True)
-    for concern in unknown_concerns(lm.vocabulary, {"the text": (unknown, tokens)}):
-        log(f"note: {concern}")
+    return unknown, tokens

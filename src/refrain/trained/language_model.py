@@ -1,48 +1,28 @@
 """A trained language model with its vocabulary, as `refrain.load` returns it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from refrain.data import Vocabulary, clean_review
 from refrain.data.text.cleaning import Cleaning
-from refrain.evaluation import Figure, score_lines
 from refrain.generation import Features, Part, Sampler, features, generate, hold_units
 from refrain.models import NetworkStepper, Stepper, stepper_of
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
 from refrain.progress import Track, untracked
 
+from .scoring import Score as Score
+from .scoring import ScoresTexts
 from .texts import Count, check_choice, check_clamp, check_real, check_whole, text_of, texts_of, units_of
 
 Start = Literal["line-end", "none"]
 """What a model reads before a prompt."""
 
 
-@dataclass(frozen=True)
-class Score:
-    """The score of a text.
-
-    Attributes:
-        nats: the negative log-likelihood, summed over the tokens.
-        tokens: the number of scored tokens, line ends included.
-        unknown: the number of words that are not in the vocabulary, which are scored as `<unk>`.
-    """
-
-    nats: float
-    tokens: int
-    unknown: int
-
-    @property
-    def perplexity(self) -> float:
-        """The exponential of the nats per token."""
-        return Figure(self.nats, self.tokens).perplexity
-
-
-class TrainedLanguageModel:
+class TrainedLanguageModel(ScoresTexts):
     """A trained language model, for scoring, generating and features of texts.
 
     Args:
@@ -86,33 +66,6 @@ class TrainedLanguageModel:
         sizes = f"vocabulary of {len(self.vocabulary):,} {self.vocabulary.unit}s"
         parameters = sum(each.numel() for each in self.model.parameters())
         return f"TrainedLanguageModel({str(self.folder)!r}, {shape}, {sizes}, {parameters:,} parameters)"
-
-    @overload
-    def score(self, text: str) -> Score: ...  # type: ignore[overload-overlap]
-
-    @overload
-    def score(self, text: Iterable[str]) -> list[Score]: ...
-
-    def score(self, text: str | Iterable[str]) -> Score | list[Score]:
-        """Score each line of a text independently, after a line end. The end of each line is scored as well.
-
-        Args:
-            text: words separated by blanks for a word model, any text for a byte model; or several texts.
-
-        Returns:
-            The score of the text, or of several texts a list with that of each.
-        """
-        scores = [self._score(each) for each in texts_of(text, "text")]
-        return scores[0] if isinstance(text, str) else scores
-
-    def _score(self, text: str) -> Score:
-        lines = text.removesuffix("\n").split("\n")
-        scores = list(score_lines(self.stepper, self.vocabulary, lines))
-        return Score(
-            nats=sum(score.figure.nats for score in scores),
-            tokens=sum(score.figure.tokens for score in scores),
-            unknown=sum(score.unknown for score in scores),
-        )
 
     def features(
         self,

@@ -19,7 +19,7 @@ from ..text.files import Errors, Spans, blocks, sha256_of, size_of
 from ..text.token_file import ID_DTYPES, TokenFile, Tokens, id_dtype, write_tokens
 from .protocol import Vocabulary
 
-FORMAT = 2
+FORMAT = 3
 FOLDER = "folder"
 LARGEST_HEADER, LARGEST_VOCABULARY = 1 << 20, 1 << 30
 

@@ -108,3 +108,13 @@ class PreparesText(Protocol):
     def prepared(self, preparation: Preparation) -> Vocabulary:
         """The same vocabulary with another preparation."""
         ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A vocabulary that may know how often its tokens occur in the training text."""
+
+    @property
+    def counts(self) -> Sequence[int] | None:
+        """The count of each token in the order of the ids; None where that is not known."""
+        ...

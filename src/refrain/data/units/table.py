@@ -37,7 +37,7 @@ def same_tokens(first: Any, second: Any) -> bool:
 
 
 def _tokens(document: Any) -> Any:
-    # runs of earlier versions have not counted it
+    # counts, which runs of earlier versions lack, do not decide the ids
     if not isinstance(document, Mapping):
         return document
-    return {key: value for key, value in document.items() if key != "unknown_count"}
+    return {key: value for key, value in document.items() if key not in ("unknown_count", "counts")}

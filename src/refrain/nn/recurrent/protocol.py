@@ -267,6 +267,11 @@ def state_like(template: Any, tensors: Sequence[Tensor]) -> Any:
     found = [tuple(tensor.shape) for tensor in tensors]
     if expected != found:
         raise ValueError(f"state: expected shapes {expected}, got {found}")
+    return nested_like(template, tensors)
+
+
+def nested_like(template: Any, tensors: Sequence[Tensor]) -> Any:
+    """`tensors`, of any shapes, in the nesting of the state `template`; see `state_like`."""
     remaining = iter(tensors)
 
     def build(part: Any) -> Any:

@@ -52,8 +52,7 @@ def open_word_corpus(
     more = {"order_seed": order_seed if order == "random" else None, "ties": ties}
     settings |= preparation.document() | {name: value for name, value in more.items() if value is not None}
     if vocabulary is not None:
-        settings = {key: value for key, value in vocabulary.document().items() if key != "words"}
-        settings["vocabulary"] = hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
+        settings = _settings_of(vocabulary)
 
     def build() -> WordVocabulary:
         counted = {split: part for split, part in spans.items() if split == "train" or vocabulary_from == "all"}
@@ -68,7 +67,8 @@ def open_word_corpus(
         )
         trained = counts.get("train", Counter())
         unknown = sum(count for word, count in trained.items() if word == UNK or word not in made.index)
-        return WordVocabulary(made.words, preparation, unknown_count=unknown)
+        frequencies = [unknown if word == UNK else trained[word] for word in made.words]
+        return WordVocabulary(made.words, preparation, unknown_count=unknown, counts=frequencies)
 
     return open_encoded_corpus(
         name,
@@ -82,6 +82,16 @@ def open_word_corpus(
         whole_lines=False,
         log=log,
     )
+
+
+def _settings_of(vocabulary: WordVocabulary) -> dict[str, Any]:
+    """What a given vocabulary decides, with digests for its words and counts."""
+    settings = {key: value for key, value in vocabulary.document().items() if key not in ("words", "counts")}
+    settings["vocabulary"] = hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
+    # the counts do not decide the ids, but the corpus is opened with them
+    if vocabulary.counts is not None:
+        settings["counts"] = hashlib.sha256(str(vocabulary.counts).encode()).hexdigest()
+    return settings
 
 
 def count_words(texts: list[Spans], errors: Errors = "strict", preparation: Preparation = PLAIN) -> Counter[str]:

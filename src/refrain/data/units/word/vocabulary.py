@@ -32,9 +32,11 @@ class WordVocabulary:
         words: distinct words, including `<eos>` and `<unk>`; the id of a word is its index.
         preparation: what is done to every text before its words are read.
         unknown_count: how often `<unk>` occurs in the training text; None where that is not known.
+        counts: how often each word occurs in the training text, words that are read as `<unk>` counted as `<unk>`; None
+            where that is not known.
 
     Raises:
-        ValueError: when a word is repeated, or `<eos>` or `<unk>` is missing.
+        ValueError: when a word is repeated, `<eos>` or `<unk>` is missing, or there is not one count for each word.
     """
 
     unit = "word"
@@ -42,14 +44,22 @@ class WordVocabulary:
     bytes_per_token = None
 
     def __init__(
-        self, words: Sequence[str], preparation: Preparation = PLAIN, *, unknown_count: int | None = None
+        self,
+        words: Sequence[str],
+        preparation: Preparation = PLAIN,
+        *,
+        unknown_count: int | None = None,
+        counts: Sequence[int] | None = None,
     ) -> None:
         self.words = list(words)
         self.preparation = preparation
         self.unknown_count = unknown_count
+        self.counts = None if counts is None else list(counts)
         self.index = {word: index for index, word in enumerate(self.words)}
         if len(self.index) != len(self.words) or EOS not in self.index or UNK not in self.index:
             raise ValueError(f"a vocabulary holds each word once, and {EOS} and {UNK}")
+        if self.counts is not None and len(self.counts) != len(self.words):
+            raise ValueError(f"there are {len(self.counts)} counts of {len(self.words)} words")
 
     def __len__(self) -> int:
         return len(self.words)
@@ -125,12 +135,14 @@ class WordVocabulary:
 
     def document(self) -> dict[str, Any]:
         """The vocabulary as plain data."""
-        counted = {} if self.unknown_count is None else {"unknown_count": self.unknown_count}
+        counted: dict[str, Any] = {} if self.unknown_count is None else {"unknown_count": self.unknown_count}
+        if self.counts is not None:
+            counted["counts"] = self.counts
         return {"unit": self.unit, "words": self.words, **self.preparation.document(), **counted}
 
     def prepared(self, preparation: Preparation) -> "WordVocabulary":
         """The same words for texts that are prepared in another way."""
-        return WordVocabulary(self.words, preparation, unknown_count=self.unknown_count)
+        return WordVocabulary(self.words, preparation, unknown_count=self.unknown_count, counts=self.counts)
 
 
 def word_vocabulary_from(document: Mapping[str, Any]) -> WordVocabulary:
@@ -139,12 +151,15 @@ def word_vocabulary_from(document: Mapping[str, Any]) -> WordVocabulary:
     Raises:
         ValueError: when the document is damaged.
     """
-    words, count = document.get("words"), document.get("unknown_count")
+    words, count, counts = document.get("words"), document.get("unknown_count"), document.get("counts")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError("holds no list of words")
     if count is not None and not (isinstance(count, int) and count >= 0):
         raise ValueError("unknown_count is no number")
-    return WordVocabulary(words, preparation_from(document), unknown_count=count)
+    numbers = isinstance(counts, list) and all(type(each) is int and each >= 0 for each in counts)
+    if counts is not None and not numbers:
+        raise ValueError("counts is no list of numbers")
+    return WordVocabulary(words, preparation_from(document), unknown_count=count, counts=counts)
 
 
 def words_of(text: str) -> list[str]:

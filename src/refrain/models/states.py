@@ -1,0 +1,56 @@
+"""States of a batch of sequences: chosen, joined and split by sequence."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refrain.errors import UserError
+from refrain.nn.recurrent.protocol import nested_like, state_tensors
+
+from .network_stepper import NetworkStepper
+from .stepper import Stepper
+
+
+class StateBatch:
+    """What a batch of states of a model is: the axis of each tensor along which the sequences lie.
+
+    It is found by comparing the initial states of two batch sizes, so that a network of one's own may choose any axis.
+
+    Args:
+        stepper: the model.
+
+    Raises:
+        UserError: when a tensor of the state has no such axis.
+    """
+
+    def __init__(self, stepper: Stepper | NetworkStepper) -> None:
+        pairs = zip(state_tensors(stepper.initial_state(2)), state_tensors(stepper.initial_state(3)), strict=True)
+        self._axes = [_axis(two, three) for two, three in pairs]
+
+    def select(self, state: Any, indices: Tensor) -> Any:
+        """The states of some sequences, each as often as its index occurs."""
+        parts = zip(state_tensors(state), self._axes, strict=True)
+        return nested_like(state, [part.index_select(axis, indices.to(part.device)) for part, axis in parts])
+
+    def join(self, states: Sequence[Any]) -> Any:
+        """One state of all sequences of several states."""
+        parts = zip(*map(state_tensors, states), strict=True)
+        return nested_like(states[0], [torch.cat(part, axis) for part, axis in zip(parts, self._axes, strict=True)])
+
+    def split(self, state: Any, count: int) -> list[Any]:
+        """The state of each of `count` sequences, of batch size 1; they share the memory of `state`."""
+        parts = [part.split(1, axis) for part, axis in zip(state_tensors(state), self._axes, strict=True)]
+        return [nested_like(state, [part[index] for part in parts]) for index in range(count)]
+
+
+def _axis(two: Tensor, three: Tensor) -> int:
+    pairs = enumerate(zip(two.shape, three.shape, strict=True))
+    axes = [axis for axis, sizes in pairs if sizes == (2, 3)]
+    if len(axes) != 1:
+        raise UserError(
+            f"the state of the network has a tensor of shape {tuple(two.shape)} without an axis for the sequences of a "
+            "batch; let initial_state(batch_size) return one of this size"
+        )
+    return axes[0]

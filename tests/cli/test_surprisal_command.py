@@ -1,0 +1,91 @@
+"""Surprisal of each word of sentences as a table: lines, tables with other columns, contexts and mistakes."""
+
+import csv
+import json
+
+import pytest
+
+from refrain import runs
+from refrain.cli.surprisal import HEAD
+from refrain.evaluation import SurprisalRow
+
+
+def rows_of(text):
+    head, *rows = [line.split("\t") for line in text.splitlines()]
+    assert head[: len(HEAD)] == [*HEAD]
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def test_the_heading_has_the_names_of_the_library():
+    assert SurprisalRow._fields == HEAD
+
+
+def test_lines(refrain, tiny_run, write):
+    text = write("text.txt", "ant bee zebra\n  cat\tdog\n")
+    rows = rows_of(refrain("surprisal", tiny_run, text).out)
+    found = runs.load(tiny_run).surprisal(["ant bee zebra", "cat dog"])
+    assert [(row["sentence"], row["word_number"], row["word"]) for row in rows] == [
+        ("1", "1", "ant"), ("1", "2", "bee"), ("1", "3", "zebra"), ("2", "1", "cat"), ("2", "2", "dog"),
+    ]  # fmt: skip
+    assert [row["unknown"] for row in rows] == ["0", "0", "1", "0", "0"]
+    for row, wanted in zip(rows, found, strict=True):
+        for name in ("surprisal_bits", "entropy_bits", "reduction_bits"):
+            assert float(row[name]) == pytest.approx(getattr(wanted, name), abs=1e-4)
+        assert row["frequency"] == ("" if wanted.frequency is None else str(wanted.frequency))
+    objects = [json.loads(line) for line in refrain("surprisal", tiny_run, text, "--json").out.splitlines()]
+    assert [(row["word"], row["unknown"], row["frequency"]) for row in objects] == [
+        (row.word, row.unknown, row.frequency) for row in found
+    ]
+
+
+def test_columns_of_a_table_are_carried_along(refrain, tiny_run, write, tmp_path):
+    table = write("items.csv", 'item,"stimulus",condition\n1,"ant, bee",a\n2,"cat\ndog","b ""c"""\n')
+    out = tmp_path / "found.csv"
+    said = refrain("surprisal", tiny_run, table, "--column", "stimulus", "--out", out)
+    assert (said.status, said.out) == (0, "2 sentences, 4 words, 1 unknown\n"), said.err
+    with out.open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == [*HEAD, "item", "condition"]
+    assert [[*row[:3], *row[-2:]] for row in rows] == [
+        ["1", "1", "ant,", "1", "a"], ["1", "2", "bee", "1", "a"],
+        ["2", "1", "cat", "2", 'b "c"'], ["2", "2", "dog", "2", 'b "c"'],
+    ]  # fmt: skip
+    tabs = write("items.tsv", 'item\tstimulus\n1\t"ant\n\n2\tbee\r\n')
+    rows = rows_of(refrain("surprisal", tiny_run, tabs, "--column", "stimulus").out)
+    assert [(row["word"], row["item"]) for row in rows] == [('"ant', "1"), ("bee", "2")]
+    found = refrain("surprisal", tiny_run, tabs, "--column", "stimulus", "--out", tmp_path / "x.tsv", "--json").json
+    assert (found["sentences"], found["words"], found["unknown"]) == (2, 2, 1)
+
+
+def test_contexts_and_preparation(refrain, tiny_run, write):
+    text = write("text.txt", "Ant.\nbee\n")
+    lm = runs.load(tiny_run)
+    words = ["surprisal", tiny_run, text, "--lowercase", "--tokenise"]
+    alone, carried = (rows_of(refrain(*words, "--context", name).out) for name in ("sentence", "document"))
+    assert [row["word"] for row in alone] == ["Ant.", "bee"]
+    assert alone[0] == carried[0] and alone[1]["surprisal_bits"] != carried[1]["surprisal_bits"]
+    given = rows_of(refrain("surprisal", tiny_run, text, "--after", "cat dog").out)
+    wanted = lm.surprisal("bee", after="cat dog")[0].surprisal_bits
+    assert float(given[1]["surprisal_bits"]) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_mistakes(mistake, refrain, tiny_run, write, tmp_path):
+    text = write("text.txt", "ant\n\nbee\n")
+    mistake(3, ["surprisal", tiny_run, text], "text.txt:2: the sentence is empty; remove the line")
+    table = write("items.csv", "item,sentence\n1,ant\n2, \n")
+    mistake(2, ["surprisal", tiny_run, table], "items.csv is a table; name the column of the sentences with --column")
+    words = ["surprisal", tiny_run, table, "--column"]
+    mistake(3, [*words, "text"], "items.csv:1: no column is named 'text'; the columns are item, sentence")
+    mistake(3, [*words, "sentence"], "items.csv:3: the sentence is empty")
+    for content, part in (
+        ("item,sentence\n1\n", "items.csv:2: the row has 1 cell, and the first line has 2"),
+        ("item,sentence\n", "items.csv: the table has no rows"),
+        ("sentence,sentence\nant,bee\n", "items.csv:1: 2 columns are named 'sentence'"),
+        ('item,sentence\n1,"ant" bee\n', "items.csv:2: "),
+        ("word,sentence\n1,ant\n", "items.csv:1: a column of the result is named 'word' too; rename"),
+    ):
+        mistake(3, ["surprisal", tiny_run, write("items.csv", content), "--column", "sentence"], part)
+    one = write("one.txt", "ant\n")
+    mistake(2, ["surprisal", tiny_run, one, "--force"], "--force cannot take effect without --out")
+    mistake(2, ["surprisal", tiny_run, one, "--out", tmp_path / "x.json"], "is to be a table")
+    assert not (tmp_path / "x.json").exists()
