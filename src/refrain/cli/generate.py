@@ -60,9 +60,9 @@ def generate(
         Hold a unit at a value, as UNIT=VALUE or LAYER:UNIT=VALUE; can be given several times. The unit's cell state
         (its hidden state in a layer without a cell state) is set before each token. The default is the last layer.
     stop_at_line_end
-        End a text when <eos> is drawn, or a newline by a byte model, which is not printed.
+        End a text when <eos> is drawn, or a newline by a byte or character model, which is not printed.
     no_unk
-        Never draw <unk>.
+        Never draw <unk>, or U+FFFD by a character model.
     """
     from refrain.errors import UserError
     from refrain.progress import reporter
@@ -131,9 +131,11 @@ def _log_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:
     from .output import log
 
     if unknown := lm.vocabulary.count_unseen(prompt, lm.vocabulary.encode(prompt)):
-        words = "words" if unknown > 1 else "word"
+        assert lm.vocabulary.unknown is not None
+        words = lm.vocabulary.unit + "s" * (unknown > 1)
         are = "are" if unknown > 1 else "is"
-        log(f"{unknown} {words} of the prompt {are} not in the vocabulary and read as <unk>")
+        mark = lm.vocabulary.token(lm.vocabulary.unknown)
+        log(f"{unknown} {words} of the prompt {are} not in the vocabulary and read as {mark}")
 
 
 def _parse_clamp(words: Sequence[str]) -> dict[int | tuple[int, int], float]:

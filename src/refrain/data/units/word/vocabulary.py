@@ -17,6 +17,7 @@ UNK = "<unk>"
 
 # a literal <eos> at the end of a line is that line's end, which is not counted twice
 _SPELLED_END = re.compile(rf"(?<![^{BLANKS}]){EOS}[ \t\r]*$", re.MULTILINE)
+_SPELLED_END_BYTES = re.compile(rf"(?<![^{BLANKS}]){EOS}[ \t\r]*\n".encode())
 
 Order = Literal["descending", "ascending", "first-seen", "random"]
 Ties = Literal["spelling", "first-seen"]
@@ -142,6 +143,11 @@ def word_vocabulary_from(document: Mapping[str, Any]) -> WordVocabulary:
     if count is not None and not (isinstance(count, int) and count >= 0):
         raise ValueError("unknown_count is no number")
     return WordVocabulary(words, preparation_from(document), unknown_count=count)
+
+
+def count_spelled_ends(text: bytes) -> int:
+    """The number of literal `<eos>` in some UTF-8 that are the ends of lines, which `words_of` does not count twice."""
+    return len(_SPELLED_END_BYTES.findall(text)) if EOS.encode() in text else 0
 
 
 def words_of(text: str) -> list[str]:
