@@ -10,6 +10,7 @@ GUIDES = [
     "docs/tagging",
     "docs/texts",
     "docs/byte-corpora",
+    "docs/units",
     "docs/settings",
     "docs/recipes",
     "docs/performance",

@@ -10,7 +10,7 @@ SETTINGS = ("data.unit=character", "training.epochs=1", "data.min_count=2")
 
 @pytest.fixture
 def run(refrain, train, write, tmp_path):
-    for split, count in {"train": 60, "valid": 12, "test": 12}.items():
+    for split, count in {"train": 60, "valid": 24, "test": 12}.items():
         folder = write(f"text/{split}.txt", "\u03b1\u03b2 a\u00e9\n" * count).parent
     write("text/train.txt", "\u03b1\u03b2 a\u00e9\n" * 60 + "z\n")
     assert refrain(*train(folder, *SETTINGS, "--quiet")).status == 0

@@ -5,6 +5,12 @@ import math
 
 import pytest
 
+from refrain.data import SubwordVocabulary, vocabulary_from
+from refrain.data.text.files import whole
+from refrain.data.units.subword.files import read_tokenizer
+from refrain.data.units.subword.training import train_pieces
+from refrain.storage.checkpoint import Checkpoint, save
+
 SETTINGS = ("data.unit=subword", "data.pieces=300", "training.epochs=1")
 LINE = "the cat sat on the mat\n"
 
@@ -30,7 +36,7 @@ def test_every_command(refrain, train, mistake, write, corpus, tmp_path):
     assert refrain("evaluate", run, "--per-token", table).status == 0
     rows = [line.split("\t") for line in table.read_text().splitlines()[1:]]
     words = [row for row in rows if row[4]]
-    assert [row[3] for row in words] == [*(LINE.split() + ["<eos>"]) * 12, "caf\u00e9s", "<eos>"]
+    assert [row[3] for row in words] == [*[*LINE.split(), "<eos>"] * 12, "caf\u00e9s", "<eos>"]
     # the pieces of a word add up to its surprisal
     second = next(number for number, row in enumerate(rows) if row[4]) + 1
     last = next(number for number, row in enumerate(rows) if row[4] and number >= second)
@@ -52,9 +58,6 @@ def test_every_command(refrain, train, mistake, write, corpus, tmp_path):
 
 
 def test_a_file_that_has_changed(refrain, train, mistake, write, corpus, tmp_path):
-    from refrain.data.text.files import whole
-    from refrain.data.units.subword.training import train_pieces
-
     text = whole(corpus / "train.txt")
     path = write("pieces.model", train_pieces(text, "strict", count=280, model="unigram", seed=1))
     assert refrain(*train(corpus, "training.epochs=1", "--tokens", path, "--quiet")).status == 0
@@ -63,6 +66,13 @@ def test_a_file_that_has_changed(refrain, train, mistake, write, corpus, tmp_pat
     path.write_bytes(train_pieces(text, "strict", count=275, model="bpe", seed=1))
     # the model is a part of the run
     assert refrain("evaluate", tmp_path / "run").status == 0
+    # the weights of one model with the pieces of another
+    checkpoint = Checkpoint((tmp_path / "run" / "best").resolve())
+    documents = {name: checkpoint.document(name) for name in ("config", "vocabulary", "training")}
+    documents["vocabulary"] = SubwordVocabulary(read_tokenizer(path)).document()
+    assert len(vocabulary_from(documents["vocabulary"])) != checkpoint.shapes("model")["embedding.weight"][0]
+    save(tmp_path / "mixed", {"model": checkpoint.tensors("model")}, documents)
+    mistake(4, ["evaluate", tmp_path / "mixed"], "mixed: ", "embedding.weight")
     resume = ["train", "--resume", "--out", tmp_path / "run", "training.epochs=2"]
     mistake(4, resume, "the run was started with another", "pieces.model; put the file back as it was")
 

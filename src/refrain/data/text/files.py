@@ -127,7 +127,7 @@ def _blocks(span: Span, errors: Errors, whole_lines: bool, whole_words: bool) ->
 
 
 def _last_character(raw: bytes) -> int:
-    """Where the last character of some UTF-8 begins, which may be incomplete; the end of the bytes if none begins there."""
+    """Where the last character of some UTF-8 begins, which may be incomplete; or the end, if it is invalid there."""
     for at in range(len(raw) - 1, max(len(raw) - 5, -1), -1):
         if raw[at] & 0xC0 != 0x80:
             return at

@@ -61,7 +61,7 @@ def _compare(table: Path, path: Path, tokenizer: Tokenizer) -> None:
             listed[int(index)] = name
     if len(listed) != len(tokenizer):
         raise DataError(f"{table}: lists {len(listed):,} pieces, but {path} has {len(tokenizer):,}; {remedy}")
-    for index, name in listed.items():
-        own = tokenizer.name(index) if index < len(tokenizer) else ""
+    for place, name in listed.items():
+        own = tokenizer.name(place) if place < len(tokenizer) else ""
         if name != own:
-            raise DataError(f"{table}: piece {index} is {shown(name)}, but {shown(own)} in {path}; {remedy}")
+            raise DataError(f"{table}: piece {place} is {shown(name)}, but {shown(own)} in {path}; {remedy}")

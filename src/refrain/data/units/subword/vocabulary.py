@@ -152,7 +152,7 @@ def subword_vocabulary_from(document: Mapping[str, Any]) -> SubwordVocabulary:
 def _word_ends(surfaces: Sequence[str]) -> Iterator[bool]:
     """Whether a word ends with each part of a line. A word is what is between blanks, with the blanks around it."""
     begun = False
-    for surface, following in zip(surfaces, [*surfaces[1:], " "], strict=True):
+    for surface, following in zip(surfaces, [*surfaces, " "][1:], strict=True):
         begun = begun or bool(surface.strip(BLANKS))
         blank_follows = following != "" and following[0] in BLANKS
         blank_ends = bool(surface.strip(BLANKS)) and surface[-1] in BLANKS
