@@ -11,8 +11,10 @@ GUIDES = [
     "docs/texts",
     "docs/byte-corpora",
     "docs/units",
+    "docs/import",
     "docs/settings",
     "docs/recipes",
+    "docs/export",
     "docs/performance",
     "docs/reliability",
 ]

@@ -5,6 +5,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+# what such a package imports for itself
+USED = {"TYPE_CHECKING", "lazily"}
+
 
 def lazily(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The functions `__getattr__` and `__dir__` of a package some of whose names are imported when they are used.
@@ -23,6 +26,7 @@ def lazily(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], An
         return value
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *modules})
+        found = {*vars(sys.modules[package]), *modules} - USED
+        return sorted(name for name in found if not name.startswith("_") or name.startswith("__"))
 
     return get, names

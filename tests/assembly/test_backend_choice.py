@@ -262,3 +262,19 @@ def test_a_missing_compiler_is_reported_in_one_line(monkeypatch):
     (line,) = said
     assert line.startswith("no C++ compiler was found, so torch's own operations are used; install g++")
     assert set(chosen.values()) == {"torch, float32"}
+
+
+def test_native_names_the_layers_without_kernels():
+    class Mine(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.GRU(8, 8), torch.nn.GRU(8, 8), LSTM(8, 8)])
+
+    said = []
+    choose_backends(Training(backend="native"), Mine(), said.append)
+    (line,) = [line for line in said if "no kernels" in line]
+    assert line == "training.backend=native: GRU has no kernels, and trains by torch's own operations"
+    said.clear()
+    choose_backends(Training(backend="auto"), Mine(), said.append)
+    choose_backends(Training(backend="native"), model(), said.append)
+    assert not any("no kernels" in line for line in said)

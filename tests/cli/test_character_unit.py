@@ -43,6 +43,7 @@ def test_every_command(run, refrain, mistake, write, tmp_path):
     assert refrain("data", "check", text.parent / "text", "--unit", "character", "--min-count", "2").status == 0
     resumed = refrain("train", "--resume", "--out", run, "--json").json
     assert resumed["test"]["nats_per_token"] == pytest.approx(found["nats_per_token"])
+    mistake(2, ["generate", run, "--detokenise"], "--detokenise cannot take effect with a model of characters")
     mistake(2, ["score", run, text, "--lowercase"], "--lowercase cannot take effect with a model of characters")
 
 

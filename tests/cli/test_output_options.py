@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from refrain.cli.app import COMMANDS
+from refrain.cli.app import COMMANDS, FUNCTIONS
 
 
 class Writing(NamedTuple):
@@ -50,6 +50,7 @@ FILES = {
 FOLDERS = {
     "train --out": (4, "train zaremba-small --data corpus"),
     "compress --out": (4, "compress run"),
+    "import_model --out": (4, "import word-language-model run/best/model.safetensors text.txt"),
     "fetch --to": (3, "data fetch tiny-shakespeare --url http://127.0.0.1:1"),
 }
 # parameters that name what a command reads
@@ -78,8 +79,9 @@ def words_of(name, *more):
 def test_the_table_has_every_option_that_writes():
     found = set()
     for command in COMMANDS:
-        module = importlib.import_module(f"refrain.cli.{command}")
-        functions = [module.fetch, module.check] if command == "data" else [getattr(module, command)]
+        name = FUNCTIONS.get(command, command)
+        module = importlib.import_module(f"refrain.cli.{name}")
+        functions = [module.fetch, module.check] if command == "data" else [getattr(module, name)]
         for function in functions:
             hints = typing.get_type_hints(function)
             for name, parameter in inspect.signature(function).parameters.items():

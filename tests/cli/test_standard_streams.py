@@ -9,7 +9,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from processes import CLOSED, LEFT, PATIENCE, Command, command_process, command_status
+from safetensors.torch import save as to_bytes
 from tagged import write_tsv
 
 from refrain.cli.app import COMMANDS, main
@@ -31,10 +33,22 @@ def tagger(tmp_path_factory):
     return folder / "run"
 
 
+def tensors_of_a_model():
+    """A language model of three words as a safetensors file."""
+    layer = torch.nn.LSTM(2, 2)
+    return to_bytes({"embedding": torch.zeros(3, 2)} | {f"lstm.{name}": x for name, x in layer.state_dict().items()})
+
+
 @pytest.fixture
 def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
     """The words of a command that succeeds, by its name; {} is replaced by a number in paths that are written to."""
     text = write("text.txt", "ant bee\ncat\n")
+    plain_model = [
+        "pytorch-lstm",
+        write("model.safetensors", tensors_of_a_model()),
+        write("names.toml", 'embedding = "embedding"\nlstm = "lstm"\n'),
+        write("vocab.txt", "<eos>\n<unk>\nant\n"),
+    ]
     small = ["model.embedding_size=4", "model.hidden_sizes=[4]", "training.batch_size=2", "training.window_steps=3"]
     for split in ("train", "dev", "test"):
         write(
@@ -51,6 +65,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "probe": ["probe", tiny_run, "--data", tmp_path / "reviews"],
         "sparsity": ["sparsity", tiny_run],
         "compress": ["compress", tiny_run, "--to", "parameters=200", "--force", "--out", tmp_path / "small-{}"],
+        "import": ["import", *plain_model, "--out", tmp_path / "imported-{}"],
         "recipes": ["recipes"],
         "data": ["data"],
         "data check": ["data", "check", tiny_corpus],
@@ -65,7 +80,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
 
 EVERY = (
     "train", "evaluate", "evaluate a tagger", "generate", "score", "tag", "features", "probe", "sparsity", "compress",
-    "recipes", "data", "data check", "check", "bench", "help", "help of a command", "version", "json",
+    "import", "recipes", "data", "data check", "check", "bench", "help", "help of a command", "version", "json",
 )  # fmt: skip
 
 

@@ -95,6 +95,8 @@ MISTAKES = [
     (["compress", "run", "--out", "taken"], 4, "taken: exists already"),
     (["compress", "run", "--out", "x", "--data", "nope"], 3, "nope: no such file or folder"),
     (["compress", "run", "--out", "x", "--to", "half"], 2, "--to must be"),
+    (["export", "nope", "--format", "c", "--no-proof", "--out", "x"], 4, "nope: no such run folder"),
+    (["export", "run", "--format", "tflite", "--out", "x"], 2, "--format must be one of"),
     (["generate", "nope"], 4, "nope: no such run folder"),
     (["generate", "run", "--tokens", "0"], 2, "--tokens must be at least 1"),
     (["data", "check", "nope"], 3, "nope: no such file or folder"),

@@ -297,3 +297,60 @@ def test_cross_validation(refrain, tmp_path, write, mistake):
     mistake(2, [*words[:-1], "2"], "--folds must be at least 3 (got 2)")
     mistake(2, ["train", "quickstart", "--folds", "3"], "--folds cannot take effect with a language model")
     mistake(4, ["evaluate", out], "contains the runs of several folds; give one of them")
+
+
+def columns(sentence):
+    return "".join(f"{word} {tag} {SPANS[tag]}\n" for word, tag in sentence) + "\n"
+
+
+FORMS = {
+    "CoNLL-2003": ("columns", lambda each: "-DOCSTART- -X- O\n\n" + "".join(map(columns, each))),
+    "numbers first": (
+        "columns",
+        lambda each: "".join(
+            "".join(f"{index}\t{word}\tX\n" for index, (word, _) in enumerate(sentence, 1)) + "\n" for sentence in each
+        ),
+    ),
+    "word/TAG": ("word/TAG", lambda each: "".join(" ".join(f"{w}/x" for w, _ in part) + "\n" for part in each)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("source", ["-", "a.txt"])
+def test_the_words_of_other_tagged_text_are_tagged(refrain, run, write, monkeypatch, form, source):
+    found = list(sentences(6, 7))
+    name, make = FORMS[form]
+    text = make(found)
+    if source == "-":
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    else:
+        source = write(source, text)
+    outcome = refrain("tag", run, source, "--json")
+    rows = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [row["words"] for row in rows] == [[word for word, _ in each] for each in found]
+    where = "standard input" if source == "-" else source
+    assert f"{where}: read as tagged text ({name}), whose tags are replaced; --plain reads it" in outcome.err
+
+
+def test_a_bad_line_of_columns_is_named(refrain, run, write, mistake):
+    text = "".join(map(columns, sentences(9, 7)))
+    path = write("a.txt", text + "dogs N\n")
+    outcome = refrain("tag", run, path)
+    assert outcome.status == 3 and f"{path}:{text.count(chr(10)) + 1}: 2 column(s)" in outcome.err
+    assert "left out 1 bad sentence(s)" in refrain("tag", run, path, "--skip-bad").err
+    # plain text is what it was
+    plain = refrain("tag", run, write("b.txt", "the dogs\n"), "--json")
+    assert plain.json["words"] == ["the", "dogs"] and plain.err == ""
+    assert refrain("tag", run, path, "--plain", "--json").out.count("\n") > 9
+
+
+def test_words_that_are_distributed_apart(refrain, run, write):
+    path = write("a.conllu", "".join(conllu([("_", "D")], ["D"]) for _ in range(3)))
+    assert (
+        "all: every word is _; the text of the treebank is distributed apart"
+        in refrain("evaluate", run, "--data", path).err
+    )
+
+
+def test_data_check_refuses_what_tagged_sentences_do_not_take(mistake, corpus):
+    mistake(2, ["data", "check", corpus, "--lowercase"], "--lowercase: cannot take effect with tagged sentences")

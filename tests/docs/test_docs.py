@@ -13,7 +13,10 @@ import sys
 from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import save as to_bytes
 
 from refrain.bench import sparse
 from refrain.cli.app import main
@@ -22,6 +25,7 @@ from refrain.config import Experiment, TaggerExperiment, setting_names
 from refrain.data import embedded
 from refrain.data.embedded import FORMAT
 from refrain.data.known import KNOWN
+from refrain.export.formats import compiler
 from refrain.nn.kernels.backend import has_fast_bf16
 from refrain.recipes import recipe
 
@@ -31,7 +35,9 @@ CARDS = sorted(path for path in (ROOT / "docs" / "methods").glob("*.md") if path
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md"]
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-NOT_RUN = ("git clone ", "cd ", "pip install ", ". .venv/bin/activate")
+NOT_RUN = ("git clone ", "cd ", "pip install ", ". .venv/bin/activate", "cc ")
+# pages whose blocks run where these packages are installed
+NEEDS = {"export.md": ("onnx", "onnxruntime")}
 SMALL = [
     "model.embedding_size=8",
     "model.hidden_sizes=[8,8]",
@@ -47,7 +53,7 @@ SMALL_SPARSE = ["model.embedding_size=8", "model.embedding.blocks=4", "model.emb
 # of the 1,377 parameters and 1,160 multiply-adds that are left by the settings above
 SMALLER = ["--to", "parameters=900", "--max-loss", "900%"]
 # files of a checkpoint, and packages
-NO_SETTINGS = {"model.safetensors", "data.text", "data.tagged", "data.units"}
+NO_SETTINGS = {"model.safetensors", "model.h", "model.c", "data.text", "data.tagged", "data.units"}
 # pages whose blocks of text are what the blocks of Python before them print
 PRINTED = ("own-cell.md",)
 CARD = ["What it does", "Function", "Recipe", "Suggested values", "What we measured", "Departures from the paper"]
@@ -126,6 +132,37 @@ def write_tables(folder):
         (folder / f"{split}.csv").write_text(sentences)
 
 
+def write_models(folder, text):
+    """Models of other programs, and their vocabularies."""
+    folder.mkdir(parents=True)
+    words = ["<eos>", *sorted(set(text.read_text().split()))]
+    listed = ["<eos>", "<unk>", *words[1:]]
+    named = ["</s>", "[UNK]", *words[1:]]
+    layers = torch.nn.LSTM(4, 4)
+
+    def parts(encoder, rnn, decoder, count):
+        weight = torch.randn(count, 4)
+        tensors = {
+            f"{encoder}.weight": weight,
+            f"{decoder}.weight": weight.clone(),
+            f"{decoder}.bias": torch.zeros(count),
+        }
+        return tensors | {f"{rnn}.{name}": tensor for name, tensor in layers.state_dict().items()}
+
+    torch.save(parts("encoder", "rnn", "decoder", len(listed)), folder / "model.pt")
+    torch.save(parts("encoder", "rnns.0", "decoder", len(words)), folder / "PTB.pt")
+    torch.save({"model": parts("input_embedding", "rnn", "output_linear", len(listed))}, folder / "pretrained.pt")
+    (folder / "lstm.safetensors").write_bytes(to_bytes(parts("embed", "lstm", "out", len(listed))))
+    (folder / "vocab.txt").write_text("\n".join(listed))
+    (folder / "words.txt").write_text("\n".join(named))
+    tokens = ["<blk>", "<sos/eos>", *words[1:]]
+    (folder / "tokens.txt").write_text("".join(f"{token} {index}\n" for index, token in enumerate(tokens)))
+    (folder / "mlstm").mkdir()
+    shapes = [(256, 3), (3, 16), *[(4, 4)] * 4, (3, 4), (4, 4), (16,), (16,), (16,), (4,), (4,), (4, 256), (256,)]
+    for number, shape in enumerate(shapes):
+        np.save(folder / "mlstm" / f"{number}.npy", np.ones(shape, dtype=np.float32))
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """A folder to run a page in, with the corpora it may name."""
@@ -133,6 +170,7 @@ def workplace(tmp_path, monkeypatch):
         write_corpus(tmp_path / "PATH" / "TO" / name)
     text = tmp_path / "PATH" / "TO" / "text.txt"
     text.write_text((tmp_path / "PATH" / "TO" / "ptb" / "ptb.train.txt").read_text() * 2)
+    write_models(tmp_path / "PATH" / "TO" / "models", text)
     write_tables(tmp_path / "PATH" / "TO" / "reviews")
     write_treebank(tmp_path / "PATH" / "TO" / "treebank")
     write_names(tmp_path / "PATH" / "TO")
@@ -153,6 +191,8 @@ def workplace(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_code_block_runs(page, workplace, capsys):
+    for package in NEEDS.get(page.name, ()):
+        pytest.importorskip(package, reason=f"the blocks of {page.name} need {package}")
     found = blocks(page.read_text(encoding="utf-8"))
     for block, following in zip_longest(found, found[1:]):
         place = f"{name_of(page)}:{block.line}"
@@ -213,6 +253,10 @@ def run_command(words):
             # after two epochs no unit is dead: the weakest go
             options = [at for at, word in enumerate(rest) if word == "--to"]
             return main(["compress", *(w for at, w in enumerate(rest) if not {at, at - 1} & {*options}), *SMALLER])
+        case ["export", *_]:
+            if "c" in words and compiler() is None:
+                return 0
+            return main([*words, "--proof-tokens", "1000"])
         case ["evaluate", *_] if "--search" in words:
             # each try is an evaluation of its own
             words[words.index("--search") + 1] = "2"
@@ -248,7 +292,9 @@ def resolve(code):
     named = re.match(r"# ([\w-]+\.toml)\n", code)
     path = pathlib.Path(named[1] if named else "unnamed.toml")
     path.write_text(code, encoding="utf-8")
-    recipe(str(path))
+    # the names of tensors are no settings
+    if path.name != "names.toml":
+        recipe(str(path))
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name_of)

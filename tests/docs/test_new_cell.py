@@ -77,6 +77,10 @@ class MinimalGatedUnit(nn.Module):
         check_window(self.input_size, self.hidden_size, x, state)
         return minimal_gated_unit_step(x, state, *self.weights())
 
+    def describe(self, build, x, state):
+        weights = dict(zip(("weight_ih", "weight_hh", "bias"), self.weights()))
+        return build.cell("MinimalGatedUnit", minimal_gated_unit_step, x, state, weights)
+
     def axes(self, input_width, hidden_width) -> AxisTable:
         return gated_axes(
             self.gates,
@@ -149,6 +153,8 @@ cells.STEPS, limits.SHAPES["cpu"], limits.COPIED["cpu"] = 3, (2, 3, 4), 16
 names = [row["name"] for row in bench_cells(experiment, repeats=1, widths=(4,), device=torch.device("cpu"))]
 assert [name for name in names if "minimal" in name] == ["4 wide, minimal-gated-unit, plain"], names
 lm = refrain.load("run")
+from refrain.models.step_graph import step_graph
+assert step_graph(lm.model).body[1].kind == "MinimalGatedUnit"
 print(type(lm.model.stack.layers[0]).__name__, lm.score("a b c").tokens)
 """
 

@@ -2,7 +2,9 @@
 
 import typing
 
+import numpy as np
 import pytest
+import torch
 from short_runs import quiet, write_cat_and_dog
 
 import refrain
@@ -78,6 +80,42 @@ def test_a_kind_that_must_be_loaded(run):
 
 def test_names_are_completed():
     assert {"load", "train", "recipe", "resume", "TrainedTagger"} <= set(dir(refrain))
+    assert not {"TYPE_CHECKING", "lazily", "_moved"} & set(dir(refrain))
+
+
+def test_what_is_loaded_names_its_sizes(lm):
+    parameters = sum(each.numel() for each in lm.model.parameters())
+    assert f"lstm 8, vocabulary of 8 words, {parameters:,} parameters)" in repr(lm)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda lm: lm.prepare(["the"]), "text: must be a text (got ['the'])"),
+        (lambda lm: lm.generate(["the"]), "prompt: must be a text (got ['the'])"),
+        (lambda lm: lm.generate("the", tokens="3"), "tokens: must be a whole number (got '3')"),
+        (lambda lm: lm.generate("the", temperature="hot"), "temperature: must be a number (got 'hot')"),
+        (lambda lm: lm.generate("the", clamp=[3]), "clamp: must map units to values, as in {3: 1.5} (got [3])"),
+        (lambda lm: lm.generate("the", clamp={3: "x"}), "clamp: the value of unit 3: must be a number (got 'x')"),
+        (
+            lambda lm: lm.features("the", units=3),
+            "units: must be a list of whole numbers, such as [3] or [3, 5] (got 3)",
+        ),
+        (lambda lm: lm.features("the", units="35"), "units: must be a list of whole numbers, such as [3] or [3, 5]"),
+        (lambda lm: lm.features("the", which="all"), "which: must be one of cell, hidden (got 'all')"),
+        (lambda lm: lm.count("the", cleaning="x"), "cleaning: must be one of"),
+    ],
+)
+def test_arguments_of_another_type(lm, call, message):
+    with pytest.raises(UserError) as caught:
+        call(lm)
+    assert str(caught.value).startswith(message)
+
+
+def test_units_of_any_whole_numbers(lm):
+    units = torch.tensor([2, 5])
+    assert lm.features("the cat", units=units).traces[0].shape == (2, 2)
+    assert lm.generate("the", tokens=np.int64(2), seed=np.int64(1)) == lm.generate("the", tokens=2, seed=1)
 
 
 def test_the_shape_of_a_run_to_start_from(run, tmp_path):

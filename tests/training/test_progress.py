@@ -218,7 +218,7 @@ RECORD = {
 
 
 def test_the_time_of_a_line_is_labelled():
-    assert epoch_line(RECORD) == "epoch 3  train 12.00  valid 15.00 *  learning rate 0.5  33s elapsed"
+    assert epoch_line(RECORD) == "epoch 3  train 12.00  valid 15.00 *  last learning rate 0.5  33s since the start"
 
 
 def test_a_sparse_run_shows_its_zeros_dead_units_and_size():

@@ -1,6 +1,6 @@
 """The choice of a backend and a precision for each part of a model, from the training settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -40,6 +40,8 @@ def choose_backends(
             f"training.backend: 'native' cannot take effect, as no layer or head of {type(model).__name__} has "
             "kernels; use 'torch' or 'auto'"
         )
+    if setting == "native" and log is not None and (others := _without_kernels(model, parts)):
+        log(f"training.backend=native: {', '.join(others)} has no kernels, and trains by torch's own operations")
     if device == "cpu" and log is not None:
         files = {part.kernels for part in parts.values() if _requests_native(part, setting, device, bf16)}
         if files and lacks_compiler():
@@ -96,6 +98,20 @@ def _check_native(device: str) -> None:
         )
     if device not in ("cpu", "cuda"):
         raise UserError(f"training.backend: 'native' is for CPUs and GPUs, not for {device}; use 'torch' or 'auto'")
+
+
+def _without_kernels(model: nn.Module, parts: Mapping[str, Part]) -> list[str]:
+    """The names of the classes of recurrent layers in a model that have no backend to choose."""
+    found = []
+    for name, module in model.named_modules():
+        recurs = isinstance(module, nn.RNNBase | nn.RNNCellBase) or (
+            callable(getattr(module, "step", None)) and callable(getattr(module, "initial_state", None))
+        )
+        # a stack of layers is like its layers, and a layer is like its blocks
+        related = any(part == name or part.startswith(f"{name}.") or name.startswith(f"{part}.") for part in parts)
+        if recurs and name and not related:
+            found.append(type(module).__name__)
+    return list(dict.fromkeys(found))
 
 
 def _requests_native(part: Part, setting: str, device: str, bf16: bool) -> bool:

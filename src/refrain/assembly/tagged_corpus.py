@@ -147,6 +147,11 @@ def log_notes(name: str, split: TaggedSplit, log: Callable[[str], None]) -> None
             log(f"  {line}")
         if len(split.skipped) > LISTED:
             log(f"  and {len(split.skipped) - LISTED} more")
+    if split.tokens.count("_") == len(split.tokens):
+        log(
+            f"{name}: every word is _; the text of the treebank is distributed apart from it and has to be merged in, "
+            "so that figures say nothing of its words"
+        )
     if split.missing:
         log(f"{name}: {split.missing:,} word(s) have no tag, but _; they are left out of loss and accuracy")
     if split.new_tags:

@@ -5,6 +5,7 @@ signal.
 """
 
 import errno
+import inspect
 import re
 import signal
 import sys
@@ -20,7 +21,7 @@ from refrain.errors import UserError
 from refrain.storage.plain_text import log_line, visible
 
 from .streams import ReaderLeft, flush_output, open_streams
-from .usage import with_auto, without_help_command, wrong_words
+from .usage import check_words, with_auto, without_help_command, wrong_words
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -36,21 +37,25 @@ COMMANDS = {
     "probe": "Fit a logistic probe on a model's states, and find the best single unit.",
     "sparsity": "Report the zeros, the dead units and the sizes of a model, with pictures.",
     "compress": "Write a smaller run without dead units, checked to compute the same.",
+    "import": "Make a run of a model that another program has trained.",
+    "export": "Write a language model as ONNX or C, checked to compute the same.",
     "recipes": "List the recipes, or show one of them.",
     "data": "List, fetch and check corpora.",
     "check": "Build a recipe and train on two windows, to check settings, memory and time.",
     "bench": "Measure speed on this machine in paired runs.",
 }
 EXAMPLES = {
-    "train": "refrain train zaremba-small --data PATH/TO/ptb --out runs/small training.epochs=5",
+    "train": "refrain train zaremba-small --data PATH/TO/ptb training.epochs=5",
     "evaluate": "refrain evaluate runs/small --split valid --protocol zaremba",
-    "generate": "refrain generate runs/small --prompt 'the company' --tokens 50 --top-p 0.9",
+    "generate": "refrain generate runs/small --prompt 'the company' --top-p 0.9",
     "score": "refrain score runs/small sentences.txt",
     "tag": "refrain tag runs/tagger sentences.txt --tokenised",
     "features": "refrain features runs/small sentences.txt --out states.npz",
     "probe": "refrain probe runs/small --data PATH/TO/reviews --out probe",
     "sparsity": "refrain sparsity runs/sparse --plot sparse.html",
     "compress": "refrain compress runs/sparse --out runs/small",
+    "import": "refrain import word-language-model model.pt vocab.txt --out runs/imported",
+    "export": "refrain export runs/small --format onnx --out small.onnx",
     "recipes": "refrain recipes zaremba-medium",
     "check": "refrain check zaremba-large --data PATH/TO/ptb",
     "bench": "refrain bench train --recipe zaremba-small",
@@ -61,10 +66,13 @@ USAGE = {
     "score": "refrain score [OPTIONS] RUN [FILE|-]",
     "tag": "refrain tag [OPTIONS] RUN [FILE|-]",
     "features": "refrain features --out FILE [OPTIONS] RUN [FILE|FOLDER|- ...]",
+    "import": "refrain import --out DIR [OPTIONS] FORMAT FILE [FILE ...]",
     "recipes": "refrain recipes [OPTIONS] [NAME]",
     "check": "refrain check [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
     "bench": "refrain bench [OPTIONS] NAME [SETTING=VALUE ...]",
 }
+# commands whose names are keywords of Python -> the function
+FUNCTIONS = {"import": "import_model"}
 # the length of a message, and the number of messages, beyond which nobody reads on
 MOST_CHARACTERS = 2000
 MOST_MISTAKES = 50
@@ -78,8 +86,12 @@ REMEDIES = {
 }
 
 
-def app() -> App:
-    """The application with all its commands, whose modules are imported when they are called."""
+def app(described: str = "") -> App:
+    """The application with all its commands, whose modules are imported when they are called.
+
+    Args:
+        described: the command whose help is asked for, which is described at length.
+    """
     root = App(
         name="refrain",
         help="Recurrent language models that are small, strong and fast.",
@@ -93,10 +105,20 @@ def app() -> App:
         # `data` has subcommands, which set their own examples
         more = {"help_epilogue": f"Example: {EXAMPLES[name]}"} if name in EXAMPLES else {}
         more |= {"usage": f"Usage: {USAGE[name]}"} if name in USAGE else {}
-        root.command(f"refrain.cli.{name}:{name}", name=name, help=line, **more)
+        function = FUNCTIONS.get(name, name)
+        root.command(f"refrain.cli.{function}:{function}", name=name, help=line, **more)
     completion = "refrain.cli.completion:install_completion"
+    # `data` has subcommands, and no docstring
+    if described in COMMANDS and described != "data":
+        root[described].help = _description(root[described])
     root.command(completion, name="--install-completion", help="Complete commands in your shell.", group="Shell")
     return root
+
+
+def _description(command: App) -> str:
+    """What the docstring of a command says before its parameters, each paragraph as one line."""
+    text = (inspect.getdoc(command.default_command) or "").partition("\nParameters\n")[0].strip()
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 class _Help:
@@ -139,8 +161,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(getattr(signal, name), _terminate)
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        check_words(words)
         words = with_auto(without_help_command(words, COMMANDS))
-        app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        described = words[0] if words and not {"--help", "-h"}.isdisjoint(words) else ""
+        app(described)(words, exit_on_error=False, print_error=False, result_action="return_value")
         if sys.stdout is not None:
             sys.stdout.flush()
         return 0

@@ -66,7 +66,8 @@ def check(
     for name, size in found["widths"].items():
         print(f"  {name:{longest}}  {size:,}")
     for name, plan in found["plans"].items():
-        print_line(f"{name}  {plan}")
+        for number, line in enumerate(str(plan).splitlines()):
+            print_line(line if number else f"{name}  {line}")
     for band in found["bands"]:
         print(f"vectors of {band['width']:4}: {band['words']:,} words, {band['share']:.1%} of the training text")
     print(f"windows      {found['windows']:,} per epoch, {found['windows'] * experiment.training.epochs:,} in all")

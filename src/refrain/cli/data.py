@@ -156,20 +156,21 @@ def check(
     if unit not in (*UNITS, "tag", "auto"):
         raise UserError(f"--unit must be one of {', '.join(UNITS)}, tag, auto (got {unit!r})")
     if unit == "tag" or (unit == "auto" and corpus_is_tagged(path)):
-        refuse({"--min-count": min_count > 1, "--cleaning": cleaning != "none"}, "with tagged sentences")
+        given = {"--min-count": min_count > 1, "--cleaning": cleaning != "none"}
+        refuse(given | {"--lowercase": lowercase, "--tokenise": tokenise}, "with tagged sentences")
         check_tagged(path, column, word_column, errors, json=json)
         return
     unit = "word" if unit == "auto" else unit
     refuse({"--column": column != "auto", "--word-column": word_column != "auto"}, f"with --unit {unit}")
-    given = {"min_count": min_count, "errors": errors, "cleaning": cleaning}
-    given |= {"lowercase": lowercase, "tokenise": tokenise}
+    chosen = {"min_count": min_count, "errors": errors, "cleaning": cleaning}
+    chosen |= {"lowercase": lowercase, "tokenise": tokenise}
     settings = Data.model_validate({"corpus": path, "unit": unit})
-    for name, value in given.items():
+    for name, value in chosen.items():
         if value != getattr(settings, name) and not settings.takes_effect(name):
             raise UserError(f"--{name.replace('_', '-')} cannot take effect with --unit {unit}")
     reports = reporter()
     with reports.step("reading the text"):
-        corpus = build_corpus(settings.model_copy(update=given), log=log)
+        corpus = build_corpus(settings.model_copy(update=chosen), log=log)
     with reports.step("looking for unusual lines"):
         found = survey(corpus)
     concerns = warnings_about(found)

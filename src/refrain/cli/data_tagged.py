@@ -21,7 +21,7 @@ def corpus_is_tagged(corpus: str) -> bool:
     """
     from refrain.data.embedded import UNITS
     from refrain.data.known import KNOWN
-    from refrain.data.tagged.survey import looks_tagged
+    from refrain.data.tagged.recognition import looks_tagged
 
     if corpus in UNITS:
         return UNITS[corpus] == "tagged"

@@ -131,7 +131,7 @@ def evaluate(
     reading = {"lowercase": lowercase, "tokenise": tokenise, "needed": _learns(methods, search)}
     with reports.step("reading the text"):
         (corpus, name), training_texts = _texts(saved, data, split, errors, **reading)
-    lm = load_language_model(saved, reports, device=device, weights=weights)
+    lm = load_language_model(saved, reports, device=device, weights=weights, packed=False)
     figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token, force, reports.track)
     about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
     report_all(about, lm.vocabulary, corpus.splits[name], figures, json)

@@ -12,6 +12,24 @@ FIGURES = (
 OTHERS = ("nats_per_token_without_unknown", "perplexity_without_unknown")
 
 
+# how the protocols differ on every split except test, see `refrain.evaluation.protocol_windows`
+PROTOCOLS = {
+    "zaremba": "20 streams side by side, without a last window that is shorter",
+    "awd": "10 streams side by side",
+}
+
+
+def protocol_in_words(protocol: str, split: str) -> str:
+    """The name of a protocol with what it means for a split.
+
+    Args:
+        protocol: exact, zaremba or awd.
+        split: the name of the split.
+    """
+    words = PROTOCOLS.get(protocol) if split != "test" else None
+    return f"{protocol}: {words or 'one stream, every token except the first'}"
+
+
 def report_all(
     about: dict[str, Any],
     vocabulary: "Vocabulary",
@@ -46,6 +64,8 @@ def report_all(
         _report_several(about | unseen | warnings, figures, json)
         return
     ((name, figure),) = figures.items()
+    if not json:
+        about = about | {"protocol": protocol_in_words(about["protocol"], about["split"])}
     _report(about | {"method": name} | unseen | figure | warnings, json)
 
 
@@ -69,11 +89,15 @@ def _report_several(about: dict[str, Any], figures: dict[str, dict[str, Any]], j
     same = ("split", "protocol")
     _report({key: value for key, value in about.items() if key not in same}, json)
     measured = ("unknown", *FIGURES, *OTHERS)
-    columns = ["tokens", *(key for key in measured if key in next(iter(figures.values()))), "tokens_per_second"]
+    # what a method does not count apart, such as unknown words, is missing in its figure
+    known = [key for key in measured if any(key in figure for figure in figures.values())]
+    columns = ["tokens", *known, "tokens_per_second"]
     rows = [["method", *same, *columns, "settings"]]
     for name, figure in figures.items():
         settings = ", ".join(f"{key} {value:g}" for key, value in figure.items() if key not in columns)
-        rows.append([name, *(about[key] for key in same), *(_formatted(key, figure[key]) for key in columns), settings])
+        rows.append(
+            [name, *(about[key] for key in same), *(_formatted(key, figure.get(key)) for key in columns), settings]
+        )
     print()
     print(table(rows))
 

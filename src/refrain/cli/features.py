@@ -65,11 +65,12 @@ def features(
         The state of the units to follow. The default is the cell state, or the hidden state if the layer has no other.
     """
     from refrain.errors import DataError, UserError
+    from refrain.progress import reporter
     from refrain.storage.output_checks import check_outputs, run_files
 
     from .loading import load_language_model
     from .output import log_written, print_json, print_line
-    from .texts import check_files, document_of, files_of, lines_of
+    from .texts import check_files, document_of, files_of, lines_of, log_many_unknown
 
     if out.suffix not in ENDINGS:
         raise UserError(f"--out must end in {' or '.join(ENDINGS)} (got {str(out)!r})")
@@ -79,9 +80,6 @@ def features(
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
     if which is not None and not units:
         raise UserError("--which cannot take effect without --unit; leave it out, both states are written")
-
-    from refrain.progress import reporter
-
     sources = files_of(files or ["-"])
     check_files(sources)
     reports = reporter()
@@ -95,11 +93,12 @@ def features(
     found = lm.features(
         texts, layer=layer, units=units, which=which, cleaning=cleaning, batch_size=batch_size, track=reports.track
     )
+    arrays = _arrays(found, units)
     with reports.step(f"writing {out}"):
-        arrays = _arrays(found, units)
         _write(out, arrays, force)
     log_written(out)
     counts = lm.count(texts, cleaning=cleaning)._asdict()
+    log_many_unknown({"the texts": counts})
     if json:
         print_json({"out": str(out), **counts, "arrays": {name: list(array.shape) for name, array in arrays.items()}})
         return

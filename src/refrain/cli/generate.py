@@ -3,7 +3,8 @@
 import re
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -12,6 +13,7 @@ from .options import DeviceOption, Flag, JsonOption, LowercaseOption, RunArgumen
 from .output import for_output
 
 if TYPE_CHECKING:
+    from refrain.progress import Reporter
     from refrain.trained.language_model import TrainedLanguageModel
 
 
@@ -34,6 +36,7 @@ def generate(
     weights: WeightsOption = "float32",
     stop_at_line_end: Flag = False,
     no_unk: Flag = False,
+    detokenise: Flag = False,
     json: JsonOption = False,
 ) -> None:
     """Generate text, printed token by token.
@@ -62,21 +65,22 @@ def generate(
     stop_at_line_end
         End a text when <eos> is drawn, or a newline by a byte or character model, which is not printed.
     no_unk
-        Never draw <unk>, or U+FFFD by a character model.
+        Never draw <unk>, or U+FFFD by a character model. How often it was drawn is said at the end.
+    detokenise
+        Join the tokens of English text again, for a model of words: isn't (for example) instead of is n't -lrb- for
+        example -rrb-.
     """
     from refrain.errors import UserError
     from refrain.progress import reporter
 
     from .loading import load_language_model
+    from .output import log
 
-    _check(prompt, tokens, samples, seed)
-    if start == "none" and not prompt:
-        raise UserError("--start none needs a prompt, because a model reads a token before it draws one; give --prompt")
+    _check(prompt, tokens, samples, seed, start)
     held = _parse_clamp(clamp or [])
     reports = reporter()
     lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
-    if no_unk and lm.vocabulary.unknown is None:
-        raise UserError(f"--no-unk cannot take effect with a model of {lm.vocabulary.unit}s")
+    _check_words(lm, {"--no-unk": no_unk, "--detokenise": detokenise})
     _log_unknown(lm, prompt)
     # a known seed, which --json prints, so that a text can be reproduced
     seed = secrets.randbelow(2**31) if seed is None else seed
@@ -94,20 +98,24 @@ def generate(
     }
     try:
         if samples == 1 and not json:
-            _stream(lm, prompt, lm.stream(prompt, **options))
+            unknown = _stream(lm, prompt, lm.stream(prompt, **options), detokenise)
         else:
-            with reports.step(f"drawing {samples} x {tokens:,} tokens"):
-                texts = lm.generate(prompt, **options)
-            _print(prompt, seed, texts, json)
+            unknown = _draw(lm, prompt, options, reports, detokenise, json)
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
+    if unknown:
+        assert lm.vocabulary.unknown is not None
+        mark = lm.vocabulary.token(lm.vocabulary.unknown)
+        log(f"{mark} was drawn {unknown:,} time{'s' * (unknown > 1)}; --no-unk never draws it")
 
 
-def _check(prompt: str, tokens: int, samples: int, seed: int | None) -> None:
+def _check(prompt: str, tokens: int, samples: int, seed: int | None, start: str) -> None:
     from refrain.errors import UserError
 
+    if start == "none" and not prompt:
+        raise UserError("--start none needs a prompt, because a model reads a token before it draws one; give --prompt")
     for name, value in (("--tokens", tokens), ("--samples", samples)):
         if value < 1:
             raise UserError(f"{name} must be at least 1 (got {value})")
@@ -117,14 +125,40 @@ def _check(prompt: str, tokens: int, samples: int, seed: int | None) -> None:
         raise UserError("--prompt is not valid UTF-8")
 
 
-def _print(prompt: str, seed: int, texts: list[str], json: bool) -> None:
+def _check_words(lm: "TrainedLanguageModel", given: Mapping[str, bool]) -> None:
+    """Refuse options with a model that has no unknown token, or whose tokens are not words."""
+    from refrain.data.units.protocol import PreparesText
+    from refrain.errors import UserError
+
+    for option, is_given in given.items():
+        has = isinstance(lm.vocabulary, PreparesText) if option == "--detokenise" else lm.vocabulary.unknown is not None
+        if is_given and not has:
+            raise UserError(f"{option} cannot take effect with a model of {lm.vocabulary.unit}s")
+
+
+def _draw(
+    lm: "TrainedLanguageModel",
+    prompt: str,
+    options: Mapping[str, Any],
+    reports: "Reporter",
+    detokenise: bool,
+    json: bool,
+) -> int:
+    """Draw and print texts, and return the number of `<unk>` that were drawn."""
+    from refrain.data.text.detokenise import detokenise as joined
+
     from .output import print_json
 
+    with reports.step(f"drawing {options['samples']} x {options['tokens']:,} tokens"):
+        texts = lm.generate(prompt, **options)
+    unknown = _count_unknown(lm, texts) - len(texts) * _count_unknown(lm, [prompt])
+    texts = [joined(text) for text in texts] if detokenise else texts
     if json:
-        print_json({"prompt": prompt, "seed": seed, "samples": texts})
-        return
+        print_json({"prompt": prompt, "seed": options["seed"], "samples": texts})
+        return unknown
     for number, text in enumerate(texts, 1):
         print(f"--- {number}\n{for_output(text)}", flush=True)
+    return unknown
 
 
 def _log_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:
@@ -157,10 +191,34 @@ def _parse_clamp(words: Sequence[str]) -> dict[int | tuple[int, int], float]:
     return held
 
 
-def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]]) -> None:
-    sys.stdout.write(for_output(prompt))
-    ids = (index for (index,) in drawn if index is not None)
-    for piece in lm.vocabulary.continuation(prompt, ids):
+def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]], detokenise: bool) -> int:
+    """Print tokens as they are drawn, and return the number of `<unk>` among them."""
+    from refrain.data.text.detokenise import Detokeniser, joined
+
+    unknown = 0
+
+    def ids() -> Iterator[int]:
+        nonlocal unknown
+        for (index,) in drawn:
+            if index is not None:
+                unknown += index == lm.vocabulary.unknown
+                yield index
+
+    pieces: Iterable[str]
+    if detokenise:
+        join = Detokeniser()
+        words = ("\n" if index == lm.vocabulary.line_end else lm.vocabulary.token(index) for index in ids())
+        pieces = chain(joined(prompt.split("\n"), join), map(join, words))
+    else:
+        pieces = chain([prompt], lm.vocabulary.continuation(prompt, ids()))
+    for piece in pieces:
         sys.stdout.write(for_output(piece))
         sys.stdout.flush()
     sys.stdout.write("\n")
+    return unknown
+
+
+def _count_unknown(lm: "TrainedLanguageModel", texts: Sequence[str]) -> int:
+    """The number of `<unk>` in texts of the model's own words."""
+    unknown = lm.vocabulary.unknown
+    return 0 if unknown is None else sum(lm.vocabulary.encode(text).count(unknown) for text in texts)

@@ -19,6 +19,7 @@ def load_language_model(
     weights: Weights = "float32",
     lowercase: bool = False,
     tokenise: bool = False,
+    packed: bool = True,
 ) -> "TrainedLanguageModel":
     """Load a language model.
 
@@ -29,6 +30,7 @@ def load_language_model(
         weights: whether matrices are rounded.
         lowercase: whether the model reads texts in lower case; see `fitted`.
         tokenise: whether the model reads words separated from punctuation; see `fitted`.
+        packed: whether the command computes with packed weights, which alone have int8 kernels.
 
     Raises:
         CheckpointError: when there is no such run, or it is that of a tagger.
@@ -39,6 +41,8 @@ def load_language_model(
     saved = runs.find_language_model(run) if isinstance(run, Path) else run
     with reports.step(f"loading {saved.path}"):
         lm = runs.load_language_model(saved, device=device, weights=weights)
+    if weights == "int8":
+        _log_rounding(lm, packed=packed)
     if lowercase or tokenise:
         from .texts import fitted
 
@@ -64,4 +68,18 @@ def load_tagger(
 
     saved = runs.find_tagger(run) if isinstance(run, Path) else run
     with reports.step(f"loading {saved.path}"):
-        return runs.load_tagger(saved, device=device, weights=weights)
+        tagger = runs.load_tagger(saved, device=device, weights=weights)
+    if weights == "int8":
+        _log_rounding(tagger)
+    return tagger
+
+
+def _log_rounding(trained: "TrainedLanguageModel | TrainedTagger", *, packed: bool = True) -> None:
+    """Say what of a model with int8 weights is computed in float32."""
+    from refrain.trained.rounding import int8_note
+
+    from .output import log
+
+    note = int8_note(trained) if packed else "this command computes in float32; score and generate have int8 kernels"
+    if note:
+        log(f"--weights int8: the weights are rounded, but {note}")

@@ -14,15 +14,21 @@ Protocol = Literal["exact", "zaremba", "awd"]
 _ERRORS = Parameter(help="What to do at invalid UTF-8: stop (strict), or read U+FFFD in its place (replace).")
 
 # a switch that has no --no- form, with a help text in the docstring of its command
-Flag = Annotated[bool, Parameter(negative=())]
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 LowercaseOption = Annotated[
-    bool, Parameter(negative=(), help="Convert the text to lower case, for a model that was trained on lower case.")
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="Convert the text to lower case, for a model that was trained on lower case.",
+    ),
 ]
 TokeniseOption = Annotated[
     bool,
     Parameter(
         negative=(),
+        show_default=False,
         help="Part words from punctuation and contractions, for a model of words. What the model was trained with "
         "(data.lowercase, data.tokenise) is done in any case.",
     ),
@@ -49,13 +55,20 @@ DeviceOption = Annotated[
 ]
 ErrorsOption = Annotated[Errors, _ERRORS]
 OptionalErrorsOption = Annotated[Errors | None, _ERRORS]
-ForceOption = Annotated[bool, Parameter(negative=(), help="Replace what exists at the output path.")]
-JsonOption = Annotated[bool, Parameter(negative=(), help="Print the results as one JSON object.")]
+ForceOption = Annotated[
+    bool, Parameter(negative=(), show_default=False, help="Replace what exists at the output path.")
+]
+JsonOption = Annotated[bool, Parameter(negative=(), show_default=False, help="Print the results as one JSON object.")]
 LayerOption = Annotated[
     int | None, Parameter(help="The index of the layer, counting from 0 at the bottom. The default is the last layer.")
 ]
 SkipBadOption = Annotated[
-    bool, Parameter(negative=(), help="Leave out tagged sentences with mistakes and list them, instead of stopping.")
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="Leave out tagged sentences with mistakes and list them, instead of stopping.",
+    ),
 ]
 StateOption = Annotated[
     Literal["cell", "hidden"] | None,

@@ -15,8 +15,10 @@ from .options import (
     ForceOption,
     JsonOption,
     LayerOption,
+    LowercaseOption,
     RunArgument,
     StateOption,
+    TokeniseOption,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ def probe(
     which: StateOption = None,
     layer: LayerOption = None,
     cleaning: CleaningOption = None,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     baselines: Flag = False,
     batch_size: BatchSizeOption = 64,
     errors: ErrorsOption = "strict",
@@ -63,14 +67,13 @@ def probe(
 
     from .loading import load_language_model
     from .output import log, log_written, print_json
-    from .texts import check_files
+    from .texts import check_files, log_many_unknown
 
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
-    if text is not None and out is None:
-        raise UserError("--text cannot take effect without --out")
-    if force and out is None:
-        raise UserError("--force cannot take effect without --out")
+    for option, given in (("--text", text is not None), ("--force", force)):
+        if given and out is None:
+            raise UserError(f"{option} cannot take effect without --out")
 
     from refrain import runs
     from refrain.data.text.labelled import read_labelled
@@ -87,7 +90,7 @@ def probe(
     if out is not None:
         check_matplotlib()
     reports = reporter()
-    lm = load_language_model(saved, reports, device=device)
+    lm = load_language_model(saved, reports, device=device, lowercase=lowercase, tokenise=tokenise)
 
     from refrain.studies.probing import View
     from refrain.studies.probing import probe as fit
@@ -99,6 +102,7 @@ def probe(
             _write(out, lm, probing, text, errors, force=force)
         log_written(*written)
     found = {"run": str(run), "checkpoint": lm.folder.name, "data": str(data), **probing.document()}
+    log_many_unknown({split: found[split] for split in probing.counts})
     (print_json if json else _report)(found)
 
 

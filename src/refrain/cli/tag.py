@@ -46,7 +46,8 @@ def tag(
 
     Sentences are written as soon as they are tagged; those of standard input one by one. A file of CoNLL-U, recognised
     by its ending .conllu or its first line, keeps everything except the tags, as does CoNLL-U Plus, recognised by its
-    heading. Any other file is read as --plain unless --tokenised is given.
+    heading. Of other tagged text, in columns as in CoNLL-2003 or in pairs as the/DT, the words are tagged. Any other
+    file is read as --plain unless --tokenised is given.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def tag(
 
     from .loading import load_tagger
     from .output import for_output, log_written
-    from .texts import check_files, lines_of
+    from .texts import batches_of, check_files
 
     if plain and tokenised:
         raise UserError("--plain and --tokenised exclude each other")
@@ -81,13 +82,14 @@ def tag(
         raise UserError("--force cannot take effect without --out")
     with _option("--column"):
         tag_column(column or "upos")
-    check_files([file])
+    check_files([file], texts=not file.lower().endswith(".tsv"))
     reports = reporter()
     tagger = load_tagger(run, reports, device=device, weights=weights)
     form: Form = "plain" if plain else "tokenised" if tokenised else "unknown"
     # a sentence from standard input or a pipe is tagged before the next is read
     batch_size = BATCH_SIZE if Path(file).is_file() else 1
-    sentences = read_sentences(lines_of(file, errors), file, form, skip_bad)
+    learnt = str(tagger.config["data"].get("word_column", "auto"))
+    sentences = read_sentences(batches_of(file, errors), file, form, skip_bad, word_column=learnt)
     # sentences on the terminal are progress enough
     track = untracked if out is None and sys.stdout.isatty() else reports.track
     tagged = track(_tagged(tagger, sentences, batch_size), "tagging sentences")

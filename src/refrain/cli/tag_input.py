@@ -1,12 +1,13 @@
-"""Reading the sentences that `refrain tag` tags: CoNLL-U, words separated by blanks, or plain text."""
+"""Reading the sentences that `refrain tag` tags: tagged text, words separated by blanks, or plain text."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from refrain.data.tagged.sentences import Lines
 
+Parsed = TypeVar("Parsed")
 Form = Literal["plain", "tokenised", "unknown"]
 
 
@@ -26,25 +27,39 @@ class Untagged(NamedTuple):
     columns: tuple[str, ...] = ()
 
 
-def read_sentences(lines: Iterator[str], file: str, form: Form, skip_bad: bool) -> Iterator[Untagged]:
+def read_sentences(
+    batches: Iterator[list[str]], file: str, form: Form, skip_bad: bool, *, word_column: str = "auto"
+) -> Iterator[Untagged]:
     """The sentences of a text, each as soon as its lines are read.
 
     Args:
-        lines: the lines of the text.
+        batches: the lines of the text, as many at a time as can be read without waiting.
         file: the name of the file, for its ending and for messages; `-` is standard input.
-        form: how the text is read; `unknown` looks whether it is CoNLL-U, and else reads plain text.
+        form: how the text is read; `unknown` looks whether its first lines are those of tagged sentences, and else
+            reads plain text.
         skip_bad: whether bad sentences are left out.
+        word_column: the column of the words, where the tagger learnt from columns: `auto` or a number.
 
     Raises:
-        DataError: for a bad sentence of CoNLL-U.
+        DataError: for a bad sentence of tagged text.
     """
+    from refrain.data.tagged.formats import HEAD_LINES, conllu_columns
+    from refrain.data.tagged.recognition import begins_tagged
     from refrain.data.tagged.tokenise import sentences_of
     from refrain.data.text.words import split_words
 
+    head: list[str] = []
     if form == "unknown":
-        columns, lines = _peek(lines, file)
+        head = _head(batches)
+    lines = chain(head, chain.from_iterable(batches))
+    if form == "unknown":
+        first = head[:HEAD_LINES]
+        columns = conllu_columns(file, first)
         if columns is not None:
             yield from _from_conllu(lines, file, columns, skip_bad)
+            return
+        if begins_tagged(file, first):
+            yield from _from_tagged(lines, first, file, skip_bad, word_column)
             return
     if form == "tokenised":
         for line in lines:
@@ -55,40 +70,81 @@ def read_sentences(lines: Iterator[str], file: str, form: Form, skip_bad: bool) 
         yield Untagged([token.form for token in tokens], [token.space_after for token in tokens])
 
 
-def _peek(lines: Iterator[str], file: str) -> tuple[tuple[str, ...] | None, Iterator[str]]:
-    """The columns of CoNLL-U, judged by the comments and the first other line, and an iterator of all lines."""
-    from refrain.data.tagged.formats import conllu_columns
+def _head(batches: Iterator[list[str]]) -> list[str]:
+    """The first lines, up to the first that is neither blank nor a comment, and what can be read without waiting."""
     from refrain.data.text.words import is_blank
 
     head: list[str] = []
-    for line in lines:
-        head.append(line)
-        if not is_blank(line) and not line.startswith("#"):
+    for batch in batches:
+        head += batch
+        if any(not is_blank(line) and not line.startswith("#") for line in batch):
             break
-    return conllu_columns(file, head), chain(head, lines)
+    return head
+
+
+def _from_tagged(
+    lines: Iterator[str], head: Sequence[str], file: str, skip_bad: bool, word_column: str
+) -> Iterator[Untagged]:
+    """The words of columns or of pairs such as `the/DT`, whose tags are not kept."""
+    from refrain.data.tagged.formats import Choice, format_of
+    from refrain.errors import DataError
+
+    from .output import log
+
+    try:
+        found = format_of(file, head, Choice(word_column=word_column))
+    except DataError:
+        # the file has other columns than that of the training text
+        found = format_of(file, head, Choice())
+    log(f"{name_of(file)}: read as tagged text ({found.name}), whose tags are replaced; --plain reads it as plain text")
+    for _, sentence in _read(found.blocks(lines), found.parse, file, skip_bad):
+        if sentence is None:
+            continue
+        words = list(sentence.words)
+        yield Untagged(words, [True] * len(words))
+
+
+def name_of(file: str) -> str:
+    """The name of a file in messages."""
+    return "standard input" if file == "-" else file
 
 
 def _from_conllu(lines: Iterator[str], file: str, columns: tuple[str, ...], skip_bad: bool) -> Iterator[Untagged]:
     from refrain.data.tagged.conllu import heading_in, words_in
     from refrain.data.tagged.sentences import BadSentence, blocks_of_lines
+
+    form = columns.index("form")
+
+    def parse(block: "Lines") -> list[str]:
+        words = [row.fields[form] for row in words_in(block, columns)]
+        if not words and not any(heading_in(line) for line in block.lines):
+            raise BadSentence(block.first, "a sentence without words")
+        return words
+
+    for block, words in _read(blocks_of_lines(lines), parse, file, skip_bad):
+        yield Untagged(words, [True] * len(words), block, columns)
+
+
+def _read(
+    blocks: "Iterator[Lines]", parse: "Callable[[Lines], Parsed]", file: str, skip_bad: bool
+) -> "Iterator[tuple[Lines, Parsed]]":
+    """Yield the lines of each sentence with what they are parsed to; bad ones are left out and logged, or an error."""
+    from refrain.data.tagged.sentences import BadSentence
     from refrain.errors import DataError
 
     from .output import log
 
     skipped = 0
-    form = columns.index("form")
-    for block in blocks_of_lines(lines):
+    for block in blocks:
         try:
-            words = [row.fields[form] for row in words_in(block, columns)]
-            if not words and not any(heading_in(line) for line in block.lines):
-                raise BadSentence(block.first, "a sentence without words")
+            parsed = parse(block)
         except BadSentence as bad:
-            message = f"{'standard input' if file == '-' else file}:{bad.line}: {bad.cause}"
+            message = f"{name_of(file)}:{bad.line}: {bad.cause}"
             if not skip_bad:
                 raise DataError(f"{message}; correct it, or leave out such sentences with --skip-bad") from None
             skipped += 1
             log(f"left out: {message}")
             continue
-        yield Untagged(words, [True] * len(words), block, columns)
+        yield block, parsed
     if skipped:
         log(f"left out {skipped} bad sentence(s)")

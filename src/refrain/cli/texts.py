@@ -2,7 +2,7 @@
 
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -44,6 +44,22 @@ def fitted(vocabulary: "Vocabulary", *, lowercase: bool, tokenise: bool) -> "Voc
         raise UserError(f"{option} cannot take effect with a model of {vocabulary.unit}s")
     own = vocabulary.preparation
     return vocabulary.prepared(own._replace(lowercase=own.lowercase or lowercase, tokenise=own.tokenise or tokenise))
+
+
+def log_many_unknown(counts: "Mapping[str, Mapping[str, int]]") -> None:
+    """Log a note about texts of which many words are unknown.
+
+    Args:
+        counts: the name of each text, or of several -> its numbers of `tokens` and `unknown` ones.
+    """
+    from refrain.data.unknown import FIT_THE_TEXT, MANY
+
+    from .output import log
+
+    for name, count in counts.items():
+        if count["unknown"] > MANY * count["tokens"]:
+            share = count["unknown"] / count["tokens"]
+            log(f"note: {share:.1%} of the words of {name} are unknown and read as <unk>; {FIT_THE_TEXT}")
 
 
 def lines_of(file: str, errors: Errors) -> Iterator[str]:
@@ -159,16 +175,26 @@ def _check_first(raw: bytes, name: str) -> None:
     check_text(raw[:HEAD_BYTES], name)
 
 
-def check_files(files: Sequence[str]) -> None:
+def check_files(files: Sequence[str], *, texts: bool = True) -> None:
     """Check that files can be opened, before a model is loaded for them; - is standard input.
+
+    Args:
+        files: the files.
+        texts: whether they are read as plain text, so that a line is logged about tables.
 
     Raises:
         DataError: when a file is missing or empty.
     """
     from refrain.data.text.files import whole
+    from refrain.data.text.forms import table_note
     from refrain.errors import DataError
 
+    from .output import log
+
     for file in files:
+        note = table_note(file) if texts and Path(file).is_file() else None
+        if note is not None:
+            log(f"note: {note}")
         if file != "-" and not is_pipe(file):
             try:
                 whole(Path(file))

@@ -30,7 +30,7 @@ def train(
     iss_json: Path | None = None,
     resume: Flag = False,
     finish: Flag = False,
-    resume_auto: Annotated[bool, Parameter(name=("--resume=auto", "--resume-auto"), negative=())] = False,
+    resume_auto: Annotated[Flag, Parameter(name=("--resume=auto", "--resume-auto"))] = False,
     force: ForceOption = False,
     errors: OptionalErrorsOption = None,
     skip_bad: SkipBadOption = False,

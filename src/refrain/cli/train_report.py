@@ -15,6 +15,7 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
         json: whether one JSON object is printed.
         quiet: whether the folder is not reported.
     """
+    from .evaluate_report import protocol_in_words
     from .output import log, log_written, print_json, print_line
 
     if not quiet:
@@ -39,7 +40,8 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
             bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
             others = figure.get("perplexity_without_unknown") if figure.get("unknown") else None
             bits += f", {others:,.2f} without unknown" if others else ""
-            print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {figure['protocol']})")
+            protocol = protocol_in_words(figure["protocol"], split)
+            print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {protocol})")
     concerns: Any = summary.get("warnings", [])
     for line in concerns:
         log(f"note: {line}")

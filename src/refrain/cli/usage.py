@@ -1,13 +1,14 @@
 """Wrong words on the command line: what was meant, and how it is written."""
 
 import difflib
+import os
 import re
 from collections.abc import Mapping, Sequence
 
 from cyclopts import CycloptsError
 from cyclopts.exceptions import UnknownCommandError, UnknownOptionError
 
-from refrain.errors import UserError
+from refrain.errors import UserError, shown
 
 WITH_SETTINGS = ("train", "check", "bench")
 
@@ -28,6 +29,19 @@ def without_help_command(words: Sequence[str], commands: Mapping[str, str]) -> l
     if chain and chain[0] not in commands:
         raise UserError(_unknown_command(chain[0], commands))
     return [*chain, "--help"]
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Check that each word can be encoded, as a word that the system hands over can, so that it can name a file.
+
+    Raises:
+        UserError: when a word has a surrogate that stands for no byte.
+    """
+    for word in words:
+        try:
+            os.fsencode(word)
+        except UnicodeEncodeError:
+            raise UserError(f"{shown(word)}: is not valid text; write it in UTF-8") from None
 
 
 def with_auto(words: Sequence[str]) -> list[str]:

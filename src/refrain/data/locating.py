@@ -11,6 +11,9 @@ from .embedded import DESCRIPTIONS, embedded_folder
 from .known import KNOWN, fetched_path
 from .text.shards import is_pattern
 
+NO_CORPUS = "(imported)"
+"""The corpus of a model from elsewhere whose text is not known."""
+
 
 def locate(corpus: str, log: Callable[[str], None] = lambda line: None) -> Path:
     """Find the folder, file or pattern of a corpus.
@@ -23,6 +26,8 @@ def locate(corpus: str, log: Callable[[str], None] = lambda line: None) -> Path:
         DataError: when the corpus does not exist; the message names the remedy.
     """
     path = Path(corpus)
+    if corpus == NO_CORPUS:
+        raise DataError("the text on which this imported model was trained is not known; give a text with --data")
     if corpus in DESCRIPTIONS:
         if not (cache_folder() / "embedded").is_dir() or not list((cache_folder() / "embedded").glob(f"{corpus}-*")):
             log(f"reading {corpus} from the running Python (once, some ten seconds)")

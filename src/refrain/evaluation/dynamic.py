@@ -140,7 +140,7 @@ def _with_cache(hidden: Tensor, targets: Tensor, costs: Tensor, cache: Cache | N
     mixed = cached_nats(hidden[:, 0], targets[:, 0], costs[:, 0], update.keys, update.words, cache)
     update.keys = torch.cat([update.keys, hidden[:, 0]])[-cache.window :]
     update.words = torch.cat([update.words, targets[:, 0]])[-cache.window :]
-    return mixed
+    return mixed[:, None]
 
 
 class _Update:

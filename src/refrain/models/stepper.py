@@ -22,7 +22,7 @@ from refrain.nn.kernels.packed_linear import (
     round_weights,
     target_nats,
 )
-from refrain.nn.recurrent.packed import pack_layer
+from refrain.nn.recurrent.packed import pack_layer, unpacked_names
 from refrain.nn.recurrent.protocol import cleared_state, scan_with_resets
 
 from .language_model import LanguageModel, Outputs
@@ -87,6 +87,11 @@ class Stepper:
     def is_current(self) -> bool:
         """Whether the model still has the weights that were copied."""
         return self._seen == (self.model.reset_before, fingerprint(self.model))
+
+    @property
+    def unpacked(self) -> list[str]:
+        """The names of the classes of layers and heads that no kernel computes, but their own code in float32."""
+        return [*unpacked_names(self._layers), *([] if self._head is None else [type(self._head).__name__])]
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
         """The state before the first token, with an entry for each layer."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .dropout import EmbeddingDropout
 
@@ -48,6 +49,10 @@ class Embedding(nn.Module):
         """ids of any shape, int64 in [0, V) -> vectors of that shape with D appended."""
         vectors = nn.functional.embedding(ids, self.weight, sparse=self.sparse_gradient and self.training)
         return vectors if self.word_dropout is None else self.word_dropout(vectors, ids, self.vocabulary_size)
+
+    def describe(self, build: GraphBuilder, ids: Value) -> Value:
+        """The lookup as operations; see `Describable`."""
+        return build.gather(ids, build.weight("weight", self.weight))
 
     def axes(self, vocabulary_width: str, embedding_width: str) -> AxisTable:
         """The axes of the weight, under the width names that the model chose."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refrain.axes import Axis, AxisTable, Segment
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .dropout import EmbeddingDropout
 from .segments import Band
@@ -63,6 +64,13 @@ class SparseEmbedding(nn.Module):
             parts.append(part * (ids >= start)[..., None] if start else part)
         vectors = torch.cat(parts, -1)
         return vectors if self.word_dropout is None else self.word_dropout(vectors, ids, self.vocabulary_size)
+
+    def describe(self, build: GraphBuilder, ids: Value) -> Value:
+        """The lookup as operations; see `Describable`."""
+        parts = []
+        for index, (band, block) in enumerate(zip(self.bands, self.blocks, strict=True)):
+            parts.append(build.gather(ids, build.weight(f"blocks.{index}", block), band.start))
+        return build.concat(parts)
 
     def matrix(self) -> Tensor:
         """The dense matrix (V, D), zeros filled in, made for one window; gradients reach the stored entries alone."""

@@ -6,6 +6,7 @@ R rows and C columns of a matrix.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,8 @@ from .canvas import (
 
 # vermilion blended into white
 GONE = (248, 216, 192)
+# the length in points of a dash and the gap after it
+DASHES = 12.0
 # inches
 WIDTH, MATRIX, HISTOGRAM, CURVE, CAPTION, TITLE = 10.5, 3.5, 2.6, 2.4, 0.5, 0.5
 
@@ -155,6 +158,7 @@ def _draw_matrix(axes: Any, view: MatrixView) -> None:
     axes.set_xlabel(plain_text(view.widths[1], LONGEST_NAME), fontsize=8, color=SOFT)
     for axis in (axes.xaxis, axes.yaxis):
         axis.get_major_locator().set_params(nbins=4, integer=True)
+        axis.set_major_formatter("{x:,.0f}")
 
 
 def _pixels(view: MatrixView) -> NDArray[Any]:
@@ -185,24 +189,54 @@ def _draw_norms(axes: Any, view: WidthView) -> None:
 
 
 def _draw_curves(axes: Any, curves: Curves) -> None:
-    for (name, (steps, values)), colour in zip(curves.series.items(), CURVES * len(curves.series), strict=False):
-        axes.plot(steps, values, color=colour, linewidth=1.5, label=plain_text(name, LONGEST_NAME))
+    drawn: list[tuple[Sequence[int], Sequence[float]]] = []
+    for (name, curve), colour in zip(curves.series.items(), CURVES * len(curves.series), strict=False):
+        style = _dashes(sum(_coincide(curve, other) for other in drawn))
+        label = plain_text(name, LONGEST_NAME)
+        # a single point has no line
+        axes.plot(*curve, color=colour, linewidth=1.5, linestyle=style, label=label, marker="." * (len(curve[0]) < 2))
+        drawn.append(curve)
     if curves.level is not None:
         axes.axhline(curves.level, color=INK, linestyle="--", linewidth=1, label="target")
-    if curves.logarithmic:
-        axes.set_yscale("log")
-        values = [value for _, curve in curves.series.values() for value in curve]
-        axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5) if max(values) > 10 * min(values) else range(1, 10))
-        axes.yaxis.set_minor_formatter("")
-    else:
-        axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter("{x:,.9g}")
+    _scale(axes, curves)
     if len(curves.series) > 1 or curves.level is not None:
         axes.legend(frameon=False, fontsize=7.5, loc="upper left", bbox_to_anchor=(1, 1))
     axes.set_title(plain_text(curves.title), fontsize=9, color=INK)
     axes.set_xlabel("step", fontsize=8, color=SOFT)
     axes.set_xlim(0, max(curves.steps, 1))
+    axes.xaxis.set_major_formatter("{x:,.9g}")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _coincide(curve: tuple[Sequence[int], Sequence[float]], other: tuple[Sequence[int], Sequence[float]]) -> bool:
+    """Whether two curves share a line between two points, so that one would hide the other."""
+    points = list(zip(*curve, strict=True))
+    others = list(zip(*other, strict=True))
+    lines = set(pairwise(others)) if len(points) > 1 else set()
+    return any(line in lines for line in pairwise(points)) or (len(points) == 1 and points == others)
+
+
+def _dashes(hidden: int) -> Any:
+    """The style of a curve over others, each of which is seen between the dashes of the later ones.
+
+    Args:
+        hidden: the number of curves below it.
+    """
+    return "solid" if not hidden else (0, (DASHES / (hidden + 1), DASHES * hidden / (hidden + 1)))
+
+
+def _scale(axes: Any, curves: Curves) -> None:
+    """Set the scale of the values, with labels so far apart that they can be read."""
+    values = [value for _, curve in curves.series.values() for value in curve]
+    if curves.logarithmic and max(values) > 2 * min(values):
+        axes.set_yscale("log")
+        subs = (1, 2, 5) if max(values) > 10 * min(values) else (1, 1.5, 2, 3, 4, 6)
+        decades = math.log10(max(values) / min(values))
+        axes.yaxis.get_major_locator().set_params(subs=subs if decades < 3 else (1,), numticks=8)
+        axes.yaxis.set_minor_formatter("")
+    elif not curves.logarithmic:
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter("{x:,.9g}")
 
 
 def _percent(share: float) -> str:

@@ -16,7 +16,7 @@ from refrain.models import NetworkStepper, Stepper, stepper_of
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
 from refrain.progress import Track, untracked
 
-from .texts import Count, texts_of
+from .texts import Count, check_choice, check_clamp, check_real, check_whole, text_of, texts_of, units_of
 
 Start = Literal["line-end", "none"]
 """What a model reads before a prompt."""
@@ -83,7 +83,9 @@ class TrainedLanguageModel:
     def __repr__(self) -> str:
         settings = self.config["model"]
         shape = self._own or f"{settings['cell']['kind']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
-        return f"TrainedLanguageModel({str(self.folder)!r}, {shape}, vocabulary {len(self.vocabulary):,})"
+        sizes = f"vocabulary of {len(self.vocabulary):,} {self.vocabulary.unit}s"
+        parameters = sum(each.numel() for each in self.model.parameters())
+        return f"TrainedLanguageModel({str(self.folder)!r}, {shape}, {sizes}, {parameters:,} parameters)"
 
     @overload
     def score(self, text: str) -> Score: ...  # type: ignore[overload-overlap]
@@ -135,8 +137,11 @@ class TrainedLanguageModel:
             track: reports the loop over the batches; see `refrain.progress`.
 
         Raises:
-            UserError: when the layer, a unit or the state does not exist.
+            UserError: when the layer, a unit or the state does not exist, or an argument is of another type.
         """
+        units = units_of(units)
+        check_whole(layer=layer, batch_size=batch_size)
+        check_choice("which", which, get_args(Part))
         # the leading line end is fed to the model but not reported
         encoded = [
             [self.vocabulary.line_end, *self.vocabulary.encode(self.prepare(text, cleaning=cleaning))]
@@ -156,6 +161,8 @@ class TrainedLanguageModel:
                 HTML entities are resolved, newlines are replaced by blanks, and a blank is added before and after it.
                 None is the cleaning that the model was trained with.
         """
+        text = text_of(text, "text")
+        check_choice("cleaning", cleaning, get_args(Cleaning))
         cleaning = cleaning or self.config["data"].get("cleaning", "none")
         if cleaning == "reviews":
             # the line end before the text is read in any case
@@ -205,6 +212,7 @@ class TrainedLanguageModel:
         clamp: Mapping[int | tuple[int, int], float] | None = None,
     ) -> list[str]:
         """Generate texts that begin with the prompt. For the arguments see `stream`."""
+        check_whole(samples=samples)
         texts: list[list[int]] = [[] for _ in range(samples)]
         for drawn in self.stream(
             prompt,
@@ -262,10 +270,13 @@ class TrainedLanguageModel:
 
         Raises:
             ValueError: when a value is out of range or cannot take effect.
+            UserError: when an argument is of another type.
         """
-        context = self.vocabulary.encode(prompt)
-        if start not in get_args(Start):
-            raise ValueError(f"start: must be one of {', '.join(get_args(Start))} (got {start!r})")
+        check_whole(tokens=tokens, samples=samples, top_k=top_k, seed=seed)
+        check_real(temperature=temperature, top_p=top_p)
+        check_clamp(clamp)
+        context = self.vocabulary.encode(text_of(prompt, "prompt"))
+        check_choice("start", start, get_args(Start))
         if start == "line-end":
             context = [self.vocabulary.line_end, *context]
         elif not context:
@@ -276,7 +287,7 @@ class TrainedLanguageModel:
         if seed is None:
             generator.seed()
         else:
-            generator.manual_seed(seed)
+            generator.manual_seed(int(seed))
         return generate(
             self.stepper,
             context,

@@ -11,10 +11,13 @@ from refrain.data import TagVocabulary
 from refrain.data.tagged.buckets import Encoded
 from refrain.data.tagged.sentences import Sentence
 from refrain.data.tagged.tokenise import sentences_of
+from refrain.errors import UserError, shown
 from refrain.evaluation.tagging import TaggingFigure, figure_of, predict_with_probabilities
 from refrain.models import Tagger, pack_tagger
 from refrain.nn.kernels.packed_linear import WeightType, fingerprint, round_weights
 from refrain.progress import Track, untracked
+
+from .texts import text_of, words_of_sentences
 
 NO_TAGS = np.zeros(0, np.int64)
 
@@ -59,7 +62,9 @@ class TrainedTagger:
     def __repr__(self) -> str:
         settings = self.config["model"]
         shape = f"{settings['cell']['kind']} {'-'.join(str(size) for size in settings['hidden_sizes'])}"
-        return f"TrainedTagger({str(self.folder)!r}, {shape}, {len(self.vocabulary.tags)} tags)"
+        sizes = f"{len(self.vocabulary.words):,} words, {len(self.vocabulary.tags)} tags"
+        parameters = sum(each.numel() for each in self.model.parameters())
+        return f"TrainedTagger({str(self.folder)!r}, {shape}, {sizes}, {parameters:,} parameters)"
 
     @property
     def packed(self) -> Tagger:
@@ -80,6 +85,7 @@ class TrainedTagger:
 
         Raises:
             ValueError: when a sentence is a string, whose words would be its characters.
+            UserError: when something else is not a list of words.
         """
         found = self.tag_with_probabilities(sentences, batch_size=batch_size)
         return [[tag for tag, _ in words] for words in found]
@@ -95,16 +101,14 @@ class TrainedTagger:
 
         Raises:
             ValueError: when a sentence is a string, whose words would be its characters.
+            UserError: when something else is not a list of words.
         """
-        if any(isinstance(sentence, str) for sentence in sentences):
-            raise ValueError("a sentence is a list of words; split a string first, or use tag_text")
-        encoded = [Encoded(self.vocabulary.encode(words), NO_TAGS) for words in sentences if len(words)]
+        sentences = words_of_sentences(sentences)
+        encoded = [Encoded(self.vocabulary.encode(words), NO_TAGS) for words in sentences if words]
         found = iter(predict_with_probabilities(self.packed, encoded, batch_size=batch_size))
         names = self.vocabulary.tags
         return [
-            [(names[tag], float(probability)) for tag, probability in zip(*next(found), strict=True)]
-            if len(words)
-            else []
+            [(names[tag], float(probability)) for tag, probability in zip(*next(found), strict=True)] if words else []
             for words in sentences
         ]
 
@@ -115,13 +119,15 @@ class TrainedTagger:
             sentences: the sentences, each a sequence of words.
             batch_size: the number of sentences in a batch, which are read before the first of them is tagged.
         """
+        if isinstance(sentences, str):
+            words_of_sentences(sentences)
         waiting = iter(sentences)
         while batch := list(islice(waiting, batch_size)):
             yield from self.tag(batch, batch_size=batch_size)
 
     def tag_text(self, text: str) -> list[list[tuple[str, str]]]:
         """Split plain text into sentences and words and tag them. `refrain.data.tagged.tokenise` defines a word."""
-        sentences = [[token.form for token in sentence] for sentence in sentences_of(text.split("\n"))]
+        sentences = [[token.form for token in sentence] for sentence in sentences_of(text_of(text, "text").split("\n"))]
         return [list(zip(words, tags, strict=True)) for words, tags in zip(sentences, self.tag(sentences), strict=True)]
 
     def evaluate(
@@ -133,5 +139,14 @@ class TrainedTagger:
             sentences: the sentences; tags that do not occur in the training text count as errors.
             batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
             track: reports the loop over the batches; see `refrain.progress`.
+
+        Raises:
+            UserError: when something is no `Sentence`.
         """
+        for sentence in sentences:
+            if not isinstance(sentence, Sentence):
+                raise UserError(
+                    "sentences: each must be a Sentence of words and tags, as read_tagged of refrain.data returns "
+                    f"them (got {shown(sentence)})"
+                )
         return figure_of(self.packed, self.vocabulary, sentences, batch_size=batch_size, track=track)

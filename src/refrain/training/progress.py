@@ -198,6 +198,6 @@ def epoch_line(record: dict[str, Any]) -> str:
         dead = sum(record["dead_units"].values())
         figures += f"  dead units {dead:,}  left {record['compact_parameters']:,} parameters"
     return (
-        f"{where}  {figures}{' *' if record['best'] else '  '}  learning rate {record['learning_rate']:g}  "
-        f"{duration(record['wall_seconds'])} elapsed"
+        f"{where}  {figures}{' *' if record['best'] else '  '}  last learning rate {record['learning_rate']:g}  "
+        f"{duration(record['wall_seconds'])} since the start"
     )

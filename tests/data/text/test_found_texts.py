@@ -55,6 +55,22 @@ def test_other_encodings_are_named_with_the_remedy(write, encoding):
     )
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["η γάτα βλέπει\n", "кошка видит\n", "这只猫看见狗。 很好\n", "नमस्ते दुनिया\n"])
+def test_utf16_of_letters_without_zero_bytes(write, encoding, text):
+    path = write("a text.conllu", (text * 40).encode(encoding))
+    name = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
+    with pytest.raises(DataError) as caught:
+        text_file(path)
+    assert f"is {name} without a byte order mark" in str(caught.value)
+    assert str(caught.value).endswith(f"iconv -f {name} -t UTF-8 'a text.conllu' > 'a text.utf8.conllu'")
+
+
+def test_a_pipe_has_no_name_to_convert():
+    with pytest.raises(DataError, match=r"convert it: iconv -f UTF-16LE -t UTF-8$"):
+        check_text("the cat\n".encode("utf-16-le"), "standard input")
+
+
 def zipped(text):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

@@ -7,7 +7,7 @@ from refrain.errors import shown
 from ..text.words import is_blank, split_words
 from .sentences import BadSentence, Lines, Sentence, blocks_of_lines
 
-SEPARATORS = ("/", "_")
+SEPARATORS = ("/", "_", "|")
 
 
 def separator_of(lines: Iterable[str]) -> str | None:

@@ -2,46 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from refrain.errors import DataError
-
-from ..text.packed import text_file
-from .columns import begins_document, rows_of
 from .corpus import TaggedSplit
-from .folders import find_any
-from .formats import HEAD_LINES, conllu_columns
-from .pairs import separator_of
-from .sentences import blocks_of_lines, lines_in
-
-# prose has lines of different numbers of words
-FEWEST_ROWS = 6
-
-
-def looks_tagged(path: Path) -> bool:
-    """Whether a file, or the first file of a folder of splits, holds tagged sentences, judged by its first lines.
-
-    Args:
-        path: the file or folder, which may be missing.
-    """
-    try:
-        if path.is_dir():
-            path = next(iter(find_any(path).values()))[0]
-        head = list(islice(lines_in(text_file(path), "replace"), HEAD_LINES))
-        if conllu_columns(str(path), head) is not None:
-            return True
-    except DataError:
-        return False
-    if any(begins_document(line) for line in head):
-        return True
-    blocks = list(blocks_of_lines(iter(head)))
-    if separator_of(line for block in blocks for line in block.lines):
-        return True
-    tabs, rows = rows_of(blocks)
-    widths = Counter(len(row) for block in rows for row in block)
-    return len(widths) == 1 and min(widths) > 1 and widths.total() >= FEWEST_ROWS and (tabs or len(rows) > 1)
 
 
 def survey_tagged(name: str, splits: Mapping[str, TaggedSplit]) -> dict[str, Any]:

@@ -12,12 +12,23 @@ from .files import Span, Spans
 from .forms import PACKED_ENDINGS
 
 SPLITS = ("train", "valid", "test")
-SPELLINGS = {"train": ("train",), "valid": ("valid", "validation", "val", "dev"), "test": ("test",)}
+SPELLINGS = {
+    "train": ("training", "train"),
+    "valid": ("valid", "validation", "val", "devel", "development", "heldout", "dev"),
+    "test": ("test",),
+}
 
 # the ending of a folder, and of a file whose ending is the name of its split, as in childes.train
 FOLDER, SPLIT = "/", "SPLIT"
 # the endings of texts of words; a file without an ending may be a shard
 TEXT_ENDINGS = ("", SPLIT, ".txt", ".text", ".tokens", ".tok", ".raw")
+# the languages of parallel corpora, as in train.en
+LANGUAGES = (
+    ".ar", ".bg", ".bn", ".ca", ".cs", ".cy", ".da", ".de", ".el", ".en", ".es", ".et", ".eu", ".fa", ".fi", ".fr",
+    ".ga", ".he", ".hi", ".hr", ".hu", ".id", ".is", ".it", ".ja", ".ka", ".kk", ".ko", ".lt", ".lv", ".mk", ".ms",
+    ".nb", ".nl", ".no", ".pl", ".pt", ".ro", ".ru", ".sk", ".sl", ".sq", ".sr", ".sv", ".ta", ".te", ".th", ".tr",
+    ".uk", ".ur", ".vi", ".zh",
+)  # fmt: skip
 _NOTES = ("readme", "license", "licence", "copying", "changelog", "notice", "makefile")
 
 Log = Callable[[str], None]
@@ -149,7 +160,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def reads_as_text(ending: str) -> bool:
     """Whether a file with an ending is read as a text of words."""
-    return ending in TEXT_ENDINGS
+    return ending in TEXT_ENDINGS or ending in LANGUAGES
 
 
 def is_shard(path: Path) -> bool:

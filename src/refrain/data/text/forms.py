@@ -1,6 +1,7 @@
 """What a file holds, judged by its first bytes and not by its name: text, compressed text, or something else."""
 
 import codecs
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ Packing = Literal["gzip", "bzip2", "xz", "zstd"]
 HEAD_BYTES = 1 << 12
 # so many zero bytes may be in a text that is read; `refrain data check` counts them
 FEW_ZEROS = 8
+WITHOUT_MARK = "without a byte order mark"
 
 PACKINGS: dict[Packing, tuple[bytes, ...]] = {
     "gzip": (b"\x1f\x8b\x08",),
@@ -30,7 +32,7 @@ _UNICODE = (
 )
 # in UTF-16 every second byte of many texts is zero, in UTF-32 the upper two of four: which bytes of four are zero,
 # which are not, and the least share of zeros
-_WITHOUT_MARK = (
+_ZEROS = (
     ("UTF-32LE", (2, 3), (0,), 0.9),
     ("UTF-32BE", (0, 1), (3,), 0.9),
     ("UTF-16LE", (1, 3), (0, 2), 0.4),
@@ -49,6 +51,28 @@ _OTHERS = (
     (b"SQLite format 3\x00", "a database", "export its text first"),
     (b"PAR1", "a Parquet table", "export its text first"),
 )
+
+
+# what stands in a table beside its texts, by the ending of the file
+_BESIDE_TEXTS = {
+    ".csv": "its header, its labels and its commas",
+    ".tsv": "its header and its labels",
+    ".json": "its names and marks",
+    ".jsonl": "its names and marks",
+    ".ndjson": "its names and marks",
+}
+
+
+def table_note(path: Path | str) -> str | None:
+    """A line about a table that is read as plain text, judged by its ending; None for another file.
+
+    Args:
+        path: the file.
+    """
+    name = str(path).lower()
+    name = next((name.removesuffix(ending) for ending in PACKED_ENDINGS if name.endswith(ending)), name)
+    beside = _BESIDE_TEXTS.get(Path(name).suffix)
+    return None if beside is None else f"{path}: is read as plain text, with {beside}; extract the texts first"
 
 
 def packing_of(head: bytes) -> Packing | None:
@@ -72,11 +96,7 @@ def check_text(head: bytes, path: Path | str) -> None:
             remedy.
     """
     if (unicode := _unicode(head)) is not None:
-        name, how = unicode
-        raise DataError(
-            f"{path}: is {name} {how}, where UTF-8 is read; convert it: iconv -f {name} -t UTF-8 {Path(path).name} "
-            f"> {Path(path).stem}.utf8.txt"
-        )
+        raise _other_encoding(path, *unicode)
     for mark, what, remedy in _OTHERS:
         if head.startswith(mark):
             raise DataError(f"{path}: is {what}, not a text; {remedy}")
@@ -84,10 +104,19 @@ def check_text(head: bytes, path: Path | str) -> None:
         raise DataError(f"{path}: is a tar archive, not a text; unpack it first: tar xf {Path(path).name}")
     zeros = head.count(0)
     if zeros and (zeros > max(FEW_ZEROS, len(head) // 100) or not _is_utf8(head)):
+        if (name := _other_script(head)) is not None:
+            raise _other_encoding(path, name, WITHOUT_MARK)
         raise DataError(
             f"{path}: is a binary file, not a text ({zeros:,} of its first {len(head):,} bytes are zero); give a text "
             "file, or read bytes with data.unit=byte"
         )
+
+
+def _other_encoding(path: Path | str, name: str, how: str) -> DataError:
+    file = Path(path)
+    # what comes through a pipe or standard input has no name
+    names = f" {shlex.quote(file.name)} > {shlex.quote(f'{file.stem}.utf8{file.suffix}')}" if file.suffix else ""
+    return DataError(f"{path}: is {name} {how}, where UTF-8 is read; convert it: iconv -f {name} -t UTF-8{names}")
 
 
 def _unicode(head: bytes) -> tuple[str, str] | None:
@@ -97,9 +126,20 @@ def _unicode(head: bytes) -> tuple[str, str] | None:
     if len(head) < 8:
         return None
     shares = [head[start::4].count(0) / len(head[start::4]) for start in range(4)]
-    for name, zeros, others, least in _WITHOUT_MARK:
+    for name, zeros, others, least in _ZEROS:
         if min(shares[index] for index in zeros) > least and max(shares[index] for index in others) < 0.1:
-            return name, "without a byte order mark"
+            return name, WITHOUT_MARK
+    return None
+
+
+def _other_script(head: bytes) -> str | None:
+    """UTF-16 of a script whose letters have no byte that is zero; its blanks and line ends have one."""
+    for name, zeros in (("UTF-16LE", 1), ("UTF-16BE", 0)):
+        text = head[: len(head) // 2 * 2].decode(name, "replace")
+        legible = sum(sign.isprintable() or sign in "\t\r\n" for sign in text)
+        # the last character may be cut
+        if head[zeros::2].count(0) and not head[1 - zeros :: 2].count(0) and legible + 1 >= len(text):
+            return name
     return None
 
 

@@ -118,7 +118,8 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the number of its last line."""
     if path.suffix != ".csv":
         # in tab-separated files quotes are part of the text
-        lines = enumerate(text.replace("\r\n", "\n").split("\n"), 1)
+        ended = text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
+        lines = enumerate(ended.split("\n"), 1)
         yield from ((number, line.split("\t")) for number, line in lines if line.strip())
         return
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)

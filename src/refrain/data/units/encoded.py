@@ -1,7 +1,9 @@
 """Corpora of encoded text: ids in memory-mapped files in the cache, under a key made from the sha256 of the text."""
 
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from refrain.errors import DataError
-from refrain.storage.folders import cache_folder, cached_folder, check_owner
+from refrain.storage.folders import CacheError, cache_folder, cached_folder, check_owner
 from refrain.storage.regular_files import is_damage, read_regular
 
 from ..corpus import Corpus, Split
@@ -18,6 +20,7 @@ from ..text.token_file import ID_DTYPES, TokenFile, Tokens, id_dtype, write_toke
 from .protocol import Vocabulary
 
 FORMAT = 2
+FOLDER = "folder"
 LARGEST_HEADER, LARGEST_VOCABULARY = 1 << 20, 1 << 30
 
 
@@ -29,12 +32,15 @@ def open_encoded_corpus(
     settings: Mapping[str, Any],
     build: Callable[[], Vocabulary],
     read: Callable[[Any], Vocabulary],
+    vocabulary: Vocabulary | None = None,
     errors: Errors = "strict",
     whole_lines: bool = True,
     whole_words: bool = True,
     log: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
     """A corpus that is encoded by the first call and found in the cache by the next.
+
+    A trained model finds the texts that were encoded with its vocabulary when it was trained.
 
     Args:
         name: the name of the corpus, for messages.
@@ -43,6 +49,7 @@ def open_encoded_corpus(
         settings: everything except the text that decides the ids, as plain data; a part of the key.
         build: makes or returns the vocabulary when the text has to be encoded.
         read: the vocabulary of a document that `Vocabulary.document` made.
+        vocabulary: that of a trained model; None where it is built from the texts.
         errors: how invalid UTF-8 is handled.
         whole_lines: False lets the encoded blocks of text end at blanks, for units whose tokens end there.
         whole_words: False lets them also end between any two characters.
@@ -53,16 +60,56 @@ def open_encoded_corpus(
     """
     digests = {split: sha256_of(part) for split, part in spans.items()}
     recipe = {"format": FORMAT, "texts": digests, "errors": errors, **settings}
-    key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
-    folder = cache_folder() / subfolder / key
+    folder = cache_folder() / subfolder / _key(recipe)
+    if vocabulary is not None and not folder.is_dir():
+        found = _encoded_before(subfolder, digests, vocabulary, errors)
+        if found is not None:
+            opened = [_open(name, place, {split: spans[split]}, digests, read, errors) for split, place in found]
+            return Corpus(name, vocabulary, {key: part for each in opened for key, part in each.splits.items()}, errors)
     if not folder.is_dir():
         log(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
-        vocabulary = build()
+        made = vocabulary or build()
         ends = {"whole_lines": whole_lines, "whole_words": whole_words}
         texts = {split: blocks(part, errors, **ends) for split, part in spans.items()}
         with cached_folder(folder) as fresh:
-            _write(fresh, texts, vocabulary)
+            _write(fresh, texts, made)
+        for split, digest in digests.items():
+            # without it the text is encoded again, which takes time and does no harm
+            with (
+                contextlib.suppress(CacheError),
+                cached_folder(_index(subfolder, digest, made, errors) / split) as fresh,
+            ):
+                (fresh / FOLDER).write_text(folder.name, encoding="utf-8")
     return _open(name, folder, spans, digests, read, errors)
+
+
+def _key(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _index(subfolder: str, digest: str, vocabulary: Vocabulary, errors: Errors) -> Path:
+    """The folder that names, for each split that a text was, a folder with the ids of the text."""
+    document = {"format": FORMAT, "text": digest, "errors": errors, "vocabulary": _key(vocabulary.document())}
+    return cache_folder() / "texts" / subfolder / _key(document)
+
+
+def _encoded_before(
+    subfolder: str, digests: Mapping[str, str], vocabulary: Vocabulary, errors: Errors
+) -> list[tuple[str, Path]] | None:
+    """The folder of each split, where all were encoded with the vocabulary, as these splits of any corpora."""
+    found = []
+    for split, digest in digests.items():
+        index = _index(subfolder, digest, vocabulary, errors) / split
+        try:
+            check_owner(index)
+            name = read_regular(index / FOLDER, limit=LARGEST_HEADER).decode()
+        except OSError:
+            return None
+        folder = cache_folder() / subfolder / name
+        if not re.fullmatch("[0-9a-f]{32}", name) or not folder.is_dir():
+            return None
+        found.append((split, folder))
+    return found
 
 
 def _write(folder: Path, texts: Mapping[str, Iterator[str]], vocabulary: Vocabulary) -> None:

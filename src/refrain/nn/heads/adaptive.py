@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, largest_parameter, linear_cross_entropy
 
@@ -88,6 +89,19 @@ class AdaptiveHead(nn.Module):
         """hidden (..., D) -> natural log-probabilities (..., V)."""
         flat: Tensor = self.softmax.log_prob(hidden.flatten(0, -2))
         return flat.reshape(*hidden.shape[:-1], -1)
+
+    def describe(self, build: GraphBuilder, hidden: Value) -> Value:
+        """The log-probabilities as operations; see `Describable`."""
+        softmax: Any = self.softmax
+        first = build.weight("softmax.head.weight", softmax.head.weight)
+        found = (hidden @ first.T + build.weight("softmax.head.bias", softmax.head.bias)).log_softmax()
+        shortlist, *clusters = found.split([softmax.shortlist_size, *[1] * softmax.n_clusters])
+        parts = [shortlist]
+        for index, (cluster, (inner, outer)) in enumerate(zip(clusters, softmax.tail, strict=True)):
+            narrow = hidden @ build.weight(f"softmax.tail.{index}.0.weight", inner.weight).T
+            words = narrow @ build.weight(f"softmax.tail.{index}.1.weight", outer.weight).T
+            parts.append(words.log_softmax() + cluster)
+        return build.concat(parts)
 
     def _rows(self) -> int:
         return max(1, CHUNK_LOGITS // self.softmax.head_size)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, largest_parameter, mixture_cross_entropy
 
@@ -134,6 +135,16 @@ class MixtureHead(nn.Module):
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
         return mixture_log_probabilities(*self._latent(hidden), self.weight, self.bias)
+
+    def describe(self, build: GraphBuilder, hidden: Value) -> Value:
+        """The log-probabilities as operations; see `Describable`."""
+        latent = (hidden @ build.weight("latent_weight", self.latent_weight).T) + build.weight(
+            "latent_bias", self.latent_bias
+        )
+        prior = (hidden @ build.weight("prior_weight", self.prior_weight).T).log_softmax()
+        weight, bias = build.weight("weight", self.weight), build.weight("bias", self.bias)
+        pairs = zip(latent.tanh().chunk(self.components), prior.chunk(self.components), strict=True)
+        return build.log_add_exp([(part @ weight.T + bias).log_softmax() + share for part, share in pairs])
 
     def _rows(self) -> int:
         return max(1, CHUNK_LOGITS // (self.components * self.weight.shape[0]))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .linear_cross_entropy import NATIVE_FROM, largest_parameter, linear_cross_entropy, token_nats
 
@@ -112,6 +113,11 @@ class SoftmaxHead(nn.Module):
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
         return nn.functional.linear(hidden, self.weight, self.bias).log_softmax(dim=-1)
+
+    def describe(self, build: GraphBuilder, hidden: Value) -> Value:
+        """The log-probabilities as operations; see `Describable`."""
+        weight = build.weight("weight", self.weight)
+        return (hidden @ weight.T + build.weight("bias", self.bias)).log_softmax()
 
     def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""

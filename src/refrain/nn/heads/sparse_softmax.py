@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH
 from refrain.nn.sparse_embedding import SparseEmbedding
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .linear_cross_entropy import NATIVE_FROM, largest_parameter, linear_cross_entropy, token_nats
 
@@ -64,6 +65,23 @@ class SparseSoftmaxHead(nn.Module):
         for part, (start, _), block in zip(parts, self.embedding.bands, self.embedding.blocks, strict=True):
             logits[..., start:] += part @ block.T
         return logits.log_softmax(dim=-1)
+
+    def describe(self, build: GraphBuilder, hidden: Value) -> Value:
+        """The log-probabilities as operations; see `Describable`."""
+        parts = hidden.split([width for _, width in self.embedding.bands])
+        finished: list[Value] = []
+        # logits of the words from the start of the last band on, to which the next band adds
+        logits: Value = build.weight("bias", self.bias)
+        before = 0
+        for index, (part, (start, _), block) in enumerate(
+            zip(parts, self.embedding.bands, self.embedding.blocks, strict=True)
+        ):
+            if start > before:
+                done, logits = logits.split([start - before, logits.width - start + before])
+                finished.append(done)
+            logits = part @ build.weight(f"blocks.{index}", block).T + logits
+            before = start
+        return build.concat([*finished, logits]).log_softmax()
 
     def axes(self, input_width: str, vocabulary_width: str) -> AxisTable:
         """The axes of the bias; the matrix is the embedding's."""

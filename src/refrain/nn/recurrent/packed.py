@@ -3,6 +3,7 @@
 T steps in the window, B batch, I input width, H hidden width, G gates.
 """
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -57,6 +58,15 @@ class UnpackedLayer:
     def __init__(self, layer: Any) -> None:
         self.step = layer.step
         self.window = layer
+
+
+def unpacked_names(layers: Iterable[PackedLayer]) -> list[str]:
+    """The names of the classes of layers that no kernel computes, each once.
+
+    Args:
+        layers: what `pack_layer` returned.
+    """
+    return list(dict.fromkeys(type(layer.window).__name__ for layer in layers if isinstance(layer, UnpackedLayer)))
 
 
 def as_float32(sizes: tuple[int, int], inputs: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from refrain.nn.kernels.packed_linear import WeightType
 
 from .bidirectional import Bidirectional, both_directions
-from .packed import pack_layer
+from .packed import pack_layer, unpacked_names
 
 
 class PackedBidirectional(nn.Module):
@@ -26,6 +26,11 @@ class PackedBidirectional(nn.Module):
         self._initial_state = layer.ahead.initial_state
         self._ahead = pack_layer(layer.ahead, weights)
         self._back = pack_layer(layer.back, weights)
+
+    @property
+    def unpacked(self) -> list[str]:
+        """The names of the classes of directions that no kernel computes, but their own code in float32."""
+        return unpacked_names([self._ahead, self._back])
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """inputs (T, B, I) and lengths (B,) -> (T, B, 2H); see `Bidirectional`."""

@@ -62,8 +62,9 @@ class SubwordUnit:
             texts,
             subfolder="subwords",
             settings=settings,
-            build=lambda: vocabulary or _trained(texts["train"], options, log),
+            build=lambda: _trained(texts["train"], options, log),
             read=subword_vocabulary_from,
+            vocabulary=vocabulary,
             errors=options.errors,
             log=log,
         )

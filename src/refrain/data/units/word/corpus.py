@@ -56,8 +56,6 @@ def open_word_corpus(
         settings["vocabulary"] = hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
 
     def build() -> WordVocabulary:
-        if vocabulary is not None:
-            return vocabulary
         counted = {split: part for split, part in spans.items() if split == "train" or vocabulary_from == "all"}
         counts = {split: count_words([part], errors, preparation) for split, part in counted.items()}
         made = build_vocabulary(
@@ -79,6 +77,7 @@ def open_word_corpus(
         settings=settings,
         build=build,
         read=word_vocabulary_from,
+        vocabulary=vocabulary,
         errors=errors,
         whole_lines=False,
         log=log,

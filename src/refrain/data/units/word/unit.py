@@ -6,6 +6,7 @@ from typing import Any
 
 from ...corpus import Corpus
 from ...text.files import Spans
+from ...text.forms import table_note
 from ...text.packed import text_file
 from ..protocol import Vocabulary
 from ..text_splits import find_text_splits
@@ -31,10 +32,12 @@ class WordUnit:
         self, path: Path, options: TextOptions, requested: tuple[str, ...], log: Report
     ) -> dict[str, Spans]:
         """Where the text of each requested split is, in a folder or in one file that is cut."""
+        _note_table(path, log)
         return find_text_splits(path, options, requested, log)
 
     def find_all(self, path: Path, log: Report) -> Spans:
         """All of a file."""
+        _note_table(path, log)
         return text_file(path, log)
 
     def open(
@@ -61,3 +64,9 @@ class WordUnit:
     def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
         """Literal `<unk>`, empty and very long lines, and lines that also occur in `train`."""
         return word_figures(corpus)
+
+
+def _note_table(path: Path, log: Report) -> None:
+    note = table_note(path)
+    if note is not None and path.is_file():
+        log(note)

@@ -18,6 +18,9 @@ UNK = "<unk>"
 # a literal <eos> at the end of a line is that line's end, which is not counted twice
 _SPELLED_END = re.compile(rf"(?<![^{BLANKS}]){EOS}[ \t\r]*$", re.MULTILINE)
 _SPELLED_END_BYTES = re.compile(rf"(?<![^{BLANKS}]){EOS}[ \t\r]*\n".encode())
+# a literal <unk>, before and after letters become small
+_UNK = re.compile(rf"(?<![^{BLANKS}]){UNK}(?![^{BLANKS}])")
+_UNK_IN_CAPITALS = re.compile(_UNK.pattern, re.IGNORECASE)
 
 Order = Literal["descending", "ascending", "first-seen", "random"]
 Ties = Literal["spelling", "first-seen"]
@@ -112,8 +115,8 @@ class WordVocabulary:
     def count_unseen(self, text: str, ids: Sequence[int]) -> int:
         """The number of words that are read as `<unk>` but spelled otherwise."""
         unknown = ids.count(self.unknown)
-        # splitting the text again takes time and is rarely needed
-        return unknown - self.words_in(text).count(UNK) if "<" in text else unknown
+        # preparing and splitting the text again takes time
+        return unknown - len((_UNK_IN_CAPITALS if self.preparation.lowercase else _UNK).findall(text))
 
     def spellings(self, source: Spans, tokens: TokenSource, errors: Errors) -> Iterator[Spelling]:
         """Each word as it is spelled in the text, and `<eos>` at every newline."""

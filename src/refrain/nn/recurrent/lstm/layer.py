@@ -20,6 +20,7 @@ from refrain.nn.kernels.workspace import BufferPool
 from refrain.nn.recurrent.gated import add_second_bias, draw_uniform, gated_axes, gated_parameters, in_one_buffer
 from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.protocol import Context, check_window, choose_window
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .cpu import native_window
 from .packed import PackedLSTM
@@ -210,6 +211,12 @@ class LSTM(nn.Module):
         w_ih = self.input_transform(self.weight_ih)
         w_hh = self.recurrent_transform(self.weight_hh)
         return w_ih, w_hh, self.bias
+
+    def describe(self, build: GraphBuilder, x: Value, state: Any) -> tuple[Value, Any]:
+        """The step as operations; see `Describable`."""
+        names = ("weight_ih", "weight_hh", "bias")
+        weights = dict(zip(names, self.window_weights(), strict=True))
+        return build.cell("LSTM", lstm_step, x, state, weights)
 
     def packed(self, weights: WeightType) -> PackedLSTM:
         """The layer for inference; see `Packable`."""

@@ -23,6 +23,7 @@ from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.lstm.layer import lstm_cell
 from refrain.nn.recurrent.lstm.state import LSTMState
 from refrain.nn.recurrent.protocol import Context, check_window, choose_window
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
 from .cpu import native_window
@@ -188,6 +189,12 @@ class MultiplicativeLSTM(nn.Module):
         w_ih = self._transformed("weight_ih")
         w_mh = self._transformed("weight_mh")
         return w_im, w_hm, w_ih, w_mh, self.bias
+
+    def describe(self, build: GraphBuilder, x: Value, state: Any) -> tuple[Value, Any]:
+        """The step as operations; see `Describable`."""
+        names = ("weight_im", "weight_hm", "weight_ih", "weight_mh", "bias")
+        weights = dict(zip(names, self.window_weights(), strict=True))
+        return build.cell("MultiplicativeLSTM", multiplicative_lstm_step, x, state, weights)
 
     def packed(self, weights: WeightType) -> PackedMultiplicativeLSTM:
         """The layer for inference; see `Packable`."""

@@ -24,6 +24,7 @@ from refrain.nn.recurrent.lstm.layer import torch_window as lstm_window
 from refrain.nn.recurrent.lstm.state import LSTMState
 from refrain.nn.recurrent.protocol import Context, check_window, choose_window
 from refrain.nn.segments import SparsePlan
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .cpu import native_window
 from .packed import PackedSparseLSTM
@@ -129,6 +130,16 @@ class SparseLSTM(nn.Module):
     def window_weights(self) -> tuple[Tensor, ...]:
         """Input weight, recurrent weight and bias of each block in turn, transformed once for all steps of a window."""
         return tuple(weight for lstm in self._lstms() for weight in lstm.window_weights())
+
+    def describe(self, build: GraphBuilder, x: Value, state: Any) -> tuple[Value, Any]:
+        """The step as operations, block by block; see `Describable`."""
+        states = zip(*(part.split(self._units) for part in state), strict=True)
+        found = []
+        for index, (lstm, block, own) in enumerate(zip(self._lstms(), self.plan.blocks, states, strict=True)):
+            with build.part(f"blocks.{index}"):
+                found.append(lstm.describe(build, x.part(block.begin, block.end), type(state)(*own)))
+        outputs, after = zip(*found, strict=True)
+        return build.concat(outputs), type(state)(*(build.concat(parts) for parts in zip(*after, strict=True)))
 
     def packed(self, weights: WeightType) -> PackedSparseLSTM:
         """The layer for inference; see `Packable`."""

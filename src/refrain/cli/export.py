@@ -1,0 +1,107 @@
+"""The command `refrain export`."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from .options import ForceOption, JsonOption, RunArgument
+
+
+def export(
+    run: RunArgument,
+    /,
+    *,
+    out: Path,
+    format: str = "onnx",
+    weights: Literal["float32", "int8"] = "float32",
+    steps: Literal["many", "one"] = "many",
+    no_libm: Annotated[bool, Parameter(negative=())] = False,
+    data: str | None = None,
+    proof_tokens: int = 10_000,
+    no_proof: Annotated[bool, Parameter(negative=())] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a language model in another format, checked to compute the same.
+
+    What was exported is run, and its log-probabilities, states and perplexity are compared with those of the run's
+    model on random text and on the validation text of the run. If they differ, nothing is written. Prints the largest
+    difference, both perplexities, and the milliseconds for one token of both.
+
+    Parameters
+    ----------
+    out
+        The file to write; with --format c the folder.
+    format
+        onnx: a file for ONNX Runtime. c: C99 code without dependencies.
+    weights
+        int8: every matrix rounded to 127ths of the largest entry of each row, for a quarter of the size.
+    steps
+        many: the ONNX file reads windows of any length. one: it reads one token at a time.
+    no_libm
+        Write C code that calls no mathematical functions of the C library.
+    data
+        The text to compare on: a folder of splits, whose validation text is read, or a file. The default is the corpus
+        of the run.
+    proof_tokens
+        The number of tokens of this text that are scored.
+    no_proof
+        Write the model without running it.
+    """
+    from refrain.export.formats import Options, check_format, check_out
+    from refrain.progress import reporter
+    from refrain.runs import find_language_model
+    from refrain.storage.output_checks import run_files
+
+    from .output import log, log_written, print_json
+
+    options = Options(weights=weights, steps=steps, libm=not no_libm)
+    chosen = check_format(format, options, proof=not no_proof)
+    check_out(chosen, out, run_files(run), force=force)
+    find_language_model(run)
+    if data is not None:
+        from refrain.assembly import locate
+
+        locate(data, log)
+
+    # imports torch
+    from refrain.export.exporting import export as write
+
+    found = write(
+        run,
+        out,
+        format=format,
+        options=options,
+        data=data,
+        proof=not no_proof,
+        proof_tokens=proof_tokens,
+        force=force,
+        log=log,
+        reports=reporter(),
+    )
+    log_written(out)
+    if json:
+        print_json({"run": str(run), **found})
+    else:
+        _print_report(found)
+
+
+def _print_report(found: dict[str, Any]) -> None:
+    from .output import print_line
+
+    for name, size in found["files"].items():
+        print_line(f"{name}: {size:,} bytes")
+    proof = found["proof"]
+    if proof is None:
+        print_line("not proved: the exported model was not run")
+        return
+    print_line(f"largest difference of log-probabilities: {proof['max_difference']:.1e}")
+    print_line(
+        f"perplexity of {proof['tokens']:,} tokens: {proof['perplexity']:.4f} exported, "
+        f"{proof['library_perplexity']:.4f} here in float32"
+    )
+    print_line(
+        f"milliseconds per token, one at a time: {proof['ms_per_token']:.3f} exported, "
+        f"{proof['library_ms_per_token']:.3f} here"
+    )

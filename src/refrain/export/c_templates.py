@@ -1,0 +1,128 @@
+"""The parts of the C code that are the same for every model; a word between @ signs is filled in."""
+
+HEADER = """\
+/* A recurrent language model in C99, written by refrain @VERSION@.
+
+   State: @STATE@ bytes for each text that is read, in model_state.
+   Stack: @STACK@ bytes in model_step, and a few more for its calls.
+   Constants: @CONSTANTS@ bytes of weights. No memory is allocated, and nothing is shared between states. */
+
+#ifndef MODEL_H
+#define MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The number of tokens; ids are 0 to MODEL_VOCABULARY - 1. */
+#define MODEL_VOCABULARY @VOCABULARY@
+
+/* The id that ends a line, which the model reads before a text. */
+#define MODEL_START @START@
+
+typedef struct {
+@FIELDS@
+} model_state;
+
+/* Sets the state to that before the first token. */
+void model_begin(model_state *state);
+
+/* Reads a token, and writes the natural log-probability of each next token to `out`. */
+void model_step(model_state *state, int32_t token, float *out);
+
+/* Reads `before` and then all tokens but the last, and returns the nats of the tokens: the negative natural logarithm
+   of their probability. `out` has MODEL_VOCABULARY entries, which are overwritten. */
+double model_score(model_state *state, int32_t before, const int32_t *tokens, size_t count, float *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
+"""
+
+SOURCE = """\
+#include "model.h"
+
+@FUNCTIONS@
+@WEIGHTS@
+
+void model_begin(model_state *state) {
+    int i;
+    (void)i;
+    (void)state;
+@BEGIN@
+}
+
+void model_step(model_state *state, int32_t token, float *out) {
+@WORK@    (void)state;
+@STEP@
+}
+
+double model_score(model_state *state, int32_t before, const int32_t *tokens, size_t count, float *out) {
+    double nats = 0.0;
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        model_step(state, before, out);
+        before = tokens[i];
+        nats -= (double)out[before];
+    }
+    return nats;
+}
+"""
+
+PROGRAM = """\
+/* Writes text that the model generates: ./main [TOKENS [SEED]] */
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "model.h"
+
+static const struct {
+    const char *text;
+    size_t size;
+} tokens[MODEL_VOCABULARY] = {
+@TOKENS@
+};
+
+/* The probabilities are divided by their sum, as that of rounded numbers differs from 1. */
+static int32_t draw(const float *log_probabilities, double at) {
+    double sum = 0.0, passed = 0.0;
+    int32_t i;
+    for (i = 0; i < MODEL_VOCABULARY; ++i) sum += exp((double)log_probabilities[i]);
+    for (i = 0; i < MODEL_VOCABULARY - 1; ++i) {
+        passed += exp((double)log_probabilities[i]) / sum;
+        if (passed > at) break;
+    }
+    return i;
+}
+
+/* xorshift (Marsaglia, 2003): a number in [0, 1) */
+static double uniform(uint64_t *seed) {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    return (double)(*seed >> 11) / 9007199254740992.0;
+}
+
+int main(int argc, char **argv) {
+    static float log_probabilities[MODEL_VOCABULARY];
+    static model_state state;
+    long count = argc > 1 ? atol(argv[1]) : 50;
+    uint64_t seed = 88172645463325252u + (argc > 2 ? (uint64_t)atol(argv[2]) : 0u);
+    int32_t token = MODEL_START;
+    model_begin(&state);
+    while (count-- > 0) {
+        model_step(&state, token, log_probabilities);
+        token = draw(log_probabilities, uniform(&seed));
+        fwrite(tokens[token].text, 1, tokens[token].size, stdout);
+    }
+    putchar('\\n');
+    return 0;
+}
+"""

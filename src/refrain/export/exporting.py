@@ -1,0 +1,174 @@
+"""Exports a trained model: translates its step, compares the result with the model, and writes it."""
+
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import refrain
+from refrain.assembly.corpus import build_text, locate
+from refrain.config import Experiment
+from refrain.data import UNITS, TokenSource
+from refrain.errors import DataError, UserError
+from refrain.models.step_graph import check_describable, step_graph
+from refrain.nn.step_graph import StepGraph
+from refrain.progress import Reporter
+from refrain.runs.loading import load_language_model
+from refrain.storage.output_checks import run_files
+from refrain.storage.output_files import write_files
+from refrain.storage.regular_files import read_regular
+from refrain.trained import TrainedLanguageModel
+
+from .formats import Exported, Options, check_format, check_out
+from .proof import FLOAT32_TOLERANCE, Proof, compare
+
+MOST_CARD_BYTES = 1_000_000
+
+
+def export(
+    model: str | Path | TrainedLanguageModel,
+    out: str | Path,
+    *,
+    format: str = "onnx",
+    options: Options | None = None,
+    data: str | None = None,
+    proof: bool = True,
+    proof_tokens: int = 10_000,
+    force: bool = False,
+    log: Callable[[str], None] = lambda line: None,
+    reports: Reporter | None = None,
+) -> dict[str, Any]:
+    """Write a trained language model in another format, after a comparison of what both compute.
+
+    Args:
+        model: the run folder, or a loaded model with float32 weights.
+        out: the file, or the folder of a format with several files.
+        format: a key of `FORMATS`.
+        options: what is written; None for float32 weights and windows of any length.
+        data: the text of the comparison: a folder of splits, or a file; None is the validation text of the run.
+        proof: run what was exported, and write it only if it agrees with the model.
+        proof_tokens: how many tokens of the text are scored for the comparison.
+        force: replace files that exist.
+        log: called with a line of text for each step that takes time.
+        reports: reports these steps while they run; None reports nothing.
+
+    Returns:
+        `format`, `out`, `files` with the bytes of each, `weights`, `states` with the size of each, and `proof`, the
+        figures of `Proof` or None.
+
+    Raises:
+        UserError: when the format cannot express the model, or something that it needs is missing.
+        DataError: when the text is missing.
+        CheckpointError: when the run cannot be read, or the exported model does not compute the same.
+    """
+    options = options or Options()
+    chosen = check_format(format, options, proof=proof)
+    if proof_tokens < 1000:
+        raise UserError(f"--proof-tokens must be at least 1000 (got {proof_tokens})")
+    out = Path(out)
+    reports = reports or Reporter(None)
+    read = [*run_files(Path(model))] if not isinstance(model, TrainedLanguageModel) else []
+    check_out(chosen, out, read, force=force)
+    lm = model
+    if not isinstance(lm, TrainedLanguageModel):
+        with reports.step(f"loading {lm}"):
+            lm = load_language_model(lm)
+    check_describable(lm.model)
+    text = _text(lm, data, log) if proof else None
+    with reports.step(f"writing the model as {format}"):
+        graph = step_graph(lm.model)
+        metadata = _metadata(lm, graph, options)
+        options = replace(options, metadata=metadata, tokens=_tokens(lm), start=lm.vocabulary.line_end)
+        exported: Exported = importlib.import_module(f"{__package__}.{chosen.module}").export(graph, options)
+    written = {out / name if name else out: content for name, content in exported.files.items()}
+    found = None if text is None else _proved(exported, lm, graph, text, options, proof_tokens, reports)
+    if chosen.files:
+        out.mkdir(parents=True, exist_ok=True)
+    write_files(written.items(), force=force)
+    return {
+        "format": format,
+        "out": str(out),
+        "files": {path.name: len(content) for path, content in written.items()},
+        "weights": options.weights,
+        "states": {state.name: state.size for state in graph.states},
+        "proof": None if found is None else found.document(),
+    }
+
+
+def _proved(
+    exported: Exported,
+    lm: TrainedLanguageModel,
+    graph: StepGraph,
+    text: TokenSource,
+    options: Options,
+    tokens: int,
+    reports: Reporter,
+) -> Proof:
+    # where inputs are rounded too, the perplexity alone is compared
+    rounds = options.weights == "int8" and exported.rounds_inputs
+    return compare(
+        exported.runner(),
+        lm.model,
+        graph,
+        text,
+        weights=options.weights,
+        tolerance=None if rounds else FLOAT32_TOLERANCE,
+        tokens=tokens,
+        track=reports.track,
+    )
+
+
+def _text(lm: TrainedLanguageModel, data: str | None, log: Callable[[str], None]) -> TokenSource:
+    """The text of the comparison: the validation text of the run, or the text that is given."""
+    settings = Experiment.model_validate(lm.config).data
+    try:
+        path = locate(data or settings.corpus, log)
+        whole = data is not None and not UNITS[settings.unit].names_splits(path)
+        corpus, split = build_text(settings, path, None if whole else "valid", lm.vocabulary, log)
+    except DataError as error:
+        if data is not None:
+            raise
+        raise DataError(
+            f"{error}; the exported model is compared with the run's on that text: give another one with --data, or "
+            "write it without proof: --no-proof"
+        ) from None
+    tokens: TokenSource = corpus.splits[split].tokens
+    return tokens
+
+
+def _metadata(lm: TrainedLanguageModel, graph: StepGraph, options: Options) -> dict[str, str]:
+    """What a user of the file needs to know, as texts; all but the version and the card are JSON."""
+    card = lm.folder.parents[1] / "README.md"
+    states = {
+        state.name: {"size": state.size, "initial": "zeros" if not state.initial.any() else state.initial.tolist()}
+        for state in graph.states
+    }
+    found = {
+        "refrain_version": refrain.__version__,
+        "vocabulary": json.dumps(lm.vocabulary.document()),
+        "line_end": json.dumps(lm.vocabulary.line_end),
+        "unknown": json.dumps(lm.vocabulary.unknown),
+        "states": json.dumps(states),
+        "weights": json.dumps(options.weights),
+        "settings": json.dumps(lm.config),
+    }
+    if card.is_file():
+        found["card"] = read_regular(card, limit=MOST_CARD_BYTES).decode("utf-8", "replace")
+    return found
+
+
+def _tokens(lm: TrainedLanguageModel) -> tuple[bytes, ...]:
+    """How each token is printed."""
+    end = lm.vocabulary.line_end
+    found = []
+    for index, token in enumerate(lm.vocabulary):
+        if isinstance(token, bytes):
+            found.append(token)
+            continue
+        # what the token adds to a text: a word brings a blank, which is printed after it
+        text = "".join(lm.vocabulary.continuation("x", [index]))
+        text = "\n" if index == end else f"{token} " if text == f" {token}" else text
+        found.append(text.encode("utf-8", "surrogateescape"))
+    return tuple(found)

@@ -1,0 +1,151 @@
+"""The formats of exported models, one entry each, and what they need. Nothing here imports torch."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from refrain.errors import UserError
+from refrain.storage.output_checks import check_outputs
+
+if TYPE_CHECKING:
+    from refrain.nn.step_graph import StepGraph
+
+    from .proof import Runner
+
+Weights = Literal["float32", "int8"]
+Steps = Literal["many", "one"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is written.
+
+    Attributes:
+        weights: `float32`, or `int8` matrices with a scale for each row.
+        steps: `many` for windows of any length, or `one` for a single step; of ONNX files.
+        libm: whether C code calls the mathematical functions of the C library.
+        metadata: name -> text, which a format stores if it can.
+        tokens: the bytes of each token as it is printed, in the order of their ids; of C code.
+        start: the id that a model reads before a text.
+    """
+
+    weights: Weights = "float32"
+    steps: Steps = "many"
+    libm: bool = True
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tokens: tuple[bytes, ...] = ()
+    start: int = 0
+
+
+class MakeRunner(Protocol):
+    """Makes what runs an exported model."""
+
+    def __call__(self) -> "Runner": ...
+
+
+class Exported(NamedTuple):
+    """An exported model that is not written yet.
+
+    Attributes:
+        files: name -> content; a format of a single file has the name "".
+        runner: makes what runs the files.
+        rounds_inputs: whether int8 weights are multiplied with inputs that are rounded as well.
+    """
+
+    files: Mapping[str, bytes]
+    runner: MakeRunner
+    rounds_inputs: bool = False
+
+
+class Export(Protocol):
+    """Translates the step of a model into a format."""
+
+    def __call__(self, graph: "StepGraph", options: Options) -> Exported: ...
+
+
+class Format(NamedTuple):
+    """A format.
+
+    Attributes:
+        module: of this package; it has a function `export`, an `Export`.
+        files: the names of its files in a folder; empty for a format of a single file.
+        options: which of `steps` and `libm` have an effect.
+        packages: what it is written with: import name -> what pip installs.
+        runtime: what an exported model is run with: the import name of a package, or "" for a C compiler.
+    """
+
+    module: str
+    files: tuple[str, ...]
+    options: tuple[str, ...]
+    packages: Mapping[str, str]
+    runtime: str
+
+
+FORMATS = {
+    "onnx": Format("onnx_format", (), ("steps",), {"onnx": "'refrain-lm[export]'"}, "onnxruntime"),
+    "c": Format("c_format", ("model.h", "model.c", "main.c"), ("libm",), {}, ""),
+}
+"""Name -> format. A new format is a module with a function `export` and a line here."""
+
+
+def check_format(name: str, options: Options, *, proof: bool) -> Format:
+    """Check that a format exists, that its options have an effect, and that all it needs is installed.
+
+    Args:
+        name: the format.
+        options: what is written.
+        proof: whether the exported model will be run.
+
+    Raises:
+        UserError: when one of these is not so.
+    """
+    if name not in FORMATS:
+        raise UserError(f"--format must be one of {', '.join(FORMATS)} (got {name!r})")
+    made = FORMATS[name]
+    default = Options()
+    given = {"steps": options.steps != default.steps, "libm": options.libm != default.libm}
+    for option, words in (("steps", "--steps"), ("libm", "--no-libm")):
+        if given[option] and option not in made.options:
+            raise UserError(f"{words} cannot take effect with --format {name}; leave it out")
+    for package, install in made.packages.items():
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"--format {name} needs the package {package}: pip install {install}")
+    if proof and made.runtime and importlib.util.find_spec(made.runtime) is None:
+        raise UserError(
+            f"the exported model is compared with the run's by {made.runtime}, which is not installed: pip install "
+            f"{made.runtime}; or write it without proof: --no-proof"
+        )
+    if proof and not made.runtime and compiler() is None:
+        raise UserError(
+            "the exported code is compiled and compared with the run's model, but there is no C compiler: install gcc "
+            "or clang, or write it without proof: --no-proof"
+        )
+    return made
+
+
+def check_out(chosen: Format, out: Path, inputs: Iterable[str | Path], *, force: bool) -> None:
+    """Check that the files of an exported model can be written.
+
+    Args:
+        chosen: the format.
+        out: its file, or its folder.
+        inputs: what is read.
+        force: whether files that exist are replaced.
+
+    Raises:
+        UserError: when a file exists and `force` is not set, or is also read.
+    """
+    if not chosen.files:
+        check_outputs([("--out", out)], inputs, force=force)
+    elif out.is_dir():
+        check_outputs([("--out", out / name) for name in chosen.files], inputs, force=force)
+    elif out.exists():
+        raise UserError(f"--out must be a folder (got {str(out)!r})")
+
+
+def compiler() -> str | None:
+    """The path of a C compiler, or None."""
+    return next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)

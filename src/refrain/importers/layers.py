@@ -1,0 +1,143 @@
+"""Recurrent layers of PyTorch in the layout of this library, which has one bias per layer.
+
+Gates are packed in the same order: input, forget, candidate, output in an LSTM, and reset, update, candidate in a GRU.
+The two biases of an LSTM only act as their sum. In a GRU, the second bias of the candidate is multiplied by the reset
+gate, so that a GRU of this library can express it only if it is zero.
+
+I input width, H hidden width, G gates.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from refrain.config.cells import GRUCell, LSTMCell
+from refrain.errors import CheckpointError
+
+from .tensors import Tensors, listed
+
+CELLS: dict[int, type[LSTMCell] | type[GRUCell]] = {4: LSTMCell, 3: GRUCell}
+
+
+class LayerNames(NamedTuple):
+    """The names of a layer's tensors.
+
+    Attributes:
+        weight_ih: the input weight (G H, I).
+        weight_hh: the recurrent weight (G H, H).
+        biases: the biases (G H,) that exist.
+        second_bias: the one of them that is added to the recurrent projection.
+    """
+
+    weight_ih: str
+    weight_hh: str
+    biases: tuple[str, ...] = ()
+    second_bias: str | None = None
+
+
+class Stack(NamedTuple):
+    """The recurrent layers of a model.
+
+    Attributes:
+        cell: the settings of the cell.
+        sizes: H of each layer.
+        weights: by their names in a language model of this library.
+    """
+
+    cell: LSTMCell | GRUCell
+    sizes: tuple[int, ...]
+    weights: dict[str, Tensor]
+
+
+def names_in(tensors: Tensors, module: str) -> list[LayerNames]:
+    """The names of the layers of one `torch.nn.LSTM` or `torch.nn.GRU`.
+
+    Args:
+        tensors: the tensors of the model.
+        module: the name of the module, without a dot at its end.
+
+    Raises:
+        CheckpointError: when there is none, or it is bidirectional or has projections.
+    """
+    before = f"{module}." if module else ""
+    found: list[LayerNames] = []
+    while (weight := f"{before}weight_hh_l{len(found)}") in tensors or f"{weight}_raw" in tensors:
+        layer = len(found)
+        if f"{before}weight_hr_l{layer}" in tensors:
+            raise CheckpointError(f"{tensors.path}: {module} has projections (proj_size), which no layer here has")
+        if f"{weight}_reverse" in tensors:
+            raise CheckpointError(f"{tensors.path}: {module} is bidirectional, which a language model cannot be")
+        biases = (f"{before}bias_ih_l{layer}", f"{before}bias_hh_l{layer}")
+        found.append(layer_names(tensors, f"{before}weight_ih_l{layer}", weight, biases))
+    if not found:
+        raise CheckpointError(f"{tensors.path}: has no {before}weight_hh_l0; it has {listed(tensors.shapes)}")
+    return found
+
+
+def layer_names(tensors: Tensors, weight_ih: str, weight_hh: str, biases: tuple[str, str]) -> LayerNames:
+    """The names of one layer with those of its biases that exist, and with the raw weights where a weight is dropped.
+
+    Args:
+        tensors: the tensors of the model.
+        weight_ih: the name of the input weight.
+        weight_hh: the name of the recurrent weight.
+        biases: the names of the biases beside them.
+    """
+    raw = {}
+    for name in (weight_ih, weight_hh):
+        raw[name] = f"{name}_raw" if f"{name}_raw" in tensors else name
+        if raw[name] != name and name in tensors:
+            # a weight after weight drop, which is made from the raw one
+            tensors.ignore(name)
+    present = tuple(name for name in biases if name in tensors)
+    second = biases[1] if biases[1] in tensors else None
+    return LayerNames(raw[weight_ih], raw[weight_hh], present, second)
+
+
+def read_stack(tensors: Tensors, layers: Sequence[LayerNames], below: int) -> Stack:
+    """Read recurrent layers.
+
+    Args:
+        tensors: the tensors of the model.
+        layers: the names of each layer, from the bottom up.
+        below: I of the first layer.
+
+    Raises:
+        CheckpointError: when a tensor is missing or does not fit, or the layers cannot be expressed.
+    """
+    weights: dict[str, Tensor] = {}
+    sizes: list[int] = []
+    kinds = []
+    for index, names in enumerate(layers):
+        rows, width = tensors.shape(names.weight_hh, 2)
+        gates, rest = divmod(rows, width)
+        if rest or gates not in CELLS:
+            what = "an Elman network (nn.RNN)" if rows == width else f"a cell with weights of shape {[rows, width]}"
+            raise CheckpointError(
+                f"{tensors.path}: {names.weight_hh} is that of {what}; only LSTM and GRU layers are imported"
+            )
+        kinds.append(CELLS[gates])
+        if kinds[-1] is not kinds[0]:
+            raise CheckpointError(f"{tensors.path}: {names.weight_hh} is of another cell than the layers below it")
+        prefix = f"stack.layers.{index}"
+        weights[f"{prefix}.weight_ih"] = tensors.read(names.weight_ih, rows, sizes[-1] if sizes else below)
+        weights[f"{prefix}.weight_hh"] = tensors.read(names.weight_hh, rows, width)
+        weights[f"{prefix}.bias"] = _bias(tensors, names, rows, width)
+        sizes.append(width)
+    return Stack(kinds[0](), tuple(sizes), weights)
+
+
+def _bias(tensors: Tensors, names: LayerNames, rows: int, width: int) -> Tensor:
+    """The sum of a layer's biases, which is what an LSTM and the gates of a GRU use."""
+    read = {name: tensors.read(name, rows) for name in names.biases}
+    second = read.get(names.second_bias or "")
+    if second is not None and rows == 3 * width and second[2 * width :].any():
+        raise CheckpointError(
+            f"{tensors.path}: {names.second_bias} has a bias of the candidate that the reset gate multiplies, which "
+            "the GRU of this library does not have; only a GRU in which it is zero can be imported"
+        )
+    # in float64, so that the sum is rounded once
+    total = sum((bias.double() for bias in read.values()), torch.zeros(rows, dtype=torch.float64))
+    return total.float()

@@ -1,0 +1,111 @@
+"""Any language model of an embedding, LSTM layers and a softmax, as a state dict whose tensors a TOML file names.
+
+```toml
+embedding = "embed.weight"
+lstm = "lstm"                      # a module of torch.nn.LSTM, or a list of them from the bottom up
+head_weight = "out.weight"         # leave it out where it is the embedding's
+head_bias = "out.bias"             # leave it out where there is none
+unit = "word"                      # or "byte"
+line_end = "<eos>"                 # the word that ends a line
+unknown = "<unk>"                  # the word for unknown words
+lowercase = false
+lines_are_documents = false        # whether the state is zero at the beginning of each line
+```
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from refrain.config import Data, Model
+from refrain.config.toml_file import read_toml
+from refrain.data.locating import NO_CORPUS
+from refrain.data.units.byte.vocabulary import ByteVocabulary
+from refrain.data.units.word.vocabulary import EOS, UNK
+from refrain.errors import CheckpointError, UserError, shortened
+
+from .imported import Imported, Request, embedding_and_head, of_words
+from .layers import names_in, read_stack
+from .tensors import tensors_of
+from .words import Words, read_words, renamed
+
+BYTES = 256
+
+
+class TensorNames(BaseModel):
+    """The content of the TOML file."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    embedding: str
+    lstm: str | list[str]
+    head_weight: str | None = None
+    head_bias: str | None = None
+    unit: Literal["word", "byte"] = "word"
+    line_end: str = EOS
+    unknown: str = UNK
+    lowercase: bool = False
+    lines_are_documents: bool = False
+
+
+def read_pytorch_lstm(request: Request) -> Imported:
+    """Read a model and its vocabulary.
+
+    Args:
+        request: the state dict, the TOML file with the names of its tensors, and for a model of words the vocabulary.
+
+    Raises:
+        CheckpointError: when the file of the model is damaged, or the model cannot be expressed.
+        DataError: when the vocabulary cannot be read or has another length than the weights.
+        UserError: when the TOML file is wrong, or a file is missing or left over.
+    """
+    names = _names([path for path in request.files if path.suffix == ".toml"])
+    files = [path for path in request.files if path.suffix != ".toml"]
+    needed = 2 if names.unit == "word" else 1
+    if len(files) != needed:
+        what = "the model and its vocabulary" if needed == 2 else "the model"
+        raise UserError(f"beside the TOML file, {what} must be given for a model of {names.unit}s (got {len(files)})")
+    modules = [names.lstm] if isinstance(names.lstm, str) else names.lstm
+    with tensors_of(files[0]) as tensors:
+        rows, width = tensors.shape(names.embedding, 2)
+        stack = read_stack(tensors, [layer for module in modules for layer in names_in(tensors, module)], width)
+        for name in (names.head_weight, names.head_bias):
+            if name is not None:
+                tensors.shape(name, 2 if name == names.head_weight else 1)
+        weights, tied = embedding_and_head(
+            tensors, names.embedding, names.head_weight or "", names.head_bias or "", stack.sizes[-1]
+        )
+        tensors.check_all_used()
+    weights |= stack.weights
+    model = Model(cell=stack.cell, embedding_size=width, hidden_sizes=stack.sizes, tied=tied)
+    if names.unit == "byte":
+        return _of_bytes(request, names, files[0], model, weights, rows)
+    words = read_words(files[1], rows, log=request.log)
+    own = renamed(words.words, files[1], line_end=names.line_end, unknown=names.unknown)
+    asked = request._replace(files=files, lowercase=request.lowercase or names.lowercase)
+    return of_words(asked, model, weights, Words(own, words.corpus, words.folder), resets=names.lines_are_documents)
+
+
+def _of_bytes(
+    request: Request, names: TensorNames, path: Path, model: Model, weights: dict[str, Tensor], rows: int
+) -> Imported:
+    if rows != BYTES:
+        raise CheckpointError(f"{path}: {names.embedding} is for {rows:,} tokens, but there are {BYTES} bytes")
+    if request.lowercase or names.lowercase:
+        raise UserError("lowercase cannot take effect with a model of bytes")
+    data = Data(corpus=request.data or NO_CORPUS, unit="byte")
+    return Imported(model, weights, ByteVocabulary(), data, names.lines_are_documents)
+
+
+def _names(files: list[Path]) -> TensorNames:
+    if len(files) != 1:
+        raise UserError(f"one TOML file with the names of the tensors must be given (got {len(files)})")
+    _, tree = read_toml(files[0])
+    try:
+        return TensorNames.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = shortened(".".join(str(part) for part in first["loc"]), 200)
+        raise UserError(f"{files[0]}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None

@@ -1,0 +1,130 @@
+"""`refrain export` on a tiny run."""
+
+import importlib.util
+import json
+import math
+import subprocess
+
+import pytest
+
+from refrain import runs
+from refrain.export import formats
+from refrain.export.formats import compiler
+
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
+
+
+@pytest.fixture
+def onnx():
+    pytest.importorskip("onnxruntime", reason="ONNX files are run with onnxruntime")
+    return pytest.importorskip("onnx", reason="ONNX files are written with onnx")
+
+
+def test_an_onnx_file_is_proved_and_describes_itself(refrain, onnx, tiny_run, tmp_path):
+    out = tmp_path / "tiny.onnx"
+    found = refrain("export", tiny_run, "--out", out, "--proof-tokens", "1000", "--json").json
+    assert found["files"] == {"tiny.onnx": out.stat().st_size}
+    assert found["states"] == {"layer0_hidden": 8, "layer0_cell": 8}
+    proof = found["proof"]
+    assert proof["max_difference"] < 1e-5
+    assert proof["perplexity"] == pytest.approx(proof["library_perplexity"], rel=1e-6)
+    exact = refrain("evaluate", tiny_run, "--split", "valid", "--json").json
+    if proof["tokens"] == exact["tokens"]:
+        assert proof["library_perplexity"] == pytest.approx(exact["perplexity"], rel=1e-5)
+    told = {each.key: each.value for each in onnx.load(out).metadata_props}
+    lm = runs.load(tiny_run)
+    assert json.loads(told["vocabulary"])["words"] == list(lm.vocabulary)
+    assert json.loads(told["states"])["layer0_cell"] == {"size": 8, "initial": "zeros"}
+    assert json.loads(told["line_end"]) == lm.vocabulary.line_end
+    assert told["card"] == (tiny_run / "README.md").read_text(encoding="utf-8")
+    assert {"refrain_version", "settings", "unknown", "weights"} < set(told)
+
+    taken = refrain("export", tiny_run, "--out", out)
+    assert (taken.status, taken.out) == (2, "")
+    before = out.read_bytes()
+    small = refrain("export", tiny_run, "--out", out, "--force", "--weights", "int8", "--proof-tokens", "1000")
+    assert small.status == 0 and "perplexity of" in small.out
+    assert out.read_bytes() != before
+
+
+def test_a_file_that_disagrees_is_not_left(mistake, onnx, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("refrain.export.exporting.FLOAT32_TOLERANCE", 0.0)
+    out = tmp_path / "tiny.onnx"
+    mistake(4, ["export", tiny_run, "--out", out], "differ by", "nothing was written")
+    assert not list(tmp_path.iterdir())
+    out.write_text("precious")
+    mistake(4, ["export", tiny_run, "--out", out, "--force"], "nothing was written")
+    assert out.read_text() == "precious"
+
+
+@needs_compiler
+def test_c_code_is_proved_and_generates_text(refrain, mistake, tiny_run, tmp_path):
+    out = tmp_path / "code"
+    found = refrain("export", tiny_run, "--format", "c", "--out", out, "--proof-tokens", "1000", "--json").json
+    assert sorted(found["files"]) == ["main.c", "model.c", "model.h"]
+    assert found["proof"]["max_difference"] < 1e-5
+    assert "State: 64 bytes" in (out / "model.h").read_text()
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-O0"]
+    build = [compiler(), *flags, "main.c", "model.c", "-o", "main", "-lm"]
+    subprocess.run(build, cwd=out, check=True, capture_output=True, timeout=60)
+    said = subprocess.run([out / "main", "30", "1"], check=True, capture_output=True, text=True, timeout=60).stdout
+    words = set(runs.load(tiny_run).vocabulary)
+    assert len(said.split()) > 10 and set(said.split()) <= words
+    (out / "model.c").write_text("precious")
+    mistake(2, ["export", tiny_run, "--format", "c", "--out", out, "--no-proof"], "exists")
+    assert (out / "model.c").read_text() == "precious"
+
+
+@needs_compiler
+def test_the_score_of_c_code_is_that_of_the_library(refrain, byte_run, tmp_path):
+    import ctypes
+
+    out = tmp_path / "code"
+    words = ["--format", "c", "--out", out, "--weights", "int8", "--no-libm", "--proof-tokens", "1000"]
+    assert refrain("export", byte_run, *words).status == 0
+    build = [compiler(), "-std=c99", "-shared", "-fPIC", "model.c", "-o", "model.so"]
+    subprocess.run(build, cwd=out, check=True, capture_output=True, timeout=60)
+    library = ctypes.CDLL(str(out / "model.so"))
+    library.model_score.restype = ctypes.c_double
+    lm = runs.load(byte_run, weights="int8")
+    ids = lm.vocabulary.encode("ant bee\n")
+    state, scratch = (ctypes.c_float * 1000)(), (ctypes.c_float * 256)()
+    library.model_begin(state)
+    tokens = (ctypes.c_int32 * len(ids))(*ids)
+    nats = library.model_score(state, lm.vocabulary.line_end, tokens, ctypes.c_size_t(len(ids)), scratch)
+    assert nats == pytest.approx(lm.score("ant bee").nats, rel=1e-5)
+    assert math.isfinite(nats)
+
+
+def test_mistakes_are_told(mistake, tiny_run, tmp_path, monkeypatch):
+    out = tmp_path / "x"
+    mistake(2, ["export", tiny_run, "--out", out, "--format", "tflite"], "--format must be one of onnx, c", "tflite")
+    mistake(2, ["export", tiny_run, "--out", out, "--format", "c", "--steps", "one"], "--steps cannot take effect")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "onnx" in name else True)
+    mistake(2, ["export", tiny_run, "--out", out], "pip install 'refrain-lm[export]'")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else True)
+    mistake(2, ["export", tiny_run, "--out", out, "--no-libm"], "--no-libm cannot take effect")
+    mistake(2, ["export", tiny_run, "--out", out], "pip install onnxruntime", "--no-proof")
+    monkeypatch.setattr(formats.shutil, "which", lambda name: None)
+    mistake(2, ["export", tiny_run, "--out", out, "--format", "c"], "no C compiler", "--no-proof")
+    words = ["export", tiny_run, "--out", out, "--format", "c", "--no-proof", "--proof-tokens", "10"]
+    mistake(2, words, "--proof-tokens must be at least 1000")
+    assert not out.exists()
+
+
+def test_a_run_without_its_corpus_asks_for_a_text(refrain, mistake, run_copy, tiny_corpus, tmp_path, monkeypatch):
+    if compiler() is None:
+        pytest.skip("there is no C compiler")
+    path = next(run_copy.glob("checkpoints/*/config.json"), None)
+    assert path is not None
+    gone = str(tmp_path / "gone")
+    monkeypatch.setattr(
+        "refrain.export.exporting.locate",
+        lambda corpus, log: __import__("refrain.assembly.corpus", fromlist=["locate"]).locate(
+            gone if corpus == str(tiny_corpus) else corpus, log
+        ),
+    )
+    out = tmp_path / "code"
+    mistake(3, ["export", run_copy, "--out", out, "--format", "c"], "gone", "--data", "--no-proof")
+    given = refrain("export", run_copy, "--out", out, "--format", "c", "--data", tiny_corpus / "valid.txt", "--json")
+    assert given.json["proof"]["tokens"] > 0

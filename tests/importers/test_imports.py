@@ -1,0 +1,373 @@
+"""Imported models compute what the programs they come from compute, states carried, and are ordinary runs."""
+
+import hashlib
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from layouts import WORDS, Awd, Recogniser, WordModel, sentiment_arrays, sentiment_forward
+from safetensors.torch import save as to_bytes
+from torch import nn
+from torch_files import saved
+
+import refrain
+from refrain.importers import FORMATS, import_model
+from refrain.importers.importing import READERS
+
+TOLERANCE = 1e-5
+IDS = torch.randint(len(WORDS), (13, 3), generator=torch.Generator().manual_seed(2))
+VOCABULARY = "\n".join(WORDS) + "\n"
+
+
+def equal(run, original, ids=IDS):
+    """Compare log-probabilities over two windows with the state carried, and step by step."""
+    lm = refrain.load(run, kind="language-model")
+    original.eval()
+    state, stepped, theirs = lm.model.initial_state(ids.shape[1]), lm.model.initial_state(ids.shape[1]), None
+    with torch.no_grad():
+        for window in ids.split(8):
+            outputs, state = lm.model.hidden(window, state)
+            wanted, theirs = original(window, theirs)
+            found = lm.model.head.log_probabilities(outputs.dropped)
+            assert (found - wanted).abs().max() < TOLERANCE
+            for row, each in zip(window, wanted, strict=True):
+                found, stepped = lm.model.step(row, stepped)
+                assert (found - each).abs().max() < TOLERANCE
+    return lm
+
+
+@pytest.fixture
+def model_and_words(write):
+    """Writes a saved model and its vocabulary, and returns their paths."""
+
+    def files(value, *, new=True, vocabulary=VOCABULARY):
+        return [write("model.pt", saved(value, new=new)), write("vocab.txt", vocabulary)]
+
+    return files
+
+
+def test_every_format_has_a_reader():
+    assert list(FORMATS) == list(READERS)
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+def test_word_language_model(model_and_words, tmp_path, new, whole, tied):
+    torch.manual_seed(1)
+    model = WordModel(hidden=5 if tied else 6, tied=tied)
+    files = model_and_words(model if whole else model.state_dict(), new=new)
+    report = import_model("word-language-model", files, tmp_path / "run")
+    lm = equal(tmp_path / "run", model)
+    assert list(lm.vocabulary) == WORDS
+    assert lm.config["model"]["tied"] == tied and report["hidden_sizes"] == [5, 5] if tied else [6, 6]
+    assert lm.vocabulary.encode("the  dog\né\n") == [0, 1, 3, 5, 3]
+
+
+def test_a_model_in_a_dict_or_by_data_parallel(model_and_words, tmp_path):
+    model = WordModel()
+    wrapped = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    import_model("word-language-model", model_and_words({"epoch": 3, "state_dict": wrapped}), tmp_path / "run")
+    equal(tmp_path / "run", model)
+
+
+def test_a_model_of_half_precision_is_read_as_float32(model_and_words, tmp_path):
+    model = WordModel().half()
+    import_model("word-language-model", model_and_words(model.state_dict()), tmp_path / "run")
+    equal(tmp_path / "run", model.float())
+
+
+class Optimizer:
+    """The layout of an optimiser of torch 0.4, whose state has parameters as keys."""
+
+    def __init__(self, parameters):
+        self.param_groups = [{"params": list(parameters), "lr": 30.0}]
+        self.state = {each: {"step": 3, "ax": each.detach().clone()} for each in self.param_groups[0]["params"]}
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("dropped", [True, False])
+def test_awd_lstm(model_and_words, tmp_path, new, dropped):
+    torch.manual_seed(1)
+    model = Awd(dropped=dropped)
+    # what awd-lstm-lm saves
+    value = [model, nn.CrossEntropyLoss(), Optimizer(model.parameters())]
+    report = import_model("awd-lstm", model_and_words(value, new=new), tmp_path / "run")
+    assert report["hidden_sizes"] == [6, 6, 4]
+    assert equal(tmp_path / "run", model).config["model"]["tied"]
+
+
+def test_awd_lstm_after_training(model_and_words, tmp_path):
+    """Some versions of awd-lstm-lm register the weight after weight drop beside the raw one, which is the model's."""
+    model = Awd()
+    for rnn in model.rnns:
+        rnn.module.register_parameter("weight_hh_l0", nn.Parameter(2 * rnn.module.weight_hh_l0_raw.detach()))
+    import_model("awd-lstm", model_and_words(model.state_dict()), tmp_path / "run")
+    equal(tmp_path / "run", model)
+
+
+def test_a_module_of_torch_1_0_with_its_backend(model_and_words, tmp_path, monkeypatch):
+    """Modules had a `_backend`, which is pickled as a call of a function that later versions do not have."""
+    backends = types.ModuleType("torch.nn.backends.thnn")
+
+    def _get_thnn_function_backend():
+        raise AssertionError("was called")
+
+    class Backend:
+        def __reduce__(self):
+            return _get_thnn_function_backend, ()
+
+    _get_thnn_function_backend.__module__ = backends.__name__
+    _get_thnn_function_backend.__qualname__ = "_get_thnn_function_backend"
+    backends._get_thnn_function_backend = _get_thnn_function_backend
+    for name in ("torch.nn.backends", backends.__name__):
+        monkeypatch.setitem(sys.modules, name, backends)
+    model = WordModel()
+    model.__dict__["_backend"] = Backend()
+    files = model_and_words(model, new=False)
+    assert b"_get_thnn_function_backend" in files[0].read_bytes()
+    import_model("word-language-model", files, tmp_path / "run")
+    equal(tmp_path / "run", model)
+
+
+def test_a_mixture_of_softmaxes(model_and_words, tmp_path):
+    torch.manual_seed(1)
+    model = Awd(last=5, experts=3)
+    with torch.no_grad():
+        # rare words, for which the constant of mos matters
+        model.decoder.bias[:3] -= 12
+    report = import_model("awd-lstm", model_and_words(model), tmp_path / "run")
+    assert "1e-8" in report["notes"][0]
+
+    class WithoutConstant(nn.Module):
+        def forward(self, ids, state=None):
+            found, state = model.double()(ids, state)
+            return (found.exp() - 1e-8).log(), state
+
+    lm = equal(tmp_path / "run", WithoutConstant())
+    assert lm.config["model"]["head"]["components"] == 3
+
+
+def test_a_vocabulary_from_the_training_text(write, tmp_path):
+    lines = {"train": "the cat\nsat a\n\n", "valid": "<unk> the\n", "test": "a é cat\n"}
+    for split, text in lines.items():
+        write(f"text/{split}.txt", text)
+    # as awd-lstm-lm counts: by first occurrence, over train, valid and test
+    words = ["the", "cat", "<eos>", "sat", "a", "<unk>", "é"]
+    model = Awd(words=len(words))
+    files = [write("model.pt", saved(model, new=True)), tmp_path / "text"]
+    import_model("awd-lstm", files, tmp_path / "run")
+    lm = equal(tmp_path / "run", model)
+    assert list(lm.vocabulary) == words
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["data"]["splits"]["train"]["tokens"] == 7
+
+
+def test_a_folder_of_text_with_its_list_of_words(write, tmp_path):
+    """As colorlessgreenRNNs keeps it; its words are in the order of the list."""
+    write("text/vocab.txt", VOCABULARY)
+    write("text/train.txt", "cat the <eos>\n")
+    model = WordModel()
+    files = [write("model.pt", saved(model, new=True)), tmp_path / "text"]
+    import_model("word-language-model", files, tmp_path / "run")
+    lm = refrain.load(tmp_path / "run")
+    assert list(lm.vocabulary) == WORDS and lm.config["data"]["corpus"] == str(tmp_path / "text")
+    assert lm.vocabulary.encode("cat the <eos>\n") == [2, 0, 3]
+
+
+class Dictionary:
+    """The layout of the dictionary of word_language_model."""
+
+    def __init__(self, words):
+        self.idx2word = words
+        self.word2idx = {word: index for index, word in enumerate(words)}
+
+
+class Corpus:
+    """The layout of its corpus."""
+
+    def __init__(self, words):
+        self.dictionary = Dictionary(words)
+        self.train = torch.zeros(9, dtype=torch.int64)
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("form", [Corpus, Dictionary, list])
+def test_a_vocabulary_from_a_saved_corpus(model_and_words, tmp_path, new, form):
+    model = Awd()
+    files = model_and_words(model, vocabulary="")
+    files[1].write_bytes(saved(form(WORDS), new=new))
+    import_model("awd-lstm", files, tmp_path / "run")
+    assert list(equal(tmp_path / "run", model).vocabulary) == WORDS
+
+
+def test_a_word_with_white_space_of_unicode_has_a_line_of_its_own(model_and_words, tmp_path):
+    words = ["<eos>", "<unk>", "a\u00a0b"]
+    model = WordModel(words=3)
+    import_model("word-language-model", model_and_words(model, vocabulary="\n".join(words)), tmp_path / "run")
+    assert list(refrain.load(tmp_path / "run").vocabulary) == words
+
+
+def test_a_vocabulary_without_unknown_words(model_and_words, tmp_path):
+    model = WordModel(words=3)
+    files = model_and_words(model, vocabulary="a\n<eos>\nb\n")
+    report = import_model("word-language-model", files, tmp_path / "run")
+    assert report["vocabulary"] == 4 and "no word for unknown words" in report["notes"][0]
+    lm = refrain.load(tmp_path / "run")
+    ids = IDS % 3
+    with torch.no_grad():
+        outputs, _ = lm.model.hidden(ids, lm.model.initial_state(3))
+        found = lm.model.head.log_probabilities(outputs.dropped)
+        wanted, _ = model.eval()(ids)
+    assert (found[..., :3] - wanted).abs().max() < TOLERANCE and found[..., 3].max() < -9000
+
+
+TOKENS = ["<blk>", "<sos/eos>", "<unk>", "▁the", "s", "#"]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_icefall(write, tmp_path, tied):
+    torch.manual_seed(1)
+    model = Recogniser(len(TOKENS), hidden=4 if tied else 5, tied=tied).eval()
+    checkpoint = {"model": model.state_dict(), "optimizer": None, "sos_id": 1, "eos_id": 1, "params": {"lr": 1e-3}}
+    # recognisers add symbols for their graphs, and a token may be a sign that these begin with
+    table = "".join(f"{token} {index}\n" for index, token in enumerate([*TOKENS, "#0", "#1"]))
+    files = [write("epoch-3.pt", saved(checkpoint, new=True)), write("tokens.txt", table)]
+    import_model("icefall-rnn-lm", files, tmp_path / "run")
+    # without the token that begins a sentence, at which this library sets the state to zero
+    equal(tmp_path / "run", model, (IDS[:, :2] % 4 + 2))
+    lm = refrain.load(tmp_path / "run", kind="language-model")
+    assert list(lm.vocabulary) == ["<blk>", "<eos>", *TOKENS[2:]]
+    # each sentence from the zero state: the nats of its tokens and of the token that ends it
+    sentences = [[3, 4, 4], [5], [2, 3]]
+    nats = 0.0
+    for sentence in sentences:
+        found = model(torch.tensor([1, *sentence])[:, None])[0].detach()
+        nats -= float(found[torch.arange(len(sentence) + 1), 0, torch.tensor([*sentence, 1])].sum())
+    text = "\n".join(" ".join(TOKENS[index] for index in sentence) for sentence in sentences)
+    ids = torch.tensor([1, *lm.vocabulary.encode(text), 1])[:, None]
+    found, _ = lm.model.token_nats(ids[:-1], ids[1:], lm.model.initial_state(1))
+    assert abs(float(found.sum()) - nats) < TOLERANCE * 10
+    assert lm.config["training"]["state"] == "reset-per-document"
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_recogniser_whose_sentences_begin_and_end_with_two_tokens(write, tmp_path, tied):
+    torch.manual_seed(1)
+    tokens = ["<pad>", "<sos>", "<eos>", "<unk>", "▁the", "s"]
+    model = Recogniser(len(tokens), hidden=4 if tied else 5, tied=tied).eval()
+    files = [
+        write("epoch-3.pt", saved({"model": model.state_dict()}, new=True)),
+        write("bpe.vocab", "".join(f"{token}\t{-index}\n" for index, token in enumerate(tokens))),
+    ]
+    import_model("icefall-rnn-lm", files, tmp_path / "run")
+    lm = refrain.load(tmp_path / "run", kind="language-model")
+    sentences = [[4, 5, 5], [3]]
+    nats = 0.0
+    for sentence in sentences:
+        found = model(torch.tensor([1, *sentence])[:, None])[0].detach()
+        nats -= float(found[torch.arange(len(sentence) + 1), 0, torch.tensor([*sentence, 2])].sum())
+    ids = torch.tensor([2, *lm.vocabulary.encode("▁the s s\n<unk>\n")])[:, None]
+    found, _ = lm.model.token_nats(ids[:-1], ids[1:], lm.model.initial_state(1))
+    assert list(lm.vocabulary) == tokens and abs(float(found.sum()) - nats) < TOLERANCE * 10
+
+
+def test_the_vocabulary_of_sentencepiece(write, tmp_path):
+    model = Recogniser(len(TOKENS))
+    table = "".join(f"{token}\t{-index / 2}\n" for index, token in enumerate(TOKENS))
+    files = [write("pretrained.pt", saved({"model": model.state_dict()}, new=True)), write("bpe.vocab", table)]
+    import_model("icefall-rnn-lm", files, tmp_path / "run")
+    assert list(refrain.load(tmp_path / "run").vocabulary) == ["<blk>", "<eos>", *TOKENS[2:]]
+
+
+NAMES = """
+embedding = "embed.weight"
+lstm = {lstm}
+head_weight = "out.weight"
+head_bias = "out.bias"
+"""
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_pytorch_lstm(write, tmp_path, ending):
+    torch.manual_seed(1)
+    embed, first, second = nn.Embedding(7, 3), nn.LSTM(3, 4, 2), nn.LSTM(4, 6, bias=False)
+    out = nn.Linear(6, 7)
+    parts = {"embed": embed, "first": first, "deep.second": second, "out": out}
+    tensors = {f"{name}.{key}": t for name, part in parts.items() for key, t in part.state_dict().items()}
+    content = to_bytes(tensors) if ending == "safetensors" else saved(tensors, new=True)
+
+    class Model(nn.Module):
+        def forward(self, ids, state=None):
+            one, two = state or (None, None)
+            outputs, one = first(embed(ids), one)
+            outputs, two = second(outputs, two)
+            return out(outputs).log_softmax(-1), (one, two)
+
+    names = NAMES.format(lstm='["first", "deep.second"]') + 'line_end = "the"\nunknown = "cat"\nlowercase = true\n'
+    words = ["the", "one", "cat", "two", "sat", "é", "a"]
+    files = [
+        write(f"model.{ending}", content), write("names.toml", names), write("vocab.txt", "\n".join(words))
+    ]  # fmt: skip
+    report = import_model("pytorch-lstm", files, tmp_path / "run")
+    lm = equal(tmp_path / "run", Model())
+    assert report["hidden_sizes"] == [4, 4, 6]
+    assert list(lm.vocabulary) == ["<eos>", "one", "<unk>", *words[3:]]
+    assert lm.vocabulary.encode("SAT xyz\n") == [4, 2, 0]
+
+
+def test_pytorch_lstm_of_bytes_without_a_head_of_its_own(write, tmp_path):
+    model = WordModel(words=256, hidden=5, layers=1, tied=True)
+    names = 'embedding = "encoder.weight"\nlstm = "rnn"\nhead_bias = "decoder.bias"\nunit = "byte"\n'
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name != "decoder.weight"}
+    files = [write("names.toml", names), write("model.safetensors", to_bytes(tensors))]
+    import_model("pytorch-lstm", files, tmp_path / "run")
+    equal(tmp_path / "run", model, IDS)
+
+
+def test_a_gru_whose_second_candidate_bias_is_zero(model_and_words, tmp_path):
+    model = WordModel(rnn=nn.GRU)
+    with torch.no_grad():
+        for layer in range(2):
+            getattr(model.rnn, f"bias_hh_l{layer}")[12:] = 0
+    import_model("word-language-model", model_and_words(model), tmp_path / "run")
+    equal(tmp_path / "run", model)
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_the_byte_mlstm(tmp_path, as_folder):
+    arrays = sentiment_arrays()
+    (tmp_path / "model").mkdir()
+    for number, array in enumerate(arrays):
+        np.save(tmp_path / "model" / f"{number}.npy", array)
+    # in the order in which a shell lists them, 10 before 2
+    files = [tmp_path / "model"] if as_folder else sorted((tmp_path / "model").iterdir())
+    import_model("openai-mlstm", files, tmp_path / "run")
+    lm = refrain.load(tmp_path / "run", kind="language-model")
+    review = "A <b>fine</b> film &amp; é\nmore"
+    text = "\n A <b>fine</b> film & é more ".encode()
+    wanted, cell = sentiment_forward(arrays, text)
+    state, found = lm.model.initial_state(1), []
+    for byte in torch.tensor(list(text))[:, None]:
+        log_probabilities, state = lm.model.step(byte, state)
+        found.append(log_probabilities)
+    assert (torch.cat(found).double() - torch.from_numpy(wanted)).abs().max() < TOLERANCE
+    # the published features are the cell after the last byte of the cleaned text, which a newline begins
+    assert f"\n{lm.prepare(review)}".encode() == text
+    assert (state[0].cell[0].double() - torch.from_numpy(cell)).abs().max() < TOLERANCE
+
+
+def test_the_run_records_where_it_comes_from(model_and_words, tmp_path):
+    files = model_and_words(WordModel())
+    report = import_model("word-language-model", files, tmp_path / "run")
+    wanted = [
+        {"file": str(f), "bytes": f.stat().st_size, "sha256": hashlib.sha256(f.read_bytes()).hexdigest()} for f in files
+    ]
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["imported"] == {"format": "word-language-model", "files": wanted}
+    assert report["files"] == wanted == json.loads((tmp_path / "run" / "summary.json").read_text())["files"]
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert all(each["sha256"] in card for each in wanted) and "word_language_model" in card

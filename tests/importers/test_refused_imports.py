@@ -1,0 +1,306 @@
+"""What cannot be imported is refused with its name, and nothing is written."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from layouts import WORDS, Awd, Recogniser, WordModel, sentiment_arrays
+from safetensors.torch import save as to_bytes
+from torch import nn
+from torch_files import saved
+
+from refrain.errors import CheckpointError, DataError, UserError
+from refrain.importers import import_model
+
+VOCABULARY = "\n".join(WORDS)
+PLAIN = WordModel().state_dict()
+
+
+def without(*names):
+    return {name: tensor for name, tensor in PLAIN.items() if name not in names}
+
+
+def tail_vectors():
+    criterion = nn.Module()
+    criterion.tail_vectors = nn.Parameter(torch.ones(2, 4))
+    return [Awd(), criterion]
+
+
+def qrnn():
+    tensors = Awd(layers=1).state_dict()
+    return {**tensors, "rnns.0.linear.module.weight_raw": torch.ones(9, 8)}
+
+
+REFUSED = {
+    "an Elman network": ("word-language-model", WordModel(rnn=nn.RNN), "rnn.weight_hh_l0 is that of an Elman network"),
+    "a GRU": ("word-language-model", WordModel(rnn=nn.GRU), "rnn.bias_hh_l0 has a bias of the candidate that the"),
+    "a bidirectional LSTM": (
+        "word-language-model",
+        {**PLAIN, "rnn.weight_hh_l0_reverse": torch.ones(24, 6)},
+        "rnn is bidirectional",
+    ),
+    "projections": (
+        "word-language-model", {**PLAIN, "rnn.weight_hr_l0": torch.ones(6, 6)}, "rnn has projections (proj_size)"
+    ),
+    "another cell": (
+        "word-language-model", {**PLAIN, "rnn.weight_hh_l0": torch.ones(18, 6)}, "rnn.weight_ih_l0 has shape [24, 5]"
+    ),
+    "a strange cell": (
+        "word-language-model", {**PLAIN, "rnn.weight_hh_l0": torch.ones(13, 6)}, "a cell with weights of shape [13, 6]"
+    ),
+    "two cells": (
+        "word-language-model", {**PLAIN, "rnn.weight_hh_l1": torch.ones(18, 6)}, "of another cell than the layers below"
+    ),
+    "a newer transformer": ("word-language-model", {"encoder.layers.0.self_attn.x": torch.ones(1)}, "is a transformer"),
+    "a transformer": ("word-language-model", {**PLAIN, "transformer.x": torch.ones(1)}, "is a transformer"),
+    "a part that is unknown": (
+        "word-language-model",
+        {**PLAIN, "attention.weight": torch.ones(3, 3)},
+        "or this library cannot express: attention.weight",
+    ),
+    "no embedding": ("word-language-model", without("encoder.weight"), "has no encoder.weight; it has rnn.weight_ih"),
+    "no layers": (
+        "word-language-model", {name: PLAIN[name] for name in ("encoder.weight", "decoder.weight")},
+        "has no rnn.weight_hh_l0; it has encoder.weight, decoder.weight",
+    ),
+    "no head": ("word-language-model", without("decoder.weight"), "has no decoder.weight, and its last layer is"),
+    "a head of another size": (
+        "word-language-model", {**PLAIN, "decoder.weight": torch.ones(7, 5)},
+        "decoder.weight has shape [7, 5], but [7, 6] fits the others",
+    ),
+    "a bias of another size": (
+        "word-language-model", {**PLAIN, "rnn.bias_hh_l1": torch.ones(23)}, "rnn.bias_hh_l1 has shape [23], but [24]"
+    ),
+    "weights that are not finite": (
+        "word-language-model", {**PLAIN, "decoder.bias": torch.full((7,), float("nan"))},
+        "decoder.bias has values that are not finite",
+    ),
+    "whole numbers": (
+        "word-language-model", {**PLAIN, "decoder.bias": torch.ones(7, dtype=torch.int64)},
+        "decoder.bias has the dtype torch.int64",
+    ),
+    "a vector as embedding": ("word-language-model", {**PLAIN, "encoder.weight": torch.ones(7)}, "must have 2 dim"),
+    "an empty embedding": ("word-language-model", {**PLAIN, "encoder.weight": torch.ones(0, 5)}, "(got shape [0, 5])"),
+    "no tensors": ("word-language-model", {"epoch": 3}, "holds no model, but a dict"),
+    "a criterion alone": ("word-language-model", nn.CrossEntropyLoss(), "an object of torch.nn.modules.loss.Cross"),
+    "a QRNN": ("awd-lstm", qrnn(), "is a QRNN"),
+    "a split softmax": ("awd-lstm", tail_vectors(), "its criterion is a split cross entropy with tail_vectors"),
+    "a single expert": (
+        "awd-lstm", {**Awd().state_dict(), "prior.weight": torch.ones(1, 4)}, "latent.0.weight is a hidden layer before"
+    ),
+    "no latent layer": (
+        "awd-lstm", {**Awd().state_dict(), "prior.weight": torch.ones(3, 4)}, "has no latent.0.weight"
+    ),
+    "a layer of two": (
+        "awd-lstm",
+        {**Awd(layers=1, dropped=False).state_dict(),
+         **{f"rnns.0.{name}": tensor for name, tensor in nn.LSTM(4, 4, 2).state_dict().items()}},
+        "rnns.0 has 2 layers",
+    ),
+    "a boundary that is no token": (
+        "icefall-rnn-lm", {"model": Recogniser(7).state_dict(), "sos_id": 1, "eos_id": 7}, "sos_id 1 and eos_id 7 are"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_models_that_cannot_be_expressed(name, write, tmp_path):
+    form, value, cause = REFUSED[name]
+    files = [write("model.pt", saved(value, new=True)), write("vocab.txt", TABLE if "icefall" in form else VOCABULARY)]
+    with pytest.raises(CheckpointError) as caught:
+        import_model(form, files, tmp_path / "run")
+    assert str(caught.value).startswith(f"{files[0]}: ") and cause in str(caught.value)
+    assert str(caught.value).isprintable() and not (tmp_path / "run").exists()
+
+
+TABLE = "".join(f"{word} {index}\n" for index, word in enumerate(["<blk>", "<sos/eos>", "<unk>", *"abcd"]))
+LIST = "word-language-model"
+BAD_WORDS = {
+    "fewer": (LIST, "a\nb\n<eos>\n", "has 3 words, but the weights are for 7"),
+    "more": (LIST, f"{VOCABULARY}\nmore\n", "has 8 words, but the weights are for 7"),
+    "empty": (LIST, "", "has 0 words, but the weights are for 7"),
+    "a word twice": (LIST, "a b c a <eos> d e", "has 'a' twice (again as id 3)"),
+    "no end of a line": (LIST, "a b c d e f g", "has no <eos>, which ends a line"),
+    "not UTF-8": (LIST, b"a\xff", "invalid UTF-8 at byte 1"),
+    "a saved model": (LIST, saved(PLAIN, new=True), "holds no dictionary with a list idx2word"),
+    "a hostile dictionary": (LIST, b"\x80\x02cos\nsystem\n.", "the name os.system, which no saved model needs"),
+    "no ids": ("icefall-rnn-lm", VOCABULARY, "vocab.txt:1: must be a token and its id (got 'the')"),
+    "an id twice": ("icefall-rnn-lm", TABLE + "e 3\n", "vocab.txt:8: the id 3 is given twice"),
+    "a gap": ("icefall-rnn-lm", TABLE.replace("d 6", "d 7"), "the ids of 7 tokens must be 0 to 6, each once"),
+    "no boundary": ("icefall-rnn-lm", TABLE.replace("<sos/eos>", "x"), "has neither <sos/eos> nor <sos> and <eos>"),
+    "fewer tokens": ("icefall-rnn-lm", TABLE.replace("d 6\n", ""), "has 6 words, but the weights are for 7"),
+    "the name that is given": ("icefall-rnn-lm", TABLE.replace("d 6", "<eos> 6"), "has <eos> beside '<sos/eos>'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_WORDS)
+def test_vocabularies_that_do_not_fit(name, write, tmp_path):
+    form, content, cause = BAD_WORDS[name]
+    model = WordModel() if form == LIST else Recogniser(7)
+    files = [write("model.pt", saved(model.state_dict(), new=True)), write("vocab.txt", content)]
+    with pytest.raises(DataError) as caught:
+        import_model(form, files, tmp_path / "run")
+    assert str(caught.value).startswith(str(files[1])) and cause in str(caught.value)
+    assert str(caught.value).isprintable() and not (tmp_path / "run").exists()
+
+
+def test_a_text_of_other_words(write, tmp_path):
+    for split in ("train", "valid", "test"):
+        write(f"text/{split}.txt", "a <unk> b\n")
+    with pytest.raises(DataError, match="has 4 words, but the weights are for 7"):
+        import_model("awd-lstm", [write("model.pt", saved(Awd(), new=False)), tmp_path / "text"], tmp_path / "run")
+
+
+def objects():
+    array = np.empty((256, 3), dtype=object)
+    array[:] = 1
+    return array
+
+
+BAD_ARRAYS = {
+    "pickled objects": (0, objects(), "it holds pickled objects, which are not read"),
+    "whole numbers": (0, np.ones((256, 3), dtype=np.int64), "2 dimensions of int64"),
+    "another shape": (6, np.ones((3, 5), dtype=np.float32), "6.npy has shape [3, 5], but [3, 4] fits the others"),
+    "no matrix": (7, np.ones(4, dtype=np.float32), "0.npy and 7.npy must be matrices"),
+    "not finite": (13, np.full((4, 256), np.inf, dtype=np.float32), "values that are not finite"),
+    "many dimensions": (0, np.ones((1,) * 9, dtype=np.float32), "9 dimensions"),
+}
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """The folder with the arrays of a byte mLSTM."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for number, array in enumerate(sentiment_arrays()):
+        np.save(folder / f"{number}.npy", array)
+    return folder
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+def test_arrays_that_do_not_fit(name, arrays, tmp_path):
+    number, array, cause = BAD_ARRAYS[name]
+    np.save(arrays / f"{number}.npy", array)
+    with pytest.raises(CheckpointError) as caught:
+        import_model("openai-mlstm", [arrays], tmp_path / "run")
+    assert cause in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def header(text):
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+BAD_HEADERS = {
+    "nothing": b"",
+    "a text": b"hello",
+    "a size that is too large": header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 1000000000)}\n"),
+    "a size that is negative": header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 3)}\n"),
+    "a header that is deep": header("(" * 900 + ")" * 900),
+    "a header that is long": header("{'descr': '<f4', 'fortran_order': False, 'shape': ()}" + " " * 50_000),
+    "a header that is code": header("__import__('os').system('true')\n"),
+    "another version": b"\x93NUMPY\x09\x00" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("name", BAD_HEADERS)
+def test_files_that_are_no_arrays(name, arrays, tmp_path):
+    (arrays / "0.npy").write_bytes(BAD_HEADERS[name])
+    with pytest.raises(CheckpointError, match="is not an array of numbers as numpy") as caught:
+        import_model("openai-mlstm", [arrays], tmp_path / "run")
+    assert str(caught.value).isprintable()
+
+
+def test_arrays_by_columns_and_of_double_precision(arrays, tmp_path):
+    array = np.load(arrays / "1.npy").astype(np.float64)
+    np.save(arrays / "1.npy", np.asfortranarray(array))
+    import_model("openai-mlstm", [arrays], tmp_path / "run")
+    np.save(arrays / "1.npy", array.astype(np.float32))
+    import_model("openai-mlstm", [arrays], tmp_path / "other")
+    checkpoints = [tmp_path / name / "checkpoints/step-000000001/model.safetensors" for name in ("run", "other")]
+    assert checkpoints[0].read_bytes() == checkpoints[1].read_bytes()
+
+
+NAMES = 'embedding = "encoder.weight"\nlstm = "rnn"\nhead_weight = "decoder.weight"\nhead_bias = "decoder.bias"\n'
+BAD_NAMES = {
+    "no TOML": ("embedding = ", UserError, "names.toml: Invalid value"),
+    "a key that is unknown": (NAMES + "gates = 3\n", UserError, "names.toml: gates: extra inputs are not permitted"),
+    "a key that is missing": ('lstm = "rnn"\n', UserError, "names.toml: embedding: field required"),
+    "another type": (NAMES.replace('"rnn"', "3"), UserError, "names.toml: lstm.str: input should be a valid string"),
+    "another unit": (NAMES + 'unit = "letter"\n', UserError, "names.toml: unit: input should be 'word' or 'byte'"),
+    "a tensor that is missing": (NAMES.replace("decoder.w", "d.w"), CheckpointError, "model.pt: has no d.weight"),
+    "a bias that is missing": (NAMES.replace("decoder.b", "d.b"), CheckpointError, "model.pt: has no d.bias"),
+    "a tensor that is left over": (
+        NAMES.replace('head_bias = "decoder.bias"\n', ""), CheckpointError, "cannot express: decoder.bias"
+    ),
+    "a word that is missing": (NAMES + 'line_end = "</s>"\n', DataError, "vocab.txt: has no '</s>', which ends a line"),
+    "bytes with a vocabulary": (NAMES + 'unit = "byte"\n', UserError, "must be given for a model of bytes (got 2)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_names_of_tensors_that_do_not_fit(name, write, tmp_path):
+    text, error, cause = BAD_NAMES[name]
+    files = [write("model.pt", saved(PLAIN, new=True)), write("names.toml", text), write("vocab.txt", VOCABULARY)]
+    with pytest.raises(error) as caught:
+        import_model("pytorch-lstm", files, tmp_path / "run")
+    assert cause in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_bytes_that_are_not_256(write, tmp_path):
+    files = [write("model.pt", saved(PLAIN, new=True)), write("names.toml", NAMES + 'unit = "byte"\n')]
+    with pytest.raises(CheckpointError, match="is for 7 tokens, but there are 256 bytes"):
+        import_model("pytorch-lstm", files, tmp_path / "run")
+
+
+def test_files_that_are_missing_or_left_over(write, tmp_path, arrays):
+    model, words = write("model.pt", saved(PLAIN, new=True)), write("vocab.txt", VOCABULARY)
+    for form, files, cause in (
+        ("word-languge-model", [model], "unknown format 'word-languge-model'; did you mean 'word-language-model'?"),
+        ("awd-lstm", [model], "two files are needed: the model, and its vocabulary"),
+        ("awd-lstm", [model, words, words], "(got 3)"),
+        ("awd-lstm", [model, tmp_path / "gone"], "gone: no such file"),
+        ("pytorch-lstm", [model, words], "one TOML file with the names of the tensors must be given (got 0)"),
+        ("openai-mlstm", [arrays / "0.npy"], "the 15 files 0.npy to 14.npy are needed, or their folder (got 1 files)"),
+        ("openai-mlstm", [tmp_path], "has no 0.npy, 1.npy"),
+    ):
+        with pytest.raises(UserError) as caught:
+            import_model(form, files, tmp_path / "run")
+        assert cause in str(caught.value) and not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match="--lowercase cannot take effect with a model of bytes"):
+        import_model("openai-mlstm", [arrays], tmp_path / "run", lowercase=True)
+
+
+def test_a_broken_safetensors_file(write, tmp_path):
+    good = to_bytes({name: tensor.contiguous() for name, tensor in PLAIN.items()})
+    words = write("vocab.txt", VOCABULARY)
+    for content in (good[:-1], b"", good.replace(b"F32", b"F64", 1)):
+        with pytest.raises(CheckpointError, match="is not a safetensors file"):
+            import_model("word-language-model", [write("model.safetensors", content), words], tmp_path / "run")
+
+
+def test_nothing_is_replaced_without_force_and_nothing_that_is_read(write, tmp_path):
+    files = [write("model.pt", saved(PLAIN, new=True)), write("vocab.txt", VOCABULARY)]
+    import_model("word-language-model", files, tmp_path / "run")
+    before = (tmp_path / "run" / "manifest.json").read_bytes()
+    with pytest.raises(CheckpointError, match="run: exists already"):
+        import_model("word-language-model", files, tmp_path / "run")
+    inside = tmp_path / "run" / "samples" / "model.pt"
+    inside.write_bytes(files[0].read_bytes())
+    with pytest.raises(UserError, match="is also read, so it is never replaced"):
+        import_model("word-language-model", [inside, files[1]], tmp_path / "run", force=True)
+    assert (tmp_path / "run" / "manifest.json").read_bytes() == before
+    import_model("word-language-model", files, tmp_path / "run", force=True, lowercase=True)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["experiment"]["data"]["lowercase"]
+
+
+def test_a_run_that_cannot_be_completed_is_removed(write, tmp_path, monkeypatch):
+    files = [write("model.pt", saved(PLAIN, new=True)), write("vocab.txt", VOCABULARY)]
+
+    def fail(report):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("refrain.importers.importing.card_of", fail)
+    with pytest.raises(KeyboardInterrupt):
+        import_model("word-language-model", files, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
