@@ -77,9 +77,9 @@ class Figure:
             "perplexity": self.perplexity,
         }
         if text is not None:
-            figures["bits_per_byte"] = self.bits_per_token * text.tokens / text.bytes
-            figures["bits_per_character"] = self.bits_per_token * text.tokens / max(text.characters, 1)
-            figures["perplexity_per_word"] = perplexity(self.nats_per_token * text.tokens / max(text.words, 1))
+            figures["bits_per_byte"] = self.bits_per_token * (text.tokens / text.bytes)
+            figures["bits_per_character"] = self.bits_per_token * (text.tokens / max(text.characters, 1))
+            figures["perplexity_per_word"] = perplexity(self.nats_per_token * (text.tokens / max(text.words, 1)))
         if self.unknown is not None:
             others = self.without_unknown
             figures["unknown"] = self.unknown
