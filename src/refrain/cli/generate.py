@@ -106,9 +106,7 @@ def generate(
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
     if unknown:
-        assert lm.vocabulary.unknown is not None
-        mark = lm.vocabulary.token(lm.vocabulary.unknown)
-        log(f"{mark} was drawn {unknown:,} time{'s' * (unknown > 1)}; --no-unk never draws it")
+        log(f"{_mark(lm)} was drawn {unknown:,} time{'s' * (unknown > 1)}; --no-unk never draws it")
 
 
 def _check(prompt: str, tokens: int, samples: int, seed: int | None, start: str) -> None:
@@ -161,15 +159,18 @@ def _draw(
     return unknown
 
 
+def _mark(lm: "TrainedLanguageModel") -> str:
+    """How the unknown token is printed."""
+    return "" if lm.vocabulary.unknown is None else lm.vocabulary.token(lm.vocabulary.unknown)
+
+
 def _log_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:
     from .output import log
 
     if unknown := lm.vocabulary.count_unseen(prompt, lm.vocabulary.encode(prompt)):
-        assert lm.vocabulary.unknown is not None
         words = lm.vocabulary.unit + "s" * (unknown > 1)
         are = "are" if unknown > 1 else "is"
-        mark = lm.vocabulary.token(lm.vocabulary.unknown)
-        log(f"{unknown} {words} of the prompt {are} not in the vocabulary and read as {mark}")
+        log(f"{unknown} {words} of the prompt {are} not in the vocabulary and read as {_mark(lm)}")
 
 
 def _parse_clamp(words: Sequence[str]) -> dict[int | tuple[int, int], float]:
