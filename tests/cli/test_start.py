@@ -13,6 +13,7 @@ import pytest
 
 from refrain.cli import options
 from refrain.config import experiment
+from refrain.recipes import RECIPES
 
 # what takes a second of processor time and more, and is needed by nobody who measures or trains
 HEAVY = ("torch._dynamo", "torch._inductor", "sympy", "scipy", "sklearn", "matplotlib", "torch.utils.tensorboard")
@@ -192,6 +193,13 @@ def test_a_loaded_model_does_not_import_what_it_does_not_need(place):
         "import json, sys, refrain\n"
         "lm = refrain.load('run')\n"
         "lm.score('ant bee .'), lm.generate('ant', tokens=3), lm.features(['ant bee'])\n"
+        # as the sizes of a model are checked before it is built
+        "import torch\n"
+        "from refrain.assembly.model import build_model\n"
+        "from refrain.config import Experiment\n"
+        "with torch.device('meta'):\n"
+        "    for each in map(refrain.recipe, json.loads(sys.argv[2])):\n"
+        "        isinstance(each, Experiment) and build_model(each.model, 9000)\n"
         "print([name for name in json.loads(sys.argv[1]) if name in sys.modules])\n"
     )
-    assert in_process(code, HEAVY, folder=place).stdout == "[]\n"
+    assert in_process(code, HEAVY, list(RECIPES), folder=place).stdout == "[]\n"

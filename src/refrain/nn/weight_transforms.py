@@ -107,7 +107,8 @@ def match_gains(layer: nn.Module) -> None:
     with torch.no_grad():
         for name, transform in _transforms_of(layer).items():
             for part in transform.modules():
-                if isinstance(part, WeightNorm):
+                # on the meta device there are no numbers, and torch imports its compiler to say so
+                if isinstance(part, WeightNorm) and not part.gain.is_meta:
                     part.gain.copy_(_row_norms(getattr(layer, name)))
 
 

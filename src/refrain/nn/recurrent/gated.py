@@ -61,6 +61,9 @@ def add_second_bias(layer: nn.Module, hidden_size: int, gates: int) -> None:
     """
     bound = 1 / math.sqrt(hidden_size)
     bias: Any = layer.bias
+    if bias.is_meta:
+        # torch would import its compiler to add what has no numbers
+        return
     with torch.no_grad():
         rows = bias[: gates * hidden_size]
         rows += torch.empty_like(rows).uniform_(-bound, bound)
