@@ -12,6 +12,7 @@ GUIDES = [
     "docs/surprisal",
     "docs/scoring",
     "docs/byte-corpora",
+    "docs/units",
     "docs/import",
     "docs/settings",
     "docs/recipes",

@@ -29,7 +29,7 @@ def test_unknown_words_that_training_never_saw(refrain, never, write):
     assert summary["valid"]["unknown"] == 0
     assert summary["valid"]["perplexity_without_unknown"] == summary["valid"]["perplexity"]
     card = (run / "README.md").read_text()
-    assert "| `<unk>` | perplexity without `<unk>` |" in card and "data.min_count=2" in card and "| 6 |" in card
+    assert "| unknown | perplexity without unknown |" in card and "data.min_count=2" in card and "| 6 |" in card
     found = refrain("evaluate", run, "--json").json
     assert found["warnings"] == [warning.replace("test 6", "the text 6").split("; ")[0] + "; " + warning.split("; ")[1]]
     # the rest of the nats are those of the known words
@@ -123,8 +123,9 @@ def test_words_with_other_white_space_are_scored_whole(refrain, tiny_run, write)
 def test_bits_per_character(refrain, byte_run, write):
     text = write("text.txt", "\u03b1\u03b2 \ud55c\n" * 20)
     found = refrain("evaluate", byte_run, "--data", text, "--json").json
-    # 9 bytes and 5 characters a line; the first of two bytes is not scored
+    # 9 bytes, 5 characters, 2 words and a line end a line; the first byte is not scored and counts as the mean
     assert found["tokens"] == 179 and "unknown" not in found
-    bits = found["bits_per_byte"] * 179
-    assert found["bits_per_character"] == pytest.approx(bits / 99)
+    assert found["bits_per_byte"] == pytest.approx(found["bits_per_token"])
+    assert found["bits_per_character"] == pytest.approx(found["bits_per_token"] * 180 / 100)
+    assert found["perplexity_per_word"] == pytest.approx(2 ** (found["bits_per_token"] * 180 / 60), rel=1e-6)
     assert "bits_per_character" in refrain("evaluate", byte_run, "--data", text).out

@@ -171,7 +171,7 @@ def test_reading_and_writing(pair, refrain, train, corpus, write, tmp_path):
     lm = package.load(run)
     assert lm.score("abcd\nxyab\n").nats == pytest.approx(sum(score["nats"] for score in scores), rel=1e-4)
     streamed = refrain("generate", run, "--prompt", "abxy", "--tokens", "9", "--seed", "3")
-    assert "1 word of the prompt is not in the vocabulary" in streamed.err
+    assert "1 pair of the prompt is not in the vocabulary and read as ??" in streamed.err
     assert len(streamed.out) == len("abxy") + 2 * 9 + 1
     (text,) = refrain("generate", run, "--prompt", "abcd", "--tokens", "9", "--seed", "3", "--json").json["samples"]
     assert text == lm.generate("abcd", tokens=9, seed=3)[0]
@@ -194,5 +194,9 @@ def test_settings_of_other_units_cannot_take_effect(pair, mistake, train, corpus
 
 
 def test_a_unit_that_is_not_registered(mistake, train, corpus):
-    mistake(2, train(corpus, *PAIRS), "data.unit: must be 'word' or 'byte' (got 'pair')")
-    mistake(2, ["data", "check", corpus, "--unit", "pair"], "--unit must be one of word, byte, tag, auto (got 'pair')")
+    mistake(2, train(corpus, *PAIRS), "data.unit: must be 'word', 'byte', 'character' or 'subword' (got 'pair')")
+    mistake(
+        2,
+        ["data", "check", corpus, "--unit", "pair"],
+        "--unit must be one of word, byte, character, subword, tag, auto (got 'pair')",
+    )

@@ -10,7 +10,7 @@ from torch import nn
 
 from refrain import assembly, runs
 from refrain.config import Data
-from refrain.data import Windows, open_word_corpus
+from refrain.data import TextSize, Windows, open_word_corpus
 from refrain.data.text.files import whole
 from refrain.errors import DataError
 from refrain.evaluation import Figure, evaluate, protocol_windows, stream_nats
@@ -82,8 +82,14 @@ def test_a_figure():
         "bits_per_token": figure.bits_per_token,
         "perplexity": figure.perplexity,
     }
-    assert figure.document(1) == {**figure.document(), "bits_per_byte": figure.bits_per_token}
-    assert figure.document(2)["bits_per_byte"] == figure.bits_per_token / 2
+    # four tokens, of which the first is not scored
+    found = figure.document(TextSize(tokens=4, bytes=16, characters=8, words=2))
+    assert found == {
+        **figure.document(),
+        "bits_per_byte": pytest.approx(0.5),
+        "bits_per_character": pytest.approx(1),
+        "perplexity_per_word": pytest.approx(16),
+    }
 
 
 def test_a_perplexity_beyond_all_numbers():

@@ -17,6 +17,8 @@ TEXTS = ["", "a", "a é\n日本 zz\n", "\n\n", "a <unk> é", "cd cd\n"]
 @pytest.fixture(params=UNITS)
 def corpus(request, write):
     """A corpus of the unit: `train`, and a second text in the same ids."""
+    if request.param == "subword":
+        pytest.importorskip("sentencepiece")
     unit = UNITS[request.param]
     train = unit.open("laws", {"train": whole(write("train.txt", TRAINED_ON))}, TextOptions(), None, str)
     other = {"all": whole(write("other.txt", "a zz é\ncd 日本\n"))}

@@ -120,13 +120,14 @@ def check(
     path
         The corpus: a folder of splits, a text file, or a name; for bytes any folder or a pattern.
     unit
-        The unit of a token: word, byte or tag. auto: tag if the corpus holds tagged sentences, otherwise word.
+        The unit of a token: word, subword, character, byte or tag. auto: tag if the corpus holds tagged
+        sentences, otherwise word.
     column
         The column of the tags (see data.column).
     word_column
         The column of the words (see data.word_column).
     min_count
-        Training words with a smaller count become <unk>.
+        Training words with a smaller count become <unk>, and characters U+FFFD.
     cleaning
         The cleaning of the text before it is read as bytes (see data.cleaning).
     lowercase

@@ -202,12 +202,14 @@ def _measure(
     track: "Track",
 ) -> dict[str, dict[str, Any]]:
     """Measure a model on a split by each method; `training_texts` are read for gradient statistics and the search."""
+    from refrain.data import text_size
     from refrain.evaluation import evaluate as measure_static
     from refrain.evaluation import protocol_windows, write_token_table
     from refrain.evaluation.measure import measure, statistics_of
     from refrain.evaluation.measure import search as find_settings
 
     statistics = None
+    size = text_size(corpus, split)
     found: dict[str, dict[str, Any]] = {}
     for method in methods:
         if method.dynamics is not None and statistics is None:
@@ -232,7 +234,7 @@ def _measure(
         seconds = max(time.monotonic() - started, 1e-9)
         found[method.name] = {
             **method.document(),
-            **figure.document(corpus.vocabulary.bytes_per_token),
+            **figure.document(size),
             "tokens_per_second": round(figure.tokens / seconds, 1),
         }
     return found

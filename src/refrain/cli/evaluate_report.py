@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from refrain.data import Split, Vocabulary
 
-FIGURES = ("nats_per_token", "bits_per_token", "bits_per_byte", "bits_per_character", "perplexity")
+FIGURES = (
+    "nats_per_token", "bits_per_token", "bits_per_byte", "bits_per_character", "perplexity", "perplexity_per_word",
+)  # fmt: skip
 # without unknown words; printed where the text has some
 OTHERS = ("nats_per_token_without_unknown", "perplexity_without_unknown")
 

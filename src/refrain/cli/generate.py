@@ -63,9 +63,9 @@ def generate(
         Hold a unit at a value, as UNIT=VALUE or LAYER:UNIT=VALUE; can be given several times. The unit's cell state
         (its hidden state in a layer without a cell state) is set before each token. The default is the last layer.
     stop_at_line_end
-        End a text when <eos> is drawn, or a newline by a byte model, which is not printed.
+        End a text when <eos> is drawn, or a newline by a byte or character model, which is not printed.
     no_unk
-        Never draw <unk>. How often it was drawn is said at the end.
+        Never draw <unk>, or U+FFFD by a character model. How often it was drawn is said at the end.
     detokenise
         Join the tokens of English text again, for a model of words: isn't (for example) instead of is n't -lrb- for
         example -rrb-.
@@ -106,7 +106,7 @@ def generate(
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
     if unknown:
-        log(f"<unk> was drawn {unknown:,} time{'s' * (unknown > 1)}; --no-unk never draws it")
+        log(f"{_mark(lm)} was drawn {unknown:,} time{'s' * (unknown > 1)}; --no-unk never draws it")
 
 
 def _check(prompt: str, tokens: int, samples: int, seed: int | None, start: str) -> None:
@@ -124,11 +124,13 @@ def _check(prompt: str, tokens: int, samples: int, seed: int | None, start: str)
 
 
 def _check_words(lm: "TrainedLanguageModel", given: Mapping[str, bool]) -> None:
-    """Refuse options for models of words with another model."""
+    """Refuse options with a model that has no unknown token, or whose tokens are not words."""
+    from refrain.data.units.protocol import PreparesText
     from refrain.errors import UserError
 
     for option, is_given in given.items():
-        if is_given and lm.vocabulary.unknown is None:
+        has = isinstance(lm.vocabulary, PreparesText) if option == "--detokenise" else lm.vocabulary.unknown is not None
+        if is_given and not has:
             raise UserError(f"{option} cannot take effect with a model of {lm.vocabulary.unit}s")
 
 
@@ -157,13 +159,18 @@ def _draw(
     return unknown
 
 
+def _mark(lm: "TrainedLanguageModel") -> str:
+    """How the unknown token is printed."""
+    return "" if lm.vocabulary.unknown is None else lm.vocabulary.token(lm.vocabulary.unknown)
+
+
 def _log_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:
     from .output import log
 
     if unknown := lm.vocabulary.count_unseen(prompt, lm.vocabulary.encode(prompt)):
-        words = "words" if unknown > 1 else "word"
+        words = lm.vocabulary.unit + "s" * (unknown > 1)
         are = "are" if unknown > 1 else "is"
-        log(f"{unknown} {words} of the prompt {are} not in the vocabulary and read as <unk>")
+        log(f"{unknown} {words} of the prompt {are} not in the vocabulary and read as {_mark(lm)}")
 
 
 def _parse_clamp(words: Sequence[str]) -> dict[int | tuple[int, int], float]:

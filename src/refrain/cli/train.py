@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ def train(
     /,
     *settings: str,
     data: DataOption = None,
+    tokens: Path | None = None,
     out: Path | None = None,
     start_from: Annotated[Path | None, Parameter(name="--from")] = None,
     iss_json: Path | None = None,
@@ -45,6 +47,9 @@ def train(
         The name of a recipe (see refrain recipes) or a TOML file. Not needed with --resume or --from.
     settings
         Settings such as training.epochs=3 or model.hidden_sizes=[200,200].
+    tokens
+        The file of a tokenizer, whose pieces are the tokens: a SentencePiece model, a bpe.model of icefall with its
+        tokens.txt, or a tokenizer.json. The same as data.unit=subword data.tokens=FILE.
     out
         The run folder. The default is a new folder under runs/.
     start_from
@@ -80,7 +85,7 @@ def train(
     if recipe is None and start_from is None and new:
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
     _check_resume(out, start_from, mode, force=force, seeds=seeds if folds is None else folds, finish=finish)
-    words = _with_options(settings, errors, skip_bad=skip_bad)
+    words = _with_options(settings, errors, tokens, skip_bad=skip_bad)
     if recipe is None and not new and (data or iss_json):
         raise UserError(
             "--resume takes the settings from the run, and the corpus; leave out all but those that change, such as "
@@ -178,11 +183,15 @@ def _check_paths(
         check_training(experiment, out if seeds is None else None, start_from, force=force)
 
 
-def _with_options(settings: tuple[str, ...], errors: Errors | None, *, skip_bad: bool) -> list[str]:
+def _with_options(
+    settings: tuple[str, ...], errors: Errors | None, tokens: Path | None, *, skip_bad: bool
+) -> list[str]:
     """Append the options that are short forms of settings."""
     words = list(settings)
     if errors:
         words.append(f'data.errors="{errors}"')
+    if tokens is not None:
+        words += ['data.unit="subword"', f"data.tokens={dumps(str(tokens), ensure_ascii=False)}"]
     if skip_bad:
         words.append("data.skip_bad=true")
     return words

@@ -39,7 +39,7 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
         elif isinstance(figure, dict):
             bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
             others = figure.get("perplexity_without_unknown") if figure.get("unknown") else None
-            bits += f", {others:,.2f} without <unk>" if others else ""
+            bits += f", {others:,.2f} without unknown" if others else ""
             protocol = protocol_in_words(figure["protocol"], split)
             print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {protocol})")
     concerns: Any = summary.get("warnings", [])
@@ -63,16 +63,17 @@ def _report_series(summary: dict[str, Any]) -> None:
     from .output import print_line
 
     what = "fold" if "folds" in summary else "seed"
-    name = "accuracy" if summary.get("task") == "tagger" else "perplexity"
+    names = ["accuracy"] if summary.get("task") == "tagger" else ["perplexity"]
     if "bits_per_byte" in summary["test"]:
-        name = "bits_per_byte"
-    print(f"{what:>9}  {'valid ' + name:>20}  {'test ' + name:>20}")
+        names.append("bits_per_byte")
+    columns = [(split, name) for name in names for split in ("valid", "test")]
+    print("  ".join([f"{what:>9}", *(f"{split + ' ' + name:>20}" for split, name in columns)]))
     for run in summary["runs"]:
-        figures = [run[split].get(name) for split in ("valid", "test")]
-        print(f"{run[what]:>9}  " + "  ".join(f"{_figure(name, figure):>20}" for figure in figures))
+        cells = [_figure(name, run[split].get(name)) for split, name in columns]
+        print("  ".join([f"{run[what]:>9}", *(f"{cell:>20}" for cell in cells)]))
     for statistic in ("mean", "std"):
-        figures = [summary[split].get(name, {}).get(statistic) for split in ("valid", "test")]
-        print(f"{statistic:>9}  " + "  ".join(f"{_figure(name, figure):>20}" for figure in figures))
+        cells = [_figure(name, summary[split].get(name, {}).get(statistic)) for split, name in columns]
+        print("  ".join([f"{statistic:>9}", *(f"{cell:>20}" for cell in cells)]))
     if "pooled" in summary:
         pooled = summary["pooled"]
         low, high = pooled["interval"]

@@ -27,6 +27,8 @@ UNIT_SETTINGS = {
         "normalise",
     ),
     "byte": ("cleaning",),
+    "character": ("order", "order_seed", "ties", "min_count", "max_characters", "vocabulary_from", "errors"),
+    "subword": ("pieces", "piece_model", "piece_seed", "tokens", "errors"),
 }
 
 
@@ -38,7 +40,9 @@ class Data(Text):
         description="The name of a corpus, or the path of a folder or file; for bytes also a pattern such as "
         "part-*.txt.",
     )
-    unit: Literal["word", "byte"] = Field("word", description="What a token is.")
+    unit: Literal["word", "byte", "character", "subword"] = Field(
+        "word", description="What a token is: a word, a byte, a character of Unicode, or a piece of a word."
+    )
     cleaning: Literal["none", "reviews"] = Field(
         "none",
         description="Cleaning of text that is read as bytes. reviews: each line is a document, HTML entities are "
@@ -58,6 +62,25 @@ class Data(Text):
         None,
         description="Keep only this many of the most frequent words, <eos> and <unk> included; none: keep all.",
     )
+    max_characters: Annotated[int, Field(ge=2, lt=2**31), Number] | None = Field(
+        None,
+        description="Keep only this many of the most frequent characters, the newline and U+FFFD included; none: keep "
+        "all.",
+    )
+    pieces: Count = Field(
+        8000,
+        description="How many pieces of words are made of the training text; a text that is too short for them gets "
+        "fewer.",
+    )
+    piece_model: Literal["unigram", "bpe"] = Field(
+        "unigram", description="How pieces are made: as a unigram model, or by merging frequent pairs (bpe)."
+    )
+    piece_seed: Whole = Field(1, description="Seed with which pieces are made.")
+    tokens: str | None = Field(
+        None,
+        description="The file of a tokenizer whose pieces are used: a SentencePiece model, a bpe.model of icefall with "
+        "its tokens.txt, or a tokenizer.json; none: pieces are made of the training text.",
+    )
     vocabulary_from: Literal["train", "all"] = Field(
         "train", description="Which splits the vocabulary is made from: the training text or all of them."
     )
@@ -73,6 +96,19 @@ class Data(Text):
                 f"{', '.join(moved)}: cannot take effect with unit {self.unit!r}; back to the default with {back}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _pieces_are_made(self) -> Self:
+        changed = [name for name in ("pieces", "piece_model", "piece_seed") if self.is_changed(name)]
+        if self.tokens is not None and changed:
+            raise ValueError(
+                f"{', '.join(changed)}: cannot take effect with the pieces of a file; leave them out, or data.tokens"
+            )
+        return self
+
+    def is_changed(self, name: str) -> bool:
+        """Whether a setting is not the default."""
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
 
     def takes_effect(self, name: str) -> bool:
         """Whether a setting of this group takes effect with the unit."""

@@ -18,16 +18,19 @@ class Text(Settings):
     )
     order: Literal["descending", "ascending", "first-seen", "random"] = Field(
         "descending",
-        description="How word ids are ordered: by frequency in the training text (descending or ascending), by first "
+        description="How the ids of words or characters are ordered: by frequency in the training text (descending or "
+        "ascending), by first "
         "occurrence, or at random.",
     )
     order_seed: Whole | None = Field(None, description="Seed of the random order; none: 1.")
     ties: Literal["spelling", "first-seen"] | None = Field(
         None,
-        description="How words of equal frequency are ordered: by spelling, or by first occurrence; none: by spelling "
-        "where order is descending, by first occurrence where it is ascending.",
+        description="How words or characters of equal frequency are ordered: by spelling, or by first occurrence; "
+        "none: by spelling where order is descending, by first occurrence where it is ascending.",
     )
-    min_count: Count = Field(1, description="Words that occur less often in the training text become <unk>.")
+    min_count: Count = Field(
+        1, description="Words that occur less often in the training text become <unk>, and characters U+FFFD."
+    )
     errors: Literal["strict", "replace"] = Field(
         "strict", description="What to do with invalid UTF-8: stop (strict), or read it as U+FFFD (replace)."
     )

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from .corpus import Corpus as Corpus
     from .corpus import Split as Split
     from .embedded import embedded_folder as embedded_folder
+    from .sizes import TextSize as TextSize
+    from .sizes import text_size as text_size
     from .tagged.buckets import PADDING as PADDING
     from .tagged.buckets import Batches as Batches
     from .tagged.buckets import encode_sentences as encode_sentences
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from .text.token_file import TokenSource as TokenSource
     from .units.byte.corpus import open_byte_corpus as open_byte_corpus
     from .units.byte.vocabulary import ByteVocabulary as ByteVocabulary
+    from .units.character.vocabulary import CharacterVocabulary as CharacterVocabulary
     from .units.protocol import Vocabulary as Vocabulary
+    from .units.subword.vocabulary import SubwordVocabulary as SubwordVocabulary
     from .units.table import UNITS as UNITS
     from .units.table import vocabulary_from as vocabulary_from
     from .units.unit import TextOptions as TextOptions
@@ -47,6 +51,7 @@ else:
             "Batches": "tagged.buckets",
             "ByteStream": "text.byte_stream",
             "ByteVocabulary": "units.byte.vocabulary",
+            "CharacterVocabulary": "units.character.vocabulary",
             "Corpus": "corpus",
             "FeatureKinds": "tagged.vocabulary",
             "Labelled": "text.labelled",
@@ -54,10 +59,12 @@ else:
             "Preparation": "units.word.preparation",
             "Sentence": "tagged.sentences",
             "Split": "corpus",
+            "SubwordVocabulary": "units.subword.vocabulary",
             "TagVocabulary": "tagged.vocabulary",
             "TaggedCorpus": "tagged.corpus",
             "TaggedSplit": "tagged.corpus",
             "TextOptions": "units.unit",
+            "TextSize": "sizes",
             "TokenFile": "text.token_file",
             "TokenSource": "text.token_file",
             "UNITS": "units.table",
@@ -78,6 +85,7 @@ else:
             "random_lengths": "text.streams",
             "read_labelled": "text.labelled",
             "read_tagged": "tagged.corpus",
+            "text_size": "sizes",
             "vocabulary_from": "units.table",
         },
     )

@@ -28,9 +28,9 @@ def survey(corpus: Corpus) -> dict[str, Any]:
     """Figures of a corpus.
 
     Returns:
-        The size of the `vocabulary`, how often `<unk>` occurs in `train` (`unknown_in_train`), and for each split its
-        tokens, lines, unseen words (read as `<unk>`), the sha256 of the text, and the figures of its unit; see
-        `word_figures` and `byte_figures`.
+        The `unit`, the size of the `vocabulary`, its `unknown` token, how often that occurs in `train`
+        (`unknown_in_train`), and for each split its tokens, lines, unseen tokens (read as the unknown one), the sha256
+        of the text, and the figures of its unit; see `word_figures`, `byte_figures` and `line_figures`.
     """
     added = UNITS[corpus.vocabulary.unit].survey(corpus)
     splits = {}
@@ -42,26 +42,35 @@ def survey(corpus: Corpus) -> dict[str, Any]:
             "sha256": split.sha256,
         }
         splits[name] = figures | added[name]
-    about: dict[str, Any] = {"corpus": corpus.name, "vocabulary": len(corpus.vocabulary)}
-    if corpus.vocabulary.unknown_count is not None:
-        about["unknown_in_train"] = corpus.vocabulary.unknown_count
+    vocabulary = corpus.vocabulary
+    about: dict[str, Any] = {"corpus": corpus.name, "unit": vocabulary.unit, "vocabulary": len(vocabulary)}
+    if vocabulary.unknown is not None:
+        about["unknown"] = vocabulary.token(vocabulary.unknown)
+    if vocabulary.unknown_count is not None:
+        about["unknown_in_train"] = vocabulary.unknown_count
     return {**about, "splits": splits}
 
 
 def warnings_about(figures: dict[str, Any]) -> list[str]:
     """Warnings about figures that a user should know of before training."""
     lines = []
+    unit, unknown = figures.get("unit", "word"), figures.get("unknown", UNK)
+    remedy = (
+        ""
+        if "literal_unk" not in next(iter(figures["splits"].values()), {})
+        else ("; with data.lowercase=true or data.tokenise=true they may be fewer")
+    )
     for name, split in figures["splits"].items():
         if split["unseen"] > MANY * split["tokens"]:
             cause = "rarer than min_count" if name == "train" else "rarer in train than min_count or unseen there"
             lines.append(
-                f"{name}: {split['unseen'] / split['tokens']:.1%} of the words are {cause}, and read as {UNK}; with "
-                "data.lowercase=true or data.tokenise=true they may be fewer"
+                f"{name}: {split['unseen'] / split['tokens']:.1%} of the {unit}s are {cause}, and read as {unknown}"
+                f"{remedy}"
             )
         if split["unseen"] and figures.get("unknown_in_train") == 0:
             lines.append(
-                f"{name}: {split['unseen']:,} word(s) are read as {UNK}, which does not occur in train, so that their "
-                "cost is arbitrary; train with data.min_count=2"
+                f"{name}: {split['unseen']:,} {unit}(s) are read as {unknown}, which does not occur in train, so that "
+                "their cost is arbitrary; train with data.min_count=2"
             )
         if split.get("lines_in_train", 0) > 0.1 * max(split["lines"], 1):
             lines.append(f"{name}: {split['lines_in_train'] / split['lines']:.1%} of the lines also occur in train")

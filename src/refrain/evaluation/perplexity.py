@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from refrain.data import TokenSource, Vocabulary, Windows
+from refrain.data import TextSize, TokenSource, Vocabulary, Windows
 from refrain.errors import DataError
 from refrain.models import Network, evaluating
 from refrain.models.perplexity import perplexity
@@ -33,14 +33,12 @@ class Figure:
         tokens: the number of tokens.
         unknown: the number of tokens among them that are `<unk>`; None where they were not counted.
         unknown_nats: the nats of these tokens.
-        characters: the number of characters that the tokens begin, where they are bytes; None where not counted.
     """
 
     nats: float
     tokens: int
     unknown: int | None = None
     unknown_nats: float = 0.0
-    characters: int | None = None
 
     @property
     def nats_per_token(self) -> float:
@@ -64,12 +62,13 @@ class Figure:
             return None
         return Figure(self.nats - self.unknown_nats, self.tokens - self.unknown)
 
-    def document(self, bytes_per_token: int | None = None) -> dict[str, Any]:
-        """The figure as plain data.
+    def document(self, text: TextSize | None = None) -> dict[str, Any]:
+        """The figure as plain data, with the figure without unknown tokens where these were counted.
 
         Args:
-            bytes_per_token: of the vocabulary; adds `bits_per_byte` where it is known. Where characters and unknown
-                tokens were counted, `bits_per_character` and the figure without unknown tokens are added.
+            text: the size of the text that the tokens are of; adds `bits_per_byte`, `bits_per_character` and
+                `perplexity_per_word`. Their denominators are those of the whole text, so that figures of different
+                units can be compared: a token that was not scored, such as the first, counts as the mean of the others.
         """
         figures: dict[str, Any] = {
             "tokens": self.tokens,
@@ -77,10 +76,10 @@ class Figure:
             "bits_per_token": self.bits_per_token,
             "perplexity": self.perplexity,
         }
-        if bytes_per_token is not None:
-            figures["bits_per_byte"] = self.bits_per_token / bytes_per_token
-        if self.characters:
-            figures["bits_per_character"] = self.bits_per_token * self.tokens / self.characters
+        if text is not None:
+            figures["bits_per_byte"] = self.bits_per_token * (text.tokens / text.bytes)
+            figures["bits_per_character"] = self.bits_per_token * (text.tokens / max(text.characters, 1))
+            figures["perplexity_per_word"] = perplexity(self.nats_per_token * (text.tokens / max(text.words, 1)))
         if self.unknown is not None:
             others = self.without_unknown
             figures["unknown"] = self.unknown
@@ -93,14 +92,13 @@ class Tally:
     """Sums nats over the targets of a text.
 
     Args:
-        vocabulary: decides what is counted apart: unknown words, and the characters of bytes; None counts neither.
+        vocabulary: decides what is counted apart: its unknown token; None counts nothing apart.
     """
 
     def __init__(self, vocabulary: Vocabulary | None) -> None:
         self._unknown = None if vocabulary is None else vocabulary.unknown
-        self._are_bytes = vocabulary is not None and vocabulary.bytes_per_token == 1
         self._nats = self._unknown_nats = 0.0
-        self._tokens = self._unknowns = self._characters = 0
+        self._tokens = self._unknowns = 0
 
     def add(self, targets: Tensor, nats: Tensor) -> None:
         """Add the nats of some targets: of the same shape, or their sum, which does not count unknown words."""
@@ -112,9 +110,6 @@ class Tally:
             apart = targets == self._unknown
             self._unknowns += int(apart.sum())
             self._unknown_nats += float(nats[apart.to(nats.device)].double().sum())
-        if self._are_bytes:
-            # the bytes of UTF-8 after the first of a character are 10xxxxxx
-            self._characters += int((targets & 0xC0 != 0x80).sum())
 
     def figure(self) -> Figure:
         """The sums so far."""
@@ -123,7 +118,6 @@ class Tally:
             self._tokens,
             None if self._unknown is None else self._unknowns,
             self._unknown_nats,
-            self._characters if self._are_bytes else None,
         )
 
 
@@ -204,7 +198,7 @@ def evaluate(
     Args:
         model: the model.
         windows: the windows of the text.
-        vocabulary: the vocabulary of the model, to count unknown words, or characters of bytes, apart.
+        vocabulary: the vocabulary of the model, to count unknown tokens apart.
         track: reports the loop over the windows.
         what: what the loop does, for the report.
     """

@@ -166,6 +166,9 @@ def _tokens(lm: TrainedLanguageModel) -> tuple[bytes, ...]:
     for index, token in enumerate(lm.vocabulary):
         if isinstance(token, bytes):
             found.append(token)
-        else:
-            found.append(b"\n" if index == end else token.encode("utf-8", "surrogateescape") + b" ")
+            continue
+        # what the token adds to a text: a word brings a blank, which is printed after it
+        text = "".join(lm.vocabulary.continuation("x", [index]))
+        text = "\n" if index == end else f"{token} " if text == f" {token}" else text
+        found.append(text.encode("utf-8", "surrogateescape"))
     return tuple(found)

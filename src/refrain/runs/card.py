@@ -11,8 +11,9 @@ from .outline import card_of, commands
 COLUMNS = {
     "bits_per_byte": "bits per byte",
     "bits_per_character": "bits per character",
-    "unknown": "`<unk>`",
-    "perplexity_without_unknown": "perplexity without `<unk>`",
+    "perplexity_per_word": "perplexity per word",
+    "unknown": "unknown",
+    "perplexity_without_unknown": "perplexity without unknown",
 }
 
 

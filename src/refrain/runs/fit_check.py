@@ -51,6 +51,10 @@ def check_corpus(
         CheckpointError: when the vocabulary differs from that of the checkpoint, or the weights are of another model.
     """
     if not same_tokens(checkpoint.document("vocabulary"), corpus.vocabulary.document()):
+        if (tokens := getattr(experiment.data, "tokens", None)) is not None:
+            raise CheckpointError(
+                f"{checkpoint.folder}: the run was started with another {tokens}; put the file back as it was"
+            )
         raise CheckpointError(f"{checkpoint.folder}: vocabulary.json differs from the vocabulary of {corpus.name}")
     if model is None:
         check_fit(experiment, corpus.vocabulary, checkpoint)

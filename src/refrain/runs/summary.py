@@ -7,7 +7,7 @@ from torch import nn
 
 from refrain.assembly.widths import removable_widths
 from refrain.config import Experiment
-from refrain.data import Corpus
+from refrain.data import Corpus, TextSize, text_size
 from refrain.data.unknown import FIT_THE_MODEL, unknown_concerns
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.perplexity import Protocol
@@ -41,11 +41,16 @@ def describe(
     return [
         machine_line(model),
         f"data   {corpus.name}: {splits} tokens, vocabulary {len(corpus.vocabulary):,}"
-        + (f"; words read as <unk>: {unseen}" if unseen else ""),
+        + (f"; {corpus.vocabulary.unit}s read as {_unknown(corpus)}: {unseen}" if unseen else ""),
         *(f"note: {line}" for line in _concerns(corpus)),
         *model_lines(shape, model),
         f"run    {run.path}",
     ]
+
+
+def _unknown(corpus: Corpus) -> str:
+    unknown = corpus.vocabulary.unknown
+    return "" if unknown is None else corpus.vocabulary.token(unknown)
 
 
 def _concerns(corpus: Corpus) -> list[str]:
@@ -113,8 +118,9 @@ def summarise(
         if split not in corpus.splits:
             figures[split] = exact[split] = None
             continue
+        size = text_size(corpus, split)
 
-        def measured(name: Protocol, split: str = split) -> dict[str, Any]:
+        def measured(name: Protocol, split: str = split, size: TextSize = size) -> dict[str, Any]:
             tokens = corpus.splits[split].tokens
             steps = experiment.training.window_steps
             windows = protocol_windows(
@@ -122,7 +128,7 @@ def summarise(
             )
             what = f"measuring the {split} text, protocol {name}"
             figure = evaluate(model, windows, corpus.vocabulary, track=track, what=what)
-            return {"protocol": name, **figure.document(corpus.vocabulary.bytes_per_token)}
+            return {"protocol": name, **figure.document(size)}
 
         exact[split] = measured("exact")
         # every protocol is exact on the test split, and another pass over many bytes would take minutes

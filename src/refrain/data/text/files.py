@@ -81,7 +81,9 @@ def sha256_of(spans: Spans) -> str:
     return digest.hexdigest()
 
 
-def blocks(spans: Spans, errors: Errors = "strict", *, whole_lines: bool = True) -> Iterator[str]:
+def blocks(
+    spans: Spans, errors: Errors = "strict", *, whole_lines: bool = True, whole_words: bool = True
+) -> Iterator[str]:
     """A text in blocks that end with a newline, which is added where the last line of a file has none.
 
     A file whose only line ends are carriage returns, as on old Macs, is read by these lines. Byte order marks at the
@@ -91,15 +93,17 @@ def blocks(spans: Spans, errors: Errors = "strict", *, whole_lines: bool = True)
         spans: the text.
         errors: how invalid UTF-8 is handled: as an error, as U+FFFD, or as Python's surrogate escapes.
         whole_lines: False lets a block also end at a blank, so that a text without line ends needs little memory.
+        whole_words: False lets a block also end between any two characters, so that a text without blanks needs little
+            memory. Both have to be False for that.
 
     Raises:
         DataError: naming file and offset of the first invalid byte, with `strict`.
     """
     for span in spans:
-        yield from _blocks(span, errors, whole_lines)
+        yield from _blocks(span, errors, whole_lines, whole_words)
 
 
-def _blocks(span: Span, errors: Errors, whole_lines: bool) -> Iterator[str]:
+def _blocks(span: Span, errors: Errors, whole_lines: bool, whole_words: bool) -> Iterator[str]:
     pending: list[bytes] = []
     offset, ended = span.start, True
     for raw in line_blocks(span):
@@ -108,6 +112,7 @@ def _blocks(span: Span, errors: Errors, whole_lines: bool) -> Iterator[str]:
             # blanks at the end stay with what follows, or the end of their line would be in another block
             words = raw.rstrip(b" \t\r")
             cut = max(words.rfind(b" "), words.rfind(b"\t")) + 1
+            cut = cut or (0 if whole_words else _last_character(raw))
         if not cut:
             pending.append(raw)
             continue
@@ -119,6 +124,14 @@ def _blocks(span: Span, errors: Errors, whole_lines: bool) -> Iterator[str]:
     rest = b"".join(pending)
     if rest or not ended:
         yield _decode(rest + b"\n", span.path, offset, errors, begins_line=ended)
+
+
+def _last_character(raw: bytes) -> int:
+    """Where the last character of some UTF-8 begins, which may be incomplete; or the end, if it is invalid there."""
+    for at in range(len(raw) - 1, max(len(raw) - 5, -1), -1):
+        if raw[at] & 0xC0 != 0x80:
+            return at
+    return len(raw)
 
 
 def line_blocks(span: Span) -> Iterator[bytes]:

@@ -35,6 +35,7 @@ def open_encoded_corpus(
     vocabulary: Vocabulary | None = None,
     errors: Errors = "strict",
     whole_lines: bool = True,
+    whole_words: bool = True,
     log: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
     """A corpus that is encoded by the first call and found in the cache by the next.
@@ -51,6 +52,7 @@ def open_encoded_corpus(
         vocabulary: that of a trained model; None where it is built from the texts.
         errors: how invalid UTF-8 is handled.
         whole_lines: False lets the encoded blocks of text end at blanks, for units whose tokens end there.
+        whole_words: False lets them also end between any two characters.
         log: called with a line of text when the text has to be encoded.
 
     Raises:
@@ -67,7 +69,8 @@ def open_encoded_corpus(
     if not folder.is_dir():
         log(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
         made = vocabulary or build()
-        texts = {split: blocks(part, errors, whole_lines=whole_lines) for split, part in spans.items()}
+        ends = {"whole_lines": whole_lines, "whole_words": whole_words}
+        texts = {split: blocks(part, errors, **ends) for split, part in spans.items()}
         with cached_folder(folder) as fresh:
             _write(fresh, texts, made)
         for split, digest in digests.items():

@@ -3,16 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
-from refrain.errors import DataError, shown
+from refrain.errors import DataError, UserError, shown
 
 from .byte.unit import ByteUnit
+from .character.unit import CharacterUnit
 from .protocol import Vocabulary
+from .subword.unit import SubwordUnit
 from .unit import Unit
 from .word.unit import WordUnit
 
 UNITS: dict[str, Unit] = {
     "word": WordUnit(),
     "byte": ByteUnit(),
+    "character": CharacterUnit(),
+    "subword": SubwordUnit(),
 }
 
 
@@ -21,12 +25,15 @@ def vocabulary_from(document: Any) -> Vocabulary:
 
     Raises:
         DataError: when the document is damaged or names no known unit.
+        UserError: when a package is missing that the unit needs.
     """
     unit = document.get("unit") if isinstance(document, Mapping) else None
     if not isinstance(unit, str) or unit not in UNITS:
         raise DataError(f"vocabulary: unknown unit {shown(unit)}; known: {', '.join(UNITS)}")
     try:
         return UNITS[unit].vocabulary_from(document)
+    except UserError:
+        raise
     except ValueError as error:
         raise DataError(f"vocabulary: {error}") from None
 

@@ -27,7 +27,12 @@ class TextOptions:
         order_seed: the seed of the random order; None is 1.
         ties: the order of words of equal frequency, see `build_vocabulary`.
         min_count: tokens that are rarer in the training text are left out of the vocabulary.
-        max_words: the largest size of the vocabulary; None is no limit.
+        max_words: the largest size of a vocabulary of words; None is no limit.
+        max_characters: the largest size of a vocabulary of characters; None is no limit.
+        pieces: the number of pieces that are trained.
+        piece_model: the model of the pieces, see `train_pieces`.
+        piece_seed: the seed with which pieces are trained.
+        tokens: the file of a tokenizer, whose pieces are used instead; None trains some.
         vocabulary_from: the splits that the vocabulary is counted on.
         errors: what invalid UTF-8 does.
         lowercase: whether letters are converted to lower case before words are read, see `Preparation`.
@@ -42,6 +47,11 @@ class TextOptions:
     ties: Ties | None = None
     min_count: int = 1
     max_words: int | None = None
+    max_characters: int | None = None
+    pieces: int = 8000
+    piece_model: Literal["unigram", "bpe"] = "unigram"
+    piece_seed: int = 1
+    tokens: str | None = None
     vocabulary_from: Literal["train", "all"] = "train"
     errors: Errors = "strict"
     lowercase: bool = False

@@ -1,19 +1,15 @@
 """Words as a unit: text whose words are separated by blanks, with a vocabulary made from it."""
 
-import glob
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from refrain.errors import DataError
 
 from ...corpus import Corpus
 from ...text.files import Spans
 from ...text.forms import table_note
 from ...text.packed import text_file
-from ...text.shards import is_pattern
-from ...text.splits import find_splits
 from ..protocol import Vocabulary
+from ..text_splits import find_text_splits
 from ..unit import Report, TextOptions
 from .corpus import open_word_corpus
 from .preparation import Preparation
@@ -36,14 +32,8 @@ class WordUnit:
         self, path: Path, options: TextOptions, requested: tuple[str, ...], log: Report
     ) -> dict[str, Spans]:
         """Where the text of each requested split is, in a folder or in one file that is cut."""
-        if is_pattern(str(path)):
-            if not glob.glob(str(path), recursive=True):
-                raise DataError(f"{path}: no such file or folder, and no file matches it as a pattern; check the path")
-            raise DataError(
-                f"{path}: only a byte model reads the files of a pattern; set data.unit=byte, or give a folder or file"
-            )
         _note_table(path, log)
-        return find_splits(path, shares=options.split, requested=requested, log=log)
+        return find_text_splits(path, options, requested, log)
 
     def find_all(self, path: Path, log: Report) -> Spans:
         """All of a file."""

@@ -17,6 +17,7 @@ UNK = "<unk>"
 
 # a literal <eos> at the end of a line is that line's end, which is not counted twice
 _SPELLED_END = re.compile(rf"(?<![^{BLANKS}]){EOS}[ \t\r]*$", re.MULTILINE)
+_SPELLED_END_BYTES = re.compile(rf"(?<![^{BLANKS}]){EOS}[ \t\r]*\n".encode())
 # a literal <unk>, before and after letters become small
 _UNK = re.compile(rf"(?<![^{BLANKS}]){UNK}(?![^{BLANKS}])")
 _UNK_IN_CAPITALS = re.compile(_UNK.pattern, re.IGNORECASE)
@@ -160,6 +161,11 @@ def word_vocabulary_from(document: Mapping[str, Any]) -> WordVocabulary:
     if counts is not None and not numbers:
         raise ValueError("counts is no list of numbers")
     return WordVocabulary(words, preparation_from(document), unknown_count=count, counts=counts)
+
+
+def count_spelled_ends(text: bytes) -> int:
+    """The number of literal `<eos>` in some UTF-8 that are the ends of lines, which `words_of` does not count twice."""
+    return len(_SPELLED_END_BYTES.findall(text)) if EOS.encode() in text else 0
 
 
 def words_of(text: str) -> list[str]:

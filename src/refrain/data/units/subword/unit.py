@@ -1,0 +1,84 @@
+"""Subwords as a unit: text whose words are divided into pieces, by a tokenizer that is given or trained on the text."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...corpus import Corpus
+from ...text.files import Spans
+from ...text.packed import text_file
+from ..encoded import open_encoded_corpus
+from ..line_figures import line_figures
+from ..protocol import Vocabulary
+from ..text_splits import find_text_splits
+from ..unit import Report, TextOptions
+from .files import read_tokenizer
+from .tokenizers import SentencePieceTokenizer, sentencepiece
+from .training import train_pieces
+from .vocabulary import SubwordVocabulary, subword_vocabulary_from
+
+
+class SubwordUnit:
+    """The unit `subword`; see `Unit` for the methods."""
+
+    def vocabulary_from(self, document: Mapping[str, Any]) -> SubwordVocabulary:
+        """The vocabulary of a model file."""
+        return subword_vocabulary_from(document)
+
+    def names_splits(self, path: Path) -> bool:
+        """Whether it is a folder: its files are the splits."""
+        return path.is_dir()
+
+    def find_splits(
+        self, path: Path, options: TextOptions, requested: tuple[str, ...], log: Report
+    ) -> dict[str, Spans]:
+        """Where the text of each requested split is, in a folder or in one file that is cut."""
+        return find_text_splits(path, options, requested, log)
+
+    def find_all(self, path: Path, log: Report) -> Spans:
+        """All of a file."""
+        return text_file(path, log)
+
+    def open(
+        self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Report
+    ) -> Corpus:
+        """The corpus of some texts by split, prepared once and kept in the cache."""
+        if vocabulary is not None and not isinstance(vocabulary, SubwordVocabulary):
+            raise TypeError(f"subwords need a vocabulary of subwords (got one of {vocabulary.unit}s)")
+        if vocabulary is None and options.tokens is not None:
+            vocabulary = SubwordVocabulary(read_tokenizer(Path(options.tokens)))
+        settings: dict[str, Any] = {
+            "pieces": options.pieces,
+            "piece_model": options.piece_model,
+            "piece_seed": options.piece_seed,
+        }
+        if vocabulary is None:
+            # a corpus in the cache needs the package too, and its absence is no damage
+            sentencepiece()
+        else:
+            settings = {"kind": vocabulary.tokenizer.kind, "sha256": vocabulary.sha256}
+        return open_encoded_corpus(
+            name,
+            texts,
+            subfolder="subwords",
+            settings=settings,
+            build=lambda: _trained(texts["train"], options, log),
+            read=subword_vocabulary_from,
+            vocabulary=vocabulary,
+            errors=options.errors,
+            log=log,
+        )
+
+    def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
+        """Characters, bytes, empty lines and the longest line."""
+        return line_figures(corpus)
+
+
+def _trained(text: Spans, options: TextOptions, log: Report) -> SubwordVocabulary:
+    """The vocabulary of pieces that are trained on a text."""
+    log(f"training {options.pieces:,} pieces ({options.piece_model})")
+    model = train_pieces(text, options.errors, count=options.pieces, model=options.piece_model, seed=options.piece_seed)
+    found = SubwordVocabulary(SentencePieceTokenizer(model))
+    if len(found) < options.pieces:
+        log(f"the text has {len(found):,} pieces instead of {options.pieces:,}")
+    return found
