@@ -197,9 +197,9 @@ def test_a_device_that_is_not_there(mistake, train, tiny_corpus, tmp_path, monke
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("words", [("score", "x", "\ud800y"), ("train", "\ud800.toml"), ("train", "--out", "\ud800")])
+@pytest.mark.parametrize("words", [("score", "x", "\ud800y"), ("train", "\ud800.toml"), ("features", "x", "a\0b")])
 def test_a_word_that_no_text_can_hold(mistake, words):
-    mistake(2, words, "is not valid text; write it in UTF-8")
+    mistake(2, words, "is not valid text; write it in UTF-8, without")
 
 
 def test_an_unforeseen_error_is_not_hidden(refrain, monkeypatch):

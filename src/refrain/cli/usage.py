@@ -32,16 +32,18 @@ def without_help_command(words: Sequence[str], commands: Mapping[str, str]) -> l
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Check that each word can be encoded, as a word that the system hands over can, so that it can name a file.
+    """Check that each word is one that the system can hand over, so that it can name a file.
 
     Raises:
-        UserError: when a word has a surrogate that stands for no byte.
+        UserError: when a word has a zero character, or a surrogate that stands for no byte.
     """
     for word in words:
         try:
-            os.fsencode(word)
+            valid = b"\0" not in os.fsencode(word)
         except UnicodeEncodeError:
-            raise UserError(f"{shown(word)}: is not valid text; write it in UTF-8") from None
+            valid = False
+        if not valid:
+            raise UserError(f"{shown(word)}: is not valid text; write it in UTF-8, without a zero character")
 
 
 def with_auto(words: Sequence[str]) -> list[str]:
