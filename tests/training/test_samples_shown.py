@@ -22,9 +22,8 @@ def test_a_sample_is_a_line(text, tmp_path, capsys):
     refrain.train(experiment, tmp_path / "run", progress=PlainProgress())
     sample = (tmp_path / "run" / "samples" / "epoch-001.txt").read_text()
     assert f"sample   {' '.join(sample.split())}" in capsys.readouterr().err.splitlines()
-    # and words have no column of bits per byte
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "bits per byte" not in card and "| nats per token | perplexity |\n|---|---|---|---|---|\n" in card
+    assert "| nats per token | perplexity | bits per byte | bits per character | perplexity per word |\n" in card
 
 
 def test_tensorboard_has_samples_and_settings(text, tmp_path):
