@@ -10,6 +10,7 @@ try:
 except ImportError:
     resource = None
 
+PATIENCE = 10
 STATUS = pathlib.Path("/proc/self/statm")
 
 
@@ -19,7 +20,11 @@ class Exceeded(BaseException):
 
 @contextlib.contextmanager
 def time_limit(seconds):
-    """Raise `Exceeded` in a body that takes longer, waiting included; an earlier timer continues after it."""
+    """Raise `Exceeded` in a body that computes for longer, or that takes `PATIENCE` times as long, waiting included.
+
+    Processor time is limited, because other programs may keep a body waiting that would soon be done. An earlier timer
+    continues afterwards.
+    """
     if not hasattr(signal, "setitimer"):
         yield
         return
@@ -28,13 +33,16 @@ def time_limit(seconds):
         raise Exceeded(f"not done after {seconds} s")
 
     started = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, stop)
-    remaining, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGALRM, signal.SIGPROF)}
+    remaining, interval = signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         if remaining:
             signal.setitimer(signal.ITIMER_REAL, max(remaining - (time.monotonic() - started), 0.01), interval)
 
