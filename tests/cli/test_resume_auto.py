@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import sys
 
 import pytest
+from blocked_modules import lacks
 from short_runs import Stopping, quiet
 
 from refrain import recipe, runs
@@ -112,6 +114,7 @@ def test_a_folder_with_anything_else_is_left_alone(mistake, auto, tmp_path, tree
     assert tree(tmp_path / "run") == before
 
 
+@pytest.mark.skipif(lacks("fcntl") and sys.platform != "win32", reason="no module that locks files")
 def test_a_run_that_another_process_has_just_started_is_left_alone(mistake, auto, tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with RunFolder(tmp_path / "run").locked():

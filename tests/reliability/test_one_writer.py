@@ -4,12 +4,15 @@ import os
 import random
 import signal
 import socket
+import sys
 import time
 
 import pytest
+from blocked_modules import lacks
 from processes import PATIENCE
 from tiny_runs import EVERY_WINDOW, assert_loadable, command, steps
 
+pytestmark = pytest.mark.skipif(lacks("fcntl") and sys.platform != "win32", reason="no module that locks files")
 # seconds in which the other process ends, in the full suite
 PROMPT = 2
 ENDLESS = ("training.epochs=1000000", "training.sample_tokens=0")
