@@ -5,6 +5,7 @@ from .cells import bench_cells as bench_cells
 from .compress import bench_compress as bench_compress
 from .compressors import bench_compressors as bench_compressors
 from .compressors import compressors as compressors
+from .export import bench_export as bench_export
 from .group_lasso import bench_group_lasso as bench_group_lasso
 from .sparse import bench_sparse as bench_sparse
 from .step import bench_step as bench_step

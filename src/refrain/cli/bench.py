@@ -20,13 +20,14 @@ BENCHES = {
     "sparse": "sparse-awd-ptb",
     "step": "zaremba-large",
     "compress": "zaremba-large",
+    "export": "zaremba-medium",
     "group-lasso": "zaremba-medium",
     "compressors": "mlstm-bytes",
     "tag": "pos-default",
 }
-# bench -> the default hidden widths
-WIDTHS = {"cells": "128,512", "compress": "373,315"}
-CPU_ONLY = ("step", "compress")
+# bench -> the default hidden widths; export has no second model by default
+WIDTHS = {"cells": "128,512", "compress": "373,315", "export": ""}
+CPU_ONLY = ("step", "compress", "export")
 # bench -> the unit of the work in a timed call; cells and sparse have fixed windows
 UNITS = {
     "train": "windows",
@@ -34,6 +35,7 @@ UNITS = {
     "cache": "windows",
     "step": "tokens",
     "compress": "tokens",
+    "export": "tokens",
     "group-lasso": "windows",
 }
 
@@ -64,6 +66,8 @@ def bench(
     step: one token at a time by the stepper, compared with torch's LSTM, the steps of the layers, and a single read of
     all weights.
     compress: a model with smaller hidden widths, compared with the full model, one token at a time and in windows.
+    export: ONNX files in ONNX Runtime and compiled C code in float32 and int8, compared with the stepper, one token at
+    a time. The code of a model with millions of weights takes minutes to compile.
     group-lasso: training with group lasso, compared with training without.
     tag: accuracy and training time of a tagger on one thread, compared with a conditional random field if
     sklearn-crfsuite is installed.
@@ -76,29 +80,31 @@ def bench(
     Parameters
     ----------
     name
-        The bench: train, weight-drop, cache, cells, sparse, step, compress, group-lasso, compressors or tag.
+        The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso,
+        compressors or tag.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
         training.seed count, for compressors only those of data, for sparse none.
     recipe
         The recipe whose model and training settings are measured; not for sparse.
     windows
-        The number of windows in a timed call, or of single tokens for step and compress (20); not for cells,
-        sparse and tag.
+        The number of windows in a timed call, or of single tokens for step, compress and export (20); not for
+        cells, sparse and tag.
     repeats
         The number of timed calls of each candidate, or of seeds for tag.
     cache_window
         The window of the cache (2000); for cache only.
     widths
-        The hidden widths of the smaller model for compress (373,315), or of the layers for cells (128,512).
+        The hidden widths of the smaller model for compress (373,315), of a second model for export (none), or of
+        the layers for cells (128,512).
     run
         A run folder of a model of bytes, or one of its checkpoints; for compressors only. Can be given several times.
     data
         The corpus: for compressors a folder of splits, a file, a pattern or a name, by default that of the first run or
         else of the recipe; for tag tagged sentences, by default those of the recipe.
     device
-        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress and tag run on CPUs
-        only.
+        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export and tag
+        run on CPUs only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
         Not for compressors and tag.
@@ -202,6 +208,8 @@ def _measure(
 ) -> list[dict[str, Any]]:
     from refrain import bench as benches
 
+    from .output import log
+
     common: dict[str, Any] = {"repeats": repeats, "device": where}
     measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "train": lambda: benches.bench_train(experiment, windows=windows, **common),
@@ -211,6 +219,9 @@ def _measure(
         "sparse": lambda: benches.bench_sparse(**common),
         "step": lambda: benches.bench_step(experiment, tokens=windows, repeats=repeats),
         "compress": lambda: benches.bench_compress(experiment, hidden_sizes=sizes, tokens=windows, repeats=repeats),
+        "export": lambda: benches.bench_export(
+            experiment, hidden_sizes=sizes or None, tokens=windows, repeats=repeats, log=log
+        ),
         "group-lasso": lambda: benches.bench_group_lasso(experiment, windows=windows, **common),
     }
     return measures[name]()
@@ -254,6 +265,8 @@ def _widths(name: str, widths: str | None) -> tuple[int, ...]:
     from refrain.errors import UserError
 
     words = widths or WIDTHS.get(name, "1")
+    if not words:
+        return ()
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", words):
         raise UserError(f"--widths must be whole numbers separated by commas, as in 373,315 (got {widths!r})")
     return tuple(int(width) for width in words.split(","))
@@ -274,10 +287,13 @@ def _table(rows: list[dict[str, Any]]) -> str:
     from .output import table
 
     shares = {key: title for key, title in SHARES.items() if any(key in row for row in rows)}
-    lines = [["", "median", "low", "high", "", "ratio", *shares.values()]]
+    sized = any(row.get("megabytes") for row in rows)
+    lines = [["", "median", "low", "high", "", "ratio", *shares.values(), *["MB"] * sized]]
     for row in rows:
         figures = [f"{row[key]:,.0f}" for key in ("median", "low", "high")]
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         parts = [f"{row[key]:.0%}" if key in row else "" for key in shares]
+        if sized:
+            parts.append(f"{row['megabytes']:,.1f}" if row["megabytes"] else "")
         lines.append([row["name"], *figures, row["unit"], ratio, *parts])
     return table(lines)

@@ -17,7 +17,7 @@ from .formats import Exported, Options, compiler
 from .proof import Runner
 from .rounded import rounded_matrices
 
-FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror")
+FLAGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Werror")
 
 
 def export(graph: StepGraph, options: Options) -> Exported:
