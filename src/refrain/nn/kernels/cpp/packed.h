@@ -92,8 +92,7 @@ static inline void dots(const Weight* weight, int64_t width, int64_t gap, const 
         }
         const char* later = (const char*)weight + AHEAD;
         if (later >= end) later += gap;
-        // into the second-level cache: the first level has no room for all that is on its way
-        for (size_t line = 0; line < R * STRIP * sizeof(Weight); line += 64) __builtin_prefetch(later + line, 0, 2);
+        for (size_t line = 0; line < R * STRIP * sizeof(Weight); line += 64) __builtin_prefetch(later + line, 0, 3);
     }
     for (int r = 0; r < R; ++r)
         for (int b = 0; b < B; ++b) out[r][b] = total(sums[r][b]);
