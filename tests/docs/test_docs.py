@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import save as to_bytes
 
+from refrain.bench import export as bench_export
 from refrain.bench import sparse
 from refrain.cli.app import main
 from refrain.cli.bench import BENCHES, UNITS
@@ -37,7 +38,7 @@ LINKED = [*PAGES, ROOT / "CONTRIBUTING.md"]
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 NOT_RUN = ("git clone ", "cd ", "pip install ", ". .venv/bin/activate", "cc ")
 # pages whose blocks run where these packages are installed
-NEEDS = {"export.md": ("onnx", "onnxruntime")}
+NEEDS = {page: ("onnx", "onnxruntime") for page in ("export.md", "performance.md")}
 SMALL = [
     "model.embedding_size=8",
     "model.hidden_sizes=[8,8]",
@@ -180,6 +181,8 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.setattr(embedded, "cache_folder", lambda: tmp_path / "cache")
     # layers of the size that is measured take half a minute
     monkeypatch.setattr(sparse, "LAYERS", ((30, 0.5), (45, 0.66666)))
+    # C code for ten thousand words takes seconds to compile
+    monkeypatch.setattr(bench_export, "VOCABULARY", 50)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     known = set(sys.modules)
@@ -245,6 +248,7 @@ def run_command(words):
             source = rest[rest.index("--recipe") + 1] if "--recipe" in rest else BENCHES[name]
             made = {"--repeats": "1"} | ({"--windows": "1"} if name in UNITS else {})
             made |= {"--widths": "8"} if name == "cells" else {}
+            made |= {"--widths": "8,6"} if name == "export" and "--widths" in words else {}
             left_out = {at + more for at, word in enumerate(words) if word in made for more in (0, 1)}
             kept = [word for at, word in enumerate(words) if at not in left_out]
             settings = small(source, rest) if name in UNITS or name == "tag" else []
@@ -256,7 +260,8 @@ def run_command(words):
         case ["export", *_]:
             if "c" in words and compiler() is None:
                 return 0
-            return main([*words, "--proof-tokens", "1000"])
+            kept = words[: words.index("--proof-tokens")] if "--proof-tokens" in words else words
+            return main([*kept, "--proof-tokens", "1000"])
         case ["evaluate", *_] if "--search" in words:
             # each try is an evaluation of its own
             words[words.index("--search") + 1] = "2"

@@ -12,7 +12,8 @@
 
 // columns of a strip; sequences of the batch whose sums are held in registers
 constexpr int STRIP = 16, TILE = 4;
-// how many bytes ahead of their use weights are prefetched: three pages, as the processor's own prefetching ends with one
+// how many bytes ahead of their use weights are prefetched: three pages, as the processor's own prefetching ends with
+// one
 constexpr int64_t AHEAD = 12288;
 
 static inline Floats load(const int8_t* from) {
