@@ -11,7 +11,9 @@ from test_step_graph import EVERY, DescribedUnit, H, around, drawn
 from refrain.export.c_format import export as export_c
 from refrain.export.c_format import runner as run_c
 from refrain.export.formats import Options, compiler
-from refrain.export.proof import SHAPES, Reference, initial_states
+from refrain.export.proof import SHAPES, Reference, initial_states, renamed
+from refrain.export.proof_of_scores import library_scorer, random_texts
+from refrain.export.recogniser_tokens import TokenIds, same_ids
 from refrain.models.step_graph import step_graph
 
 TOKENS = tuple(bytes([65 + index]) for index in range(V))
@@ -27,9 +29,9 @@ def made(name, reset):
     return model, step_graph(model)
 
 
-def difference(run, model, graph, weights="float32"):
+def difference(run, model, graph, weights="float32", same=None):
     """The largest difference of log-probabilities and states from the library's, over several shapes."""
-    draw, same, worst = np.random.default_rng(3), Reference(model, weights), 0.0
+    draw, same, worst = np.random.default_rng(3), same or Reference(model, weights), 0.0
     for batch, steps in SHAPES:
         ours = theirs = initial_states(graph, batch)
         for _ in range(2):
@@ -58,6 +60,32 @@ def test_onnx_files_compute_the_same(export_onnx, name, reset, steps):
     model, graph = made(name, reset)
     made_file = export_onnx(graph, Options(steps=steps))
     assert difference(made_file.runner(), model, graph) < 1e-5
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize("reset", [None, 3])
+@pytest.mark.parametrize("name", [*EVERY, "own cell"])
+def test_files_for_a_recogniser_compute_the_same(export_onnx, name, reset, weights):
+    from refrain.export import sherpa_offline, sherpa_online
+
+    model, graph = made(name, reset)
+    # the recogniser has a blank, and the tokens of the model in another order without one of them
+    read = np.array([9, *range(1, V)])[::-1].copy()
+    read[0] = 0
+    write = np.full(V, -1)
+    write[read[1:]] = np.arange(1, V)
+    for ids in (None, TokenIds(read, write, V, 3, renames=True)):
+        options = Options(weights=weights, start=3, ids=ids)
+        ids = ids or same_ids(V, 3)
+        plain = Reference(model, weights)
+        same = renamed(plain, ids)
+        allowed = 1e-5 if weights == "float32" else 0.15
+        found = difference(sherpa_online.export(graph, options).runner(), model, graph, weights, same)
+        assert (weights == "int8" and found > 0) or found < 1e-5
+        assert found < allowed
+        score, expected = sherpa_offline.export(graph, options).runner(), library_scorer(plain, graph, ids)
+        for given, lengths in random_texts(V):
+            assert np.abs((score(given, lengths) - expected(given, lengths)) / (lengths + 1)).max() < allowed
 
 
 @pytest.mark.parametrize("steps", ["many", "one"])

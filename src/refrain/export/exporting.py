@@ -21,8 +21,10 @@ from refrain.storage.output_files import write_files
 from refrain.storage.regular_files import read_regular
 from refrain.trained import TrainedLanguageModel
 
-from .formats import Exported, Options, check_format, check_out
+from .formats import Exported, Format, Options, check_format, check_out
 from .proof import FLOAT32_TOLERANCE, Proof, compare
+from .proof_of_scores import compare_scores
+from .recogniser_tokens import token_ids
 
 MOST_CARD_BYTES = 1_000_000
 
@@ -33,6 +35,7 @@ def export(
     *,
     format: str = "onnx",
     options: Options | None = None,
+    tokens: str | Path | None = None,
     data: str | None = None,
     proof: bool = True,
     proof_tokens: int = 10_000,
@@ -47,6 +50,7 @@ def export(
         out: the file, or the folder of a format with several files.
         format: a key of `FORMATS`.
         options: what is written; None for float32 weights and windows of any length.
+        tokens: the table of the tokens of a speech recogniser, for the formats for one.
         data: the text of the comparison: a folder of splits, or a file; None is the validation text of the run.
         proof: run what was exported, and write it only if it agrees with the model.
         proof_tokens: how many tokens of the text are scored for the comparison.
@@ -60,22 +64,25 @@ def export(
 
     Raises:
         UserError: when the format cannot express the model, or something that it needs is missing.
-        DataError: when the text is missing.
+        DataError: when the text is missing, or the tokens of the recogniser are not the model's.
         CheckpointError: when the run cannot be read, or the exported model does not compute the same.
     """
     options = options or Options()
-    chosen = check_format(format, options, proof=proof)
+    chosen = check_format(format, options, proof=proof, tokens=tokens is not None)
     if proof_tokens < 1000:
         raise UserError(f"--proof-tokens must be at least 1000 (got {proof_tokens})")
     out = Path(out)
     reports = reports or Reporter(None)
     read = [*run_files(Path(model))] if not isinstance(model, TrainedLanguageModel) else []
+    read += [] if tokens is None else [Path(tokens)]
     check_out(chosen, out, read, force=force)
     lm = model
     if not isinstance(lm, TrainedLanguageModel):
         with reports.step(f"loading {lm}"):
             lm = load_language_model(lm)
     check_describable(lm.model)
+    if chosen.recogniser:
+        options = replace(options, ids=token_ids(lm.vocabulary, None if tokens is None else Path(tokens), log))
     text = _text(lm, data, log) if proof else None
     with reports.step(f"writing the model as {format}"):
         graph = step_graph(lm.model)
@@ -83,7 +90,7 @@ def export(
         options = replace(options, metadata=metadata, tokens=_tokens(lm), start=lm.vocabulary.line_end)
         exported: Exported = importlib.import_module(f"{__package__}.{chosen.module}").export(graph, options)
     written = {out / name if name else out: content for name, content in exported.files.items()}
-    found = None if text is None else _proved(exported, lm, graph, text, options, proof_tokens, reports)
+    found = None if text is None else _proved(chosen, exported, lm, graph, text, options, proof_tokens, reports)
     if chosen.files:
         out.mkdir(parents=True, exist_ok=True)
     write_files(written.items(), force=force)
@@ -98,6 +105,7 @@ def export(
 
 
 def _proved(
+    chosen: Format,
     exported: Exported,
     lm: TrainedLanguageModel,
     graph: StepGraph,
@@ -108,7 +116,8 @@ def _proved(
 ) -> Proof:
     # where inputs are rounded too, the perplexity alone is compared
     rounds = options.weights == "int8" and exported.rounds_inputs
-    return compare(
+    check: Any = compare_scores if chosen.scores else compare
+    found: Proof = check(
         exported.runner(),
         lm.model,
         graph,
@@ -116,8 +125,10 @@ def _proved(
         weights=options.weights,
         tolerance=None if rounds else FLOAT32_TOLERANCE,
         tokens=tokens,
+        ids=options.ids,
         track=reports.track,
     )
+    return found
 
 
 def _text(lm: TrainedLanguageModel, data: str | None, log: Callable[[str], None]) -> TokenSource:

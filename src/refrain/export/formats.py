@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from refrain.nn.step_graph import StepGraph
 
     from .proof import Runner
+    from .proof_of_scores import Scorer
+    from .recogniser_tokens import TokenIds
 
 Weights = Literal["float32", "int8"]
 Steps = Literal["many", "one"]
@@ -30,6 +32,7 @@ class Options:
         metadata: name -> text, which a format stores if it can.
         tokens: the bytes of each token as it is printed, in the order of their ids; of C code.
         start: the id that a model reads before a text.
+        ids: the model's token for each token of a speech recogniser; None where they are the same.
     """
 
     weights: Weights = "float32"
@@ -38,12 +41,13 @@ class Options:
     metadata: Mapping[str, str] = field(default_factory=dict)
     tokens: tuple[bytes, ...] = ()
     start: int = 0
+    ids: "TokenIds | None" = None
 
 
 class MakeRunner(Protocol):
     """Makes what runs an exported model."""
 
-    def __call__(self) -> "Runner": ...
+    def __call__(self) -> "Runner | Scorer": ...
 
 
 class Exported(NamedTuple):
@@ -51,7 +55,7 @@ class Exported(NamedTuple):
 
     Attributes:
         files: name -> content; a format of a single file has the name "".
-        runner: makes what runs the files.
+        runner: makes what runs the files: a `Runner`, or a `Scorer` for a format that scores whole texts.
         rounds_inputs: whether int8 weights are multiplied with inputs that are rounded as well.
     """
 
@@ -73,6 +77,8 @@ class Format(NamedTuple):
         module: of this package; it has a function `export`, an `Export`.
         files: the names of its files in a folder; empty for a format of a single file.
         options: which of `steps` and `libm` have an effect.
+        recogniser: whether the tokens are those of a speech recogniser.
+        scores: whether whole texts are scored.
         packages: what it is written with: import name -> what pip installs.
         runtime: what an exported model is run with: the import name of a package, or "" for a C compiler.
     """
@@ -82,22 +88,29 @@ class Format(NamedTuple):
     options: tuple[str, ...]
     packages: Mapping[str, str]
     runtime: str
+    recogniser: bool = False
+    scores: bool = False
 
+
+ONNX = {"onnx": "'refrain-lm[export]'"}
 
 FORMATS = {
-    "onnx": Format("onnx_format", (), ("steps",), {"onnx": "'refrain-lm[export]'"}, "onnxruntime"),
+    "onnx": Format("onnx_format", (), ("steps",), ONNX, "onnxruntime"),
     "c": Format("c_format", ("model.h", "model.c", "main.c"), ("libm",), {}, ""),
+    "sherpa-online": Format("sherpa_online", (), (), ONNX, "onnxruntime", recogniser=True),
+    "sherpa-offline": Format("sherpa_offline", (), (), ONNX, "onnxruntime", recogniser=True, scores=True),
 }
 """Name -> format. A new format is a module with a function `export` and a line here."""
 
 
-def check_format(name: str, options: Options, *, proof: bool) -> Format:
+def check_format(name: str, options: Options, *, proof: bool, tokens: bool = False) -> Format:
     """Check that a format exists, that its options have an effect, and that all it needs is installed.
 
     Args:
         name: the format.
         options: what is written.
         proof: whether the exported model will be run.
+        tokens: whether the table of a recogniser's tokens is given.
 
     Raises:
         UserError: when one of these is not so.
@@ -110,6 +123,8 @@ def check_format(name: str, options: Options, *, proof: bool) -> Format:
     for option, words in (("steps", "--steps"), ("libm", "--no-libm")):
         if given[option] and option not in made.options:
             raise UserError(f"{words} cannot take effect with --format {name}; leave it out")
+    if tokens and not made.recogniser:
+        raise UserError(f"--tokens cannot take effect with --format {name}; leave it out")
     for package, install in made.packages.items():
         if importlib.util.find_spec(package) is None:
             raise UserError(f"--format {name} needs the package {package}: pip install {install}")

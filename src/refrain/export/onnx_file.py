@@ -1,6 +1,6 @@
 """Writes a step graph as an ONNX file: for whole windows, or for one step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import onnx
@@ -38,22 +38,47 @@ def onnx_bytes(
     Raises:
         UserError: when the file would be too large.
     """
-    weights = graph.weights.items()
-    if sum((1 if name in rounded else 4) * array.size for name, array in weights) > MOST_BYTES:
-        raise UserError("an ONNX file holds less than 2 GiB, but the weights are larger; use --weights int8")
-    gathers = [item for item in graph.body if not isinstance(item, Cell) and item.kind == "gather"]
-    nodes = Nodes(graph.weights, rounded, frozenset(item.inputs[1] for item in gathers))
+    nodes = nodes_for(graph, rounded)
     if steps == "many":
         _add_window(nodes, graph)
     else:
         _add_step(nodes, graph)
-    leading: list[str | int | None] = ["batch", "time"] if steps == "many" else ["batch"]
-    inputs = [helper.make_tensor_value_info(graph.ids, TensorProto.INT64, leading)]
-    outputs = [helper.make_tensor_value_info("log_probabilities", TensorProto.FLOAT, [*leading, graph.vocabulary_size])]
+    leading: list[str | int] = ["batch", "time"] if steps == "many" else ["batch"]
+    inputs = [tensor(graph.ids, TensorProto.INT64, *leading)]
+    outputs = [tensor("log_probabilities", TensorProto.FLOAT, *leading, graph.vocabulary_size)]
     for state in graph.states:
-        shape: list[str | int | None] = ["batch", state.size]
-        inputs.append(helper.make_tensor_value_info(state.name, TensorProto.FLOAT, shape))
-        outputs.append(helper.make_tensor_value_info(f"next_{state.name}", TensorProto.FLOAT, shape))
+        inputs.append(tensor(state.name, TensorProto.FLOAT, "batch", state.size))
+        outputs.append(tensor(f"next_{state.name}", TensorProto.FLOAT, "batch", state.size))
+    return file_of(nodes, inputs, outputs, metadata)
+
+
+def nodes_for(graph: StepGraph, rounded: Mapping[str, Rounded]) -> Nodes:
+    """A collector of nodes for a file with the weights of a graph.
+
+    Raises:
+        UserError: when the file would be too large.
+    """
+    weights = graph.weights.items()
+    if sum((1 if name in rounded else 4) * array.size for name, array in weights) > MOST_BYTES:
+        raise UserError("an ONNX file holds less than 2 GiB, but the weights are larger; use --weights int8")
+    gathers = [item for item in graph.body if not isinstance(item, Cell) and item.kind == "gather"]
+    return Nodes(graph.weights, rounded, frozenset(item.inputs[1] for item in gathers))
+
+
+def tensor(name: str, type_: int, *shape: str | int) -> Any:
+    """An input or output of a file: its name, its element type, and its shape, in which an axis of any size is named."""
+    return helper.make_tensor_value_info(name, type_, list(shape))
+
+
+def file_of(nodes: Nodes, inputs: Sequence[Any], outputs: Sequence[Any], metadata: Mapping[str, str]) -> bytes:
+    """The content of an ONNX file with the nodes that were collected.
+
+    Args:
+        nodes: the nodes and initialisers.
+        inputs: of the file, each made by `tensor`.
+        outputs: of the file.
+        metadata: texts that are stored in the file.
+    """
     initializers = list(nodes.initializers.values())
     made = helper.make_graph([*nodes.preparing, *nodes.nodes], "refrain", inputs, outputs, initializers)
     domains = [helper.make_opsetid("", OPSET)]
@@ -66,18 +91,32 @@ def onnx_bytes(
     return content
 
 
-def _add_window(nodes: Nodes, graph: StepGraph) -> None:
-    # the operators of layers take the axis of time first
-    (nodes.names[graph.ids],) = nodes.add("Transpose", [graph.ids], perm=[1, 0])
+def add_body(nodes: Nodes, graph: StepGraph) -> str:
+    """Add the layers over a window, and return the name of the head's input (time, batch, width).
+
+    The ids (time, batch) and the states (batch, size) before the window are those that `nodes.names` gives them.
+    """
     for item in graph.body:
         if isinstance(item, Cell):
             add_cell(nodes, item)
         else:
             nodes.operation(item)
-    (nodes.names[graph.hidden],) = nodes.add("Transpose", [nodes.read(graph.hidden)], perm=[1, 0, 2])
+    return nodes.read(graph.hidden)
+
+
+def add_head(nodes: Nodes, graph: StepGraph, hidden: str) -> str:
+    """Add the head, and return the name of the log-probabilities; `hidden` has any axes before the width."""
+    nodes.names[graph.hidden] = hidden
     for operation in graph.head:
         nodes.operation(operation)
-    _add_results(nodes, graph, graph.log_probabilities, [state.after for state in graph.states])
+    return nodes.read(graph.log_probabilities)
+
+
+def _add_window(nodes: Nodes, graph: StepGraph) -> None:
+    # the operators of layers take the axis of time first
+    (nodes.names[graph.ids],) = nodes.add("Transpose", [graph.ids], perm=[1, 0])
+    (hidden,) = nodes.add("Transpose", [add_body(nodes, graph)], perm=[1, 0, 2])
+    _add_results(nodes, graph, add_head(nodes, graph, hidden), [state.after for state in graph.states])
 
 
 def _add_step(nodes: Nodes, graph: StepGraph) -> None:

@@ -29,17 +29,11 @@ def runner(content: bytes, graph: StepGraph, steps: Steps) -> Runner:
         graph: the step that it was made from.
         steps: what it was made for.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    # errors only, as the warnings of its optimiser are of no use to a user
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    run = session(content).run
     names = [state.name for state in graph.states]
 
     def window(ids: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
-        log_probabilities, *after = session.run(None, {graph.ids: ids, **dict(zip(names, states, strict=True))})
+        log_probabilities, *after = run(None, {graph.ids: ids, **dict(zip(names, states, strict=True))})
         return log_probabilities, after
 
     def step_by_step(ids: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
@@ -50,3 +44,14 @@ def runner(content: bytes, graph: StepGraph, steps: Steps) -> Runner:
         return np.stack(found, 1), list(states)
 
     return window if steps == "many" else step_by_step
+
+
+def session(content: bytes) -> Any:
+    """Load the content of an ONNX file into ONNX Runtime, with as many threads as torch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # errors only, as the warnings of its optimiser are of no use to a user
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -65,7 +65,7 @@ class Nodes:
     def constant(self, name: str, array: Any) -> str:
         """An initialiser, made once for its name."""
         if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            self.initializers[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
     def numbers(self, *values: int) -> str:

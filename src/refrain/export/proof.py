@@ -6,7 +6,7 @@ T steps in a window, B batch size, V tokens in the vocabulary.
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ from refrain.nn.kernels.packed_linear import WeightType, round_weights
 from refrain.nn.recurrent.protocol import state_like, state_tensors
 from refrain.nn.step_graph import StepGraph
 from refrain.progress import Track, untracked
+
+from .recogniser_tokens import TokenIds, same_ids
 
 SHAPES = ((1, 1), (1, 40), (3, 5), (8, 2), (2, 17))
 """Batch sizes and lengths of the random text, each read twice, from the initial state and from the state after that."""
@@ -45,8 +47,9 @@ class Proof:
 
     Attributes:
         max_difference: the largest difference of log-probabilities and states from the library's, with the same
-            weights.
-        tokens: the number of tokens of real text, read in one stream with the states carried over.
+            weights; of the mean for each token where whole texts are scored.
+        tokens: the number of tokens of real text, read in one stream with the states carried over, or line by line
+            where whole texts are scored.
         perplexity: of the exported model on that text.
         library_perplexity: of the library's model on it, in float32.
         ms_per_token: of the exported model, one token at a time.
@@ -99,6 +102,7 @@ def compare(
     weights: WeightType,
     tolerance: float | None,
     tokens: int,
+    ids: TokenIds | None = None,
     track: Track = untracked,
 ) -> Proof:
     """Compare an exported model with the library's.
@@ -112,24 +116,58 @@ def compare(
         tolerance: the largest difference of log-probabilities that is allowed, from the model with the same weights;
             None where inputs are rounded as well.
         tokens: how many tokens of the text are scored at most.
+        ids: the model's token for each token that the exported model reads and scores; None where they are the same.
         track: reports the loop over the text.
 
     Raises:
         CheckpointError: when the two do not agree.
     """
-    same = Reference(model, weights)
-    worst = _checked(_random_difference(run, same, graph), tolerance)
-    runners = [run, same] if weights == "float32" else [run, same, Reference(model, "float32")]
-    found = _read(text, tokens, runners, graph, track)
-    worst = max(worst, _checked(found.difference, tolerance))
+    ids = ids or same_ids(graph.vocabulary_size, 0)
+    same = renamed(Reference(model, weights), ids)
+    worst = checked(_random_difference(run, same, graph, len(ids.read)), tolerance)
+    runners = [run, same] if weights == "float32" else [run, same, renamed(Reference(model, "float32"), ids)]
+    found = _read(first_tokens(text, tokens, ids), runners, graph, track)
+    worst = max(worst, checked(found.difference, tolerance))
     exported, *_, library = found.perplexities
+    check_growth(exported, library, weights)
+    few = found.ids[:TIMED]
+
+    def read() -> None:
+        states = initial_states(graph, 1)
+        for token in few:
+            _, states = run(token[None, None], states)
+
+    own, library_ms = milliseconds(read, Stepper(model, weights=weights), ids.read[few])
+    return Proof(worst, len(found.ids) - 1, exported, library, own, library_ms)
+
+
+def renamed(run: Runner, ids: TokenIds) -> Runner:
+    """A model behind the tokens of a recogniser, which it reads and whose log-probabilities it returns."""
+
+    def recogniser(tokens: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
+        log_probabilities, after = run(ids.read[tokens], states)
+        return log_probabilities[..., ids.read], after
+
+    return recogniser if ids.renames else run
+
+
+def first_tokens(text: TokenSource, tokens: int, ids: TokenIds) -> Any:
+    """The first tokens of a text as a recogniser numbers them, without those that it does not have."""
+    found = ids.write[np.array(text.read(0, min(len(text), tokens + 1))).astype(np.int64)]
+    return found[found >= 0]
+
+
+def check_growth(exported: float, library: float, weights: WeightType) -> None:
+    """Check that rounded weights did not change the perplexity by much.
+
+    Raises:
+        CheckpointError: when they did.
+    """
     if weights == "int8" and not abs(exported / library - 1) <= INT8_GROWTH:
         raise CheckpointError(
             f"the perplexity is {exported:.2f} in int8 and {library:.2f} in float32, which differ by more than "
             f"{INT8_GROWTH:.0%}; nothing was written; export it with --weights float32"
         )
-    own, library_ms = _milliseconds(run, Stepper(model, weights=weights), graph, found.ids)
-    return Proof(worst, len(found.ids) - 1, exported, library, own, library_ms)
 
 
 def initial_states(graph: StepGraph, batch_size: int) -> list[Any]:
@@ -137,7 +175,7 @@ def initial_states(graph: StepGraph, batch_size: int) -> list[Any]:
     return [np.tile(state.initial.astype(np.float32), (batch_size, 1)) for state in graph.states]
 
 
-def _checked(difference: float, tolerance: float | None) -> float:
+def checked(difference: float, tolerance: float | None) -> float:
     """The difference, if it is allowed.
 
     Raises:
@@ -152,13 +190,13 @@ def _checked(difference: float, tolerance: float | None) -> float:
     return difference
 
 
-def _random_difference(run: Runner, same: Runner, graph: StepGraph) -> float:
+def _random_difference(run: Runner, same: Runner, graph: StepGraph, vocabulary_size: int) -> float:
     draw = np.random.default_rng(1)
     worst = 0.0
     for batch, steps in SHAPES:
         ours = theirs = initial_states(graph, batch)
         for _ in range(2):
-            ids = draw.integers(0, graph.vocabulary_size, (batch, steps))
+            ids = draw.integers(0, vocabulary_size, (batch, steps))
             a, ours = same(ids, ours)
             b, theirs = run(ids, theirs)
             worst = max(worst, *(_difference(*pair) for pair in zip([a, *ours], [b, *theirs], strict=True)))
@@ -180,9 +218,8 @@ class _Reading:
     perplexities: list[float]
 
 
-def _read(text: TokenSource, tokens: int, runners: Sequence[Runner], graph: StepGraph, track: Track) -> _Reading:
+def _read(ids: Any, runners: Sequence[Runner], graph: StepGraph, track: Track) -> _Reading:
     """Read a text with several runners, of which the first two are compared."""
-    ids = np.array(text.read(0, min(len(text), tokens + 1))).astype(np.int64)
     states = [initial_states(graph, 1) for _ in runners]
     nats = [0.0] * len(runners)
     worst = 0.0
@@ -196,27 +233,33 @@ def _read(text: TokenSource, tokens: int, runners: Sequence[Runner], graph: Step
             nats[index] -= float(log_probabilities[0, np.arange(len(targets)), targets].astype(np.float64).sum())
             found.append(log_probabilities)
         worst = max(worst, _difference(found[0], found[1]))
-    return _Reading(ids, worst, [math.exp(min(total / max(len(ids) - 1, 1), 700)) for total in nats])
+    return _Reading(ids, worst, [perplexity(total, len(ids) - 1) for total in nats])
 
 
-def _milliseconds(run: Runner, stepper: Stepper, graph: StepGraph, ids: Any) -> tuple[float, float]:
-    """The time of a token for the exported model and for the stepper, in turns; the shortest of three passes."""
-    few = ids[:TIMED]
+def perplexity(nats: float, tokens: int) -> float:
+    """The perplexity of tokens with so many nats in all."""
+    return math.exp(min(nats / max(tokens, 1), 700))
 
-    def exported() -> None:
-        states = initial_states(graph, 1)
-        for token in few:
-            _, states = run(token[None, None], states)
+
+def milliseconds(read: Callable[[], Any], stepper: Stepper, ids: Any) -> tuple[float, float]:
+    """The time of a token for the exported model and for the stepper, in turns; the shortest of three passes.
+
+    Args:
+        read: reads the tokens by the exported model.
+        stepper: the library's, which reads them one at a time.
+        ids: the tokens, as the stepper numbers them.
+    """
 
     def library() -> None:
         state = stepper.initial_state(1)
-        for token in torch.from_numpy(few)[:, None].to(stepper.device):
+        for token in torch.from_numpy(ids)[:, None].to(stepper.device):
             _, state = stepper.step(token, state)
 
     seconds: list[list[float]] = [[], []]
     for _ in range(3):
-        for own, pass_ in zip(seconds, (exported, library), strict=True):
+        for own, pass_ in zip(seconds, (read, library), strict=True):
             start = time.perf_counter()
             pass_()
             own.append(time.perf_counter() - start)
-    return min(seconds[0]) / len(few) * 1000, min(seconds[1]) / len(few) * 1000
+    count = max(len(ids), 1)
+    return min(seconds[0]) / count * 1000, min(seconds[1]) / count * 1000

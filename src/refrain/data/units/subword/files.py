@@ -11,6 +11,7 @@ LARGEST_MODEL = 1 << 27
 FORMS = "give a SentencePiece model or a tokenizer.json"
 # the names that icefall gives to the two files of a model
 MODEL, TABLE = "bpe.model", "tokens.txt"
+REMEDY = "give the two files of one model"
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -49,19 +50,34 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path}: {error.strerror}; {FORMS}") from None
 
 
+def read_table(table: Path) -> dict[int, str]:
+    """Read a table of the pieces of a recogniser, a `tokens.txt`: a piece and its id in each line.
+
+    Args:
+        table: the file.
+
+    Raises:
+        DataError: when it cannot be read or is no such table.
+    """
+    listed: dict[int, str] = {}
+    for number, line in enumerate(_read(table).decode("utf-8", "replace").split("\n"), 1):
+        line = line.removesuffix("\r")
+        name, _, index = line.replace("\t", " ").rpartition(" ")
+        if not line:
+            continue
+        if not index.isdecimal() or len(index) > 9:
+            raise DataError(f"{table}: line {number} is no piece with its id; {REMEDY}")
+        listed[int(index)] = name
+    return listed
+
+
 def _compare(table: Path, path: Path, tokenizer: Tokenizer) -> None:
     """Check that the lines of a table are the pieces of a model, besides the marks #0, #1 and so on of a lexicon."""
-    remedy = "give the two files of one model"
-    listed: dict[int, str] = {}
-    for number, line in enumerate(_read(table).decode("utf-8", "replace").splitlines(), 1):
-        name, _, index = line.replace("\t", " ").rpartition(" ")
-        if not index.isdecimal() or len(index) > 9:
-            raise DataError(f"{table}: line {number} is no piece with its id; {remedy}")
-        if not name.startswith("#") or int(index) < len(tokenizer):
-            listed[int(index)] = name
+    every = read_table(table)
+    listed = {index: name for index, name in every.items() if not name.startswith("#") or index < len(tokenizer)}
     if len(listed) != len(tokenizer):
-        raise DataError(f"{table}: lists {len(listed):,} pieces, but {path} has {len(tokenizer):,}; {remedy}")
+        raise DataError(f"{table}: lists {len(listed):,} pieces, but {path} has {len(tokenizer):,}; {REMEDY}")
     for place, name in listed.items():
         own = tokenizer.name(place) if place < len(tokenizer) else ""
         if name != own:
-            raise DataError(f"{table}: piece {place} is {shown(name)}, but {shown(own)} in {path}; {remedy}")
+            raise DataError(f"{table}: piece {place} is {shown(name)}, but {shown(own)} in {path}; {REMEDY}")
