@@ -1,6 +1,7 @@
 """`refrain export` on a tiny run."""
 
 import importlib.util
+import io
 import json
 import math
 import subprocess
@@ -98,7 +99,9 @@ def test_the_score_of_c_code_is_that_of_the_library(refrain, byte_run, tmp_path)
 
 def test_mistakes_are_told(mistake, tiny_run, tmp_path, monkeypatch):
     out = tmp_path / "x"
-    mistake(2, ["export", tiny_run, "--out", out, "--format", "tflite"], "--format must be one of onnx, c", "tflite")
+    mistake(
+        2, ["export", tiny_run, "--out", out, "--format", "tflite"], "must be one of onnx, c, sherpa-online", "tflite"
+    )
     mistake(2, ["export", tiny_run, "--out", out, "--format", "c", "--steps", "one"], "--steps cannot take effect")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "onnx" in name else True)
     mistake(2, ["export", tiny_run, "--out", out], "pip install 'refrain-lm[export]'")
@@ -110,6 +113,100 @@ def test_mistakes_are_told(mistake, tiny_run, tmp_path, monkeypatch):
     words = ["export", tiny_run, "--out", out, "--format", "c", "--no-proof", "--proof-tokens", "10"]
     mistake(2, words, "--proof-tokens must be at least 1000")
     assert not out.exists()
+
+
+ICEFALL = ("<blk>", "<sos/eos>")
+SHERPA = ("sherpa-online", "sherpa-offline")
+
+
+@pytest.fixture
+def subword_run(refrain, train, write, onnx, tmp_path):
+    """A model of the pieces of a recogniser, and the table of its tokens."""
+    package = pytest.importorskip("sentencepiece")
+    for split, count in {"train": 60, "valid": 150, "test": 12}.items():
+        folder = write(f"text/{split}.txt", "the cat sat on the mat\n" * count).parent
+    found = io.BytesIO()
+    package.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the cat sat on the mat"] * 9),
+        model_writer=found,
+        vocab_size=24,
+        model_type="bpe",
+        unk_id=2,
+        bos_id=-1,
+        eos_id=-1,
+        user_defined_symbols=[*ICEFALL],
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    model = write("lang/bpe.model", found.getvalue())
+    pieces = package.SentencePieceProcessor(model_file=str(model))
+    names = [pieces.id_to_piece(index) for index in range(pieces.get_piece_size())]
+    assert names[:3] == [*ICEFALL, "<unk>"]
+    words = train(folder, "training.epochs=1", "data.unit=subword", f"data.tokens={model}", "--quiet")
+    assert refrain(*words).status == 0
+    # the marks of a lexicon are no tokens
+    return tmp_path / "run", [*names, "#0", "#1"]
+
+
+def table(names):
+    return "".join(f"{name} {index}\n" for index, name in enumerate(names))
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize("format", SHERPA)
+def test_files_for_a_recogniser(refrain, mistake, onnx, subword_run, write, tmp_path, format, weights):
+    run, names = subword_run
+    out = tmp_path / "lm.onnx"
+    words = ["export", run, "--format", format, "--out", out, "--weights", weights, "--proof-tokens", "1000", "--json"]
+    same = refrain(*words, "--tokens", write("tokens.txt", table(names)))
+    proof = same.json["proof"]
+    assert proof["max_difference"] < (1e-5 if weights == "float32" else 0.1)
+    assert proof["perplexity"] == pytest.approx(proof["library_perplexity"], rel=1e-5 if weights == "float32" else 0.01)
+    assert 900 < proof["tokens"] <= 1002
+    told = {each.key: each.value for each in onnx.load(out).metadata_props}
+    size = len(names) - 2
+    assert (told["sos_id"], told["eos_id"], told["vocab_size"]) == ("1", "1", str(size))
+    assert format != "sherpa-online" or (told["num_layers"], told["hidden_size"]) == ("1", "8")
+    plain = out.read_bytes()
+    found = refrain(*words, "--force")
+    assert found.status == 0 and "--tokens tokens.txt" in found.err
+    assert out.read_bytes() == plain
+
+    # a recogniser whose tokens are in another order
+    other = [names[0], *names[size - 1 : 0 : -1], "#0"]
+    found = refrain(*words, "--force", "--tokens", write("tokens.txt", table(other)))
+    again = found.json["proof"]
+    assert again["perplexity"] == pytest.approx(proof["perplexity"], rel=1e-5 if weights == "float32" else 0.01)
+    told = {each.key: each.value for each in onnx.load(out).metadata_props}
+    assert told["sos_id"] == str(other.index("<sos/eos>"))
+
+    changed = write("tokens.txt", table([*names[:size], "dog"]))
+    parts = ["tokens.txt", f"token {size}, 'dog'", "data.tokens=bpe.model"]
+    mistake(3, [*words, "--force", "--tokens", changed], *parts)
+    mistake(
+        3, [*words, "--force", "--tokens", write("tokens.txt", "a 0\nb 2\n")], "the ids of the tokens are not 0, 1, 2"
+    )
+    mistake(3, [*words, "--force", "--tokens", tmp_path / "no.txt"], "no.txt")
+
+
+def test_models_of_words_need_the_tokens_of_the_recogniser(refrain, mistake, onnx, tiny_run, write, tmp_path):
+    out = tmp_path / "lm.onnx"
+    words = ["export", tiny_run, "--format", "sherpa-online", "--out", out, "--proof-tokens", "1000", "--json"]
+    mistake(2, words, "a model of words", "--tokens tokens.txt")
+    own = [word for word in runs.load(tiny_run).vocabulary if not word.startswith("<")]
+    found = refrain(*words, "--tokens", write("tokens.txt", table(["<blk>", "<unk>", *own, "unheard"])))
+    assert "1 of" in found.err and "'unheard'" in found.err
+    assert found.json["proof"]["max_difference"] < 1e-5
+    # the table has no token for the end of a text, and so gets one more
+    told = {each.key: each.value for each in onnx.load(out).metadata_props}
+    assert told["sos_id"] == told["vocab_size"] == str(len(own) + 3)
+    few = write("tokens.txt", table(["<blk>", "x", "y", "z"]))
+    mistake(3, [*words, "--force", "--tokens", few], "3 of 4 tokens are not in the model's vocabulary")
+    mistake(
+        2,
+        ["export", tiny_run, "--out", tmp_path / "x", "--tokens", few],
+        "--tokens cannot take effect with --format onnx",
+    )
 
 
 def test_a_run_without_its_corpus_asks_for_a_text(refrain, mistake, run_copy, tiny_corpus, tmp_path, monkeypatch):

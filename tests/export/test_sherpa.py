@@ -1,5 +1,6 @@
 """A language model in the recogniser of sherpa-onnx, the real one: what it recognises is what brute force finds."""
 
+import functools
 import importlib.util
 import json
 import subprocess
@@ -39,20 +40,26 @@ WRITE = np.array([4, 5, 3, -1, 1, 2])
 RENAMED = TokenIds(READ, WRITE, END, int(READ[END]), renames=True)
 
 
-def made(layers):
+@functools.cache
+def made(name):
     torch.manual_seed(3)
-    stack = RecurrentStack(layers())
+    stack = RecurrentStack(LAYERS[name]())
     model = LanguageModel(Embedding(R, 5), stack, SoftmaxHead(stack.layers[-1].hidden_size, R)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=1.2)
-    return model
+    return model, step_graph(model)
 
 
-def scored(model, text, read, weights="float32"):
+@functools.cache
+def library(name, weights):
+    return Reference(made(name)[0], weights)
+
+
+def scored(name, text, read, weights="float32"):
     """The log-probability of each token of a text and of its end, by the library."""
     ids = [read[END], *(read[token] for token in text)]
-    found, _ = Reference(model, weights)(np.array([ids]), initial_states(step_graph(model), 1))
+    found, _ = library(name, weights)(np.array([ids]), initial_states(made(name)[1], 1))
     return [float(row[token]) for row, token in zip(found[0], [*ids[1:], read[END]], strict=True)]
 
 
@@ -64,13 +71,14 @@ def recognised(tmp_path_factory):
     frames, pairs = draw.normal(size=(FRAMES, R)) * 1.2, draw.normal(size=(R, R))
     transducer.write(folder, frames, pairs)
     cases = {("none", True): [True, None, 0.0], ("none", False): [False, None, 0.0]}
-    for name, layers in LAYERS.items():
+    for name in LAYERS:
         for ending in ("", " int8", " renamed"):
             ids = RENAMED if ending == " renamed" else None
             options = Options(weights="int8" if ending == " int8" else "float32", start=END, ids=ids)
             for online in (True, False):
                 path = folder / f"{name}{ending}{online}.onnx"
-                path.write_bytes((sherpa_online if online else sherpa_offline).export(step_graph(made(layers)), options).files[""])
+                export = sherpa_online.export if online else sherpa_offline.export
+                path.write_bytes(export(made(name)[1], options).files[""])
                 cases[name + ending, online] = [online, str(path), SCALE]
     given = json.dumps({"folder": str(folder), "cases": list(cases.values())})
     script = Path(__file__).with_name("recognise.py")
@@ -85,17 +93,17 @@ def recognised(tmp_path_factory):
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_recogniser_finds_the_text_that_brute_force_finds(recognised, name, ending, online):
     found, alone = recognised
-    model, read = made(LAYERS[name]), READ if ending else np.arange(R)
+    read = READ if ending else np.arange(R)
     # the end of a text counts where whole texts are scored
     last = None if online is False else -1
-    both = {text: score + SCALE * sum(scored(model, text, read)[:last]) for text, score in alone.items()}
+    both = {text: score + SCALE * sum(scored(name, text, read)[:last]) for text, score in alone.items()}
     expected = transducer.best(both)
     words, own = found[name + ending, online]
     assert words == [transducer.NAMES[token] for token in expected]
     without = [transducer.NAMES[token] for token in transducer.best(alone)]
     assert found["none", online] == [without, []]
     if online:
-        assert own == pytest.approx(scored(model, expected, read)[:-1], abs=1e-4)
+        assert own == pytest.approx(scored(name, expected, read)[:-1], abs=1e-4)
 
 
 @needs_sherpa
@@ -114,6 +122,6 @@ def test_the_recogniser_reads_int8(recognised, name):
     found, _ = recognised
     words, own = found[f"{name} int8", True]
     text = [transducer.NAMES.index(word) for word in words]
-    expected = scored(made(LAYERS[name]), text, np.arange(R), "int8")[:-1]
+    expected = scored(name, text, np.arange(R), "int8")[:-1]
     # the inputs of matmuls are rounded as well
     assert own == pytest.approx(expected, abs=0.1)

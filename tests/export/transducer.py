@@ -112,4 +112,3 @@ def texts(frames, pairs):
 def best(scores):
     """The text with the largest score divided by its length, in which the context of one blank counts."""
     return max(scores, key=lambda text: scores[text] / (len(text) + 1))
-

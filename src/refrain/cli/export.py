@@ -17,6 +17,7 @@ def export(
     weights: Literal["float32", "int8"] = "float32",
     steps: Literal["many", "one"] = "many",
     no_libm: Annotated[bool, Parameter(negative=())] = False,
+    tokens: Path | None = None,
     data: str | None = None,
     proof_tokens: int = 10_000,
     no_proof: Annotated[bool, Parameter(negative=())] = False,
@@ -34,13 +35,16 @@ def export(
     out
         The file to write; with --format c the folder.
     format
-        onnx: a file for ONNX Runtime. c: C99 code without dependencies.
+        onnx: a file for ONNX Runtime. c: C99 code without dependencies. sherpa-online: a file for shallow fusion in the
+        speech recogniser sherpa-onnx. sherpa-offline: one with which it scores whole hypotheses.
     weights
         int8: every matrix rounded to 127ths of the largest entry of each row, for a quarter of the size.
     steps
         many: the ONNX file reads windows of any length. one: it reads one token at a time.
     no_libm
         Write C code that calls no mathematical functions of the C library.
+    tokens
+        The tokens.txt of the recogniser, whose ids the file then has; for sherpa-online and sherpa-offline.
     data
         The text to compare on: a folder of splits, whose validation text is read, or a file. The default is the corpus
         of the run.
@@ -57,8 +61,8 @@ def export(
     from .output import log, log_written, print_json
 
     options = Options(weights=weights, steps=steps, libm=not no_libm)
-    chosen = check_format(format, options, proof=not no_proof)
-    check_out(chosen, out, run_files(run), force=force)
+    chosen = check_format(format, options, proof=not no_proof, tokens=tokens is not None)
+    check_out(chosen, out, [*run_files(run), *([] if tokens is None else [tokens])], force=force)
     find_language_model(run)
     if data is not None:
         from refrain.assembly import locate
@@ -73,6 +77,7 @@ def export(
         out,
         format=format,
         options=options,
+        tokens=tokens,
         data=data,
         proof=not no_proof,
         proof_tokens=proof_tokens,

@@ -66,7 +66,7 @@ def nodes_for(graph: StepGraph, rounded: Mapping[str, Rounded]) -> Nodes:
 
 
 def tensor(name: str, type_: int, *shape: str | int) -> Any:
-    """An input or output of a file: its name, its element type, and its shape, in which an axis of any size is named."""
+    """An input or output of a file: its name, its element type, and its shape; an axis of any size has a name there."""
     return helper.make_tensor_value_info(name, type_, list(shape))
 
 

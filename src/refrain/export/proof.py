@@ -141,14 +141,17 @@ def compare(
     return Proof(worst, len(found.ids) - 1, exported, library, own, library_ms)
 
 
-def renamed(run: Runner, ids: TokenIds) -> Runner:
+def renamed(run: Runner, tokens: TokenIds) -> Runner:
     """A model behind the tokens of a recogniser, which it reads and whose log-probabilities it returns."""
 
-    def recogniser(tokens: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
-        log_probabilities, after = run(ids.read[tokens], states)
-        return log_probabilities[..., ids.read], after
+    if not tokens.renames:
+        return run
 
-    return recogniser if ids.renames else run
+    def recogniser(ids: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
+        log_probabilities, after = run(tokens.read[ids], states)
+        return log_probabilities[..., tokens.read], after
+
+    return recogniser
 
 
 def first_tokens(text: TokenSource, tokens: int, ids: TokenIds) -> Any:

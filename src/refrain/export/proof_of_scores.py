@@ -37,7 +37,7 @@ AT_ONCE = 4
 class Scorer(Protocol):
     """Scores whole texts by an exported model."""
 
-    def __call__(self, ids: Any, lengths: Any) -> Any:
+    def __call__(self, given: Any, lengths: Any) -> Any:
         """Tokens (N, L), of which each text has the first `lengths` (N,) -> nats (N,), the end of a text included."""
         ...
 
@@ -120,6 +120,7 @@ def _difference(ours: Any, theirs: Any, lengths: Any) -> float:
 
 
 def random_texts(vocabulary_size: int) -> Iterator[tuple[Any, Any]]:
+    """Random tokens (N, L) and the lengths (N,) of the texts, in several shapes."""
     draw = np.random.default_rng(1)
     for texts, steps in SHAPES:
         lengths = draw.integers(0, steps + 1, texts)
@@ -140,4 +141,3 @@ def _padded(lines: list[Any]) -> tuple[Any, Any]:
     for row, line in zip(given, lines, strict=True):
         row[: len(line)] = line
     return given, lengths
-

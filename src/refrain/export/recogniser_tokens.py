@@ -61,12 +61,16 @@ def token_ids(vocabulary: Vocabulary, table: Path | None, log: Callable[[str], N
                 f"a recogniser numbers its tokens in another way than a model of {vocabulary.unit}s; give its table: "
                 "--tokens tokens.txt"
             )
-        log("the ids are those of the model's tokenizer; to compare them with the recogniser's, give --tokens tokens.txt")
+        log(
+            "the ids are those of the model's tokenizer; give --tokens tokens.txt to compare them with the recogniser's"
+        )
         return same_ids(len(vocabulary), vocabulary.line_end)
     names = _names(table)
     own = {_spelled(token, vocabulary.unit): index for index, token in enumerate(vocabulary)}
     unknown = vocabulary.line_end if vocabulary.unknown is None else vocabulary.unknown
-    special = dict.fromkeys(BLANKS, unknown) | dict.fromkeys(ENDS, vocabulary.line_end) | dict.fromkeys(UNKNOWNS, unknown)
+    special = (
+        dict.fromkeys(BLANKS, unknown) | dict.fromkeys(ENDS, vocabulary.line_end) | dict.fromkeys(UNKNOWNS, unknown)
+    )
     found = [own.get(name, special.get(name, -1)) for name in names]
     _check_missing(table, vocabulary, [index for index, token in enumerate(found) if token < 0], names, log)
     read = np.array([unknown if token < 0 else token for token in found])
@@ -87,7 +91,9 @@ def _names(table: Path) -> list[str]:
     while listed and (last := max(listed)) and listed[last][:1] == "#" and listed[last][1:].isdecimal():
         del listed[last]
     if not listed or sorted(listed) != list(range(len(listed))):
-        raise DataError(f"{table}: the ids of the tokens are not 0, 1, 2 and so on; give the tokens.txt of a recogniser")
+        raise DataError(
+            f"{table}: the ids of the tokens are not 0, 1, 2 and so on; give the tokens.txt of a recogniser"
+        )
     return [listed[index] for index in range(len(listed))]
 
 
@@ -111,7 +117,7 @@ def _check_missing(
         )
     if 2 * len(missing) > len(names):
         raise DataError(
-            f"{table}: {len(missing):,} of {len(names):,} tokens are not in the model's vocabulary, first {first}; train "
-            f"the model on the tokens of the recogniser"
+            f"{table}: {len(missing):,} of {len(names):,} tokens are not in the model's vocabulary, first {first}; "
+            "train the model on the tokens of the recogniser"
         )
     log(f"{table}: {len(missing):,} of {len(names):,} tokens are unknown to the model, first {first}")

@@ -74,8 +74,8 @@ def scorer(content: bytes) -> Scorer:
     """
     run = session(content).run
 
-    def score(ids: Any, lengths: Any) -> Any:
-        (nats,) = run(None, {"x": ids, "x_lens": lengths})
+    def score(given: Any, lengths: Any) -> Any:
+        (nats,) = run(None, {"x": given, "x_lens": lengths})
         return nats
 
     return score

@@ -1,11 +1,11 @@
 """The format sherpa-online: a language model for shallow fusion in the online recogniser of sherpa-onnx.
 
 The recogniser calls the file with a token and two tensors of states of one shape, (num_layers, batch, hidden_size), and
-passes what it returns on to the next call without looking at it. The states of all layers, of whatever cells and widths,
-therefore are put side by side and cut into two halves. It reads the inputs and outputs by their order, and begins with
-zeros and the token `sos_id`. Source: sherpa-onnx 2.0.1, `csrc/online-rnn-lm.cc`.
+passes what it returns on to the next call without looking at it. The states of all layers, of whatever cells and
+widths, therefore are put side by side and cut into two halves. It reads the inputs and outputs by their order, and
+begins with zeros and the token `sos_id`. Source: sherpa-onnx 2.0.1, `csrc/online-rnn-lm.cc`.
 
-T tokens in a call, which the recogniser sets to 1, B batch size, S width of all states together, R tokens of the recogniser.
+B batch size, S width of all states together.
 """
 
 from collections.abc import Sequence
