@@ -1,7 +1,6 @@
 """The step of a language model as a graph in plain data, which exporters translate."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +9,9 @@ from torch import nn
 from refrain.errors import UserError
 from refrain.nn import EmbeddingDropout, LockedDropout, RecurrentStack, VariationalDropout
 from refrain.nn.dropout import HeldMask
-from refrain.nn.step_graph import Describable, GraphBuilder, State, StepGraph
+from refrain.nn.step_graph import Cell, Describable, GraphBuilder, Operation, State, StepGraph
 from refrain.nn.step_graph.builder import leaves, like
+from refrain.nn.step_graph.graph import Array
 
 from .language_model import LanguageModel
 from .modes import evaluating
@@ -48,35 +48,59 @@ def step_graph(model: nn.Module) -> StepGraph:
         states: list[State] = []
         for index, layer in enumerate(model.stack.layers):
             described: Any = layer
-            names, initial = _states(index, described)
-            symbols = [build.value(name, len(start)) for name, start in zip(names, leaves(initial), strict=True)]
+            own, symbols = states_of(build, described, f"stack.layers.{index}", f"layer{index}")
             with build.part(f"stack.layers.{index}"):
-                x, after = described.describe(build, x, like(initial, symbols))
-            ends = zip(names, leaves(initial), leaves(after), strict=True)
-            states += [State(name, len(start), start.cpu().numpy().copy(), end.name) for name, start, end in ends]
+                x, after = described.describe(build, x, symbols)
+            states += [state._replace(after=end.name) for state, end in zip(own, leaves(after), strict=True)]
         body, build.items = tuple(build.items), []
         head: Any = model.head
         with build.part("head"):
             result = head.describe(build, x)
-        graph = StepGraph(result.width, build.weights, tuple(states), body, tuple(build.items), x.name, result.name)
-    # a weight of which only parts are read is none itself
-    used = {name for operation in graph.flat().operations for name in operation.inputs}
-    return replace(graph, weights={name: array for name, array in graph.weights.items() if name in used})
+        head_items = tuple(build.items)
+    return StepGraph(
+        result.width, used_weights(build, body, head_items), tuple(states), body, head_items, x.name, result.name
+    )
 
 
-def _states(index: int, layer: Any) -> tuple[list[str], Any]:
-    """The names of a layer's states, and their values before the first token without a batch."""
+def used_weights(build: GraphBuilder, *items: Sequence[Operation | Cell]) -> dict[str, Array]:
+    """The weights that operations read; a weight of which only parts are read is none itself."""
+    used: set[str] = set()
+    for item in (each for group in items for each in group):
+        inner = item.operations if isinstance(item, Cell) else (item,)
+        used |= {name for operation in inner for name in operation.inputs}
+    return {name: array for name, array in build.weights.items() if name in used}
+
+
+def states_of(build: GraphBuilder, layer: Any, part: str, prefix: str) -> tuple[list[State], Any]:
+    """The states of a layer.
+
+    Args:
+        build: makes the symbols.
+        layer: a recurrent layer.
+        part: its name in the model.
+        prefix: what the names of its states begin with.
+
+    Returns:
+        The states, whose values after the step are not known yet, and a state of symbols for those before it.
+
+    Raises:
+        UserError: when a state is no matrix (batch, size).
+    """
     initial = layer.initial_state(1)
     tensors = leaves(initial)
     if any(tensor.ndim != 2 for tensor in tensors):
         shapes = ", ".join(str(("batch", *tensor.shape[1:])) for tensor in tensors)
         raise UserError(
-            f"stack.layers.{index} ({type(layer).__name__}): cannot be exported, because its states have shapes "
+            f"{part} ({type(layer).__name__}): cannot be exported, because its states have shapes "
             f"{shapes}; export needs states of shape (batch, size)"
         )
     fields = getattr(initial, "_fields", ())
     names = fields if len(fields) == len(tensors) else ["state"] if len(tensors) == 1 else range(len(tensors))
-    return [f"layer{index}_{name}" for name in names], like(initial, [tensor[0] for tensor in tensors])
+    states = [
+        State(f"{prefix}_{name}", tensor.shape[1], tensor[0].cpu().numpy().copy(), "")
+        for name, tensor in zip(names, tensors, strict=True)
+    ]
+    return states, like(initial, [build.value(state.name, state.size) for state in states])
 
 
 def check_describable(model: nn.Module) -> None:
@@ -90,13 +114,25 @@ def check_describable(model: nn.Module) -> None:
         raise UserError(f"{type(model).__name__}: cannot be exported, because only a LanguageModel describes its step")
     if any(getattr(type(model), name) is not getattr(LanguageModel, name) for name in plain):
         raise UserError(f"{type(model).__name__}: cannot be exported, because it overrides methods of LanguageModel")
-    if problems := list(_problems(model)):
+    layers = {f"stack.layers.{index}": layer for index, layer in enumerate(model.stack.layers)}
+    between = {
+        "embedding.word_dropout": getattr(model.embedding, "word_dropout", None),
+        "embedding_dropout": model.embedding_dropout,
+        "stack.between": model.stack.between,
+        "output_dropout": model.output_dropout,
+        "head.latent_dropout": getattr(model.head, "latent_dropout", None),
+    }
+    problems = [*part_problems({"embedding": model.embedding, **layers, "head": model.head}), *inert_problems(between)]
+    if type(model.stack) is not RecurrentStack:
+        problems.append(
+            f"stack ({type(model.stack).__name__}): cannot be exported, because it is not a RecurrentStack"
+        )
+    if problems:
         raise UserError(*problems)
 
 
-def _problems(model: LanguageModel) -> Iterator[str]:
-    layers = {f"stack.layers.{index}": layer for index, layer in enumerate(model.stack.layers)}
-    parts: dict[str, Any] = {"embedding": model.embedding, **layers, "head": model.head}
+def part_problems(parts: Mapping[str, Any]) -> Iterator[str]:
+    """Why parts of a model, name -> part, cannot be described."""
     for name, part in parts.items():
         if not isinstance(part, Describable):
             yield (
@@ -109,16 +145,11 @@ def _problems(model: LanguageModel) -> Iterator[str]:
                 f"{name} ({type(part).__name__}): cannot be exported, because it changes what it inherits without a "
                 "method describe of its own"
             )
-    between: dict[str, Any] = {
-        "embedding.word_dropout": getattr(model.embedding, "word_dropout", None),
-        "embedding_dropout": model.embedding_dropout,
-        "stack.between": model.stack.between,
-        "output_dropout": model.output_dropout,
-        "head.latent_dropout": getattr(model.head, "latent_dropout", None),
-    }
+
+
+def inert_problems(between: Mapping[str, Any]) -> Iterator[str]:
+    """Why a model cannot be described that has modules, name -> module or None, between its parts."""
     for name, module in between.items():
         inner = [] if module is None else [each for each in module.modules() if type(each) is not nn.Sequential]
         if any(type(each) not in INERT for each in inner):
             yield f"{name} ({type(module).__name__}): cannot be exported, because only dropout is known there"
-    if type(model.stack) is not RecurrentStack:
-        yield f"stack ({type(model.stack).__name__}): cannot be exported, because it is not a RecurrentStack"

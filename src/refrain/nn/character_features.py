@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 
 class CharacterFeatures(nn.Module):
@@ -41,6 +42,12 @@ class CharacterFeatures(nn.Module):
         flat = features.reshape(-1, features.shape[-1])
         summed = nn.functional.embedding_bag(flat, self.weight, mode="sum")
         return summed.view(*features.shape[:-1], self.embedding_size)
+
+    def describe(self, build: GraphBuilder, *features: Value) -> Value:
+        """The sum of the rows of each feature's ids as operations; see `Describable`."""
+        weight = build.weight("weight", self.weight)
+        rows = [build.gather(ids, weight) for ids in features]
+        return sum(rows[1:], rows[0])
 
     def axes(self, feature_width: str, embedding_width: str) -> AxisTable:
         """The axes of the weight, under the width names that the model chose."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import AxisTable
+from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 Direction = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """inputs (T, B, I) and a state -> outputs (T, B, H) and the state after them."""
@@ -82,6 +83,14 @@ class Bidirectional(nn.Module):
             (T, B, 2H): the output of `ahead`, then that of `back`. Outputs past the end of a sequence have no meaning.
         """
         return both_directions(self.ahead, self.back, inputs, lengths, self.ahead.initial_state(inputs.shape[1]))
+
+    def describe(self, build: GraphBuilder, x: Value, states: tuple[Any, Any]) -> Value:
+        """Both directions as operations over whole sentences, each from its own state; see `Describable`."""
+        with build.part("ahead"):
+            first, _ = self.ahead.describe(build, x, states[0])
+        with build.part("back"):
+            second, _ = self.back.describe(build, build.reverse(x), states[1])
+        return build.concat([first, build.reverse(second)])
 
     @property
     def inner_widths(self) -> tuple[str, ...]:

@@ -8,3 +8,5 @@ from .graph import Operation as Operation
 from .graph import State as State
 from .graph import StepGraph as StepGraph
 from .interpreter import run_step as run_step
+from .tagger_graph import TaggerGraph as TaggerGraph
+from .tagger_graph import run_tagger as run_tagger

@@ -182,6 +182,10 @@ class GraphBuilder:
         """The logarithm of the sum of the exponentials of values, entry by entry."""
         return self.record("log_add_exp", values, [values[0].width])[0]
 
+    def reverse(self, x: Value) -> Value:
+        """Each sequence of a window from its last step to its first."""
+        return self.record("reverse", [x], [x.width])[0]
+
     def cell(
         self,
         kind: str,

@@ -47,4 +47,4 @@ def run_step(graph: StepGraph, ids: Array, states: Sequence[Array]) -> tuple[Arr
 
 def _gather(ids: Array, weight: Array, first: int) -> Array:
     rows: Array = weight[np.maximum(ids - first, 0)]
-    return np.where((ids >= first)[:, None], rows, 0)
+    return np.where((ids >= first)[..., None], rows, 0)
