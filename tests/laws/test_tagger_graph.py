@@ -86,3 +86,34 @@ def test_a_part_that_does_not_describe_itself_is_refused_by_name():
         tagger_graph(nn.Linear(1, 1))
     with pytest.raises(ValueError, match="must fit the model"):
         tagger_graph(TAGGERS["plain"](), 2)
+
+
+@pytest.fixture(scope="module")
+def export_tagger():
+    pytest.importorskip("onnx", reason="ONNX files are written with onnx")
+    pytest.importorskip("onnxruntime", reason="ONNX files are run with onnxruntime")
+    from refrain.export.onnx_tagger import export
+
+    return export
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize("name", EVERY)
+def test_onnx_files_of_taggers_compute_the_same(export_tagger, name, weights):
+    from refrain.export.formats import Options
+    from refrain.export.proof_of_tags import TaggerReference, random_sentences
+
+    model = built(EVERY[name]).float()
+    graph = tagger_graph(model, features_of(model))
+    files = [export_tagger(graph, Options(weights=weights, metadata={"x": "1"})) for _ in range(2)]
+    assert files[0].files == files[1].files
+    run, same, worst = files[0].runner(), TaggerReference(model, weights), 0.0
+    for ids in random_sentences(graph):
+        (found, tags), (expected, wanted) = run(ids), same(ids)
+        words = ids[..., 0] >= 0
+        worst = max(worst, float(np.abs(found - expected)[words].max()))
+        assert found.shape == expected.shape
+        # the best sequence of rounded inputs may be another one
+        assert weights == "int8" or np.array_equal(tags, wanted)
+        assert (tags[~words] == -1).all() and (tags[words] >= 0).all()
+    assert worst < 1e-5 if weights == "float32" else 0 < worst < 0.15

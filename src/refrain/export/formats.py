@@ -2,7 +2,7 @@
 
 import importlib.util
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -11,10 +11,11 @@ from refrain.errors import UserError
 from refrain.storage.output_checks import check_outputs
 
 if TYPE_CHECKING:
-    from refrain.nn.step_graph import StepGraph
+    from refrain.nn.step_graph import StepGraph, TaggerGraph
 
     from .proof import Runner
     from .proof_of_scores import Scorer
+    from .proof_of_tags import TagRunner
     from .recogniser_tokens import TokenIds
 
 Weights = Literal["float32", "int8"]
@@ -64,6 +65,24 @@ class Exported(NamedTuple):
     rounds_inputs: bool = False
 
 
+class ExportedTagger(NamedTuple):
+    """An exported tagger that is not written yet.
+
+    Attributes:
+        files: name -> content; a format of a single file has the name "".
+        runner: makes what runs the files.
+    """
+
+    files: Mapping[str, bytes]
+    runner: "Callable[[], TagRunner]"
+
+
+class ExportTagger(Protocol):
+    """Translates a tagger into a format."""
+
+    def __call__(self, graph: "TaggerGraph", options: Options) -> ExportedTagger: ...
+
+
 class Export(Protocol):
     """Translates the step of a model into a format."""
 
@@ -79,6 +98,8 @@ class Format(NamedTuple):
         options: which of `steps` and `libm` have an effect.
         recogniser: whether the tokens are those of a speech recogniser.
         scores: whether whole texts are scored.
+        tagger_module: of this package, for taggers; it has a function `export`, an `ExportTagger`. Empty if the format
+            cannot express them.
         packages: what it is written with: import name -> what pip installs.
         runtime: what an exported model is run with: the import name of a package, or "" for a C compiler.
     """
@@ -90,12 +111,13 @@ class Format(NamedTuple):
     runtime: str
     recogniser: bool = False
     scores: bool = False
+    tagger_module: str = ""
 
 
 ONNX = {"onnx": "'refrain-lm[export]'"}
 
 FORMATS = {
-    "onnx": Format("onnx_format", (), ("steps",), ONNX, "onnxruntime"),
+    "onnx": Format("onnx_format", (), ("steps",), ONNX, "onnxruntime", tagger_module="onnx_tagger"),
     "c": Format("c_format", ("model.h", "model.c", "main.c"), ("libm",), {}, ""),
     "sherpa-online": Format("sherpa_online", (), (), ONNX, "onnxruntime", recogniser=True),
     "sherpa-offline": Format("sherpa_offline", (), (), ONNX, "onnxruntime", recogniser=True, scores=True),
@@ -139,6 +161,26 @@ def check_format(name: str, options: Options, *, proof: bool, tokens: bool = Fal
             "or clang, or write it without proof: --no-proof"
         )
     return made
+
+
+def check_tagger_format(name: str, options: Options) -> None:
+    """Check that a format can express a tagger with these options.
+
+    Args:
+        name: the format, which exists.
+        options: what is written.
+
+    Raises:
+        UserError: when it cannot.
+    """
+    known = [each for each, made in FORMATS.items() if made.tagger_module]
+    if name not in known:
+        raise UserError(
+            f"--format {name} cannot express a tagger, whose layers read each sentence from both ends; use --format "
+            f"{' or '.join(known)}"
+        )
+    if options.steps != "many":
+        raise UserError("--steps cannot take effect with a tagger, which reads whole sentences; leave it out")
 
 
 def check_out(chosen: Format, out: Path, inputs: Iterable[str | Path], *, force: bool) -> None:

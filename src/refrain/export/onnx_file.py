@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from refrain.errors import UserError
-from refrain.nn.step_graph import Cell, StepGraph
+from refrain.nn.step_graph import Cell, StepGraph, TaggerGraph
 
 from .onnx_cells import MICROSOFT, add_cell
 from .onnx_nodes import Nodes
@@ -52,7 +52,7 @@ def onnx_bytes(
     return file_of(nodes, inputs, outputs, metadata)
 
 
-def nodes_for(graph: StepGraph, rounded: Mapping[str, Rounded]) -> Nodes:
+def nodes_for(graph: StepGraph | TaggerGraph, rounded: Mapping[str, Rounded]) -> Nodes:
     """A collector of nodes for a file with the weights of a graph.
 
     Raises:

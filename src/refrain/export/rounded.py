@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 
 from refrain.nn.kernels.packed_linear import quantise
-from refrain.nn.step_graph import StepGraph
+from refrain.nn.step_graph import StepGraph, TaggerGraph
 
 
 class Rounded(NamedTuple):
@@ -20,7 +20,7 @@ class Rounded(NamedTuple):
     scales: Any
 
 
-def rounded_matrices(graph: StepGraph) -> dict[str, Rounded]:
+def rounded_matrices(graph: StepGraph | TaggerGraph) -> dict[str, Rounded]:
     """Every matrix of a step graph in int8; vectors stay float32."""
     matrices = {name: array for name, array in graph.weights.items() if array.ndim == 2}
     found = {name: quantise(torch.from_numpy(array).float()) for name, array in matrices.items()}
