@@ -1,9 +1,7 @@
 """The graph of a tagger and its ONNX files compute what the tagger computes."""
 
-
 import numpy as np
 import pytest
-import torch
 from table import TAGGERS, V
 from test_taggers import batch, built
 from torch import nn

@@ -24,19 +24,20 @@ def export(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Write a language model in another format, checked to compute the same.
+    """Write a model in another format, checked to compute the same.
 
     What was exported is run, and its log-probabilities, states and perplexity are compared with those of the run's
     model on random text and on the validation text of the run. If they differ, nothing is written. Prints the largest
-    difference, both perplexities, and the milliseconds for one token of both.
+    difference, both perplexities, and the milliseconds for one token of both. Of a tagger, these are its accuracies,
+    and the milliseconds for one word.
 
     Parameters
     ----------
     out
         The file to write; with --format c the folder.
     format
-        onnx: a file for ONNX Runtime. c: C99 code without dependencies. sherpa-online: a file for shallow fusion in the
-        speech recogniser sherpa-onnx. sherpa-offline: one with which it scores whole hypotheses.
+        onnx: a file for ONNX Runtime, also of taggers. c: C99 code without dependencies. sherpa-online: a file for
+        shallow fusion in the speech recogniser sherpa-onnx. sherpa-offline: one with which it scores whole hypotheses.
     weights
         int8: every matrix rounded to 127ths of the largest entry of each row, for a quarter of the size.
     steps
@@ -49,13 +50,14 @@ def export(
         The text to compare on: a folder of splits, whose validation text is read, or a file. The default is the corpus
         of the run.
     proof_tokens
-        The number of tokens of this text that are scored.
+        The number of tokens of this text that are scored, or of its words that are tagged.
     no_proof
         Write the model without running it.
     """
-    from refrain.export.formats import Options, check_format, check_out
+    from refrain.export.formats import Options, check_format, check_out, check_tagger_format
     from refrain.progress import reporter
-    from refrain.runs import find_language_model
+    from refrain.runs.loading import find
+    from refrain.runs.own_names import check_given
     from refrain.storage.output_checks import run_files
 
     from .output import log, log_written, print_json
@@ -63,7 +65,10 @@ def export(
     options = Options(weights=weights, steps=steps, libm=not no_libm)
     chosen = check_format(format, options, proof=not no_proof, tokens=tokens is not None)
     check_out(chosen, out, [*run_files(run), *([] if tokens is None else [tokens])], force=force)
-    find_language_model(run)
+    saved = find(run)
+    check_given(saved.document, None, saved.path)
+    if saved.is_tagger:
+        check_tagger_format(format, options)
     if data is not None:
         from refrain.assembly import locate
 
@@ -102,6 +107,9 @@ def _print_report(found: dict[str, Any]) -> None:
         print_line("not proved: the exported model was not run")
         return
     print_line(f"largest difference of log-probabilities: {proof['max_difference']:.1e}")
+    if "accuracy" in proof:
+        _print_tagger(proof)
+        return
     print_line(
         f"perplexity of {proof['tokens']:,} tokens: {proof['perplexity']:.4f} exported, "
         f"{proof['library_perplexity']:.4f} here in float32"
@@ -109,4 +117,17 @@ def _print_report(found: dict[str, Any]) -> None:
     print_line(
         f"milliseconds per token, one at a time: {proof['ms_per_token']:.3f} exported, "
         f"{proof['library_ms_per_token']:.3f} here"
+    )
+
+
+def _print_tagger(proof: dict[str, Any]) -> None:
+    from .output import print_line
+
+    print_line(
+        f"accuracy on {proof['words']:,} words: {proof['accuracy']:.4f} exported, {proof['library_accuracy']:.4f} here "
+        f"in float32; {proof['other_tags']:,} words with another tag"
+    )
+    print_line(
+        f"milliseconds per word, one sentence at a time: {proof['ms_per_word']:.3f} exported, "
+        f"{proof['library_ms_per_word']:.3f} here"
     )

@@ -1,13 +1,12 @@
-"""Exports a trained model: translates its step, compares the result with the model, and writes it."""
+"""Exports a trained model: translates it, compares the result with the model, and writes it."""
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import refrain
 from refrain.assembly.corpus import build_text, locate
 from refrain.config import Experiment
 from refrain.data import UNITS, TokenSource
@@ -15,22 +14,22 @@ from refrain.errors import DataError, UserError
 from refrain.models.step_graph import check_describable, step_graph
 from refrain.nn.step_graph import StepGraph
 from refrain.progress import Reporter
-from refrain.runs.loading import load_language_model
+from refrain.runs.loading import load
 from refrain.storage.output_checks import run_files
 from refrain.storage.output_files import write_files
-from refrain.storage.regular_files import read_regular
-from refrain.trained import TrainedLanguageModel
+from refrain.trained import TrainedLanguageModel, TrainedTagger
 
-from .formats import Exported, Format, Options, check_format, check_out
+from .exporting_tagger import proved_tagger
+from .formats import FORMATS, Exported, Format, Options, check_format, check_out
+from .metadata import common_metadata
 from .proof import FLOAT32_TOLERANCE, Proof, compare
 from .proof_of_scores import compare_scores
+from .proof_of_tags import TaggerProof
 from .recogniser_tokens import token_ids
-
-MOST_CARD_BYTES = 1_000_000
 
 
 def export(
-    model: str | Path | TrainedLanguageModel,
+    model: str | Path | TrainedLanguageModel | TrainedTagger,
     out: str | Path,
     *,
     format: str = "onnx",
@@ -43,7 +42,7 @@ def export(
     log: Callable[[str], None] = lambda line: None,
     reports: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Write a trained language model in another format, after a comparison of what both compute.
+    """Write a trained model in another format, after a comparison of what both compute.
 
     Args:
         model: the run folder, or a loaded model with float32 weights.
@@ -53,14 +52,14 @@ def export(
         tokens: the table of the tokens of a speech recogniser, for the formats for one.
         data: the text of the comparison: a folder of splits, or a file; None is the validation text of the run.
         proof: run what was exported, and write it only if it agrees with the model.
-        proof_tokens: how many tokens of the text are scored for the comparison.
+        proof_tokens: how many tokens of the text are scored for the comparison, or words of it tagged.
         force: replace files that exist.
         log: called with a line of text for each step that takes time.
         reports: reports these steps while they run; None reports nothing.
 
     Returns:
-        `format`, `out`, `files` with the bytes of each, `weights`, `states` with the size of each, and `proof`, the
-        figures of `Proof` or None.
+        `format`, `out`, `files` with the bytes of each, `weights`, `states` with the size of each that the exported
+        model is called with, and `proof`, the figures of `Proof`, of a tagger those of `TaggerProof`, or None.
 
     Raises:
         UserError: when the format cannot express the model, or something that it needs is missing.
@@ -73,24 +72,18 @@ def export(
         raise UserError(f"--proof-tokens must be at least 1000 (got {proof_tokens})")
     out = Path(out)
     reports = reports or Reporter(None)
-    read = [*run_files(Path(model))] if not isinstance(model, TrainedLanguageModel) else []
+    read = [] if isinstance(model, TrainedLanguageModel | TrainedTagger) else [*run_files(Path(model))]
     read += [] if tokens is None else [Path(tokens)]
     check_out(chosen, out, read, force=force)
-    lm = model
-    if not isinstance(lm, TrainedLanguageModel):
-        with reports.step(f"loading {lm}"):
-            lm = load_language_model(lm)
-    check_describable(lm.model)
-    if chosen.recogniser:
-        options = replace(options, ids=token_ids(lm.vocabulary, None if tokens is None else Path(tokens), log))
-    text = _text(lm, data, log) if proof else None
-    with reports.step(f"writing the model as {format}"):
-        graph = step_graph(lm.model)
-        metadata = _metadata(lm, graph, options)
-        options = replace(options, metadata=metadata, tokens=_tokens(lm), start=lm.vocabulary.line_end)
-        exported: Exported = importlib.import_module(f"{__package__}.{chosen.module}").export(graph, options)
-    written = {out / name if name else out: content for name, content in exported.files.items()}
-    found = None if text is None else _proved(chosen, exported, lm, graph, text, options, proof_tokens, reports)
+    if not isinstance(model, TrainedLanguageModel | TrainedTagger):
+        with reports.step(f"loading {model}"):
+            model = load(model)
+    if isinstance(model, TrainedTagger):
+        files, found = proved_tagger(model, format, options, data, proof_tokens if proof else 0, log, reports)
+        made = _Made(files, {}, found)
+    else:
+        made = _proved_language_model(model, format, options, tokens, data, proof_tokens if proof else 0, log, reports)
+    written = {out / name if name else out: content for name, content in made.files.items()}
     if chosen.files:
         out.mkdir(parents=True, exist_ok=True)
     write_files(written.items(), force=force)
@@ -99,9 +92,42 @@ def export(
         "out": str(out),
         "files": {path.name: len(content) for path, content in written.items()},
         "weights": options.weights,
-        "states": {state.name: state.size for state in graph.states},
-        "proof": None if found is None else found.document(),
+        "states": made.states,
+        "proof": None if made.proof is None else made.proof.document(),
     }
+
+
+class _Made(NamedTuple):
+    """What is written, the sizes of the states, and the figures of the comparison if there was one."""
+
+    files: Mapping[str, bytes]
+    states: dict[str, int]
+    proof: Proof | TaggerProof | None
+
+
+def _proved_language_model(
+    lm: TrainedLanguageModel,
+    format: str,
+    options: Options,
+    tokens: str | Path | None,
+    data: str | None,
+    proof_tokens: int,
+    log: Callable[[str], None],
+    reports: Reporter,
+) -> _Made:
+    """Translate a language model, and compare it on so many tokens; 0 for no comparison."""
+    chosen = FORMATS[format]
+    check_describable(lm.model)
+    if chosen.recogniser:
+        options = replace(options, ids=token_ids(lm.vocabulary, None if tokens is None else Path(tokens), log))
+    text = _text(lm, data, log) if proof_tokens else None
+    with reports.step(f"writing the model as {format}"):
+        graph = step_graph(lm.model)
+        metadata = _metadata(lm, graph, options)
+        options = replace(options, metadata=metadata, tokens=_tokens(lm), start=lm.vocabulary.line_end)
+        exported: Exported = importlib.import_module(f"{__package__}.{chosen.module}").export(graph, options)
+    found = None if text is None else _proved(chosen, exported, lm, graph, text, options, proof_tokens, reports)
+    return _Made(exported.files, {state.name: state.size for state in graph.states}, found)
 
 
 def _proved(
@@ -150,24 +176,17 @@ def _text(lm: TrainedLanguageModel, data: str | None, log: Callable[[str], None]
 
 
 def _metadata(lm: TrainedLanguageModel, graph: StepGraph, options: Options) -> dict[str, str]:
-    """What a user of the file needs to know, as texts; all but the version and the card are JSON."""
-    card = lm.folder.parents[1] / "README.md"
+    """What a user of the file needs to know, as texts."""
     states = {
         state.name: {"size": state.size, "initial": "zeros" if not state.initial.any() else state.initial.tolist()}
         for state in graph.states
     }
-    found = {
-        "refrain_version": refrain.__version__,
-        "vocabulary": json.dumps(lm.vocabulary.document()),
+    return {
+        **common_metadata(lm.vocabulary, lm.config, lm.folder, options.weights),
         "line_end": json.dumps(lm.vocabulary.line_end),
         "unknown": json.dumps(lm.vocabulary.unknown),
         "states": json.dumps(states),
-        "weights": json.dumps(options.weights),
-        "settings": json.dumps(lm.config),
     }
-    if card.is_file():
-        found["card"] = read_regular(card, limit=MOST_CARD_BYTES).decode("utf-8", "replace")
-    return found
 
 
 def _tokens(lm: TrainedLanguageModel) -> tuple[bytes, ...]:

@@ -1,11 +1,12 @@
 """A conditional random field in ONNX: marginal log-probabilities and the best tags, by scans over the words.
 
-The forward algorithm and the algorithm of Viterbi (1967); `refrain.nn.ConditionalRandomField` has the score.
+The forward and backward algorithms and that of Viterbi (1967); `refrain.nn.ConditionalRandomField` has the score. What
+is the same for all tags of a word is subtracted at each word, so that long sentences do not cost precision.
 
 T words in the longest sentence, B sentences, K tags.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,13 @@ def add_field(nodes: Nodes, scores: str, inside: str, weights: tuple[str, str, s
     def prefix(before: str, own: str, within: str, at_start: str) -> list[str]:
         after = _log_sum(nodes, nodes.add("Add", [_column(nodes, before, 2), transitions])[0], 1)
         made = nodes.add("Add", [nodes.add("Where", [at_start, start, after])[0], own])[0]
+        (made,) = nodes.add("LogSoftmax", [made], axis=-1)
         return [nodes.add("Where", [within, made, before])[0]] * 2
 
     def suffix(after: str, own: str, within: str) -> list[str]:
         sums = nodes.add("Add", [own, after])[0]
         before = _log_sum(nodes, nodes.add("Add", [_column(nodes, sums, 1), transitions])[0], 2)
+        (before,) = nodes.add("LogSoftmax", [before], axis=-1)
         return [nodes.add("Where", [within, before, after])[0], after]
 
     def viterbi(before: str, own: str, within: str, at_start: str) -> list[str]:
@@ -50,6 +53,7 @@ def add_field(nodes: Nodes, scores: str, inside: str, weights: tuple[str, str, s
         after = nodes.add("ReduceMax", [pairs], axes=[1], keepdims=0)[0]
         origin = nodes.add("ArgMax", [pairs], axis=1, keepdims=0)[0]
         made = nodes.add("Add", [nodes.add("Where", [at_start, start, after])[0], own])[0]
+        (made,) = nodes.add("LogSoftmax", [made], axis=-1)
         return [nodes.add("Where", [within, made, before])[0], origin]
 
     def backwards(tag: str, origin: str, within: str, at_start: str) -> list[str]:
@@ -71,7 +75,14 @@ def add_field(nodes: Nodes, scores: str, inside: str, weights: tuple[str, str, s
 
 
 def _scan(
-    nodes: Nodes, step: Any, state: str, of_state: int, scanned: dict[str, int], of_output: int, *, back: bool = False
+    nodes: Nodes,
+    step: Any,
+    state: str,
+    of_state: int,
+    scanned: Mapping[str, int],
+    of_output: int,
+    *,
+    back: bool = False,
 ) -> Sequence[str]:
     """Add a scan over the words with one state, and return the state after it and the outputs of all steps.
 
@@ -89,8 +100,7 @@ def _scan(
     inputs = [helper.make_tensor_value_info(name, type_, None) for name, type_ in types.items()]
     after, output = (nodes.add("Identity", [name])[0] for name in step(*types))
     outputs = [
-        helper.make_tensor_value_info(name, type_, None)
-        for name, type_ in ((after, of_state), (output, of_output))
+        helper.make_tensor_value_info(name, type_, None) for name, type_ in ((after, of_state), (output, of_output))
     ]
     body = helper.make_graph(nodes.nodes, "word", inputs, outputs)
     nodes.nodes = outer

@@ -17,7 +17,7 @@ from refrain.errors import CheckpointError
 from refrain.models import Tagger, evaluating, pack_tagger
 from refrain.nn import fold_weight_norm
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
-from refrain.nn.step_graph import TaggerGraph
+from refrain.nn.step_graph import Operation, TaggerGraph
 from refrain.progress import Track, untracked
 
 from .proof import checked
@@ -45,7 +45,8 @@ class TaggerProof:
     """What the comparison found.
 
     Attributes:
-        max_difference: the largest difference of log-probabilities from the library's, with the same weights.
+        max_difference: the largest difference of log-probabilities from the library's, with the same weights; relative
+            for those below -1.
         words: the number of words of real sentences.
         other_tags: how many of them have another tag than in the library, with the same weights.
         accuracy: of the exported tagger on words with annotation.
@@ -68,7 +69,7 @@ class TaggerProof:
 
 
 class TaggerReference:
-    """The library's tagger behind the interface of an exported one.
+    """The library's tagger behind the interface of an exported one, in float64.
 
     Args:
         model: the tagger, which is copied.
@@ -80,6 +81,8 @@ class TaggerReference:
         fold_weight_norm(self._model)
         if weights == "int8":
             round_weights(self._model)
+        # the sums over a sentence lose digits in float32
+        self._model.double()
 
     @torch.no_grad()
     def __call__(self, ids: Any) -> tuple[Any, Any]:
@@ -88,7 +91,7 @@ class TaggerReference:
         with evaluating(self._model):
             found = self._model.predict(inputs)
         is_word = inputs[..., 0] >= 0
-        log_probabilities = torch.zeros(*is_word.shape, found.logits.shape[1])
+        log_probabilities = torch.zeros(*is_word.shape, found.logits.shape[1], dtype=torch.float64)
         log_probabilities[is_word] = found.logits.log_softmax(-1)
         tags = torch.full(is_word.shape, PADDING)
         tags[is_word] = found.tags
@@ -114,8 +117,7 @@ def compare_tags(
         graph: its function.
         sentences: real sentences with their tags, of which the first are tagged.
         weights: of the exported tagger.
-        tolerance: the largest difference of log-probabilities that is allowed, from the model with the same weights;
-            None where inputs are rounded as well.
+        tolerance: the largest `max_difference` that is allowed; None where inputs are rounded as well.
         words: how many words are tagged at most.
         track: reports the loop over the sentences.
 
@@ -157,7 +159,7 @@ def compare_tags(
 def random_sentences(graph: TaggerGraph) -> list[Any]:
     """Random ids (B, T, 1 + F) of sentences of several lengths."""
     draw = np.random.default_rng(1)
-    gathers = [item for item in graph.body if getattr(item, "kind", "") == "gather"]
+    gathers = [item for item in graph.body if isinstance(item, Operation) and item.kind == "gather"]
     sizes = []
     for name in graph.columns:
         own = [item for item in gathers if item.inputs[0] == name]
@@ -173,11 +175,14 @@ def random_sentences(graph: TaggerGraph) -> list[Any]:
 
 
 def _difference(ours: tuple[Any, Any], theirs: tuple[Any, Any], ids: Any) -> float:
-    """The largest difference of the log-probabilities of words; infinite for other shapes and what is no number."""
+    """The largest difference of the log-probabilities of words, divided by those below -1.
+
+    It is infinite for other shapes and what is no number.
+    """
     if any(a.shape != b.shape for a, b in zip(ours, theirs, strict=True)):
         return float("inf")
     is_word = ids[..., 0] >= 0
-    found = float(np.abs(ours[0] - theirs[0])[is_word].max(initial=0.0))
+    found = float((np.abs(ours[0] - theirs[0]) / np.maximum(1, np.abs(theirs[0])))[is_word].max(initial=0.0))
     padding = bool((ours[1][~is_word] == PADDING).all())
     return found if np.isfinite(found) and padding else float("inf")
 

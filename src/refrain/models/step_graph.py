@@ -124,9 +124,7 @@ def check_describable(model: nn.Module) -> None:
     }
     problems = [*part_problems({"embedding": model.embedding, **layers, "head": model.head}), *inert_problems(between)]
     if type(model.stack) is not RecurrentStack:
-        problems.append(
-            f"stack ({type(model.stack).__name__}): cannot be exported, because it is not a RecurrentStack"
-        )
+        problems.append(f"stack ({type(model.stack).__name__}): cannot be exported, because it is not a RecurrentStack")
     if problems:
         raise UserError(*problems)
 

@@ -26,7 +26,7 @@ OPERATIONS = {
     "concat": "(a, b, ...): side by side",
     "log_softmax": "(x,): along the width",
     "log_add_exp": "(a, b, ...): log(exp(a) + exp(b) + ...), entry by entry",
-    "reverse": "(x,): each sequence of a window from its last step to its first, its padding in place; of taggers alone",
+    "reverse": "(x,): each sequence of a window in reverse order, its padding in place; in graphs of taggers alone",
 }
 """Kind of operation -> its inputs and its numbers, and what it computes."""
 

@@ -40,7 +40,7 @@ class TaggerGraph:
     crf: tuple[str, str, str] | None = None
 
 
-def run_tagger(graph: TaggerGraph, ids: Array) -> tuple[Array, Array]:
+def run_tagger(graph: TaggerGraph, ids: Any) -> tuple[Array, Any]:
     """Tag sentences.
 
     Args:
@@ -92,8 +92,8 @@ def _reversed(x: Array, lengths: Any) -> Array:
     return found
 
 
-def _field(scores: Array, lengths: Any, start: Array, transitions: Array, end: Array) -> tuple[Array, Array]:
-    """The marginal log-probabilities and the best tags, sentence by sentence; `ConditionalRandomField` has the score."""
+def _field(scores: Array, lengths: Any, start: Array, transitions: Array, end: Array) -> tuple[Array, Any]:
+    """The marginal log-probabilities and the best tags; `ConditionalRandomField` has the score of a sequence."""
     found, tags = np.zeros_like(scores), np.zeros(scores.shape[:2], np.int64)
     for column, length in enumerate(lengths):
         own = scores[:length, column]
