@@ -22,6 +22,7 @@ from refrain.trained import TrainedLanguageModel, TrainedTagger
 from .exporting_tagger import proved_tagger
 from .formats import FORMATS, Exported, Format, Options, check_format, check_out
 from .metadata import common_metadata
+from .printed_tokens import printed_tokens
 from .proof import FLOAT32_TOLERANCE, Proof, compare
 from .proof_of_scores import compare_scores
 from .proof_of_tags import TaggerProof
@@ -124,7 +125,9 @@ def _proved_language_model(
     with reports.step(f"writing the model as {format}"):
         graph = step_graph(lm.model)
         metadata = _metadata(lm, graph, options)
-        options = replace(options, metadata=metadata, tokens=_tokens(lm), start=lm.vocabulary.line_end)
+        options = replace(
+            options, metadata=metadata, tokens=printed_tokens(lm.vocabulary), start=lm.vocabulary.line_end
+        )
         exported: Exported = importlib.import_module(f"{__package__}.{chosen.module}").export(graph, options)
     found = None if text is None else _proved(chosen, exported, lm, graph, text, options, proof_tokens, reports)
     return _Made(exported.files, {state.name: state.size for state in graph.states}, found)
@@ -187,18 +190,3 @@ def _metadata(lm: TrainedLanguageModel, graph: StepGraph, options: Options) -> d
         "unknown": json.dumps(lm.vocabulary.unknown),
         "states": json.dumps(states),
     }
-
-
-def _tokens(lm: TrainedLanguageModel) -> tuple[bytes, ...]:
-    """How each token is printed."""
-    end = lm.vocabulary.line_end
-    found = []
-    for index, token in enumerate(lm.vocabulary):
-        if isinstance(token, bytes):
-            found.append(token)
-            continue
-        # what the token adds to a text: a word brings a blank, which is printed after it
-        text = "".join(lm.vocabulary.continuation("x", [index]))
-        text = "\n" if index == end else f"{token} " if text == f" {token}" else text
-        found.append(text.encode("utf-8", "surrogateescape"))
-    return tuple(found)
