@@ -20,7 +20,7 @@ from refrain.storage.output_files import write_files
 from refrain.trained import TrainedLanguageModel, TrainedTagger
 
 from .exporting_tagger import proved_tagger
-from .formats import FORMATS, Exported, Format, Options, check_format, check_out
+from .formats import FORMATS, Exported, Format, Options, check_format, check_out, check_tagger_format
 from .metadata import common_metadata
 from .printed_tokens import printed_tokens
 from .proof import FLOAT32_TOLERANCE, Proof, compare
@@ -80,7 +80,9 @@ def export(
         with reports.step(f"loading {model}"):
             model = load(model)
     if isinstance(model, TrainedTagger):
-        files, found = proved_tagger(model, format, options, data, proof_tokens if proof else 0, log, reports)
+        check_tagger_format(format, options)
+        write = importlib.import_module(f"{__package__}.{chosen.tagger_module}").export
+        files, found = proved_tagger(model, write, options, data, proof_tokens if proof else 0, log, reports)
         made = _Made(files, {}, found)
     else:
         made = _proved_language_model(model, format, options, tokens, data, proof_tokens if proof else 0, log, reports)

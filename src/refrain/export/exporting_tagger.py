@@ -1,6 +1,5 @@
 """Translates a trained tagger, and compares the result with it."""
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from refrain.models.tagger_graph import check_tagger, tagger_graph
 from refrain.progress import Reporter
 from refrain.trained import TrainedTagger
 
-from .formats import FORMATS, ExportedTagger, Options, check_tagger_format
+from .formats import ExportTagger, Options
 from .metadata import common_metadata
 from .proof import FLOAT32_TOLERANCE
 from .proof_of_tags import TaggerProof, compare_tags
@@ -21,7 +20,7 @@ from .proof_of_tags import TaggerProof, compare_tags
 
 def proved_tagger(
     tagger: TrainedTagger,
-    format: str,
+    export: ExportTagger,
     options: Options,
     data: str | None,
     words: int,
@@ -32,7 +31,7 @@ def proved_tagger(
 
     Args:
         tagger: the tagger, with float32 weights.
-        format: a key of `FORMATS`.
+        export: translates a tagger into the format.
         options: what is written.
         data: the sentences of the comparison: a folder of splits, or a file; None is the validation split of the run.
         words: how many words are tagged at most; 0 for no comparison.
@@ -43,18 +42,16 @@ def proved_tagger(
         The files, and the figures of the comparison or None.
 
     Raises:
-        UserError: when the format cannot express the tagger.
+        UserError: when a part of the tagger cannot be exported.
         DataError: when the sentences are missing.
         CheckpointError: when the two do not agree.
     """
-    check_tagger_format(format, options)
     check_tagger(tagger.model)
     sentences = _sentences(tagger, data, log) if words else []
-    with reports.step(f"writing the tagger as {format}"):
+    with reports.step("translating the tagger"):
         graph = tagger_graph(tagger.model, len(tagger.vocabulary.kinds.of("x")))
         metadata = common_metadata(tagger.vocabulary, tagger.config, tagger.folder, options.weights)
-        module = importlib.import_module(f"{__package__}.{FORMATS[format].tagger_module}")
-        exported: ExportedTagger = module.export(graph, replace(options, metadata=metadata))
+        exported = export(graph, replace(options, metadata=metadata))
     if not words:
         return exported.files, None
     found = compare_tags(
