@@ -166,7 +166,7 @@ def test_files_for_a_recogniser(refrain, mistake, onnx, subword_run, write, tmp_
     told = {each.key: each.value for each in onnx.load(out).metadata_props}
     size = len(names) - 2
     assert (told["sos_id"], told["eos_id"], told["vocab_size"]) == ("1", "1", str(size))
-    assert format != "sherpa-online" or (told["num_layers"], told["hidden_size"]) == ("1", "8")
+    assert format != "sherpa-online" or (told["num_layers"], told["hidden_size"]) == ("1", "13")
     plain = out.read_bytes()
     found = refrain(*words, "--force")
     assert found.status == 0 and "--tokens tokens.txt" in found.err

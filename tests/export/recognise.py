@@ -1,6 +1,7 @@
 """Run by test_sherpa.py in a process of its own: sherpa-onnx ends its process at an error.
 
-Reads from standard input JSON: the folder of a transducer, and a list of [online, language model or nothing, scale].
+Reads from standard input JSON: the folder of a transducer, and a list of [how, language model or nothing, scale], where
+how is one of MODES.
 Writes JSON: [the tokens that were recognised, their log-probabilities by the language model] for each.
 """
 
@@ -13,9 +14,11 @@ import sherpa_onnx
 from transducer import CHUNK, RATE
 
 PATHS = 100_000
+MODES = ("fusion", "again", "offline")
 
 
-def recognise(folder, online, lm, scale):
+def recognise(folder, mode, lm, scale):
+    online = mode != "offline"
     kind, name = (sherpa_onnx.OnlineRecognizer, "online") if online else (sherpa_onnx.OfflineRecognizer, "offline")
     recognizer = kind.from_transducer(
         tokens=str(folder / "tokens.txt"),
@@ -27,6 +30,7 @@ def recognise(folder, online, lm, scale):
         num_threads=1,
         lm=str(lm) if lm else "",
         lm_scale=scale,
+        **({"lm_shallow_fusion": mode == "fusion"} if online else {}),
     )
     stream = recognizer.create_stream()
     # a chunk and no more: frames of 25 ms every 10 ms
@@ -41,7 +45,7 @@ def recognise(folder, online, lm, scale):
         recognizer.decode_stream(stream)
         steps += 1
     assert steps == 1, steps
-    return recognizer.tokens(stream), recognizer.lm_probs(stream) if lm else []
+    return recognizer.tokens(stream), recognizer.lm_probs(stream) if lm and mode == "fusion" else []
 
 
 given = json.load(sys.stdin)

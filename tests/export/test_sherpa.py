@@ -26,6 +26,7 @@ from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, RecurrentStack,
 
 needs_sherpa = pytest.mark.skipif(importlib.util.find_spec("sherpa_onnx") is None, reason="needs sherpa-onnx")
 
+MODES = ("fusion", "again", "offline")
 R, FRAMES, SCALE, END = len(transducer.NAMES), 4, 0.8, 1
 LAYERS = {
     "LSTM": lambda: [LSTM(5, 6)],
@@ -70,16 +71,16 @@ def recognised(tmp_path_factory):
     draw = np.random.default_rng(6)
     frames, pairs = draw.normal(size=(FRAMES, R)) * 1.2, draw.normal(size=(R, R))
     transducer.write(folder, frames, pairs)
-    cases = {("none", True): [True, None, 0.0], ("none", False): [False, None, 0.0]}
+    cases = {("none", mode): [mode, None, 0.0] for mode in MODES}
     for name in LAYERS:
         for ending in ("", " int8", " renamed"):
             ids = RENAMED if ending == " renamed" else None
             options = Options(weights="int8" if ending == " int8" else "float32", start=END, ids=ids)
-            for online in (True, False):
-                path = folder / f"{name}{ending}{online}.onnx"
-                export = sherpa_online.export if online else sherpa_offline.export
+            for mode in MODES:
+                path = folder / f"{name}{ending}{mode}.onnx"
+                export = sherpa_offline.export if mode == "offline" else sherpa_online.export
                 path.write_bytes(export(made(name)[1], options).files[""])
-                cases[name + ending, online] = [online, str(path), SCALE]
+                cases[name + ending, mode] = [mode, str(path), SCALE]
     given = json.dumps({"folder": str(folder), "cases": list(cases.values())})
     script = Path(__file__).with_name("recognise.py")
     ran = subprocess.run([sys.executable, script], input=given, capture_output=True, text=True, timeout=300)
@@ -87,30 +88,37 @@ def recognised(tmp_path_factory):
     return dict(zip(cases, json.loads(ran.stdout), strict=True)), transducer.texts(frames, pairs)
 
 
+def counted(scores, mode):
+    """The scores of a text that count, of those of its tokens and of its end.
+
+    The end counts where whole texts are scored. Hypotheses that are scored again are scored without their last token,
+    at least two tokens at a time.
+    """
+    return {"offline": scores, "fusion": scores[:-1], "again": scores[:-2] if len(scores) > 3 else []}[mode]
+
+
 @needs_sherpa
-@pytest.mark.parametrize("online", [True, False])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("ending", ["", " renamed"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_the_recogniser_finds_the_text_that_brute_force_finds(recognised, name, ending, online):
+def test_the_recogniser_finds_the_text_that_brute_force_finds(recognised, name, ending, mode):
     found, alone = recognised
     read = READ if ending else np.arange(R)
-    # the end of a text counts where whole texts are scored
-    last = None if online is False else -1
-    both = {text: score + SCALE * sum(scored(name, text, read)[:last]) for text, score in alone.items()}
+    both = {text: score + SCALE * sum(counted(scored(name, text, read), mode)) for text, score in alone.items()}
     expected = transducer.best(both)
-    words, own = found[name + ending, online]
+    words, own = found[name + ending, mode]
     assert words == [transducer.NAMES[token] for token in expected]
     without = [transducer.NAMES[token] for token in transducer.best(alone)]
-    assert found["none", online] == [without, []]
-    if online:
+    assert found["none", mode] == [without, []]
+    if mode == "fusion":
         assert own == pytest.approx(scored(name, expected, read)[:-1], abs=1e-4)
 
 
 @needs_sherpa
 def test_a_language_model_changes_what_is_recognised(recognised):
     found, _ = recognised
-    for online in (True, False):
-        texts = {tuple(words) for (_, each), (words, _) in found.items() if each == online}
+    for mode in MODES:
+        texts = {tuple(words) for (_, each), (words, _) in found.items() if each == mode}
         assert len(texts) > 3
     # texts of several tokens, so that states are passed on
     assert max(len(own) for _, own in found.values()) >= 2
@@ -120,7 +128,7 @@ def test_a_language_model_changes_what_is_recognised(recognised):
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_recogniser_reads_int8(recognised, name):
     found, _ = recognised
-    words, own = found[f"{name} int8", True]
+    words, own = found[f"{name} int8", "fusion"]
     text = [transducer.NAMES.index(word) for word in words]
     expected = scored(name, text, np.arange(R), "int8")[:-1]
     # the inputs of matmuls are rounded as well

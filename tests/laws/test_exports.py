@@ -62,6 +62,24 @@ def test_onnx_files_compute_the_same(export_onnx, name, reset, steps):
     assert difference(made_file.runner(), model, graph) < 1e-5
 
 
+def nats_of_chunks(made_file, graph, plain, ids):
+    """The nats of all tokens so far in calls with several tokens, as the file and as the library find them."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(made_file.files[""])
+    size = int(session.get_inputs()[1].shape[-1])
+    h0, c0 = np.zeros((2, 1, 2, size), np.float32)
+    texts, found = np.random.default_rng(5).integers(len(ids.read), size=(2, 9)), []
+    start = np.full((2, 1), ids.line_end)
+    for chunk in (start, texts[:, :2], texts[:, 2:5], texts[:, 5:]):
+        scores, h0, c0 = session.run(None, {"x": chunk, "h0": h0, "c0": c0})
+        found.append(scores[:, 0])
+    own = np.concatenate([np.full((2, 1), ids.read_line_end), ids.read[texts]], 1)
+    log_probabilities, _ = plain(own[:, :-1], initial_states(graph, 2))
+    each = -np.take_along_axis(log_probabilities, own[:, 1:, None], -1)[..., 0]
+    return np.array(found[1:]), np.array([each[:, :end].sum(1) for end in (2, 5, 9)])
+
+
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 @pytest.mark.parametrize("reset", [None, 3])
 @pytest.mark.parametrize("name", [*EVERY, "own cell"])
@@ -83,6 +101,8 @@ def test_files_for_a_recogniser_compute_the_same(export_onnx, name, reset, weigh
         found = difference(sherpa_online.export(graph, options).runner(), model, graph, weights, same)
         assert (weights == "int8" and found > 0) or found < 1e-5
         assert found < allowed
+        again, expected = nats_of_chunks(sherpa_online.export(graph, options), graph, plain, ids)
+        assert np.abs(again - expected).max() < (1e-4 if weights == "float32" else 1)
         score, expected = sherpa_offline.export(graph, options).runner(), library_scorer(plain, graph, ids)
         for given, lengths in random_texts(V):
             assert np.abs((score(given, lengths) - expected(given, lengths)) / (lengths + 1)).max() < allowed

@@ -36,11 +36,11 @@ def add_field(nodes: Nodes, scores: str, inside: str, weights: tuple[str, str, s
     (blank,) = nodes.add("Sub", [some, some])
     (ends,) = nodes.add("Add", [blank, end])
 
-    def prefix(before: str, own: str, within: str, at_start: str) -> list[str]:
+    # the sums of words after the end of a sentence are not read
+    def prefix(before: str, own: str, at_start: str) -> list[str]:
         after = _log_sum(nodes, nodes.add("Add", [_column(nodes, before, 2), transitions])[0], 1)
         made = nodes.add("Add", [nodes.add("Where", [at_start, start, after])[0], own])[0]
-        (made,) = nodes.add("LogSoftmax", [made], axis=-1)
-        return [nodes.add("Where", [within, made, before])[0]] * 2
+        return nodes.add("LogSoftmax", [made], axis=-1) * 2
 
     def suffix(after: str, own: str, within: str) -> list[str]:
         sums = nodes.add("Add", [own, after])[0]
@@ -62,14 +62,15 @@ def add_field(nodes: Nodes, scores: str, inside: str, weights: tuple[str, str, s
         return [nodes.add("Where", [outside, tag, before])[0], tag]
 
     window = {scores: TensorProto.FLOAT, inside: TensorProto.BOOL}
-    ahead = {**window, first: TensorProto.BOOL}
-    _, prefixes = _scan(nodes, prefix, blank, TensorProto.FLOAT, ahead, TensorProto.FLOAT)
+    starts = {first: TensorProto.BOOL}
+    given = {scores: TensorProto.FLOAT, **starts}
+    _, prefixes = _scan(nodes, prefix, blank, TensorProto.FLOAT, given, TensorProto.FLOAT)
     _, suffixes = _scan(nodes, suffix, ends, TensorProto.FLOAT, window, TensorProto.FLOAT, back=True)
     (marginals,) = nodes.add("LogSoftmax", nodes.add("Add", [prefixes, suffixes]), axis=-1)
 
-    best, origins = _scan(nodes, viterbi, blank, TensorProto.FLOAT, ahead, TensorProto.INT64)
+    best, origins = _scan(nodes, viterbi, blank, TensorProto.FLOAT, window | starts, TensorProto.INT64)
     (last,) = nodes.add("ArgMax", nodes.add("Add", [best, end]), axis=1, keepdims=1)
-    given = {origins: TensorProto.INT64, inside: TensorProto.BOOL, first: TensorProto.BOOL}
+    given = {origins: TensorProto.INT64, inside: TensorProto.BOOL, **starts}
     _, tags = _scan(nodes, backwards, last, TensorProto.INT64, given, TensorProto.INT64, back=True)
     return marginals, tags
 
