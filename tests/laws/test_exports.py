@@ -103,7 +103,7 @@ def test_files_for_a_recogniser_compute_the_same(export_onnx, name, reset, weigh
         assert found < allowed
         again, expected = nats_of_chunks(sherpa_online.export(graph, options), graph, plain, ids)
         assert np.abs(again - expected).max() < (1e-4 if weights == "float32" else 1)
-        score, expected = sherpa_offline.export(graph, options).runner(), library_scorer(plain, graph, ids)
+        score, expected = sherpa_offline.export(graph, options).scorer(), library_scorer(plain, graph, ids)
         for given, lengths in random_texts(V):
             assert np.abs((score(given, lengths) - expected(given, lengths)) / (lengths + 1)).max() < allowed
 

@@ -20,7 +20,7 @@ from refrain.storage.output_files import write_files
 from refrain.trained import TrainedLanguageModel, TrainedTagger
 
 from .exporting_tagger import proved_tagger
-from .formats import FORMATS, Exported, Format, Options, check_format, check_out, check_tagger_format
+from .formats import FORMATS, Exported, ExportedScorer, Options, check_format, check_out, check_tagger_format
 from .metadata import common_metadata
 from .printed_tokens import printed_tokens
 from .proof import FLOAT32_TOLERANCE, Proof, compare
@@ -130,14 +130,15 @@ def _proved_language_model(
         options = replace(
             options, metadata=metadata, tokens=printed_tokens(lm.vocabulary), start=lm.vocabulary.line_end
         )
-        exported: Exported = importlib.import_module(f"{__package__}.{chosen.module}").export(graph, options)
-    found = None if text is None else _proved(chosen, exported, lm, graph, text, options, proof_tokens, reports)
+        exported: Exported | ExportedScorer = importlib.import_module(f"{__package__}.{chosen.module}").export(
+            graph, options
+        )
+    found = None if text is None else _proved(exported, lm, graph, text, options, proof_tokens, reports)
     return _Made(exported.files, {state.name: state.size for state in graph.states}, found)
 
 
 def _proved(
-    chosen: Format,
-    exported: Exported,
+    exported: Exported | ExportedScorer,
     lm: TrainedLanguageModel,
     graph: StepGraph,
     text: TokenSource,
@@ -145,21 +146,17 @@ def _proved(
     tokens: int,
     reports: Reporter,
 ) -> Proof:
-    # where inputs are rounded too, the perplexity alone is compared
-    rounds = options.weights == "int8" and exported.rounds_inputs
-    check: Any = compare_scores if chosen.scores else compare
-    found: Proof = check(
-        exported.runner(),
-        lm.model,
-        graph,
-        text,
-        weights=options.weights,
-        tolerance=None if rounds else FLOAT32_TOLERANCE,
-        tokens=tokens,
-        ids=options.ids,
-        track=reports.track,
-    )
-    return found
+    compared: dict[str, Any] = {
+        "weights": options.weights,
+        # where inputs are rounded too, the perplexity alone is compared
+        "tolerance": None if options.weights == "int8" and exported.rounds_inputs else FLOAT32_TOLERANCE,
+        "tokens": tokens,
+        "ids": options.ids,
+        "track": reports.track,
+    }
+    if isinstance(exported, ExportedScorer):
+        return compare_scores(exported.scorer(), lm.model, graph, text, **compared)
+    return compare(exported.runner(), lm.model, graph, text, **compared)
 
 
 def _text(lm: TrainedLanguageModel, data: str | None, log: Callable[[str], None]) -> TokenSource:

@@ -48,7 +48,7 @@ class Options:
 class MakeRunner(Protocol):
     """Makes what runs an exported model."""
 
-    def __call__(self) -> "Runner | Scorer": ...
+    def __call__(self) -> "Runner": ...
 
 
 class Exported(NamedTuple):
@@ -56,12 +56,26 @@ class Exported(NamedTuple):
 
     Attributes:
         files: name -> content; a format of a single file has the name "".
-        runner: makes what runs the files: a `Runner`, or a `Scorer` for a format that scores whole texts.
+        runner: makes what runs the files.
         rounds_inputs: whether int8 weights are multiplied with inputs that are rounded as well.
     """
 
     files: Mapping[str, bytes]
     runner: MakeRunner
+    rounds_inputs: bool = False
+
+
+class ExportedScorer(NamedTuple):
+    """An exported model that scores whole texts, and is not written yet.
+
+    Attributes:
+        files: name -> content; a format of a single file has the name "".
+        scorer: makes what scores texts by the files.
+        rounds_inputs: whether int8 weights are multiplied with inputs that are rounded as well.
+    """
+
+    files: Mapping[str, bytes]
+    scorer: "Callable[[], Scorer]"
     rounds_inputs: bool = False
 
 
@@ -86,7 +100,7 @@ class ExportTagger(Protocol):
 class Export(Protocol):
     """Translates the step of a model into a format."""
 
-    def __call__(self, graph: "StepGraph", options: Options) -> Exported: ...
+    def __call__(self, graph: "StepGraph", options: Options) -> Exported | ExportedScorer: ...
 
 
 class Format(NamedTuple):
@@ -97,7 +111,6 @@ class Format(NamedTuple):
         files: the names of its files in a folder; empty for a format of a single file.
         options: which of `steps` and `libm` have an effect.
         recogniser: whether the tokens are those of a speech recogniser.
-        scores: whether whole texts are scored.
         tagger_module: of this package, for taggers; it has a function `export`, an `ExportTagger`. Empty if the format
             cannot express them.
         packages: what it is written with: import name -> what pip installs.
@@ -110,7 +123,6 @@ class Format(NamedTuple):
     packages: Mapping[str, str]
     runtime: str
     recogniser: bool = False
-    scores: bool = False
     tagger_module: str = ""
 
 
@@ -120,7 +132,7 @@ FORMATS = {
     "onnx": Format("onnx_format", (), ("steps",), ONNX, "onnxruntime", tagger_module="onnx_tagger"),
     "c": Format("c_format", ("model.h", "model.c", "main.c"), ("libm",), {}, ""),
     "sherpa-online": Format("sherpa_online", (), (), ONNX, "onnxruntime", recogniser=True),
-    "sherpa-offline": Format("sherpa_offline", (), (), ONNX, "onnxruntime", recogniser=True, scores=True),
+    "sherpa-offline": Format("sherpa_offline", (), (), ONNX, "onnxruntime", recogniser=True),
 }
 """Name -> format. A new format is a module with a function `export` and a line here."""
 

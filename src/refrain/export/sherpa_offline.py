@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from refrain.nn.step_graph import StepGraph
 
-from .formats import Exported, Options
+from .formats import ExportedScorer, Options
 from .onnx_file import add_body, add_head, file_of, nodes_for, tensor
 from .onnx_format import session
 from .onnx_nodes import Nodes
@@ -25,7 +25,7 @@ from .rounded import rounded_matrices
 from .sherpa_nodes import add_ids, sherpa_metadata
 
 
-def export(graph: StepGraph, options: Options) -> Exported:
+def export(graph: StepGraph, options: Options) -> ExportedScorer:
     """Write a step graph as a scorer of hypotheses; see `Export`."""
     ids = options.ids or same_ids(graph.vocabulary_size, options.start)
     nodes = nodes_for(graph, rounded_matrices(graph) if options.weights == "int8" else {})
@@ -46,7 +46,7 @@ def export(graph: StepGraph, options: Options) -> Exported:
     x, lengths = tensor("x", TensorProto.INT64, "N", "L"), tensor("x_lens", TensorProto.INT64, "N")
     metadata = {**options.metadata, **sherpa_metadata(ids, "rnnlm without state")}
     content = file_of(nodes, [x, lengths], [tensor("nll", TensorProto.FLOAT, "N")], metadata)
-    return Exported({"": content}, lambda: scorer(content), rounds_inputs=True)
+    return ExportedScorer({"": content}, lambda: scorer(content), rounds_inputs=True)
 
 
 def _add_sum(nodes: Nodes, scores: str, targets: str, end: str) -> None:
