@@ -40,7 +40,7 @@ COMMANDS = {
     "sparsity": "Report the zeros, the dead units and the sizes of a model, with pictures.",
     "compress": "Write a smaller run without dead units, checked to compute the same.",
     "import": "Make a run of a model that another program has trained.",
-    "export": "Write a language model as ONNX or C, checked to compute the same.",
+    "export": "Write a model as ONNX, as C or for sherpa-onnx, checked to compute the same.",
     "recipes": "List the recipes, or show one of them.",
     "data": "List, fetch and check corpora.",
     "check": "Build a recipe and train on two windows, to check settings, memory and time.",
