@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from ..corpus import Corpus
 from ..text.cleaning import Cleaning
@@ -33,6 +33,7 @@ class TextOptions:
         piece_model: the model of the pieces, see `train_pieces`.
         piece_seed: the seed with which pieces are trained.
         tokens: the file of a tokenizer, whose pieces are used instead; None trains some.
+        fixed: the vocabulary, whose tokens are counted in the text; None makes one from the text.
         vocabulary_from: the splits that the vocabulary is counted on.
         errors: what invalid UTF-8 does.
         lowercase: whether letters are converted to lower case before words are read, see `Preparation`.
@@ -52,11 +53,30 @@ class TextOptions:
     piece_model: Literal["unigram", "bpe"] = "unigram"
     piece_seed: int = 1
     tokens: str | None = None
+    fixed: Vocabulary | None = None
     vocabulary_from: Literal["train", "all"] = "train"
     errors: Errors = "strict"
     lowercase: bool = False
     tokenise: bool = False
     normalise: Normalise = "none"
+
+
+VocabularyT = TypeVar("VocabularyT")
+
+
+def own_vocabulary(vocabulary: Vocabulary | None, kind: type[VocabularyT]) -> VocabularyT | None:
+    """A given vocabulary, which must be of the unit that opens a text; None without one.
+
+    Args:
+        vocabulary: the vocabulary, or None.
+        kind: the class of the vocabularies of the unit.
+
+    Raises:
+        TypeError: when it is of another unit.
+    """
+    if vocabulary is None or isinstance(vocabulary, kind):
+        return vocabulary
+    raise TypeError(f"the text needs a {kind.__name__} (got a vocabulary of {vocabulary.unit}s)")
 
 
 class Unit(Protocol):

@@ -17,6 +17,7 @@ def open_word_corpus(
     spans: Mapping[str, Spans],
     *,
     vocabulary: WordVocabulary | None = None,
+    fixed: WordVocabulary | None = None,
     order: Order = "descending",
     order_seed: int = 1,
     ties: Ties | None = None,
@@ -35,6 +36,7 @@ def open_word_corpus(
         name: the name of the corpus, for messages.
         spans: the text of each split.
         vocabulary: the vocabulary of an existing model that will read the text; None builds one from the text.
+        fixed: the words of the vocabulary that is built, of which only the counts are then taken from the text.
         order: see `build_vocabulary`, as `order_seed`, `min_count` and `max_words`.
         order_seed: see `build_vocabulary`.
         ties: see `build_vocabulary`.
@@ -53,11 +55,13 @@ def open_word_corpus(
     settings |= preparation.document() | {name: value for name, value in more.items() if value is not None}
     if vocabulary is not None:
         settings = _settings_of(vocabulary)
+    elif fixed is not None:
+        settings = {"fixed": _digest(fixed.words), **preparation.document()}
 
     def build() -> WordVocabulary:
         counted = {split: part for split, part in spans.items() if split == "train" or vocabulary_from == "all"}
         counts = {split: count_words([part], errors, preparation) for split, part in counted.items()}
-        made = build_vocabulary(
+        made = fixed or build_vocabulary(
             sum(counts.values(), Counter()),  # words stay in the order of first occurrence
             order=order,
             order_seed=order_seed,
@@ -87,11 +91,15 @@ def open_word_corpus(
 def _settings_of(vocabulary: WordVocabulary) -> dict[str, Any]:
     """What a given vocabulary decides, with digests for its words and counts."""
     settings = {key: value for key, value in vocabulary.document().items() if key not in ("words", "counts")}
-    settings["vocabulary"] = hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
+    settings["vocabulary"] = _digest(vocabulary.words)
     # the counts do not decide the ids, but the corpus is opened with them
     if vocabulary.counts is not None:
         settings["counts"] = hashlib.sha256(str(vocabulary.counts).encode()).hexdigest()
     return settings
+
+
+def _digest(words: list[str]) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 def count_words(texts: list[Spans], errors: Errors = "strict", preparation: Preparation = PLAIN) -> Counter[str]:

@@ -10,7 +10,7 @@ from ...text.forms import table_note
 from ...text.packed import text_file
 from ..protocol import Vocabulary
 from ..text_splits import find_text_splits
-from ..unit import Report, TextOptions
+from ..unit import Report, TextOptions, own_vocabulary
 from .corpus import open_word_corpus
 from .preparation import Preparation
 from .survey import word_figures
@@ -44,12 +44,11 @@ class WordUnit:
         self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Report
     ) -> Corpus:
         """The corpus of some texts by split, prepared once and kept in the cache."""
-        if vocabulary is not None and not isinstance(vocabulary, WordVocabulary):
-            raise TypeError(f"words need a vocabulary of words (got one of {vocabulary.unit}s)")
         return open_word_corpus(
             name,
             texts,
-            vocabulary=vocabulary,
+            vocabulary=own_vocabulary(vocabulary, WordVocabulary),
+            fixed=own_vocabulary(options.fixed, WordVocabulary),
             order=options.order,
             order_seed=1 if options.order_seed is None else options.order_seed,
             ties=options.ties,

@@ -1,0 +1,55 @@
+"""The vocabulary that `data.vocabulary` names: of a file of words, or of a run."""
+
+from pathlib import Path
+
+from refrain.config import AnyExperiment, Data, Experiment
+from refrain.data import Vocabulary, WordVocabulary, vocabulary_from
+from refrain.data.units.word.preparation import Preparation
+from refrain.data.units.word.word_list import read_word_list
+from refrain.errors import CheckpointError, DataError
+from refrain.storage.checkpoint import Checkpoint
+from refrain.storage.run_layout import best_of
+
+RUN_REMEDY = "give the folder of a run, or of one of its checkpoints"
+
+
+def fixed_vocabulary(data: Data) -> Vocabulary | None:
+    """The vocabulary that is fixed by the settings; None where it is made of the text.
+
+    Args:
+        data: the data settings.
+
+    Raises:
+        DataError: when it cannot be read, or has another unit.
+        CheckpointError: when the checkpoint with it is damaged.
+    """
+    if data.vocabulary is None:
+        return None
+    path = Path(data.vocabulary)
+    if not path.is_dir():
+        if data.unit != "word":
+            missing = "is no run" if path.exists() else "no such folder"
+            raise DataError(f"{path}: {missing}; a vocabulary of {data.unit}s is that of a run: {RUN_REMEDY}")
+        return WordVocabulary(read_word_list(path), Preparation(data.lowercase, data.tokenise, data.normalise))
+    try:
+        found = vocabulary_from(Checkpoint(best_of(path) or path).document("vocabulary"))
+    except (CheckpointError, DataError) as error:
+        raise CheckpointError(f"data.vocabulary: {error}; {RUN_REMEDY}") from None
+    if found.unit != data.unit:
+        raise DataError(
+            f"{path}: has a vocabulary of {found.unit}s, but data.unit is {data.unit}; give data.unit={found.unit}"
+        )
+    return found
+
+
+def with_own_vocabulary(experiment: AnyExperiment, checkpoint: Path) -> AnyExperiment:
+    """The settings of a run that is resumed, by which its fixed vocabulary is read from its own checkpoint.
+
+    Args:
+        experiment: the settings of the run.
+        checkpoint: the folder of its checkpoint.
+    """
+    if not isinstance(experiment, Experiment) or experiment.data.vocabulary is None:
+        return experiment
+    data = experiment.data.model_copy(update={"vocabulary": str(checkpoint)})
+    return experiment.model_copy(update={"data": data})
