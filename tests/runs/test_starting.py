@@ -136,7 +136,7 @@ def test_what_cannot_be_carried_over_is_named(run, other, tmp_path):
     with pytest.raises(CheckpointError, match=r"was trained on words, but the new run reads characters; .*unit=word"):
         runs.train(characters, tmp_path / "x", start_from=run, progress=quiet())
     wider = small(other, "model.hidden_sizes=[9]")
-    with pytest.raises(CheckpointError, match="weights of another shape.*give the model settings of that run"):
+    with pytest.raises(CheckpointError, match=r"weights of another shape.*give the model settings of that run"):
         runs.train(wider, tmp_path / "x", start_from=run, progress=quiet())
 
     def own(vocabulary):
@@ -181,7 +181,7 @@ def test_a_tagger_answers_as_before_on_new_words(tmp_path):
     line = next(line for line in progress.lines if line.startswith("start"))
     assert "12 of 14 words known, 2 new, 2 of the run's words left out; " in line and line.endswith("all 4 tags known")
     before, after = refrain.load(tmp_path / "run"), refrain.load(tmp_path / "on")
-    words = "some wolves barking some cats .".split()
+    words = ["some", "wolves", "barking", "some", "cats", "."]
     pair = [lm.model.logits(torch.tensor(lm.vocabulary.encode(words))[:, None]) for lm in (before, after)]
     torch.testing.assert_close(*pair, atol=1e-5, rtol=1e-5)
 
@@ -282,9 +282,13 @@ def test_special_words_of_other_programs(other, tmp_path):
 
 
 def test_a_vocabulary_of_another_unit_is_named(run, other, tmp_path):
-    with pytest.raises(DataError, match="has a vocabulary of words, but data.unit is character; give data.unit=word"):
+    with pytest.raises(
+        DataError, match=r"has a vocabulary of words, but data\.unit is character; give data\.unit=word"
+    ):
         runs.train(small(other, "data.unit=character", f"data.vocabulary={run}"), tmp_path / "x", progress=quiet())
-    with pytest.raises(DataError, match="no such folder; a vocabulary of characters is that of a run"):
+    with pytest.raises(
+        DataError, match="no such folder, but a list of tokens in a file is of words; give the folder of a run"
+    ):
         runs.train(small(other, "data.unit=character", "data.vocabulary=nowhere"), tmp_path / "x", progress=quiet())
     with pytest.raises(CheckpointError, match="give the folder of a run, or of one of its checkpoints"):
         runs.train(small(other, f"data.vocabulary={other}"), tmp_path / "x", progress=quiet())

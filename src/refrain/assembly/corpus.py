@@ -30,8 +30,8 @@ def build_corpus(data: Data, log: Callable[[str], None] = quiet) -> Corpus:
         UserError: when `data.split` is set for a folder of splits.
     """
     path, texts = find_texts(data, log)
-    options = replace(_options(data), fixed=fixed_vocabulary(data))
-    return UNITS[data.unit].open(path.name, texts, options, None, log)
+    fixed = fixed_vocabulary(data, _options(data))
+    return UNITS[data.unit].open(path.name, texts, replace(_options(data), fixed=fixed), None, log)
 
 
 def find_texts(data: Data, log: Callable[[str], None] = quiet) -> tuple[Path, dict[str, Spans]]:
@@ -81,6 +81,19 @@ def build_text(
         split = "all"
         texts = {split: unit.find_all(path, log)}
     return unit.open(path.name, texts, options, vocabulary, log), split
+
+
+def check_vocabulary(data: Data) -> None:
+    """Check that the vocabulary of `data.vocabulary` can be read.
+
+    Args:
+        data: the data settings.
+
+    Raises:
+        DataError: when it cannot.
+        CheckpointError: when the checkpoint with it is damaged.
+    """
+    fixed_vocabulary(data, _options(data))
 
 
 def _options(data: Data) -> TextOptions:

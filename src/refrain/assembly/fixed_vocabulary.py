@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from refrain.config import AnyExperiment, Data, Experiment
-from refrain.data import Vocabulary, WordVocabulary, vocabulary_from
-from refrain.data.units.word.preparation import Preparation
-from refrain.data.units.word.word_list import read_word_list
+from refrain.data import UNITS, TextOptions, Vocabulary, vocabulary_from
 from refrain.errors import CheckpointError, DataError
 from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_layout import best_of
@@ -13,11 +11,12 @@ from refrain.storage.run_layout import best_of
 RUN_REMEDY = "give the folder of a run, or of one of its checkpoints"
 
 
-def fixed_vocabulary(data: Data) -> Vocabulary | None:
+def fixed_vocabulary(data: Data, options: TextOptions) -> Vocabulary | None:
     """The vocabulary that is fixed by the settings; None where it is made of the text.
 
     Args:
         data: the data settings.
+        options: the same as options of the unit.
 
     Raises:
         DataError: when it cannot be read, or has another unit.
@@ -27,10 +26,7 @@ def fixed_vocabulary(data: Data) -> Vocabulary | None:
         return None
     path = Path(data.vocabulary)
     if not path.is_dir():
-        if data.unit != "word":
-            missing = "is no run" if path.exists() else "no such folder"
-            raise DataError(f"{path}: {missing}; a vocabulary of {data.unit}s is that of a run: {RUN_REMEDY}")
-        return WordVocabulary(read_word_list(path), Preparation(data.lowercase, data.tokenise, data.normalise))
+        return UNITS[data.unit].read_vocabulary(path, options)
     try:
         found = vocabulary_from(Checkpoint(best_of(path) or path).document("vocabulary"))
     except (CheckpointError, DataError) as error:

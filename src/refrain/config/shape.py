@@ -58,7 +58,7 @@ def keeps_vocabulary(experiment: Experiment) -> bool:
     Args:
         experiment: the settings of the run to start from.
     """
-    return experiment.data.unit == "subword" or experiment.data.vocabulary is not None
+    return experiment.data.takes_effect("pieces") or experiment.data.vocabulary is not None
 
 
 def _belongs(name: str) -> bool:

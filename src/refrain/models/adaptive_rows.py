@@ -86,4 +86,5 @@ class _Trained:
     def in_cluster(self, cluster: int, vectors: Tensor) -> Tensor:
         """The rows (N, D / division ** (cluster + 1)) of words in a cluster, from their vectors."""
         inverse = torch.linalg.pinv(self.projections[cluster].double()).to(vectors.dtype)
-        return self.rows[cluster].mean(dim=0) + (vectors - self.weight[self.short + cluster]) @ inverse
+        own = vectors - self.weight[self.short + cluster]
+        return self.rows[cluster].mean(dim=0) + torch.mm(own, inverse)

@@ -1,7 +1,6 @@
 """Builds a model from its settings and fills it with the weights of a checkpoint."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from torch import nn

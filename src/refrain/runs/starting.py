@@ -10,7 +10,7 @@ from torch import nn
 from refrain.assembly.model import build_language_model
 from refrain.assembly.tagger import build_tagger
 from refrain.config import AnyExperiment, Experiment, TaggerExperiment
-from refrain.data import Corpus, TaggedCorpus, TagVocabulary, Vocabulary, vocabulary_from
+from refrain.data import UNITS, Corpus, TaggedCorpus, TagVocabulary, Vocabulary, vocabulary_from
 from refrain.data.tagged.vocabulary import RARE, tag_vocabulary_from
 from refrain.data.units.protocol import CountsTokens
 from refrain.data.units.table import same_tokens
@@ -42,9 +42,9 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> d
         corpus: the corpus of the new run.
 
     Returns:
-        A record for the manifest: `run`, `checkpoint`, and in `units` for words (or the unit of the vocabulary), and for
-        features and tags of a tagger: how many are `known` and `new`, and how many of the run's are `left_out`; where
-        new ones start at a mean, that of how many, as `mean_of`. A sparse embedding also has `shorter_vectors`.
+        A record for the manifest: `run`, `checkpoint`, and in `units` for words (or the unit of the vocabulary), and
+        for features and tags of a tagger: how many are `known` and `new`, and how many of the run's are `left_out`;
+        where new ones start at a mean, that of how many, as `mean_of`. A sparse embedding also has `shorter_vectors`.
 
     Raises:
         CheckpointError: when a shape differs, or the vocabulary where its rows cannot be carried over.
@@ -86,7 +86,7 @@ def _check_carries(
         raise CheckpointError(
             f"{path}: was trained on {unit}s, but the new run reads {corpus.vocabulary.unit}s; give data.unit={unit}"
         )
-    if unit == "subword":
+    if unit in UNITS and not UNITS[unit].exchangeable:
         raise CheckpointError(
             f"{path}: was trained with other pieces of words, which cannot be exchanged; read the text with its own: "
             f"data.vocabulary={path}"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from refrain.errors import DataError
+
 from ..corpus import Corpus
 from ..text.cleaning import Cleaning
 from ..text.files import Errors, Spans
@@ -79,14 +81,38 @@ def own_vocabulary(vocabulary: Vocabulary | None, kind: type[VocabularyT]) -> Vo
     raise TypeError(f"the text needs a {kind.__name__} (got a vocabulary of {vocabulary.unit}s)")
 
 
+def not_in_a_file(path: Path, options: TextOptions) -> Vocabulary:
+    """The `read_vocabulary` of units whose vocabularies are not written by users.
+
+    Raises:
+        DataError: always.
+    """
+    what = "is a file" if path.exists() else "no such folder"
+    raise DataError(f"{path}: {what}, but a list of tokens in a file is of words; give the folder of a run")
+
+
 class Unit(Protocol):
-    """Everything that differs between units before there is a vocabulary. `UNITS` lists them by name."""
+    """Everything that differs between units before there is a vocabulary. `UNITS` lists them by name.
+
+    Attributes:
+        exchangeable: whether a model can go on with another vocabulary of the unit: equal tokens mean the same in it.
+    """
+
+    exchangeable: bool
 
     def vocabulary_from(self, document: Mapping[str, Any]) -> Vocabulary:
         """The vocabulary of a document that its `document()` made.
 
         Raises:
             ValueError: when the document is damaged.
+        """
+        ...
+
+    def read_vocabulary(self, path: Path, options: TextOptions) -> Vocabulary:
+        """The vocabulary in a file that a user wrote.
+
+        Raises:
+            DataError: when the file is no such list, or vocabularies of the unit are not written by users.
         """
         ...
 

@@ -11,13 +11,15 @@ from ..encoded import open_encoded_corpus
 from ..line_figures import line_figures
 from ..protocol import Vocabulary
 from ..text_splits import find_text_splits, holds_splits
-from ..unit import Report, TextOptions, own_vocabulary
+from ..unit import Report, TextOptions, not_in_a_file, own_vocabulary
 from .vocabulary import UNKNOWN, CharacterVocabulary, build_character_vocabulary, character_vocabulary_from
 
 
 class CharacterUnit:
     """The unit `character`; see `Unit` for the methods."""
 
+    exchangeable = True
+    read_vocabulary = staticmethod(not_in_a_file)
     vocabulary_from = staticmethod(character_vocabulary_from)
     names_splits = staticmethod(holds_splits)
     find_splits = staticmethod(find_text_splits)

@@ -11,7 +11,7 @@ from ..encoded import open_encoded_corpus
 from ..line_figures import line_figures
 from ..protocol import Vocabulary
 from ..text_splits import find_text_splits, holds_splits
-from ..unit import Report, TextOptions, own_vocabulary
+from ..unit import Report, TextOptions, not_in_a_file, own_vocabulary
 from .files import read_tokenizer
 from .tokenizers import SentencePieceTokenizer, sentencepiece
 from .training import train_pieces
@@ -21,6 +21,8 @@ from .vocabulary import SubwordVocabulary, subword_vocabulary_from
 class SubwordUnit:
     """The unit `subword`; see `Unit` for the methods."""
 
+    exchangeable = False
+    read_vocabulary = staticmethod(not_in_a_file)
     vocabulary_from = staticmethod(subword_vocabulary_from)
     names_splits = staticmethod(holds_splits)
     find_splits = staticmethod(find_text_splits)

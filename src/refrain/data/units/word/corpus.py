@@ -59,8 +59,8 @@ def open_word_corpus(
         settings = {"fixed": _digest(fixed.words), **preparation.document()}
 
     def build() -> WordVocabulary:
-        counted = {split: part for split, part in spans.items() if split == "train" or vocabulary_from == "all"}
-        counts = {split: count_words([part], errors, preparation) for split, part in counted.items()}
+        counted = [split for split in spans if split == "train" or vocabulary_from == "all"]
+        counts = {split: count_words([spans[split]], errors, preparation) for split in counted}
         made = fixed or build_vocabulary(
             sum(counts.values(), Counter()),  # words stay in the order of first occurrence
             order=order,
@@ -69,10 +69,7 @@ def open_word_corpus(
             min_count=min_count,
             max_words=max_words,
         )
-        trained = counts.get("train", Counter())
-        unknown = sum(count for word, count in trained.items() if word == UNK or word not in made.index)
-        frequencies = [unknown if word == UNK else trained[word] for word in made.words]
-        return WordVocabulary(made.words, preparation, unknown_count=unknown, counts=frequencies)
+        return _with_counts(made.words, counts.get("train", Counter()), preparation)
 
     return open_encoded_corpus(
         name,
@@ -86,6 +83,13 @@ def open_word_corpus(
         whole_lines=False,
         log=log,
     )
+
+
+def _with_counts(words: list[str], counts: Counter[str], preparation: Preparation) -> WordVocabulary:
+    """The vocabulary of some words, with their counts in the training text."""
+    unknown = counts.total() - sum(counts[word] for word in words if word != UNK)
+    frequencies = [unknown if word == UNK else counts[word] for word in words]
+    return WordVocabulary(words, preparation, unknown_count=unknown, counts=frequencies)
 
 
 def _settings_of(vocabulary: WordVocabulary) -> dict[str, Any]:

@@ -15,14 +15,21 @@ from .corpus import open_word_corpus
 from .preparation import Preparation
 from .survey import word_figures
 from .vocabulary import WordVocabulary, word_vocabulary_from
+from .word_list import read_word_list
 
 
 class WordUnit:
     """The unit `word`; see `Unit` for the methods."""
 
+    exchangeable = True
+
     def vocabulary_from(self, document: Mapping[str, Any]) -> WordVocabulary:
         """The vocabulary of a list of words."""
         return word_vocabulary_from(document)
+
+    def read_vocabulary(self, path: Path, options: TextOptions) -> WordVocabulary:
+        """The vocabulary of a file with one word on each line."""
+        return WordVocabulary(read_word_list(path), _preparation(options))
 
     def names_splits(self, path: Path) -> bool:
         """Whether it is a folder: its files are the splits."""
@@ -55,7 +62,7 @@ class WordUnit:
             min_count=options.min_count,
             max_words=options.max_words,
             vocabulary_from=options.vocabulary_from,
-            preparation=Preparation(options.lowercase, options.tokenise, options.normalise),
+            preparation=_preparation(options),
             errors=options.errors,
             log=log,
         )
@@ -63,6 +70,10 @@ class WordUnit:
     def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
         """Literal `<unk>`, empty and very long lines, and lines that also occur in `train`."""
         return word_figures(corpus)
+
+
+def _preparation(options: TextOptions) -> Preparation:
+    return Preparation(options.lowercase, options.tokenise, options.normalise)
 
 
 def _note_table(path: Path, log: Report) -> None:
