@@ -73,6 +73,8 @@ def _cell(old: Mapping[str, Any]) -> Tree:
     if plan is not None:
         return {"kind": "sparse-lstm", "plan": plan}
     cell: Tree = {"kind": CELLS.get(old["cell"], old["cell"])}
+    if old["cell"] == "gru":
+        cell["recurrent_bias"] = False
     if old["cell"] == "mlstm":
         cell["intermediate_sizes"] = old["intermediate_sizes"]
     return cell
