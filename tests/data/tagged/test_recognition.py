@@ -1,4 +1,4 @@
-"""Tagged text and prose are told apart by their first lines."""
+"""Whether a text is tagged or prose is recognised by its first lines."""
 
 import pytest
 

@@ -114,7 +114,7 @@ def looks_like_conllu(path: str, line: str) -> bool:
         path: the path of the file.
         line: the first line that is neither blank nor a comment.
     """
-    # an empty node such as 0.1 may stand before the first word
+    # an empty node such as 0.1 may precede the first word
     return unpacked_name(path).endswith(CONLLU) or (
         re.match(r"(1(-\d+)?|0\.[1-9]\d*)\t([^\t]*\t){8}[^\t]*$", line) is not None
     )

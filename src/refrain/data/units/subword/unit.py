@@ -13,7 +13,7 @@ from ..protocol import Vocabulary
 from ..text_splits import find_text_splits, holds_splits
 from ..unit import Report, TextOptions, not_in_a_file, own_vocabulary
 from .files import read_tokenizer
-from .tokenizers import SentencePieceTokenizer, sentencepiece
+from .tokenizers import SentencePieceTokenizer, package
 from .training import train_pieces
 from .vocabulary import SubwordVocabulary, subword_vocabulary_from
 
@@ -43,7 +43,7 @@ class SubwordUnit:
         }
         if vocabulary is None:
             # a corpus in the cache needs the package too, and its absence is no damage
-            sentencepiece()
+            package("sentencepiece")
         else:
             settings = {"kind": vocabulary.tokenizer.kind, "sha256": vocabulary.sha256}
         return open_encoded_corpus(
