@@ -96,9 +96,11 @@ class Unit(Protocol):
 
     Attributes:
         exchangeable: whether a model can go on with another vocabulary of the unit: equal tokens mean the same in it.
+        in_bytes: whether training reports bits per byte, because tokens of the unit are no words.
     """
 
     exchangeable: bool
+    in_bytes: bool
 
     def vocabulary_from(self, document: Mapping[str, Any]) -> Vocabulary:
         """The vocabulary of a document that its `document()` made.

@@ -18,6 +18,7 @@ class ByteUnit:
     """The unit `byte`; see `Unit` for the methods."""
 
     exchangeable = True
+    in_bytes = True
     read_vocabulary = staticmethod(not_in_a_file)
 
     def vocabulary_from(self, document: Mapping[str, Any]) -> ByteVocabulary:

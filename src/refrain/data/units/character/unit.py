@@ -19,6 +19,7 @@ class CharacterUnit:
     """The unit `character`; see `Unit` for the methods."""
 
     exchangeable = True
+    in_bytes = True
     read_vocabulary = staticmethod(not_in_a_file)
     vocabulary_from = staticmethod(character_vocabulary_from)
     names_splits = staticmethod(holds_splits)

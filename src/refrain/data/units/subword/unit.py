@@ -22,6 +22,7 @@ class SubwordUnit:
     """The unit `subword`; see `Unit` for the methods."""
 
     exchangeable = False
+    in_bytes = True
     read_vocabulary = staticmethod(not_in_a_file)
     vocabulary_from = staticmethod(subword_vocabulary_from)
     names_splits = staticmethod(holds_splits)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ...corpus import Corpus
-from ...text.files import Spans
+from ...tagged.trees import begin_as_trees
+from ...text.files import Spans, blocks
 from ...text.forms import table_note
 from ...text.packed import text_file
 from ..protocol import Vocabulary
@@ -17,11 +18,14 @@ from .survey import word_figures
 from .vocabulary import WordVocabulary, word_vocabulary_from
 from .word_list import read_word_list
 
+HEAD_LINES = 50
+
 
 class WordUnit:
     """The unit `word`; see `Unit` for the methods."""
 
     exchangeable = True
+    in_bytes = False
 
     def vocabulary_from(self, document: Mapping[str, Any]) -> WordVocabulary:
         """The vocabulary of a list of words."""
@@ -40,12 +44,16 @@ class WordUnit:
     ) -> dict[str, Spans]:
         """Where the text of each requested split is, in a folder or in one file that is cut."""
         _note_table(path, log)
-        return find_text_splits(path, options, requested, log)
+        found = find_text_splits(path, options, requested, log)
+        _note_trees(next(iter(found.values()), ()), log)
+        return found
 
     def find_all(self, path: Path, log: Report) -> Spans:
         """All of a file."""
         _note_table(path, log)
-        return text_file(path, log)
+        found = text_file(path, log)
+        _note_trees(found, log)
+        return found
 
     def open(
         self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Report
@@ -74,6 +82,16 @@ class WordUnit:
 
 def _preparation(options: TextOptions) -> Preparation:
     return Preparation(options.lowercase, options.tokenise, options.normalise)
+
+
+def _note_trees(text: Spans, log: Report) -> None:
+    """Log that bracketed trees are read as plain text, judged by the first lines of a text."""
+    head = next(blocks(text[:1], "replace"), "").split("\n")[:HEAD_LINES]
+    if begin_as_trees(head):
+        log(
+            f"{text[0].path}: is read as plain text, with the brackets and labels of its trees; extract the words "
+            "first, or train a tagger, which reads words and tags: refrain train pos-default"
+        )
 
 
 def _note_table(path: Path, log: Report) -> None:
