@@ -61,16 +61,26 @@ class Trace(NamedTuple):
     figures: dict
 
 
-def trace(folder):
-    """The trace of a run, which may be unfinished."""
+def last_checkpoint(folder):
+    """The state of training, without the clock, and the tensors of the newest checkpoint of a run."""
     checkpoint, problems = RunFolder(folder).newest()
     assert not problems
     training = checkpoint.document("training")
     for name in ("seconds", "metrics_bytes"):
         training["position"].pop(name)
-    tensors = {**checkpoint.tensors("model"), **checkpoint.tensors("training")}
+    return training, {**checkpoint.tensors("model"), **checkpoint.tensors("training")}
+
+
+def metrics_of(folder):
+    """The lines of metrics of a run, without the clock."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    metrics = [{name: value for name, value in line.items() if name not in CLOCKS} for line in lines]
+    return [{name: value for name, value in line.items() if name not in CLOCKS} for line in lines]
+
+
+def trace(folder):
+    """The trace of a run, which may be unfinished."""
+    training, tensors = last_checkpoint(folder)
+    metrics = metrics_of(folder)
     samples = {path.name: path.read_text() for path in (folder / "samples").iterdir()}
     summary = json.loads((folder / "summary.json").read_text()) if (folder / "summary.json").exists() else {}
     return Trace(training, tensors, metrics, samples, {split: summary.get(split) for split in ("valid", "test")})

@@ -62,6 +62,15 @@ def test_the_candidate_of_a_gru_has_one_draw():
     check(gates[:, 2], H, 1)
 
 
+def test_a_gru_with_both_biases_draws_them_as_torch_does():
+    """The gates' biases act as their sum; the candidate has both, one draw each."""
+    model = language_model(cell={"kind": "gru", "recurrent_bias": True}, init=TWO)
+    layer = model.stack.layers[0]
+    bound = 1 / H**0.5
+    assert layer.bias_hn.abs().max() <= bound and layer.bias_hn.abs().max() > 0
+    assert layer.bias[2 * H :].abs().max() <= bound
+
+
 def test_each_block_of_a_sparse_layer_draws_by_its_own_width():
     cell = SparseLSTMCell(plan=UniformPlan(blocks=4, density=0.5))
     check(biases(lambda: language_model(cell=cell, init=TWO)), H // 4, 2)

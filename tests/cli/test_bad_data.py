@@ -21,7 +21,7 @@ def not_fetched(write):
 
 
 def empty_file(write):
-    return write("empty.txt", ""), "empty.txt: the file is empty"
+    return write("empty.txt", ""), "empty.txt: the file is empty; give a file with text"
 
 
 def empty_split(write):

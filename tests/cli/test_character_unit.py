@@ -27,6 +27,11 @@ def test_every_command(run, refrain, mistake, write, tmp_path):
     assert json.loads((run / "summary.json").read_text())["test"]["bits_per_byte"] == pytest.approx(
         found["bits_per_byte"]
     )
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    valid = [line for line in lines if line["event"] == "valid"]
+    assert [line["bits_per_byte"] for line in valid] == pytest.approx(
+        [line["nats_per_token"] / math.log(2) * 6 / 9 for line in valid]
+    )
     assert "over characters" in (run / "README.md").read_text()
     table = tmp_path / "table.tsv"
     assert refrain("evaluate", run, "--per-token", table).status == 0

@@ -32,13 +32,13 @@ def test_an_onnx_file_is_proved_and_describes_itself(refrain, onnx, tiny_run, tm
     exact = refrain("evaluate", tiny_run, "--split", "valid", "--json").json
     if proof["tokens"] == exact["tokens"]:
         assert proof["library_perplexity"] == pytest.approx(exact["perplexity"], rel=1e-5)
-    told = {each.key: each.value for each in onnx.load(out).metadata_props}
+    metadata = {each.key: each.value for each in onnx.load(out).metadata_props}
     lm = runs.load(tiny_run)
-    assert json.loads(told["vocabulary"])["words"] == list(lm.vocabulary)
-    assert json.loads(told["states"])["layer0_cell"] == {"size": 8, "initial": "zeros"}
-    assert json.loads(told["line_end"]) == lm.vocabulary.line_end
-    assert told["card"] == (tiny_run / "README.md").read_text(encoding="utf-8")
-    assert {"refrain_version", "settings", "unknown", "weights"} < set(told)
+    assert json.loads(metadata["vocabulary"])["words"] == list(lm.vocabulary)
+    assert json.loads(metadata["states"])["layer0_cell"] == {"size": 8, "initial": "zeros"}
+    assert json.loads(metadata["line_end"]) == lm.vocabulary.line_end
+    assert metadata["card"] == (tiny_run / "README.md").read_text(encoding="utf-8")
+    assert {"refrain_version", "settings", "unknown", "weights"} < set(metadata)
 
     taken = refrain("export", tiny_run, "--out", out)
     assert (taken.status, taken.out) == (2, "")
@@ -97,7 +97,7 @@ def test_the_score_of_c_code_is_that_of_the_library(refrain, byte_run, tmp_path)
     assert math.isfinite(nats)
 
 
-def test_mistakes_are_told(mistake, tiny_run, tmp_path, monkeypatch):
+def test_mistakes_are_named(mistake, tiny_run, tmp_path, monkeypatch):
     out = tmp_path / "x"
     mistake(
         2, ["export", tiny_run, "--out", out, "--format", "tflite"], "must be one of onnx, c, sherpa-online", "tflite"

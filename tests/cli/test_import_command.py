@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 
 import pytest
 import torch
@@ -43,11 +44,14 @@ def place(tmp_path_factory):
 
 def test_the_report(refrain, place, tmp_path):
     words = ["import", "word-language-model", place / "model.pt", place / "vocab.txt"]
-    outcome = refrain(*words, "--out", tmp_path / "run")
-    assert (outcome.status, outcome.err) == (0, f"wrote {tmp_path / 'run'}\n")
+    outcome = refrain(*words, "--out", tmp_path / "a run")
+    assert (outcome.status, outcome.err) == (0, f"wrote {tmp_path / 'a run'}\n")
     parameters = 7 * 6 + 7 + 2 * (4 * 6 * 12 + 4 * 6)
     assert outcome.out.splitlines()[0] == f"lstm 6-6-6, {parameters} parameters, vocabulary 7"
-    assert f"next: refrain evaluate {tmp_path / 'run'} --data PATH/TO/TEXT" in outcome.out
+    run = shlex.quote(str(tmp_path / "a run"))
+    assert outcome.out.endswith(
+        f"next:  refrain evaluate {run} --data PATH/TO/TEXT\n       refrain generate {run} --tokens 50\n"
+    )
     found = refrain(*words, "--out", tmp_path / "more", "--lowercase", "--data", place / "text", "--json").json
     assert found["parameters"] == parameters and found["format"] == "word-language-model" and found["notes"] == []
     data = json.loads((tmp_path / "more" / "config.json").read_text())["experiment"]["data"]

@@ -13,6 +13,7 @@ from refrain.data import UNITS, find_splits
 from refrain.data.text.files import blocks, size_of, whole
 from refrain.data.units.encoded import open_encoded_corpus
 from refrain.data.units.protocol import Spelling
+from refrain.data.units.unit import not_in_a_file
 
 UNKNOWN, LINE_END = "??", "\n\n"
 PAIRS = ("data.unit=pair", "training.epochs=1")
@@ -69,6 +70,10 @@ class PairVocabulary:
 
 class PairUnit:
     """Pairs of characters: rarer pairs than `min_count` are unknown."""
+
+    exchangeable = True
+    in_bytes = True
+    read_vocabulary = staticmethod(not_in_a_file)
 
     def vocabulary_from(self, document):
         return PairVocabulary(document["pairs"])

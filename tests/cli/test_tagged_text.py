@@ -311,6 +311,10 @@ FORMS = {
             "".join(f"{index}\t{word}\tX\n" for index, (word, _) in enumerate(sentence, 1)) + "\n" for sentence in each
         ),
     ),
+    "trees": (
+        "bracketed trees",
+        lambda each: "".join("(S\n" + "".join(f"  (X {w})\n" for w, _ in part) + ")\n" for part in each),
+    ),
     "word/TAG": ("word/TAG", lambda each: "".join(" ".join(f"{w}/x" for w, _ in part) + "\n" for part in each)),
 }
 
@@ -330,6 +334,54 @@ def test_the_words_of_other_tagged_text_are_tagged(refrain, run, write, monkeypa
     assert [row["words"] for row in rows] == [[word for word, _ in each] for each in found]
     where = "standard input" if source == "-" else source
     assert f"{where}: read as tagged text ({name}), whose tags are replaced; --plain reads it" in outcome.err
+
+
+def test_the_column_of_the_words_can_be_chosen(refrain, run, write, mistake):
+    text = "x y the\nx y dogs\n\nx y cats\n"
+    path = write("a.txt", text)
+    rows = [
+        json.loads(line)["words"] for line in refrain("tag", run, path, "--json", "--word-column", "3").out.splitlines()
+    ]
+    assert rows == [["the", "dogs"], ["cats"]]
+    assert next(json.loads(line)["words"] for line in refrain("tag", run, path, "--json").out.splitlines()) != rows[0]
+    middle = refrain("tag", run, path, "--json", "--word-column", "2").out.splitlines()
+    assert json.loads(middle[0])["words"] == ["y", "y"]
+    mistake(3, ["tag", run, path, "--word-column", "4"], "no column 4 of words; choose 1 to 3")
+    mistake(2, ["tag", run, path, "--word-column", "0"], "--word-column must be at least 1 (got 0)")
+    mistake(2, ["tag", run, path, "--word-column", "2", "--plain"], "--word-column cannot take effect with --plain")
+    conllu = write("a.conllu", "1\tthe" + "\t_" * 8 + "\n")
+    mistake(2, ["tag", run, conllu, "--word-column", "2"], "cannot take effect with CoNLL-U")
+
+
+def test_trees_are_a_tagged_corpus_and_no_text(refrain, tmp_path, write):
+    """A folder of trees trains a tagger; a language model that reads them reports it."""
+    for split, count in (("train", 40), ("dev", 10), ("test", 10)):
+        trees = (
+            "( (S " + " ".join(f"({tag} {word})" for word, tag in each) + "\n   (NP (-NONE- *T*))))\n"
+            for each in sentences(count, 3)
+        )
+        write(f"trees/wsj-{split}.mrg", "".join(trees))
+    folder = tmp_path / "trees"
+    checked = refrain("data", "check", folder, "--json").json
+    assert (
+        checked["splits"]["train"]["empty_elements"] == 40 and checked["splits"]["train"]["format"] == "bracketed trees"
+    )
+    found = refrain("train", "pos-default", "--data", folder, "--out", tmp_path / "run", *TINY)
+    assert found.status == 0, found.err
+    assert "train: left out 40 empty element(s) of the trees (-NONE-), which are no words" in found.err
+    text = write("text.txt", (folder / "wsj-train.mrg").read_text())
+    words = [
+        "zaremba-small",
+        "--data",
+        text,
+        "--out",
+        tmp_path / "lm",
+        "model.hidden_sizes=[4]",
+        "model.embedding_size=4",
+    ]
+    words += ["training.epochs=1", "training.batch_size=2", "training.window_steps=5", "training.sample_tokens=0"]
+    note = "is read as plain text, with the brackets and labels of its trees; extract the words"
+    assert note in refrain("train", *words).err
 
 
 def test_a_bad_line_of_columns_is_named(refrain, run, write, mistake):

@@ -136,7 +136,7 @@ def lasso(**variables):
                 "column_lasso.on": (*LAYERS[2:], "head.weight"),
             },
         ),
-        # the embedding is the only matrix that stands alike in both
+        # the embedding is the only matrix that is the same in both
         (lasso(embedding={"row_decay_multi": 1}), {"row_lasso.strength": 0.5, "row_lasso.on": ("embedding.weight",)}),
         (
             lasso(embedding={"col_decay_multi": 1}),

@@ -328,6 +328,28 @@ def test_pytorch_lstm_of_bytes_without_a_head_of_its_own(write, tmp_path):
     equal(tmp_path / "run", model, IDS)
 
 
+def test_a_gru_with_both_biases(model_and_words, tmp_path):
+    """The bias of the candidate that the reset gate multiplies; a layer in which it is zero has it, too."""
+    model = WordModel(rnn=nn.GRU)
+    with torch.no_grad():
+        model.rnn.bias_hh_l1[12:] = 0
+    import_model("word-language-model", model_and_words(model), tmp_path / "run")
+    lm = refrain.load(tmp_path / "run")
+    torch.testing.assert_close(lm.model.stack.layers[0].bias_hn, model.rnn.bias_hh_l0[12:])
+    assert not lm.model.stack.layers[1].bias_hn.any()
+    assert lm.config["model"]["cell"] == {"kind": "gru", "recurrent_bias": True}
+    equal(tmp_path / "run", model)
+
+
+def test_a_gru_of_a_state_dict_with_both_biases(write, tmp_path):
+    model = WordModel(words=256, hidden=5, layers=1, tied=True, rnn=nn.GRU)
+    names = 'embedding = "encoder.weight"\nlstm = "rnn"\nhead_bias = "decoder.bias"\nunit = "byte"\n'
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name != "decoder.weight"}
+    files = [write("names.toml", names), write("model.safetensors", to_bytes(tensors))]
+    import_model("pytorch-lstm", files, tmp_path / "run")
+    equal(tmp_path / "run", model, IDS)
+
+
 def test_a_gru_whose_second_candidate_bias_is_zero(model_and_words, tmp_path):
     model = WordModel(rnn=nn.GRU)
     with torch.no_grad():
@@ -335,6 +357,7 @@ def test_a_gru_whose_second_candidate_bias_is_zero(model_and_words, tmp_path):
             getattr(model.rnn, f"bias_hh_l{layer}")[12:] = 0
     import_model("word-language-model", model_and_words(model), tmp_path / "run")
     equal(tmp_path / "run", model)
+    assert refrain.load(tmp_path / "run").model.stack.layers[0].bias_hn is None
 
 
 @pytest.mark.parametrize("as_folder", [True, False])

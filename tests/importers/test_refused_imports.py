@@ -34,7 +34,6 @@ def qrnn():
 
 REFUSED = {
     "an Elman network": ("word-language-model", WordModel(rnn=nn.RNN), "rnn.weight_hh_l0 is that of an Elman network"),
-    "a GRU": ("word-language-model", WordModel(rnn=nn.GRU), "rnn.bias_hh_l0 has a bias of the candidate that the"),
     "a bidirectional LSTM": (
         "word-language-model",
         {**PLAIN, "rnn.weight_hh_l0_reverse": torch.ones(24, 6)},

@@ -31,6 +31,7 @@ T, B, I, H, V = 7, 3, 5, 4, 11  # noqa: E741 - odd and all different, so that a 
 RECURRENT = {
     "LSTM": lambda: LSTM(I, H),
     "GRU": lambda: GRU(I, H),
+    "GRU, two biases": lambda: GRU(I, H, recurrent_bias=True),
     "MultiplicativeLSTM": lambda: MultiplicativeLSTM(I, H, intermediate_size=6),
     "SparseLSTM": lambda: SparseLSTM(plan_blocks(I, H, blocks=3, density=0.5)),
 }
@@ -43,7 +44,7 @@ def lstm_reference(layer):
 
 def gru_reference(layer):
     """The step of a layer, as a function of one input and a state."""
-    return lambda x, state: gru_step(x, state, layer.weight_ih, layer.weight_hh, layer.bias)
+    return lambda x, state: gru_step(x, state, layer.weight_ih, layer.weight_hh, layer.bias, layer.bias_hn)
 
 
 def multiplicative_lstm_reference(layer):
@@ -70,6 +71,7 @@ def sparse_lstm_reference(layer):
 STEPS = {
     "LSTM": lstm_reference,
     "GRU": gru_reference,
+    "GRU, two biases": gru_reference,
     "MultiplicativeLSTM": multiplicative_lstm_reference,
     "SparseLSTM": sparse_lstm_reference,
 }
@@ -115,6 +117,11 @@ def gru(embedding=I, layer0=H, layer1=6):
     return LanguageModel(Embedding(V, embedding), stack, SoftmaxHead(layer1, V))
 
 
+def gru_two_biases(embedding=I, layer0=H, layer1=6):
+    layers = [GRU(embedding, layer0, recurrent_bias=True), GRU(layer0, layer1, recurrent_bias=True)]
+    return LanguageModel(Embedding(V, embedding), RecurrentStack(layers), SoftmaxHead(layer1, V))
+
+
 def multiplicative(embedding=I, layer0=H, layer0_intermediate=6, layer1=6, layer1_intermediate=6):
     layers = [
         MultiplicativeLSTM(embedding, layer0, intermediate_size=layer0_intermediate),
@@ -153,6 +160,7 @@ MODELS = {
     "untied": untied,
     "tied": tied,
     "gru": gru,
+    "gru, two biases": gru_two_biases,
     "multiplicative": multiplicative,
     "mixture": mixture,
     "mixture, tied": tied_mixture,

@@ -128,7 +128,12 @@ def test_two_onnx_exports_have_the_same_bytes(export_onnx):
 def test_lstm_and_gru_layers_are_operators_with_weights_as_initialisers(export_onnx):
     import onnx
 
-    for name, kind, count in (("untied", "LSTM", 2), ("gru", "GRU", 2), ("sparse, tied", "LSTM", 5)):
+    for name, kind, count in (
+        ("untied", "LSTM", 2),
+        ("gru", "GRU", 2),
+        ("gru, two biases", "GRU", 2),
+        ("sparse, tied", "LSTM", 5),
+    ):
         _, graph = made(name, None)
         content = onnx.load_from_string(export_onnx(graph, Options()).files[""]).graph
         nodes = [node for node in content.node if node.op_type == kind]
@@ -163,6 +168,7 @@ def test_axes_and_states_of_an_onnx_file_have_names(export_onnx):
 C_CASES = [
     ("untied", None, "float32", True),
     ("gru", 3, "int8", False),
+    ("gru, two biases", None, "float32", False),
     ("multiplicative, tied", 3, "float32", False),
     ("mixture, tied", None, "int8", True),
     ("adaptive", None, "float32", False),

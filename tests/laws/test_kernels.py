@@ -16,6 +16,7 @@ LAYERS = {
     **RECURRENT,
     "LSTM, wide": lambda: LSTM(I, 400),
     "GRU, whole registers": lambda: GRU(I, 48),
+    "GRU, two biases, whole registers": lambda: GRU(I, 48, recurrent_bias=True),
     "MultiplicativeLSTM, wide": lambda: MultiplicativeLSTM(I, 33, intermediate_size=50),
 }
 

@@ -59,7 +59,7 @@ def test_every_parameter_is_declared_and_fits(tagger):
 
 def test_permuting_the_units_of_any_width_changes_nothing(name, tagger):
     wanted = tagger.logits(batch())
-    # the words and entries of a sparse embedding stand where they are, as do the tags
+    # the words and entries of a sparse embedding keep their order, as do the tags
     fixed = {"tags", "vocabulary", "features"} | ({"embedding"} if "sparse" in name else set())
     for width, size in tagger.widths().items():
         if width not in fixed:

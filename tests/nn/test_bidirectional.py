@@ -72,7 +72,7 @@ def test_directions_of_unlike_widths_are_refused():
 def test_character_features_are_the_sum_of_their_vectors_with_all_gradients():
     torch.manual_seed(1)
     layer = CharacterFeatures(6, 3).double()
-    # a feature may stand twice in a word
+    # a word may have a feature twice
     ids = torch.tensor([[[0, 1, 1], [5, 4, 0]]])
     got, wanted = layer(ids), torch.nn.functional.embedding(ids, layer.weight).sum(dim=-2)
     torch.testing.assert_close(got, wanted)

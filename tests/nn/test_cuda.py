@@ -32,6 +32,7 @@ LAYERS = {
     "LSTM": lambda: LSTM(I, 37),
     "LSTM, weight drop": lambda: LSTM(I, 300, recurrent_transform=Dropped()),
     "GRU": lambda: GRU(I, 37),
+    "GRU, two biases": lambda: GRU(I, 37, recurrent_bias=True),
     "GRU, weight drop": lambda: GRU(I, 300, recurrent_transform=Dropped()),
     "MultiplicativeLSTM": lambda: MultiplicativeLSTM(I, 33, intermediate_size=50),
     "SparseLSTM": lambda: SparseLSTM(plan_blocks(I, 31, blocks=3, density=0.5)),

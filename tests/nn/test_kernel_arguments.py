@@ -18,6 +18,7 @@ KERNELS = Backend(native=True)
 LAYERS = {
     "LSTM": lambda: LSTM(6, 20),
     "GRU": lambda: GRU(6, 20),
+    "GRU, two biases": lambda: GRU(6, 20, recurrent_bias=True),
     "MultiplicativeLSTM": lambda: MultiplicativeLSTM(6, 20),
     "SparseLSTM": lambda: SparseLSTM(plan_blocks(6, 20, blocks=2, density=0.5)),
 }

@@ -18,6 +18,7 @@ LAYERS = {
     "LSTM": lambda: LSTM(I, 37),
     "LSTM, weight drop": lambda: LSTM(I, 37, recurrent_transform=WeightDropout(0.5)),
     "GRU": lambda: GRU(I, 37),
+    "GRU, two biases": lambda: GRU(I, 37, recurrent_bias=True),
     "MultiplicativeLSTM": lambda: MultiplicativeLSTM(I, 33, intermediate_size=50),
     "SparseLSTM": lambda: SparseLSTM(plan_blocks(I, 31, blocks=3, density=0.5)),
 }

@@ -33,6 +33,7 @@ LAYERS = {
     "LSTM, whole blocks": lambda: LSTM(I, 256),
     "LSTM, weight drop": lambda: LSTM(I, 90, recurrent_transform=WeightDropout(0.5)),
     "GRU": lambda: GRU(I, 37),
+    "GRU, two biases": lambda: GRU(I, 37, recurrent_bias=True),
     "GRU, many blocks": lambda: GRU(I, 131),
     "MultiplicativeLSTM": lambda: MultiplicativeLSTM(I, 33, intermediate_size=50),
     "SparseLSTM": lambda: SparseLSTM(plan_blocks(I, 31, blocks=3, density=0.5)),

@@ -1,4 +1,4 @@
-"""Curves that are equal can be told apart, and labels of a logarithmic scale do not overlap."""
+"""Curves that are equal can be distinguished, and labels of a logarithmic scale do not overlap."""
 
 from itertools import pairwise
 

@@ -15,14 +15,13 @@ from typing import NamedTuple
 
 import pytest
 from bounds import memory_limit, time_limit
-from short_runs import Stopping
+from short_runs import Stopping, last_checkpoint, metrics_of
 from stopping import train_and_stop
 from tagged import write_tsv
 
 from refrain import runs
 from refrain.errors import UserError
 from refrain.recipes import recipe
-from refrain.storage.run_folder import RunFolder
 from refrain.training import PlainProgress
 
 # of ten mutants: 400 bit flips, 300 truncations, 200 zeroed blocks and 100 moved files in a thousand
@@ -66,19 +65,8 @@ class Stopped(NamedTuple):
 
 def trace(folder):
     """Every bit of the last checkpoint and every line of metrics, without the clock."""
-    checkpoint, problems = RunFolder(folder).newest()
-    assert not problems
-    training = checkpoint.document("training")
-    for name in ("seconds", "metrics_bytes"):
-        training["position"].pop(name)
-    tensors = {**checkpoint.tensors("model"), **checkpoint.tensors("training")}
-    return training, {name: (str(each.dtype), digest(each)) for name, each in tensors.items()}, figures(folder)
-
-
-def figures(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    clock = ("wall_seconds", "tokens_per_second")
-    return [{name: value for name, value in line.items() if name not in clock} for line in lines]
+    training, tensors = last_checkpoint(folder)
+    return training, {name: (str(each.dtype), digest(each)) for name, each in tensors.items()}, metrics_of(folder)
 
 
 def digest(tensor):

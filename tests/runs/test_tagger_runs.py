@@ -5,7 +5,7 @@ import signal
 
 import pytest
 import torch
-from short_runs import Stopping, quiet
+from short_runs import Stopping, metrics_of, quiet
 from tagged import write_tsv
 
 import refrain
@@ -87,13 +87,10 @@ def test_a_stopped_run_ends_as_an_unbroken_one(run, corpus, tmp_path, step):
     one, other = (runs.load_tagger(each).model.state_dict() for each in (run, place))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
-    # all but times
-    def figures_of(folder):
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        timed = ("wall_seconds", "tokens_per_second")
-        return [{k: v for k, v in line.items() if k not in timed} for line in lines if line["event"] == "valid"]
+    def validations(folder):
+        return [line for line in metrics_of(folder) if line["event"] == "valid"]
 
-    assert figures_of(place) == figures_of(run)
+    assert validations(place) == validations(run)
 
 
 def test_a_run_is_not_replaced_unasked(run, corpus):

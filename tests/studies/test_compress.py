@@ -33,6 +33,7 @@ LSTM = {"embedding": 3, "layer0.hidden": 4, "layer1.hidden": 5}
 KINDS = {
     "lstm": (["model.hidden_sizes=[10,9]"], LSTM),
     "gru": (["model.hidden_sizes=[10,9]", "model.cell=gru"], LSTM),
+    "gru, two biases": (["model.hidden_sizes=[10,9]", "model.cell=gru", "model.cell.recurrent_bias=true"], LSTM),
     "one width": (["model.hidden_sizes=[10,9]"], {"layer0.hidden": 4}),
     "mlstm": (
         ["model.hidden_sizes=[10,9]", "model.cell=multiplicative-lstm", "model.cell.intermediate_sizes=[7,8]"],

@@ -5,6 +5,7 @@ A test moves the clock itself.
 
 import contextlib
 import io
+import math
 import sys
 import threading
 from types import SimpleNamespace
@@ -195,6 +196,7 @@ def test_the_bar_of_training_gives_way_to_what_comes_after_its_last_window(monke
 def test_the_loss_is_in_the_unit_of_the_lines_of_validations():
     assert loss_text(0.0) == "perplexity 1.0"
     assert loss_text(0.6931471805599453, bytes_per_token=1) == "1.000 bits/byte"
+    assert loss_text(0.6931471805599453, bytes_per_token=2.5) == "perplexity 2.0 (0.400 bits/byte)"
     assert loss_text(0.5, bytes_per_token=None, tagger=True) == "0.500 nats/word"
 
 
@@ -219,6 +221,13 @@ RECORD = {
 
 def test_the_time_of_a_line_is_labelled():
     assert epoch_line(RECORD) == "epoch 3  train 12.00  valid 15.00 *  last learning rate 0.5  33s since the start"
+
+
+def test_a_line_of_characters_or_pieces_has_bits_per_byte_beside_the_perplexity():
+    bits = {"nats_per_token": math.log(15), "bits_per_byte": math.log2(15) / 1.25, "train_bits_per_byte": 2.0}
+    assert epoch_line(RECORD | bits).startswith("epoch 3  train 12.00  valid 15.00 (3.1255 bits/byte) *  last")
+    alone = {"nats_per_token": math.log(15), "bits_per_byte": math.log(15) / math.log(2), "train_bits_per_byte": 2.0}
+    assert epoch_line(RECORD | alone).startswith("epoch 3  train 2.0000  valid 3.9069 bits/byte *")
 
 
 def test_a_sparse_run_shows_its_zeros_dead_units_and_size():

@@ -11,7 +11,7 @@ from refrain.config import Data, Experiment, Model, Training
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, MultiplicativeLSTM, RecurrentStack, SoftmaxHead, scan
 from refrain.nn.recurrent.protocol import scan_with_resets, state_like, state_tensors
-from refrain.runs.building import load_start
+from refrain.runs.starting import load_start
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Fit, Interrupt, Interrupted, Metrics, Position
 

@@ -1,6 +1,7 @@
 """Builds corpora from data settings."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from refrain.config import Data
@@ -9,6 +10,8 @@ from refrain.data.locating import locate as locate
 from refrain.data.text.files import Spans
 from refrain.data.text.splits import SPLITS
 from refrain.errors import UserError
+
+from .fixed_vocabulary import fixed_vocabulary
 
 
 def quiet(line: str) -> None:
@@ -23,11 +26,12 @@ def build_corpus(data: Data, log: Callable[[str], None] = quiet) -> Corpus:
         log: called with a line of text before steps that take long.
 
     Raises:
-        DataError: when the text is missing, empty or damaged.
+        DataError: when the text is missing, empty or damaged, or the vocabulary of `data.vocabulary` is.
         UserError: when `data.split` is set for a folder of splits.
     """
     path, texts = find_texts(data, log)
-    return UNITS[data.unit].open(path.name, texts, _options(data), None, log)
+    fixed = fixed_vocabulary(data, _options(data))
+    return UNITS[data.unit].open(path.name, texts, replace(_options(data), fixed=fixed), None, log)
 
 
 def find_texts(data: Data, log: Callable[[str], None] = quiet) -> tuple[Path, dict[str, Spans]]:
@@ -79,5 +83,18 @@ def build_text(
     return unit.open(path.name, texts, options, vocabulary, log), split
 
 
+def check_vocabulary(data: Data) -> None:
+    """Check that the vocabulary of `data.vocabulary` can be read.
+
+    Args:
+        data: the data settings.
+
+    Raises:
+        DataError: when it cannot.
+        CheckpointError: when the checkpoint with it is damaged.
+    """
+    fixed_vocabulary(data, _options(data))
+
+
 def _options(data: Data) -> TextOptions:
-    return TextOptions(**data.model_dump(exclude={"corpus", "unit"}))
+    return TextOptions(**data.model_dump(exclude={"corpus", "unit", "vocabulary"}))

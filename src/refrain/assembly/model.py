@@ -23,7 +23,7 @@ from refrain.nn import (
     WeightNorm,
 )
 
-from .network import build_dropout, build_embedding, draw_second_biases, layer_class
+from .network import build_dropout, build_embedding, draw_second_biases, layer_class, layer_options
 from .sparse_layers import layer_plans
 
 
@@ -113,6 +113,7 @@ def _layer(settings: Model, below: int, width: int, inner: int) -> Any:
         width,
         input_transform=transform(rows, on_inputs=True),
         recurrent_transform=transform(rows, on_inputs=False),
+        **layer_options(settings),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from torch import nn
 
 from refrain import nn as layers
-from refrain.config import Model, TaggerModel
+from refrain.config import GRUCell, Model, TaggerModel
 from refrain.errors import UserError
 from refrain.nn import Embedding, EmbeddingDropout, LockedDropout, SparseEmbedding
 
@@ -19,6 +19,15 @@ def layer_class(settings: Model | TaggerModel) -> Any:
         settings: the settings of the network, whose cell names the class.
     """
     return getattr(layers, settings.cell.layer)
+
+
+def layer_options(settings: Model | TaggerModel) -> dict[str, Any]:
+    """The arguments of the recurrent layers that only their class has.
+
+    Args:
+        settings: the settings of the network.
+    """
+    return {"recurrent_bias": settings.cell.recurrent_bias} if isinstance(settings.cell, GRUCell) else {}
 
 
 def build_embedding(settings: Model | TaggerModel, words: int) -> Embedding | SparseEmbedding:

@@ -147,6 +147,8 @@ def log_notes(name: str, split: TaggedSplit, log: Callable[[str], None]) -> None
             log(f"  {line}")
         if len(split.skipped) > LISTED:
             log(f"  and {len(split.skipped) - LISTED} more")
+    if split.empty:
+        log(f"{name}: left out {split.empty:,} empty element(s) of the trees (-NONE-), which are no words of the text")
     if split.tokens.count("_") == len(split.tokens):
         log(
             f"{name}: every word is _; the text of the treebank is distributed apart from it and has to be merged in, "

@@ -26,7 +26,7 @@ from refrain.nn import (
 from refrain.progress import Track
 from refrain.training import Methods, Task, Validation
 
-from .network import build_dropout, build_embedding, draw_second_biases, layer_class
+from .network import build_dropout, build_embedding, draw_second_biases, layer_class, layer_options
 from .sparse_layers import uniform_plan
 from .tagged_corpus import unknown_probability
 from .task import build_optimizer, build_schedule
@@ -66,7 +66,7 @@ def build_tagger(settings: TaggerModel, vocabulary: TagVocabulary) -> Tagger:
 def _layer(settings: TaggerModel, below: int, width: int) -> nn.Module:
     def dense(inputs: int, units: int) -> Any:
         drop = WeightDropout(settings.weight_drop) if settings.weight_drop else None
-        return layer_class(settings)(inputs, units, recurrent_transform=drop)
+        return layer_class(settings)(inputs, units, recurrent_transform=drop, **layer_options(settings))
 
     if not isinstance(settings.cell, UniformSparseLSTMCell):
         return cast(nn.Module, dense(below, width))

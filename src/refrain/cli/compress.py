@@ -103,7 +103,7 @@ def compress(
 
 def _print_report(found: dict[str, Any], out: Path) -> None:
     """Print the figures of the models, side by side, and what comes next."""
-    from .output import print_line, table
+    from .output import print_next, table
 
     columns = [name for name in ("before", "after", "finetuned") if name in found]
     rows = [["", *columns]]
@@ -117,8 +117,7 @@ def _print_report(found: dict[str, Any], out: Path) -> None:
     )
     print()
     smaller = shlex.quote(str(out))
-    print_line(f"next:  refrain evaluate {smaller}")
-    print_line(f"       refrain train --from {smaller} --out FINETUNED")
+    print_next(f"refrain evaluate {smaller}", f"refrain train --from {smaller} --out FINETUNED")
 
 
 def _target(text: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from .options import Errors
 
 COLUMNS = (
     "sentences", "words", "unseen", "without_tag", "underscore_words", "bad_sentences", "documents",
-    "longest_sentence", "sentences_in_train",
+    "empty_elements",    "longest_sentence", "sentences_in_train",
 )  # fmt: skip
 LISTED = 20
 

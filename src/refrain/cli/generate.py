@@ -65,7 +65,7 @@ def generate(
     stop_at_line_end
         End a text when <eos> is drawn, or a newline by a byte or character model, which is not printed.
     no_unk
-        Never draw <unk>, or U+FFFD by a character model. How often it was drawn is said at the end.
+        Never draw <unk>, or U+FFFD by a character model. How often it was drawn is reported at the end.
     detokenise
         Join the tokens of English text again, for a model of words: isn't (for example) instead of is n't -lrb- for
         example -rrb-.

@@ -1,5 +1,6 @@
 """The command `refrain import`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,11 +74,12 @@ def import_model(
 
 def _print_report(found: dict[str, Any], out: Path) -> None:
     """Print what was imported, and what comes next."""
-    from .output import print_line
+    from .output import print_line, print_next
 
     sizes = "-".join(str(size) for size in (found["embedding_size"], *found["hidden_sizes"]))
     print_line(f"{found['model']} {sizes}, {found['parameters']:,} parameters, vocabulary {found['vocabulary']:,}")
     for note in found["notes"]:
         print_line(f"note: {note}")
     print()
-    print_line(f"next: refrain evaluate {out} --data PATH/TO/TEXT    refrain generate {out} --tokens 50")
+    run = shlex.quote(str(out))
+    print_next(f"refrain evaluate {run} --data PATH/TO/TEXT", f"refrain generate {run} --tokens 50")

@@ -19,6 +19,16 @@ def print_line(text: str) -> None:
     print(visible(text))
 
 
+def print_next(*commands: str) -> None:
+    """Print the commands that may come next, one on each line, on standard output.
+
+    Args:
+        commands: the commands, whose paths are quoted for a shell.
+    """
+    for number, command in enumerate(commands):
+        print_line(f"{'' if number else 'next:':7}{command}")
+
+
 def for_output(text: str) -> str:
     """The text of a model or a user as it is written to standard output.
 

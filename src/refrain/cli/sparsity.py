@@ -31,7 +31,7 @@ def sparsity(
     from refrain.storage.output_checks import run_files
 
     from .loading import load_language_model
-    from .output import check_picture, log_written, print_json, print_line, table
+    from .output import check_picture, log_written, print_json, print_line, print_next, table
 
     if plot is None and force:
         raise UserError("--force cannot take effect without --plot")
@@ -69,7 +69,7 @@ def sparsity(
     print(table(rows))
     print()
     if any(row["dead"] for row in found["widths"].values()):
-        print_line(f"next:  refrain compress {shlex.quote(str(run))} --out SMALL")
+        print_next(f"refrain compress {shlex.quote(str(run))} --out SMALL")
     else:
         print_line("no unit is dead: compaction has nothing to remove")
 

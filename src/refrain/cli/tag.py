@@ -33,6 +33,7 @@ def tag(
     plain: Flag = False,
     tokenised: Flag = False,
     column: str | None = None,
+    word_column: int | None = None,
     probabilities: Flag = False,
     skip_bad: SkipBadOption = False,
     out: Path | None = None,
@@ -58,6 +59,9 @@ def tag(
     column
         The column for the tags, such as xpos, or an attribute, such as misc:name or feats:Case; other attributes are
         kept. The default is the column that they were learnt from.
+    word_column
+        The number of the column that holds the words of a file in columns, counted from 1. The default is that of the
+        text that the tagger learnt from, or else the first.
     probabilities
         Add the probability of each tag, as the attribute Prob of MISC or in the JSON object.
     out
@@ -76,6 +80,10 @@ def tag(
 
     if plain and tokenised:
         raise UserError("--plain and --tokenised exclude each other")
+    if word_column is not None and word_column < 1:
+        raise UserError(f"--word-column must be at least 1 (got {word_column})")
+    if word_column is not None and (plain or tokenised):
+        raise UserError("--word-column cannot take effect with --plain or --tokenised, which have no columns")
     if out is not None:
         check_outputs([("--out", out)], [*run_files(run), file], force=force)
     elif force:
@@ -89,7 +97,7 @@ def tag(
     # a sentence from standard input or a pipe is tagged before the next is read
     batch_size = BATCH_SIZE if Path(file).is_file() else 1
     learnt = str(tagger.config["data"].get("word_column", "auto"))
-    sentences = read_sentences(batches_of(file, errors), file, form, skip_bad, word_column=learnt)
+    sentences = read_sentences(batches_of(file, errors), file, form, skip_bad, learnt=learnt, word_column=word_column)
     # sentences on the terminal are progress enough
     track = untracked if out is None and sys.stdout.isatty() else reports.track
     tagged = track(_tagged(tagger, sentences, batch_size), "tagging sentences")

@@ -5,6 +5,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
+    from refrain.data.tagged.formats import Choice
     from refrain.data.tagged.sentences import Lines
 
 Parsed = TypeVar("Parsed")
@@ -28,7 +29,13 @@ class Untagged(NamedTuple):
 
 
 def read_sentences(
-    batches: Iterator[list[str]], file: str, form: Form, skip_bad: bool, *, word_column: str = "auto"
+    batches: Iterator[list[str]],
+    file: str,
+    form: Form,
+    skip_bad: bool,
+    *,
+    learnt: str = "auto",
+    word_column: int | None = None,
 ) -> Iterator[Untagged]:
     """The sentences of a text, each as soon as its lines are read.
 
@@ -38,15 +45,17 @@ def read_sentences(
         form: how the text is read; `unknown` looks whether its first lines are those of tagged sentences, and else
             reads plain text.
         skip_bad: whether bad sentences are left out.
-        word_column: the column of the words, where the tagger learnt from columns: `auto` or a number.
+        learnt: the column of the words, where the tagger learnt from columns: `auto` or a number.
+        word_column: the column of the words, if the text is in columns; None is `learnt`, where the text has it.
 
     Raises:
-        DataError: for a bad sentence of tagged text.
+        DataError: for a bad sentence of tagged text, or when the text has no such column of words.
     """
     from refrain.data.tagged.formats import HEAD_LINES, conllu_columns
     from refrain.data.tagged.recognition import begins_tagged
     from refrain.data.tagged.tokenise import sentences_of
     from refrain.data.text.words import split_words
+    from refrain.errors import UserError
 
     head: list[str] = []
     if form == "unknown":
@@ -56,10 +65,12 @@ def read_sentences(
         first = head[:HEAD_LINES]
         columns = conllu_columns(file, first)
         if columns is not None:
+            if word_column is not None:
+                raise UserError("--word-column cannot take effect with CoNLL-U, whose words are the column form")
             yield from _from_conllu(lines, file, columns, skip_bad)
             return
-        if begins_tagged(file, first):
-            yield from _from_tagged(lines, first, file, skip_bad, word_column)
+        if word_column is not None or begins_tagged(file, first):
+            yield from _from_tagged(lines, first, file, skip_bad, _choices(learnt, word_column))
             return
     if form == "tokenised":
         for line in lines:
@@ -83,25 +94,45 @@ def _head(batches: Iterator[list[str]]) -> list[str]:
 
 
 def _from_tagged(
-    lines: Iterator[str], head: Sequence[str], file: str, skip_bad: bool, word_column: str
+    lines: Iterator[str], head: Sequence[str], file: str, skip_bad: bool, choices: "Sequence[Choice]"
 ) -> Iterator[Untagged]:
-    """The words of columns or of pairs such as `the/DT`, whose tags are not kept."""
-    from refrain.data.tagged.formats import Choice, format_of
+    """The words of columns, of pairs such as `the/DT` or of trees, whose tags are not kept.
+
+    Args:
+        lines: the lines of the text.
+        head: the first of them.
+        file: the name of the file.
+        skip_bad: whether bad sentences are left out.
+        choices: columns, of which the first are taken that the text has.
+    """
+    from refrain.data.tagged.formats import format_of
     from refrain.errors import DataError
 
     from .output import log
 
-    try:
-        found = format_of(file, head, Choice(word_column=word_column))
-    except DataError:
-        # the file has other columns than that of the training text
-        found = format_of(file, head, Choice())
+    for number, choice in enumerate(choices, 1):
+        try:
+            found = format_of(file, head, choice)
+            break
+        except DataError:
+            if number == len(choices):
+                raise
     log(f"{name_of(file)}: read as tagged text ({found.name}), whose tags are replaced; --plain reads it as plain text")
     for _, sentence in _read(found.blocks(lines), found.parse, file, skip_bad):
         if sentence is None:
             continue
         words = list(sentence.words)
         yield Untagged(words, [True] * len(words))
+
+
+def _choices(learnt: str, word_column: int | None) -> "list[Choice]":
+    """The columns of a text that is tagged: those of the training text, or any others."""
+    from refrain.data.tagged.formats import Choice
+
+    if word_column is None:
+        return [Choice(word_column=learnt), Choice()]
+    # the last column has none after it, and what is in the other one is not kept
+    return [Choice(word_column=str(word_column)), Choice("1" if word_column > 1 else "auto", str(word_column))]
 
 
 def name_of(file: str) -> str:

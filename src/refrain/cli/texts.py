@@ -103,7 +103,7 @@ def batches_of(file: str, errors: Errors) -> Iterator[list[str]]:
             raise DataError(f"{file}: {error.strerror}; give a text file, or - for standard input") from None
     else:
         try:
-            spans = whole(Path(file))
+            spans = whole(Path(file), if_empty="")
         except DataError as error:
             raise DataError(f"{error}; give a text file, or - for standard input") from None
         head = head_of(spans[0].path)
@@ -197,7 +197,7 @@ def check_files(files: Sequence[str], *, texts: bool = True) -> None:
             log(f"note: {note}")
         if file != "-" and not is_pipe(file):
             try:
-                whole(Path(file))
+                whole(Path(file), if_empty="")
             except DataError as error:
                 raise DataError(f"{error}; give a text file, or - for standard input") from None
 

@@ -53,8 +53,8 @@ def train(
     out
         The run folder. The default is a new folder under runs/.
     start_from
-        Start from the best weights of another run, for example to finetune it. The shape of its model is used; without
-        a recipe, all of its settings.
+        Start from the best weights of another run, for example to finetune it or to go on with another text. The shape
+        of its model is used; without a recipe, all of its settings. The rows of words that it knows are kept.
     iss_json
         A JSON file of iss-rnns, whose settings are used: learning rate, dropout, penalties and the output folder.
     resume

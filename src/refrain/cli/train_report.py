@@ -16,7 +16,7 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
         quiet: whether the folder is not reported.
     """
     from .evaluate_report import protocol_in_words
-    from .output import log, log_written, print_json, print_line
+    from .output import log, log_written, print_json, print_next
 
     if not quiet:
         log_written(Path(str(summary["run"])))
@@ -54,13 +54,12 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
         if any(sparsity["dead_units"].values()):
             following.append(f"refrain compress {run} --out SMALL")
     print()
-    for number, line in enumerate([*following, f"cat {run}/README.md"]):
-        print_line(f"{'' if number else 'next:':7}{line}")
+    print_next(*following, f"cat {run}/README.md")
 
 
 def _report_series(summary: dict[str, Any]) -> None:
     """Print a line for each seed or fold, then the mean and the standard deviation, and what is pooled."""
-    from .output import print_line
+    from .output import print_next
 
     what = "fold" if "folds" in summary else "seed"
     names = ["accuracy"] if summary.get("task") == "tagger" else ["perplexity"]
@@ -82,7 +81,7 @@ def _report_series(summary: dict[str, Any]) -> None:
         if "spans" in pooled:
             print(f"all {pooled['spans']['spans']:,} spans: F1 {100 * pooled['spans']['f1']:.2f} %")
     print()
-    print_line(f"next:  refrain evaluate {shlex.quote(summary['runs'][0]['run'])}")
+    print_next(f"refrain evaluate {shlex.quote(summary['runs'][0]['run'])}")
 
 
 def _figure(name: str, value: float | None) -> str:

@@ -22,6 +22,10 @@ class GRUCell(Settings):
 
     layer: ClassVar[str] = "GRU"
     kind: Literal["gru"] = "gru"
+    recurrent_bias: bool = Field(
+        False,
+        description="A second bias of the candidate, which the reset gate multiplies, as in torch.nn.GRU and cuDNN.",
+    )
 
 
 class MultiplicativeLSTMCell(Settings):

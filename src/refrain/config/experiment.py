@@ -21,15 +21,39 @@ UNIT_SETTINGS = {
         "min_count",
         "max_words",
         "vocabulary_from",
+        "vocabulary",
         "errors",
         "lowercase",
         "tokenise",
         "normalise",
     ),
     "byte": ("cleaning",),
-    "character": ("order", "order_seed", "ties", "min_count", "max_characters", "vocabulary_from", "errors"),
-    "subword": ("pieces", "piece_model", "piece_seed", "tokens", "errors"),
+    "character": (
+        "order",
+        "order_seed",
+        "ties",
+        "min_count",
+        "max_characters",
+        "vocabulary_from",
+        "vocabulary",
+        "errors",
+    ),
+    "subword": ("pieces", "piece_model", "piece_seed", "tokens", "vocabulary", "errors"),
 }
+# the settings of `Data` by which a vocabulary is made of the text
+MADE_BY = (
+    "order",
+    "order_seed",
+    "ties",
+    "min_count",
+    "max_words",
+    "max_characters",
+    "vocabulary_from",
+    "pieces",
+    "piece_model",
+    "piece_seed",
+    "tokens",
+)
 
 
 class Data(Text):
@@ -81,6 +105,11 @@ class Data(Text):
         description="The file of a tokenizer whose pieces are used: a SentencePiece model, a bpe.model of icefall with "
         "its tokens.txt, or a tokenizer.json; none: pieces are made of the training text.",
     )
+    vocabulary: str | None = Field(
+        None,
+        description="The vocabulary, whatever the text: a file with one word on each line, in the order of their ids, "
+        "or a run, whose words, characters or pieces are taken; none: it is made of the training text.",
+    )
     vocabulary_from: Literal["train", "all"] = Field(
         "train", description="Which splits the vocabulary is made from: the training text or all of them."
     )
@@ -103,6 +132,15 @@ class Data(Text):
         if self.tokens is not None and changed:
             raise ValueError(
                 f"{', '.join(changed)}: cannot take effect with the pieces of a file; leave them out, or data.tokens"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _vocabulary_is_made(self) -> Self:
+        changed = [name for name in MADE_BY if self.is_changed(name)]
+        if self.vocabulary is not None and changed:
+            raise ValueError(
+                f"{', '.join(changed)}: cannot take effect with a fixed vocabulary; leave them out, or data.vocabulary"
             )
         return self
 

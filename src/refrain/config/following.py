@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from json import dumps
 from typing import Any
 
+from .experiment import MADE_BY, Data
+
 MEASURES = ("parameters", "multiply_adds", "bytes")
 PENALTIES = tuple(f"sparsity.{name}" for name in ("l1", "group_lasso", "row_lasso", "column_lasso"))
 
@@ -155,6 +157,13 @@ def _widths(layers: Layers) -> None:
         layers.follow("training.windows.cap", None, "training.window_steps")
 
 
+def _fixed_vocabulary(layers: Layers) -> None:
+    """A vocabulary that is given is not made of the text."""
+    if layers.value("data.vocabulary") is not None:
+        for name in MADE_BY:
+            layers.follow(f"data.{name}", Data.model_fields[name].default, "data.vocabulary")
+
+
 def _switched_off(layers: Layers) -> None:
     """What acts together with something goes when that is switched off."""
     rates = [f"model.{name}" for name in ("dropout", "embedding_dropout", "between_dropout", "output_dropout")]
@@ -195,4 +204,4 @@ def _count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
 
 
-RULES: tuple[Callable[[Layers], None], ...] = (_windows, _widths, _switched_off, _penalties, _target)
+RULES: tuple[Callable[[Layers], None], ...] = (_windows, _widths, _fixed_vocabulary, _switched_off, _penalties, _target)

@@ -10,13 +10,13 @@ from pydantic_core import ErrorDetails
 
 from refrain.errors import UserError, nearest, shortened, shown
 
-from .experiment import Experiment
+from .experiment import MADE_BY, Data, Experiment
 from .following import following, value_text
 from .iss_json import iss_settings, read_iss_json
 from .layers import changed_values, overlaid
 from .mistakes import Setting, describe, first_of, unknown
 from .schema import LONGEST_NAME, as_set, flatten, setting_names, settings_of
-from .shape import shape_of
+from .shape import keeps_vocabulary, shape_of
 from .sparsity import Sparsity
 from .tagger import TaggerExperiment
 from .toml_file import line_of, lines_of, read_toml, value_of
@@ -95,7 +95,7 @@ def resolve(
     root = type(base)
     given, problems = _from_words(words, root, origins.settings)
     shape = dict[str, Setting]()
-    if start is not None and source is not None:
+    if start is not None:
         shape = _shape(start, base)
     if corpus is not None:
         given["data.corpus"] = Setting(corpus, origins.corpus)
@@ -126,7 +126,13 @@ def _shape(start: Start, base: AnyExperiment) -> dict[str, Setting]:
             f"{start.path}: is the run of {kinds[type(start.experiment)]}, but the recipe is for {kinds[type(base)]}; "
             "give another recipe, or none to train as that run was trained"
         )
-    return {name: Setting(value, start.path) for name, value in shape_of(start.experiment, base).items()}
+    shape = shape_of(start.experiment, base)
+    if isinstance(start.experiment, Experiment) and keeps_vocabulary(start.experiment):
+        defaults = {f"data.{name}": Data.model_fields[name].default for name in MADE_BY}
+        shape = {name: value for name, value in shape.items() if name not in defaults}
+        shape |= {name: value for name, value in defaults.items() if settings_of(base).get(name) != value}
+        shape["data.vocabulary"] = str(Path(start.path).resolve())
+    return {name: Setting(value, start.path) for name, value in shape.items()}
 
 
 def amended(base: AnyExperiment, words: Iterable[str | Mapping[str, Any]]) -> AnyExperiment:

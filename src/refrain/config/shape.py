@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from .experiment import Experiment
 from .schema import groups, settings_of
 
 SHAPE = (
@@ -47,6 +48,17 @@ def shape_of(experiment: BaseModel, base: BaseModel) -> dict[str, Any]:
         for name, value in own.items()
         if _belongs(name) and (other.get(name) != value or (name.startswith(variants) and value is not None))
     }
+
+
+def keeps_vocabulary(experiment: Experiment) -> bool:
+    """Whether a run that starts from another one has its vocabulary, whatever the text.
+
+    Pieces of words cannot be exchanged for others, and a fixed vocabulary stays fixed.
+
+    Args:
+        experiment: the settings of the run to start from.
+    """
+    return experiment.data.takes_effect("pieces") or experiment.data.vocabulary is not None
 
 
 def _belongs(name: str) -> bool:

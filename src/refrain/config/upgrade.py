@@ -11,7 +11,14 @@ Tree = dict[str, Any]
 # settings that version 0.1 did not have, with the values that mean what it did
 NEW_DROPOUT = {f"{place}_dropout_mask": None for place in ("embedding", "between", "output")}
 NEW_INIT: dict[str, Tree] = {"standard": {"biases": 1}, "glorot": {"truncated": False}}
-NEW_UNITS: Tree = {"max_characters": None, "pieces": 8000, "piece_model": "unigram", "piece_seed": 1, "tokens": None}
+NEW_UNITS: Tree = {
+    "max_characters": None,
+    "pieces": 8000,
+    "piece_model": "unigram",
+    "piece_seed": 1,
+    "tokens": None,
+    "vocabulary": None,
+}
 NEW_TEXT: Tree = {"lowercase": False, "tokenise": False, "normalise": "none", **NEW_UNITS}
 NEW_TAGGED: Tree = {"word_column": "auto", "underscore": "auto", "folds": None, "fold": 1, "fold_seed": None}
 NEW_TRAINING: Tree = {"stop_min_epochs": 0, "max_minutes": None}
@@ -66,6 +73,8 @@ def _cell(old: Mapping[str, Any]) -> Tree:
     if plan is not None:
         return {"kind": "sparse-lstm", "plan": plan}
     cell: Tree = {"kind": CELLS.get(old["cell"], old["cell"])}
+    if old["cell"] == "gru":
+        cell["recurrent_bias"] = False
     if old["cell"] == "mlstm":
         cell["intermediate_sizes"] = old["intermediate_sizes"]
     return cell

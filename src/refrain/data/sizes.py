@@ -1,6 +1,6 @@
 """The size of a text in bytes, characters and words: the denominators that are the same whatever a token is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from .corpus import Corpus, Split
 from .text.files import BLOCK_BYTES, Errors, Spans, blocks
 from .text.words import BLANKS
+from .units.table import UNITS
 from .units.word.vocabulary import count_spelled_ends
 
 _NEWLINE = 10
@@ -59,6 +60,21 @@ def text_size(corpus: Corpus, split: str) -> TextSize:
         sizes["words"] += int(begins) + int(np.count_nonzero(codes == _NEWLINE)) - count_spelled_ends(text)
         after_blank = bool(blank[-1])
     return TextSize(len(part.tokens), **sizes)
+
+
+def bytes_of_tokens(corpus: Corpus, splits: Sequence[str]) -> dict[str, float] | None:
+    """The mean number of bytes of a token in the text of each split; None for a unit whose perplexities are reported.
+
+    Args:
+        corpus: the corpus.
+        splits: the names of the splits.
+    """
+    if corpus.vocabulary.bytes_per_token is not None:
+        return dict.fromkeys(splits, float(corpus.vocabulary.bytes_per_token))
+    if not UNITS[corpus.vocabulary.unit].in_bytes:
+        return None
+    sizes = {split: text_size(corpus, split) for split in splits}
+    return {split: size.bytes / size.tokens for split, size in sizes.items()}
 
 
 def _text_bytes(source: Spans, errors: Errors) -> Iterator[bytes]:

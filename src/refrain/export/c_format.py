@@ -23,7 +23,7 @@ FLAGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Werror")
 def export(graph: StepGraph, options: Options) -> Exported:
     """Write a step graph as C99; see `Export`."""
     written = Source(graph, rounded_matrices(graph) if options.weights == "int8" else {}, options)
-    # the source first, since it tells which functions it calls
+    # the source first: which functions it calls is known once it is written
     source = written.source()
     files = {"model.h": written.header(), "model.c": source, "main.c": written.program()}
     contents = {name: text.encode("ascii") for name, text in files.items()}

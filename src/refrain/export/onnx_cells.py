@@ -27,11 +27,14 @@ def add_cell(nodes: Nodes, cell: Cell) -> None:
 
 def _add_operator(nodes: Nodes, cell: Cell) -> None:
     kind, order = cell.kind, ORDERS[cell.kind]
-    w_ih, w_hh, bias = cell.weights
+    w_ih, w_hh, bias, *second = cell.weights
     start = [nodes.add("Unsqueeze", [nodes.read(name), nodes.numbers(0)])[0] for name in cell.before]
     own = _by_gate(nodes.weights[bias].astype(np.float32), order)
-    # the operator has a second bias
-    biases = nodes.constant(f"{bias}.{kind}", np.concatenate([own, np.zeros_like(own)])[None])
+    # the operator has a second bias, that of a GRU for the candidate, which is the last gate in both orders
+    recurrent = np.zeros_like(own)
+    for name in second:
+        recurrent[-cell.widths[0] :] = nodes.weights[name]
+    biases = nodes.constant(f"{bias}.{kind}", np.concatenate([own, recurrent])[None])
     x = nodes.read(cell.inputs[0])
     attributes: dict[str, Any] = {"hidden_size": cell.widths[0]}
     if kind == "LSTM" and w_ih in nodes.rounded:

@@ -2,7 +2,7 @@
 
 Gates are packed in the same order: input, forget, candidate, output in an LSTM, and reset, update, candidate in a GRU.
 The two biases of an LSTM only act as their sum. In a GRU, the second bias of the candidate is multiplied by the reset
-gate, so that a GRU of this library can express it only if it is zero.
+gate; unless it is zero in all layers, it becomes the `bias_hn` of each of them.
 
 I input width, H hidden width, G gates.
 """
@@ -110,6 +110,7 @@ def read_stack(tensors: Tensors, layers: Sequence[LayerNames], below: int) -> St
     weights: dict[str, Tensor] = {}
     sizes: list[int] = []
     kinds = []
+    seconds: dict[str, Tensor] = {}
     for index, names in enumerate(layers):
         rows, width = tensors.shape(names.weight_hh, 2)
         gates, rest = divmod(rows, width)
@@ -124,20 +125,22 @@ def read_stack(tensors: Tensors, layers: Sequence[LayerNames], below: int) -> St
         prefix = f"stack.layers.{index}"
         weights[f"{prefix}.weight_ih"] = tensors.read(names.weight_ih, rows, sizes[-1] if sizes else below)
         weights[f"{prefix}.weight_hh"] = tensors.read(names.weight_hh, rows, width)
-        weights[f"{prefix}.bias"] = _bias(tensors, names, rows, width)
+        weights[f"{prefix}.bias"], seconds[f"{prefix}.bias_hn"] = _biases(tensors, names, rows, width)
         sizes.append(width)
-    return Stack(kinds[0](), tuple(sizes), weights)
+    if kinds[0] is LSTMCell or not any(bool(bias.any()) for bias in seconds.values()):
+        return Stack(kinds[0](), tuple(sizes), weights)
+    return Stack(GRUCell(recurrent_bias=True), tuple(sizes), weights | seconds)
 
 
-def _bias(tensors: Tensors, names: LayerNames, rows: int, width: int) -> Tensor:
-    """The sum of a layer's biases, which is what an LSTM and the gates of a GRU use."""
+def _biases(tensors: Tensors, names: LayerNames, rows: int, width: int) -> tuple[Tensor, Tensor]:
+    """The sum of a layer's biases, and for a GRU the second bias of the candidate, which is no part of the sum."""
     read = {name: tensors.read(name, rows) for name in names.biases}
-    second = read.get(names.second_bias or "")
-    if second is not None and rows == 3 * width and second[2 * width :].any():
-        raise CheckpointError(
-            f"{tensors.path}: {names.second_bias} has a bias of the candidate that the reset gate multiplies, which "
-            "the GRU of this library does not have; only a GRU in which it is zero can be imported"
-        )
+    second = torch.zeros(width)
+    if rows == 3 * width and names.second_bias in read:
+        both = read[names.second_bias].clone()
+        second = both[2 * width :].clone()
+        both[2 * width :] = 0
+        read[names.second_bias] = both
     # in float64, so that the sum is rounded once
     total = sum((bias.double() for bias in read.values()), torch.zeros(rows, dtype=torch.float64))
-    return total.float()
+    return total.float(), second

@@ -91,7 +91,7 @@ class TorchFile:
         Raises:
             CheckpointError: when the file is damaged.
         """
-        with _told(self.path):
+        with _named_errors(self.path):
             content = bytearray(self._saved.content(stored.storage))
             dtype = _DTYPES[stored.storage.dtype]
             if not content:
@@ -111,7 +111,7 @@ def opened(path: Path) -> Iterator[TorchFile]:
         CheckpointError: when it is missing, damaged, of another format, or holds what no saved model needs.
     """
     with contextlib.ExitStack() as stack:
-        with _told(path):
+        with _named_errors(path):
             file = stack.enter_context(open_regular(path))
             size = os.fstat(file.fileno()).st_size
             saved = _read(file, size)
@@ -119,7 +119,8 @@ def opened(path: Path) -> Iterator[TorchFile]:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _named_errors(path: Path) -> Iterator[None]:
+    """Raise what goes wrong while a file is read as a `CheckpointError` that names the file."""
     try:
         yield
     except HostilePickleError as error:

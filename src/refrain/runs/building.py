@@ -1,7 +1,6 @@
 """Builds a model from its settings and fills it with the weights of a checkpoint."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from torch import nn
@@ -10,9 +9,8 @@ from refrain.assembly.model import build_device, build_language_model
 from refrain.assembly.tagged_corpus import column_of
 from refrain.assembly.tagger import build_tagger
 from refrain.config import AnyExperiment, TaggerExperiment
-from refrain.data import Corpus, TaggedCorpus, vocabulary_from
+from refrain.data import vocabulary_from
 from refrain.data.tagged.vocabulary import tag_vocabulary_from
-from refrain.data.units.table import same_tokens
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.models.network_check import class_name
 from refrain.nn import fold_weight_norm
@@ -22,9 +20,7 @@ from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
 from refrain.training import load_weights
 
-from .config_document import experiment_from
 from .fit_check import check_fit
-from .loading import find_checkpoint
 from .own_names import own_name
 from .own_network import OwnNetwork, make_network
 
@@ -113,30 +109,3 @@ def load_own_weights(network: nn.Module, checkpoint: Checkpoint, trained: str | 
         load_weights(network, checkpoint.tensors("model"))
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.folder}: {error}; give the network that was trained, {trained}") from None
-
-
-def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> None:
-    """Copy the best weights of a run into a new model of the same shape, in place.
-
-    Args:
-        path: the run folder.
-        model: the new model.
-        corpus: the corpus, which must have the vocabulary of the run.
-
-    Raises:
-        CheckpointError: when the vocabulary or a shape differs.
-    """
-    checkpoint = find_checkpoint(path)
-    if not same_tokens(checkpoint.document("vocabulary"), corpus.vocabulary.document()):
-        raise CheckpointError(
-            f"{path}: was trained with another vocabulary; give its corpus, {_corpus_of(checkpoint)}, with --data, and "
-            "the same data settings"
-        )
-    try:
-        load_weights(model, checkpoint.tensors("model"))
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}; give the model settings of that run") from None
-
-
-def _corpus_of(checkpoint: Checkpoint) -> str:
-    return experiment_from(checkpoint.document("config"), checkpoint.folder).data.corpus

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from refrain.assembly.corpus import find_texts, locate
+from refrain.assembly.corpus import check_vocabulary, find_texts, locate
 from refrain.config import AnyExperiment, Experiment
 from refrain.data import find_tagged
 from refrain.data.embedded import DESCRIPTIONS
@@ -42,6 +42,7 @@ def check_training(
     if experiment.data.corpus not in DESCRIPTIONS:
         if isinstance(experiment, Experiment):
             find_texts(experiment.data)
+            check_vocabulary(experiment.data)
         else:
             path = locate(experiment.data.corpus)
             if path.is_dir():

@@ -45,6 +45,24 @@ class Resumed(Document):
     notes: list[str] = Field(default_factory=list)
 
 
+class CarriedUnits(Document):
+    """What became of the words, or other units of a vocabulary, of a run from which another one starts."""
+
+    known: Index
+    new: Index
+    left_out: Index
+    mean_of: Index | None = None
+
+
+class StartEntry(Document):
+    """The run from whose weights another one starts."""
+
+    run: str
+    checkpoint: str
+    units: dict[str, CarriedUnits]
+    shorter_vectors: Index = 0
+
+
 class Manifest(Document):
     """`manifest.json` of a run."""
 
@@ -58,6 +76,7 @@ class Manifest(Document):
     backend: dict[str, str] = Field(default_factory=dict)
     engine: dict[str, str] = Field(default_factory=dict)
     resumed: list[Resumed] = Field(default_factory=list)
+    start: StartEntry | None = None
 
 
 class Figure(Document):

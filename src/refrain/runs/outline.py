@@ -78,6 +78,7 @@ def card_of(
         f"{duration(summary['train_seconds'])}; the figures",
         f"are those of the best epoch on validation, {summary['best_epoch']}.",
         *methods,
+        *_started_from(manifest),
         *_planned_end(summary.get("plans", [])),
         *notes,
         *_changes(manifest),
@@ -92,6 +93,35 @@ def card_of(
         *usage,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _started_from(manifest: dict[str, Any]) -> list[str]:
+    """The line about the run from whose weights a run started."""
+    if not manifest.get("start"):
+        return []
+    return [f"Started from the weights of {start_text(manifest['start'])}."]
+
+
+def start_text(record: dict[str, Any]) -> str:
+    """The run from which another one starts, and what becomes of its vocabulary.
+
+    Args:
+        record: the entry `start` of the manifest, see `load_start`.
+    """
+    parts = []
+    for unit, found in record["units"].items():
+        known, new, left_out = found["known"], found["new"], found["left_out"]
+        if not new and not left_out:
+            parts.append(f"all {known:,} {unit} known")
+            continue
+        part = f"{known:,} of {known + new:,} {unit} known, {new:,} new, {left_out:,} of the run's {unit} left out"
+        if new and found.get("mean_of"):
+            which = "rarest" if found["mean_of"] < known + left_out else unit
+            part += f", new ones start at the mean of the run's {found['mean_of']:,} {which}"
+        parts.append(part)
+    if record.get("shorter_vectors"):
+        parts.append(f"{record['shorter_vectors']:,} known words have shorter vectors than in the run")
+    return f"{record['run']}: {'; '.join(parts)}"
 
 
 def _planned_end(plans: Sequence[dict[str, Any]]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from refrain.assembly.fixed_vocabulary import with_own_vocabulary
 from refrain.config import AnyExperiment
 from refrain.config.loader import amended
 from refrain.config.resumable import continues
@@ -89,7 +90,7 @@ def resume(
         kind = kind_of(given, model)
         checkpoint, problems = run.newest()
         check_config(own, checkpoint, read_manifest(run), run.path)
-        corpus = read_corpus(kind, given, report)
+        corpus = read_corpus(kind, with_own_vocabulary(given, checkpoint.folder), report)
         same_text(corpus, read_manifest(run), run.path)
         check_corpus(given, corpus, checkpoint, model)
         network, backends = build(kind, given, corpus, report)

@@ -9,6 +9,7 @@ from refrain.assembly.backend import describe_backends
 from refrain.config import AnyExperiment
 from refrain.config.toml_text import toml_of
 from refrain.data import TaggedCorpus
+from refrain.data.sizes import bytes_of_tokens
 from refrain.nn.kernels.call import failures
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Fit, Interrupt, Metrics, Position, Task, tensorboard_writer
@@ -56,8 +57,9 @@ def train_to_the_end(
     documents = {"config": kind.document(experiment, task.model), "vocabulary": corpus.vocabulary.document()}
     if task.methods.own:
         report.log(f"methods given: {', '.join(task.methods.own)}")
-    bytes_per_token = corpus.vocabulary.bytes_per_token
-    report.begin(partial(loss_text, bytes_per_token=bytes_per_token, tagger=isinstance(corpus, TaggedCorpus)))
+    bytes_per_token = None if isinstance(corpus, TaggedCorpus) else bytes_of_tokens(corpus, ("train", "valid"))
+    shown = None if bytes_per_token is None else bytes_per_token["train"]
+    report.begin(partial(loss_text, bytes_per_token=shown, tagger=isinstance(corpus, TaggedCorpus)))
     with _closing(writer), Interrupt(report.log) as interrupt:
         metrics = Metrics(run, writer, bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, report, interrupt)(position, state)

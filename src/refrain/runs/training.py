@@ -17,14 +17,15 @@ from refrain.training.progress import Progress
 from refrain.training.resume import capture
 from refrain.training.sparsifier import Sparsifier
 
-from .building import load_start
 from .continuing import run_state
 from .kinds import kind_of
 from .manifest import manifest
+from .outline import start_text
 from .own_network import OwnNetwork
 from .preparing import build, read_corpus
 from .resuming import resume_unfinished
 from .space import check_space
+from .starting import load_start
 from .targets import target_asked
 from .to_the_end import train_to_the_end
 
@@ -52,8 +53,9 @@ def train(
             whose `model` is then ignored. Afterwards it has the weights of the best checkpoint.
         methods: your own training methods, as objects with an attribute `name` or as a mapping from names to objects;
             each implements parts of `refrain.training.Method`.
-        start_from: a run whose best weights are the initial weights, as for finetuning. Its vocabulary and its shapes
-            must be the same.
+        start_from: a run whose best weights are the initial weights, as for finetuning. Its shapes must be the same.
+            Its vocabulary may be another one: rows of known words are kept, and those of new words are made, see
+            `refrain.runs.starting.load_start`. Optimiser states and averages do not travel.
         force: whether an existing run is replaced.
         resume: `auto` continues the run in `out` if there is one, as the function `resume` does with these settings; if
             it is finished, nothing is trained. Otherwise it starts one.
@@ -87,8 +89,10 @@ def train(
         corpus = read_corpus(kind, experiment, report)
         torch.manual_seed(experiment.training.seed)
         network, backends = build(kind, experiment, corpus, report)
+        start: dict[str, Any] = {}
         if start_from is not None:
-            load_start(Path(start_from), network, corpus)
+            start = {"start": load_start(Path(start_from), network, corpus)}
+            report.log(f"start  {start_text(start['start'])}")
         asked = experiment
         experiment = with_target_number(asked, network)
         task = kind.task(experiment, corpus, network, own)
@@ -101,7 +105,7 @@ def train(
             run.write_json("config.json", kind.document(experiment, network))
             run.write_text("recipe.toml", recipe_text)
             document = manifest(experiment, corpus, network, command, backends)
-            run.write_json("manifest.json", document | target_asked(asked))
+            run.write_json("manifest.json", document | target_asked(asked) | start)
             return train_to_the_end(experiment, kind, corpus, task, run, Position(), None, report, backends)
 
 

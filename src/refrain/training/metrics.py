@@ -1,7 +1,7 @@
 """The figures of a run, as lines of JSON and, if requested, TensorBoard events."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ class Metrics:
     Args:
         run: the run folder; lines are appended to its `metrics.jsonl`.
         tensorboard: a writer of TensorBoard events, or None.
-        bytes_per_token: the bytes per token of the vocabulary; if given, bits per byte are added.
+        bytes_per_token: the bytes per token of the training and the validation text; if given, bits per byte are added.
         figures: called for each line, returns further figures to add to it.
     """
 
@@ -28,7 +28,7 @@ class Metrics:
         self,
         run: RunFolder,
         tensorboard: Any | None = None,
-        bytes_per_token: int | None = None,
+        bytes_per_token: Mapping[str, float] | None = None,
         figures: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._run = run
@@ -49,7 +49,7 @@ class Metrics:
                 "learning_rate": learning_rate,
                 "nats_per_token": nats_per_token,
                 "perplexity": perplexity(nats_per_token),
-                **self._bits("", nats_per_token),
+                **self._bits("", nats_per_token, "train"),
                 "gradient_norm": tally.gradient_norm,
                 **self._figures(),
                 "tokens_per_second": round(tokens_per_second, 1),
@@ -74,8 +74,8 @@ class Metrics:
             "train_perplexity": perplexity(train),
             "nats_per_token": nats_per_token,
             "perplexity": perplexity(nats_per_token),
-            **self._bits("train_", train),
-            **self._bits("", nats_per_token),
+            **self._bits("train_", train, "train"),
+            **self._bits("", nats_per_token, "valid"),
             **({} if found.accuracy is None else {"accuracy": found.accuracy}),
             **({} if found.span_f1 is None else {"span_f1": found.span_f1}),
             **self._figures(),
@@ -93,10 +93,10 @@ class Metrics:
         """Write a decision about the end of the run, and return the length of the file in bytes."""
         return self._write({"event": "plan", "epoch": position.epoch + 1, "window": position.window, **asdict(plan)})
 
-    def _bits(self, prefix: str, nats_per_token: float) -> dict[str, float]:
+    def _bits(self, prefix: str, nats_per_token: float, split: str) -> dict[str, float]:
         if self._bytes_per_token is None:
             return {}
-        return {f"{prefix}bits_per_byte": nats_per_token / math.log(2) / self._bytes_per_token}
+        return {f"{prefix}bits_per_byte": nats_per_token / math.log(2) / self._bytes_per_token[split]}
 
     def _write(self, record: dict[str, Any]) -> int:
         if self._tensorboard is not None:

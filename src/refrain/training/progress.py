@@ -75,19 +75,21 @@ class Clock:
         return f"{figure}  {rate:,.0f} tokens/s  {duration(left)} left"
 
 
-def loss_text(nats_per_token: float, *, bytes_per_token: int | None = None, tagger: bool = False) -> str:
+def loss_text(nats_per_token: float, *, bytes_per_token: float | None = None, tagger: bool = False) -> str:
     """Format the loss in the unit that the lines of validations have.
 
     Args:
         nats_per_token: the loss.
-        bytes_per_token: of the vocabulary; if given, the unit is bits/byte, and otherwise perplexity.
+        bytes_per_token: of the text; if given, bits/byte are added to the perplexity, or replace it where a token is a
+            byte.
         tagger: whether the model is a tagger, for which the unit is nats/word.
     """
     if tagger:
         return f"{nats_per_token:.3f} nats/word"
-    if bytes_per_token is not None:
-        return f"{nats_per_token / math.log(2) / bytes_per_token:.3f} bits/byte"
-    return f"perplexity {perplexity(nats_per_token):,.1f}"
+    if bytes_per_token == 1:
+        return f"{nats_per_token / math.log(2):.3f} bits/byte"
+    bits = "" if bytes_per_token is None else f" ({nats_per_token / math.log(2) / bytes_per_token:.3f} bits/byte)"
+    return f"perplexity {perplexity(nats_per_token):,.1f}{bits}"
 
 
 class PlainProgress:
@@ -181,13 +183,16 @@ def epoch_line(record: dict[str, Any]) -> str:
     where = (
         f"epoch {record['epoch']}" if record["epoch_ended"] else f"epoch {record['epoch']} window {record['window']}"
     )
-    if "bits_per_byte" in record:
+    bits = record.get("bits_per_byte")
+    # where a token is a byte, perplexity says the same
+    if bits is not None and bits == record["nats_per_token"] / math.log(2):
         figures = f"train {record['train_bits_per_byte']:.4f}  valid {record['bits_per_byte']:.4f} bits/byte"
     elif "accuracy" in record:
         train, valid = record["train_nats_per_token"], record["nats_per_token"]
         figures = f"train {train:.4f}  valid {valid:.4f} nats/word  accuracy {100 * record['accuracy']:.2f} %"
     else:
         figures = f"train {record['train_perplexity']:,.2f}  valid {record['perplexity']:,.2f}"
+        figures += "" if bits is None else f" ({bits:.4f} bits/byte)"
     if "span_f1" in record:
         figures += f"  F1 of spans {100 * record['span_f1']:.2f} %"
     if "train_accuracy" in record:

@@ -3,6 +3,7 @@
 import pytest
 
 from refrain.data import read_tagged
+from refrain.data.tagged.corpus import split_tagged
 from refrain.data.tagged.sentences import MISSING
 from refrain.errors import DataError
 
@@ -23,6 +24,15 @@ CONLL12 = "#begin document (a); part 000\n" + "".join(
 ) + "\na 0 0 Yes UH * - - - Speaker * * -\n#end document\n"  # fmt: skip
 
 # name: (file name, text, settings) -> the words and tags of each sentence
+TREES = """
+( (S
+    (NP-SBJ (NNP Ann) )
+    (VP (VBD ran)
+      (NP (-NONE- *T*-1) ))
+    (. .) ))
+( (INTJ (UH Yes) (-NONE- *)))
+( (S (-NONE- *)))
+"""
 FORMATS = {
     "CoNLL-U by its ending": ("a.conllu", CONLLU, {}, "Ann/PROPN ran/VERB"),
     "CoNLL-U by its first line": ("a.txt", CONLLU, {}, "Ann/PROPN ran/VERB"),
@@ -52,6 +62,9 @@ FORMATS = {
     "word/TAG": ("a.pos", "\n\tAnn/NP 1/2/CD //SYM\nYes/UH ./.\n", {}, "Ann/NP 1/2/CD //SYM|Yes/UH ./."),
     "word_TAG": ("a.txt", "Ann_NP and/or_CC\n\nYes_UH\n", {}, "Ann/NP and/or/CC|Yes/UH"),
     "word/TAG, a word a line": ("a.txt", "Ann/NP\nran/VBD\n\nYes/UH\n", {}, "Ann/NP ran/VBD|Yes/UH"),
+    "trees": ("wsj_0001.mrg", TREES, {}, "Ann/NNP ran/VBD ./.|Yes/UH"),
+    "trees on a line each": ("a.txt", "(S (NNP Ann) (VBD ran))\n\n(INTJ (UH Yes))\n", {}, "Ann/NNP ran/VBD|Yes/UH"),
+    "trees with a root": ("a.txt", "(ROOT\n  (S (NP (NNP -LRB-)) (VBD ran)))\n", {}, "-LRB-/NNP ran/VBD"),
     "_ as no tag": ("a.tsv", "Ann\tX\nran\t_\n", {"underscore": "missing"}, f"Ann/X ran/{MISSING}"),
     "_ as a tag": ("a.tsv", "Ann\tX\nran\t_\n", {}, "Ann/X ran/_"),
 }
@@ -82,7 +95,21 @@ def test_words_without_a_tag_are_counted(write):
     assert split.missing == 1 and split.tags == {"NN": 1} and split.sentences[0].tags == [MISSING, "NN"]
 
 
+def test_empty_elements_are_counted_and_are_no_words(write):
+    split = read_tagged(write("a.mrg", TREES))
+    assert (split.empty, split.lines, len(split.tokens)) == (3, 2, 4) and split.format == "bracketed trees"
+    joined = read_tagged([write("a.mrg", TREES), write("b.mrg", TREES)])
+    assert (joined.empty, joined.lines) == (6, 4)
+    parts = split_tagged(read_tagged(write("c.mrg", TREES * 5)), (0.5, 0.2))
+    # what was left out is listed once
+    assert [part.empty for part in parts.values()] == [15, 0, 0]
+
+
 MISTAKES = {
+    "a bracket that is not closed": ("a.mrg", "(S (NNP Ann)\n   (VBD ran)\n", {}, "a.mrg:1: a bracket that opens here"),
+    "a tag without a word": ("a.mrg", "(S (NNP Ann)\n  (VBD))\n", {}, "a.mrg:2: (VBD) is no tag with its word"),
+    "a bracket too many": ("a.mrg", "(S (NNP Ann))\n)\n", {}, "a.mrg:2: ')' is outside of all brackets"),
+    "columns of trees": ("a.mrg", "(S (NNP Ann))\n", {"column": "2"}, "bracketed trees have no columns"),
     "a number and a word alone": ("a.txt", "1 Ann\n2 ran\n\n1 Yes\n", {}, "there is no column of tags"),
     "no such word column": ("a.txt", "Ann X\n", {"word_column": "3"}, "no column 3 of words; choose 1 to 2"),
     "one column for both": ("a.txt", "Ann X\n", {"word_column": "2", "column": "2"}, "no column 2 of tags"),

@@ -1,4 +1,4 @@
-"""Tagged text and prose are told apart by their first lines."""
+"""Whether a text is tagged or prose is recognised by its first lines."""
 
 import pytest
 
@@ -16,6 +16,9 @@ TAGGED = {
     "comments above columns": "# text = the cat\nthe x\ncat y\n",
     "CoNLL-2003": "-DOCSTART- -X- -X- O\n\n",
     "pairs": "the/DT cat/NN\n",
+    "trees": "( (S \n    (NP-SBJ (DT the) (NN cat) )))\n",
+    "a tree with a root": "(ROOT\n  (S (NN cat)))\n",
+    "the first line of a tree": "(TOP (S (NP (DT the)\n",
     "pairs with a bar": "the|DT cat|NN\n",
     "a pair a line": "the_DT\ncat_NN\n",
 }
@@ -29,6 +32,9 @@ PROSE = {
     "a word with a mark": "and/or\n",
     "labels and texts": "1\tthe cat sees the dog\n0\tit runs away\n" * 6,
     "texts and labels": "the cat sees the dog\tgood\nit runs away\tbad\n" * 6,
+    "brackets": "(Reuters) - The cat ran.\n(The dog (a poodle) sat.)\n",
+    "brackets and capitals": "(A (cat sat on the mat\n",
+    "a list of brackets": "(1) one\n(2) two\n",
     "blank lines": "\n \n",
 }
 

@@ -16,6 +16,7 @@ from ..text.splits import SPLITS, fractions_of
 from .columns import begins_document
 from .formats import HEAD_LINES, Choice, Underscore, format_of
 from .sentences import MISSING, Lines, Sentence, lines_in, read_sentences
+from .trees import NAME, count_empty
 from .vocabulary import TagVocabulary
 
 
@@ -30,6 +31,7 @@ class TaggedSplit:
         skipped: a message for each bad sentence that was left out.
         unseen: the number of words that do not occur in the training text.
         documents: the number of lines `-DOCSTART-`, which are no sentences.
+        empty: the number of empty elements of bracketed trees, which are no words.
         format: the name of the format.
         new_tags: the tags that do not occur in the training text, each with its number of words.
     """
@@ -40,6 +42,7 @@ class TaggedSplit:
     skipped: list[str]
     unseen: int = 0
     documents: int = 0
+    empty: int = 0
     format: str = ""
     new_tags: dict[str, int] = field(default_factory=dict)
 
@@ -107,12 +110,13 @@ def read_tagged(
     head = list(islice(lines_in(spans, errors), HEAD_LINES))
     found = format_of(str(path), head, Choice(column, word_column, underscore))
     skipped: list[str] = []
-    documents = 0
+    documents = empty = 0
 
     def lines() -> Iterator[str]:
-        nonlocal documents
+        nonlocal documents, empty
         for line in lines_in(spans, errors):
             documents += begins_document(line)
+            empty += count_empty(line) if found.name == NAME else 0
             yield line
 
     blocks: Iterator[Lines] = found.blocks(lines())
@@ -120,7 +124,7 @@ def read_tagged(
     sentences = list(read_sentences(path, blocks, found.parse, max_tokens=max_tokens, skipped=left_out))
     if not sentences:
         raise DataError(f"{path}: no sentence to read" + (f" ({skipped[0]})" if skipped else ""))
-    return TaggedSplit(spans, sha256_of(spans), sentences, skipped, documents=documents, format=found.name)
+    return TaggedSplit(spans, sha256_of(spans), sentences, skipped, documents=documents, empty=empty, format=found.name)
 
 
 def _joined(parts: Sequence[TaggedSplit]) -> TaggedSplit:
@@ -131,6 +135,7 @@ def _joined(parts: Sequence[TaggedSplit]) -> TaggedSplit:
         [sentence for part in parts for sentence in part.sentences],
         [message for part in parts for message in part.skipped],
         documents=sum(part.documents for part in parts),
+        empty=sum(part.empty for part in parts),
         format=", ".join(dict.fromkeys(part.format for part in parts)),
     )
 
@@ -189,9 +194,9 @@ def fold_of(split: TaggedSplit, folds: int, fold: int, seed: int) -> dict[str, T
 
 def _part(split: TaggedSplit, sentences: list[Sentence], *, first: bool) -> TaggedSplit:
     # what was left out is listed once
-    return replace(
-        split, sentences=sentences, skipped=split.skipped if first else [], documents=split.documents if first else 0
-    )
+    if first:
+        return replace(split, sentences=sentences)
+    return replace(split, sentences=sentences, skipped=[], documents=0, empty=0)
 
 
 def against(split: TaggedSplit, vocabulary: TagVocabulary) -> TaggedSplit:

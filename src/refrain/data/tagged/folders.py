@@ -18,7 +18,7 @@ SPELLINGS = {
 TREEBANKS = (*CONLLU, *PLUS)
 ENDINGS = (
     *TREEBANKS, ".conll", ".conllx", ".conll09", ".tsv", ".tab", ".tagged", ".tags", ".tag", ".pos", ".iob", ".iob2",
-    ".bio", ".bioes", ".ner", ".txt",
+    ".bio", ".bioes", ".ner", ".mrg", ".parse", ".ptb", ".tree", ".trees", ".txt",
 )  # fmt: skip
 
 

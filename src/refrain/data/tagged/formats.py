@@ -11,6 +11,7 @@ from .columns import Shape, begins_document, columns_parser, is_conll09, is_numb
 from .conllu import COLUMNS, conllu_parser, heading_in, tag_column
 from .pairs import pair_blocks, pairs_parser, separator_of
 from .sentences import Lines, Sentence, blocks_of_lines
+from .trees import NAME, begin_as_trees, parse_tree, tree_blocks
 
 CONLLU = (".conllu", ".conll-u")
 PLUS = (".conllup", ".cupt")
@@ -73,6 +74,10 @@ def format_of(path: str, head: Sequence[str], choice: Choice) -> Format:
     columns = conllu_columns(path, head)
     if columns is not None:
         return _conllu(path, columns, choice)
+    if begin_as_trees(head):
+        if choice.column != "auto" or choice.word_column != "auto":
+            raise DataError(f"{path}: data.column: bracketed trees have no columns; leave the setting out")
+        return Format(NAME, parse_tree, tree_blocks)
     found = list(blocks_of_lines(iter(head)))
     lines = [line for block in found for line in block.lines if not begins_document(line)]
     if choice.column == choice.word_column == "auto":
@@ -114,7 +119,7 @@ def looks_like_conllu(path: str, line: str) -> bool:
         path: the path of the file.
         line: the first line that is neither blank nor a comment.
     """
-    # an empty node such as 0.1 may stand before the first word
+    # an empty node such as 0.1 may precede the first word
     return unpacked_name(path).endswith(CONLLU) or (
         re.match(r"(1(-\d+)?|0\.[1-9]\d*)\t([^\t]*\t){8}[^\t]*$", line) is not None
     )

@@ -15,6 +15,7 @@ from .folders import find_any
 from .formats import HEAD_LINES, conllu_columns
 from .pairs import separator_of
 from .sentences import blocks_of_lines, lines_in
+from .trees import begin_as_trees
 
 # lines of prose have different numbers of words
 FEWEST_ROWS = 6
@@ -47,7 +48,7 @@ def begins_tagged(path: str, head: Sequence[str]) -> bool:
     Raises:
         DataError: when the heading of CoNLL-U Plus is missing or wrong.
     """
-    if conllu_columns(path, head) is not None or any(begins_document(line) for line in head):
+    if begin_as_trees(head) or conllu_columns(path, head) is not None or any(map(begins_document, head)):
         return True
     blocks = list(blocks_of_lines(iter(head)))
     lines = [line for block in blocks for line in block.lines]

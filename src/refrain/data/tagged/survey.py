@@ -40,6 +40,7 @@ def survey_tagged(name: str, splits: Mapping[str, TaggedSplit]) -> dict[str, Any
             "bad_sentences": len(split.skipped),
             "bad": split.skipped,
             "documents": split.documents,
+            "empty_elements": split.empty,
             "longest_sentence": max(len(sentence.words) for sentence in split.sentences),
             "sentences_in_train": sum(tuple(sentence.words) in known for sentence in split.sentences)
             if known is not None and others

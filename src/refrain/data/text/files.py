@@ -30,8 +30,12 @@ class Span(NamedTuple):
 Spans = tuple[Span, ...]
 
 
-def whole(path: Path) -> Spans:
+def whole(path: Path, *, if_empty: str = "; give a file with text") -> Spans:
     """The text that is all of a file.
+
+    Args:
+        path: the file.
+        if_empty: the remedy in the message about an empty file.
 
     Raises:
         DataError: when the file is missing, unreadable, empty, or something else than a file, such as a pipe.
@@ -43,7 +47,7 @@ def whole(path: Path) -> Spans:
         remedy = "; write it to a file first" if path.is_fifo() else ""
         raise DataError(f"{path}: {error.strerror}{remedy}") from None
     if size == 0:
-        raise DataError(f"{path}: the file is empty")
+        raise DataError(f"{path}: the file is empty{if_empty}")
     return (Span(path, 0, size),)
 
 

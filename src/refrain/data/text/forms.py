@@ -53,7 +53,7 @@ _OTHERS = (
 )
 
 
-# what stands in a table beside its texts, by the ending of the file
+# what a table has besides its texts, by the ending of the file
 _BESIDE_TEXTS = {
     ".csv": "its header, its labels and its commas",
     ".tsv": "its header and its labels",

@@ -183,7 +183,7 @@ def _unpacked(path: Path, spans: Spans, packing: Packing, log: Log, *, text: boo
     except OSError as error:
         raise DataError(f"{folder}: the unpacked text is damaged ({error.strerror}); delete this folder") from None
     if not size:
-        raise DataError(f"{path}: the file is empty once it is unpacked")
+        raise DataError(f"{path}: the file is empty once it is unpacked; give a file with text")
     return (Span(folder / name, 0, size),)
 
 

@@ -11,6 +11,11 @@ from ..text.splits import find_splits
 from .unit import Report, TextOptions
 
 
+def holds_splits(path: Path) -> bool:
+    """Whether a path holds a text for each split: a folder, whose files are the splits."""
+    return path.is_dir()
+
+
 def find_text_splits(path: Path, options: TextOptions, requested: tuple[str, ...], log: Report) -> dict[str, Spans]:
     """Where the text of each requested split is, in a folder or in one file that is cut.
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
+
+from refrain.errors import DataError
 
 from ..corpus import Corpus
 from ..text.cleaning import Cleaning
@@ -33,6 +35,7 @@ class TextOptions:
         piece_model: the model of the pieces, see `train_pieces`.
         piece_seed: the seed with which pieces are trained.
         tokens: the file of a tokenizer, whose pieces are used instead; None trains some.
+        fixed: the vocabulary, whose tokens are counted in the text; None makes one from the text.
         vocabulary_from: the splits that the vocabulary is counted on.
         errors: what invalid UTF-8 does.
         lowercase: whether letters are converted to lower case before words are read, see `Preparation`.
@@ -52,6 +55,7 @@ class TextOptions:
     piece_model: Literal["unigram", "bpe"] = "unigram"
     piece_seed: int = 1
     tokens: str | None = None
+    fixed: Vocabulary | None = None
     vocabulary_from: Literal["train", "all"] = "train"
     errors: Errors = "strict"
     lowercase: bool = False
@@ -59,14 +63,58 @@ class TextOptions:
     normalise: Normalise = "none"
 
 
+VocabularyT = TypeVar("VocabularyT")
+
+
+def own_vocabulary(vocabulary: Vocabulary | None, kind: type[VocabularyT]) -> VocabularyT | None:
+    """A given vocabulary, which must be of the unit that opens a text; None without one.
+
+    Args:
+        vocabulary: the vocabulary, or None.
+        kind: the class of the vocabularies of the unit.
+
+    Raises:
+        TypeError: when it is of another unit.
+    """
+    if vocabulary is None or isinstance(vocabulary, kind):
+        return vocabulary
+    raise TypeError(f"the text needs a {kind.__name__} (got a vocabulary of {vocabulary.unit}s)")
+
+
+def not_in_a_file(path: Path, options: TextOptions) -> Vocabulary:
+    """The `read_vocabulary` of units whose vocabularies are not written by users.
+
+    Raises:
+        DataError: always.
+    """
+    what = "is a file" if path.exists() else "no such folder"
+    raise DataError(f"{path}: {what}, but a list of tokens in a file is of words; give the folder of a run")
+
+
 class Unit(Protocol):
-    """Everything that differs between units before there is a vocabulary. `UNITS` lists them by name."""
+    """Everything that differs between units before there is a vocabulary. `UNITS` lists them by name.
+
+    Attributes:
+        exchangeable: whether a model can go on with another vocabulary of the unit: equal tokens mean the same in it.
+        in_bytes: whether training reports bits per byte, because tokens of the unit are no words.
+    """
+
+    exchangeable: bool
+    in_bytes: bool
 
     def vocabulary_from(self, document: Mapping[str, Any]) -> Vocabulary:
         """The vocabulary of a document that its `document()` made.
 
         Raises:
             ValueError: when the document is damaged.
+        """
+        ...
+
+    def read_vocabulary(self, path: Path, options: TextOptions) -> Vocabulary:
+        """The vocabulary in a file that a user wrote.
+
+        Raises:
+            DataError: when the file is no such list, or vocabularies of the unit are not written by users.
         """
         ...
 

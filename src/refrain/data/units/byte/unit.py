@@ -8,7 +8,7 @@ from ...corpus import Corpus
 from ...text.files import Spans
 from ...text.shards import find_byte_splits, names_splits, one_text
 from ..protocol import Vocabulary
-from ..unit import Report, TextOptions
+from ..unit import Report, TextOptions, not_in_a_file
 from .corpus import open_byte_corpus
 from .survey import byte_figures
 from .vocabulary import ByteVocabulary
@@ -16,6 +16,10 @@ from .vocabulary import ByteVocabulary
 
 class ByteUnit:
     """The unit `byte`; see `Unit` for the methods."""
+
+    exchangeable = True
+    in_bytes = True
+    read_vocabulary = staticmethod(not_in_a_file)
 
     def vocabulary_from(self, document: Mapping[str, Any]) -> ByteVocabulary:
         """The one vocabulary of bytes."""

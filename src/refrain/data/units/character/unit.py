@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ...corpus import Corpus
@@ -11,38 +10,29 @@ from ...text.packed import text_file
 from ..encoded import open_encoded_corpus
 from ..line_figures import line_figures
 from ..protocol import Vocabulary
-from ..text_splits import find_text_splits
-from ..unit import Report, TextOptions
+from ..text_splits import find_text_splits, holds_splits
+from ..unit import Report, TextOptions, not_in_a_file, own_vocabulary
 from .vocabulary import UNKNOWN, CharacterVocabulary, build_character_vocabulary, character_vocabulary_from
 
 
 class CharacterUnit:
     """The unit `character`; see `Unit` for the methods."""
 
-    def vocabulary_from(self, document: Mapping[str, Any]) -> CharacterVocabulary:
-        """The vocabulary of a list of characters."""
-        return character_vocabulary_from(document)
-
-    def names_splits(self, path: Path) -> bool:
-        """Whether it is a folder: its files are the splits."""
-        return path.is_dir()
-
-    def find_splits(
-        self, path: Path, options: TextOptions, requested: tuple[str, ...], log: Report
-    ) -> dict[str, Spans]:
-        """Where the text of each requested split is, in a folder or in one file that is cut."""
-        return find_text_splits(path, options, requested, log)
-
-    def find_all(self, path: Path, log: Report) -> Spans:
-        """All of a file."""
-        return text_file(path, log)
+    exchangeable = True
+    in_bytes = True
+    read_vocabulary = staticmethod(not_in_a_file)
+    vocabulary_from = staticmethod(character_vocabulary_from)
+    names_splits = staticmethod(holds_splits)
+    find_splits = staticmethod(find_text_splits)
+    find_all = staticmethod(text_file)
+    survey = staticmethod(line_figures)
 
     def open(
         self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Report
     ) -> Corpus:
         """The corpus of some texts by split, prepared once and kept in the cache."""
-        if vocabulary is not None and not isinstance(vocabulary, CharacterVocabulary):
-            raise TypeError(f"characters need a vocabulary of characters (got one of {vocabulary.unit}s)")
+        vocabulary = own_vocabulary(vocabulary, CharacterVocabulary)
+        fixed = own_vocabulary(options.fixed, CharacterVocabulary)
         settings: dict[str, Any] = {
             "order": options.order,
             "order_seed": options.order_seed,
@@ -53,12 +43,14 @@ class CharacterUnit:
         }
         if vocabulary is not None:
             settings = {"vocabulary": vocabulary.document()}
+        elif fixed is not None:
+            settings = {"fixed": fixed.characters}
         return open_encoded_corpus(
             name,
             texts,
             subfolder="characters",
             settings=settings,
-            build=lambda: _counted(texts, options),
+            build=lambda: _counted(texts, options, fixed),
             read=character_vocabulary_from,
             vocabulary=vocabulary,
             errors=options.errors,
@@ -67,20 +59,18 @@ class CharacterUnit:
             log=log,
         )
 
-    def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
-        """Characters, bytes, empty lines and the longest line."""
-        return line_figures(corpus)
 
-
-def _counted(texts: Mapping[str, Spans], options: TextOptions) -> CharacterVocabulary:
-    """The vocabulary of the training text, or of all texts."""
+def _counted(
+    texts: Mapping[str, Spans], options: TextOptions, fixed: CharacterVocabulary | None
+) -> CharacterVocabulary:
+    """The vocabulary of the training text, or of all texts; or fixed characters, with the count of all others."""
     counts: dict[str, Counter[str]] = {}
     for split, part in texts.items():
         if split == "train" or options.vocabulary_from == "all":
             counts[split] = Counter()
             for text in blocks(part, options.errors, whole_lines=False, whole_words=False):
                 counts[split].update(text)
-    made = build_character_vocabulary(
+    made = fixed or build_character_vocabulary(
         sum(counts.values(), Counter()),  # characters stay in the order of first occurrence
         order=options.order,
         order_seed=1 if options.order_seed is None else options.order_seed,

@@ -15,6 +15,7 @@ Kind = Literal["sentencepiece", "tokenizers"]
 INSTALL = "pip install 'refrain-lm[tokenizers]'"
 # pieces that end a text in common models, in the order in which they are looked for
 LINE_ENDS = ("</s>", "<sos/eos>", "<eos>", "<|endoftext|>", "<|end_of_text|>", "[SEP]")
+_WHAT_NEEDS = {"sentencepiece": "subwords need", "tokenizers": "a tokenizer.json needs"}
 # fewer lines than this are divided without threads
 MANY_LINES = 256
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -89,7 +90,7 @@ class SentencePieceTokenizer:
 
     def __init__(self, model: bytes) -> None:
         self.model = model
-        self._pieces = sentencepiece().SentencePieceProcessor()
+        self._pieces = package("sentencepiece").SentencePieceProcessor()
         try:
             self._pieces.LoadFromSerializedProto(model)
             self._names = [str(self._pieces.id_to_piece(index)) for index in range(self._pieces.get_piece_size())]
@@ -150,7 +151,7 @@ class HuggingFaceTokenizer:
             document = json.loads(text)
         except (ValueError, RecursionError):
             raise ValueError("is no JSON in UTF-8") from None
-        make = tokenizers().Tokenizer.from_str
+        make = package("tokenizers").Tokenizer.from_str
         try:
             self._tokenizer = make(text)
         # the package raises plain exceptions
@@ -194,29 +195,23 @@ TOKENIZERS: dict[str, Callable[[bytes], Tokenizer]] = {
 }
 
 
-def sentencepiece() -> Any:
-    """The package `sentencepiece`.
+def package(kind: Kind) -> Any:
+    """The package that reads a kind of model.
+
+    Args:
+        kind: the name of the package.
 
     Raises:
         UserError: when it is not installed.
     """
     try:
-        import sentencepiece
-    except ImportError:
-        raise UserError(f"subwords need the package sentencepiece: {INSTALL}") from None
-    return sentencepiece
+        if kind == "sentencepiece":
+            import sentencepiece
 
-
-def tokenizers() -> Any:
-    """The package `tokenizers`.
-
-    Raises:
-        UserError: when it is not installed.
-    """
-    try:
+            return sentencepiece
         import tokenizers
     except ImportError:
-        raise UserError(f"a tokenizer.json needs the package tokenizers: {INSTALL}") from None
+        raise UserError(f"{_WHAT_NEEDS[kind]} the package {kind}: {INSTALL}") from None
     return tokenizers
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from refrain.errors import UserError, shortened
 
 from ...text.files import Errors, Spans, blocks, size_of
-from .tokenizers import sentencepiece
+from .tokenizers import package
 
 PieceModel = Literal["unigram", "bpe"]
 
@@ -38,12 +38,12 @@ def train_pieces(spans: Spans, errors: Errors, *, count: int, model: PieceModel,
         UserError: when the package is missing, or cannot make as many or as few pieces.
         DataError: when the text is not UTF-8.
     """
-    package = sentencepiece()
+    pieces = package("sentencepiece")
     lines = _Lines(spans, errors)
     found = io.BytesIO()
-    package.set_random_generator_seed(seed)
+    pieces.set_random_generator_seed(seed)
     try:
-        package.SentencePieceTrainer.train(
+        pieces.SentencePieceTrainer.train(
             sentence_iterator=iter(lines),
             model_writer=found,
             vocab_size=count,

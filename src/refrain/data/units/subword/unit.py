@@ -10,10 +10,10 @@ from ...text.packed import text_file
 from ..encoded import open_encoded_corpus
 from ..line_figures import line_figures
 from ..protocol import Vocabulary
-from ..text_splits import find_text_splits
-from ..unit import Report, TextOptions
+from ..text_splits import find_text_splits, holds_splits
+from ..unit import Report, TextOptions, not_in_a_file, own_vocabulary
 from .files import read_tokenizer
-from .tokenizers import SentencePieceTokenizer, sentencepiece
+from .tokenizers import SentencePieceTokenizer, package
 from .training import train_pieces
 from .vocabulary import SubwordVocabulary, subword_vocabulary_from
 
@@ -21,30 +21,20 @@ from .vocabulary import SubwordVocabulary, subword_vocabulary_from
 class SubwordUnit:
     """The unit `subword`; see `Unit` for the methods."""
 
-    def vocabulary_from(self, document: Mapping[str, Any]) -> SubwordVocabulary:
-        """The vocabulary of a model file."""
-        return subword_vocabulary_from(document)
-
-    def names_splits(self, path: Path) -> bool:
-        """Whether it is a folder: its files are the splits."""
-        return path.is_dir()
-
-    def find_splits(
-        self, path: Path, options: TextOptions, requested: tuple[str, ...], log: Report
-    ) -> dict[str, Spans]:
-        """Where the text of each requested split is, in a folder or in one file that is cut."""
-        return find_text_splits(path, options, requested, log)
-
-    def find_all(self, path: Path, log: Report) -> Spans:
-        """All of a file."""
-        return text_file(path, log)
+    exchangeable = False
+    in_bytes = True
+    read_vocabulary = staticmethod(not_in_a_file)
+    vocabulary_from = staticmethod(subword_vocabulary_from)
+    names_splits = staticmethod(holds_splits)
+    find_splits = staticmethod(find_text_splits)
+    find_all = staticmethod(text_file)
+    survey = staticmethod(line_figures)
 
     def open(
         self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Report
     ) -> Corpus:
         """The corpus of some texts by split, prepared once and kept in the cache."""
-        if vocabulary is not None and not isinstance(vocabulary, SubwordVocabulary):
-            raise TypeError(f"subwords need a vocabulary of subwords (got one of {vocabulary.unit}s)")
+        vocabulary = own_vocabulary(vocabulary or options.fixed, SubwordVocabulary)
         if vocabulary is None and options.tokens is not None:
             vocabulary = SubwordVocabulary(read_tokenizer(Path(options.tokens)))
         settings: dict[str, Any] = {
@@ -54,7 +44,7 @@ class SubwordUnit:
         }
         if vocabulary is None:
             # a corpus in the cache needs the package too, and its absence is no damage
-            sentencepiece()
+            package("sentencepiece")
         else:
             settings = {"kind": vocabulary.tokenizer.kind, "sha256": vocabulary.sha256}
         return open_encoded_corpus(
@@ -68,10 +58,6 @@ class SubwordUnit:
             errors=options.errors,
             log=log,
         )
-
-    def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
-        """Characters, bytes, empty lines and the longest line."""
-        return line_figures(corpus)
 
 
 def _trained(text: Spans, options: TextOptions, log: Report) -> SubwordVocabulary:

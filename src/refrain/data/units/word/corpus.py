@@ -17,6 +17,7 @@ def open_word_corpus(
     spans: Mapping[str, Spans],
     *,
     vocabulary: WordVocabulary | None = None,
+    fixed: WordVocabulary | None = None,
     order: Order = "descending",
     order_seed: int = 1,
     ties: Ties | None = None,
@@ -35,6 +36,7 @@ def open_word_corpus(
         name: the name of the corpus, for messages.
         spans: the text of each split.
         vocabulary: the vocabulary of an existing model that will read the text; None builds one from the text.
+        fixed: the words of the vocabulary that is built, of which only the counts are then taken from the text.
         order: see `build_vocabulary`, as `order_seed`, `min_count` and `max_words`.
         order_seed: see `build_vocabulary`.
         ties: see `build_vocabulary`.
@@ -53,11 +55,13 @@ def open_word_corpus(
     settings |= preparation.document() | {name: value for name, value in more.items() if value is not None}
     if vocabulary is not None:
         settings = _settings_of(vocabulary)
+    elif fixed is not None:
+        settings = {"fixed": _digest(fixed.words), **preparation.document()}
 
     def build() -> WordVocabulary:
-        counted = {split: part for split, part in spans.items() if split == "train" or vocabulary_from == "all"}
-        counts = {split: count_words([part], errors, preparation) for split, part in counted.items()}
-        made = build_vocabulary(
+        counted = [split for split in spans if split == "train" or vocabulary_from == "all"]
+        counts = {split: count_words([spans[split]], errors, preparation) for split in counted}
+        made = fixed or build_vocabulary(
             sum(counts.values(), Counter()),  # words stay in the order of first occurrence
             order=order,
             order_seed=order_seed,
@@ -65,10 +69,7 @@ def open_word_corpus(
             min_count=min_count,
             max_words=max_words,
         )
-        trained = counts.get("train", Counter())
-        unknown = sum(count for word, count in trained.items() if word == UNK or word not in made.index)
-        frequencies = [unknown if word == UNK else trained[word] for word in made.words]
-        return WordVocabulary(made.words, preparation, unknown_count=unknown, counts=frequencies)
+        return _with_counts(made.words, counts.get("train", Counter()), preparation)
 
     return open_encoded_corpus(
         name,
@@ -84,14 +85,25 @@ def open_word_corpus(
     )
 
 
+def _with_counts(words: list[str], counts: Counter[str], preparation: Preparation) -> WordVocabulary:
+    """The vocabulary of some words, with their counts in the training text."""
+    unknown = counts.total() - sum(counts[word] for word in words if word != UNK)
+    frequencies = [unknown if word == UNK else counts[word] for word in words]
+    return WordVocabulary(words, preparation, unknown_count=unknown, counts=frequencies)
+
+
 def _settings_of(vocabulary: WordVocabulary) -> dict[str, Any]:
     """What a given vocabulary decides, with digests for its words and counts."""
     settings = {key: value for key, value in vocabulary.document().items() if key not in ("words", "counts")}
-    settings["vocabulary"] = hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest()
+    settings["vocabulary"] = _digest(vocabulary.words)
     # the counts do not decide the ids, but the corpus is opened with them
     if vocabulary.counts is not None:
         settings["counts"] = hashlib.sha256(str(vocabulary.counts).encode()).hexdigest()
     return settings
+
+
+def _digest(words: list[str]) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 def count_words(texts: list[Spans], errors: Errors = "strict", preparation: Preparation = PLAIN) -> Counter[str]:

@@ -5,24 +5,35 @@ from pathlib import Path
 from typing import Any
 
 from ...corpus import Corpus
-from ...text.files import Spans
+from ...tagged.trees import begin_as_trees
+from ...text.files import Spans, blocks
 from ...text.forms import table_note
 from ...text.packed import text_file
 from ..protocol import Vocabulary
 from ..text_splits import find_text_splits
-from ..unit import Report, TextOptions
+from ..unit import Report, TextOptions, own_vocabulary
 from .corpus import open_word_corpus
 from .preparation import Preparation
 from .survey import word_figures
 from .vocabulary import WordVocabulary, word_vocabulary_from
+from .word_list import read_word_list
+
+HEAD_LINES = 50
 
 
 class WordUnit:
     """The unit `word`; see `Unit` for the methods."""
 
+    exchangeable = True
+    in_bytes = False
+
     def vocabulary_from(self, document: Mapping[str, Any]) -> WordVocabulary:
         """The vocabulary of a list of words."""
         return word_vocabulary_from(document)
+
+    def read_vocabulary(self, path: Path, options: TextOptions) -> WordVocabulary:
+        """The vocabulary of a file with one word on each line."""
+        return WordVocabulary(read_word_list(path), _preparation(options))
 
     def names_splits(self, path: Path) -> bool:
         """Whether it is a folder: its files are the splits."""
@@ -33,30 +44,33 @@ class WordUnit:
     ) -> dict[str, Spans]:
         """Where the text of each requested split is, in a folder or in one file that is cut."""
         _note_table(path, log)
-        return find_text_splits(path, options, requested, log)
+        found = find_text_splits(path, options, requested, log)
+        _note_trees(next(iter(found.values()), ()), log)
+        return found
 
     def find_all(self, path: Path, log: Report) -> Spans:
         """All of a file."""
         _note_table(path, log)
-        return text_file(path, log)
+        found = text_file(path, log)
+        _note_trees(found, log)
+        return found
 
     def open(
         self, name: str, texts: Mapping[str, Spans], options: TextOptions, vocabulary: Vocabulary | None, log: Report
     ) -> Corpus:
         """The corpus of some texts by split, prepared once and kept in the cache."""
-        if vocabulary is not None and not isinstance(vocabulary, WordVocabulary):
-            raise TypeError(f"words need a vocabulary of words (got one of {vocabulary.unit}s)")
         return open_word_corpus(
             name,
             texts,
-            vocabulary=vocabulary,
+            vocabulary=own_vocabulary(vocabulary, WordVocabulary),
+            fixed=own_vocabulary(options.fixed, WordVocabulary),
             order=options.order,
             order_seed=1 if options.order_seed is None else options.order_seed,
             ties=options.ties,
             min_count=options.min_count,
             max_words=options.max_words,
             vocabulary_from=options.vocabulary_from,
-            preparation=Preparation(options.lowercase, options.tokenise, options.normalise),
+            preparation=_preparation(options),
             errors=options.errors,
             log=log,
         )
@@ -64,6 +78,20 @@ class WordUnit:
     def survey(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
         """Literal `<unk>`, empty and very long lines, and lines that also occur in `train`."""
         return word_figures(corpus)
+
+
+def _preparation(options: TextOptions) -> Preparation:
+    return Preparation(options.lowercase, options.tokenise, options.normalise)
+
+
+def _note_trees(text: Spans, log: Report) -> None:
+    """Log that bracketed trees are read as plain text, judged by the first lines of a text."""
+    head = next(blocks(text[:1], "replace"), "").split("\n")[:HEAD_LINES]
+    if begin_as_trees(head):
+        log(
+            f"{text[0].path}: is read as plain text, with the brackets and labels of its trees; extract the words "
+            "first, or train a tagger, which reads words and tags: refrain train pos-default"
+        )
 
 
 def _note_table(path: Path, log: Report) -> None:

@@ -25,7 +25,8 @@ static Layout backward_layout(int64_t B, int64_t H) {
     return Layout(3 * depth_words<Element>(H), 1, B, H);
 }
 
-// projected (T, B, 3H), bias (3H), hidden before the window (B, H), weight (3H, H)
+// projected (T, B, 3H), bias (4H): of the three gates, then of the candidate's recurrent part, hidden before the window
+// (B, H), weight (3H, H)
 // -> outputs (T, B, H), gates (T, B, 4H): reset, update, candidate, and the candidate's recurrent part before the reset
 // gate, remembered (T, B, H): the hidden state before each step.
 template <typename Element>
@@ -63,7 +64,7 @@ static int forward(const Element* projected, const float* bias, const float* hid
                     for (int gate = 0; gate < 3; ++gate)
                         parts[gate] = load_some(projected + ((t * B + row) * 3 + gate) * H + unit, width) +
                                       load_some(bias + gate * H + unit, width);
-                    const Floats by_state = load(sums + (row * 3 + 2) * LANES);
+                    const Floats by_state = load(sums + (row * 3 + 2) * LANES) + load_some(bias + 3 * H + unit, width);
                     const Floats reset = sigmoid(parts[0] + load(sums + row * 3 * LANES));
                     const Floats update = sigmoid(parts[1] + load(sums + (row * 3 + 1) * LANES));
                     const Floats candidate = hyperbolic_tangent(parts[2] + reset * by_state);
@@ -82,7 +83,7 @@ static int forward(const Element* projected, const float* bias, const float* hid
     return 0;
 }
 
-// d_outputs (T, B, H), outputs, hidden, gates and weight as above; d_hidden (B, H) and d_bias (3H) of zeros
+// d_outputs (T, B, H), outputs, hidden, gates and weight as above; d_hidden (B, H) and d_bias (4H) of zeros
 // -> d_hidden, d_projected (T, B, 3H), d_recurrent (T, B, 3H): the gradient of the recurrent part of the gates, d_bias.
 template <typename Element>
 static int backward(const float* d_outputs, const float* outputs, const float* hidden, const float* gates,
@@ -108,7 +109,7 @@ static int backward(const float* d_outputs, const float* outputs, const float* h
                     memset(sums, 0, sizeof(float) * B * LANES);
                 const int64_t unit = panel * LANES;
                 const int width = present(unit, H);
-                Floats totals[3] = {};
+                Floats totals[4] = {};
                 for (int64_t row = 0; row < B; ++row) {
                     float* carried = d_hidden + row * H + unit;
                     const Floats sent = load(sums + row * LANES) + load_some(carried, width);
@@ -137,10 +138,11 @@ static int backward(const float* d_outputs, const float* outputs, const float* h
                         put<Element>(rows[t & 1], B, row, (panel * 3 + gate) * LANES, recurrent, width);
                         totals[gate] += d_parts[gate];
                     }
+                    totals[3] += d_candidate * reset;
                 }
-                for (int gate = 0; gate < 3 && t >= 0; ++gate) {
-                    float* bias = d_bias + gate * H + unit;
-                    store_some(bias, load_some(bias, width) + totals[gate], width);
+                for (int part = 0; part < 4 && t >= 0; ++part) {
+                    float* bias = d_bias + part * H + unit;
+                    store_some(bias, load_some(bias, width) + totals[part], width);
                 }
             }
 #pragma omp barrier

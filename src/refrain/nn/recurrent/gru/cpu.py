@@ -20,8 +20,11 @@ from refrain.nn.recurrent.protocol import Context
 def native_window(
     context: Context, inputs: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """A window that can be differentiated once; see `Window`. Weights: w_ih (3H, I), w_hh (3H, H), bias (3H,)."""
-    outputs = _Window.apply(context, inputs, state[0], *weights)  # type: ignore[no-untyped-call]
+    """A window that can be differentiated once; see `Window`. Weights: those of `gru_step`."""
+    w_ih, w_hh, bias, *second = weights
+    # the kernels read four biases of each unit: of both gates, of the candidate, and of its recurrent part
+    biases = torch.cat([bias, second[0] if second else bias.new_zeros(w_hh.shape[1])])
+    outputs = _Window.apply(context, inputs, state[0], w_ih, w_hh, biases)  # type: ignore[no-untyped-call]
     return outputs, (outputs[-1],)
 
 
@@ -62,7 +65,7 @@ class _Window(torch.autograd.Function):
         before, gates = ctx.tape
         steps, batch, width = before.shape
         d_hidden = torch.zeros_like(hidden)
-        d_bias = hidden.new_zeros(3 * width)
+        d_bias = hidden.new_zeros(4 * width)
         d_projected = ctx.workspace.allocate((steps, batch, 3 * width), before.dtype)
         d_recurrent = ctx.workspace.allocate((steps, batch, 3 * width), before.dtype)
         run_window(

@@ -1,7 +1,7 @@
 """Gated recurrent unit (Cho et al., 2014), with the reset gate after the matmul, as cuDNN and torch compute it.
 
-One bias per layer, on the input side, where cuDNN's layout has two; gates are packed in the order reset, update,
-candidate.
+One bias per layer, on the input side, where cuDNN's layout has two. The second one matters for the candidate alone,
+where the reset gate multiplies it, and is an option. Gates are packed in the order reset, update, candidate.
 
 T steps in the window, B batch, I input width, H hidden width.
 """
@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from refrain.axes import AxisTable
+from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
@@ -21,13 +21,16 @@ from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.protocol import Context, check_window, choose_window
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
+from .biases import recurrent_bias
 from .cpu import native_window
 from .packed import PackedGRU
 from .scan import scan_window
 from .state import GRUState
 
 
-def gru_step(x: Tensor, state: GRUState, w_ih: Tensor, w_hh: Tensor, bias: Tensor) -> tuple[Tensor, GRUState]:
+def gru_step(
+    x: Tensor, state: GRUState, w_ih: Tensor, w_hh: Tensor, bias: Tensor, bias_hn: Tensor | None = None
+) -> tuple[Tensor, GRUState]:
     """One step. The reference that `GRU` is tested against.
 
     Args:
@@ -36,12 +39,15 @@ def gru_step(x: Tensor, state: GRUState, w_ih: Tensor, w_hh: Tensor, bias: Tenso
         w_ih: (3H, I).
         w_hh: (3H, H).
         bias: (3H,).
+        bias_hn: (H,), the bias of the candidate's recurrent part; None is zero.
 
     Returns:
         The output (B, H), which is also the new hidden state, and the new state.
     """
     reset_x, update_x, candidate_x = (x @ w_ih.T + bias).chunk(3, dim=-1)
     reset_h, update_h, candidate_h = (state.hidden @ w_hh.T).chunk(3, dim=-1)
+    if bias_hn is not None:
+        candidate_h = candidate_h + bias_hn
     reset = (reset_x + reset_h).sigmoid()
     update = (update_x + update_h).sigmoid()
     candidate = (candidate_x + reset * candidate_h).tanh()
@@ -52,8 +58,9 @@ def gru_step(x: Tensor, state: GRUState, w_ih: Tensor, w_hh: Tensor, bias: Tenso
 def torch_window(
     context: Context, inputs: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """A window by torch's own kernel; see `Window`. Weights: w_ih (3H, I), w_hh (3H, H), bias (3H,)."""
-    packed = [*weights, torch.zeros_like(weights[2])]
+    """A window by torch's own kernel; see `Window`. Weights: those of `gru_step`."""
+    w_ih, w_hh, bias, *second = weights
+    packed = [w_ih, w_hh, bias, recurrent_bias(bias, *second)]
     if inputs.is_cuda:
         packed = in_one_buffer(packed)
     outputs, hidden = torch.gru(inputs, state[0][None], packed, True, 1, 0.0, context.training, False, False)
@@ -68,6 +75,8 @@ class GRU(nn.Module):
         hidden_size: H.
         input_transform: maps the (3H, I) input weight to the one used for this window.
         recurrent_transform: maps the (3H, H) recurrent weight to the one used for this window.
+        recurrent_bias: whether the recurrent part of the candidate has a bias, `bias_hn` (H,), which the reset gate
+            multiplies, as in `torch.nn.GRU`.
 
     Attributes:
         backend: what the layer trains with.
@@ -89,11 +98,13 @@ class GRU(nn.Module):
         *,
         input_transform: nn.Module | None = None,
         recurrent_transform: nn.Module | None = None,
+        recurrent_bias: bool = False,
     ) -> None:
         super().__init__()
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.weight_ih, self.weight_hh, self.bias = gated_parameters("GRU", self.gates, input_size, hidden_size)
+        self.bias_hn = nn.Parameter(torch.empty(hidden_size)) if recurrent_bias else None
         self.input_transform = input_transform or nn.Identity()
         self.recurrent_transform = recurrent_transform or nn.Identity()
         self.backend = TORCH
@@ -110,7 +121,8 @@ class GRU(nn.Module):
     def add_second_bias(self) -> None:
         """Draw the bias of both gates as the sum of two, as torch's own GRU has them. Call after `reset_parameters`.
 
-        The second bias of torch's candidate is multiplied by the reset gate, so it is not part of a sum.
+        The second bias of torch's candidate is multiplied by the reset gate, so it is not part of a sum; it is
+        `bias_hn`, where the layer has it.
         """
         add_second_bias(self, self.hidden_size, gates=2)
 
@@ -156,30 +168,31 @@ class GRU(nn.Module):
         check_window(self.input_size, self.hidden_size, x, state)
         return gru_step(x, state, *self.window_weights())
 
-    def window_weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Input weight, recurrent weight and bias, transformed once for all steps of a window."""
+    def window_weights(self) -> tuple[Tensor, ...]:
+        """Input weight, recurrent weight, bias and, where there is one, `bias_hn`: transformed once for a window."""
         w_ih = self.input_transform(self.weight_ih)
         w_hh = self.recurrent_transform(self.weight_hh)
-        return w_ih, w_hh, self.bias
+        return (w_ih, w_hh, self.bias) if self.bias_hn is None else (w_ih, w_hh, self.bias, self.bias_hn)
 
     def describe(self, build: GraphBuilder, x: Value, state: Any) -> tuple[Value, Any]:
         """The step as operations; see `Describable`."""
-        names = ("weight_ih", "weight_hh", "bias")
-        weights = dict(zip(names, self.window_weights(), strict=True))
+        names = ("weight_ih", "weight_hh", "bias", "bias_hn")
+        weights = dict(zip(names, self.window_weights(), strict=False))
         return build.cell("GRU", gru_step, x, state, weights)
 
     def packed(self, weights: WeightType) -> PackedGRU:
         """The layer for inference; see `Packable`."""
-        return PackedGRU(self.weight_ih, self.weight_hh, self.bias, weights)
+        return PackedGRU(self.weight_ih, self.weight_hh, self.bias, weights, bias_hn=self.bias_hn)
 
     def axes(self, input_width: str, hidden_width: str) -> AxisTable:
         """The axes of each parameter, under the width names that the model chose."""
         transforms = {"input_transform": self.input_transform, "recurrent_transform": self.recurrent_transform}
-        return gated_axes(self.gates, input_width, hidden_width, **transforms)
+        table = gated_axes(self.gates, input_width, hidden_width, **transforms)
+        return table if self.bias_hn is None else table | {"bias_hn": (Axis(hidden_width, role="shifts"),)}
 
     def extra_repr(self) -> str:
         """The widths, for print."""
-        return f"{self.input_size}, {self.hidden_size}"
+        return f"{self.input_size}, {self.hidden_size}{'' if self.bias_hn is None else ', recurrent_bias=True'}"
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         drop_held_masks(self, state_dict, prefix)

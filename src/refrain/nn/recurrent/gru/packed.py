@@ -20,6 +20,7 @@ from refrain.nn.kernels.packed_linear import (
 )
 from refrain.nn.recurrent.packed import as_float32, by_unit
 
+from .biases import recurrent_bias
 from .state import GRUState
 
 
@@ -31,12 +32,16 @@ class PackedGRU:
         w_hh: (3H, H).
         bias: (3H,).
         weights: dtype of the packed weights.
+        bias_hn: (H,), or None.
     """
 
-    def __init__(self, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weights: WeightType) -> None:
+    def __init__(
+        self, w_ih: Tensor, w_hh: Tensor, bias: Tensor, weights: WeightType, *, bias_hn: Tensor | None = None
+    ) -> None:
         self._sizes = w_ih.shape[1], w_hh.shape[1]
         self._first, self._second = pack_matrices([by_unit(w_ih, 3), by_unit(w_hh, 3)], weights, group=3)
         self._bias = by_unit(bias, 3)
+        self._second_bias = None if bias_hn is None else by_unit(recurrent_bias(bias, bias_hn), 3)
 
     @functools.cached_property
     def _dense(self) -> tuple[Tensor, Tensor]:
@@ -67,10 +72,12 @@ class PackedGRU:
         hidden = torch.empty_like(before)
         batch, width = before.shape
         second: PackedMatrix | None = self._second
-        recurrent: Tensor | None = None
+        bias = self._second_bias
+        recurrent = None if bias is None else bias.expand(batch, -1).contiguous()
         if batch > SMALL_BATCH:
             second = None
-            recurrent = float32_mm(before, self._dense[1].T)
+            weight = self._dense[1].T
+            recurrent = float32_mm(before, weight) if bias is None else float32_addmm(bias, before, weight)
         stride = base.shape[1] if base.ndim == 2 else 0
         tensors = (first, second, x, base, recurrent, before, hidden)
         kernel("stepper", "stepper_gru")(*tensors, stride, width, batch)

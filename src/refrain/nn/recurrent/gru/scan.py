@@ -25,15 +25,18 @@ from refrain.nn.kernels.workspace import BufferPool, Workspace, check_single_bac
 from refrain.nn.recurrent.lstm.scan import linear
 from refrain.nn.recurrent.protocol import Context
 
+from .biases import recurrent_bias
+
 
 def scan_window(
     context: Context, inputs: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """A window that can be differentiated once; see `Window`. Weights: w_ih (3H, I), w_hh (3H, H), bias (3H,)."""
-    w_ih, w_hh, bias = weights
+    """A window that can be differentiated once; see `Window`. Weights: those of `gru_step`."""
+    w_ih, w_hh, bias, *second = weights
     (hidden,) = state
     projected = linear(inputs, w_ih, bias, context.backend)
     tensors = [tensor.to(hidden.dtype).contiguous() for tensor in (projected, hidden, w_hh)]
+    tensors += [recurrent_bias(bias, *second).to(hidden.dtype)] if second else []
     outputs = _GRUScan.apply(context.pool, context.backend, *tensors)  # type: ignore[no-untyped-call]
     return outputs, (outputs[-1],)
 
@@ -144,7 +147,13 @@ class TritonGates:
 class _GRUScan(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, pool: BufferPool, backend: Backend, projected: Tensor, hidden: Tensor, w_hh: Tensor
+        ctx: Any,
+        pool: BufferPool,
+        backend: Backend,
+        projected: Tensor,
+        hidden: Tensor,
+        w_hh: Tensor,
+        bias: Tensor | None = None,
     ) -> Tensor:
         steps = len(projected)
         batch, width = hidden.shape
@@ -161,8 +170,12 @@ class _GRUScan(torch.autograd.Function):
         recurrent = workspace.allocate((batch, 3 * width), dtype)
         before = inputs.unbind()
         transposed = weight.T
+        second = None if bias is None else workspace.cast(bias, dtype)
         for step in range(steps):
-            torch.mm(before[step], transposed, out=recurrent)
+            if second is None:
+                torch.mm(before[step], transposed, out=recurrent)
+            else:
+                torch.addmm(second, before[step], transposed, out=recurrent)
             gates.forward(step, recurrent)
         ctx.workspace = workspace
         ctx.gates = gates
@@ -189,4 +202,7 @@ class _GRUScan(torch.autograd.Function):
         ctx.workspace.release()
         ctx.gates = None
         ctx.w_hh = None
-        return None, None, d_projected.to(d_direct.dtype), d_direct, d_w_hh.to(d_direct.dtype)
+        result = (None, None, d_projected.to(d_direct.dtype), d_direct, d_w_hh.to(d_direct.dtype))
+        if len(ctx.needs_input_grad) == len(result):
+            return result
+        return *result, d_recurrent.sum((0, 1), dtype=d_direct.dtype)

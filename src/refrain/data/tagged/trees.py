@@ -1,0 +1,89 @@
+"""Bracketed trees as in the Penn Treebank: `(S (NP (DT The) (NN cat)) (VP (VBD sat)))`, with words and tags in leaves.
+
+A tree ends where its first bracket is closed, whatever the lines. Empty elements, whose tag is -NONE-, are no words of
+the text. Words stay as they are spelled in the tree, as in -LRB- for a bracket.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from refrain.errors import shown
+
+from ..text.words import is_blank
+from .sentences import BadSentence, Lines, Sentence
+
+NAME = "bracketed trees"
+EMPTY = "-NONE-"
+# labels of phrases and tags are in capitals, as in NP-SBJ=1 and PRP$
+_LABEL = r"[A-Z][A-Z0-9|+=.$-]*"
+_BEGIN = re.compile(rf"\s*\(\s*(({_LABEL}\s+)?\(\s*{_LABEL}(\s|$)|(ROOT|TOP|S1?)?\s*$)")
+_LEAF = re.compile(r"\([^\s()]+\s+[^\s()]+\s*\)")
+_PART = re.compile(r"[()]|[^\s()]+")
+
+
+def begin_as_trees(head: Sequence[str]) -> bool:
+    """Whether the first lines of a text are those of bracketed trees.
+
+    Args:
+        head: the first lines; a single one may end before the first leaf.
+    """
+    lines = [line for line in head if not is_blank(line)]
+    if not lines or not _BEGIN.match(lines[0]):
+        return False
+    return len(lines) == 1 or any(_LEAF.search(line) for line in lines)
+
+
+def tree_blocks(lines: Iterator[str]) -> Iterator[Lines]:
+    """The lines of each tree, or of several trees that share a line."""
+    block, depth = Lines(1, []), 0
+    for number, line in enumerate(lines, 1):
+        if not block.lines:
+            block = Lines(number, [])
+            if is_blank(line):
+                continue
+        block.lines.append(line.removesuffix("\r"))
+        depth += line.count("(") - line.count(")")
+        if depth <= 0:
+            yield block
+            block, depth = Lines(number + 1, []), 0
+    if block.lines:
+        yield block
+
+
+def parse_tree(block: Lines) -> Sentence | None:
+    """The words and tags of the leaves, in their order; None for a tree of nothing but empty elements.
+
+    Args:
+        block: the lines of a tree.
+
+    Raises:
+        BadSentence: when brackets do not match, or one has neither a tag and a word nor other brackets inside.
+    """
+    words, tags = [], []
+    # of each open bracket: the line where it opens, its names, and whether brackets are inside
+    nodes: list[tuple[int, list[str], bool]] = []
+    for number, line in block.numbered():
+        for part in _PART.findall(line):
+            if part == "(":
+                if nodes:
+                    nodes[-1] = (*nodes[-1][:2], True)
+                nodes.append((number, [], False))
+            elif part == ")" and nodes:
+                _, names, has_inside = nodes.pop()
+                if not has_inside and len(names) != 2:
+                    raise BadSentence(number, f"({' '.join(names)}) is no tag with its word")
+                if not has_inside and names[0] != EMPTY:
+                    tags.append(names[0])
+                    words.append(names[1])
+            elif not nodes:
+                raise BadSentence(number, f"{shown(part)} is outside of all brackets of the tree")
+            else:
+                nodes[-1][1].append(part)
+    if nodes:
+        raise BadSentence(nodes[-1][0], "a bracket that opens here is not closed")
+    return Sentence(words, tags, block.first) if words else None
+
+
+def count_empty(line: str) -> int:
+    """The number of empty elements in a line of a tree."""
+    return line.count(f"({EMPTY} ")
