@@ -3,8 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +29,7 @@ from refrain.training import Fit, Interrupt, Metrics, Position, load_weights
 from refrain.training.progress import Progress, loss_text
 
 from .tag_features import sentence_features
+from .timing import one_thread
 
 CRF = "CRF (sklearn-crfsuite)"
 # the regularisation and the number of iterations that the documentation of sklearn-crfsuite uses
@@ -83,7 +83,7 @@ def bench_tag(
     test = corpus.splits["test"].sentences
     unseen = np.array([not corpus.vocabulary.saw(word) for sentence in test for word in sentence.words])
     results: dict[str, list[Trained]] = {}
-    with _one_thread():
+    with one_thread():
         if has_crf():
             log(f"training {CRF}, which reports nothing until it ends")
             results[CRF] = [_train_crf(corpus.splits["train"].sentences, test)]
@@ -93,16 +93,6 @@ def bench_tag(
                 report.begin(partial(loss_text, tagger=True))
                 results.setdefault(experiment.name, []).append(_train(experiment, corpus, seed, report))
     return [_row(name, runs, unseen, results.get(CRF)) for name, runs in results.items()]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _train_crf(train: Sequence[Sentence], test: Sequence[Sentence]) -> Trained:

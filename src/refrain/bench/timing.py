@@ -3,7 +3,8 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ import torch
 from refrain.storage.plain_text import errors_on_terminal
 
 
-def interleaved(candidates: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
+def interleaved(
+    candidates: Mapping[str, Callable[[], Any]], *, repeats: int, clock: Callable[[], float] | None = None
+) -> dict[str, list[float]]:
     """Time calls in turns, after one call of each that is not counted.
 
     The time of a call includes the GPU work that it has started.
@@ -19,21 +22,24 @@ def interleaved(candidates: Mapping[str, Callable[[], Any]], *, repeats: int) ->
     Args:
         candidates: the calls to time, by name.
         repeats: the number of counted calls of each candidate.
+        clock: what tells the time; the default is `time.perf_counter`, and `time.process_time` counts the time of the
+            processor alone.
 
     Returns:
         The seconds of each counted call, by name.
     """
+    clock = clock or time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for run in range(repeats + 1):
         for name, call in candidates.items():
             if errors_on_terminal():
                 print(f"\r\x1b[Kround {run} of {repeats}: {name}", end="", file=sys.stderr, flush=True)
             _wait_for_gpu()
-            started = time.perf_counter()
+            started = clock()
             call()
             _wait_for_gpu()
             if run:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     if errors_on_terminal():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     return seconds
@@ -42,6 +48,17 @@ def interleaved(candidates: Mapping[str, Callable[[], Any]], *, repeats: int) ->
 def _wait_for_gpu() -> None:
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use a single thread inside."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def rows_against(

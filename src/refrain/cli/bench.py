@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from .bench_compressors import bench_compressors
+from .bench_score import bench_score
 from .bench_tag import bench_tag
 from .options import Device, ForceOption, JsonOption
 
@@ -24,6 +25,7 @@ BENCHES = {
     "group-lasso": "zaremba-medium",
     "compressors": "mlstm-bytes",
     "tag": "pos-default",
+    "score": "zaremba-small",
 }
 # bench -> the default hidden widths; export has no second model by default
 WIDTHS = {"cells": "128,512", "compress": "373,315", "export": ""}
@@ -37,6 +39,7 @@ UNITS = {
     "compress": "tokens",
     "export": "tokens",
     "group-lasso": "windows",
+    "score": "lines",
 }
 
 
@@ -51,6 +54,7 @@ def bench(
     widths: str | None = None,
     run: Annotated[list[Path] | None, Parameter(negative=())] = None,
     data: str | None = None,
+    ngram: Path | None = None,
     device: Device = "auto",
     plot: Path | None = None,
     force: ForceOption = False,
@@ -71,6 +75,7 @@ def bench(
     group-lasso: training with group lasso, compared with training without.
     tag: accuracy and training time of a tagger on one thread, compared with a conditional random field if
     sklearn-crfsuite is installed.
+    score: lines and n-best lists on one thread, compared with single lines and with a plain PyTorch loop.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
     compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Compressors are
@@ -80,16 +85,16 @@ def bench(
     Parameters
     ----------
     name
-        The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso,
-        compressors or tag.
+        The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso, compressors, tag or
+        score.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
         training.seed count, for compressors only those of data, for sparse none.
     recipe
         The recipe whose model and training settings are measured; not for sparse.
     windows
-        The number of windows in a timed call, or of single tokens for step, compress and export (20); not for
-        cells, sparse and tag.
+        The number of windows in a timed call, of single tokens for step, compress and export (20), or of lines for
+        score (1000); not for cells, sparse and tag.
     repeats
         The number of timed calls of each candidate, or of seeds for tag.
     cache_window
@@ -98,25 +103,31 @@ def bench(
         The hidden widths of the smaller model for compress (373,315), of a second model for export (none), or of
         the layers for cells (128,512).
     run
-        A run folder of a model of bytes, or one of its checkpoints; for compressors only. Can be given several times.
+        A run folder or a checkpoint: for compressors of models of bytes, can be given several times; for score of a
+        model of words, which is measured on its test text as well.
     data
         The corpus: for compressors a folder of splits, a file, a pattern or a name, by default that of the first run or
         else of the recipe; for tag tagged sentences, by default those of the recipe.
+    ngram
+        An ARPA file or a binary file of KenLM to measure beside the run; for score only.
     device
-        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export and tag
+        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, tag and score
         run on CPUs only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
-        Not for compressors and tag.
+        Not for compressors, tag and score.
     """
     from .output import log, log_written, print_json
 
     _check_name(name)
-    idle = _idle(name, run=run, data=data, plot=plot, force=force)
+    idle = _idle(name, run=run, data=data, plot=plot, force=force, ngram=ngram)
     more: dict[str, Any] = {"recipe": recipe, "windows": windows, "cache_window": cache_window, "widths": widths}
     _refuse_idle(name, settings, idle, **more)
     if name == "tag":
         bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
+        return
+    if name == "score":
+        bench_score(recipe or BENCHES[name], settings, windows, repeats, device, run or [], ngram, json=json)
         return
     windows, cache_window = _amounts(windows, repeats, cache_window)
     sizes = _widths(name, widths)
@@ -153,14 +164,17 @@ def bench(
     print(_table(rows))
 
 
-def _idle(name: str, *, run: list[Path] | None, data: str | None, plot: Path | None, force: bool) -> dict[str, bool]:
+def _idle(
+    name: str, *, run: list[Path] | None, data: str | None, plot: Path | None, force: bool, ngram: Path | None
+) -> dict[str, bool]:
     """Options that only some benches have, and whether they are given to one that has not."""
-    no_plot = name in ("compressors", "tag")
+    no_plot = name in ("compressors", "tag", "score")
     return {
-        "--run": bool(run) and name != "compressors",
-        "--data": data is not None and not no_plot,
+        "--run": bool(run) and name not in ("compressors", "score"),
+        "--data": data is not None and name not in ("compressors", "tag"),
         "--plot": plot is not None and no_plot,
-        "--force": force and name == "tag",
+        "--force": force and name in ("tag", "score"),
+        "--ngram": ngram is not None and name != "score",
     }
 
 

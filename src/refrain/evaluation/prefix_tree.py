@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from refrain.data import Vocabulary
 from refrain.models import Network, NetworkStepper, Stepper, stepper_of
+from refrain.models.scorer import Scorer
 from refrain.models.states import StateBatch
 
 from .perplexity import Figure
@@ -49,17 +49,17 @@ def score_prefix_tree(
         UserError: when a network of one's own has no `step`.
     """
     stepper = stepper_of(model)
-    batch = StateBatch(stepper)
+    scorer, batch = stepper.scorer, StateBatch(stepper)
     encoded = [vocabulary.encode(line + "\n") for line in lines]
     nats = [0.0] * len(lines)
     # all lines begin with one prefix, the line end before them
-    tokens, state = [vocabulary.line_end], stepper.initial_state(1)
+    tokens, state = [vocabulary.line_end], scorer.initial_state(1)
     active = [(index, 0) for index in range(len(lines))]
     evaluated = depth = 0
     while active:
         evaluated += len(tokens)
         wanted = [(row, encoded[index][depth]) for index, row in active]
-        costs, state = _read(stepper, batch, len(vocabulary), tokens, state, wanted)
+        costs, state = _read(scorer, batch, len(vocabulary), tokens, state, wanted)
         for (index, _), cost in zip(active, costs, strict=True):
             nats[index] += cost
         depth += 1
@@ -80,7 +80,7 @@ def score_prefix_tree(
 
 
 def _read(
-    stepper: Stepper | NetworkStepper,
+    scorer: Scorer,
     batch: StateBatch,
     size: int,
     tokens: Sequence[int],
@@ -90,7 +90,7 @@ def _read(
     """Read a token after each of N states.
 
     Args:
-        stepper: the model.
+        scorer: the model.
         batch: what a batch of its states is.
         size: V.
         tokens: N ids.
@@ -107,14 +107,10 @@ def _read(
     for start in range(0, len(tokens), most):
         stop = min(start + most, len(tokens))
         part = state if stop - start == len(tokens) else batch.select(state, torch.arange(start, stop))
-        read = torch.tensor(tokens[start:stop], device=stepper.device)
-        log_probabilities, part = stepper.step(read, part)
-        after.append(part)
+        read = torch.tensor(tokens[start:stop], device=scorer.device)
         inside = (rows >= start) & (rows < stop)
-        costs[inside] = -_chosen(log_probabilities, rows[inside] - start, ids[inside])
+        pairs = ((rows[inside] - start).to(scorer.device), ids[inside].to(scorer.device))
+        nats, part = scorer.following_nats(read, part, *pairs)
+        after.append(part)
+        costs[inside] = nats.double().cpu()
     return costs.tolist(), after[0] if len(after) == 1 else batch.join(after)
-
-
-def _chosen(log_probabilities: Tensor, rows: Tensor, ids: Tensor) -> Tensor:
-    device = log_probabilities.device
-    return log_probabilities[rows.to(device), ids.to(device)].double().cpu()

@@ -52,6 +52,20 @@ class NetworkStepper:
             log_probabilities, state = step(ids, state)
         return log_probabilities, state
 
+    def following_nats(self, ids: Tensor, state: Any, rows: Tensor, following: Tensor) -> tuple[Tensor, Any]:
+        """The nats of ids that may follow each of a batch of sequences, and the state after it; see `Scorer`.
+
+        Raises:
+            UserError: when the network has no `step`.
+        """
+        log_probabilities, state = self.step(ids, state)
+        return -log_probabilities[rows, following], state
+
+    @property
+    def scorer(self) -> "NetworkStepper":
+        """This object; see `Stepper`."""
+        return self
+
     @torch.no_grad()
     def hidden(self, inputs: Tensor, state: Any) -> tuple[Any, Any]:
         """Map ids (T, B) to the outputs of the network and the state after the window.

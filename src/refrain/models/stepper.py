@@ -5,7 +5,7 @@ T steps in a window, B batch size, V tokens in the vocabulary.
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from refrain.nn import Embedding, LockedDropout, RecurrentStack, SoftmaxHead, VariationalDropout, fold_weight_norm
 from refrain.nn.kernels.forking import one_thread_after_fork
+from refrain.nn.kernels.integer import lanes
 from refrain.nn.kernels.packed_linear import (
     PackedLinear,
     WeightType,
@@ -23,11 +24,13 @@ from refrain.nn.kernels.packed_linear import (
     target_nats,
 )
 from refrain.nn.recurrent.packed import pack_layer, unpacked_names
-from refrain.nn.recurrent.protocol import cleared_state, scan_with_resets
+from refrain.nn.recurrent.protocol import PackedLayer, cleared_state, scan_with_resets
 
+from .integer_scorer import IntegerScorer
 from .language_model import LanguageModel, Outputs
 from .network_stepper import NetworkStepper
 from .protocol import Network
+from .scorer import Scorer
 
 # the largest number of logits that are computed at once, which bounds the memory of `token_nats`
 CHUNK_LOGITS = 8_000_000
@@ -115,10 +118,16 @@ class Stepper:
     @torch.no_grad()
     def hidden(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Outputs, tuple[Any, ...]]:
         """Map ids (T, B) to the outputs of the last layer and the state after the window."""
+        return self.through(self._layers, inputs, state)
+
+    def through(
+        self, layers: Sequence[PackedLayer], inputs: Tensor, state: tuple[Any, ...]
+    ) -> tuple[Outputs, tuple[Any, ...]]:
+        """`hidden` with other layers in the place of the packed ones."""
         x = self._on_embedded(self._embedding(inputs))
         after = []
         resets = None if self.reset_before is None else inputs == self.reset_before
-        for index, (layer, before) in enumerate(zip(self._layers, state, strict=True)):
+        for index, (layer, before) in enumerate(zip(layers, state, strict=True)):
             x = self._between(x) if index else x
             if resets is None:
                 x, layer_state = layer.window(x, before)
@@ -135,12 +144,43 @@ class Stepper:
     def token_nats(self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         """The negative log-likelihood in nats of each target (T, B), and the state after the window."""
         outputs, state = self.hidden(inputs, state)
+        return self.head_nats(outputs.dropped, targets), state
+
+    @torch.no_grad()
+    def head_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The nats of targets (...) by the head, after outputs of the last layer (..., H)."""
         if self._output is None:
-            return self._head.token_nats(outputs.dropped, targets), state
+            nats: Tensor = self._head.token_nats(hidden, targets)
+            return nats
         size = max(1, CHUNK_LOGITS // self._output.matrix.rows)
-        pairs = zip(outputs.dropped.flatten(0, 1).split(size), targets.flatten().split(size), strict=True)
-        nats = [target_nats(self._output(hidden), ids) for hidden, ids in pairs]
-        return torch.cat(nats).view(targets.shape), state
+        pairs = zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
+        return torch.cat([target_nats(self._output(rows), ids) for rows, ids in pairs]).view(targets.shape)
+
+    @torch.no_grad()
+    def following_nats(
+        self, ids: Tensor, state: tuple[Any, ...], rows: Tensor, following: Tensor
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        """The nats (M,) of ids that may follow each of a batch of sequences, and the state after it; see `Scorer`."""
+        log_probabilities, state = self.step(ids, state)
+        return -log_probabilities[rows, following], state
+
+    @functools.cached_property
+    def scorer(self) -> Scorer:
+        """What scores many sequences at once: this stepper, or one with products of integers.
+
+        It is an `IntegerScorer` for int8 weights on CPUs that multiply integers quickly.
+        """
+        return IntegerScorer(self) if self.weights == "int8" and lanes() else self
+
+    @property
+    def layers(self) -> Sequence[PackedLayer]:
+        """The layers for inference."""
+        return self._layers
+
+    @property
+    def output(self) -> PackedLinear | None:
+        """The packed softmax layer; None where the head's own code is used."""
+        return self._output
 
 
 def _stepper(model: LanguageModel, weights: WeightType) -> Stepper:

@@ -192,3 +192,9 @@ def _processor() -> str:
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
+
+
+def processor_name() -> str:
+    """The name of the processor, as the system tells it."""
+    names = [line.partition(":")[2].strip() for line in _processor().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

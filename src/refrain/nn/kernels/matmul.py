@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .backend import outside_autocast
@@ -21,6 +22,19 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     if a.dtype == torch.float32 and a.device.type == "cpu" and _one_dnn is not None and a.numel() and b.numel():
         return _one_dnn(a, b.T, None, "none", [], "")
     return _mm(a, b)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (N, K) @ weight.T (K, R) + bias (R,), without a gradient; float32, by the library that `matmul` uses.
+
+    Args:
+        x: float32, any strides.
+        weight: (R, K), float32.
+        bias: (R,), or None.
+    """
+    if x.device.type == "cpu" and _one_dnn is not None and x.numel() and weight.numel():
+        return _one_dnn(x, weight, bias, "none", [], "")
+    return _linear(x, weight, bias)
 
 
 def weight_gradient(d_outputs: Tensor, inputs: Tensor) -> Tensor:
@@ -42,3 +56,4 @@ def _find_one_dnn() -> Callable[..., Tensor] | None:
 
 _one_dnn = _find_one_dnn()
 _mm = outside_autocast(torch.mm)
+_linear = outside_autocast(F.linear)

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from . import compile as native
 from .backend import outside_autocast
 from .call import kernel
+from .integer import IntegerSoftmax
+from .matmul import linear
 from .pages import in_large_pages
 
 WeightType = Literal["float32", "int8"]
@@ -112,9 +114,23 @@ class PackedMatrix:
 
     def dense(self) -> Tensor:
         """A copy of the matrix (R, K) in float32, for large batches."""
+        values = self._values()
+        return values if self._scales is None else values * self._scales[:, None]
+
+    def multiples(self) -> tuple[Tensor, Tensor]:
+        """A copy of an int8 matrix, as `quantise` returns it.
+
+        Raises:
+            ValueError: when the weights are float32.
+        """
+        if self._scales is None:
+            raise ValueError("the packed weights are float32; pack them in int8")
+        return self._values(), self._scales
+
+    def _values(self) -> Tensor:
         whole = self._packed.transpose(1, 2).flatten(2).flatten(0, 1)
         values: Tensor = whole[: self.rows, : self.width].contiguous()
-        return values if self._scales is None else values * self._scales[:, None]
+        return values
 
 
 def _packed_again(packed: Tensor, scales: Tensor | None, rows: int, width: int) -> PackedMatrix:
@@ -183,10 +199,14 @@ class PackedLinear:
             raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
         x = x.float().contiguous()
         if len(x) > SMALL_BATCH:
-            return float32_linear(x, self.dense, self.bias)
+            return linear(x, self.dense, self.bias)
         out = x.new_empty(len(x), self.matrix.rows)
         kernel("stepper", "stepper_linear")(self.matrix, self.bias, x, out, self.matrix.rows, len(x))
         return out
+
+    def in_integers(self) -> IntegerSoftmax:
+        """A softmax layer with these weights, which are int8, and products of integers; see integer.py."""
+        return IntegerSoftmax(*self.matrix.multiples(), self.bias)
 
 
 def log_softmax_(logits: Tensor) -> Tensor:

@@ -1,12 +1,18 @@
 // The recurrent matmul of a few rows with a weight that is the same for a whole window: packed once, read every step.
 //
 // out (rows, columns) = a (rows, depth) * weight (depth, columns), with sums in float32. Elements are float or bf16. A
-// word is 32 bits: one float, or two bf16 that follow one another in depth.
+// word is 32 bits: one float, or two bf16 that follow one another in depth. Where the processor has instructions for
+// it, elements of `a` are also unsigned and those of the weight signed integers of eight bits, four a word, with sums
+// of 32 bits in the place of floats.
 //   Packed weight: panel after panel of V vectors of LANES columns; in a panel a row of V * LANES words for each word
 //   of depth. Missing columns are zero. Packed rows: for each word of depth the words of all rows.
 #pragma once
 
 #include "vectors.h"
+
+#if defined(__AVX512VNNI__) || (defined(__AVXVNNI__) && !defined(__AVX512F__))
+#define BYTES 1
+#endif
 
 // accumulators that leave registers free for the inputs
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -49,6 +55,17 @@ inline Floats multiply_add<bf16>(Floats sum, uint32_t a, Words b) {
     return sum + high * (Floats)(b & 0xffff0000u);
 #endif
 }
+
+#ifdef BYTES
+template <>
+inline Floats multiply_add<uint8_t>(Floats sum, uint32_t a, Words b) {
+#ifdef __AVX512VNNI__
+    return (Floats)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32((int)a), (__m512i)b);
+#else
+    return (Floats)_mm256_dpbusd_avx_epi32((__m256i)sum, _mm256_set1_epi32((int)a), (__m256i)b);
+#endif
+}
+#endif
 
 // R rows times one panel of V vectors, written to out (R, V, LANES).
 template <typename Element, int V, int R>

@@ -130,6 +130,17 @@ static inline float largest(Floats values) {
     return most;
 }
 
+// Whether a comparison holds in any lane.
+static inline bool any(Ints holds) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)holds, (__m512i)holds) != 0;
+#else
+    int32_t found = 0;
+    for (int lane = 0; lane < LANES; ++lane) found |= holds[lane];
+    return found != 0;
+#endif
+}
+
 // e^x with an error of at most 2 units in the last place for x in [-87.3, 88]; unspecified outside; NaN stays NaN.
 // Range reduction by ln 2 in two parts, then a polynomial of degree 6, as in textbooks (Cephes uses the same form).
 __attribute__((always_inline)) static inline Floats exponential_in_range(Floats x) {

@@ -23,6 +23,7 @@ from refrain.nn.kernels.packed_linear import (
 )
 from refrain.nn.recurrent.packed import as_float32, by_gate, by_unit
 
+from .integer import IntegerLSTM, Rounded
 from .state import LSTMState
 
 float32_lstm = outside_autocast(torch.lstm)
@@ -52,6 +53,10 @@ class PackedLSTM:
         inputs, state = as_float32(self._sizes, inputs, state)
         return self._gates.window(inputs, state)
 
+    def in_integers(self) -> IntegerLSTM:
+        """The layer with products of integers, for scoring; its weights are int8."""
+        return IntegerLSTM(*self._gates.rounded(), self._gates.bias)
+
 
 class LSTMGates:
     """The four gates of an LSTM-like layer from two inputs, and its cell.
@@ -65,7 +70,7 @@ class LSTMGates:
 
     def __init__(self, first: Tensor, second: Tensor, bias: Tensor, weights: WeightType) -> None:
         self._first, self._second = pack_matrices([by_unit(first, 4), by_unit(second, 4)], weights)
-        self._bias = bias.detach()
+        self.bias = bias.detach()
         self._unit_bias = by_unit(bias, 4)
 
     @functools.cached_property
@@ -78,11 +83,16 @@ class LSTMGates:
         """The second matrix in float32, gate by gate; made on first use."""
         return by_gate(self._second.dense(), 4)
 
+    def rounded(self) -> tuple[Rounded, Rounded]:
+        """Both int8 matrices, gate by gate."""
+        (first, first_scales), (second, second_scales) = self._first.multiples(), self._second.multiples()
+        return (by_gate(first, 4), by_gate(first_scales, 4)), (by_gate(second, 4), by_gate(second_scales, 4))
+
     def __call__(self, x: Tensor, y: Tensor, cell: Tensor) -> tuple[Tensor, LSTMState]:
         """x (B, I), y (B, M), cell (B, H) -> the output (B, H) and the next state."""
         hidden = torch.empty_like(cell)
         if len(x) > SMALL_BATCH:
-            sums = float32_addmm(self._bias, x, self._dense_first.T).addmm_(y, self._dense_second.T)
+            sums = float32_addmm(self.bias, x, self._dense_first.T).addmm_(y, self._dense_second.T)
             return self._step(_gates_adjacent(sums), cell, hidden)
         first = (self._first, x.contiguous())
         second = (self._second, y.contiguous())
@@ -91,7 +101,7 @@ class LSTMGates:
     def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """A window of an LSTM, whose M is H: inputs (T, B, I) -> outputs (T, B, H) and the state after it."""
         if inputs.shape[1] > SMALL_BATCH:
-            weights = [self._dense_first, self._dense_second, self._bias, torch.zeros_like(self._bias)]
+            weights = [self._dense_first, self._dense_second, self.bias, torch.zeros_like(self.bias)]
             start = state.hidden[None], state.cell[None]
             outputs, hidden, cell = float32_lstm(inputs, start, weights, True, 1, 0.0, False, False, False)
             return outputs, LSTMState(hidden[0], cell[0])
@@ -107,7 +117,7 @@ class LSTMGates:
 
     def project(self, inputs: Tensor) -> Tensor:
         """inputs (T, B, I) -> the input's part of the gates (T, B, 4H); for a small batch, unit by unit."""
-        sums = float32_linear(inputs, self._dense_first, self._bias)
+        sums = float32_linear(inputs, self._dense_first, self.bias)
         return sums if inputs.shape[1] > SMALL_BATCH else _gates_adjacent(sums)
 
     def recur(self, projected: Tensor, y: Tensor, cell: Tensor, hidden: Tensor) -> tuple[Tensor, LSTMState]:

@@ -1,0 +1,229 @@
+// Scores of many sequences at once in integers of eight bits: the window of an LSTM, and the nats of words.
+//
+// Weights are integers from -127 to 127 with a scale a row. Each row of inputs is rounded to 127ths of its largest
+// entry when it is used, plus 128, because the processor multiplies unsigned inputs by signed weights; `start`, minus
+// 128 times the sum of a weight's row, takes that back. Sums of products are exact, so the result of a row depends
+// neither on the other rows nor on the number of threads. What follows a sum is float.
+//
+// Weights are packed as in matmul.h, four integers a word, with V = 4: panels of 4 * LANES rows of a matrix, or of the
+// four gates of LANES units. Scales, starts and biases are in the same order. Functions return 0, or 1 where there was
+// no memory; then their outputs have no meaning.
+
+#include <cfloat>
+#include <cmath>
+#include <cstdlib>
+
+#include "matmul.h"
+
+#ifdef BYTES
+
+constexpr int V = 4, PANEL = V * LANES;
+// rows whose inputs and sums stay in the first-level cache beside a panel
+constexpr int BLOCK = 48;
+// how far a logit may exceed the one that is subtracted before the exponential
+constexpr float ROOM = 40.0f;
+
+typedef uint8_t Bytes __attribute__((vector_size(LANES)));
+
+// A packed matrix, and what turns its sums into numbers.
+struct Integers {
+    const uint32_t* weight;
+    const float* scale;
+    const int32_t* start;
+    int64_t width;
+
+    int64_t depth() const { return (width + 3) / 4; }
+    const uint32_t* panel(int64_t index) const { return weight + index * depth() * PANEL; }
+    // LANES sums of products with a row of inputs of scale `inputs`, as numbers.
+    Floats numbers(const float* sums, int64_t at, float inputs) const {
+        Ints whole, first;
+        memcpy(&whole, sums, sizeof whole);
+        memcpy(&first, start + at, sizeof first);
+        return __builtin_convertvector(whole + first, Floats) * (load(scale + at) * inputs);
+    }
+};
+
+// Round rows (rows, width) to packed rows of bytes, and set the scale of each. A row with an entry that is not finite
+// gets the scale NaN.
+static void round_rows(const float* x, int64_t rows, int64_t width, uint32_t* packed, float* scales) {
+    for (int64_t row = 0; row < rows; ++row, x += width) {
+        Floats most = splat(0.0f), spoiled = splat(0.0f);
+        for (int64_t at = 0; at < width; at += LANES) {
+            const Floats values = load_some(x + at, present(at, width));
+            const Floats sizes = values < splat(0.0f) ? -values : values;
+            most = sizes > most ? sizes : most;
+            spoiled += values * 0.0f;
+        }
+        const float greatest = largest(most), inverse = greatest > 0.0f ? 127.0f / greatest : 0.0f;
+        scales[row] = greatest / 127.0f + sum(spoiled);
+        for (int64_t at = 0; at < width; at += LANES) {
+            const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to whole numbers
+            const Floats shifted = load_some(x + at, present(at, width)) * inverse + shift;
+            const Bytes bytes = __builtin_convertvector((Ints)shifted - 0x4b400000 + 128, Bytes);
+            uint32_t words[LANES / 4];
+            memcpy(words, &bytes, sizeof words);
+            for (int word = 0; word < LANES / 4 && at + 4 * word < width; ++word)
+                packed[(at / 4 + word) * rows + row] = words[word];
+        }
+    }
+}
+
+// Rows of a batch, over all steps of a window.
+struct Window {
+    Integers first, second;
+    const float* bias;     // as packed
+    const float* x;        // (steps, batch, width of first)
+    const float* hidden;   // (batch, size), before the window
+    float *cell, *output;  // (batch, size), replaced by that after the window; (steps, batch, size)
+    int64_t size, batch, steps;
+};
+
+// One panel of units of the cell, for `rows` rows from `row` on in step t.
+static void cell_panel(const Window& p, int64_t t, int64_t row, int64_t rows, int64_t panel, const float* by_input,
+                       const float* by_state, const float* scales_x, const float* scales_h) {
+    const int64_t unit = panel * LANES;
+    const int count = present(unit, p.size);
+    for (int64_t r = 0; r < rows; ++r) {
+        Floats gates[V];
+        for (int v = 0; v < V; ++v) {
+            const int64_t at = panel * PANEL + v * LANES, sum_at = (r * V + v) * LANES;
+            gates[v] = p.first.numbers(by_input + sum_at, at, scales_x[r]) +
+                       p.second.numbers(by_state + sum_at, at, scales_h[r]) + load(p.bias + at);
+        }
+        const Floats i = sigmoid(gates[0]), f = sigmoid(gates[1]), o = sigmoid(gates[3]);
+        float* cell = p.cell + (row + r) * p.size + unit;
+        const Floats after = f * load_some(cell, count) + i * hyperbolic_tangent(gates[2]);
+        store_some(cell, after, count);
+        store_some(p.output + (t * p.batch + row + r) * p.size + unit, o * hyperbolic_tangent(after), count);
+    }
+}
+
+static void window_block(const Window& p, int64_t row, int64_t rows, uint32_t* packed) {
+    alignas(64) float by_input[BLOCK * PANEL], by_state[BLOCK * PANEL];
+    float scales_x[BLOCK], scales_h[BLOCK];
+    uint32_t* states = packed + BLOCK * p.first.depth();
+    for (int64_t t = 0; t < p.steps; ++t) {
+        const float* before = t ? p.output + (t - 1) * p.batch * p.size : p.hidden;
+        round_rows(p.x + (t * p.batch + row) * p.first.width, rows, p.first.width, packed, scales_x);
+        round_rows(before + row * p.size, rows, p.size, states, scales_h);
+        for (int64_t panel = 0; panel < panels(p.size); ++panel) {
+            multiply<uint8_t, V>(packed, rows, p.first.panel(panel), p.first.depth(), by_input);
+            multiply<uint8_t, V>(states, rows, p.second.panel(panel), p.second.depth(), by_state);
+            cell_panel(p, t, row, rows, panel, by_input, by_state, scales_x, scales_h);
+        }
+    }
+}
+
+// Normalisers of rows: log sum exp of their logits, with what is subtracted before the exponential close to the
+// largest logit so far. `count` is that of the panels; biases past the last word are -infinity.
+static void normalise(const Integers& matrix, const float* bias, const uint32_t* x, const float* scales, int64_t rows,
+                      int64_t count, float* normalisers) {
+    alignas(64) float sums[BLOCK * PANEL], totals[BLOCK * LANES] = {};
+    float tops[BLOCK];
+    for (int64_t row = 0; row < rows; ++row) tops[row] = -FLT_MAX;
+    for (int64_t panel = 0; panel < count; ++panel) {
+        multiply<uint8_t, V>(x, rows, matrix.panel(panel), matrix.depth(), sums);
+        for (int64_t row = 0; row < rows; ++row) {
+            Floats logits[V], most = splat(-INFINITY), total = load(totals + row * LANES);
+            for (int v = 0; v < V; ++v) {
+                const int64_t at = panel * PANEL + v * LANES;
+                logits[v] = matrix.numbers(sums + (row * V + v) * LANES, at, scales[row]) + load(bias + at);
+                most = logits[v] > most ? logits[v] : most;
+            }
+            const Ints higher = most > splat(tops[row] + ROOM);
+            if (any(higher)) {
+                const float top = largest(most);
+                total *= exponential(splat(tops[row] - top));
+                tops[row] = top;
+            }
+            for (int v = 0; v < V; ++v) total += exponential(logits[v] - tops[row]);
+            store(totals + row * LANES, total);
+        }
+    }
+    for (int64_t row = 0; row < rows; ++row) normalisers[row] = tops[row] + std::log(sum(load(totals + row * LANES)));
+}
+
+// The logit of a word for one of the packed rows of a block.
+static float logit(const Integers& matrix, const float* bias, const uint32_t* x, int64_t rows, int64_t row, float scale,
+                   int64_t word) {
+    const uint32_t* weight = matrix.panel(word / PANEL) + word % PANEL;
+    int32_t whole = matrix.start[word];
+    for (int64_t k = 0; k < matrix.depth(); ++k) {
+        uint8_t inputs[4];
+        int8_t weights[4];
+        memcpy(inputs, x + k * rows + row, 4);
+        memcpy(weights, weight + k * PANEL, 4);
+        for (int part = 0; part < 4; ++part) whole += inputs[part] * weights[part];
+    }
+    return (float)whole * (matrix.scale[word] * scale) + bias[word];
+}
+
+extern "C" {
+
+// A window of an LSTM: x (steps, batch, width) and the state before it -> output (steps, batch, size); `cell` goes from
+// that before the window to that after it.
+int integer_lstm_window(const uint32_t* first, const float* first_scale, const int32_t* first_start,
+                        const uint32_t* second, const float* second_scale, const int32_t* second_start,
+                        const float* bias, const float* x, const float* hidden, float* cell, float* output,
+                        int64_t width, int64_t size, int64_t batch, int64_t steps, int64_t threads) {
+    const Window window = {{first, first_scale, first_start, width},
+                           {second, second_scale, second_start, size},
+                           bias,
+                           x,
+                           hidden,
+                           cell,
+                           output,
+                           size,
+                           batch,
+                           steps};
+    const int64_t blocks = (batch + BLOCK - 1) / BLOCK;
+    const int64_t words = BLOCK * (window.first.depth() + window.second.depth());
+    uint32_t* packed = (uint32_t*)malloc(blocks * words * sizeof(uint32_t));
+    if (!packed) return 1;
+#pragma omp parallel for num_threads((int)threads) schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+        // blocks of about the same size, so that none is left with a few rows
+        const int64_t row = batch * block / blocks, last = batch * (block + 1) / blocks;
+        window_block(window, row, last - row, packed + block * words);
+    }
+    free(packed);
+    return 0;
+}
+
+// x (rows, width); pairs of a row and a word -> the nats of each word (pairs). `words` are padded to whole panels.
+int integer_nats(const uint32_t* weight, const float* scale, const int32_t* start, const float* bias, const float* x,
+                 const int64_t* pair_rows, const int64_t* pair_words, float* nats, int64_t words, int64_t width,
+                 int64_t rows, int64_t pairs, int64_t threads) {
+    const Integers matrix = {weight, scale, start, width};
+    const int64_t depth = matrix.depth(), blocks = (rows + BLOCK - 1) / BLOCK;
+    uint32_t* packed = (uint32_t*)malloc(rows * (depth + 2) * sizeof(uint32_t) + 1);
+    if (!packed) return 1;
+    float *scales = (float*)(packed + rows * depth), *normalisers = scales + rows;
+#pragma omp parallel for num_threads((int)threads) schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t row = block * BLOCK, count = rows - row < BLOCK ? rows - row : BLOCK;
+        round_rows(x + row * width, count, width, packed + row * depth, scales + row);
+        normalise(matrix, bias, packed + row * depth, scales + row, count, words / PANEL, normalisers + row);
+    }
+#pragma omp parallel for num_threads((int)threads) schedule(static)
+    for (int64_t pair = 0; pair < pairs; ++pair) {
+        const int64_t row = pair_rows[pair], first = row / BLOCK * BLOCK;
+        const int64_t count = rows - first < BLOCK ? rows - first : BLOCK;
+        nats[pair] = normalisers[row] -
+                     logit(matrix, bias, packed + first * depth, count, row - first, scales[row], pair_words[pair]);
+    }
+    free(packed);
+    return 0;
+}
+}
+
+#endif
+
+// The width of a vector in the order of packed weights, or 0 where the processor does not multiply integers quickly.
+extern "C" int integer_lanes() {
+#ifdef BYTES
+    return LANES;
+#else
+    return 0;
+#endif
+}
