@@ -156,10 +156,11 @@ def plain_model(model: LanguageModel) -> PlainModel:
         model: the language model.
     """
     layers: list[Any] = list(model.stack.layers)
-    words, width = model.embedding.weight.shape
+    embedding: Any = model.embedding
+    words, width = embedding.weight.shape
     plain = PlainModel(words, width, layers[0].hidden_size, len(layers), 0.0).eval()
     with torch.no_grad():
-        plain.embedding.weight.copy_(model.embedding.weight)
+        plain.embedding.weight.copy_(embedding.weight)
         plain.linear.weight.copy_(model.head.weight)  # type: ignore[arg-type]
         plain.linear.bias.copy_(model.head.bias)  # type: ignore[arg-type]
         for index, layer in enumerate(layers):

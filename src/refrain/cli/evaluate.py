@@ -1,14 +1,15 @@
 """The command `refrain evaluate`."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from .evaluate_methods import MethodName, learns, method_names, methods_of
 from .evaluate_outputs import check_outputs
 from .evaluate_report import report_all
+from .mixing import check_mix
 from .options import (
     DeviceOption,
     Errors,
@@ -16,6 +17,8 @@ from .options import (
     ForceOption,
     JsonOption,
     LowercaseOption,
+    MixOption,
+    MixWeightOption,
     Protocol,
     RunArgument,
     SkipBadOption,
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
     from refrain.progress import Track
     from refrain.runs import SavedModel
     from refrain.trained.language_model import TrainedLanguageModel
-
-MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
 
 
 def evaluate(
@@ -52,6 +53,8 @@ def evaluate(
     dynamic_steps: int | None = None,
     streams: int | None = None,
     search: int | None = None,
+    mix: MixOption = None,
+    mix_weight: MixWeightOption = None,
     per_token: Path | None = None,
     confusion: Path | None = None,
     force: ForceOption = False,
@@ -103,11 +106,16 @@ def evaluate(
     confusion
         A PNG file for a picture of a tagger's confusion matrix. Needs the extra `plot`.
     """
-    names = _method_names(method or ["static"], protocol, per_token, search)
+    names = method_names(method or ["static"], protocol, per_token, search)
+    weight = check_mix(mix, mix_weight)
+    if mix is not None and (protocol != "exact" or names != ["static"] or per_token is not None):
+        from refrain.errors import UserError
+
+        raise UserError("--mix requires --protocol exact and --method static, without --per-token")
     check_outputs(run, data, per_token, confusion, force=force)
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
-    methods = _methods(names, cache, dynamic, dynamic_steps, streams)
+    methods = methods_of(names, cache, dynamic, dynamic_steps, streams)
 
     from refrain import runs
     from refrain.progress import reporter
@@ -115,10 +123,12 @@ def evaluate(
 
     from .evaluate_tagger import evaluate_tagger, refuse
     from .loading import load_language_model
+    from .mixing import check_words, measure_mixed, mixed_stepper
 
     reports = reporter()
     saved = runs.find(run)
     if saved.is_tagger:
+        refuse({"--mix": mix}, "with a tagger")
         refuse({"--protocol": protocol != "exact", "--method": method, "--search": search}, "with a tagger")
         refuse({"--per-token": per_token, "--lowercase": lowercase, "--tokenise": tokenise}, "with a tagger")
         more: Any = {"force": force, "skip_bad": skip_bad, "device": device, "weights": weights, "json": json}
@@ -126,13 +136,18 @@ def evaluate(
         return
     check_given(saved.document, None, run)
     refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
+    check_words(saved, mix)
     if data is None:
         check_outputs(run, saved.experiment.data.corpus, per_token, None, force=force)
-    reading = {"lowercase": lowercase, "tokenise": tokenise, "needed": _learns(methods, search)}
+    reading = {"lowercase": lowercase, "tokenise": tokenise, "needed": learns(methods, search)}
     with reports.step("reading the text"):
         (corpus, name), training_texts = _texts(saved, data, split, errors, **reading)
-    lm = load_language_model(saved, reports, device=device, weights=weights, packed=False)
-    figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token, force, reports.track)
+    lm = load_language_model(saved, reports, device=device, weights=weights, packed=mix is not None)
+    if mix is not None:
+        mixture = mixed_stepper(lm, saved, mix, weight, reports)
+        figures = {"static": {"mix": str(mix), **measure_mixed(mixture, lm, corpus, name, reports)}}
+    else:
+        figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token, force, reports.track)
     about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
     report_all(about, lm.vocabulary, corpus.splits[name], figures, json)
 
@@ -171,22 +186,6 @@ def _text(settings: "Data", vocabulary: "Vocabulary", split: str | None) -> "tup
     from refrain import assembly
 
     return assembly.build_text(settings, assembly.locate(settings.corpus, log), split, vocabulary, log)
-
-
-def _learns(methods: "list[Method]", search: int | None) -> bool:
-    """Whether the methods need the texts that the model was trained on."""
-    return search is not None or any(chosen.dynamics is not None for chosen in methods)
-
-
-def _method_names(
-    requested: "Sequence[MethodName | Literal['all']]", protocol: str, per_token: Path | None, search: int | None
-) -> list[MethodName]:
-    """The names of the methods, once they are checked against the other options."""
-    names: list[MethodName] = [name for name in dict.fromkeys(requested) if name != "all"]
-    if "all" in requested:
-        names = list(get_args(MethodName))
-    _check(names, protocol, per_token, search)
-    return names
 
 
 def _measure(
@@ -238,59 +237,3 @@ def _measure(
             "tokens_per_second": round(figure.tokens / seconds, 1),
         }
     return found
-
-
-def _methods(
-    names: Sequence[MethodName],
-    cache: dict[str, Any],
-    dynamic: dict[str, Any],
-    steps: int | None,
-    streams: int | None,
-) -> "list[Method]":
-    """Build the methods from the options that are given."""
-    from refrain.errors import UserError
-
-    cache = {key: value for key, value in cache.items() if value is not None}
-    dynamic = {key: value for key, value in dynamic.items() if value is not None}
-    chosen = ", ".join(names)
-    if cache and not any("cache" in name for name in names):
-        raise UserError(f"--cache-{next(iter(cache))} cannot take effect with --method {chosen}")
-    if (dynamic or steps or streams) and not any("dynamic" in name for name in names):
-        raise UserError(f"settings of dynamic evaluation cannot take effect with --method {chosen}")
-    for option, value in (("--dynamic-steps", steps), ("--streams", streams)):
-        if value is not None and value < 1:
-            raise UserError(f"{option} must be at least 1 (got {value})")
-    if "dynamic+cache" in names and (streams or 1) > 1:
-        raise UserError(f"--streams must be 1 with a cache (got {streams})")
-
-    from refrain.evaluation import Cache, Dynamics
-    from refrain.evaluation.methods import Method
-
-    try:
-        return [
-            Method(
-                name,
-                Cache(**cache) if "cache" in name else None,
-                Dynamics(**dynamic) if "dynamic" in name else None,
-                steps or 5,
-                streams or 1,
-            )
-            for name in names
-        ]
-    except ValueError as error:
-        raise UserError(str(error)) from None
-
-
-def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, search: int | None) -> None:
-    from refrain.errors import UserError
-
-    static = list(names) == ["static"]
-    method = ", ".join(names)
-    if not static and protocol != "exact":
-        raise UserError(f"--method {method} requires --protocol exact (got {protocol!r})")
-    if per_token is not None and (protocol != "exact" or not static):
-        raise UserError(f"--per-token requires --protocol exact and --method static (got {protocol!r}, {method!r})")
-    if search is not None and search < 1:
-        raise UserError(f"--search must be at least 1 (got {search})")
-    if search is not None and static:
-        raise UserError("--search cannot take effect with --method static")

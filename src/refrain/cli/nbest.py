@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .options import Errors
 
 if TYPE_CHECKING:
+    from refrain.data import Vocabulary
     from refrain.evaluation.nbest import Rescored
+    from refrain.models.scorer import AnyStepper
     from refrain.progress import Reporter
-    from refrain.trained import TrainedLanguageModel
 
 DEFAULT_SCALE = 0.5
 
@@ -103,7 +104,13 @@ def read_lists(file: str, options: Options, errors: Errors) -> Lists:
 
 
 def print_best(
-    lm: "TrainedLanguageModel", lists: Lists, options: Options, reports: "Reporter", *, as_json: bool
+    stepper: "AnyStepper",
+    vocabulary: "Vocabulary",
+    lists: Lists,
+    options: Options,
+    reports: "Reporter",
+    *,
+    as_json: bool,
 ) -> tuple[int, int]:
     """Print the hypothesis of each utterance with the largest interpolated score.
 
@@ -116,7 +123,7 @@ def print_best(
 
     given = [NBest(name, [Hypothesis(*each) for each in found]) for name, found in lists.lists.items()]
     rescored: Iterable[Rescored] = reports.track(
-        rescore(lm.stepper, lm.vocabulary, given), "scoring n-best lists", len(given)
+        rescore(stepper, vocabulary, given), "scoring n-best lists", len(given)
     )
     scale = DEFAULT_SCALE if options.scale is None else options.scale
     if lists.references is not None:

@@ -81,3 +81,17 @@ WeightsOption = Annotated[
         "the memory."
     ),
 ]
+MixOption = Annotated[
+    Path | None,
+    Parameter(
+        help="An ARPA file, or a binary file of KenLM, whose probabilities are interpolated with those of a model of "
+        "words."
+    ),
+]
+MixWeightOption = Annotated[
+    str | None,
+    Parameter(
+        help="The weight of the n-gram model, at least 0 and less than 1. auto, the default, chooses it on the "
+        "validation text of the run."
+    ),
+]

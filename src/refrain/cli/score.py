@@ -9,6 +9,8 @@ from .options import (
     ErrorsOption,
     Flag,
     LowercaseOption,
+    MixOption,
+    MixWeightOption,
     RunArgument,
     TextArgument,
     TokeniseOption,
@@ -16,8 +18,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from refrain.data import Vocabulary
+    from refrain.models.scorer import AnyStepper
     from refrain.progress import Reporter
-    from refrain.trained import TrainedLanguageModel
 
 
 def score(
@@ -29,6 +32,8 @@ def score(
     lm_scale: float | None = None,
     tune: str | None = None,
     costs: str | None = None,
+    mix: MixOption = None,
+    mix_weight: MixWeightOption = None,
     lowercase: LowercaseOption = False,
     tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
@@ -63,24 +68,28 @@ def score(
     from refrain.progress import reporter
 
     from .loading import load_language_model
+    from .mixing import check_mix, check_words, mixed_stepper
     from .nbest import Options, print_best, read_lists
     from .output import log
     from .texts import check_files
 
     options = Options(lm_scale, tune, costs)
     options.check(nbest)
+    weight = check_mix(mix, mix_weight)
     check_files([file, *options.files], texts=not nbest)
-    reports = reporter()
-    if nbest:
-        from refrain import runs
 
-        saved = runs.find_language_model(run)
-        lists = read_lists(file, options, errors)
-        lm = load_language_model(saved, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
-        unknown, tokens = print_best(lm, lists, options, reports, as_json=json)
+    from refrain import runs
+
+    reports = reporter()
+    saved = runs.find_language_model(run)
+    check_words(saved, mix)
+    lists = read_lists(file, options, errors) if nbest else None
+    lm = load_language_model(saved, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
+    stepper = lm.stepper if mix is None else mixed_stepper(lm, saved, mix, weight, reports)
+    if lists is not None:
+        unknown, tokens = print_best(stepper, lm.vocabulary, lists, options, reports, as_json=json)
     else:
-        lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
-        unknown, tokens = _print_lines(lm, file, errors, reports, as_json=json)
+        unknown, tokens = _print_lines(stepper, lm.vocabulary, file, errors, reports, as_json=json)
 
     from refrain.data.unknown import unknown_concerns
 
@@ -89,7 +98,7 @@ def score(
 
 
 def _print_lines(
-    lm: "TrainedLanguageModel", file: str, errors: Errors, reports: "Reporter", *, as_json: bool
+    stepper: "AnyStepper", vocabulary: "Vocabulary", file: str, errors: Errors, reports: "Reporter", *, as_json: bool
 ) -> tuple[int, int]:
     """Print the score of each line, and return the number of unknown words and that of tokens."""
     from refrain.evaluation import score_lines
@@ -102,8 +111,7 @@ def _print_lines(
     # the lines that have come are scored, and the output is flushed, before more are waited for
     batches = batches_of(file, errors)
     unknown = tokens = 0
-    stepper = lm.stepper
-    lines = (line for batch in batches for line in score_lines(stepper, lm.vocabulary, batch))
+    lines = (line for batch in batches for line in score_lines(stepper, vocabulary, batch))
     # lines on the terminal are progress enough
     track = untracked if sys.stdout.isatty() else reports.track
     for line in track(lines, "scoring lines"):

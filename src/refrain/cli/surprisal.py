@@ -15,6 +15,8 @@ from .options import (
     Flag,
     ForceOption,
     LowercaseOption,
+    MixOption,
+    MixWeightOption,
     RunArgument,
     TextArgument,
     TokeniseOption,
@@ -59,6 +61,8 @@ def surprisal(
     column: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     context: Literal["sentence", "document"] = "sentence",
     after: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
+    mix: MixOption = None,
+    mix_weight: MixWeightOption = None,
     out: Path | None = None,
     lowercase: LowercaseOption = False,
     tokenise: TokeniseOption = False,
@@ -93,11 +97,13 @@ def surprisal(
     from refrain.progress import reporter, untracked
 
     from .loading import load_language_model
+    from .mixing import check_mix, check_words, mixed_stepper
     from .output import log, log_written, print_json
     from .tables import check_out, is_table
     from .texts import check_files
 
     check_out(out, run, [file], force=force)
+    weight = check_mix(mix, mix_weight)
     if column is None and is_table(file):
         raise UserError(f"{file} is a table; name the column of the sentences with --column")
     check_files([file], texts=column is None)
@@ -105,6 +111,7 @@ def surprisal(
     from refrain import runs
 
     saved = runs.find_language_model(run)
+    check_words(saved, mix)
     items = _sentences(file, errors) if column is None else _column(file, column, errors)
     reports = reporter()
     lm = load_language_model(saved, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
@@ -115,7 +122,8 @@ def surprisal(
     words = unknown = 0
     # rows on the terminal are progress enough
     track = untracked if out is None and sys.stdout.isatty() else reports.track
-    rows = surprisal_rows(lm.stepper, lm.vocabulary, items.sentences, context=context, after=after)
+    stepper = lm.stepper if mix is None else mixed_stepper(lm, saved, mix, weight, reports)
+    rows = surprisal_rows(stepper, lm.vocabulary, items.sentences, context=context, after=after)
     with _writing(out, json, [*HEAD, *items.names], force) as write:
         for row in track(rows, "computing the surprisal of words"):
             words += 1

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from refrain.data import Vocabulary
-from refrain.models import Network, NetworkStepper, Stepper, stepper_of
+from refrain.models import Network, stepper_of
+from refrain.models.scorer import AnyStepper
 
 from .score import LineScore, score_lines
 from .share import Share
@@ -70,7 +71,7 @@ class Tally:
 
 
 def score_pairs(
-    model: Network | Stepper | NetworkStepper, vocabulary: Vocabulary, pairs: Iterable[MinimalPair]
+    model: Network | AnyStepper, vocabulary: Vocabulary, pairs: Iterable[MinimalPair]
 ) -> Iterator[PairScore]:
     """Score both sentences of each pair independently, each after a line end and with its own line end.
 

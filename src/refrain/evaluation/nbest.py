@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from refrain.data import Vocabulary
 from refrain.data.text.words import split_words
-from refrain.models import Network, NetworkStepper, Stepper, stepper_of
+from refrain.models import Network, stepper_of
+from refrain.models.scorer import AnyStepper
 
 from .edit_distance import word_errors
 from .prefix_tree import score_prefix_tree
@@ -69,9 +70,7 @@ class Tuned(NamedTuple):
     words: int
 
 
-def rescore(
-    model: Network | Stepper | NetworkStepper, vocabulary: Vocabulary, lists: Iterable[NBest]
-) -> Iterator[Rescored]:
+def rescore(model: Network | AnyStepper, vocabulary: Vocabulary, lists: Iterable[NBest]) -> Iterator[Rescored]:
     """Score the hypotheses of n-best lists by a language model, many lists in one tree of prefixes.
 
     Args:

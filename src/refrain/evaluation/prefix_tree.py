@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 
 from refrain.data import Vocabulary
-from refrain.models import Network, NetworkStepper, Stepper, stepper_of
-from refrain.models.scorer import Scorer
+from refrain.models import Network, stepper_of
+from refrain.models.scorer import AnyStepper, Scorer
 from refrain.models.states import StateBatch
 
 from .perplexity import Figure
@@ -32,9 +32,7 @@ class TreeScores(NamedTuple):
     evaluated: int
 
 
-def score_prefix_tree(
-    model: Network | Stepper | NetworkStepper, vocabulary: Vocabulary, lines: Sequence[str]
-) -> TreeScores:
+def score_prefix_tree(model: Network | AnyStepper, vocabulary: Vocabulary, lines: Sequence[str]) -> TreeScores:
     """Score each line, including its end, as `score_lines` does, in a tree of their prefixes.
 
     All prefixes of one length are read in one batch: the states after them are those of the prefixes that are one token

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from refrain.data import Vocabulary
-from refrain.models import Network, NetworkStepper, Stepper, stepper_of
-from refrain.models.scorer import Scorer
+from refrain.models import Network, stepper_of
+from refrain.models.scorer import AnyStepper, Scorer
 
 from .perplexity import Figure
 
@@ -33,7 +33,7 @@ class LineScore(NamedTuple):
 
 
 def score_lines(
-    model: Network | Stepper | NetworkStepper,
+    model: Network | AnyStepper,
     vocabulary: Vocabulary,
     lines: Iterable[str],
     *,

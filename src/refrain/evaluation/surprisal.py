@@ -13,7 +13,8 @@ from torch import Tensor
 
 from refrain.data import Vocabulary
 from refrain.data.units.alignment import WrittenWord, aligned, frequency
-from refrain.models import Network, NetworkStepper, Stepper, stepper_of
+from refrain.models import Network, stepper_of
+from refrain.models.scorer import AnyStepper
 
 Context = Literal["sentence", "document"]
 """What the model has read before a sentence."""
@@ -73,7 +74,7 @@ class _Carried(NamedTuple):
 
 
 def surprisal_rows(
-    model: Network | Stepper | NetworkStepper,
+    model: Network | AnyStepper,
     vocabulary: Vocabulary,
     sentences: Iterable[str],
     *,
@@ -133,9 +134,7 @@ def _read(vocabulary: Vocabulary, number: int, sentence: str, begin: Sequence[in
     return _Sentence(number, [*begin, *ids], words)
 
 
-def _independent(
-    stepper: Stepper | NetworkStepper, vocabulary: Vocabulary, sentences: Sequence[_Sentence]
-) -> Iterator[SurprisalRow]:
+def _independent(stepper: AnyStepper, vocabulary: Vocabulary, sentences: Sequence[_Sentence]) -> Iterator[SurprisalRow]:
     """The rows of sentences that do not depend on each other; those of similar length share a batch."""
     size = min(BATCH_SENTENCES, max(1, BATCH_SCORES // len(vocabulary)))
     order = sorted(range(len(sentences)), key=lambda index: len(sentences[index].inputs))
@@ -154,7 +153,7 @@ def _independent(
 
 
 def _document(
-    stepper: Stepper | NetworkStepper,
+    stepper: AnyStepper,
     vocabulary: Vocabulary,
     sentences: Iterable[tuple[int, str]],
     begin: Sequence[int],
@@ -171,7 +170,7 @@ def _document(
         begin = [] if sentence.inputs[-1] == vocabulary.line_end else [vocabulary.line_end]
 
 
-def _measured(stepper: Stepper | NetworkStepper, inputs: Tensor, carried: _Carried) -> tuple[Tensor, Tensor, _Carried]:
+def _measured(stepper: AnyStepper, inputs: Tensor, carried: _Carried) -> tuple[Tensor, Tensor, _Carried]:
     """The bits of each id (T, B) after those before it, and the entropy in bits before each id and at the end.
 
     The entropies are (T + 1, B). Both are 0 for an id before which nothing has been read.

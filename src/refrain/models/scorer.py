@@ -36,3 +36,16 @@ class Scorer(Protocol):
             following: (M,), ids.
         """
         ...
+
+
+class AnyStepper(Scorer, Protocol):
+    """What reads a token at a time as well: a `Stepper`, a `NetworkStepper`, or a mixture of one with another model."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """What scores many sequences at once."""
+        ...
+
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Map ids (B,) to natural log-probabilities of the next tokens (B, V) and the state after them."""
+        ...

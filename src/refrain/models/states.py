@@ -9,8 +9,7 @@ from torch import Tensor
 from refrain.errors import UserError
 from refrain.nn.recurrent.protocol import nested_like, state_tensors
 
-from .network_stepper import NetworkStepper
-from .stepper import Stepper
+from .scorer import AnyStepper
 
 
 class StateBatch:
@@ -25,7 +24,7 @@ class StateBatch:
         UserError: when a tensor of the state has no such axis.
     """
 
-    def __init__(self, stepper: Stepper | NetworkStepper) -> None:
+    def __init__(self, stepper: AnyStepper) -> None:
         pairs = zip(state_tensors(stepper.initial_state(2)), state_tensors(stepper.initial_state(3)), strict=True)
         self._axes = [_axis(two, three) for two, three in pairs]
 

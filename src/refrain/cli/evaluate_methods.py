@@ -1,0 +1,82 @@
+"""The methods of `refrain evaluate`: their names and settings, checked against the other options."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from refrain.evaluation.methods import Method
+
+MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
+
+
+def learns(methods: "list[Method]", search: int | None) -> bool:
+    """Whether the methods need the texts that the model was trained on."""
+    return search is not None or any(chosen.dynamics is not None for chosen in methods)
+
+
+def method_names(
+    requested: "Sequence[MethodName | Literal['all']]", protocol: str, per_token: Path | None, search: int | None
+) -> list[MethodName]:
+    """The names of the methods, once they are checked against the other options."""
+    names: list[MethodName] = [name for name in dict.fromkeys(requested) if name != "all"]
+    if "all" in requested:
+        names = list(get_args(MethodName))
+    _check(names, protocol, per_token, search)
+    return names
+
+
+def methods_of(
+    names: Sequence[MethodName],
+    cache: dict[str, Any],
+    dynamic: dict[str, Any],
+    steps: int | None,
+    streams: int | None,
+) -> "list[Method]":
+    """Build the methods from the options that are given."""
+    from refrain.errors import UserError
+
+    cache = {key: value for key, value in cache.items() if value is not None}
+    dynamic = {key: value for key, value in dynamic.items() if value is not None}
+    chosen = ", ".join(names)
+    if cache and not any("cache" in name for name in names):
+        raise UserError(f"--cache-{next(iter(cache))} cannot take effect with --method {chosen}")
+    if (dynamic or steps or streams) and not any("dynamic" in name for name in names):
+        raise UserError(f"settings of dynamic evaluation cannot take effect with --method {chosen}")
+    for option, value in (("--dynamic-steps", steps), ("--streams", streams)):
+        if value is not None and value < 1:
+            raise UserError(f"{option} must be at least 1 (got {value})")
+    if "dynamic+cache" in names and (streams or 1) > 1:
+        raise UserError(f"--streams must be 1 with a cache (got {streams})")
+
+    from refrain.evaluation import Cache, Dynamics
+    from refrain.evaluation.methods import Method
+
+    try:
+        return [
+            Method(
+                name,
+                Cache(**cache) if "cache" in name else None,
+                Dynamics(**dynamic) if "dynamic" in name else None,
+                steps or 5,
+                streams or 1,
+            )
+            for name in names
+        ]
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, search: int | None) -> None:
+    from refrain.errors import UserError
+
+    static = list(names) == ["static"]
+    method = ", ".join(names)
+    if not static and protocol != "exact":
+        raise UserError(f"--method {method} requires --protocol exact (got {protocol!r})")
+    if per_token is not None and (protocol != "exact" or not static):
+        raise UserError(f"--per-token requires --protocol exact and --method static (got {protocol!r}, {method!r})")
+    if search is not None and search < 1:
+        raise UserError(f"--search must be at least 1 (got {search})")
+    if search is not None and static:
+        raise UserError("--search cannot take effect with --method static")
