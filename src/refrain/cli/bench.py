@@ -151,8 +151,9 @@ def bench(
     )
     amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
     log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
+    amounts = {"windows": windows, "repeats": repeats, "cache_window": cache_window}
     with timing_reports(reporter()).step(f"measuring {name}, in turns"):
-        rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
+        rows = _measure(name, experiment, where, sizes, **amounts)
     if plot is not None:
         title = f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}"
         picture = bench_picture(rows, title, file_format="svg" if plot.suffix == ".svg" else "png")

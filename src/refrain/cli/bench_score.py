@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .options import Device
+
+if TYPE_CHECKING:
+    from refrain.runs import SavedModel
 
 LINES = 1000
 
@@ -50,18 +53,63 @@ def bench_score(
     if isinstance(experiment, TaggerExperiment):
         raise UserError(f"{recipe} is a tagger; choose the recipe of a language model, such as zaremba-small")
 
+    if ngram is not None and not models:
+        raise UserError("--ngram is measured beside a network; give the run of one with --run")
+    if len(models) > 1:
+        raise UserError(f"bench score measures one --run (got {len(models)})")
+    saved = _saved(models[0]) if models else None
+
     from refrain.bench import bench_score as measure
     from refrain.nn.kernels.compile import processor_name
     from refrain.progress import reporter, timing_reports
 
     machine = f"{processor_name()}, 1 thread"
     log(f"{recipe}: {repeats} repeat{'s' * (repeats > 1)} of {amount} lines on {machine}")
-    with timing_reports(reporter()).step("measuring score, in turns"):
+    reports = timing_reports(reporter())
+    with reports.step("measuring score, in turns"):
         rows = measure(experiment, lines=amount, repeats=repeats)
+    on_text = [] if saved is None else _measure_run(saved, ngram, repeats)
     if json:
-        print_json({"bench": "score", "recipe": recipe, "device": machine, "threads": 1, "rows": rows})
+        about = {"bench": "score", "recipe": recipe, "device": machine, "threads": 1}
+        print_json({**about, "rows": rows, "models": on_text})
         return
     _print(rows)
+    if on_text:
+        print()
+        _print_models(on_text)
+
+
+def _saved(run: Path) -> "SavedModel":
+    """The run, a language model of words."""
+    from refrain import runs
+
+    from .mixing import check_words
+
+    saved = runs.find_language_model(run)
+    check_words(saved, run, "bench score")
+    return saved
+
+
+def _measure_run(saved: "SavedModel", ngram: Path | None, repeats: int) -> list[dict[str, Any]]:
+    """Measure the run on the lines of its test text, with an n-gram model beside it."""
+    from refrain import assembly, runs
+    from refrain.bench.score_models import bench_models
+    from refrain.evaluation.interpolation import MixedStepper, fit_weight
+
+    from .mixing import validation_text
+    from .output import log
+
+    lm = runs.load_language_model(saved)
+    vocabulary: Any = lm.vocabulary
+    settings: Any = saved.experiment.data
+    corpus, _ = assembly.build_text(settings, assembly.locate(settings.corpus, log), "test", vocabulary, log)
+    tokens = corpus.splits["test"].tokens
+    texts = vocabulary.decode(tokens.read(0, len(tokens)).tolist()).removesuffix("\n").split("\n")
+
+    def weight(mixture: MixedStepper) -> float:
+        return fit_weight(mixture, validation_text(saved, vocabulary)).weight
+
+    return bench_models(lm.model, vocabulary, texts, ngram, weight, repeats=repeats)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
@@ -71,4 +119,15 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         figures = [f"{row[key]:,.0f}" for key in ("median", "low", "high")]
         lines.append([row["name"], *figures, row["unit"], f"{row['ratio']:.2f}"])
+    print(table(lines))
+
+
+def _print_models(rows: list[dict[str, Any]]) -> None:
+    from .output import table
+
+    lines = [["", "perplexity", "tokens/CPU s", "ratio", "memory", "size"]]
+    for row in rows:
+        memory = "" if row["memory"] is None else f"{row['memory'] / 1e6:,.0f} MB"
+        figures = [f"{row['perplexity']:.2f}", f"{row['median']:,.0f}", f"{row['ratio']:.2f}"]
+        lines.append([row["name"], *figures, memory, f"{row['size'] / 1e6:,.1f} MB"])
     print(table(lines))

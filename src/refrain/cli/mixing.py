@@ -43,7 +43,7 @@ def check_mix(mix: Path | None, weight: str | None) -> float | None:
     return number
 
 
-def check_words(saved: "SavedModel", mix: Path | None) -> None:
+def check_words(saved: "SavedModel", mix: Path | None, what: str = "--mix") -> None:
     """Check that a model can be mixed with an n-gram model of words.
 
     Raises:
@@ -56,7 +56,7 @@ def check_words(saved: "SavedModel", mix: Path | None) -> None:
     data: Any = saved.experiment.data
     unit = data.unit
     if unit != "word":
-        raise UserError(f"--mix needs a model of words, because n-gram models are read by words ({unit}s here)")
+        raise UserError(f"{what} needs a model of words, because n-gram models are read by words ({unit}s here)")
 
 
 def mixed_stepper(
@@ -85,7 +85,7 @@ def mixed_stepper(
         ngrams = read_word_model(mix, vocabulary)
     if weight is None:
         mixture = MixedStepper(lm.stepper, ngrams, vocabulary, 0.0)
-        fitted = fit_weight(mixture, _validation_text(saved, vocabulary), track=reports.track)
+        fitted = fit_weight(mixture, validation_text(saved, vocabulary), track=reports.track)
         weight = fitted.weight
         log(
             f"--mix-weight {weight:.4f}: validation perplexity {fitted.mixed.perplexity:,.2f}; the network alone "
@@ -117,7 +117,12 @@ def measure_mixed(
     return {**found, "tokens_per_second": round(figure.tokens / seconds, 1)}
 
 
-def _validation_text(saved: "SavedModel", vocabulary: Any) -> Any:
+def validation_text(saved: "SavedModel", vocabulary: Any) -> Any:
+    """The validation text of a run, in the ids of its vocabulary.
+
+    Raises:
+        DataError: when the corpus of the run is missing.
+    """
     from refrain import assembly
     from refrain.errors import DataError
 

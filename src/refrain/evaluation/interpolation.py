@@ -69,14 +69,12 @@ class MixedStepper:
 
     def initial_state(self, batch_size: int) -> MixedState:
         """The state before the first token, which is taken to begin a line."""
-        contexts = torch.full((batch_size, self._ngrams.order - 1), NONE)
-        contexts[:, -1:] = BEGIN
-        return MixedState(self._stepper.initial_state(batch_size), contexts)
+        return MixedState(self._stepper.initial_state(batch_size), first_contexts(batch_size, self._ngrams.order - 1))
 
     def step(self, ids: Tensor, state: MixedState) -> tuple[Tensor, MixedState]:
         """Map ids (B,) to natural log-probabilities of the next tokens (B, V) and the state after them."""
         found, network = self._stepper.step(ids, state.network)
-        contexts = self._contexts(ids[None], state.contexts)[0]
+        contexts = contexts_after(ids[None], state.contexts, self._line_end)[0]
         others = np.stack([self._ngrams.distribution(context) for context in contexts.numpy()])
         return self._mixed(found, others).float(), MixedState(network, contexts)
 
@@ -90,7 +88,7 @@ class MixedStepper:
     ) -> tuple[Tensor, NDArray[np.float64], MixedState]:
         """As `token_nats`, but by the network and by the n-gram model, apart."""
         nats, network = self._scorer.token_nats(inputs, targets, state.network)
-        contexts = self._contexts(inputs, state.contexts)
+        contexts = contexts_after(inputs, state.contexts, self._line_end)
         found = self._ngrams.log_probabilities(contexts.flatten(0, 1).numpy(), targets.flatten().cpu().numpy())
         return nats, -found.reshape(targets.shape), MixedState(network, contexts[-1])
 
@@ -99,7 +97,7 @@ class MixedStepper:
     ) -> tuple[Tensor, MixedState]:
         """The nats (M,) of ids that may follow each of a batch of sequences, and the state after it; see `Scorer`."""
         nats, network = self._scorer.following_nats(ids, state.network, rows, following)
-        contexts = self._contexts(ids[None], state.contexts)[0]
+        contexts = contexts_after(ids[None], state.contexts, self._line_end)[0]
         others = self._ngrams.log_probabilities(contexts[rows.cpu()].numpy(), following.cpu().numpy())
         return -self._mixed(-nats, others), MixedState(network, contexts)
 
@@ -108,18 +106,32 @@ class MixedStepper:
         there = torch.from_numpy(others).to(network.device)
         return torch.logaddexp(network.double() + of_network, there + of_ngrams)
 
-    def _contexts(self, inputs: Tensor, before: Tensor) -> Tensor:
-        """The context (T, B, C) after each of the ids (T, B) that are read, from that before them (B, C)."""
-        read = torch.where(inputs == self._line_end, BEGIN, inputs).cpu()
-        count = before.shape[1]
-        if not count:
-            return before.new_empty((*read.shape, 0))
-        whole = torch.cat([before.T, read])
-        contexts = whole.unfold(0, count, 1)[1:].clone()
-        # what is before the beginning of a line is not in its contexts
-        begins = (contexts == BEGIN).int()
-        later = begins.flip(-1).cumsum(-1).flip(-1) - begins
-        return contexts.masked_fill(later > 0, NONE)
+
+def first_contexts(batch_size: int, count: int) -> Tensor:
+    """The contexts (B, C) of `count` words at the beginning of lines."""
+    contexts = torch.full((batch_size, count), NONE)
+    contexts[:, -1:] = BEGIN
+    return contexts
+
+
+def contexts_after(inputs: Tensor, before: Tensor, line_end: int) -> Tensor:
+    """The context (T, B, C) after each of the ids (T, B) that are read, from that before them (B, C).
+
+    Args:
+        inputs: the ids.
+        before: the contexts before the window.
+        line_end: the id after which a line begins.
+    """
+    read = torch.where(inputs == line_end, BEGIN, inputs).cpu()
+    count = before.shape[1]
+    if not count:
+        return before.new_empty((*read.shape, 0))
+    whole = torch.cat([before.T, read])
+    contexts = whole.unfold(0, count, 1)[1:].clone()
+    # what is before the beginning of a line is not in its contexts
+    begins = (contexts == BEGIN).int()
+    later = begins.flip(-1).cumsum(-1).flip(-1) - begins
+    return contexts.masked_fill(later > 0, NONE)
 
 
 def mixed_figure(

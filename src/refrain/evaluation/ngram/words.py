@@ -25,6 +25,9 @@ from .backoff import NONE, BackoffModel, Floats, Ids
 BEGIN = -2
 """Stands for the beginning of a line in a context."""
 
+FEW = 16
+"""The number of words that only the n-gram model has up to which their probabilities are looked up one by one."""
+
 SPECIAL = {"begin": ("<s>",), "end": ("</s>",), "unknown": ("<unk>", "<UNK>")}
 
 
@@ -105,15 +108,20 @@ class ArpaWords:
         # the last two entries stand for BEGIN and NONE, which index from the end
         self._in_context = np.array([*self._ids, NONE if begin is None else begin, NONE])
         known = {found for found in ids if found is not None}
-        self._has_all = unknown is not None and known | {begin} >= set(range(len(model.words)))
+        self._others = np.array(sorted(set(range(len(model.words))) - known - {begin}), np.int64)
 
     def log_probabilities(self, contexts: Ids, words: Ids) -> Floats:
         """See `WordModel`."""
         found = self._model.log_probabilities(self._in_context[contexts], np.maximum(self._ids[words], 0))
         found += self._shares[words]
-        if not self._has_all:
-            for at in np.flatnonzero(words == self._unknown):
+        rest = np.flatnonzero(words == self._unknown)
+        if len(self._others) > FEW:
+            for at in rest:
                 found[at] = self.distribution(contexts[at])[self._unknown]
+            return found
+        for other in self._others:
+            more = self._model.log_probabilities(self._in_context[contexts[rest]], np.full(len(rest), other))
+            found[rest] = np.logaddexp(found[rest], more)
         return found
 
     def distribution(self, context: Ids) -> Floats:
