@@ -1,0 +1,105 @@
+"""The options of `refrain bench`: which bench has which, and their defaults."""
+
+import re
+from pathlib import Path
+
+# bench -> the default recipe, whose model and settings are measured
+BENCHES = {
+    "train": "zaremba-small",
+    "weight-drop": "awd-lstm-ptb",
+    "cache": "zaremba-small",
+    "cells": "mlstm-bytes-reference",
+    "sparse": "sparse-awd-ptb",
+    "step": "zaremba-large",
+    "compress": "zaremba-large",
+    "export": "zaremba-medium",
+    "group-lasso": "zaremba-medium",
+    "compressors": "mlstm-bytes",
+    "tag": "pos-default",
+    "score": "zaremba-small",
+}
+# bench -> the default hidden widths; export has no second model by default
+WIDTHS = {"cells": "128,512", "compress": "373,315", "export": ""}
+CPU_ONLY = ("step", "compress", "export")
+# bench -> the unit of the work in a timed call; cells and sparse have fixed windows
+UNITS = {
+    "train": "windows",
+    "weight-drop": "windows",
+    "cache": "windows",
+    "step": "tokens",
+    "compress": "tokens",
+    "export": "tokens",
+    "group-lasso": "windows",
+    "score": "lines",
+}
+
+
+def idle_of(
+    name: str, *, run: list[Path] | None, data: str | None, plot: Path | None, force: bool, ngram: Path | None
+) -> dict[str, bool]:
+    """Options that only some benches have, and whether they are given to one that has not."""
+    no_plot = name in ("compressors", "tag", "score")
+    return {
+        "--run": bool(run) and name not in ("compressors", "score"),
+        "--data": data is not None and name not in ("compressors", "tag"),
+        "--plot": plot is not None and no_plot,
+        "--force": force and name in ("tag", "score"),
+        "--ngram": ngram is not None and name != "score",
+    }
+
+
+def amounts_of(windows: int | None, repeats: int, cache_window: int | None) -> tuple[int, int]:
+    """The windows of a timed call and of a cache, with their defaults."""
+    from refrain.errors import UserError
+
+    found = (20 if windows is None else windows, 2000 if cache_window is None else cache_window)
+    if min(*found, repeats) < 1:
+        raise UserError(
+            f"--windows, --repeats and --cache-window must be at least 1 (got {found[0]}, {repeats} and {found[1]})"
+        )
+    return found
+
+
+def check_name(name: str) -> None:
+    from refrain.errors import UserError, nearest
+
+    if name not in BENCHES:
+        raise UserError(f"unknown bench {name!r}{nearest(name, BENCHES)}; known: {', '.join(BENCHES)}")
+
+
+def refuse_idle(
+    name: str,
+    settings: tuple[str, ...],
+    idle: dict[str, bool],
+    *,
+    recipe: str | None,
+    widths: str | None,
+    **amounts: int | None,
+) -> None:
+    """Refuse options and settings that cannot take effect in a bench, and those that `idle` names already."""
+    from refrain.errors import UserError
+
+    idle["--widths"] = widths is not None and name not in WIDTHS
+    idle["--windows"] = amounts["windows"] is not None and name not in UNITS
+    idle["--cache-window"] = amounts["cache_window"] is not None and name != "cache"
+    idle["--recipe"] = recipe is not None and name == "sparse"
+    for word in settings:
+        key = word.partition("=")[0]
+        idle[key] = (
+            name == "sparse"
+            or (name == "cells" and key not in ("model.cell", "training.seed"))
+            or (name == "compressors" and not key.startswith("data."))
+        )
+    if found := [option for option, given in idle.items() if given]:
+        raise UserError(f"{', '.join(found)} cannot take effect in bench {name}; see refrain bench --help")
+
+
+def widths_of(name: str, widths: str | None) -> tuple[int, ...]:
+    from refrain.errors import UserError
+
+    words = widths or WIDTHS.get(name, "1")
+    if not words:
+        return ()
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", words):
+        raise UserError(f"--widths must be whole numbers separated by commas, as in 373,315 (got {widths!r})")
+    return tuple(int(width) for width in words.split(","))
