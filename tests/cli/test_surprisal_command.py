@@ -89,3 +89,26 @@ def test_mistakes(mistake, refrain, tiny_run, write, tmp_path):
     mistake(2, ["surprisal", tiny_run, one, "--force"], "--force cannot take effect without --out")
     mistake(2, ["surprisal", tiny_run, one, "--out", tmp_path / "x.json"], "is to be a table")
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_model_adapts_to_what_it_reads(refrain, mistake, tiny_run, write):
+    text = write("text", "ant bee cat ant bee cat\nant bee cat ant bee cat\n")
+    fast = ["--method", "dynamic", "--dynamic-rate", "0.01", "--dynamic-steps", "2", "--json"]
+
+    def bits(*more):
+        return [
+            json.loads(line)["surprisal_bits"] for line in refrain("surprisal", tiny_run, text, *more).out.splitlines()
+        ]
+
+    static, reset, carried = bits("--json"), bits(*fast), bits(*fast, "--carry")
+    assert static[:6] == pytest.approx(static[6:]) and reset[:6] == pytest.approx(reset[6:], abs=1e-5)
+    assert reset != pytest.approx(static, abs=1e-3) and carried[6:] != pytest.approx(carried[:6], abs=1e-3)
+    assert carried[:6] == pytest.approx(reset[:6], abs=1e-6)
+    for more, message in (
+        (["--carry"], "--carry cannot take effect without --method dynamic"),
+        (["--dynamic-steps", "3"], "--dynamic-steps cannot take effect"),
+        (["--method", "dynamic", "--weights", "int8"], "--weights int8 cannot be combined"),
+        (["--method", "dynamic", "--dynamic-steps", "0"], "must be at least 1"),
+        (["--method", "dynamic", "--dynamic-rate", "nan"], "must be at least 0 and finite"),
+    ):
+        mistake(2, ["surprisal", tiny_run, text, *more], message)

@@ -92,18 +92,16 @@ def _saved(run: Path) -> "SavedModel":
 
 def _measure_run(saved: "SavedModel", ngram: Path | None, repeats: int) -> list[dict[str, Any]]:
     """Measure the run on the lines of its test text, with an n-gram model beside it."""
-    from refrain import assembly, runs
+    from refrain import runs
     from refrain.bench.score_models import bench_models
     from refrain.evaluation.interpolation import MixedStepper, fit_weight
 
     from .mixing import validation_text
-    from .output import log
+    from .texts import split_of
 
     lm = runs.load_language_model(saved)
     vocabulary: Any = lm.vocabulary
-    settings: Any = saved.experiment.data
-    corpus, _ = assembly.build_text(settings, assembly.locate(settings.corpus, log), "test", vocabulary, log)
-    tokens = corpus.splits["test"].tokens
+    tokens = split_of(saved, vocabulary, "test")
     texts = vocabulary.decode(tokens.read(0, len(tokens)).tolist()).removesuffix("\n").split("\n")
 
     def weight(mixture: MixedStepper) -> float:

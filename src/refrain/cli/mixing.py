@@ -123,14 +123,11 @@ def validation_text(saved: "SavedModel", vocabulary: Any) -> Any:
     Raises:
         DataError: when the corpus of the run is missing.
     """
-    from refrain import assembly
     from refrain.errors import DataError
 
-    from .output import log
+    from .texts import split_of
 
-    settings: Any = saved.experiment.data
     try:
-        corpus, _ = assembly.build_text(settings, assembly.locate(settings.corpus, log), "valid", vocabulary, log)
+        return split_of(saved, vocabulary, "valid")
     except DataError as error:
         raise DataError(f"{error}; --mix-weight auto reads the validation text of the run, or give a number") from None
-    return corpus.splits["valid"].tokens

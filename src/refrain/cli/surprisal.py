@@ -61,6 +61,10 @@ def surprisal(
     column: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     context: Literal["sentence", "document"] = "sentence",
     after: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
+    method: Literal["static", "dynamic"] = "static",
+    carry: Flag = False,
+    dynamic_rate: float | None = None,
+    dynamic_steps: int | None = None,
     mix: MixOption = None,
     mix_weight: MixWeightOption = None,
     out: Path | None = None,
@@ -88,6 +92,15 @@ def surprisal(
         sentence: read each sentence independently, after a line end. document: read them one after another.
     after
         A text that each sentence continues, or the first sentence with --context document.
+    method
+        static: the weights do not change. dynamic: they adapt to each sentence while it is read. The statistics that
+        this needs are gathered from the training text of the run first, which takes minutes.
+    carry
+        Carry the weights that have adapted to a sentence to the next; otherwise each begins with the trained ones.
+    dynamic_rate
+        The learning rate of --method dynamic (5e-5).
+    dynamic_steps
+        The number of tokens after which the weights are adapted (5).
     out
         A file for the table, with tabs, or with commas if it ends in .csv. The default is standard output.
     json
@@ -96,6 +109,7 @@ def surprisal(
     from refrain.errors import UserError
     from refrain.progress import reporter, untracked
 
+    from .adaptation import Adaptation, adapted_rows
     from .loading import load_language_model
     from .mixing import check_mix, check_words, mixed_stepper
     from .output import log, log_written, print_json
@@ -104,6 +118,8 @@ def surprisal(
 
     check_out(out, run, [file], force=force)
     weight = check_mix(mix, mix_weight)
+    adaptation = Adaptation(method == "dynamic", dynamic_rate, dynamic_steps, carry)
+    adaptation.check(mix, weights)
     if column is None and is_table(file):
         raise UserError(f"{file} is a table; name the column of the sentences with --column")
     check_files([file], texts=column is None)
@@ -122,8 +138,11 @@ def surprisal(
     words = unknown = 0
     # rows on the terminal are progress enough
     track = untracked if out is None and sys.stdout.isatty() else reports.track
-    stepper = lm.stepper if mix is None else mixed_stepper(lm, saved, mix, weight, reports)
-    rows = surprisal_rows(stepper, lm.vocabulary, items.sentences, context=context, after=after)
+    if adaptation.chosen:
+        rows = adapted_rows(lm, saved, items.sentences, adaptation, context, after, reports)
+    else:
+        stepper = lm.stepper if mix is None else mixed_stepper(lm, saved, mix, weight, reports)
+        rows = surprisal_rows(stepper, lm.vocabulary, items.sentences, context=context, after=after)
     with _writing(out, json, [*HEAD, *items.names], force) as write:
         for row in track(rows, "computing the surprisal of words"):
             words += 1

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .options import Errors
 
 if TYPE_CHECKING:
-    from refrain.data import Vocabulary
+    from refrain.data import TokenSource, Vocabulary
+    from refrain.runs import SavedModel
 
 READ_BYTES = 1 << 16
 
@@ -44,6 +45,21 @@ def fitted(vocabulary: "Vocabulary", *, lowercase: bool, tokenise: bool) -> "Voc
         raise UserError(f"{option} cannot take effect with a model of {vocabulary.unit}s")
     own = vocabulary.preparation
     return vocabulary.prepared(own._replace(lowercase=own.lowercase or lowercase, tokenise=own.tokenise or tokenise))
+
+
+def split_of(saved: "SavedModel", vocabulary: "Vocabulary", split: str) -> "TokenSource":
+    """A split of the corpus of a run, in the ids of its vocabulary.
+
+    Raises:
+        DataError: when the corpus of the run or its split is missing.
+    """
+    from refrain import assembly
+
+    from .output import log
+
+    settings: Any = saved.experiment.data
+    corpus, _ = assembly.build_text(settings, assembly.locate(settings.corpus, log), split, vocabulary, log)
+    return corpus.splits[split].tokens
 
 
 def log_many_unknown(counts: "Mapping[str, Mapping[str, int]]") -> None:

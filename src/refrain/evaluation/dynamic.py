@@ -44,7 +44,7 @@ def gather_statistics(model: Network, windows: Windows, *, track: Track = untrac
         windows: windows of the training text; the authors use batch size 100 and 5 steps.
         track: reports the loop over the windows.
     """
-    parameters = _trained(model)
+    parameters = trained_parameters(model)
     squares = [torch.zeros_like(parameter) for parameter in parameters]
     state = model.initial_state(windows.batch_size)
     count = len(windows)
@@ -85,7 +85,7 @@ def evaluate_dynamically(
         ValueError: when the statistics belong to other weights, or a cache is used with several streams.
         UserError: when a network of one's own has no `hidden` or no `head`, which the cache needs.
     """
-    parameters = _trained(model)
+    parameters = trained_parameters(model)
     if [s.shape for s in statistics.root_mean_squares] != [p.shape for p in parameters]:
         raise ValueError("the gradient statistics are of other weights; gather them for this model")
     if cache is not None and windows.batch_size != 1:
@@ -95,14 +95,14 @@ def evaluate_dynamically(
             part_of(model, part, "the neural cache")
     tally = Tally(vocabulary)
     with restored(model), differentiable(model):
-        update = _Update(parameters, statistics, dynamics)
+        update = Update(parameters, statistics, dynamics)
         for targets, hidden, costs in _scored(model, windows, update, track):
             tally.add(targets, _with_cache(hidden, targets, costs, cache, update))
     return tally.figure()
 
 
 def _scored(
-    model: Network, windows: Windows, update: "_Update", track: Track
+    model: Network, windows: Windows, update: "Update", track: Track
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The targets (T, B), last outputs (T, B, H) and nats (T, B) of each window; each is followed by an update."""
     device = next(model.parameters()).device
@@ -131,7 +131,7 @@ def _read(model: Network, inputs: Tensor, targets: Tensor, state: Any) -> tuple[
     return loss, outputs.raw.detach(), costs, state
 
 
-def _with_cache(hidden: Tensor, targets: Tensor, costs: Tensor, cache: Cache | None, update: "_Update") -> Tensor:
+def _with_cache(hidden: Tensor, targets: Tensor, costs: Tensor, cache: Cache | None, update: "Update") -> Tensor:
     if cache is None:
         return costs
     if update.keys is None or update.words is None:
@@ -143,8 +143,14 @@ def _with_cache(hidden: Tensor, targets: Tensor, costs: Tensor, cache: Cache | N
     return mixed[:, None]
 
 
-class _Update:
-    """The update of the weights: a scaled gradient step, and a scaled decay towards the trained weights."""
+class Update:
+    """The update of the weights: a scaled gradient step, and a scaled decay towards the trained weights.
+
+    Args:
+        parameters: the weights, which are changed.
+        statistics: the root mean squares of their gradients.
+        dynamics: the settings.
+    """
 
     def __init__(self, parameters: list[nn.Parameter], statistics: GradientStatistics, dynamics: Dynamics) -> None:
         self.parameters: list[Tensor] = list(parameters)
@@ -162,8 +168,14 @@ class _Update:
         torch._foreach_lerp_(self.parameters, self.trained, self.pull)
         torch._foreach_addcmul_(self.parameters, gradients, self.rates, value=-1.0)
 
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Set the weights to the trained ones."""
+        torch._foreach_copy_(self.parameters, self.trained)
 
-def _trained(model: Network) -> list[nn.Parameter]:
+
+def trained_parameters(model: Network) -> list[nn.Parameter]:
+    """The parameters that are trained."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from refrain.data import Vocabulary
 from refrain.data.units.alignment import WrittenWord, aligned, frequency
 from refrain.models import Network, stepper_of
-from refrain.models.scorer import AnyStepper
+from refrain.models.scorer import Reader
 
 Context = Literal["sentence", "document"]
 """What the model has read before a sentence."""
@@ -74,7 +74,7 @@ class _Carried(NamedTuple):
 
 
 def surprisal_rows(
-    model: Network | AnyStepper,
+    model: Network | Reader,
     vocabulary: Vocabulary,
     sentences: Iterable[str],
     *,
@@ -134,7 +134,7 @@ def _read(vocabulary: Vocabulary, number: int, sentence: str, begin: Sequence[in
     return _Sentence(number, [*begin, *ids], words)
 
 
-def _independent(stepper: AnyStepper, vocabulary: Vocabulary, sentences: Sequence[_Sentence]) -> Iterator[SurprisalRow]:
+def _independent(stepper: Reader, vocabulary: Vocabulary, sentences: Sequence[_Sentence]) -> Iterator[SurprisalRow]:
     """The rows of sentences that do not depend on each other; those of similar length share a batch."""
     size = min(BATCH_SENTENCES, max(1, BATCH_SCORES // len(vocabulary)))
     order = sorted(range(len(sentences)), key=lambda index: len(sentences[index].inputs))
@@ -153,7 +153,7 @@ def _independent(stepper: AnyStepper, vocabulary: Vocabulary, sentences: Sequenc
 
 
 def _document(
-    stepper: AnyStepper,
+    stepper: Reader,
     vocabulary: Vocabulary,
     sentences: Iterable[tuple[int, str]],
     begin: Sequence[int],
@@ -170,7 +170,7 @@ def _document(
         begin = [] if sentence.inputs[-1] == vocabulary.line_end else [vocabulary.line_end]
 
 
-def _measured(stepper: AnyStepper, inputs: Tensor, carried: _Carried) -> tuple[Tensor, Tensor, _Carried]:
+def _measured(stepper: Reader, inputs: Tensor, carried: _Carried) -> tuple[Tensor, Tensor, _Carried]:
     """The bits of each id (T, B) after those before it, and the entropy in bits before each id and at the end.
 
     The entropies are (T + 1, B). Both are 0 for an id before which nothing has been read.

@@ -38,14 +38,28 @@ class Scorer(Protocol):
         ...
 
 
-class AnyStepper(Scorer, Protocol):
-    """What reads a token at a time as well: a `Stepper`, a `NetworkStepper`, or a mixture of one with another model."""
+class Reader(Protocol):
+    """What reads a token at a time.
 
-    @property
-    def scorer(self) -> Scorer:
-        """What scores many sequences at once."""
+    Attributes:
+        device: the device on which ids are expected.
+    """
+
+    device: torch.device
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The state before the first token."""
         ...
 
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Map ids (B,) to natural log-probabilities of the next tokens (B, V) and the state after them."""
+        ...
+
+
+class AnyStepper(Scorer, Reader, Protocol):
+    """What does both: a `Stepper`, a `NetworkStepper`, or a mixture of one with another model."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """What scores many sequences at once."""
         ...

@@ -30,7 +30,7 @@ from .integer_scorer import IntegerScorer
 from .language_model import LanguageModel, Outputs
 from .network_stepper import NetworkStepper
 from .protocol import Network
-from .scorer import AnyStepper, Scorer
+from .scorer import Reader, Scorer
 
 # the largest number of logits that are computed at once, which bounds the memory of `token_nats`
 CHUNK_LOGITS = 8_000_000
@@ -188,7 +188,7 @@ def _stepper(model: LanguageModel, weights: WeightType) -> Stepper:
     return Stepper(model, weights=weights)
 
 
-def stepper_of(model: Network | AnyStepper, *, weights: WeightType = "float32") -> Stepper | NetworkStepper:
+def stepper_of(model: Network | Reader, *, weights: WeightType = "float32") -> Stepper | NetworkStepper:
     """The stepper of a model: `Stepper` for a language model, `NetworkStepper` for another network.
 
     Args:

@@ -1,0 +1,93 @@
+"""The options of `refrain surprisal --method dynamic`: a model that adapts to the sentences that it reads."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from .options import Weights
+
+if TYPE_CHECKING:
+    from refrain.evaluation import SurprisalRow
+    from refrain.evaluation.surprisal import Context
+    from refrain.progress import Reporter
+    from refrain.runs import SavedModel
+    from refrain.trained import TrainedLanguageModel
+
+
+class Adaptation(NamedTuple):
+    """The options of the method.
+
+    Attributes:
+        chosen: whether it is dynamic.
+        rate: the learning rate; None is the default.
+        steps: the number of tokens of a window; None is the default.
+        carry: whether weights are carried from sentence to sentence.
+    """
+
+    chosen: bool
+    rate: float | None
+    steps: int | None
+    carry: bool
+
+    def check(self, mix: Path | None, weights: Weights) -> None:
+        """Check the options before a model is loaded.
+
+        Args:
+            mix: the file of an n-gram model, which cannot be mixed in.
+            weights: must be float32, as rounded weights cannot be trained.
+
+        Raises:
+            UserError: when one is out of range or cannot take effect.
+        """
+        from refrain.errors import UserError
+
+        given = {"--carry": self.carry or None, "--dynamic-rate": self.rate, "--dynamic-steps": self.steps}
+        if not self.chosen:
+            if idle := [name for name, value in given.items() if value is not None]:
+                raise UserError(f"{idle[0]} cannot take effect without --method dynamic")
+            return
+        if mix is not None or weights != "float32":
+            raise UserError(f"{'--weights int8' if mix is None else '--mix'} cannot be combined with --method dynamic")
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"--dynamic-steps must be at least 1 (got {self.steps})")
+        if self.rate is not None and not 0 <= self.rate < math.inf:
+            raise UserError(f"--dynamic-rate must be at least 0 and finite (got {self.rate})")
+
+
+def adapted_rows(
+    lm: "TrainedLanguageModel",
+    saved: "SavedModel",
+    sentences: Sequence[str],
+    adaptation: Adaptation,
+    context: "Context",
+    after: str,
+    reports: "Reporter",
+) -> "Iterator[SurprisalRow]":
+    """The rows of sentences by a model that adapts to them.
+
+    Args:
+        lm: the model.
+        saved: its run, whose training text is read for the statistics of the gradients.
+        sentences: the sentences.
+        adaptation: how it adapts.
+        context: what it has read before a sentence.
+        after: a text that sentences continue.
+        reports: reports the loop over the training text.
+
+    Raises:
+        DataError: when the training text is missing.
+    """
+    from refrain.evaluation import Dynamics
+    from refrain.evaluation.adaptive import adapting, adaptive_rows
+    from refrain.evaluation.measure import statistics_of
+
+    from .texts import split_of
+
+    steps = adaptation.steps or 5
+    dynamics = Dynamics() if adaptation.rate is None else Dynamics(learning_rate=adaptation.rate)
+    statistics = statistics_of(lm.model, split_of(saved, lm.vocabulary, "train"), steps, track=reports.track)
+    with adapting(lm.model, statistics, dynamics, steps=steps) as stepper:
+        yield from adaptive_rows(
+            stepper, lm.vocabulary, sentences, context=context, after=after, carry=adaptation.carry
+        )
