@@ -83,3 +83,24 @@ def test_options(mistake, tiny_run, write):
     mistake(
         2, ["pairs", tiny_run, write("x.jsonl", blimp("a", "b", "u", "t")), "--force"], "--force cannot take effect"
     )
+
+
+def test_suites_of_syntaxgym(refrain, mistake, tiny_run, write, tmp_path):
+    def condition(name, *contents):
+        regions = [{"region_number": number, "content": text} for number, text in enumerate(contents, 1)]
+        return {"condition_name": name, "regions": regions}
+
+    item = {"item_number": 7, "conditions": [condition("a", "ant bee", "cat"), condition("b", "ant bee", "cat cat")]}
+    suite = {"predictions": [{"formula": "(*;%a%) < (*;%b%)"}, {"formula": "(1;%a%) < 0"}], "items": [item]}
+    file, table = write("agreement.json", json.dumps(suite)), tmp_path / "regions.tsv"
+    found = refrain("pairs", tiny_run, file, "--json", "--out", table).json["suites"]["agreement"]
+    assert [each["right"] for each in found["predictions"]] == [1, 0] and found["items"] == 1
+    assert found["accuracy"] == 0.5
+    head, first, *_ = (line.split("\t") for line in table.read_text().splitlines())
+    assert head == ["suite", "item", "condition", "region", "content", "surprisal_bits"]
+    assert first[:5] == ["agreement", "7", "a", "1", "ant bee"] and float(first[5]) > 0
+    assert "(1;%a%) < 0" in refrain("pairs", tiny_run, file).out
+    suite["predictions"][0]["formula"] = "(*;%c%) < 1"
+    mistake(3, ["pairs", tiny_run, write("bad.json", json.dumps(suite))], "bad.json: item 7 has no region *")
+    lines = write("lines.jsonl", json.dumps({"sentence_good": "ant", "sentence_bad": "bee"}))
+    mistake(2, ["pairs", tiny_run, file, lines], "lines.jsonl: is no test suite")

@@ -43,20 +43,24 @@ def pairs(
     """Accuracy on minimal pairs by phenomenon, with 95 % intervals.
 
     A pair is right if the good sentence is more probable than the bad one, each after a line end and with its own.
+    A test suite of SyntaxGym has predictions instead, which compare the surprisal of regions of a sentence.
 
     Parameters
     ----------
     files
         JSON lines of BLiMP, or tables with the columns good, bad and phenomenon, with commas if they end in .csv, with
-        tabs if they end in .tsv; folders of such files; - is JSON lines from standard input.
+        tabs if they end in .tsv; folders of such files; - is JSON lines from standard input. Or suites of SyntaxGym,
+        which end in .json.
     out
-        A file for a table of all pairs with their nats, with tabs, or with commas if it ends in .csv.
+        A file for a table of all pairs with their nats, or of all regions with their surprisal, with tabs, or with
+        commas if it ends in .csv.
     """
     from refrain.errors import UserError
     from refrain.progress import reporter
 
     from .loading import load_language_model
     from .output import log, log_written, print_json
+    from .suites import read_suites, report_suites, score_suites, suite_documents
     from .tables import check_out
     from .texts import check_files, files_of
 
@@ -69,9 +73,15 @@ def pairs(
     from refrain import runs
 
     saved = runs.find_language_model(run)
-    texts = [pair for file in sources for pair in _read(file, errors)]
+    documents = suite_documents(sources, errors)
+    suites = read_suites(documents)
+    texts = [] if suites else [pair for file in sources for pair in _read(file, errors)]
     reports = reporter()
     lm = load_language_model(saved, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
+    if suites:
+        results = score_suites(lm, suites, out, reports, force=force)
+        print_json({"run": str(run), "suites": results}) if json else report_suites(results)
+        return
 
     from refrain.data.unknown import unknown_concerns
     from refrain.evaluation.minimal_pairs import MinimalPair, score_pairs
