@@ -20,7 +20,7 @@ from refrain.evaluation import score_lines, score_prefix_tree
 from refrain.models import LanguageModel, Stepper
 from refrain.nn.kernels.packed_linear import WeightType
 
-from .timing import interleaved, one_thread, row
+from .timing import interleaved, one_thread, rows_against
 from .train import VOCABULARY, PlainModel
 
 LINE_WORDS, HYPOTHESES, PLAIN_BATCH = 20, 100, 64
@@ -137,16 +137,7 @@ def _scoring(
 
 def _rows(prefix: str, candidates: dict[str, Callable[[], Any]], tokens: int, repeats: int) -> list[dict[str, Any]]:
     seconds = interleaved(candidates, repeats=repeats, clock=time.process_time)
-    base = next(iter(seconds.values()))
-    return [
-        row(
-            prefix + name,
-            [tokens / each for each in times],
-            UNIT,
-            ratios=[first / each for first, each in zip(base, times, strict=True)],
-        )
-        for name, times in seconds.items()
-    ]
+    return rows_against(next(iter(candidates)), seconds, tokens, UNIT, prefix=prefix)
 
 
 def plain_model(model: LanguageModel) -> PlainModel:

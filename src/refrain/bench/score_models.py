@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from refrain.models import LanguageModel, Stepper
 from refrain.nn.kernels.packed_linear import WeightType
 
 from .score import UNIT, WEIGHTS
-from .timing import interleaved, one_thread, row
+from .timing import interleaved, one_thread, rows_against
 
 
 def bench_models(
@@ -75,22 +74,13 @@ def bench_models(
                 sizes[name] = ngram.stat().st_size + _weight_bytes(model, weights)
         tokens = sum(len(vocabulary.encode(text + "\n")) for text in texts)
         perplexities = {name: math.exp(call() / tokens) for name, call in found.items()}
-        seconds = interleaved(found, repeats=repeats, clock=time.process_time)
-    base = next(iter(seconds.values()))
-    return [
-        {
-            **row(
-                name,
-                [tokens / each for each in times],
-                UNIT,
-                ratios=[first / each for first, each in zip(base, times, strict=True)],
-            ),
-            "perplexity": perplexities[name],
-            "memory": memory.get(name),
-            "size": sizes[name],
-        }
-        for name, times in seconds.items()
-    ]
+        rows = rows_against(
+            next(iter(found)), interleaved(found, repeats=repeats, clock=time.process_time), tokens, UNIT
+        )
+    for each in rows:
+        name = each["name"]
+        each.update(perplexity=perplexities[name], memory=memory.get(name), size=sizes[name])
+    return rows
 
 
 def _packed(
@@ -126,7 +116,9 @@ def _ngrams(path: Path, vocabulary: WordVocabulary, texts: Sequence[str]) -> Cal
 
 
 def _kenlm(path: Path, texts: Sequence[str]) -> Callable[[], float]:
-    model = import_module("kenlm").Model(str(path))
+    import kenlm
+
+    model = kenlm.Model(str(path))
     return lambda: -math.log(10) * sum(model.score(text, bos=True, eos=True) for text in texts)
 
 

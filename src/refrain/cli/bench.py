@@ -91,8 +91,7 @@ def bench(
 
     check_name(name)
     idle = idle_of(name, run=run, data=data, plot=plot, force=force, ngram=ngram)
-    more: dict[str, Any] = {"recipe": recipe, "windows": windows, "cache_window": cache_window, "widths": widths}
-    refuse_idle(name, settings, idle, **more)
+    refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
     if name == "tag":
         bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
         return
@@ -116,14 +115,12 @@ def bench(
 
     where = _device(name, device)
     threads = torch.get_num_threads()
-    machine = (
-        torch.cuda.get_device_name(where) if where.type == "cuda" else f"a CPU, {threads} thread{'s' * (threads > 1)}"
-    )
+    cpu = f"a CPU, {threads} thread{'s' * (threads > 1)}"
+    machine = torch.cuda.get_device_name(where) if where.type == "cuda" else cpu
     amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
     log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
-    amounts = {"windows": windows, "repeats": repeats, "cache_window": cache_window}
     with timing_reports(reporter()).step(f"measuring {name}, in turns"):
-        rows = _measure(name, experiment, where, sizes, **amounts)
+        rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
     if plot is not None:
         title = f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}"
         picture = bench_picture(rows, title, file_format="svg" if plot.suffix == ".svg" else "png")
@@ -131,8 +128,8 @@ def bench(
         log_written(plot)
     if json:
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
-        return
-    print(_table(rows))
+    else:
+        print(_table(rows))
 
 
 def _check_plot(plot: Path | None, recipe: str, *, force: bool) -> None:

@@ -61,6 +61,11 @@ def amounts_of(windows: int | None, repeats: int, cache_window: int | None) -> t
 
 
 def check_name(name: str) -> None:
+    """Check that there is a bench of a name.
+
+    Raises:
+        UserError: when there is none.
+    """
     from refrain.errors import UserError, nearest
 
     if name not in BENCHES:
@@ -95,6 +100,11 @@ def refuse_idle(
 
 
 def widths_of(name: str, widths: str | None) -> tuple[int, ...]:
+    """The widths that --widths gives, or the default of a bench.
+
+    Raises:
+        UserError: when they are no whole numbers.
+    """
     from refrain.errors import UserError
 
     words = widths or WIDTHS.get(name, "1")

@@ -86,7 +86,7 @@ def _saved(run: Path) -> "SavedModel":
     from .mixing import check_words
 
     saved = runs.find_language_model(run)
-    check_words(saved, run, "bench score")
+    check_words(saved, "bench score")
     return saved
 
 

@@ -1,6 +1,8 @@
 """The command `refrain evaluate`."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,8 +11,9 @@ from cyclopts import Parameter
 from .evaluate_methods import MethodName, learns, method_names, methods_of
 from .evaluate_outputs import check_outputs
 from .evaluate_report import report_all
-from .mixing import check_mix
+from .mixing import mixing_of
 from .options import (
+    Device,
     DeviceOption,
     Errors,
     ErrorsOption,
@@ -23,6 +26,7 @@ from .options import (
     RunArgument,
     SkipBadOption,
     TokeniseOption,
+    Weights,
     WeightsOption,
 )
 from .output import log, log_written
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from refrain.progress import Track
     from refrain.runs import SavedModel
     from refrain.trained.language_model import TrainedLanguageModel
+
+    from .mixing import Mixing
 
 
 def evaluate(
@@ -107,45 +113,65 @@ def evaluate(
         A PNG file for a picture of a tagger's confusion matrix. Needs the extra `plot`.
     """
     names = method_names(method or ["static"], protocol, per_token, search)
-    weight = check_mix(mix, mix_weight)
-    if mix is not None and (protocol != "exact" or names != ["static"] or per_token is not None):
-        from refrain.errors import UserError
-
-        raise UserError("--mix requires --protocol exact and --method static, without --per-token")
+    mixing = mixing_of(mix, mix_weight)
+    if mixing is not None:
+        mixing.check_method(protocol, names, per_token)
     check_outputs(run, data, per_token, confusion, force=force)
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
     methods = methods_of(names, cache, dynamic, dynamic_steps, streams)
 
     from refrain import runs
-    from refrain.progress import reporter
     from refrain.runs.own_names import check_given
 
     from .evaluate_tagger import evaluate_tagger, refuse
-    from .loading import load_language_model
-    from .mixing import check_words, measure_mixed, mixed_stepper
 
-    reports = reporter()
+    more: Any = {"force": force, "device": device, "weights": weights, "json": json}
     saved = runs.find(run)
     if saved.is_tagger:
-        refuse({"--mix": mix}, "with a tagger")
-        refuse({"--protocol": protocol != "exact", "--method": method, "--search": search}, "with a tagger")
+        refuse(
+            {"--protocol": protocol != "exact", "--method": method, "--search": search, "--mix": mix}, "with a tagger"
+        )
         refuse({"--per-token": per_token, "--lowercase": lowercase, "--tokenise": tokenise}, "with a tagger")
-        more: Any = {"force": force, "skip_bad": skip_bad, "device": device, "weights": weights, "json": json}
-        evaluate_tagger(saved, data, split, errors, confusion, **more)
+        evaluate_tagger(saved, data, split, errors, confusion, skip_bad=skip_bad, **more)
         return
     check_given(saved.document, None, run)
     refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
-    check_words(saved, mix)
     if data is None:
         check_outputs(run, saved.experiment.data.corpus, per_token, None, force=force)
     reading = {"lowercase": lowercase, "tokenise": tokenise, "needed": learns(methods, search)}
+    with_text = partial(_texts, saved, data, split, errors, **reading)
+    _evaluate(run, saved, with_text, methods, protocol, search, per_token, mixing, **more)
+
+
+def _evaluate(
+    run: Path,
+    saved: "SavedModel",
+    read: "Callable[[], tuple[tuple[Corpus, str], dict[str, TokenSource]]]",
+    methods: "list[Method]",
+    protocol: Protocol,
+    search: int | None,
+    per_token: Path | None,
+    mixing: "Mixing | None",
+    *,
+    force: bool,
+    device: Device,
+    weights: Weights,
+    json: bool,
+) -> None:
+    """Measure a language model on the text that `read` returns, and print the figures."""
+    from refrain.progress import reporter
+
+    from .loading import load_language_model
+
+    if mixing is not None:
+        mixing.check_unit(saved)
+    reports = reporter()
     with reports.step("reading the text"):
-        (corpus, name), training_texts = _texts(saved, data, split, errors, **reading)
-    lm = load_language_model(saved, reports, device=device, weights=weights, packed=mix is not None)
-    if mix is not None:
-        mixture = mixed_stepper(lm, saved, mix, weight, reports)
-        figures = {"static": {"mix": str(mix), **measure_mixed(mixture, lm, corpus, name, reports)}}
+        (corpus, name), training_texts = read()
+    lm = load_language_model(saved, reports, device=device, weights=weights, packed=mixing is not None)
+    if mixing is not None:
+        figures = {"static": mixing.measure(lm, saved, corpus, name, reports)}
     else:
         figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token, force, reports.track)
     about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}

@@ -1,8 +1,9 @@
 """The options --mix and --mix-weight: a network interpolated with an n-gram model."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from refrain.data import Corpus
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 
-def check_mix(mix: Path | None, weight: str | None) -> float | None:
-    """Check the options before a model is loaded, and return the weight that was given, None for auto.
+def mixing_of(mix: Path | None, weight: str | None) -> "Mixing | None":
+    """The two options, checked before a model is loaded; None where nothing is mixed.
 
     Raises:
         DataError: when the file is missing or empty.
@@ -33,88 +34,112 @@ def check_mix(mix: Path | None, weight: str | None) -> float | None:
     except DataError as error:
         raise DataError(f"{error}; give an ARPA file or a binary file of KenLM") from None
     if weight in (None, AUTO):
-        return None
+        return Mixing(mix, None)
     try:
         number = float(weight or "")
     except ValueError:
         number = -1.0
     if not 0 <= number < 1:
         raise UserError(f"--mix-weight must be auto, or at least 0 and less than 1 (got {weight!r})")
-    return number
+    return Mixing(mix, number)
 
 
-def check_words(saved: "SavedModel", mix: Path | None, what: str = "--mix") -> None:
-    """Check that a model can be mixed with an n-gram model of words.
+def check_words(saved: "SavedModel", what: str) -> None:
+    """Check that a run is one of a model of words.
 
     Raises:
-        UserError: when it is no model of words.
+        UserError: when it is not.
     """
     from refrain.errors import UserError
 
-    if mix is None:
-        return
     data: Any = saved.experiment.data
-    unit = data.unit
-    if unit != "word":
-        raise UserError(f"{what} needs a model of words, because n-gram models are read by words ({unit}s here)")
+    if data.unit != "word":
+        raise UserError(f"{what} needs a model of words, because n-gram models are read by words ({data.unit}s here)")
 
 
-def mixed_stepper(
-    lm: "TrainedLanguageModel", saved: "SavedModel", mix: Path, weight: float | None, reports: "Reporter"
-) -> "MixedStepper":
-    """The model interpolated with an n-gram model.
+class Mixing(NamedTuple):
+    """What is mixed with a network.
 
-    Args:
-        lm: the model, of words.
-        saved: its run, whose validation text chooses the weight.
-        mix: the file of the n-gram model.
-        weight: of the n-gram model; None chooses it.
-        reports: reports what takes long.
-
-    Raises:
-        DataError: when the file is damaged, or the validation text is missing.
-        UserError: when KenLM is needed and not installed.
+    Attributes:
+        path: the file of the n-gram model.
+        weight: of the n-gram model; None chooses it on the validation text.
     """
-    from refrain.evaluation.interpolation import MixedStepper, fit_weight
-    from refrain.evaluation.ngram.words import read_word_model
 
-    from .output import log
+    path: Path
+    weight: float | None
 
-    vocabulary: Any = lm.vocabulary
-    with reports.step(f"reading {mix}"):
-        ngrams = read_word_model(mix, vocabulary)
-    if weight is None:
-        mixture = MixedStepper(lm.stepper, ngrams, vocabulary, 0.0)
-        fitted = fit_weight(mixture, validation_text(saved, vocabulary), track=reports.track)
-        weight = fitted.weight
-        log(
-            f"--mix-weight {weight:.4f}: validation perplexity {fitted.mixed.perplexity:,.2f}; the network alone "
-            f"{fitted.network.perplexity:,.2f}, the n-gram model alone {fitted.ngrams.perplexity:,.2f}"
-        )
-    return MixedStepper(lm.stepper, ngrams, vocabulary, weight)
+    def check_unit(self, saved: "SavedModel") -> None:
+        """Check that a run is one of a model of words.
 
+        Raises:
+            UserError: when it is not.
+        """
+        check_words(saved, "--mix")
 
-def measure_mixed(
-    mixture: "MixedStepper", lm: "TrainedLanguageModel", corpus: "Corpus", split: str, reports: "Reporter"
-) -> dict[str, Any]:
-    """The figures of a split by a mixture, as plain data, with the weight.
+    def check_method(self, protocol: str, methods: Sequence[str], per_token: Path | None) -> None:
+        """Check that `refrain evaluate` measures in the only way that has a mixture.
 
-    Args:
-        mixture: the model interpolated with an n-gram model.
-        lm: the model.
-        corpus: the text.
-        split: the split that is measured.
-        reports: reports the loop over the text.
-    """
-    from refrain.data import text_size
-    from refrain.evaluation.interpolation import mixed_figure
+        Raises:
+            UserError: when it does not.
+        """
+        from refrain.errors import UserError
 
-    vocabulary: Any = lm.vocabulary
-    started = time.monotonic()
-    figure = mixed_figure(mixture, corpus.splits[split].tokens, vocabulary, track=reports.track)
-    seconds = max(time.monotonic() - started, 1e-9)
-    found = {"mix_weight": mixture.weight, **figure.document(text_size(corpus, split))}
-    return {**found, "tokens_per_second": round(figure.tokens / seconds, 1)}
+        if protocol != "exact" or list(methods) != ["static"] or per_token is not None:
+            raise UserError("--mix requires --protocol exact and --method static, without --per-token")
+
+    def stepper(self, lm: "TrainedLanguageModel", saved: "SavedModel", reports: "Reporter") -> "MixedStepper":
+        """The model interpolated with the n-gram model.
+
+        Args:
+            lm: the model, of words.
+            saved: its run, whose validation text chooses the weight.
+            reports: reports what takes long.
+
+        Raises:
+            DataError: when the file is damaged, or the validation text is missing.
+            UserError: when KenLM is needed and not installed.
+        """
+        from refrain.evaluation.interpolation import MixedStepper, fit_weight
+        from refrain.evaluation.ngram.words import read_word_model
+
+        from .output import log
+
+        vocabulary: Any = lm.vocabulary
+        with reports.step(f"reading {self.path}"):
+            ngrams = read_word_model(self.path, vocabulary)
+        weight = self.weight
+        if weight is None:
+            mixture = MixedStepper(lm.stepper, ngrams, vocabulary, 0.0)
+            fitted = fit_weight(mixture, validation_text(saved, vocabulary), track=reports.track)
+            weight = fitted.weight
+            log(
+                f"--mix-weight {weight:.4f}: validation perplexity {fitted.mixed.perplexity:,.2f}; the network alone "
+                f"{fitted.network.perplexity:,.2f}, the n-gram model alone {fitted.ngrams.perplexity:,.2f}"
+            )
+        return MixedStepper(lm.stepper, ngrams, vocabulary, weight)
+
+    def measure(
+        self, lm: "TrainedLanguageModel", saved: "SavedModel", corpus: "Corpus", split: str, reports: "Reporter"
+    ) -> dict[str, Any]:
+        """The figures of a split by the mixture, as plain data, with the weight.
+
+        Args:
+            lm: the model.
+            saved: its run.
+            corpus: the text.
+            split: the split that is measured.
+            reports: reports what takes long.
+        """
+        from refrain.data import text_size
+        from refrain.evaluation.interpolation import mixed_figure
+
+        mixture = self.stepper(lm, saved, reports)
+        vocabulary: Any = lm.vocabulary
+        started = time.monotonic()
+        figure = mixed_figure(mixture, corpus.splits[split].tokens, vocabulary, track=reports.track)
+        seconds = max(time.monotonic() - started, 1e-9)
+        found = {"mix": str(self.path), "mix_weight": mixture.weight, **figure.document(text_size(corpus, split))}
+        return {**found, "tokens_per_second": round(figure.tokens / seconds, 1)}
 
 
 def validation_text(saved: "SavedModel", vocabulary: Any) -> Any:

@@ -68,24 +68,25 @@ def score(
     from refrain.progress import reporter
 
     from .loading import load_language_model
-    from .mixing import check_mix, check_words, mixed_stepper
+    from .mixing import mixing_of
     from .nbest import Options, print_best, read_lists
     from .output import log
     from .texts import check_files
 
     options = Options(lm_scale, tune, costs)
     options.check(nbest)
-    weight = check_mix(mix, mix_weight)
+    mixing = mixing_of(mix, mix_weight)
     check_files([file, *options.files], texts=not nbest)
 
     from refrain import runs
 
     reports = reporter()
     saved = runs.find_language_model(run)
-    check_words(saved, mix)
+    if mixing is not None:
+        mixing.check_unit(saved)
     lists = read_lists(file, options, errors) if nbest else None
     lm = load_language_model(saved, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
-    stepper = lm.stepper if mix is None else mixed_stepper(lm, saved, mix, weight, reports)
+    stepper = lm.stepper if mixing is None else mixing.stepper(lm, saved, reports)
     if lists is not None:
         unknown, tokens = print_best(stepper, lm.vocabulary, lists, options, reports, as_json=json)
     else:

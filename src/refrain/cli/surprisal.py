@@ -25,6 +25,8 @@ from .options import (
 
 if TYPE_CHECKING:
     from refrain.evaluation import SurprisalRow
+    from refrain.progress import Reporter
+    from refrain.trained import TrainedLanguageModel
 
 # the fields of SurprisalRow, which is imported with torch
 HEAD = (
@@ -107,17 +109,16 @@ def surprisal(
         Print one JSON object for each word, or for all with --out.
     """
     from refrain.errors import UserError
-    from refrain.progress import reporter, untracked
+    from refrain.progress import reporter
 
     from .adaptation import Adaptation, adapted_rows
     from .loading import load_language_model
-    from .mixing import check_mix, check_words, mixed_stepper
-    from .output import log, log_written, print_json
+    from .mixing import mixing_of
     from .tables import check_out, is_table
     from .texts import check_files
 
     check_out(out, run, [file], force=force)
-    weight = check_mix(mix, mix_weight)
+    mixing = mixing_of(mix, mix_weight)
     adaptation = Adaptation(method == "dynamic", dynamic_rate, dynamic_steps, carry)
     adaptation.check(mix, weights)
     if column is None and is_table(file):
@@ -127,22 +128,40 @@ def surprisal(
     from refrain import runs
 
     saved = runs.find_language_model(run)
-    check_words(saved, mix)
+    if mixing is not None:
+        mixing.check_unit(saved)
     items = _sentences(file, errors) if column is None else _column(file, column, errors)
     reports = reporter()
     lm = load_language_model(saved, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
 
-    from refrain.data.unknown import unknown_concerns
     from refrain.evaluation import surprisal_rows
 
-    words = unknown = 0
-    # rows on the terminal are progress enough
-    track = untracked if out is None and sys.stdout.isatty() else reports.track
     if adaptation.chosen:
         rows = adapted_rows(lm, saved, items.sentences, adaptation, context, after, reports)
     else:
-        stepper = lm.stepper if mix is None else mixed_stepper(lm, saved, mix, weight, reports)
+        stepper = lm.stepper if mixing is None else mixing.stepper(lm, saved, reports)
         rows = surprisal_rows(stepper, lm.vocabulary, items.sentences, context=context, after=after)
+    _print_rows(rows, items, lm, out, json, force, reports)
+
+
+def _print_rows(
+    rows: "Iterator[SurprisalRow]",
+    items: Items,
+    lm: "TrainedLanguageModel",
+    out: Path | None,
+    json: bool,
+    force: bool,
+    reports: "Reporter",
+) -> None:
+    """Print or write the rows, and log what is to be known of unknown words."""
+    from refrain.data.unknown import unknown_concerns
+    from refrain.progress import untracked
+
+    from .output import log, log_written, print_json
+
+    # rows on the terminal are progress enough
+    track = untracked if out is None and sys.stdout.isatty() else reports.track
+    words = unknown = 0
     with _writing(out, json, [*HEAD, *items.names], force) as write:
         for row in track(rows, "computing the surprisal of words"):
             words += 1

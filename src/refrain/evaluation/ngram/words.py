@@ -10,7 +10,6 @@ N queries, V words of the vocabulary.
 
 import math
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -149,13 +148,14 @@ class KenlmWords:
 
     def __init__(self, path: Path, vocabulary: WordVocabulary) -> None:
         try:
-            self._kenlm: Any = import_module("kenlm")
+            import kenlm
         except ImportError:
             raise UserError(
                 f"{path}: is no ARPA file, and a binary file of KenLM needs the package kenlm; pip install kenlm"
             ) from None
+        self._kenlm: Any = kenlm
         try:
-            self._model: Any = self._kenlm.Model(str(path))
+            self._model: Any = kenlm.Model(str(path))
         except (OSError, RuntimeError) as error:
             cause = " ".join(str(error).split())[-200:]
             raise DataError(f"{path}: is neither an ARPA file nor a binary file that KenLM reads ({cause})") from None
