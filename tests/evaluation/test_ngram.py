@@ -14,7 +14,14 @@ from refrain import runs
 from refrain.data import WordVocabulary
 from refrain.errors import DataError, UserError
 from refrain.evaluation import score_lines, score_prefix_tree, surprisal_rows
-from refrain.evaluation.interpolation import MixedStepper, best_weight, fit_weight, mixed_figure
+from refrain.evaluation.interpolation import (
+    MixedStepper,
+    best_weight,
+    contexts_after,
+    first_contexts,
+    fit_weight,
+    mixed_figure,
+)
 from refrain.evaluation.ngram.arpa import read_arpa
 from refrain.evaluation.ngram.backoff import NONE
 from refrain.evaluation.ngram.words import BEGIN, ArpaWords, KenlmWords, read_word_model
@@ -253,6 +260,21 @@ def test_a_weight_of_zero_is_the_network(lm, file):
     assert [each.figure.nats for each in found] == pytest.approx([each.figure.nats for each in wanted])
     with pytest.raises(ValueError, match="less than 1"):
         MixedStepper(lm.stepper, mixture._ngrams, lm.vocabulary, 1.0)
+
+
+def test_contexts_end_at_the_beginning_of_a_line():
+    """Two sequences, whose line end is 0, in one window and in two."""
+    read = torch.tensor([[0, 7], [5, 0], [6, 8], [0, 9]])
+    wanted = [
+        [[NONE, NONE, BEGIN], [NONE, BEGIN, 7]],
+        [[NONE, BEGIN, 5], [NONE, NONE, BEGIN]],
+        [[BEGIN, 5, 6], [NONE, BEGIN, 8]],
+        [[NONE, NONE, BEGIN], [BEGIN, 8, 9]],
+    ]
+    assert contexts_after(read, first_contexts(2, 3), 0).tolist() == wanted
+    middle = contexts_after(read[:2], first_contexts(2, 3), 0)[-1]
+    assert contexts_after(read[2:], middle, 0).tolist() == wanted[2:]
+    assert contexts_after(read, first_contexts(2, 0), 0).shape == (4, 2, 0)
 
 
 class Text:
