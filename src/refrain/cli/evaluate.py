@@ -60,7 +60,7 @@ def evaluate(
     tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
-    weights: WeightsOption = "float32",
+    weights: WeightsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a language model (perplexity and more) or a tagger (accuracy and more).
@@ -150,9 +150,8 @@ def _texts(
     """The text to measure on with the name of its split, and if needed the texts that the model was trained on."""
     from refrain.config import Data
     from refrain.data import vocabulary_from
+    from refrain.data.units.protocol import fitted
     from refrain.errors import UserError
-
-    from .texts import fitted
 
     settings = saved.experiment.data
     assert isinstance(settings, Data)

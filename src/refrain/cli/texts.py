@@ -5,12 +5,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from .options import Errors
-
-if TYPE_CHECKING:
-    from refrain.data import Vocabulary
 
 READ_BYTES = 1 << 16
 
@@ -21,29 +18,6 @@ class Source(Protocol):
     def read1(self, size: int = -1, /) -> bytes:
         """At most `size` of the next bytes; nothing at the end."""
         ...
-
-
-def fitted(vocabulary: "Vocabulary", *, lowercase: bool, tokenise: bool) -> "Vocabulary":
-    """The vocabulary of a model with further preparation of texts, beside that with which the model was trained.
-
-    Args:
-        vocabulary: the vocabulary of the model.
-        lowercase: whether letters are converted to lower case.
-        tokenise: whether words are separated from punctuation.
-
-    Raises:
-        UserError: when the vocabulary does not prepare texts.
-    """
-    from refrain.data.units.protocol import PreparesText
-    from refrain.errors import UserError
-
-    if not lowercase and not tokenise:
-        return vocabulary
-    if not isinstance(vocabulary, PreparesText):
-        option = "--lowercase" if lowercase else "--tokenise"
-        raise UserError(f"{option} cannot take effect with a model of {vocabulary.unit}s")
-    own = vocabulary.preparation
-    return vocabulary.prepared(own._replace(lowercase=own.lowercase or lowercase, tokenise=own.tokenise or tokenise))
 
 
 def log_many_unknown(counts: "Mapping[str, Mapping[str, int]]") -> None:

@@ -25,6 +25,9 @@ WeightType = Literal["float32", "int8"]
 SMALL_BATCH = 8
 """Largest batch for which reading the weights takes most of the time; above, blocked matrix multiplication wins."""
 
+SCALE_BITS = 17
+"""Significant bits of a scale of int8 weights; float32 has 24, of which a multiple takes 7."""
+
 STRIP = 16
 """Columns that are stored together in a packed matrix."""
 
@@ -42,6 +45,9 @@ def has_stepper(weight: Tensor) -> bool:
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Round each row to whole multiples of a 127th of its largest entry.
 
+    A scale is rounded up to 17 significant bits, so that float32 holds its multiples up to 127 exactly. Thus rounding a
+    matrix again changes nothing.
+
     Args:
         weight: (R, K).
 
@@ -49,9 +55,21 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
         Multiples (R, K) in int8 and scales (R,): weight equals multiples * scales to within half a scale.
     """
     scales = weight.abs().amax(dim=1) / 127
+    mantissa, exponent = scales.frexp()
+    scales = torch.ldexp((mantissa * 2**SCALE_BITS).ceil() / 2**SCALE_BITS, exponent)
     # a row of zeros has the scale 0 and is exact
-    multiples = (weight / scales.clamp_min(torch.finfo(weight.dtype).tiny)[:, None]).round().clamp_(-127, 127)
+    multiples = (weight / torch.where(scales > 0, scales, 1)[:, None]).round().clamp_(-127, 127)
     return multiples.to(torch.int8), scales
+
+
+def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a weight of two or more axes, each row of which runs along the last axis; see `quantise`.
+
+    Returns:
+        Multiples in the shape of the weight, and scales (R,) of its R rows.
+    """
+    multiples, scales = quantise(weight.detach().flatten(0, -2))
+    return multiples.view(weight.shape), scales
 
 
 def round_weights(module: nn.Module) -> None:
@@ -65,8 +83,8 @@ def round_weights(module: nn.Module) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.ndim >= 2:
-                multiples, scales = quantise(parameter.flatten(0, -2))
-                parameter.copy_((multiples * scales[:, None]).view_as(parameter))
+                multiples, scales = quantised(parameter)
+                parameter.copy_((multiples.flatten(0, -2) * scales[:, None]).view_as(parameter))
 
 
 def fingerprint(module: nn.Module) -> list[tuple[int, int]]:
