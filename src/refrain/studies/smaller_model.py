@@ -23,7 +23,7 @@ from .reconstruction import reconstructed
 from .removal_cost import Request, Validation
 from .smaller import units_to_remove
 
-HEAD_SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.125)
+HEAD_SHARES = (1.0, 0.7, 0.6, 0.5, 0.42, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
 """The ranks of the head that are tried for a size, as fractions of its width."""
 
 
