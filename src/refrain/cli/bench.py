@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from .bench_compressors import bench_compressors
+from .bench_sizes import bench_sizes
 from .bench_tag import bench_tag
 from .options import Device, ForceOption, JsonOption
 
@@ -23,6 +24,7 @@ BENCHES = {
     "export": "zaremba-medium",
     "group-lasso": "zaremba-medium",
     "compressors": "mlstm-bytes",
+    "sizes": "zaremba-small",
     "tag": "pos-default",
 }
 # bench -> the default hidden widths; export has no second model by default
@@ -71,6 +73,8 @@ def bench(
     group-lasso: training with group lasso, compared with training without.
     tag: accuracy and training time of a tagger on one thread, compared with a conditional random field if
     sklearn-crfsuite is installed.
+    sizes: bytes and perplexity of trained models in float32 and in int8, the first of them also with zeros by
+    magnitude, without units, and with lower ranks, without any training; nothing is timed.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
     compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Compressors are
@@ -80,8 +84,8 @@ def bench(
     Parameters
     ----------
     name
-        The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso,
-        compressors or tag.
+        The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso, compressors, sizes
+        or tag.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
         training.seed count, for compressors only those of data, for sparse none.
@@ -98,16 +102,18 @@ def bench(
         The hidden widths of the smaller model for compress (373,315), of a second model for export (none), or of
         the layers for cells (128,512).
     run
-        A run folder of a model of bytes, or one of its checkpoints; for compressors only. Can be given several times.
+        A run folder, or one of its checkpoints, for sizes; of a model of bytes for compressors. Can be given several
+        times.
     data
         The corpus: for compressors a folder of splits, a file, a pattern or a name, by default that of the first run or
-        else of the recipe; for tag tagged sentences, by default those of the recipe.
+        else of the recipe; for tag tagged sentences, by default those of the recipe;
+        for sizes as for evaluate.
     device
         The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export and tag
         run on CPUs only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
-        Not for compressors and tag.
+        Not for compressors, sizes and tag.
     """
     from .output import log, log_written, print_json
 
@@ -115,6 +121,9 @@ def bench(
     idle = _idle(name, run=run, data=data, plot=plot, force=force)
     more: dict[str, Any] = {"recipe": recipe, "windows": windows, "cache_window": cache_window, "widths": widths}
     _refuse_idle(name, settings, idle, **more)
+    if name == "sizes":
+        bench_sizes(run or [], data, json=json)
+        return
     if name == "tag":
         bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
         return
@@ -155,12 +164,12 @@ def bench(
 
 def _idle(name: str, *, run: list[Path] | None, data: str | None, plot: Path | None, force: bool) -> dict[str, bool]:
     """Options that only some benches have, and whether they are given to one that has not."""
-    no_plot = name in ("compressors", "tag")
+    no_plot = name in ("compressors", "sizes", "tag")
     return {
-        "--run": bool(run) and name != "compressors",
+        "--run": bool(run) and name not in ("compressors", "sizes"),
         "--data": data is not None and not no_plot,
         "--plot": plot is not None and no_plot,
-        "--force": force and name == "tag",
+        "--force": force and name in ("sizes", "tag"),
     }
 
 
@@ -249,11 +258,11 @@ def _refuse_idle(
     idle["--widths"] = widths is not None and name not in WIDTHS
     idle["--windows"] = amounts["windows"] is not None and name not in UNITS
     idle["--cache-window"] = amounts["cache_window"] is not None and name != "cache"
-    idle["--recipe"] = recipe is not None and name == "sparse"
+    idle["--recipe"] = recipe is not None and name in ("sparse", "sizes")
     for word in settings:
         key = word.partition("=")[0]
         idle[key] = (
-            name == "sparse"
+            name in ("sparse", "sizes")
             or (name == "cells" and key not in ("model.cell", "training.seed"))
             or (name == "compressors" and not key.startswith("data."))
         )

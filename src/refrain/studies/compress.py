@@ -107,7 +107,7 @@ def compress(
     text = open_validation(reading, experiment, data, log) if request.is_lossy else None
     dtype = _weights(request, lm)
     target = _target(lm.model, request, dtype)
-    start = Start(lm.model, experiment, _counts(lm.vocabulary, text), text, lm.weights, dtype, reports)
+    start = Start(lm.model, experiment, counts_of(lm.vocabulary, text), text, lm.weights, dtype, reports)
     smaller = _smaller(start, request, target, ranks, log)
     report = {"run": str(run), "out": str(out), **smaller.document()}
     if text is not None:
@@ -115,7 +115,7 @@ def compress(
         report["cost"] = accepted(cost, request, whatever=force or finetune_epochs > 0).document()
         log(f"{smaller}, {cost}")
     with reports.step("reading the text"):
-        corpus, split = _text(reading, experiment, data, log)
+        corpus, split = measured_text(reading, experiment, data, log)
     with reports.step("comparing the models"):
         report |= differences(smaller.masked, smaller.small, corpus.splits[split].tokens)
     log("measuring, in turns")
@@ -185,7 +185,7 @@ def _target(model: LanguageModel, request: Request, weights: WeightType) -> Targ
     return Target("int8_bytes" if measure == "bytes" and weights == "int8" else measure, size)
 
 
-def _counts(vocabulary: Vocabulary, text: Validation | None) -> list[float]:
+def counts_of(vocabulary: Vocabulary, text: Validation | None) -> list[float]:
     """How often each word occurs: in the training text if the vocabulary has that, otherwise in the validation text."""
     counts = vocabulary.counts if isinstance(vocabulary, CountsTokens) else None
     if counts is not None or text is None:
@@ -220,9 +220,23 @@ def _with_epochs(experiment: Experiment, epochs: int) -> Experiment:
         raise UserError(f"--finetune-epochs {epochs}: {error.errors()[0]['ctx']['error']}") from None
 
 
-def _text(
+def measured_text(
     vocabulary: Vocabulary, experiment: Experiment, data: str | None, log: Callable[[str], None]
 ) -> tuple[Corpus, str]:
+    """Open the text of the figures of a model: the test split of its corpus, or a text that is given.
+
+    Args:
+        vocabulary: the vocabulary of the model.
+        experiment: its settings.
+        data: a folder of splits, or a file; None is the corpus of the run.
+        log: called with a line of text for each step that takes time.
+
+    Returns:
+        A corpus with one split, and the name of the split.
+
+    Raises:
+        DataError: when the text is missing or invalid.
+    """
     if data is None:
         return build_text(experiment.data, locate(experiment.data.corpus, log), "test", vocabulary, log)
     return build_text(experiment.data, locate(data, log), None, vocabulary, log)

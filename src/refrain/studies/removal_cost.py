@@ -171,6 +171,11 @@ def open_validation(
             raise
         corpus, split = build_text(experiment.data, path, "test", vocabulary, log)
         log(f"{data} has no validation text, so that units are chosen on the text that the figures are of")
+    return beginning_of(corpus, split)
+
+
+def beginning_of(corpus: Corpus, split: str) -> Validation:
+    """Windows of the beginning of a split, twenty streams side by side."""
     whole, beginning = (_windows(corpus, split, count) for count in (TOKENS, BEGINNING))
     return Validation(whole, beginning, f"the {'validation' if split == 'valid' else split} text of {corpus.name}")
 
