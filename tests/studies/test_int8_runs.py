@@ -1,6 +1,7 @@
 """A run with int8 weights is an ordinary run, and computes what the run that it was made of computes with int8."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -144,7 +145,7 @@ def test_a_size_in_bytes_that_rounding_does_not_reach(runs, tmp_path):
     stored = read_tensors((load(tmp_path / "small").folder / "model.safetensors").read_bytes())
     assert sum(tensor.nbytes for tensor in stored.values()) <= size
     tried = {line: float(line.split("perplexity ")[1].split()[0]) for line in lines if "on the beginning of" in line}
-    assert len(tried) > 2 and any("rank" in line for line in tried) and any("without" in line for line in tried)
+    assert len(tried) > 4 and all(any(word in line for line in tried) for word in ("rank", "without", "zeros"))
     # the best of them was written
     best = min(tried, key=tried.__getitem__).partition(": perplexity")[0]
     assert any(line.startswith(f"{best}, the perplexity on the validation text") for line in lines)
@@ -179,3 +180,21 @@ def test_a_tagger(tmp_path):
         compress_tagger(tmp_path / "small", tmp_path / "x")
     compress_tagger(tmp_path / "small", tmp_path / "wide", weights="float32")
     assert load(tmp_path / "wide").weights == "float32"
+
+
+def test_zeros_of_a_run_that_was_not_pruned(runs, tmp_path):
+    run, _ = runs("bytes")
+    found = compress(run, tmp_path / "small", zeros=0.6, max_loss=9.0)
+    lm = load(tmp_path / "small")
+    whole = dict(load(run).model.named_parameters())
+    for name, parameter in lm.model.named_parameters():
+        if parameter.ndim == 2:
+            kept = parameter != 0
+            assert (~kept).sum() == math.ceil(0.6 * kept.numel()) and torch.equal(parameter[kept], whole[name][kept])
+            assert whole[name][~kept].abs().max() <= whole[name][kept].abs().min()
+    assert Checkpoint(lm.folder)._entry("model.safetensors").schemes == ("sparse",)
+    assert found["zeros"] == 0.6 and "60% zeros" in (tmp_path / "small" / "README.md").read_text()
+    with pytest.raises(UserError, match="--zeros must be between 0% and 100%"):
+        compress(run, tmp_path / "x", zeros=1.0)
+    with pytest.raises(UserError, match="--zeros cannot take effect with --finetune-epochs"):
+        compress(run, tmp_path / "x", zeros=0.5, finetune_epochs=1)

@@ -28,6 +28,7 @@ def compress(
     weights: Weights | None = None,
     embedding: str | None = None,
     head: str | None = None,
+    zeros: str | None = None,
     max_loss: str | None = None,
     finetune_epochs: int = 0,
     data: str | None = None,
@@ -51,8 +52,8 @@ def compress(
     to
         A size to reach: parameters=7M, multiply_adds=50% or bytes=10M, where a percentage is of the size of the run's
         model. Units go first that cost the least loss on the validation text for the size that they save. For bytes,
-        weights are int8 unless --weights float32 is given, and without --embedding and --head, ranks for both are tried
-        as well, and what costs the least loss is written.
+        weights are int8 unless --weights float32 is given, and without --embedding, --head and --zeros, ranks and zeros
+        are tried as well, and what costs the least loss is written.
     weights
         int8: store every matrix rounded to 127ths of the largest entry of each row, in a quarter of the bytes. float32:
         store float32. The default is int8 for --to bytes=N, otherwise what the run has. A tagger takes this option
@@ -62,6 +63,8 @@ def compress(
     head
         rank=N or rank=25%: reduce the rank of the output layer. A matrix that embedding and head share takes one of the
         two options.
+    zeros
+        50%: set this share of the entries of each matrix to zero, the smallest ones. Zeros are not stored.
     max_loss
         How much the perplexity on the validation text may grow without --finetune-epochs; the default is 20%. If it
         grows by more, nothing is written without --force.
@@ -78,7 +81,8 @@ def compress(
         "to": None if to is None else _target(to),
         "embedding_rank": _rank("--embedding", embedding),
         "head_rank": _rank("--head", head),
-        "max_loss": None if max_loss is None else _allowed(max_loss),
+        "zeros": None if zeros is None else _share("--zeros", zeros),
+        "max_loss": None if max_loss is None else _share("--max-loss", max_loss),
         "finetune_epochs": finetune_epochs,
         "lowercase": lowercase,
         "tokenise": tokenise,
@@ -195,11 +199,11 @@ def _target(text: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _allowed(text: str) -> float:
+def _share(option: str, text: str) -> float:
     from refrain.config.values import percentage
     from refrain.errors import UserError
 
     share = percentage(text)
     if share is None:
-        raise UserError(f"--max-loss must be a percentage, as in 20% (got {text!r})")
+        raise UserError(f"{option} must be a percentage, as in 20% (got {text!r})")
     return share

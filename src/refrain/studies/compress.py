@@ -41,6 +41,7 @@ def compress(
     weights: WeightType | None = None,
     embedding_rank: int | str | None = None,
     head_rank: int | str | None = None,
+    zeros: float | None = None,
     finetune_epochs: int = 0,
     data: str | None = None,
     lowercase: bool = False,
@@ -60,7 +61,7 @@ def compress(
         to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed, which is a number, `7M` or `50%` of
             the model's; units are removed until the model is small enough, those first that cost the least loss on the
             validation text for the size that they save. For `bytes`, weights are int8 by default, and without ranks,
-            several ranks are tried as well.
+            several ranks and zeros are tried as well.
         max_loss: the largest growth of the perplexity on the validation text, as a fraction, for which a model that
             computes something else is written; None is 0.2. With `force` or before finetuning, the growth is only
             logged.
@@ -69,6 +70,7 @@ def compress(
         embedding_rank: the rank to which the embedding is reduced, which becomes its width: a number, or a percentage
             of the present width. A matrix that embedding and head share has one rank; give either.
         head_rank: the rank to which the head is reduced.
+        zeros: the fraction of the entries of each matrix, those of the smallest absolute values, that become zero.
         finetune_epochs: the number of epochs to train the smaller model with the run's training settings.
         data: the text for the comparison and the measurements; None is the run's own test text. A folder is read for
             its validation text as well, and a file is used for both.
@@ -91,7 +93,9 @@ def compress(
         DataError: when the text is missing or invalid.
         CheckpointError: when the run cannot be read, `out` exists, or the smaller model does not compute the same.
     """
-    request = checked_request(Request(threshold, to, max_loss, weights, embedding_rank, head_rank, finetune_epochs))
+    request = checked_request(
+        Request(threshold, to, max_loss, weights, embedding_rank, head_rank, finetune_epochs, zeros)
+    )
     reports = reports or Reporter(None)
     out = Path(out)
     check_apart(Path(run), out, force=force)
@@ -199,10 +203,10 @@ def counts_of(vocabulary: Vocabulary, text: Validation | None) -> list[float]:
 def _smaller(
     start: Start, request: Request, target: Target | None, ranks: Ranks, log: Callable[[str], None]
 ) -> Smaller:
-    automatic = target is not None and request.to is not None and request.to[0] == "bytes" and not ranks
-    if automatic and target is not None:
+    chosen = ranks or request.zeros is not None or request.finetune_epochs
+    if target is not None and target.measure.endswith("bytes") and not chosen:
         return smallest_loss(start, request, target, log)
-    return make_smaller(start, request, target, ranks)
+    return make_smaller(start, request, target, ranks, request.zeros)
 
 
 def _finetuned(experiment: Experiment, out: Path, start: Path, run: str | Path, *, force: bool) -> TrainedLanguageModel:

@@ -126,6 +126,7 @@ def _changes(report: dict[str, Any]) -> str:
     """What else was done to a model, for its card."""
     ranks = {name: rank for name, rank in report["ranks"].items() if rank is not None}
     parts = [f"with {' and '.join(f'rank {rank} of the {name}' for name, rank in ranks.items())}"] if ranks else []
+    parts += [f"with {report['zeros']:.0%} zeros"] if report["zeros"] is not None else []
     parts += ["with matrices in int8"] if report["weights"] == "int8" else []
     return "".join(f", {part}" for part in parts)
 

@@ -32,6 +32,7 @@ class Request(NamedTuple):
         embedding: see `compress`.
         head: see `compress`.
         finetune_epochs: see `compress`.
+        zeros: see `compress`.
     """
 
     threshold: float | None
@@ -41,6 +42,7 @@ class Request(NamedTuple):
     embedding: int | str | None = None
     head: int | str | None = None
     finetune_epochs: int = 0
+    zeros: float | None = None
 
     @property
     def is_lossy(self) -> bool:
@@ -52,6 +54,7 @@ class Request(NamedTuple):
         options = [] if self.threshold is None else [f"--threshold {self.threshold:g}"]
         options += [] if self.to is None else [f"--to {self.to[0]}={self.to[1]}"]
         ranks = {"--embedding": self.embedding, "--head": self.head}
+        options += [] if self.zeros is None else [f"--zeros {100 * self.zeros:g}%"]
         options += [f"{option} rank={rank}" for option, rank in ranks.items() if rank is not None]
         return " ".join(options if self.weights is None else [*options, f"--weights {self.weights}"])
 
@@ -76,6 +79,12 @@ def checked_request(request: Request) -> Request:
         )
     if request.weights not in (None, *get_args(WeightType)):
         raise UserError(f"--weights must be one of {', '.join(get_args(WeightType))} (got {request.weights!r})")
+    if request.zeros is not None and not 0 < request.zeros < 1:
+        raise UserError(f"--zeros must be between 0% and 100% (got {request.zeros:.0%})")
+    if request.zeros is not None and request.finetune_epochs:
+        raise UserError(
+            "--zeros cannot take effect with --finetune-epochs, which trains all weights; train with sparsity.prune"
+        )
     if max_loss is not None and not max_loss >= 0:
         raise UserError(f"--max-loss must be at least 0% (got {max_loss:.0%})")
     return request

@@ -4,8 +4,6 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import torch
-
 from refrain.config import Experiment
 from refrain.data import Windows
 from refrain.evaluation import evaluate
@@ -20,7 +18,7 @@ from .compress import counts_of, measured_text
 from .compressed_run import stored_weights
 from .low_rank import Ranks, check_reducible, is_tied, widths_of
 from .removal_cost import Request, Validation, beginning_of, open_validation
-from .smaller_model import Start, Target, make_smaller
+from .smaller_model import Start, Target, make_smaller, with_zeros
 
 ZEROS = (0.5, 0.7, 0.8, 0.9)
 """The fractions of the entries of every matrix that magnitude pruning sets to zero."""
@@ -88,7 +86,7 @@ def _request() -> Request:
 
 def _compressed(start: Start) -> Iterator[tuple[str, LanguageModel]]:
     for share in ZEROS:
-        yield f"{share:.0%} zeros by magnitude", _pruned(start.model, share)
+        yield f"{share:.0%} zeros by magnitude", with_zeros(start.model, share)
     size = model_size("parameters", start.model.axes(), start.model.widths())
     for share in UNITS:
         target = Target("parameters", round(share * size))
@@ -97,17 +95,10 @@ def _compressed(start: Start) -> Iterator[tuple[str, LanguageModel]]:
     width, last = widths_of(start.model)
     for shares in dict.fromkeys((share[1], share[1]) if is_tied(start.model) else share for share in RANKS):
         ranks = Ranks(max(1, round(shares[0] * width)), max(1, round(shares[1] * last)))
-        yield str(ranks), make_smaller(start, _request(), None, ranks).small
-
-
-def _pruned(model: LanguageModel, share: float) -> LanguageModel:
-    """A copy in which a share of the entries of every matrix, those of the smallest absolute values, are zero."""
-    found = copy.deepcopy(model)
-    with torch.no_grad():
-        for parameter in found.parameters():
-            if parameter.ndim >= 2 and (count := int(share * parameter.numel())):
-                parameter[parameter.abs() <= parameter.abs().flatten().kthvalue(count).values] = 0
-    return found
+        small = make_smaller(start, _request(), None, ranks).small
+        yield str(ranks), small
+        if shares == (0.5, 0.5):
+            yield f"{ranks}, 50% zeros by magnitude", with_zeros(small, 0.5)
 
 
 def _row(name: str, model: LanguageModel, test: Windows, reports: Reporter) -> dict[str, Any]:

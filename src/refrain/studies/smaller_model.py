@@ -2,7 +2,8 @@
 
 import bisect
 import copy
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -27,18 +28,25 @@ HEAD_SHARES = (1.0, 0.7, 0.6, 0.5, 0.42, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
 """The ranks of the head that are tried for a size, as fractions of its width."""
 
 
+ZERO_SHARES = ((1.0, 1.0), (0.5, 1.0), (0.5, 0.7), (0.5, 0.5))
+"""The ranks of embedding and head, as fractions of their widths, with which zeros are tried for a size."""
+LEAST_ZEROS, MOST_ZEROS = 0.3, 0.9
+"""The shares of zeros between which they are tried; fewer take as much space as a dense matrix."""
+
+
 class Smaller(NamedTuple):
     """A smaller model.
 
     Attributes:
         experiment: its settings.
-        model: the model; its weights are rounded if they are int8.
-        masked: the model with the same units, set to zero in place of being removed, before any rounding.
-        small: the model before any rounding.
+        model: the model, with zeros and rounded weights if these are asked for.
+        masked: the model with the same units set to zero in place of being removed, before zeros and rounding.
+        small: the model before zeros and rounding.
         removed: the number of removed units by width.
         units: the number of units from which these were chosen.
         ranks: the ranks of the embedding and the head, where they were reduced.
         weights: dtype of the weights.
+        zeros: the fraction of the entries of each matrix that became zero, or None.
     """
 
     experiment: Experiment
@@ -49,16 +57,18 @@ class Smaller(NamedTuple):
     units: int
     ranks: Ranks
     weights: WeightType
+    zeros: float | None = None
 
     def __str__(self) -> str:
         parts = [f"without {sum(self.removed.values()):,} of its {self.units:,} units"] if self.removed else []
         parts += [f"with {self.ranks}"] if self.ranks else []
+        parts += [f"with {self.zeros:.0%} zeros"] if self.zeros is not None else []
         parts += ["in int8"] if self.weights == "int8" else []
         return ", ".join(parts)
 
     def document(self) -> dict[str, Any]:
         """What was done, as plain data."""
-        return {"removed": self.removed, "ranks": self.ranks._asdict(), "weights": self.weights}
+        return {"removed": self.removed, "ranks": self.ranks._asdict(), "zeros": self.zeros, "weights": self.weights}
 
 
 class Target(NamedTuple):
@@ -95,7 +105,9 @@ class Start(NamedTuple):
     reports: Reporter
 
 
-def make_smaller(start: Start, request: Request, target: Target | None, ranks: Ranks) -> Smaller:
+def make_smaller(
+    start: Start, request: Request, target: Target | None, ranks: Ranks, zeros: float | None = None
+) -> Smaller:
     """Make a smaller model.
 
     Args:
@@ -103,6 +115,7 @@ def make_smaller(start: Start, request: Request, target: Target | None, ranks: R
         request: the options.
         target: the size to reach by removing units, after the ranks are reduced.
         ranks: the ranks to reduce to.
+        zeros: the fraction of the entries of each matrix that become zero, of what is left; None for none.
 
     Raises:
         UserError: when nothing would change, or the target cannot be reached.
@@ -117,7 +130,7 @@ def make_smaller(start: Start, request: Request, target: Target | None, ranks: R
         threshold=request.threshold,
         to=target,
         text=windows,
-        needed=not ranks and target is None and start.weights == start.given,
+        needed=not ranks and target is None and zeros is None and start.weights == start.given,
         track=start.reports.track,
     )
     whole = model
@@ -126,12 +139,23 @@ def make_smaller(start: Start, request: Request, target: Target | None, ranks: R
     kept = {width: (~which).nonzero().flatten() for width, which in dead.items()}
     settings = resized(experiment, model, kept)
     masked, small = _masked_and_small(whole, dead, kept, settings, len(start.counts))
-    final = small
+    final = small if zeros is None else with_zeros(small, zeros)
     if start.weights == "int8":
-        final = copy.deepcopy(small)
+        final = copy.deepcopy(final)
         round_weights(final)
     removed = {width: int(which.sum()) for width, which in dead.items() if which.any()}
-    return Smaller(settings, final, masked, small, removed, sum(map(len, dead.values())), ranks, start.weights)
+    return Smaller(settings, final, masked, small, removed, sum(map(len, dead.values())), ranks, start.weights, zeros)
+
+
+def with_zeros(model: LanguageModel, share: float) -> LanguageModel:
+    """A copy of a model in which a share of the entries of each matrix, those smallest in absolute value, are zero."""
+    found = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in found.parameters():
+            if parameter.ndim >= 2:
+                count = math.ceil(share * parameter.numel())
+                parameter.view(-1)[parameter.abs().flatten().argsort()[:count]] = 0
+    return found
 
 
 def _masked_and_small(
@@ -159,8 +183,9 @@ def _masked_and_small(
 def smallest_loss(start: Start, request: Request, target: Target, log: Callable[[str], None]) -> Smaller:
     """Make a model of a size in several ways, and return the one with the smallest perplexity.
 
-    Tried are: removing units, and for each rank of the head the largest rank of the embedding with which no unit has to
-    be removed. A size that rounding alone reaches is reached by rounding.
+    Tried are: removing units; for each rank of the head, the largest rank of the embedding with which no unit has to be
+    removed; and zeros of the smallest entries, with and without lower ranks. A size that rounding alone reaches is
+    reached by rounding.
 
     Args:
         start: what it is made of.
@@ -174,14 +199,17 @@ def smallest_loss(start: Start, request: Request, target: Target, log: Callable[
     assert start.text is not None
     found: list[tuple[float, Smaller]] = []
     problem: UserError | None = None
-    candidates = [Ranks(), *(_ranks_for(start, target) if not _fits(start, target, Ranks()) else [])]
-    for ranks in candidates:
+    ways: list[tuple[Target | None, Ranks, float | None]] = [(target, Ranks(), None)]
+    if not _fits(start, target, Ranks()):
+        ways += [(target, ranks, None) for ranks in _ranks_for(start, target)]
+        ways += [(None, ranks, zeros) for ranks, zeros in _zeros_for(start, target)]
+    for size, ranks, zeros in ways:
         try:
-            smaller = make_smaller(start, request, target, ranks)
+            smaller = make_smaller(start, request, size, ranks, zeros)
         except UserError as error:
             problem = problem or error
             continue
-        if len(candidates) == 1:
+        if len(ways) == 1:
             return smaller
         perplexity = evaluate(smaller.model, start.text.beginning, track=start.reports.track).perplexity
         log(f"{smaller}: perplexity {perplexity:,.2f} on the beginning of {start.text.name}")
@@ -210,6 +238,31 @@ def _ranks_for(start: Start, target: Target) -> list[Ranks]:
     return found
 
 
+def _zeros_for(start: Start, target: Target) -> Iterator[tuple[Ranks, float]]:
+    """Ranks, and the share of zeros with which a model of these ranks reaches a target when zeros are not stored."""
+    embedding, head = widths_of(start.model)
+    shared = is_tied(start.model)
+    for narrow, low in ZERO_SHARES:
+        ranks = Ranks(
+            max(1, round(narrow * min(embedding, head) if shared else narrow * embedding)) if narrow < 1 else None,
+            max(1, round(low * head)) if low < 1 else None,
+        )
+        if shared:
+            ranks = Ranks(ranks.embedding, ranks.embedding)
+        parts = ranks.embedding is not None, ranks.head is not None
+        if any(parts) and not _is_reducible(start.model, embedding=parts[0], head=parts[1]):
+            continue
+        model = _shaped(start, ranks)
+        matrices = [parameter.numel() for parameter in model.parameters() if parameter.ndim >= 2]
+        size = 1 if start.weights == "int8" else 4
+        rest = model_size(target.measure, model.axes(), model.widths()) - size * sum(matrices)
+        # of each matrix, a bitmap and a count that are rounded up
+        left = target.size - rest - sum(matrices) / 8 - (1 + size) * len(matrices)
+        zeros = max(LEAST_ZEROS, 1 - left / (size * sum(matrices)))
+        if zeros <= MOST_ZEROS:
+            yield ranks, zeros
+
+
 def _is_reducible(model: LanguageModel, *, embedding: bool, head: bool) -> bool:
     try:
         check_reducible(model, embedding=embedding, head=head)
@@ -226,6 +279,11 @@ def _largest(start: Start, target: Target, ascending: Sequence[Ranks]) -> list[R
 
 def _fits(start: Start, target: Target, ranks: Ranks) -> bool:
     """Whether a model reaches a target with some ranks alone."""
-    with torch.device("meta"):
-        model = build_model(with_ranks(start.experiment, ranks).model, len(start.counts))
+    model = _shaped(start, ranks)
     return model_size(target.measure, model.axes(), model.widths()) <= target.size
+
+
+def _shaped(start: Start, ranks: Ranks) -> LanguageModel:
+    """A model with some ranks, without values."""
+    with torch.device("meta"):
+        return build_model(with_ranks(start.experiment, ranks).model, len(start.counts))
