@@ -168,7 +168,7 @@ def test_int8_weights(refrain, run, tmp_path):
 
 
 def test_lower_ranks_and_prepared_text(refrain, run, tmp_path, write):
-    text = write("mine.txt", "ANT Bee fox\n" * 30)
+    text = write("mine.txt", "The OLD cat sleeps\n" * 30)
     words = ["--embedding", "rank=3", "--head", "rank=50%", "--max-loss", "900%", "--data", text]
     plain = refrain("compress", run, "--out", tmp_path / "a", *words, "--json").json
     lower = refrain("compress", run, "--out", tmp_path / "b", *words, "--lowercase", "--json").json
@@ -179,16 +179,17 @@ def test_lower_ranks_and_prepared_text(refrain, run, tmp_path, write):
     assert "head.rank" in refrain("compress", run, "--out", tmp_path / "c", *words).out
 
 
-def test_the_bench_of_sizes(refrain, mistake, run, tiny_run, tmp_path):
-    rows = refrain("bench", "sizes", "--run", run, "--run", tiny_run, "--json").json["rows"]
+def test_the_bench_of_sizes(refrain, mistake, run, tiny_run):
+    rows = refrain("bench", "sizes", "--run", run, "--run", run / "best", "--json").json["rows"]
     names = [row["name"] for row in rows]
-    assert names[0] == str(run) and names[-1] == str(tiny_run)
+    assert names[0] == str(run) and names[-1].startswith(str(run / "best"))
     assert all(row["int8"]["bytes"] < row["float32"]["bytes"] for row in rows)
     (pruned,) = (row for row in rows if row["name"].endswith("90% zeros by magnitude"))
     assert pruned["zeros"] == pytest.approx(0.9, abs=0.02) and pruned["float32"]["bytes"] < rows[0]["float32"]["bytes"]
-    (dead,) = (row for row in rows if row["name"].endswith("dead units"))
+    dead = next(row for row in rows if row["name"].endswith("dead units"))
     assert dead["float32"]["perplexity"] == pytest.approx(rows[0]["float32"]["perplexity"], rel=1e-5)
     assert "float32 bytes" in refrain("bench", "sizes", "--run", tiny_run).out
+    mistake(2, ["bench", "sizes", "--run", run, "--run", tiny_run], "has another vocabulary than")
     mistake(2, ["bench", "sizes"], "give the folder of one with --run")
     mistake(2, ["bench", "sizes", "--run", run, "--windows", "3"], "--windows cannot take effect in bench sizes")
 

@@ -122,11 +122,9 @@ def bench(
     more: dict[str, Any] = {"recipe": recipe, "windows": windows, "cache_window": cache_window, "widths": widths}
     _refuse_idle(name, settings, idle, **more)
     if name == "sizes":
-        bench_sizes(run or [], data, json=json)
-        return
+        return bench_sizes(run or [], data, json=json)
     if name == "tag":
-        bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
-        return
+        return bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
     windows, cache_window = _amounts(windows, repeats, cache_window)
     sizes = _widths(name, widths)
     recipe = recipe or BENCHES[name]

@@ -15,6 +15,7 @@ from refrain.config import Experiment
 from refrain.errors import UserError
 from refrain.evaluation import evaluate
 from refrain.models import LanguageModel
+from refrain.nn import LowRankHead
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
 from refrain.progress import Reporter
 from refrain.sparsity import clear_units, model_size, select_units, unit_axes
@@ -148,14 +149,22 @@ def make_smaller(
 
 
 def with_zeros(model: LanguageModel, share: float) -> LanguageModel:
-    """A copy of a model in which a share of the entries of each matrix, those smallest in absolute value, are zero."""
+    """A copy of a model in which a share of the entries of each matrix, those smallest in absolute value, are zero.
+
+    The projection of a head of low rank is left as it is: it is small, and the size of its entries says little, because
+    it also divides by the spread of what it reads.
+    """
     found = copy.deepcopy(model)
     with torch.no_grad():
-        for parameter in found.parameters():
-            if parameter.ndim >= 2:
-                count = math.ceil(share * parameter.numel())
-                parameter.view(-1)[parameter.abs().flatten().argsort()[:count]] = 0
+        for parameter in _may_have_zeros(found):
+            count = math.ceil(share * parameter.numel())
+            parameter.view(-1)[parameter.abs().flatten().argsort()[:count]] = 0
     return found
+
+
+def _may_have_zeros(model: LanguageModel) -> list[Tensor]:
+    projection = model.head.projection if isinstance(model.head, LowRankHead) else None
+    return [parameter for parameter in model.parameters() if parameter.ndim >= 2 and parameter is not projection]
 
 
 def _masked_and_small(
@@ -253,7 +262,7 @@ def _zeros_for(start: Start, target: Target) -> Iterator[tuple[Ranks, float]]:
         if any(parts) and not _is_reducible(start.model, embedding=parts[0], head=parts[1]):
             continue
         model = _shaped(start, ranks)
-        matrices = [parameter.numel() for parameter in model.parameters() if parameter.ndim >= 2]
+        matrices = [parameter.numel() for parameter in _may_have_zeros(model)]
         size = 1 if start.weights == "int8" else 4
         rest = model_size(target.measure, model.axes(), model.widths()) - size * sum(matrices)
         # of each matrix, a bitmap and a count that are rounded up
