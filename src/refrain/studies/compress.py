@@ -28,7 +28,8 @@ from .low_rank import Ranks, check_reducible, is_tied, rank_of, widths_of
 from .masked_proof import differences
 from .removal_cost import Request, Validation, accepted, checked_request, cost_of, open_validation
 from .smaller import target_size
-from .smaller_model import Smaller, Start, Target, make_smaller, smallest_loss
+from .smaller_model import Smaller, Start, Target, make_smaller
+from .smallest_loss import smallest_loss
 
 
 def compress(
