@@ -25,9 +25,6 @@ WeightType = Literal["float32", "int8"]
 SMALL_BATCH = 8
 """Largest batch for which reading the weights takes most of the time; above, blocked matrix multiplication wins."""
 
-SCALE_BITS = 17
-"""Significant bits of a scale of int8 weights; float32 has 24, of which a multiple takes 7."""
-
 STRIP = 16
 """Columns that are stored together in a packed matrix."""
 
@@ -45,8 +42,8 @@ def has_stepper(weight: Tensor) -> bool:
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Round each row to whole multiples of a 127th of its largest entry.
 
-    A scale is rounded up to 17 significant bits, so that float32 holds its multiples up to 127 exactly. Thus rounding a
-    matrix again changes nothing.
+    Rounding a matrix again changes nothing: for each of the 2**23 mantissas m of float32, (m / 127) * 127 / 127 equals
+    m / 127.
 
     Args:
         weight: (R, K).
@@ -55,8 +52,6 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
         Multiples (R, K) in int8 and scales (R,): weight equals multiples * scales to within half a scale.
     """
     scales = weight.abs().amax(dim=1) / 127
-    mantissa, exponent = scales.frexp()
-    scales = torch.ldexp((mantissa * 2**SCALE_BITS).ceil() / 2**SCALE_BITS, exponent)
     # a row of zeros has the scale 0 and is exact
     multiples = (weight / torch.where(scales > 0, scales, 1)[:, None]).round().clamp_(-127, 127)
     return multiples.to(torch.int8), scales
