@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from .bench_compressors import bench_compressors
 from .bench_sizes import bench_sizes
+from .bench_table import table_of
 from .bench_tag import bench_tag
 from .options import Device, ForceOption, JsonOption
 
@@ -157,7 +158,7 @@ def bench(
     if json:
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
         return
-    print(_table(rows))
+    print(table_of(rows))
 
 
 def _idle(name: str, *, run: list[Path] | None, data: str | None, plot: Path | None, force: bool) -> dict[str, bool]:
@@ -286,21 +287,3 @@ def _device(name: str, device: str) -> Any:
     if name in CPU_ONLY and device == "cuda":
         raise UserError(f"bench {name} measures the stepper, which runs on CPUs only; use --device cpu")
     return build_device("cpu" if name in CPU_ONLY else device)
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    from refrain.pictures.bench import SHARES
-
-    from .output import table
-
-    shares = {key: title for key, title in SHARES.items() if any(key in row for row in rows)}
-    sized = any(row.get("megabytes") for row in rows)
-    lines = [["", "median", "low", "high", "", "ratio", *shares.values(), *["MB"] * sized]]
-    for row in rows:
-        figures = [f"{row[key]:,.0f}" for key in ("median", "low", "high")]
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        parts = [f"{row[key]:.0%}" if key in row else "" for key in shares]
-        if sized:
-            parts.append(f"{row['megabytes']:,.1f}" if row["megabytes"] else "")
-        lines.append([row["name"], *figures, row["unit"], ratio, *parts])
-    return table(lines)
