@@ -58,7 +58,7 @@ def test_int8_weights_without_kernels_are_reported(refrain, tiny_run, write, mon
     text = write("a.txt", "ant bee\n")
     monkeypatch.setattr("refrain.models.stepper.Stepper.unpacked", ["MyLayer"])
     monkeypatch.setattr("refrain.trained.rounding.has_stepper", lambda weight: True)
-    note = "--weights int8: the weights are rounded, but MyLayer computes in float32, because there are no int8 kernels"
+    note = "int8 weights: the weights are rounded, but MyLayer computes in float32, because there are no int8 kernels"
     assert note in refrain("score", tiny_run, text, "--weights", "int8").err
     assert "int8" not in refrain("score", tiny_run, text).err
     monkeypatch.setattr("refrain.trained.rounding.has_stepper", lambda weight: False)

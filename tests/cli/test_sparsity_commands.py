@@ -1,6 +1,7 @@
 """`refrain sparsity` and `refrain compress`, from a run steered to a size to the smaller one."""
 
 import base64
+import json
 import random
 import re
 import subprocess
@@ -156,9 +157,50 @@ def test_compaction_to_a_size_in_words(refrain, run, tmp_path):
     )
 
 
+def test_int8_weights(refrain, run, tmp_path):
+    found = refrain("compress", run, "--out", tmp_path / "small", "--weights", "int8", "--json").json
+    assert found["weights"] == "int8" and found["after"]["bytes"] < found["before"]["bytes"]
+    # dead units are gone, which changes the order of sums
+    stored, rounded = (refrain("evaluate", place, *more, "--json").json["perplexity"] for place, more in (
+        (tmp_path / "small", []), (run, ["--weights", "int8"]),
+    ))  # fmt: skip
+    assert stored == pytest.approx(rounded, rel=1e-5) == pytest.approx(found["after"]["perplexity"], rel=1e-5)
+
+
+def test_lower_ranks_and_prepared_text(refrain, run, tmp_path, write):
+    text = write("mine.txt", "The OLD cat sleeps\n" * 30)
+    words = ["--embedding", "rank=3", "--head", "rank=50%", "--max-loss", "900%", "--data", text]
+    plain = refrain("compress", run, "--out", tmp_path / "a", *words, "--json").json
+    lower = refrain("compress", run, "--out", tmp_path / "b", *words, "--lowercase", "--json").json
+    assert plain["ranks"]["embedding"] == lower["ranks"]["embedding"] == 3
+    assert lower["before"]["perplexity"] != plain["before"]["perplexity"]
+    vocabularies = [json.loads((place / "best" / "vocabulary.json").read_text()) for place in (run, tmp_path / "b")]
+    assert vocabularies[0] == vocabularies[1]
+    assert "head.rank" in refrain("compress", run, "--out", tmp_path / "c", *words).out
+
+
+def test_the_bench_of_sizes(refrain, mistake, run, tiny_run):
+    rows = refrain("bench", "sizes", "--run", run, "--run", run / "best", "--json").json["rows"]
+    names = [row["name"] for row in rows]
+    assert names[0] == str(run) and names[-1].startswith(str(run / "best"))
+    assert rows[0]["int8"]["bytes"] < rows[0]["float32"]["bytes"]
+    (pruned,) = (row for row in rows if row["name"].endswith("90% zeros by magnitude"))
+    assert pruned["zeros"] == pytest.approx(0.9, abs=0.02) and pruned["float32"]["bytes"] < rows[0]["float32"]["bytes"]
+    dead = next(row for row in rows if row["name"].endswith("dead units"))
+    assert dead["float32"]["perplexity"] == pytest.approx(rows[0]["float32"]["perplexity"], rel=1e-5)
+    assert "float32 bytes" in refrain("bench", "sizes", "--run", tiny_run).out
+    mistake(2, ["bench", "sizes", "--run", run, "--run", tiny_run], "has another vocabulary than")
+    mistake(2, ["bench", "sizes"], "give the folder of one with --run")
+    mistake(2, ["bench", "sizes", "--run", run, "--windows", "3"], "--windows cannot take effect in bench sizes")
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
+        (["--to", "parameters=2MB"], ["--to must be parameters=N", "or bytes=2MB (got 'parameters=2MB')"]),
+        (["--embedding", "64"], ["--embedding must be rank=N or a percentage of the width", "(got '64')"]),
+        (["--head", "rank=9999"], ["--head rank=9999: must be at least 1 and below the present width"]),
+        (["--weights", "int8", "--finetune-epochs", "1"], ["--weights int8 cannot take effect with --finetune-epochs"]),
         (["--to", "weights=3"], ["--to must be parameters=N, multiply_adds=N or bytes=N", "(got 'weights=3')"]),
         (["--to", "parameters=-3"], ["as in parameters=7M"]),
         (["--to", "parameters=1"], ["--to parameters=1: parameters cannot go below 66"]),

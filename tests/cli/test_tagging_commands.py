@@ -183,7 +183,9 @@ def test_commands_refuse_the_other_kind_of_run(mistake, run, tiny_run, write, tm
         ["sparsity", run],
     ):
         mistake(4, words, "is the run of a tagger", "refrain tag")
-    mistake(4, ["compress", run, "--out", tmp_path / "small"], "is the run of a tagger")
+    mistake(2, ["compress", run, "--out", tmp_path / "small"], "of a tagger, the weights can be stored in int8 only")
+    words = ["--weights", "int8", "--to", "bytes=50%"]
+    mistake(2, ["compress", run, "--out", tmp_path / "small", *words], "--to: cannot take effect with a tagger")
     mistake(4, ["tag", tiny_run, text], "is the run of a language model", "refrain train pos-default")
     mistake(2, ["evaluate", run, "--protocol", "awd"], "--protocol: cannot take effect with a tagger")
     mistake(2, ["evaluate", run, "--per-token", tmp_path / "x"], "--per-token: cannot take effect with a tagger")
@@ -197,3 +199,10 @@ def test_commands_refuse_the_other_kind_of_run(mistake, run, tiny_run, write, tm
 def test_a_very_long_sentence_is_tagged_in_bounded_memory(refrain, run, write):
     outcome = refrain("tag", run, write("a.txt", "dogs " * 12_000 + "\n"), "--tokenised")
     assert outcome.status == 0 and len(rows(outcome.out)) == 12_000
+
+
+def test_int8_weights_in_a_run_of_their_own(refrain, run, tmp_path):
+    outcome = refrain("compress", run, "--out", tmp_path / "small", "--weights", "int8")
+    assert outcome.status == 0 and "accuracy" in outcome.out
+    stored = refrain("evaluate", tmp_path / "small", "--json").json
+    assert stored["nats_per_token"] == refrain("evaluate", run, "--weights", "int8", "--json").json["nats_per_token"]

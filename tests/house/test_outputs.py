@@ -32,8 +32,7 @@ ALLOWED = {
     "runs/to_the_end.py": {"write_text"},
     "runs/training.py": {"write_text"},
     "training/fit.py": {"save", "write_text"},
-    "studies/compressed_run.py": {"rename", "rmdir", "save", "write_text"},
-    "studies/compress.py": {"mkdir", "rename", "rmdir", "save", "write_text"},
+    "studies/compressed_run.py": {"mkdir", "rename", "rmdir", "save", "write_text"},
     "cli/probe.py": {"mkdir"},
 }
 WRITERS = {

@@ -11,6 +11,7 @@ from refrain.nn import (
     CharacterFeatures,
     ConditionalRandomField,
     Embedding,
+    LowRankHead,
     LSTMState,
     MixtureHead,
     MultiplicativeLSTM,
@@ -85,6 +86,8 @@ HEADS = {
     "SparseSoftmaxHead": lambda: SparseSoftmaxHead(sparse_embedding()),
     "SoftmaxHead": lambda: SoftmaxHead(H, V),
     "SoftmaxHead, tied": lambda: SoftmaxHead(H, V, weight=Embedding(V, H).weight),
+    "LowRankHead": lambda: LowRankHead(H, 3, V),
+    "LowRankHead, tied": lambda: LowRankHead(H, 3, V, weight=Embedding(V, 3).weight),
     "MixtureHead": lambda: MixtureHead(H, I, V, components=3),
     "MixtureHead, tied": lambda: MixtureHead(H, I, V, components=2, weight=Embedding(V, I).weight),
     "AdaptiveHead": lambda: AdaptiveHead(H, V, cutoffs=[4, 7], division=2.0),
@@ -136,6 +139,17 @@ def mixture(embedding=I, layer0=H, head_embedding=6, head_components=3):
     return LanguageModel(Embedding(V, embedding), stack, head)
 
 
+def low_rank(embedding=I, layer0=H, head_rank=3):
+    head = LowRankHead(layer0, head_rank, V)
+    return LanguageModel(Embedding(V, embedding), RecurrentStack([LSTM(embedding, layer0)]), head)
+
+
+def tied_low_rank(embedding=3, layer0=H):
+    words = Embedding(V, embedding)
+    head = LowRankHead(layer0, embedding, V, weight=words.weight)
+    return LanguageModel(words, RecurrentStack([LSTM(embedding, layer0)]), head)
+
+
 def tied_mixture(embedding=I, layer0=H, head_components=3):
     words = Embedding(V, embedding)
     head = MixtureHead(layer0, embedding, V, components=head_components, weight=words.weight)
@@ -164,6 +178,8 @@ MODELS = {
     "multiplicative": multiplicative,
     "mixture": mixture,
     "mixture, tied": tied_mixture,
+    "low rank": low_rank,
+    "low rank, tied": tied_low_rank,
 }
 
 UNLIKE = {"multiplicative, tied": tied_multiplicative, "adaptive": adaptive}

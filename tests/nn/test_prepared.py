@@ -30,12 +30,20 @@ def test_an_entry_is_off_by_half_a_scale_at_most():
     assert error.max() <= 0.5 * (1 + 1e-4)
 
 
-def test_the_largest_entry_and_rows_of_zeros_are_exact():
-    weight = torch.tensor([[0.0, 0.0, 0.0], [0.5, -2.0, 1.0]])
+def test_rounding_again_changes_nothing():
+    """So that a stored matrix, its copy in a kernel and an exported one have the same entries."""
+    weight = torch.cat([random(20_000, 3) * torch.logspace(-40, 37, 20_000)[:, None], torch.zeros(1, 3)])
+    multiples, scales = quantise(weight)
+    again, same = quantise(multiples * scales[:, None])
+    assert torch.equal(again, multiples) and torch.equal(same, scales)
+
+
+def test_the_largest_entry_of_a_row_has_the_largest_multiple():
+    weight = torch.tensor([[0.0, 0.0, 0.0], [0.5, -2.0, 1.1]])
     multiples, scales = quantise(weight)
     assert multiples[0].tolist() == [0, 0, 0]
-    # 0.5 is 31.75 scales of 2 / 127
-    assert multiples[1].tolist() == [32, -127, 64]
+    # 0.5 is 31.75 scales of 2 / 127, and 1.1 is 69.85
+    assert multiples[1].tolist() == [32, -127, 70]
     torch.testing.assert_close(multiples[1, 1] * scales[1], torch.tensor(-2.0))
 
 

@@ -90,8 +90,8 @@ def test_what_changes_after_it_was_verified_is_not_used(tmp_path):
 def test_a_newer_format_says_so(tmp_path):
     save(tmp_path / "step-1", TENSORS, DOCUMENTS)
     manifest = json.loads((tmp_path / "step-1" / "manifest.json").read_text())
-    (tmp_path / "step-1" / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
-    with pytest.raises(CheckpointError, match="format 2, but this version reads format 1; update"):
+    (tmp_path / "step-1" / "manifest.json").write_text(json.dumps({**manifest, "format": 3}))
+    with pytest.raises(CheckpointError, match="format 3, but this version reads formats 1 and 2; update"):
         Checkpoint(tmp_path / "step-1")
 
 

@@ -16,7 +16,8 @@ from refrain.sparsity import clear_units, dead_units, model_size, multiply_adds,
 from refrain.sparsity.compact import largest_entries
 from refrain.sparsity.removal import removal_effects
 from refrain.sparsity.sizes import unit_sizes
-from refrain.studies.compress import compress, prove
+from refrain.studies.compress import compress
+from refrain.studies.masked_proof import prove
 from refrain.studies.reconstruction import reconstructed
 from refrain.studies.removal_cost import Cost, Request, accepted, open_validation
 from refrain.studies.smaller import units_to_remove
@@ -96,7 +97,7 @@ def log_probabilities(lm, text="ant bee fox\ndog"):
 
 def validation(lm):
     """Windows of the validation text of a run."""
-    return open_validation(lm, Experiment.model_validate(lm.config), None, lambda line: None).windows
+    return open_validation(lm.vocabulary, Experiment.model_validate(lm.config), None, lambda line: None).windows
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,13 +5,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from refrain.config import Adaptive, Experiment, GlorotInit, Mixture, Model, MultiplicativeLSTMCell, UniformInit
+from refrain.config import (
+    Adaptive,
+    Experiment,
+    GlorotInit,
+    LowRank,
+    Mixture,
+    Model,
+    MultiplicativeLSTMCell,
+    UniformInit,
+)
 from refrain.data import Vocabulary
 from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.nn import (
     AdaptiveHead,
     Embedding,
+    LowRankHead,
     MixtureHead,
     MultiplicativeLSTM,
     RecurrentStack,
@@ -119,11 +129,13 @@ def _layer(settings: Model, below: int, width: int, inner: int) -> Any:
 
 def _head(
     settings: Model, vocabulary_size: int, embedding: Embedding | SparseEmbedding | None
-) -> SoftmaxHead | SparseSoftmaxHead | MixtureHead | AdaptiveHead:
+) -> SoftmaxHead | SparseSoftmaxHead | LowRankHead | MixtureHead | AdaptiveHead:
     last = settings.hidden_sizes[-1]
     if isinstance(embedding, SparseEmbedding):
         return SparseSoftmaxHead(embedding)
     weight = None if embedding is None else embedding.weight
+    if isinstance(settings.head, LowRank):
+        return LowRankHead(last, settings.head.rank, vocabulary_size, weight=weight)
     if isinstance(settings.head, Mixture):
         return MixtureHead(
             last,

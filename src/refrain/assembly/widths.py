@@ -9,7 +9,7 @@ from torch import Tensor
 from refrain.axes import AxisTable, removable
 from refrain.config import BandedEmbedding, Experiment, ExplicitPlan, SparseLSTMCell
 from refrain.models import LanguageModel
-from refrain.nn import SparseEmbedding, SparseLSTM
+from refrain.nn import LowRankHead, SparseEmbedding, SparseLSTM
 
 # inner width of a recurrent layer -> its setting, which has a size for each layer
 INNER_SETTINGS = {"intermediate": "cell.intermediate_sizes"}
@@ -34,6 +34,8 @@ def size_settings(model: LanguageModel) -> dict[str, str | tuple[str, ...]]:
         "embedding_size": names.embedding,
         "hidden_sizes": tuple(layer.hidden for layer in names.layers),
     }
+    if isinstance(model.head, LowRankHead):
+        settings["head.rank"] = names.head["rank"]
     for inner, setting in INNER_SETTINGS.items():
         if all(inner in layer.inner for layer in names.layers):
             settings[setting] = tuple(layer.inner[inner] for layer in names.layers)

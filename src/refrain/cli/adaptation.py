@@ -30,12 +30,12 @@ class Adaptation(NamedTuple):
     steps: int | None
     carry: bool
 
-    def check(self, mix: Path | None, weights: Weights) -> None:
+    def check(self, mix: Path | None, weights: Weights | None) -> None:
         """Check the options before a model is loaded.
 
         Args:
             mix: the file of an n-gram model, which cannot be mixed in.
-            weights: must be float32, as rounded weights cannot be trained.
+            weights: as they were asked for; rounding the weights that adapt is refused. None for what the run has.
 
         Raises:
             UserError: when one is out of range or cannot take effect.
@@ -47,7 +47,7 @@ class Adaptation(NamedTuple):
             if idle := [name for name, value in given.items() if value is not None]:
                 raise UserError(f"{idle[0]} cannot take effect without --method dynamic")
             return
-        if mix is not None or weights != "float32":
+        if mix is not None or weights == "int8":
             raise UserError(f"{'--weights int8' if mix is None else '--mix'} cannot be combined with --method dynamic")
         if self.steps is not None and self.steps < 1:
             raise UserError(f"--dynamic-steps must be at least 1 (got {self.steps})")

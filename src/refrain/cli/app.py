@@ -38,7 +38,7 @@ COMMANDS = {
     "features": "Texts as vectors: the state of a layer after each text.",
     "probe": "Fit a logistic probe on a model's states, and find the best single unit.",
     "sparsity": "Report the zeros, the dead units and the sizes of a model, with pictures.",
-    "compress": "Write a smaller run without dead units, checked to compute the same.",
+    "compress": "Write a smaller run: without dead units, in int8, or with lower ranks.",
     "import": "Make a run of a model that another program has trained.",
     "export": "Write a model as ONNX, as C or for sherpa-onnx, checked to compute the same.",
     "recipes": "List the recipes, or show one of them.",

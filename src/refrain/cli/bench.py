@@ -9,6 +9,8 @@ from cyclopts import Parameter
 from .bench_compressors import bench_compressors
 from .bench_options import BENCHES, CPU_ONLY, UNITS, amounts_of, check_name, idle_of, refuse_idle, widths_of
 from .bench_score import bench_score
+from .bench_sizes import bench_sizes
+from .bench_table import table_of
 from .bench_tag import bench_tag
 from .options import Device, ForceOption, JsonOption
 
@@ -46,6 +48,8 @@ def bench(
     tag: accuracy and training time of a tagger on one thread, compared with a conditional random field if
     sklearn-crfsuite is installed.
     score: lines and n-best lists on one thread, compared with single lines and with a plain PyTorch loop.
+    sizes: bytes and perplexity of trained models in float32 and in int8, the first of them also with zeros by
+    magnitude, without units, and with lower ranks, without any training; nothing is timed.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
     compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Compressors are
@@ -55,8 +59,8 @@ def bench(
     Parameters
     ----------
     name
-        The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso, compressors, tag or
-        score.
+        The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso, compressors, sizes,
+        tag or score.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
         training.seed count, for compressors only those of data, for sparse none.
@@ -73,11 +77,11 @@ def bench(
         The hidden widths of the smaller model for compress (373,315), of a second model for export (none), or of
         the layers for cells (128,512).
     run
-        A run folder or a checkpoint: for compressors of models of bytes, can be given several times; for score of a
-        model of words, which is measured on its test text as well.
+        A run folder or a checkpoint: for compressors of models of bytes and for sizes, can be given several times; for
+        score of a model of words, which is measured on its test text as well.
     data
         The corpus: for compressors a folder of splits, a file, a pattern or a name, by default that of the first run or
-        else of the recipe; for tag tagged sentences, by default those of the recipe.
+        else of the recipe; for tag tagged sentences, by default those of the recipe; for sizes as for evaluate.
     ngram
         An ARPA file or a binary file of KenLM to measure beside the run; for score only.
     device
@@ -85,13 +89,16 @@ def bench(
         run on CPUs only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
-        Not for compressors, tag and score.
+        Not for compressors, sizes, tag and score.
     """
     from .output import log, log_written, print_json
 
     check_name(name)
     idle = idle_of(name, run=run, data=data, plot=plot, force=force, ngram=ngram)
     refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
+    if name == "sizes":
+        bench_sizes(run or [], data, json=json)
+        return
     if name == "tag":
         bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
         return
@@ -129,7 +136,7 @@ def bench(
     if json:
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
     else:
-        print(_table(rows))
+        print(table_of(rows))
 
 
 def _check_plot(plot: Path | None, recipe: str, *, force: bool) -> None:
@@ -190,21 +197,3 @@ def _device(name: str, device: str) -> Any:
     if name in CPU_ONLY and device == "cuda":
         raise UserError(f"bench {name} measures the stepper, which runs on CPUs only; use --device cpu")
     return build_device("cpu" if name in CPU_ONLY else device)
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    from refrain.pictures.bench import SHARES
-
-    from .output import table
-
-    shares = {key: title for key, title in SHARES.items() if any(key in row for row in rows)}
-    sized = any(row.get("megabytes") for row in rows)
-    lines = [["", "median", "low", "high", "", "ratio", *shares.values(), *["MB"] * sized]]
-    for row in rows:
-        figures = [f"{row[key]:,.0f}" for key in ("median", "low", "high")]
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        parts = [f"{row[key]:.0%}" if key in row else "" for key in shares]
-        if sized:
-            parts.append(f"{row['megabytes']:,.1f}" if row["megabytes"] else "")
-        lines.append([row["name"], *figures, row["unit"], ratio, *parts])
-    return table(lines)

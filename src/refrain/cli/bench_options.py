@@ -15,6 +15,7 @@ BENCHES = {
     "export": "zaremba-medium",
     "group-lasso": "zaremba-medium",
     "compressors": "mlstm-bytes",
+    "sizes": "zaremba-small",
     "tag": "pos-default",
     "score": "zaremba-small",
 }
@@ -38,12 +39,12 @@ def idle_of(
     name: str, *, run: list[Path] | None, data: str | None, plot: Path | None, force: bool, ngram: Path | None
 ) -> dict[str, bool]:
     """Options that only some benches have, and whether they are given to one that has not."""
-    no_plot = name in ("compressors", "tag", "score")
+    no_plot = name in ("compressors", "sizes", "tag", "score")
     return {
-        "--run": bool(run) and name not in ("compressors", "score"),
-        "--data": data is not None and name not in ("compressors", "tag"),
+        "--run": bool(run) and name not in ("compressors", "sizes", "score"),
+        "--data": data is not None and name not in ("compressors", "sizes", "tag"),
         "--plot": plot is not None and no_plot,
-        "--force": force and name in ("tag", "score"),
+        "--force": force and name in ("sizes", "tag", "score"),
         "--ngram": ngram is not None and name != "score",
     }
 
@@ -87,11 +88,11 @@ def refuse_idle(
     idle["--widths"] = widths is not None and name not in WIDTHS
     idle["--windows"] = amounts["windows"] is not None and name not in UNITS
     idle["--cache-window"] = amounts["cache_window"] is not None and name != "cache"
-    idle["--recipe"] = recipe is not None and name == "sparse"
+    idle["--recipe"] = recipe is not None and name in ("sparse", "sizes")
     for word in settings:
         key = word.partition("=")[0]
         idle[key] = (
-            name == "sparse"
+            name in ("sparse", "sizes")
             or (name == "cells" and key not in ("model.cell", "training.seed"))
             or (name == "compressors" and not key.startswith("data."))
         )

@@ -2,10 +2,11 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .options import Flag, JsonOption, RunArgument
+from .options import Flag, JsonOption, LowercaseOption, RunArgument, TokeniseOption, Weights
 
 ROWS = {
     "parameters": "{:,}",
@@ -24,13 +25,19 @@ def compress(
     out: Path,
     threshold: float | None = None,
     to: str | None = None,
+    weights: Weights | None = None,
+    embedding: str | None = None,
+    head: str | None = None,
+    zeros: str | None = None,
     max_loss: str | None = None,
     finetune_epochs: int = 0,
     data: str | None = None,
+    lowercase: LowercaseOption = False,
+    tokenise: TokeniseOption = False,
     force: Flag = False,
     json: JsonOption = False,
 ) -> None:
-    """Write a smaller run without the dead units of a run, checked to compute the same.
+    """Write a smaller run: without dead units, which changes nothing, with int8 weights, or with a lower rank.
 
     The given run is not changed. Prints before and after: parameters, bytes of the weights, multiply-adds per token,
     perplexity on the test text of the run, and two speeds that are measured in turns: milliseconds per token at batch
@@ -44,75 +51,119 @@ def compress(
         Also treat units as dead if the absolute values of all their weights are below this.
     to
         A size to reach: parameters=7M, multiply_adds=50% or bytes=10M, where a percentage is of the size of the run's
-        model. Units go first that cost the least loss on the validation text for the size that they save.
+        model. Units go first that cost the least loss on the validation text for the size that they save. For bytes,
+        weights are int8 unless --weights float32 is given, and without --embedding, --head and --zeros, ranks and zeros
+        are tried as well, and what costs the least loss is written.
+    weights
+        int8: store every matrix rounded to 127ths of the largest entry of each row, in a quarter of the bytes. float32:
+        store float32. The default is int8 for --to bytes=N, otherwise what the run has. A tagger takes this option
+        alone.
+    embedding
+        rank=N or rank=25%: reduce the rank of the embedding, so that it is N wide.
+    head
+        rank=N or rank=25%: reduce the rank of the output layer. A matrix that embedding and head share takes one of the
+        two options.
+    zeros
+        50%: set this share of the entries of each matrix to zero, the smallest ones. Zeros are not stored.
     max_loss
-        How much the perplexity on the validation text may grow with --to or --threshold without --finetune-epochs; the
-        default is 20%. If it grows by more, nothing is written without --force.
+        How much the perplexity on the validation text may grow without --finetune-epochs; the default is 20%. If it
+        grows by more, nothing is written without --force.
     finetune_epochs
         The number of epochs to train the smaller model, with the settings of the run.
     data
         The text to check and measure on: a folder of splits or a file. The default is the corpus of the run, with its
-        validation text for --to and --threshold and its test text for the figures.
+        validation text for what changes the model and its test text for the figures.
     force
         Replace what exists at the output path, and write a model that is worse than --max-loss allows.
     """
-    target = None if to is None else _target(to)
-    allowed = None if max_loss is None else _allowed(max_loss)
+    options: dict[str, Any] = {
+        "threshold": threshold,
+        "to": None if to is None else _target(to),
+        "embedding_rank": _rank("--embedding", embedding),
+        "head_rank": _rank("--head", head),
+        "zeros": None if zeros is None else _share("--zeros", zeros),
+        "max_loss": None if max_loss is None else _share("--max-loss", max_loss),
+        "finetune_epochs": finetune_epochs,
+        "lowercase": lowercase,
+        "tokenise": tokenise,
+    }
 
-    from refrain.errors import UserError
     from refrain.progress import reporter
-    from refrain.runs import find_language_model
-    from refrain.runs.missing import check_is_there
 
     from .output import log, log_written, print_json
 
-    if finetune_epochs < 0:
-        raise UserError(f"--finetune-epochs must be at least 0 (got {finetune_epochs})")
-
-    check_is_there(run)
-
-    from refrain.assembly import locate
-    from refrain.runs.checks import check_apart
-
-    check_apart(run, out, force=force)
-    find_language_model(run)
+    tagger = _is_tagger(run, out, options, weights, force=force)
     if data is not None:
+        from refrain.assembly import locate
+
         locate(data, log)
 
     # imports torch
-    from refrain.studies.compress import compress as write
+    from refrain.studies import compress as write
+    from refrain.studies import compress_tagger as write_tagger
 
-    found: dict[str, Any] = write(
-        run,
-        out,
-        threshold=threshold,
-        to=target,
-        max_loss=allowed,
-        finetune_epochs=finetune_epochs,
-        data=data,
-        force=force,
-        log=log,
-        reports=reporter(),
-    )
+    shared: Any = {"weights": weights, "data": data, "force": force, "log": log, "reports": reporter()}
+    found = write_tagger(run, out, **shared) if tagger else write(run, out, **options, **shared)
     log_written(out)
     if json:
         print_json(found)
-        return
-    _print_report(found, out)
+    elif tagger:
+        _print_columns(found, {"parameters": "{:,}", "bytes": "{:,}", "accuracy": "{:.4f}", "nats_per_token": "{:.4f}"})
+    else:
+        _print_report(found, out)
+
+
+def _is_tagger(run: Path, out: Path, options: dict[str, Any], weights: Weights | None, *, force: bool) -> bool:
+    """Whether a run is that of a tagger, after checks of the paths and the options."""
+    from refrain.errors import UserError
+    from refrain.runs.missing import check_is_there
+
+    if options["finetune_epochs"] < 0:
+        raise UserError(f"--finetune-epochs must be at least 0 (got {options['finetune_epochs']})")
+    check_is_there(run)
+
+    from refrain.runs import find, find_language_model
+    from refrain.runs.checks import check_apart
+
+    check_apart(run, out, force=force)
+    if find(run).is_tagger:
+        _refuse_for_a_tagger(options, weights)
+        return True
+    find_language_model(run)
+    return False
+
+
+def _refuse_for_a_tagger(options: dict[str, Any], weights: Weights | None) -> None:
+    from refrain.errors import UserError
+
+    from .evaluate_tagger import refuse
+
+    names = {name: f"--{name.removesuffix('_rank').replace('_', '-')}" for name in options}
+    refuse({names[name]: value or None for name, value in options.items()}, "with a tagger")
+    if weights is None:
+        raise UserError("of a tagger, the weights can be stored in int8 only; give --weights int8")
+
+
+def _print_columns(found: dict[str, Any], forms: dict[str, str], rows: Sequence[list[str]] = ()) -> None:
+    """Print some figures of the models, side by side."""
+    from .output import table
+
+    columns = [name for name in ("before", "after", "finetuned") if name in found]
+    own = [[name, *(form.format(found[column][name]) for column in columns)] for name, form in forms.items()]
+    print(table([["", *columns], *rows, *own]))
 
 
 def _print_report(found: dict[str, Any], out: Path) -> None:
     """Print the figures of the models, side by side, and what comes next."""
-    from .output import print_next, table
+    from .output import print_next
 
     columns = [name for name in ("before", "after", "finetuned") if name in found]
-    rows = [["", *columns]]
-    widths = found["before"]["widths"]
-    rows += [[name, *(f"{found[column]['widths'][name]:,}" for column in columns)] for name in widths]
-    rows += [[name, *(form.format(found[column][name]) for column in columns)] for name, form in ROWS.items()]
-    print(table(rows))
+    widths = list(dict.fromkeys(name for column in columns for name in found[column]["widths"]))
+    rows = [[name, *(_width(found[column]["widths"].get(name)) for column in columns)] for name in widths]
+    _print_columns(found, ROWS, rows)
+    rounded = " before rounding" if found["weights"] == "int8" else ""
     print(
-        f"log-probabilities equal the masked model's to {found['max_abs_difference']:.1e} in float64, "
+        f"log-probabilities{rounded} equal the masked model's to {found['max_abs_difference']:.1e} in float64, "
         f"{found['float32_difference']:.1e} in float32"
     )
     print()
@@ -120,23 +171,39 @@ def _print_report(found: dict[str, Any], out: Path) -> None:
     print_next(f"refrain evaluate {smaller}", f"refrain train --from {smaller} --out FINETUNED")
 
 
+def _width(size: int | None) -> str:
+    """The size of a width, which only the other model may have."""
+    return "" if size is None else f"{size:,}"
+
+
+def _rank(option: str, text: str | None) -> str | None:
+    from refrain.errors import UserError
+
+    match = None if text is None else re.fullmatch(r"rank=(\d{1,9}(?:\.\d+)?%|\d{1,9})", text)
+    if text is not None and match is None:
+        raise UserError(
+            f"{option} must be rank=N or a percentage of the width, as in rank=64 or rank=25% (got {text!r})"
+        )
+    return match and match[1]
+
+
 def _target(text: str) -> tuple[str, str]:
     from refrain.errors import UserError
 
-    match = re.fullmatch(r"(parameters|multiply_adds|bytes)=(\d+(?:\.\d+)?(?:[kMG]|%)?)", text)
-    if match is None:
+    match = re.fullmatch(r"(parameters|multiply_adds|bytes)=(\d+(?:\.\d+)?(?:[kMG]|%)?)", text.removesuffix("B"))
+    if match is None or (text.endswith("B") and match[1] != "bytes"):
         raise UserError(
-            "--to must be parameters=N, multiply_adds=N or bytes=N, as in parameters=7M or parameters=50% "
+            "--to must be parameters=N, multiply_adds=N or bytes=N, as in parameters=7M, parameters=50% or bytes=2MB "
             f"(got {text!r})"
         )
     return match[1], match[2]
 
 
-def _allowed(text: str) -> float:
+def _share(option: str, text: str) -> float:
     from refrain.config.values import percentage
     from refrain.errors import UserError
 
     share = percentage(text)
     if share is None:
-        raise UserError(f"--max-loss must be a percentage, as in 20% (got {text!r})")
+        raise UserError(f"{option} must be a percentage, as in 20% (got {text!r})")
     return share

@@ -69,7 +69,7 @@ def evaluate(
     tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
-    weights: WeightsOption = "float32",
+    weights: WeightsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a language model (perplexity and more) or a tagger (accuracy and more).
@@ -156,7 +156,7 @@ def _evaluate(
     *,
     force: bool,
     device: Device,
-    weights: Weights,
+    weights: Weights | None,
     json: bool,
 ) -> None:
     """Measure a language model on the text that `read` returns, and print the figures."""
@@ -191,9 +191,8 @@ def _texts(
     """The text to measure on with the name of its split, and if needed the texts that the model was trained on."""
     from refrain.config import Data
     from refrain.data import vocabulary_from
+    from refrain.data.units.protocol import fitted
     from refrain.errors import UserError
-
-    from .texts import fitted
 
     settings = saved.experiment.data
     assert isinstance(settings, Data)

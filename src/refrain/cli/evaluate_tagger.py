@@ -41,7 +41,7 @@ def evaluate_tagger(
     force: bool,
     skip_bad: bool,
     device: Device,
-    weights: Weights,
+    weights: Weights | None,
     json: bool,
 ) -> None:
     """Measure a tagger and print the results.
@@ -55,7 +55,7 @@ def evaluate_tagger(
         force: whether the picture is replaced if it exists.
         skip_bad: whether bad sentences are left out.
         device: the device to compute on.
-        weights: whether matrices are rounded.
+        weights: whether matrices are rounded; None for what the run has.
         json: whether one JSON object is printed.
     """
     from refrain import assembly

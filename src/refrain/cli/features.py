@@ -41,7 +41,7 @@ def features(
     batch_size: BatchSizeOption = 64,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
-    weights: WeightsOption = "float32",
+    weights: WeightsOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:

@@ -33,7 +33,7 @@ def generate(
     lowercase: LowercaseOption = False,
     tokenise: TokeniseOption = False,
     device: DeviceOption = "auto",
-    weights: WeightsOption = "float32",
+    weights: WeightsOption = None,
     stop_at_line_end: Flag = False,
     no_unk: Flag = False,
     detokenise: Flag = False,

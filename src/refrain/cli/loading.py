@@ -16,7 +16,7 @@ def load_language_model(
     reports: "Reporter",
     *,
     device: Device = "cpu",
-    weights: Weights = "float32",
+    weights: Weights | None = None,
     lowercase: bool = False,
     tokenise: bool = False,
     packed: bool = True,
@@ -27,7 +27,7 @@ def load_language_model(
         run: the run folder or one of its checkpoints, or what `refrain.runs.find` has found there.
         reports: reports that the model is loaded.
         device: the device to compute on.
-        weights: whether matrices are rounded.
+        weights: whether matrices are rounded; None for what the run has.
         lowercase: whether the model reads texts in lower case; see `fitted`.
         tokenise: whether the model reads words separated from punctuation; see `fitted`.
         packed: whether the command computes with packed weights, which alone have int8 kernels.
@@ -41,17 +41,17 @@ def load_language_model(
     saved = runs.find_language_model(run) if isinstance(run, Path) else run
     with reports.step(f"loading {saved.path}"):
         lm = runs.load_language_model(saved, device=device, weights=weights)
-    if weights == "int8":
+    if lm.weights == "int8":
         _log_rounding(lm, packed=packed)
     if lowercase or tokenise:
-        from .texts import fitted
+        from refrain.data.units.protocol import fitted
 
         lm.vocabulary = fitted(lm.vocabulary, lowercase=lowercase, tokenise=tokenise)
     return lm
 
 
 def load_tagger(
-    run: "Path | SavedModel", reports: "Reporter", *, device: Device = "cpu", weights: Weights = "float32"
+    run: "Path | SavedModel", reports: "Reporter", *, device: Device = "cpu", weights: Weights | None = None
 ) -> "TrainedTagger":
     """Load a tagger.
 
@@ -59,7 +59,7 @@ def load_tagger(
         run: the run folder or one of its checkpoints, or what `refrain.runs.find` has found there.
         reports: reports that the model is loaded.
         device: the device to compute on.
-        weights: whether matrices are rounded.
+        weights: whether matrices are rounded; None for what the run has.
 
     Raises:
         CheckpointError: when there is no such run, or it is that of a language model.
@@ -69,7 +69,7 @@ def load_tagger(
     saved = runs.find_tagger(run) if isinstance(run, Path) else run
     with reports.step(f"loading {saved.path}"):
         tagger = runs.load_tagger(saved, device=device, weights=weights)
-    if weights == "int8":
+    if tagger.weights == "int8":
         _log_rounding(tagger)
     return tagger
 
@@ -82,4 +82,4 @@ def _log_rounding(trained: "TrainedLanguageModel | TrainedTagger", *, packed: bo
 
     note = int8_note(trained) if packed else "this command computes in float32; score and generate have int8 kernels"
     if note:
-        log(f"--weights int8: the weights are rounded, but {note}")
+        log(f"int8 weights: the weights are rounded, but {note}")

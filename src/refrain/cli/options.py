@@ -75,10 +75,10 @@ StateOption = Annotated[
     Parameter(help="The state to read. The default is the cell state, or the hidden state if the layer has no other."),
 ]
 WeightsOption = Annotated[
-    Weights,
+    Weights | None,
     Parameter(
         help="int8: round every matrix to 127ths of the largest entry of each row, so that a token reads a quarter of "
-        "the memory."
+        "the memory. float32: compute with float32. The default is int8 for a run with int8 weights, otherwise float32."
     ),
 ]
 MixOption = Annotated[

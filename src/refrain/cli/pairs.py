@@ -36,7 +36,7 @@ def pairs(
     tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
-    weights: WeightsOption = "float32",
+    weights: WeightsOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:

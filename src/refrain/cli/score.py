@@ -38,7 +38,7 @@ def score(
     tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
-    weights: WeightsOption = "float32",
+    weights: WeightsOption = None,
     json: Flag = False,
 ) -> None:
     """Score lines of text in nats, or choose from n-best lists.

@@ -74,7 +74,7 @@ def surprisal(
     tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
-    weights: WeightsOption = "float32",
+    weights: WeightsOption = None,
     force: ForceOption = False,
     json: Flag = False,
 ) -> None:

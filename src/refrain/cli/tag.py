@@ -40,7 +40,7 @@ def tag(
     force: ForceOption = False,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
-    weights: WeightsOption = "float32",
+    weights: WeightsOption = None,
     json: Flag = False,
 ) -> None:
     """Tag text and write CoNLL-U.

@@ -24,29 +24,6 @@ class Source(Protocol):
         ...
 
 
-def fitted(vocabulary: "Vocabulary", *, lowercase: bool, tokenise: bool) -> "Vocabulary":
-    """The vocabulary of a model with further preparation of texts, beside that with which the model was trained.
-
-    Args:
-        vocabulary: the vocabulary of the model.
-        lowercase: whether letters are converted to lower case.
-        tokenise: whether words are separated from punctuation.
-
-    Raises:
-        UserError: when the vocabulary does not prepare texts.
-    """
-    from refrain.data.units.protocol import PreparesText
-    from refrain.errors import UserError
-
-    if not lowercase and not tokenise:
-        return vocabulary
-    if not isinstance(vocabulary, PreparesText):
-        option = "--lowercase" if lowercase else "--tokenise"
-        raise UserError(f"{option} cannot take effect with a model of {vocabulary.unit}s")
-    own = vocabulary.preparation
-    return vocabulary.prepared(own._replace(lowercase=own.lowercase or lowercase, tokenise=own.tokenise or tokenise))
-
-
 def split_of(saved: "SavedModel", vocabulary: "Vocabulary", split: str) -> "TokenSource":
     """A split of the corpus of a run, in the ids of its vocabulary.
 

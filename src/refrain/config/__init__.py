@@ -19,6 +19,7 @@ from .experiment import Training as Training
 from .heads import CRF as CRF
 from .heads import Adaptive as Adaptive
 from .heads import GlorotInit as GlorotInit
+from .heads import LowRank as LowRank
 from .heads import Mixture as Mixture
 from .heads import Softmax as Softmax
 from .heads import StandardInit as StandardInit

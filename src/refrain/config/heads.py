@@ -23,6 +23,13 @@ class Mixture(Settings):
     )
 
 
+class LowRank(Settings):
+    """A softmax over the vocabulary whose matrix has a low rank: the last layer's output is projected first."""
+
+    kind: Literal["low-rank"] = "low-rank"
+    rank: Count = Field(description="Width of the projected output; with tied, that of the embedding.")
+
+
 class Adaptive(Settings):
     """Adaptive softmax: frequent words first, rarer words in clusters of smaller width."""
 
@@ -32,7 +39,7 @@ class Adaptive(Settings):
     )
 
 
-Head = Annotated[Softmax | Mixture | Adaptive, Field(discriminator="kind"), ByName]
+Head = Annotated[Softmax | LowRank | Mixture | Adaptive, Field(discriminator="kind"), ByName]
 
 
 class TagSoftmax(Settings):

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from .cells import Cell, ExplicitPlan, LSTMCell, MultiplicativeLSTMCell, SparseLSTMCell
 from .embeddings import BandedEmbedding, DenseEmbedding, EmbeddingLayout
-from .heads import Head, Init, Mixture, Softmax, StandardInit
+from .heads import Head, Init, LowRank, Mixture, Softmax, StandardInit
 from .network import Network
 
 
@@ -41,6 +41,10 @@ class Model(Network):
         if self.tied and self.head.kind != "softmax" and self.embedding.kind != "dense":
             raise ValueError(
                 f"tied: a sparse embedding can be shared with a softmax head only (head is {self.head.kind!r})"
+            )
+        if self.tied and isinstance(self.head, LowRank) and self.head.rank != self.embedding_size:
+            raise ValueError(
+                f"tied: needs embedding_size equal to head.rank (got {self.embedding_size} and {self.head.rank})"
             )
         if self.tied and self.head.kind == "softmax" and self.embedding_size != self.hidden_sizes[-1]:
             raise ValueError(

@@ -17,6 +17,7 @@ from refrain.errors import UserError
 from refrain.nn import (
     AdaptiveHead,
     Embedding,
+    LowRankHead,
     MixtureHead,
     RecurrentStack,
     SoftmaxHead,
@@ -61,7 +62,7 @@ class LanguageModel(nn.Module):
         self,
         embedding: Embedding | SparseEmbedding,
         stack: RecurrentStack,
-        head: SoftmaxHead | SparseSoftmaxHead | MixtureHead | AdaptiveHead,
+        head: SoftmaxHead | SparseSoftmaxHead | LowRankHead | MixtureHead | AdaptiveHead,
         *,
         embedding_dropout: nn.Module | None = None,
         output_dropout: nn.Module | None = None,

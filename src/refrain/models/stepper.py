@@ -11,7 +11,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from refrain.nn import Embedding, LockedDropout, RecurrentStack, SoftmaxHead, VariationalDropout, fold_weight_norm
+from refrain.nn import (
+    Embedding,
+    LockedDropout,
+    LowRankHead,
+    RecurrentStack,
+    SoftmaxHead,
+    VariationalDropout,
+    fold_weight_norm,
+)
 from refrain.nn.kernels.forking import one_thread_after_fork
 from refrain.nn.kernels.integer import lanes
 from refrain.nn.kernels.packed_linear import (
@@ -42,7 +50,7 @@ class Stepper:
     It computes the same as the model in evaluation mode, and its states can be exchanged with those of the model.
     Dropout is left out; other modules between the layers are applied. The code of the layers and the head is used where
     no kernel exists: on a GPU, in float64, without a C++ compiler, for layers other than LSTM, GRU, multiplicative
-    LSTM and sparse LSTM, and for heads other than the softmax.
+    LSTM and sparse LSTM, and for heads other than the softmax, of low rank or not.
 
     Args:
         model: the model, in training or evaluation mode; it is not changed.
@@ -71,8 +79,11 @@ class Stepper:
         self._on_outputs = _in_evaluation(snapshot.output_dropout)
         self._head: Any = snapshot.head
         self._output: PackedLinear | None = None
-        if type(snapshot.head) is SoftmaxHead and has_stepper(snapshot.head.weight):
-            self._output = PackedLinear(snapshot.head.weight, snapshot.head.bias, weights)
+        self._projection: PackedLinear | None = None
+        head: Any = snapshot.head
+        if type(head) in (SoftmaxHead, LowRankHead) and has_stepper(head.weight):
+            self._output = PackedLinear(head.weight, head.bias, weights)
+            self._projection = PackedLinear(head.projection, None, weights) if type(head) is LowRankHead else None
             self._head = None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -113,7 +124,7 @@ class Stepper:
         x = self._on_outputs(x)
         if self._output is None:
             return self._head.log_probabilities(x), tuple(after)
-        return log_softmax_(self._output(x)), tuple(after)
+        return log_softmax_(self._output(self.projected(x))), tuple(after)
 
     @torch.no_grad()
     def hidden(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Outputs, tuple[Any, ...]]:
@@ -154,7 +165,8 @@ class Stepper:
             return nats
         size = max(1, CHUNK_LOGITS // self._output.matrix.rows)
         pairs = zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
-        return torch.cat([target_nats(self._output(rows), ids) for rows, ids in pairs]).view(targets.shape)
+        found = [target_nats(self._output(self.projected(rows)), ids) for rows, ids in pairs]
+        return torch.cat(found).view(targets.shape)
 
     @torch.no_grad()
     def following_nats(
@@ -181,6 +193,10 @@ class Stepper:
     def output(self) -> PackedLinear | None:
         """The packed softmax layer; None where the head's own code is used."""
         return self._output
+
+    def projected(self, x: Tensor) -> Tensor:
+        """What a packed output layer reads of the last layer's output (B, H): a head of low rank projects it first."""
+        return x if self._projection is None else self._projection(x)
 
 
 def _stepper(model: LanguageModel, weights: WeightType) -> Stepper:

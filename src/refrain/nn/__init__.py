@@ -8,6 +8,7 @@ from .embedding import Embedding as Embedding
 from .heads import AdaptiveHead as AdaptiveHead
 from .heads import ConditionalRandomField as ConditionalRandomField
 from .heads import Head as Head
+from .heads import LowRankHead as LowRankHead
 from .heads import MixtureHead as MixtureHead
 from .heads import SoftmaxHead as SoftmaxHead
 from .heads import SparseSoftmaxHead as SparseSoftmaxHead

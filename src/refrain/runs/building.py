@@ -28,7 +28,7 @@ VocabularyT = TypeVar("VocabularyT")
 
 
 def build(
-    experiment: AnyExperiment, checkpoint: Checkpoint, own: OwnNetwork | None, device: str, weights: WeightType
+    experiment: AnyExperiment, checkpoint: Checkpoint, own: OwnNetwork | None, device: str, weights: WeightType | None
 ) -> TrainedLanguageModel | TrainedTagger:
     """Build a trained model.
 
@@ -37,12 +37,14 @@ def build(
         checkpoint: the checkpoint with the weights.
         own: the network given by the user, or a function that makes it; None builds the one of the settings.
         device: `cpu`, `cuda` or `auto`.
-        weights: `float32` or `int8`.
+        weights: `float32`, `int8`, or None for what the checkpoint has.
 
     Raises:
         CheckpointError: when the weights do not fit the settings or the given network.
         UserError: when the device is missing or unknown, or the weights are.
     """
+    if weights is None:
+        weights = "int8" if checkpoint.has_int8_weights else "float32"
     if weights not in get_args(WeightType):
         raise UserError(f"weights: must be one of {', '.join(get_args(WeightType))} (got {weights!r})")
     if own is not None:

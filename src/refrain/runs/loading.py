@@ -113,7 +113,7 @@ def load(
     kind: Literal["language-model"],
     model: "OwnNetwork | None" = None,
     device: str = "cpu",
-    weights: "WeightType" = "float32",
+    weights: "WeightType | None" = None,
 ) -> "TrainedLanguageModel": ...
 
 
@@ -124,7 +124,7 @@ def load(
     kind: Literal["tagger"],
     model: "OwnNetwork | None" = None,
     device: str = "cpu",
-    weights: "WeightType" = "float32",
+    weights: "WeightType | None" = None,
 ) -> "TrainedTagger": ...
 
 
@@ -135,7 +135,7 @@ def load(
     kind: None = None,
     model: "OwnNetwork | None" = None,
     device: str = "cpu",
-    weights: "WeightType" = "float32",
+    weights: "WeightType | None" = None,
 ) -> "TrainedLanguageModel | TrainedTagger": ...
 
 
@@ -145,7 +145,7 @@ def load(
     kind: Literal["language-model", "tagger"] | None = None,
     model: "OwnNetwork | None" = None,
     device: str = "cpu",
-    weights: "WeightType" = "float32",
+    weights: "WeightType | None" = None,
 ) -> "TrainedLanguageModel | TrainedTagger":
     """Load a trained model from the best checkpoint of a run folder, or from a checkpoint folder.
 
@@ -158,7 +158,8 @@ def load(
         model: for the run of a network of your own: the network, whose weights are replaced, or a function that maps
             the vocabulary to it. Nothing is imported by the class name that is recorded in the run.
         device: `cpu`, `cuda` or `auto`.
-        weights: `float32`, or `int8`, which rounds every matrix row by row; see `TrainedLanguageModel`.
+        weights: `float32`, or `int8`, which rounds every matrix row by row; see `TrainedLanguageModel`. None is what
+            the run has: `int8` for one that `compress` wrote with int8 weights, otherwise `float32`.
 
     Raises:
         CheckpointError: when the folder has no complete checkpoint, the checkpoint does not fit this version or the
@@ -178,14 +179,14 @@ def load(
 
 
 def load_language_model(
-    path: str | Path | SavedModel, *, device: str = "cpu", weights: "WeightType" = "float32"
+    path: str | Path | SavedModel, *, device: str = "cpu", weights: "WeightType | None" = None
 ) -> "TrainedLanguageModel":
     """Load the language model of a run, as `load` does.
 
     Args:
         path: the run folder or checkpoint folder, or the result of `find_language_model`.
         device: `cpu`, `cuda` or `auto`.
-        weights: `float32` or `int8`.
+        weights: `float32`, `int8`, or None for what the run has.
 
     Raises:
         CheckpointError: when the run is that of a tagger, or as in `load`.
@@ -195,14 +196,14 @@ def load_language_model(
 
 
 def load_tagger(
-    path: str | Path | SavedModel, *, device: str = "cpu", weights: "WeightType" = "float32"
+    path: str | Path | SavedModel, *, device: str = "cpu", weights: "WeightType | None" = None
 ) -> "TrainedTagger":
     """Load the tagger of a run, as `load` does.
 
     Args:
         path: the run folder or checkpoint folder, or the result of `find_tagger`.
         device: `cpu`, `cuda` or `auto`.
-        weights: `float32` or `int8`.
+        weights: `float32`, `int8`, or None for what the run has.
 
     Raises:
         CheckpointError: when the run is that of a language model, or as in `load`.

@@ -45,13 +45,18 @@ def model_size(measure: str, table: AxisTable, widths: Mapping[str, int], dead: 
     """Return the size of a model by a measure.
 
     Args:
-        measure: `parameters`, `multiply_adds` or `bytes` (of float32).
+        measure: `parameters`, `multiply_adds`, `bytes` (of float32) or `int8_bytes` (of matrices in int8 with a scale
+            for each row, and of vectors in float32).
         table: the model's axes.
         widths: the sizes of the model's widths.
         dead: units that are not counted; one unit in each segment of a width is always counted.
     """
     if measure == "multiply_adds":
         return multiply_adds(table, widths, dead)
+    if measure == "int8_bytes":
+        rows = sum(_entries(axes[:-1], widths, dead or {}) for axes in table.values() if len(axes) >= 2)
+        vectors = sum(_entries(axes, widths, dead or {}) for axes in table.values() if len(axes) < 2)
+        return parameter_count(table, widths, dead) - vectors + 4 * (rows + vectors)
     return parameter_count(table, widths, dead) * {"parameters": 1, "bytes": 4}[measure]
 
 
@@ -77,7 +82,7 @@ def unit_sizes(
     """Return by how much a model becomes smaller when one more unit is removed.
 
     Args:
-        measure: `parameters`, `multiply_adds` or `bytes` (of float32).
+        measure: see `model_size`.
         table: the model's axes.
         widths: the sizes of the model's widths.
         removed: the widths whose units can be removed.

@@ -1,7 +1,8 @@
 """Folders of tensors and plain data that are either complete or missing: hashed, flushed, renamed, never pickled.
 
 A checkpoint is a folder of safetensors and JSON files and a `manifest.json` with the size and sha256 of each. It is
-written under a temporary name, flushed to disk and renamed; reading checks every byte against the manifest.
+written under a temporary name, flushed to disk and renamed; reading checks every byte against the manifest. Weights
+that are rounded to int8 or mostly zero are stored by one of the schemes of `weight_schemes`, which the manifest names.
 """
 
 import contextlib
@@ -19,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 from refrain.errors import CheckpointError
 
 from .checkpoint_manifest import FORMAT as FORMAT
+from .checkpoint_manifest import FORMAT_WITH_SCHEMES, Entry, UnreadableError, compare, reading, verified_entries
 from .checkpoint_manifest import MANIFEST as MANIFEST
-from .checkpoint_manifest import Entry, UnreadableError, compare, reading, verified_entries
 from .plain_json import loads
 from .regular_files import is_link, open_regular, read_regular
 from .run_layout import steps_in
-from .tensor_header import read_shapes
+from .tensor_header import read_header
+from .weight_schemes import Int8Rows, Scheme, metadata, pack, schemes_of, shapes_of, unpack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,12 +122,19 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save(folder: Path, tensors: Mapping[str, Mapping[str, "Tensor"]], documents: Mapping[str, Any]) -> None:
+WEIGHTS = "model"
+"""The file stem of the weights, which alone are stored without their zeros."""
+Tensors = Mapping[str, Mapping[str, "Tensor | Int8Rows"]]
+"""For each file stem, tensors by name."""
+
+
+def save(folder: Path, tensors: Tensors, documents: Mapping[str, Any]) -> None:
     """Write a checkpoint; an existing one at the same path is replaced.
 
     Args:
         folder: the folder to write.
-        tensors: for each file stem, tensors by name; they are written to `stem.safetensors`.
+        tensors: for each file stem, tensors by name; they are written to `stem.safetensors`. Those of `model` may be
+            rounded to int8, and are stored without zeros where that is smaller.
         documents: for each file stem, plain data; it is written to `stem.json`.
 
     Raises:
@@ -134,14 +143,30 @@ def save(folder: Path, tensors: Mapping[str, Mapping[str, "Tensor"]], documents:
     from safetensors.torch import save as to_bytes
 
     with atomic_folder(folder, replace=True) as fresh:
-        entries = {}
+        entries: dict[str, dict[str, Any]] = {}
         contents = {f"{stem}.json": json.dumps(data, indent=1).encode() for stem, data in documents.items()}
+        used: dict[str, list[str]] = {}
         for stem, group in tensors.items():
-            contents[f"{stem}.safetensors"] = to_bytes({name: t.contiguous() for name, t in group.items()})
+            parts, schemes = _stored(stem, group)
+            contents[f"{stem}.safetensors"] = to_bytes(parts, metadata=metadata(schemes))
+            if schemes:
+                used[f"{stem}.safetensors"] = sorted({scheme.name for scheme in schemes.values()})
         for name, content in contents.items():
             (fresh / name).write_bytes(content)
             entries[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        (fresh / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": entries}, indent=1), encoding="utf-8")
+        for name, names in used.items():
+            entries[name]["schemes"] = names
+        manifest = {"format": FORMAT_WITH_SCHEMES if used else FORMAT, "files": entries}
+        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _stored(stem: str, group: "Mapping[str, Tensor | Int8Rows]") -> "tuple[dict[str, Tensor], dict[str, Scheme]]":
+    """The tensors of a file, and the scheme of each weight that has one."""
+    if stem == WEIGHTS:
+        return pack(group)
+    plain = {name: tensor.contiguous() for name, tensor in group.items() if not isinstance(tensor, Int8Rows)}
+    assert len(plain) == len(group)
+    return plain, {}
 
 
 class Checkpoint:
@@ -173,18 +198,24 @@ class Checkpoint:
         """Read the shapes of the tensors of `stem.safetensors`, by name, without the tensors."""
         entry = self._entry(f"{stem}.safetensors")
         with reading(self.folder / f"{stem}.safetensors") as path, open_regular(path, follow_links=False) as file:
-            return read_shapes(file, entry.size)
+            shapes, metadata = read_header(file, entry.size)
+            return shapes_of(shapes, schemes_of(metadata))
+
+    @property
+    def has_int8_weights(self) -> bool:
+        """Whether matrices of the model are stored as int8."""
+        return any("int8" in scheme for scheme in self._entry(f"{WEIGHTS}.safetensors").schemes)
 
     def tensors(self, stem: str) -> "dict[str, Tensor]":
-        """Read the tensors of `stem.safetensors`, on the CPU."""
+        """Read the tensors of `stem.safetensors`, on the CPU; weights that are stored by a scheme are in float32."""
         from safetensors import SafetensorError
         from safetensors.torch import load as from_bytes
 
         content = self._content(f"{stem}.safetensors")
         try:
             with reading(self.folder / f"{stem}.safetensors"):
-                read_shapes(io.BytesIO(content), len(content))
-            return from_bytes(content)
+                _, metadata = read_header(io.BytesIO(content), len(content))
+                return unpack(from_bytes(content), schemes_of(metadata))
         except SafetensorError as error:
             raise CheckpointError(f"{self.folder / stem}.safetensors: {error}") from None
 

@@ -17,8 +17,11 @@ from refrain.errors import CheckpointError
 from .plain_json import loads
 from .regular_files import is_damage, open_regular, read_regular
 from .tensor_header import read_shapes
+from .weight_schemes import SCHEMES
 
 FORMAT = 1
+FORMAT_WITH_SCHEMES = 2
+"""The format of a checkpoint some of whose weights are stored by one of `SCHEMES`, which older versions cannot read."""
 MANIFEST = "manifest.json"
 SETTINGS_LIMIT = 2**20
 """Bytes of a document of settings or of a manifest: they have a few thousand, and a million keys do not fit."""
@@ -44,6 +47,7 @@ class Entry(NamedTuple):
 
     size: int  # bytes
     sha256: str
+    schemes: tuple[str, ...] = ()  # how some of the weights in it are stored
 
 
 class UnreadableError(CheckpointError):
@@ -106,9 +110,10 @@ def _read_manifest(folder: Path) -> dict[str, Entry]:
             raise CheckpointError(f"{folder}: is not a checkpoint (it holds no {MANIFEST})") from None
     if not isinstance(manifest, dict) or type(version := manifest.get("format")) is not int:
         raise CheckpointError(f"{path}: damaged (it has no format)")
-    if version != FORMAT:
+    if version not in (FORMAT, FORMAT_WITH_SCHEMES):
         raise CheckpointError(
-            f"{path}: is in format {version}, but this version reads format {FORMAT}; update refrain-lm"
+            f"{path}: is in format {version}, but this version reads formats {FORMAT} and {FORMAT_WITH_SCHEMES}; "
+            "update refrain-lm"
         )
     files = manifest.get("files")
     if not isinstance(files, dict) or len(files) > MAX_FILES:
@@ -120,7 +125,15 @@ def _read_manifest(folder: Path) -> dict[str, Entry]:
         if not sound or not _NAME.fullmatch(name):
             raise CheckpointError(f"{path}: damaged (it names {name[:100]!r})")
         assert isinstance(size, int) and isinstance(digest, str)
-        entries[name] = Entry(size, digest)
+        schemes = entry.get("schemes", [])
+        if not isinstance(schemes, list) or not all(isinstance(scheme, str) for scheme in schemes):
+            raise CheckpointError(f"{path}: damaged (it does not say how the weights of {name} are stored)")
+        if unknown := [scheme[:100] for scheme in schemes if scheme not in SCHEMES]:
+            raise CheckpointError(
+                f"{path}: {name} holds weights stored as {', '.join(unknown)}, but this version reads "
+                f"{', '.join(SCHEMES)}; update refrain-lm"
+            )
+        entries[name] = Entry(size, digest, tuple(schemes))
     return entries
 
 

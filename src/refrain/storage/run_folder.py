@@ -14,19 +14,17 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from refrain.errors import CheckpointError
 
-from .checkpoint import Checkpoint, discard, flush, newest, save, temporary_path, write_atomically
+from .checkpoint import Checkpoint, Tensors, discard, flush, newest, save, temporary_path, write_atomically
 from .checkpoint_manifest import SETTINGS_LIMIT
 from .locks import Lock, locked
 from .plain_json import dumps, loads
 from .regular_files import append_regular, is_link, read_regular
 from .run_layout import BEST, OWN_FILES, OWN_FOLDERS, check_parts, step_of, steps_in
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from .weight_schemes import Int8Rows
 
 KEEP = 2
 TEXT_LIMIT = 2**24
@@ -198,14 +196,17 @@ class RunFolder:
     def save(
         self,
         step: int,
-        tensors: Mapping[str, Mapping[str, "Tensor"]],
+        tensors: Tensors,
         documents: Mapping[str, Any],
         *,
         best: int | None,
     ) -> Path:
         """Write `checkpoints/step-N`, point `best` at the best step, and remove all but the last two and the best."""
         folder = self.checkpoints / f"step-{step:09d}"
-        needed = sum(tensor.numel() * tensor.element_size() for group in tensors.values() for tensor in group.values())
+        each = [tensor for group in tensors.values() for tensor in group.values()]
+        # of rounded weights, the multiples
+        whole = [tensor.multiples if isinstance(tensor, Int8Rows) else tensor for tensor in each]
+        needed = sum(tensor.numel() * tensor.element_size() for tensor in whole)
         with self._writing(needed):
             check_parts(self.path, writing=True)
             if self.metrics.exists():

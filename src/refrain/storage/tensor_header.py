@@ -4,7 +4,7 @@ The file begins with the length of the header in eight bytes, then comes the hea
 """
 
 import math
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .plain_json import loads
 
@@ -23,6 +23,11 @@ _BYTES = {
 
 
 def read_shapes(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
+    """Read the shape of each tensor by name from the header of a safetensors file; see `read_header`."""
+    return read_header(file, size)[0]
+
+
+def read_header(file: BinaryIO, size: int) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
     """Read the header of a safetensors file.
 
     Args:
@@ -30,7 +35,7 @@ def read_shapes(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
         size: its size in bytes.
 
     Returns:
-        The shape of each tensor by name.
+        The shape of each tensor by name, and the metadata.
 
     Raises:
         ValueError: when the header is damaged, or does not describe all bytes of the file and no others.
@@ -43,7 +48,7 @@ def read_shapes(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
     header = loads(file.read(length))
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
         raise ValueError(f"its header is not an object with at most {MAX_TENSORS:,} tensors")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", {})
     shapes = {}
     spans = []
     for name, entry in header.items():
@@ -64,4 +69,4 @@ def read_shapes(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
         end = stop
     if end != size - 8 - length:
         raise ValueError(f"its header describes {end:,} bytes of tensors, the file has {size - 8 - length:,}")
-    return shapes
+    return shapes, metadata if isinstance(metadata, dict) else {}

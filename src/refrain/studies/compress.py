@@ -1,39 +1,35 @@
-"""Compression: write a smaller run without dead units, and check that it computes the same."""
+"""Compression: write a smaller run, and check that what is removed from it exactly has no effect."""
 
-import copy
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from pydantic import ValidationError
-from torch import Tensor
 
 from refrain.assembly.corpus import build_text, locate
-from refrain.assembly.model import build_model
-from refrain.assembly.widths import resized
 from refrain.config import Experiment
-from refrain.data import Corpus, TokenSource
-from refrain.errors import CheckpointError, UserError
+from refrain.data import Corpus, Vocabulary
+from refrain.data.units.protocol import CountsTokens, fitted
+from refrain.errors import UserError
 from refrain.models import LanguageModel
+from refrain.nn.kernels.packed_linear import WeightType
 from refrain.progress import Reporter
 from refrain.runs.checks import check_apart
 from refrain.runs.loading import load_language_model
 from refrain.runs.training import train
-from refrain.sparsity import clear_units, select_units, unit_axes
+from refrain.sparsity import model_size
 from refrain.storage.output_checks import check_folder, run_parts
 from refrain.trained.language_model import TrainedLanguageModel
 
-from .compress_figures import figures_of
-from .compressed_run import card_of, complete_run, weight_bytes, write_run
-from .reconstruction import reconstructed
+from .compress_figures import Measured, figures_of
+from .compressed_run import card_of, complete_run, fresh_folder, weight_bytes, write_run
+from .low_rank import Ranks, check_reducible, is_tied, rank_of, widths_of
+from .masked_proof import differences
 from .removal_cost import Request, Validation, accepted, checked_request, cost_of, open_validation
-from .smaller import units_to_remove
-
-TOLERANCE = 1e-5
-# the number of tokens of real text that the proof reads, and its batch size
-PROOF_TOKENS, PROOF_BATCH = 2000, 10
+from .smaller import target_size
+from .smaller_model import Smaller, Start, Target, make_smaller
+from .smallest_loss import smallest_loss
 
 
 def compress(
@@ -43,13 +39,21 @@ def compress(
     threshold: float | None = None,
     to: tuple[str, int | str] | None = None,
     max_loss: float | None = None,
+    weights: WeightType | None = None,
+    embedding_rank: int | str | None = None,
+    head_rank: int | str | None = None,
+    zeros: float | None = None,
     finetune_epochs: int = 0,
     data: str | None = None,
+    lowercase: bool = False,
+    tokenise: bool = False,
     force: bool = False,
     log: Callable[[str], None] = lambda line: None,
     reports: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Write a new run with the weights of another one without its dead units. The other run is not changed.
+    """Write a new run with a smaller model than that of another run, which is not changed.
+
+    Dead units are removed in any case, which does not change what the model computes.
 
     Args:
         run: the run folder, whose best checkpoint is read.
@@ -57,29 +61,42 @@ def compress(
         threshold: also remove units all of whose weights have an absolute value below this.
         to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed, which is a number, `7M` or `50%` of
             the model's; units are removed until the model is small enough, those first that cost the least loss on the
-            validation text for the size that they save.
-        max_loss: the largest growth of the perplexity on the validation text, as a fraction, for which a model with a
-            threshold or a size is written; None is 0.2. With `force` or before finetuning, the growth is only logged.
+            validation text for the size that they save. For `bytes`, weights are int8 by default, and without ranks,
+            several ranks and zeros are tried as well.
+        max_loss: the largest growth of the perplexity on the validation text, as a fraction, for which a model that
+            computes something else is written; None is 0.2. With `force` or before finetuning, the growth is only
+            logged.
+        weights: `int8` stores every matrix in int8 with a scale for each row, `float32` in float32; None is what the
+            run has.
+        embedding_rank: the rank to which the embedding is reduced, which becomes its width: a number, or a percentage
+            of the present width. A matrix that embedding and head share has one rank; give either.
+        head_rank: the rank to which the head is reduced.
+        zeros: the fraction of the entries of each matrix, those of the smallest absolute values, that become zero.
         finetune_epochs: the number of epochs to train the smaller model with the run's training settings.
         data: the text for the comparison and the measurements; None is the run's own test text. A folder is read for
             its validation text as well, and a file is used for both.
+        lowercase: convert the text to lower case, beside what the model was trained with.
+        tokenise: part words from punctuation, beside what the model was trained with.
         force: replace an existing run at `out`, and write a model that is worse than `max_loss` allows.
         log: called with a line of text for each step that takes time.
         reports: reports these steps while they run; None reports nothing.
 
     Returns:
-        `removed`, the number of removed units by width; `before`, `after` and, after finetuning, `finetuned`, each with
-        widths, parameters, bytes, multiply_adds, perplexity, ms_per_token and tokens_per_second; the largest difference
-        of log-probabilities from those of the masked model, `max_abs_difference` in float64 and `float32_difference`;
-        and with a threshold or a target, `cost`, the perplexity of the validation text `before` and `after`.
+        `removed`, the number of removed units by width; `ranks` and `weights`; `before`, `after` and, after finetuning,
+        `finetuned`, each with widths, parameters, bytes, multiply_adds, perplexity, ms_per_token and tokens_per_second;
+        the largest difference of log-probabilities from those of the masked model, `max_abs_difference` in float64 and
+        `float32_difference`; and if the smaller model computes something else, `cost`, the perplexity of the validation
+        text `before` and `after`.
 
     Raises:
-        UserError: when no unit or a whole layer would be removed, a target cannot be reached, or the smaller model is
+        UserError: when nothing or a whole layer would be removed, a target cannot be reached, or the smaller model is
             worse than `max_loss` allows.
         DataError: when the text is missing or invalid.
         CheckpointError: when the run cannot be read, `out` exists, or the smaller model does not compute the same.
     """
-    request = checked_request(threshold, to, max_loss)
+    request = checked_request(
+        Request(threshold, to, max_loss, weights, embedding_rank, head_rank, finetune_epochs, zeros)
+    )
     reports = reports or Reporter(None)
     out = Path(out)
     check_apart(Path(run), out, force=force)
@@ -88,45 +105,109 @@ def compress(
         lm = load_language_model(run)
     experiment = Experiment.model_validate(lm.config)
     check_folder("--out", out, run_parts(out), [experiment.data.corpus])
-    finetuning = _with_epochs(experiment, finetune_epochs) if finetune_epochs else None
-    text = open_validation(lm, experiment, data, log) if request.is_lossy else None
-    dead, whole = _chosen(lm.model, text, request, reports)
-    kept = {width: (~which).nonzero().flatten() for width, which in dead.items()}
-    settings = resized(experiment, lm.model, kept)
-    masked, small = _masked_and_small(lm, whole, dead, kept, settings)
-    removed = {width: int(which.sum()) for width, which in dead.items() if which.any()}
-    report: dict[str, Any] = {"run": str(run), "out": str(out), "removed": removed}
+    if finetune_epochs:
+        _with_epochs(experiment, finetune_epochs)
+    reading = fitted(lm.vocabulary, lowercase=lowercase, tokenise=tokenise)
+    ranks = _ranks(lm.model, request)
+    text = open_validation(reading, experiment, data, log) if request.is_lossy else None
+    dtype = _weights(request, lm)
+    target = _target(lm.model, request, dtype)
+    start = Start(lm.model, experiment, counts_of(lm.vocabulary, text), text, lm.weights, dtype, reports)
+    smaller = _smaller(start, request, target, ranks, log)
+    report = {"run": str(run), "out": str(out), **smaller.document()}
     if text is not None:
-        cost = cost_of(lm.model, small, text, reports.track)
-        report["cost"] = accepted(cost, request, whatever=force or finetuning is not None).document()
-        log(f"without {sum(removed.values()):,} of its {sum(map(len, dead.values())):,} units, {cost}")
+        cost = cost_of(lm.model, smaller.model, text, reports.track)
+        report["cost"] = accepted(cost, request, whatever=force or finetune_epochs > 0).document()
+        log(f"{smaller}, {cost}")
     with reports.step("reading the text"):
-        corpus, split = _text(lm, experiment, data, log)
+        corpus, split = measured_text(reading, experiment, data, log)
     with reports.step("comparing the models"):
-        report |= _differences(masked, small, corpus.splits[split].tokens)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".tmp-{out.name[:40]}-") as temporary:
-        start = Path(temporary) / "start"
-        models = [(lm.model, weight_bytes(lm.folder)), (small, write_run(start, settings, lm, small, corpus))]
-        if finetuning is not None:
-            best = _finetuned(resized(finetuning, lm.model, kept), out, start, run, force=force)
-            models.append((best.model, weight_bytes(best.folder)))
-        log("measuring, in turns")
+        report |= differences(smaller.masked, smaller.small, corpus.splits[split].tokens)
+    log("measuring, in turns")
+    return _written(report, out, lm, smaller, (corpus, split), reports, epochs=finetune_epochs, force=force)
+
+
+def _written(
+    report: dict[str, Any],
+    out: Path,
+    lm: TrainedLanguageModel,
+    smaller: Smaller,
+    text: tuple[Corpus, str],
+    reports: Reporter,
+    *,
+    epochs: int,
+    force: bool,
+) -> dict[str, Any]:
+    """Write a smaller model, finetune it for some epochs, measure it, and return the report with its figures."""
+    corpus, split = text
+    with fresh_folder(out) as folder:
+        size = write_run(folder, smaller.experiment, lm, smaller.model, corpus, weights=smaller.weights)
+        models = [Measured(lm.model, weight_bytes(lm.folder), lm.weights)]
+        models.append(Measured(smaller.model, size, smaller.weights))
+        if epochs:
+            best = _finetuned(_with_epochs(smaller.experiment, epochs), out, folder, report["run"], force=force)
+            models.append(Measured(best.model, weight_bytes(best.folder), best.weights))
         report |= figures_of(models, corpus, split, reports)
-        if finetuning is None:
-            complete_run(start, out, report, card_of(experiment.name, report, corpus.name), force=force)
+        if not epochs:
+            card = card_of(smaller.experiment.name, report, corpus.name)
+            complete_run(folder, out, report, card, force=force)
     return report
 
 
-def _chosen(
-    model: LanguageModel, text: Validation | None, request: Request, reports: Reporter
-) -> tuple[dict[str, Tensor], LanguageModel]:
-    """Return the units to remove, and the model in which the other units have taken over from them for a size."""
-    windows = None if text is None else text.windows
-    dead = units_to_remove(model, threshold=request.threshold, to=request.to, text=windows, track=reports.track)
-    if request.to is None or windows is None:
-        return dead, model
-    return dead, reconstructed(model, windows, dead, reports.track)
+def _ranks(model: LanguageModel, request: Request) -> Ranks:
+    """The ranks that are asked for.
+
+    Raises:
+        UserError: when they do not fit the model.
+    """
+    if request.embedding is None and request.head is None:
+        return Ranks()
+    shared = is_tied(model)
+    check_reducible(model, embedding=request.embedding is not None or shared, head=request.head is not None or shared)
+    width, last = widths_of(model)
+    if not shared:
+        return Ranks(rank_of("--embedding", request.embedding, width), rank_of("--head", request.head, last))
+    if None not in (request.embedding, request.head):
+        raise UserError("--embedding and --head: the model shares one matrix, which has one rank; give either of them")
+    least = min(width, last)
+    both = rank_of("--embedding", request.embedding, least) or rank_of("--head", request.head, least)
+    return Ranks(both, both)
+
+
+def _weights(request: Request, lm: TrainedLanguageModel) -> WeightType:
+    """The dtype of the weights of the smaller model."""
+    if request.finetune_epochs:
+        return "float32"
+    to_bytes = request.to is not None and request.to[0] == "bytes"
+    return request.weights or ("int8" if to_bytes else lm.weights)
+
+
+def _target(model: LanguageModel, request: Request, weights: WeightType) -> Target | None:
+    if request.to is None:
+        return None
+    measure, asked = request.to
+    size = target_size(measure, asked, model_size(measure, model.axes(), model.widths()))
+    return Target("int8_bytes" if measure == "bytes" and weights == "int8" else measure, size)
+
+
+def counts_of(vocabulary: Vocabulary, text: Validation | None) -> list[float]:
+    """How often each word occurs: in the training text if the vocabulary has that, otherwise in the validation text."""
+    counts = vocabulary.counts if isinstance(vocabulary, CountsTokens) else None
+    if counts is not None or text is None:
+        return list(counts) if counts is not None else [1.0] * len(vocabulary)
+    found = np.zeros(len(vocabulary), np.int64)
+    for index in range(len(text.windows)):
+        found += np.bincount(text.windows[index][1].numpy().ravel(), minlength=len(vocabulary))
+    return [float(count) for count in found]
+
+
+def _smaller(
+    start: Start, request: Request, target: Target | None, ranks: Ranks, log: Callable[[str], None]
+) -> Smaller:
+    chosen = ranks or request.zeros is not None or request.finetune_epochs
+    if target is not None and target.measure.endswith("bytes") and not chosen:
+        return smallest_loss(start, request, target, log)
+    return make_smaller(start, request, target, ranks, request.zeros)
 
 
 def _finetuned(experiment: Experiment, out: Path, start: Path, run: str | Path, *, force: bool) -> TrainedLanguageModel:
@@ -144,76 +225,23 @@ def _with_epochs(experiment: Experiment, epochs: int) -> Experiment:
         raise UserError(f"--finetune-epochs {epochs}: {error.errors()[0]['ctx']['error']}") from None
 
 
-def _masked_and_small(
-    lm: TrainedLanguageModel,
-    whole: LanguageModel,
-    dead: dict[str, Tensor],
-    kept: dict[str, Tensor],
-    experiment: Experiment,
-) -> tuple[LanguageModel, LanguageModel]:
-    """Return the model with its dead units set to zero, and the model without them."""
-    masked = copy.deepcopy(whole)
-    table = masked.axes()
-    parameters = dict(masked.named_parameters())
-    for width, which in dead.items():
-        clear_units(parameters, unit_axes(table)[width], which)
-    small = build_model(experiment.model, len(lm.vocabulary)).eval()
-    small.reset_before = masked.reset_before
-    selected = select_units(parameters, table, kept)
-    with torch.no_grad():
-        for name, parameter in small.named_parameters():
-            parameter.copy_(selected[name])
-    return masked, small
-
-
-def _differences(masked: LanguageModel, small: LanguageModel, tokens: TokenSource) -> dict[str, float]:
-    """Return the differences that `prove` finds on the beginning of a text, by their names in the report."""
-    ids = tokens.read(0, min(PROOF_TOKENS, len(tokens)))
-    found = prove(masked, small, torch.from_numpy(ids.astype("int64")))
-    return {"max_abs_difference": found[torch.float64], "float32_difference": found[torch.float32]}
-
-
-@torch.no_grad()
-def prove(masked: LanguageModel, small: LanguageModel, text: Tensor) -> dict[torch.dtype, float]:
-    """Compare the log-probabilities of two models on random and on real text.
+def measured_text(
+    vocabulary: Vocabulary, experiment: Experiment, data: str | None, log: Callable[[str], None]
+) -> tuple[Corpus, str]:
+    """Open the text of the figures of a model: the test split of its corpus, or a text that is given.
 
     Args:
-        masked: the model with its dead units set to zero.
-        small: the model without them.
-        text: ids of real text (N,).
+        vocabulary: the vocabulary of the model.
+        experiment: its settings.
+        data: a folder of splits, or a file; None is the corpus of the run.
+        log: called with a line of text for each step that takes time.
 
     Returns:
-        The largest difference of log-probabilities in float32, where the order of a sum matters, and in float64.
+        A corpus with one split, and the name of the split.
 
     Raises:
-        CheckpointError: when the difference in float64 is larger than 1e-5.
+        DataError: when the text is missing or invalid.
     """
-    vocabulary = masked.widths()["vocabulary"]
-    random = torch.randint(vocabulary, (50, PROOF_BATCH), generator=torch.Generator().manual_seed(1))
-    batch_size = min(PROOF_BATCH, len(text))
-    real = text[: len(text) // batch_size * batch_size].view(batch_size, -1).T
-    found = {}
-    for dtype in (torch.float32, torch.float64):
-        one, other = (copy.deepcopy(model).to(dtype).eval() for model in (masked, small))
-        found[dtype] = max(_difference(one, other, ids) for ids in (random, real))
-    if not found[torch.float64] <= TOLERANCE:
-        raise CheckpointError(
-            f"the smaller model does not compute the same as the masked one (off by {found[torch.float64]:.2g}); "
-            "nothing was written; please report this"
-        )
-    return found
-
-
-def _difference(one: LanguageModel, other: LanguageModel, ids: Tensor) -> float:
-    """Return the largest difference of two models' log-probabilities after each of the ids (T, B)."""
-    hidden = [model.hidden(ids, model.initial_state(ids.shape[1]))[0].dropped for model in (one, other)]
-    chunks = zip(hidden[0].split(8), hidden[1].split(8), strict=True)
-    return max(float((one.head.log_probabilities(a) - other.head.log_probabilities(b)).abs().max()) for a, b in chunks)
-
-
-def _text(
-    lm: TrainedLanguageModel, experiment: Experiment, data: str | None, log: Callable[[str], None]
-) -> tuple[Corpus, str]:
     if data is None:
-        return build_text(experiment.data, locate(experiment.data.corpus, log), "test", lm.vocabulary, log)
-    return build_text(experiment.data, locate(data, log), None, lm.vocabulary, log)
+        return build_text(experiment.data, locate(experiment.data.corpus, log), "test", vocabulary, log)
+    return build_text(experiment.data, locate(data, log), None, vocabulary, log)

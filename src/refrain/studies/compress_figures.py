@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -10,18 +10,31 @@ from refrain.bench.timing import interleaved
 from refrain.data import Corpus
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.models import LanguageModel, Stepper
+from refrain.nn.kernels.packed_linear import WeightType
 from refrain.progress import Reporter, timing_reports
 from refrain.sparsity import multiply_adds
 
 REPEATS, STEPS = 7, 50
 
 
-def figures_of(
-    models: list[tuple[LanguageModel, int]], corpus: Corpus, split: str, reports: Reporter
-) -> dict[str, dict[str, Any]]:
+class Measured(NamedTuple):
+    """A model to measure.
+
+    Attributes:
+        model: the model, whose weights are rounded if they are int8.
+        size: the size of its weights on disk, in bytes.
+        weights: dtype of its weights.
+    """
+
+    model: LanguageModel
+    size: int
+    weights: WeightType
+
+
+def figures_of(models: list[Measured], corpus: Corpus, split: str, reports: Reporter) -> dict[str, dict[str, Any]]:
     """Return the sizes, perplexity and speed of each model, which are timed in turns: before, after, finetuned."""
     found: list[dict[str, Any]] = []
-    for model, size in models:
+    for model, size, _ in models:
         widths = model.widths()
         windows = protocol_windows(corpus.splits[split].tokens, "exact", split=split, window_steps=0, name=corpus.name)
         found.append(
@@ -33,7 +46,7 @@ def figures_of(
                 "perplexity": evaluate(model, windows, track=reports.track).perplexity,
             }
         )
-    steppers = [Stepper(model) for model, _ in models]
+    steppers = [Stepper(model, weights=weights) for model, _, weights in models]
     with timing_reports(reports).step("timing the models"):
         step = interleaved({str(i): _steps(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)
         window = interleaved({str(i): _window(stepper) for i, stepper in enumerate(steppers)}, repeats=REPEATS)

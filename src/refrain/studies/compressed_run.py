@@ -1,34 +1,78 @@
 """The files of a compressed run."""
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from refrain.config import Experiment
-from refrain.data import Corpus
-from refrain.models import LanguageModel
+from torch import Tensor, nn
+
+from refrain.config import AnyExperiment
+from refrain.data import Corpus, TaggedCorpus
+from refrain.nn.kernels.packed_linear import WeightType, quantised
 from refrain.runs.config_document import config_document
 from refrain.runs.manifest import manifest
 from refrain.storage.output_checks import run_parts
 from refrain.storage.run_folder import RunFolder
+from refrain.storage.weight_schemes import Int8Rows
 from refrain.trained.language_model import TrainedLanguageModel
+from refrain.trained.tagger import TrainedTagger
 
 
-def write_run(out: Path, experiment: Experiment, lm: TrainedLanguageModel, small: LanguageModel, corpus: Corpus) -> int:
-    """Write the run folder of a model, and return the size of its weights on disk."""
+@contextlib.contextmanager
+def fresh_folder(out: Path) -> Iterator[Path]:
+    """Yield the path of a new run folder beside `out`, which is removed at the end."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".tmp-{out.name[:40]}-") as temporary:
+        yield Path(temporary) / "start"
+
+
+def write_run(
+    out: Path,
+    experiment: AnyExperiment,
+    given: TrainedLanguageModel | TrainedTagger,
+    model: nn.Module,
+    corpus: Corpus | TaggedCorpus,
+    *,
+    weights: WeightType,
+) -> int:
+    """Write the run folder of a model, and return the size of its weights on disk.
+
+    Args:
+        out: the new folder.
+        experiment: the settings of the model.
+        given: the model that it was made of.
+        model: the model.
+        corpus: the text on which it was compared.
+        weights: dtype of the matrices on disk; those of int8 are rounded already, or are rounded now.
+    """
     folder = RunFolder(out)
     folder.create()
     with folder.locked():
         config = config_document(experiment)
         folder.write_json("config.json", config)
-        folder.write_json("manifest.json", manifest(experiment, corpus, small, ""))
-        weights = {name: parameter.detach().clone() for name, parameter in small.named_parameters()}
+        folder.write_json("manifest.json", manifest(experiment, corpus, model, ""))
         documents = {
             "config": config,
-            "vocabulary": lm.vocabulary.document(),
-            "training": {"position": {"step": 1}, "compressed_from": str(lm.folder)},
+            "vocabulary": given.vocabulary.document(),
+            "training": {"position": {"step": 1}, "compressed_from": str(given.folder)},
         }
-        folder.save(1, {"model": weights}, documents, best=1)
+        folder.save(1, {"model": stored_weights(model, weights)}, documents, best=1)
     return weight_bytes(folder.checkpoint(1).folder)
+
+
+def stored_weights(model: nn.Module, weights: WeightType) -> dict[str, Tensor | Int8Rows]:
+    """The weights of a model as a checkpoint has them.
+
+    Args:
+        model: the model.
+        weights: dtype of the matrices.
+    """
+    plain = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    if weights == "float32":
+        return dict(plain)
+    return {name: Int8Rows(*quantised(each)) if each.ndim >= 2 else each for name, each in plain.items()}
 
 
 def complete_run(start: Path, out: Path, report: dict[str, Any], card: str, *, force: bool) -> None:
@@ -53,21 +97,38 @@ def card_of(name: str, report: dict[str, Any], corpus: str) -> str:
     before = report["before"]
     after = report["after"]
     removed = sum(report["removed"].values())
+    widths = dict.fromkeys([*before["widths"], *after["widths"]])
     exact, rounded = report["max_abs_difference"], report["float32_difference"]
     rows = [("parameters", ","), ("bytes", ","), ("multiply_adds", ","), ("perplexity", ",.2f")]
     lines = [
         f"# {name}, compressed",
         "",
-        f"The model of {report['run']} without {removed:,} of its units. Its log-probabilities are those of the masked",
+        f"The model of {report['run']} without {removed:,} of its units{_changes(report)}. Its log-probabilities"
+        f"{' before rounding' if report['weights'] == 'int8' else ''} are those of the masked",
         f"model to {exact:.1e} in float64 and to {rounded:.1e} in float32, on random and on real text. Perplexities by",
         f"the protocol `exact` on {corpus}; `summary.json` has more.",
         "",
         "| | before | after |",
         "|---|---|---|",
-        *(f"| width {width} | {size:,} | {after['widths'][width]:,} |" for width, size in before["widths"].items()),
+        *(f"| width {width} | {_width(before, width)} | {_width(after, width)} |" for width in widths),
         *(f"| {key.replace('_', '-')} | {before[key]:{form}} | {after[key]:{form}} |" for key, form in rows),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _width(figures: dict[str, Any], width: str) -> str:
+    """The size of a width, which only the other model may have."""
+    size = figures["widths"].get(width)
+    return "" if size is None else f"{size:,}"
+
+
+def _changes(report: dict[str, Any]) -> str:
+    """What else was done to a model, for its card."""
+    ranks = {name: rank for name, rank in report["ranks"].items() if rank is not None}
+    parts = [f"with {' and '.join(f'rank {rank} of the {name}' for name, rank in ranks.items())}"] if ranks else []
+    parts += [f"with {report['zeros']:.0%} zeros"] if report["zeros"] is not None else []
+    parts += ["with matrices in int8"] if report["weights"] == "int8" else []
+    return "".join(f", {part}" for part in parts)
 
 
 def weight_bytes(folder: Path) -> int:

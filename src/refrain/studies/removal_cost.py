@@ -1,22 +1,24 @@
-"""What the removal of units costs: the perplexity of a text with and without them."""
+"""What compression costs: the perplexity of a text with and without it."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from refrain.assembly.corpus import build_text, locate
 from refrain.config import Experiment
-from refrain.data import UNITS, TokenSource, Windows
+from refrain.data import UNITS, Corpus, TokenSource, Vocabulary, Windows
 from refrain.data.text.token_file import Tokens
 from refrain.errors import DataError, UserError
 from refrain.evaluation import evaluate
 from refrain.models import LanguageModel
+from refrain.nn.kernels.packed_linear import WeightType
 from refrain.progress import Track, untracked
-from refrain.trained.language_model import TrainedLanguageModel
 
 MAX_LOSS = 0.2
 """The largest growth of the perplexity that is allowed by default, as a fraction."""
 # batch size and window of the text, and the number of its tokens that are read
 BATCH, STEPS, TOKENS = 20, 35, 200_000
+BEGINNING = 20_000
+"""The number of tokens that are read for each of several candidates."""
 
 
 class Request(NamedTuple):
@@ -26,57 +28,88 @@ class Request(NamedTuple):
         threshold: see `compress`.
         to: see `compress`.
         max_loss: see `compress`.
+        weights: see `compress`.
+        embedding: see `compress`.
+        head: see `compress`.
+        finetune_epochs: see `compress`.
+        zeros: see `compress`.
     """
 
     threshold: float | None
     to: tuple[str, int | str] | None
     max_loss: float | None
+    weights: WeightType | None = None
+    embedding: int | str | None = None
+    head: int | str | None = None
+    finetune_epochs: int = 0
+    zeros: float | None = None
 
     @property
     def is_lossy(self) -> bool:
         """Whether the smaller model computes something else."""
-        return self.threshold is not None or self.to is not None
+        return bool(str(self)) and str(self) != "--weights float32"
 
     def __str__(self) -> str:
         """The options that ask for a smaller model."""
         options = [] if self.threshold is None else [f"--threshold {self.threshold:g}"]
-        return " ".join(options if self.to is None else [*options, f"--to {self.to[0]}={self.to[1]}"])
+        options += [] if self.to is None else [f"--to {self.to[0]}={self.to[1]}"]
+        ranks = {"--embedding": self.embedding, "--head": self.head}
+        options += [] if self.zeros is None else [f"--zeros {100 * self.zeros:g}%"]
+        options += [f"{option} rank={rank}" for option, rank in ranks.items() if rank is not None]
+        return " ".join(options if self.weights is None else [*options, f"--weights {self.weights}"])
 
 
-def checked_request(threshold: float | None, to: tuple[str, int | str] | None, max_loss: float | None) -> Request:
-    """Check the options of a compression. For the arguments see `Request`.
+def checked_request(request: Request) -> Request:
+    """Check the options of a compression.
 
     Raises:
         UserError: when a value is out of range or cannot take effect.
     """
-    request = Request(threshold, to, max_loss)
+    threshold, max_loss = request.threshold, request.max_loss
     if threshold is not None and not threshold > 0:
         raise UserError(f"--threshold must be greater than 0 (got {threshold})")
     if max_loss is not None and not request.is_lossy:
-        raise UserError("--max-loss cannot take effect without --to or --threshold; leave it out")
+        raise UserError(
+            "--max-loss cannot take effect without --to or --threshold, a lower rank or --weights int8; leave it out"
+        )
+    if request.finetune_epochs and request.weights == "int8":
+        raise UserError(
+            "--weights int8 cannot take effect with --finetune-epochs, which trains in float32; compress the finetuned "
+            "run once more, with --weights int8"
+        )
+    if request.weights not in (None, *get_args(WeightType)):
+        raise UserError(f"--weights must be one of {', '.join(get_args(WeightType))} (got {request.weights!r})")
+    if request.zeros is not None and not 0 < request.zeros < 1:
+        raise UserError(f"--zeros must be between 0% and 100% (got {request.zeros:.0%})")
+    if request.zeros is not None and request.finetune_epochs:
+        raise UserError(
+            "--zeros cannot take effect with --finetune-epochs, which trains all weights; train with sparsity.prune"
+        )
     if max_loss is not None and not max_loss >= 0:
         raise UserError(f"--max-loss must be at least 0% (got {max_loss:.0%})")
     return request
 
 
 class Validation(NamedTuple):
-    """The text on which units are chosen.
+    """The text on which units and ranks are chosen.
 
     Attributes:
         windows: its windows.
+        beginning: the first of them.
         name: what it is called in messages.
     """
 
     windows: Windows
+    beginning: Windows
     name: str
 
 
 class Cost(NamedTuple):
-    """The perplexity of a text with and without some units.
+    """The perplexity of a text by a model and by the smaller one.
 
     Attributes:
         before: the perplexity of the whole model.
-        after: the perplexity without the units.
+        after: the perplexity of the smaller model.
         text: what the text is called in messages.
     """
 
@@ -124,12 +157,12 @@ class _First:
 
 
 def open_validation(
-    lm: TrainedLanguageModel, experiment: Experiment, data: str | None, log: Callable[[str], None]
+    vocabulary: Vocabulary, experiment: Experiment, data: str | None, log: Callable[[str], None]
 ) -> Validation:
     """Open the text on which units are chosen: the validation split of a corpus.
 
     Args:
-        lm: the trained model.
+        vocabulary: the vocabulary of the trained model.
         experiment: its settings.
         data: a folder of splits, or a file, which is read as a whole; None is the corpus of the run. A folder without
             a validation split is read for its test split, which is logged.
@@ -141,16 +174,26 @@ def open_validation(
     path = locate(data or experiment.data.corpus, log)
     split = None if data is not None and not UNITS[experiment.data.unit].names_splits(path) else "valid"
     try:
-        corpus, split = build_text(experiment.data, path, split, lm.vocabulary, log)
+        corpus, split = build_text(experiment.data, path, split, vocabulary, log)
     except DataError:
         if data is None or split is None:
             raise
-        corpus, split = build_text(experiment.data, path, "test", lm.vocabulary, log)
+        corpus, split = build_text(experiment.data, path, "test", vocabulary, log)
         log(f"{data} has no validation text, so that units are chosen on the text that the figures are of")
-    tokens = _First(corpus.splits[split].tokens, TOKENS)
+    return beginning_of(corpus, split)
+
+
+def beginning_of(corpus: Corpus, split: str) -> Validation:
+    """Windows of the beginning of a split, twenty streams side by side."""
+    whole, beginning = (_windows(corpus, split, count) for count in (TOKENS, BEGINNING))
+    return Validation(whole, beginning, f"the {'validation' if split == 'valid' else split} text of {corpus.name}")
+
+
+def _windows(corpus: Corpus, split: str, count: int) -> Windows:
+    """Windows of the first tokens of a split."""
+    tokens = _First(corpus.splits[split].tokens, count)
     batch_size = max(1, min(BATCH, len(tokens) // (STEPS + 1)))
-    windows = Windows(tokens, batch_size=batch_size, window_steps=STEPS, tail="keep", name=corpus.name)
-    return Validation(windows, f"the {'validation' if split == 'valid' else split} text of {corpus.name}")
+    return Windows(tokens, batch_size=batch_size, window_steps=STEPS, tail="keep", name=corpus.name)
 
 
 def cost_of(model: LanguageModel, small: LanguageModel, text: Validation, track: Track = untracked) -> Cost:
@@ -158,7 +201,7 @@ def cost_of(model: LanguageModel, small: LanguageModel, text: Validation, track:
 
     Args:
         model: the whole model.
-        small: the model without some units.
+        small: the smaller model.
         text: the text.
         track: reports the loops over the windows.
     """
@@ -167,11 +210,11 @@ def cost_of(model: LanguageModel, small: LanguageModel, text: Validation, track:
 
 
 def accepted(cost: Cost, request: Request, *, whatever: bool = False) -> Cost:
-    """Refuse a removal of units that costs too much.
+    """Refuse a compression that costs too much.
 
     Args:
         cost: the measured cost, which is returned.
-        request: the options that asked for the removal.
+        request: the options that asked for it.
         whatever: whether any cost is accepted.
 
     Raises:

@@ -19,8 +19,9 @@ def units_to_remove(
     model: LanguageModel,
     *,
     threshold: float | None = None,
-    to: tuple[str, int | str] | None = None,
+    to: tuple[str, int] | None = None,
     text: Windows | None = None,
+    needed: bool = True,
     track: Track = untracked,
 ) -> dict[str, Tensor]:
     """Find the dead units of a model, and those to remove for a threshold or a target size. The model is not changed.
@@ -28,17 +29,17 @@ def units_to_remove(
     Args:
         model: the model, with plain weights.
         threshold: also remove units all of whose weights have an absolute value below this.
-        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed, which is a number, `7M` or `50%` of
-            the model's; units are removed until the model is small enough, those first that cost the least loss on
-            `text` for the size that they save.
+        to: a measure of `model_size` and the largest value allowed; units are removed until the model is small enough,
+            those first that cost the least loss on `text` for the size that they save.
         text: windows of a text, which `to` needs.
+        needed: whether there must be a unit to remove.
         track: reports the choice of units.
 
     Returns:
         Width -> (U,) bool, for U units in a width.
 
     Raises:
-        UserError: when no unit or all units of a width would be removed, or a target cannot be reached.
+        UserError: when all units of a width would be removed or none that is needed, or a target cannot be reached.
     """
     table = model.axes()
     parameters = dict(model.named_parameters())
@@ -54,15 +55,16 @@ def units_to_remove(
             cause = f"with --threshold {threshold:g}; ask for less" if threshold is not None else "already"
             raise UserError(f"all {sizes[width]} units of {width} are dead {cause}")
     if to is not None:
-        measure, asked = to
-        target = target_size(measure, asked, model_size(measure, table, sizes))
+        measure, target = to
         if text is None:
             raise ValueError("a target size needs a text, on which the units are chosen")
         try:
-            dead = units_for_size(model, text, widths, measure=measure, target=target, dead=dead, track=track)
+            if model_size(measure, table, sizes, dead) > target:
+                dead = units_for_size(model, text, widths, measure=measure, target=target, dead=dead, track=track)
         except ValueError as error:
-            raise UserError(f"--to {measure}={asked}: {error}") from None
-    if not any(which.any() for which in dead.values()):
+            name = measure.removeprefix("int8_")
+            raise UserError(f"--to {name}={target}: {error}; choose a larger one") from None
+    if needed and not any(which.any() for which in dead.values()):
         given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
         raise UserError(
             f"nothing to remove: no unit of {', '.join(widths)} is dead{given}; give a --threshold or a smaller size "

@@ -42,7 +42,7 @@ def units_for_size(
         model: the model, which is not changed.
         text: windows of the text, of which each round reads the first few.
         widths: the widths whose units may be removed.
-        measure: `parameters`, `multiply_adds` or `bytes` (of float32).
+        measure: see `model_size`.
         target: the largest size allowed.
         dead: width -> (U,) bool, units that are removed in any case.
         track: reports the loop over the rounds.

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from refrain.errors import UserError
+
 from ..text.files import Errors, Spans
 from ..text.token_file import TokenSource
 from .word.preparation import Preparation
@@ -118,3 +120,23 @@ class CountsTokens(Protocol):
     def counts(self) -> Sequence[int] | None:
         """The count of each token in the order of the ids; None where that is not known."""
         ...
+
+
+def fitted(vocabulary: Vocabulary, *, lowercase: bool, tokenise: bool) -> Vocabulary:
+    """The vocabulary of a model with further preparation of texts, beside that with which the model was trained.
+
+    Args:
+        vocabulary: the vocabulary of the model.
+        lowercase: whether letters are converted to lower case.
+        tokenise: whether words are separated from punctuation.
+
+    Raises:
+        UserError: when the vocabulary does not prepare texts.
+    """
+    if not lowercase and not tokenise:
+        return vocabulary
+    if not isinstance(vocabulary, PreparesText):
+        option = "--lowercase" if lowercase else "--tokenise"
+        raise UserError(f"{option} cannot take effect with a model of {vocabulary.unit}s")
+    own = vocabulary.preparation
+    return vocabulary.prepared(own._replace(lowercase=own.lowercase or lowercase, tokenise=own.tokenise or tokenise))

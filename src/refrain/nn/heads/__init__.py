@@ -2,6 +2,7 @@
 
 from .adaptive import AdaptiveHead as AdaptiveHead
 from .conditional_random_field import ConditionalRandomField as ConditionalRandomField
+from .low_rank import LowRankHead as LowRankHead
 from .mixture import MixtureHead as MixtureHead
 from .softmax import Head as Head
 from .softmax import SoftmaxHead as SoftmaxHead

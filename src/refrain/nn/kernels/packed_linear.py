@@ -44,6 +44,9 @@ def has_stepper(weight: Tensor) -> bool:
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Round each row to whole multiples of a 127th of its largest entry.
 
+    Rounding a matrix again changes nothing: for each of the 2**23 mantissas m of float32, (m / 127) * 127 / 127 equals
+    m / 127.
+
     Args:
         weight: (R, K).
 
@@ -52,8 +55,18 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     scales = weight.abs().amax(dim=1) / 127
     # a row of zeros has the scale 0 and is exact
-    multiples = (weight / scales.clamp_min(torch.finfo(weight.dtype).tiny)[:, None]).round().clamp_(-127, 127)
+    multiples = (weight / torch.where(scales > 0, scales, 1)[:, None]).round().clamp_(-127, 127)
     return multiples.to(torch.int8), scales
+
+
+def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a weight of two or more axes, each row of which runs along the last axis; see `quantise`.
+
+    Returns:
+        Multiples in the shape of the weight, and scales (R,) of its R rows.
+    """
+    multiples, scales = quantise(weight.detach().flatten(0, -2))
+    return multiples.view(weight.shape), scales
 
 
 def round_weights(module: nn.Module) -> None:
@@ -67,8 +80,8 @@ def round_weights(module: nn.Module) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.ndim >= 2:
-                multiples, scales = quantise(parameter.flatten(0, -2))
-                parameter.copy_((multiples * scales[:, None]).view_as(parameter))
+                multiples, scales = quantised(parameter)
+                parameter.copy_((multiples.flatten(0, -2) * scales[:, None]).view_as(parameter))
 
 
 def fingerprint(module: nn.Module) -> list[tuple[int, int]]:

@@ -1,0 +1,249 @@
+"""Embeddings and heads of a lower rank, chosen so that what reads them changes least on a text.
+
+A matrix of rows for words is replaced by a product of two with the rank R between them. What is minimised is not the
+error of the entries, but that of what the matrix is for, with each word weighted by its frequency p(w), as in Chen et
+al. (2018, GroupReduce, NeurIPS, section 3.2):
+
+- embedding e(w), read by the input matrices G of the first layer: sum_w p(w) |G e(w) - G e'(w)|^2;
+- head w . h + b, for hidden vectors h with mean m and covariance C: sum_w p(w) E[(w . h - w' . h - their mean)^2],
+  the second-order approximation of the growth of the loss, and the mean moves into the bias;
+- shared matrix: the sum of both, each divided by its value for the matrix 0.
+
+Each is solved exactly by the eigenvectors of a matrix as wide as the embedding or the last layer. The second factor of
+an embedding is multiplied into G, so that the result is an ordinary embedding that is R wide.
+
+V words, D embedding width, H width of the last layer, R rank.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from refrain.assembly.model import build_model
+from refrain.config import Experiment, LowRank
+from refrain.config.values import percentage
+from refrain.data import Windows
+from refrain.errors import UserError
+from refrain.models import LanguageModel, evaluating
+from refrain.nn import Embedding, LowRankHead, SoftmaxHead
+
+WINDOWS = 50
+"""The number of windows of the text from which the covariance of the last layer is estimated."""
+RIDGE = 1e-6
+"""What is added to a covariance, relative to its mean variance."""
+
+
+class Ranks(NamedTuple):
+    """The ranks to reduce to; None leaves a part as it is.
+
+    Attributes:
+        embedding: that of the embedding, which becomes its width.
+        head: that of the head.
+    """
+
+    embedding: int | None = None
+    head: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.embedding is not None or self.head is not None
+
+    def __str__(self) -> str:
+        parts = {"embedding": self.embedding, "head": self.head}
+        return ", ".join(f"rank {rank} of the {part}" for part, rank in parts.items() if rank is not None)
+
+
+def rank_of(option: str, asked: int | str | None, whole: int) -> int | None:
+    """Resolve a rank, which is a number or a percentage of the present width.
+
+    Raises:
+        UserError: when it is neither, or not below the width.
+    """
+    if asked is None:
+        return None
+    share = percentage(asked)
+    try:
+        rank = int(asked) if share is None else max(1, round(share * whole))
+    except ValueError:
+        raise UserError(f"{option} rank={asked}: must be a number or a percentage such as 25%") from None
+    if not 0 < rank < whole:
+        raise UserError(f"{option} rank={asked}: must be at least 1 and below the present width, {whole}")
+    return rank
+
+
+def is_tied(model: LanguageModel) -> bool:
+    """Whether the head shares the matrix of the embedding."""
+    return getattr(model.head, "tied_width", None) is not None
+
+
+def check_reducible(model: LanguageModel, *, embedding: bool, head: bool) -> None:
+    """Check that the embedding or the head of a model can get a lower rank.
+
+    Raises:
+        UserError: when it cannot; the message names the part.
+    """
+    if head and type(model.head) not in (SoftmaxHead, LowRankHead):
+        raise UserError(f"--head: only a softmax can get a lower rank, not {type(model.head).__name__}; leave it out")
+    if not embedding:
+        return
+    if type(model.embedding) is not Embedding:
+        raise UserError(
+            f"--embedding: only a dense embedding can get a lower rank, not {type(model.embedding).__name__}; "
+            "leave it out"
+        )
+    if "embedding" in getattr(model.head, "inner_widths", ()):
+        raise UserError("--embedding: a mixture of softmaxes has vectors as wide as the embedding; leave it out")
+    _readers(model)
+
+
+def widths_of(model: LanguageModel) -> tuple[int, int]:
+    """The widths of a model's embedding and of what its matrix of output words reads, below which ranks must be."""
+    if isinstance(model.head, LowRankHead):
+        return model.embedding.embedding_size, len(model.head.projection)
+    return model.embedding.embedding_size, model.widths()[model.width_names().layers[-1].hidden]
+
+
+@torch.no_grad()
+def reduced(
+    model: LanguageModel, experiment: Experiment, ranks: Ranks, counts: Sequence[float], text: Windows
+) -> tuple[LanguageModel, Experiment]:
+    """Return a model whose embedding, head or both have a lower rank, and its settings.
+
+    Args:
+        model: the model, with plain weights; it is not changed.
+        experiment: its settings.
+        ranks: the ranks; those of a shared matrix are equal.
+        counts: how often each word occurs (V,).
+        text: windows of a text, on which the outputs of the last layer are observed.
+
+    Raises:
+        UserError: when the model has a part for which this is not possible.
+    """
+    check_reducible(model, embedding=ranks.embedding is not None, head=ranks.head is not None)
+    shares = torch.tensor(counts, dtype=torch.float64).clamp_min(0.5)
+    shares /= shares.sum()
+    weights = {name: parameter.detach().double() for name, parameter in model.named_parameters()}
+    moments = _moments(model, text) if ranks.head is not None else None
+    if is_tied(model):
+        assert ranks.embedding == ranks.head and ranks.head is not None and moments is not None
+        _reduce_shared(model, weights, ranks.head, shares, moments)
+    else:
+        if ranks.embedding is not None:
+            _reduce_embedding(model, weights, ranks.embedding, shares)
+        if ranks.head is not None and moments is not None:
+            _reduce_head(model, weights, ranks.head, shares, moments)
+    smaller = with_ranks(experiment, ranks)
+    small = build_model(smaller.model, len(counts)).eval()
+    small.reset_before = model.reset_before
+    for name, parameter in small.named_parameters():
+        parameter.copy_(weights[name])
+    return small, smaller
+
+
+def with_ranks(experiment: Experiment, ranks: Ranks) -> Experiment:
+    """The settings of a model with lower ranks, without weight norm and sparsity settings."""
+    settings = experiment.model.model_dump() | {"weight_norm": False}
+    if ranks.embedding is not None:
+        settings["embedding_size"] = ranks.embedding
+    if ranks.head is not None:
+        settings["head"] = LowRank(rank=ranks.head).model_dump()
+    return Experiment.model_validate(experiment.model_dump() | {"model": settings, "sparsity": {}})
+
+
+def _readers(model: LanguageModel) -> list[str]:
+    """The names of the matrices of the first layer that read the whole embedding.
+
+    Raises:
+        UserError: when a matrix reads a part of it.
+    """
+    width = model.width_names().embedding
+    found = []
+    for name, axes in model.axes().items():
+        if not name.startswith("stack.layers.0.") or len(axes) != 2 or axes[1].width != width or not axes[1].reads:
+            continue
+        if axes[1].segment is not None:
+            raise UserError(
+                "--embedding: the blocks of the sparse first layer read parts of the embedding, which a lower rank "
+                "does not keep apart; leave it out"
+            )
+        found.append(name)
+    return found
+
+
+def _moments(model: LanguageModel, text: Windows) -> tuple[Tensor, Tensor]:
+    """The mean (D,) and the covariance (D, D) of what the head's first matrix over words reads."""
+    head = model.head
+    total, products, count = torch.zeros(()), torch.zeros(()), 0
+    state = model.initial_state(text.batch_size)
+    device = next(model.parameters()).device
+    with evaluating(model):
+        for index in range(min(WINDOWS, len(text))):
+            outputs, state = model.hidden(text[index][0].to(device), state)
+            hidden = outputs.dropped.flatten(0, -2)
+            rows = hidden @ head.projection.T if isinstance(head, LowRankHead) else hidden
+            rows = rows.double().cpu()
+            total, products, count = total + rows.sum(0), products + rows.T @ rows, count + len(rows)
+    mean = total / count
+    return mean, products / count - torch.outer(mean, mean)
+
+
+def _root(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """A symmetric root of a covariance with a ridge, and its inverse."""
+    values, vectors = torch.linalg.eigh(covariance)
+    values = values.clamp_min(0) + RIDGE * values.clamp_min(0).mean().clamp_min(torch.finfo(values.dtype).tiny)
+    return vectors * values.sqrt() @ vectors.T, vectors / values.sqrt() @ vectors.T
+
+
+def _leading(matrix: Tensor, rank: int) -> Tensor:
+    """The eigenvectors (D, R) of the largest eigenvalues of a symmetric matrix, the largest first."""
+    vectors: Tensor = torch.linalg.eigh(matrix).eigenvectors
+    return vectors.flip(-1)[:, :rank]
+
+
+def _reduce_embedding(model: LanguageModel, weights: dict[str, Tensor], rank: int, shares: Tensor) -> None:
+    names = _readers(model)
+    words = weights["embedding.weight"]
+    orthogonal, factor = torch.linalg.qr(torch.cat([weights[name] for name in names]))  # G = Q F
+    leading = _leading(factor @ (words.T * shares) @ words @ factor.T, rank)
+    weights["embedding.weight"] = words @ factor.T @ leading
+    sizes = [len(weights[name]) for name in names]
+    for name, part in zip(names, (orthogonal @ leading).split(sizes), strict=True):
+        weights[name] = part
+
+
+def _reduce_head(
+    model: LanguageModel, weights: dict[str, Tensor], rank: int, shares: Tensor, moments: tuple[Tensor, Tensor]
+) -> None:
+    words = weights["head.weight"]
+    mean, covariance = moments
+    root, inverse = _root(covariance)
+    leading = _leading(root @ (words.T * shares) @ words @ root, rank)
+    _set_head(model, weights, words @ root @ leading, leading.T @ inverse, words, mean)
+
+
+def _reduce_shared(
+    model: LanguageModel, weights: dict[str, Tensor], rank: int, shares: Tensor, moments: tuple[Tensor, Tensor]
+) -> None:
+    names = _readers(model)
+    words = weights["embedding.weight"]
+    mean, covariance = moments
+    scatter = (words.T * shares) @ words
+    reading = torch.cat([weights[name] for name in names])
+    parts = [reading.T @ reading, covariance]
+    root, inverse = _root(torch.stack([part / (scatter * part).sum() for part in parts]).sum(0))
+    leading = _leading(root @ scatter @ root, rank)
+    for name in names:
+        weights[name] = weights[name] @ inverse @ leading
+    weights["embedding.weight"] = words @ root @ leading
+    _set_head(model, weights, words @ root @ leading, leading.T @ inverse, words, mean)
+
+
+def _set_head(
+    model: LanguageModel, weights: dict[str, Tensor], rows: Tensor, projection: Tensor, words: Tensor, mean: Tensor
+) -> None:
+    """Put the two factors of the words' vectors in their place, and what they lose of the mean into the bias."""
+    weights["head.bias"] = weights["head.bias"] + (words - rows @ projection) @ mean
+    before = weights.get("head.projection")
+    weights["head.weight"] = rows
+    weights["head.projection"] = projection if before is None else projection @ before
