@@ -91,7 +91,7 @@ def bench(
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
         Not for compressors, sizes, tag and score.
     """
-    from .output import log, log_written, print_json
+    from .output import log, print_json
 
     check_name(name)
     idle = idle_of(name, run=run, data=data, plot=plot, force=force, ngram=ngram)
@@ -116,9 +116,7 @@ def bench(
 
     import torch
 
-    from refrain.pictures import bench_picture
     from refrain.progress import reporter, timing_reports
-    from refrain.storage.output_files import write_files
 
     where = _device(name, device)
     threads = torch.get_num_threads()
@@ -129,10 +127,7 @@ def bench(
     with timing_reports(reporter()).step(f"measuring {name}, in turns"):
         rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
     if plot is not None:
-        title = f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}"
-        picture = bench_picture(rows, title, file_format="svg" if plot.suffix == ".svg" else "png")
-        write_files([(plot, picture)], force=force)
-        log_written(plot)
+        _draw(plot, rows, f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}", force=force)
     if json:
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
     else:
@@ -148,6 +143,17 @@ def _check_plot(plot: Path | None, recipe: str, *, force: bool) -> None:
         check_picture("--plot", plot, (".png", ".svg"), [recipe], force=force)
     elif force:
         raise UserError("--force cannot take effect without --plot")
+
+
+def _draw(plot: Path, rows: list[dict[str, Any]], title: str, *, force: bool) -> None:
+    from refrain.pictures import bench_picture
+    from refrain.storage.output_files import write_files
+
+    from .output import log_written
+
+    picture = bench_picture(rows, title, file_format="svg" if plot.suffix == ".svg" else "png")
+    write_files([(plot, picture)], force=force)
+    log_written(plot)
 
 
 def _experiment(recipe: str, settings: tuple[str, ...]) -> Any:
