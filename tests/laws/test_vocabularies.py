@@ -121,7 +121,7 @@ def test_no_code_outside_the_units_asks_for_the_unit():
             lines = list(asks_for_the_unit(ast.parse(path.read_text(encoding="utf-8"))))
             if lines:
                 found[path.relative_to(SOURCE).as_posix()] = lines
-    # compressors measure bytes, so that this bench takes no other models; imported weights have a unit by name; tables of
-    # recognisers have pieces, and other tokens are translated; n-gram models are of words
+    # compressors measure bytes, so that this bench takes no other models; imported weights have a unit by name;
+    # recognisers have tables of pieces, into which other tokens are translated; n-gram models are of words
     recognisers = {"export/printed_tokens.py", "export/recogniser_tokens.py"}
     assert found.keys() == {"cli/bench_compressors.py", "importers/pytorch_lstm.py", "cli/mixing.py"} | recognisers
