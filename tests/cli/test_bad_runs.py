@@ -76,7 +76,7 @@ def resealed(folder, name, content):
         (
             "manifest.json",
             b'{"format": 99, "files": {}}',
-            ["format 99, but this version reads format 1; update refrain-lm"],
+            ["format 99, but this version reads formats 1 and 2; update refrain-lm"],
         ),
     ],
 )

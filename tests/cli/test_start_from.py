@@ -78,7 +78,11 @@ def test_compress_to_a_percentage(refrain, mistake, run, tmp_path):
     mistake(
         2, ["compress", run, "--out", tmp_path / "x", "--to", "bytes=150%"], "a percentage must be between 0% and 100%"
     )
-    mistake(2, ["compress", run, "--out", tmp_path / "x", "--to", "bytes=many"], "or parameters=50%")
+    mistake(
+        2,
+        ["compress", run, "--out", tmp_path / "x", "--to", "bytes=many"],
+        "as in parameters=7M, parameters=50% or bytes=2MB",
+    )
 
 
 def test_what_follows_a_setting_is_printed(refrain, text):

@@ -4,14 +4,14 @@ Gauthier et al. (2020), SyntaxGym: An Online Platform for Targeted Evaluation of
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
-
-from refrain.data import Vocabulary
-from refrain.models import Network, stepper_of
-from refrain.models.scorer import Reader
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .formula import Formula, read_formula
-from .surprisal import surprisal_rows
+
+if TYPE_CHECKING:
+    from refrain.data import Vocabulary
+    from refrain.models import Network
+    from refrain.models.scorer import Reader
 
 ALL = "*"
 
@@ -98,7 +98,7 @@ def _region(given: Any) -> Region:
     return Region(str(given["region_number"]), str(given["content"]))
 
 
-def score_suite(model: Network | Reader, vocabulary: Vocabulary, suite: Suite) -> Iterator[ItemScore]:
+def score_suite(model: "Network | Reader", vocabulary: "Vocabulary", suite: Suite) -> Iterator[ItemScore]:
     """Compute the surprisal of each region, and whether each prediction holds.
 
     The regions of a condition are joined by blanks to a sentence, which is read after a line end. The surprisal of a
@@ -112,6 +112,11 @@ def score_suite(model: Network | Reader, vocabulary: Vocabulary, suite: Suite) -
     Yields:
         The scores of each item, in order.
     """
+    # suites are read before torch is imported
+    from refrain.models import stepper_of
+
+    from .surprisal import surprisal_rows
+
     stepper = stepper_of(model)
     for item in suite.items:
         sentences = [" ".join(_words(regions)) for regions in item.conditions.values()]

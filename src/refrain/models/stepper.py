@@ -40,8 +40,8 @@ from .network_stepper import NetworkStepper
 from .protocol import Network
 from .scorer import Reader, Scorer
 
-# the largest number of logits that are computed at once, which bounds the memory of `token_nats`
-CHUNK_LOGITS = 8_000_000
+# the largest number of logits that are computed at once: memory for more is returned to the system each time
+CHUNK_LOGITS = 1_000_000
 
 
 class Stepper:
