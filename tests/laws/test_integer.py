@@ -1,7 +1,9 @@
 """Products of integers are those of their references, and a sequence's nats do not depend on the rest of its batch."""
 
+import copy
 import itertools
 import math
+import pickle
 
 import pytest
 import torch
@@ -103,6 +105,13 @@ def test_a_word_that_cannot_be():
     torch.testing.assert_close(nats, torch.tensor([torch.inf, 0.0, 500.0]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_inputs_of_other_dtypes(dtype):
+    softmax = IntegerSoftmax(*quantise(random(70, 20)), None)
+    x, ids = random(5, 20).to(dtype), torch.arange(5)
+    assert torch.equal(softmax.nats(x, ids, ids), softmax.nats(x.float(), ids, ids))
+
+
 def test_ids_that_do_not_exist_are_refused():
     softmax = IntegerSoftmax(*quantise(random(70, 20)), None)
     zero = torch.tensor([0])
@@ -143,6 +152,19 @@ def test_a_sequence_has_bit_for_bit_what_it_has_alone():
             following, state = scorer.following_nats(before, state, torch.tensor([0]), after)
             nats.append(following)
         assert torch.equal(torch.cat(nats), together[:, column])
+
+
+def test_a_pickle_has_no_integers_in_the_layout_of_this_processor():
+    built = model()
+    stepper, ids = Stepper(built, weights="int8"), ids_for(3)
+    wanted, _ = stepper.scorer.token_nats(ids[:-1], ids[1:], stepper.scorer.initial_state(3))
+    with torch.no_grad():
+        # the stepper keeps its weights, and its pickle has them
+        built.head.bias.zero_()
+    for copied in (pickle.loads(pickle.dumps(stepper)), copy.deepcopy(stepper)):
+        assert "scorer" not in vars(copied)
+        found, _ = copied.scorer.token_nats(ids[:-1], ids[1:], copied.scorer.initial_state(3))
+        assert torch.equal(found, wanted)
 
 
 def test_float32_scores_by_the_stepper_itself():

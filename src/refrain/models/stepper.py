@@ -92,6 +92,10 @@ class Stepper:
             return _stepper, (self.model, self.weights)
         return super().__reduce_ex__(protocol)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # the layout of the scorer's integers is that of this processor, and it is made anew where it is needed
+        return {name: value for name, value in self.__dict__.items() if name != "scorer"}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         # the copy of the model is at another address, where the weights of this stepper have never been

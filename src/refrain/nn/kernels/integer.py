@@ -99,9 +99,12 @@ class IntegerSoftmax:
         """The nats of words (M,) after inputs.
 
         Args:
-            x: (N, K), float32.
+            x: (N, K), of any floating dtype.
             rows: (M,), the row of the inputs that each word follows.
             words: (M,), ids.
+
+        Returns:
+            (M,), float32.
 
         Raises:
             ValueError: when the width differs.
@@ -112,10 +115,11 @@ class IntegerSoftmax:
         for name, given, size in (("row", rows, len(x)), ("word", words, self._words)):
             if len(given) and not 0 <= int(given.min()) <= int(given.max()) < size:
                 raise IndexError(f"a {name} is not in [0, {size})")
+        x = x.float().contiguous()
         nats = x.new_empty(len(words))
         pairs = (rows.to(torch.int64).contiguous(), words.to(torch.int64).contiguous())
         sizes = (self._bias.numel(), self._width, len(x), len(words))
-        kernel("integer", "integer_nats")(*self._matrix_parts, self._bias, x.contiguous(), *pairs, nats, *sizes)
+        kernel("integer", "integer_nats")(*self._matrix_parts, self._bias, x, *pairs, nats, *sizes)
         return nats
 
     @property
