@@ -43,6 +43,11 @@ def test_what_is_no_formula_is_refused(text):
     assert "\n" not in str(caught.value)
 
 
+def test_a_formula_of_thousands_of_terms():
+    assert read_formula("(1;%a%) < 0" + "+1" * 4900).holds(BITS) is True
+    assert read_formula("1>2" + "|1>2" * 2400).holds(BITS) is False
+
+
 def regions(*contents):
     return [{"region_number": number, "content": content} for number, content in enumerate(contents, 1)]
 
@@ -91,6 +96,7 @@ def test_the_surprisal_of_a_region_is_that_of_its_words(lm):
         (lambda suite: suite["predictions"].append({"formula": "(1;%other%) < 1"}), "in a condition 'other'"),
         (lambda suite: suite["predictions"].append({"formula": "(1;%match%)"}), "is a number"),
         (lambda suite: suite["predictions"].append({"formula": 3}), "no test suite"),
+        (lambda suite: suite["items"][0]["conditions"][1]["regions"][0].update(region_number=2), "region 2 twice"),
     ],
 )
 def test_what_is_no_suite_is_refused(change, message):

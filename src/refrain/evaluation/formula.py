@@ -102,13 +102,14 @@ class _Parser:
         self, inner: Callable[[], Part], signs: Mapping[str, Callable[[Value, Value], Value]], *, truths: bool
     ) -> Part:
         found = inner()
+        others: list[tuple[Callable[[Value, Value], Value], Part]] = []
         while (sign := self.peek()) in signs:
             self._at += 1
             other = inner()
             if found[1] is not truths or other[1] is not truths:
                 self.fail()
-            found = _join(signs[sign or ""], found, other)
-        return found
+            others.append((signs[sign or ""], other))
+        return _join(found, others) if others else found
 
     def _atom(self) -> Part:
         sign = self.peek()
@@ -137,5 +138,12 @@ class _Parser:
         return found
 
 
-def _join(operation: Callable[[Value, Value], Value], one: Part, other: Part) -> Part:
-    return (lambda given: operation(one[0](given), other[0](given))), one[1]
+def _join(first: Part, others: Sequence[tuple[Callable[[Value, Value], Value], Part]]) -> Part:
+    def joined(given: Surprisals) -> Value:
+        # in a loop, as a formula may have thousands of terms
+        value = first[0](given)
+        for operation, other in others:
+            value = operation(value, other[0](given))
+        return value
+
+    return joined, first[1]

@@ -75,7 +75,11 @@ def suite_from(document: Any, name: str) -> Suite:
         raise ValueError("no test suite of SyntaxGym, which has items, and predictions with formulas")
     predictions = [read_formula(each) for each in formulas]
     for item in items:
-        known = {(region.number, condition) for condition, regions in item.conditions.items() for region in regions}
+        named = [(region.number, condition) for condition, regions in item.conditions.items() for region in regions]
+        known = set(named)
+        if len(known) < len(named):
+            number, condition = next(key for key in known if named.count(key) > 1)
+            raise ValueError(f"item {item.number} has the region {number} twice in the condition {condition!r}")
         known |= {(ALL, condition) for condition in item.conditions}
         for prediction in predictions:
             if missing := [key for key in prediction.regions if key not in known]:
@@ -92,10 +96,6 @@ def _item(given: Any, number: int) -> Item:
         for each in given["conditions"]
     }
     return Item(str(given.get("item_number", number)), conditions)
-
-
-def _region(given: Any) -> Region:
-    return Region(str(given["region_number"]), str(given["content"]))
 
 
 def score_suite(model: "Network | Reader", vocabulary: "Vocabulary", suite: Suite) -> Iterator[ItemScore]:
