@@ -1,5 +1,7 @@
 """Which token of a model each token of a recogniser is."""
 
+import time
+
 import pytest
 
 from refrain.data import ByteVocabulary
@@ -44,5 +46,14 @@ def test_a_table_of_something_else_is_refused(write):
         token_ids(LETTERS, write("tokens.txt", "a 1\nb 2\n"), print)
     with pytest.raises(DataError, match="line 2 is no piece with its id"):
         token_ids(LETTERS, write("tokens.txt", "a 0\nb\n"), print)
+    with pytest.raises(DataError, match="line 3 has the id 0 again"):
+        token_ids(LETTERS, write("tokens.txt", "a 0\nb 1\nc 0\n"), print)
     with pytest.raises(UserError, match="--tokens"):
         token_ids(LETTERS, None, print)
+
+
+def test_many_marks_take_no_time(write):
+    """Looking for the last one anew for each would take minutes."""
+    started = time.process_time()
+    found, _ = ids(LETTERS, write, ["<blk>", "a", "b", *(f"#{index}" for index in range(20_000))])
+    assert found.read.tolist() == [0, 3, 4] and time.process_time() - started < 2

@@ -88,7 +88,9 @@ def token_ids(vocabulary: Vocabulary, table: Path | None, log: Callable[[str], N
 def _names(table: Path) -> list[str]:
     listed = read_table(table)
     # marks #0, #1 and so on of a lexicon are at the end
-    while listed and (last := max(listed)) and listed[last][:1] == "#" and listed[last][1:].isdecimal():
+    for last in sorted(listed, reverse=True):
+        if not last or listed[last][:1] != "#" or not listed[last][1:].isdecimal():
+            break
         del listed[last]
     if not listed or sorted(listed) != list(range(len(listed))):
         raise DataError(

@@ -67,6 +67,8 @@ def read_table(table: Path) -> dict[int, str]:
             continue
         if not index.isdecimal() or len(index) > 9:
             raise DataError(f"{table}: line {number} is no piece with its id; {REMEDY}")
+        if int(index) in listed:
+            raise DataError(f"{table}: line {number} has the id {int(index)} again; {REMEDY}")
         listed[int(index)] = name
     return listed
 
