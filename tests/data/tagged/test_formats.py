@@ -108,6 +108,7 @@ def test_empty_elements_are_counted_and_are_no_words(write):
 MISTAKES = {
     "a bracket that is not closed": ("a.mrg", "(S (NNP Ann)\n   (VBD ran)\n", {}, "a.mrg:1: a bracket that opens here"),
     "a tag without a word": ("a.mrg", "(S (NNP Ann)\n  (VBD))\n", {}, "a.mrg:2: (VBD) is no tag with its word"),
+    "a word beside brackets": ("a.mrg", "(S (NP (DT the)\n cat) (VBD ran))\n", {}, "a.mrg:2: 'cat' is beside brackets"),
     "a bracket too many": ("a.mrg", "(S (NNP Ann))\n)\n", {}, "a.mrg:2: ')' is outside of all brackets"),
     "columns of trees": ("a.mrg", "(S (NNP Ann))\n", {"column": "2"}, "bracketed trees have no columns"),
     "a number and a word alone": ("a.txt", "1 Ann\n2 ran\n\n1 Yes\n", {}, "there is no column of tags"),

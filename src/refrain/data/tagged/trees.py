@@ -57,7 +57,8 @@ def parse_tree(block: Lines) -> Sentence | None:
         block: the lines of a tree.
 
     Raises:
-        BadSentence: when brackets do not match, or one has neither a tag and a word nor other brackets inside.
+        BadSentence: when brackets do not match, one has neither a tag and a word nor other brackets inside, or
+            a word is beside other brackets.
     """
     words, tags = [], []
     # of each open bracket: the line where it opens, its names, and whether brackets are inside
@@ -72,6 +73,8 @@ def parse_tree(block: Lines) -> Sentence | None:
                 _, names, has_inside = nodes.pop()
                 if not has_inside and len(names) != 2:
                     raise BadSentence(number, f"({' '.join(names)}) is no tag with its word")
+                if has_inside and len(names) > 1:
+                    raise BadSentence(number, f"{shown(names[1])} is beside brackets and has no tag")
                 if not has_inside and names[0] != EMPTY:
                     tags.append(names[0])
                     words.append(names[1])
