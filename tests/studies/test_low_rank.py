@@ -67,7 +67,7 @@ def low(matrix, rank):
 @pytest.mark.parametrize(("kind", "ranks"), [
     ("lstm", Ranks(5, None)), ("lstm", Ranks(None, 6)), ("lstm", Ranks(5, 6)), ("gru", Ranks(5, 6)),
     ("mlstm", Ranks(5, 6)), ("tied", Ranks(5, 5)), ("low rank", Ranks(5, 6)), ("weight norm", Ranks(5, 6)),
-    ("narrow first layer", Ranks(8, None)), ("adaptive", Ranks(5, None)),
+    ("narrow first layer", Ranks(8, None)), ("narrow first layer", Ranks(10, None)), ("adaptive", Ranks(5, None)),
 ])  # fmt: skip
 def test_a_matrix_that_has_the_rank_is_replaced_without_loss(runs, kind, ranks):
     model, experiment, text = parts(runs(kind))

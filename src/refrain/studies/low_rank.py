@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refrain.assembly.model import build_model
 from refrain.config import Experiment, LowRank
@@ -206,6 +206,8 @@ def _reduce_embedding(model: LanguageModel, weights: dict[str, Tensor], rank: in
     words = weights["embedding.weight"]
     orthogonal, factor = torch.linalg.qr(torch.cat([weights[name] for name in names]))  # G = Q F
     leading = _leading(factor @ (words.T * shares) @ words @ factor.T, rank)
+    # a narrow layer reads fewer directions than the rank; the other entries are zero
+    leading = nn.functional.pad(leading, (0, rank - leading.shape[1]))
     weights["embedding.weight"] = words @ factor.T @ leading
     sizes = [len(weights[name]) for name in names]
     for name, part in zip(names, (orthogonal @ leading).split(sizes), strict=True):
