@@ -100,6 +100,7 @@ DAMAGE = {
     "a number that is none": ("\tant bee", "x\tant bee", r":16: .* is no number"),
     "infinity": ("0.17609125905568124", "inf", r"not finite|no number"),
     "a probability above 1": ("-0.0457", "0.0457", r":19: the probability is larger than 1"),
+    "a word's above 1": (f"{math.log10(0.2)}\tbee", "0.1\tbee", r":10: the probability is larger than 1"),
     "too many words": ("ant bee\n\n", "ant bee bee bee\n\n", r":16: a number, 2 word\(s\)"),
     "a word that is unknown": ("ant bee\n\n", "ant zebra\n\n", r":16: the word 'zebra' is not among the 1-grams"),
     "a word twice": ("\tbee\n", "\tant\n", r":10: the word 'ant' is listed twice"),

@@ -168,7 +168,7 @@ class _Reader:
         if len(probabilities) != count:
             self._fail(f"{len(probabilities):,} n-grams of {length} word(s) are listed, but {count:,} announced")
         logarithms = self._logarithms(probabilities, line)
-        if length > 1 and (logarithms > 0).any():
+        if (logarithms > 0).any():
             self._fail_at(line + int((logarithms > 0).argmax()), "the probability is larger than 1")
         return _Entries(line, np.array(ids, np.int64).reshape(-1, length), logarithms, self._logarithms(backoffs, line))
 
