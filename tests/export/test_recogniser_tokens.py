@@ -55,5 +55,5 @@ def test_a_table_of_something_else_is_refused(write):
 def test_many_marks_take_no_time(write):
     """Looking for the last one anew for each would take minutes."""
     started = time.process_time()
-    found, _ = ids(LETTERS, write, ["<blk>", "a", "b", *(f"#{index}" for index in range(20_000))])
+    found, _ = ids(LETTERS, write, ["<blk>", "a", "b", *(f"#{index}" for index in range(60_000))])
     assert found.read.tolist() == [0, 3, 4] and time.process_time() - started < 2
