@@ -244,6 +244,17 @@ def test_shapes_that_do_not_fit_the_file_are_damage(entry, run_copy):
         Checkpoint(best).tensors("model")
 
 
+@pytest.mark.parametrize("shape", [[], [1], [0, 1]])
+def test_an_embedding_that_is_no_matrix_of_the_words_is_refused(shape, run_copy):
+    best = best_of(run_copy)
+    size = 0 if 0 in shape else 4
+    header = json.dumps({"embedding.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
+    (best / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+    seal(best, "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"weights (are for 1;|of another model)"):
+        runs.load(best)
+
+
 def test_a_hole_is_not_hashed(run_copy):
     best = best_of(run_copy)
     os.truncate(best / "model.safetensors", 2**40)

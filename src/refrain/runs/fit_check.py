@@ -30,11 +30,12 @@ def check_fit(experiment: AnyExperiment, vocabulary: Any, checkpoint: Checkpoint
         build: Any = partial(build_tagger, experiment.model, vocabulary)
     else:
         build = partial(build_language_model, experiment, vocabulary)
-    rows = checkpoint.shapes("model").get("embedding.weight", (0,))[0]
-    if rows and rows != len(vocabulary):
+    # a tensor without axes, and a matrix without rows, are of another model
+    shape = checkpoint.shapes("model").get("embedding.weight", ())
+    if shape and shape[0] not in (0, len(vocabulary)):
         raise CheckpointError(
-            f"{checkpoint.folder}: its vocabulary has {len(vocabulary):,} tokens, but the weights are for {rows:,}; "
-            "restore the checkpoint from a copy"
+            f"{checkpoint.folder}: its vocabulary has {len(vocabulary):,} tokens, but the weights are for "
+            f"{shape[0]:,}; restore the checkpoint from a copy"
         )
     try:
         check_sizes(experiment.model, build, checkpoint.shapes("model"))
