@@ -113,6 +113,7 @@ def rewrite(folder, change, **entry):
         ("sparse", lambda tensors, schemes: tensors.update({"w:values": tensors["w:values"][:-1]})),
         ("sparse", lambda tensors, schemes: tensors.update({"w:values": tensors["w:values"].double()})),
         ("sparse", lambda tensors, schemes: tensors.update({"w:bitmap": tensors["w:bitmap"][:-1]})),
+        ("sparse", lambda tensors, schemes: tensors.update(w=torch.ones(7, 50))),
         ("sparse", lambda tensors, schemes: schemes["w"].update(shape=[2**40, 2**20])),
         ("sparse", lambda tensors, schemes: schemes["w"].update(shape=[350])),
         ("sparse", lambda tensors, schemes: schemes["w"].update(shape="many")),

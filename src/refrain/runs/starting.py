@@ -52,15 +52,16 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> d
     checkpoint = find_checkpoint(path)
     before = checkpoint.document("vocabulary")
     record: dict[str, Any] = {"run": str(path), "checkpoint": checkpoint.folder.name}
-    weights = checkpoint.tensors("model")
     if same_tokens(before, corpus.vocabulary.document()):
         unit = f"{corpus.vocabulary.unit}s" if isinstance(corpus, Corpus) else "words"
         record["units"] = {unit: {"known": len(corpus.vocabulary), "new": 0, "left_out": 0}}
+        weights = checkpoint.tensors("model")
     else:
         experiment = experiment_from(checkpoint.document("config"), checkpoint.folder)
         _check_carries(path, experiment, checkpoint, model, corpus)
         trained, widths, record["units"] = _compared(experiment, checkpoint, corpus.vocabulary)
-        weights = carried_over(weights, trained, model, widths)
+        # read once it is known that the settings of that run ask for no more
+        weights = carried_over(checkpoint.tensors("model"), trained, model, widths)
         embedding: Any = model.embedding
         if isinstance(trained.embedding, SparseEmbedding) and isinstance(embedding, SparseEmbedding):
             record["shorter_vectors"] = count_shortened(trained.embedding, embedding, widths["vocabulary"].source)

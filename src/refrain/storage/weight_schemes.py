@@ -138,13 +138,19 @@ def schemes_of(metadata: Mapping[str, Any]) -> dict[str, Scheme]:
     return found
 
 
+def _check_once(stored: Mapping[str, Any], schemes: Mapping[str, Scheme]) -> None:
+    if twice := stored.keys() & schemes.keys():
+        raise ValueError(f"it holds {min(twice)[:100]!r} twice, with a scheme and without")
+
+
 def shapes_of(shapes: Mapping[str, tuple[int, ...]], schemes: Mapping[str, Scheme]) -> dict[str, tuple[int, ...]]:
     """Return the shape of each weight, from those of the stored tensors.
 
     Raises:
-        ValueError: when a part of a weight is missing.
+        ValueError: when a part of a weight is missing, or a weight is stored twice.
     """
     left = dict(shapes)
+    _check_once(left, schemes)
     for name, scheme in schemes.items():
         for part in SCHEMES[scheme.name]:
             if left.pop(f"{name}:{part}", None) is None:
@@ -160,9 +166,11 @@ def unpack(tensors: "Mapping[str, Tensor]", schemes: Mapping[str, Scheme]) -> "d
         schemes: the schemes of its weights.
 
     Raises:
-        ValueError: when a part is missing, or its size or dtype does not fit the shape of the weight.
+        ValueError: when a weight is stored twice, a part is missing, or its size or dtype does not fit the shape of the
+            weight.
     """
     left = dict(tensors)
+    _check_once(left, schemes)
     found = {}
     for name, scheme in schemes.items():
         try:
