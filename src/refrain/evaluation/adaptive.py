@@ -123,7 +123,7 @@ def adaptive_rows(
         A row for each word, in order.
     """
 
-    def told() -> Iterator[str]:
+    def forgetting() -> Iterator[str]:
         for number, sentence in enumerate(sentences):
             # a sentence is asked for when all of the one before has been read
             if number and not carry:
@@ -131,9 +131,9 @@ def adaptive_rows(
             yield sentence
 
     if context == "document":
-        yield from surprisal_rows(stepper, vocabulary, told(), context=context, after=after)
+        yield from surprisal_rows(stepper, vocabulary, forgetting(), context=context, after=after)
         return
-    for number, sentence in enumerate(told(), 1):
+    for number, sentence in enumerate(forgetting(), 1):
         for row in surprisal_rows(stepper, vocabulary, [sentence], after=after):
             yield row._replace(sentence=number)
         # what follows has another state, so that a window ends here
