@@ -1,15 +1,23 @@
 """Which token of a model each token of a recogniser is."""
 
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from refrain.data import ByteVocabulary
 from refrain.data.units.character.vocabulary import CharacterVocabulary
 from refrain.errors import DataError, UserError
+from refrain.export.proof import first_tokens
 from refrain.export.recogniser_tokens import token_ids
 
 LETTERS = CharacterVocabulary("\ufffd\n ab")
+
+
+class Text(list):
+    def read(self, start, stop):
+        return np.array(self[start:stop])
 
 
 def ids(vocabulary, write, names, end="\n"):
@@ -44,10 +52,12 @@ def test_a_table_of_something_else_is_refused(write):
         ids(LETTERS, write, ["<blk>", "one", "two", "three"])
     with pytest.raises(DataError, match="not 0, 1, 2 and so on"):
         token_ids(LETTERS, write("tokens.txt", "a 1\nb 2\n"), print)
-    with pytest.raises(DataError, match="line 2 is no piece with its id"):
+    with pytest.raises(DataError, match=r"line 2 is no piece with its id; give a tokens\.txt"):
         token_ids(LETTERS, write("tokens.txt", "a 0\nb\n"), print)
     with pytest.raises(DataError, match="line 3 has the id 0 again"):
         token_ids(LETTERS, write("tokens.txt", "a 0\nb 1\nc 0\n"), print)
+    with pytest.raises(DataError, match=r"No such file or directory; give a tokens\.txt"):
+        token_ids(LETTERS, Path("missing.txt"), print)
     with pytest.raises(UserError, match="--tokens"):
         token_ids(LETTERS, None, print)
 
@@ -57,3 +67,10 @@ def test_many_marks_take_no_time(write):
     started = time.process_time()
     found, _ = ids(LETTERS, write, ["<blk>", "a", "b", *(f"#{index}" for index in range(60_000))])
     assert found.read.tolist() == [0, 3, 4] and time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(("text", "left"), [([3, 3, 3], 0), ([3, 4, 3], 1)])
+def test_a_text_without_tokens_of_the_recogniser_is_refused(write, text, left):
+    found, _ = ids(LETTERS, write, ["<blk>", "b"])
+    with pytest.raises(DataError, match=f"has {left} of the first 1,000 tokens of the text.*--tokens"):
+        first_tokens(Text(text), 1000, found)

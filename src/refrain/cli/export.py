@@ -50,7 +50,7 @@ def export(
         The text to compare on: a folder of splits, whose validation text is read, or a file. The default is the corpus
         of the run.
     proof_tokens
-        The number of tokens of this text that are scored, or of its words that are tagged.
+        The number of tokens of this text that are scored, at least 1000, or of its words that are tagged.
     no_proof
         Write the model without running it.
     """

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from refrain.data import TokenSource
-from refrain.errors import CheckpointError
+from refrain.errors import CheckpointError, DataError
 from refrain.models import LanguageModel, Stepper, evaluating
 from refrain.nn import fold_weight_norm
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
@@ -155,9 +155,20 @@ def renamed(run: Runner, tokens: TokenIds) -> Runner:
 
 
 def first_tokens(text: TokenSource, tokens: int, ids: TokenIds) -> Any:
-    """The first tokens of a text as a recogniser numbers them, without those that it does not have."""
+    """The first tokens of a text as a recogniser numbers them, without those that it does not have.
+
+    Raises:
+        DataError: when fewer than two are left, so that nothing could be compared.
+    """
     found = ids.write[np.array(text.read(0, min(len(text), tokens + 1))).astype(np.int64)]
-    return found[found >= 0]
+    found = found[found >= 0]
+    if len(found) < 2:
+        raise DataError(
+            f"the exported model has {len(found)} of the first {tokens:,} tokens of the text, too few to compare; "
+            "give the tokens.txt of a recogniser for this language with --tokens, another text with --data, or write "
+            "the model without the comparison: --no-proof"
+        )
+    return found
 
 
 def check_growth(exported: float, library: float, weights: WeightType) -> None:

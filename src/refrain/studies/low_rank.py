@@ -157,17 +157,18 @@ def _readers(model: LanguageModel) -> list[str]:
     Raises:
         UserError: when a matrix reads a part of it.
     """
-    width = model.width_names().embedding
+    # a name of its own: in a tied model of one layer, the embedding and the layer have the same width
+    width = "the embedding"
     found = []
-    for name, axes in model.axes().items():
-        if not name.startswith("stack.layers.0.") or len(axes) != 2 or axes[1].width != width or not axes[1].reads:
+    for name, axes in model.stack.axes(width, model.width_names().layers).items():
+        if not name.startswith("layers.0.") or len(axes) != 2 or axes[1].width != width or not axes[1].reads:
             continue
         if axes[1].segment is not None:
             raise UserError(
                 "--embedding: the blocks of the sparse first layer read parts of the embedding, which a lower rank "
                 "does not keep apart; leave it out"
             )
-        found.append(name)
+        found.append(f"stack.{name}")
     return found
 
 

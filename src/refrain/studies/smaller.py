@@ -22,6 +22,7 @@ def units_to_remove(
     to: tuple[str, int] | None = None,
     text: Windows | None = None,
     needed: bool = True,
+    is_int8: bool = False,
     track: Track = untracked,
 ) -> dict[str, Tensor]:
     """Find the dead units of a model, and those to remove for a threshold or a target size. The model is not changed.
@@ -33,6 +34,7 @@ def units_to_remove(
             those first that cost the least loss on `text` for the size that they save.
         text: windows of a text, which `to` needs.
         needed: whether there must be a unit to remove.
+        is_int8: whether the weights are int8 already, which is a part of the message if nothing is to be removed.
         track: reports the choice of units.
 
     Returns:
@@ -66,9 +68,10 @@ def units_to_remove(
             raise UserError(f"--to {name}={target}: {error}; choose a larger one") from None
     if needed and not any(which.any() for which in dead.values()):
         given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
+        already = "the weights are int8 already, and " if is_int8 else ""
         raise UserError(
-            f"nothing to remove: no unit of {', '.join(widths)} is dead{given}; give a --threshold or a smaller size "
-            "with --to, or train with sparsity.group_lasso"
+            f"nothing to remove: {already}no unit of {', '.join(widths)} is dead{given}; give a --threshold or a "
+            "smaller size with --to, or train with sparsity.group_lasso"
         )
     return dead
 

@@ -120,6 +120,7 @@ def make_smaller(
         to=target,
         text=windows,
         needed=not ranks and target is None and zeros is None and start.weights == start.given,
+        is_int8=start.given == "int8",
         track=start.reports.track,
     )
     whole = model

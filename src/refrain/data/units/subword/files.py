@@ -12,6 +12,7 @@ FORMS = "give a SentencePiece model or a tokenizer.json"
 # the names that icefall gives to the two files of a model
 MODEL, TABLE = "bpe.model", "tokens.txt"
 REMEDY = "give the two files of one model"
+TABLE_FORM = "give a tokens.txt, in which each line is a piece and its id"
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -43,11 +44,11 @@ def read_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, remedy: str = FORMS) -> bytes:
     try:
         return read_regular(path, limit=LARGEST_MODEL)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; {FORMS}") from None
+        raise DataError(f"{path}: {error.strerror}; {remedy}") from None
 
 
 def read_table(table: Path) -> dict[int, str]:
@@ -60,15 +61,15 @@ def read_table(table: Path) -> dict[int, str]:
         DataError: when it cannot be read or is no such table.
     """
     listed: dict[int, str] = {}
-    for number, line in enumerate(_read(table).decode("utf-8", "replace").split("\n"), 1):
+    for number, line in enumerate(_read(table, TABLE_FORM).decode("utf-8", "replace").split("\n"), 1):
         line = line.removesuffix("\r")
         name, _, index = line.replace("\t", " ").rpartition(" ")
         if not line:
             continue
         if not index.isdecimal() or len(index) > 9:
-            raise DataError(f"{table}: line {number} is no piece with its id; {REMEDY}")
+            raise DataError(f"{table}: line {number} is no piece with its id; {TABLE_FORM}")
         if int(index) in listed:
-            raise DataError(f"{table}: line {number} has the id {int(index)} again; {REMEDY}")
+            raise DataError(f"{table}: line {number} has the id {int(index)} again; {TABLE_FORM}")
         listed[int(index)] = name
     return listed
 
