@@ -101,6 +101,14 @@ def test_the_score_of_c_code_is_that_of_the_library(refrain, byte_run, tmp_path)
     assert math.isfinite(nats)
 
 
+def test_a_run_with_int8_weights_is_exported_in_int8(refrain, tiny_run, tmp_path):
+    small = tmp_path / "small"
+    refrain("compress", tiny_run, "--out", small, "--weights", "int8", "--max-loss", "900%")
+    words = ["--format", "c", "--out", tmp_path / "code", "--no-proof", "--force", "--json"]
+    assert refrain("export", small, *words).json["weights"] == "int8"
+    assert refrain("export", small, *words, "--weights", "float32").json["weights"] == "float32"
+
+
 def test_mistakes_are_named(mistake, tiny_run, tmp_path, monkeypatch):
     out = tmp_path / "x"
     mistake(

@@ -10,6 +10,7 @@ from tagged import write_tsv
 
 from refrain import load, recipe, train
 from refrain.errors import UserError
+from refrain.export.exporting import export
 from refrain.export.rounded import rounded_matrices
 from refrain.models.step_graph import step_graph
 from refrain.nn.kernels import compile as native
@@ -199,3 +200,9 @@ def test_zeros_of_a_run_that_was_not_pruned(runs, tmp_path):
         compress(run, tmp_path / "x", zeros=1.0)
     with pytest.raises(UserError, match="--zeros cannot take effect with --finetune-epochs"):
         compress(run, tmp_path / "x", zeros=0.5, finetune_epochs=1)
+
+
+def test_an_export_has_the_weights_of_the_run(runs, tmp_path):
+    run, small = runs("lstm")
+    for model, wanted in ((run, "float32"), (small, "int8"), (load(small), "int8")):
+        assert export(model, tmp_path / "code", format="c", proof=False, force=True)["weights"] == wanted

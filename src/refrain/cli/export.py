@@ -1,5 +1,6 @@
 """The command `refrain export`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ def export(
     *,
     out: Path,
     format: str = "onnx",
-    weights: Literal["float32", "int8"] = "float32",
+    weights: Literal["float32", "int8"] | None = None,
     steps: Literal["many", "one"] = "many",
     no_libm: Annotated[bool, Parameter(negative=())] = False,
     tokens: Path | None = None,
@@ -39,7 +40,8 @@ def export(
         onnx: a file for ONNX Runtime, also of taggers. c: C99 code without dependencies. sherpa-online: a file for
         shallow fusion in the speech recogniser sherpa-onnx. sherpa-offline: one with which it scores whole hypotheses.
     weights
-        int8: every matrix rounded to 127ths of the largest entry of each row, for a quarter of the size.
+        int8: every matrix rounded to 127ths of the largest entry of each row, for a quarter of the size. The default is
+        int8 for a run with int8 weights, otherwise float32.
     steps
         many: the ONNX file reads windows of any length. one: it reads one token at a time.
     no_libm
@@ -62,11 +64,13 @@ def export(
 
     from .output import log, log_written, print_json
 
-    options = Options(weights=weights, steps=steps, libm=not no_libm)
+    options = Options(weights=weights or "float32", steps=steps, libm=not no_libm)
     chosen = check_format(format, options, proof=not no_proof, tokens=tokens is not None)
     check_out(chosen, out, [*run_files(run), *([] if tokens is None else [tokens])], force=force)
     saved = find(run)
     check_given(saved.document, None, saved.path)
+    if weights is None and saved.checkpoint.has_int8_weights:
+        options = replace(options, weights="int8")
     if saved.is_tagger:
         check_tagger_format(format, options)
     if data is not None:

@@ -46,10 +46,10 @@ def export(
     """Write a trained model in another format, after a comparison of what both compute.
 
     Args:
-        model: the run folder, or a loaded model with float32 weights.
+        model: the run folder, or a loaded model.
         out: the file, or the folder of a format with several files.
         format: a key of `FORMATS`.
-        options: what is written; None for float32 weights and windows of any length.
+        options: what is written; None for the weights that the model has, and windows of any length.
         tokens: the table of the tokens of a speech recogniser, for the formats for one.
         data: the text of the comparison: a folder of splits, or a file; None is the validation text of the run.
         proof: run what was exported, and write it only if it agrees with the model.
@@ -67,6 +67,7 @@ def export(
         DataError: when the text is missing, or the tokens of the recogniser are not the model's.
         CheckpointError: when the run cannot be read, or the exported model does not compute the same.
     """
+    weights_of_model = options is None
     options = options or Options()
     chosen = check_format(format, options, proof=proof, tokens=tokens is not None)
     if proof_tokens < 1000:
@@ -79,6 +80,8 @@ def export(
     if not isinstance(model, TrainedLanguageModel | TrainedTagger):
         with reports.step(f"loading {model}"):
             model = load(model)
+    if weights_of_model:
+        options = replace(options, weights=model.weights)
     if isinstance(model, TrainedTagger):
         check_tagger_format(format, options)
         write = importlib.import_module(f"{__package__}.{chosen.tagger_module}").export
