@@ -116,7 +116,10 @@ def outcome(mutation, tree):
         status, failed = run_tests(mutation, tree)
     finally:
         path.write_text(original, encoding="utf-8")
-    result = {0: "SURVIVED", 1: "caught"}.get(status, f"broken: pytest leaves with {status}")
+    # a mistake by which the process is killed is noticed as well
+    result = (
+        "caught" if status < 0 else {0: "SURVIVED", 1: "caught"}.get(status, f"broken: pytest leaves with {status}")
+    )
     return path.relative_to(tree / "src" / "refrain"), result, failed or mutation.tests
 
 
