@@ -151,7 +151,7 @@ def test_compaction_to_a_size_in_words(refrain, run, tmp_path):
     assert outcome.status == 0
     (line,) = (line for line in outcome.out.splitlines() if line.startswith("parameters"))
     assert int(line.split()[1].replace(",", "")) == 2194 and int(line.split()[2]) <= 500
-    assert "log-probabilities equal the masked model's to" in outcome.out
+    assert "log-probabilities equal those of the model with these units set to zero to" in outcome.out
     assert outcome.out.endswith(
         f"\nnext:  refrain evaluate '{small}'\n       refrain train --from '{small}' --out FINETUNED\n"
     )

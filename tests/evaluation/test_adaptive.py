@@ -2,9 +2,9 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
+from memory_text import MemoryText
 
 from refrain import runs
 from refrain.data import Windows
@@ -20,24 +20,8 @@ STRONG = Dynamics(learning_rate=1e-2, decay=1e-2)
 SENTENCES = ["ant bee cat ant bee cat", "ant ant ant", "bee cat ant bee", "ant"]
 
 
-class Text:
-    """A text in memory."""
-
-    def __init__(self, ids):
-        self.ids = np.array(ids)
-
-    def __len__(self):
-        return len(self.ids)
-
-    def read(self, start, stop):
-        return self.ids[start:stop]
-
-    def release(self):
-        pass
-
-
 def windows(ids):
-    return Windows(Text(ids), batch_size=1, window_steps=5, tail="keep")
+    return Windows(MemoryText(ids), batch_size=1, window_steps=5, tail="keep")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from memory_text import MemoryText
 
 from refrain import runs
 from refrain.data import WordVocabulary
@@ -24,7 +25,7 @@ from refrain.evaluation.interpolation import (
 )
 from refrain.evaluation.ngram.arpa import read_arpa
 from refrain.evaluation.ngram.backoff import NONE
-from refrain.evaluation.ngram.words import BEGIN, ArpaWords, KenlmWords, read_word_model
+from refrain.evaluation.ngram.words import BEGIN, KENLM_START, ArpaWords, KenlmWords, read_word_model
 
 # p(ant) = 0.5, p(bee) = 0.2, p(</s>) = 0.2, p(<unk>) = 0.1; after <s>: p(ant) = 0.8; after ant: p(bee) = 0.6;
 # after <s> ant: p(bee) = 0.9; weights that make each context sum to one
@@ -207,10 +208,18 @@ def test_a_binary_file_of_kenlm_is_equal(kenlm, file, vocabulary, tmp_path):
     )
 
 
-def test_without_kenlm_or_with_a_file_of_something_else(kenlm, monkeypatch, tmp_path):
+@pytest.mark.parametrize("content", [b"ant bee cat\n", b"\0" * 100, b""])
+def test_a_file_of_something_else(content, tmp_path):
+    other = tmp_path / "other"
+    other.write_bytes(content)
+    with pytest.raises(DataError, match="neither an ARPA file nor a binary file of KenLM"):
+        read_word_model(other, VOCABULARY)
+
+
+def test_without_kenlm_or_with_a_damaged_file_of_it(kenlm, monkeypatch, tmp_path):
     damaged = tmp_path / "damaged"
-    damaged.write_bytes(b"\0" * 100)
-    with pytest.raises(DataError, match=r"neither an ARPA file nor .*Cannot read model there"):
+    damaged.write_bytes(KENLM_START + b" 5\n\0" + b"\0" * 100)
+    with pytest.raises(DataError, match=r"KenLM cannot read this binary file \(.*Cannot read model there"):
         read_word_model(damaged, VOCABULARY)
     monkeypatch.setitem(sys.modules, "kenlm", None)
     with pytest.raises(UserError, match="pip install kenlm"):
@@ -278,24 +287,8 @@ def test_contexts_end_at_the_beginning_of_a_line():
     assert contexts_after(read, first_contexts(2, 0), 0).shape == (4, 2, 0)
 
 
-class Text:
-    """A text in memory."""
-
-    def __init__(self, ids):
-        self.ids = np.array(ids)
-
-    def __len__(self):
-        return len(self.ids)
-
-    def read(self, start, stop):
-        return self.ids[start:stop]
-
-    def release(self):
-        pass
-
-
 def test_the_weight_is_that_of_the_best_mixture_of_the_text(lm, mixture):
-    text = Text(lm.vocabulary.encode("\n".join(["", *LINES * 30, "ant bee", ""])))
+    text = MemoryText(lm.vocabulary.encode("\n".join(["", *LINES * 30, "ant bee", ""])))
     fitted = fit_weight(mixture, text)
     assert 0 < fitted.weight < 1
     best = mixed_figure(MixedStepper(lm.stepper, mixture._ngrams, lm.vocabulary, fitted.weight), text, lm.vocabulary)

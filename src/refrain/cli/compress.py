@@ -162,8 +162,9 @@ def _print_report(found: dict[str, Any], out: Path) -> None:
     rows = [[name, *(_width(found[column]["widths"].get(name)) for column in columns)] for name in widths]
     _print_columns(found, ROWS, rows)
     rounded = " before rounding" if found["weights"] == "int8" else ""
+    model = "model with these units set to zero" if any(found["removed"].values()) else "model of the run"
     print(
-        f"log-probabilities{rounded} equal the masked model's to {found['max_abs_difference']:.1e} in float64, "
+        f"log-probabilities{rounded} equal those of the {model} to {found['max_abs_difference']:.1e} in float64, "
         f"{found['float32_difference']:.1e} in float32"
     )
     print()

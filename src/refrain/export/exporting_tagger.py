@@ -30,7 +30,7 @@ def proved_tagger(
     """Translate a tagger into a format, and compare it with the tagger on random and on real sentences.
 
     Args:
-        tagger: the tagger, with float32 weights.
+        tagger: the tagger.
         export: translates a tagger into the format.
         options: what is written.
         data: the sentences of the comparison: a folder of splits, or a file; None is the validation split of the run.

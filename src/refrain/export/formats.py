@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from refrain.errors import UserError
+from refrain.errors import UserError, nearest
 from refrain.storage.output_checks import check_outputs
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def check_format(name: str, options: Options, *, proof: bool, tokens: bool = Fal
         UserError: when one of these is not so.
     """
     if name not in FORMATS:
-        raise UserError(f"--format must be one of {', '.join(FORMATS)} (got {name!r})")
+        raise UserError(f"--format must be one of {', '.join(FORMATS)} (got {name!r}){nearest(name, FORMATS)}")
     made = FORMATS[name]
     default = Options()
     given = {"steps": options.steps != default.steps, "libm": options.libm != default.libm}

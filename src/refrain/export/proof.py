@@ -8,10 +8,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from refrain.data import TokenSource
 from refrain.errors import CheckpointError, DataError
@@ -23,6 +24,8 @@ from refrain.nn.step_graph import StepGraph
 from refrain.progress import Track, untracked
 
 from .recogniser_tokens import TokenIds, same_ids
+
+Network = TypeVar("Network", bound=nn.Module)
 
 SHAPES = ((1, 1), (1, 40), (3, 5), (8, 2), (2, 17))
 """Batch sizes and lengths of the random text, each read twice, from the initial state and from the state after that."""
@@ -68,6 +71,15 @@ class Proof:
         return asdict(self)
 
 
+def float32_copy(model: Network, weights: WeightType) -> Network:
+    """A copy of a model for evaluation on the CPU, in float32 and without weight norm; `int8` rounds its matrices."""
+    copied = copy.deepcopy(model).cpu().float().eval()
+    fold_weight_norm(copied)
+    if weights == "int8":
+        round_weights(copied)
+    return copied
+
+
 class Reference:
     """The library's model behind the interface of an exported one.
 
@@ -77,10 +89,7 @@ class Reference:
     """
 
     def __init__(self, model: LanguageModel, weights: WeightType) -> None:
-        self._model = copy.deepcopy(model).cpu().float().eval()
-        fold_weight_norm(self._model)
-        if weights == "int8":
-            round_weights(self._model)
+        self._model = float32_copy(model, weights)
 
     @torch.no_grad()
     def __call__(self, ids: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:

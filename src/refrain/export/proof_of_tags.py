@@ -3,7 +3,6 @@
 T words in the longest sentence, B sentences, F features of a word, K tags.
 """
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +14,11 @@ import torch
 from refrain.data.tagged.buckets import PADDING, Encoded
 from refrain.errors import CheckpointError
 from refrain.models import Tagger, evaluating, pack_tagger
-from refrain.nn import fold_weight_norm
-from refrain.nn.kernels.packed_linear import WeightType, round_weights
+from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.step_graph import Operation, TaggerGraph
 from refrain.progress import Track, untracked
 
-from .proof import checked
+from .proof import checked, float32_copy
 
 LENGTHS = ((1,), (40,), (3, 5, 1), (2, 2, 2, 1, 2), (17, 4))
 """The lengths of random sentences that are tagged together."""
@@ -77,10 +75,7 @@ class TaggerReference:
     """
 
     def __init__(self, model: Tagger, weights: WeightType) -> None:
-        self._model = copy.deepcopy(model).cpu().float().eval()
-        fold_weight_norm(self._model)
-        if weights == "int8":
-            round_weights(self._model)
+        self._model = float32_copy(model, weights)
         # the sums over a sentence lose digits in float32
         self._model.double()
 

@@ -16,10 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from refrain.data import WordVocabulary
+from refrain.data.text.packed import head_of
 from refrain.errors import DataError, UserError
 
 from .arpa import is_arpa, read_arpa
 from .backoff import NONE, BackoffModel, Floats, Ids
+
+KENLM_START = b"mmap lm http://kheafield.com/code format version"
+"""The beginning of a binary file of KenLM."""
 
 BEGIN = -2
 """Stands for the beginning of a line in a context."""
@@ -142,23 +146,23 @@ class KenlmWords:
         vocabulary: the vocabulary of the network.
 
     Raises:
-        DataError: when KenLM cannot read the file.
+        DataError: when the file is of another kind, or KenLM cannot read it.
         UserError: when the package `kenlm` is not installed.
     """
 
     def __init__(self, path: Path, vocabulary: WordVocabulary) -> None:
+        if not head_of(path).startswith(KENLM_START):
+            raise DataError(f"{path}: is neither an ARPA file nor a binary file of KenLM; give one that lmplz wrote")
         try:
             import kenlm
         except ImportError:
-            raise UserError(
-                f"{path}: is no ARPA file, and a binary file of KenLM needs the package kenlm; pip install kenlm"
-            ) from None
+            raise UserError(f"{path}: a binary file of KenLM needs the package kenlm; pip install kenlm") from None
         self._kenlm: Any = kenlm
         try:
             self._model: Any = kenlm.Model(str(path))
         except (OSError, RuntimeError) as error:
             cause = " ".join(str(error).split())[-200:]
-            raise DataError(f"{path}: is neither an ARPA file nor a binary file that KenLM reads ({cause})") from None
+            raise DataError(f"{path}: KenLM cannot read this binary file ({cause})") from None
         self.order = int(self._model.order)
         self._unknown = vocabulary.unknown
         # what KenLM does not know, it reads as <unk>
