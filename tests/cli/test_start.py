@@ -129,7 +129,15 @@ MISTAKES = [
     (["bench", "train", "--repeats", "0"], 2, "at least 1"),
     (["nope"], 2, "nope"),
 ]
-TABLES = [["data"], ["data", "list"], ["recipes"], ["recipes", "zaremba-small"], ["--help"], ["evaluate", "--help"]]
+TABLES = [
+    ["runs", "."],
+    ["data"],
+    ["data", "list"],
+    ["recipes"],
+    ["recipes", "zaremba-small"],
+    ["--help"],
+    ["evaluate", "--help"],
+]
 CORPUS = [["data", "check", "corpus"]]
 
 

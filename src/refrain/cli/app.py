@@ -42,6 +42,7 @@ COMMANDS = {
     "import": "Make a run of a model that another program has trained.",
     "export": "Write a model as ONNX, as C or for sherpa-onnx, checked to compute the same.",
     "recipes": "List the recipes, or show one of them.",
+    "runs": "List the runs in a folder with their states and figures.",
     "data": "List, fetch and check corpora.",
     "check": "Build a recipe and train on two windows, to check settings, memory and time.",
     "bench": "Measure speed on this machine in paired runs.",
@@ -61,6 +62,7 @@ EXAMPLES = {
     "import": "refrain import word-language-model model.pt vocab.txt --out runs/imported",
     "export": "refrain export runs/small --format onnx --out small.onnx",
     "recipes": "refrain recipes zaremba-medium",
+    "runs": "refrain runs runs --sort figure",
     "check": "refrain check zaremba-large --data PATH/TO/ptb",
     "bench": "refrain bench train --recipe zaremba-small",
 }
@@ -74,6 +76,7 @@ USAGE = {
     "features": "refrain features --out FILE [OPTIONS] RUN [FILE|FOLDER|- ...]",
     "import": "refrain import --out DIR [OPTIONS] FORMAT FILE [FILE ...]",
     "recipes": "refrain recipes [OPTIONS] [NAME]",
+    "runs": "refrain runs [OPTIONS] [FOLDER]",
     "check": "refrain check [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
     "bench": "refrain bench [OPTIONS] NAME [SETTING=VALUE ...]",
 }

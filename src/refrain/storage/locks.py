@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from .regular_files import open_own
 # Windows lets no other process read the locked bytes, so one far behind the name of the owner is locked
 _LOCKED_BYTE = 1 << 30
 _TRIES = 10
+# seconds to wait for a process that only looks whether a folder is locked
+_LOOK = 0.005
 
 
 class Lock:
@@ -73,10 +76,43 @@ def locked(folder: Path) -> Iterator[Lock]:
         yield Lock(folder, file, directory)
 
 
-def try_lock(handle: int) -> bool:
+def is_locked(folder: Path) -> bool:
+    """Whether a process of this machine holds the lock of a folder, or one of another machine where that can be seen.
+
+    For this the lock is taken for an instant, shared with others that look; who wants to write waits for that instant.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        OSError: when the folder has no `.lock`, or its file system does not support locks.
+    """
+    handle = open_own(folder / ".lock", os.O_RDONLY)
+    try:
+        return not try_lock(handle, shared=True)
+    finally:
+        os.close(handle)
+
+
+def owner_of(folder: Path) -> tuple[str, str]:
+    """Who has locked a folder last: the words `process N on HOST`, and the host; empty where nobody has."""
+    try:
+        handle = open_own(folder / ".lock", os.O_RDONLY)
+    except OSError:
+        return "", ""
+    with os.fdopen(handle, "rb") as file:
+        words = file.read(200).decode(errors="replace").strip()
+    return words, words.rpartition(" on ")[2]
+
+
+def try_lock(handle: int, *, shared: bool = False) -> bool:
     """Lock an open file or folder, or return False when another process holds its lock.
 
     Without a module that locks files, as on WebAssembly, it returns True.
+
+    Args:
+        handle: the open file or folder.
+        shared: whether other processes may hold a shared lock as well, where the system knows shared locks.
 
     Raises:
         OSError: when the file system does not support locks.
@@ -95,7 +131,7 @@ def try_lock(handle: int) -> bool:
     except ModuleNotFoundError:
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -120,12 +156,21 @@ def _lock_file(folder: Path, stack: contextlib.ExitStack) -> int:
     for _ in range(_TRIES):
         handle = open_own(path, os.O_RDWR | os.O_CREAT)
         stack.callback(os.close, handle)
-        if not try_lock(handle):
+        if not _lock_soon(handle):
             raise _in_use(folder)
         # another process may have removed the run, and its .lock, between the two calls
         if os.name == "nt" or _is_at(handle, path):
             return handle
     raise _in_use(folder)
+
+
+def _lock_soon(handle: int) -> bool:
+    """Lock an open file, after a process that only looks at its lock has done so."""
+    for _ in range(_TRIES):
+        if try_lock(handle):
+            return True
+        time.sleep(_LOOK)
+    return False
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -136,9 +181,5 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def _in_use(folder: Path) -> CheckpointError:
-    owner = ""
-    with contextlib.suppress(OSError):
-        handle = open_own(folder / ".lock", os.O_RDONLY)
-        owner = os.read(handle, 200).decode(errors="replace").strip()
-        os.close(handle)
-    return CheckpointError(f"{folder}: in use by {owner or 'another process'}; wait for it or choose another --out")
+    owner = owner_of(folder)[0] or "another process"
+    return CheckpointError(f"{folder}: in use by {owner}; wait for it or choose another --out")
