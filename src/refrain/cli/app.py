@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "train": "Train a language model or a tagger, or continue a run.",
-    "evaluate": "Measure a trained model: perplexity or accuracy, and more.",
+    "evaluate": "Measure trained models: perplexity or accuracy, and more.",
     "generate": "Generate text, printed token by token.",
     "score": "Score lines of text in nats, or choose from n-best lists.",
     "surprisal": "Surprisal of each word of sentences, in bits, as a table.",
@@ -69,6 +69,7 @@ EXAMPLES = {
 # the usage of commands, where a name is clearer than [ARGS]
 USAGE = {
     "train": "refrain train [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
+    "evaluate": "refrain evaluate [OPTIONS] RUN [RUN ...]",
     "score": "refrain score [OPTIONS] RUN [FILE|-]",
     "surprisal": "refrain surprisal [OPTIONS] RUN [FILE|-]",
     "pairs": "refrain pairs [OPTIONS] RUN FILE|FOLDER|- ...",

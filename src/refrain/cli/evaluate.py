@@ -1,8 +1,6 @@
 """The command `refrain evaluate`."""
 
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,11 +9,12 @@ from cyclopts import Parameter
 from .evaluate_methods import MethodName, learns, method_names, methods_of
 from .evaluate_outputs import check_outputs
 from .evaluate_report import report_all
+from .evaluate_several import check_several, evaluate_several
+from .evaluate_texts import TextOptions, Texts, training_texts
 from .mixing import mixing_of
 from .options import (
     Device,
     DeviceOption,
-    Errors,
     ErrorsOption,
     ForceOption,
     JsonOption,
@@ -32,8 +31,7 @@ from .options import (
 from .output import log, log_written
 
 if TYPE_CHECKING:
-    from refrain.config import Data
-    from refrain.data import Corpus, TokenSource, Vocabulary
+    from refrain.data import Corpus, TokenSource
     from refrain.evaluation.methods import Method
     from refrain.progress import Track
     from refrain.runs import SavedModel
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 def evaluate(
     run: RunArgument,
     /,
-    *,
+    *more: RunArgument,
     data: Path | None = None,
     split: Literal["train", "valid", "test"] | None = None,
     protocol: Protocol = "exact",
@@ -72,10 +70,15 @@ def evaluate(
     weights: WeightsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure a language model (perplexity and more) or a tagger (accuracy and more).
+    """Measure language models (perplexity and more) or taggers (accuracy and more).
+
+    Several runs are measured one after another, and reported as one table. A text is read once for those whose
+    vocabularies agree.
 
     Parameters
     ----------
+    more
+        More runs: all of language models, or all of taggers.
     data
         Text to measure on instead of the corpus of the run: a folder of splits or a file. A file is read whole unless
         --split is given.
@@ -117,37 +120,35 @@ def evaluate(
     if mixing is not None:
         mixing.check_method(protocol, names, per_token)
     check_outputs(run, data, per_token, confusion, force=force)
+    check_several(more, {"--search": search, "--mix": mix, "--per-token": per_token, "--confusion": confusion})
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
     methods = methods_of(names, cache, dynamic, dynamic_steps, streams)
 
     from refrain import runs
-    from refrain.runs.own_names import check_given
 
-    from .evaluate_tagger import evaluate_tagger, refuse
+    from .evaluate_tagger import evaluate_tagger, refuse_for
 
-    more: Any = {"force": force, "device": device, "weights": weights, "json": json}
+    given: Any = {"device": device, "weights": weights, "json": json}
     saved = runs.find(run)
-    if saved.is_tagger:
-        refuse(
-            {"--protocol": protocol != "exact", "--method": method, "--search": search, "--mix": mix}, "with a tagger"
-        )
-        refuse({"--per-token": per_token, "--lowercase": lowercase, "--tokenise": tokenise}, "with a tagger")
-        evaluate_tagger(saved, data, split, errors, confusion, skip_bad=skip_bad, **more)
-        return
-    check_given(saved.document, None, run)
-    refuse({"--confusion": confusion, "--skip-bad": skip_bad}, "with a language model")
-    if data is None:
-        check_outputs(run, saved.experiment.data.corpus, per_token, None, force=force)
-    reading = {"lowercase": lowercase, "tokenise": tokenise, "needed": learns(methods, search)}
-    with_text = partial(_texts, saved, data, split, errors, **reading)
-    _evaluate(run, saved, with_text, methods, protocol, search, per_token, mixing, **more)
+    of_text = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--mix": mix}
+    of_text |= {"--per-token": per_token, "--lowercase": lowercase, "--tokenise": tokenise}
+    refuse_for(saved, of_text, {"--confusion": confusion, "--skip-bad": skip_bad})
+    options = TextOptions(data, split, errors, lowercase, tokenise, skip_bad)
+    if more:
+        evaluate_several([saved, *map(runs.find, more)], options, methods, protocol, **given)
+    elif saved.is_tagger:
+        evaluate_tagger(saved, options, confusion, force=force, **given)
+    else:
+        if data is None:
+            check_outputs(run, saved.experiment.data.corpus, per_token, None, force=force)
+        _evaluate(run, saved, options, methods, protocol, search, per_token, mixing, force=force, **given)
 
 
 def _evaluate(
     run: Path,
     saved: "SavedModel",
-    read: "Callable[[], tuple[tuple[Corpus, str], dict[str, TokenSource]]]",
+    options: TextOptions,
     methods: "list[Method]",
     protocol: Protocol,
     search: int | None,
@@ -159,7 +160,7 @@ def _evaluate(
     weights: Weights | None,
     json: bool,
 ) -> None:
-    """Measure a language model on the text that `read` returns, and print the figures."""
+    """Measure a language model, and print the figures."""
     from refrain.progress import reporter
 
     from .loading import load_language_model
@@ -168,52 +169,18 @@ def _evaluate(
         mixing.check_unit(saved)
     reports = reporter()
     with reports.step("reading the text"):
-        (corpus, name), training_texts = read()
+        corpus, name = Texts(options).of(saved)
+        training = training_texts(saved, needed=learns(methods, search))
     lm = load_language_model(saved, reports, device=device, weights=weights, packed=mixing is not None)
     if mixing is not None:
         figures = {"static": mixing.measure(lm, saved, corpus, name, reports)}
     else:
-        figures = _measure(lm, corpus, name, training_texts, methods, protocol, search, per_token, force, reports.track)
+        figures = measure_model(lm, corpus, name, training, methods, protocol, search, per_token, force, reports.track)
     about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
     report_all(about, lm.vocabulary, corpus.splits[name], figures, json)
 
 
-def _texts(
-    saved: "SavedModel",
-    data: Path | None,
-    split: str | None,
-    errors: Errors,
-    *,
-    lowercase: bool,
-    tokenise: bool,
-    needed: bool,
-) -> "tuple[tuple[Corpus, str], dict[str, TokenSource]]":
-    """The text to measure on with the name of its split, and if needed the texts that the model was trained on."""
-    from refrain.config import Data
-    from refrain.data import vocabulary_from
-    from refrain.data.units.protocol import fitted
-    from refrain.errors import UserError
-
-    settings = saved.experiment.data
-    assert isinstance(settings, Data)
-    if errors != "strict" and not settings.takes_effect("errors"):
-        raise UserError(f"--errors cannot take effect with a model of {settings.unit}s")
-    changed = {"errors": errors} if data is None else {"errors": errors, "corpus": str(data)}
-    vocabulary = vocabulary_from(saved.checkpoint.document("vocabulary"))
-    read = fitted(vocabulary, lowercase=lowercase, tokenise=tokenise)
-    found = _text(settings.model_copy(update=changed), read, split or ("test" if data is None else None))
-    parts = ("train", "valid") if needed else ()
-    return found, {part: _text(settings, vocabulary, part)[0].splits[part].tokens for part in parts}
-
-
-def _text(settings: "Data", vocabulary: "Vocabulary", split: str | None) -> "tuple[Corpus, str]":
-    """A text encoded with a vocabulary, and the name of its split."""
-    from refrain import assembly
-
-    return assembly.build_text(settings, assembly.locate(settings.corpus, log), split, vocabulary, log)
-
-
-def _measure(
+def measure_model(
     lm: "TrainedLanguageModel",
     corpus: "Corpus",
     split: str,
@@ -225,7 +192,23 @@ def _measure(
     force: bool,
     track: "Track",
 ) -> dict[str, dict[str, Any]]:
-    """Measure a model on a split by each method; `training_texts` are read for gradient statistics and the search."""
+    """Measure a model on a split by each method; `training_texts` are read for gradient statistics and the search.
+
+    Args:
+        lm: the model.
+        corpus: the text, in the tokens of the model.
+        split: the split.
+        training_texts: the texts that the model was trained and validated on, where a method needs them.
+        methods: the methods.
+        protocol: the protocol.
+        search: the number of settings of each method to try, or None.
+        per_token: a file for a table of the tokens, or None.
+        force: whether it is replaced.
+        track: reports the loops over the texts.
+
+    Returns:
+        The figures by the name of the method.
+    """
     from refrain.data import text_size
     from refrain.evaluation import evaluate as measure_static
     from refrain.evaluation import protocol_windows, write_token_table

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .corpus import corpus_inputs
-from .options import Device, Errors, Weights
-from .output import log, log_written, print_json, print_line, table
+from .evaluate_texts import TextOptions, Texts
+from .options import Device, Weights
+from .output import log_written, print_json, print_line, table
 
 if TYPE_CHECKING:
     from refrain.evaluation.tagging import TaggingFigure
@@ -31,15 +32,33 @@ def refuse(given: Mapping[str, Any], where: str) -> None:
             raise UserError(f"{option}: cannot take effect {where}; leave it out")
 
 
+def refuse_for(saved: "SavedModel", of_text: Mapping[str, Any], of_tags: Mapping[str, Any]) -> None:
+    """Refuse options that cannot take effect with the kind of a model.
+
+    Args:
+        saved: the model.
+        of_text: the options for language models.
+        of_tags: the options for taggers.
+
+    Raises:
+        UserError: when an option is given for the other kind.
+        CheckpointError: when the network of the run is the user's own.
+    """
+    if saved.is_tagger:
+        refuse(of_text, "with a tagger")
+        return
+    from refrain.runs.own_names import check_given
+
+    check_given(saved.document, None, saved.path)
+    refuse(of_tags, "with a language model")
+
+
 def evaluate_tagger(
     saved: "SavedModel",
-    data: Path | None,
-    split: str | None,
-    errors: Errors,
+    options: TextOptions,
     confusion: Path | None,
     *,
     force: bool,
-    skip_bad: bool,
     device: Device,
     weights: Weights | None,
     json: bool,
@@ -48,20 +67,13 @@ def evaluate_tagger(
 
     Args:
         saved: the tagger.
-        data: sentences to measure on; None for the corpus of the run.
-        split: the part of the corpus.
-        errors: what to do at invalid UTF-8.
+        options: the sentences to measure on.
         confusion: a file for the picture of the confusion matrix, or None.
         force: whether the picture is replaced if it exists.
-        skip_bad: whether bad sentences are left out.
         device: the device to compute on.
         weights: whether matrices are rounded; None for what the run has.
         json: whether one JSON object is printed.
     """
-    from refrain import assembly
-    from refrain.assembly.tagged_corpus import build_tagged_text, log_notes
-    from refrain.config import TaggedData
-    from refrain.data.tagged.vocabulary import tag_vocabulary_from
     from refrain.progress import reporter
     from refrain.storage.output_checks import check_outputs
     from refrain.storage.output_files import write_files
@@ -69,22 +81,12 @@ def evaluate_tagger(
     from .loading import load_tagger
 
     reports = reporter()
-    settings = saved.experiment.data
-    assert isinstance(settings, TaggedData)
-    if confusion is not None and data is None:
+    if confusion is not None and options.data is None:
         # the corpus of a run is known only now
-        check_outputs([("--confusion", confusion)], corpus_inputs(settings.corpus), force=force)
-    changed: dict[str, Any] = {"errors": errors, "skip_bad": skip_bad or (settings.skip_bad and data is None)}
-    # other sentences are not dealt to the folds of a cross-validation
-    changed |= {} if data is None else {"folds": None, "fold": 1, "fold_seed": None}
-    path = assembly.locate(settings.corpus if data is None else str(data), log)
+        check_outputs([("--confusion", confusion)], corpus_inputs(saved.experiment.data.corpus), force=force)
     with reports.step("reading the sentences"):
-        vocabulary = tag_vocabulary_from(saved.checkpoint.document("vocabulary"))
-        corpus = build_tagged_text(
-            settings.model_copy(update=changed), path, (split or "test") if data is None else split, vocabulary
-        )
-    ((name, sentences),) = corpus.splits.items()
-    log_notes(name, sentences, log)
+        corpus, name = Texts(options).tagged(saved)
+    sentences = corpus.splits[name]
     tagger = load_tagger(saved, reports, device=device, weights=weights)
     figure = tagger.evaluate(sentences.sentences, track=reports.track)
     tags = tagger.vocabulary.tags

@@ -1,0 +1,157 @@
+"""The command `refrain evaluate` for several runs: one table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .evaluate_methods import learns
+from .evaluate_texts import TextOptions, Texts, training_texts
+from .options import Device, Protocol, Weights
+from .output import log, print_json, table
+
+if TYPE_CHECKING:
+    from refrain.evaluation.methods import Method
+    from refrain.progress import Reporter
+    from refrain.runs import SavedModel
+
+COLUMNS = ("tokens", "unknown", "nats_per_token", "bits_per_byte", "perplexity", "perplexity_per_word")
+OF_TAGGERS = ("tokens", "nats_per_token", "accuracy", "interval", "seen", "unseen", "sentences")
+DIGITS = {"tokens": ",", "unknown": ",", "accuracy": ".2%"}
+
+
+def check_several(more: Sequence[Path], given: Mapping[str, Any]) -> None:
+    """Refuse options that are for one run, where several are given.
+
+    Args:
+        more: the runs after the first.
+        given: option -> its value; None if it is not given.
+
+    Raises:
+        UserError: when one of the options is given with several runs.
+    """
+    if more:
+        from .evaluate_tagger import refuse
+
+        refuse(given, "with several runs")
+
+
+def evaluate_several(
+    saved: "Sequence[SavedModel]",
+    options: TextOptions,
+    methods: "list[Method]",
+    protocol: Protocol,
+    *,
+    device: Device,
+    weights: Weights | None,
+    json: bool,
+) -> None:
+    """Measure several models, one in memory at a time, and print their figures as a table.
+
+    Args:
+        saved: the models: language models, or taggers.
+        options: the text to measure on.
+        methods: the methods of language models.
+        protocol: the protocol of language models.
+        device: the device to compute on.
+        weights: whether matrices are rounded; None for what the run has.
+        json: whether one JSON object is printed.
+
+    Raises:
+        UserError: when there are language models and taggers.
+    """
+    from refrain.progress import reporter
+    from refrain.runs.own_names import check_given
+
+    check_alike(saved)
+    taggers = saved[0].is_tagger
+    for one in saved:
+        check_given(one.document, None, one.path)
+    reports, texts, rows = reporter(), Texts(options), list[dict[str, Any]]()
+    for one in saved:
+        if taggers:
+            rows.append(_tagger(one, texts, reports, device, weights))
+        else:
+            rows += _language_model(one, texts, methods, protocol, reports, device, weights)
+    print_json({"runs": rows}) if json else _report(rows, OF_TAGGERS if taggers else COLUMNS)
+    if not taggers and len({(row["tokens"], row.get("unknown")) for row in rows}) > 1:
+        log(
+            "note: the vocabularies differ, so figures per token cannot be compared; bits_per_byte can, where no model "
+            "reads words as unknown"
+        )
+
+
+def check_alike(saved: "Sequence[SavedModel]") -> None:
+    """Check that models are all language models, or all taggers.
+
+    Args:
+        saved: the models.
+
+    Raises:
+        UserError: when they are not.
+    """
+    from refrain.errors import UserError
+
+    tagger = next((one.path for one in saved if one.is_tagger), None)
+    other = next((one.path for one in saved if not one.is_tagger), None)
+    if tagger is not None and other is not None:
+        raise UserError(f"{tagger}: is a tagger, and {other} is a language model; measure them apart")
+
+
+def _language_model(
+    saved: "SavedModel",
+    texts: Texts,
+    methods: "list[Method]",
+    protocol: Protocol,
+    reports: "Reporter",
+    device: Device,
+    weights: Weights | None,
+) -> list[dict[str, Any]]:
+    """The figures of a language model, a row for each method."""
+    from .evaluate import measure_model
+    from .loading import load_language_model
+
+    with reports.step("reading the text"):
+        corpus, split = texts.of(saved)
+        training = training_texts(saved, needed=learns(methods, None))
+    lm = load_language_model(saved, reports, device=device, weights=weights, packed=False)
+    figures = measure_model(lm, corpus, split, training, methods, protocol, None, None, False, reports.track)
+    about = {"run": str(saved.path), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": split}
+    return [about | {"protocol": protocol, "method": method} | figure for method, figure in figures.items()]
+
+
+def _tagger(
+    saved: "SavedModel", texts: Texts, reports: "Reporter", device: Device, weights: Weights | None
+) -> dict[str, Any]:
+    from .loading import load_tagger
+
+    with reports.step("reading the sentences"):
+        corpus, split = texts.tagged(saved)
+    tagger = load_tagger(saved, reports, device=device, weights=weights)
+    figure = tagger.evaluate(corpus.splits[split].sentences, track=reports.track)
+    about = {"run": str(saved.path), "checkpoint": tagger.folder.name, "corpus": corpus.name, "split": split}
+    return about | figure.document()
+
+
+def _report(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
+    """Print the table; what is the same in all rows is printed once above it."""
+    about = [name for name in ("run", "corpus", "split", "protocol", "method") if name in rows[0]]
+    shared = [name for name in about[1:] if len({row[name] for row in rows}) == 1]
+    print("  ".join(f"{name} {rows[0][name]}" for name in shared), end="\n\n")
+    own = [name for name in about if name not in shared]
+    known = [name for name in columns if any(row.get(name) for row in rows)]
+    print(table([[*own, *known], *([*(str(row[name]) for name in own), *_cells(row, known)] for row in rows)]))
+
+
+def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    return [_cell(name, row.get(name)) for name in names]
+
+
+def _cell(name: str, value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case {"accuracy": share}:
+            return "-" if share is None else f"{share:.2%}"
+        case (low, high):
+            return f"{low:.2%} to {high:.2%}"
+    return f"{value:{DIGITS.get(name, ',.4f')}}"
