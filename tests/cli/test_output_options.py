@@ -57,7 +57,7 @@ FOLDERS = {
     "fetch --to": (3, "data fetch tiny-shakespeare --url http://127.0.0.1:1"),
 }
 # parameters that name what a command reads
-INPUTS = {"run", "data", "start_from", "iss_json", "tokens", "mix", "ngram"}
+INPUTS = {"run", "data", "start_from", "iss_json", "tokens", "mix", "ngram", "against"}
 
 
 @pytest.fixture

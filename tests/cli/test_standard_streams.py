@@ -72,6 +72,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "export": ["export", tiny_run, "--format", "c", "--no-proof", "--out", tmp_path / "exported-{}"],
         "recipes": ["recipes"],
         "runs": ["runs", tiny_run.parent],
+        "compare": ["compare", tiny_run, "--split", "test", "--resamples", "10"],
         "data": ["data"],
         "data check": ["data", "check", tiny_corpus],
         "check": ["check", "zaremba-small", *tiny_settings, "--data", tiny_corpus],
@@ -85,8 +86,8 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
 
 EVERY = (
     "train", "evaluate", "evaluate a tagger", "generate", "score", "surprisal", "pairs", "tag", "features", "probe",
-    "sparsity", "compress", "import", "export", "recipes", "runs", "data", "data check", "check", "bench", "help",
-    "help of a command", "version", "json",
+    "sparsity", "compress", "import", "export", "recipes", "runs", "compare", "data", "data check", "check",
+    "bench", "help", "help of a command", "version", "json",
 )  # fmt: skip
 
 

@@ -78,6 +78,8 @@ MISTAKES = [
     (["evaluate", "run", "--method", "cache", "--cache-share", "3"], 2, "share must be at least 0"),
     (["evaluate", "run", "--skip-bad"], 2, "--skip-bad: cannot take effect with a language model"),
     (["evaluate", "run", "--per-token", "nope/x.tsv"], 2, "--per-token"),
+    (["compare", "nope"], 4, "nope: no run is here"),
+    (["compare", "run", "--data", "nope"], 3, "nope: no such file or folder"),
     (["score", "nope"], 4, "nope: no such run folder"),
     (["score", "run", "nope.txt"], 3, "nope.txt"),
     (["surprisal", "nope"], 4, "nope: no such run folder"),

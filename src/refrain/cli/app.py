@@ -43,6 +43,7 @@ COMMANDS = {
     "export": "Write a model as ONNX, as C or for sherpa-onnx, checked to compute the same.",
     "recipes": "List the recipes, or show one of them.",
     "runs": "List the runs in a folder with their states and figures.",
+    "compare": "Compare runs: settings, figures over seeds, and paired tests on a text.",
     "data": "List, fetch and check corpora.",
     "check": "Build a recipe and train on two windows, to check settings, memory and time.",
     "bench": "Measure speed on this machine in paired runs.",
@@ -63,6 +64,7 @@ EXAMPLES = {
     "export": "refrain export runs/small --format onnx --out small.onnx",
     "recipes": "refrain recipes zaremba-medium",
     "runs": "refrain runs runs --sort figure",
+    "compare": "refrain compare runs --split test --format markdown",
     "check": "refrain check zaremba-large --data PATH/TO/ptb",
     "bench": "refrain bench train --recipe zaremba-small",
 }
@@ -78,6 +80,7 @@ USAGE = {
     "import": "refrain import --out DIR [OPTIONS] FORMAT FILE [FILE ...]",
     "recipes": "refrain recipes [OPTIONS] [NAME]",
     "runs": "refrain runs [OPTIONS] [FOLDER]",
+    "compare": "refrain compare [OPTIONS] RUN [RUN ...]",
     "check": "refrain check [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
     "bench": "refrain bench [OPTIONS] NAME [SETTING=VALUE ...]",
 }

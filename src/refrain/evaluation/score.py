@@ -65,13 +65,19 @@ def score_lines(
     remaining = iter(lines)
     while chunk := list(islice(remaining, batch_size)):
         encoded = [vocabulary.encode(line + "\n") for line in chunk]
-        nats = _line_nats(scorer, vocabulary.line_end, encoded)
+        nats = nats_of_lines(scorer, vocabulary.line_end, encoded)
         for line, ids, figure in zip(chunk, encoded, nats, strict=True):
             yield LineScore(line, Figure(figure, len(ids)), vocabulary.count_unseen(line, ids))
 
 
-def _line_nats(scorer: Scorer, line_end: int, encoded: Sequence[Sequence[int]]) -> list[float]:
-    """The nats of each line after the end of another line. Lines of similar length share a batch."""
+def nats_of_lines(scorer: Scorer, line_end: int, encoded: Sequence[Sequence[int]]) -> list[float]:
+    """The nats of each line after the end of another line. Lines of similar length share a batch.
+
+    Args:
+        scorer: the model.
+        line_end: the id that is read before each line.
+        encoded: the ids of each line, its end included.
+    """
     nats = [0.0] * len(encoded)
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
     while order:

@@ -1,0 +1,156 @@
+"""Compares runs: the settings in which they differ, and their figures, with those of several seeds together."""
+
+import math
+import os
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from refrain.config import AnyExperiment
+from refrain.config.schema import settings_of
+from refrain.errors import CheckpointError
+from refrain.storage.run_folder import RunFolder
+
+from .config_document import experiment_from
+from .figure_names import deciding, rank
+from .listing import RunEntry, entry_of, find_runs
+
+SEED = "training.seed"
+
+
+class Compared(NamedTuple):
+    """A run that is compared.
+
+    Attributes:
+        entry: its state and figures.
+        settings: its settings by dotted name.
+    """
+
+    entry: RunEntry
+    settings: dict[str, Any]
+
+
+class Group(NamedTuple):
+    """Runs whose settings are the same but for the seed.
+
+    Attributes:
+        runs: the runs, in the order of their seeds.
+    """
+
+    runs: tuple[Compared, ...]
+
+    @property
+    def name(self) -> str:
+        """The first run folder, and the number of the others."""
+        more = f" +{len(self.runs) - 1}" if len(self.runs) > 1 else ""
+        return f"{self.runs[0].entry.path}{more}"
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each run."""
+        return [run.settings[SEED] for run in self.runs]
+
+    def figure(self, split: str) -> dict[str, Any]:
+        """The deciding figure of a split: its `name`, and `mean`, `std` and `count` over the runs that have it.
+
+        Args:
+            split: `valid` or `test`.
+        """
+        found = [figures for run in self.runs if (figures := getattr(run.entry, split))]
+        names = {deciding(figures) for figures in found}
+        if len(names) != 1 or None in names:
+            return {}
+        (name,) = names
+        assert name is not None
+        return {"name": name, **spread([figures[name] for figures in found])}
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and standard deviation of a sample, with n - 1 in the denominator.
+
+    Args:
+        values: at least one; the deviation of one value is None.
+    """
+    several = len(values) > 1 and all(map(math.isfinite, values))
+    return {
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if several else None,
+        "count": len(values),
+    }
+
+
+def compared_run(path: Path) -> Compared:
+    """Read a run that is to be compared.
+
+    Args:
+        path: the run folder.
+
+    Raises:
+        CheckpointError: when there is none, or it is damaged.
+    """
+    run = RunFolder(path)
+    experiment = experiment_from(run.read_json("config.json"), path)
+    entry = entry_of(path)
+    if entry.state == "damaged":
+        raise CheckpointError(f"{path}: is damaged: {entry.note}")
+    return Compared(entry, _settings(experiment))
+
+
+def _settings(experiment: AnyExperiment) -> dict[str, Any]:
+    settings = settings_of(experiment)
+    return {("recipe" if name == "name" else name): value for name, value in settings.items()}
+
+
+def runs_at(paths: Iterable[Path]) -> list[Path]:
+    """The run folders that paths name, each once: runs, and folders with runs below them.
+
+    Args:
+        paths: the paths.
+
+    Raises:
+        CheckpointError: when there are no runs at a path.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        inside = list(find_runs(path))
+        if not inside:
+            raise CheckpointError(f"{path}: no run is here, nor below; give run folders, or a folder of runs")
+        for run in inside:
+            found.setdefault(os.path.realpath(run), run)
+    return list(found.values())
+
+
+def grouped(runs: Iterable[Compared]) -> list[Group]:
+    """Bring together the runs that differ in the seed alone, the best validation first.
+
+    Args:
+        runs: the runs.
+    """
+    groups: dict[str, list[Compared]] = {}
+    for run in runs:
+        key = repr([run.entry.parameters, {name: value for name, value in run.settings.items() if name != SEED}])
+        groups.setdefault(key, []).append(run)
+    found = [Group(tuple(sorted(each, key=lambda run: run.settings[SEED]))) for each in groups.values()]
+    return sorted(found, key=_rank)
+
+
+def _rank(group: Group) -> float:
+    ranks = [rank(run.entry.valid) for run in group.runs if run.entry.valid]
+    return statistics.fmean(ranks) if ranks else math.inf
+
+
+def differing(groups: Sequence[Group]) -> list[str]:
+    """The names of the settings that are not the same in all groups, in the order of their definition.
+
+    Args:
+        groups: the groups.
+    """
+    every: list[Mapping[str, Any]] = [group.runs[0].settings for group in groups]
+    names = dict.fromkeys(name for settings in every for name in settings)
+    missing = object()
+    return [
+        name
+        for name in names
+        if name != SEED and any(one.get(name, missing) != every[0].get(name, missing) for one in every)
+    ]

@@ -1,0 +1,123 @@
+"""`refrain compare`: settings that differ, seeds together, and tests whose figures are those of `evaluate`."""
+
+import csv
+import io
+import json
+import shutil
+import statistics
+
+import pytest
+
+from refrain.cli.app import main
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory, tiny_corpus, tiny_settings):
+    """Runs of three seeds, and a wider one."""
+    folder = tmp_path_factory.mktemp("family")
+    words = ["train", "zaremba-small", *tiny_settings, "training.epochs=1", "--data", tiny_corpus, "--quiet", "--out"]
+    for more in ([folder / "seeds", "--seeds", "3"], [folder / "wide", "model.hidden_sizes=[12]"]):
+        assert main([str(word) for word in [*words, *more]]) == 0
+    return folder
+
+
+def test_seeds_are_one_row_and_only_what_differs_is_a_column(refrain, family):
+    found = refrain("compare", family, "--json").json
+    assert found["settings"] == ["model.hidden_sizes"]
+    groups = {tuple(group["settings"]["model.hidden_sizes"]): group for group in found["groups"]}
+    seeds = groups[(8,)]
+    assert seeds["seeds"] == [1, 2, 3] and seeds["runs"] == [str(family / "seeds" / f"seed-{n}") for n in (1, 2, 3)]
+    values = [refrain("runs", run, "--json").json["runs"][0]["valid"]["perplexity"] for run in seeds["runs"]]
+    wanted = {"name": "perplexity", "mean": statistics.fmean(values), "std": statistics.stdev(values), "count": 3}
+    assert seeds["valid"] == pytest.approx(wanted)
+    assert groups[(12,)]["valid"]["std"] is None
+    means = [group["valid"]["mean"] for group in found["groups"]]
+    assert means == sorted(means)
+
+
+def test_the_test_is_of_the_figures_of_evaluate(refrain, family):
+    runs = [family / "seeds" / "seed-1", family / "wide"]
+    nats = {str(run): refrain("evaluate", run, "--json").json["nats_per_token"] for run in runs}
+    found = refrain("compare", *runs, "--split", "test", "--resamples", "200", "--json").json["groups"]
+    best, other = found
+    assert best["text"]["nats_per_token"] == pytest.approx(min(nats.values()), rel=1e-6)
+    assert "difference" not in best["text"]
+    gap = max(nats.values()) - min(nats.values())
+    assert other["text"]["difference"] == pytest.approx(gap, rel=1e-4)
+    assert other["text"]["low"] <= other["text"]["difference"] <= other["text"]["high"]
+    assert other["text"]["lines"] == 40 and other["text"]["resamples"] == 200
+    turned = refrain("compare", *runs, "--split", "test", "--against", other["name"], "--json").json["groups"]
+    assert turned[0]["text"]["difference"] == pytest.approx(-gap, rel=1e-4)
+
+
+def test_a_model_is_not_different_from_itself(refrain, family, tmp_path):
+    run = family / "wide"
+    shutil.copytree(run, tmp_path / "copy", symlinks=True)
+    config = json.loads((run / "config.json").read_text())
+    config["experiment"]["training"]["log_windows"] += 1
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
+    first, second = refrain("compare", run, tmp_path / "copy", "--split", "test", "--json").json["groups"]
+    assert first["settings"] != second["settings"]
+    assert [second["text"][name] for name in ("difference", "low", "high", "p_value")] == [0, 0, 0, 1]
+
+
+def test_lines_can_be_scored_independently(refrain, family, write):
+    text = write("text.txt", "ant bee\ncat dog eel\n" * 3)
+    words = ["compare", family / "wide", "--data", text, "--context", "sentence", "--json"]
+    (group,) = refrain(*words).json["groups"]
+    scores = refrain("score", family / "wide", text).out.splitlines()
+    nats = sum(float(line.split("\t")[0]) for line in scores)
+    assert group["text"]["nats_per_token"] == pytest.approx(nats / (3 * 7), rel=1e-4)
+
+
+def test_words_and_bytes_read_the_same_lines(refrain, family, byte_run):
+    done = refrain("compare", family / "wide", byte_run, "--split", "test", "--resamples", "50", "--json")
+    assert "note: the vocabularies differ; differences are in nats per token of " in done.err
+    assert sum("difference" in group["text"] for group in done.json["groups"]) == 1
+
+
+def test_taggers(refrain, tmp_path):
+    from tagged import write_tsv
+
+    corpus = write_tsv(tmp_path / "toy")
+    for width in (4, 8):
+        words = ["train", "pos-default", "model.embedding_size=8", f"model.hidden_sizes=[{width}]", "--quiet"]
+        words += ["training.epochs=2", "training.device=cpu", "--data", corpus, "--out", tmp_path / "runs" / str(width)]
+        refrain(*words)
+    found = refrain("compare", tmp_path / "runs", "--split", "test", "--resamples", "50", "--json").json["groups"]
+    for group in found:
+        alone = refrain("evaluate", group["name"], "--json").json
+        assert group["text"]["accuracy"] == pytest.approx(alone["accuracy"])
+    gap = found[1]["text"]["accuracy"] - found[0]["text"]["accuracy"]
+    assert gap <= 0 and found[1]["text"]["difference"] == pytest.approx(gap)
+
+
+def test_formats(refrain, family):
+    document = refrain("compare", family, "--format", "json").json
+    rows = list(csv.DictReader(io.StringIO(refrain("compare", family, "--format", "csv").out)))
+    assert [float(row["valid"]) for row in rows] == pytest.approx(
+        [group["valid"]["mean"] for group in document["groups"]], rel=1e-5
+    )
+    several = next(row for row in rows if row["seeds"] == "1 2 3")
+    assert float(several["valid std"]) > 0 and several["model.hidden_sizes"] == "[8]"
+    head, rule, *lines = refrain("compare", family, "--format", "markdown").out.splitlines()
+    assert head.startswith("| run | model.hidden_sizes |") and rule.count("|") == head.count("|") and len(lines) == 2
+    text = refrain("compare", family).out.splitlines()
+    assert " ± " in "".join(text) and text[0].split()[:2] == ["run", "model.hidden_sizes"]
+
+
+def test_mistakes(refrain, mistake, family, write, tmp_path, tiny_run):
+    mistake(2, ["compare"], "which runs?")
+    mistake(4, ["compare", tmp_path], "no run is here, nor below")
+    mistake(2, ["compare", family, "--context", "sentence"], "--context: cannot take effect without a text")
+    mistake(2, ["compare", family, "--split", "test", "--against", tiny_run], "is not one of the runs")
+    mistake(2, ["compare", family, "--split", "test", "--resamples", "0"], "--resamples must be at least 1")
+    one = write("one.txt", "ant bee cat\n")
+    mistake(3, ["compare", family, "--data", one], "too few for a test")
+    other = write("other/test.txt", "ant bee\n" * 5).parent
+    for split in ("train", "valid"):
+        write(f"other/{split}.txt", "ant bee\n" * 30)
+    small = ["model.embedding_size=4", "model.hidden_sizes=[4]", "training.epochs=1", "training.batch_size=2"]
+    small += ["training.window_steps=3", "--data", other, "--out", tmp_path / "o", "--quiet"]
+    refrain("train", "zaremba-small", *small)
+    mistake(3, ["compare", family / "wide", tmp_path / "o", "--split", "test"], "has another text than")
