@@ -43,6 +43,7 @@ FILES = {
     "surprisal --out": Writing("surprisal run text.txt", "x.tsv", ("text.txt", *RUN)),
     "pairs --out": Writing("pairs run text.txt", "x.tsv", ("text.txt", *RUN)),
     "tag --out": Writing("tag run text.txt", "x.conllu", ("text.txt", *RUN)),
+    "sweep --best": Writing("sweep mine.toml", "x.toml", ("mine.toml",)),
     "probe --out": Writing(
         "probe run --data corpus --text text.txt",
         "probe/heat-map.html",
@@ -56,6 +57,8 @@ FOLDERS = {
     "import_model --out": (4, "import word-language-model run/best/model.safetensors text.txt"),
     "fetch --to": (3, "data fetch tiny-shakespeare --url http://127.0.0.1:1"),
 }
+# folders that several processes share, so that one which exists is used; see test_sweep_command.py
+SHARED = {"sweep --out"}
 # parameters that name what a command reads
 INPUTS = {"run", "data", "start_from", "iss_json", "tokens", "mix", "ngram", "against"}
 
@@ -93,7 +96,7 @@ def test_the_table_has_every_option_that_writes():
                 is_path = Path in (hints[name], *typing.get_args(hints[name]))
                 if is_path and name not in INPUTS and parameter.kind is parameter.KEYWORD_ONLY:
                     found.add(f"{function.__name__} --{name.replace('_', '-')}")
-    assert found == {*FILES, *FOLDERS}
+    assert found == {*FILES, *FOLDERS, *SHARED}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -50,6 +50,12 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         write("names.toml", 'embedding = "embedding"\nlstm = "lstm"\n'),
         write("vocab.txt", "<eos>\n<unk>\nant\n"),
     ]
+    sweep = write(
+        "sweep.toml",
+        f'extends = "zaremba-small"\ndata.corpus = "{tiny_corpus}"\nmodel.embedding_size = 4\ntraining.epochs = 1\n'
+        'training.batch_size = 4\ntraining.window_steps = 5\ntraining.sample_tokens = 0\ntraining.device = "cpu"\n'
+        "[sweep.space]\nmodel.hidden_sizes = [[4]]\n",
+    )
     small = ["model.embedding_size=4", "model.hidden_sizes=[4]", "training.batch_size=2", "training.window_steps=3"]
     for split in ("train", "dev", "test"):
         write(
@@ -72,6 +78,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "export": ["export", tiny_run, "--format", "c", "--no-proof", "--out", tmp_path / "exported-{}"],
         "recipes": ["recipes"],
         "runs": ["runs", tiny_run.parent],
+        "sweep": ["sweep", sweep, "--out", tmp_path / "sweep-{}", "--quiet"],
         "compare": ["compare", tiny_run, "--split", "test", "--resamples", "10"],
         "data": ["data"],
         "data check": ["data", "check", tiny_corpus],
@@ -86,7 +93,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
 
 EVERY = (
     "train", "evaluate", "evaluate a tagger", "generate", "score", "surprisal", "pairs", "tag", "features", "probe",
-    "sparsity", "compress", "import", "export", "recipes", "runs", "compare", "data", "data check", "check",
+    "sparsity", "compress", "import", "export", "recipes", "runs", "sweep", "compare", "data", "data check", "check",
     "bench", "help", "help of a command", "version", "json",
 )  # fmt: skip
 
@@ -105,7 +112,7 @@ def test_closed_full_and_left_streams(words_of, tmp_path, name):
     # the two that take seconds
     if name not in ("bench", "compress"):
         places.append(({"stdin": CLOSED, "stdout": CLOSED, "stderr": CLOSED}, 0))
-    if name not in ("bench", "compress", "train"):
+    if name not in ("bench", "compress", "train", "sweep"):
         places.append(({"stdout": LEFT, "stderr": err}, 0))
     if os.path.exists(FULL):
         places.append(({"stdout": FULL, "stderr": err}, 4))

@@ -28,6 +28,8 @@ ALLOWED = {
     "nn/kernels/compile.py": {"mkdir", "replace", "write_bytes", "unlink"},
     "pictures/canvas.py": {"savefig"},
     "runs/continuing.py": {"unlink"},
+    "runs/sweeps/claims.py": {"mkdir", "write_atomically"},
+    "runs/sweeps/folder.py": {"mkdir", "write_atomically"},
     "runs/seeds.py": {"mkdir", "rmdir", "unlink", "write_atomically"},
     "runs/to_the_end.py": {"write_text"},
     "runs/training.py": {"write_text"},

@@ -56,7 +56,7 @@ def figure_cells(figure: Mapping[str, Any], *, plain: bool) -> list[str]:
 
 
 def value_cell(value: Any) -> str:
-    """The value of a setting in a cell, as the command line reads it; `-` where a variant has no such setting.
+    """The value of a setting in a cell, as the command line reads it; six digits of a number that has more.
 
     Args:
         value: the value.
@@ -68,4 +68,6 @@ def value_cell(value: Any) -> str:
             return "none"
         case str():
             return value
+        case float() if len(repr(value)) > 8:
+            return f"{value:.6g}"
     return dumps(value, separators=(",", ":"))

@@ -277,7 +277,8 @@ def _source(
     if path.resolve() in [child.resolve() for child in children]:
         raise UserError(f"{children[-1]}: extends: {source} extends this file in its turn")
     text, tree = read_toml(path)
-    parent = tree.pop("extends", None)
+    # what `refrain sweep` varies is no setting: its file is also the recipe of what it varies
+    parent, _ = tree.pop("extends", None), tree.pop("sweep", None)
     base: AnyExperiment
     settings: dict[str, Setting]
     if parent is None:

@@ -122,6 +122,32 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_once(path: Path, content: str) -> bool:
+    """Write a file unless it exists, complete from the moment at which it has its name.
+
+    Returns:
+        Whether it was written; of several processes that try, one has written it.
+    """
+    temporary = temporary_path(path)
+    try:
+        temporary.write_bytes(content.encode("utf-8"))
+        flush(temporary)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            # a file system without hard links, where two processes may both believe that they have written it
+            if path.exists():
+                return False
+            temporary.replace(path)
+        return True
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 WEIGHTS = "model"
 """The file stem of the weights, which alone are stored without their zeros."""
 Tensors = Mapping[str, Mapping[str, "Tensor | Int8Rows"]]

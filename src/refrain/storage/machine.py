@@ -1,6 +1,9 @@
 """The limits and counters of the operating system for this process, where it reports them."""
 
+import contextlib
+import socket
 import sys
+from pathlib import Path
 
 FEW_FILES = 256
 """Open files that every system allows: macOS has this as its default, Windows 512."""
@@ -24,3 +27,11 @@ def peak_memory_bytes() -> int | None:
         return None
     # macOS counts bytes, other systems count KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def machine_name() -> str:
+    """A name of this machine since it was started, which no other machine has where the system can tell."""
+    started = ""
+    with contextlib.suppress(OSError):
+        started = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{socket.gethostname()} {started}".strip()

@@ -1,0 +1,185 @@
+"""The folder of a sweep.
+
+sweep.toml   the file, as it was given            sweep.json   what decides its cells, as a hash, and its seeds
+cells/       0001, 0002, ...: a run for each cell  claims/      which worker trains a cell
+results/     0001.json, ...: how a cell has ended  settings/    what optuna has chosen for a cell
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from refrain.errors import CheckpointError, UserError
+from refrain.storage.checkpoint import write_atomically, write_once
+from refrain.storage.documents import Document, Index, checked
+from refrain.storage.plain_json import dumps
+from refrain.storage.run_folder import RunFolder
+
+from .claims import generations
+from .plan import Cell, Sweep
+
+FORMAT = 1
+FOLDERS = ("cells", "claims", "results", "settings")
+Ended = Literal["done", "failed", "pruned"]
+
+
+class PlanEntry(Document):
+    """`sweep.json`."""
+
+    format: Index
+    sha256: str
+    seeds: Annotated[list[Index], Field(min_length=1)] | None
+
+
+class Result(Document):
+    """`results/NUMBER.json`."""
+
+    cell: Index
+    state: Ended
+    valid: dict[str, Any]
+    test: dict[str, Any]
+    seconds: float
+    worker: str
+    finished: str
+    error: str = ""
+
+
+class Chosen(NamedTuple):
+    """What optuna has chosen for a cell: the id of its trial, and the settings."""
+
+    trial: int
+    settings: dict[str, Any]
+
+
+class SweepFolder:
+    """The folder of a sweep.
+
+    Args:
+        path: the folder.
+        sweep: the sweep.
+    """
+
+    def __init__(self, path: Path, sweep: Sweep) -> None:
+        self.path, self.sweep = path, sweep
+        self.claims = path / "claims"
+
+    def open(self, *, create: bool = True) -> None:
+        """Create the folder, or check that it is that of this sweep; new seeds are added to it.
+
+        Args:
+            create: whether the folder is created, and seeds are added.
+
+        Raises:
+            CheckpointError: when it is the folder of another sweep or holds other files, is missing and not to be
+                created, or cannot be written.
+        """
+        known = self.path / "sweep.json"
+        if not known.exists() and self.path.is_dir() and any(not _is_own(path) for path in self.path.iterdir()):
+            raise CheckpointError(f"{self.path}: holds other files than those of a sweep; choose another --out")
+        if not known.exists() and not create:
+            raise CheckpointError(f"{self.path}: no sweep was started here; start it with: refrain sweep FILE")
+        if create:
+            self._create(known)
+        document = self._read(known, PlanEntry)
+        self._compare(document, grow=create)
+
+    def _create(self, known: Path) -> None:
+        try:
+            for name in FOLDERS:
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+            write_once(known, dumps(self._document(), indent=2) + "\n")
+            write_once(self.path / "sweep.toml", self.sweep.path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
+
+    def _document(self) -> dict[str, Any]:
+        return {"format": FORMAT, "sha256": self.sweep.sha256, "seeds": self.sweep.space.seeds}
+
+    def _compare(self, found: PlanEntry, *, grow: bool) -> None:
+        if found.format != FORMAT:
+            raise CheckpointError(f"{self.path}: is a sweep of format {found.format}; update refrain-lm")
+        if found.sha256 != self.sweep.sha256:
+            raise CheckpointError(
+                f"{self.path}: is the folder of a sweep with other cells (sha256 {found.sha256[:12]}..., and that of "
+                f"{self.sweep.path} is {self.sweep.sha256[:12]}...); choose another --out, or give the file of that "
+                f"sweep, {self.path / 'sweep.toml'}"
+            )
+        own, seeds = found.seeds or [], self.sweep.space.seeds or []
+        if own == seeds[: len(own)] and (own or not seeds):
+            if len(seeds) > len(own) and grow:
+                write_atomically(self.path / "sweep.json", dumps(self._document(), indent=2) + "\n")
+                write_atomically(self.path / "sweep.toml", self.sweep.path.read_text(encoding="utf-8"))
+            return
+        raise CheckpointError(
+            f"{self.path}: has the seeds {own or 'of the recipe'}, and {self.sweep.path} has {seeds or 'none'}; seeds "
+            "can only be added at the end of the list"
+        )
+
+    def _read(self, path: Path, form: Any) -> Any:
+        remedy = "restore the file from a copy, or remove it, and what it tells of is done again"
+        return checked(form, RunFolder(path.parent).read_json(path.name), path, remedy)
+
+    def run(self, number: int) -> Path:
+        """The run folder of a cell."""
+        return self.path / "cells" / f"{number:04d}"
+
+    def ended(self) -> set[int]:
+        """The numbers of the cells that have a result."""
+        names = [path.name.removesuffix(".json") for path in (self.path / "results").glob("*.json")]
+        return {int(name) for name in names if name.isdigit()}
+
+    def result(self, number: int) -> Result | None:
+        """How a cell has ended; None where it has not."""
+        path = self.path / "results" / f"{number:04d}.json"
+        if not path.exists():
+            return None
+        found: Result = self._read(path, Result)
+        return found
+
+    def write_result(self, result: Result) -> bool:
+        """Write how a cell has ended; False where it has a result already."""
+        path = self.path / "results" / f"{result.cell:04d}.json"
+        return write_once(path, dumps(result.model_dump(), indent=2) + "\n")
+
+    def chosen(self, number: int) -> Chosen | None:
+        """What optuna has chosen for a cell; None where it has not chosen yet."""
+        path = self.path / "settings" / f"{number:04d}.json"
+        if not path.exists():
+            return None
+        found = RunFolder(path.parent).read_json(path.name)
+        if (
+            not isinstance(found, dict)
+            or type(found.get("trial")) is not int
+            or type(found.get("settings")) is not dict
+        ):
+            raise CheckpointError(f"{path}: has no trial and settings; restore the file from a copy")
+        return Chosen(found["trial"], found["settings"])
+
+    def write_chosen(self, number: int, chosen: Chosen) -> Chosen:
+        """Write what optuna has chosen for a cell, and return what counts, which another process may have written."""
+        write_once(self.path / "settings" / f"{number:04d}.json", dumps(chosen._asdict(), indent=2) + "\n")
+        found = self.chosen(number)
+        assert found is not None
+        return found
+
+    def cell(self, number: int) -> Cell | None:
+        """A cell; None for one whose settings optuna has not chosen yet.
+
+        Raises:
+            UserError: when there is no such cell.
+        """
+        if not 1 <= number <= self.sweep.number:
+            raise UserError(f"--index must be from 1 to {self.sweep.number}, the number of cells (got {number})")
+        if self.sweep.space.method != "optuna":
+            return self.sweep.cell(number)
+        chosen = self.chosen(number)
+        return None if chosen is None else self.sweep.cell(number, chosen.settings)
+
+    def generations(self) -> dict[int, int]:
+        """The number of each claimed cell -> the latest generation of its claims."""
+        return generations(self.claims)
+
+
+def _is_own(path: Path) -> bool:
+    return path.name in (*FOLDERS, "sweep.toml") or path.name.startswith(".tmp-")

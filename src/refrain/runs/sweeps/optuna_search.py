@@ -1,0 +1,149 @@
+"""Optuna's samplers and pruners for a sweep, with a journal in its folder that all workers share.
+
+Akiba et al. (2019), Optuna: A Next-generation Hyperparameter Optimization Framework.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from json import dumps
+from typing import Any
+
+from refrain.errors import UserError
+from refrain.storage.plain_json import loads
+
+from ..figure_names import rank
+from .folder import Chosen, Ended, SweepFolder
+from .plan import Cell
+from .space import Range, Values
+
+INSTALL = "pip install 'refrain-lm[sweep]'"
+_SAMPLERS = {
+    "tpe": "TPESampler", "random": "RandomSampler", "qmc": "QMCSampler", "cmaes": "CmaEsSampler", "gp": "GPSampler",
+}  # fmt: skip
+_PRUNERS = {
+    "none": "NopPruner", "median": "MedianPruner", "halving": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner",
+}  # fmt: skip
+
+
+def check_optuna() -> None:
+    """Check that optuna is installed.
+
+    Raises:
+        UserError: when it is not.
+    """
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise UserError(f'sweep.method = "optuna" needs optuna: {INSTALL}, or use grid or random') from None
+
+
+class OptunaSearch:
+    """Chooses the settings of cells, and prunes runs whose validations are worse than those of others.
+
+    Args:
+        folder: the folder of the sweep.
+
+    Raises:
+        UserError: when optuna, or what one of its samplers needs, is not installed.
+    """
+
+    def __init__(self, folder: SweepFolder) -> None:
+        check_optuna()
+        self._folder, self._space = folder, folder.sweep.space
+        with _quiet():
+            import optuna
+            from optuna.storages import JournalStorage
+            from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
+            journal = str(folder.path / "optuna.log")
+            storage = JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
+            pruner = getattr(optuna.pruners, _PRUNERS[self._space.pruner])()
+            self._optuna: Any = optuna
+            self._study = optuna.create_study(
+                study_name="sweep", storage=storage, direction="minimize", pruner=pruner, load_if_exists=True
+            )
+
+    def choose(self, number: int) -> Cell:
+        """Ask for the settings of a cell, and store them; those that were stored before are returned again.
+
+        Args:
+            number: the number of the cell.
+        """
+        chosen = self._folder.chosen(number)
+        if chosen is None:
+            with _quiet():
+                # workers that draw alike would try the same settings
+                self._study.sampler = self._sampler(self._space.seed + number)
+                trial = self._study.ask()
+                settings = {name: _suggested(trial, name, values) for name, values in self._space.values.items()}
+            chosen = self._folder.write_chosen(number, Chosen(trial._trial_id, settings))
+        return self._folder.sweep.cell(number, chosen.settings)
+
+    def _sampler(self, seed: int) -> Any:
+        name = _SAMPLERS[self._space.sampler]
+        # what other workers train counts as tried, and as no good
+        more = {"constant_liar": True} if name == "TPESampler" else {}
+        try:
+            return getattr(self._optuna.samplers, name)(seed=seed, **more)
+        except ImportError as error:
+            raise UserError(
+                f'sweep.sampler = "{self._space.sampler}" needs another package: pip install {error.name}, or use '
+                'sampler = "tpe"'
+            ) from None
+
+    def prunes(self, number: int, record: dict[str, Any]) -> bool:
+        """Report the validation at the end of an epoch, and ask whether the run is pruned.
+
+        Args:
+            number: the number of the cell.
+            record: the line of metrics.
+        """
+        trial = self._trial(number)
+        with _quiet():
+            # the epochs before a stop are known
+            if record["epoch"] not in self._study._storage.get_trial(trial._trial_id).intermediate_values:
+                trial.report(rank(record), record["epoch"])
+            return bool(trial.should_prune())
+
+    def tell(self, number: int, state: Ended, valid: dict[str, Any]) -> None:
+        """Tell how a cell has ended; a second time changes nothing.
+
+        Args:
+            number: the number of the cell.
+            state: how it has ended.
+            valid: the figures of its best validation.
+        """
+        states = self._optuna.trial.TrialState
+        if self._folder.chosen(number) is None:
+            return
+        with _quiet():
+            trial = self._trial(number)
+            if state == "done":
+                self._study.tell(trial.number, rank(valid), skip_if_finished=True)
+            else:
+                ended = states.PRUNED if state == "pruned" else states.FAIL
+                self._study.tell(trial.number, state=ended, skip_if_finished=True)
+
+    def _trial(self, number: int) -> Any:
+        chosen = self._folder.chosen(number)
+        assert chosen is not None
+        return self._optuna.trial.Trial(self._study, chosen.trial)
+
+
+def _suggested(trial: Any, name: str, values: Values) -> Any:
+    """A value of a setting; values of lists are JSON texts for optuna, which knows no lists."""
+    if not isinstance(values, Range):
+        return loads(trial.suggest_categorical(name, [dumps(value) for value in values]))
+    if values.whole:
+        return trial.suggest_int(name, int(values.low), int(values.high), log=values.log)
+    return trial.suggest_float(name, float(values.low), float(values.high), log=values.log)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of optuna about what may change in it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

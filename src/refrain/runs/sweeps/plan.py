@@ -1,0 +1,154 @@
+"""The cells of a sweep: numbered from 1, each with its settings, the same whatever worker asks."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from refrain.config import AnyExperiment, resolve
+from refrain.config.loader import Origins, amended, recipe_below
+from refrain.config.schema import settings_of
+from refrain.config.toml_text import toml_beside
+from refrain.errors import UserError
+from refrain.storage.plain_json import dumps
+
+from .space import SEED, Range, Space, cells_of, read_space
+
+Recipes = Mapping[str, Callable[[], AnyExperiment]]
+
+
+class Cell(NamedTuple):
+    """A cell.
+
+    Attributes:
+        number: from 1.
+        settings: what the sweep varies, by dotted name, with `training.seed` if the sweep has seeds.
+        experiment: all settings.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    experiment: AnyExperiment
+
+
+class Sweep:
+    """A sweep as its file describes it, with all its cells checked.
+
+    The seeds vary slowest: the first cells have the first seed, so that cells keep their numbers when seeds are added.
+
+    Args:
+        path: the TOML file: a recipe with a table `[sweep]`.
+        recipes: the known recipes.
+        corpus: takes the place of `data.corpus`, if given.
+        absolute: makes the name of a corpus absolute, so that every worker finds it.
+
+    Raises:
+        UserError: when the file has mistakes, or a cell has a setting that is unknown or refused: a line for each.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        recipes: Recipes,
+        *,
+        corpus: str | None = None,
+        absolute: Callable[[str], str] = str,
+    ) -> None:
+        self.path, self.recipes = path, recipes
+        self.corpus, self._absolute = corpus, absolute
+        self.space: Space = read_space(path)
+        self.base = self.resolved({})
+        self._settings = [] if self.space.method == "optuna" else self._named(lambda: cells_of(self.space))
+        self._experiments = self._checked(self._settings or list(_ends(self.space)))
+
+    @property
+    def number(self) -> int:
+        """The number of cells."""
+        each = len(self._settings) if self.space.method != "optuna" else self.space.cells or 0
+        return each * len(self.space.seeds or [None])
+
+    def cell(self, number: int, settings: Mapping[str, Any] | None = None) -> Cell:
+        """A cell.
+
+        Args:
+            number: its number, from 1.
+            settings: what optuna has chosen; None for any other method.
+        """
+        assert 1 <= number <= self.number
+        if settings is not None:
+            given = dict(settings)
+            experiment = self.resolved(given)
+            seeds = self.space.seeds or []
+        else:
+            place, index = divmod(number - 1, len(self._settings))
+            given, experiment = self._settings[index], self._experiments[index]
+            seeds = (self.space.seeds or [])[place : place + 1]
+        if seeds:
+            given = {**given, SEED: seeds[0]}
+            experiment = amended(experiment, [{SEED: seeds[0]}])
+        return Cell(number, given, experiment)
+
+    def experiments(self) -> list[AnyExperiment]:
+        """The settings of each cell but for the seed; for optuna, some that have every value of a list."""
+        return self._experiments
+
+    def resolved(self, settings: Mapping[str, Any]) -> AnyExperiment:
+        """All settings of the recipe with some of them changed.
+
+        Args:
+            settings: the changes, by dotted name.
+
+        Raises:
+            UserError: when a setting is unknown or a value is refused.
+        """
+        origins = Origins(settings=f"{self.path}: sweep.space")
+        given: Any = {"corpus": self.corpus} if self.corpus is not None else {}
+        if "data.corpus" in settings:
+            given = {}
+        found = resolve(str(self.path), [dict(settings)], self.recipes, origins=origins, **given)
+        corpus = self._absolute(found.data.corpus)
+        return found if corpus == found.data.corpus else amended(found, [{"data.corpus": corpus}])
+
+    def recipe_text(self, experiment: AnyExperiment) -> str:
+        """Settings as a TOML file that extends the recipe.
+
+        Args:
+            experiment: the settings.
+        """
+        below = recipe_below(str(self.path), self.recipes)
+        return toml_beside(experiment, below, type(experiment)() if below is None else self.recipes[below]())
+
+    @property
+    def sha256(self) -> str:
+        """Of everything that decides what the cells are, except for the seeds, to which others can be added."""
+        _, values, cells, seed, _, _, sampler, pruner = self.space
+        drawn: Any = [settings_of(each) for each in self._experiments]
+        if self.space.method == "optuna":
+            ranges = {name: list(each) for name, each in values.items()}
+            drawn = [settings_of(self.base), ranges, cells, seed, sampler, pruner]
+        return hashlib.sha256(dumps([self.space.method, drawn]).encode()).hexdigest()
+
+    def _checked(self, settings: Sequence[Mapping[str, Any]]) -> list[AnyExperiment]:
+        """The settings of each cell, and the mistakes of all cells at once."""
+        found, mistakes = [], dict[str, None]()
+        for each in settings:
+            try:
+                found.append(self.resolved(each))
+            except UserError as error:
+                mistakes |= dict.fromkeys(error.mistakes)
+        if mistakes:
+            raise UserError(*mistakes)
+        return found
+
+    def _named(self, work: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        try:
+            return work()
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from None
+
+
+def _ends(space: Space) -> Iterator[dict[str, Any]]:
+    """Settings in which each value of a list, and both ends of each range, occur: what can be checked before a draw."""
+    columns = {name: list(each[:2]) if isinstance(each, Range) else each for name, each in space.values.items()}
+    for place in range(max(map(len, columns.values()))):
+        yield {name: values[min(place, len(values) - 1)] for name, values in columns.items()}

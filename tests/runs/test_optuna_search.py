@@ -1,0 +1,118 @@
+"""Optuna's samplers and pruners in a sweep: cells are told once, pruned runs end with a checkpoint."""
+
+import pytest
+from short_runs import quiet
+
+from refrain.recipes import RECIPES
+from refrain.runs.sweeps.folder import SweepFolder
+from refrain.runs.sweeps.plan import Sweep
+from refrain.runs.sweeps.status import ranking, status_of
+from refrain.runs.sweeps.worker import Options, work
+from refrain.storage.run_folder import RunFolder
+
+TEXT = """extends = "zaremba-small"
+data.corpus = "{corpus}"
+model.embedding_size = 4
+training.epochs = 3
+training.batch_size = 4
+training.window_steps = 20
+training.sample_tokens = 0
+training.validation = "exact"
+training.device = "cpu"
+
+[sweep]
+method = "optuna"
+cells = {cells}
+{more}
+
+[sweep.space]
+training.learning_rate = {{ low = 0.001, high = 10, log = true }}
+model.hidden_sizes = [[4], [5]]
+"""
+
+
+@pytest.fixture
+def opened(tiny_corpus, write, tmp_path):
+    pytest.importorskip("optuna")
+
+    def make(cells, more=""):
+        file = write("search.toml", TEXT.format(corpus=tiny_corpus, cells=cells, more=more))
+        folder = SweepFolder(tmp_path / "out", Sweep(file, RECIPES))
+        folder.open()
+        return folder
+
+    return make
+
+
+def options(folder):
+    from refrain.runs.sweeps.optuna_search import OptunaSearch
+
+    return Options(quiet, lambda line: None, search=OptunaSearch(folder))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_every_cell_is_a_trial(opened, sampler):
+    folder = opened(4, f'sampler = "{sampler}"')
+    given = options(folder)
+    assert work(folder, given) == 4
+    trials = given.search._study.trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    cells = status_of(folder)
+    assert [trial.value for trial in trials] == [cell.valid["perplexity"] for cell in cells]
+    rates = [cell.settings["training.learning_rate"] for cell in cells]
+    assert len(set(rates)) == 4 and all(0.001 <= rate <= 10 for rate in rates)
+    assert {tuple(cell.settings["model.hidden_sizes"]) for cell in cells} <= {(4,), (5,)}
+    best = ranking(cells)[0]
+    assert best.rank == min(trial.value for trial in trials)
+    experiment = folder.cell(best.cells[0].number).experiment
+    assert experiment.training.learning_rate == best.settings["training.learning_rate"]
+
+
+def test_what_was_chosen_and_told_once_stays(opened):
+    folder = opened(2)
+    search = options(folder).search
+    cell = search.choose(1)
+    # as the worker that takes the cell over
+    again = options(folder).search
+    assert again.choose(1) == cell and len(again._study.trials) == 1
+    for _ in range(2):
+        again.tell(1, "done", {"perplexity": 7.0, "nats_per_token": 1.9})
+    again.tell(2, "failed", {})
+    assert [trial.value for trial in again._study.trials] == [7.0]
+
+
+def test_a_pruned_run_ends_with_a_checkpoint_and_without_a_summary(opened, monkeypatch):
+    folder = opened(2, 'pruner = "median"')
+    given = options(folder)
+    reported = []
+    prunes = given.search.prunes
+
+    def prune(number, record):
+        reported.append((number, record["epoch"]))
+        return prunes(number, record) or (number, record["epoch"]) == (2, 2)
+
+    monkeypatch.setattr(given.search, "prunes", prune)
+    assert work(folder, given) == 2
+    # the last epoch is not pruned any more
+    assert reported == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    result = folder.result(2)
+    assert result.state == "pruned" and result.valid and not result.test
+    assert [trial.state.name for trial in given.search._study.trials] == ["COMPLETE", "PRUNED"]
+    run = RunFolder(folder.run(2))
+    assert run.newest()[0].document("training")["position"]["epoch"] == 2
+    assert not (run.path / "summary.json").exists()
+    assert given.search._study.trials[1].intermediate_values.keys() == {1, 2}
+
+
+def test_the_pruner_compares_with_other_cells(opened):
+    folder = opened(8, 'pruner = "median"')
+    search = options(folder).search
+    for number in range(1, 8):
+        search.choose(number)
+        for epoch in (1, 2):
+            assert not search.prunes(number, {"epoch": epoch, "perplexity": 10.0, "nats_per_token": 2.3})
+        search.tell(number, "done", {"perplexity": 10.0, "nats_per_token": 2.3})
+    search.choose(8)
+    assert search.prunes(8, {"epoch": 1, "perplexity": 20.0, "nats_per_token": 3.0})
+    # the same epoch again, after a stop
+    assert search.prunes(8, {"epoch": 1, "perplexity": 20.0, "nats_per_token": 3.0})
