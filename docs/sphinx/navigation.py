@@ -16,6 +16,8 @@ GUIDES = [
     "docs/import",
     "docs/settings",
     "docs/recipes",
+    "docs/comparing",
+    "docs/sweeps",
     "docs/export",
     "docs/performance",
     "docs/reliability",

@@ -1,16 +1,19 @@
 """Several seeds: a run each, mean and deviation, and what is left to do after a stop."""
 
+import contextlib
 import json
 import os
 import signal
 import statistics
 
 import pytest
+from blocked_modules import lacks
 from short_runs import quiet, write_splits
 
 from refrain import recipe, runs
 from refrain.errors import CheckpointError, UserError
 from refrain.runs import seeds as seeds_module
+from refrain.storage.run_folder import RunFolder
 from refrain.training import Interrupted, PlainProgress
 
 SMALL = (
@@ -127,3 +130,23 @@ def test_the_run_of_a_seed_that_is_a_link_is_left_alone(corpus, tmp_path, tree):
     with pytest.raises(CheckpointError, match="seed-1: is a link to another place"):
         runs.resume_seeds(tmp_path / "runs", progress=quiet)
     assert tree(tmp_path / "mine") == before
+
+
+@pytest.mark.skipif(lacks("fcntl"), reason="no module that locks files")
+def test_runs_that_other_processes_train_are_left_to_them_and_waited_for(refrain, corpus, tmp_path, monkeypatch):
+    out = tmp_path / "runs"
+    words = ["train", "zaremba-small", *SMALL, "--data", corpus, "--out", out, "--json", "--resume=auto", "--seeds"]
+    two = refrain(*words, "2").json
+    # the second run looks as if another process had it, until this one has nothing else to do
+    (out / "seed-2" / "summary.json").unlink()
+    with contextlib.ExitStack() as other:
+        other.enter_context(RunFolder(out / "seed-2").locked())
+        trained, train = [], seeds_module.train
+        pauses = []
+        monkeypatch.setattr(seeds_module, "train", lambda e, p, **k: (trained.append(p.name), train(e, p, **k))[1])
+        monkeypatch.setattr(seeds_module.time, "sleep", lambda seconds: (pauses.append(seconds), other.close()))
+        found = refrain(*words, "4")
+    assert trained == ["seed-3", "seed-4"] and pauses == [seeds_module.PAUSE_SECONDS]
+    assert f"{out / 'seed-2'}: in use by process {os.getpid()} on " in found.err
+    assert found.json["seeds"] == [1, 2, 3, 4] and found.json["runs"][:2] == two["runs"]
+    assert found.json == json.loads((out / "summary.json").read_text())

@@ -262,6 +262,10 @@ def run_command(words):
                 return 0
             kept = words[: words.index("--proof-tokens")] if "--proof-tokens" in words else words
             return main([*kept, "--proof-tokens", "1000"])
+        case ["sweep", file, *rest]:
+            # workers of their own would import everything again
+            kept = rest[: rest.index("--workers")] if "--workers" in rest else rest
+            return main(["sweep", small_sweep(file), *kept])
         case ["evaluate", *_] if "--search" in words:
             # each try is an evaluation of its own
             words[words.index("--search") + 1] = "2"
@@ -290,6 +294,20 @@ def small(source, words):
     if experiment.sparsity.target:
         changes.append(f"sparsity.target.{experiment.sparsity.target.chosen()[0]}=900")
     return changes
+
+
+def small_sweep(file):
+    """The path of a sweep with the cells of another and small settings, whose folder has the same name."""
+    text = pathlib.Path(file).read_text(encoding="utf-8")
+    lines = []
+    for setting in (*SMALL, *WINDOWS_OF_WORDS):
+        name, _, value = setting.partition("=")
+        lines += [f"{name} = {value}"] if name not in text else []
+    path = pathlib.Path("small") / file
+    path.parent.mkdir(exist_ok=True)
+    head = [f'extends = "../{file}"', "training.epochs = 1", *(line for line in lines if "epochs" not in line)]
+    path.write_text("\n".join(head) + "\n" + text[text.index("[sweep]") :], encoding="utf-8")
+    return str(path)
 
 
 def resolve(code):

@@ -66,7 +66,7 @@ def train(
         Continue the run in --out if there is one, otherwise start it.
     seeds
         The number of runs to train, with the seed of the recipe and the seeds after it; reports mean and standard
-        deviation.
+        deviation. With --resume=auto it can grow, and several processes share the runs.
     folds
         The number of parts of a cross-validation of a tagger, each of which is the test text of one run; reports mean,
         standard deviation and the accuracy on all parts together. For treebanks that are small.

@@ -1,8 +1,7 @@
 """Trains an experiment with several seeds or folds, and computes the mean and standard deviation of the results."""
 
-import math
 import os
-import statistics
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from refrain.config.toml_text import toml_of
 from refrain.config.upgrade import FORMAT
 from refrain.errors import CheckpointError, UserError
 from refrain.storage.checkpoint import write_atomically
+from refrain.storage.locks import InUseError
 from refrain.storage.output_checks import check_folder
 from refrain.storage.plain_json import dumps
 from refrain.storage.run_folder import RunFolder
@@ -23,13 +23,15 @@ from .checks import SEEDS
 from .config_document import config_document, experiment_from
 from .continuing import check_settings
 from .documents import read_plan
-from .folds import member_of, pooled
+from .folds import member_of
 from .kinds import kind_of
 from .resuming import resume_unfinished
+from .seeds_summary import summarise_seeds
 from .training import train
 
 FILE = SEEDS
-FIGURES = ("perplexity", "nats_per_token", "bits_per_byte", "accuracy")
+PAUSE_SECONDS = 1.0
+"""The time after which runs that other processes train are looked at again."""
 
 
 def train_seeds(
@@ -228,73 +230,45 @@ def _grown(seeds: list[int], count: int | None, folder: Path) -> list[int]:
 
 
 def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress]) -> dict[str, Any]:
-    base = experiment_from(plan["config"], folder)
-    folds = plan.get("folds")
-    own = "data.fold " if folds else "training.seed "
-    lines = [line for line in plan["recipe"].splitlines() if not line.startswith(own)]
-    summaries = []
-    for place, number in enumerate(plan["seeds"], 1):
-        name, experiment, line = member_of(base, number, folds)
-        report = progress()
-        report.log(f"{'fold' if folds else 'seed'} {number}, run {place} of {len(plan['seeds'])}")
-        run = RunFolder(folder / name)
-        if (run.path / "summary.json").is_file() or (run.checkpoints.is_dir() and any(run.checkpoints.iterdir())):
-            summaries.append(resume_unfinished(run.path, experiment=experiment, progress=report))
-        else:
-            summaries.append(
-                train(
-                    experiment,
-                    run.path,
-                    start_from=plan["from"],
-                    force=True,
-                    recipe_text="\n".join([*lines, line]) + "\n",
-                    command=plan["command"],
-                    progress=report,
-                )
-            )
-    summary = summarise_seeds(folder, plan["seeds"], summaries, folds=folds is not None)
+    """Train what is left of a series; runs that other processes train are left to them, and waited for at the end."""
+    numbers, summaries = plan["seeds"], dict[int, dict[str, Any]]()
+    reported = set[int]()
+    while left := [number for number in numbers if number not in summaries]:
+        in_use = 0
+        for number in left:
+            report = progress()
+            if number not in reported:
+                what = "fold" if plan.get("folds") else "seed"
+                report.log(f"{what} {number}, run {numbers.index(number) + 1} of {len(numbers)}")
+            try:
+                summaries[number] = _run_one(folder, plan, number, report)
+            except InUseError as error:
+                in_use += 1
+                if number not in reported:
+                    report.log(str(error).partition(";")[0])
+            reported.add(number)
+        if in_use == len(left):
+            time.sleep(PAUSE_SECONDS)
+    summary = summarise_seeds(folder, numbers, [summaries[number] for number in numbers], folds=bool(plan.get("folds")))
     write_atomically(folder / "summary.json", dumps(summary, indent=2) + "\n")
     return summary
 
 
-def summarise_seeds(
-    folder: Path, seeds: list[int], summaries: list[dict[str, Any]], *, folds: bool = False
-) -> dict[str, Any]:
-    """Summarise several runs.
-
-    Args:
-        folder: the folder of the runs.
-        seeds: the seed of each run, or its fold.
-        summaries: the summary of each run.
-        folds: whether they are the folds of a cross-validation, whose figures are also pooled.
-    """
-    first = summaries[0]
-    summary: dict[str, Any] = {
-        "run": str(folder),
-        **{name: first[name] for name in ("task", "recipe", "corpus", "parameters") if name in first},
-        "folds" if folds else "seeds": seeds,
-        "runs": [
-            {"fold" if folds else "seed": seed, "run": one["run"], "best_epoch": one["best_epoch"]}
-            | {split: _figures(one[split]) for split in ("valid", "test")}
-            for seed, one in zip(seeds, summaries, strict=True)
-        ],
-    }
-    for split in ("valid", "test"):
-        found = [_figures(one[split]) for one in summaries]
-        summary[split] = {
-            name: {
-                "mean": statistics.fmean(values) if finite else None,
-                # the standard deviation of a sample, with n - 1 in the denominator
-                "std": statistics.stdev(values) if finite and len(values) > 1 else None,
-            }
-            for name in FIGURES
-            if (values := [one[name] for one in found if name in one])
-            for finite in [all(map(math.isfinite, values))]
-        }
-    if folds:
-        summary["pooled"] = pooled([one["test"] for one in summaries])
-    return summary
-
-
-def _figures(figure: dict[str, Any] | None) -> dict[str, float]:
-    return {name: figure[name] for name in FIGURES if figure.get(name) is not None} if figure else {}
+def _run_one(folder: Path, plan: dict[str, Any], number: int, report: Progress) -> dict[str, Any]:
+    """Train or continue one run of a series, and return its summary; that of a finished one is read."""
+    folds = plan.get("folds")
+    own = "data.fold " if folds else "training.seed "
+    name, experiment, line = member_of(experiment_from(plan["config"], folder), number, folds)
+    run = RunFolder(folder / name)
+    if (run.path / "summary.json").is_file() or (run.checkpoints.is_dir() and any(run.checkpoints.iterdir())):
+        return resume_unfinished(run.path, experiment=experiment, progress=report)
+    lines = [line for line in plan["recipe"].splitlines() if not line.startswith(own)]
+    return train(
+        experiment,
+        run.path,
+        start_from=plan["from"],
+        force=True,
+        recipe_text="\n".join([*lines, line]) + "\n",
+        command=plan["command"],
+        progress=report,
+    )

@@ -23,6 +23,10 @@ _TRIES = 10
 _LOOK = 0.005
 
 
+class InUseError(CheckpointError):
+    """A folder that another process has locked."""
+
+
 class Lock:
     """A lock that this process holds.
 
@@ -64,7 +68,7 @@ def locked(folder: Path) -> Iterator[Lock]:
         folder: the folder, which must exist.
 
     Raises:
-        CheckpointError: when another process holds the lock; the message names it.
+        InUseError: when another process holds the lock; the message names it.
         OSError: when `.lock` cannot be written, or is a link.
     """
     with contextlib.ExitStack() as stack:
@@ -180,6 +184,6 @@ def _is_at(handle: int, path: Path) -> bool:
         return False
 
 
-def _in_use(folder: Path) -> CheckpointError:
+def _in_use(folder: Path) -> InUseError:
     owner = owner_of(folder)[0] or "another process"
-    return CheckpointError(f"{folder}: in use by {owner}; wait for it or choose another --out")
+    return InUseError(f"{folder}: in use by {owner}; wait for it or choose another --out")

@@ -1,0 +1,53 @@
+"""The summary of the runs of several seeds or folds: mean and standard deviation of their figures."""
+
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from .folds import pooled
+
+FIGURES = ("perplexity", "nats_per_token", "bits_per_byte", "accuracy")
+
+
+def summarise_seeds(
+    folder: Path, seeds: list[int], summaries: list[dict[str, Any]], *, folds: bool = False
+) -> dict[str, Any]:
+    """Summarise several runs.
+
+    Args:
+        folder: the folder of the runs.
+        seeds: the seed of each run, or its fold.
+        summaries: the summary of each run.
+        folds: whether they are the folds of a cross-validation, whose figures are also pooled.
+    """
+    first = summaries[0]
+    summary: dict[str, Any] = {
+        "run": str(folder),
+        **{name: first[name] for name in ("task", "recipe", "corpus", "parameters") if name in first},
+        "folds" if folds else "seeds": seeds,
+        "runs": [
+            {"fold" if folds else "seed": seed, "run": one["run"], "best_epoch": one["best_epoch"]}
+            | {split: _figures(one[split]) for split in ("valid", "test")}
+            for seed, one in zip(seeds, summaries, strict=True)
+        ],
+    }
+    for split in ("valid", "test"):
+        found = [_figures(one[split]) for one in summaries]
+        summary[split] = {
+            name: {
+                "mean": statistics.fmean(values) if finite else None,
+                # the standard deviation of a sample, with n - 1 in the denominator
+                "std": statistics.stdev(values) if finite and len(values) > 1 else None,
+            }
+            for name in FIGURES
+            if (values := [one[name] for one in found if name in one])
+            for finite in [all(map(math.isfinite, values))]
+        }
+    if folds:
+        summary["pooled"] = pooled([one["test"] for one in summaries])
+    return summary
+
+
+def _figures(figure: dict[str, Any] | None) -> dict[str, float]:
+    return {name: figure[name] for name in FIGURES if figure.get(name) is not None} if figure else {}
