@@ -2,9 +2,9 @@
 
 import math
 import os
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from refrain.config import AnyExperiment
@@ -72,12 +72,8 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     Args:
         values: at least one; the deviation of one value is None.
     """
-    several = len(values) > 1 and all(map(math.isfinite, values))
-    return {
-        "mean": statistics.fmean(values),
-        "std": statistics.stdev(values) if several else None,
-        "count": len(values),
-    }
+    deviation = stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
+    return {"mean": fmean(values), "std": deviation, "count": len(values)}
 
 
 def compared_run(path: Path) -> Compared:
@@ -137,7 +133,7 @@ def grouped(runs: Iterable[Compared]) -> list[Group]:
 
 def _rank(group: Group) -> float:
     ranks = [rank(run.entry.valid) for run in group.runs if run.entry.valid]
-    return statistics.fmean(ranks) if ranks else math.inf
+    return fmean(ranks) if ranks else math.inf
 
 
 def differing(groups: Sequence[Group]) -> list[str]:
