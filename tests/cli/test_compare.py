@@ -92,6 +92,19 @@ def test_taggers(refrain, tmp_path):
     assert gap <= 0 and found[1]["text"]["difference"] == pytest.approx(gap)
 
 
+def test_what_cannot_be_compared_below_a_folder_is_left_out(refrain, mistake, family, tmp_path):
+    shutil.copytree(family / "wide", tmp_path / "runs" / "good", symlinks=True)
+    for name in ("damaged", "begun"):
+        shutil.copytree(family / "wide", tmp_path / "runs" / name, symlinks=True)
+    (tmp_path / "runs" / "damaged" / "best" / "model.safetensors").write_bytes(b"")
+    for name in ("summary.json", "metrics.jsonl"):
+        (tmp_path / "runs" / "begun" / name).unlink()
+    done = refrain("compare", tmp_path / "runs", "--split", "test", "--json")
+    assert [group["runs"] for group in done.json["groups"]] == [[str(tmp_path / "runs" / "good")]]
+    assert done.err.count("note: left out: ") == 2 and "has no validation yet" in done.err
+    mistake(4, ["compare", tmp_path / "runs" / "damaged", family], "damaged: is damaged: ")
+
+
 def test_formats(refrain, family):
     document = refrain("compare", family, "--format", "json").json
     rows = list(csv.DictReader(io.StringIO(refrain("compare", family, "--format", "csv").out)))

@@ -138,7 +138,7 @@ def test_one_cell_of_an_array(refrain, mistake, file, tmp_path):
     assert [cell["state"] for cell in state["cells"]] == ["waiting", "done"] and state["counts"]["waiting"] == 1
 
 
-def test_a_cell_that_fails_is_reported_and_the_others_are_trained(refrain, file, tmp_path, monkeypatch):
+def test_a_cell_that_fails_is_reported_and_the_others_are_trained(refrain, mistake, file, tmp_path, monkeypatch):
     train = worker_module.train
 
     def fail(experiment, path, **more):
@@ -153,6 +153,7 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_trained(refrain, file,
     # a failed cell has ended, and is not trained again
     cells = refrain("sweep", file(), "--out", tmp_path / "out", "--status", "--json").json["cells"]
     assert [cell["state"] for cell in cells] == ["failed", "done"]
+    mistake(2, ["sweep", file(), "--out", tmp_path / "out", "--index", "1"], "cell 1 has failed: training stopped")
 
 
 @pytest.mark.skipif(lacks("fcntl"), reason="no module that locks files")

@@ -1,5 +1,6 @@
 """The command `refrain compare`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,7 @@ from .output import log, print_json
 from .table_formats import Format, FormatOption, figure_cells, print_table, value_cell
 
 if TYPE_CHECKING:
-    from refrain.runs.groups import Group
+    from refrain.runs.groups import Compared, Group
 
 
 def compare(
@@ -66,7 +67,7 @@ def compare(
         The seed of the bootstrap.
     """
     from refrain.errors import UserError
-    from refrain.runs.groups import compared_run, differing, grouped, runs_at
+    from refrain.runs.groups import differing, grouped
 
     form: Format = "json" if json else format
     if not runs:
@@ -77,10 +78,7 @@ def compare(
     tested = data is not None or split is not None
     if not tested:
         _refuse_without_text(options, context, against)
-    groups = grouped(compared_run(path) for path in runs_at(runs))
-    for entry in [run.entry for group in groups for run in group.runs]:
-        if entry.state != "finished":
-            log(f"note: {entry.path} is {entry.state}; its figures are those so far")
+    groups = grouped(_readable(runs, tested=tested))
     names = differing(groups)
     found: dict[int, dict[str, Any]] = {}
     if tested:
@@ -90,6 +88,32 @@ def compare(
         groups = [groups[place] for place in order]
         found = {place: found[before] for place, before in enumerate(order)}
     _report(groups, names, found, form)
+
+
+def _readable(paths: Sequence[Path], *, tested: bool) -> "list[Compared]":
+    """The runs that paths name. One below a folder that cannot be compared is left out, with a note."""
+    from refrain.errors import CheckpointError
+    from refrain.runs.groups import compared_run, runs_at
+
+    found = []
+    for path in runs_at(paths):
+        try:
+            run = compared_run(path)
+            if tested and not run.entry.valid and path not in paths:
+                raise CheckpointError(f"{path}: has no validation yet")
+        except CheckpointError as error:
+            if path in paths:
+                raise
+            log(f"note: left out: {error}")
+            continue
+        found.append(run)
+        if run.entry.state != "finished":
+            log(f"note: {path} is {run.entry.state}; its figures are those so far")
+    if not found:
+        raise CheckpointError(
+            f"{paths[0]}: no run here can be compared; see what they are with: refrain runs"
+        )
+    return found
 
 
 def _refuse_without_text(options: TextOptions, context: str, against: Path | None) -> None:

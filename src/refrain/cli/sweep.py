@@ -54,7 +54,7 @@ def sweep(
     status
         Print how far the sweep is, and train nothing.
     watch
-        As --status, again every few seconds until the sweep has ended.
+        As --status, again every few seconds until the sweep has ended; with --json once, at its end.
     best
         Write the best settings so far to this TOML file, as a recipe, and train nothing.
     takeover
@@ -106,6 +106,7 @@ def open_sweep(file: Path, data: str | None, out: Path | None, *, create: bool) 
         DataError: when a text is missing.
         CheckpointError: when the folder is that of another sweep, or cannot be written.
     """
+    from refrain.errors import DataError
     from refrain.recipes import RECIPES
     from refrain.runs.checks import check_training
     from refrain.runs.sweeps.folder import SweepFolder
@@ -113,8 +114,14 @@ def open_sweep(file: Path, data: str | None, out: Path | None, *, create: bool) 
 
     from .corpus import resolved_corpus
 
-    corpus = resolved_corpus(data)
-    plan = Sweep(file, RECIPES, corpus=corpus, absolute=lambda name: resolved_corpus(name) or name)
+    def absolute(name: str) -> str:
+        try:
+            return resolved_corpus(name) or name
+        except DataError:
+            # what is missing is reported before anything is trained, and may be missing where one only looks
+            return name
+
+    plan = Sweep(file, RECIPES, corpus=resolved_corpus(data), absolute=absolute)
     folder = SweepFolder(Path("runs") / file.stem if out is None else out, plan)
     if create:
         if plan.space.method == "optuna":
@@ -140,6 +147,7 @@ def _train(
         return
     from functools import partial
 
+    from refrain.errors import UserError
     from refrain.runs.sweeps.worker import Options, work, work_on
     from refrain.training import progress
 
@@ -151,7 +159,13 @@ def _train(
     command = shlex.join(["refrain", *sys.argv[1:]])
     said = (lambda line: None) if quiet else log
     options = Options(partial(progress, quiet=quiet or brief), said, command, search, takeover, min(5.0, takeover / 4))
-    work(folder, options) if index is None else work_on(folder, index, options)
+    if index is None:
+        work(folder, options)
+        return
+    work_on(folder, index, options)
+    result = folder.result(index)
+    if result is not None and result.state == "failed":
+        raise UserError(f"{folder.run(index)}: cell {index} has failed: {result.error}")
 
 
 def _check_best(best: Path | None, file: Path, *, force: bool) -> None:

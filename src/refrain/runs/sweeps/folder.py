@@ -176,6 +176,13 @@ class SweepFolder:
         chosen = self.chosen(number)
         return None if chosen is None else self.sweep.cell(number, chosen.settings)
 
+    def settings(self, number: int) -> dict[str, Any] | None:
+        """What the sweep varies in a cell; None where optuna has not chosen yet."""
+        if self.sweep.space.method != "optuna":
+            return self.sweep.settings(number)
+        chosen = self.chosen(number)
+        return None if chosen is None else self.sweep.settings(number, chosen.settings)
+
     def generations(self) -> dict[int, int]:
         """The number of each claimed cell -> the latest generation of its claims."""
         return generations(self.claims)

@@ -74,19 +74,23 @@ class Sweep:
             number: its number, from 1.
             settings: what optuna has chosen; None for any other method.
         """
-        assert 1 <= number <= self.number
+        given = self.settings(number, settings)
         if settings is not None:
-            given = dict(settings)
-            experiment = self.resolved(given)
-            seeds = self.space.seeds or []
-        else:
-            place, index = divmod(number - 1, len(self._settings))
-            given, experiment = self._settings[index], self._experiments[index]
-            seeds = (self.space.seeds or [])[place : place + 1]
-        if seeds:
-            given = {**given, SEED: seeds[0]}
-            experiment = amended(experiment, [{SEED: seeds[0]}])
-        return Cell(number, given, experiment)
+            return Cell(number, given, self.resolved(given))
+        experiment = self._experiments[(number - 1) % len(self._settings)]
+        return Cell(number, given, amended(experiment, [{SEED: given[SEED]}]) if SEED in given else experiment)
+
+    def settings(self, number: int, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What the sweep varies in a cell, with its seed.
+
+        Args:
+            number: as in `cell`.
+            settings: as in `cell`.
+        """
+        assert 1 <= number <= self.number
+        place, index = divmod(number - 1, len(self._settings) or self.number)
+        given = dict(self._settings[index] if settings is None else settings)
+        return given if self.space.seeds is None else {**given, SEED: self.space.seeds[place]}
 
     def experiments(self) -> list[AnyExperiment]:
         """The settings of each cell but for the seed; for optuna, some that have every value of a list."""

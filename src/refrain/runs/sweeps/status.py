@@ -67,8 +67,7 @@ def status_of(folder: SweepFolder) -> list[CellStatus]:
 
 
 def _status(folder: SweepFolder, number: int, generation: int | None, watch: Watch) -> CellStatus:
-    cell = folder.cell(number)
-    settings = None if cell is None else cell.settings
+    settings = folder.settings(number)
     result = folder.result(number)
     if result is not None:
         about = (result.valid, result.test, None, result.seconds, result.worker, result.error)
