@@ -1,4 +1,4 @@
-"""Workers of a sweep that are killed: each cell has one result, and it is that of a run that nothing stopped."""
+"""Promise 15: workers of a sweep that are killed: each cell has one result, and it is that of a run that nothing stopped."""
 
 import json
 import os
@@ -62,15 +62,16 @@ def kill_within_a_cell(process, out):
 
 
 def test_workers_that_are_killed_lose_no_cell_and_none_is_trained_twice(trials, report, prepared, forks, tmp_path):
-    out, kills = tmp_path / "sweep", trials(2, 20)
-    # five seeds of six settings
+    out, kills, seeds = tmp_path / "sweep", trials(2, 20), trials(5, 20)
+    # six settings with each seed
+    count = 6 * seeds
     file = tmp_path / "sweep.toml"
-    file.write_text(FILE.format(corpus=prepared.folder / "words", every=EVERY_WINDOW, seeds=list(range(1, 6))))
+    file.write_text(FILE.format(corpus=prepared.folder / "words", every=EVERY_WINDOW, seeds=list(range(1, seeds + 1))))
     words = ["sweep", file, "--out", out, "--worker"]
     others = [forks.start(command, words) for _ in range(2)]
     begun, killed, workers = time.monotonic(), [], list(others)
     for _ in range(kills):
-        if len(list((out / "results").glob("*.json"))) > 26:
+        if len(list((out / "results").glob("*.json"))) > count - 4:
             break
         victim = forks.start(command, words)
         workers.append(victim)
@@ -79,9 +80,9 @@ def test_workers_that_are_killed_lose_no_cell_and_none_is_trained_twice(trials, 
     for process in [*others, workers[-1]]:
         assert process.wait() == 0, process.text()
     results = sorted(path.name for path in (out / "results").iterdir())
-    assert results == [f"{number:04d}.json" for number in range(1, 31)]
+    assert results == [f"{number:04d}.json" for number in range(1, count + 1)]
     ended = [number for process in workers for number in re.findall(r"cell (\d+): done", process.text())]
-    assert sorted(map(int, ended)) == list(range(1, 31))
+    assert sorted(map(int, ended)) == list(range(1, count + 1))
     again = sorted(path.name for path in (out / "claims").iterdir() if not path.name.endswith(".1"))
     assert len(again) == len(killed) and {name.partition(".")[0] for name in again} == set(killed)
     plan = Sweep(file, RECIPES)
@@ -90,7 +91,9 @@ def test_workers_that_are_killed_lose_no_cell_and_none_is_trained_twice(trials, 
         runs.train(plan.cell(int(cell)).experiment, tmp_path / "alone" / cell, progress=quiet())
         assert_same_bits(trace(out / "cells" / cell), trace(tmp_path / "alone" / cell))
     seconds = time.monotonic() - begun
-    report("sweep workers", f"30 cells, {len(killed)} workers killed: 30 results, none twice, in {seconds:.0f} s")
+    report(
+        "sweep workers", f"{count} cells, {len(killed)} workers killed: {count} results, none twice, {seconds:.0f} s"
+    )
 
 
 def test_a_worker_that_is_stopped_leaves_its_cell_at_once(prepared, forks, tmp_path):
