@@ -26,6 +26,8 @@ COMMANDS = [
     "features {run} {text} --out {out}/states.npz",
     "probe {run} --data {tables}",
     "sparsity {run}",
+    "runs {run}",
+    "compare {run} --data {text}",
     "compress {run} --out {out}/small",
     "train --resume --out {run} --quiet",
     "train {recipe} --force --out {run} --quiet",

@@ -1,4 +1,4 @@
-"""Promise 15: workers of a sweep that are killed: each cell has one result, and it is that of a run that nothing stopped."""
+"""Promise 15: workers of a sweep are killed; each cell has one result, that of a run which nothing stopped."""
 
 import json
 import os
