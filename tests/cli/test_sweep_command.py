@@ -1,5 +1,6 @@
 """`refrain sweep`: cells, their results, the best recipe, more seeds, and mistakes found before any training."""
 
+import contextlib
 import json
 import os
 import signal
@@ -19,6 +20,8 @@ from refrain.runs.sweeps.claims import claim, folder_of
 from refrain.runs.sweeps.folder import SweepFolder
 from refrain.runs.sweeps.plan import Sweep
 from refrain.runs.sweeps.worker import FATAL_CLAIMS, Options, work, work_on
+from refrain.storage.run_folder import RunFolder
+from refrain.storage.run_layout import steps_in
 
 TEXT = """extends = "zaremba-small"
 data.corpus = "{corpus}"
@@ -202,6 +205,20 @@ def test_a_worker_that_has_lost_its_cell_stops_and_writes_nothing(sweep_folder, 
     assert not list((folder.path / "results").iterdir())
 
 
+@pytest.mark.skipif(lacks("fcntl"), reason="no module that locks files")
+def test_a_run_that_a_frozen_worker_still_holds_is_waited_for(sweep_folder, monkeypatch):
+    folder = sweep_folder()
+    run = RunFolder(folder.run(1))
+    run.create()
+    lines = []
+    with contextlib.ExitStack() as frozen:
+        frozen.enter_context(run.locked())
+        monkeypatch.setattr(worker_module.time, "sleep", lambda seconds: frozen.close())
+        assert work(folder, options(log=lines.append)) == 2
+    assert sum(f"cell 1: {run.path}: in use by process {os.getpid()} on " in line for line in lines) == 1
+    assert [folder.result(number).state for number in (1, 2)] == ["done", "done"]
+
+
 def test_a_cell_in_which_every_worker_is_killed_fails(sweep_folder):
     folder = sweep_folder()
     for generation in range(1, FATAL_CLAIMS + 1):
@@ -240,9 +257,7 @@ def test_workers_are_stopped_with_the_command_that_has_started_them(file, tmp_pa
     said = tmp_path / "said"
     with command_process(["sweep", given, "--out", out, "--workers", "2"], stderr=said) as process:
         end = time.monotonic() + 100
-        while not all(
-            (out / "cells" / f"000{number}" / "checkpoints" / "step-000000000").exists() for number in (1, 2)
-        ):
+        while not all(steps_in(out / "cells" / f"000{number}" / "checkpoints") for number in (1, 2)):
             assert time.monotonic() < end and process.is_alive(), said.read_text()
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGTERM)

@@ -51,9 +51,11 @@ def claim_of(out, pid):
 
 
 def kill_within_a_cell(process, out):
-    """Kill a worker while it trains a cell, and return the cell."""
+    """Kill a worker while it trains a cell, and return the cell; None where the sweep has ended before."""
     end = time.monotonic() + PATIENCE
     while (cell := claim_of(out, process.pid)) is None:
+        if process.poll() == 0:
+            return None
         assert process.poll() is None and time.monotonic() < end, process.text()
         time.sleep(0.002)
     process.signal(signal.SIGKILL)
@@ -75,7 +77,7 @@ def test_workers_that_are_killed_lose_no_cell_and_none_is_trained_twice(trials, 
             break
         victim = forks.start(command, words)
         workers.append(victim)
-        killed.append(kill_within_a_cell(victim, out))
+        killed += [cell for cell in [kill_within_a_cell(victim, out)] if cell is not None]
     workers.append(forks.start(command, words))
     for process in [*others, workers[-1]]:
         assert process.wait() == 0, process.text()
@@ -83,6 +85,7 @@ def test_workers_that_are_killed_lose_no_cell_and_none_is_trained_twice(trials, 
     assert results == [f"{number:04d}.json" for number in range(1, count + 1)]
     ended = [number for process in workers for number in re.findall(r"cell (\d+): done", process.text())]
     assert sorted(map(int, ended)) == list(range(1, count + 1))
+    assert killed
     again = sorted(path.name for path in (out / "claims").iterdir() if not path.name.endswith(".1"))
     assert len(again) == len(killed) and {name.partition(".")[0] for name in again} == set(killed)
     plan = Sweep(file, RECIPES)

@@ -110,9 +110,7 @@ def _readable(paths: Sequence[Path], *, tested: bool) -> "list[Compared]":
         if run.entry.state != "finished":
             log(f"note: {path} is {run.entry.state}; its figures are those so far")
     if not found:
-        raise CheckpointError(
-            f"{paths[0]}: no run here can be compared; see what they are with: refrain runs"
-        )
+        raise CheckpointError(f"{paths[0]}: no run here can be compared; see what they are with: refrain runs")
     return found
 
 

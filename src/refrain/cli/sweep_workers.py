@@ -22,7 +22,7 @@ def run_workers(words: Sequence[str], count: int) -> None:
     from .output import log
 
     if "OMP_NUM_THREADS" not in os.environ:
-        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // count))
+        os.environ["OMP_NUM_THREADS"] = str(max(1, _cores() // count))
     context = multiprocessing.get_context("spawn")
     processes: list[Any] = [context.Process(target=_work, args=(list(words),)) for _ in range(count)]
     try:
@@ -45,6 +45,14 @@ def run_workers(words: Sequence[str], count: int) -> None:
             log(f"worker {process.pid} has ended: {how}")
     if 0 not in ended:
         raise CheckpointError("every worker has ended before the sweep has; start the same command again to continue")
+
+
+def _cores() -> int:
+    """The cores that this process may use, of which a batch system may give it a few only."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
 
 
 def _work(words: list[str]) -> None:

@@ -1,5 +1,6 @@
 """The cells of a sweep: numbered from 1, each with its settings, the same whatever worker asks."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Any, NamedTuple
 
 from refrain.config import AnyExperiment, resolve
 from refrain.config.loader import Origins, amended, recipe_below
-from refrain.config.schema import settings_of
 from refrain.config.toml_text import toml_beside
 from refrain.errors import UserError
 from refrain.storage.plain_json import dumps
@@ -122,14 +122,17 @@ class Sweep:
         below = recipe_below(str(self.path), self.recipes)
         return toml_beside(experiment, below, type(experiment)() if below is None else self.recipes[below]())
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
-        """Of everything that decides what the cells are, except for the seeds, to which others can be added."""
-        _, values, cells, seed, _, _, sampler, pruner = self.space
-        drawn: Any = [settings_of(each) for each in self._experiments]
+        """Of everything that decides what the cells are, except for the seeds, to which others can be added.
+
+        Settings count as far as they differ from their defaults, so that a later version with more settings can go on.
+        """
+        drawn: Any = [_apart_from_defaults(each) for each in self._experiments]
         if self.space.method == "optuna":
-            ranges = {name: list(each) for name, each in values.items()}
-            drawn = [settings_of(self.base), ranges, cells, seed, sampler, pruner]
+            ranges = {name: list(each) for name, each in self.space.values.items()}
+            own = self.space._replace(values={}, seeds=None, minutes=None)
+            drawn = [_apart_from_defaults(self.base), ranges, list(own)]
         return hashlib.sha256(dumps([self.space.method, drawn]).encode()).hexdigest()
 
     def _checked(self, settings: Sequence[Mapping[str, Any]]) -> list[AnyExperiment]:
@@ -149,6 +152,10 @@ class Sweep:
             return work()
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
+
+
+def _apart_from_defaults(experiment: AnyExperiment) -> str:
+    return toml_beside(experiment, None, type(experiment)())
 
 
 def _ends(space: Space) -> Iterator[dict[str, Any]]:

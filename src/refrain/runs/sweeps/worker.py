@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from refrain.errors import CheckpointError, UserError
 from refrain.progress import Reporter
+from refrain.storage.locks import InUseError
 from refrain.storage.run_layout import step_of, steps_in
 from refrain.training import Position
 from refrain.training.interrupt import Interrupted
@@ -196,6 +197,11 @@ def _trained(folder: SweepFolder, held: Claim, cell: Cell, options: Options) -> 
         if not report.pruned:
             raise
         state = "pruned"
+    except InUseError as failure:
+        # the worker before was frozen, or cut off, and still has the lock of the run; it stops when it goes on
+        options.log(f"cell {cell.number}: {failure}")
+        time.sleep(LONGEST_PAUSE)
+        return False
     except (CheckpointError, OSError):
         # of this machine or its disk, and not of the cell
         raise
