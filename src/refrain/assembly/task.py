@@ -24,6 +24,7 @@ from refrain.evaluation import evaluate, protocol_windows
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
 from refrain.optim.eager import EagerAdam, EagerSGD
+from refrain.parallel import Ranks
 from refrain.progress import Track
 from refrain.training import LossTerm, Methods, Task, Validation
 from refrain.training.accuracy import TrainingAccuracy
@@ -143,8 +144,8 @@ def build_task(
     tokens = corpus.splits["valid"].tokens
     valid = protocol_windows(tokens, settings.validation, split="valid", window_steps=settings.window_steps, name=name)
 
-    def validate(track: Track) -> Validation:
-        figure = evaluate(model, valid, track=track, what="measuring the validation text")
+    def validate(track: Track, ranks: Ranks) -> Validation:
+        figure = evaluate(model, valid, track=track, what="measuring the validation text", ranks=ranks)
         return Validation(figure.nats, figure.tokens)
 
     return Task(

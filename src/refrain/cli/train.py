@@ -36,6 +36,7 @@ def train(
     skip_bad: SkipBadOption = False,
     seeds: int | None = None,
     folds: int | None = None,
+    processes: int | None = None,
     quiet: Flag = False,
     json: JsonOption = False,
 ) -> None:
@@ -70,16 +71,26 @@ def train(
     folds
         The number of parts of a cross-validation of a tagger, each of which is the test text of one run; reports mean,
         standard deviation and the accuracy on all parts together. For treebanks that are small.
+    processes
+        Train one model with this number of processes on this machine, each of which computes a part of every batch. The
+        result is that of one process. The same as torchrun --nproc-per-node=N -m refrain train.
     quiet
         Print nothing while training.
     """
     from refrain.errors import UserError
+
+    from .processes import check_ranks, is_first, is_restarted, run_processes, without_option
+
+    if processes is not None:
+        raise SystemExit(run_processes(processes, without_option(sys.argv[1:])))
 
     from .corpus import resolved_corpus
     from .recipe_text import recipe_text, resolved
 
     if recipe is not None and "=" in recipe:
         settings, recipe = (recipe, *settings), None
+    check_ranks(out, seeds if folds is None else folds)
+    resume_auto |= bool(not resume and is_restarted())
     mode: Literal["auto", "newest"] | None = "auto" if resume_auto else "newest" if resume else None
     new = mode is None or (mode == "auto" and not _is_there(out))
     if recipe is None and start_from is None and new:
@@ -112,7 +123,8 @@ def train(
         command = shlex.join(["refrain", *sys.argv[1:]])
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
         summary = _started(experiment, folder, seeds, folds, report, resume_auto, more)
-    report_training(summary, json, quiet)
+    if is_first():
+        report_training(summary, json, quiet)
 
 
 def _started(

@@ -1,6 +1,7 @@
 """Resumes a run, with its own settings or with a greater length."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from refrain.config import AnyExperiment
 from refrain.config.loader import amended
 from refrain.config.resumable import continues
 from refrain.errors import CheckpointError
+from refrain.parallel import joined
 from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
-from refrain.training import PlainProgress, Position, Task, load_weights, restore
+from refrain.training import Position, Task, load_weights, restore
 from refrain.training.own_methods import methods_by_name
 from refrain.training.progress import Progress
 from refrain.training.resume import check_methods, read_training
@@ -40,6 +42,7 @@ from .own_network import OwnNetwork
 from .preparing import build, read_corpus
 from .targets import with_recorded_target
 from .to_the_end import train_to_the_end
+from .together import check_columns, check_same, check_shared, first_then_others, report_of, share_network
 
 
 def resume(
@@ -84,17 +87,27 @@ def resume(
     document = run.read_json("config.json")
     own = experiment_from(document, run.path)
     check_given(document, model, run.path)
-    with progress or PlainProgress() as report, run.locked():
+    with (
+        joined() as ranks,
+        report_of(ranks, progress) as report,
+        run.locked() if ranks.first else nullcontext(),
+    ):
         experiment = with_recorded_target(experiment, own, read_manifest(run))
         given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
         kind = kind_of(given, model)
+        check_columns(ranks, given)
+        check_shared(ranks, run)
         checkpoint, problems = run.newest()
         check_config(own, checkpoint, read_manifest(run), run.path)
-        corpus = read_corpus(kind, with_own_vocabulary(given, checkpoint.folder), report)
+        known = with_own_vocabulary(given, checkpoint.folder)
+        corpus = first_then_others(ranks, lambda: read_corpus(kind, known, report))
+        check_same(ranks, given, corpus)
         same_text(corpus, read_manifest(run), run.path)
         check_corpus(given, corpus, checkpoint, model)
         network, backends = build(kind, given, corpus, report)
+        share_network(ranks, network)
         task = kind.task(given, corpus, network, added)
+        task.ranks = ranks
         for problem in problems:
             report.log(f"skipped a damaged checkpoint: {problem}")
         position, state = _restored(run, task, checkpoint, given, own_name(document))
@@ -104,12 +117,17 @@ def resume(
             position.plans.clear()
         ending = begin_to_finish(task, position, given, run.path) if finish else []
         notes = notes_on(before, given, position, task)
-        record(run, own, given, kind.document(given, network), position, notes, ending)
-        run.tidy(checkpoint.folder)
-        point_at_best(run, position, task, report)
-        for difference in changes(read_manifest(run), manifest(given, corpus, network, "", backends)):
-            report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
-        run.cut_metrics(position.metrics_bytes)
+        # every rank has read the checkpoint before rank 0 changes the folder
+        ranks.wait()
+        if ranks.first:
+            record(run, own, given, kind.document(given, network), position, notes, ending)
+            run.tidy(checkpoint.folder)
+            point_at_best(run, position, task, report)
+            for difference in changes(read_manifest(run), manifest(given, corpus, network, "", backends, ranks.size)):
+                report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
+            run.cut_metrics(position.metrics_bytes)
+        if not ranks.from_first(position.best is not None):
+            position.best = None
         _log_resumed(checkpoint, task, position, [*changed_words(own, given), *notes, *ending], report)
         return train_to_the_end(given, kind, corpus, task, run, position, state, report, backends)
 
@@ -171,7 +189,7 @@ def resume_unfinished(
     experiment = with_recorded_target(experiment, own, read_manifest(run))
     given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
     if is_finished(run, own, given):
-        with progress or PlainProgress() as report:
+        with joined() as ranks, report_of(ranks, progress) as report:
             report.log(f"{run.path}: is finished; nothing is trained")
         return read_summary(run)
     return resume(out, model=model, methods=methods, experiment=given, progress=progress)

@@ -5,6 +5,7 @@ import math
 import shlex
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -18,7 +19,7 @@ from .interrupt import Interrupt, Interrupted
 from .loop import NonFiniteError, Tally, train_round
 from .metrics import Metrics
 from .own_methods import MethodError
-from .planned_end import described
+from .planned_end import Plan, described
 from .progress import Progress
 from .resume import capture, check_finite, weights_of
 from .task import Best, Position, Task, Validation
@@ -91,7 +92,7 @@ class Fit:
         while position.epoch < self.task.epochs and not position.stopped:
             windows = self.task.windows(position.epoch)
             if state is None:
-                state = self.task.model.initial_state(self.task.batch_size)
+                state = self.task.initial_state()
             while position.window < len(windows) and not self.ending.is_reached(position):
                 deadline = saved + 60 * self.task.checkpoint_minutes
                 before = position.window
@@ -100,8 +101,8 @@ class Fit:
                 improved = position.window > before and self._within_epoch(position, windows)
                 planned = self._review(position, windows)
                 # read the signal once, so that the checkpoint and the exit status agree
-                signal_number = self.interrupt.signal_number
-                if signal_number or improved or planned or time.monotonic() > deadline:
+                signal_number, late = self._asked(deadline)
+                if signal_number or improved or planned or late:
                     saved = self.save(position, state)
                 self._stop_if_asked(position, signal_number)
             self._end_epoch(position)
@@ -112,21 +113,33 @@ class Fit:
                 position.window = 0
                 position.epoch_tally = Tally()
                 state = state if self.task.carry_state else None
-            signal_number = self.interrupt.signal_number
+            signal_number, _ = self._asked(math.inf)
             saved = self.save(position, state)
             self._stop_if_asked(position, signal_number)
         return position
 
+    def _asked(self, deadline: float) -> tuple[int, bool]:
+        """Return the signal that some rank has received, or 0, and whether a deadline has passed by rank 0's clock."""
+        ranks = self.task.ranks
+        late = ranks.first and time.monotonic() > deadline
+        signal_number, passed = ranks.largest(self.interrupt.signal_number or 0, late)
+        return signal_number, bool(passed)
+
     def save(self, position: Position, state: Any) -> float:
         """Write a checkpoint, and return the time at which it was finished, by the monotonic clock.
+
+        Rank 0 writes it, with the states of all columns, while the others go on to their next window.
 
         Raises:
             NonFiniteError: when it would hold numbers that are not finite; nothing is written.
         """
+        self.task.ranks.at(position.step, "save")
         tensors, training = capture(self.task, position, state)
         with self.task.methods.evaluation_weights(self.task.model):
             weights = weights_of(self.task.model)
         check_finite(self.task.model, weights, tensors)
+        if not self.task.ranks.first:
+            return time.monotonic()
         self.run.save(
             position.step,
             {"model": weights, "training": tensors},
@@ -153,6 +166,7 @@ class Fit:
             max_norm=task.max_norm,
             hooks=task.methods.hooks(),
             tallies=(position.epoch_tally, position.line_tally),
+            ranks=task.ranks,
         )
         position.seconds += time.monotonic() - started
         if position.window == last or (position.window == stop and not stop % task.log_windows):
@@ -182,6 +196,12 @@ class Fit:
     def _end_epoch(self, position: Position) -> None:
         """Validate at the end of an epoch, then update the schedule, apply the verdicts of the methods, and sample."""
         task = self.task
+        task.ranks.at(position.step, "validate")
+        if not task.ranks.same_weights(task.model):
+            self.progress.log(
+                "note: the weights of the ranks differ in their rounding, as their processors do; now all have those of "
+                "rank 0"
+            )
         with task.methods.evaluation_weights(task.model):
             record, found, _ = self._validate(position, epoch_ended=True)
             settled = task.methods.settled()
@@ -199,9 +219,11 @@ class Fit:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         device = next(self.task.model.parameters()).device
         first = position.window
-        while position.window < stop and not self.interrupt.signal_number:
-            if time.monotonic() > deadline and position.window > first:
+        while position.window < stop:
+            signal_number, late = self._asked(deadline)
+            if signal_number or (late and position.window > first):
                 return
+            self.task.ranks.at(position.step, "train")
             for group in self.task.optimizer.param_groups:
                 group["lr"] = self._rate(position, windows) * windows.share(position.window)
             inputs, targets = windows[position.window]
@@ -216,14 +238,22 @@ class Fit:
 
     def _review(self, position: Position, windows: Windows | Batches) -> bool:
         """Plan the end of the run or change the plan, if it is time to; return whether there is a new plan."""
-        plan = self.ending.review(position, windows)
+        ranks = self.task.ranks
+        plan = self.ending.review(position, windows) if ranks.first else None
+        if ranks.size > 1 and self.task.max_minutes is not None:
+            # planned by rank 0's clock
+            told = ranks.from_first(None if plan is None else asdict(plan))
+            if not ranks.first and told is not None:
+                plan = Plan(**told)
+                position.plans.append(plan)
         if plan is not None:
             position.metrics_bytes = self.metrics.planned(position, plan)
             self.progress.log(f"the run ends after step {plan.end:,}, {described(plan, self.task.max_minutes)}")
         return plan is not None
 
     def _validate(self, position: Position, *, epoch_ended: bool) -> tuple[dict[str, Any], Validation, bool]:
-        found = self.task.validate(self.progress.reports.track)
+        self.task.ranks.at(position.step, "validate")
+        found = self.task.validate(self.progress.reports.track, self.task.ranks)
         nats_per_token = found.nats / found.tokens
         if not math.isfinite(nats_per_token):
             raise NonFiniteError(f"the validation loss is {nats_per_token}")
@@ -236,7 +266,7 @@ class Fit:
         return record, found, improved
 
     def _sample(self, position: Position, name: str) -> None:
-        if self.task.sample is not None:
+        if self.task.sample is not None and self.task.ranks.first:
             text = self.task.sample(position.step)
             self.run.write_text(f"samples/{name}.txt", text + "\n")
             self.metrics.sample(text, position.step)
@@ -244,6 +274,8 @@ class Fit:
 
     def _stop_if_asked(self, position: Position, signal_number: int | None) -> None:
         if signal_number:
+            # no rank leaves before the checkpoint is whole
+            self.task.ranks.wait()
             if position.step and self._resume().startswith("refrain train"):
                 self.progress.log("with --resume --finish, the run ends soon, with its learning rate at zero")
             raise Interrupted(
