@@ -11,7 +11,7 @@ HERE = pathlib.Path(__file__).parent
 
 def environment(rank=0, size=1, port=0, **more):
     """The environment variables of a rank, as torchrun sets them; those of a process alone for a size of 1."""
-    found = dict(os.environ, OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo", **more)
+    found = dict(os.environ, OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo", TORCH_CPP_LOG_LEVEL="ERROR", **more)
     if size > 1:
         found |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_PORT": str(port)}
         found |= {"MASTER_ADDR": "127.0.0.1"}

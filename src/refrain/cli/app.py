@@ -207,6 +207,8 @@ def _together(words: Sequence[str]) -> AbstractContextManager[Any]:
     """The context in which several processes train one model, if torchrun has started this one."""
     if words[:1] != ["train"] or "RANK" not in os.environ or "--help" in words or "-h" in words:
         return nullcontext()
+    # a rank that is lost is told in a line, not by torch's traces
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from refrain.parallel import joined
 
     return joined()

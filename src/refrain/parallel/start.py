@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from refrain.errors import UserError
+from refrain.errors import LostRankError, UserError
+from refrain.storage.plain_text import log_line
 
 from .ranks import ALONE, Ranks
 
@@ -60,6 +61,9 @@ def joined() -> Iterator[Ranks]:
         watch.end(_text(error) if failed else None, status)
         if group.first:
             raise
+        if isinstance(error, LostRankError):
+            # rank 0 is lost, and this rank tells that in its place
+            log_line(f"refrain: {error}")
         raise SystemExit(status) from None
     else:
         # rank 0 may hold the store, so it is the last to leave

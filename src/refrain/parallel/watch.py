@@ -1,8 +1,9 @@
 """Noticing that a rank is lost: one that has died, has failed, hangs or lags is named, and the others leave.
 
 Each rank tells its position every second, from a thread of its own, so that a rank that waits for another does not seem
-to hang. Rank 0 judges the others, and rank 1 judges rank 0. What they find is told to all ranks through the store of
-`torch.distributed`, and a rank whose main thread waits within torch is ended.
+to hang. Rank 0 judges the others, and they judge rank 0. What one finds is told to all ranks through the store of
+`torch.distributed`, and a rank whose main thread waits within torch is ended. The store may be in a process that is
+stopped, so a second thread notices when it does not answer.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ SILENT, SILENT_WHEN_BROKEN = 12.0, 4.0
 """Seconds without a sign after which a rank is lost, and the same once messages no longer arrive."""
 LAG, LAG_AT_FIRST, LAG_FACTOR = 20.0, 300.0, 10.0
 """Seconds that a rank may compute while others wait: at least, in its first window, and relative to the longest."""
+REMEDY = "the other ranks leave; what was saved is whole, and --resume goes on from the last checkpoint"
 PATIENCE = 25.0
 """Seconds that a rank waits to be told which one is lost."""
 
@@ -57,13 +59,19 @@ class Watch:
         self._decided = threading.Event()
         self._ended = threading.Event()
         self._parent = os.getppid()
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="refrain-watch", daemon=True)
+        self._lock, self._deciding = threading.Lock(), threading.Lock()
+        self._heard = time.monotonic()
+        self._threads = [
+            threading.Thread(target=target, name=f"refrain-{name}", daemon=True)
+            for name, target in (("watch", self._run), ("guard", self._guard))
+        ]
 
     def begin(self) -> None:
         """Begin to watch."""
         self._tell()
-        self._thread.start()
+        self._heard = time.monotonic()
+        for thread in self._threads:
+            thread.start()
 
     def end(self, failure: str | None = None, status: int = 0) -> None:
         """Tell the others that this rank leaves.
@@ -114,7 +122,7 @@ class Watch:
         culprit, text, status = self._verdict
         if not self._speaks(culprit):
             return SystemExit(status)
-        found = LostRankError(f"{text}; {REMEDY}")
+        found = LostRankError(text)
         found.exit_status = status
         return found
 
@@ -126,10 +134,19 @@ class Watch:
             try:
                 self._tell()
                 self._judge()
+                self._heard = time.monotonic()
             except RuntimeError:
-                if not self._ended.is_set():
-                    self._decide(0, f"rank 0 ({self._where(0)}) is gone: its store does not answer")
-            if self._decided.is_set() and not self._ended.is_set():
+                if self._decided.is_set() or self._ended.is_set():
+                    return
+                self._decide(0, f"rank 0 ({self._where(0)}) is gone; {REMEDY}", tell=False)
+
+    def _guard(self) -> None:
+        """End this process when a rank is lost, unless its main thread does so."""
+        while not self._ended.wait(SECOND / 2):
+            if time.monotonic() - self._heard > SILENT:
+                lost = f"has given no answer for {SILENT:.0f} s: it is stopped, or its machine is"
+                self._decide(0, f"rank 0 ({self._where(0)}) {lost}; {REMEDY}", tell=False)
+            if self._decided.is_set():
                 self._leave()
 
     def _tell(self) -> None:
@@ -150,11 +167,10 @@ class Watch:
             self._store.set(f"{self._prefix}sign/{self.rank}", json.dumps(sign))
 
     def _judge(self) -> None:
-        if self.rank:
-            key = f"{self._prefix}verdict"
-            if self._store.check([key]):
-                self._decide(*json.loads(self._store.get(key)), tell=False)
-                return
+        key = f"{self._prefix}verdict"
+        if self._store.check([key]):
+            self._decide(*json.loads(self._store.get(key)), tell=False)
+            return
         judged = range(1, self.size) if not self.rank else [0]
         broken = self._broken or any(sign.get("broken") for _, _, sign in self._seen.values())
         for rank in judged:
@@ -165,11 +181,11 @@ class Watch:
             if sign.get("failed"):
                 self._decide(rank, f"{where}: {sign['failed']}", sign["status"])
             elif age > (SILENT_WHEN_BROKEN if broken else SILENT):
-                self._decide(rank, f"{where} has given no sign for {age:.0f} s: it was killed, or it is stopped")
+                lost = f"has given no sign for {age:.0f} s: it was killed, or it is stopped"
+                self._decide(rank, f"{where} {lost}; {REMEDY}")
             elif sign["busy"] > max(sign["limit"], LAG_FACTOR * self._longest) and self._waiting:
-                self._decide(
-                    rank, f"{where} lags: its window has taken {sign['busy']:.0f} s, while other ranks wait for it"
-                )
+                lost = f"lags: its window has taken {sign['busy']:.0f} s, while other ranks wait for it"
+                self._decide(rank, f"{where} {lost}; {REMEDY}")
 
     def _sign(self, rank: int) -> tuple[dict[str, Any] | None, float]:
         """The last sign of a rank, and how old it is by the clock of this one."""
@@ -186,12 +202,15 @@ class Watch:
         return str(self._seen[rank][2]["host"]) if rank in self._seen else "unknown host"
 
     def _decide(self, rank: int, text: str, status: int = LostRankError.exit_status, tell: bool = True) -> None:
-        if self._verdict is not None:
-            return
-        self._verdict = (rank, text, status)
-        if tell and not self.rank:
-            self._store.set(f"{self._prefix}verdict", json.dumps(self._verdict))
-        self._decided.set()
+        with self._deciding:
+            if self._verdict is not None:
+                return
+            if tell:
+                # the first verdict counts
+                told = self._store.compare_set(f"{self._prefix}verdict", "", json.dumps([rank, text, status]))
+                rank, text, status = json.loads(told)
+            self._verdict = (rank, text, status)
+            self._decided.set()
 
     def _speaks(self, culprit: int) -> bool:
         """Whether this rank tells the user. A rank that failed by itself has spoken already if it is rank 0."""
@@ -207,9 +226,8 @@ class Watch:
             return
         culprit, text, status = self._verdict
         if self._speaks(culprit):
-            log_line(f"refrain: {text}; {REMEDY}")
+            log_line(f"refrain: {text}")
         sys.stderr.flush()
         os._exit(status)
 
 
-REMEDY = "the other ranks leave; checkpoints that were saved are whole: go on from the last one with --resume"
