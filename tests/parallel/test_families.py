@@ -1,13 +1,15 @@
 """Law: several ranks take the steps that one process takes, for every recipe."""
 
 import json
+import pathlib
 
 import pytest
 import torch
-from ranks_in_tests import HERE, finish, start
+from ranks_in_tests import finish, start
 from safetensors.torch import load_file
 from tagged import write_tsv
 
+SCRIPT = pathlib.Path(__file__).with_name("families.py")
 # of the largest weight; what is left is rounding
 TOLERANCE = 1e-6
 # one recipe for each thing that acts on training; `families.py` without names trains all
@@ -38,7 +40,7 @@ def folder(tmp_path_factory):
     for split, lines in (("train", 46), ("valid", 12), ("test", 6)):
         (place / "text" / f"{split}.txt").write_text("a b c d\nb c <unk>\nd a b\n" * lines)
     for size, names in ((1, FAMILIES), (2, FAMILIES), (3, THREE)):
-        for status, _, error in finish(start(size, HERE / "families.py", place, place / str(size), *names)):
+        for status, _, error in finish(start(size, SCRIPT, place, place / str(size), *names)):
             assert status == 0, error
     return place
 

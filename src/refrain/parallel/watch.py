@@ -138,7 +138,7 @@ class Watch:
             except RuntimeError:
                 if self._decided.is_set() or self._ended.is_set():
                     return
-                self._decide(0, f"rank 0 ({self._where(0)}) is gone; {REMEDY}", tell=False)
+                self._decide(0, f"rank 0 ({self._where(0)}) has given no answer: it was killed; {REMEDY}", tell=False)
 
     def _guard(self) -> None:
         """End this process when a rank is lost, unless its main thread does so."""

@@ -1,5 +1,7 @@
 """Trains a run in which a rank comes to grief: `python mishaps.py TEXT OUT MISHAP RANK STEP [LIMIT]`.
 
+The time of the mishap is written to `OUT.time`.
+
 The mishap is one of kill, stop, raise, lag, terminate, none. The limits in seconds by which ranks are judged are
 divided by LIMIT, so that tests need not wait for long. A run that exists is resumed, without the mishap.
 """
@@ -32,14 +34,15 @@ class Mishap:
 
     name = "mishap"
 
-    def __init__(self, kind, rank, step):
-        self.kind, self.rank, self.step, self.steps = kind, rank, step, 0
+    def __init__(self, kind, rank, step, file):
+        self.kind, self.rank, self.step, self.steps, self.file = kind, rank, step, 0, file
 
     def before_step(self, window):
         """Let it happen."""
         self.steps += 1
         if self.steps != self.step or window.ranks.rank != self.rank:
             return
+        self.file.write_text(str(time.time()))
         if self.kind in KINDS:
             os.kill(os.getpid(), KINDS[self.kind])
         elif self.kind == "raise":
@@ -53,7 +56,7 @@ def main(text, out, kind, rank, step, limit="1"):
         setattr(watch, name, getattr(watch, name) / float(limit))
     there = pathlib.Path(out, "checkpoints").is_dir()
     with joined():
-        mishap = Mishap("none" if there else kind, int(rank), int(step))
+        mishap = Mishap("none" if there else kind, int(rank), int(step), pathlib.Path(f"{out}.time"))
         if there:
             runs.resume(out, methods=[mishap])
         else:

@@ -1,12 +1,9 @@
 """Starts a script as one process or as several ranks."""
 
 import os
-import pathlib
 import socket
 import subprocess
 import sys
-
-HERE = pathlib.Path(__file__).parent
 
 
 def environment(rank=0, size=1, port=0, **more):
