@@ -49,7 +49,9 @@ def main(folder, out, *names):
     gradients.LARGE_BYTES = 1024
     with joined():
         for name in names or RECIPES:
-            runs.train(shrunken(name, pathlib.Path(folder)), pathlib.Path(out) / name, progress=PlainProgress(quiet=True))
+            runs.train(
+                shrunken(name, pathlib.Path(folder)), pathlib.Path(out) / name, progress=PlainProgress(quiet=True)
+            )
 
 
 if __name__ == "__main__":

@@ -117,6 +117,7 @@ def build_tagger_task(
         methods=Methods(own=methods, last=early_stop),
         log_windows=settings.log_windows,
         checkpoint_minutes=settings.checkpoint_minutes,
+        accumulate=settings.accumulate_windows,
         max_minutes=settings.max_minutes,
     )
 

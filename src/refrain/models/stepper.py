@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn import (
-    Embedding,
     Dropout,
+    Embedding,
     LockedDropout,
     LowRankHead,
     RecurrentStack,

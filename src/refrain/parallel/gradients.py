@@ -47,7 +47,7 @@ class GradientSum:
         self._works.clear()
         self._failure = None
 
-    def finish(self, loss: Tensor, nats: Tensor) -> tuple[float, float]:
+    def finish(self, loss: float, nats: float) -> tuple[float, float]:
         """Wait until all gradients are summed, after a backward pass.
 
         Args:
@@ -68,7 +68,8 @@ class GradientSum:
             raise self._failure
         # sums of small gradients are exact to float32, as they are computed in float64
         small = [torch.zeros_like(each) if each.grad is None else each.grad.to_dense() for each in self._small]
-        head = torch.tensor([loss.item(), nats.item(), *map(float, present)], dtype=torch.float64, device=loss.device)
+        device = self._all[0].device
+        head = torch.tensor([loss, nats, *map(float, present)], dtype=torch.float64, device=device)
         joined = torch.cat([head, *(gradient.flatten().double() for gradient in small)])
         dist.all_reduce(joined)
         start = len(head)

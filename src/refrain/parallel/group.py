@@ -36,12 +36,22 @@ class Group(Ranks):
         return columns_of(self.rank, self.size, total)
 
     def backward(self, loss: Tensor, nats: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[float, float]:
-        if self._sum is None or self._sum.parameters != list(map(id, parameters)):
-            self._sum = GradientSum(parameters)
-        self._sum.begin()
+        gradients = self._gradients(parameters)
+        gradients.begin()
         loss.backward()  # type: ignore[no-untyped-call]
         with self.talking():
-            return self._sum.finish(loss, nats)
+            return gradients.finish(loss.item(), nats.item())
+
+    def sum_gradients(self, loss: float, nats: float, parameters: Sequence[nn.Parameter]) -> tuple[float, float]:
+        gradients = self._gradients(parameters)
+        gradients.begin()
+        with self.talking():
+            return gradients.finish(loss, nats)
+
+    def _gradients(self, parameters: Sequence[nn.Parameter]) -> GradientSum:
+        if self._sum is None or self._sum.parameters != list(map(id, parameters)):
+            self._sum = GradientSum(parameters)
+        return self._sum
 
     def sums(self, *values: float) -> list[float]:
         return self._reduced(torch.tensor(values, dtype=torch.float64), dist.ReduceOp.SUM)

@@ -229,5 +229,3 @@ class Watch:
             log_line(f"refrain: {text}")
         sys.stderr.flush()
         os._exit(status)
-
-

@@ -151,7 +151,8 @@ class Fit:
     def _round(self, position: Position, windows: Windows | Batches, state: Any, deadline: float) -> Any:
         """Train until metrics, a validation, a sample or a checkpoint are due, the epoch ends, or a signal arrives."""
         task = self.task
-        intervals = [task.log_windows, task.validation_windows, task.sample_windows]
+        intervals = [task.between(task.log_windows), task.between(task.validation_windows)]
+        intervals.append(task.between(task.sample_windows))
         last = self.ending.last_window(position, windows)
         stop = min(last, *((position.window // every + 1) * every for every in intervals if every))
         started = time.monotonic()
@@ -167,9 +168,10 @@ class Fit:
             hooks=task.methods.hooks(),
             tallies=(position.epoch_tally, position.line_tally),
             ranks=task.ranks,
+            accumulate=task.accumulate,
         )
         position.seconds += time.monotonic() - started
-        if position.window == last or (position.window == stop and not stop % task.log_windows):
+        if position.window == last or (position.window == stop and not stop % intervals[0]):
             seconds = max(time.monotonic() - started, 1e-9)
             rate = task.optimizer.param_groups[0]["lr"]
             position.metrics_bytes = self.metrics.train(
@@ -186,10 +188,10 @@ class Fit:
         if window == len(windows):
             return False
         with task.methods.evaluation_weights(task.model):
-            if task.validation_windows and not window % task.validation_windows:
+            if task.validation_windows and not window % task.between(task.validation_windows):
                 record, _, improved = self._validate(position, epoch_ended=False)
                 self.progress.validated(record)
-            if task.sample_windows and not window % task.sample_windows:
+            if task.sample_windows and not window % task.between(task.sample_windows):
                 self._sample(position, f"epoch-{position.epoch + 1:03d}-window-{window:06d}")
         return improved
 
@@ -198,10 +200,7 @@ class Fit:
         task = self.task
         task.ranks.at(position.step, "validate")
         if not task.ranks.same_weights(task.model):
-            self.progress.log(
-                "note: the weights of the ranks differ in their rounding, as their processors do; now all have those of "
-                "rank 0"
-            )
+            self.progress.log("note: the ranks' weights differ in rounding, as their processors do; all get rank 0's")
         with task.methods.evaluation_weights(task.model):
             record, found, _ = self._validate(position, epoch_ended=True)
             settled = task.methods.settled()
@@ -220,9 +219,10 @@ class Fit:
         device = next(self.task.model.parameters()).device
         first = position.window
         while position.window < stop:
-            signal_number, late = self._asked(deadline)
-            if signal_number or (late and position.window > first):
-                return
+            if not position.window % self.task.accumulate:
+                signal_number, late = self._asked(deadline)
+                if signal_number or (late and position.window > first):
+                    return
             self.task.ranks.at(position.step, "train")
             for group in self.task.optimizer.param_groups:
                 group["lr"] = self._rate(position, windows) * windows.share(position.window)

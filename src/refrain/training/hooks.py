@@ -13,8 +13,8 @@ from refrain.parallel import ALONE, Ranks
 class Window(NamedTuple):
     """One window of a run, which is the argument of each hook.
 
-    When several processes train one model, it has the columns of this one; see `refrain.parallel`. A loss term counts by
-    the fraction of columns that the process has, so it must be a mean over columns or not depend on them.
+    When several processes train one model, it has the columns of this one; see `refrain.parallel`. A loss term counts
+    by the fraction of columns that the process has, so it must be a mean over columns or not depend on them.
     """
 
     model: nn.Module

@@ -4,9 +4,9 @@ T steps in the window, batch B.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ def train_round(
     hooks: Hooks,
     tallies: Iterable[Tally] = (),
     ranks: Ranks = ALONE,
+    accumulate: int = 1,
 ) -> Any:
     """Train on `windows` by truncated backpropagation.
 
@@ -61,6 +62,7 @@ def train_round(
         tallies: the nats and tokens of every window are added to each of them.
         ranks: the processes that train the model together. Their gradients are summed, so that each takes the step that
             one process would take.
+        accumulate: the number of windows whose gradients are averaged before each step of the optimiser.
 
     Returns:
         The state after the last window.
@@ -69,31 +71,81 @@ def train_round(
         NonFiniteError: when the loss or a gradient is not finite; the weights are those after the window before.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    update = _Update(optimizer, parameters, max_norm, hooks, tallies)
+    held: list[_Part] = []
+    window = None
     for inputs, targets in windows:
         share = share_of(inputs, targets, ranks, loss_scale)
         with computing(share.columns, inputs):
-            # the value of the state is carried over, its gradient is not; each head computes the nats by its own formula
+            # the value of the state is carried over, its gradient is not; a head computes the nats by its own formula
             nats, outputs, state = model(share.inputs, share.targets, detached(state))
         window = Window(model, optimizer, share.inputs, share.targets, outputs, ranks)
         loss = nats / (share.divisor * share.copies)
         for term in hooks.loss_terms:
             loss = loss + share.weight * term(window)
-        optimizer.zero_grad()
-        total, all_nats = ranks.backward(loss, nats / share.copies, parameters)
-        norm = gradient_norm(parameters).item()
-        if not math.isfinite(norm + total):
-            raise NonFiniteError(f"the loss is {total}, the gradient norm {norm}")
-        scale = clip_scale(norm, max_norm)
-        if hooks.before_step:
-            scale_gradients(parameters, scale)
-            scale = 1.0
-        for act in hooks.before_step:
-            act(window)
-        scaled_step(optimizer, parameters, scale)
-        for act in hooks.after_step:
-            act(window)
-        for tally in tallies:
-            tally.nats += all_nats
-            tally.tokens += share.tokens
-            tally.gradient_norm = norm
+        if not held:
+            optimizer.zero_grad()
+        if accumulate == 1:
+            total, summed = ranks.backward(loss, nats / share.copies, parameters)
+            update(window, total, summed, share.tokens)
+            continue
+        (loss / accumulate).backward()
+        held.append(_Part(loss.item(), nats.item() / share.copies, share.tokens, optimizer.param_groups[0]["lr"]))
+        if len(held) == accumulate:
+            _update_from(held, update, window, accumulate, ranks)
+    if held and window is not None:
+        # at the end of an epoch there may be fewer windows
+        _update_from(held, update, window, accumulate, ranks)
     return detached(state)
+
+
+class _Part(NamedTuple):
+    """A window whose gradient is held until the next update."""
+
+    loss: float
+    nats: float
+    tokens: int
+    rate: float
+
+
+@dataclass
+class _Update:
+    """One step of an optimiser, with what comes before and after it."""
+
+    optimizer: torch.optim.Optimizer
+    parameters: Sequence[nn.Parameter]
+    max_norm: float | None
+    hooks: Hooks
+    tallies: Iterable[Tally]
+
+    def __call__(self, window: Window, loss: float, nats: float, tokens: int) -> None:
+        """Take the step, unless the loss or the gradient is not finite."""
+        norm = gradient_norm(self.parameters).item()
+        if not math.isfinite(norm + loss):
+            raise NonFiniteError(f"the loss is {loss}, the gradient norm {norm}")
+        scale = clip_scale(norm, self.max_norm)
+        if self.hooks.before_step:
+            scale_gradients(self.parameters, scale)
+            scale = 1.0
+        for act in self.hooks.before_step:
+            act(window)
+        scaled_step(self.optimizer, self.parameters, scale)
+        for act in self.hooks.after_step:
+            act(window)
+        for tally in self.tallies:
+            tally.nats += nats
+            tally.tokens += tokens
+            tally.gradient_norm = norm
+
+
+def _update_from(held: list[_Part], update: _Update, window: Window, accumulate: int, ranks: Ranks) -> None:
+    """Take a step on the mean gradient of the windows that are held, at the mean of their learning rates."""
+    loss, nats = ranks.sum_gradients(
+        sum(part.loss for part in held), sum(part.nats for part in held), update.parameters
+    )
+    scale_gradients(update.parameters, accumulate / len(held))
+    for group in update.optimizer.param_groups:
+        group["lr"] = sum(part.rate for part in held) / len(held)
+    tokens = sum(part.tokens for part in held)
+    held.clear()
+    update(window, loss, nats, tokens)

@@ -56,6 +56,7 @@ class Task:
         validation_windows: the number of windows between validations within an epoch; None validates only at its end.
         sample_windows: the number of windows between samples within an epoch; None samples only at its end.
         carry_state: whether an epoch begins with the recurrent state at the end of the last one.
+        accumulate: the number of windows whose gradients are averaged before each update.
         max_minutes: the time after which training ends with its schedule finished; None is after the last epoch.
         ranks: the processes that train the model together.
     """
@@ -77,8 +78,13 @@ class Task:
     sample_windows: int | None = None
     carry_state: bool = False
     checkpoint_minutes: float = 10.0
+    accumulate: int = 1
     max_minutes: float | None = None
     ranks: Ranks = ALONE
+
+    def between(self, windows: int | None) -> int:
+        """Return a number of windows, rounded up to whole updates; 0 for None."""
+        return -(-(windows or 0) // self.accumulate) * self.accumulate
 
     def initial_state(self) -> Any:
         """Return the state before the first token, of the columns that this rank computes."""
