@@ -3,6 +3,7 @@
 The folder has a text and a treebank. Weights are float64, so that runs of several ranks can be compared closely.
 """
 
+import os
 import pathlib
 import sys
 
@@ -10,7 +11,7 @@ import torch
 
 from refrain import recipe, runs
 from refrain.config import Experiment
-from refrain.parallel import gradients, joined
+from refrain.parallel import channels, gradients, group, joined
 from refrain.recipes import RECIPES
 from refrain.training import PlainProgress
 
@@ -47,6 +48,10 @@ def main(folder, out, *names):
     torch.set_default_dtype(torch.float64)
     # so that small models have gradients that are sent on their own
     gradients.LARGE_BYTES = 1024
+    channels.BLOCK_BYTES = 4096
+    if os.environ.get("WORLD_SIZE") == "3":
+        # two ranks share memory, three use the network
+        group.shared_memory = lambda *given: None
     with joined():
         for name in names or RECIPES:
             runs.train(

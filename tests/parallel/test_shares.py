@@ -9,6 +9,7 @@ from refrain.data.text.token_file import TokenFile, write_tokens
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Dropout, Embedding, LockedDropout, RecurrentStack, SoftmaxHead, WeightDropout
 from refrain.nn.columns import Columns, computing
+from refrain.nn.dropout import DropoutOfColumns
 from refrain.parallel import ALONE, Ranks
 from refrain.parallel.ranks import columns_of
 from refrain.training.share import share_of
@@ -29,8 +30,8 @@ class OneOf(Ranks):
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_every_column_belongs_to_one_rank(size):
     parts = [columns_of(rank, size, B) for rank in range(size)]
-    assert [column for part in parts for column in range(part.first, part.first + part.count)] == list(range(B))
-    assert max(part.count for part in parts) - min(part.count for part in parts) <= 1
+    assert [column for part in parts for column in range(part.first, part.first + part.number)] == list(range(B))
+    assert max(part.number for part in parts) - min(part.number for part in parts) <= 1
     assert {part.total for part in parts} == {B}
 
 
@@ -67,7 +68,7 @@ def test_words_of_sentences_stay_with_their_sentences():
     assert {share.divisor for share in shares} == {len(targets) - 1}
 
 
-@pytest.mark.parametrize("make", [Dropout, LockedDropout])
+@pytest.mark.parametrize("make", [Dropout, DropoutOfColumns, LockedDropout])
 def test_ranks_see_the_masks_that_one_process_sees(make):
     layer = make(0.5)
     inputs = torch.rand(T, B, 5) + 1

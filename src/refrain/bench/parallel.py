@@ -83,7 +83,7 @@ class _trainer:
     def __call__(self, ranks: Ranks) -> float:
         """Return the seconds that it took."""
         columns = ranks.columns(self.settings.batch_size)
-        state = self.model.initial_state(self.settings.batch_size if columns is None else columns.count)
+        state = self.model.initial_state(self.settings.batch_size if columns is None else columns.number)
         started = time.perf_counter()
         train_round(
             self.model,

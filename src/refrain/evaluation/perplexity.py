@@ -223,7 +223,7 @@ def _evaluated_by(
     if columns is None:
         own = evaluate(model, windows, vocabulary, track=track, what=what) if ranks.first else None
         return Figure(**ranks.from_first(own and asdict(own)))
-    figure = evaluate(model, windows.columns(columns.first, columns.count), vocabulary, track=track, what=what)
+    figure = evaluate(model, windows.columns(columns.first, columns.number), vocabulary, track=track, what=what)
     nats, tokens, unknown, unknown_nats = ranks.sums(
         figure.nats, figure.tokens, figure.unknown or 0, figure.unknown_nats
     )

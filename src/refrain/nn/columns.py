@@ -15,15 +15,15 @@ from torch import Tensor
 
 
 class Columns(NamedTuple):
-    """The columns `first` up to `first + count` of a batch with `total` columns."""
+    """The columns `first` up to `first + number` of a batch with `total` columns."""
 
     first: int
-    count: int
+    number: int
     total: int
 
     def of(self, tensor: Tensor, dim: int = 1) -> Tensor:
         """Return these columns of a tensor that has all of them along `dim`."""
-        return tensor.narrow(dim, self.first, self.count)
+        return tensor.narrow(dim, self.first, self.number)
 
 
 class Part(NamedTuple):

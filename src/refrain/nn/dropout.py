@@ -71,16 +71,38 @@ def _draw_bits(draws: Tensor) -> None:
 
 
 class Dropout(nn.Dropout):
-    """torch's dropout, which also knows that several processes may share a batch; see `refrain.nn.columns`."""
+    """Dropout of single entries, as torch's, with masks that a CPU draws in a fifth of the time."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs (T, B, D) -> the same shape, with entries dropped; inputs themselves in evaluation."""
-        part = present_part()
-        if part is None or not self.training:
-            return super().forward(inputs)
-        # the numbers that torch draws for all columns
-        whole = inputs.new_empty(inputs.shape[0], part.columns.total, *inputs.shape[2:])
-        return inputs * part.columns.of(whole.bernoulli_(1 - self.p).div_(1 - self.p))
+        if not self.training or not self.p:
+            return inputs
+        if self.p == 1 or inputs.device.type != "cpu":
+            return torch_dropout(inputs, self.p, inplace=self.inplace)
+        return inputs * dropout_mask(inputs.shape, self.p, inputs, columns_dim=inputs.ndim - 2)
+
+
+class DropoutOfColumns(nn.Dropout):
+    """torch's dropout, with its random numbers, where several processes share a batch; see `refrain.nn.columns`."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs (T, B, D) -> the same shape, with entries dropped; inputs themselves in evaluation."""
+        return torch_dropout(inputs, self.p, inplace=self.inplace) if self.training else inputs
+
+
+def torch_dropout(inputs: Tensor, rate: float, *, inplace: bool = False) -> Tensor:
+    """inputs (T, B, D) -> the same shape, with entries dropped by the random numbers that torch draws.
+
+    Args:
+        inputs: of the columns of this process.
+        rate: in [0, 1].
+        inplace: whether the inputs may be changed.
+    """
+    part = present_part()
+    if part is None or rate == 1:
+        return nn.functional.dropout(inputs, rate, inplace=inplace)
+    whole = inputs.new_empty(inputs.shape[0], part.columns.total, *inputs.shape[2:])
+    return inputs * part.columns.of(whole.bernoulli_(1 - rate).div_(1 - rate))
 
 
 class LockedDropout(nn.Module):

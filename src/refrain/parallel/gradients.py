@@ -1,16 +1,16 @@
-"""Sums of gradients over ranks, sent while the backward pass goes on.
+"""Sums of gradients over ranks.
 
 Each large gradient is sent as soon as it is computed, in an order that is the same in every rank: from the last
-parameter to the first. All small ones are sent together at the end, with the loss. Of a sparse gradient the rows are
-sent.
+parameter to the first. So a network sends it while the backward pass goes on. All small ones are sent together at the
+end, with the loss. Of a sparse gradient the rows are sent.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+
+from .channels import Channel
 
 LARGE_BYTES = 1 << 18
 """The size from which a gradient is sent on its own; smaller ones are joined."""
@@ -21,9 +21,11 @@ class GradientSum:
 
     Args:
         parameters: the parameters, in the same order in every rank.
+        channel: sums tensors.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], channel: Channel) -> None:
+        self._channel = channel
         self.parameters = list(map(id, parameters))
         """The identities of the parameters."""
         self._all = list(parameters)
@@ -34,7 +36,6 @@ class GradientSum:
         self._active = False
         self._ready: set[int] = set()
         self._sent = 0
-        self._works: list[Any] = []
         self._failure: RuntimeError | None = None
         for parameter in self._large:
             parameter.register_post_accumulate_grad_hook(self._computed)
@@ -44,7 +45,6 @@ class GradientSum:
         self._active = True
         self._ready.clear()
         self._sent = 0
-        self._works.clear()
         self._failure = None
 
     def finish(self, loss: float, nats: float) -> tuple[float, float]:
@@ -71,16 +71,15 @@ class GradientSum:
         device = self._all[0].device
         head = torch.tensor([loss, nats, *map(float, present)], dtype=torch.float64, device=device)
         joined = torch.cat([head, *(gradient.flatten().double() for gradient in small)])
-        dist.all_reduce(joined)
+        self._channel.start_sum(joined)
+        self._channel.finish_sums()
         start = len(head)
         for parameter, gradient in zip(self._small, small, strict=True):
             parameter.grad = joined[start : start + gradient.numel()].view_as(gradient).to(gradient.dtype)
             start += gradient.numel()
-        for work in self._works:
-            work.wait()
         for parameter in self._large:
             if parameter.grad is not None and parameter.grad.is_sparse:
-                parameter.grad = _summed_rows(parameter.grad)
+                parameter.grad = _summed_rows(parameter.grad, self._channel)
         counts = joined[2 : 2 + len(present)].tolist()
         for parameter, count in zip(self._all, counts, strict=True):
             if not count:
@@ -103,28 +102,22 @@ class GradientSum:
             if not parameter.grad.is_sparse and self._failure is None:
                 parameter.grad = parameter.grad.contiguous()
                 try:
-                    self._works.append(dist.all_reduce(parameter.grad, async_op=True))
+                    self._channel.start_sum(parameter.grad)
                 except RuntimeError as error:
                     # raised by `finish`, since this may be called in the backward pass
                     self._failure = error
 
 
-def _summed_rows(gradient: Tensor) -> Tensor:
+def _summed_rows(gradient: Tensor, channel: Channel) -> Tensor:
     """The sum of sparse gradients over the ranks: the rows of all of them, not coalesced."""
     own = gradient.coalesce()
     ids, rows = own.indices()[0], own.values()
-    size = dist.get_world_size()
-    counts = [torch.empty(1, dtype=torch.int64, device=ids.device) for _ in range(size)]
-    dist.all_gather(counts, torch.tensor([len(ids)], device=ids.device))
-    lengths = [int(count) for count in counts]
+    lengths = [int(count) for count in channel.gather(torch.tensor([len(ids)], device=ids.device))]
     padded_ids = ids.new_zeros(max(lengths))
     padded_ids[: len(ids)] = ids
     padded_rows = rows.new_zeros(max(lengths), *rows.shape[1:])
     padded_rows[: len(rows)] = rows
-    all_ids = [torch.empty_like(padded_ids) for _ in range(size)]
-    all_rows = [torch.empty_like(padded_rows) for _ in range(size)]
-    dist.all_gather(all_ids, padded_ids)
-    dist.all_gather(all_rows, padded_rows)
-    found_ids = torch.cat([each[:length] for each, length in zip(all_ids, lengths, strict=True)])
-    found_rows = torch.cat([each[:length] for each, length in zip(all_rows, lengths, strict=True)])
-    return torch.sparse_coo_tensor(found_ids[None], found_rows, gradient.shape, check_invariants=False)
+    every = zip(channel.gather(padded_ids), channel.gather(padded_rows), lengths, strict=True)
+    kept = [(some_ids[:length], some_rows[:length]) for some_ids, some_rows, length in every]
+    all_ids, all_rows = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    return torch.sparse_coo_tensor(all_ids[None], all_rows, gradient.shape, check_invariants=False)

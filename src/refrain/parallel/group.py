@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from refrain.nn.columns import Columns
 
+from .channels import Network, shared_memory
 from .gradients import GradientSum
 from .ranks import Ranks, checksum, columns_of
 from .watch import Watch
@@ -31,6 +33,9 @@ class Group(Ranks):
         self.seconds = 0.0
         """The time that was spent in waiting for other ranks and for what they send."""
         self._sum: GradientSum | None = None
+        self._network = Network()
+        hosts = self.gathered(socket.gethostname())
+        self._memory = shared_memory(self.rank, self.size, hosts, self.gathered, watch.is_lost)
 
     def columns(self, total: int) -> Columns | None:
         return columns_of(self.rank, self.size, total)
@@ -38,7 +43,7 @@ class Group(Ranks):
     def backward(self, loss: Tensor, nats: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[float, float]:
         gradients = self._gradients(parameters)
         gradients.begin()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         with self.talking():
             return gradients.finish(loss.item(), nats.item())
 
@@ -50,7 +55,9 @@ class Group(Ranks):
 
     def _gradients(self, parameters: Sequence[nn.Parameter]) -> GradientSum:
         if self._sum is None or self._sum.parameters != list(map(id, parameters)):
-            self._sum = GradientSum(parameters)
+            on_processor = all(parameter.device.type == "cpu" for parameter in parameters)
+            channel = self._memory if self._memory is not None and on_processor else self._network
+            self._sum = GradientSum(parameters, channel)
         return self._sum
 
     def sums(self, *values: float) -> list[float]:
@@ -80,7 +87,7 @@ class Group(Ranks):
     def all_columns(self, tensors: Sequence[Tensor], total: int) -> list[Tensor]:
         if total < self.size:
             return list(tensors)
-        counts = [columns.count for rank in range(self.size) if (columns := columns_of(rank, self.size, total))]
+        counts = [columns.number for rank in range(self.size) if (columns := columns_of(rank, self.size, total))]
         whole = []
         for tensor in tensors:
             padded = tensor.new_zeros(max(counts), *tensor.shape[1:])

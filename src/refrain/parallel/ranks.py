@@ -53,7 +53,7 @@ class Ranks:
         Returns:
             The loss and the nats, summed over the ranks.
         """
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.item(), nats.item()
 
     def sum_gradients(self, loss: float, nats: float, parameters: Sequence[nn.Parameter]) -> tuple[float, float]:

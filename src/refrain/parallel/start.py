@@ -90,7 +90,9 @@ def _watch(rank: int, size: int) -> Any:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TALKING)
         # a connection of its own, since the other one may be waiting
-        watched = dist.TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=timedelta(seconds=30))
+        watched = dist.TCPStore(  # type: ignore[attr-defined]
+            host, int(port), is_master=False, wait_for_workers=False, timeout=timedelta(seconds=30)
+        )
     except (RuntimeError, ValueError) as error:
         raise _not_joined(host, port, str(error)) from None
     watch = Watch(watched, f"refrain/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/", rank, size)

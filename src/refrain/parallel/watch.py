@@ -108,6 +108,10 @@ class Watch:
             self._waiting = before
             self._since = time.monotonic()
 
+    def is_lost(self) -> bool:
+        """Whether some rank is lost."""
+        return self._decided.is_set()
+
     def lost(self, error: RuntimeError) -> BaseException:
         """Find out which rank does not answer, and return the exception that ends this one.
 
@@ -169,7 +173,8 @@ class Watch:
     def _judge(self) -> None:
         key = f"{self._prefix}verdict"
         if self._store.check([key]):
-            self._decide(*json.loads(self._store.get(key)), tell=False)
+            rank, text, status = json.loads(self._store.get(key))
+            self._decide(rank, text, status, tell=False)
             return
         judged = range(1, self.size) if not self.rank else [0]
         broken = self._broken or any(sign.get("broken") for _, _, sign in self._seen.values())

@@ -11,7 +11,7 @@ from refrain._version import __version__
 from refrain.config import AnyExperiment
 from refrain.config.toml_text import toml_of
 from refrain.errors import CheckpointError, DataError, UserError
-from refrain.nn import Dropout
+from refrain.nn.dropout import DropoutOfColumns
 from refrain.parallel import Ranks
 from refrain.storage.run_folder import RunFolder
 from refrain.training import PlainProgress
@@ -147,5 +147,5 @@ def share_network(ranks: Ranks, network: torch.nn.Module) -> None:
         return
     for module in network.modules():
         if type(module) is torch.nn.Dropout:
-            module.__class__ = Dropout
+            module.__class__ = DropoutOfColumns
     ranks.same_weights(network)

@@ -51,7 +51,7 @@ def share_of(inputs: Tensor, targets: Tensor, ranks: Ranks, loss_scale: str) -> 
     if columns is None:
         return Share(inputs, targets, None, 1 / ranks.size, ranks.size, divisor, tokens)
     own = columns.of(targets) if targets.ndim > 1 else _own_words(inputs, targets, columns)
-    weight = columns.count / columns.total
+    weight = columns.number / columns.total
     return Share(columns.of(inputs).contiguous(), own, columns, weight, 1, divisor, tokens)
 
 

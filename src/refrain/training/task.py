@@ -89,7 +89,7 @@ class Task:
     def initial_state(self) -> Any:
         """Return the state before the first token, of the columns that this rank computes."""
         columns = self.ranks.columns(self.batch_size)
-        return self.model.initial_state(self.batch_size if columns is None else columns.count)
+        return self.model.initial_state(self.batch_size if columns is None else columns.number)
 
 
 @dataclass
