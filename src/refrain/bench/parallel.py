@@ -3,6 +3,7 @@
 N ranks, B batch size.
 """
 
+import statistics
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,11 +16,12 @@ from refrain.assembly.model import build_model
 from refrain.assembly.task import build_optimizer
 from refrain.config import Experiment
 from refrain.nn import Embedding
+from refrain.nn.columns import Columns
 from refrain.parallel import ALONE, Ranks
 from refrain.training import Hooks, train_round
 
 from .limits import precisions
-from .timing import row
+from .timing import row, rows_against
 from .train import VOCABULARY, random_windows
 
 RANKS = (8, 64)
@@ -29,9 +31,11 @@ LATENCY = 50e-6
 
 
 def bench_parallel(experiment: Experiment, ranks: Ranks, *, windows: int, repeats: int) -> list[dict[str, Any]]:
-    """Measure rank 0 alone and all ranks together, in turns, each with its own threads.
+    """Measure rank 0 alone, all ranks together, and all ranks at once that send nothing, in turns.
 
-    The other ranks wait while rank 0 trains alone. The text is random tokens, drawn by Zipf's law from 10,000 words.
+    The other ranks wait while rank 0 trains alone. Ranks that send nothing train a model each, on as many columns as
+    they have of the model that they train together: that is the limit of the machine. The text is random tokens, drawn
+    by Zipf's law from 10,000 words.
 
     Args:
         experiment: its model and training settings.
@@ -49,27 +53,28 @@ def bench_parallel(experiment: Experiment, ranks: Ranks, *, windows: int, repeat
     tokens = windows * settings.window_steps * settings.batch_size
     rows = []
     for precision in precisions(torch.device("cpu")):
-        train = _trainer(experiment, precision, text)
-        found: dict[str, list[float]] = {"alone": [], "together": [], "waiting": []}
+        train = _Trainer(experiment, precision, text)
+        found: dict[str, list[float]] = {"alone": [], "apart": [], "together": [], "waiting": []}
         for run in range(repeats + 1):
             ranks.wait()
             alone = train(ALONE) if ranks.first else 0.0
             ranks.wait()
+            apart = ranks.largest(round(1e9 * train(ALONE, ranks.columns(settings.batch_size))))[0] / 1e9
             before = getattr(ranks, "seconds", 0.0)
             together = train(ranks)
             waiting = getattr(ranks, "seconds", 0.0) - before
             if run:
-                for name, seconds in (("alone", alone), ("together", together), ("waiting", waiting)):
+                for name, seconds in zip(found, (alone, apart, together, waiting), strict=True):
                     found[name].append(seconds)
         if not ranks.first:
             continue
         rows += _rows(found, tokens, ranks.size, precision)
-        alone = sorted(found["alone"])[len(found["alone"]) // 2] / windows
-        rows += paper_rows(train.model, experiment, alone, precision)
+        step = statistics.median(found["alone"]) / windows
+        rows += paper_rows(train.model, experiment, step, precision)
     return rows
 
 
-class _trainer:
+class _Trainer:
     """Trains a model on all windows, by one rank or by all."""
 
     def __init__(self, experiment: Experiment, precision: str, text: Any) -> None:
@@ -80,14 +85,20 @@ class _trainer:
         self.settings, self.text = settings, text
         self.optimizer = build_optimizer(settings, self.model)
 
-    def __call__(self, ranks: Ranks) -> float:
-        """Return the seconds that it took."""
-        columns = ranks.columns(self.settings.batch_size)
+    def __call__(self, ranks: Ranks, some: Columns | None = None) -> float:
+        """Return the seconds that it took.
+
+        Args:
+            ranks: the ranks that train.
+            some: the columns to train on; None for all.
+        """
+        text = self.text if some is None else [(some.of(inputs), some.of(targets)) for inputs, targets in self.text]
+        columns = ranks.columns(self.settings.batch_size) or some
         state = self.model.initial_state(self.settings.batch_size if columns is None else columns.number)
         started = time.perf_counter()
         train_round(
             self.model,
-            self.text,
+            text,
             state,
             self.optimizer,
             loss_scale=self.settings.loss_scale,
@@ -99,13 +110,12 @@ class _trainer:
 
 
 def _rows(found: Mapping[str, list[float]], tokens: int, size: int, precision: str) -> list[dict[str, Any]]:
-    pairs = list(zip(found["alone"], found["together"], strict=True))
-    ratios = [alone / together for alone, together in pairs]
+    names = {"alone": "1 process", "together": f"{size} processes", "apart": f"{size} processes that send nothing"}
+    times = {f"{text}, {precision}": found[name] for name, text in names.items()}
+    rows = rows_against(f"1 process, {precision}", times, tokens, "tokens/s")
     shares = [waited / spent for waited, spent in zip(found["waiting"], found["together"], strict=True)]
-    one = row(f"1 process, {precision}", [tokens / seconds for seconds in found["alone"]], "tokens/s", ratios=[1.0])
-    name = f"{size} processes, {precision}"
-    many = row(name, [tokens / seconds for seconds in found["together"]], "tokens/s", ratios=ratios)
-    return [one, many | {"waiting": sorted(shares)[len(shares) // 2]}]
+    rows[1]["waiting"] = statistics.median(shares)
+    return rows
 
 
 def paper_rows(model: nn.Module, experiment: Experiment, step: float, precision: str) -> list[dict[str, Any]]:
