@@ -22,6 +22,7 @@ from refrain._version import __version__
 from refrain.errors import UserError
 from refrain.storage.plain_text import log_line, visible
 
+from .output import follow
 from .streams import ReaderLeft, flush_output, open_streams
 from .usage import check_words, with_auto, without_help_command, wrong_words
 
@@ -209,6 +210,8 @@ def _together(words: Sequence[str]) -> AbstractContextManager[Any]:
         return nullcontext()
     # a rank that is lost is told in a line, not by torch's traces
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if os.environ["RANK"] != "0":
+        follow()
     from refrain.parallel import joined
 
     return joined()

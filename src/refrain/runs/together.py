@@ -80,8 +80,8 @@ def check_same(ranks: Ranks, experiment: AnyExperiment, corpus: AnyCorpus) -> No
         "refrain": __version__,
         "torch": torch.__version__,
         "the settings": toml_of(settings),
-        "the vocabulary": hashlib.sha256(vocabulary).hexdigest(),
         **{f"the text of {name}": list(_size(split)) for name, split in corpus.splits.items()},
+        "the vocabulary": hashlib.sha256(vocabulary).hexdigest(),
     }
     every = ranks.gathered(own)
     for rank, other in enumerate(every):
