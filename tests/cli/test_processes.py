@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from ranks_in_tests import environment, finish, free_port
+from processes import Command, ended_ranks, rank_environment
 
 from refrain.cli.processes import run_processes, without_option
 from refrain.errors import UserError
@@ -35,21 +35,11 @@ def train(text, out, *more):
     return ["-m", "refrain", "train", *TINY, "--data", text, "--out", out, *more]
 
 
-def several(size, words, **each):
-    """Run the ranks of a command, some of which have words of their own."""
-    port = free_port()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *map(str, words), *each.get(f"rank{rank}", [])],
-            env=environment(rank, size, port, COLUMNS="80"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=each.get("folders", [None] * size)[rank],
-        )
-        for rank in range(size)
-    ]
-    return finish(processes, timeout=120)
+def wait_for_checkpoint(run):
+    deadline = time.monotonic() + 60
+    while not list((run / "checkpoints").glob("step-*")):
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        time.sleep(0.1)
 
 
 def test_the_option_trains_in_processes_and_reports_once(text, tmp_path):
@@ -57,7 +47,7 @@ def test_the_option_trains_in_processes_and_reports_once(text, tmp_path):
         sys.executable,
         *map(str, train(text, tmp_path / "run", "training.epochs=1", "--json", "--processes", "2")),
     ]
-    found = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=120)
+    found = subprocess.run(words, env=rank_environment(), capture_output=True, text=True, timeout=120)
     assert found.returncode == 0, found.stderr
     summary = json.loads(found.stdout)
     assert summary["epochs"] == 1 and summary["run"] == str(tmp_path / "run")
@@ -67,27 +57,22 @@ def test_the_option_trains_in_processes_and_reports_once(text, tmp_path):
 
 def test_one_signal_stops_every_process(text, tmp_path):
     words = [sys.executable, *map(str, train(text, tmp_path / "run", "training.epochs=10000", "--processes=2"))]
-    process = subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "run" / "checkpoints").glob("step-*")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    with Command(words, env=rank_environment(), stderr=subprocess.PIPE, text=True) as process:
+        wait_for_checkpoint(tmp_path / "run")
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 143, said
     assert said.count("continue with: refrain train --resume --out") == 1
 
 
 def test_ranks_that_outlive_their_parent_end(text, tmp_path):
     words = [sys.executable, *map(str, train(text, tmp_path / "run", "training.epochs=10000", "--processes=2"))]
-    process = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with Command(words, env=rank_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_for_checkpoint(tmp_path / "run")
+        process.kill()
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "run" / "checkpoints").glob("step-*")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.kill()
-    process.wait()
-    # the lock of the run is free once rank 0 has ended
     while time.monotonic() < deadline:
-        found = subprocess.run(["pgrep", "-f", str(tmp_path / "run")], capture_output=True, text=True)
+        found = subprocess.run(["pgrep", "-f", str(tmp_path / "run")], capture_output=True, text=True, timeout=60)
         if not found.stdout.strip():
             return
         time.sleep(0.2)
@@ -95,14 +80,14 @@ def test_ranks_that_outlive_their_parent_end(text, tmp_path):
 
 
 def test_more_ranks_than_columns(text, tmp_path):
-    found = several(3, train(text, tmp_path / "run", "training.batch_size=2"))
+    found = ended_ranks(3, train(text, tmp_path / "run", "training.batch_size=2"))
     assert [status for status, _, _ in found] == [2, 2, 2]
     assert "3 ranks: are more than the columns of a batch" in found[0][2]
     assert not found[1][2] and not found[2][2] and not (tmp_path / "run").exists()
 
 
 def test_ranks_with_other_settings(text, tmp_path):
-    found = several(2, train(text, tmp_path / "run"), rank1=["training.epochs=3"])
+    found = ended_ranks(2, train(text, tmp_path / "run"), own=[[], ["training.epochs=3"]])
     assert [status for status, _, _ in found] == [2, 2]
     assert (
         "rank 1: the settings differ from rank 0 (training.epochs = 3 instead of training.epochs = 13)" in found[0][2]
@@ -116,7 +101,7 @@ def test_ranks_with_other_text(text, tmp_path):
     for split in ("train", "valid", "test"):
         (other / f"{split}.txt").write_text((text / f"{split}.txt").read_text().replace("d a b", "d b b"))
     words = ["-m", "refrain", "train", *TINY, "--out", tmp_path / "run", "--data"]
-    found = several(2, words, rank0=[str(text)], rank1=[str(other)])
+    found = ended_ranks(2, words, own=[[text], [other]])
     assert [status for status, _, _ in found] == [3, 3]
     assert "rank 1: the text of train differs from rank 0" in found[0][2] and not found[1][2]
 
@@ -125,7 +110,7 @@ def test_a_run_folder_that_is_not_shared(text, tmp_path):
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
-    found = several(2, train(text, "run"), folders=folders)
+    found = ended_ranks(2, train(text, "run"), folders=folders)
     assert [status for status, _, _ in found] == [4, 4]
     assert "rank 1 does not see what rank 0 has written there" in found[0][2] and not found[1][2]
 
@@ -134,7 +119,7 @@ def test_a_port_in_use(text, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        given = environment(0, 2, taken.getsockname()[1])
+        given = rank_environment(0, 2, taken.getsockname()[1])
         words = [sys.executable, *map(str, train(text, tmp_path / "run"))]
         found = subprocess.run(words, env=given, capture_output=True, text=True, timeout=120)
     assert found.returncode == 2
@@ -142,7 +127,7 @@ def test_a_port_in_use(text, tmp_path):
 
 
 def test_several_models_are_no_work_for_ranks(text, tmp_path):
-    found = several(2, train(text, tmp_path / "run", "--seeds", "2"))
+    found = ended_ranks(2, train(text, tmp_path / "run", "--seeds", "2"))
     assert [status for status, _, _ in found] == [2, 2]
     assert "--seeds and --folds train several models, but these processes train one" in found[0][2]
 

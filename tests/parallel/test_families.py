@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 import torch
-from ranks_in_tests import finish, start
+from processes import ended_ranks
 from safetensors.torch import load_file
 from tagged import write_tsv
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
     for split, lines in (("train", 46), ("valid", 12), ("test", 6)):
         (place / "text" / f"{split}.txt").write_text("a b c d\nb c <unk>\nd a b\n" * lines)
     for size, names in ((1, FAMILIES), (2, FAMILIES), (3, THREE)):
-        for status, _, error in finish(start(size, SCRIPT, place, place / str(size), *names)):
+        for status, _, error in ended_ranks(size, [SCRIPT, place, place / str(size), *names]):
             assert status == 0, error
     return place
 

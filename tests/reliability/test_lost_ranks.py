@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from ranks_in_tests import environment, finish, start
+from processes import command_ranks, rank_environment
 
 SCRIPT = pathlib.Path(__file__).with_name("mishaps.py")
 SAID = {
@@ -38,7 +38,7 @@ def expected(text):
 def alone(text, out):
     """Train or resume a run in one process: its test perplexity."""
     words = [sys.executable, SCRIPT, text, out, "none", "0", "0"]
-    subprocess.run(words, check=True, env=environment(), capture_output=True, timeout=300)
+    subprocess.run(words, check=True, env=rank_environment(), capture_output=True, timeout=300)
     return json.loads((out / "summary.json").read_text())["test"]["perplexity"]
 
 
@@ -66,17 +66,15 @@ def test_the_others_leave_and_the_run_goes_on(mishap, text, expected, tmp_path, 
         lost, step = draw.randrange(size), draw.randrange(2, 40)
         # real limits in the full suite
         limit = 1 if request.config.getoption("reliability") else 4
-        ranks = start(size, SCRIPT, text, out, mishap, lost, step, limit)
-        others = [process for rank, process in enumerate(ranks) if rank != lost]
-        try:
+        with command_ranks(size, [SCRIPT, text, out, mishap, lost, step, limit]) as ranks:
+            others = [process for rank, process in enumerate(ranks) if rank != lost]
             worst = max(worst, *leave_after(others, out))
-        finally:
             if mishap in ("stop", "lag"):
                 ranks[lost].kill()
-            said = finish(ranks)
+            text_said = "".join(process.communicate(timeout=60)[1] for process in ranks)
+            statuses = [process.returncode for process in ranks]
         assert worst < DEADLINE
-        assert all(said[rank][0] for rank in range(size)), "a rank left with status 0"
-        text_said = "".join(error for _, _, error in said)
+        assert all(statuses), "a rank left with status 0"
         assert SAID[mishap] in text_said, text_said
         if mishap != "terminate":
             assert f"rank {lost} (" in text_said or (mishap == "raise" and not lost)

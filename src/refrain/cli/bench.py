@@ -97,8 +97,6 @@ def bench(
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
         Not for compressors, sizes, tag, score and parallel.
     """
-    from .output import log, print_json
-
     check_name(name)
     idle = idle_of(name, run=run, data=data, plot=plot, force=force, ngram=ngram, processes=processes)
     refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
@@ -122,19 +120,38 @@ def bench(
     if name == "parallel":
         bench_parallel(recipe, experiment, windows, repeats, processes, device, json=json)
         return
+    amounts = {"windows": windows, "repeats": repeats, "cache_window": cache_window}
+    _in_turns(name, recipe, experiment, sizes, amounts, device, plot, force=force, json=json)
 
+
+def _in_turns(
+    name: str,
+    recipe: str,
+    experiment: Any,
+    sizes: tuple[int, ...],
+    amounts: dict[str, int],
+    device: str,
+    plot: Path | None,
+    *,
+    force: bool,
+    json: bool,
+) -> None:
+    """Time the candidates of a bench in turns, and print or draw their rates."""
     import torch
 
     from refrain.progress import reporter, timing_reports
+
+    from .output import log, print_json
 
     where = _device(name, device)
     threads = torch.get_num_threads()
     cpu = f"a CPU, {threads} thread{'s' * (threads > 1)}"
     machine = torch.cuda.get_device_name(where) if where.type == "cuda" else cpu
-    amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
+    repeats = amounts["repeats"]
+    amount = f" of {amounts['windows']} {UNITS[name]}" if name in UNITS else ""
     log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
     with timing_reports(reporter()).step(f"measuring {name}, in turns"):
-        rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
+        rows = _measure(name, experiment, where, sizes, **amounts)
     if plot is not None:
         _draw(plot, rows, f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}", force=force)
     if json:

@@ -80,6 +80,23 @@ def without_option(words: Sequence[str]) -> list[str]:
     return kept
 
 
+def as_ranks(processes: int | None, out: Path | None, series: int | None) -> bool:
+    """Start the ranks of a run and end with their status, or prepare to be one of them.
+
+    Args:
+        processes: the number of ranks to start; None starts none.
+        out: the run folder, if it was given.
+        series: the number of runs of a series, if one was asked for.
+
+    Returns:
+        Whether torchrun has started this rank again, so that it goes on with its run.
+    """
+    if processes is not None:
+        raise SystemExit(run_processes(processes, without_option(sys.argv[1:])))
+    check_ranks(out, series)
+    return is_restarted()
+
+
 def is_first() -> bool:
     """Whether this process is rank 0, or alone."""
     return os.environ.get("RANK", "0") == "0"

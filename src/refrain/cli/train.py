@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from refrain.config import AnyExperiment
     from refrain.training.progress import Progress
 
+SETTINGS_ARE_KNOWN = (
+    "--resume takes the settings from the run, and the corpus; leave out all but those that change, such as "
+    "training.epochs=16, or start a new run from its weights: refrain train RECIPE --from RUN"
+)
+
 
 def train(
     recipe: str | None = None,
@@ -79,18 +84,13 @@ def train(
     """
     from refrain.errors import UserError
 
-    from .processes import check_ranks, is_first, is_restarted, run_processes, without_option
-
-    if processes is not None:
-        raise SystemExit(run_processes(processes, without_option(sys.argv[1:])))
-
     from .corpus import resolved_corpus
+    from .processes import as_ranks
     from .recipe_text import recipe_text, resolved
 
+    resume_auto |= as_ranks(processes, out, seeds if folds is None else folds) and not resume
     if recipe is not None and "=" in recipe:
         settings, recipe = (recipe, *settings), None
-    check_ranks(out, seeds if folds is None else folds)
-    resume_auto |= bool(not resume and is_restarted())
     mode: Literal["auto", "newest"] | None = "auto" if resume_auto else "newest" if resume else None
     new = mode is None or (mode == "auto" and not _is_there(out))
     if recipe is None and start_from is None and new:
@@ -98,10 +98,7 @@ def train(
     _check_resume(out, start_from, mode, force=force, seeds=seeds if folds is None else folds, finish=finish)
     words = _with_options(settings, errors, tokens, skip_bad=skip_bad)
     if recipe is None and not new and (data or iss_json):
-        raise UserError(
-            "--resume takes the settings from the run, and the corpus; leave out all but those that change, such as "
-            "training.epochs=16, or start a new run from its weights: refrain train RECIPE --from RUN"
-        )
+        raise UserError(SETTINGS_ARE_KNOWN)
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
     experiment = resolved(recipe, words, corpus, given, start_from, quiet=quiet) if recipe or new else None
@@ -123,6 +120,13 @@ def train(
         command = shlex.join(["refrain", *sys.argv[1:]])
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
         summary = _started(experiment, folder, seeds, folds, report, resume_auto, more)
+    _report(summary, json, quiet)
+
+
+def _report(summary: dict[str, Any], json: bool, quiet: bool) -> None:
+    """Report the summary, unless another rank does so."""
+    from .processes import is_first
+
     if is_first():
         report_training(summary, json, quiet)
 

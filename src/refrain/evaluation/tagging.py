@@ -163,18 +163,8 @@ def evaluate_tags(
     known = model.output.out_features
     count = max(known, len(names))
     true = true or [sentence.tags for sentence in sentences]
-    nats = 0.0
     confusion = np.zeros((count, count), np.int64)
-    predictions: dict[int, NDArray[np.int64]] = {}
-    batches = in_order(sentences, batch_size)
-    own = Batches(sentences, batches.places[ranks.rank :: ranks.size])
-    for places, found, targets in batch_predictions(model, own, track=track, what=what):
-        nats += nn.functional.cross_entropy(found.logits, targets, reduction="sum").item()
-        predictions |= _by_sentence(places, sentences, found.tags.cpu().numpy())
-    if ranks.size > 1:
-        nats = ranks.sums(nats)[0]
-        told = [[place, tags.tolist()] for place, tags in predictions.items()]
-        predictions = {place: np.array(tags) for each in ranks.gathered(told) for place, tags in each}
+    nats, predictions = _predicted(model, sentences, batch_size, track, what, ranks)
     right = {True: 0, False: 0}
     words = {True: 0, False: 0}
     whole = tagged = missing = 0
@@ -200,6 +190,24 @@ def evaluate_tags(
         missing,
         span_figure(spans) if are_span_tags(names) else None,
     )
+
+
+def _predicted(
+    model: Tagger, sentences: Sequence[Encoded], batch_size: int, track: Track, what: str, ranks: Ranks
+) -> tuple[float, dict[int, NDArray[np.int64]]]:
+    """The nats of all sentences, and the predicted tags of each; each rank tags some of the batches."""
+    nats = 0.0
+    predictions: dict[int, NDArray[np.int64]] = {}
+    batches = in_order(sentences, batch_size)
+    own = Batches(sentences, batches.places[ranks.rank :: ranks.size])
+    for places, found, targets in batch_predictions(model, own, track=track, what=what):
+        nats += nn.functional.cross_entropy(found.logits, targets, reduction="sum").item()
+        predictions |= _by_sentence(places, sentences, found.tags.cpu().numpy())
+    if ranks.size > 1:
+        nats = ranks.sums(nats)[0]
+        told = [[place, tags.tolist()] for place, tags in predictions.items()]
+        predictions = {place: np.array(tags) for each in ranks.gathered(told) for place, tags in each}
+    return nats, predictions
 
 
 def _names(tags: NDArray[np.int64], scored: NDArray[np.bool_], names: Sequence[str]) -> list[str]:

@@ -53,14 +53,17 @@ class Network:
         self._works: list[Any] = []
 
     def start_sum(self, tensor: Tensor) -> None:
+        """Begin to sum a tensor over the ranks; see `Channel`."""
         self._works.append(dist.all_reduce(tensor, async_op=True))
 
     def finish_sums(self) -> None:
+        """Wait for the sums; see `Channel`."""
         for work in self._works:
             work.wait()
         self._works.clear()
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
+        """Return the tensors of all ranks; see `Channel`."""
         found = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
         dist.all_gather(found, tensor.contiguous())
         return found
@@ -91,15 +94,18 @@ class SharedMemory:
         self._tensors: list[Tensor] = []
 
     def start_sum(self, tensor: Tensor) -> None:
+        """Begin to sum a tensor over the ranks; see `Channel`."""
         self._tensors.append(tensor)
 
     def finish_sums(self) -> None:
+        """Wait for the sums; see `Channel`."""
         for tensor in self._tensors:
             for block in tensor.view(-1).split(BLOCK_BYTES // tensor.element_size()):
                 self._sum(block)
         self._tensors.clear()
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
+        """Return the tensors of all ranks; see `Channel`."""
         flat = tensor.contiguous().view(-1)
         found = [torch.empty_like(flat) for _ in range(self.size)]
         length = BLOCK_BYTES // tensor.element_size()

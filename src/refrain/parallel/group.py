@@ -38,9 +38,11 @@ class Group(Ranks):
         self._memory = shared_memory(self.rank, self.size, hosts, self.gathered, watch.is_lost)
 
     def columns(self, total: int) -> Columns | None:
+        """Return the columns that this rank computes; see `Ranks`."""
         return columns_of(self.rank, self.size, total)
 
     def backward(self, loss: Tensor, nats: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[float, float]:
+        """Compute summed gradients, see `Ranks`; they are sent while others are computed."""
         gradients = self._gradients(parameters)
         gradients.begin()
         loss.backward()
@@ -48,6 +50,7 @@ class Group(Ranks):
             return gradients.finish(loss.item(), nats.item())
 
     def sum_gradients(self, loss: float, nats: float, parameters: Sequence[nn.Parameter]) -> tuple[float, float]:
+        """Sum gradients that are computed already; see `Ranks`."""
         gradients = self._gradients(parameters)
         gradients.begin()
         with self.talking():
@@ -61,9 +64,11 @@ class Group(Ranks):
         return self._sum
 
     def sums(self, *values: float) -> list[float]:
+        """Return sums over the ranks; see `Ranks`."""
         return self._reduced(torch.tensor(values, dtype=torch.float64), dist.ReduceOp.SUM)
 
     def largest(self, *values: int) -> list[int]:
+        """Return maxima over the ranks; see `Ranks`."""
         return self._reduced(torch.tensor(values, dtype=torch.int64), dist.ReduceOp.MAX)
 
     def _reduced(self, values: Tensor, operation: Any) -> list[Any]:
@@ -72,10 +77,12 @@ class Group(Ranks):
         return list(values.tolist())
 
     def from_first(self, value: Any) -> Any:
+        """Return rank 0's value; see `Ranks`."""
         # every rank sends something, which for others than rank 0 is short
         return self.gathered(value if self.first else None)[0]
 
     def gathered(self, value: Any) -> list[Any]:
+        """Return every rank's value; see `Ranks`."""
         text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         with self.talking():
             lengths = [int(length) for length in _all_gather(torch.tensor([len(text)]))]
@@ -85,6 +92,7 @@ class Group(Ranks):
         return [json.loads(bytes(each[:length].tolist())) for each, length in zip(found, lengths, strict=True)]
 
     def all_columns(self, tensors: Sequence[Tensor], total: int) -> list[Tensor]:
+        """Join the columns of all ranks; see `Ranks`."""
         if total < self.size:
             return list(tensors)
         counts = [columns.number for rank in range(self.size) if (columns := columns_of(rank, self.size, total))]
@@ -98,6 +106,7 @@ class Group(Ranks):
         return whole
 
     def same_weights(self, model: nn.Module) -> bool:
+        """Give every rank the weights of rank 0; see `Ranks`."""
         sums = self.gathered(checksum(model))
         if len(set(sums)) == 1:
             return True
@@ -108,10 +117,12 @@ class Group(Ranks):
         return False
 
     def wait(self) -> None:
+        """Wait for all ranks; see `Ranks`."""
         with self.talking():
             dist.barrier()
 
     def at(self, step: int, phase: str) -> None:
+        """Note the position of this rank; see `Ranks`."""
         self.watch.at(step, phase)
 
     @contextlib.contextmanager

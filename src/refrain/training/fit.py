@@ -5,7 +5,6 @@ import math
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -19,7 +18,7 @@ from .interrupt import Interrupt, Interrupted
 from .loop import NonFiniteError, Tally, train_round
 from .metrics import Metrics
 from .own_methods import MethodError
-from .planned_end import Plan, described
+from .planned_end import described
 from .progress import Progress
 from .resume import capture, check_finite, weights_of
 from .task import Best, Position, Task, Validation
@@ -238,14 +237,7 @@ class Fit:
 
     def _review(self, position: Position, windows: Windows | Batches) -> bool:
         """Plan the end of the run or change the plan, if it is time to; return whether there is a new plan."""
-        ranks = self.task.ranks
-        plan = self.ending.review(position, windows) if ranks.first else None
-        if ranks.size > 1 and self.task.max_minutes is not None:
-            # planned by rank 0's clock
-            told = ranks.from_first(None if plan is None else asdict(plan))
-            if not ranks.first and told is not None:
-                plan = Plan(**told)
-                position.plans.append(plan)
+        plan = self.ending.review(position, windows)
         if plan is not None:
             position.metrics_bytes = self.metrics.planned(position, plan)
             self.progress.log(f"the run ends after step {plan.end:,}, {described(plan, self.task.max_minutes)}")
