@@ -158,3 +158,44 @@ def joined(rank, folder, ranks):
     gc.collect()
     dist.destroy_process_group()
     faulthandler.cancel_dump_traceback_later()
+
+
+def rank_environment(rank=0, size=1, port=0, **more):
+    """The environment variables of a rank, as torchrun sets them; those of a process alone for a size of 1."""
+    found = dict(os.environ, OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo", TORCH_CPP_LOG_LEVEL="ERROR", **more)
+    if size > 1:
+        found |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_PORT": str(port)}
+        found |= {"MASTER_ADDR": "127.0.0.1"}
+    return found
+
+
+@contextlib.contextmanager
+def command_ranks(size, words, *, own=(), folders=()):
+    """The ranks of `python WORDS`, as commands; they are killed when the body ends before them.
+
+    `own` has further words for each rank, and `folders` its working directory.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = [*own, *[()] * (size - len(own))]
+    folders = [*folders, *[None] * (size - len(folders))]
+    ranks = []
+    try:
+        for rank in range(size):
+            every = [sys.executable, *map(str, words), *map(str, own[rank])]
+            given = rank_environment(rank, size, port)
+            streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            ranks.append(Command(every, env=given, cwd=folders[rank], **streams))
+        yield ranks
+    finally:
+        for process in ranks:
+            process.kill()
+            process.communicate()
+
+
+def ended_ranks(size, words, **more):
+    """Run the ranks of `python WORDS` to their end: (status, standard output, standard error) of each."""
+    with command_ranks(size, words, **more) as ranks:
+        found = [process.communicate(timeout=2 * PATIENCE) for process in ranks]
+        return [(process.returncode, *said) for process, said in zip(ranks, found, strict=True)]

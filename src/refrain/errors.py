@@ -39,6 +39,12 @@ class CheckpointError(UserError):
     exit_status = 4
 
 
+class LostRankError(UserError):
+    """One of the processes that train a model together has died, failed or hangs."""
+
+    exit_status = 5
+
+
 def shortened(text: str, longest: int = _LONGEST) -> str:
     """Return a text for a message of one line: cut, with control characters and single surrogates as escapes.
 

@@ -1,160 +1,156 @@
-"""The command line as a process of its own: signals, pipes, limits, and what is imported when."""
+"""Several processes train one model from the command line: what they say, and what is refused, by rank 0 alone."""
 
 import json
-import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
-from processes import PATIENCE, Command
+from processes import Command, ended_ranks, rank_environment
 
-RUN = "from refrain.cli import run; run()"
+from refrain.cli.processes import run_processes, without_option
+from refrain.errors import UserError
 
-
-@pytest.fixture
-def start(own_environment):
-    """Starts a command as a process of its own."""
-
-    def popen(*words, **options):
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        settings = {"env": own_environment, **pipes, **options}
-        command = [sys.executable, "-c", RUN, *[str(word) for word in words]]
-        return Command(command, text=True, **settings)
-
-    return popen
+TINY = (
+    "zaremba-small",
+    "model.embedding_size=8",
+    "model.hidden_sizes=[8]",
+    "training.batch_size=4",
+    "training.window_steps=4",
+    "training.sample_tokens=3",
+)
 
 
-def finished(process):
-    out, err = process.communicate(timeout=PATIENCE)
-    assert "Traceback" not in err
-    assert "Exception ignored" not in err
-    return process.returncode, out, err
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    for split, lines in (("train", 40), ("valid", 12), ("test", 6)):
+        (folder / f"{split}.txt").write_text("a b c d\nb c <unk>\nd a b\n" * lines)
+    return folder
 
 
-def steps(run):
-    return sorted(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*"))
+def train(text, out, *more):
+    return ["-m", "refrain", "train", *TINY, "--data", text, "--out", out, *more]
 
 
-def wait_for_a_step_after(run, before, process):
-    end = time.monotonic() + PATIENCE
-    while not steps(run) or steps(run)[-1] <= before:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
+def wait_for_checkpoint(run):
+    deadline = time.monotonic() + 60
+    while not list((run / "checkpoints").glob("step-*")):
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        time.sleep(0.1)
 
 
-def test_signals_stop_a_run_with_a_checkpoint_and_it_continues(start, tiny_settings, tiny_corpus, tmp_path):
-    run = tmp_path / "run"
-    endless = ["training.epochs=1000000", "training.sample_tokens=0"]
-    words = ["train", "zaremba-small", *tiny_settings, *endless, "--data", tiny_corpus, "--out", run]
-    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        before = steps(run)[-1] if run.exists() else 0
-        with start(*words) as process:
-            wait_for_a_step_after(run, before, process)
-            process.send_signal(number)
-            code, out, err = finished(process)
-        assert (code, out) == (status, "")
-        (line,) = [line for line in err.splitlines() if line.startswith("refrain: ")]
-        assert line.startswith("refrain: stopped in epoch ")
-        assert line.endswith(f"continue with: refrain train --resume --out {run}")
-        assert steps(run)[-1] > before
-        # the second time round the run is continued by what the first one said
-        words = ["train", "--resume", "--out", run]
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    epochs = [record["epoch"] for record in records if record["event"] == "valid"]
-    assert epochs == list(range(1, len(epochs) + 1))
-    assert [path.name for path in (run / "checkpoints").iterdir() if path.name.startswith(".")] == []
+def test_the_option_trains_in_processes_and_reports_once(text, tmp_path):
+    words = [
+        sys.executable,
+        *map(str, train(text, tmp_path / "run", "training.epochs=1", "--json", "--processes", "2")),
+    ]
+    found = subprocess.run(words, env=rank_environment(), capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, found.stderr
+    summary = json.loads(found.stdout)
+    assert summary["epochs"] == 1 and summary["run"] == str(tmp_path / "run")
+    assert found.stderr.count("run    ") == 1
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["ranks"] == 2
 
 
-def test_a_reader_that_leaves(start, tiny_run):
-    with start("generate", tiny_run, "--tokens", "100000") as process:
-        assert process.stdout.read(10)
-        process.stdout.close()
-        assert process.wait(PATIENCE) == 0
-        # a busy machine may take long to load the model, which is reported
-        assert [line for line in process.stderr.read().splitlines() if not line.endswith(" so far")] == []
+def test_one_signal_stops_every_process(text, tmp_path):
+    words = [sys.executable, *map(str, train(text, tmp_path / "run", "training.epochs=10000", "--processes=2"))]
+    with Command(words, env=rank_environment(), stderr=subprocess.PIPE, text=True) as process:
+        wait_for_checkpoint(tmp_path / "run")
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert said.count("continue with: refrain train --resume --out") == 1
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_an_output_that_is_full(start):
-    with open("/dev/full", "w") as full, start("recipes", stdout=full) as process:
-        status, _, err = finished(process)
-    said = "refrain: standard output: No space left on device; free some space or choose another folder\n"
-    assert (status, err) == (4, said)
+def test_ranks_that_outlive_their_parent_end(text, tmp_path):
+    words = [sys.executable, *map(str, train(text, tmp_path / "run", "training.epochs=10000", "--processes=2"))]
+    with Command(words, env=rank_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_for_checkpoint(tmp_path / "run")
+        process.kill()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = subprocess.run(["pgrep", "-f", str(tmp_path / "run")], capture_output=True, text=True, timeout=60)
+        if not found.stdout.strip():
+            return
+        time.sleep(0.2)
+    pytest.fail(f"still running: {found.stdout}")
 
 
-def test_a_file_size_limit(start, tiny_settings, tiny_corpus, tmp_path, tiny_run):
-    resource = pytest.importorskip("resource")
-    largest = max(path.stat().st_size for path in (tiny_run / "best").iterdir())
-    run = tmp_path / "run"
-
-    def limit():
-        # the weights fit no more, the small files do
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 1, resource.RLIM_INFINITY))
-
-    words = ["train", "zaremba-small", *tiny_settings, "--data", tiny_corpus, "--out", run]
-    with start(*words, preexec_fn=limit) as process:
-        status, out, err = finished(process)
-    assert (status, out) == (4, "")
-    (line,) = [line for line in err.splitlines() if line.startswith("refrain: ")]
-    assert "File too large" in line
-    assert list((run / "checkpoints").iterdir()) == []
+def test_more_ranks_than_columns(text, tmp_path):
+    found = ended_ranks(3, train(text, tmp_path / "run", "training.batch_size=2"))
+    assert [status for status, _, _ in found] == [2, 2, 2]
+    assert "3 ranks: are more than the columns of a batch" in found[0][2]
+    assert not found[1][2] and not found[2][2] and not (tmp_path / "run").exists()
 
 
-def test_score_reads_standard_input(start, tiny_run):
-    with start("score", tiny_run, "--json", stdin=subprocess.PIPE) as process:
-        out, _ = process.communicate("ant bee\ncat\n", timeout=PATIENCE)
-    assert [json.loads(line)["text"] for line in out.splitlines()] == ["ant bee", "cat"]
+def test_ranks_with_other_settings(text, tmp_path):
+    found = ended_ranks(2, train(text, tmp_path / "run"), own=[[], ["training.epochs=3"]])
+    assert [status for status, _, _ in found] == [2, 2]
+    assert (
+        "rank 1: the settings differ from rank 0 (training.epochs = 3 instead of training.epochs = 13)" in found[0][2]
+    )
+    assert not found[1][2] and not (tmp_path / "run").exists()
 
 
-def test_mistakes_leave_with_their_status(start, tmp_path):
-    for status, words in (
-        (0, ["--version"]),
-        (2, ["recipes", "nothing"]),
-        (3, ["data", "check", tmp_path / "gone"]),
-    ):
-        with start(*words) as process:
-            code, out, err = finished(process)
-        assert code == status
-        assert (out == "") == (status != 0)
-        assert err.startswith("refrain: ") == (status != 0)
+def test_ranks_with_other_text(text, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for split in ("train", "valid", "test"):
+        (other / f"{split}.txt").write_text((text / f"{split}.txt").read_text().replace("d a b", "d b b"))
+    words = ["-m", "refrain", "train", *TINY, "--out", tmp_path / "run", "--data"]
+    found = ended_ranks(2, words, own=[[text], [other]])
+    assert [status for status, _, _ in found] == [3, 3]
+    assert "rank 1: the text of train differs from rank 0" in found[0][2] and not found[1][2]
 
 
-IMPORTS = """
-import sys
-import refrain
-from refrain.cli.app import main
-for words in (["--help"], *[[name, "--help"] for name in sys.argv[1:]], ["recipes", "quickstart"]):
-    assert main(words) == 0, words
-    assert "torch" not in sys.modules, words
-    assert "numpy" not in sys.modules, words
-print("light")
-"""
+def test_a_run_folder_that_is_not_shared(text, tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    found = ended_ranks(2, train(text, "run"), folders=folders)
+    assert [status for status, _, _ in found] == [4, 4]
+    assert "rank 1 does not see what rank 0 has written there" in found[0][2] and not found[1][2]
 
 
-def test_torch_is_not_imported_before_it_is_needed(own_environment):
-    from refrain.cli.app import COMMANDS
+def test_a_port_in_use(text, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        given = rank_environment(0, 2, taken.getsockname()[1])
+        words = [sys.executable, *map(str, train(text, tmp_path / "run"))]
+        found = subprocess.run(words, env=given, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 2
+    assert f"port {given['MASTER_PORT']}: is in use" in found.stderr
 
-    command = [sys.executable, "-c", IMPORTS, *COMMANDS]
-    found = subprocess.run(command, env=own_environment, capture_output=True, text=True, timeout=PATIENCE)
-    assert (found.returncode, found.stdout[-6:], found.stderr) == (0, "light\n", "")
+
+def test_several_models_are_no_work_for_ranks(text, tmp_path):
+    found = ended_ranks(2, train(text, tmp_path / "run", "--seeds", "2"))
+    assert [status for status, _, _ in found] == [2, 2]
+    assert "--seeds and --folds train several models, but these processes train one" in found[0][2]
 
 
-def test_without_a_compiler_a_run_says_so_once_and_warns_of_nothing(
-    start, own_environment, tiny_settings, tiny_corpus, tmp_path
-):
-    (tmp_path / "bin").mkdir()
-    hidden = ("CXX", "REFRAIN_NATIVE")
-    environment = {name: value for name, value in own_environment.items() if name not in hidden}
-    environment |= {"PATH": str(tmp_path / "bin"), "PYTHONWARNINGS": "error::UserWarning"}
-    run = tmp_path / "run"
-    words = ["train", "zaremba-small", *tiny_settings, "training.backend=native", "--data", tiny_corpus, "--out", run]
-    for command in (words, ["evaluate", run], ["generate", run, "--tokens", "5"]):
-        with start(*command, env=environment) as process:
-            status, _, err = finished(process)
-        assert status == 0, err
-        said = [line for line in err.splitlines() if "C++ compiler" in line]
-        assert len(said) == (command is words), said
-        assert not any("warning" in line.lower() for line in err.splitlines())
+@pytest.mark.parametrize("count", [0, -1])
+def test_numbers_of_processes_are_positive(count):
+    with pytest.raises(UserError, match=f"--processes must be at least 1 .got {count}"):
+        run_processes(count, ["train"])
+
+
+def test_a_rank_starts_no_others(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError, match="torchrun has started several processes already"):
+        run_processes(2, ["train"])
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["train", "--processes", "2", "x"], ["train", "x"]),
+        (["train", "--processes=2", "x"], ["train", "x"]),
+        (["train", "x", "--processes", "2"], ["train", "x"]),
+    ],
+)
+def test_the_option_is_not_passed_on(words, left):
+    assert without_option(words) == left

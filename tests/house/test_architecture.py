@@ -25,7 +25,7 @@ LAYERS = [
     {"storage"},
     {"progress"},
     {"config", "nn"},
-    {"models"},
+    {"models", "parallel"},
     {"data", "optim", "sparsity", "testing"},
     {"training", "evaluation", "generation", "pictures"},
     {"trained"},

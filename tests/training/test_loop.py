@@ -22,7 +22,7 @@ def windows(count=3):
     return [(ids[i * T : (i + 1) * T], ids[i * T + 1 : (i + 1) * T + 1]) for i in range(count)]
 
 
-def train(net, *, rate=0.5, scale="sum-over-time", max_norm=None, hooks=None, tallies=(), text=None):
+def train(net, *, rate=0.5, scale="sum-over-time", max_norm=None, hooks=None, tallies=(), text=None, accumulate=1):
     optimizer = torch.optim.SGD(net.parameters(), lr=rate)
     return train_round(
         net,
@@ -33,6 +33,7 @@ def train(net, *, rate=0.5, scale="sum-over-time", max_norm=None, hooks=None, ta
         max_norm=max_norm,
         hooks=hooks or Hooks(),
         tallies=tallies,
+        accumulate=accumulate,
     )
 
 
@@ -52,6 +53,27 @@ def test_equals_truncated_backpropagation_written_out():
         state = tuple(type(part)(*(tensor.detach() for tensor in part)) for part in state)
     for (name, got), wanted in zip(net.named_parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(got, wanted, msg=name)
+
+
+def test_an_update_can_take_the_mean_gradient_of_several_windows():
+    """The state goes on from window to window; at the end, fewer windows than asked for make an update as well."""
+    net, reference, tally = model(), model(), Tally()
+    steps = []
+    hooks = Hooks(after_step=[lambda window: steps.append(window.inputs)])
+    train(net, text=windows(5), accumulate=2, hooks=hooks, tallies=[tally])
+    state = reference.initial_state(B)
+    pairs = windows(5)
+    for group in (pairs[:2], pairs[2:4], pairs[4:]):
+        reference.zero_grad()
+        for inputs, targets in group:
+            nats, _, state = reference(inputs, targets, tuple(type(part)(*map(torch.detach, part)) for part in state))
+            (nats / B / len(group)).backward()
+        with torch.no_grad():
+            for parameter in reference.parameters():
+                parameter -= 0.5 * parameter.grad
+    for got, wanted in zip(net.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(got, wanted)
+    assert len(steps) == 3 and tally.tokens == 5 * T * B
 
 
 def test_the_two_loss_scales_differ_by_the_steps_of_a_window():

@@ -7,7 +7,7 @@ from torch import nn
 from refrain import nn as layers
 from refrain.config import GRUCell, Model, TaggerModel
 from refrain.errors import UserError
-from refrain.nn import Embedding, EmbeddingDropout, LockedDropout, SparseEmbedding
+from refrain.nn import Dropout, Embedding, EmbeddingDropout, LockedDropout, SparseEmbedding
 
 from .sparse_layers import embedding_bands
 
@@ -74,4 +74,4 @@ def build_dropout(
     rate = settings.dropout if rate is None else rate
     if not rate:
         return None
-    return LockedDropout(rate) if (mask or settings.dropout_mask) == "locked" else nn.Dropout(rate)
+    return LockedDropout(rate) if (mask or settings.dropout_mask) == "locked" else Dropout(rate)

@@ -23,6 +23,7 @@ from refrain.nn import (
     SparseLSTM,
     WeightDropout,
 )
+from refrain.parallel import Ranks
 from refrain.progress import Track
 from refrain.training import Methods, Task, Validation
 
@@ -92,8 +93,9 @@ def build_tagger_task(
     if settings.best_by == "f1" and not are_span_tags([*vocabulary.tags, *corpus.splits["valid"].new_tags]):
         raise UserError("training.best_by: f1 needs tags that mark spans, such as B-PER, I-PER and O; choose accuracy")
 
-    def validate(track: Track) -> Validation:
-        figure = figure_of(model, vocabulary, valid, track=track, what="measuring the validation text")
+    def validate(track: Track, ranks: Ranks) -> Validation:
+        what = "measuring the validation text"
+        figure = figure_of(model, vocabulary, valid, track=track, what=what, ranks=ranks)
         known = figure.words.total - sum(figure.new_words.values())
         f1 = None if figure.spans is None else figure.spans.all.f1
         return Validation(figure.nats, known, figure.words.accuracy, f1, settings.best_by == "f1")
@@ -115,6 +117,7 @@ def build_tagger_task(
         methods=Methods(own=methods, last=early_stop),
         log_windows=settings.log_windows,
         checkpoint_minutes=settings.checkpoint_minutes,
+        accumulate=settings.accumulate_windows,
         max_minutes=settings.max_minutes,
     )
 

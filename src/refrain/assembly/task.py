@@ -24,6 +24,7 @@ from refrain.evaluation import evaluate, protocol_windows
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
 from refrain.optim.eager import EagerAdam, EagerSGD
+from refrain.parallel import Ranks
 from refrain.progress import Track
 from refrain.training import LossTerm, Methods, Task, Validation
 from refrain.training.accuracy import TrainingAccuracy
@@ -143,10 +144,11 @@ def build_task(
     tokens = corpus.splits["valid"].tokens
     valid = protocol_windows(tokens, settings.validation, split="valid", window_steps=settings.window_steps, name=name)
 
-    def validate(track: Track) -> Validation:
-        figure = evaluate(model, valid, track=track, what="measuring the validation text")
+    def validate(track: Track, ranks: Ranks) -> Validation:
+        figure = evaluate(model, valid, track=track, what="measuring the validation text", ranks=ranks)
         return Validation(figure.nats, figure.tokens)
 
+    updates = -(-len(windows(0)) // settings.accumulate_windows)
     return Task(
         model=model,
         optimizer=build_optimizer(settings, model),
@@ -159,12 +161,13 @@ def build_task(
         max_norm=settings.max_norm,
         validate=validate,
         sample=partial(_sample, model, corpus, settings) if settings.sample_tokens else None,
-        methods=build_methods(experiment, model, settings.epochs * len(windows(0)), methods),
+        methods=build_methods(experiment, model, settings.epochs * updates, methods),
         log_windows=settings.log_windows,
         validation_windows=settings.validation_windows,
         sample_windows=settings.sample_windows,
         carry_state=settings.state == "carry",
         checkpoint_minutes=settings.checkpoint_minutes,
+        accumulate=settings.accumulate_windows,
         max_minutes=settings.max_minutes,
     )
 

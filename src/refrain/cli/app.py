@@ -1,16 +1,18 @@
 """The commands, how errors are printed, and the exit statuses.
 
-0: success, 2: wrong usage or settings, 3: wrong data, 4: wrong checkpoint or run folder, 130 and 143: stopped by a
-signal.
+0: success, 2: wrong usage or settings, 3: wrong data, 4: wrong checkpoint or run folder, 5: another process that trains
+the same model is lost, 130 and 143: stopped by a signal.
 """
 
 import errno
 import inspect
+import os
 import re
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from refrain._version import __version__
 from refrain.errors import UserError
 from refrain.storage.plain_text import log_line, visible
 
+from .output import follow
 from .streams import ReaderLeft, flush_output, open_streams
 from .usage import check_words, with_auto, without_help_command, wrong_words
 
@@ -180,7 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_words(words)
         words = with_auto(without_help_command(words, COMMANDS))
         described = words[0] if words and not {"--help", "-h"}.isdisjoint(words) else ""
-        app(described)(words, exit_on_error=False, print_error=False, result_action="return_value")
+        with _together(words):
+            app(described)(words, exit_on_error=False, print_error=False, result_action="return_value")
         if sys.stdout is not None:
             sys.stdout.flush()
         return 0
@@ -208,6 +212,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if status is None:
             raise
         return _complain([str(error)], int(status))
+
+
+def _together(words: Sequence[str]) -> AbstractContextManager[Any]:
+    """The context in which several processes train one model, if torchrun has started this one."""
+    if words[:1] != ["train"] or "RANK" not in os.environ or "--help" in words or "-h" in words:
+        return nullcontext()
+    # a rank that is lost is told in a line, not by torch's traces
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if os.environ["RANK"] != "0":
+        follow()
+    from refrain.parallel import joined
+
+    return joined()
 
 
 def _complain(mistakes: Sequence[str], status: int) -> int:

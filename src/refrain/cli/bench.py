@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from .bench_compressors import bench_compressors
 from .bench_options import BENCHES, CPU_ONLY, UNITS, amounts_of, check_name, idle_of, refuse_idle, widths_of
+from .bench_parallel import bench_parallel
 from .bench_score import bench_score
 from .bench_sizes import bench_sizes
 from .bench_table import table_of
@@ -27,6 +28,7 @@ def bench(
     run: Annotated[list[Path] | None, Parameter(negative=())] = None,
     data: str | None = None,
     ngram: Path | None = None,
+    processes: int | None = None,
     device: Device = "auto",
     plot: Path | None = None,
     force: ForceOption = False,
@@ -50,6 +52,8 @@ def bench(
     score: lines and n-best lists on one thread, compared with single lines and with a plain PyTorch loop.
     sizes: bytes and perplexity of trained models in float32 and in int8, the first of them also with zeros by
     magnitude, without units, and with lower ranks, without any training; nothing is timed.
+    parallel: training by several processes with a share of the cores each, compared with one of them, and what more
+    processes would do on a network, on paper.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
     compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Compressors are
@@ -60,7 +64,7 @@ def bench(
     ----------
     name
         The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso, compressors, sizes,
-        tag or score.
+        tag, score or parallel.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
         training.seed count, for compressors only those of data, for sparse none.
@@ -84,17 +88,17 @@ def bench(
         else of the recipe; for tag tagged sentences, by default those of the recipe; for sizes as for evaluate.
     ngram
         An ARPA file or a binary file of KenLM to measure beside the run; for score only.
+    processes
+        The number of processes for parallel; one for each core by default.
     device
-        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, tag and score
-        run on CPUs only.
+        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, tag, score and
+        parallel run on CPUs only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
-        Not for compressors, sizes, tag and score.
+        Not for compressors, sizes, tag, score and parallel.
     """
-    from .output import log, print_json
-
     check_name(name)
-    idle = idle_of(name, run=run, data=data, plot=plot, force=force, ngram=ngram)
+    idle = idle_of(name, run=run, data=data, plot=plot, force=force, ngram=ngram, processes=processes)
     refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
     if name == "sizes":
         bench_sizes(run or [], data, json=json)
@@ -113,19 +117,41 @@ def bench(
     if name == "compressors":
         bench_compressors(experiment, run or [], data, device, json=json)
         return
+    if name == "parallel":
+        bench_parallel(recipe, experiment, windows, repeats, processes, device, json=json)
+        return
+    amounts = {"windows": windows, "repeats": repeats, "cache_window": cache_window}
+    _in_turns(name, recipe, experiment, sizes, amounts, device, plot, force=force, json=json)
 
+
+def _in_turns(
+    name: str,
+    recipe: str,
+    experiment: Any,
+    sizes: tuple[int, ...],
+    amounts: dict[str, int],
+    device: str,
+    plot: Path | None,
+    *,
+    force: bool,
+    json: bool,
+) -> None:
+    """Time the candidates of a bench in turns, and print or draw their rates."""
     import torch
 
     from refrain.progress import reporter, timing_reports
+
+    from .output import log, print_json
 
     where = _device(name, device)
     threads = torch.get_num_threads()
     cpu = f"a CPU, {threads} thread{'s' * (threads > 1)}"
     machine = torch.cuda.get_device_name(where) if where.type == "cuda" else cpu
-    amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
+    repeats = amounts["repeats"]
+    amount = f" of {amounts['windows']} {UNITS[name]}" if name in UNITS else ""
     log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
     with timing_reports(reporter()).step(f"measuring {name}, in turns"):
-        rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
+        rows = _measure(name, experiment, where, sizes, **amounts)
     if plot is not None:
         _draw(plot, rows, f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}", force=force)
     if json:

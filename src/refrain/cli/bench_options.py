@@ -18,6 +18,7 @@ BENCHES = {
     "sizes": "zaremba-small",
     "tag": "pos-default",
     "score": "zaremba-small",
+    "parallel": "zaremba-medium",
 }
 # bench -> the default hidden widths; export has no second model by default
 WIDTHS = {"cells": "128,512", "compress": "373,315", "export": ""}
@@ -32,19 +33,28 @@ UNITS = {
     "export": "tokens",
     "group-lasso": "windows",
     "score": "lines",
+    "parallel": "windows",
 }
 
 
 def idle_of(
-    name: str, *, run: list[Path] | None, data: str | None, plot: Path | None, force: bool, ngram: Path | None
+    name: str,
+    *,
+    run: list[Path] | None,
+    data: str | None,
+    plot: Path | None,
+    force: bool,
+    ngram: Path | None,
+    processes: int | None,
 ) -> dict[str, bool]:
     """Options that only some benches have, and whether they are given to one that has not."""
-    no_plot = name in ("compressors", "sizes", "tag", "score")
+    no_plot = name in ("compressors", "sizes", "tag", "score", "parallel")
     return {
         "--run": bool(run) and name not in ("compressors", "sizes", "score"),
         "--data": data is not None and name not in ("compressors", "sizes", "tag"),
         "--plot": plot is not None and no_plot,
-        "--force": force and name in ("sizes", "tag", "score"),
+        "--force": force and name in ("sizes", "tag", "score", "parallel"),
+        "--processes": processes is not None and name != "parallel",
         "--ngram": ngram is not None and name != "score",
     }
 

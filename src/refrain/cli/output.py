@@ -8,6 +8,8 @@ from typing import Any
 from refrain.storage.plain_json import dumps
 from refrain.storage.plain_text import log_line, visible
 
+_follows = False
+
 
 def print_json(data: Any) -> None:
     """Print one JSON object on standard output. Infinite numbers, which JSON does not have, become null."""
@@ -38,8 +40,15 @@ def for_output(text: str) -> str:
 
 
 def log(line: str) -> None:
-    """Print a line on standard error."""
-    log_line(line)
+    """Print a line on standard error, unless this process follows another one that prints it."""
+    if not _follows:
+        log_line(line)
+
+
+def follow() -> None:
+    """Let another process print the lines of `log`, which does the same as this one."""
+    global _follows
+    _follows = True
 
 
 def check_picture(

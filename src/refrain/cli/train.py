@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from refrain.config import AnyExperiment
     from refrain.training.progress import Progress
 
+SETTINGS_ARE_KNOWN = (
+    "--resume takes the settings from the run, and the corpus; leave out all but those that change, such as "
+    "training.epochs=16, or start a new run from its weights: refrain train RECIPE --from RUN"
+)
+
 
 def train(
     recipe: str | None = None,
@@ -36,6 +41,7 @@ def train(
     skip_bad: SkipBadOption = False,
     seeds: int | None = None,
     folds: int | None = None,
+    processes: int | None = None,
     quiet: Flag = False,
     json: JsonOption = False,
 ) -> None:
@@ -70,14 +76,19 @@ def train(
     folds
         The number of parts of a cross-validation of a tagger, each of which is the test text of one run; reports mean,
         standard deviation and the accuracy on all parts together. For treebanks that are small.
+    processes
+        Train one model with this number of processes on this machine, each of which computes a part of every batch. The
+        result is that of one process. The same as torchrun --nproc-per-node=N -m refrain train.
     quiet
         Print nothing while training.
     """
     from refrain.errors import UserError
 
     from .corpus import resolved_corpus
+    from .processes import as_ranks
     from .recipe_text import recipe_text, resolved
 
+    resume_auto |= as_ranks(processes, out, seeds if folds is None else folds) and not resume
     if recipe is not None and "=" in recipe:
         settings, recipe = (recipe, *settings), None
     mode: Literal["auto", "newest"] | None = "auto" if resume_auto else "newest" if resume else None
@@ -87,10 +98,7 @@ def train(
     _check_resume(out, start_from, mode, force=force, seeds=seeds if folds is None else folds, finish=finish)
     words = _with_options(settings, errors, tokens, skip_bad=skip_bad)
     if recipe is None and not new and (data or iss_json):
-        raise UserError(
-            "--resume takes the settings from the run, and the corpus; leave out all but those that change, such as "
-            "training.epochs=16, or start a new run from its weights: refrain train RECIPE --from RUN"
-        )
+        raise UserError(SETTINGS_ARE_KNOWN)
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
     experiment = resolved(recipe, words, corpus, given, start_from, quiet=quiet) if recipe or new else None
@@ -112,7 +120,15 @@ def train(
         command = shlex.join(["refrain", *sys.argv[1:]])
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
         summary = _started(experiment, folder, seeds, folds, report, resume_auto, more)
-    report_training(summary, json, quiet)
+    _report(summary, json, quiet)
+
+
+def _report(summary: dict[str, Any], json: bool, quiet: bool) -> None:
+    """Report the summary, unless another rank does so."""
+    from .processes import is_first
+
+    if is_first():
+        report_training(summary, json, quiet)
 
 
 def _started(

@@ -222,6 +222,8 @@ class Training(Optimisation):
         self.check_window("stop_window", self.stop_window, remedy="give a smaller one or none")
         if self.stop_accuracy is not None and not self.train_accuracy:
             raise ValueError("stop_accuracy: needs train_accuracy")
+        if self.train_accuracy and self.accumulate_windows > 1:
+            raise ValueError("accumulate_windows: must be 1 with train_accuracy, which is measured before each update")
         if isinstance(self.windows, RandomWindows) and (self.windows.cap or self.window_steps) < self.window_steps:
             raise ValueError(f"windows.cap: must be at least window_steps (got {self.windows.cap})")
         if self.sample_windows is not None and not self.sample_tokens:

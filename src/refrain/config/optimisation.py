@@ -52,6 +52,11 @@ class Optimisation(Computation):
         "time; none: run all epochs.",
     )
     batch_size: Count = Field(20, description="Sequences that are processed in parallel.")
+    accumulate_windows: Count = Field(
+        1,
+        description="Batches whose gradients are averaged before each update, so that processes on a slow network "
+        "exchange them less often.",
+    )
     learning_rate: Positive = Field(1.0, description="Learning rate before the schedule is applied.")
     schedule: Schedule = Field(ConstantSchedule(), description="How the learning rate changes during the run.")
     weight_decay: NonNegative = Field(0.0, description="L2 penalty: this times the weight is added to the gradient.")

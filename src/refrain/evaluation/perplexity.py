@@ -5,7 +5,7 @@ T steps in a window, B batch size.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -16,6 +16,7 @@ from refrain.errors import DataError
 from refrain.models import Network, evaluating
 from refrain.models.perplexity import perplexity
 from refrain.models.protocol import offers, token_nats
+from refrain.parallel import ALONE, Ranks
 from refrain.progress import Track, untracked
 
 Protocol = Literal["exact", "zaremba", "awd"]
@@ -192,6 +193,7 @@ def evaluate(
     *,
     track: Track = untracked,
     what: str = WHAT,
+    ranks: Ranks = ALONE,
 ) -> Figure:
     """The nats and the number of tokens of the windows of a text.
 
@@ -201,13 +203,31 @@ def evaluate(
         vocabulary: the vocabulary of the model, to count unknown tokens apart.
         track: reports the loop over the windows.
         what: what the loop does, for the report.
+        ranks: processes that have the same model, among which the streams of the text are divided; rank 0 alone reads a
+            text that has fewer streams than there are ranks.
     """
+    if ranks.size > 1:
+        return _evaluated_by(ranks, model, windows, vocabulary, track, what)
     if not offers(model, "token_nats"):
         return Figure(_summed_nats(model, windows, track, what), windows.predicted)
     tally = Tally(vocabulary)
     for targets, nats in stream_nats(model, windows, track=track, what=what):
         tally.add(targets, nats)
     return tally.figure()
+
+
+def _evaluated_by(
+    ranks: Ranks, model: Network, windows: Windows, vocabulary: Vocabulary | None, track: Track, what: str
+) -> Figure:
+    columns = ranks.columns(windows.batch_size)
+    if columns is None:
+        own = evaluate(model, windows, vocabulary, track=track, what=what) if ranks.first else None
+        return Figure(**ranks.from_first(own and asdict(own)))
+    figure = evaluate(model, windows.columns(columns.first, columns.number), vocabulary, track=track, what=what)
+    nats, tokens, unknown, unknown_nats = ranks.sums(
+        figure.nats, figure.tokens, figure.unknown or 0, figure.unknown_nats
+    )
+    return Figure(nats, int(tokens), None if figure.unknown is None else int(unknown), unknown_nats)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from refrain.data.tagged.buckets import NO_TAG, Batches, Encoded, encode_sentenc
 from refrain.data.tagged.sentences import MISSING, Sentence
 from refrain.models import Tagger, evaluating
 from refrain.models.tagger import Prediction
+from refrain.parallel import ALONE, Ranks
 from refrain.progress import Track, untracked
 
 from .share import Share
@@ -144,6 +145,7 @@ def evaluate_tags(
     batch_size: int = 64,
     track: Track = untracked,
     what: str = WHAT,
+    ranks: Ranks = ALONE,
 ) -> TaggingFigure:
     """Tag sentences and compare with their true tags.
 
@@ -156,17 +158,13 @@ def evaluate_tags(
         batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
         track: reports the loop over the batches.
         what: what the loop does, for the report.
+        ranks: processes that have the same model, among which the batches are divided.
     """
     known = model.output.out_features
     count = max(known, len(names))
     true = true or [sentence.tags for sentence in sentences]
-    nats = 0.0
     confusion = np.zeros((count, count), np.int64)
-    predictions: dict[int, NDArray[np.int64]] = {}
-    batches = in_order(sentences, batch_size)
-    for places, found, targets in batch_predictions(model, batches, track=track, what=what):
-        nats += nn.functional.cross_entropy(found.logits, targets, reduction="sum").item()
-        predictions |= _by_sentence(places, sentences, found.tags.cpu().numpy())
+    nats, predictions = _predicted(model, sentences, batch_size, track, what, ranks)
     right = {True: 0, False: 0}
     words = {True: 0, False: 0}
     whole = tagged = missing = 0
@@ -192,6 +190,24 @@ def evaluate_tags(
         missing,
         span_figure(spans) if are_span_tags(names) else None,
     )
+
+
+def _predicted(
+    model: Tagger, sentences: Sequence[Encoded], batch_size: int, track: Track, what: str, ranks: Ranks
+) -> tuple[float, dict[int, NDArray[np.int64]]]:
+    """The nats of all sentences, and the predicted tags of each; each rank tags some of the batches."""
+    nats = 0.0
+    predictions: dict[int, NDArray[np.int64]] = {}
+    batches = in_order(sentences, batch_size)
+    own = Batches(sentences, batches.places[ranks.rank :: ranks.size])
+    for places, found, targets in batch_predictions(model, own, track=track, what=what):
+        nats += nn.functional.cross_entropy(found.logits, targets, reduction="sum").item()
+        predictions |= _by_sentence(places, sentences, found.tags.cpu().numpy())
+    if ranks.size > 1:
+        nats = ranks.sums(nats)[0]
+        told = [[place, tags.tolist()] for place, tags in predictions.items()]
+        predictions = {place: np.array(tags) for each in ranks.gathered(told) for place, tags in each}
+    return nats, predictions
 
 
 def _names(tags: NDArray[np.int64], scored: NDArray[np.bool_], names: Sequence[str]) -> list[str]:
@@ -246,6 +262,7 @@ def figure_of(
     batch_size: int = 64,
     track: Track = untracked,
     what: str = WHAT,
+    ranks: Ranks = ALONE,
 ) -> TaggingFigure:
     """The results of a tagger on sentences.
 
@@ -256,6 +273,7 @@ def figure_of(
         batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
         track: reports the loop over the batches.
         what: what the loop does, for the report.
+        ranks: processes that have the same model, among which the batches are divided.
     """
     seen = [np.array([vocabulary.saw(word) for word in sentence.words]) for sentence in sentences]
     new = sorted({tag for sentence in sentences for tag in sentence.tags} - {*vocabulary.tags, MISSING})
@@ -263,4 +281,5 @@ def figure_of(
     index = {tag: place for place, tag in enumerate(names)} | {MISSING: NO_TAG}
     true = [np.array([index[tag] for tag in sentence.tags], np.int64) for sentence in sentences]
     encoded = encode_sentences(sentences, vocabulary)
-    return evaluate_tags(model, encoded, seen, true=true, names=names, batch_size=batch_size, track=track, what=what)
+    more: Any = {"batch_size": batch_size, "track": track, "what": what, "ranks": ranks}
+    return evaluate_tags(model, encoded, seen, true=true, names=names, **more)

@@ -24,6 +24,7 @@ from refrain.nn import (
     SparseEmbedding,
     SparseSoftmaxHead,
 )
+from refrain.nn.columns import present_part
 from refrain.nn.recurrent.protocol import cleared_state
 
 from .protocol import CompleteNetwork
@@ -82,7 +83,9 @@ class LanguageModel(nn.Module):
 
     def hidden(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Outputs, tuple[Any, ...]]:
         """Map ids (T, B) to the outputs of the last layer and the state after the window."""
-        resets = None if self.reset_before is None else inputs == self.reset_before
+        part = present_part()
+        ids = inputs if part is None else part.inputs
+        resets = None if self.reset_before is None else ids == self.reset_before
         raw, state = self.stack(self.embedding_dropout(self.embedding(inputs)), state, resets)
         return Outputs(raw, self.output_dropout(raw)), state
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from refrain.errors import UserError
-from refrain.nn import EmbeddingDropout, LockedDropout, RecurrentStack, VariationalDropout
+from refrain.nn import Dropout, EmbeddingDropout, LockedDropout, RecurrentStack, VariationalDropout
 from refrain.nn.dropout import HeldMask
 from refrain.nn.step_graph import Cell, Describable, GraphBuilder, Operation, State, StepGraph
 from refrain.nn.step_graph.builder import leaves, like
@@ -16,7 +16,7 @@ from refrain.nn.step_graph.graph import Array
 from .language_model import LanguageModel
 from .modes import evaluating
 
-INERT = (nn.Identity, nn.Dropout, LockedDropout, VariationalDropout, EmbeddingDropout, HeldMask)
+INERT = (nn.Identity, nn.Dropout, Dropout, LockedDropout, VariationalDropout, EmbeddingDropout, HeldMask)
 """Modules that do nothing in evaluation mode. A subclass may do something."""
 
 COMPUTED = {"step", "forward", "window_weights", "log_probabilities"}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn import (
+    Dropout,
     Embedding,
     LockedDropout,
     LowRankHead,
@@ -230,7 +231,7 @@ def _is_plain(model: LanguageModel) -> bool:
 def _in_evaluation(module: nn.Module) -> Callable[[Tensor], Tensor]:
     """A module between layers in evaluation mode. Dropout becomes a plain function, as nn.Module calls take time."""
     # a subclass may do something
-    does_nothing = type(module) in (nn.Identity, nn.Dropout, LockedDropout, VariationalDropout)
+    does_nothing = type(module) in (nn.Identity, nn.Dropout, Dropout, LockedDropout, VariationalDropout)
     return _same if does_nothing else module
 
 

@@ -1,6 +1,7 @@
 """Layers for anyone's PyTorch model; they know nothing of models, data or training."""
 
 from .character_features import CharacterFeatures as CharacterFeatures
+from .dropout import Dropout as Dropout
 from .dropout import EmbeddingDropout as EmbeddingDropout
 from .dropout import LockedDropout as LockedDropout
 from .dropout import VariationalDropout as VariationalDropout

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .columns import present_part
+
 
 def checked_rate(rate: float) -> float:
     """Return the rate if it is valid.
@@ -25,7 +27,7 @@ def checked_rate(rate: float) -> float:
     return rate
 
 
-def dropout_mask(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
+def dropout_mask(shape: Sequence[int], rate: float, like: Tensor, *, columns_dim: int | None = None) -> Tensor:
     """Zeros with probability `rate`, else 1 / (1 - rate), drawn from the global generator.
 
     On a CPU the rate is rounded to a multiple of 2**-16, and the scale matches the rounded rate.
@@ -34,7 +36,19 @@ def dropout_mask(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
         shape: of the mask.
         rate: in [0, 1).
         like: a tensor with the dtype and the device of the mask.
+        columns_dim: the dimension of the columns of a batch, whose masks are independent; None if there is none. Where
+            several processes share a batch, see `refrain.nn.columns`, the masks of all columns are drawn.
     """
+    part = None if columns_dim is None else present_part()
+    if part is None:
+        return _drawn(shape, rate, like)
+    assert columns_dim is not None
+    whole = list(shape)
+    whole[columns_dim] = part.columns.total
+    return part.columns.of(_drawn(whole, rate, like), columns_dim)
+
+
+def _drawn(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
     if like.device.type != "cpu":
         return like.new_empty(shape).bernoulli_(1 - rate).div_(1 - rate)
     # sixteen random bits per entry, four entries per draw: eight times as fast as one Bernoulli draw per entry
@@ -56,6 +70,41 @@ def _draw_bits(draws: Tensor) -> None:
     draws.random_(-(2**63), None)
 
 
+class Dropout(nn.Dropout):
+    """Dropout of single entries, as torch's, with masks that a CPU draws in a fifth of the time."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs (T, B, D) -> the same shape, with entries dropped; inputs themselves in evaluation."""
+        if not self.training or not self.p:
+            return inputs
+        if self.p == 1 or inputs.device.type != "cpu":
+            return torch_dropout(inputs, self.p, inplace=self.inplace)
+        return inputs * dropout_mask(inputs.shape, self.p, inputs, columns_dim=inputs.ndim - 2)
+
+
+class DropoutOfColumns(nn.Dropout):
+    """torch's dropout, with its random numbers, where several processes share a batch; see `refrain.nn.columns`."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs (T, B, D) -> the same shape, with entries dropped; inputs themselves in evaluation."""
+        return torch_dropout(inputs, self.p, inplace=self.inplace) if self.training else inputs
+
+
+def torch_dropout(inputs: Tensor, rate: float, *, inplace: bool = False) -> Tensor:
+    """inputs (T, B, D) -> the same shape, with entries dropped by the random numbers that torch draws.
+
+    Args:
+        inputs: of the columns of this process.
+        rate: in [0, 1].
+        inplace: whether the inputs may be changed.
+    """
+    part = present_part()
+    if part is None or rate == 1:
+        return nn.functional.dropout(inputs, rate, inplace=inplace)
+    whole = inputs.new_empty(inputs.shape[0], part.columns.total, *inputs.shape[2:])
+    return inputs * part.columns.of(whole.bernoulli_(1 - rate).div_(1 - rate))
+
+
 class LockedDropout(nn.Module):
     """Dropout with one mask per window: the same units of a sequence are dropped at every step (variational dropout).
 
@@ -74,7 +123,7 @@ class LockedDropout(nn.Module):
         """inputs (T, B, D) -> the same shape, times a fresh mask (1, B, D); inputs themselves in evaluation."""
         if not self.training or not self.rate:
             return inputs
-        return inputs * dropout_mask((1, *inputs.shape[1:]), self.rate, inputs)
+        return inputs * dropout_mask((1, *inputs.shape[1:]), self.rate, inputs, columns_dim=1)
 
     def extra_repr(self) -> str:
         """The rate, for print."""

@@ -6,8 +6,8 @@ from typing import Any, Literal
 from .canvas import BLUE, GREY, INK, PALE_GREY, empty_figure, image_bytes, plain_text
 
 ROW_HEIGHT = 0.3
-SHARES = {"of_limit": "of the limit", "of_reading": "of reading", "of_copy": "of copying"}
-"""The keys of a row that hold a fraction of a measured limit of the machine, and a label for each."""
+SHARES = {"of_limit": "of the limit", "of_reading": "of reading", "of_copy": "of copying", "waiting": "waiting"}
+"""The keys of a row that hold a fraction, of a measured limit of the machine or of the time, and a label for each."""
 
 
 def bench_picture(rows: Sequence[Mapping[str, Any]], title: str, *, file_format: Literal["png", "svg"]) -> bytes:

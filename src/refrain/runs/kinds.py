@@ -16,6 +16,7 @@ from refrain.config import AnyExperiment, Experiment, TaggerExperiment
 from refrain.data import Corpus, TaggedCorpus
 from refrain.errors import UserError, shown
 from refrain.models import LanguageModel, Tagger
+from refrain.parallel import Ranks
 from refrain.progress import Track
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, Task
@@ -59,8 +60,8 @@ class Kind(Generic[SettingsT, CorpusT, ModelT]):
         document: (experiment, network) -> the content of `config.json`.
         task: (experiment, corpus, model, methods) -> the training task.
         describe: (experiment, corpus, model, run) -> lines of text that are printed before training.
-        summarise: (experiment, corpus, model, run, position, track) -> the content of `summary.json`; `track` reports
-            loops.
+        summarise: (experiment, corpus, model, run, position, track, ranks) -> the content of `summary.json`; `track`
+            reports loops.
         card: (summary, experiment, manifest) -> the README of the run.
     """
 
@@ -70,7 +71,7 @@ class Kind(Generic[SettingsT, CorpusT, ModelT]):
     document: Callable[[SettingsT, ModelT], dict[str, Any]]
     task: BuildTask[SettingsT, CorpusT, ModelT]
     describe: Callable[[SettingsT, CorpusT, ModelT, RunFolder], list[str]]
-    summarise: Callable[[SettingsT, CorpusT, ModelT, RunFolder, Position, Track], dict[str, Any]]
+    summarise: Callable[[SettingsT, CorpusT, ModelT, RunFolder, Position, Track, Ranks], dict[str, Any]]
     card: Callable[[dict[str, Any], SettingsT, dict[str, Any]], str]
 
 

@@ -17,7 +17,7 @@ from refrain.data import Corpus, TaggedCorpus, TaggedSplit
 from refrain.data.text.files import size_of
 
 # the entries that can change the bits of a run, besides its settings and text
-MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "device", "backend")
+MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "ranks", "device", "backend")
 # words for backends in runs of version 0.1 -> the words of this version
 OLD_BACKENDS = {"plain": "torch", "kernels": "native"}
 
@@ -28,6 +28,7 @@ def manifest(
     model: nn.Module,
     command: str,
     backend: dict[str, str] | None = None,
+    ranks: int = 1,
 ) -> dict[str, Any]:
     """The versions, the machine, the backend of each part, the seed, the command and the sha256 of the text."""
     device = next(model.parameters()).device
@@ -42,6 +43,7 @@ def manifest(
         "mkldnn": torch.backends.mkldnn.is_available(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "ranks": ranks,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "backend": backend or {},
         "host": socket.gethostname(),

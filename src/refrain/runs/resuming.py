@@ -1,6 +1,7 @@
 """Resumes a run, with its own settings or with a greater length."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from refrain.config import AnyExperiment
 from refrain.config.loader import amended
 from refrain.config.resumable import continues
 from refrain.errors import CheckpointError
+from refrain.parallel import Ranks, joined
 from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
-from refrain.training import PlainProgress, Position, Task, load_weights, restore
+from refrain.training import Position, Task, load_weights, restore
 from refrain.training.own_methods import methods_by_name
 from refrain.training.progress import Progress
 from refrain.training.resume import check_methods, read_training
@@ -33,13 +35,14 @@ from .documents import read_manifest, read_summary
 from .finishing import begin_to_finish
 from .fit_check import check_corpus
 from .intact import check_config, point_at_best
-from .kinds import kind_of
+from .kinds import Kind, kind_of
 from .manifest import changes, manifest
 from .own_names import check_given, own_name
 from .own_network import OwnNetwork
 from .preparing import build, read_corpus
 from .targets import with_recorded_target
 from .to_the_end import train_to_the_end
+from .together import check_columns, check_same, check_shared, first_then_others, report_of, share_network
 
 
 def resume(
@@ -84,19 +87,19 @@ def resume(
     document = run.read_json("config.json")
     own = experiment_from(document, run.path)
     check_given(document, model, run.path)
-    with progress or PlainProgress() as report, run.locked():
+    with joined() as ranks, report_of(ranks, progress) as report, run.locked() if ranks.first else nullcontext():
         experiment = with_recorded_target(experiment, own, read_manifest(run))
         given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
         kind = kind_of(given, model)
+        check_columns(ranks, given)
+        check_shared(ranks, run)
         checkpoint, problems = run.newest()
         check_config(own, checkpoint, read_manifest(run), run.path)
-        corpus = read_corpus(kind, with_own_vocabulary(given, checkpoint.folder), report)
-        same_text(corpus, read_manifest(run), run.path)
-        check_corpus(given, corpus, checkpoint, model)
-        network, backends = build(kind, given, corpus, report)
-        task = kind.task(given, corpus, network, added)
         for problem in problems:
             report.log(f"skipped a damaged checkpoint: {problem}")
+        corpus, network, backends = _built(kind, given, run, checkpoint, model, ranks, report)
+        task = kind.task(given, corpus, network, added)
+        task.ranks = ranks
         position, state = _restored(run, task, checkpoint, given, own_name(document))
         before = before_change(checkpoint)
         if continues(before, given):
@@ -104,14 +107,36 @@ def resume(
             position.plans.clear()
         ending = begin_to_finish(task, position, given, run.path) if finish else []
         notes = notes_on(before, given, position, task)
-        record(run, own, given, kind.document(given, network), position, notes, ending)
-        run.tidy(checkpoint.folder)
-        point_at_best(run, position, task, report)
-        for difference in changes(read_manifest(run), manifest(given, corpus, network, "", backends)):
-            report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
-        run.cut_metrics(position.metrics_bytes)
+        # every rank has read the checkpoint before rank 0 changes the folder
+        ranks.wait()
+        if ranks.first:
+            record(run, own, given, kind.document(given, network), position, notes, ending)
+            here = manifest(given, corpus, network, "", backends, ranks.size)
+            _made_ready(run, checkpoint, position, task, here, report)
+        if not ranks.from_first(position.best is not None):
+            position.best = None
         _log_resumed(checkpoint, task, position, [*changed_words(own, given), *notes, *ending], report)
         return train_to_the_end(given, kind, corpus, task, run, position, state, report, backends)
+
+
+def _built(
+    kind: Kind[Any, Any, Any],
+    given: AnyExperiment,
+    run: RunFolder,
+    checkpoint: Checkpoint,
+    own: OwnNetwork | None,
+    ranks: Ranks,
+    report: Progress,
+) -> tuple[Any, Any, dict[str, str]]:
+    """Read the corpus, check that it is that of the run, and build the network and its backends."""
+    known = with_own_vocabulary(given, checkpoint.folder)
+    corpus = first_then_others(ranks, lambda: read_corpus(kind, known, report))
+    check_same(ranks, given, corpus)
+    same_text(corpus, read_manifest(run), run.path)
+    check_corpus(given, corpus, checkpoint, own)
+    network, backends = build(kind, given, corpus, report)
+    share_network(ranks, network)
+    return corpus, network, backends
 
 
 def _restored(
@@ -129,6 +154,17 @@ def _restored(
         return restore(task, checkpoint.tensors("training"), training)
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.folder}: {error}") from error.__cause__
+
+
+def _made_ready(
+    run: RunFolder, checkpoint: Checkpoint, position: Position, task: Task, here: dict[str, Any], report: Progress
+) -> None:
+    """Bring the run folder to the state that it had at the checkpoint, and log what differs on this machine."""
+    run.tidy(checkpoint.folder)
+    point_at_best(run, position, task, report)
+    for difference in changes(read_manifest(run), here):
+        report.log(f"note: {difference}; the run continues, but perhaps not bit for bit")
+    run.cut_metrics(position.metrics_bytes)
 
 
 def _log_resumed(
@@ -171,7 +207,7 @@ def resume_unfinished(
     experiment = with_recorded_target(experiment, own, read_manifest(run))
     given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
     if is_finished(run, own, given):
-        with progress or PlainProgress() as report:
+        with joined() as ranks, report_of(ranks, progress) as report:
             report.log(f"{run.path}: is finished; nothing is trained")
         return read_summary(run)
     return resume(out, model=model, methods=methods, experiment=given, progress=progress)

@@ -1,5 +1,6 @@
 """The description of a language model's run before training, and its summary after training."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -7,11 +8,12 @@ from torch import nn
 
 from refrain.assembly.widths import removable_widths
 from refrain.config import Experiment
-from refrain.data import Corpus, TextSize, text_size
+from refrain.data import Corpus, text_size
 from refrain.data.unknown import FIT_THE_MODEL, unknown_concerns
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.perplexity import Protocol
 from refrain.models.network_check import class_name
+from refrain.parallel import ALONE, Ranks
 from refrain.progress import Track, untracked
 from refrain.sparsity import zero_share
 from refrain.sparsity.report import report
@@ -96,6 +98,7 @@ def summarise(
     run: RunFolder,
     position: Position,
     track: Track = untracked,
+    ranks: Ranks = ALONE,
     *,
     own: bool = False,
 ) -> dict[str, Any]:
@@ -108,32 +111,33 @@ def summarise(
         run: the run folder.
         position: the position at the end of the run.
         track: reports the loops over the texts.
+        ranks: the processes that have trained the model, each of which measures something.
         own: whether the model is given by the user, so that the summary names its class.
     """
     load_best(model, run, position)
     protocol = experiment.training.validation
-    figures: dict[str, Any] = {}
-    exact: dict[str, Any] = {}
-    for split in ("valid", "test"):
-        if split not in corpus.splits:
-            figures[split] = exact[split] = None
-            continue
-        size = text_size(corpus, split)
 
-        def measured(name: Protocol, split: str = split, size: TextSize = size) -> dict[str, Any]:
-            tokens = corpus.splits[split].tokens
-            steps = experiment.training.window_steps
-            windows = protocol_windows(
-                tokens, name, split=split, window_steps=steps, name=f"{corpus.name}, split {split!r}"
-            )
-            what = f"measuring the {split} text, protocol {name}"
-            figure = evaluate(model, windows, corpus.vocabulary, track=track, what=what)
-            return {"protocol": name, **figure.document(size)}
+    def measured(split: str, name: Protocol) -> dict[str, Any]:
+        tokens = corpus.splits[split].tokens
+        steps = experiment.training.window_steps
+        windows = protocol_windows(
+            tokens, name, split=split, window_steps=steps, name=f"{corpus.name}, split {split!r}"
+        )
+        what = f"measuring the {split} text, protocol {name}"
+        figure = evaluate(model, windows, corpus.vocabulary, track=track, what=what)
+        return {"protocol": name, **figure.document(text_size(corpus, split))}
 
-        exact[split] = measured("exact")
-        # every protocol is exact on the test split, and another pass over many bytes would take minutes
-        same = split == "test" or protocol == "exact"
-        figures[split] = {**exact[split], "protocol": protocol} if same else measured(protocol)
+    splits = [split for split in ("valid", "test") if split in corpus.splits]
+    # every protocol is exact on the test split, and another pass over many bytes would take minutes
+    passes: list[tuple[str, Protocol]] = [(split, "exact") for split in splits]
+    if "valid" in splits and protocol != "exact":
+        passes.append(("valid", protocol))
+    documents = ranks.deal([partial(measured, *each) for each in passes])
+    found = dict(zip(passes, documents, strict=True))
+    exact = {split: found.get((split, "exact")) for split in ("valid", "test")}
+    figures: dict[str, Any] = {"valid": None, "test": None}
+    for split in splits:
+        figures[split] = found.get((split, protocol)) or {**found[split, "exact"], "protocol": protocol}
     network = {"network": class_name(model)} if own else {}
     sparsity = {"sparsity": _sparsity(model)} if experiment.sparsity.active() else {}
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **network}

@@ -7,6 +7,7 @@ from refrain.config import TaggerExperiment, TaggerModel
 from refrain.data import TaggedCorpus
 from refrain.evaluation.tagging import figure_of
 from refrain.models import Tagger
+from refrain.parallel import ALONE, Ranks
 from refrain.progress import Track, untracked
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position
@@ -43,6 +44,7 @@ def summarise_tagger(
     run: RunFolder,
     position: Position,
     track: Track = untracked,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Measure the best checkpoint and summarise the run. The model gets the weights of the checkpoint."""
     load_best(model, run, position)
@@ -53,6 +55,7 @@ def summarise_tagger(
             corpus.splits[split].sentences,
             track=track,
             what=f"measuring the {split} text",
+            ranks=ranks,
         ).document()
         if split in corpus.splits
         else None

@@ -50,7 +50,9 @@ def train_to_the_end(
     for line in [*kind.describe(experiment, corpus, task.model, run), describe_backends(backends)]:
         report.log(line)
     writer = (
-        tensorboard_writer(run.path / "tensorboard", position.step + 1) if experiment.training.tensorboard else None
+        tensorboard_writer(run.path / "tensorboard", position.step + 1)
+        if experiment.training.tensorboard and task.ranks.first
+        else None
     )
     if writer is not None:
         write_settings(writer, toml_of(experiment), position.step)
@@ -61,17 +63,22 @@ def train_to_the_end(
     shown = None if bytes_per_token is None else bytes_per_token["train"]
     report.begin(partial(loss_text, bytes_per_token=shown, tagger=isinstance(corpus, TaggedCorpus)))
     with _closing(writer), Interrupt(report.log) as interrupt:
-        metrics = Metrics(run, writer, bytes_per_token, task.methods.metrics)
+        written = run if task.ranks.first else None
+        metrics = Metrics(written, writer, bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
     report.log(f"measuring the best of {position.epoch} epoch(s) on validation and test")
-    summary = kind.summarise(experiment, corpus, task.model, run, position, report.reports.track)
+    # what is measured has been written by rank 0
+    task.ranks.at(position.step, "measure")
+    task.ranks.wait()
+    summary = kind.summarise(experiment, corpus, task.model, run, position, report.reports.track, task.ranks)
     summary["backend"] = backends
     if task.methods.own:
         summary["methods"] = list(task.methods.own)
     if failures():
         summary["failed_kernels"] = failures()
-    run.write_json("summary.json", summary)
-    run.write_text("README.md", kind.card(summary, experiment, read_manifest(run)))
+    if task.ranks.first:
+        run.write_json("summary.json", summary)
+        run.write_text("README.md", kind.card(summary, experiment, read_manifest(run)))
     return summary
 
 

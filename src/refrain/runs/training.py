@@ -1,6 +1,7 @@
 """Trains an experiment in a new run folder."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,9 +10,11 @@ import torch
 from refrain.assembly.sparsity import with_target_number
 from refrain.config import AnyExperiment, Experiment
 from refrain.errors import UserError
+from refrain.parallel import Ranks, joined
+from refrain.parallel.start import restarted
 from refrain.storage.output_checks import check_folder, run_parts
 from refrain.storage.run_folder import RunFolder
-from refrain.training import PlainProgress, Position, Task
+from refrain.training import Position, Task
 from refrain.training.own_methods import methods_by_name
 from refrain.training.progress import Progress
 from refrain.training.resume import capture
@@ -28,6 +31,7 @@ from .space import check_space
 from .starting import load_start
 from .targets import target_asked
 from .to_the_end import train_to_the_end
+from .together import check_columns, check_same, check_shared, first_then_others, report_of, share_network
 
 
 def train(
@@ -44,6 +48,8 @@ def train(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train a language model or a tagger in a new run folder.
+
+    In processes that were started by torchrun, all of them call this and train one model; rank 0 writes the run.
 
     Args:
         experiment: the settings of the run, for example from a recipe.
@@ -70,43 +76,70 @@ def train(
         DataError: when the corpus is missing, damaged or too small.
         CheckpointError: when the folder is not empty or cannot be written, or the disk has too little space.
         UserError: when the loss is not finite, `sparsity.freeze` finds no zeros, a method fails, a network of your own
-            does not implement the protocol, or something is read from the run that would be replaced.
+            does not implement the protocol, something is read from the run that would be replaced, or ranks differ.
+        LostRankError: when another process that trains the same model is lost.
         Interrupted: when a signal has stopped the run; a checkpoint has been saved.
     """
     own = methods_by_name(methods)
-    if resume == "auto" and (found := run_state(Path(out))) != "absent":
-        if found == "run":
-            return resume_unfinished(out, model=model, methods=methods, experiment=experiment, progress=progress)
-        force = True
-    with progress or PlainProgress() as report:
-        kind = kind_of(experiment, model)
-        run = RunFolder(Path(out))
-        if resume == "auto" and force:
-            report.log(f"{run.path}: a run was started here and has no checkpoint yet; it is started again")
-        replaced = run.check_available(force=force)
-        if force:
-            check_folder("--out", run.path, run_parts(run.path), [start_from, experiment.data.corpus])
-        corpus = read_corpus(kind, experiment, report)
-        torch.manual_seed(experiment.training.seed)
-        network, backends = build(kind, experiment, corpus, report)
-        start: dict[str, Any] = {}
-        if start_from is not None:
-            start = {"start": load_start(Path(start_from), network, corpus)}
-            report.log(f"start  {start_text(start['start'])}")
-        asked = experiment
-        experiment = with_target_number(asked, network)
-        task = kind.task(experiment, corpus, network, own)
-        _check_freezing(experiment, task)
-        # raises for a state that cannot be stored, before anything is written
-        capture(task, Position(), None)
+    with joined() as ranks:
+        out, found = Path(ranks.from_first(str(out))), ranks.from_first(run_state(Path(out)))
+        again = (resume == "auto" or restarted()) and found != "absent"
+        if again and found == "run":
+            changes: Any = {"model": model, "methods": methods, "experiment": experiment}
+            return resume_unfinished(out, **changes, progress=progress)
+        with report_of(ranks, progress) as report:
+            if again:
+                report.log(f"{out}: a run was started here and has no checkpoint yet; it is started again")
+            given: Any = {"own_network": model, "methods": own, "start_from": start_from, "force": force or again}
+            return _started(experiment, RunFolder(out), ranks, report, recipe_text, command, **given)
+
+
+def _started(
+    experiment: AnyExperiment,
+    run: RunFolder,
+    ranks: Ranks,
+    report: Progress,
+    recipe_text: str,
+    command: str,
+    *,
+    own_network: OwnNetwork | None,
+    methods: Mapping[str, object],
+    start_from: str | Path | None,
+    force: bool,
+) -> dict[str, Any]:
+    """Start a run in every rank, and train it to its end."""
+    kind = kind_of(experiment, own_network)
+    check_columns(ranks, experiment)
+    replaced = ranks.first and run.check_available(force=force)
+    if force and ranks.first:
+        check_folder("--out", run.path, run_parts(run.path), [start_from, experiment.data.corpus])
+    corpus = first_then_others(ranks, lambda: read_corpus(kind, experiment, report))
+    check_same(ranks, experiment, corpus)
+    torch.manual_seed(experiment.training.seed)
+    network, backends = build(kind, experiment, corpus, report)
+    start: dict[str, Any] = {}
+    if start_from is not None:
+        start = {"start": load_start(Path(start_from), network, corpus)}
+        report.log(f"start  {start_text(start['start'])}")
+    share_network(ranks, network)
+    asked = experiment
+    experiment = with_target_number(asked, network)
+    task = kind.task(experiment, corpus, network, methods)
+    task.ranks = ranks
+    _check_freezing(experiment, task)
+    # raises for a state that cannot be stored, before anything is written
+    capture(task, Position(), None)
+    if ranks.first:
         check_space(task, run.path, replaced=replaced)
         run.create(force=force)
-        with run.locked():
+    with run.locked() if ranks.first else nullcontext():
+        if ranks.first:
             run.write_json("config.json", kind.document(experiment, network))
             run.write_text("recipe.toml", recipe_text)
-            document = manifest(experiment, corpus, network, command, backends)
+            document = manifest(experiment, corpus, network, command, backends, ranks.size)
             run.write_json("manifest.json", document | target_asked(asked) | start)
-            return train_to_the_end(experiment, kind, corpus, task, run, Position(), None, report, backends)
+        check_shared(ranks, run)
+        return train_to_the_end(experiment, kind, corpus, task, run, Position(), None, report, backends)
 
 
 def _check_freezing(experiment: AnyExperiment, task: Task) -> None:

@@ -47,12 +47,15 @@ class TrainingAccuracy:
         Args:
             window: the window, with the outputs from which its loss was computed.
         """
+        right = 0
         with torch.no_grad():
             hidden = window.outputs.dropped.flatten(0, 1).split(CHUNK_POSITIONS)
             for chunk, targets in zip(hidden, window.targets.flatten().split(CHUNK_POSITIONS), strict=True):
                 predicted = window.model.head.log_probabilities(chunk).argmax(-1)  # type: ignore[operator, union-attr]
-                self._right += int((predicted == targets).sum())
-                self._positions += len(targets)
+                right += int((predicted == targets).sum())
+        every = window.ranks.sums(right, window.targets.numel())
+        self._right += int(every[0])
+        self._positions += int(every[1])
 
     def validated(self, record: Mapping[str, Any]) -> Verdict:
         """Store the accuracy of the epoch, reset the counts, and stop the run if the accuracy is reached.

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import asdict
 
 from refrain.data import Batches, Windows
 
@@ -43,15 +44,23 @@ class Ending:
         """
         if self.task.max_minutes is None:
             return None
+        # planned by rank 0's clock
+        ranks = self.task.ranks
+        plan = self._due(position, windows) if ranks.first else None
+        told = ranks.from_first(None if plan is None else asdict(plan))
+        if told is None:
+            return None
+        position.plans.append(Plan(**told))
+        return position.plan
+
+    def _due(self, position: Position, windows: Windows | Batches) -> Plan | None:
+        """Plan the end, or change the plan, if it is time to."""
         now = time.monotonic()
         position.spent_seconds = now - self._zero
         if now < self.next_review:
             return None
         self.next_review = now + NEXT_REVIEW * self.limit
-        plan = planned(self.limit, moment(self.task, position, windows), position.plan, self.task.schedule)
-        if plan is not None:
-            position.plans.append(plan)
-        return plan
+        return planned(self.limit, moment(self.task, position, windows), position.plan, self.task.schedule)
 
     def is_reached(self, position: Position) -> bool:
         """Whether the run has reached the end of its plan."""

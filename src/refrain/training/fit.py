@@ -91,7 +91,7 @@ class Fit:
         while position.epoch < self.task.epochs and not position.stopped:
             windows = self.task.windows(position.epoch)
             if state is None:
-                state = self.task.model.initial_state(self.task.batch_size)
+                state = self.task.initial_state()
             while position.window < len(windows) and not self.ending.is_reached(position):
                 deadline = saved + 60 * self.task.checkpoint_minutes
                 before = position.window
@@ -100,8 +100,8 @@ class Fit:
                 improved = position.window > before and self._within_epoch(position, windows)
                 planned = self._review(position, windows)
                 # read the signal once, so that the checkpoint and the exit status agree
-                signal_number = self.interrupt.signal_number
-                if signal_number or improved or planned or time.monotonic() > deadline:
+                signal_number, late = self._asked(deadline)
+                if signal_number or improved or planned or late:
                     saved = self.save(position, state)
                 self._stop_if_asked(position, signal_number)
             self._end_epoch(position)
@@ -112,21 +112,33 @@ class Fit:
                 position.window = 0
                 position.epoch_tally = Tally()
                 state = state if self.task.carry_state else None
-            signal_number = self.interrupt.signal_number
+            signal_number, _ = self._asked(math.inf)
             saved = self.save(position, state)
             self._stop_if_asked(position, signal_number)
         return position
 
+    def _asked(self, deadline: float) -> tuple[int, bool]:
+        """Return the signal that some rank has received, or 0, and whether a deadline has passed by rank 0's clock."""
+        ranks = self.task.ranks
+        late = ranks.first and time.monotonic() > deadline
+        signal_number, passed = ranks.largest(self.interrupt.signal_number or 0, late)
+        return signal_number, bool(passed)
+
     def save(self, position: Position, state: Any) -> float:
         """Write a checkpoint, and return the time at which it was finished, by the monotonic clock.
+
+        Rank 0 writes it, with the states of all columns, while the others go on to their next window.
 
         Raises:
             NonFiniteError: when it would hold numbers that are not finite; nothing is written.
         """
+        self.task.ranks.at(position.step, "save")
         tensors, training = capture(self.task, position, state)
         with self.task.methods.evaluation_weights(self.task.model):
             weights = weights_of(self.task.model)
         check_finite(self.task.model, weights, tensors)
+        if not self.task.ranks.first:
+            return time.monotonic()
         self.run.save(
             position.step,
             {"model": weights, "training": tensors},
@@ -138,7 +150,8 @@ class Fit:
     def _round(self, position: Position, windows: Windows | Batches, state: Any, deadline: float) -> Any:
         """Train until metrics, a validation, a sample or a checkpoint are due, the epoch ends, or a signal arrives."""
         task = self.task
-        intervals = [task.log_windows, task.validation_windows, task.sample_windows]
+        intervals = [task.between(task.log_windows), task.between(task.validation_windows)]
+        intervals.append(task.between(task.sample_windows))
         last = self.ending.last_window(position, windows)
         stop = min(last, *((position.window // every + 1) * every for every in intervals if every))
         started = time.monotonic()
@@ -153,9 +166,11 @@ class Fit:
             max_norm=task.max_norm,
             hooks=task.methods.hooks(),
             tallies=(position.epoch_tally, position.line_tally),
+            ranks=task.ranks,
+            accumulate=task.accumulate,
         )
         position.seconds += time.monotonic() - started
-        if position.window == last or (position.window == stop and not stop % task.log_windows):
+        if position.window == last or (position.window == stop and not stop % intervals[0]):
             seconds = max(time.monotonic() - started, 1e-9)
             rate = task.optimizer.param_groups[0]["lr"]
             position.metrics_bytes = self.metrics.train(
@@ -172,16 +187,19 @@ class Fit:
         if window == len(windows):
             return False
         with task.methods.evaluation_weights(task.model):
-            if task.validation_windows and not window % task.validation_windows:
+            if task.validation_windows and not window % task.between(task.validation_windows):
                 record, _, improved = self._validate(position, epoch_ended=False)
                 self.progress.validated(record)
-            if task.sample_windows and not window % task.sample_windows:
+            if task.sample_windows and not window % task.between(task.sample_windows):
                 self._sample(position, f"epoch-{position.epoch + 1:03d}-window-{window:06d}")
         return improved
 
     def _end_epoch(self, position: Position) -> None:
         """Validate at the end of an epoch, then update the schedule, apply the verdicts of the methods, and sample."""
         task = self.task
+        task.ranks.at(position.step, "validate")
+        if not task.ranks.same_weights(task.model):
+            self.progress.log("note: the ranks' weights differ in rounding, as their processors do; all get rank 0's")
         with task.methods.evaluation_weights(task.model):
             record, found, _ = self._validate(position, epoch_ended=True)
             settled = task.methods.settled()
@@ -199,9 +217,12 @@ class Fit:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         device = next(self.task.model.parameters()).device
         first = position.window
-        while position.window < stop and not self.interrupt.signal_number:
-            if time.monotonic() > deadline and position.window > first:
-                return
+        while position.window < stop:
+            if not position.window % self.task.accumulate:
+                signal_number, late = self._asked(deadline)
+                if signal_number or (late and position.window > first):
+                    return
+            self.task.ranks.at(position.step, "train")
             for group in self.task.optimizer.param_groups:
                 group["lr"] = self._rate(position, windows) * windows.share(position.window)
             inputs, targets = windows[position.window]
@@ -223,7 +244,8 @@ class Fit:
         return plan is not None
 
     def _validate(self, position: Position, *, epoch_ended: bool) -> tuple[dict[str, Any], Validation, bool]:
-        found = self.task.validate(self.progress.reports.track)
+        self.task.ranks.at(position.step, "validate")
+        found = self.task.validate(self.progress.reports.track, self.task.ranks)
         nats_per_token = found.nats / found.tokens
         if not math.isfinite(nats_per_token):
             raise NonFiniteError(f"the validation loss is {nats_per_token}")
@@ -236,7 +258,7 @@ class Fit:
         return record, found, improved
 
     def _sample(self, position: Position, name: str) -> None:
-        if self.task.sample is not None:
+        if self.task.sample is not None and self.task.ranks.first:
             text = self.task.sample(position.step)
             self.run.write_text(f"samples/{name}.txt", text + "\n")
             self.metrics.sample(text, position.step)
@@ -244,6 +266,8 @@ class Fit:
 
     def _stop_if_asked(self, position: Position, signal_number: int | None) -> None:
         if signal_number:
+            # no rank leaves before the checkpoint is whole
+            self.task.ranks.wait()
             if position.step and self._resume().startswith("refrain train"):
                 self.progress.log("with --resume --finish, the run ends soon, with its learning rate at zero")
             raise Interrupted(

@@ -7,15 +7,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from refrain.parallel import ALONE, Ranks
+
 
 class Window(NamedTuple):
-    """One window of a run, which is the argument of each hook."""
+    """One window of a run, which is the argument of each hook.
+
+    When several processes train one model, it has the columns of this one; see `refrain.parallel`. A loss term counts
+    by the fraction of columns that the process has, so it must be a mean over columns or not depend on them.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     inputs: Tensor  # (T, B)
     targets: Tensor  # (T, B)
     outputs: Any  # the last layer's output before and after dropout, for regularisers
+    ranks: Ranks = ALONE  # to sum figures over the processes
 
 
 @dataclass

@@ -4,18 +4,20 @@ T steps in the window, batch B.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from refrain.data.tagged.buckets import NO_TAG
+from refrain.nn.columns import computing
 from refrain.nn.recurrent.protocol import detached
 from refrain.optim import clip_scale, gradient_norm, scale_gradients, scaled_step
+from refrain.parallel import ALONE, Ranks
 
 from .hooks import Hooks, Window
+from .share import share_of
 
 LossScale = Literal["sum-over-time", "mean-over-tokens"]
 
@@ -43,19 +45,24 @@ def train_round(
     max_norm: float | None,
     hooks: Hooks,
     tallies: Iterable[Tally] = (),
+    ranks: Ranks = ALONE,
+    accumulate: int = 1,
 ) -> Any:
     """Train on `windows` by truncated backpropagation.
 
     Args:
         model: maps (inputs, targets, state) to the nats summed over the window, the outputs and the state.
         windows: pairs (inputs, targets), each (T, B). A round is an epoch, or as many windows as the caller gives.
-        state: the recurrent state at the beginning of the first window.
+        state: the recurrent state at the beginning of the first window, of the columns that this rank computes.
         optimizer: an optimiser of the model's parameters.
         loss_scale: `sum-over-time` divides the nats by B, `mean-over-tokens` by the number of targets, usually T * B.
             Penalties, clipping and learning rate are relative to it.
         max_norm: the value to which the global gradient norm is clipped; None does not clip.
         hooks: the methods that act on the run.
         tallies: the nats and tokens of every window are added to each of them.
+        ranks: the processes that train the model together. Their gradients are summed, so that each takes the step that
+            one process would take.
+        accumulate: the number of windows whose gradients are averaged before each step of the optimiser.
 
     Returns:
         The state after the last window.
@@ -64,32 +71,81 @@ def train_round(
         NonFiniteError: when the loss or a gradient is not finite; the weights are those after the window before.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    update = _Update(optimizer, parameters, max_norm, hooks, tallies)
+    held: list[_Part] = []
+    window = None
     for inputs, targets in windows:
-        # the value of the state is carried over, its gradient is not; each head computes the nats by its own formula
-        nats, outputs, state = model(inputs, targets, detached(state))
-        window = Window(model, optimizer, inputs, targets, outputs)
-        # a tagger's words without a tag are not in the loss
-        tokens = int((targets != NO_TAG).sum())
-        divisor = targets.shape[1] if loss_scale == "sum-over-time" else tokens
-        loss = nats / divisor
+        share = share_of(inputs, targets, ranks, loss_scale)
+        with computing(share.columns, inputs):
+            # the value of the state is carried over, its gradient is not; a head computes the nats by its own formula
+            nats, outputs, state = model(share.inputs, share.targets, detached(state))
+        window = Window(model, optimizer, share.inputs, share.targets, outputs, ranks)
+        loss = nats / (share.divisor * share.copies)
         for term in hooks.loss_terms:
-            loss = loss + term(window)
-        optimizer.zero_grad()
-        loss.backward()
-        norm = gradient_norm(parameters).item()
-        if not math.isfinite(norm + loss.item()):
-            raise NonFiniteError(f"the loss is {loss.item()}, the gradient norm {norm}")
-        scale = clip_scale(norm, max_norm)
-        if hooks.before_step:
-            scale_gradients(parameters, scale)
+            loss = loss + share.weight * term(window)
+        if not held:
+            optimizer.zero_grad()
+        if accumulate == 1:
+            total, summed = ranks.backward(loss, nats / share.copies, parameters)
+            update(window, total, summed, share.tokens)
+            continue
+        (loss / accumulate).backward()
+        held.append(_Part(loss.item(), nats.item() / share.copies, share.tokens, optimizer.param_groups[0]["lr"]))
+        if len(held) == accumulate:
+            _update_from(held, update, window, accumulate, ranks)
+    if held and window is not None:
+        # at the end of an epoch there may be fewer windows
+        _update_from(held, update, window, accumulate, ranks)
+    return detached(state)
+
+
+class _Part(NamedTuple):
+    """A window whose gradient is held until the next update."""
+
+    loss: float
+    nats: float
+    tokens: int
+    rate: float
+
+
+@dataclass
+class _Update:
+    """One step of an optimiser, with what comes before and after it."""
+
+    optimizer: torch.optim.Optimizer
+    parameters: Sequence[nn.Parameter]
+    max_norm: float | None
+    hooks: Hooks
+    tallies: Iterable[Tally]
+
+    def __call__(self, window: Window, loss: float, nats: float, tokens: int) -> None:
+        """Take the step, unless the loss or the gradient is not finite."""
+        norm = gradient_norm(self.parameters).item()
+        if not math.isfinite(norm + loss):
+            raise NonFiniteError(f"the loss is {loss}, the gradient norm {norm}")
+        scale = clip_scale(norm, self.max_norm)
+        if self.hooks.before_step:
+            scale_gradients(self.parameters, scale)
             scale = 1.0
-        for act in hooks.before_step:
+        for act in self.hooks.before_step:
             act(window)
-        scaled_step(optimizer, parameters, scale)
-        for act in hooks.after_step:
+        scaled_step(self.optimizer, self.parameters, scale)
+        for act in self.hooks.after_step:
             act(window)
-        for tally in tallies:
-            tally.nats += nats.item()
+        for tally in self.tallies:
+            tally.nats += nats
             tally.tokens += tokens
             tally.gradient_norm = norm
-    return detached(state)
+
+
+def _update_from(held: list[_Part], update: _Update, window: Window, accumulate: int, ranks: Ranks) -> None:
+    """Take a step on the mean gradient of the windows that are held, at the mean of their learning rates."""
+    loss, nats = ranks.sum_gradients(
+        sum(part.loss for part in held), sum(part.nats for part in held), update.parameters
+    )
+    scale_gradients(update.parameters, accumulate / len(held))
+    for group in update.optimizer.param_groups:
+        group["lr"] = sum(part.rate for part in held) / len(held)
+    tokens = sum(part.tokens for part in held)
+    held.clear()
+    update(window, loss, nats, tokens)

@@ -18,7 +18,7 @@ class Metrics:
     """Writes the figures of a run.
 
     Args:
-        run: the run folder; lines are appended to its `metrics.jsonl`.
+        run: the run folder; lines are appended to its `metrics.jsonl`. None writes nothing, as for ranks that follow.
         tensorboard: a writer of TensorBoard events, or None.
         bytes_per_token: the bytes per token of the training and the validation text; if given, bits per byte are added.
         figures: called for each line, returns further figures to add to it.
@@ -26,7 +26,7 @@ class Metrics:
 
     def __init__(
         self,
-        run: RunFolder,
+        run: RunFolder | None,
         tensorboard: Any | None = None,
         bytes_per_token: Mapping[str, float] | None = None,
         figures: Callable[[], dict[str, Any]] = dict,
@@ -103,7 +103,7 @@ class Metrics:
             for name, value in record.items():
                 if isinstance(value, float) and math.isfinite(value):
                     self._tensorboard.add_scalar(f"{record['event']}/{name}", value, record["step"])
-        return self._run.log(record)
+        return 0 if self._run is None else self._run.log(record)
 
 
 def _preformatted(text: str) -> str:

@@ -47,7 +47,7 @@ def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tenso
     if task.methods.own_evaluation_weights():
         # the model in the checkpoint has the evaluation weights
         tensors |= {f"{WEIGHTS}{name}": weight.detach().clone() for name, weight in task.model.named_parameters()}
-    carried = [] if state is None else state_tensors(state)
+    carried = [] if state is None else task.ranks.all_columns(state_tensors(state), task.batch_size)
     states = {"schedule": task.schedule.state_dict(), **task.methods.state_dict()}
     document = {
         "position": asdict(position),
@@ -104,8 +104,10 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
         task.schedule.load_state_dict(states["schedule"])
         task.methods.load_state_dict(states)
         carried = [tensor.to(device) for tensor in unpack(document["carried"], tensors)]
-        template = task.model.initial_state(task.batch_size)
-        state = state_like(template, carried) if carried else None
+        columns = task.ranks.columns(task.batch_size)
+        if columns is not None:
+            carried = [columns.of(tensor, 0).contiguous() for tensor in carried]
+        state = state_like(task.initial_state(), carried) if carried else None
         fields = document["position"]
         best = None if fields["best"] is None else Best(**fields["best"])
         tallies = {name: Tally(**fields[name]) for name in ("epoch_tally", "line_tally")}

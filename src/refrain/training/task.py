@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from refrain.data import Batches, Windows
 from refrain.models import LanguageModel, Tagger
 from refrain.optim import Schedule
+from refrain.parallel import ALONE, Ranks
 from refrain.progress import Track
 
 from .loop import LossScale, Tally
@@ -48,13 +49,16 @@ class Task:
 
     Attributes:
         windows: returns the windows of an epoch, counted from 0; every call returns the same for the same epoch.
-        validate: validates the model by the run's protocol; its argument reports the loop over the text.
+        validate: validates the model by the run's protocol; its arguments report the loop over the text, and are the
+            ranks among which the text is split.
         sample: returns text sampled from the model with the given seed; None for no samples.
         methods: the methods that act on the run, in their order.
         validation_windows: the number of windows between validations within an epoch; None validates only at its end.
         sample_windows: the number of windows between samples within an epoch; None samples only at its end.
         carry_state: whether an epoch begins with the recurrent state at the end of the last one.
+        accumulate: the number of windows whose gradients are averaged before each update.
         max_minutes: the time after which training ends with its schedule finished; None is after the last epoch.
+        ranks: the processes that train the model together.
     """
 
     model: LanguageModel | Tagger
@@ -66,7 +70,7 @@ class Task:
     epochs: int
     loss_scale: LossScale
     max_norm: float | None
-    validate: Callable[[Track], Validation]
+    validate: Callable[[Track, Ranks], Validation]
     sample: Callable[[int], str] | None = None
     methods: Methods = field(default_factory=Methods)
     log_windows: int = 100
@@ -74,7 +78,18 @@ class Task:
     sample_windows: int | None = None
     carry_state: bool = False
     checkpoint_minutes: float = 10.0
+    accumulate: int = 1
     max_minutes: float | None = None
+    ranks: Ranks = ALONE
+
+    def between(self, windows: int | None) -> int:
+        """Return a number of windows, rounded up to whole updates; 0 for None."""
+        return -(-(windows or 0) // self.accumulate) * self.accumulate
+
+    def initial_state(self) -> Any:
+        """Return the state before the first token, of the columns that this rank computes."""
+        columns = self.ranks.columns(self.batch_size)
+        return self.model.initial_state(self.batch_size if columns is None else columns.number)
 
 
 @dataclass

@@ -4,6 +4,7 @@ N tokens, B batch size, T steps in a window.
 """
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Literal
 
 import numpy as np
@@ -51,6 +52,7 @@ class Windows:
         self.batch_size = batch_size
         self.window_steps = window_steps
         self.part_tokens = len(source) // batch_size
+        self._first_token = 0
         predicted = self.part_tokens - 1
         self._count = predicted // window_steps if tail == "drop" else -(-predicted // window_steps)
         if self._count < 1:
@@ -68,6 +70,18 @@ class Windows:
                 self._edges.append(min(self._edges[-1] + next(lengths), self.steps))
             self._count = len(self._edges) - 1
 
+    def columns(self, first: int, count: int) -> "Windows":
+        """Return the same windows with some of the B parts alone.
+
+        Args:
+            first: the first part.
+            count: the number of parts.
+        """
+        some = copy(self)
+        some.batch_size = count
+        some._first_token = self._first_token + first * self.part_tokens
+        return some
+
     def __len__(self) -> int:
         return self._count
 
@@ -82,6 +96,7 @@ class Windows:
         if index % self._release_every == self._release_every - 1:
             self.source.release()
         first, last = self._bounds(index)
+        first, last = first + self._first_token, last + self._first_token
         starts = range(first, first + self.batch_size * self.part_tokens, self.part_tokens)
         parts = [self.source.read(start, start + last - first + 1) for start in starts]
         # two copies: one joins the parts, one converts them to int64 with time as the first axis

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from refrain.nn.dropout import HeldMask
+from refrain.nn.dropout import Dropout, HeldMask
 from refrain.nn.kernels.packed_linear import WeightType, has_stepper
 from refrain.nn.weight_transforms import WeightDropout
 
@@ -42,7 +42,7 @@ def _packs_what_it_computes(layer: Any) -> bool:
         for part in layer.modules()
         if isinstance(part, Packable)
     )
-    inert = (nn.Identity, nn.Sequential, nn.Dropout, WeightDropout, HeldMask)
+    inert = (nn.Identity, nn.Sequential, nn.Dropout, Dropout, WeightDropout, HeldMask)
     transforms = [each for part in layer.modules() for each in getattr(part, "transforms", {}).values()]
     acts = any(type(part) not in inert for transform in transforms for part in transform.modules())
     return own and not acts

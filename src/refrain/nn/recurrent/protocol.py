@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from refrain.axes import AxisTable
+from refrain.nn.columns import present_part
 from refrain.nn.kernels.backend import Backend, NativeFrom, outside_compiler
 from refrain.nn.kernels.compile import load
 from refrain.nn.kernels.packed_linear import WeightType
@@ -192,12 +193,15 @@ def scan_with_resets(
         layer: maps a window (T, B, I) and a state to outputs (T, B, H) and the state after.
         inputs: (T, B, I).
         state: the state before the first step.
-        resets: (T, B), true where the state is zero before the step.
+        resets: (T, B), true where the state is zero before the step; those of all columns where several processes
+            share a batch, as each draws the same masks.
 
     Returns:
         Outputs (T, B, H) and the state after the last step.
     """
     edges = sorted({0, *resets.any(dim=1).nonzero().flatten().tolist(), len(inputs)})
+    part = present_part()
+    resets = resets if part is None else part.columns.of(resets)
     outputs = []
     for first, last in pairwise(edges):
         kept = ~resets[first]

@@ -49,7 +49,8 @@ class RecurrentStack(nn.Module):
         Args:
             inputs: (T, B, I).
             state: of each layer, before the first step.
-            resets: (T, B), true where a sequence starts again from the zero state; None if none does.
+            resets: (T, B), true where a sequence starts again from the zero state; None if none does. See
+                `scan_with_resets` for a batch that several processes share.
 
         Returns:
             Outputs of the last layer (T, B, H) and the state of each layer.

@@ -1,0 +1,173 @@
+"""`refrain train --processes N`: starts N ranks on this machine, which train one model, and waits for them.
+
+The ranks find each other by the environment variables that torch's own launcher, torchrun, sets as well.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from refrain.errors import LostRankError, UserError
+
+PATIENCE = 45.0
+"""Seconds that the other ranks have to leave when one of them has ended with an error."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+POLL = 0.1
+
+
+def run_processes(count: int, words: Sequence[str]) -> int:
+    """Run a command in several ranks, and wait for all of them.
+
+    Args:
+        count: the number of ranks.
+        words: the words of the command, without `--processes`.
+
+    Returns:
+        The exit status: that of rank 0, or of the first rank that failed where rank 0 was killed.
+
+    Raises:
+        UserError: when the number is not positive, or this process is a rank itself.
+    """
+    if count < 1:
+        raise UserError(f"--processes must be at least 1 (got {count})")
+    if "RANK" in os.environ:
+        raise UserError("--processes: torchrun has started several processes already; leave the option out")
+    environment = dict(os.environ) | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+    }
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    if sys.platform == "linux":
+        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    command = [sys.executable, "-m", "refrain", *words]
+    ranks: list[subprocess.Popen[Any]] = []
+    with _passing_signals(ranks):
+        try:
+            for rank in range(count):
+                each = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                # a session of its own, so that Ctrl-C reaches a rank once, by way of this process
+                ranks.append(subprocess.Popen(command, env=each, start_new_session=True))
+            return _wait(ranks)
+        finally:
+            for process in ranks:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+
+
+def without_option(words: Sequence[str]) -> list[str]:
+    """Remove `--processes N` from the words of a command.
+
+    Args:
+        words: the words.
+    """
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if not skip and word != "--processes" and not word.startswith("--processes="):
+            kept.append(word)
+        skip = word == "--processes"
+    return kept
+
+
+def as_ranks(processes: int | None, out: Path | None, series: int | None) -> bool:
+    """Start the ranks of a run and end with their status, or prepare to be one of them.
+
+    Args:
+        processes: the number of ranks to start; None starts none.
+        out: the run folder, if it was given.
+        series: the number of runs of a series, if one was asked for.
+
+    Returns:
+        Whether torchrun has started this rank again, so that it goes on with its run.
+    """
+    if processes is not None:
+        raise SystemExit(run_processes(processes, without_option(sys.argv[1:])))
+    check_ranks(out, series)
+    return is_restarted()
+
+
+def is_first() -> bool:
+    """Whether this process is rank 0, or alone."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def is_restarted() -> bool:
+    """Whether torchrun has started this process again, after another one was lost."""
+    return "RANK" in os.environ and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def check_ranks(out: Path | None, series: int | None) -> None:
+    """Check what several processes that train one model need.
+
+    Args:
+        out: the run folder, if it was given.
+        series: the number of runs of a series, if one was asked for.
+
+    Raises:
+        UserError: when there is a series, or torchrun may restart the processes without a run folder to continue.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+        return
+    if series is not None:
+        raise UserError(
+            "--seeds and --folds train several models, but these processes train one; start a process for each run"
+        )
+    if out is None and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        raise UserError("--max-restarts needs a run that can be found again: refrain train ... --out RUN")
+
+
+def _wait(ranks: Sequence[subprocess.Popen[Any]]) -> int:
+    """Wait for all ranks, and end those that do not leave after another one has failed."""
+    failed: list[int] = []
+    deadline: float | None = None
+    while any(process.poll() is None for process in ranks):
+        for rank, process in enumerate(ranks):
+            if process.poll() and rank not in failed:
+                failed.append(rank)
+                deadline = deadline or time.monotonic() + PATIENCE
+        if deadline is not None and time.monotonic() > deadline:
+            for process in ranks:
+                if process.poll() is None:
+                    # a stopped process can be killed, but not asked
+                    process.kill()
+        time.sleep(POLL)
+    statuses = [process.returncode for process in ranks]
+    if statuses[0] >= 0:
+        return statuses[0] or max(0, *statuses[1:], *(LostRankError.exit_status * (each < 0) for each in statuses))
+    return next((statuses[rank] for rank in failed if statuses[rank] > 0), LostRankError.exit_status)
+
+
+@contextlib.contextmanager
+def _passing_signals(ranks: Sequence[subprocess.Popen[Any]]) -> Iterator[None]:
+    """Pass a first signal to one rank, which tells the others, and a second one to all of them."""
+    received: list[int] = []
+
+    def passed(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for process in ranks[: 1 if len(received) == 1 else None]:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    before = {number: signal.signal(number, passed) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,73 @@
+"""Law: several ranks take the steps that one process takes, for every recipe."""
+
+import json
+import pathlib
+
+import pytest
+import torch
+from processes import ended_ranks
+from safetensors.torch import load_file
+from tagged import write_tsv
+
+SCRIPT = pathlib.Path(__file__).with_name("families.py")
+# of the largest weight; what is left is rounding
+TOLERANCE = 1e-6
+# one recipe for each thing that acts on training; `families.py` without names trains all
+FAMILIES = (
+    "zaremba-medium",
+    "awd-lstm-ptb",
+    "awd-lstm-mos-ptb",
+    "zaremba-small-iss",
+    "zaremba-large-l1",
+    "awd-lstm-ptb-iss",
+    "sparse-awd-ptb",
+    "recite-sparse2",
+    "mlstm-bytes",
+    "mlstm-enwik8",
+    "mlstm-reviews",
+    "pos-default",
+    "pos-sparse",
+)
+THREE = ("zaremba-medium", "awd-lstm-ptb", "pos-default")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a text and a treebank, and the runs of every recipe by 1, 2 and 3 ranks."""
+    place = tmp_path_factory.mktemp("families")
+    write_tsv(place / "tags")
+    (place / "text").mkdir()
+    for split, lines in (("train", 46), ("valid", 12), ("test", 6)):
+        (place / "text" / f"{split}.txt").write_text("a b c d\nb c <unk>\nd a b\n" * lines)
+    for size, names in ((1, FAMILIES), (2, FAMILIES), (3, THREE)):
+        for status, _, error in ended_ranks(size, [SCRIPT, place, place / str(size), *names]):
+            assert status == 0, error
+    return place
+
+
+def newest(folder):
+    return sorted((folder / "checkpoints").glob("step-*"))[-1]
+
+
+@pytest.mark.parametrize(("size", "name"), [*((2, name) for name in FAMILIES), *((3, name) for name in THREE)])
+def test_ranks_take_the_steps_of_one_process(size, name, folder):
+    alone, together = newest(folder / "1" / name), newest(folder / str(size) / name)
+    assert alone.name == together.name
+    for file in ("model.safetensors", "training.safetensors"):
+        expected, found = load_file(alone / file), load_file(together / file)
+        assert expected.keys() == found.keys()
+        for key, tensor in expected.items():
+            assert tensor.shape == found[key].shape
+            if tensor.is_floating_point() and tensor.numel():
+                assert tensor.dtype == torch.float64 or not tensor.ndim
+                error = (tensor - found[key]).abs().max() / tensor.abs().max().clamp(min=1e-3)
+                assert error < TOLERANCE, f"{key}: {error}"
+            else:
+                assert torch.equal(tensor, found[key]), key
+    first, second = (
+        [json.loads(line) for line in (folder / which / name / "metrics.jsonl").read_text().splitlines()]
+        for which in ("1", str(size))
+    )
+    for one, many in zip(first, second, strict=True):
+        assert many["nats_per_token"] == pytest.approx(one["nats_per_token"], rel=1e-6)
+        assert many.get("accuracy") == one.get("accuracy")
