@@ -81,8 +81,8 @@ def pos_default() -> TaggerExperiment:
     """
     return TaggerExperiment(
         name="pos-default",
-        data=TaggedData(lower_case=True, prefixes=3, suffixes=4, shapes=True, feature_min_count=2),
-        model=TaggerModel(embedding_size=96, hidden_sizes=(128,), dropout=0.33, dropout_mask="locked"),
+        data=TaggedData(lower_case=True, prefixes=4, suffixes=4, shapes=True),
+        model=TaggerModel(embedding_size=96, hidden_sizes=(128,), dropout=0.5, dropout_mask="locked"),
         training=TaggerTraining(
             epochs=10,
             batch_size=32,
