@@ -86,8 +86,8 @@ def test_a_run_is_trained_and_validated_with_new_tags(refrain, tmp_path):
     assert valid["accuracy"] == (valid["tokens"] - 2) / valid["tokens"] and valid["new_tags"]["tags"] == {"UH": 2}
     assert outcome.json["tags"] == 4 and "valid: 2 word(s) have a tag" in outcome.err
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    last = [line for line in lines if line["event"] == "valid"][-1]
-    assert last["nats_per_token"] == pytest.approx(valid["nats_per_token"], rel=1e-4)
+    best = next(line for line in lines if line["event"] == "valid" and line["epoch"] == outcome.json["best_epoch"])
+    assert best["nats_per_token"] == pytest.approx(valid["nats_per_token"], rel=1e-4)
 
 
 def test_words_without_a_tag_are_in_no_figure(refrain, tmp_path):

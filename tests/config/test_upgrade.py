@@ -25,7 +25,10 @@ SINCE = {
     "sparse-awd-ptb": ONE_BIAS,
     "sparse-awd-ptb-finetune": (*ONE_BIAS, "training.stop_min_epochs=0"),
     **TAGGERS,
-    "pos-default": ("training.learning_rate=0.002", "training.unknown_rate=0.5"),
+    "pos-default": (
+        *("data.prefixes=3", "data.feature_min_count=2", "model.dropout=0.33"),
+        *("training.learning_rate=0.002", "training.unknown_rate=0.5"),
+    ),
 }
 # recipes that are other ones now, and what gives those of version 0.1
 REPLACED = {

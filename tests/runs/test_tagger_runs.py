@@ -18,6 +18,10 @@ from refrain.training import Interrupted
 TINY = (
     "model.embedding_size=8",
     "model.hidden_sizes=[8]",
+    # for so few sentences and steps
+    "data.prefixes=3",
+    "data.feature_min_count=2",
+    "model.dropout=0.33",
     "training.epochs=4",
     "training.batch_size=8",
     "training.log_windows=3",
