@@ -259,6 +259,9 @@ def test_a_line_costs_what_its_steps_cost(lm, mixture):
         assert score.figure.nats == pytest.approx(nats, rel=1e-5)
     tree = score_prefix_tree(mixture, lm.vocabulary, LINES).lines
     assert [each.figure.nats for each in tree] == pytest.approx([each.figure.nats for each in scores], rel=1e-5)
+    assert mixture.shares_prefixes
+    many = list(score_lines(mixture, lm.vocabulary, LINES * 20))
+    assert [each.figure.nats for each in many] == pytest.approx([each.figure.nats for each in scores] * 20, rel=1e-5)
     rows = [row for row in surprisal_rows(mixture, lm.vocabulary, LINES[:1]) if row.sentence == 1]
     end = scores[0].figure.nats / math.log(2) - sum(row.surprisal_bits for row in rows)
     assert len(rows) == 3 and end > 0

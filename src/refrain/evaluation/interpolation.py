@@ -67,6 +67,11 @@ class MixedStepper:
         """This object; see `Stepper`."""
         return self
 
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether the network does; see `AnyStepper`."""
+        return self._stepper.shares_prefixes
+
     def initial_state(self, batch_size: int) -> MixedState:
         """The state before the first token, which is taken to begin a line."""
         return MixedState(self._stepper.initial_state(batch_size), first_contexts(batch_size, self._ngrams.order - 1))
