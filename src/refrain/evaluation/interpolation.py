@@ -6,7 +6,7 @@ T steps in a window, B batch size, C words of a context, V words in the vocabula
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,6 +110,46 @@ class MixedStepper:
         of_network, of_ngrams = self._log_weights
         there = torch.from_numpy(others).to(network.device)
         return torch.logaddexp(network.double() + of_network, there + of_ngrams)
+
+
+class Mixed(NamedTuple):
+    """A mixture, and how its weight was chosen.
+
+    Attributes:
+        stepper: the mixture.
+        fitted: the choice of the weight; None for a weight that was given.
+    """
+
+    stepper: MixedStepper
+    fitted: "Fitted | None"
+
+
+def mixed_with(
+    stepper: AnyStepper,
+    vocabulary: WordVocabulary,
+    ngrams: WordModel,
+    weight: float | None,
+    validation: Callable[[], TokenSource],
+    *,
+    track: Track = untracked,
+) -> Mixed:
+    """Interpolate a network with an n-gram model.
+
+    Args:
+        stepper: the network.
+        vocabulary: the vocabulary of the network.
+        ngrams: the n-gram model, over the network's vocabulary.
+        weight: of the n-gram model; None chooses it on the validation text.
+        validation: returns the validation text; it is called when the weight has to be chosen.
+        track: reports the loop over the validation text.
+
+    Raises:
+        ValueError: when the weight is out of range.
+    """
+    if weight is not None:
+        return Mixed(MixedStepper(stepper, ngrams, vocabulary, weight), None)
+    fitted = fit_weight(MixedStepper(stepper, ngrams, vocabulary, 0.0), validation(), track=track)
+    return Mixed(MixedStepper(stepper, ngrams, vocabulary, fitted.weight), fitted)
 
 
 def first_contexts(batch_size: int, count: int) -> Tensor:

@@ -26,7 +26,7 @@ BATCH_LINES = 192
 CHUNK_LINES = 1 << 14
 # the largest number of values in the states of lines whose prefixes are shared, which bounds the memory for them
 STATE_VALUES = 1 << 24
-# a further token of prefixes is shared if that saves more than this number of tokens and this part of them: a step takes
+# another token of prefixes is shared if that saves more than this number of tokens and this part of them: a step takes
 # as long as some tokens, and choosing states as long as a part of a token
 LEAST_SAVED = 32
 LEAST_SHARE = 0.1
