@@ -1,5 +1,6 @@
 """`refrain bench score`: the plain loop computes the same nats, and each way has a row."""
 
+import json
 import random
 
 import pytest
@@ -59,6 +60,21 @@ def test_a_run_beside_an_ngram_model(tiny_run, tmp_path):
 
 def count_parameters(model):
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_a_model_of_bytes_is_measured_alone(capsys, byte_run, tmp_path):
+    from refrain.cli.app import main
+
+    words = ["bench", "score", *SMALL, "--windows", "2", "--repeats", "1", "--run", str(byte_run)]
+    assert main([*words, "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)["models"]] == [
+        "network, float32",
+        "network, int8",
+    ]
+    file = tmp_path / "one.arpa"
+    file.write_text(ARPA)
+    assert main([*words, "--ngram", str(file)]) == 2
+    assert "--ngram needs a model of words" in capsys.readouterr().err
 
 
 def test_the_command(capsys, tiny_run, tmp_path):
