@@ -108,7 +108,7 @@ def _measure_run(saved: "SavedModel", ngram: Path | None, repeats: int) -> list[
     def weight(mixture: MixedStepper) -> float:
         return fit_weight(mixture, validation_text(saved, vocabulary)).weight
 
-    return bench_models(lm.model, vocabulary, texts, ngram, weight, repeats=repeats)
+    return bench_models(lm.model, vocabulary, texts, ngram, weight, repeats=repeats, run=saved.path)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

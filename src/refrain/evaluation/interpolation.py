@@ -6,7 +6,7 @@ T steps in a window, B batch size, C words of a context, V words in the vocabula
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -177,6 +177,20 @@ def contexts_after(inputs: Tensor, before: Tensor, line_end: int) -> Tensor:
     begins = (contexts == BEGIN).int()
     later = begins.flip(-1).cumsum(-1).flip(-1) - begins
     return contexts.masked_fill(later > 0, NONE)
+
+
+def ngram_nats(ngrams: WordModel, vocabulary: WordVocabulary, texts: Sequence[str]) -> float:
+    """The nats of lines by an n-gram model alone, each after a line end and with its own.
+
+    Args:
+        ngrams: the n-gram model, over the words of the vocabulary.
+        vocabulary: the vocabulary.
+        texts: the lines, without their ends.
+    """
+    ids = torch.tensor(vocabulary.encode("".join(f"{text}\n" for text in texts)))
+    read = torch.cat([torch.tensor([vocabulary.line_end]), ids[:-1]])
+    contexts = contexts_after(read[:, None], first_contexts(1, ngrams.order - 1), vocabulary.line_end)[:, 0]
+    return -float(ngrams.log_probabilities(contexts.numpy(), ids.numpy()).sum())
 
 
 def mixed_figure(
