@@ -60,14 +60,16 @@ def peak_bytes(code: str, arguments: Sequence[str | Path], texts: Sequence[str])
     Raises:
         UserError: when the code fails.
     """
+    # the modules of this process, and none of the working folder
+    path = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
-        [sys.executable, "-c", code + _PEAK, *map(str, arguments)],
+        [sys.executable, "-P", "-c", code + _PEAK, *map(str, arguments)],
         input="".join(f"{text}\n" for text in texts),
         capture_output=True,
         text=True,
         encoding="utf-8",
         errors="surrogateescape",
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "PYTHONPATH": path},
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
