@@ -1,11 +1,13 @@
 """`refrain bench score`: the plain loop computes the same nats, and each way has a row."""
 
+import json
 import random
 
 import pytest
 import torch
 
 from refrain import bench, runs
+from refrain.bench import own_process
 from refrain.bench.score import HYPOTHESES, LINE_WORDS, hypotheses, plain_model, plain_scores
 from refrain.bench.score_models import bench_models
 from refrain.errors import UserError
@@ -52,7 +54,7 @@ def test_a_run_beside_an_ngram_model(tiny_run, tmp_path):
     # three words of <unk> that all words but the line end share, and two line ends
     shared = 10**-0.2 / (len(lm.vocabulary) - 1)
     assert rows[2]["perplexity"] == pytest.approx((shared**3 * 10 ** (-0.5 * 2)) ** (-1 / 5), rel=1e-6)
-    assert [row["memory"] is None for row in rows[-2:]] == [True, True]
+    assert all(row["memory"] is None for row in rows)
     assert rows[2]["size"] == file.stat().st_size
     assert rows[0]["size"] == 4 * count_parameters(lm.model) > rows[1]["size"]
 
@@ -61,8 +63,58 @@ def count_parameters(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_the_command(capsys, tiny_run, tmp_path):
+def test_the_memory_of_a_process_is_that_of_its_own(tiny_run, tmp_path, monkeypatch):
+    """Each child has its own arguments and lines, and what this process holds is not counted."""
+    held = bytearray(b"x" * (1 << 28))
+    code = "import sys; text = sys.stdin.read(); assert text == 'ant\\n'; held = b'x' * int(sys.argv[1])"
+    bare = own_process.peak_bytes(own_process.NOTHING, [], [])
+    if bare is None:
+        pytest.skip("the system does not tell")
+    assert bare < len(held) / 4
+    needed = own_process.own_memory(code, ["50000000"], ["ant"])
+    assert 49e6 < needed < 60e6
+    with pytest.raises(UserError, match=r"failed with status 1: .*AssertionError"):
+        own_process.peak_bytes(code, ["1"], ["bee"])
+    file = tmp_path / "one.arpa"
+    file.write_text(ARPA)
+    for code, arguments in (
+        (own_process.NETWORK, [tiny_run, "int8"]),
+        (own_process.NGRAMS, [tiny_run, file]),
+    ):
+        assert own_process.peak_bytes(code, arguments, ["ant bee"]) > bare + 30e6
+    asked = []
+    monkeypatch.setattr("refrain.bench.score_models.own_memory", lambda *process: asked.append(process[:2]) or 5)
+    lm = runs.load(tiny_run)
+    rows = bench_models(lm.model, lm.vocabulary, ["ant"], file, lambda mixture: 0.25, repeats=1, run=tiny_run)
+    assert [row["memory"] for row in rows] == [5] * len(asked) + [None, None]
+    assert asked[:3] == [
+        (own_process.NETWORK, [tiny_run, "float32"]),
+        (own_process.NETWORK, [tiny_run, "int8"]),
+        (own_process.NGRAMS, [tiny_run, file]),
+    ]
+
+
+def test_a_model_of_bytes_is_measured_alone(capsys, byte_run, tmp_path, monkeypatch):
     from refrain.cli.app import main
+
+    monkeypatch.setattr("refrain.bench.score_models.own_memory", lambda *process: 1)
+
+    words = ["bench", "score", *SMALL, "--windows", "2", "--repeats", "1", "--run", str(byte_run)]
+    assert main([*words, "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)["models"]] == [
+        "network, float32",
+        "network, int8",
+    ]
+    file = tmp_path / "one.arpa"
+    file.write_text(ARPA)
+    assert main([*words, "--ngram", str(file)]) == 2
+    assert "--ngram needs a model of words" in capsys.readouterr().err
+
+
+def test_the_command(capsys, tiny_run, tmp_path, monkeypatch):
+    from refrain.cli.app import main
+
+    monkeypatch.setattr("refrain.bench.score_models.own_memory", lambda *process: 1)
 
     file = tmp_path / "one.arpa"
     file.write_text(ARPA)

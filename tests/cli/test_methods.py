@@ -49,8 +49,12 @@ def test_statistics_are_in_the_models_ids_when_the_text_has_changed(refrain, tin
     assert refrain("evaluate", tmp_path / "run", "--method", "dynamic", "--search", "1", "--json").status == 0
 
 
-def test_several_methods_have_a_row_each(refrain, tiny_run, monkeypatch):
-    """Each figure is that of the method alone, whatever was measured before it: the weights are put back."""
+def test_several_methods_have_a_row_each(refrain, tiny_run, monkeypatch, tmp_path):
+    """Each figure is that of the method alone, whatever was measured before it: the weights are put back.
+
+    The statistics are gathered once, and then found in the cache.
+    """
+    monkeypatch.setattr("refrain.evaluation.kept_statistics.cache_folder", lambda: tmp_path / "cache")
     settings = {"cache": ["--cache-window", "50"], "dynamic": ["--dynamic-rate", "1e-3"]}
     methods = ["dynamic+cache", "dynamic", "static", "cache"]
     words = [word for method in methods for word in ("--method", method)]
@@ -69,6 +73,7 @@ def test_several_methods_have_a_row_each(refrain, tiny_run, monkeypatch):
         assert {key: alone[key] for key in figure if key != "tokens_per_second"} == {
             key: value for key, value in figure.items() if key != "tokens_per_second"
         }
+    assert len(gathered) == 1
     assert len({figure["nats_per_token"] for figure in found["figures"].values()}) == len(methods)
 
 

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from refrain import load
 from refrain.errors import DataError
 
 ARPA = """
@@ -96,5 +97,7 @@ def test_a_run_whose_corpus_is_gone_needs_a_number(mistake, tiny_run, write, arp
     def gone(corpus, log):
         raise DataError(f"{corpus}: No such file or directory")
 
-    monkeypatch.setattr("refrain.assembly.locate", gone)
+    monkeypatch.setattr("refrain.assembly.corpus.locate", gone)
     mistake(3, ["score", tiny_run, write("text", "ant\n"), "--mix", arpa], "No such file", "or give a number")
+    with pytest.raises(DataError, match=r"No such file.*; mix_weight=None reads .*, or give a number"):
+        load(tiny_run).surprisal(["ant"], mix=arpa)

@@ -100,4 +100,7 @@ def test_options_that_do_not_fit(mistake, tiny_run, write):
     mistake(2, [*words, "--tune", costs], "--tune needs scores, which", "text has not; give them with --costs")
     mistake(3, [*words, "--costs", costs], "text:2: --costs has no cost of 'u1-2'")
     mistake(3, [*words, "--costs", write("costs", "u1-1 one\n")], "costs:1: the cost must be a number (got 'one')")
+    mistake(3, [*words, "--costs", kaldi], "text:1: the cost must be a number", "its cost on each line of --costs")
+    mistake(3, [*words, "--costs", write("costs", "v1-1 1\n")], "no cost of any hypothesis in", "'u1-1'", "'v1-1'")
+    mistake(3, [*words, "--costs", write("costs", "\n")], "costs: contains no costs; give the id")
     mistake(3, [*words, "--costs", write("costs", "u 1\nu 2\n")], "costs:2: 'u' is given twice")

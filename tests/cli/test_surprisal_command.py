@@ -2,12 +2,34 @@
 
 import csv
 import json
+import math
+import pickle
 
 import pytest
 
-from refrain import runs
+from refrain import load, runs
 from refrain.cli.surprisal import HEAD
+from refrain.errors import DataError, UserError
 from refrain.evaluation import SurprisalRow
+
+ARPA = """
+\\data\\
+ngram 1=5
+ngram 2=2
+
+\\1-grams:
+0\t<s>\t-0.4
+-0.5\tant
+-0.6\tbee\t-0.1
+-0.7\t</s>
+-0.5\t<unk>
+
+\\2-grams:
+-0.2\t<s> ant
+-0.3\tbee bee
+
+\\end\\
+"""
 
 
 def rows_of(text):
@@ -112,3 +134,69 @@ def test_a_model_adapts_to_what_it_reads(refrain, mistake, tiny_run, write):
         (["--method", "dynamic", "--dynamic-rate", "nan"], "must be at least 0 and finite"),
     ):
         mistake(2, ["surprisal", tiny_run, text, *more], message)
+
+
+def test_python_gives_what_the_command_prints(refrain, tiny_run, write):
+    sentences = ["ant bee cat ant bee cat", "bee zebra", "ant bee cat"]
+    text, arpa = write("text", "\n".join(sentences) + "\n"), write("two.arpa", ARPA)
+    lm = load(tiny_run)
+    for options, arguments in (
+        ([], {}),
+        (["--mix", arpa, "--mix-weight", "0.3"], {"mix": arpa, "mix_weight": 0.3}),
+        (["--mix", arpa], {"mix": str(arpa)}),
+        (["--method", "dynamic"], {"method": "dynamic"}),
+        (
+            ["--method", "dynamic", "--carry", "--dynamic-rate", "0.01", "--dynamic-steps", "2"],
+            {"method": "dynamic", "carry": True, "dynamic_rate": 0.01, "dynamic_steps": 2},
+        ),
+        (
+            ["--method", "dynamic", "--context", "document", "--after", "bee", "--dynamic-rate", "0.01"],
+            {"method": "dynamic", "context": "document", "after": "bee", "dynamic_rate": 0.01},
+        ),
+    ):
+        printed = [
+            json.loads(line) for line in refrain("surprisal", tiny_run, text, "--json", *options).out.splitlines()
+        ]
+        rows = lm.surprisal(sentences, **arguments)
+        assert [row.word for row in rows] == " ".join(sentences).split()
+        assert [row._asdict() for row in rows] == printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"carry": True}, "carry cannot take effect without method='dynamic'"),
+        ({"dynamic_steps": 3}, "dynamic_steps cannot take effect"),
+        ({"method": "dynamic", "dynamic_steps": 0}, "dynamic_steps must be at least 1"),
+        ({"method": "dynamic", "dynamic_rate": math.nan}, "dynamic_rate must be at least 0 and finite"),
+        ({"method": "dynamic", "mix": "x"}, "mix cannot be combined"),
+        ({"method": "fast"}, "method: must be one of static, dynamic"),
+        ({"mix_weight": 0.5}, "mix_weight cannot take effect without mix"),
+        ({"mix": "x", "mix_weight": 1.0}, "mix_weight must be at least 0 and less than 1"),
+        ({"mix": "no.arpa"}, "no.arpa"),
+    ],
+)
+def test_mistakes_in_python(tiny_run, arguments, message):
+    with pytest.raises(UserError, match=message):
+        load(tiny_run).surprisal(["ant"], **arguments)
+
+
+def test_models_without_words_or_without_their_text(byte_run, tiny_run, write):
+    with pytest.raises(UserError, match="mix needs a model of words"):
+        load(byte_run).surprisal(["ant"], mix=write("two.arpa", ARPA))
+    lm = load(tiny_run)
+    alone = type(lm)(lm.model, lm.vocabulary, lm.config, lm.folder)
+    with pytest.raises(DataError, match=r"the split 'train' .* is not known"):
+        alone.surprisal(["ant"], method="dynamic")
+    copied = pickle.loads(pickle.dumps(lm))
+    assert copied.surprisal(["ant"], method="dynamic") == lm.surprisal(["ant"], method="dynamic")
+
+
+def test_nothing_is_printed_before_the_statistics_are_ready(refrain, mistake, tiny_run, write, monkeypatch):
+    def missing(*arguments):
+        raise DataError("the training text is missing")
+
+    monkeypatch.setattr("refrain.cli.texts.split_of", missing)
+    text = write("text", "ant bee\n")
+    # the standard output is empty
+    mistake(3, ["surprisal", tiny_run, text, "--method", "dynamic"], "the training text is missing")

@@ -347,6 +347,15 @@ def test_the_column_of_the_words_can_be_chosen(refrain, run, write, mistake):
     middle = refrain("tag", run, path, "--json", "--word-column", "2").out.splitlines()
     assert json.loads(middle[0])["words"] == ["y", "y"]
     mistake(3, ["tag", run, path, "--word-column", "4"], "no column 4 of words; choose 1 to 3")
+    plain = write("plain.txt", "the dogs sleep\ncats\nthe cats run home\n")
+    for column in ("1", "2"):
+        mistake(
+            3,
+            ["tag", run, plain, "--word-column", column],
+            "plain.txt:2: 1 column(s), where the first line of the file has 3",
+            "if this is plain text, leave out --word-column",
+        )
+    mistake(3, ["tag", run, write("b.txt", "dogs\n"), "--word-column", "1"], "leave out --word-column")
     mistake(2, ["tag", run, path, "--word-column", "0"], "--word-column must be at least 1 (got 0)")
     mistake(2, ["tag", run, path, "--word-column", "2", "--plain"], "--word-column cannot take effect with --plain")
     conllu = write("a.conllu", "1\tthe" + "\t_" * 8 + "\n")

@@ -13,13 +13,15 @@ from refrain.evaluation import (
     Hypothesis,
     NBest,
     nbest,
-    prefix_tree,
     rescore,
     score_lines,
     score_prefix_tree,
     tune_scale,
     word_errors,
 )  # fmt: skip
+from refrain.evaluation import (
+    prefixes as prefixes_module,
+)
 from refrain.models import NetworkStepper, stepper_of
 from refrain.models.states import StateBatch
 
@@ -60,7 +62,7 @@ class Counting:
 
 @pytest.mark.parametrize("step_scores", [1, 600, 1 << 23])
 def test_a_tree_scores_as_line_by_line_and_reads_each_prefix_once(lm, monkeypatch, step_scores):
-    monkeypatch.setattr(prefix_tree, "STEP_SCORES", step_scores)
+    monkeypatch.setattr(prefixes_module, "STEP_SCORES", step_scores)
     draw = random.Random(2)
     many = [" ".join(draw.choices(["ant", "bee", "zebra"], k=draw.randint(0, 6))) for _ in range(60)]
     for lines in (LINES, many, []):

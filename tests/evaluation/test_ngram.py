@@ -105,6 +105,7 @@ DAMAGE = {
     "too many words": ("ant bee\n\n", "ant bee bee bee\n\n", r":16: a number, 2 word\(s\)"),
     "a word that is unknown": ("ant bee\n\n", "ant zebra\n\n", r":16: the word 'zebra' is not among the 1-grams"),
     "a word twice": ("\tbee\n", "\tant\n", r":10: the word 'ant' is listed twice"),
+    "a word in no UTF-8": ("\tbee\n", "\tbe\udcffe\n", r":10: the word 'be.e' is invalid UTF-8; convert the file"),
     "an n-gram twice": ("<s> ant bee\n", "<s> ant bee\n-1\t<s> ant bee\n", r"twice|listed, but"),
     "a beginning that is missing": ("<s> ant bee\n", "ant ant bee\n", r":19: the n-gram begins with 'ant ant'"),
     "zeros": ("ngram 1=5", "\0" * 50, r":3: "),
@@ -119,7 +120,7 @@ def test_a_damaged_file_is_named_in_one_line(file, name):
         text, old = text, "\t" + str(math.log10(0.4 / 0.8))
         new = "\tinf"
     assert old in text
-    file.write_text(text.replace(old, new, 1))
+    file.write_text(text.replace(old, new, 1), encoding="utf-8", errors="surrogateescape")
     with pytest.raises(DataError, match=message) as caught:
         read_arpa(file)
     assert "\n" not in str(caught.value) and str(file) in str(caught.value)
@@ -259,6 +260,9 @@ def test_a_line_costs_what_its_steps_cost(lm, mixture):
         assert score.figure.nats == pytest.approx(nats, rel=1e-5)
     tree = score_prefix_tree(mixture, lm.vocabulary, LINES).lines
     assert [each.figure.nats for each in tree] == pytest.approx([each.figure.nats for each in scores], rel=1e-5)
+    assert mixture.shares_prefixes
+    many = list(score_lines(mixture, lm.vocabulary, LINES * 20))
+    assert [each.figure.nats for each in many] == pytest.approx([each.figure.nats for each in scores] * 20, rel=1e-5)
     rows = [row for row in surprisal_rows(mixture, lm.vocabulary, LINES[:1]) if row.sentence == 1]
     end = scores[0].figure.nats / math.log(2) - sum(row.surprisal_bits for row in rows)
     assert len(rows) == 3 and end > 0

@@ -7,7 +7,8 @@ import torch
 
 from refrain import runs
 from refrain.evaluation import score, score_lines
-from refrain.models import stepper_of
+from refrain.models import NetworkStepper, stepper_of
+from refrain.nn.kernels.integer import lanes
 
 # float32 sums of a line, in another order
 CLOSE = {"rel": 1e-5}
@@ -112,3 +113,86 @@ def test_the_model_is_left_as_it_was(lm):
         assert lm.model.training
     finally:
         lm.model.eval()
+
+
+class Reading:
+    """A stepper that records how many tokens it reads with shared prefixes, and in windows."""
+
+    def __init__(self, model):
+        self.stepper, self.alone, self.windows = stepper_of(model), 0, 0
+
+    def __getattr__(self, name):
+        return getattr(self.stepper, name)
+
+    @property
+    def scorer(self):
+        return self
+
+    def following_nats(self, ids, *others):
+        self.alone += len(ids)
+        return self.stepper.following_nats(ids, *others)
+
+    def token_nats(self, inputs, *others):
+        self.windows += inputs.numel()
+        return self.stepper.token_nats(inputs, *others)
+
+
+ALIKE = [f"ant bee cat {end} ant" for end in ("bee", "dog", "cat", "ant")] * 3 + ["ant bee cat", "ant bee cat", "dog"]
+
+
+def test_prefixes_that_many_lines_share_are_read_once(lm, monkeypatch):
+    monkeypatch.setattr(score, "LEAST_SAVED", 3)
+    draw = random.Random(3)
+    lines = draw.sample(ALIKE, len(ALIKE))
+    reading = Reading(lm.model)
+    found = list(score_lines(reading, lm.vocabulary, lines))
+    assert [line.text for line in found] == lines
+    assert [line.figure.nats for line in found] == pytest.approx([one_by_one(lm, line)[0] for line in lines], **CLOSE)
+    tokens = sum(line.figure.tokens for line in found)
+    assert reading.alone
+    assert reading.alone + reading.windows < 0.7 * tokens
+    # few lines share too little for another step
+    monkeypatch.setattr(score, "LEAST_SAVED", 32)
+    reading = Reading(lm.model)
+    list(score_lines(reading, lm.vocabulary, lines))
+    assert not reading.alone
+
+
+def test_a_line_that_is_the_beginning_of_another_and_lines_that_are_equal(lm, monkeypatch):
+    """The literal end of a line inside a line makes one the beginning of another."""
+    monkeypatch.setattr(score, "LEAST_SAVED", 0)
+    monkeypatch.setattr(score, "LEAST_SHARE", 0)
+    lines = ["ant", "ant <eos> bee", "ant <eos> bee", "ant <eos> cat", "ant", "", "", "bee"]
+    found = [line.figure.nats for line in score_lines(lm.model, lm.vocabulary, lines)]
+    assert found == pytest.approx([one_by_one(lm, line)[0] for line in lines], **CLOSE)
+
+
+@pytest.mark.parametrize("values", [1, 1000])
+def test_the_memory_for_states_divides_the_lines_and_changes_no_score(lm, lines, monkeypatch, values):
+    wanted = [line.figure.nats for line in score_lines(lm.model, lm.vocabulary, lines)]
+    monkeypatch.setattr(score, "STATE_VALUES", values)
+    monkeypatch.setattr(score, "BATCH_LINES", 40)
+    monkeypatch.setattr(score, "LEAST_SAVED", 3)
+    reading = Reading(lm.model)
+    found = [line.figure.nats for line in score_lines(reading, lm.vocabulary, lines)]
+    assert reading.alone
+    assert found == pytest.approx(wanted, **CLOSE)
+
+
+def test_a_network_without_shared_prefixes_reads_windows(lm, lines):
+    wanted = [line.figure.nats for line in score_lines(lm.model, lm.vocabulary, lines)]
+    reading = Reading(lm.model)
+    reading.shares_prefixes = False
+    assert [line.figure.nats for line in score_lines(reading, lm.vocabulary, lines)] == pytest.approx(wanted, **CLOSE)
+    assert not reading.alone
+    assert not NetworkStepper(lm.model).shares_prefixes
+
+
+def test_integer_scores_of_lines_together_are_those_of_each_alone(tiny_run, lines):
+    lm = runs.load(tiny_run, weights="int8")
+    if not lanes():
+        pytest.skip("no compiler, or a processor without fast products of integers")
+    together = [line.figure.nats for line in score_lines(lm.stepper, lm.vocabulary, lines)]
+    alone = [line.figure.nats for line in score_lines(lm.stepper, lm.vocabulary, lines, batch_size=1)]
+    # sums in float64, in another order
+    assert together == pytest.approx(alone, rel=1e-13)

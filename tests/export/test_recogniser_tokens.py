@@ -44,7 +44,15 @@ def test_bytes_are_spelled_in_hexadecimal(write):
 def test_a_table_without_an_end_gets_one_more_token(write):
     found, said = ids(LETTERS, write, ["<blk>", "a", "\u65e5", "b"])
     assert found.line_end == 4 and found.read.tolist() == [0, 3, 0, 4]
+    assert len(said) == 2 and "lacks 1 of the 5" in said[1]
     assert "1 of 4 tokens are unknown to the model" in said[0] and "\u65e5" in said[0]
+
+
+def test_tokens_of_the_model_that_a_table_lacks_are_counted(write):
+    found, said = ids(LETTERS, write, ["<blk>", "<sos/eos>", "<unk>", "b"])
+    assert found.write.tolist() == [2, 1, -1, -1, 3]
+    (line,) = said
+    assert "lacks 2 of the 5 tokens of the model, first " in line and "cannot write" in line
 
 
 def test_a_table_of_something_else_is_refused(write):

@@ -18,9 +18,10 @@ METHODS = (
 )  # fmt: skip
 # what may be loaded: JSON, TOML, a compiled kernel, values of a GPU, runs
 LOADERS = ("json", "tomllib", "native", "tl", "runs")
-# a file may do what would be an exception anywhere else: compile kernels, and import modules of names in the source
+# a file may do what would be an exception anywhere else: compile kernels, run code that is in the source in another
+# process, and import modules of names in the source
 EXCEPTIONS = {
-    "subprocess": ("nn/kernels/compile.py", "export/c_format.py", "cli/processes.py"),
+    "subprocess": ("nn/kernels/compile.py", "export/c_format.py", "cli/processes.py", "bench/own_process.py"),
     "ctypes.CDLL": ("nn/kernels/compile.py", "nn/kernels/allocator.py", "export/c_format.py"),
     "importlib.import_module": (
         "__init__.py",

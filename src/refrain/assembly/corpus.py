@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from refrain.config import Data
-from refrain.data import UNITS, Corpus, TextOptions, Vocabulary
+from refrain.data import UNITS, Corpus, TextOptions, TokenSource, Vocabulary
 from refrain.data.locating import locate as locate
 from refrain.data.text.files import Spans
 from refrain.data.text.splits import SPLITS
@@ -81,6 +81,22 @@ def build_text(
         split = "all"
         texts = {split: unit.find_all(path, log)}
     return unit.open(path.name, texts, options, vocabulary, log), split
+
+
+def own_split(data: Data, vocabulary: Vocabulary, split: str, log: Callable[[str], None] = quiet) -> TokenSource:
+    """A split of the corpus that a model was trained on.
+
+    Args:
+        data: the data settings of the model.
+        vocabulary: the vocabulary of the model.
+        split: the split.
+        log: called with a line of text before steps that take long.
+
+    Raises:
+        DataError: when the corpus or its split is missing.
+    """
+    corpus, _ = build_text(data, locate(data.corpus, log), split, vocabulary, log)
+    return corpus.splits[split].tokens
 
 
 def check_vocabulary(data: Data) -> None:

@@ -1,7 +1,6 @@
 """A network, an n-gram model and their mixture on the same lines: perplexity, speed, memory and size."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,18 +8,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from refrain.data import WordVocabulary
+from refrain.data import Vocabulary, WordVocabulary
 from refrain.evaluation import score_lines
-from refrain.evaluation.interpolation import MixedStepper, contexts_after, first_contexts
+from refrain.evaluation.interpolation import MixedStepper, ngram_nats
 from refrain.evaluation.ngram.arpa import is_arpa
 from refrain.evaluation.ngram.words import read_word_model
 from refrain.models import LanguageModel, Stepper
 from refrain.nn.kernels.packed_linear import WeightType
 
+from .own_process import KENLM, NETWORK, NGRAMS, own_memory
 from .score import UNIT, WEIGHTS
 from .timing import interleaved, one_thread, rows_against
+
+KENLM_ITSELF = "n-gram model (KenLM itself)"
 
 
 def bench_models(
@@ -31,6 +31,7 @@ def bench_models(
     weight: Callable[[MixedStepper], float],
     *,
     repeats: int,
+    run: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Score lines on one thread with each model, in turns.
 
@@ -41,29 +42,32 @@ def bench_models(
         ngram: the file of an n-gram model; None measures the network alone.
         weight: chooses the weight of the n-gram model in the mixture.
         repeats: the number of timed calls of each model.
+        run: the run of the network; with it, the memory of each model is measured in a process of its own.
 
     Returns:
-        A row for each model: tokens per second of the processor with `perplexity`, `memory`, by how many bytes the
-        process grew when the model was loaded, None for mixtures and where the system does not tell, and `size`, the
-        bytes of its weights or of its file.
+        A row for each model: tokens per second of the processor with `perplexity`, `memory`, the bytes that a process
+        needs that loads the model and scores the lines, less those of an interpreter (None for mixtures, without a run
+        and where the system does not tell), and `size`, the bytes of its weights or of its file.
+
+    Raises:
+        UserError: when a process whose memory is measured fails.
     """
     makers: dict[str, Callable[[], Callable[[], float]]] = {}
+    processes: dict[str, tuple[str, list[str | Path]]] = {}
     sizes: dict[str, int] = {}
     with one_thread():
         for weights in WEIGHTS:
             makers[f"network, {weights}"] = partial(_packed, model, weights, vocabulary, texts)
             sizes[f"network, {weights}"] = _weight_bytes(model, weights)
+            if run is not None:
+                processes[f"network, {weights}"] = (NETWORK, [run, weights])
         if ngram is not None:
             for name, make in _ngram_makers(ngram, vocabulary, texts).items():
                 makers[name], sizes[name] = make, ngram.stat().st_size
-        # all are loaded before any is used, which would leave memory that the next one takes
-        found: dict[str, Callable[[], float]] = {}
-        memory: dict[str, int | None] = {}
-        for name, make in makers.items():
-            before = _resident()
-            found[name] = make()
-            after = _resident()
-            memory[name] = None if before is None or after is None else after - before
+                if run is not None:
+                    processes[name] = (KENLM, [ngram]) if name == KENLM_ITSELF else (NGRAMS, [run, ngram])
+        memory = {name: own_memory(*process, texts) for name, process in processes.items()}
+        found = {name: make() for name, make in makers.items()}
         if ngram is not None:
             words = read_word_model(ngram, vocabulary)
             for weights in WEIGHTS:
@@ -89,7 +93,7 @@ def _packed(
     return _network(Stepper(model, weights=weights), vocabulary, texts)
 
 
-def _network(stepper: Any, vocabulary: WordVocabulary, texts: Sequence[str]) -> Callable[[], float]:
+def _network(stepper: Any, vocabulary: Vocabulary, texts: Sequence[str]) -> Callable[[], float]:
     return lambda: sum(line.figure.nats for line in score_lines(stepper, vocabulary, texts))
 
 
@@ -99,20 +103,13 @@ def _ngram_makers(
     reader = "ARPA, read by refrain" if is_arpa(path) else "KenLM, by words of the network"
     makers = {f"n-gram model ({reader})": lambda: _ngrams(path, vocabulary, texts)}
     if find_spec("kenlm"):
-        makers["n-gram model (KenLM itself)"] = lambda: _kenlm(path, texts)
+        makers[KENLM_ITSELF] = lambda: _kenlm(path, texts)
     return makers
 
 
 def _ngrams(path: Path, vocabulary: WordVocabulary, texts: Sequence[str]) -> Callable[[], float]:
     model = read_word_model(path, vocabulary)
-
-    def nats() -> float:
-        ids = torch.tensor(vocabulary.encode("".join(f"{text}\n" for text in texts)))
-        read = torch.cat([torch.tensor([vocabulary.line_end]), ids[:-1]])
-        contexts = contexts_after(read[:, None], first_contexts(1, model.order - 1), vocabulary.line_end)[:, 0]
-        return -float(model.log_probabilities(contexts.numpy(), ids.numpy()).sum())
-
-    return nats
+    return lambda: ngram_nats(model, vocabulary, texts)
 
 
 def _kenlm(path: Path, texts: Sequence[str]) -> Callable[[], float]:
@@ -127,12 +124,3 @@ def _weight_bytes(model: LanguageModel, weights: WeightType) -> int:
         return sum(4 * each.numel() for each in model.parameters())
     # a byte for an entry of a matrix, and a scale for a row
     return sum(each.numel() + 4 * each.shape[0] if each.ndim >= 2 else 4 * each.numel() for each in model.parameters())
-
-
-def _resident() -> int | None:
-    """The bytes of the process in memory, or None where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -54,40 +54,41 @@ class Adaptation(NamedTuple):
         if self.rate is not None and not 0 <= self.rate < math.inf:
             raise UserError(f"--dynamic-rate must be at least 0 and finite (got {self.rate})")
 
+    def rows(
+        self,
+        lm: "TrainedLanguageModel",
+        saved: "SavedModel",
+        sentences: Sequence[str],
+        context: "Context",
+        after: str,
+        reports: "Reporter",
+    ) -> "Iterator[SurprisalRow]":
+        """The rows of sentences by a model that adapts to them. What is read first is ready when this returns.
 
-def adapted_rows(
-    lm: "TrainedLanguageModel",
-    saved: "SavedModel",
-    sentences: Sequence[str],
-    adaptation: Adaptation,
-    context: "Context",
-    after: str,
-    reports: "Reporter",
-) -> "Iterator[SurprisalRow]":
-    """The rows of sentences by a model that adapts to them.
+        Args:
+            lm: the model.
+            saved: its run, whose training text is read for the statistics of the gradients.
+            sentences: the sentences.
+            context: what the model has read before a sentence.
+            after: a text that sentences continue.
+            reports: reports the loop over the training text.
 
-    Args:
-        lm: the model.
-        saved: its run, whose training text is read for the statistics of the gradients.
-        sentences: the sentences.
-        adaptation: how it adapts.
-        context: what it has read before a sentence.
-        after: a text that sentences continue.
-        reports: reports the loop over the training text.
+        Raises:
+            DataError: when the training text is missing.
+        """
+        from refrain.evaluation.adaptive import adapted_rows
 
-    Raises:
-        DataError: when the training text is missing.
-    """
-    from refrain.evaluation import Dynamics
-    from refrain.evaluation.adaptive import adapting, adaptive_rows
-    from refrain.evaluation.measure import statistics_of
+        from .texts import split_of
 
-    from .texts import split_of
-
-    steps = adaptation.steps or 5
-    dynamics = Dynamics() if adaptation.rate is None else Dynamics(learning_rate=adaptation.rate)
-    statistics = statistics_of(lm.model, split_of(saved, lm.vocabulary, "train"), steps, track=reports.track)
-    with adapting(lm.model, statistics, dynamics, steps=steps) as stepper:
-        yield from adaptive_rows(
-            stepper, lm.vocabulary, sentences, context=context, after=after, carry=adaptation.carry
+        return adapted_rows(
+            lm.model,
+            lm.vocabulary,
+            sentences,
+            split_of(saved, lm.vocabulary, "train"),
+            learning_rate=self.rate,
+            steps=self.steps,
+            context=context,
+            after=after,
+            carry=self.carry,
+            track=reports.track,
         )

@@ -57,7 +57,7 @@ def bench_score(
         raise UserError("--ngram is measured beside a network; give the run of one with --run")
     if len(models) > 1:
         raise UserError(f"bench score measures one --run (got {len(models)})")
-    saved = _saved(models[0]) if models else None
+    saved = _saved(models[0], ngram) if models else None
 
     from refrain.bench import bench_score as measure
     from refrain.nn.kernels.compile import processor_name
@@ -79,14 +79,15 @@ def bench_score(
         _print_models(on_text)
 
 
-def _saved(run: Path) -> "SavedModel":
-    """The run, a language model of words."""
+def _saved(run: Path, ngram: Path | None) -> "SavedModel":
+    """The run of a language model, one of words if an n-gram model is measured beside it."""
     from refrain import runs
 
     from .mixing import check_words
 
     saved = runs.find_language_model(run)
-    check_words(saved, "bench score")
+    if ngram is not None:
+        check_words(saved, "--ngram")
     return saved
 
 
@@ -107,7 +108,7 @@ def _measure_run(saved: "SavedModel", ngram: Path | None, repeats: int) -> list[
     def weight(mixture: MixedStepper) -> float:
         return fit_weight(mixture, validation_text(saved, vocabulary)).weight
 
-    return bench_models(lm.model, vocabulary, texts, ngram, weight, repeats=repeats)
+    return bench_models(lm.model, vocabulary, texts, ngram, weight, repeats=repeats, run=saved.path)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -212,7 +212,8 @@ def measure_model(
     from refrain.data import text_size
     from refrain.evaluation import evaluate as measure_static
     from refrain.evaluation import protocol_windows, write_token_table
-    from refrain.evaluation.measure import measure, statistics_of
+    from refrain.evaluation.kept_statistics import kept_statistics
+    from refrain.evaluation.measure import measure
     from refrain.evaluation.measure import search as find_settings
 
     statistics = None
@@ -220,7 +221,7 @@ def measure_model(
     found: dict[str, dict[str, Any]] = {}
     for method in methods:
         if method.dynamics is not None and statistics is None:
-            statistics = statistics_of(lm.model, training_texts["train"], method.steps, track=track)
+            statistics = kept_statistics(lm.model, training_texts["train"], method.steps, track=track)
         if search is not None and method.name != "static":
             method = find_settings(
                 lm.model, training_texts["valid"], method, statistics, budget=search, log=log, track=track

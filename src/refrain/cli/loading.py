@@ -1,5 +1,8 @@
 """Loading a model for a command: the run is found before torch is imported, and then a report shows that it loads."""
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +42,7 @@ def load_language_model(
     from refrain import runs
 
     saved = runs.find_language_model(run) if isinstance(run, Path) else run
-    with reports.step(f"loading {saved.path}"):
+    with reports.step(f"loading {saved.path}"), _uncollected():
         lm = runs.load_language_model(saved, device=device, weights=weights)
     if lm.weights == "int8":
         _log_rounding(lm, packed=packed)
@@ -67,11 +70,24 @@ def load_tagger(
     from refrain import runs
 
     saved = runs.find_tagger(run) if isinstance(run, Path) else run
-    with reports.step(f"loading {saved.path}"):
+    with reports.step(f"loading {saved.path}"), _uncollected():
         tagger = runs.load_tagger(saved, device=device, weights=weights)
     if tagger.weights == "int8":
         _log_rounding(tagger)
     return tagger
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Load without collections of garbage, and leave what is loaded out of later ones: little of torch is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 def _log_rounding(trained: "TrainedLanguageModel | TrainedTagger", *, packed: bool = True) -> None:

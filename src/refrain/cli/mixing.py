@@ -99,24 +99,26 @@ class Mixing(NamedTuple):
             DataError: when the file is damaged, or the validation text is missing.
             UserError: when KenLM is needed and not installed.
         """
-        from refrain.evaluation.interpolation import MixedStepper, fit_weight
+        from refrain.evaluation.interpolation import mixed_with
         from refrain.evaluation.ngram.words import read_word_model
 
         from .output import log
 
         vocabulary: Any = lm.vocabulary
+
+        def validation() -> Any:
+            return validation_text(saved, vocabulary)
+
         with reports.step(f"reading {self.path}"):
             ngrams = read_word_model(self.path, vocabulary)
-        weight = self.weight
-        if weight is None:
-            mixture = MixedStepper(lm.stepper, ngrams, vocabulary, 0.0)
-            fitted = fit_weight(mixture, validation_text(saved, vocabulary), track=reports.track)
-            weight = fitted.weight
+        mixed = mixed_with(lm.stepper, vocabulary, ngrams, self.weight, validation, track=reports.track)
+        if mixed.fitted is not None:
+            weight, figure, network, other = mixed.fitted
             log(
-                f"--mix-weight {weight:.4f}: validation perplexity {fitted.mixed.perplexity:,.2f}; the network alone "
-                f"{fitted.network.perplexity:,.2f}, the n-gram model alone {fitted.ngrams.perplexity:,.2f}"
+                f"--mix-weight {weight:.4f}: validation perplexity {figure.perplexity:,.2f}; the network alone "
+                f"{network.perplexity:,.2f}, the n-gram model alone {other.perplexity:,.2f}"
             )
-        return MixedStepper(lm.stepper, ngrams, vocabulary, weight)
+        return mixed.stepper
 
     def measure(
         self, lm: "TrainedLanguageModel", saved: "SavedModel", corpus: "Corpus", split: str, reports: "Reporter"

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from refrain.errors import DataError
+
 from .options import Errors
 
 if TYPE_CHECKING:
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from refrain.progress import Reporter
 
 DEFAULT_SCALE = 0.5
+
+
+class _NoNumber(DataError):
+    """What should be a number is none."""
 
 
 class Options(NamedTuple):
@@ -76,7 +82,7 @@ def read_lists(file: str, options: Options, errors: Errors) -> Lists:
         DataError: when a line has no id or score, or a reference is missing.
         UserError: when the scale cannot be chosen because the lists have no scores.
     """
-    from refrain.errors import DataError, UserError
+    from refrain.errors import UserError
 
     costs = None if options.costs is None else _costs(options.costs, errors)
     numbered = [(number, line) for number, line in _lines(file, errors) if line.strip()]
@@ -89,6 +95,8 @@ def read_lists(file: str, options: Options, errors: Errors) -> Lists:
         raise UserError("--costs cannot take effect where each hypothesis has its score; leave it out")
     if is_kaldi and costs is None and options.tune is not None:
         raise UserError(f"--tune needs scores, which {name} has not; give them with --costs")
+    if costs is not None and options.costs is not None:
+        _check_costs(options.costs, costs, name, [line.split(None, 1)[0] for _, line in numbered])
     found: dict[str, list[tuple[str, float]]] = {}
     for number, line in numbered:
         place = f"{name}:{number}"
@@ -173,8 +181,6 @@ def _lines(file: str, errors: Errors) -> Iterator[tuple[int, str]]:
 
 
 def _kaldi(place: str, line: str, costs: dict[str, float] | None) -> tuple[str, str, float]:
-    from refrain.errors import DataError
-
     name, _, text = line.strip().partition(" ")
     numbered = re.fullmatch(r"(.+)-\d+", name)
     if numbered is None:
@@ -189,8 +195,6 @@ def _kaldi(place: str, line: str, costs: dict[str, float] | None) -> tuple[str, 
 
 
 def _tabbed(place: str, line: str) -> tuple[str, str, float]:
-    from refrain.errors import DataError
-
     cells = line.split("\t")
     if len(cells) != 3:
         raise DataError(
@@ -221,28 +225,45 @@ def _object(place: str, line: str) -> tuple[str, str, float]:
 
 
 def _named(place: str, utterance: str) -> str:
-    from refrain.errors import DataError
-
     if not utterance:
         raise DataError(f"{place}: the hypothesis has no id; give the id of its utterance")
     return utterance
 
 
 def _number(place: str, what: str, given: str | float) -> float:
-    from refrain.errors import DataError, shown
+    from refrain.errors import shown
 
     try:
         number = float(given)
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise DataError(f"{place}: the {what} must be a number (got {shown(given)})")
+        raise _NoNumber(f"{place}: the {what} must be a number (got {shown(given)})")
     return number
 
 
 def _costs(file: str, errors: Errors) -> dict[str, float]:
     """The cost of each hypothesis by its id."""
-    return {key: _number(place, "cost", value) for key, value, place in _pairs(file, errors)}
+    try:
+        found = {key: _number(place, "cost", value) for key, value, place in _pairs(file, errors)}
+    except _NoNumber as error:
+        raise DataError(f"{error}; give the id of a hypothesis and its cost on each line of --costs") from None
+    if not found:
+        raise DataError(f"{file}: contains no costs; give the id of a hypothesis and its cost on each line of --costs")
+    return found
+
+
+def _check_costs(file: str, costs: dict[str, float], name: str, hypotheses: Sequence[str]) -> None:
+    """Check that a file of costs is that of the hypotheses.
+
+    Raises:
+        DataError: when it has the cost of none.
+    """
+    if not any(hypothesis in costs for hypothesis in hypotheses):
+        raise DataError(
+            f"{file}: has no cost of any hypothesis in {name}, such as {hypotheses[0]!r}, but of {next(iter(costs))!r};"
+            " give --costs the file that belongs to these hypotheses"
+        )
 
 
 def _references(file: str, utterances: Iterable[str], errors: Errors) -> dict[str, str]:
@@ -251,8 +272,6 @@ def _references(file: str, utterances: Iterable[str], errors: Errors) -> dict[st
     Raises:
         DataError: when an utterance has none.
     """
-    from refrain.errors import DataError
-
     found = {key: value for key, value, _ in _pairs(file, errors)}
     if missing := [utterance for utterance in utterances if utterance not in found]:
         raise DataError(
@@ -263,8 +282,6 @@ def _references(file: str, utterances: Iterable[str], errors: Errors) -> dict[st
 
 def _pairs(file: str, errors: Errors) -> Iterator[tuple[str, str, str]]:
     """Each line of a file as an id, what follows it, and its place."""
-    from refrain.errors import DataError
-
     seen: set[str] = set()
     for number, line in _lines(file, errors):
         parts: Sequence[str] = line.split(None, 1)

@@ -18,7 +18,10 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from refrain.data import Vocabulary
+    from refrain.evaluation.score import LineScore
     from refrain.models.scorer import AnyStepper
     from refrain.progress import Reporter
 
@@ -104,33 +107,36 @@ def _print_lines(
     """Print the score of each line, and return the number of unknown words and that of tokens."""
     from refrain.evaluation import score_lines
     from refrain.progress import untracked
+    from refrain.storage.plain_json import dumps
     from refrain.storage.plain_text import tsv_cell
 
-    from .output import for_output, print_json
+    from .output import for_output
     from .texts import batches_of
 
-    # the lines that have come are scored, and the output is flushed, before more are waited for
-    batches = batches_of(file, errors)
+    def scored() -> "Iterator[LineScore]":
+        for batch in batches_of(file, errors):
+            yield from score_lines(stepper, vocabulary, batch)
+            # the lines that have come are answered before more are waited for
+            sys.stdout.flush()
+
     unknown = tokens = 0
-    lines = (line for batch in batches for line in score_lines(stepper, vocabulary, batch))
     # lines on the terminal are progress enough
     track = untracked if sys.stdout.isatty() else reports.track
-    for line in track(lines, "scoring lines"):
+    for line in track(scored(), "scoring lines"):
         figure = line.figure
         unknown += line.unknown
         tokens += figure.tokens
         if as_json:
-            print_json(
-                {
-                    "nats": figure.nats,
-                    "tokens": figure.tokens,
-                    "nats_per_token": figure.nats_per_token,
-                    "perplexity": figure.perplexity,
-                    "unknown": line.unknown,
-                    "text": line.text,
-                }
-            )
+            row = {
+                "nats": figure.nats,
+                "tokens": figure.tokens,
+                "nats_per_token": figure.nats_per_token,
+                "perplexity": figure.perplexity,
+                "unknown": line.unknown,
+                "text": line.text,
+            }
+            print(dumps(row))
         else:
             cells = [f"{figure.nats:.4f}", str(figure.tokens), str(line.unknown), tsv_cell(line.text)]
-            print(for_output("\t".join(cells)), flush=True)
+            print(for_output("\t".join(cells)))
     return unknown, tokens

@@ -96,7 +96,7 @@ def surprisal(
         A text that each sentence continues, or the first sentence with --context document.
     method
         static: the weights do not change. dynamic: they adapt to each sentence while it is read. The statistics that
-        this needs are gathered from the training text of the run first, which takes minutes.
+        this needs are gathered from the training text of the run first, which takes minutes, and are kept in the cache.
     carry
         Carry the weights that have adapted to a sentence to the next; otherwise each begins with the trained ones.
     dynamic_rate
@@ -111,7 +111,7 @@ def surprisal(
     from refrain.errors import UserError
     from refrain.progress import reporter
 
-    from .adaptation import Adaptation, adapted_rows
+    from .adaptation import Adaptation
     from .loading import load_language_model
     from .mixing import mixing_of
     from .tables import check_out, is_table
@@ -137,7 +137,7 @@ def surprisal(
     from refrain.evaluation import surprisal_rows
 
     if adaptation.chosen:
-        rows = adapted_rows(lm, saved, items.sentences, adaptation, context, after, reports)
+        rows = adaptation.rows(lm, saved, items.sentences, context, after, reports)
     else:
         stepper = lm.stepper if mixing is None else mixing.stepper(lm, saved, reports)
         rows = surprisal_rows(stepper, lm.vocabulary, items.sentences, context=context, after=after)

@@ -70,7 +70,8 @@ def read_sentences(
             yield from _from_conllu(lines, file, columns, skip_bad)
             return
         if word_column is not None or begins_tagged(file, first):
-            yield from _from_tagged(lines, first, file, skip_bad, _choices(learnt, word_column))
+            remedy = "" if word_column is None else "; if this is plain text, leave out --word-column"
+            yield from _from_tagged(lines, first, file, skip_bad, _choices(learnt, word_column), remedy)
             return
     if form == "tokenised":
         for line in lines:
@@ -94,7 +95,7 @@ def _head(batches: Iterator[list[str]]) -> list[str]:
 
 
 def _from_tagged(
-    lines: Iterator[str], head: Sequence[str], file: str, skip_bad: bool, choices: "Sequence[Choice]"
+    lines: Iterator[str], head: Sequence[str], file: str, skip_bad: bool, choices: "Sequence[Choice]", remedy: str
 ) -> Iterator[Untagged]:
     """The words of columns, of pairs such as `the/DT` or of trees, whose tags are not kept.
 
@@ -104,6 +105,7 @@ def _from_tagged(
         file: the name of the file.
         skip_bad: whether bad sentences are left out.
         choices: columns, of which the first are taken that the text has.
+        remedy: what a message about a bad sentence, or about the first lines, says besides.
     """
     from refrain.data.tagged.formats import format_of
     from refrain.errors import DataError
@@ -114,11 +116,11 @@ def _from_tagged(
         try:
             found = format_of(file, head, choice)
             break
-        except DataError:
+        except DataError as error:
             if number == len(choices):
-                raise
+                raise DataError(f"{error}{remedy}") from None
     log(f"{name_of(file)}: read as tagged text ({found.name}), whose tags are replaced; --plain reads it as plain text")
-    for _, sentence in _read(found.blocks(lines), found.parse, file, skip_bad):
+    for _, sentence in _read(found.blocks(lines), found.parse, file, skip_bad, remedy):
         if sentence is None:
             continue
         words = list(sentence.words)
@@ -157,7 +159,7 @@ def _from_conllu(lines: Iterator[str], file: str, columns: tuple[str, ...], skip
 
 
 def _read(
-    blocks: "Iterator[Lines]", parse: "Callable[[Lines], Parsed]", file: str, skip_bad: bool
+    blocks: "Iterator[Lines]", parse: "Callable[[Lines], Parsed]", file: str, skip_bad: bool, remedy: str = ""
 ) -> "Iterator[tuple[Lines, Parsed]]":
     """Yield the lines of each sentence with what they are parsed to; bad ones are left out and logged, or an error."""
     from refrain.data.tagged.sentences import BadSentence
@@ -172,7 +174,7 @@ def _read(
         except BadSentence as bad:
             message = f"{name_of(file)}:{bad.line}: {bad.cause}"
             if not skip_bad:
-                raise DataError(f"{message}; correct it, or leave out such sentences with --skip-bad") from None
+                raise DataError(f"{message}; correct it, or leave out such sentences with --skip-bad{remedy}") from None
             skipped += 1
             log(f"left out: {message}")
             continue

@@ -30,13 +30,12 @@ def split_of(saved: "SavedModel", vocabulary: "Vocabulary", split: str) -> "Toke
     Raises:
         DataError: when the corpus of the run or its split is missing.
     """
-    from refrain import assembly
+    from refrain.assembly.corpus import own_split
 
     from .output import log
 
     settings: Any = saved.experiment.data
-    corpus, _ = assembly.build_text(settings, assembly.locate(settings.corpus, log), split, vocabulary, log)
-    return corpus.splits[split].tokens
+    return own_split(settings, vocabulary, split, log)
 
 
 def log_many_unknown(counts: "Mapping[str, Mapping[str, int]]") -> None:

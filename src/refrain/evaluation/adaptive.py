@@ -13,12 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refrain.data import Vocabulary
+from refrain.data import TokenSource, Vocabulary
 from refrain.models import Network, NetworkStepper
+from refrain.progress import Track, untracked
 
 from .dynamic import GradientStatistics, Update, differentiable, restored, trained_parameters
+from .kept_statistics import kept_statistics
 from .methods import Dynamics
 from .surprisal import Context, SurprisalRow, surprisal_rows
+
+# tokens of a window
+STEPS = 5
 
 
 class AdaptiveStepper:
@@ -84,7 +89,7 @@ class AdaptiveStepper:
 
 @contextmanager
 def adapting(
-    model: Network, statistics: GradientStatistics, dynamics: Dynamics, *, steps: int = 5
+    model: Network, statistics: GradientStatistics, dynamics: Dynamics, *, steps: int = STEPS
 ) -> Iterator[AdaptiveStepper]:
     """A model that adapts to what it reads; its weights are restored at the end.
 
@@ -138,3 +143,50 @@ def adaptive_rows(
             yield row._replace(sentence=number)
         # what follows has another state, so that a window ends here
         stepper.learn()
+
+
+def adapted_rows(
+    model: Network,
+    vocabulary: Vocabulary,
+    sentences: Iterable[str],
+    train: TokenSource,
+    *,
+    learning_rate: float | None = None,
+    steps: int | None = None,
+    context: Context = "sentence",
+    after: str = "",
+    carry: bool = False,
+    track: Track = untracked,
+) -> Iterator[SurprisalRow]:
+    """The surprisal of each word of sentences by a trained model that adapts to them.
+
+    The statistics that this needs are ready when the function returns, and the weights are restored after the last row.
+
+    Args:
+        model: the trained model.
+        vocabulary: the vocabulary of the model.
+        sentences: see `surprisal_rows`.
+        train: the training text, for the statistics of the gradients, which are kept in the cache.
+        learning_rate: of the updates; None is that of `Dynamics`.
+        steps: the number of tokens of a window; None is 5.
+        context: see `adaptive_rows`.
+        after: see `adaptive_rows`.
+        carry: see `adaptive_rows`.
+        track: reports the loop over the training text.
+
+    Returns:
+        A row for each word, in order.
+
+    Raises:
+        DataError: when the training text is too short, or its statistics in the cache are damaged.
+        ValueError: when the learning rate is out of range.
+    """
+    steps = STEPS if steps is None else steps
+    dynamics = Dynamics() if learning_rate is None else Dynamics(learning_rate=learning_rate)
+    statistics = kept_statistics(model, train, steps, track=track)
+
+    def rows() -> Iterator[SurprisalRow]:
+        with adapting(model, statistics, dynamics, steps=steps) as stepper:
+            yield from adaptive_rows(stepper, vocabulary, sentences, context=context, after=after, carry=carry)
+
+    return rows()

@@ -6,7 +6,7 @@ T steps in a window, B batch size, C words of a context, V words in the vocabula
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +67,11 @@ class MixedStepper:
         """This object; see `Stepper`."""
         return self
 
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether the network does; see `AnyStepper`."""
+        return self._stepper.shares_prefixes
+
     def initial_state(self, batch_size: int) -> MixedState:
         """The state before the first token, which is taken to begin a line."""
         return MixedState(self._stepper.initial_state(batch_size), first_contexts(batch_size, self._ngrams.order - 1))
@@ -107,6 +112,46 @@ class MixedStepper:
         return torch.logaddexp(network.double() + of_network, there + of_ngrams)
 
 
+class Mixed(NamedTuple):
+    """A mixture, and how its weight was chosen.
+
+    Attributes:
+        stepper: the mixture.
+        fitted: the choice of the weight; None for a weight that was given.
+    """
+
+    stepper: MixedStepper
+    fitted: "Fitted | None"
+
+
+def mixed_with(
+    stepper: AnyStepper,
+    vocabulary: WordVocabulary,
+    ngrams: WordModel,
+    weight: float | None,
+    validation: Callable[[], TokenSource],
+    *,
+    track: Track = untracked,
+) -> Mixed:
+    """Interpolate a network with an n-gram model.
+
+    Args:
+        stepper: the network.
+        vocabulary: the vocabulary of the network.
+        ngrams: the n-gram model, over the network's vocabulary.
+        weight: of the n-gram model; None chooses it on the validation text.
+        validation: returns the validation text; it is called when the weight has to be chosen.
+        track: reports the loop over the validation text.
+
+    Raises:
+        ValueError: when the weight is out of range.
+    """
+    if weight is not None:
+        return Mixed(MixedStepper(stepper, ngrams, vocabulary, weight), None)
+    fitted = fit_weight(MixedStepper(stepper, ngrams, vocabulary, 0.0), validation(), track=track)
+    return Mixed(MixedStepper(stepper, ngrams, vocabulary, fitted.weight), fitted)
+
+
 def first_contexts(batch_size: int, count: int) -> Tensor:
     """The contexts (B, C) of `count` words at the beginning of lines."""
     contexts = torch.full((batch_size, count), NONE)
@@ -132,6 +177,20 @@ def contexts_after(inputs: Tensor, before: Tensor, line_end: int) -> Tensor:
     begins = (contexts == BEGIN).int()
     later = begins.flip(-1).cumsum(-1).flip(-1) - begins
     return contexts.masked_fill(later > 0, NONE)
+
+
+def ngram_nats(ngrams: WordModel, vocabulary: WordVocabulary, texts: Sequence[str]) -> float:
+    """The nats of lines by an n-gram model alone, each after a line end and with its own.
+
+    Args:
+        ngrams: the n-gram model, over the words of the vocabulary.
+        vocabulary: the vocabulary.
+        texts: the lines, without their ends.
+    """
+    ids = torch.tensor(vocabulary.encode("".join(f"{text}\n" for text in texts)))
+    read = torch.cat([torch.tensor([vocabulary.line_end]), ids[:-1]])
+    contexts = contexts_after(read[:, None], first_contexts(1, ngrams.order - 1), vocabulary.line_end)[:, 0]
+    return -float(ngrams.log_probabilities(contexts.numpy(), ids.numpy()).sum())
 
 
 def mixed_figure(

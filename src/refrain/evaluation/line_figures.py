@@ -53,7 +53,7 @@ def line_nats(
     if context == "sentence":
         ids = np.asarray(tokens.read(0, len(tokens)), np.int64)
         lines = [part.tolist() for part in np.split(ids, np.flatnonzero(ids == end) + 1) if len(part)]
-        nats = np.array(nats_of_lines(stepper_of(model).scorer, end, lines))
+        nats = np.array(nats_of_lines(stepper_of(model), vocabulary, lines))
         sizes = np.array([len(line) for line in lines], np.float64)
         return LineFigures(nats, sizes, _unknown(ids, vocabulary.unknown))
     targets, costs = [], []

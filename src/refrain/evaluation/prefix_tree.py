@@ -1,23 +1,15 @@
-"""Scoring lines that share prefixes, such as the hypotheses of an n-best list: each prefix is evaluated once.
-
-N prefixes of one length, V tokens in the vocabulary.
-"""
+"""Scoring lines that share prefixes, such as the hypotheses of an n-best list: each prefix is evaluated once."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import torch
+from typing import NamedTuple
 
 from refrain.data import Vocabulary
 from refrain.models import Network, stepper_of
-from refrain.models.scorer import AnyStepper, Scorer
-from refrain.models.states import StateBatch
+from refrain.models.scorer import AnyStepper
 
 from .perplexity import Figure
+from .prefixes import Lines, PrefixTree
 from .score import LineScore
-
-# the largest N * V of a step, which bounds the memory for log-probabilities
-STEP_SCORES = 1 << 23
 
 
 class TreeScores(NamedTuple):
@@ -46,69 +38,13 @@ def score_prefix_tree(model: Network | AnyStepper, vocabulary: Vocabulary, lines
     Raises:
         UserError: when a network of one's own has no `step`.
     """
-    stepper = stepper_of(model)
-    scorer, batch = stepper.scorer, StateBatch(stepper)
     encoded = [vocabulary.encode(line + "\n") for line in lines]
-    nats = [0.0] * len(lines)
-    # all lines begin with one prefix, the line end before them
-    tokens, state = [vocabulary.line_end], scorer.initial_state(1)
-    active = [(index, 0) for index in range(len(lines))]
-    evaluated = depth = 0
-    while active:
-        evaluated += len(tokens)
-        wanted = [(row, encoded[index][depth]) for index, row in active]
-        costs, state = _read(scorer, batch, len(vocabulary), tokens, state, wanted)
-        for (index, _), cost in zip(active, costs, strict=True):
-            nats[index] += cost
-        depth += 1
-        rows: dict[tuple[int, int], int] = {}
-        active = [
-            (index, rows.setdefault(prefix, len(rows)))
-            for (index, _), prefix in zip(active, wanted, strict=True)
-            if len(encoded[index]) > depth
-        ]
-        tokens = [token for _, token in rows]
-        if active:
-            state = batch.select(state, torch.tensor([row for row, _ in rows]))
+    tree, ids = PrefixTree(stepper_of(model), vocabulary), Lines(encoded)
+    prefixes = tree.first(len(lines))
+    while len(prefixes.lines):
+        prefixes = tree.extend(prefixes, ids)
     scores = [
         LineScore(line, Figure(cost, len(ids)), vocabulary.count_unseen(line, ids))
-        for line, cost, ids in zip(lines, nats, encoded, strict=True)
+        for line, cost, ids in zip(lines, prefixes.nats.tolist(), encoded, strict=True)
     ]
-    return TreeScores(scores, evaluated)
-
-
-def _read(
-    scorer: Scorer,
-    batch: StateBatch,
-    size: int,
-    tokens: Sequence[int],
-    state: Any,
-    wanted: Sequence[tuple[int, int]],
-) -> tuple[list[float], Any]:
-    """Read a token after each of N states.
-
-    Args:
-        scorer: the model.
-        batch: what a batch of its states is.
-        size: V.
-        tokens: N ids.
-        state: N states.
-        wanted: pairs of a row and an id that may follow there.
-
-    Returns:
-        The nats of each pair, and the N states after the tokens.
-    """
-    rows, ids = torch.tensor(wanted).unbind(1)
-    costs = torch.empty(len(wanted), dtype=torch.float64)
-    most = max(1, STEP_SCORES // size)
-    after = []
-    for start in range(0, len(tokens), most):
-        stop = min(start + most, len(tokens))
-        part = state if stop - start == len(tokens) else batch.select(state, torch.arange(start, stop))
-        read = torch.tensor(tokens[start:stop], device=scorer.device)
-        inside = (rows >= start) & (rows < stop)
-        pairs = ((rows[inside] - start).to(scorer.device), ids[inside].to(scorer.device))
-        nats, part = scorer.following_nats(read, part, *pairs)
-        after.append(part)
-        costs[inside] = nats.double().cpu()
-    return costs.tolist(), after[0] if len(after) == 1 else batch.join(after)
+    return TreeScores(scores, prefixes.evaluated)

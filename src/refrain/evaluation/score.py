@@ -4,7 +4,7 @@ T tokens of the longest line in a batch, B batch size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -12,16 +12,24 @@ from torch import Tensor
 
 from refrain.data import Vocabulary
 from refrain.models import Network, stepper_of
-from refrain.models.scorer import AnyStepper, Scorer
+from refrain.models.scorer import AnyStepper
+from refrain.nn.recurrent.protocol import state_tensors
 
 from .perplexity import Figure
+from .prefixes import Lines, Prefixes, PrefixTree
 
 # the largest T * B of a window; a longer line is scored in several windows with the state carried, so that the memory
 # for hidden states and scores does not grow with it
 BATCH_TOKENS = 1 << 14
 # lines that are scored together, which hardly become faster beyond, and lines that are sorted by length for it
 BATCH_LINES = 192
-CHUNK_LINES = 4096
+CHUNK_LINES = 1 << 14
+# the largest number of values in the states of lines whose prefixes are shared, which bounds the memory for them
+STATE_VALUES = 1 << 24
+# another token of prefixes is shared if that saves more than this number of tokens and this part of them: a step takes
+# as long as some tokens, and choosing states as long as a part of a token
+LEAST_SAVED = 32
+LEAST_SHARE = 0.1
 
 
 class LineScore(NamedTuple):
@@ -41,15 +49,15 @@ def score_lines(
 ) -> Iterator[LineScore]:
     """Score each line, including its end, as if another line had ended before it.
 
-    Lines of similar length are scored together. With int8 weights the nats differ a little from those of single steps;
-    see `refrain.models.integer_scorer`.
+    Beginnings that many lines share are read once, and lines of similar length are scored together. With int8 weights
+    the nats differ a little from those of single steps; see `refrain.models.integer_scorer`.
 
     Args:
         model: the model, used with the weights that it has when the first line is scored; its mode is not changed.
         vocabulary: the vocabulary of the model.
         lines: lines without their ends, which are read as needed.
         batch_size: the number of lines that are read before any of them is scored, which is faster. The default is
-            4096 for a sequence. It is 1 for any other iterable, whose next line may be written only after a score.
+            16384 for a sequence. It is 1 for any other iterable, whose next line may be written only after a score.
 
     Yields:
         The score of each line, in order.
@@ -61,48 +69,65 @@ def score_lines(
         batch_size = CHUNK_LINES if isinstance(lines, Sequence) else 1
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1 (got {batch_size})")
-    scorer = stepper_of(model).scorer
+    stepper = stepper_of(model)
     remaining = iter(lines)
     while chunk := list(islice(remaining, batch_size)):
         encoded = [vocabulary.encode(line + "\n") for line in chunk]
-        nats = nats_of_lines(scorer, vocabulary.line_end, encoded)
+        nats = nats_of_lines(stepper, vocabulary, encoded)
         for line, ids, figure in zip(chunk, encoded, nats, strict=True):
             yield LineScore(line, Figure(figure, len(ids)), vocabulary.count_unseen(line, ids))
 
 
-def nats_of_lines(scorer: Scorer, line_end: int, encoded: Sequence[Sequence[int]]) -> list[float]:
-    """The nats of each line after the end of another line. Lines of similar length share a batch.
+def nats_of_lines(stepper: AnyStepper, vocabulary: Vocabulary, encoded: Sequence[list[int]]) -> list[float]:
+    """The nats of each line after the end of another line.
 
     Args:
-        scorer: the model.
-        line_end: the id that is read before each line.
+        stepper: the model.
+        vocabulary: its vocabulary.
         encoded: the ids of each line, its end included.
     """
+    tree = PrefixTree(stepper, vocabulary)
     nats = [0.0] * len(encoded)
-    order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
-    while order:
-        longest = len(encoded[order[-1]])
-        count = max(1, min(BATCH_LINES, BATCH_TOKENS // longest))
-        batch = order[-count:]
-        order = order[:-count]
-        sums = _batch_nats(scorer, line_end, [encoded[index] for index in batch], longest)
-        for index, total in zip(batch, sums.tolist(), strict=True):
+    # lines that begin alike are neighbours
+    order = sorted(range(len(encoded)), key=lambda index: encoded[index])
+    size = sum(part.numel() for part in state_tensors(stepper.initial_state(1)))
+    count = max(BATCH_LINES, STATE_VALUES // max(size, 1))
+    for start in range(0, len(order), count):
+        part = order[start : start + count]
+        sums = _tree_nats(tree, stepper.shares_prefixes, Lines([encoded[index] for index in part]))
+        for index, total in zip(part, sums.tolist(), strict=True):
             nats[index] = total
     return nats
 
 
-def _batch_nats(scorer: Scorer, line_end: int, lines: Sequence[Sequence[int]], longest: int) -> Tensor:
-    """The nats (B,) of lines, which are padded to the longest."""
-    lengths = torch.tensor([len(line) for line in lines])
-    present = torch.arange(longest) < lengths[:, None]
-    padded = torch.full((len(lines), longest), line_end)
-    padded[present] = torch.tensor(list(chain.from_iterable(lines)))
-    targets = padded.T
-    inputs = torch.cat([torch.full((1, len(lines)), line_end), targets[:-1]])
-    state = scorer.initial_state(len(lines))
-    sums = torch.zeros(len(lines), dtype=torch.float64)
+def _tree_nats(tree: PrefixTree, shares: bool, lines: Lines) -> Tensor:
+    """The nats (N,) of lines. Prefixes are shared while that saves much; what follows them is read in windows."""
+    prefixes = tree.first(len(lines.lengths))
+    while shares and prefixes.saved > max(LEAST_SAVED, LEAST_SHARE * len(prefixes.lines)):
+        prefixes = tree.extend(prefixes, lines)
+    nats = prefixes.nats
+    lengths = lines.lengths[prefixes.lines] - prefixes.depth
+    order = lengths.argsort(stable=True)
+    while len(order):
+        longest = int(lengths[order[-1]])
+        count = max(1, min(BATCH_LINES, BATCH_TOKENS // longest))
+        batch, order = order[-count:], order[:-count]
+        nats[prefixes.lines[batch]] += _batch_nats(tree, prefixes, batch, lines, longest)
+    return nats
+
+
+def _batch_nats(tree: PrefixTree, prefixes: Prefixes, batch: Tensor, lines: Lines, longest: int) -> Tensor:
+    """The nats (B,) of what follows the prefixes of some of the lines that continue, padded to the longest."""
+    scorer, which, rows = tree.scorer, prefixes.lines[batch], prefixes.rows[batch]
+    # the positions (T, B) of their tokens, and where there are any
+    positions = lines.starts[which] + prefixes.depth + torch.arange(longest)[:, None]
+    present = positions < lines.starts[which] + lines.lengths[which]
+    targets = lines.ids[positions.where(present, 0)]
+    inputs = torch.cat([prefixes.tokens[rows][None], targets[:-1]])
+    state = tree.states(prefixes, rows)
+    sums = torch.zeros(len(batch), dtype=torch.float64)
     for start in range(0, longest, BATCH_TOKENS):
         window = slice(start, start + BATCH_TOKENS)
         scores, state = scorer.token_nats(inputs[window].to(scorer.device), targets[window].to(scorer.device), state)
-        sums += scores.double().cpu().where(present.T[window], 0.0).sum(0)
+        sums += scores.double().cpu().where(present[window], 0.0).sum(0)
     return sums

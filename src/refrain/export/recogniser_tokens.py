@@ -79,6 +79,7 @@ def token_ids(vocabulary: Vocabulary, table: Path | None, log: Callable[[str], N
     for index in reversed(range(len(names))):
         if found[index] >= 0 and (index or names[0] in own):
             write[found[index]] = index
+    _log_lacking(table, vocabulary, write, log)
     ends = [index for index, name in enumerate(names) if found[index] == vocabulary.line_end and index]
     line_end = next(iter(ends), len(names))
     same = len(names) == len(vocabulary) and line_end < len(names) and np.array_equal(read, np.arange(len(names)))
@@ -114,8 +115,8 @@ def _check_missing(
     first = f"token {missing[0]}, {shown(names[missing[0]])}"
     if vocabulary.unit == "subword":
         raise DataError(
-            f"{table}: {first}, is no piece of the model; train the model with the tokenizer of the recogniser: "
-            "data.unit=subword data.tokens=bpe.model"
+            f"{table}: {len(missing):,} of {len(names):,} tokens are no pieces of the model, first {first}; train the "
+            "model with the tokenizer of the recogniser: data.unit=subword data.tokens=bpe.model"
         )
     if 2 * len(missing) > len(names):
         raise DataError(
@@ -123,3 +124,14 @@ def _check_missing(
             "train the model on the tokens of the recogniser"
         )
     log(f"{table}: {len(missing):,} of {len(names):,} tokens are unknown to the model, first {first}")
+
+
+def _log_lacking(table: Path, vocabulary: Vocabulary, write: Any, log: Callable[[str], None]) -> None:
+    """Say how many tokens of the model a table lacks, besides the line end and the unknown token."""
+    other = (vocabulary.line_end, vocabulary.unknown)
+    lacking = [index for index in np.flatnonzero(write < 0).tolist() if index not in other]
+    if lacking:
+        log(
+            f"{table}: lacks {len(lacking):,} of the {len(vocabulary):,} tokens of the model, first "
+            f"{shown(vocabulary.token(lacking[0]))}, which the recogniser cannot write"
+        )

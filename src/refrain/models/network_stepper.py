@@ -66,6 +66,11 @@ class NetworkStepper:
         """This object; see `Stepper`."""
         return self
 
+    @property
+    def shares_prefixes(self) -> bool:
+        """False, because a network may have no `step`, or states of any form; see `AnyStepper`."""
+        return False
+
     @torch.no_grad()
     def hidden(self, inputs: Tensor, state: Any) -> tuple[Any, Any]:
         """Map ids (T, B) to the outputs of the network and the state after the window.

@@ -63,3 +63,8 @@ class AnyStepper(Scorer, Reader, Protocol):
     def scorer(self) -> Scorer:
         """What scores many sequences at once."""
         ...
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether `following_nats` works and the states of sequences can be chosen one by one."""
+        ...

@@ -44,6 +44,15 @@ class StateBatch:
         return [nested_like(state, [part[index] for part in parts]) for index in range(count)]
 
 
+def chooses_states(stepper: AnyStepper) -> bool:
+    """Whether the states of a model can be chosen by sequence, which a layer of one's own may not allow."""
+    try:
+        StateBatch(stepper)
+    except UserError:
+        return False
+    return True
+
+
 def _axis(two: Tensor, three: Tensor) -> int:
     pairs = enumerate(zip(two.shape, three.shape, strict=True))
     axes = [axis for axis, sizes in pairs if sizes == (2, 3)]

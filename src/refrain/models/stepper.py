@@ -40,6 +40,7 @@ from .language_model import LanguageModel, Outputs
 from .network_stepper import NetworkStepper
 from .protocol import Network
 from .scorer import Reader, Scorer
+from .states import chooses_states
 
 # the largest number of logits that are computed at once: memory for more is returned to the system each time
 CHUNK_LOGITS = 1_000_000
@@ -180,6 +181,11 @@ class Stepper:
         """The nats (M,) of ids that may follow each of a batch of sequences, and the state after it; see `Scorer`."""
         log_probabilities, state = self.step(ids, state)
         return -log_probabilities[rows, following], state
+
+    @functools.cached_property
+    def shares_prefixes(self) -> bool:
+        """Whether states can be chosen by sequence; see `AnyStepper`."""
+        return chooses_states(self)
 
     @functools.cached_property
     def scorer(self) -> Scorer:

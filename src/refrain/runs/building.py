@@ -1,14 +1,16 @@
 """Builds a model from its settings and fills it with the weights of a checkpoint."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from functools import partial
+from typing import Any, TypeVar, cast, get_args
 
 from torch import nn
 
+from refrain.assembly.corpus import own_split
 from refrain.assembly.model import build_device, build_language_model
 from refrain.assembly.tagged_corpus import column_of
 from refrain.assembly.tagger import build_tagger
-from refrain.config import AnyExperiment, TaggerExperiment
+from refrain.config import AnyExperiment, Data, TaggerExperiment
 from refrain.data import vocabulary_from
 from refrain.data.tagged.vocabulary import tag_vocabulary_from
 from refrain.errors import CheckpointError, DataError, UserError
@@ -59,7 +61,12 @@ def build(
     fold_weight_norm(model)
     settings = experiment.model_dump(mode="json")
     return TrainedLanguageModel(
-        model.to(build_device(device)), vocabulary, settings, checkpoint.folder, weights=weights
+        model.to(build_device(device)),
+        vocabulary,
+        settings,
+        checkpoint.folder,
+        weights=weights,
+        splits=partial(own_split, experiment.data),
     )
 
 
@@ -93,7 +100,11 @@ def _own(
     settings = experiment.model_dump(mode="json")
     network = network.to(build_device(device))
     own = class_name(network)
-    return TrainedLanguageModel(network, vocabulary, settings, checkpoint.folder, weights=weights, own=own)
+    # a network of one's own is a language model, and so are its data settings
+    splits = partial(own_split, cast(Data, experiment.data))
+    return TrainedLanguageModel(
+        network, vocabulary, settings, checkpoint.folder, weights=weights, own=own, splits=splits
+    )
 
 
 def load_own_weights(network: nn.Module, checkpoint: Checkpoint, trained: str | None) -> None:

@@ -15,7 +15,7 @@ from refrain.nn.kernels.packed_linear import WeightType, round_weights
 from refrain.progress import Track, untracked
 
 from .scoring import Score as Score
-from .scoring import ScoresTexts
+from .scoring import ScoresTexts, Splits
 from .texts import Count, check_choice, check_clamp, check_real, check_whole, text_of, texts_of, units_of
 
 Start = Literal["line-end", "none"]
@@ -34,6 +34,7 @@ class TrainedLanguageModel(ScoresTexts):
         weights: `float32`, or `int8`, which rounds every matrix of the model, in place, to 127ths of the largest entry
             of each row, so that a token reads a quarter of the memory. All results are then those of the rounded model.
         own: the class name of a network given by the user, which the settings do not describe; None otherwise.
+        splits: returns a split of the corpus that the model was trained on, for a vocabulary; None where there is none.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class TrainedLanguageModel(ScoresTexts):
         *,
         weights: WeightType = "float32",
         own: str | None = None,
+        splits: Splits | None = None,
     ) -> None:
         if weights == "int8":
             round_weights(model)
@@ -55,6 +57,7 @@ class TrainedLanguageModel(ScoresTexts):
         self.config = config
         self.folder = folder
         self._own = own
+        self._splits = splits
 
     def __getstate__(self) -> dict[str, Any]:
         # a pickle or a copy packs the weights again when it is first used

@@ -1,20 +1,31 @@
 """Scores of texts, words and single tokens by a trained language model."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args, overload
+from pathlib import Path
+from typing import Any, Literal, get_args, overload
 
 import torch
 from torch import Tensor
 
-from refrain.data import Vocabulary
-from refrain.errors import UserError
+from refrain.data import TokenSource, Vocabulary, WordVocabulary
+from refrain.errors import DataError, UserError
 from refrain.evaluation import Figure, SurprisalRow, score_lines, surprisal_rows
+from refrain.evaluation.adaptive import adapted_rows
+from refrain.evaluation.interpolation import MixedStepper, mixed_with
+from refrain.evaluation.ngram.words import read_word_model
 from refrain.evaluation.surprisal import Context
 from refrain.models import NetworkStepper, Stepper
 from refrain.models.states import StateBatch
+from refrain.progress import Track, untracked
 
-from .texts import check_choice, text_of, texts_of
+from .texts import check_choice, check_real, check_whole, text_of, texts_of
+
+SurprisalMethod = Literal["static", "dynamic"]
+"""Whether the weights of a model adapt to what it reads."""
+Splits = Callable[[Vocabulary, str], TokenSource]
+"""Returns a split of a corpus, of the given name, in the ids of a vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,9 @@ class Score:
 class ScoresTexts:
     """The methods of `TrainedLanguageModel` that score texts."""
 
+    model: Any
     vocabulary: Vocabulary
+    _splits: Splits | None = None
 
     @property
     def stepper(self) -> Stepper | NetworkStepper:
@@ -75,7 +88,18 @@ class ScoresTexts:
         )
 
     def surprisal(
-        self, texts: str | Iterable[str], *, context: Context = "sentence", after: str = ""
+        self,
+        texts: str | Iterable[str],
+        *,
+        context: Context = "sentence",
+        after: str = "",
+        method: SurprisalMethod = "static",
+        carry: bool = False,
+        dynamic_rate: float | None = None,
+        dynamic_steps: int | None = None,
+        mix: str | Path | None = None,
+        mix_weight: float | None = None,
+        track: Track = untracked,
     ) -> list[SurprisalRow]:
         """Compute the surprisal of each word of a sentence or several, the first word included.
 
@@ -84,16 +108,76 @@ class ScoresTexts:
             context: `sentence` reads each sentence independently, after a line end. `document` reads them one after
                 another, with a line end after each.
             after: a text that is read before each sentence, or before the first with the context `document`.
+            method: `static`, or `dynamic`, with which the weights adapt to each sentence while it is read and are
+                restored afterwards. It needs statistics of the training text of the run, which are gathered first, in
+                minutes, and kept in the cache.
+            carry: whether the weights that have adapted to a sentence are carried to the next.
+            dynamic_rate: the learning rate of `dynamic`; None is 5e-5.
+            dynamic_steps: the number of tokens after which the weights adapt; None is 5.
+            mix: the file of an n-gram model, ARPA or a binary file of KenLM, with which a model of words is
+                interpolated.
+            mix_weight: of the n-gram model; None chooses it on the validation text of the run.
+            track: reports the loop over the training text or the validation text; see `refrain.progress`.
 
         Returns:
             A row for each word, in order; see `refrain.evaluation.SurprisalRow`.
 
         Raises:
-            UserError: when the context is unknown, or an argument is of another type.
+            UserError: when an argument is unknown, out of range, of another type or cannot take effect.
+            DataError: when the file of the n-gram model is damaged, or a text of the run is missing.
         """
         check_choice("context", context, get_args(Context))
+        check_choice("method", method, get_args(SurprisalMethod))
         given, after = texts_of(texts), text_of(after, "after")
-        return list(surprisal_rows(self.stepper, self.vocabulary, given, context=context, after=after))
+        mixing = None if mix is None else Path(mix)
+        check_whole(dynamic_steps=dynamic_steps)
+        check_real(dynamic_rate=dynamic_rate, mix_weight=mix_weight)
+        settings = {"carry": carry or None, "dynamic_rate": dynamic_rate, "dynamic_steps": dynamic_steps}
+        _check_methods(method, mixing, mix_weight, settings)
+        if method == "dynamic":
+            rows = adapted_rows(
+                self.model,
+                self.vocabulary,
+                given,
+                self._split("train"),
+                learning_rate=dynamic_rate,
+                steps=dynamic_steps,
+                context=context,
+                after=after,
+                carry=carry,
+                track=track,
+            )
+        else:
+            stepper = self.stepper if mixing is None else self._mixed(mixing, mix_weight, track)
+            rows = surprisal_rows(stepper, self.vocabulary, given, context=context, after=after)
+        return list(rows)
+
+    def _mixed(self, path: Path, weight: float | None, track: Track) -> MixedStepper:
+        if not isinstance(self.vocabulary, WordVocabulary):
+            raise UserError(
+                f"mix needs a model of words, because n-gram models are read by words ({self.vocabulary.unit}s here)"
+            )
+        ngrams = read_word_model(path, self.vocabulary)
+
+        def validation() -> TokenSource:
+            try:
+                return self._split("valid")
+            except DataError as error:
+                raise DataError(
+                    f"{error}; mix_weight=None reads the validation text of the run, or give a number"
+                ) from None
+
+        return mixed_with(self.stepper, self.vocabulary, ngrams, weight, validation, track=track).stepper
+
+    def _split(self, split: str) -> TokenSource:
+        """A split of the corpus that the model was trained on.
+
+        Raises:
+            DataError: when it is missing.
+        """
+        if self._splits is None:
+            raise DataError(f"the split {split!r} of the text that this model was trained on is not known")
+        return self._splits(self.vocabulary, split)
 
     def score_batch(self, states: Sequence[Any], ids: Sequence[int] | Tensor) -> tuple[Tensor, list[Any]]:
         """Read one token after each of several states, as a beam search does, in one step of the model.
@@ -118,3 +202,28 @@ class ScoresTexts:
         batch = StateBatch(self.stepper)
         log_probabilities, after = self.stepper.step(read, batch.join(states))
         return log_probabilities, batch.split(after, len(states))
+
+
+def _check_methods(
+    method: SurprisalMethod, mix: Path | None, mix_weight: float | None, dynamic: Mapping[str, float | None]
+) -> None:
+    """Check settings of the surprisal against each other, and their ranges.
+
+    Raises:
+        UserError: when one is out of range or cannot take effect.
+    """
+    if mix is None and mix_weight is not None:
+        raise UserError("mix_weight cannot take effect without mix")
+    if mix_weight is not None and not 0 <= mix_weight < 1:
+        raise UserError(f"mix_weight must be at least 0 and less than 1 (got {mix_weight})")
+    if method != "dynamic":
+        if idle := [name for name, value in dynamic.items() if value is not None]:
+            raise UserError(f"{idle[0]} cannot take effect without method='dynamic'")
+        return
+    if mix is not None:
+        raise UserError("mix cannot be combined with method='dynamic'")
+    rate, steps = dynamic["dynamic_rate"], dynamic["dynamic_steps"]
+    if steps is not None and steps < 1:
+        raise UserError(f"dynamic_steps must be at least 1 (got {steps})")
+    if rate is not None and not 0 <= rate < math.inf:
+        raise UserError(f"dynamic_rate must be at least 0 and finite (got {rate})")

@@ -62,10 +62,12 @@ def columns_parser(shape: Shape) -> Callable[[Lines], Sentence | None]:
             if shape.numbered and NO_WORD.fullmatch(fields[0]):
                 continue
             width = width or len(fields)
-            if len(fields) != width or width <= max(shape.word, shape.tag):
-                wanted = width if len(fields) != width else max(shape.word, shape.tag) + 1
+            if len(fields) != width:
                 where = "the first line of the file" if shape.fixed else "the sentence"
-                raise BadSentence(number, f"{len(fields)} column(s), where {where} has {wanted}")
+                raise BadSentence(number, f"{len(fields)} column(s), where {where} has {width}")
+            if width <= max(shape.word, shape.tag):
+                of, column = ("words", shape.word) if width <= shape.word else ("tags", shape.tag)
+                raise BadSentence(number, f"{width} column(s), but the {of} are in column {column + 1}")
             word, tag = fields[shape.word], fields[shape.tag].strip(" ")
             if is_blank(word) or is_blank(tag):
                 raise BadSentence(number, f"the {'word' if is_blank(word) else 'tag'} is empty")

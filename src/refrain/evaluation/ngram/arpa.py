@@ -127,11 +127,11 @@ class _Reader:
             if length == 1:
                 tables.append(Table(entries.ids[:, 0], entries.log_probabilities, entries.backoffs))
                 continue
-            lower = BackoffModel([word.decode("utf-8", "replace") for word in words], tables)
+            lower = BackoffModel([word.decode() for word in words], tables)
             tables.append(self._table(entries, lower, words))
         if self._next_text("\\end\\") != b"\\end\\":
             self._fail("the line \\end\\ is expected after the last n-gram")
-        return BackoffModel([word.decode("utf-8", "replace") for word in self._index], tables)
+        return BackoffModel([word.decode() for word in self._index], tables)
 
     def _counts(self) -> list[int]:
         while self._next_text("\\data\\") != START:
@@ -157,8 +157,11 @@ class _Reader:
             parts = entry.split()
             if not length + 1 <= len(parts) <= length + 2:
                 self._fail(f"a number, {length} word(s) and perhaps a number are expected (got {_shown(entry)})")
-            if length == 1 and index.setdefault(parts[1], len(index)) != len(probabilities):
-                self._fail(f"the word {_shown(parts[1])} is listed twice")
+            if length == 1:
+                if index.setdefault(parts[1], len(index)) != len(probabilities):
+                    self._fail(f"the word {_shown(parts[1])} is listed twice")
+                if not _is_utf8(parts[1]):
+                    self._fail(f"the word {_shown(parts[1])} is invalid UTF-8; convert the file to UTF-8")
             try:
                 ids += [index[word] for word in parts[1 : length + 1]]
             except KeyError as error:
@@ -199,6 +202,14 @@ class _Reader:
 
     def _fail_at(self, line: int, cause: str) -> NoReturn:
         raise DataError(f"{self._path}:{line}: {cause}")
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_number(text: bytes) -> bool:

@@ -90,10 +90,11 @@ class IntegerSoftmax:
 
     def __init__(self, multiples: Tensor, scales: Tensor, bias: Tensor | None) -> None:
         self._words, self._width = multiples.shape
-        self._matrix = pack_integers(multiples, scales)
+        # the kernel has logits in bits, because powers of two are faster than those of e
+        self._matrix = pack_integers(multiples, (scales.double() / math.log(2)).float())
         bias = scales.new_zeros(self._words) if bias is None else bias.detach()
         # words that fill the last panel have the probability 0
-        self._bias = in_panels(bias, padding=-math.inf).contiguous()
+        self._bias = in_panels((bias.double() / math.log(2)).float(), padding=-math.inf).contiguous()
 
     def nats(self, x: Tensor, rows: Tensor, words: Tensor) -> Tensor:
         """The nats of words (M,) after inputs.

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Literal
 
 from ...text.files import Errors, Spans, blocks
@@ -86,8 +87,7 @@ class WordVocabulary:
 
     def encode(self, text: str) -> list[int]:
         """The ids of words separated by blanks, and of `<eos>` at every newline."""
-        unknown = self.unknown
-        return [self.index.get(word, unknown) for word in self.words_in(text)]
+        return list(map(self.index.get, self.words_in(text), repeat(self.unknown)))
 
     def words_in(self, text: str) -> list[str]:
         """The words of a text, with `<eos>` for every newline, once the text is prepared."""

@@ -20,8 +20,10 @@
 constexpr int V = 4, PANEL = V * LANES;
 // rows whose inputs and sums stay in the first-level cache beside a panel
 constexpr int BLOCK = 48;
-// how far a logit may exceed the one that is subtracted before the exponential
-constexpr float ROOM = 40.0f;
+// how far a logit, in bits, may exceed the one that is subtracted before the power of two
+constexpr float ROOM = 60.0f;
+// rows whose powers are computed side by side: the steps of one wait for each other
+constexpr int ABREAST = 2;
 
 typedef uint8_t Bytes __attribute__((vector_size(LANES)));
 
@@ -114,36 +116,80 @@ static void window_block(const Window& p, int64_t row, int64_t rows, uint32_t* p
     }
 }
 
-// Normalisers of rows: log sum exp of their logits, with what is subtracted before the exponential close to the
-// largest logit so far. `count` is that of the panels; biases past the last word are -infinity.
-static void normalise(const Integers& matrix, const float* bias, const uint32_t* x, const float* scales, int64_t rows,
-                      int64_t count, float* normalisers) {
-    alignas(64) float sums[BLOCK * PANEL], totals[BLOCK * LANES] = {};
-    float tops[BLOCK];
-    for (int64_t row = 0; row < rows; ++row) tops[row] = -FLT_MAX;
-    for (int64_t panel = 0; panel < count; ++panel) {
-        multiply<uint8_t, V>(x, rows, matrix.panel(panel), matrix.depth(), sums);
-        for (int64_t row = 0; row < rows; ++row) {
-            Floats logits[V], most = splat(-INFINITY), total = load(totals + row * LANES);
-            for (int v = 0; v < V; ++v) {
-                const int64_t at = panel * PANEL + v * LANES;
-                logits[v] = matrix.numbers(sums + (row * V + v) * LANES, at, scales[row]) + load(bias + at);
-                most = logits[v] > most ? logits[v] : most;
-            }
-            const Ints higher = most > splat(tops[row] + ROOM);
-            if (any(higher)) {
-                const float top = largest(most);
-                total *= exponential(splat(tops[row] - top));
-                tops[row] = top;
-            }
-            for (int v = 0; v < V; ++v) total += exponential(logits[v] - tops[row]);
-            store(totals + row * LANES, total);
-        }
+// For each row of a block the sum of 2^(logit - top), in LANES parts.
+struct Totals {
+    alignas(64) float parts[BLOCK * LANES] = {};
+    float tops[BLOCK], limits[BLOCK];
+
+    Totals() {
+        for (int row = 0; row < BLOCK; ++row) set_top(row, -FLT_MAX);
     }
-    for (int64_t row = 0; row < rows; ++row) normalisers[row] = tops[row] + std::log(sum(load(totals + row * LANES)));
+    void set_top(int64_t row, float top) {
+        tops[row] = top;
+        limits[row] = top + ROOM;
+    }
+    // A logit of the row exceeds its limit.
+    __attribute__((noinline)) void raise_top(int64_t row, float top) {
+        store(parts + row * LANES, load(parts + row * LANES) * std::exp2(tops[row] - top));
+        set_top(row, top);
+    }
+    float logarithm(int64_t row) const { return tops[row] + std::log2(sum(load(parts + row * LANES))); }
+};
+
+// 2^x with a relative error of at most 3e-7 for x in [-126, 126]; less counts as -126, and NaN stays NaN. The
+// polynomial has the least largest relative error of its degree on [-1/2, 1/2] (Remez).
+__attribute__((always_inline)) static inline Floats power_of_two(Floats x) {
+    const float shift = 12583039.0f;  // 1.5 * 2^23 + 127: adding it rounds, and leaves the exponent in the lowest bits
+    x = larger(splat(-126.0f), x);
+    const Floats shifted = x + shift, rest = x - (shifted - shift);
+    Floats series = splat(1.32764724e-3f);
+    series = series * rest + 9.67554096e-3f;
+    series = series * rest + 5.55071309e-2f;
+    series = series * rest + 2.40221202e-1f;
+    series = series * rest + 6.93146944e-1f;
+    series = series * rest + 1.00000012f;
+    return series * (Floats)((Words)shifted << 23);
 }
 
-// The logit of a word for one of the packed rows of a block.
+// Add 2^logit of the words of a panel to the totals of R rows from `row` on. `sums` are the panel's, `scales` the
+// rows'.
+template <int R>
+static inline void add_powers(const Integers& matrix, const float* bias, const float* sums, const float* scales,
+                              int64_t panel, int64_t row, Totals& totals) {
+    Floats logits[R][V];
+    for (int r = 0; r < R; ++r) {
+        for (int v = 0; v < V; ++v) {
+            const int64_t at = panel * PANEL + v * LANES, sum_at = ((row + r) * V + v) * LANES;
+            logits[r][v] = matrix.numbers(sums + sum_at, at, scales[row + r]) + load(bias + at);
+        }
+        const Floats most = larger(larger(logits[r][0], logits[r][1]), larger(logits[r][2], logits[r][3]));
+        const Ints higher = most > splat(totals.limits[row + r]);
+        if (any(higher)) totals.raise_top(row + r, largest(most));
+    }
+    for (int r = 0; r < R; ++r) {
+        Floats total = load(totals.parts + (row + r) * LANES);
+        for (int v = 0; v < V; ++v) total += power_of_two(logits[r][v] - totals.tops[row + r]);
+        store(totals.parts + (row + r) * LANES, total);
+    }
+}
+
+// Normalisers of rows: log2 of the sum of 2^logit. `count` is that of the panels; biases past the last word are
+// -infinity.
+static void normalise(const Integers& matrix, const float* bias, const uint32_t* x, const float* scales, int64_t rows,
+                      int64_t count, float* normalisers) {
+    alignas(64) float sums[BLOCK * PANEL];
+    Totals totals;
+    for (int64_t panel = 0; panel < count; ++panel) {
+        multiply<uint8_t, V>(x, rows, matrix.panel(panel), matrix.depth(), sums);
+        int64_t row = 0;
+        for (; row + ABREAST <= rows; row += ABREAST)
+            add_powers<ABREAST>(matrix, bias, sums, scales, panel, row, totals);
+        for (; row < rows; ++row) add_powers<1>(matrix, bias, sums, scales, panel, row, totals);
+    }
+    for (int64_t row = 0; row < rows; ++row) normalisers[row] = totals.logarithm(row);
+}
+
+// The logit, in bits, of a word for one of the packed rows of a block.
 static float logit(const Integers& matrix, const float* bias, const uint32_t* x, int64_t rows, int64_t row, float scale,
                    int64_t word) {
     const uint32_t* weight = matrix.panel(word / PANEL) + word % PANEL;
@@ -190,7 +236,8 @@ int integer_lstm_window(const uint32_t* first, const float* first_scale, const i
     return 0;
 }
 
-// x (rows, width); pairs of a row and a word -> the nats of each word (pairs). `words` are padded to whole panels.
+// x (rows, width); pairs of a row and a word -> the nats of each word (pairs). `words` are padded to whole panels;
+// their scales and biases are those of logits in bits.
 int integer_nats(const uint32_t* weight, const float* scale, const int32_t* start, const float* bias, const float* x,
                  const int64_t* pair_rows, const int64_t* pair_words, float* nats, int64_t words, int64_t width,
                  int64_t rows, int64_t pairs, int64_t threads) {
@@ -209,8 +256,9 @@ int integer_nats(const uint32_t* weight, const float* scale, const int32_t* star
     for (int64_t pair = 0; pair < pairs; ++pair) {
         const int64_t row = pair_rows[pair], first = row / BLOCK * BLOCK;
         const int64_t count = rows - first < BLOCK ? rows - first : BLOCK;
-        nats[pair] = normalisers[row] -
-                     logit(matrix, bias, packed + first * depth, count, row - first, scales[row], pair_words[pair]);
+        const float bits = normalisers[row] - logit(matrix, bias, packed + first * depth, count, row - first,
+                                                    scales[row], pair_words[pair]);
+        nats[pair] = bits * 0.693147181f;
     }
     free(packed);
     return 0;

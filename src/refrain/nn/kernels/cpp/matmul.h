@@ -77,7 +77,9 @@ static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel
         for (int v = 0; v < V; ++v) sums[row][v] = splat(0.0f);
     for (int64_t k = 0; k < depth; ++k, a += rows, panel += V * LANES) {
         Words columns[V];
-        memcpy(columns, panel, sizeof columns);
+        // one by one: of a single copy GCC makes halves of AVX registers, and waits for them
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) memcpy(&columns[v], panel + v * LANES, sizeof columns[v]);
 #pragma GCC unroll 24
         for (int row = 0; row < R; ++row)
 #pragma GCC unroll 4

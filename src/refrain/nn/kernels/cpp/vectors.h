@@ -130,6 +130,15 @@ static inline float largest(Floats values) {
     return most;
 }
 
+// The larger of each two values; that of b if one is NaN.
+static inline Floats larger(Floats a, Floats b) {
+#if defined(__AVX512F__)
+    return (Floats)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    return a > b ? a : b;
+#endif
+}
+
 // Whether a comparison holds in any lane.
 static inline bool any(Ints holds) {
 #if defined(__AVX512F__)
