@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from table import MODELS, V
+from table import MODELS, V, bands_tied, bands_tied_of_ranks, bands_untied
 
 from refrain.models import LanguageModel, Stepper
 from refrain.nn import (
@@ -60,6 +60,9 @@ ALL = {
     "adaptive": adaptive,
     "sparse": sparse,
     "sparse words": sparse_words,
+    "bands, untied": bands_untied,
+    "bands, tied": bands_tied,
+    "bands, tied, of ranks": bands_tied_of_ranks,
     "wide LSTM": lambda: wide(LSTM),
     "wide GRU": lambda: wide(GRU),
     "wide multiplicative": lambda: wide(MultiplicativeLSTM),

@@ -14,19 +14,15 @@ from torch import Tensor, nn
 from refrain.nn import (
     Embedding,
     LockedDropout,
-    LowRankHead,
     RecurrentStack,
-    SoftmaxHead,
     VariationalDropout,
     fold_weight_norm,
 )
 from refrain.nn.kernels.forking import one_thread_after_fork
 from refrain.nn.kernels.integer import lanes
 from refrain.nn.kernels.packed_linear import (
-    PackedLinear,
     WeightType,
     fingerprint,
-    has_stepper,
     log_softmax_,
     round_weights,
     target_nats,
@@ -37,6 +33,7 @@ from refrain.nn.recurrent.protocol import PackedLayer, cleared_state, scan_with_
 from .integer_scorer import IntegerScorer
 from .language_model import LanguageModel, Outputs
 from .network_stepper import NetworkStepper
+from .packed_head import PackedHead, pack_head
 from .protocol import Network
 from .scorer import Reader, Scorer
 
@@ -50,7 +47,7 @@ class Stepper:
     It computes the same as the model in evaluation mode, and its states can be exchanged with those of the model.
     Dropout is left out; other modules between the layers are applied. The code of the layers and the head is used where
     no kernel exists: on a GPU, in float64, without a C++ compiler, for layers other than LSTM, GRU, multiplicative
-    LSTM and sparse LSTM, and for heads other than the softmax, of low rank or not.
+    LSTM and sparse LSTM, and for heads other than the softmax, of low rank, in bands of words or neither.
 
     Args:
         model: the model, in training or evaluation mode; it is not changed.
@@ -77,14 +74,8 @@ class Stepper:
         self._on_embedded = _in_evaluation(snapshot.embedding_dropout)
         self._between = _in_evaluation(snapshot.stack.between)
         self._on_outputs = _in_evaluation(snapshot.output_dropout)
-        self._head: Any = snapshot.head
-        self._output: PackedLinear | None = None
-        self._projection: PackedLinear | None = None
-        head: Any = snapshot.head
-        if type(head) in (SoftmaxHead, LowRankHead) and has_stepper(head.weight):
-            self._output = PackedLinear(head.weight, head.bias, weights)
-            self._projection = PackedLinear(head.projection, None, weights) if type(head) is LowRankHead else None
-            self._head = None
+        self._output = pack_head(snapshot.head, weights)
+        self._head: Any = snapshot.head if self._output is None else None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # a pickle or a copy packs the weights of its own model, unless this stepper has older ones
@@ -128,7 +119,7 @@ class Stepper:
         x = self._on_outputs(x)
         if self._output is None:
             return self._head.log_probabilities(x), tuple(after)
-        return log_softmax_(self._output(self.projected(x))), tuple(after)
+        return log_softmax_(self._output(x)), tuple(after)
 
     @torch.no_grad()
     def hidden(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Outputs, tuple[Any, ...]]:
@@ -167,9 +158,9 @@ class Stepper:
         if self._output is None:
             nats: Tensor = self._head.token_nats(hidden, targets)
             return nats
-        size = max(1, CHUNK_LOGITS // self._output.matrix.rows)
+        size = max(1, CHUNK_LOGITS // self._output.vocabulary_size)
         pairs = zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
-        found = [target_nats(self._output(self.projected(rows)), ids) for rows, ids in pairs]
+        found = [target_nats(self._output(rows), ids) for rows, ids in pairs]
         return torch.cat(found).view(targets.shape)
 
     @torch.no_grad()
@@ -194,13 +185,9 @@ class Stepper:
         return self._layers
 
     @property
-    def output(self) -> PackedLinear | None:
-        """The packed softmax layer; None where the head's own code is used."""
+    def output(self) -> PackedHead | None:
+        """The packed head; None where the head's own code is used."""
         return self._output
-
-    def projected(self, x: Tensor) -> Tensor:
-        """What a packed output layer reads of the last layer's output (B, H): a head of low rank projects it first."""
-        return x if self._projection is None else self._projection(x)
 
 
 def _stepper(model: LanguageModel, weights: WeightType) -> Stepper:

@@ -19,6 +19,8 @@ from refrain.storage.weight_schemes import Int8Rows
 from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
 
+from .rank_bands import named_rank
+
 
 @contextlib.contextmanager
 def fresh_folder(out: Path) -> Iterator[Path]:
@@ -124,8 +126,8 @@ def _width(figures: dict[str, Any], width: str) -> str:
 
 def _changes(report: dict[str, Any]) -> str:
     """What else was done to a model, for its card."""
-    ranks = {name: rank for name, rank in report["ranks"].items() if rank is not None}
-    parts = [f"with {' and '.join(f'rank {rank} of the {name}' for name, rank in ranks.items())}"] if ranks else []
+    ranks = [named_rank(name, rank) for name, rank in report["ranks"].items() if rank is not None]
+    parts = [f"with {' and '.join(ranks)}"] if ranks else []
     parts += [f"with {report['zeros']:.0%} zeros"] if report["zeros"] is not None else []
     parts += ["with matrices in int8"] if report["weights"] == "int8" else []
     return "".join(f", {part}" for part in parts)

@@ -12,7 +12,7 @@ from refrain.assembly.model import build_model
 from refrain.assembly.widths import resized
 from refrain.config import Experiment
 from refrain.models import LanguageModel
-from refrain.nn import LowRankHead
+from refrain.nn import BlockLowRankEmbedding, BlockLowRankHead, LowRankHead
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
 from refrain.progress import Reporter
 from refrain.sparsity import clear_units, select_units, unit_axes
@@ -140,8 +140,8 @@ def make_smaller(
 def with_zeros(model: LanguageModel, share: float) -> LanguageModel:
     """A copy of a model in which a share of the entries of each matrix, those smallest in absolute value, are zero.
 
-    The projection of a head of low rank is left as it is: it is small, and the size of its entries says little, because
-    it also divides by the spread of what it reads.
+    Projections of a head of low rank, and of bands of words, are left as they are: they are small, and the size of the
+    entries of a head's says little, because they also divide by the spread of what they read.
     """
     found = copy.deepcopy(model)
     with torch.no_grad():
@@ -153,8 +153,10 @@ def with_zeros(model: LanguageModel, share: float) -> LanguageModel:
 
 def may_have_zeros(model: LanguageModel) -> list[Tensor]:
     """The matrices that `with_zeros` changes."""
-    projection = model.head.projection if isinstance(model.head, LowRankHead) else None
-    return [parameter for parameter in model.parameters() if parameter.ndim >= 2 and parameter is not projection]
+    kept = [model.head.projection] if isinstance(model.head, LowRankHead) else []
+    for part in (model.embedding, model.head):
+        kept += part.projections.values() if isinstance(part, BlockLowRankEmbedding | BlockLowRankHead) else []
+    return [each for each in model.parameters() if each.ndim >= 2 and not any(each is one for one in kept)]
 
 
 def _masked_and_small(
