@@ -191,8 +191,8 @@ def _rank(option: str, text: str | None) -> str | list[tuple[int, str]] | None:
     if text.startswith("bands=") and all(bands):
         return [(int(band[1]), band[2]) for band in bands if band]
     raise UserError(
-        f"{option} must be rank=N or a percentage of the width, as in rank=64 or rank=25%, or the first word and the rank "
-        f"of each band, as in bands=0:64,1000:25% (got {text!r})"
+        f"{option} must be rank=N or a percentage of the width, as in rank=64 or rank=25%, or the first word and the "
+        f"rank of each band, as in bands=0:64,1000:25% (got {text!r})"
     )
 
 
