@@ -126,7 +126,7 @@ def test_a_group_that_can_be_absent(write):
     assert again == GroupLasso(strength=0.5)
 
 
-HEADS = "'softmax', 'low-rank', 'mixture' or 'adaptive'"
+HEADS = "'softmax', 'low-rank', 'block-low-rank', 'mixture' or 'adaptive'"
 
 
 @pytest.mark.parametrize(
