@@ -11,8 +11,9 @@ from refrain import load, recipe, train
 from refrain.errors import UserError
 from refrain.models.step_graph import step_graph
 from refrain.studies import compress
-from refrain.studies.low_rank import Ranks, _moments, _readers, reduced
+from refrain.studies.low_rank import Ranks, moments_of, readers_of, reduced
 from refrain.studies.rank_bands import rank_of
+from refrain.studies.sized_bands import Spectrum, spectra
 
 EMBEDDING, HEAD = ((0, 12), (5, 6), (9, 2)), ((0, 14), (4, 7), (9, 3))
 FEW = {"embedding": ((0, 6), (5, 4), (9, 2)), "head": ((0, 8), (4, 7), (9, 3))}
@@ -80,7 +81,7 @@ def test_the_error_of_each_band_of_an_embedding_is_the_tail_of_its_singular_valu
     shares = (counts / counts.sum()).sqrt()[:, None]
 
     def read(which):
-        reading = torch.cat([dict(which.named_parameters())[name].double() for name in _readers(which)])
+        reading = torch.cat([dict(which.named_parameters())[name].double() for name in readers_of(which)])
         return shares * (which.embedding(torch.arange(words)).double() @ reading.T)
 
     before, after = read(model), read(small)
@@ -96,7 +97,7 @@ def test_the_error_of_each_band_of_a_head_is_the_tail_of_its_singular_values(run
     words = model.widths()["vocabulary"]
     counts = torch.linspace(9, 1, words, dtype=torch.float64)
     small, _ = reduced(model, experiment, Ranks(None, HEAD), counts.tolist(), text)
-    mean, covariance = _moments(model, text)
+    mean, covariance = moments_of(model, text)
     values, vectors = torch.linalg.eigh(covariance)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
     shares = (counts / counts.sum()).sqrt()[:, None]
@@ -152,6 +153,43 @@ def test_the_smaller_run_is_an_ordinary_one(runs, tiny_corpus, tmp_path, kind, a
 def test_finetuning_after_it(runs, tmp_path):
     found = compress(runs("lstm"), tmp_path / "small", embedding_rank=FEW["embedding"], finetune_epochs=1)
     assert found["finetuned"]["widths"]["embedding"] == 6
+
+
+def test_a_size_in_bytes_tries_bands(tiny_corpus, tmp_path):
+    wide = ("data.unit=byte", "model.hidden_sizes=[10,64]", "model.embedding_size=48", "training.epochs=1")
+    train(recipe("zaremba-small", *SMALL, *wide, data=str(tiny_corpus)), tmp_path / "run", progress=QUIET)
+    lines = []
+    found = compress(tmp_path / "run", tmp_path / "small", to=("bytes", "22%"), max_loss=9.0, log=lines.append)
+    tried = [line for line in lines if "bands" in line and "on the beginning of" in line]
+    assert any("zeros" in line for line in tried) and any("zeros" not in line for line in tried)
+    assert found["after"]["bytes"] <= 0.22 * found["before"]["bytes"] + 100
+
+
+def spectrum(**changes):
+    saved = (torch.tensor([9.0, 4.0, 1.0, 0.5]), torch.tensor([3.0, 2.0, 0.1, 0.0]))
+    settings = {"starts": (0, 10), "words": (10, 40), "saved": saved, "projected": 4, "has_full": False}
+    return Spectrum(**(settings | {"is_nested": False} | changes))
+
+
+def test_each_entry_saves_as_much_as_any_other():
+    """By hand: a rank of the first band costs 14 entries, one of the second 44; what they save for each is ordered so:
+    9/14, 4/14, 1/14, 3/44, 2/44, 0.5/14, ..."""
+    found = [spectrum().bands(entries) for entries in (0, 14, 28, 42, 86, 130, 144, 1000)]
+    assert found == [((0, first), (10, second)) for first, second in
+                     [(1, 1), (1, 1), (2, 1), (3, 1), (3, 1), (3, 2), (4, 2), (4, 4)]]  # fmt: skip
+    # rows of the full width have 40 entries, and of rank 3 with a projection 42
+    assert spectrum(has_full=True).bands(42) == ((0, 4), (10, 1))
+    assert spectrum(has_full=True, is_nested=True).bands(28) == ((0, 2), (10, 1))
+
+
+def test_bands_start_at_the_frequent_end_of_the_vocabulary(runs):
+    model, _, text = parts(runs("lstm"))
+    words = model.widths()["vocabulary"]
+    rising = [float(index) for index in range(words)]
+    falling = spectra(model, rising[::-1], text)[0].starts
+    # but for how numbers of words are rounded
+    pairs = zip(spectra(model, rising, text)[0].starts[1:], reversed(falling[1:]), strict=True)
+    assert all(abs(start - (words - other)) <= 1 for start, other in pairs)
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,17 @@ from refrain.progress import Reporter
 from refrain.runs.checks import check_apart
 from refrain.runs.loading import load_language_model
 from refrain.runs.training import train
-from refrain.sparsity import model_size
 from refrain.storage.output_checks import check_folder, run_parts
 from refrain.trained.language_model import TrainedLanguageModel
 
 from .compress_figures import Measured, figures_of
-from .compressed_run import card_of, complete_run, fresh_folder, weight_bytes, write_run
+from .compressed_run import card_of, check_zeros, complete_run, fresh_folder, weight_bytes, write_run
 from .low_rank import Ranks, check_reducible, is_tied, widths_of
 from .masked_proof import differences
-from .rank_bands import Asked, rank_of
+from .rank_bands import Asked, check_frequencies, rank_of
 from .removal_cost import Request, Validation, accepted, checked_request, cost_of, open_validation
 from .smaller import target_size
-from .smaller_model import Smaller, Start, Target, make_smaller
+from .smaller_model import Smaller, Start, Target, make_smaller, size_of
 from .smallest_loss import smallest_loss
 
 
@@ -116,7 +115,12 @@ def compress(
     dtype = _weights(request, lm)
     target = _target(lm.model, request, dtype)
     start = Start(lm.model, experiment, counts_of(lm.vocabulary, text), text, lm.weights, dtype, reports)
+    for part, rank in ranks._asdict().items():
+        if isinstance(rank, tuple):
+            check_frequencies(f"--{part}", rank, start.counts)
     smaller = _smaller(start, request, target, ranks, log)
+    if request.zeros is not None:
+        check_zeros(smaller.small, smaller.model, request.zeros, smaller.weights)
     report = {"run": str(run), "out": str(out), **smaller.document()}
     if text is not None:
         cost = cost_of(lm.model, smaller.model, text, reports.track)
@@ -193,7 +197,7 @@ def _target(model: LanguageModel, request: Request, weights: WeightType) -> Targ
     if request.to is None:
         return None
     measure, asked = request.to
-    size = target_size(measure, asked, model_size(measure, model.axes(), model.widths()))
+    size = target_size(measure, asked, size_of(model, measure))
     return Target("int8_bytes" if measure == "bytes" and weights == "int8" else measure, size)
 
 

@@ -32,7 +32,7 @@ from refrain.errors import UserError
 from refrain.models import LanguageModel, evaluating
 from refrain.nn import Embedding, LowRankHead, SoftmaxHead
 
-from .rank_bands import Bands, check_frequencies, named_rank
+from .rank_bands import Bands, named_rank
 
 WINDOWS = 50
 """The number of windows of the text from which the covariance of the last layer is estimated."""
@@ -80,7 +80,7 @@ def check_reducible(model: LanguageModel, *, embedding: bool, head: bool) -> Non
         )
     if "embedding" in getattr(model.head, "inner_widths", ()):
         raise UserError("--embedding: a mixture of softmaxes has vectors as wide as the embedding; leave it out")
-    _readers(model)
+    readers_of(model)
 
 
 def widths_of(model: LanguageModel) -> tuple[int, int]:
@@ -107,13 +107,10 @@ def reduced(
         UserError: when the model has a part for which this is not possible.
     """
     check_reducible(model, embedding=ranks.embedding is not None, head=ranks.head is not None)
-    for option, rank in (("--embedding", ranks.embedding), ("--head", ranks.head)):
-        if isinstance(rank, tuple):
-            check_frequencies(option, rank, counts)
     shares = torch.tensor(counts, dtype=torch.float64).clamp_min(0.5)
     shares /= shares.sum()
     weights = {name: parameter.detach().double() for name, parameter in model.named_parameters()}
-    moments = _moments(model, text) if ranks.head is not None else None
+    moments = moments_of(model, text) if ranks.head is not None else None
     if is_tied(model):
         assert ranks.embedding == ranks.head and ranks.head is not None and moments is not None
         _reduce_shared(model, weights, ranks.head, shares, moments)
@@ -158,7 +155,7 @@ def _full(bands: Bands, width: int) -> Any:
     return tuple((start, "full" if rank == width else rank) for start, rank in bands)
 
 
-def _readers(model: LanguageModel) -> list[str]:
+def readers_of(model: LanguageModel) -> list[str]:
     """The names of the matrices of the first layer that read the whole embedding.
 
     Raises:
@@ -179,7 +176,7 @@ def _readers(model: LanguageModel) -> list[str]:
     return found
 
 
-def _moments(model: LanguageModel, text: Windows) -> tuple[Tensor, Tensor]:
+def moments_of(model: LanguageModel, text: Windows) -> tuple[Tensor, Tensor]:
     """The mean (D,) and the covariance (D, D) of what the head's first matrix over words reads."""
     head = model.head
     total, products, count = torch.zeros(()), torch.zeros(()), 0
@@ -196,7 +193,7 @@ def _moments(model: LanguageModel, text: Windows) -> tuple[Tensor, Tensor]:
     return mean, products / count - torch.outer(mean, mean)
 
 
-def _root(covariance: Tensor) -> tuple[Tensor, Tensor]:
+def root_of(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """A symmetric root of a covariance with a ridge, and its inverse."""
     values, vectors = torch.linalg.eigh(covariance)
     values = values.clamp_min(0) + RIDGE * values.clamp_min(0).mean().clamp_min(torch.finfo(values.dtype).tiny)
@@ -210,7 +207,7 @@ def _leading(matrix: Tensor, rank: int) -> Tensor:
 
 
 def _reduce_embedding(model: LanguageModel, weights: dict[str, Tensor], rank: int | Bands, shares: Tensor) -> None:
-    names, width = _readers(model), _largest(rank)
+    names, width = readers_of(model), _largest(rank)
     words = weights["embedding.weight"]
     orthogonal, factor = torch.linalg.qr(torch.cat([weights[name] for name in names]))  # G = Q F
     leading = _leading(factor @ (words.T * shares) @ words @ factor.T, width)
@@ -232,7 +229,7 @@ def _reduce_head(
 ) -> None:
     words = weights["head.weight"]
     mean, covariance = moments
-    root, inverse = _root(covariance)
+    root, inverse = root_of(covariance)
     if isinstance(rank, int):
         leading = _leading(root @ (words.T * shares) @ words @ root, rank)
         _set_head(weights, words @ root @ leading, leading.T @ inverse, words, mean)
@@ -254,13 +251,13 @@ def _reduce_head(
 def _reduce_shared(
     model: LanguageModel, weights: dict[str, Tensor], rank: int | Bands, shares: Tensor, moments: tuple[Tensor, Tensor]
 ) -> None:
-    names = _readers(model)
+    names = readers_of(model)
     words = weights["embedding.weight"]
     mean, covariance = moments
     scatter = (words.T * shares) @ words
     reading = torch.cat([weights[name] for name in names])
     parts = [reading.T @ reading, covariance]
-    root, inverse = _root(torch.stack([part / (scatter * part).sum() for part in parts]).sum(0))
+    root, inverse = root_of(torch.stack([part / (scatter * part).sum() for part in parts]).sum(0))
     leading = _leading(root @ scatter @ root, _largest(rank))
     for name in names:
         weights[name] = weights[name] @ inverse @ leading
