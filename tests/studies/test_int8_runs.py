@@ -9,7 +9,7 @@ from safetensors.torch import load as read_tensors
 from tagged import write_tsv
 
 from refrain import load, recipe, train
-from refrain.errors import UserError
+from refrain.errors import DataError, UserError
 from refrain.export.exporting import export
 from refrain.export.rounded import rounded_matrices
 from refrain.models.step_graph import step_graph
@@ -206,6 +206,11 @@ def test_a_tagger(tmp_path):
     assert stored.weights == "int8"
     with pytest.raises(UserError, match="has int8 weights already"):
         compress_tagger(tmp_path / "small", tmp_path / "x")
+    bad = tmp_path / "bad.tsv"
+    bad.write_text("the\tDET\ndog\n\n" * 3)
+    # there is no option that leaves them out
+    with pytest.raises(DataError, match=r"; correct the file$"):
+        compress_tagger(tmp_path / "run", tmp_path / "x", data=str(bad))
     compress_tagger(tmp_path / "small", tmp_path / "wide", weights="float32")
     assert load(tmp_path / "wide").weights == "float32"
 
