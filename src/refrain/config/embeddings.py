@@ -1,8 +1,8 @@
 """The embedding: dense, with predefined sparseness, or with a rank for each band of words."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from .values import ByName, Count, Density, Number, Settings, Whole
@@ -42,9 +42,15 @@ def _ascending(
     return bands
 
 
-RankBands = Annotated[
-    tuple[tuple[Whole, Count | Literal["full"]], ...], Field(min_length=1), AfterValidator(_ascending)
-]
+def _rank(value: Any) -> Any:
+    # one message, where a union has one for each of its types
+    if value != "full" and not (type(value) is int and 1 <= value < 2**31):
+        raise PydanticCustomError("rank", 'must be a whole number of at least 1, or "full"')
+    return value
+
+
+Rank = Annotated[Count | Literal["full"], BeforeValidator(_rank)]
+RankBands = Annotated[tuple[tuple[Whole, Rank], ...], Field(min_length=1), AfterValidator(_ascending)]
 """Bands of words: for each the id of its first word, and its rank."""
 
 

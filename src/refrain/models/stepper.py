@@ -3,6 +3,7 @@
 T steps in a window, B batch size, V tokens in the vocabulary.
 """
 
+import bisect
 import copy
 import functools
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn import (
+    BlockLowRankEmbedding,
     Embedding,
     LockedDropout,
     RecurrentStack,
@@ -229,4 +231,19 @@ def _lookup(embedding: nn.Module) -> Callable[[Tensor], Tensor]:
     """The lookup of vectors. Calls `torch.embedding` directly; nn.Module overhead is noticeable at batch size 1."""
     if type(embedding) is Embedding:
         return functools.partial(torch.embedding, embedding.weight)
+    if type(embedding) is BlockLowRankEmbedding and embedding.blocks[0].device.type == "cpu":
+        return functools.partial(_vectors, embedding)
     return embedding
+
+
+def _vectors(embedding: BlockLowRankEmbedding, ids: Tensor) -> Tensor:
+    """The vectors of ids; that of a single id is computed for its band alone."""
+    if ids.numel() != 1:
+        vectors: Tensor = embedding(ids)
+        return vectors
+    word = int(ids)
+    index = bisect.bisect_right(embedding.bands, word, key=lambda band: band.start) - 1
+    row: Tensor = embedding.blocks[index][word - embedding.bands[index].start]
+    if str(index) in embedding.projections:
+        row = torch.mv(embedding.projections[str(index)], row)
+    return row.expand(*ids.shape, -1)
