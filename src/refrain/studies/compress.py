@@ -115,12 +115,7 @@ def compress(
     dtype = _weights(request, lm)
     target = _target(lm.model, request, dtype)
     start = Start(lm.model, experiment, counts_of(lm.vocabulary, text), text, lm.weights, dtype, reports)
-    for part, rank in ranks._asdict().items():
-        if isinstance(rank, tuple):
-            check_frequencies(f"--{part}", rank, start.counts)
     smaller = _smaller(start, request, target, ranks, log)
-    if request.zeros is not None:
-        check_zeros(smaller.small, smaller.model, request.zeros, smaller.weights)
     report = {"run": str(run), "out": str(out), **smaller.document()}
     if text is not None:
         cost = cost_of(lm.model, smaller.model, text, reports.track)
@@ -215,10 +210,16 @@ def counts_of(vocabulary: Vocabulary, text: Validation | None) -> list[float]:
 def _smaller(
     start: Start, request: Request, target: Target | None, ranks: Ranks, log: Callable[[str], None]
 ) -> Smaller:
+    for part, rank in ranks._asdict().items():
+        if isinstance(rank, tuple):
+            check_frequencies(f"--{part}", rank, start.counts)
     chosen = ranks or request.zeros is not None or request.finetune_epochs
     if target is not None and target.measure.endswith("bytes") and not chosen:
         return smallest_loss(start, request, target, log)
-    return make_smaller(start, request, target, ranks, request.zeros)
+    smaller = make_smaller(start, request, target, ranks, request.zeros)
+    if request.zeros is not None:
+        check_zeros(smaller.small, smaller.model, request.zeros, smaller.weights)
+    return smaller
 
 
 def _finetuned(experiment: Experiment, out: Path, start: Path, run: str | Path, *, force: bool) -> TrainedLanguageModel:
