@@ -34,7 +34,7 @@ class DataError(UserError):
 
 
 class CheckpointError(UserError):
-    """A run folder or checkpoint that is missing, damaged, in use, or has another shape or version."""
+    """A run folder or checkpoint that is missing, damaged, in use, or of another shape, or an output that exists."""
 
     exit_status = 4
 

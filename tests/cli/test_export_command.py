@@ -73,7 +73,7 @@ def test_c_code_is_proved_and_generates_text(refrain, mistake, tiny_run, tmp_pat
     words = set(runs.load(tiny_run).vocabulary)
     assert len(said.split()) > 10 and set(said.split()) <= words
     (out / "model.c").write_text("precious")
-    mistake(2, ["export", tiny_run, "--format", "c", "--out", out, "--no-proof"], "exists")
+    mistake(4, ["export", tiny_run, "--format", "c", "--out", out, "--no-proof"], "exists")
     assert (out / "model.c").read_text() == "precious"
 
 

@@ -86,7 +86,7 @@ def test_a_layer_without_a_cell_state(refrain, mistake, train, tiny_corpus, tmp_
 def test_nothing_is_overwritten(refrain, mistake, write, tmp_path, tiny_run):
     out, text = write("states.npz", "mine"), write("text.txt", TEXT)
     words = ["features", tiny_run, text, "--out", out]
-    mistake(2, words, out, "exists; choose another path, or replace it with --force")
+    mistake(4, words, out, "exists; choose another path, or replace it with --force")
     assert out.read_text() == "mine"
     assert refrain(*words, "--force").status == 0
     assert np.load(out)["hidden"].shape == (4, 8)

@@ -104,7 +104,7 @@ def test_what_exists_is_refused_before_the_work(name, world, write, mistake, tre
     write(FILES[name].file, "mine")
     before = tree(world)
     mistake(
-        2,
+        4,
         words_of(name),
         f"{name.split()[1]}: {FILES[name].file} exists; choose another path, or replace it with --force",
     )

@@ -103,7 +103,7 @@ def test_nothing_is_overwritten(refrain, mistake, run, data, tmp_path):
     (folder / "histogram.png").write_text("mine")
     (folder / "notes.txt").write_text("mine")
     words = ["probe", run, "--data", data, "--out", folder]
-    mistake(2, words, "histogram.png exists; choose another path, or replace it with --force")
+    mistake(4, words, "histogram.png exists; choose another path, or replace it with --force")
     assert (folder / "histogram.png").read_text() == "mine"
     outcome = refrain(*words, "--force")
     assert outcome.status == 0 and all(f"wrote {folder / name}\n" in outcome.err for name in NAMES)

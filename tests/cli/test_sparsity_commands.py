@@ -113,7 +113,7 @@ def test_mistakes_in_the_words_of_sparsity(mistake, run, tmp_path, monkeypatch, 
 def test_a_file_that_exists_is_replaced_when_asked(refrain, mistake, run, write):
     pytest.importorskip("matplotlib")
     there = write("x.png", "mine")
-    mistake(2, ["sparsity", run, "--plot", there], "--plot:", "exists; choose another path, or replace it with --force")
+    mistake(4, ["sparsity", run, "--plot", there], "--plot:", "exists; choose another path, or replace it with --force")
     assert there.read_text() == "mine"
     assert refrain("sparsity", run, "--plot", there, "--force").status == 0
     assert there.read_bytes().startswith(PNG)
@@ -179,6 +179,15 @@ def test_lower_ranks_and_prepared_text(refrain, run, tmp_path, write):
     assert "head.rank" in refrain("compress", run, "--out", tmp_path / "c", *words).out
 
 
+def test_ranks_of_bands(refrain, run, tmp_path):
+    words = ["--embedding", "bands=0:50%,3:2", "--head", "bands=0:4,3:2,5:1", "--max-loss", "900%"]
+    found = refrain("compress", run, "--out", tmp_path / "small", *words, "--json").json
+    assert found["ranks"]["head"] == [[0, 4], [3, 2], [5, 1]]
+    assert found["ranks"]["embedding"][1] == [3, 2] and found["after"]["widths"]["head.rank2"] == 1
+    evaluated = refrain("evaluate", tmp_path / "small", "--json").json["perplexity"]
+    assert evaluated == pytest.approx(found["after"]["perplexity"], rel=1e-6)
+
+
 def test_the_bench_of_sizes(refrain, mistake, run, tiny_run):
     rows = refrain("bench", "sizes", "--run", run, "--run", run / "best", "--json").json["rows"]
     names = [row["name"] for row in rows]
@@ -186,6 +195,7 @@ def test_the_bench_of_sizes(refrain, mistake, run, tiny_run):
     assert rows[0]["int8"]["bytes"] < rows[0]["float32"]["bytes"]
     (pruned,) = (row for row in rows if row["name"].endswith("90% zeros by magnitude"))
     assert pruned["zeros"] == pytest.approx(0.9, abs=0.02) and pruned["float32"]["bytes"] < rows[0]["float32"]["bytes"]
+    assert any("bands" in row["name"] for row in rows)
     dead = next(row for row in rows if row["name"].endswith("dead units"))
     assert dead["float32"]["perplexity"] == pytest.approx(rows[0]["float32"]["perplexity"], rel=1e-5)
     assert "float32 bytes" in refrain("bench", "sizes", "--run", tiny_run).out
@@ -200,6 +210,14 @@ def test_the_bench_of_sizes(refrain, mistake, run, tiny_run):
         (["--to", "parameters=2MB"], ["--to must be parameters=N", "or bytes=2MB (got 'parameters=2MB')"]),
         (["--embedding", "64"], ["--embedding must be rank=N or a percentage of the width", "(got '64')"]),
         (["--head", "rank=9999"], ["--head rank=9999: must be at least 1 and below the present width"]),
+        (
+            ["--head", "bands=0:9999,2:3"],
+            ["--head bands=0:9999,2:3: each rank must be at least 1 and at most the present"],
+        ),
+        (["--head", "bands=2:9,3:3"], ["--head bands=2:9,3:3: the words at which bands start must ascend from 0"]),
+        (["--head", "bands=0:2,500000:1"], ["a band starts at word 500,000, but the last of "]),
+        (["--embedding", "bands=0:x"], ["--embedding must be rank=N", "bands=0:64,1000:25% (got 'bands=0:x')"]),
+        (["--embedding", "0:4,2:3"], ["(got '0:4,2:3')"]),
         (["--weights", "int8", "--finetune-epochs", "1"], ["--weights int8 cannot take effect with --finetune-epochs"]),
         (["--to", "weights=3"], ["--to must be parameters=N, multiply_adds=N or bytes=N", "(got 'weights=3')"]),
         (["--to", "parameters=-3"], ["as in parameters=7M"]),

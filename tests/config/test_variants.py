@@ -126,7 +126,7 @@ def test_a_group_that_can_be_absent(write):
     assert again == GroupLasso(strength=0.5)
 
 
-HEADS = "'softmax', 'low-rank', 'mixture' or 'adaptive'"
+HEADS = "'softmax', 'low-rank', 'block-low-rank', 'mixture' or 'adaptive'"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,14 @@ HEADS = "'softmax', 'low-rank', 'mixture' or 'adaptive'"
             ["model.cell.plan.blocks=4"],
             "model.cell.plan.blocks: cell 'lstm' has no such setting; it belongs to 'sparse-lstm' "
             "(model.cell=sparse-lstm)",
+        ),
+        (
+            ["model.head=block-low-rank", 'model.head.bands=[[0,"full"],[5,"half"]]'],
+            "model.head.bands: must be a whole number of at least 1, or \"full\" (got 'half')",
+        ),
+        (
+            ["model.embedding=block-low-rank", "model.embedding.bands=[[1,5]]"],
+            "model.embedding.bands: must ascend from word 0, each band with another first word (got [[1, 5]])",
         ),
         (["model.head=mixture"], "model.head.components: must be given where model.head is 'mixture'"),
         (["model.head=mixtre"], f"model.head: must be {HEADS} (got 'mixtre')"),

@@ -8,9 +8,12 @@ from refrain.nn import (
     LSTM,
     AdaptiveHead,
     Bidirectional,
+    BlockLowRankEmbedding,
+    BlockLowRankHead,
     CharacterFeatures,
     ConditionalRandomField,
     Embedding,
+    LowRankBand,
     LowRankHead,
     LSTMState,
     MixtureHead,
@@ -82,12 +85,21 @@ def sparse_embedding(vocabulary=V, width=H):
     return SparseEmbedding(vocabulary, plan_bands(vocabulary, width, blocks=2, density=0.7))
 
 
+BANDS = (LowRankBand(0, None), LowRankBand(3, 2), LowRankBand(7, 1))
+
+
+def banded(width, bands=BANDS):
+    return BlockLowRankEmbedding(V, width, bands)
+
+
 HEADS = {
     "SparseSoftmaxHead": lambda: SparseSoftmaxHead(sparse_embedding()),
     "SoftmaxHead": lambda: SoftmaxHead(H, V),
     "SoftmaxHead, tied": lambda: SoftmaxHead(H, V, weight=Embedding(V, H).weight),
     "LowRankHead": lambda: LowRankHead(H, 3, V),
     "LowRankHead, tied": lambda: LowRankHead(H, 3, V, weight=Embedding(V, 3).weight),
+    "BlockLowRankHead": lambda: BlockLowRankHead(H, V, BANDS),
+    "BlockLowRankHead, tied": lambda: BlockLowRankHead(H, V, BANDS, embedding=banded(H)),
     "MixtureHead": lambda: MixtureHead(H, I, V, components=3),
     "MixtureHead, tied": lambda: MixtureHead(H, I, V, components=2, weight=Embedding(V, I).weight),
     "AdaptiveHead": lambda: AdaptiveHead(H, V, cutoffs=[4, 7], division=2.0),
@@ -200,7 +212,32 @@ def sparse_untied():
     return LanguageModel(sparse_embedding(V, I), RecurrentStack(layers), SoftmaxHead(H, V))
 
 
-SEGMENTED = {"sparse, tied": sparse_tied, "sparse, untied": sparse_untied}
+def bands_untied():
+    head = BlockLowRankHead(6, V, (LowRankBand(0, 4), LowRankBand(5, None)))
+    return LanguageModel(banded(I), RecurrentStack([LSTM(I, H), LSTM(H, 6)]), head)
+
+
+def bands_tied():
+    words = banded(I)
+    head = BlockLowRankHead(I, V, BANDS, embedding=words)
+    return LanguageModel(words, RecurrentStack([LSTM(I, H), LSTM(H, I)]), head)
+
+
+def bands_tied_of_ranks():
+    """Embedding and last layer have different widths, so that only the rows of ranks can be shared."""
+    bands = (LowRankBand(0, 4), LowRankBand(3, 2))
+    words = banded(I, bands)
+    head = BlockLowRankHead(6, V, bands, embedding=words)
+    return LanguageModel(words, RecurrentStack([LSTM(I, H), LSTM(H, 6)]), head)
+
+
+SEGMENTED = {
+    "sparse, tied": sparse_tied,
+    "sparse, untied": sparse_untied,
+    "bands, untied": bands_untied,
+    "bands, tied": bands_tied,
+    "bands, tied, of ranks": bands_tied_of_ranks,
+}
 """Models in which some axes run along a part of a width: a width with another size needs another plan."""
 
 

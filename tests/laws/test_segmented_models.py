@@ -14,7 +14,7 @@ from refrain.sparsity.compact import dead_by_width, drop_until, largest_entries,
 from refrain.sparsity.groups import group_sizes, scale_units
 from refrain.sparsity.sizes import model_size, parameter_count
 
-WIDTHS = ("embedding", "layer0.hidden", "layer1.hidden")
+WIDTHS = ("embedding", "layer0.hidden", "layer1.hidden", "embedding.rank0", "embedding.rank1", "head.rank0")
 
 
 @pytest.fixture(params=SEGMENTED)

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from table import MODELS, V
+from table import MODELS, V, bands_tied, bands_tied_of_ranks, bands_untied
 
 from refrain.models import LanguageModel, Stepper
 from refrain.nn import (
@@ -60,6 +60,9 @@ ALL = {
     "adaptive": adaptive,
     "sparse": sparse,
     "sparse words": sparse_words,
+    "bands, untied": bands_untied,
+    "bands, tied": bands_tied,
+    "bands, tied, of ranks": bands_tied_of_ranks,
     "wide LSTM": lambda: wide(LSTM),
     "wide GRU": lambda: wide(GRU),
     "wide multiplicative": lambda: wide(MultiplicativeLSTM),
@@ -129,6 +132,22 @@ def test_the_kernels_are_used():
     stepper = Stepper(wide(LSTM))
     assert [type(layer).__name__ for layer in stepper._layers] == ["PackedLSTM"] * 2
     assert stepper._output is not None
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("build", [bands_untied, bands_tied, bands_tied_of_ranks])
+def test_bands_of_words_are_packed_and_many_texts_are_scored(build):
+    torch.manual_seed(1)
+    stepper, ids = Stepper(build(), weights="int8"), ids_for(3)
+    assert stepper.unpacked == []
+    wanted, _ = stepper.token_nats(ids[:-1], ids[1:], stepper.initial_state(3))
+    found, state = stepper.scorer.token_nats(ids[:-1], ids[1:], stepper.initial_state(3))
+    # layers round their inputs, as the scorer has products of integers where the processor has them
+    torch.testing.assert_close(found, wanted, atol=0.02, rtol=0)
+    rows, following = torch.tensor([0, 2, 2]), torch.tensor([1, V - 1, 4])
+    some, _ = stepper.scorer.following_nats(ids[-1], state, rows, following)
+    every, _ = stepper.step(ids[-1], state)
+    torch.testing.assert_close(some, -every[rows, following], atol=0.02, rtol=0)
 
 
 def test_in_float64_it_is_the_model_itself():

@@ -110,12 +110,13 @@ def renamed(names):
         LayerWidths(other(hidden), {key: other(name) for key, name in inner.items()}) for hidden, inner in names.layers
     ]
     head = {key: other(name) for key, name in names.head.items()}
-    return WidthNames(other(names.vocabulary), other(names.embedding), tuple(layers), head)
+    embedding_inner = {key: other(name) for key, name in names.embedding_inner.items()}
+    return WidthNames(other(names.vocabulary), other(names.embedding), tuple(layers), head, embedding_inner)
 
 
 def every(names):
     inner = {name for layer in names.layers for name in (layer.hidden, *layer.inner.values())}
-    return {names.vocabulary, names.embedding, *inner, *names.head.values()}
+    return {names.vocabulary, names.embedding, *inner, *names.head.values(), *names.embedding_inner.values()}
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -138,6 +139,15 @@ SETTINGS = {
     "mixture": {"head": {"kind": "mixture", "components": 2}},
     "tied mixture": {"head": {"kind": "mixture", "components": 2}, "tied": True},
     "adaptive": {"head": {"kind": "adaptive", "cutoffs": (3,)}},
+    "bands": {
+        "embedding": {"kind": "block-low-rank", "bands": ((0, "full"), (5, 3))},
+        "head": {"kind": "block-low-rank", "bands": ((0, 4), (3, 2), (9, "full"))},
+    },
+    "tied bands": {
+        "embedding": {"kind": "block-low-rank", "bands": ((0, 4), (5, 3))},
+        "head": {"kind": "block-low-rank", "bands": ((0, 4), (5, 3))},
+        "tied": True,
+    },
     "sparse": {
         "cell": {"kind": "sparse-lstm", "plan": {"kind": "uniform", "blocks": 2, "density": 0.5}},
         "embedding": {"kind": "sparse", "blocks": 2, "density": 0.8},

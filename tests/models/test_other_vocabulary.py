@@ -19,6 +19,16 @@ MODELS = {
     "mixture": {"head": {"kind": "mixture", "components": 3}},
     "tied-mixture": {"head": {"kind": "mixture", "components": 3}, "tied": True},
     "adaptive": {"head": {"kind": "adaptive", "cutoffs": (6, 12)}, "hidden_sizes": (8, 16)},
+    "bands": {
+        "embedding": {"kind": "block-low-rank", "bands": ((0, "full"), (6, 3))},
+        "head": {"kind": "block-low-rank", "bands": ((0, 5), (6, 4), (10, 2))},
+    },
+    "tied-bands": {
+        "embedding": {"kind": "block-low-rank", "bands": ((0, 5), (6, 3))},
+        "head": {"kind": "block-low-rank", "bands": ((0, 5), (6, 3))},
+        "hidden_sizes": (8, 7),
+        "tied": True,
+    },
     "sparse-embedding": {"embedding": {"kind": "sparse", "blocks": 3, "density": 0.5}},
     "tied-sparse-embedding": {"embedding": {"kind": "sparse", "blocks": 3, "density": 0.5}, "tied": True},
 }
@@ -73,12 +83,42 @@ def test_rows_are_kept_made_and_freed(name):
     kept = [place for place, index in enumerate(source) if index >= 0]
     rows = trained.embedding(torch.arange(V))
     new = [place for place, index in enumerate(source) if index < 0]
-    if "sparse" not in name:
+    if "sparse" not in name and "bands" not in name:
         assert torch.equal(found[kept], rows[torch.tensor(source)[kept]])
         torch.testing.assert_close(found[new], rows[initial].mean(0).expand(len(new), -1))
     if name != "adaptive":
         assert torch.equal(model.head.bias[kept], trained.head.bias[torch.tensor(source)[kept]])
         torch.testing.assert_close(model.head.bias[new], trained.head.bias[initial].mean().expand(len(new)))
+
+
+def projections(model, part, band):
+    """The matrix (R, D) that the rows of a band are multiplied with."""
+    own, rows = getattr(model, part), getattr(model, part).blocks[band]
+    found = own.projections[str(band)] if str(band) in own.projections else torch.eye(rows.shape[1])
+    return found.T if part == "embedding" and str(band) in own.projections else found
+
+
+@pytest.mark.parametrize(("name", "parts"), [
+    ("bands", ["embedding"]), ("bands", ["head"]), ("tied-bands", ["embedding", "head"]),
+])  # fmt: skip
+@torch.no_grad()
+def test_a_word_that_leaves_its_band_has_the_nearest_vector(name, parts):
+    trained = built(name)
+    # words 1 and 12 change their places, and with these their bands
+    model = carried(name, trained, [{1: 12, 12: 1}.get(index, index) for index in range(V)])
+    last = len(getattr(trained, parts[0]).bands) - 1
+    vectors = {}
+    for which in (trained, model):
+        both = [torch.cat([projections(which, part, band) for part in parts], 1) for band in (0, last)]
+        own = getattr(which, parts[0])
+        vectors[which] = {1: own.blocks[0][1] @ both[0], 12: own.blocks[last][12 - own.bands[last].start] @ both[1]}
+    for place, word, matrix in ((1, 12, both[0]), (12, 1, both[1])):
+        # what is lost is orthogonal to all that the band expresses
+        lost = vectors[model][place] - vectors[trained][word]
+        torch.testing.assert_close(matrix @ lost, torch.zeros(len(matrix)), atol=1e-5, rtol=0)
+        assert not torch.equal(vectors[model][place], vectors[trained][place])
+    for one, other in zip(getattr(model, parts[0]).blocks, getattr(trained, parts[0]).blocks, strict=True):
+        assert sum(bool((row == before).all()) for row, before in zip(one, other, strict=True)) >= len(one) - 1
 
 
 def test_vectors_of_a_sparse_embedding_are_cut_to_the_new_layout():

@@ -9,14 +9,15 @@ from safetensors.torch import load as read_tensors
 from tagged import write_tsv
 
 from refrain import load, recipe, train
-from refrain.errors import UserError
+from refrain.errors import DataError, UserError
 from refrain.export.exporting import export
 from refrain.export.rounded import rounded_matrices
 from refrain.models.step_graph import step_graph
 from refrain.nn.kernels import compile as native
-from refrain.sparsity import model_size
 from refrain.storage.checkpoint import Checkpoint
+from refrain.storage.weight_schemes import header_size
 from refrain.studies import compress, compress_tagger
+from refrain.studies.smaller_model import size_of
 from refrain.training import PlainProgress
 
 SMALL = (
@@ -130,28 +131,53 @@ def test_options_that_do_not_go_together(runs, tmp_path):
 def test_a_size_in_bytes(runs, tmp_path):
     run, _ = runs("lstm")
     lines = []
-    found = compress(run, tmp_path / "a", to=("bytes", "50%"), max_loss=9.0, log=lines.append)
+    found = compress(run, tmp_path / "a", to=("bytes", "65%"), max_loss=9.0, log=lines.append)
     # rounding alone is enough
     assert found["weights"] == "int8" and not found["removed"] and found["ranks"] == {"embedding": None, "head": None}
-    plain = compress(run, tmp_path / "c", to=("bytes", "50%"), weights="float32", max_loss=9.0)
+    plain = compress(run, tmp_path / "c", to=("bytes", "65%"), weights="float32", max_loss=9.0)
     assert plain["weights"] == "float32" and load(tmp_path / "c").weights == "float32"
-    stored = read_tensors((load(tmp_path / "c").folder / "model.safetensors").read_bytes())
-    assert sum(tensor.nbytes for tensor in stored.values()) <= plain["before"]["parameters"] * 2
+    # of the file with 4 bytes for each parameter and a header
+    assert plain["after"]["bytes"] <= 0.65 * plain["before"]["bytes"] + 8
 
 
 def test_a_size_in_bytes_that_rounding_does_not_reach(runs, tmp_path):
     run, _ = runs("bytes")
     lines, model = [], load(run).model
-    size = int(0.7 * model_size("int8_bytes", model.axes(), model.widths()))
+    size = int(0.7 * size_of(model, "int8_bytes"))
     found = compress(run, tmp_path / "small", to=("bytes", size), max_loss=9.0, log=lines.append)
-    stored = read_tensors((load(tmp_path / "small").folder / "model.safetensors").read_bytes())
-    assert sum(tensor.nbytes for tensor in stored.values()) <= size
+    assert found["after"]["bytes"] <= size
     tried = {line: float(line.split("perplexity ")[1].split()[0]) for line in lines if "on the beginning of" in line}
     assert len(tried) > 4 and all(any(word in line for line in tried) for word in ("rank", "without", "zeros"))
     # the best of them was written
     best = min(tried, key=tried.__getitem__).partition(": perplexity")[0]
     assert any(line.startswith(f"{best}, the perplexity on the validation text") for line in lines)
     assert found["cost"]["after"] == pytest.approx(min(tried.values()), rel=0.2)
+
+
+@pytest.mark.parametrize("zeros", [None, 0.6])
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_the_size_of_the_header_is_known_before_the_file_is_written(runs, tmp_path, weights, zeros):
+    compress(runs("low rank")[0], tmp_path / "small", weights=weights, zeros=zeros, max_loss=9.0, head_rank=2)
+    checkpoint = Checkpoint(load(tmp_path / "small").folder)
+    file = checkpoint.folder / "model.safetensors"
+    beside = file.stat().st_size - sum(tensor.nbytes for tensor in read_tensors(file.read_bytes()).values())
+    shapes = checkpoint.shapes("model")
+    bound = header_size(shapes, rounded=weights == "int8", without_zeros=zeros is not None)
+    # some digits of sizes
+    assert beside <= bound <= beside + 30 * len(shapes)
+
+
+def test_zeros_that_save_nothing_are_refused(runs, tmp_path):
+    run, int8 = runs("lstm")
+    for kind, share, least in ((int8, 0.2, 23), (run, 0.1, 14)):
+        with pytest.raises(
+            UserError, match=rf"--zeros {100 * share:g}% would save nothing: .* at least {least}% of it"
+        ):
+            compress(kind, tmp_path / "x", zeros=share, max_loss=9.0)
+    compress(int8, tmp_path / "half", zeros=0.5, max_loss=9.0)
+    with pytest.raises(UserError, match="and more than are zero already"):
+        compress(tmp_path / "half", tmp_path / "x", zeros=0.3, max_loss=9.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["half"]
 
 
 def test_zeros_of_a_pruned_run_are_not_stored(tiny_corpus, tmp_path):
@@ -180,6 +206,11 @@ def test_a_tagger(tmp_path):
     assert stored.weights == "int8"
     with pytest.raises(UserError, match="has int8 weights already"):
         compress_tagger(tmp_path / "small", tmp_path / "x")
+    bad = tmp_path / "bad.tsv"
+    bad.write_text("the\tDET\ndog\n\n" * 3)
+    # there is no option that leaves them out
+    with pytest.raises(DataError, match=r"; correct the file$"):
+        compress_tagger(tmp_path / "run", tmp_path / "x", data=str(bad))
     compress_tagger(tmp_path / "small", tmp_path / "wide", weights="float32")
     assert load(tmp_path / "wide").weights == "float32"
 

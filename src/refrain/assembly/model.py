@@ -1,12 +1,14 @@
 """Builds language models from model settings."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from refrain.config import (
     Adaptive,
+    BlockLowRank,
     Experiment,
     GlorotInit,
     LowRank,
@@ -15,12 +17,17 @@ from refrain.config import (
     MultiplicativeLSTMCell,
     UniformInit,
 )
+from refrain.config import BlockLowRankEmbedding as BlockLowRankLayout
 from refrain.data import Vocabulary
 from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.nn import (
     AdaptiveHead,
+    BlockLowRankEmbedding,
+    BlockLowRankHead,
     Embedding,
+    EmbeddingDropout,
+    LowRankBand,
     LowRankHead,
     MixtureHead,
     MultiplicativeLSTM,
@@ -63,7 +70,7 @@ def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:
     Raises:
         UserError: when a setting does not fit the vocabulary.
     """
-    embedding = build_embedding(settings, vocabulary_size)
+    embedding = _embedding(settings, vocabulary_size)
     model = LanguageModel(
         embedding,
         RecurrentStack(
@@ -127,12 +134,34 @@ def _layer(settings: Model, below: int, width: int, inner: int) -> Any:
     )
 
 
+def _embedding(settings: Model, vocabulary_size: int) -> Embedding | SparseEmbedding | BlockLowRankEmbedding:
+    if not isinstance(settings.embedding, BlockLowRankLayout):
+        return build_embedding(settings, vocabulary_size)
+    word_dropout = EmbeddingDropout(settings.word_dropout) if settings.word_dropout else None
+    bands = _bands(settings.embedding.bands)
+    try:
+        return BlockLowRankEmbedding(vocabulary_size, settings.embedding_size, bands, word_dropout=word_dropout)
+    except ValueError as error:
+        raise UserError(f"model.embedding.{error}") from None
+
+
+def _bands(bands: Sequence[tuple[int, int | Literal["full"]]]) -> list[LowRankBand]:
+    return [LowRankBand(start, None if rank == "full" else rank) for start, rank in bands]
+
+
 def _head(
-    settings: Model, vocabulary_size: int, embedding: Embedding | SparseEmbedding | None
-) -> SoftmaxHead | SparseSoftmaxHead | LowRankHead | MixtureHead | AdaptiveHead:
+    settings: Model, vocabulary_size: int, embedding: Embedding | SparseEmbedding | BlockLowRankEmbedding | None
+) -> SoftmaxHead | SparseSoftmaxHead | LowRankHead | BlockLowRankHead | MixtureHead | AdaptiveHead:
     last = settings.hidden_sizes[-1]
     if isinstance(embedding, SparseEmbedding):
         return SparseSoftmaxHead(embedding)
+    if isinstance(settings.head, BlockLowRank):
+        shared = embedding if isinstance(embedding, BlockLowRankEmbedding) else None
+        try:
+            return BlockLowRankHead(last, vocabulary_size, _bands(settings.head.bands), embedding=shared)
+        except ValueError as error:
+            raise UserError(f"model.head.{error}") from None
+    assert not isinstance(embedding, BlockLowRankEmbedding)
     weight = None if embedding is None else embedding.weight
     if isinstance(settings.head, LowRank):
         return LowRankHead(last, settings.head.rank, vocabulary_size, weight=weight)

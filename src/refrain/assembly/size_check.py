@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from refrain.config import Adaptive, Model, TaggerModel
+from refrain.config import Adaptive, BlockLowRank, BlockLowRankEmbedding, Model, TaggerModel
 from refrain.config.cells import ExplicitPlan, SparseLSTMCell, UniformPlan, UniformSparseLSTMCell
 from refrain.config.embeddings import BandedEmbedding, SparseEmbedding
 from refrain.errors import CheckpointError
@@ -59,8 +59,10 @@ def _parts(settings: Model | TaggerModel) -> int:
     embedding = settings.embedding
     if isinstance(embedding, SparseEmbedding):
         layers += embedding.blocks
-    if isinstance(embedding, BandedEmbedding):
+    if isinstance(embedding, BandedEmbedding | BlockLowRankEmbedding):
         layers += len(embedding.bands)
     if isinstance(settings, Model) and isinstance(settings.head, Adaptive):
         layers += len(settings.head.cutoffs)
+    if isinstance(settings, Model) and isinstance(settings.head, BlockLowRank):
+        layers += len(settings.head.bands)
     return layers

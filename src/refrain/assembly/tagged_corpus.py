@@ -73,11 +73,13 @@ def _splits(data: TaggedData, path: Path, log: Callable[[str], None]) -> dict[st
     return split_tagged(_read(data, path), data.split)
 
 
-def _fold(data: TaggedData, path: Path, log: Callable[[str], None] = quiet) -> dict[str, TaggedSplit]:
+def _fold(
+    data: TaggedData, path: Path, log: Callable[[str], None] = quiet, *, can_skip: bool = True
+) -> dict[str, TaggedSplit]:
     assert data.folds is not None
     files = [file for part in find_any(path, log).values() for file in part] if path.is_dir() else path
     seed = 1 if data.fold_seed is None else data.fold_seed
-    return fold_of(_read(data, files), data.folds, data.fold, seed)
+    return fold_of(_read(data, files, can_skip=can_skip), data.folds, data.fold, seed)
 
 
 def read_parts(data: TaggedData, log: Callable[[str], None] = quiet) -> tuple[str, dict[str, TaggedSplit]]:
@@ -100,7 +102,9 @@ def read_parts(data: TaggedData, log: Callable[[str], None] = quiet) -> tuple[st
     return path.name, split_tagged(found, data.split) if found.lines > len(SPLITS) else {"all": found}
 
 
-def build_tagged_text(data: TaggedData, path: Path, split: str | None, vocabulary: TagVocabulary) -> TaggedCorpus:
+def build_tagged_text(
+    data: TaggedData, path: Path, split: str | None, vocabulary: TagVocabulary, *, can_skip: bool = True
+) -> TaggedCorpus:
     """Read sentences for a trained tagger with its vocabulary.
 
     Args:
@@ -108,6 +112,7 @@ def build_tagged_text(data: TaggedData, path: Path, split: str | None, vocabular
         path: a folder of splits or a file.
         split: the split; None is `test` for a folder of splits, and the whole file otherwise.
         vocabulary: the vocabulary of the tagger.
+        can_skip: whether the user can ask for bad sentences to be left out.
 
     Returns:
         A corpus with one split, which is named `all` for a whole file.
@@ -117,16 +122,16 @@ def build_tagged_text(data: TaggedData, path: Path, split: str | None, vocabular
     """
     if data.folds:
         name = split or "test"
-        found = _fold(data, path)[name]
+        found = _fold(data, path, can_skip=can_skip)[name]
     elif path.is_dir():
         name = split or "test"
-        found = _read(data, find_tagged(path, (name,))[name])
+        found = _read(data, find_tagged(path, (name,))[name], can_skip=can_skip)
     elif split is None:
         name = "all"
-        found = _read(data, path)
+        found = _read(data, path, can_skip=can_skip)
     else:
         name = split
-        parts = split_tagged(_read(data, path), data.split)
+        parts = split_tagged(_read(data, path, can_skip=can_skip), data.split)
         if split not in parts:
             raise DataError(f"{path}: data.split leaves nothing for {split}; choose another split")
         found = parts[split]
@@ -183,7 +188,7 @@ def column_of(column: str, tags: Sequence[str]) -> str:
     return "upos" if UNIVERSAL.issuperset(tags) else "xpos"
 
 
-def _read(data: TaggedData, path: Path | Sequence[Path]) -> TaggedSplit:
+def _read(data: TaggedData, path: Path | Sequence[Path], *, can_skip: bool = True) -> TaggedSplit:
     return read_tagged(
         path,
         column=data.column,
@@ -192,4 +197,5 @@ def _read(data: TaggedData, path: Path | Sequence[Path]) -> TaggedSplit:
         errors=data.errors,
         max_tokens=data.max_tokens,
         skip_bad=data.skip_bad,
+        can_skip=can_skip,
     )

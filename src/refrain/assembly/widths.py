@@ -7,9 +7,11 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from refrain.axes import AxisTable, removable
-from refrain.config import BandedEmbedding, Experiment, ExplicitPlan, SparseLSTMCell
+from refrain.config import BandedEmbedding, BlockLowRank, Experiment, ExplicitPlan, SparseLSTMCell
+from refrain.config import BlockLowRankEmbedding as BlockLowRankLayout
 from refrain.models import LanguageModel
-from refrain.nn import LowRankHead, SparseEmbedding, SparseLSTM
+from refrain.nn import BlockLowRankEmbedding, BlockLowRankHead, LowRankHead, SparseEmbedding, SparseLSTM
+from refrain.nn.block_low_rank import rank_widths
 
 # inner width of a recurrent layer -> its setting, which has a size for each layer
 INNER_SETTINGS = {"intermediate": "cell.intermediate_sizes"}
@@ -58,6 +60,9 @@ def removable_widths(model: DeclaresAxes) -> list[str]:
     settable = set()
     for widths in size_settings(model).values():
         settable |= {widths} if isinstance(widths, str) else set(widths)
+    # of bands, the settings have the ranks in a list
+    settable |= set(names.embedding_inner.values())
+    settable |= set(names.head.values()) if isinstance(model.head, BlockLowRankHead) else set()
     # a mixture head uses embedding_size for the vectors of its components as well
     if names.head.get("embedding", names.embedding) != names.embedding:
         settable.discard(names.embedding)
@@ -78,8 +83,21 @@ def resized(experiment: Experiment, model: LanguageModel, kept: Mapping[str, Ten
         group, _, name = setting.rpartition(".")
         settings = changed[group] if group else changed
         settings[name] = sizes[widths] if isinstance(widths, str) else tuple(sizes[width] for width in widths)
-    changed |= _blocks_left(model, kept)
+    changed |= _blocks_left(model, kept) | _ranks_left(model, sizes)
     return Experiment.model_validate(experiment.model_dump() | {"model": changed, "sparsity": {}})
+
+
+def _ranks_left(model: LanguageModel, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The settings of an embedding and a head whose bands have ranks of their own, with the sizes of all widths."""
+    names = model.width_names()
+    changed: dict[str, Any] = {}
+    parts = [("embedding", model.embedding, names.embedding_inner), ("head", model.head, names.head)]
+    for setting, part, inner in parts:
+        if isinstance(part, BlockLowRankEmbedding | BlockLowRankHead):
+            widths = zip(part.bands, rank_widths(part.bands), strict=True)
+            bands = tuple((start, "full" if width is None else sizes[inner[width]]) for (start, _), width in widths)
+            changed[setting] = (BlockLowRankLayout if setting == "embedding" else BlockLowRank)(bands=bands)
+    return changed
 
 
 def _blocks_left(model: LanguageModel, kept: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -59,10 +59,11 @@ def compress(
         store float32. The default is int8 for --to bytes=N, otherwise what the run has. A tagger takes this option
         alone.
     embedding
-        rank=N or rank=25%: reduce the rank of the embedding, so that it is N wide.
+        rank=N or rank=25%: reduce the rank of the embedding, so that it is N wide. bands=0:100,1000:50,5000:10%: rank
+        100 for words from the most frequent on, 50 from word 1000 on, and so on.
     head
-        rank=N or rank=25%: reduce the rank of the output layer. A matrix that embedding and head share takes one of the
-        two options.
+        rank=N, rank=25% or bands=0:100,1000:50: reduce the rank of the output layer, or of its bands of words. A matrix
+        that embedding and head share takes one of the two options.
     zeros
         50%: set this share of the entries of each matrix to zero, the smallest ones. Zeros are not stored.
     max_loss
@@ -177,15 +178,22 @@ def _width(size: int | None) -> str:
     return "" if size is None else f"{size:,}"
 
 
-def _rank(option: str, text: str | None) -> str | None:
+def _rank(option: str, text: str | None) -> str | list[tuple[int, str]] | None:
+    """A rank, or the first word of each band and its rank."""
     from refrain.errors import UserError
 
-    match = None if text is None else re.fullmatch(r"rank=(\d{1,9}(?:\.\d+)?%|\d{1,9})", text)
-    if text is not None and match is None:
-        raise UserError(
-            f"{option} must be rank=N or a percentage of the width, as in rank=64 or rank=25% (got {text!r})"
-        )
-    return match and match[1]
+    if text is None:
+        return None
+    rank = r"(\d{1,9}(?:\.\d{1,9})?%|\d{1,9})"
+    if match := re.fullmatch(f"rank={rank}", text):
+        return match[1]
+    bands = [re.fullmatch(rf"(\d{{1,9}}):{rank}", band) for band in text.removeprefix("bands=").split(",")]
+    if text.startswith("bands=") and all(bands):
+        return [(int(band[1]), band[2]) for band in bands if band]
+    raise UserError(
+        f"{option} must be rank=N or a percentage of the width, as in rank=64 or rank=25%, or the first word and the "
+        f"rank of each band, as in bands=0:64,1000:25% (got {text!r})"
+    )
 
 
 def _target(text: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from .cells import SparseLSTMCell as SparseLSTMCell
 from .cells import UniformPlan as UniformPlan
 from .cells import UniformSparseLSTMCell as UniformSparseLSTMCell
 from .embeddings import BandedEmbedding as BandedEmbedding
+from .embeddings import BlockLowRankEmbedding as BlockLowRankEmbedding
 from .embeddings import DenseEmbedding as DenseEmbedding
 from .embeddings import SparseEmbedding as SparseEmbedding
 from .experiment import Data as Data
@@ -18,6 +19,7 @@ from .experiment import RandomWindows as RandomWindows
 from .experiment import Training as Training
 from .heads import CRF as CRF
 from .heads import Adaptive as Adaptive
+from .heads import BlockLowRank as BlockLowRank
 from .heads import GlorotInit as GlorotInit
 from .heads import LowRank as LowRank
 from .heads import Mixture as Mixture

@@ -1,8 +1,9 @@
-"""The embedding: dense, or with predefined sparseness."""
+"""The embedding: dense, with predefined sparseness, or with a rank for each band of words."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from .values import ByName, Count, Density, Number, Settings, Whole
 
@@ -32,5 +33,38 @@ class BandedEmbedding(Settings):
     )
 
 
-EmbeddingLayout = Annotated[DenseEmbedding | SparseEmbedding | BandedEmbedding, Field(discriminator="kind"), ByName]
+def _ascending(
+    bands: "tuple[tuple[int, int | Literal['full']], ...]",
+) -> "tuple[tuple[int, int | Literal['full']], ...]":
+    starts = [start for start, _ in bands]
+    if starts[0] != 0 or starts != sorted(set(starts)):
+        raise PydanticCustomError("bands", "must ascend from word 0, each band with another first word")
+    return bands
+
+
+def _rank(value: Any) -> Any:
+    # one message, where a union has one for each of its types
+    if value != "full" and not (type(value) is int and 1 <= value < 2**31):
+        raise PydanticCustomError("rank", 'must be a whole number of at least 1, or "full"')
+    return value
+
+
+Rank = Annotated[Count | Literal["full"], BeforeValidator(_rank)]
+RankBands = Annotated[tuple[tuple[Whole, Rank], ...], Field(min_length=1), AfterValidator(_ascending)]
+"""Bands of words: for each the id of its first word, and its rank."""
+
+
+class BlockLowRankEmbedding(Settings):
+    """Each band of words has vectors of a rank of its own, and a projection from the rank to the full width."""
+
+    kind: Literal["block-low-rank"] = "block-low-rank"
+    bands: RankBands = Field(
+        description='For each band [first word, rank], ascending from word 0; rank "full" is the full width, without a '
+        "projection."
+    )
+
+
+EmbeddingLayout = Annotated[
+    DenseEmbedding | SparseEmbedding | BandedEmbedding | BlockLowRankEmbedding, Field(discriminator="kind"), ByName
+]
 TaggerEmbeddingLayout = Annotated[DenseEmbedding | SparseEmbedding, Field(discriminator="kind"), ByName]

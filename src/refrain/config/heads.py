@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from .embeddings import RankBands
 from .values import ByName, Count, Positive, Rate, Settings
 
 
@@ -30,6 +31,16 @@ class LowRank(Settings):
     rank: Count = Field(description="Width of the projected output; with tied, that of the embedding.")
 
 
+class BlockLowRank(Settings):
+    """A softmax over the vocabulary in bands of words, each with a rank of its own."""
+
+    kind: Literal["block-low-rank"] = "block-low-rank"
+    bands: RankBands = Field(
+        description='For each band [first word, rank], ascending from word 0; rank "full" is the width of the last '
+        "layer, without a projection. With tied, the bands of the embedding."
+    )
+
+
 class Adaptive(Settings):
     """Adaptive softmax: frequent words first, rarer words in clusters of smaller width."""
 
@@ -39,7 +50,7 @@ class Adaptive(Settings):
     )
 
 
-Head = Annotated[Softmax | LowRank | Mixture | Adaptive, Field(discriminator="kind"), ByName]
+Head = Annotated[Softmax | LowRank | BlockLowRank | Mixture | Adaptive, Field(discriminator="kind"), ByName]
 
 
 class TagSoftmax(Settings):

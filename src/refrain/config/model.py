@@ -5,8 +5,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from .cells import Cell, ExplicitPlan, LSTMCell, MultiplicativeLSTMCell, SparseLSTMCell
-from .embeddings import BandedEmbedding, DenseEmbedding, EmbeddingLayout
-from .heads import Head, Init, LowRank, Mixture, Softmax, StandardInit
+from .embeddings import BandedEmbedding, BlockLowRankEmbedding, DenseEmbedding, EmbeddingLayout
+from .heads import BlockLowRank, Head, Init, LowRank, Mixture, Softmax, StandardInit
 from .network import Network
 
 
@@ -38,7 +38,9 @@ class Model(Network):
     def _weights_fit(self) -> Self:
         if self.tied and self.head.kind == "adaptive":
             raise ValueError("tied: cannot take effect with the adaptive head")
-        if self.tied and self.head.kind != "softmax" and self.embedding.kind != "dense":
+        if self.tied and "block-low-rank" in (self.head.kind, self.embedding.kind):
+            self._check_tied_bands()
+        elif self.tied and self.head.kind != "softmax" and self.embedding.kind != "dense":
             raise ValueError(
                 f"tied: a sparse embedding can be shared with a softmax head only (head is {self.head.kind!r})"
             )
@@ -57,6 +59,22 @@ class Model(Network):
             name = "weight_drop_on" if self.weight_drop_on != "recurrent" else "weight_drop_granularity"
             raise ValueError(f"{name}: cannot take effect where weight_drop is 0")
         return self
+
+    def _check_tied_bands(self) -> None:
+        embedding, head = self.embedding, self.head
+        if not (isinstance(embedding, BlockLowRankEmbedding) and isinstance(head, BlockLowRank)):
+            raise ValueError(
+                "tied: a block-low-rank embedding and a block-low-rank head can be shared with each other only "
+                f"(embedding is {embedding.kind!r}, head is {head.kind!r})"
+            )
+        if embedding.bands != head.bands:
+            raise ValueError("tied: needs embedding.bands equal to head.bands")
+        has_full = any(rank == "full" for _, rank in head.bands)
+        if has_full and self.embedding_size != self.hidden_sizes[-1]:
+            raise ValueError(
+                'tied: a band of rank "full" needs embedding_size equal to the last of hidden_sizes '
+                f"(got {self.embedding_size} and {self.hidden_sizes[-1]})"
+            )
 
     @model_validator(mode="after")
     def _widths_fit(self) -> Self:

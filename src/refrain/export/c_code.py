@@ -109,8 +109,10 @@ class Source:
             # the parts are read where they are
             return
         if kind == "gather":
-            first = int(operation.numbers[0])
-            yield self.with_matrix(kind, names[1], f"token - {first}" if first else "token", y, width)
+            first, *end = map(int, operation.numbers)
+            row = f"token - {first}" if first else "token"
+            row = f"token < {end[0]} ? {row} : -1" if end and end[0] < self.graph.vocabulary_size else row
+            yield self.with_matrix(kind, names[1], row, y, width)
         elif kind == "differs":
             yield f"({y})[0] = token == {int(operation.numbers[0])} ? 0.0f : 1.0f;"
         elif kind == "matmul":

@@ -77,7 +77,9 @@ def _sentences(tagger: TrainedTagger, data: str | None, log: Callable[[str], Non
         if data is not None:
             # other sentences are not dealt to the folds of a cross-validation
             settings = settings.model_copy(update={"folds": None, "fold": 1, "fold_seed": None})
-        (split,) = build_tagged_text(settings, path, None if whole else "valid", tagger.vocabulary).splits.values()
+        name = None if whole else "valid"
+        text = build_tagged_text(settings, path, name, tagger.vocabulary, can_skip=False)
+        (split,) = text.splits.values()
     except DataError as error:
         if data is not None:
             raise

@@ -112,12 +112,16 @@ class Nodes:
         (scales,) = self.add("Mul", [scale, self.constant(f"{weight}.scales", self.rounded[weight].scales)])
         return self.add("Mul", [product, scales])[0]
 
-    def gather(self, ids: str, weight: str, first: int) -> str:
-        """Rows `ids - first` of a weight, and zeros for ids below `first`."""
-        rows = ids
+    def gather(self, ids: str, weight: str, first: int, end: int | None = None) -> str:
+        """Rows `ids - first` of a weight, and zeros for ids below `first` and, where it is given, from `end` on."""
+        rows, outside = ids, []
         if first:
             (rows,) = self.add("Sub", [ids, self.numbers(first)])
             (rows,) = self.add("Max", [rows, self.numbers(0)])
+            outside += self.add("Less", [ids, self.numbers(first)])
+        if end is not None:
+            (rows,) = self.add("Min", [rows, self.numbers(end - first - 1)])
+            outside += self.add("Less", [self.numbers(end - 1), ids])
         if weight in self.rounded:
             (found,) = self.add("Gather", [self.constant(weight, shifted(self.rounded[weight])), rows])
             (found,) = self.add("Cast", [found], to=TensorProto.FLOAT)
@@ -126,9 +130,8 @@ class Nodes:
             (found,) = self.add("Mul", [found, self.add("Gather", [scales, rows])[0]])
         else:
             (found,) = self.add("Gather", [self.read(weight), rows])
-        if first:
-            (low,) = self.add("Less", [ids, self.numbers(first)])
-            (found,) = self.add("Mul", [found, self.column(self.add("Not", [low])[0])])
+        for beyond in outside:
+            (found,) = self.add("Mul", [found, self.column(self.add("Not", [beyond])[0])])
         return found
 
     def column(self, truth: str) -> str:
@@ -149,7 +152,7 @@ def _plain(kind: str, **attributes: Any) -> Callable[[Nodes, Operation], list[st
 
 def _gather(nodes: Nodes, operation: Operation) -> list[str]:
     ids, weight = operation.inputs
-    return [nodes.gather(nodes.read(ids), weight, int(operation.numbers[0]))]
+    return [nodes.gather(nodes.read(ids), weight, *map(int, operation.numbers))]
 
 
 def _differs(nodes: Nodes, operation: Operation) -> list[str]:

@@ -17,8 +17,8 @@ class IntegerScorer:
 
     The inputs of the matrix products of LSTMs and of the softmax are rounded to eight bits as well (see
     `refrain.nn.kernels.integer`), so nats differ a little from those of the stepper. Other layers and heads are those
-    of the stepper. The nats of a sequence do not depend on the rest of the batch, bit for bit, if all layers are LSTMs
-    and the head is a softmax that is not of low rank.
+    of the stepper, which a softmax in bands of words is as well. The nats of a sequence do not depend on the rest of
+    the batch, bit for bit, if all layers are LSTMs and the head is a softmax that is not of low rank.
 
     Args:
         stepper: with int8 weights.
@@ -45,8 +45,8 @@ class IntegerScorer:
         outputs, state = self._stepper.through(self._layers, inputs, state)
         if self._softmax is None:
             return self._stepper.head_nats(outputs.dropped, targets), state
-        hidden = self._stepper.projected(outputs.dropped.flatten(0, 1))
-        return self._softmax.nats(hidden, torch.arange(len(hidden)), targets.flatten()).view(targets.shape), state
+        hidden = outputs.dropped.flatten(0, 1)
+        return self._softmax(hidden, torch.arange(len(hidden)), targets.flatten()).view(targets.shape), state
 
     @torch.no_grad()
     def following_nats(
@@ -56,4 +56,4 @@ class IntegerScorer:
         outputs, state = self._stepper.through(self._layers, ids[None], state)
         if self._softmax is None:
             return self._stepper.head_nats(outputs.dropped[0, rows], following), state
-        return self._softmax.nats(self._stepper.projected(outputs.dropped[0]), rows, following), state
+        return self._softmax(outputs.dropped[0], rows, following), state

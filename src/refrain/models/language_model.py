@@ -16,6 +16,8 @@ from refrain.axes import AxisTable
 from refrain.errors import UserError
 from refrain.nn import (
     AdaptiveHead,
+    BlockLowRankEmbedding,
+    BlockLowRankHead,
     Embedding,
     LowRankHead,
     MixtureHead,
@@ -61,9 +63,9 @@ class LanguageModel(nn.Module):
 
     def __init__(
         self,
-        embedding: Embedding | SparseEmbedding,
+        embedding: Embedding | SparseEmbedding | BlockLowRankEmbedding,
         stack: RecurrentStack,
-        head: SoftmaxHead | SparseSoftmaxHead | LowRankHead | MixtureHead | AdaptiveHead,
+        head: SoftmaxHead | SparseSoftmaxHead | LowRankHead | BlockLowRankHead | MixtureHead | AdaptiveHead,
         *,
         embedding_dropout: nn.Module | None = None,
         output_dropout: nn.Module | None = None,
@@ -170,14 +172,17 @@ class LanguageModel(nn.Module):
         A tied head shares the name of the embedding's width. For a tied softmax, this is also the name of the hidden
         width of the last layer.
         """
-        # a head given by the user may have neither attribute
+        # an embedding or a head given by the user may have neither attribute
         tied = getattr(self.head, "tied_width", None)
         inner_widths = getattr(self.head, "inner_widths", ())
+        ranks = {inner: f"embedding.{inner}" for inner in getattr(self.embedding, "inner_widths", ())}
+        head = {inner: "embedding" if tied == inner else f"head.{inner}" for inner in inner_widths}
         return WidthNames(
             vocabulary="vocabulary",
             embedding="embedding",
             layers=layer_widths(list(self.stack.layers), last="embedding" if tied == "input" else None),
-            head={inner: "embedding" if tied == inner else f"head.{inner}" for inner in inner_widths},
+            head=head | ranks if tied is not None else head,
+            embedding_inner=ranks,
         )
 
     def axes(self) -> AxisTable:
@@ -188,11 +193,13 @@ class LanguageModel(nn.Module):
         """
         self._check_declared()
         names = self.width_names()
-        embedding = self.embedding.axes(names.vocabulary, names.embedding)
+        embedding = self.embedding.axes(names.vocabulary, names.embedding, **names.embedding_inner)
         head = self.head.axes(names.layers[-1].hidden, names.vocabulary, **names.head)
         if getattr(self.head, "tied_width", None) is not None:
-            head.pop("weight", None)
-            embedding = {name: tuple(axis._replace(role="both") for axis in axes) for name, axes in embedding.items()}
+            # a projection of an embedding in bands is its own
+            shared = [name for name in embedding if not name.startswith("projections.")]
+            head = {name: axes for name, axes in head.items() if name != "weight" and name not in shared}
+            embedding |= {name: tuple(axis._replace(role="both") for axis in embedding[name]) for name in shared}
         parts = {"embedding": embedding, "stack": self.stack.axes(names.embedding, names.layers), "head": head}
         return {f"{part}.{name}": axes for part, table in parts.items() for name, axes in table.items()}
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from refrain.nn import AdaptiveHead, SparseEmbedding
 
 from .adaptive_rows import adaptive_rows
+from .band_rows import band_rows, parts_in_bands
 
 
 class Units(NamedTuple):
@@ -66,6 +67,10 @@ def carried_over(
     if isinstance(before.embedding, SparseEmbedding) and isinstance(after.embedding, SparseEmbedding):
         found = {name: value for name, value in found.items() if not name.startswith("embedding.blocks.")}
         found |= _sparse_embedding(weights, before.embedding, after.embedding, words)
+    for parts in parts_in_bands(before.embedding, getattr(before, "head", None)):
+        new = getattr(after, next(iter(parts)))
+        if getattr(new, "bands", None) is not None and len(new.bands) == len(next(iter(parts.values())).bands):
+            found |= band_rows(weights, parts, new, words)
     if isinstance(getattr(before, "head", None), AdaptiveHead) and isinstance(after.head, AdaptiveHead):
         cutoffs, edges = before.head.softmax.cutoffs[:-1], after.head.softmax.cutoffs
         if len(edges) == len(cutoffs) + 1:

@@ -3,6 +3,7 @@
 T steps in a window, B batch size, V tokens in the vocabulary.
 """
 
+import bisect
 import copy
 import functools
 from collections.abc import Callable, Sequence
@@ -12,22 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn import (
+    BlockLowRankEmbedding,
     Dropout,
     Embedding,
     LockedDropout,
-    LowRankHead,
     RecurrentStack,
-    SoftmaxHead,
     VariationalDropout,
     fold_weight_norm,
 )
 from refrain.nn.kernels.forking import one_thread_after_fork
 from refrain.nn.kernels.integer import lanes
 from refrain.nn.kernels.packed_linear import (
-    PackedLinear,
     WeightType,
     fingerprint,
-    has_stepper,
     log_softmax_,
     round_weights,
     target_nats,
@@ -38,6 +36,7 @@ from refrain.nn.recurrent.protocol import PackedLayer, cleared_state, scan_with_
 from .integer_scorer import IntegerScorer
 from .language_model import LanguageModel, Outputs
 from .network_stepper import NetworkStepper
+from .packed_head import PackedHead, pack_head
 from .protocol import Network
 from .scorer import Reader, Scorer
 from .states import chooses_states
@@ -52,7 +51,7 @@ class Stepper:
     It computes the same as the model in evaluation mode, and its states can be exchanged with those of the model.
     Dropout is left out; other modules between the layers are applied. The code of the layers and the head is used where
     no kernel exists: on a GPU, in float64, without a C++ compiler, for layers other than LSTM, GRU, multiplicative
-    LSTM and sparse LSTM, and for heads other than the softmax, of low rank or not.
+    LSTM and sparse LSTM, and for heads other than the softmax, of low rank, in bands of words or neither.
 
     Args:
         model: the model, in training or evaluation mode; it is not changed.
@@ -79,14 +78,8 @@ class Stepper:
         self._on_embedded = _in_evaluation(snapshot.embedding_dropout)
         self._between = _in_evaluation(snapshot.stack.between)
         self._on_outputs = _in_evaluation(snapshot.output_dropout)
-        self._head: Any = snapshot.head
-        self._output: PackedLinear | None = None
-        self._projection: PackedLinear | None = None
-        head: Any = snapshot.head
-        if type(head) in (SoftmaxHead, LowRankHead) and has_stepper(head.weight):
-            self._output = PackedLinear(head.weight, head.bias, weights)
-            self._projection = PackedLinear(head.projection, None, weights) if type(head) is LowRankHead else None
-            self._head = None
+        self._output = pack_head(snapshot.head, weights)
+        self._head: Any = snapshot.head if self._output is None else None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # a pickle or a copy packs the weights of its own model, unless this stepper has older ones
@@ -130,7 +123,7 @@ class Stepper:
         x = self._on_outputs(x)
         if self._output is None:
             return self._head.log_probabilities(x), tuple(after)
-        return log_softmax_(self._output(self.projected(x))), tuple(after)
+        return log_softmax_(self._output(x)), tuple(after)
 
     @torch.no_grad()
     def hidden(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Outputs, tuple[Any, ...]]:
@@ -169,9 +162,9 @@ class Stepper:
         if self._output is None:
             nats: Tensor = self._head.token_nats(hidden, targets)
             return nats
-        size = max(1, CHUNK_LOGITS // self._output.matrix.rows)
+        size = max(1, CHUNK_LOGITS // self._output.vocabulary_size)
         pairs = zip(hidden.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
-        found = [target_nats(self._output(self.projected(rows)), ids) for rows, ids in pairs]
+        found = [target_nats(self._output(rows), ids) for rows, ids in pairs]
         return torch.cat(found).view(targets.shape)
 
     @torch.no_grad()
@@ -201,13 +194,9 @@ class Stepper:
         return self._layers
 
     @property
-    def output(self) -> PackedLinear | None:
-        """The packed softmax layer; None where the head's own code is used."""
+    def output(self) -> PackedHead | None:
+        """The packed head; None where the head's own code is used."""
         return self._output
-
-    def projected(self, x: Tensor) -> Tensor:
-        """What a packed output layer reads of the last layer's output (B, H): a head of low rank projects it first."""
-        return x if self._projection is None else self._projection(x)
 
 
 def _stepper(model: LanguageModel, weights: WeightType) -> Stepper:
@@ -249,4 +238,19 @@ def _lookup(embedding: nn.Module) -> Callable[[Tensor], Tensor]:
     """The lookup of vectors. Calls `torch.embedding` directly; nn.Module overhead is noticeable at batch size 1."""
     if type(embedding) is Embedding:
         return functools.partial(torch.embedding, embedding.weight)
+    if type(embedding) is BlockLowRankEmbedding and embedding.blocks[0].device.type == "cpu":
+        return functools.partial(_vectors, embedding)
     return embedding
+
+
+def _vectors(embedding: BlockLowRankEmbedding, ids: Tensor) -> Tensor:
+    """The vectors of ids; that of a single id is computed for its band alone."""
+    if ids.numel() != 1:
+        vectors: Tensor = embedding(ids)
+        return vectors
+    word = int(ids)
+    index = bisect.bisect_right(embedding.bands, word, key=lambda band: band.start) - 1
+    row: Tensor = embedding.blocks[index][word - embedding.bands[index].start]
+    if str(index) in embedding.projections:
+        row = torch.mv(embedding.projections[str(index)], row)
+    return row.expand(*ids.shape, -1)

@@ -16,12 +16,14 @@ class WidthNames(NamedTuple):
         embedding: the name of the width of the embedding.
         layers: the names of the widths of each recurrent layer, from the bottom up.
         head: the name of each of the `inner_widths` of the head.
+        embedding_inner: the name of each of the `inner_widths` of the embedding.
     """
 
     vocabulary: str
     embedding: str
     layers: tuple[LayerWidths, ...]
     head: Mapping[str, str]
+    embedding_inner: Mapping[str, str]
 
 
 def layer_widths(layers: Sequence[Any], *, last: str | None = None) -> tuple[LayerWidths, ...]:

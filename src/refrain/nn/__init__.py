@@ -1,5 +1,7 @@
 """Layers for anyone's PyTorch model; they know nothing of models, data or training."""
 
+from .block_low_rank import BlockLowRankEmbedding as BlockLowRankEmbedding
+from .block_low_rank import LowRankBand as LowRankBand
 from .character_features import CharacterFeatures as CharacterFeatures
 from .dropout import Dropout as Dropout
 from .dropout import EmbeddingDropout as EmbeddingDropout
@@ -7,6 +9,7 @@ from .dropout import LockedDropout as LockedDropout
 from .dropout import VariationalDropout as VariationalDropout
 from .embedding import Embedding as Embedding
 from .heads import AdaptiveHead as AdaptiveHead
+from .heads import BlockLowRankHead as BlockLowRankHead
 from .heads import ConditionalRandomField as ConditionalRandomField
 from .heads import Head as Head
 from .heads import LowRankHead as LowRankHead

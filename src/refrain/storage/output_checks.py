@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from refrain.errors import UserError
+from refrain.errors import CheckpointError, UserError
 
 from .run_layout import BEST, OWN_FILES, OWN_FOLDERS
 
@@ -33,7 +33,8 @@ def check_outputs(outputs: Iterable[tuple[str, Path]], inputs: Iterable[str | Pa
         force: whether existing files are replaced.
 
     Raises:
-        UserError: when a file exists and `force` is not set, is also read, is given twice, or cannot be a file.
+        CheckpointError: when a file exists and `force` is not set.
+        UserError: when a file is also read, is given twice, or cannot be a file.
         OSError: when nothing can be written to the folder of a file.
     """
     read: set[Identity] | None = None
@@ -54,7 +55,7 @@ def check_outputs(outputs: Iterable[tuple[str, Path]], inputs: Iterable[str | Pa
             given[where] = option
         if number is None and stat.S_ISREG(mode) and not force:
             remedy = "--force" if option.startswith("-") else "force=True"
-            raise UserError(f"{option}: {path} exists; choose another path, or replace it with {remedy}")
+            raise CheckpointError(f"{option}: {path} exists; choose another path, or replace it with {remedy}")
         if status is None or (number is None and stat.S_ISREG(mode)):
             _check_folder(os.path.dirname(os.path.realpath(path)))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from refrain.errors import UserError
+from refrain.errors import CheckpointError
 
 from .output_checks import check_outputs, existing, is_written_to, open_file
 
@@ -32,7 +32,7 @@ def replace_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
         force: whether a file that exists is replaced.
 
     Raises:
-        UserError: when the file exists and `force` is not set, also if another program has made it in the meantime.
+        CheckpointError: when the file exists and `force` is not set, even if another program has just made it.
         OSError: when the file cannot be written.
     """
     check_outputs([("path", path)], force=force)
@@ -69,7 +69,7 @@ def replace_text(path: Path, *, force: bool = False) -> Iterator[TextIO]:
         force: whether a file that exists is replaced.
 
     Raises:
-        UserError: when the file exists and `force` is not set, also if another program has made it in the meantime.
+        CheckpointError: when the file exists and `force` is not set, even if another program has just made it.
         OSError: when the file cannot be written.
     """
     with replace_file(path, force=force) as file:
@@ -92,7 +92,7 @@ def write_files(contents: Iterable[tuple[Path, str | bytes]], *, force: bool = F
         force: whether files that exist are replaced.
 
     Raises:
-        UserError: when a file exists and `force` is not set.
+        CheckpointError: when a file exists and `force` is not set.
         OSError: when a file cannot be written.
     """
     with contextlib.ExitStack() as stack:
@@ -134,7 +134,7 @@ def _give_name(temporary: Path, target: Path) -> None:
         os.link(temporary, target)
     except (OSError, NotImplementedError) as error:
         if os.path.lexists(target):
-            raise UserError(f"{target}: another program has made this file; choose another path") from None
+            raise CheckpointError(f"{target}: another program has made this file; choose another path") from None
         if isinstance(error, FileNotFoundError):
             raise
         # a file system without hard links

@@ -117,6 +117,31 @@ def metadata(schemes: Mapping[str, Scheme]) -> dict[str, str] | None:
     return {KEY: json.dumps(document)} if document else None
 
 
+def header_size(shapes: Mapping[str, tuple[int, ...]], *, rounded: bool, without_zeros: bool) -> int:
+    """Return how many bytes of a safetensors file are beside the tensors that some weights are stored as, at most.
+
+    Args:
+        shapes: the shape of each weight, by name.
+        rounded: whether matrices are stored in int8.
+        without_zeros: whether matrices are stored without their zeros.
+    """
+    scheme = f"sparse{'-int8-rows' if rounded else ''}" if without_zeros else "int8-rows" if rounded else None
+    schemes = {name: Scheme(scheme, shape) for name, shape in shapes.items() if scheme and len(shape) >= 2}
+    largest = 4 * sum(map(math.prod, shapes.values()))
+    tensors: dict[str, tuple[int, ...]] = {name: shape for name, shape in shapes.items() if name not in schemes}
+    for name, (_, shape) in schemes.items():
+        count = math.prod(shape)
+        sizes = {"multiples": shape, "scales": (count // shape[-1],), "bitmap": (count // 8 + 1,), "values": (count,)}
+        tensors |= {f"{name}:{part}": sizes[part] for part in SCHEMES[schemes[name].name]}
+    header: dict[str, Any] = {"__metadata__": metadata(schemes)} if schemes else {}
+    header |= {
+        name: {"dtype": "F32", "shape": shape, "data_offsets": (largest, largest)} for name, shape in tensors.items()
+    }
+    length = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
+    # 8 bytes with the length of the header, which is padded to a multiple of 8
+    return 8 + -(-length // 8) * 8
+
+
 def schemes_of(metadata: Mapping[str, Any]) -> dict[str, Scheme]:
     """Read the schemes of the weights from the metadata of a safetensors file.
 

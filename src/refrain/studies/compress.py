@@ -18,17 +18,17 @@ from refrain.progress import Reporter
 from refrain.runs.checks import check_apart
 from refrain.runs.loading import load_language_model
 from refrain.runs.training import train
-from refrain.sparsity import model_size
 from refrain.storage.output_checks import check_folder, run_parts
 from refrain.trained.language_model import TrainedLanguageModel
 
 from .compress_figures import Measured, figures_of
-from .compressed_run import card_of, complete_run, fresh_folder, weight_bytes, write_run
-from .low_rank import Ranks, check_reducible, is_tied, rank_of, widths_of
+from .compressed_run import card_of, check_zeros, complete_run, fresh_folder, weight_bytes, write_run
+from .low_rank import Ranks, check_reducible, is_tied, widths_of
 from .masked_proof import differences
+from .rank_bands import Asked, check_frequencies, rank_of
 from .removal_cost import Request, Validation, accepted, checked_request, cost_of, open_validation
 from .smaller import target_size
-from .smaller_model import Smaller, Start, Target, make_smaller
+from .smaller_model import Smaller, Start, Target, make_smaller, size_of
 from .smallest_loss import smallest_loss
 
 
@@ -40,8 +40,8 @@ def compress(
     to: tuple[str, int | str] | None = None,
     max_loss: float | None = None,
     weights: WeightType | None = None,
-    embedding_rank: int | str | None = None,
-    head_rank: int | str | None = None,
+    embedding_rank: Asked = None,
+    head_rank: Asked = None,
     zeros: float | None = None,
     finetune_epochs: int = 0,
     data: str | None = None,
@@ -69,8 +69,10 @@ def compress(
         weights: `int8` stores every matrix in int8 with a scale for each row, `float32` in float32; None is what the
             run has.
         embedding_rank: the rank to which the embedding is reduced, which becomes its width: a number, or a percentage
-            of the present width. A matrix that embedding and head share has one rank; give either.
-        head_rank: the rank to which the head is reduced.
+            of the present width; or bands of words with a rank for each, as pairs of the first word and the rank, such
+            as `[(0, 100), (1000, 50)]`, with the largest rank as the width. A matrix that embedding and head share has
+            one rank, or the same bands; give either.
+        head_rank: the rank to which the head is reduced, or bands of words with a rank for each.
         zeros: the fraction of the entries of each matrix, those of the smallest absolute values, that become zero.
         finetune_epochs: the number of epochs to train the smaller model with the run's training settings.
         data: the text for the comparison and the measurements; None is the run's own test text. A folder is read for
@@ -108,7 +110,7 @@ def compress(
     if finetune_epochs:
         _with_epochs(experiment, finetune_epochs)
     reading = fitted(lm.vocabulary, lowercase=lowercase, tokenise=tokenise)
-    ranks = _ranks(lm.model, request)
+    ranks = _ranks(lm.model, request, len(lm.vocabulary))
     text = open_validation(reading, experiment, data, log) if request.is_lossy else None
     dtype = _weights(request, lm)
     target = _target(lm.model, request, dtype)
@@ -154,7 +156,7 @@ def _written(
     return report
 
 
-def _ranks(model: LanguageModel, request: Request) -> Ranks:
+def _ranks(model: LanguageModel, request: Request, words: int) -> Ranks:
     """The ranks that are asked for.
 
     Raises:
@@ -166,11 +168,15 @@ def _ranks(model: LanguageModel, request: Request) -> Ranks:
     check_reducible(model, embedding=request.embedding is not None or shared, head=request.head is not None or shared)
     width, last = widths_of(model)
     if not shared:
-        return Ranks(rank_of("--embedding", request.embedding, width), rank_of("--head", request.head, last))
+        return Ranks(
+            rank_of("--embedding", request.embedding, width, words), rank_of("--head", request.head, last, words)
+        )
     if None not in (request.embedding, request.head):
-        raise UserError("--embedding and --head: the model shares one matrix, which has one rank; give either of them")
+        raise UserError(
+            "--embedding and --head: the model shares one matrix, whose ranks are the same; give either of them"
+        )
     least = min(width, last)
-    both = rank_of("--embedding", request.embedding, least) or rank_of("--head", request.head, least)
+    both = rank_of("--embedding", request.embedding, least, words) or rank_of("--head", request.head, least, words)
     return Ranks(both, both)
 
 
@@ -186,7 +192,7 @@ def _target(model: LanguageModel, request: Request, weights: WeightType) -> Targ
     if request.to is None:
         return None
     measure, asked = request.to
-    size = target_size(measure, asked, model_size(measure, model.axes(), model.widths()))
+    size = target_size(measure, asked, size_of(model, measure))
     return Target("int8_bytes" if measure == "bytes" and weights == "int8" else measure, size)
 
 
@@ -204,10 +210,16 @@ def counts_of(vocabulary: Vocabulary, text: Validation | None) -> list[float]:
 def _smaller(
     start: Start, request: Request, target: Target | None, ranks: Ranks, log: Callable[[str], None]
 ) -> Smaller:
+    for part, rank in ranks._asdict().items():
+        if isinstance(rank, tuple):
+            check_frequencies(f"--{part}", rank, start.counts)
     chosen = ranks or request.zeros is not None or request.finetune_epochs
     if target is not None and target.measure.endswith("bytes") and not chosen:
         return smallest_loss(start, request, target, log)
-    return make_smaller(start, request, target, ranks, request.zeros)
+    smaller = make_smaller(start, request, target, ranks, request.zeros)
+    if request.zeros is not None:
+        check_zeros(smaller.small, smaller.model, request.zeros, smaller.weights)
+    return smaller
 
 
 def _finetuned(experiment: Experiment, out: Path, start: Path, run: str | Path, *, force: bool) -> TrainedLanguageModel:

@@ -63,7 +63,8 @@ def compress_tagger(
     path = locate(settings.corpus if data is None else data, log)
     with reports.step("reading the sentences"):
         read = settings.model_copy(update=own)
-        corpus = build_tagged_text(read, path, "test" if data is None else None, given.vocabulary)
+        split = "test" if data is None else None
+        corpus = build_tagged_text(read, path, split, given.vocabulary, can_skip=False)
     ((_, sentences),) = corpus.splits.items()
     found: dict[str, Any] = {"run": str(run), "out": str(out), "weights": weights}
     before = given.evaluate(sentences.sentences, track=reports.track)

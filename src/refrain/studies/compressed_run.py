@@ -1,6 +1,7 @@
 """The files of a compressed run."""
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +11,17 @@ from torch import Tensor, nn
 
 from refrain.config import AnyExperiment
 from refrain.data import Corpus, TaggedCorpus
+from refrain.errors import UserError
 from refrain.nn.kernels.packed_linear import WeightType, quantised
 from refrain.runs.config_document import config_document
 from refrain.runs.manifest import manifest
 from refrain.storage.output_checks import run_parts
 from refrain.storage.run_folder import RunFolder
-from refrain.storage.weight_schemes import Int8Rows
+from refrain.storage.weight_schemes import WORTHWHILE, Int8Rows, pack
 from refrain.trained.language_model import TrainedLanguageModel
 from refrain.trained.tagger import TrainedTagger
+
+from .rank_bands import named_rank
 
 
 @contextlib.contextmanager
@@ -75,6 +79,30 @@ def stored_weights(model: nn.Module, weights: WeightType) -> dict[str, Tensor | 
     return {name: Int8Rows(*quantised(each)) if each.ndim >= 2 else each for name, each in plain.items()}
 
 
+def check_zeros(small: nn.Module, final: nn.Module, zeros: float, weights: WeightType) -> None:
+    """Check that a model takes less space with zeros than before.
+
+    Args:
+        small: the model before it was rounded and got zeros.
+        final: the model after that.
+        zeros: the fraction of the entries of each matrix that were made zero.
+        weights: dtype of the weights on disk.
+
+    Raises:
+        UserError: when it does not.
+    """
+    size, entry = {}, 1 if weights == "int8" else 4
+    for name, model in (("before", small), ("after", final)):
+        stored, _ = pack(stored_weights(model, weights))
+        size[name] = sum(tensor.nbytes for tensor in stored.values())
+    if size["after"] >= size["before"]:
+        least = 1 - WORTHWHILE + 1 / (8 * entry)
+        raise UserError(
+            f"--zeros {100 * zeros:g}% would save nothing: a matrix in {weights} is stored without its zeros if at "
+            f"least {math.ceil(100 * least)}% of it are zero; ask for more than that, and more than are zero already"
+        )
+
+
 def complete_run(start: Path, out: Path, report: dict[str, Any], card: str, *, force: bool) -> None:
     """Add the report to a run folder, and move its parts to `out`, in place of a run that exists there."""
     fresh = RunFolder(start)
@@ -124,8 +152,8 @@ def _width(figures: dict[str, Any], width: str) -> str:
 
 def _changes(report: dict[str, Any]) -> str:
     """What else was done to a model, for its card."""
-    ranks = {name: rank for name, rank in report["ranks"].items() if rank is not None}
-    parts = [f"with {' and '.join(f'rank {rank} of the {name}' for name, rank in ranks.items())}"] if ranks else []
+    ranks = [named_rank(name, rank) for name, rank in report["ranks"].items() if rank is not None]
+    parts = [f"with {' and '.join(ranks)}"] if ranks else []
     parts += [f"with {report['zeros']:.0%} zeros"] if report["zeros"] is not None else []
     parts += ["with matrices in int8"] if report["weights"] == "int8" else []
     return "".join(f", {part}" for part in parts)

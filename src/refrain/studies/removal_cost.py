@@ -13,6 +13,8 @@ from refrain.models import LanguageModel
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.progress import Track, untracked
 
+from .rank_bands import Asked, written
+
 MAX_LOSS = 0.2
 """The largest growth of the perplexity that is allowed by default, as a fraction."""
 # batch size and window of the text, and the number of its tokens that are read
@@ -39,8 +41,8 @@ class Request(NamedTuple):
     to: tuple[str, int | str] | None
     max_loss: float | None
     weights: WeightType | None = None
-    embedding: int | str | None = None
-    head: int | str | None = None
+    embedding: Asked = None
+    head: Asked = None
     finetune_epochs: int = 0
     zeros: float | None = None
 
@@ -55,7 +57,7 @@ class Request(NamedTuple):
         options += [] if self.to is None else [f"--to {self.to[0]}={self.to[1]}"]
         ranks = {"--embedding": self.embedding, "--head": self.head}
         options += [] if self.zeros is None else [f"--zeros {100 * self.zeros:g}%"]
-        options += [f"{option} rank={rank}" for option, rank in ranks.items() if rank is not None]
+        options += [f"{option} {written(rank)}" for option, rank in ranks.items() if rank is not None]
         return " ".join(options if self.weights is None else [*options, f"--weights {self.weights}"])
 
 

@@ -18,12 +18,15 @@ from .compress import counts_of, measured_text
 from .compressed_run import stored_weights
 from .low_rank import Ranks, check_reducible, is_tied, widths_of
 from .removal_cost import Request, Validation, beginning_of, open_validation
-from .smaller_model import Start, Target, make_smaller, with_zeros
+from .sized_bands import Spectrum, spectra
+from .smaller_model import Start, Target, make_smaller, shaped, with_zeros
 
 ZEROS = (0.5, 0.7, 0.8, 0.9)
 """The fractions of the entries of every matrix that magnitude pruning sets to zero."""
 UNITS = (0.75, 0.5)
 """The fractions of the parameters that are left when units are removed."""
+STEPS = 40
+"""How many sizes are tried until a model in bands of words has as many parameters as one with plain ranks."""
 RANKS = ((0.5, 0.5), (0.25, 0.5), (0.35, 0.35))
 """The ranks of embedding and head as fractions of their widths."""
 
@@ -33,7 +36,8 @@ def sizes_of(
 ) -> Iterator[dict[str, Any]]:
     """Measure the bytes of the stored weights and the perplexity of models, in float32 and in int8.
 
-    The first model is compressed by magnitude pruning, by removing units, and by lower ranks; of each model, dead units
+    The first model is compressed by magnitude pruning, by removing units, by lower ranks, and by bands of words with
+    ranks of their own, of as many parameters; of each model, dead units
     are removed. Nothing is trained.
 
     Args:
@@ -92,13 +96,38 @@ def _compressed(start: Start) -> Iterator[tuple[str, LanguageModel]]:
         target = Target("parameters", round(share * size))
         yield f"{share:.0%} of the parameters, by units", make_smaller(start, _request(), target, Ranks()).small
     check_reducible(start.model, embedding=True, head=True)
+    assert start.text is not None
     width, last = widths_of(start.model)
+    parts = spectra(start.model, start.counts, start.text.windows)
     for shares in dict.fromkeys((share[1], share[1]) if is_tied(start.model) else share for share in RANKS):
         ranks = Ranks(max(1, round(shares[0] * width)), max(1, round(shares[1] * last)))
         small = make_smaller(start, _request(), None, ranks).small
         yield str(ranks), small
         if shares == (0.5, 0.5):
             yield f"{ranks}, 50% zeros by magnitude", with_zeros(small, 0.5)
+        yield from _in_bands(start, ranks, parts, zeros=shares == (0.5, 0.5))
+
+
+def _in_bands(
+    start: Start, ranks: Ranks, parts: tuple[Spectrum, Spectrum], *, zeros: bool
+) -> Iterator[tuple[str, LanguageModel]]:
+    """Models in bands of words whose embedding and head have at most the entries that they have with plain ranks."""
+    plain = shaped(start, ranks)
+    limit = model_size("parameters", plain.axes(), plain.widths())
+    size = [len(start.counts) * rank for rank in (ranks.embedding, ranks.head) if isinstance(rank, int)]
+    found = None
+    for step in range(STEPS, STEPS // 2, -1):
+        bands = Ranks(*(part.bands(step / STEPS * entries) for part, entries in zip(parts, size, strict=True)))
+        model = shaped(start, bands)
+        if model_size("parameters", model.axes(), model.widths()) <= limit:
+            found = bands
+            break
+    if found is None:
+        return
+    small = make_smaller(start, _request(), None, found).small
+    yield str(found), small
+    if zeros:
+        yield f"{found}, 50% zeros by magnitude", with_zeros(small, 0.5)
 
 
 def _row(name: str, model: LanguageModel, test: Windows, reports: Reporter) -> dict[str, Any]:

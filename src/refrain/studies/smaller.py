@@ -20,6 +20,7 @@ def units_to_remove(
     *,
     threshold: float | None = None,
     to: tuple[str, int] | None = None,
+    beside: int = 0,
     text: Windows | None = None,
     needed: bool = True,
     is_int8: bool = False,
@@ -32,6 +33,7 @@ def units_to_remove(
         threshold: also remove units all of whose weights have an absolute value below this.
         to: a measure of `model_size` and the largest value allowed; units are removed until the model is small enough,
             those first that cost the least loss on `text` for the size that they save.
+        beside: what is added to the size, which no unit changes, such as the header of a file.
         text: windows of a text, which `to` needs.
         needed: whether there must be a unit to remove.
         is_int8: whether the weights are int8 already, which is a part of the message if nothing is to be removed.
@@ -57,7 +59,7 @@ def units_to_remove(
             cause = f"with --threshold {threshold:g}; ask for less" if threshold is not None else "already"
             raise UserError(f"all {sizes[width]} units of {width} are dead {cause}")
     if to is not None:
-        measure, target = to
+        measure, target = to[0], to[1] - beside
         if text is None:
             raise ValueError("a target size needs a text, on which the units are chosen")
         try:
@@ -65,7 +67,8 @@ def units_to_remove(
                 dead = units_for_size(model, text, widths, measure=measure, target=target, dead=dead, track=track)
         except ValueError as error:
             name = measure.removeprefix("int8_")
-            raise UserError(f"--to {name}={target}: {error}; choose a larger one") from None
+            header = f" beside the {beside:,} of the header" if beside else ""
+            raise UserError(f"--to {name}={to[1]}: {error}{header}; choose a larger one") from None
     if needed and not any(which.any() for which in dead.values()):
         given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
         already = "the weights are int8 already, and " if is_int8 else ""

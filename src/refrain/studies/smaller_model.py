@@ -12,12 +12,13 @@ from refrain.assembly.model import build_model
 from refrain.assembly.widths import resized
 from refrain.config import Experiment
 from refrain.models import LanguageModel
-from refrain.nn import LowRankHead
+from refrain.nn import BlockLowRankEmbedding, BlockLowRankHead, LowRankHead
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
 from refrain.progress import Reporter
-from refrain.sparsity import clear_units, select_units, unit_axes
+from refrain.sparsity import clear_units, model_size, select_units, unit_axes
+from refrain.storage.weight_schemes import header_size
 
-from .low_rank import Ranks, reduced
+from .low_rank import Ranks, reduced, with_ranks
 from .reconstruction import reconstructed
 from .removal_cost import Request, Validation
 from .smaller import units_to_remove
@@ -65,11 +66,24 @@ class Target(NamedTuple):
 
     Attributes:
         measure: of `model_size`.
-        size: the largest size allowed.
+        size: the largest size allowed; in bytes, of the file.
     """
 
     measure: str
     size: int
+
+
+def bytes_beside(model: LanguageModel, measure: str, *, without_zeros: bool = False) -> int:
+    """How many bytes of a file with the weights of a model are its header; 0 for a measure that is not in bytes."""
+    if not measure.endswith("bytes"):
+        return 0
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    return header_size(shapes, rounded=measure == "int8_bytes", without_zeros=without_zeros)
+
+
+def size_of(model: LanguageModel, measure: str) -> int:
+    """The size of a model by a measure of `model_size`; in bytes, that of the file with its weights."""
+    return model_size(measure, model.axes(), model.widths()) + bytes_beside(model, measure)
 
 
 class Start(NamedTuple):
@@ -118,6 +132,7 @@ def make_smaller(
         model,
         threshold=request.threshold,
         to=target,
+        beside=0 if target is None else bytes_beside(model, target.measure),
         text=windows,
         needed=not ranks and target is None and zeros is None and start.weights == start.given,
         is_int8=start.given == "int8",
@@ -137,11 +152,17 @@ def make_smaller(
     return Smaller(settings, final, masked, small, removed, sum(map(len, dead.values())), ranks, start.weights, zeros)
 
 
+def shaped(start: Start, ranks: Ranks) -> LanguageModel:
+    """A model with some ranks, without values."""
+    with torch.device("meta"):
+        return build_model(with_ranks(start.experiment, ranks).model, len(start.counts))
+
+
 def with_zeros(model: LanguageModel, share: float) -> LanguageModel:
     """A copy of a model in which a share of the entries of each matrix, those smallest in absolute value, are zero.
 
-    The projection of a head of low rank is left as it is: it is small, and the size of its entries says little, because
-    it also divides by the spread of what it reads.
+    Projections of a head of low rank, and of bands of words, are left as they are: they are small, and the size of the
+    entries of a head's says little, because they also divide by the spread of what they read.
     """
     found = copy.deepcopy(model)
     with torch.no_grad():
@@ -153,8 +174,10 @@ def with_zeros(model: LanguageModel, share: float) -> LanguageModel:
 
 def may_have_zeros(model: LanguageModel) -> list[Tensor]:
     """The matrices that `with_zeros` changes."""
-    projection = model.head.projection if isinstance(model.head, LowRankHead) else None
-    return [parameter for parameter in model.parameters() if parameter.ndim >= 2 and parameter is not projection]
+    kept = [model.head.projection] if isinstance(model.head, LowRankHead) else []
+    for part in (model.embedding, model.head):
+        kept += part.projections.values() if isinstance(part, BlockLowRankEmbedding | BlockLowRankHead) else []
+    return [each for each in model.parameters() if each.ndim >= 2 and not any(each is one for one in kept)]
 
 
 def _masked_and_small(

@@ -3,19 +3,26 @@
 import bisect
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
-
-from refrain.assembly.model import build_model
 from refrain.assembly.widths import resized
 from refrain.errors import UserError
 from refrain.evaluation import evaluate
 from refrain.models import LanguageModel
 from refrain.sparsity import model_size
 
-from .low_rank import Ranks, check_reducible, is_tied, widths_of, with_ranks
+from .low_rank import Ranks, check_reducible, is_tied, widths_of
 from .removal_cost import Request
+from .sized_bands import Spectrum, spectra
 from .smaller import units_to_remove
-from .smaller_model import Smaller, Start, Target, make_smaller, may_have_zeros
+from .smaller_model import (
+    Smaller,
+    Start,
+    Target,
+    bytes_beside,
+    make_smaller,
+    may_have_zeros,
+    shaped,
+    size_of,
+)
 
 HEAD_SHARES = (1.0, 0.7, 0.6, 0.5, 0.42, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
 """The ranks of the head that are tried for a size, as fractions of its width."""
@@ -23,6 +30,12 @@ HEAD_SHARES = (1.0, 0.7, 0.6, 0.5, 0.42, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
 
 ZERO_SHARES = ((1.0, 1.0), (0.5, 1.0), (0.5, 0.7), (0.5, 0.5))
 """The ranks of embedding and head, as fractions of their widths, with which zeros are tried for a size."""
+BAND_SHARES = (0.5, 0.35, 0.25, 0.18, 0.12, 0.08)
+"""The sizes of a head in bands of words that are tried, as fractions of the present number of its entries."""
+ZERO_BANDS = ((0.5, 0.7), (0.35, 0.5), (0.25, 0.35), (0.15, 0.25))
+"""The sizes of embedding and head in bands of words with which zeros are tried, as fractions of their entries."""
+BAND_STEPS = 64
+"""The number of sizes of an embedding in bands of words from which the largest one that fits is taken."""
 LEAST_ZEROS, MOST_ZEROS = 0.3, 0.9
 """The shares of zeros between which they are tried; fewer take as much space as a dense matrix."""
 
@@ -31,8 +44,8 @@ def smallest_loss(start: Start, request: Request, target: Target, log: Callable[
     """Make a model of a size in several ways, and return the one with the smallest perplexity.
 
     Tried are: removing units; for each rank of the head, the largest rank of the embedding with which no unit has to be
-    removed; and zeros of the smallest entries, with and without lower ranks. A size that rounding alone reaches is
-    reached by rounding.
+    removed; bands of words with ranks of their own, for several sizes of the head likewise; and zeros of the smallest
+    entries, with and without lower ranks. A size that rounding alone reaches is reached by rounding.
 
     Args:
         start: what it is made of.
@@ -53,7 +66,10 @@ def smallest_loss(start: Start, request: Request, target: Target, log: Callable[
     counted = start._replace(experiment=resized(start.experiment, start.model, kept))
     if not _fits(counted, target, Ranks()):
         ways += [(target, ranks, None) for ranks in _ranks_for(counted, target)]
-        ways += [(None, ranks, zeros) for ranks, zeros in _zeros_for(counted, target)]
+        can_both = _is_reducible(start.model, embedding=True, head=True)
+        parts = spectra(start.model, start.counts, start.text.windows) if can_both else None
+        ways += [(target, ranks, None) for ranks in _bands_for(counted, target, parts)]
+        ways += [(None, ranks, zeros) for ranks, zeros in _zeros_for(counted, target, parts)]
     for size, ranks, zeros in ways:
         try:
             smaller = make_smaller(start, request, size, ranks, zeros)
@@ -89,8 +105,42 @@ def _ranks_for(start: Start, target: Target) -> list[Ranks]:
     return found
 
 
-def _zeros_for(start: Start, target: Target) -> Iterator[tuple[Ranks, float]]:
+def _bands_for(start: Start, target: Target, parts: tuple[Spectrum, Spectrum] | None) -> Iterator[Ranks]:
+    """For each size of a head in bands of words, the largest embedding in bands with which a model reaches a target."""
+    if parts is None:
+        return
+    steps = [(step + 1) / BAND_STEPS for step in range(BAND_STEPS)]
+    if is_tied(start.model):
+        yield from _largest(start, target, [_bands_of(start, parts, step, step) for step in steps])
+        return
+    for share in BAND_SHARES:
+        yield from _largest(start, target, [_bands_of(start, parts, step, share) for step in steps])
+
+
+def _bands_of(start: Start, parts: tuple[Spectrum, Spectrum], embedding: float, head: float) -> Ranks:
+    """Bands of embedding and head whose numbers of entries are fractions of the present ones."""
+    widths, words = widths_of(start.model), len(start.counts)
+    sizes = [share * words * width for share, width in zip((embedding, head), widths, strict=True)]
+    return Ranks(*(part.bands(size) for part, size in zip(parts, sizes, strict=True)))
+
+
+def _zeros_for(start: Start, target: Target, parts: tuple[Spectrum, Spectrum] | None) -> Iterator[tuple[Ranks, float]]:
     """Ranks, and the share of zeros with which a model of these ranks reaches a target when zeros are not stored."""
+    ways = [*_ranks_with_zeros(start), *([_bands_of(start, parts, *shares) for shares in ZERO_BANDS] if parts else [])]
+    for ranks in ways:
+        model = shaped(start, ranks)
+        matrices = [parameter.numel() for parameter in may_have_zeros(model)]
+        size = 1 if start.weights == "int8" else 4
+        rest = model_size(target.measure, model.axes(), model.widths()) - size * sum(matrices)
+        # of each matrix, a bitmap and a count that are rounded up
+        beside = bytes_beside(model, target.measure, without_zeros=True)
+        left = target.size - beside - rest - sum(matrices) / 8 - (1 + size) * len(matrices)
+        zeros = max(LEAST_ZEROS, 1 - left / (size * sum(matrices)))
+        if zeros <= MOST_ZEROS:
+            yield ranks, zeros
+
+
+def _ranks_with_zeros(start: Start) -> Iterator[Ranks]:
     embedding, head = widths_of(start.model)
     shared = is_tied(start.model)
     for narrow, low in ZERO_SHARES:
@@ -103,15 +153,7 @@ def _zeros_for(start: Start, target: Target) -> Iterator[tuple[Ranks, float]]:
         parts = ranks.embedding is not None, ranks.head is not None
         if any(parts) and not _is_reducible(start.model, embedding=parts[0], head=parts[1]):
             continue
-        model = _shaped(start, ranks)
-        matrices = [parameter.numel() for parameter in may_have_zeros(model)]
-        size = 1 if start.weights == "int8" else 4
-        rest = model_size(target.measure, model.axes(), model.widths()) - size * sum(matrices)
-        # of each matrix, a bitmap and a count that are rounded up
-        left = target.size - rest - sum(matrices) / 8 - (1 + size) * len(matrices)
-        zeros = max(LEAST_ZEROS, 1 - left / (size * sum(matrices)))
-        if zeros <= MOST_ZEROS:
-            yield ranks, zeros
+        yield ranks
 
 
 def _is_reducible(model: LanguageModel, *, embedding: bool, head: bool) -> bool:
@@ -130,11 +172,5 @@ def _largest(start: Start, target: Target, ascending: Sequence[Ranks]) -> list[R
 
 def _fits(start: Start, target: Target, ranks: Ranks) -> bool:
     """Whether a model reaches a target with some ranks alone."""
-    model = _shaped(start, ranks)
-    return model_size(target.measure, model.axes(), model.widths()) <= target.size
-
-
-def _shaped(start: Start, ranks: Ranks) -> LanguageModel:
-    """A model with some ranks, without values."""
-    with torch.device("meta"):
-        return build_model(with_ranks(start.experiment, ranks).model, len(start.counts))
+    model = shaped(start, ranks)
+    return size_of(model, target.measure) <= target.size

@@ -87,6 +87,7 @@ def read_tagged(
     errors: Errors = "strict",
     max_tokens: int = 5000,
     skip_bad: bool = False,
+    can_skip: bool = True,
 ) -> TaggedSplit:
     """All sentences of a file, or of several files that are joined.
 
@@ -98,13 +99,14 @@ def read_tagged(
         errors: how invalid UTF-8 is handled.
         max_tokens: the largest number of words of a sentence.
         skip_bad: leave out bad sentences and list them.
+        can_skip: whether the user can ask for that, which the message for a bad sentence then says.
 
     Raises:
         DataError: for a bad sentence, with the file and the line, or when there is no sentence.
     """
     if not isinstance(path, Path):
         read = partial(read_tagged, column=column, word_column=word_column, underscore=underscore, errors=errors)
-        parts = [read(each, max_tokens=max_tokens, skip_bad=skip_bad) for each in path]
+        parts = [read(each, max_tokens=max_tokens, skip_bad=skip_bad, can_skip=can_skip) for each in path]
         return parts[0] if len(parts) == 1 else _joined(parts)
     spans = text_file(path)
     head = list(islice(lines_in(spans, errors), HEAD_LINES))
@@ -121,7 +123,8 @@ def read_tagged(
 
     blocks: Iterator[Lines] = found.blocks(lines())
     left_out = skipped if skip_bad else None
-    sentences = list(read_sentences(path, blocks, found.parse, max_tokens=max_tokens, skipped=left_out))
+    read_all = read_sentences(path, blocks, found.parse, max_tokens=max_tokens, skipped=left_out, can_skip=can_skip)
+    sentences = list(read_all)
     if not sentences:
         raise DataError(f"{path}: no sentence to read" + (f" ({skipped[0]})" if skipped else ""))
     return TaggedSplit(spans, sha256_of(spans), sentences, skipped, documents=documents, empty=empty, format=found.name)

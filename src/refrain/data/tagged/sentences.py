@@ -82,6 +82,7 @@ def read_sentences(
     *,
     max_tokens: int,
     skipped: list[str] | None = None,
+    can_skip: bool = True,
 ) -> Iterator[Sentence]:
     """The sentences of a file.
 
@@ -91,6 +92,7 @@ def read_sentences(
         parse: converts lines to a sentence, to None where they are only comments, or raises `BadSentence`.
         max_tokens: the largest number of words of a sentence.
         skipped: a message is appended for each bad sentence, which is then left out; None raises at the first one.
+        can_skip: whether the user can have them left out, which the message then says.
 
     Raises:
         DataError: for a bad sentence, with the file and the line.
@@ -103,7 +105,8 @@ def read_sentences(
         except BadSentence as bad:
             place = f"{path}:{bad.line}: {bad.cause}"
             if skipped is None:
-                raise DataError(f"{place}; correct the file, or leave such sentences out with --skip-bad") from None
+                remedy = ", or leave such sentences out with --skip-bad" if can_skip else ""
+                raise DataError(f"{place}; correct the file{remedy}") from None
             skipped.append(place)
 
 

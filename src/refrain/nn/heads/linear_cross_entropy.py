@@ -1,4 +1,4 @@
-"""The cross-entropy of a linear layer, or of a mixture of them, with its gradient formed in the forward pass.
+"""The cross-entropy of a linear layer, of a mixture or of blocks of them, with its gradient formed in the forward pass.
 
 A language model's logits (tokens x vocabulary) are its largest activation, yet nothing needs them once the loss is
 known: their gradient is softmax minus one-hot. So the gradient is formed at once, a chunk of rows at a time, in the
@@ -7,6 +7,8 @@ memory of the logits, and multiplied into the gradients of the inputs. The backw
 N tokens, D input width, V words in the vocabulary, K components of a mixture.
 """
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -87,6 +89,31 @@ def mixture_cross_entropy(
     return nats
 
 
+def blocks_cross_entropy(
+    hidden: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor, targets: Tensor, *, backend: Backend = TORCH
+) -> Tensor:
+    """The sum over tokens of the cross-entropy in nats, of logits in blocks side by side, in bounded memory.
+
+    The logits of block b are hidden[b] @ weights[b].T, and the bias and the softmax are those of all blocks.
+
+    Args:
+        hidden: for each block (N, D_b).
+        weights: for each block (V_b, D_b), of one dtype; V is the sum of V_b.
+        bias: (V,).
+        targets: (N,), int64 in [0, V).
+        backend: what the head trains with.
+
+    Returns:
+        A scalar that can be differentiated once with respect to all hidden vectors, weights and the bias.
+    """
+    cross_entropy = outside_compiler(_BlocksCrossEntropy.apply)
+    # under autocast, too, sums have the dtype of the weights
+    with torch.autocast(targets.device.type, enabled=False):
+        rows = [part.to(weights[0].dtype) for part in hidden]
+        nats: Tensor = cross_entropy(backend, bias, *rows, *weights, targets)  # type: ignore[no-untyped-call]
+    return nats
+
+
 def token_nats(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """The nats of each target, (N,), without a gradient, in the weight's precision and in bounded memory.
 
@@ -160,12 +187,51 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.gradients is None:
-            raise RuntimeError("linear_cross_entropy can be differentiated once; run the forward pass again")
-        # scaled in place: another copy of the weight's gradient would cost a pass over memory
-        gradients = [None if part is None else scaled(part, grad_output, native=ctx.native) for part in ctx.gradients]
-        ctx.gradients = None
-        return None, *gradients, None
+        return None, *_formed(ctx, grad_output), None
+
+
+class _BlocksCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, backend: Backend, bias: Tensor, *parts: Tensor) -> Tensor:
+        blocks, targets = len(parts) // 2, parts[-1]
+        hidden, weights = parts[:blocks], parts[blocks:-1]
+        dtype = backend.matmul_dtype(weights[0])
+        cast = [weight.to(dtype) for weight in weights]
+        multiply = matmul if backend.native else torch.mm
+        ends = list(accumulate(len(weight) for weight in weights))
+        columns = [slice(end - len(weight), end) for weight, end in zip(weights, ends, strict=True)]
+        nats = bias.new_zeros(())
+        d_bias = torch.zeros_like(bias)
+        d_hidden = [torch.empty_like(part, memory_format=torch.contiguous_format) for part in hidden]
+        d_weights = [torch.zeros_like(weight) for weight in weights]
+        chunk = max(1, CHUNK_LOGITS // ends[-1])
+        for start in range(0, len(targets), chunk):
+            now = slice(start, start + chunk)
+            rows = [part[now].to(dtype) for part in hidden]
+            # logits; softmax_gradient_ replaces them
+            gradient = torch.cat([multiply(row, weight.T) for row, weight in zip(rows, cast, strict=True)], dim=1)
+            nats += softmax_gradient_(gradient, bias, targets[now], d_bias, native=backend.native).sum()
+            for row, weight, own, d_row, d_weight in zip(rows, cast, columns, d_hidden, d_weights, strict=True):
+                d_row[now] = multiply(gradient[:, own], weight)
+                d_weight += multiply(gradient[:, own].T, row)
+        ctx.gradients = d_bias, *d_hidden, *d_weights
+        ctx.native = backend.native
+        return nats
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *_formed(ctx, grad_output), None
+
+
+def _formed(ctx: Any, grad_output: Tensor) -> list[Tensor | None]:
+    """The gradients that the forward pass has formed, times that of its result."""
+    if ctx.gradients is None:
+        raise RuntimeError("linear_cross_entropy can be differentiated once; run the forward pass again")
+    # scaled in place: another copy of the weight's gradient would cost a pass over memory
+    gradients = [None if part is None else scaled(part, grad_output, native=ctx.native) for part in ctx.gradients]
+    ctx.gradients = None
+    return gradients
 
 
 def _weighed(gradient: Tensor, shares: Tensor) -> Tensor:

@@ -166,9 +166,10 @@ class GraphBuilder:
         """A value that is given, such as a state before the step."""
         return Value(self, name, width)
 
-    def gather(self, ids: Value, weight: Weight, first: int = 0) -> Value:
-        """Rows `ids - first` of a weight, and zeros for ids below `first`."""
-        return self.record("gather", [ids, weight], [weight.width], (first,))[0]
+    def gather(self, ids: Value, weight: Weight, first: int = 0, end: int | None = None) -> Value:
+        """Rows `ids - first` of a weight, and zeros for ids below `first` and, where it is given, from `end` on."""
+        numbers = (first,) if end is None else (first, end)
+        return self.record("gather", [ids, weight], [weight.width], numbers)[0]
 
     def differs(self, ids: Value, token: int) -> Value:
         """A column that is 0 where the id is `token`, otherwise 1."""

@@ -13,7 +13,7 @@ import numpy as np
 Array = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
 
 OPERATIONS = {
-    "gather": "(ids, weight), numbers (first,): row id - first of the weight, zeros where id < first",
+    "gather": "(ids, weight), numbers (first,) or (first, end): row id - first of the weight, zeros for other ids",
     "differs": "(ids,), numbers (id,): a column that is 0 where the id is this one, otherwise 1",
     "matmul": "(x, weight): x weight^T",
     "add": "(a, b): a + b; b may be a column or a vector",

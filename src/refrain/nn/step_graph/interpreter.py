@@ -9,7 +9,7 @@ from .graph import Array, Operation, StepGraph
 Inputs = Sequence[Array]
 
 FUNCTIONS: dict[str, Callable[[Inputs, Operation], Sequence[Array]]] = {
-    "gather": lambda inputs, operation: [_gather(inputs[0], inputs[1], int(operation.numbers[0]))],
+    "gather": lambda inputs, operation: [_gather(inputs[0], inputs[1], *map(int, operation.numbers))],
     "differs": lambda inputs, operation: [(inputs[0] != operation.numbers[0]).astype(np.float32)[:, None]],
     "matmul": lambda inputs, operation: [inputs[0] @ inputs[1].T],
     "add": lambda inputs, operation: [inputs[0] + inputs[1]],
@@ -45,6 +45,6 @@ def run_step(graph: StepGraph, ids: Array, states: Sequence[Array]) -> tuple[Arr
     return values[flat.log_probabilities], [values[name] for name in flat.after]
 
 
-def _gather(ids: Array, weight: Array, first: int) -> Array:
-    rows: Array = weight[np.maximum(ids - first, 0)]
-    return np.where((ids >= first)[..., None], rows, 0)
+def _gather(ids: Array, weight: Array, first: int, end: int | None = None) -> Array:
+    rows: Array = weight[np.clip(ids - first, 0, None if end is None else end - first - 1)]
+    return np.where(((ids >= first) & (end is None or ids < end))[..., None], rows, 0)
