@@ -2,25 +2,30 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from refrain.errors import DataError
 from refrain.storage.folders import CacheError, cache_folder, cached_folder, check_owner
 from refrain.storage.regular_files import is_damage, read_regular
 
 from ..corpus import Corpus, Split
-from ..text.files import Errors, Spans, blocks, sha256_of, size_of
-from ..text.token_file import ID_DTYPES, TokenFile, Tokens, id_dtype, write_tokens
+from ..parallel.processes import do_job, is_small
+from ..text.files import BLOCK_BYTES, Errors, Spans, blocks, sha256_of, size_of
+from ..text.pieces import pieces_of
+from ..text.token_file import ID_DTYPES, TokenFile, id_dtype, write_tokens
+from .encoding import COUNTS, Encoding, encoded_blocks, plain_encoder
 from .protocol import Vocabulary
 
 FORMAT = 3
 FOLDER = "folder"
+VOCABULARY = "vocabulary.json"
+SCRATCH = "scratch"
 LARGEST_HEADER, LARGEST_VOCABULARY = 1 << 20, 1 << 30
 
 
@@ -30,12 +35,13 @@ def open_encoded_corpus(
     *,
     subfolder: str,
     settings: Mapping[str, Any],
-    build: Callable[[], Vocabulary],
+    build: Callable[[Path], Vocabulary],
     read: Callable[[Any], Vocabulary],
     vocabulary: Vocabulary | None = None,
     errors: Errors = "strict",
     whole_lines: bool = True,
     whole_words: bool = True,
+    workers: int | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
     """A corpus that is encoded by the first call and found in the cache by the next.
@@ -47,12 +53,15 @@ def open_encoded_corpus(
         spans: the text of each split.
         subfolder: the folder of the cache for corpora of this unit.
         settings: everything except the text that decides the ids, as plain data; a part of the key.
-        build: makes or returns the vocabulary when the text has to be encoded.
+        build: makes or returns the vocabulary when the text has to be encoded. It is called with a path, at which it
+            may create a folder that it removes.
         read: the vocabulary of a document that `Vocabulary.document` made.
         vocabulary: that of a trained model; None where it is built from the texts.
         errors: how invalid UTF-8 is handled.
         whole_lines: False lets the encoded blocks of text end at blanks, for units whose tokens end there.
         whole_words: False lets them also end between any two characters.
+        workers: the number of processes that encode the text; None is the number of processors, at most 8, and one for
+            small texts.
         log: called with a line of text when the text has to be encoded.
 
     Raises:
@@ -68,11 +77,20 @@ def open_encoded_corpus(
             return Corpus(name, vocabulary, {key: part for each in opened for key, part in each.splits.items()}, errors)
     if not folder.is_dir():
         log(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
-        made = vocabulary or build()
         ends = {"whole_lines": whole_lines, "whole_words": whole_words}
-        texts = {split: blocks(part, errors, **ends) for split, part in spans.items()}
         with cached_folder(folder) as fresh:
-            _write(fresh, texts, made)
+            made = vocabulary or build(fresh / SCRATCH)
+            (fresh / VOCABULARY).write_text(json.dumps(made.document()), encoding="utf-8")
+            dtype = id_dtype(len(made))
+            if is_small(spans.values(), workers):
+                counts = {split: _encode(fresh, split, blocks(spans[split], errors, **ends), made) for split in spans}
+            else:
+                counts = {
+                    split: _encode_pieces(fresh, split, part, made, errors, workers, **ends)
+                    for split, part in spans.items()
+                }
+            header = {"format": FORMAT, "dtype": dtype.name, "splits": counts}
+            (fresh / "corpus.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
         for split, digest in digests.items():
             # without it the text is encoded again, which takes time and does no harm
             with (
@@ -112,25 +130,49 @@ def _encoded_before(
     return found
 
 
-def _write(folder: Path, texts: Mapping[str, Iterator[str]], vocabulary: Vocabulary) -> None:
-    dtype = id_dtype(len(vocabulary))
-    header: dict[str, Any] = {"format": FORMAT, "dtype": dtype.name, "splits": {}}
-    for split, text in texts.items():
-        counts = {"lines": 0, "unseen": 0}
-        counts["tokens"] = write_tokens(folder / f"{split}.bin", _encode(text, vocabulary, dtype, counts))
-        header["splits"][split] = counts
-    (folder / "vocabulary.json").write_text(json.dumps(vocabulary.document()), encoding="utf-8")
-    (folder / "corpus.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
+def _encode(folder: Path, split: str, texts: Iterable[str], vocabulary: Vocabulary) -> dict[str, int]:
+    """Write the ids of a split, and return its numbers of lines, unseen tokens and tokens."""
+    counts = dict.fromkeys(COUNTS, 0)
+    found = encoded_blocks(texts, plain_encoder(vocabulary), id_dtype(len(vocabulary)), counts)
+    counts["tokens"] = write_tokens(folder / f"{split}.bin", found)
+    return counts
 
 
-def _encode(
-    texts: Iterator[str], vocabulary: Vocabulary, dtype: np.dtype[np.integer], counts: dict[str, int]
-) -> Iterator[Tokens]:
-    for text in texts:
-        ids = vocabulary.encode(text)
-        counts["lines"] += text.count("\n")
-        counts["unseen"] += vocabulary.count_unseen(text, ids)
-        yield np.array(ids, dtype)
+def _encode_pieces(
+    folder: Path,
+    split: str,
+    spans: Spans,
+    vocabulary: Vocabulary,
+    errors: Errors,
+    workers: int | None,
+    **ends: bool,
+) -> dict[str, int]:
+    """The same as `_encode`, by several processes."""
+    scratch = folder / SCRATCH
+    scratch.mkdir()
+    counts = dict.fromkeys(COUNTS, 0)
+    files = map(scratch.joinpath, map(str, itertools.count()))
+
+    with (folder / f"{split}.bin").open("wb") as out:
+
+        def take(found: list[int]) -> None:
+            for name, number in zip(COUNTS, found, strict=True):
+                counts[name] += number
+            path = next(files)
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, out, BLOCK_BYTES)
+            path.unlink()
+
+        do_job(
+            "encode",
+            {"vocabulary": str(folder / VOCABULARY), "folder": str(scratch), "errors": errors, **ends},
+            pieces_of(spans, whole_lines=ends["whole_lines"]),
+            workers=workers,
+            take=take,
+            here=lambda: Encoding(vocabulary, scratch, errors, **ends),
+        )
+    scratch.rmdir()
+    return counts
 
 
 def _open(
@@ -144,7 +186,7 @@ def _open(
     check_owner(folder)
     try:
         header = json.loads(read_regular(folder / "corpus.json", limit=LARGEST_HEADER))
-        vocabulary = read(json.loads(read_regular(folder / "vocabulary.json", limit=LARGEST_VOCABULARY)))
+        vocabulary = read(json.loads(read_regular(folder / VOCABULARY, limit=LARGEST_VOCABULARY)))
         splits = {}
         if header["dtype"] not in ID_DTYPES:
             raise ValueError(f"ids of the type {header['dtype']!r}")

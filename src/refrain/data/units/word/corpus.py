@@ -3,11 +3,14 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from ...corpus import Corpus
+from ...parallel.processes import is_small
 from ...text.files import Errors, Spans, blocks
 from ..encoded import open_encoded_corpus
+from .counting import Limits, WordCounts, count_long_texts
 from .preparation import PLAIN, Preparation
 from .vocabulary import UNK, Order, Ties, WordVocabulary, build_vocabulary, word_vocabulary_from, words_of
 
@@ -26,6 +29,7 @@ def open_word_corpus(
     vocabulary_from: Literal["train", "all"] = "train",
     preparation: Preparation = PLAIN,
     errors: Errors = "strict",
+    workers: int | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
     """A corpus of words, encoded by the first call and found in the cache by the next.
@@ -45,10 +49,12 @@ def open_word_corpus(
         vocabulary_from: the splits whose words are counted.
         preparation: what is done to the text before its words are read; the given vocabulary has its own.
         errors: how invalid UTF-8 is handled.
+        workers: the number of processes that count and encode the words, on which the corpus does not depend; None is
+            the number of processors, at most 8, and one for a text of less than 20 MB.
         log: called with a line of text when the corpus has to be encoded.
 
     Raises:
-        DataError: when a text is not UTF-8.
+        DataError: when a text is not UTF-8, or more than 10 million words would be in the vocabulary.
     """
     settings: dict[str, Any] = {"order": order, "min_count": min_count, "max_words": max_words, "from": vocabulary_from}
     more = {"order_seed": order_seed if order == "random" else None, "ties": ties}
@@ -58,18 +64,22 @@ def open_word_corpus(
     elif fixed is not None:
         settings = {"fixed": _digest(fixed.words), **preparation.document()}
 
-    def build() -> WordVocabulary:
-        counted = [split for split in spans if split == "train" or vocabulary_from == "all"]
-        counts = {split: count_words([spans[split]], errors, preparation) for split in counted}
+    def build(folder: Path) -> WordVocabulary:
+        counted = {split: text for split, text in spans.items() if split == "train" or vocabulary_from == "all"}
+        if is_small(counted.values(), workers):
+            counts = _count(counted, errors, preparation)
+        else:
+            limits = Limits(min_count, max_words, fixed and frozenset(fixed.words))
+            counts = count_long_texts(counted, errors, preparation, limits, folder=folder, workers=workers)
         made = fixed or build_vocabulary(
-            sum(counts.values(), Counter()),  # words stay in the order of first occurrence
+            counts.every,
             order=order,
             order_seed=order_seed,
             ties=ties,
             min_count=min_count,
             max_words=max_words,
         )
-        return _with_counts(made.words, counts.get("train", Counter()), preparation)
+        return _with_counts(made.words, counts.train, preparation)
 
     return open_encoded_corpus(
         name,
@@ -81,6 +91,7 @@ def open_word_corpus(
         vocabulary=vocabulary,
         errors=errors,
         whole_lines=False,
+        workers=workers,
         log=log,
     )
 
@@ -104,6 +115,13 @@ def _settings_of(vocabulary: WordVocabulary) -> dict[str, Any]:
 
 def _digest(words: list[str]) -> str:
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def _count(texts: Mapping[str, Spans], errors: Errors, preparation: Preparation) -> WordCounts:
+    """What `count_long_texts` returns for texts of a size that no limits are needed for."""
+    counts = {split: count_words([text], errors, preparation) for split, text in texts.items()}
+    # words stay in the order of first occurrence
+    return WordCounts(sum(counts.values(), Counter()), counts.get("train", Counter()))
 
 
 def count_words(texts: list[Spans], errors: Errors = "strict", preparation: Preparation = PLAIN) -> Counter[str]:
