@@ -73,11 +73,10 @@ def test_no_more_processes_than_groups(encode, running):
 def test_the_first_error_of_the_text_is_raised(encode, running):
     lines = [b"a\n"] * 60
     lines[20], lines[21], lines[50] = b"\xff\n", b"a \xfe\n", b"\xfd\n"
-    for _ in range(3):
-        found = []
-        with pytest.raises(DataError, match=r"text: invalid UTF-8 at byte 40 \(0xff\)"):
-            encode(b"".join(lines), found.append)
-        assert len(found) == 20
+    found = []
+    with pytest.raises(DataError, match=r"text: invalid UTF-8 at byte 40 \(0xff\)"):
+        encode(b"".join(lines), found.append)
+    assert len(found) == 20
     assert all(process.returncode is not None for process in running)
 
 
@@ -97,6 +96,8 @@ def test_an_interrupt_ends_all_processes(encode, running):
 
 
 def ignores_interrupts(process):
+    if process.poll() is not None:
+        return True
     (mask,) = re.findall(r"SigIgn:\s+(\w+)", pathlib.Path(f"/proc/{process.pid}/status").read_text())
     return int(mask, 16) >> (signal.SIGINT - 1) & 1
 
@@ -114,8 +115,8 @@ def test_processes_leave_an_interrupt_to_the_one_that_started_them(encode, runni
             for process in running:
                 process.send_signal(signal.SIGINT)
 
-    encode(b"a\n" * 3000, interrupt)
-    assert found == [[1, 0, 2]] * 3000
+    encode(b"a\n" * 500, interrupt)
+    assert found == [[1, 0, 2]] * 500
 
 
 def test_other_errors_of_a_process(encode, monkeypatch):
