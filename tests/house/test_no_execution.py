@@ -20,7 +20,7 @@ METHODS = (
 LOADERS = ("json", "tomllib", "native", "tl", "runs")
 # a file may do what would be an exception anywhere else: compile kernels, and import modules of names in the source
 EXCEPTIONS = {
-    "subprocess": ("nn/kernels/compile.py", "export/c_format.py", "data/parallel/processes.py"),
+    "subprocess": ("nn/kernels/compile.py", "export/c_format.py", "data/parallel/processes.py", "bench/prepare.py"),
     "ctypes.CDLL": ("nn/kernels/compile.py", "nn/kernels/allocator.py", "export/c_format.py"),
     "importlib.import_module": (
         "__init__.py",

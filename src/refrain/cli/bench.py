@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from .bench_compressors import bench_compressors
 from .bench_options import BENCHES, CPU_ONLY, UNITS, amounts_of, check_name, idle_of, refuse_idle, widths_of
+from .bench_prepare import bench_prepare
 from .bench_score import bench_score
 from .bench_sizes import bench_sizes
 from .bench_table import table_of
@@ -23,6 +24,7 @@ def bench(
     windows: int | None = None,
     repeats: int = 7,
     cache_window: int | None = None,
+    megabytes: int | None = None,
     widths: str | None = None,
     run: Annotated[list[Path] | None, Parameter(negative=())] = None,
     data: str | None = None,
@@ -50,6 +52,8 @@ def bench(
     score: lines and n-best lists on one thread, compared with single lines and with a plain PyTorch loop.
     sizes: bytes and perplexity of trained models in float32 and in int8, the first of them also with zeros by
     magnitude, without units, and with lower ranks, without any training; nothing is timed.
+    prepare: words, characters or subwords prepared by one process and by data.workers (2), with the largest memory of
+    all processes.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
     compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Compressors are
@@ -60,19 +64,21 @@ def bench(
     ----------
     name
         The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso, compressors, sizes,
-        tag or score.
+        tag, score or prepare.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
-        training.seed count, for compressors only those of data, for sparse none.
+        training.seed count, for compressors and prepare only those of data, for sparse none.
     recipe
         The recipe whose model and training settings are measured; not for sparse.
     windows
         The number of windows in a timed call, of single tokens for step, compress and export (20), or of lines for
-        score (1000); not for cells, sparse and tag.
+        score (1000); not for cells, sparse, tag and prepare.
     repeats
         The number of timed calls of each candidate, or of seeds for tag.
     cache_window
         The window of the cache (2000); for cache only.
+    megabytes
+        The size of the text that is made for prepare (100), in MB.
     widths
         The hidden widths of the smaller model for compress (373,315), of a second model for export (none), or of
         the layers for cells (128,512).
@@ -81,21 +87,23 @@ def bench(
         score of a model of words, which is measured on its test text as well.
     data
         The corpus: for compressors a folder of splits, a file, a pattern or a name, by default that of the first run or
-        else of the recipe; for tag tagged sentences, by default those of the recipe; for sizes as for evaluate.
+        else of the recipe; for tag tagged sentences, by default those of the recipe; for sizes as for evaluate; for
+        prepare by default a text that is made.
     ngram
         An ARPA file or a binary file of KenLM to measure beside the run; for score only.
     device
-        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, tag and score
-        run on CPUs only.
+        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, tag, score
+        and prepare run on CPUs only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
-        Not for compressors, sizes, tag and score.
+        Not for compressors, sizes, tag, score and prepare.
     """
     from .output import log, print_json
 
     check_name(name)
     idle = idle_of(name, run=run, data=data, plot=plot, force=force, ngram=ngram)
-    refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
+    amounts = {"windows": windows, "cache_window": cache_window, "megabytes": megabytes}
+    refuse_idle(name, settings, idle, recipe=recipe, widths=widths, **amounts)
     if name == "sizes":
         bench_sizes(run or [], data, json=json)
         return
@@ -104,6 +112,9 @@ def bench(
         return
     if name == "score":
         bench_score(recipe or BENCHES[name], settings, windows, repeats, device, run or [], ngram, json=json)
+        return
+    if name == "prepare":
+        bench_prepare(recipe or BENCHES[name], settings, data, megabytes, repeats, device, json=json)
         return
     windows, cache_window = amounts_of(windows, repeats, cache_window)
     sizes = widths_of(name, widths)

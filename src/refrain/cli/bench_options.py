@@ -18,6 +18,7 @@ BENCHES = {
     "sizes": "zaremba-small",
     "tag": "pos-default",
     "score": "zaremba-small",
+    "prepare": "zaremba-small",
 }
 # bench -> the default hidden widths; export has no second model by default
 WIDTHS = {"cells": "128,512", "compress": "373,315", "export": ""}
@@ -39,12 +40,12 @@ def idle_of(
     name: str, *, run: list[Path] | None, data: str | None, plot: Path | None, force: bool, ngram: Path | None
 ) -> dict[str, bool]:
     """Options that only some benches have, and whether they are given to one that has not."""
-    no_plot = name in ("compressors", "sizes", "tag", "score")
+    no_plot = name in ("compressors", "sizes", "tag", "score", "prepare")
     return {
         "--run": bool(run) and name not in ("compressors", "sizes", "score"),
-        "--data": data is not None and name not in ("compressors", "sizes", "tag"),
+        "--data": data is not None and name not in ("compressors", "sizes", "tag", "prepare"),
         "--plot": plot is not None and no_plot,
-        "--force": force and name in ("sizes", "tag", "score"),
+        "--force": force and name in ("sizes", "tag", "score", "prepare"),
         "--ngram": ngram is not None and name != "score",
     }
 
@@ -87,6 +88,7 @@ def refuse_idle(
 
     idle["--widths"] = widths is not None and name not in WIDTHS
     idle["--windows"] = amounts["windows"] is not None and name not in UNITS
+    idle["--megabytes"] = amounts["megabytes"] is not None and name != "prepare"
     idle["--cache-window"] = amounts["cache_window"] is not None and name != "cache"
     idle["--recipe"] = recipe is not None and name in ("sparse", "sizes")
     for word in settings:
@@ -94,7 +96,7 @@ def refuse_idle(
         idle[key] = (
             name in ("sparse", "sizes")
             or (name == "cells" and key not in ("model.cell", "training.seed"))
-            or (name == "compressors" and not key.startswith("data."))
+            or (name in ("compressors", "prepare") and not key.startswith("data."))
         )
     if found := [option for option, given in idle.items() if given]:
         raise UserError(f"{', '.join(found)} cannot take effect in bench {name}; see refrain bench --help")

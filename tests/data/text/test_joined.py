@@ -62,6 +62,20 @@ def test_a_joined_text_is_cut_between_lines_as_a_file_is(shards, write, fraction
     assert min(len(lines_of(part)) for part in parts) >= 1
 
 
+def test_several_processes_unpack(shards, tmp_path, monkeypatch):
+    """Each compressed file is unpacked once, by whichever process, and is found in the cache afterwards."""
+    monkeypatch.setenv("REFRAIN_CACHE", str(tmp_path / "cache"))
+    log = []
+    assert lines_of(joined_text(shards, log.append, workers=2)) == LINES
+    assert log[1:] == [f"{shards}: unpacking 9 files, or finding them in the cache"]
+    assert len(list((tmp_path / "cache" / "unpacked").iterdir())) == 9
+    # an error is that of the first file
+    for name in ("part-2.txt.bz2", "part-7.txt.xz"):
+        (shards / name).write_bytes((shards / name).read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"part-2\.txt\.bz2: the bzip2 data is damaged or incomplete"):
+        joined_text(shards, workers=2)
+
+
 def test_too_few_lines(write):
     write("few/a.txt", "a")
     path = write("few/b.txt", "b\n")

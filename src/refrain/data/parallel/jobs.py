@@ -38,4 +38,8 @@ def job_of(name: str, document: Mapping[str, Any]) -> Job:
         from ..units.encoding import Encoding
 
         return Encoding.of(document)
+    if name == "unpack":
+        from ..text.unpacking import Unpacker
+
+        return Unpacker.of(document)
     raise ValueError(f"there is no job with the name {name}")

@@ -27,7 +27,7 @@ SMALL_BYTES = 20_000_000
 MOST_WORKERS = 8
 """The largest number of processes that is chosen without being given."""
 
-_COMMAND = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from refrain.data.parallel.worker import main; main()"
+_WORKER = "refrain.data.parallel.worker"
 _ERRORS: dict[str, type[UserError]] = {
     error.__name__: error for error in (UserError, DataError, CheckpointError, CacheError)
 }
@@ -55,6 +55,13 @@ def usable_processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def command_of(module: str) -> list[str]:
+    """The command that calls the function `main` of a module in a process with the same Python and search path."""
+    code = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {module} import main; main()"
+    # -P, or a file of the current folder could take the place of a module
+    return [sys.executable, "-P", "-c", code, json.dumps([path or os.getcwd() for path in sys.path])]
 
 
 def do_job(
@@ -100,8 +107,7 @@ def do_job(
 @contextlib.contextmanager
 def _started(count: int, name: str, settings: Mapping[str, Any]) -> Iterator[list["subprocess.Popen[str]"]]:
     """Processes with a job; none is left at the end."""
-    # -P, or a file of the current folder could take the place of a module
-    command = [sys.executable, "-P", "-c", _COMMAND, json.dumps([path or os.getcwd() for path in sys.path])]
+    command = command_of(_WORKER)
     processes: list[subprocess.Popen[str]] = []
     try:
         for number in range(count):

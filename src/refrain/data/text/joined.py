@@ -6,9 +6,9 @@ from pathlib import Path
 from refrain.errors import DataError
 
 from .files import Spans, count_lines, cut_points, line_start, part_of, place_of, size_of
-from .folders import Log, files_under, holds_splits, is_shard, named_entries, readable, visible
-from .packed import text_file
+from .folders import Log, files_under, holds_splits, is_shard, named_entries, visible
 from .shards import is_pattern, pattern_files
+from .unpacking import text_files
 
 
 def is_joined(path: Path) -> bool:
@@ -31,7 +31,7 @@ def is_joined(path: Path) -> bool:
     )
 
 
-def joined_text(path: Path, log: Log = lambda line: None) -> Spans:
+def joined_text(path: Path, log: Log = lambda line: None, *, workers: int | None = None) -> Spans:
     """The text of all files that match a pattern, or of all texts below a folder, in natural order.
 
     Hidden, empty and unreadable files are skipped, and in a folder those that are no text by their ending.
@@ -39,17 +39,19 @@ def joined_text(path: Path, log: Log = lambda line: None) -> Spans:
     Args:
         path: a folder or a pattern.
         log: called with a line of text about files that are skipped or unpacked.
+        workers: the number of processes that unpack compressed files.
 
     Raises:
         DataError: when there is no file to read, or one is no text.
     """
     if is_pattern(str(path)):
-        return readable(pattern_files(path), path, lambda file: text_file(file, log), log)
+        return text_files(pattern_files(path), path, log, workers=workers)
     every = files_under(path)
     files = [file for file in every if is_shard(file)]
-    left_out = f"; {len(every) - len(files)} are left out that are no text by their ending"
-    log(f"{path}: no file is named after a split, so its {len(files):,} file(s) are one text{left_out * (files != every)}")
-    return readable(files, path, lambda file: text_file(file, log), log)
+    others = len(every) - len(files)
+    left_out = f"; {others} are left out that are no text by their ending" if others else ""
+    log(f"{path}: no file is named after a split, so its {len(files):,} file(s) are one text{left_out}")
+    return text_files(files, path, log, workers=workers)
 
 
 def cut_joined(spans: Spans, fractions: tuple[float, ...]) -> list[Spans]:

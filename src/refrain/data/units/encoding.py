@@ -9,7 +9,7 @@ import numpy as np
 
 from ..text.files import Errors, Piece, piece_blocks
 from ..text.token_file import Tokens, id_dtype, write_tokens
-from .protocol import EncodesLongTexts, Encoder, Vocabulary
+from .protocol import Encoder, EncodesLongTexts, Vocabulary
 
 COUNTS = ("lines", "unseen", "tokens")
 

@@ -9,7 +9,6 @@ from ..text.files import Errors, Spans
 from ..text.token_file import Tokens, TokenSource
 from .word.preparation import Preparation
 
-
 # a function of a text that returns its ids and the number of those that are unseen
 Encoder = Callable[[str], tuple[Tokens, int]]
 

@@ -30,9 +30,12 @@ def find_text_splits(path: Path, options: TextOptions, requested: tuple[str, ...
     Raises:
         DataError: when something is missing, empty or ambiguous.
     """
+    _check_pattern(path)
     if is_joined(path):
-        return choose(cut_joined(find_all_text(path, log), fractions_of(options.split)), requested)
-    return find_splits(path, shares=options.split, requested=requested, log=log)
+        return choose(
+            cut_joined(joined_text(path, log, workers=options.workers), fractions_of(options.split)), requested
+        )
+    return find_splits(path, shares=options.split, requested=requested, log=log, workers=options.workers)
 
 
 def find_all_text(path: Path, log: Report) -> Spans:
@@ -41,6 +44,10 @@ def find_all_text(path: Path, log: Report) -> Spans:
     Raises:
         DataError: when it is missing or empty, or no text.
     """
+    _check_pattern(path)
+    return joined_text(path, log) if is_joined(path) else text_file(path, log)
+
+
+def _check_pattern(path: Path) -> None:
     if is_pattern(str(path)) and not glob.glob(str(path), recursive=True):
         raise DataError(f"{path}: no such file or folder, and no file matches it as a pattern; check the path")
-    return joined_text(path, log) if is_joined(path) else text_file(path, log)

@@ -15,7 +15,7 @@ from refrain.config import Data
 from refrain.data import ByteVocabulary, Windows, open_byte_corpus
 from refrain.data.text.files import Span, sha256_of, whole
 from refrain.data.units.byte.corpus import SAMPLE_BYTES, SAMPLES, fingerprint
-from refrain.errors import DataError, UserError
+from refrain.errors import UserError
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def open_word_corpus(
         if is_small(counted.values(), workers):
             counts = _count(counted, errors, preparation)
         else:
-            limits = Limits(min_count, max_words, fixed and frozenset(fixed.words))
+            limits = Limits(min_count, max_words, None if fixed is None else frozenset(fixed.words))
             counts = count_long_texts(counted, errors, preparation, limits, folder=folder, workers=workers)
         made = fixed or build_vocabulary(
             counts.every,

@@ -228,7 +228,9 @@ class _Kept(NamedTuple):
 
     def take(self, chosen: npt.NDArray[np.integer]) -> "_Kept":
         """Some of the words, by their indices."""
-        return _Kept([self.words[index] for index in chosen], self.every[chosen], self.train[chosen], self.first[chosen])
+        return _Kept(
+            [self.words[index] for index in chosen], self.every[chosen], self.train[chosen], self.first[chosen]
+        )
 
 
 def _added_up(runs: Sequence[Run], names: Sequence[str], limits: Limits, place: str) -> WordCounts:
