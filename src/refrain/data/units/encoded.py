@@ -8,7 +8,8 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from refrain.errors import DataError
 from refrain.storage.folders import CacheError, cache_folder, cached_folder, check_owner
@@ -29,13 +30,29 @@ SCRATCH = "scratch"
 LARGEST_HEADER, LARGEST_VOCABULARY = 1 << 20, 1 << 30
 
 
+# the numbers of lines, unseen tokens and tokens of a split
+Counts = tuple[int, int, int]
+
+
+class Encoded(NamedTuple):
+    """A vocabulary that is made from texts, and the texts that were encoded meanwhile.
+
+    Attributes:
+        vocabulary: the vocabulary.
+        write: for each split whose ids are on disk, what writes them to a file and returns the counts of the split.
+    """
+
+    vocabulary: Vocabulary
+    write: Mapping[str, Callable[[Path], Counts]] = MappingProxyType({})
+
+
 def open_encoded_corpus(
     name: str,
     spans: Mapping[str, Spans],
     *,
     subfolder: str,
     settings: Mapping[str, Any],
-    build: Callable[[Path], Vocabulary],
+    build: Callable[[Path], Encoded],
     read: Callable[[Any], Vocabulary],
     vocabulary: Vocabulary | None = None,
     errors: Errors = "strict",
@@ -53,8 +70,8 @@ def open_encoded_corpus(
         spans: the text of each split.
         subfolder: the folder of the cache for corpora of this unit.
         settings: everything except the text that decides the ids, as plain data; a part of the key.
-        build: makes or returns the vocabulary when the text has to be encoded. It is called with a path, at which it
-            may create a folder that it removes.
+        build: makes the vocabulary when the text has to be encoded. It is called with an empty folder for files, which
+            is removed afterwards.
         read: the vocabulary of a document that `Vocabulary.document` made.
         vocabulary: that of a trained model; None where it is built from the texts.
         errors: how invalid UTF-8 is handled.
@@ -79,18 +96,12 @@ def open_encoded_corpus(
         log(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
         ends = {"whole_lines": whole_lines, "whole_words": whole_words}
         with cached_folder(folder) as fresh:
-            made = vocabulary or build(fresh / SCRATCH)
-            (fresh / VOCABULARY).write_text(json.dumps(made.document()), encoding="utf-8")
-            dtype = id_dtype(len(made))
-            if is_small(spans.values(), workers):
-                counts = {split: _encode(fresh, split, blocks(spans[split], errors, **ends), made) for split in spans}
-            else:
-                counts = {
-                    split: _encode_pieces(fresh, split, part, made, errors, workers, **ends)
-                    for split, part in spans.items()
-                }
-            header = {"format": FORMAT, "dtype": dtype.name, "splits": counts}
-            (fresh / "corpus.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
+            scratch = fresh / SCRATCH
+            scratch.mkdir()
+            encoded = Encoded(vocabulary) if vocabulary is not None else build(scratch)
+            made = encoded.vocabulary
+            _write(fresh, spans, encoded, errors, workers, **ends)
+            shutil.rmtree(scratch)
         for split, digest in digests.items():
             # without it the text is encoded again, which takes time and does no harm
             with (
@@ -130,49 +141,58 @@ def _encoded_before(
     return found
 
 
-def _encode(folder: Path, split: str, texts: Iterable[str], vocabulary: Vocabulary) -> dict[str, int]:
+def _write(
+    folder: Path, spans: Mapping[str, Spans], encoded: Encoded, errors: Errors, workers: int | None, **ends: bool
+) -> None:
+    vocabulary = encoded.vocabulary
+    (folder / VOCABULARY).write_text(json.dumps(vocabulary.document()), encoding="utf-8")
+    splits = {}
+    for split, text in spans.items():
+        path = folder / f"{split}.bin"
+        if split in encoded.write:
+            found = encoded.write[split](path)
+        elif is_small(spans.values(), workers):
+            found = _encode(path, blocks(text, errors, **ends), vocabulary)
+        else:
+            found = _encode_pieces(path, text, vocabulary, errors, workers, **ends)
+        splits[split] = dict(zip(COUNTS, found, strict=True))
+    header = {"format": FORMAT, "dtype": id_dtype(len(vocabulary)).name, "splits": splits}
+    (folder / "corpus.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
+
+
+def _encode(path: Path, texts: Iterable[str], vocabulary: Vocabulary) -> Counts:
     """Write the ids of a split, and return its numbers of lines, unseen tokens and tokens."""
-    counts = dict.fromkeys(COUNTS, 0)
-    found = encoded_blocks(texts, plain_encoder(vocabulary), id_dtype(len(vocabulary)), counts)
-    counts["tokens"] = write_tokens(folder / f"{split}.bin", found)
-    return counts
+    counts = {"lines": 0, "unseen": 0}
+    tokens = write_tokens(path, encoded_blocks(texts, plain_encoder(vocabulary), id_dtype(len(vocabulary)), counts))
+    return counts["lines"], counts["unseen"], tokens
 
 
 def _encode_pieces(
-    folder: Path,
-    split: str,
-    spans: Spans,
-    vocabulary: Vocabulary,
-    errors: Errors,
-    workers: int | None,
-    **ends: bool,
-) -> dict[str, int]:
-    """The same as `_encode`, by several processes."""
-    scratch = folder / SCRATCH
-    scratch.mkdir()
-    counts = dict.fromkeys(COUNTS, 0)
+    path: Path, spans: Spans, vocabulary: Vocabulary, errors: Errors, workers: int | None, **ends: bool
+) -> Counts:
+    """The same as `_encode`, by several processes, each of which writes files that are joined."""
+    scratch = path.parent / SCRATCH
+    totals = [0, 0, 0]
     files = map(scratch.joinpath, map(str, itertools.count()))
+    with path.open("wb") as out:
 
-    with (folder / f"{split}.bin").open("wb") as out:
-
-        def take(found: list[int]) -> None:
-            for name, number in zip(COUNTS, found, strict=True):
-                counts[name] += number
-            path = next(files)
-            with path.open("rb") as file:
+        def take(found: Counts) -> None:
+            totals[:] = map(sum, zip(totals, found, strict=True))
+            one = next(files)
+            with one.open("rb") as file:
                 shutil.copyfileobj(file, out, BLOCK_BYTES)
-            path.unlink()
+            one.unlink()
 
         do_job(
             "encode",
-            {"vocabulary": str(folder / VOCABULARY), "folder": str(scratch), "errors": errors, **ends},
+            {"vocabulary": str(path.with_name(VOCABULARY)), "folder": str(scratch), "errors": errors, **ends},
             pieces_of(spans, whole_lines=ends["whole_lines"]),
             workers=workers,
             take=take,
             here=lambda: Encoding(vocabulary, scratch, errors, **ends),
         )
-    scratch.rmdir()
-    return counts
+    lines, unseen, tokens = totals
+    return lines, unseen, tokens
 
 
 def _open(

@@ -44,14 +44,14 @@ class Encoding:
         ends = {name: document[name] for name in ("whole_lines", "whole_words")}
         return cls(vocabulary, Path(document["folder"]), document["errors"], **ends)
 
-    def work(self, number: int, pieces: tuple[Piece, ...]) -> list[int]:
+    def work(self, number: int, pieces: tuple[Piece, ...]) -> tuple[int, int, int]:
         """Encode a group of pieces; the numbers of its lines, unseen tokens and tokens."""
         counts = dict.fromkeys(COUNTS, 0)
         texts = (text for piece in pieces for text in piece_blocks(piece, self._errors, **self._ends))
         counts["tokens"] = write_tokens(
             self._folder / str(number), encoded_blocks(texts, self._encoder, self._dtype, counts)
         )
-        return list(counts.values())
+        return counts["lines"], counts["unseen"], counts["tokens"]
 
     def finish(self) -> None:
         """Nothing: everything is in the files."""

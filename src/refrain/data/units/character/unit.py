@@ -6,7 +6,7 @@ from typing import Any
 
 from ...corpus import Corpus
 from ...text.files import Spans, blocks
-from ..encoded import open_encoded_corpus
+from ..encoded import Encoded, open_encoded_corpus
 from ..line_figures import line_figures
 from ..protocol import Vocabulary
 from ..text_splits import find_all_text, find_text_splits, holds_splits
@@ -49,7 +49,7 @@ class CharacterUnit:
             texts,
             subfolder="characters",
             settings=settings,
-            build=lambda folder: _counted(texts, options, fixed),
+            build=lambda folder: Encoded(_counted(texts, options, fixed)),
             read=character_vocabulary_from,
             vocabulary=vocabulary,
             errors=options.errors,

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...corpus import Corpus
 from ...text.files import Spans
-from ..encoded import open_encoded_corpus
+from ..encoded import Encoded, open_encoded_corpus
 from ..line_figures import line_figures
 from ..protocol import Vocabulary
 from ..text_splits import find_all_text, find_text_splits, holds_splits
@@ -51,7 +51,7 @@ class SubwordUnit:
             texts,
             subfolder="subwords",
             settings=settings,
-            build=lambda folder: _trained(texts["train"], options, log),
+            build=lambda folder: Encoded(_trained(texts["train"], options, log)),
             read=subword_vocabulary_from,
             vocabulary=vocabulary,
             errors=options.errors,

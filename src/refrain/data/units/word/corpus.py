@@ -3,15 +3,17 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from ...corpus import Corpus
 from ...parallel.processes import is_small
 from ...text.files import Errors, Spans, blocks
-from ..encoded import open_encoded_corpus
-from .counting import Limits, WordCounts, count_long_texts
+from ..encoded import Encoded, open_encoded_corpus
+from .counting import count_long_texts
 from .preparation import PLAIN, Preparation
+from .totals import Limits, WordCounts
 from .vocabulary import UNK, Order, Ties, WordVocabulary, build_vocabulary, word_vocabulary_from, words_of
 
 
@@ -64,13 +66,14 @@ def open_word_corpus(
     elif fixed is not None:
         settings = {"fixed": _digest(fixed.words), **preparation.document()}
 
-    def build(folder: Path) -> WordVocabulary:
+    def build(folder: Path) -> Encoded:
         counted = {split: text for split, text in spans.items() if split == "train" or vocabulary_from == "all"}
+        texts = None
         if is_small(counted.values(), workers):
             counts = _count(counted, errors, preparation)
         else:
             limits = Limits(min_count, max_words, None if fixed is None else frozenset(fixed.words))
-            counts = count_long_texts(counted, errors, preparation, limits, folder=folder, workers=workers)
+            counts, texts = count_long_texts(counted, errors, preparation, limits, folder=folder, workers=workers)
         made = fixed or build_vocabulary(
             counts.every,
             order=order,
@@ -79,7 +82,10 @@ def open_word_corpus(
             min_count=min_count,
             max_words=max_words,
         )
-        return _with_counts(made.words, counts.train, preparation)
+        return Encoded(
+            _with_counts(made.words, counts.train, preparation),
+            {} if texts is None else {split: partial(texts.write, split, made.words) for split in counted},
+        )
 
     return open_encoded_corpus(
         name,

@@ -1,66 +1,105 @@
-"""Counting the words of a text of any size, exactly and in bounded memory.
+"""Counting and encoding the words of a text of any size in one pass, exactly and in bounded memory.
 
-A process counts words in a table. When it holds too many, it is written to disk as a run and begun anew. The words of
-a run are sorted into parts by a hash, so that all counts of a word are in the same part of every run, and the runs are
-added up part by part.
+A process gives each new word the next id, counts the ids, and writes them to disk. When it knows too many words, it
+writes these to disk as a run and begins anew. When all is counted, the runs are added up, the vocabulary is made, and
+the ids of the processes are replaced by those of the vocabulary.
 """
 
-import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, chain, count, pairwise
+from functools import lru_cache
+from itertools import accumulate, chain, count, repeat
 from pathlib import Path
-from typing import Any, NamedTuple
-from zlib import crc32
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from refrain.errors import DataError
-
 from ...parallel.processes import do_job
 from ...text.files import Errors, Piece, Spans, piece_blocks, place_of
 from ...text.pieces import pieces_of
+from ...text.token_file import Tokens, id_dtype
 from .preparation import Preparation
-from .vocabulary import EOS, UNK, encoded_words
+from .runs import PARTS, Numbers, Run, write_run
+from .totals import Limits, WordCounts, add_up
+from .vocabulary import UNK, count_spelled_unknown, encoded_words
 
-TABLE_WORDS = 1_000_000
-"""Distinct words that a process counts before it writes them to disk: about 100 MB."""
-PARTS = 64
-"""Parts of a run. While runs are added up, the words of one part are in memory."""
-MOST_WORDS = 10_000_000
-"""The largest vocabulary that is made of a text."""
-
-_SPECIAL = (EOS.encode(), UNK.encode())
+TABLE_WORDS = 500_000
+"""Distinct words that a process knows before it writes them to disk: about 60 MB."""
+# runs whose ids are in memory at once; each process is in one of its own at a time
+_RUNS = 32
 _RANKS = 1 << 40
 
-Numbers = npt.NDArray[np.int64]
 
-
-class WordCounts(NamedTuple):
-    """The counts of the words of some texts.
+class Group(NamedTuple):
+    """What a process knows of a group of pieces.
 
     Attributes:
-        every: the counts of all of them, in the order of first occurrence.
-        train: the counts in the training text.
+        lines: the number of lines.
+        unknown: the number of words that are spelled `<unk>`.
+        parts: the name of each run that has ids of it, with the number of these ids, in order.
     """
 
-    every: Counter[str]
-    train: Counter[str]
+    lines: int
+    unknown: int
+    parts: list[tuple[str, int]]
 
 
-class Limits(NamedTuple):
-    """Which words are counted one by one; the others are counted as `<unk>`. See `build_vocabulary`.
+class CountedTexts:
+    """Texts whose words are counted, and whose ids are on disk.
 
-    Attributes:
-        min_count: the smallest count of a word.
-        max_words: the largest number of words.
-        words: the only words, or None.
+    Args:
+        folder: the folder of the ids and the runs.
+        runs: the runs.
+        groups: for each text, the number of each group of its pieces and what is known of it.
     """
 
-    min_count: int = 1
-    max_words: int | None = None
-    words: frozenset[str] | None = None
+    def __init__(self, folder: Path, runs: Sequence[Run], groups: Mapping[str, Sequence[tuple[int, Group]]]) -> None:
+        self._folder = folder
+        self._runs = {run.path.name: run for run in runs}
+        self._groups = groups
+
+    def write(self, name: str, words: Sequence[str], path: Path) -> tuple[int, int, int]:
+        """Write the ids that the words of a text have in a vocabulary. Those on the disk are removed.
+
+        Args:
+            name: the name of the text.
+            words: the words of the vocabulary in the order of their ids.
+            path: the file to write.
+
+        Returns:
+            The numbers of lines, of words that are read as `<unk>` but spelled otherwise, and of ids.
+        """
+        index = {word.encode("utf-8", "surrogatepass"): number for number, word in enumerate(words)}
+        unknown, dtype = index[UNK.encode()], id_dtype(len(words))
+
+        @lru_cache(_RUNS)
+        def ids_of(run: str) -> Tokens:
+            return _renumbered(self._runs[run], index, unknown, dtype)
+
+        lines = unseen = tokens = 0
+        with path.open("wb") as out:
+            for number, group in self._groups[name]:
+                own = self._folder / str(number)
+                with own.open("rb") as file:
+                    for run, size in group.parts:
+                        ids = ids_of(run)[np.frombuffer(file.read(4 * size), np.uint32)]
+                        out.write(ids.tobytes())
+                        unseen += int(np.count_nonzero(ids == unknown))
+                        tokens += size
+                own.unlink()
+                lines += group.lines
+                unseen -= group.unknown
+        return lines, unseen, tokens
+
+
+def _renumbered(run: Run, index: Mapping[bytes, int], unknown: int, dtype: np.dtype[np.integer]) -> Tokens:
+    """The id in a vocabulary of each id of a run."""
+    found: Tokens = np.empty(run.size, dtype)
+    for part in range(PARTS):
+        words, _, _, ids = run.read(part)
+        found[ids] = np.fromiter(map(index.get, words, repeat(unknown)), dtype, len(words))
+    return found
 
 
 def count_long_texts(
@@ -71,27 +110,28 @@ def count_long_texts(
     *,
     folder: Path,
     workers: int | None,
-) -> WordCounts:
+) -> tuple[WordCounts, CountedTexts]:
     """Count the words of texts of any size, with one `<eos>` for each line.
 
     Args:
         texts: the texts by the names of their splits.
         errors: how invalid UTF-8 is handled.
         preparation: what is done to a text before its words are read.
-        limits: which words are counted one by one.
-        folder: a folder that is created for runs, and removed.
+        limits: which words are counted one by one; the counts of the others are added to that of `<unk>`.
+        folder: a folder in which one for ids and runs is made.
         workers: the number of processes, see `do_job`.
 
     Returns:
-        The exact counts of the words within the limits. The words that are not are counted as `<unk>`.
+        The exact counts, and the texts in ids that are replaced when the vocabulary is known.
 
     Raises:
         DataError: when a text is not UTF-8, or more than 10 million words are within the limits.
     """
+    folder = folder / "words"
     folder.mkdir()
-    groups = {name: list(pieces_of(text, whole_lines=False)) for name, text in texts.items()}
+    pieces = {name: list(pieces_of(text, whole_lines=False)) for name, text in texts.items()}
     # the number of the first group after each text
-    ends = list(accumulate(map(len, groups.values())))
+    ends = list(accumulate(map(len, pieces.values())))
     settings = {
         "folder": str(folder),
         "errors": errors,
@@ -99,24 +139,29 @@ def count_long_texts(
         "ends": ends,
         "table_words": TABLE_WORDS,
     }
-    found = do_job("count", settings, chain.from_iterable(groups.values()), workers=workers)
-    runs = [Run(Path(path), text, parts) for path, text, parts in chain.from_iterable(found)]
-    try:
-        return _added_up(runs, list(texts), limits, place_of(next(iter(texts.values()))))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    found: list[tuple[int, Group]] = []
+
+    def take(result: list[Any]) -> None:
+        lines, unknown, parts = result
+        found.append((len(found), Group(lines, unknown, [(run, size) for run, size in parts])))
+
+    finished = do_job("count", settings, chain.from_iterable(pieces.values()), workers=workers, take=take)
+    runs = [Run(folder / name, text, parts) for name, text, parts in chain.from_iterable(finished)]
+    counts = add_up(runs, list(texts), limits, place_of(next(iter(texts.values()))))
+    groups = {name: found[start:end] for name, start, end in zip(texts, [0, *ends], ends, strict=False)}
+    return counts, CountedTexts(folder, runs, groups)
 
 
 class WordCounter:
-    """The job `count`: counts the words of the pieces of some texts in runs; see `Job` for the methods.
+    """The job `count`: counts the words of the pieces of some texts, and writes their ids; see `Job` for the methods.
 
     Args:
-        folder: the folder of the runs.
+        folder: the folder of the ids, in files named after the numbers of groups, and of the runs.
         worker: the number of the process.
         errors: how invalid UTF-8 is handled.
         preparation: what is done to a text before its words are read.
         ends: for each text the number of the first group of pieces after it.
-        table_words: a run is written when more words are counted.
+        table_words: a run is written when more words are known.
     """
 
     def __init__(
@@ -134,12 +179,17 @@ class WordCounter:
         self._preparation = preparation
         self._ends = ends
         self._table_words = table_words
-        self._counts: Counter[bytes] = Counter()
+        self._text = 0
+        self._written = 0
+        self._runs: list[Run] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        # a new word gets the next id
+        self._index: defaultdict[bytes, int] = defaultdict(count().__next__)
+        self._counts: Numbers = np.zeros(0, np.int64)
         # the numbers of groups, each with the number of words that were known when it began
         self._begun: list[tuple[int, int]] = []
-        self._written = 0
-        self._text = 0
-        self._runs: list[list[Any]] = []
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "WordCounter":
@@ -147,154 +197,52 @@ class WordCounter:
         named = dict(document)
         return cls(**{**named, "folder": Path(named["folder"]), "preparation": Preparation(*named["preparation"])})
 
-    def work(self, number: int, pieces: tuple[Piece, ...]) -> None:
-        """Count the words of a group of pieces."""
+    def work(self, number: int, pieces: tuple[Piece, ...]) -> Group:
+        """Count the words of a group of pieces, and write their ids."""
         text = next(index for index, end in enumerate(self._ends) if number < end)
         if text != self._text:
-            self._write()
+            self._end_run()
             self._text = text
-        self._begun.append((number, len(self._counts)))
-        for piece in pieces:
-            for block in piece_blocks(piece, self._errors, whole_lines=False):
-                self._counts.update(encoded_words(self._preparation(block)))
-                if len(self._counts) > self._table_words:
-                    self._write()
+        self._begun.append((number, len(self._index)))
+        lines = unknown = 0
+        sizes: dict[str, int] = {}
+        with (self._folder / str(number)).open("wb") as file:
+            for block in chain.from_iterable(piece_blocks(piece, self._errors, whole_lines=False) for piece in pieces):
+                run = self._run_name()
+                sizes[run] = sizes.get(run, 0) + self._count(block, file)
+                lines += block.count("\n")
+                unknown += count_spelled_unknown(block, self._preparation)
+                if len(self._index) > self._table_words:
+                    self._end_run()
                     self._begun.append((number, 0))
+        return Group(lines, unknown, list(sizes.items()))
+
+    def _count(self, block: str, file: IO[bytes]) -> int:
+        """Count the words of a block, write their ids, and return their number."""
+        words = encoded_words(self._preparation(block))
+        ids: npt.NDArray[np.uint32] = np.fromiter(map(self._index.__getitem__, words), np.uint32, len(words))
+        counts = np.bincount(ids, minlength=len(self._counts))
+        counts[: len(self._counts)] += self._counts
+        self._counts = counts
+        file.write(ids.tobytes())
+        return len(ids)
 
     def finish(self) -> list[list[Any]]:
-        """The path of each run, the number of its text, and where its parts are."""
-        self._write()
-        return self._runs
+        """The name of each run, the number of its text, and where its parts are."""
+        self._end_run()
+        return [[run.path.name, run.text, run.parts] for run in self._runs]
 
-    def _write(self) -> None:
-        words = list(self._counts)
-        if not words:
-            self._begun = []
-            return
-        counts: Numbers = np.fromiter(self._counts.values(), np.int64, len(words))
-        # groups are in the order of the text, and words of a group in the order of first occurrence
-        numbers, starts = np.array(self._begun, np.int64).T
-        known = np.diff(np.append(starts, len(words)))
-        positions = np.repeat(numbers, known) * _RANKS + self._written + np.arange(len(words))
-        parts = np.fromiter(map(crc32, words), np.uint32, len(words)) % PARTS
-        order = np.argsort(parts, kind="stable")
-        edges = np.searchsorted(parts[order], np.arange(PARTS + 1))
-        path = self._folder / f"{self._worker}-{len(self._runs)}.run"
-        index = []
-        with path.open("wb") as file:
-            for start, stop in pairwise(edges):
-                chosen = order[start:stop]
-                spelled = b"\n".join([words[place] for place in chosen])
-                index.append([file.tell(), len(spelled), len(chosen)])
-                file.write(spelled)
-                file.write(counts[chosen].tobytes())
-                file.write(positions[chosen].tobytes())
-        self._runs.append([str(path), self._text, index])
-        self._written += len(words)
-        self._counts = Counter()
-        self._begun = []
+    def _run_name(self) -> str:
+        return f"{self._worker}-{len(self._runs)}"
 
-
-class Run(NamedTuple):
-    """Counts that a process has written.
-
-    Attributes:
-        path: the file.
-        text: the number of the text.
-        parts: for each part its first byte, the number of bytes of its words, and the number of its words.
-    """
-
-    path: Path
-    text: int
-    parts: list[list[int]]
-
-    def read(self, part: int) -> tuple[list[bytes], Numbers, Numbers]:
-        """The words of a part, their counts, and where they first occur."""
-        offset, size, number = self.parts[part]
-        with self.path.open("rb") as file:
-            file.seek(offset)
-            words = file.read(size).split(b"\n") if number else []
-            counts, positions = np.frombuffer(file.read(16 * number), np.int64).reshape(2, number)
-        return words, counts, positions
-
-
-class _Kept(NamedTuple):
-    """Words, with their counts in all texts and in the training text, and the position of their first occurrence."""
-
-    words: list[bytes]
-    every: Numbers
-    train: Numbers
-    first: Numbers
-
-    def take(self, chosen: npt.NDArray[np.integer]) -> "_Kept":
-        """Some of the words, by their indices."""
-        return _Kept(
-            [self.words[index] for index in chosen], self.every[chosen], self.train[chosen], self.first[chosen]
-        )
-
-
-def _added_up(runs: Sequence[Run], names: Sequence[str], limits: Limits, place: str) -> WordCounts:
-    kept = _Kept([], *np.zeros((3, 0), np.int64))
-    total = np.zeros(2, np.int64)
-    for part in range(PARTS):
-        found = _part(runs, part, names)
-        total += found.every.sum(), found.train.sum()
-        chosen = found.take(np.flatnonzero(_within(found, limits)))
-        kept = _Kept(kept.words + chosen.words, *map(np.concatenate, zip(kept[1:], chosen[1:], strict=True)))
-        if limits.max_words is not None and len(kept.words) > 2 * limits.max_words + len(_SPECIAL):
-            kept = _most_frequent(kept, limits.max_words)
-        if limits.max_words is None and len(kept.words) > MOST_WORDS:
-            raise DataError(
-                f"{place}: has more than {MOST_WORDS:,} distinct words that occur {limits.min_count} time(s) or more; "
-                "read the rarer ones as <unk> with data.min_count=5 or data.max_words=1000000, or read pieces of words "
-                "with data.unit=subword"
-            )
-    kept = kept.take(np.argsort(kept.first))
-    words = [word.decode("utf-8", "surrogatepass") for word in kept.words]
-    every = Counter(dict(zip(words, kept.every.tolist(), strict=True)))
-    train = Counter({word: number for word, number in zip(words, kept.train.tolist(), strict=True) if number})
-    for counts, whole, counted in ((every, total[0], kept.every), (train, total[1], kept.train)):
-        if rest := int(whole - counted.sum()):
-            counts[UNK] += rest
-    return WordCounts(every, train)
-
-
-def _part(runs: Sequence[Run], part: int, names: Sequence[str]) -> _Kept:
-    """All words of a part of the runs."""
-    index: defaultdict[bytes, int] = defaultdict(count().__next__)
-    every, train = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    first = np.zeros(0, np.int64)
-    for run in runs:
-        words, counts, positions = run.read(part)
-        # a new word gets the next index
-        places = np.fromiter(map(index.__getitem__, words), np.int64, len(words))
-        new = len(index) - len(every)
-        every, train = (np.append(known, np.zeros(new, np.int64)) for known in (every, train))
-        first = np.append(first, np.full(new, np.iinfo(np.int64).max))
-        every[places] += counts
-        if names[run.text] == "train":
-            train[places] += counts
-        first[places] = np.minimum(first[places], positions)
-    return _Kept(list(index), every, train, first)
-
-
-def _within(found: _Kept, limits: Limits) -> npt.NDArray[np.bool_]:
-    if limits.words is not None:
-        words = (word.decode("utf-8", "surrogatepass") in limits.words for word in found.words)
-        return np.fromiter(words, np.bool_, len(found.words))
-    within = found.every >= limits.min_count
-    for special in _SPECIAL:
-        if special in found.words:
-            within[found.words.index(special)] = True
-    return within
-
-
-def _most_frequent(kept: _Kept, max_words: int) -> _Kept:
-    """The words that `build_vocabulary` keeps: UTF-8 is sorted like characters."""
-    counts = kept.every.tolist()
-    frequent = sorted(
-        (index for index, word in enumerate(kept.words) if word not in _SPECIAL),
-        key=lambda index: (-counts[index], kept.words[index]),
-    )
-    special = [index for index, word in enumerate(kept.words) if word in _SPECIAL]
-    return kept.take(np.array([*special, *frequent[: max_words - len(_SPECIAL)]], np.int64))
+    def _end_run(self) -> None:
+        words = list(self._index)
+        if words:
+            # groups are in the order of the text, and words of a group in the order of first occurrence
+            numbers, starts = np.array(self._begun, np.int64).T
+            known = np.diff(np.append(starts, len(words)))
+            positions = np.repeat(numbers, known) * _RANKS + self._written + np.arange(len(words))
+            path = self._folder / self._run_name()
+            self._runs.append(write_run(path, self._text, words, self._counts, positions))
+            self._written += len(words)
+        self._begin()

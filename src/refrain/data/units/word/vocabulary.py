@@ -134,11 +134,8 @@ class WordVocabulary:
 
     def count_unseen(self, text: str, ids: Sequence[int]) -> int:
         """The number of words that are read as `<unk>` but spelled otherwise."""
-        return ids.count(self.unknown) - self._count_spelled_unknown(text)
-
-    def _count_spelled_unknown(self, text: str) -> int:
         # preparing and splitting the text again takes time
-        return len((_UNK_IN_CAPITALS if self.preparation.lowercase else _UNK).findall(text))
+        return ids.count(self.unknown) - count_spelled_unknown(text, self.preparation)
 
     def encoder(self) -> Encoder:
         """A function of a text that returns the same ids as `encode`, and the same number as `count_unseen`.
@@ -151,7 +148,7 @@ class WordVocabulary:
         def encode(text: str) -> tuple[Tokens, int]:
             words = encoded_words(self.preparation(text))
             ids = np.fromiter(map(index.get, words, repeat(unknown)), np.uint32, len(words))
-            return ids, int(np.count_nonzero(ids == unknown)) - self._count_spelled_unknown(text)
+            return ids, int(np.count_nonzero(ids == unknown)) - count_spelled_unknown(text, self.preparation)
 
         return encode
 
@@ -188,6 +185,11 @@ def word_vocabulary_from(document: Mapping[str, Any]) -> WordVocabulary:
     if counts is not None and not numbers:
         raise ValueError("counts is no list of numbers")
     return WordVocabulary(words, preparation_from(document), unknown_count=count, counts=counts)
+
+
+def count_spelled_unknown(text: str, preparation: Preparation) -> int:
+    """The number of words of a text that are a literal `<unk>` once it is prepared."""
+    return len((_UNK_IN_CAPITALS if preparation.lowercase else _UNK).findall(text))
 
 
 def count_spelled_ends(text: bytes) -> int:
