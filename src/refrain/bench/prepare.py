@@ -47,7 +47,6 @@ def bench_prepare(data: Data, *, megabytes: int, workers: int, repeats: int) -> 
     with tempfile.TemporaryDirectory(prefix="refrain-bench-") as folder:
         if data.corpus == MADE:
             data = data.model_copy(update={"corpus": str(Path(folder, "text.txt"))})
-            Path(data.corpus).write_bytes(b"")
             with Path(data.corpus).open("w", encoding="ascii") as file:
                 file.writelines(made_text(megabytes * 1_000_000))
         found: dict[int, list[dict[str, Any]]] = {1: [], workers: []}

@@ -98,27 +98,26 @@ def bench(
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
         Not for compressors, sizes, tag, score and prepare.
     """
-    from .output import log, print_json
+    from .output import print_json
 
     check_name(name)
-    idle = idle_of(name, run=run, data=data, plot=plot, force=force, ngram=ngram)
-    amounts = {"windows": windows, "cache_window": cache_window, "megabytes": megabytes}
-    refuse_idle(name, settings, idle, recipe=recipe, widths=widths, **amounts)
+    idle = idle_of(name, run=run, data=data, plot=plot, force=force, ngram=ngram, megabytes=megabytes)
+    refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
+    recipe = recipe or BENCHES[name]
     if name == "sizes":
         bench_sizes(run or [], data, json=json)
         return
     if name == "tag":
-        bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
+        bench_tag(recipe, settings, data, repeats, device, json=json)
         return
     if name == "score":
-        bench_score(recipe or BENCHES[name], settings, windows, repeats, device, run or [], ngram, json=json)
+        bench_score(recipe, settings, windows, repeats, device, run or [], ngram, json=json)
         return
     if name == "prepare":
-        bench_prepare(recipe or BENCHES[name], settings, data, megabytes, repeats, device, json=json)
+        bench_prepare(recipe, settings, data, megabytes, repeats, device, json=json)
         return
     windows, cache_window = amounts_of(windows, repeats, cache_window)
     sizes = widths_of(name, widths)
-    recipe = recipe or BENCHES[name]
     _check_plot(plot, recipe, force=force)
     experiment = _experiment(recipe, settings)
     if name == "compressors":
@@ -131,10 +130,8 @@ def bench(
 
     where = _device(name, device)
     threads = torch.get_num_threads()
-    cpu = f"a CPU, {threads} thread{'s' * (threads > 1)}"
-    machine = torch.cuda.get_device_name(where) if where.type == "cuda" else cpu
-    amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
-    log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
+    machine = torch.cuda.get_device_name(where) if where.type == "cuda" else _cpu(threads)
+    _log_start(name, recipe, repeats, windows, machine)
     with timing_reports(reporter()).step(f"measuring {name}, in turns"):
         rows = _measure(name, experiment, where, sizes, windows=windows, repeats=repeats, cache_window=cache_window)
     if plot is not None:
@@ -143,6 +140,17 @@ def bench(
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
     else:
         print(table_of(rows))
+
+
+def _log_start(name: str, recipe: str, repeats: int, windows: int, machine: str) -> None:
+    from .output import log
+
+    amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
+    log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
+
+
+def _cpu(threads: int) -> str:
+    return f"a CPU, {threads} thread{'s' * (threads > 1)}"
 
 
 def _check_plot(plot: Path | None, recipe: str, *, force: bool) -> None:

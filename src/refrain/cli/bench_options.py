@@ -37,7 +37,14 @@ UNITS = {
 
 
 def idle_of(
-    name: str, *, run: list[Path] | None, data: str | None, plot: Path | None, force: bool, ngram: Path | None
+    name: str,
+    *,
+    run: list[Path] | None,
+    data: str | None,
+    plot: Path | None,
+    force: bool,
+    ngram: Path | None,
+    megabytes: int | None,
 ) -> dict[str, bool]:
     """Options that only some benches have, and whether they are given to one that has not."""
     no_plot = name in ("compressors", "sizes", "tag", "score", "prepare")
@@ -47,6 +54,7 @@ def idle_of(
         "--plot": plot is not None and no_plot,
         "--force": force and name in ("sizes", "tag", "score", "prepare"),
         "--ngram": ngram is not None and name != "score",
+        "--megabytes": megabytes is not None and name != "prepare",
     }
 
 
@@ -88,7 +96,6 @@ def refuse_idle(
 
     idle["--widths"] = widths is not None and name not in WIDTHS
     idle["--windows"] = amounts["windows"] is not None and name not in UNITS
-    idle["--megabytes"] = amounts["megabytes"] is not None and name != "prepare"
     idle["--cache-window"] = amounts["cache_window"] is not None and name != "cache"
     idle["--recipe"] = recipe is not None and name in ("sparse", "sizes")
     for word in settings:

@@ -157,12 +157,7 @@ def check(
     from .evaluate_tagger import refuse
     from .output import log, print_json
 
-    if min_count < 1:
-        raise UserError(f"--min-count must be at least 1 (got {min_count})")
-    if max_words is not None and max_words < 2:
-        raise UserError(f"--max-words must be at least 2 (got {max_words})")
-    if workers is not None and not 1 <= workers <= 256:
-        raise UserError(f"--workers must be from 1 to 256 (got {workers})")
+    _check_numbers(min_count, max_words, workers)
     if unit not in (*UNITS, "tag", "auto"):
         raise UserError(f"--unit must be one of {', '.join(UNITS)}, tag, auto (got {unit!r})")
     if unit == "tag" or (unit == "auto" and corpus_is_tagged(path)):
@@ -189,6 +184,17 @@ def check(
         print_json({**found, "warnings": concerns})
     else:
         _print(found, concerns)
+
+
+def _check_numbers(min_count: int, max_words: int | None, workers: int | None) -> None:
+    from refrain.errors import UserError
+
+    if min_count < 1:
+        raise UserError(f"--min-count must be at least 1 (got {min_count})")
+    if max_words is not None and max_words < 2:
+        raise UserError(f"--max-words must be at least 2 (got {max_words})")
+    if workers is not None and not 1 <= workers <= 256:
+        raise UserError(f"--workers must be from 1 to 256 (got {workers})")
 
 
 def _print(found: dict[str, Any], concerns: list[str]) -> None:

@@ -11,7 +11,7 @@ from ...corpus import Corpus
 from ...parallel.processes import is_small
 from ...text.files import Errors, Spans, blocks
 from ..encoded import Encoded, open_encoded_corpus
-from .counting import count_long_texts
+from .counting import WriteIds, count_long_texts
 from .preparation import PLAIN, Preparation
 from .totals import Limits, WordCounts
 from .vocabulary import UNK, Order, Ties, WordVocabulary, build_vocabulary, word_vocabulary_from, words_of
@@ -58,40 +58,28 @@ def open_word_corpus(
     Raises:
         DataError: when a text is not UTF-8, or more than 10 million words would be in the vocabulary.
     """
-    settings: dict[str, Any] = {"order": order, "min_count": min_count, "max_words": max_words, "from": vocabulary_from}
-    more = {"order_seed": order_seed if order == "random" else None, "ties": ties}
-    settings |= preparation.document() | {name: value for name, value in more.items() if value is not None}
-    if vocabulary is not None:
-        settings = _settings_of(vocabulary)
-    elif fixed is not None:
-        settings = {"fixed": _digest(fixed.words), **preparation.document()}
+    making: dict[str, Any] = {"order": order, "order_seed": order_seed, "ties": ties}
+    making |= {"min_count": min_count, "max_words": max_words}
 
     def build(folder: Path) -> Encoded:
         counted = {split: text for split, text in spans.items() if split == "train" or vocabulary_from == "all"}
-        texts = None
         if is_small(counted.values(), workers):
             counts = _count(counted, errors, preparation)
+            write: dict[str, WriteIds] = {}
         else:
             limits = Limits(min_count, max_words, None if fixed is None else frozenset(fixed.words))
-            counts, texts = count_long_texts(counted, errors, preparation, limits, folder=folder, workers=workers)
-        made = fixed or build_vocabulary(
-            counts.every,
-            order=order,
-            order_seed=order_seed,
-            ties=ties,
-            min_count=min_count,
-            max_words=max_words,
-        )
+            counts, write = count_long_texts(counted, errors, preparation, limits, folder=folder, workers=workers)
+        words = (fixed or build_vocabulary(counts.every, **making)).words
         return Encoded(
-            _with_counts(made.words, counts.train, preparation),
-            {} if texts is None else {split: partial(texts.write, split, made.words) for split in counted},
+            _with_counts(words, counts.train, preparation),
+            {split: partial(write_ids, words) for split, write_ids in write.items()},
         )
 
     return open_encoded_corpus(
         name,
         spans,
         subfolder="words",
-        settings=settings,
+        settings=_settings(vocabulary, fixed, preparation, vocabulary_from, making),
         build=build,
         read=word_vocabulary_from,
         vocabulary=vocabulary,
@@ -100,6 +88,23 @@ def open_word_corpus(
         workers=workers,
         log=log,
     )
+
+
+def _settings(
+    vocabulary: WordVocabulary | None,
+    fixed: WordVocabulary | None,
+    preparation: Preparation,
+    vocabulary_from: str,
+    making: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What decides the ids besides the text; `making` is the other arguments of `build_vocabulary`."""
+    if vocabulary is not None:
+        return _settings_of(vocabulary)
+    if fixed is not None:
+        return {"fixed": _digest(fixed.words), **preparation.document()}
+    settings = {name: making[name] for name in ("order", "min_count", "max_words")} | {"from": vocabulary_from}
+    more = {"order_seed": making["order_seed"] if making["order"] == "random" else None, "ties": making["ties"]}
+    return settings | preparation.document() | {name: value for name, value in more.items() if value is not None}
 
 
 def _with_counts(words: list[str], counts: Counter[str], preparation: Preparation) -> WordVocabulary:

@@ -6,8 +6,8 @@ the ids of the processes are replaced by those of the vocabulary.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from itertools import accumulate, chain, count, repeat
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -29,6 +29,9 @@ TABLE_WORDS = 500_000
 # runs whose ids are in memory at once; each process is in one of its own at a time
 _RUNS = 32
 _RANKS = 1 << 40
+
+# with words and the path of a file, writes ids and returns the numbers of lines, of unseen words and of ids
+WriteIds = Callable[[Sequence[str], Path], tuple[int, int, int]]
 
 
 class Group(NamedTuple):
@@ -110,7 +113,7 @@ def count_long_texts(
     *,
     folder: Path,
     workers: int | None,
-) -> tuple[WordCounts, CountedTexts]:
+) -> tuple[WordCounts, dict[str, WriteIds]]:
     """Count the words of texts of any size, with one `<eos>` for each line.
 
     Args:
@@ -122,7 +125,7 @@ def count_long_texts(
         workers: the number of processes, see `do_job`.
 
     Returns:
-        The exact counts, and the texts in ids that are replaced when the vocabulary is known.
+        The exact counts, and for each text what writes its ids in a vocabulary; see `CountedTexts.write`.
 
     Raises:
         DataError: when a text is not UTF-8, or more than 10 million words are within the limits.
@@ -149,7 +152,8 @@ def count_long_texts(
     runs = [Run(folder / name, text, parts) for name, text, parts in chain.from_iterable(finished)]
     counts = add_up(runs, list(texts), limits, place_of(next(iter(texts.values()))))
     groups = {name: found[start:end] for name, start, end in zip(texts, [0, *ends], ends, strict=False)}
-    return counts, CountedTexts(folder, runs, groups)
+    counted = CountedTexts(folder, runs, groups)
+    return counts, {name: partial(counted.write, name) for name in texts}
 
 
 class WordCounter:
