@@ -100,9 +100,10 @@ def _spelled(number: int) -> str:
 
 
 def _measured(data: Data, folder: str) -> dict[str, Any]:
-    request = {"data": data.model_dump(mode="json"), "folder": folder}
+    options = data.model_dump(exclude={"corpus", "unit", "vocabulary"})
+    request = {"unit": data.unit, "path": data.corpus, "options": options, "folder": folder}
     done = subprocess.run(
-        command_of("refrain.bench.prepare_once"), input=json.dumps(request), capture_output=True, encoding="utf-8"
+        command_of("refrain.data.parallel.measure"), input=json.dumps(request), capture_output=True, encoding="utf-8"
     )
     if done.returncode:
         raise RuntimeError(f"a measurement failed:\n{done.stderr}")

@@ -1,7 +1,7 @@
 """Prepares a text once in a process of its own, and measures the time and the memory of all processes.
 
-Standard input is the data settings as JSON, and standard output the figures. This module imports no torch, which would
-be a part of the memory.
+Standard input is the unit, the path and the options of the text as JSON, and standard output the figures. The packages
+above this one import torch, which would be a part of the memory.
 """
 
 import hashlib
@@ -13,10 +13,11 @@ import threading
 import time
 from pathlib import Path
 
-from refrain.assembly import build_corpus
-from refrain.config import Data
-from refrain.data.text.files import raw_blocks, size_of, whole
-from refrain.data.text.token_file import TokenFile
+from ..text.files import raw_blocks, size_of, whole
+from ..text.splits import SPLITS
+from ..text.token_file import TokenFile
+from ..units.table import UNITS
+from ..units.unit import TextOptions
 
 # seconds between two looks at the memory
 INTERVAL = 0.02
@@ -25,12 +26,14 @@ INTERVAL = 0.02
 def main() -> None:
     """Prepare the text of the request, and print the seconds, bytes, peak memory and a hash of the ids."""
     request = json.load(sys.stdin)
-    data = Data.model_validate(request["data"])
+    unit, path = UNITS[request["unit"]], Path(request["path"])
+    options = TextOptions(**request["options"])
     with tempfile.TemporaryDirectory(dir=request["folder"]) as cache:
         os.environ["REFRAIN_CACHE"] = cache
         memory = Memory()
         started = time.perf_counter()
-        corpus = build_corpus(data)
+        texts = unit.find_splits(path, options, SPLITS, lambda line: None)
+        corpus = unit.open(path.name, texts, options, None, lambda line: None)
         seconds = time.perf_counter() - started
         peak = memory.stop()
         digest = hashlib.sha256()
