@@ -105,7 +105,7 @@ def bench(
         Not for compressors, sizes, tag, score, parallel and prepare.
     """
     check_name(name)
-    more = {"ngram": ngram, "processes": processes, "megabytes": megabytes}
+    more: Any = {"ngram": ngram, "processes": processes, "megabytes": megabytes}
     idle = idle_of(name, run=run, data=data, plot=plot, force=force, **more)
     refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
     recipe = recipe or BENCHES[name]
