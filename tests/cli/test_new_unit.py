@@ -11,7 +11,7 @@ import refrain as package
 from refrain.config import Data, Experiment, experiment
 from refrain.data import UNITS, find_splits
 from refrain.data.text.files import blocks, size_of, whole
-from refrain.data.units.encoded import open_encoded_corpus
+from refrain.data.units.encoded import Encoded, open_encoded_corpus
 from refrain.data.units.protocol import Spelling
 from refrain.data.units.unit import not_in_a_file
 
@@ -99,7 +99,7 @@ class PairUnit:
             texts,
             subfolder="pairs",
             settings={"min_count": options.min_count, "pairs": vocabulary and vocabulary.pairs},
-            build=lambda: vocabulary or build(),
+            build=lambda scratch: Encoded(vocabulary or build()),
             read=self.vocabulary_from,
             errors=options.errors,
             log=log,

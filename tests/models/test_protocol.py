@@ -170,6 +170,9 @@ class Lines:
     line_end = 0
     unknown = None
 
+    def __len__(self):
+        return 9
+
     def encode(self, text):
         return [1, 0]
 
