@@ -276,7 +276,7 @@ class _CellProgress:
         self._inner.begin(loss_text)
 
     def log(self, line: str) -> None:
-        # what a stopped run tells its user is not for this one
+        # what a stopped run reports is not for the user of a sweep
         if not self._stopping:
             self._inner.log(line)
 
