@@ -161,6 +161,5 @@ def test_settings_that_cannot_take_effect(mistake, train, tiny_corpus, write):
     mistake(2, train(tiny_corpus, "data.split=[0.8,0.1]"), "data.split: cannot take effect")
     mistake(2, train(tiny_corpus, "data.cleaning=reviews"), "data.cleaning: cannot take effect with unit 'word'")
     text = write("a.txt", "a b\n" * 99)
-    mistake(3, train(text.with_name("*.txt")), "only a byte model reads the files of a pattern; set data.unit=byte")
     mistake(3, train(text.with_name("da\x1b[31mta")), "da\\x1b[31mta: no such file or folder; known corpora: ")
     mistake(3, train(text.with_name("b*")), "b*: no such file or folder, and no file matches it as a pattern; check")

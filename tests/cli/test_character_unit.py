@@ -58,4 +58,4 @@ def test_settings(refrain, mistake, train, tiny_corpus):
     )
     mistake(2, train(tiny_corpus, "data.max_characters=9"), "max_characters: cannot take effect with unit 'word'")
     mistake(2, train(tiny_corpus, SETTINGS[0], "data.max_characters=1"), "data.max_characters")
-    mistake(3, train(tiny_corpus / "*.txt", SETTINGS[0]), "only a byte model reads the files of a pattern")
+    mistake(3, train(tiny_corpus / "*.csv", SETTINGS[0]), "no file matches it as a pattern; check the path")

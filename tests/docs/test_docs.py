@@ -4,6 +4,7 @@ Blocks of a file run in order in one empty folder, where a tiny corpus stands at
 speaks of. Commands are made small by settings added to them; before that, they are resolved unchanged.
 """
 
+import gzip
 import pathlib
 import platform
 import random
@@ -133,6 +134,13 @@ def write_tables(folder):
         (folder / f"{split}.csv").write_text(sentences)
 
 
+def write_shards(folder, text):
+    """A text in compressed files."""
+    folder.mkdir(parents=True)
+    for number in range(3):
+        (folder / f"part-{number}.txt.gz").write_bytes(gzip.compress(text.read_bytes()))
+
+
 def write_models(folder, text):
     """Models of other programs, and their vocabularies."""
     folder.mkdir(parents=True)
@@ -171,6 +179,7 @@ def workplace(tmp_path, monkeypatch):
         write_corpus(tmp_path / "PATH" / "TO" / name)
     text = tmp_path / "PATH" / "TO" / "text.txt"
     text.write_text((tmp_path / "PATH" / "TO" / "ptb" / "ptb.train.txt").read_text() * 2)
+    write_shards(tmp_path / "PATH" / "TO" / "shards", text)
     write_models(tmp_path / "PATH" / "TO" / "models", text)
     write_tables(tmp_path / "PATH" / "TO" / "reviews")
     write_treebank(tmp_path / "PATH" / "TO" / "treebank")
@@ -248,6 +257,7 @@ def run_command(words):
             source = rest[rest.index("--recipe") + 1] if "--recipe" in rest else BENCHES[name]
             made = {"--repeats": "1"} | ({"--windows": "1"} if name in UNITS else {})
             made |= {"--widths": "8"} if name == "cells" else {}
+            made |= {"--megabytes": "1"} if name == "prepare" else {}
             made |= {"--widths": "8,6"} if name == "export" and "--widths" in words else {}
             left_out = {at + more for at, word in enumerate(words) if word in made for more in (0, 1)}
             kept = [word for at, word in enumerate(words) if at not in left_out]

@@ -21,7 +21,14 @@ LOADERS = ("json", "tomllib", "native", "tl", "runs")
 # a file may do what would be an exception anywhere else: compile kernels, run code that is in the source in another
 # process, and import modules of names in the source
 EXCEPTIONS = {
-    "subprocess": ("nn/kernels/compile.py", "export/c_format.py", "cli/processes.py", "bench/own_process.py"),
+    "subprocess": (
+        "nn/kernels/compile.py",
+        "export/c_format.py",
+        "cli/processes.py",
+        "bench/own_process.py",
+        "bench/prepare.py",
+        "data/parallel/processes.py",
+    ),
     "ctypes.CDLL": ("nn/kernels/compile.py", "nn/kernels/allocator.py", "export/c_format.py"),
     "importlib.import_module": (
         "__init__.py",

@@ -1,4 +1,4 @@
-"""Trains a run in which a rank comes to grief: `python mishaps.py TEXT OUT MISHAP RANK STEP [LIMIT]`.
+"""Trains a run in which a rank comes to grief: `python mishaps.py TEXT OUT MISHAP RANK STEP [LIMIT] [DTYPE]`.
 
 The time of the mishap is written to `OUT.time`.
 
@@ -12,6 +12,8 @@ import pathlib
 import signal
 import sys
 import time
+
+import torch
 
 from refrain import recipe, runs
 from refrain.parallel import joined, watch
@@ -52,7 +54,8 @@ class Mishap:
             time.sleep(600)
 
 
-def main(text, out, kind, rank, step, limit="1"):
+def main(text, out, kind, rank, step, limit="1", dtype="float32"):
+    torch.set_default_dtype(getattr(torch, dtype))
     for name in ("SILENT", "SILENT_WHEN_BROKEN", "LAG", "LAG_AT_FIRST", "SECOND", "FROZEN"):
         setattr(watch, name, getattr(watch, name) / float(limit))
     there = pathlib.Path(out, "checkpoints").is_dir()

@@ -5,8 +5,10 @@ import json
 import os
 import pathlib
 import random
+import sys
 import threading
 
+import numpy as np
 import pytest
 from bounds import resource
 from processes import started
@@ -14,6 +16,8 @@ from processes import started
 from refrain import runs
 from refrain.assembly import build_corpus
 from refrain.config import Data
+from refrain.data import TokenFile, Windows
+from refrain.data.units.word.counting import TABLE_WORDS
 from refrain.evaluation import score_lines
 from refrain.recipes import recipe
 from refrain.training import PlainProgress
@@ -101,7 +105,7 @@ def prepare_capped(path):
 
 @needs_memory_figures
 def test_a_capped_vocabulary_of_many_distinct_words(tmp_path, monkeypatch, trials, report):
-    """They are counted exactly, which takes memory for each distinct word, and no more than that."""
+    """They are counted exactly, which takes memory for each of those that a table holds, and no more than that."""
     monkeypatch.setenv("REFRAIN_CACHE", str(tmp_path / "cache"))
     distinct = trials(100_000, 5_000_000)
     path = tmp_path / "text.txt"
@@ -110,8 +114,24 @@ def test_a_capped_vocabulary_of_many_distinct_words(tmp_path, monkeypatch, trial
             file.write(" ".join(f"w{number:x}" for number in range(start, start + 10)) + "\n")
     grown, size = in_a_process(tmp_path / "figure", prepare_capped, path)
     assert size == 1000
-    assert grown <= MOST_GROWTH + 400 * distinct
+    assert grown <= MOST_GROWTH + 400 * min(distinct, TABLE_WORDS)
     report("bounded memory", f"{distinct:,} distinct words, 1,000 kept: {grown / distinct:.0f} bytes each")
+
+
+def read_windows(path):
+    windows = Windows(TokenFile(path, np.uint16), batch_size=256, window_steps=512)
+    return sum(len(windows[index][0]) for index in range(800))
+
+
+@needs_memory_figures
+@pytest.mark.skipif(sys.platform != "linux", reason="files elsewhere may not have holes")
+def test_ids_that_are_read_take_little_memory(tmp_path):
+    """210 MB of a token file of 4 GB are read, of which at most 34 MB are kept at a time."""
+    with (tmp_path / "ids").open("wb") as file:
+        file.truncate(4_000_000_000)
+    grown, steps = in_a_process(tmp_path / "figure", read_windows, tmp_path / "ids")
+    assert steps == 800 * 512
+    assert grown <= 34_000_000 + 2 * MOST_GROWTH
 
 
 class Recording(PlainProgress):

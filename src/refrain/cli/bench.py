@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from .bench_compressors import bench_compressors
 from .bench_options import BENCHES, CPU_ONLY, UNITS, amounts_of, check_name, idle_of, refuse_idle, widths_of
 from .bench_parallel import bench_parallel
+from .bench_prepare import bench_prepare
 from .bench_score import bench_score
 from .bench_sizes import bench_sizes
 from .bench_table import table_of
@@ -24,6 +25,7 @@ def bench(
     windows: int | None = None,
     repeats: int = 7,
     cache_window: int | None = None,
+    megabytes: int | None = None,
     widths: str | None = None,
     run: Annotated[list[Path] | None, Parameter(negative=())] = None,
     data: str | None = None,
@@ -54,6 +56,8 @@ def bench(
     magnitude, without units, and with lower ranks, without any training; nothing is timed.
     parallel: training by several processes with a share of the cores each, compared with one of them, and what more
     processes would do on a network, on paper.
+    prepare: words, characters or subwords prepared by one process and by data.workers (2), with the largest memory of
+    all processes.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
     compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Compressors are
@@ -64,19 +68,21 @@ def bench(
     ----------
     name
         The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso, compressors, sizes,
-        tag, score or parallel.
+        tag, score, parallel or prepare.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
-        training.seed count, for compressors only those of data, for sparse none.
+        training.seed count, for compressors and prepare only those of data, for sparse none.
     recipe
         The recipe whose model and training settings are measured; not for sparse.
     windows
         The number of windows in a timed call, of single tokens for step, compress and export (20), or of lines for
-        score (1000); not for cells, sparse and tag.
+        score (1000); not for cells, sparse, tag and prepare.
     repeats
         The number of timed calls of each candidate, or of seeds for tag.
     cache_window
         The window of the cache (2000); for cache only.
+    megabytes
+        The size of the text that is made for prepare (100), in MB.
     widths
         The hidden widths of the smaller model for compress (373,315), of a second model for export (none), or of
         the layers for cells (128,512).
@@ -85,33 +91,38 @@ def bench(
         score of a model of words, which is measured on its test text as well.
     data
         The corpus: for compressors a folder of splits, a file, a pattern or a name, by default that of the first run or
-        else of the recipe; for tag tagged sentences, by default those of the recipe; for sizes as for evaluate.
+        else of the recipe; for tag tagged sentences, by default those of the recipe; for sizes as for evaluate; for
+        prepare by default a text that is made.
     ngram
         An ARPA file or a binary file of KenLM to measure beside the run; for score only.
     processes
         The number of processes for parallel; one for each core by default.
     device
-        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, tag, score and
-        parallel run on CPUs only.
+        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, tag, score,
+        parallel and prepare run on CPUs only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
-        Not for compressors, sizes, tag, score and parallel.
+        Not for compressors, sizes, tag, score, parallel and prepare.
     """
     check_name(name)
-    idle = idle_of(name, run=run, data=data, plot=plot, force=force, ngram=ngram, processes=processes)
+    more: Any = {"ngram": ngram, "processes": processes, "megabytes": megabytes}
+    idle = idle_of(name, run=run, data=data, plot=plot, force=force, **more)
     refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
+    recipe = recipe or BENCHES[name]
     if name == "sizes":
         bench_sizes(run or [], data, json=json)
         return
     if name == "tag":
-        bench_tag(recipe or BENCHES[name], settings, data, repeats, device, json=json)
+        bench_tag(recipe, settings, data, repeats, device, json=json)
         return
     if name == "score":
-        bench_score(recipe or BENCHES[name], settings, windows, repeats, device, run or [], ngram, json=json)
+        bench_score(recipe, settings, windows, repeats, device, run or [], ngram, json=json)
+        return
+    if name == "prepare":
+        bench_prepare(recipe, settings, data, megabytes, repeats, device, json=json)
         return
     windows, cache_window = amounts_of(windows, repeats, cache_window)
     sizes = widths_of(name, widths)
-    recipe = recipe or BENCHES[name]
     _check_plot(plot, recipe, force=force)
     experiment = _experiment(recipe, settings)
     if name == "compressors":
@@ -141,23 +152,31 @@ def _in_turns(
 
     from refrain.progress import reporter, timing_reports
 
-    from .output import log, print_json
+    from .output import print_json
 
     where = _device(name, device)
     threads = torch.get_num_threads()
-    cpu = f"a CPU, {threads} thread{'s' * (threads > 1)}"
-    machine = torch.cuda.get_device_name(where) if where.type == "cuda" else cpu
-    repeats = amounts["repeats"]
-    amount = f" of {amounts['windows']} {UNITS[name]}" if name in UNITS else ""
-    log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
+    machine = torch.cuda.get_device_name(where) if where.type == "cuda" else _cpu(threads)
+    _log_start(name, recipe, amounts["repeats"], amounts["windows"], machine)
     with timing_reports(reporter()).step(f"measuring {name}, in turns"):
         rows = _measure(name, experiment, where, sizes, **amounts)
     if plot is not None:
-        _draw(plot, rows, f"refrain bench {name}, {recipe}: {repeats} repeats, {machine}", force=force)
+        _draw(plot, rows, f"refrain bench {name}, {recipe}: {amounts['repeats']} repeats, {machine}", force=force)
     if json:
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
     else:
         print(table_of(rows))
+
+
+def _log_start(name: str, recipe: str, repeats: int, windows: int, machine: str) -> None:
+    from .output import log
+
+    amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
+    log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
+
+
+def _cpu(threads: int) -> str:
+    return f"a CPU, {threads} thread{'s' * (threads > 1)}"
 
 
 def _check_plot(plot: Path | None, recipe: str, *, force: bool) -> None:

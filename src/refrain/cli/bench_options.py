@@ -19,6 +19,7 @@ BENCHES = {
     "tag": "pos-default",
     "score": "zaremba-small",
     "parallel": "zaremba-medium",
+    "prepare": "zaremba-small",
 }
 # bench -> the default hidden widths; export has no second model by default
 WIDTHS = {"cells": "128,512", "compress": "373,315", "export": ""}
@@ -46,16 +47,18 @@ def idle_of(
     force: bool,
     ngram: Path | None,
     processes: int | None,
+    megabytes: int | None,
 ) -> dict[str, bool]:
     """Options that only some benches have, and whether they are given to one that has not."""
-    no_plot = name in ("compressors", "sizes", "tag", "score", "parallel")
+    no_plot = name in ("compressors", "sizes", "tag", "score", "parallel", "prepare")
     return {
         "--run": bool(run) and name not in ("compressors", "sizes", "score"),
-        "--data": data is not None and name not in ("compressors", "sizes", "tag"),
+        "--data": data is not None and name not in ("compressors", "sizes", "tag", "prepare"),
         "--plot": plot is not None and no_plot,
-        "--force": force and name in ("sizes", "tag", "score", "parallel"),
+        "--force": force and name in ("sizes", "tag", "score", "parallel", "prepare"),
         "--processes": processes is not None and name != "parallel",
         "--ngram": ngram is not None and name != "score",
+        "--megabytes": megabytes is not None and name != "prepare",
     }
 
 
@@ -104,7 +107,7 @@ def refuse_idle(
         idle[key] = (
             name in ("sparse", "sizes")
             or (name == "cells" and key not in ("model.cell", "training.seed"))
-            or (name == "compressors" and not key.startswith("data."))
+            or (name in ("compressors", "prepare") and not key.startswith("data."))
         )
     if found := [option for option, given in idle.items() if given]:
         raise UserError(f"{', '.join(found)} cannot take effect in bench {name}; see refrain bench --help")

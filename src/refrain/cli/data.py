@@ -105,6 +105,8 @@ def check(
     column: str = "auto",
     word_column: str = "auto",
     min_count: int = 1,
+    max_words: int | None = None,
+    workers: int | None = None,
     errors: ErrorsOption = "strict",
     cleaning: Cleaning = "none",
     lowercase: Flag = False,
@@ -118,7 +120,7 @@ def check(
     Parameters
     ----------
     path
-        The corpus: a folder of splits, a text file, or a name; for bytes any folder or a pattern.
+        The corpus: a folder of splits, a text file, a pattern, a folder of texts, or a name.
     unit
         The unit of a token: word, subword, character, byte or tag. auto: tag if the corpus holds tagged
         sentences, otherwise word.
@@ -128,6 +130,10 @@ def check(
         The column of the words (see data.word_column).
     min_count
         Training words with a smaller count become <unk>, and characters U+FFFD.
+    max_words
+        The largest number of words in the vocabulary (see data.max_words).
+    workers
+        How many processes prepare the text (see data.workers).
     cleaning
         The cleaning of the text before it is read as bytes (see data.cleaning).
     lowercase
@@ -151,19 +157,19 @@ def check(
     from .evaluate_tagger import refuse
     from .output import log, print_json
 
-    if min_count < 1:
-        raise UserError(f"--min-count must be at least 1 (got {min_count})")
+    _check_numbers(min_count, max_words, workers)
     if unit not in (*UNITS, "tag", "auto"):
         raise UserError(f"--unit must be one of {', '.join(UNITS)}, tag, auto (got {unit!r})")
     if unit == "tag" or (unit == "auto" and corpus_is_tagged(path)):
         given = {"--min-count": min_count > 1, "--cleaning": cleaning != "none"}
+        given |= {"--max-words": max_words is not None, "--workers": workers is not None}
         refuse(given | {"--lowercase": lowercase, "--tokenise": tokenise}, "with tagged sentences")
         check_tagged(path, column, word_column, errors, json=json)
         return
     unit = "word" if unit == "auto" else unit
     refuse({"--column": column != "auto", "--word-column": word_column != "auto"}, f"with --unit {unit}")
-    chosen = {"min_count": min_count, "errors": errors, "cleaning": cleaning}
-    chosen |= {"lowercase": lowercase, "tokenise": tokenise}
+    chosen: dict[str, object] = {"min_count": min_count, "errors": errors, "cleaning": cleaning}
+    chosen |= {"lowercase": lowercase, "tokenise": tokenise, "max_words": max_words, "workers": workers}
     settings = Data.model_validate({"corpus": path, "unit": unit})
     for name, value in chosen.items():
         if value != getattr(settings, name) and not settings.takes_effect(name):
@@ -178,6 +184,17 @@ def check(
         print_json({**found, "warnings": concerns})
     else:
         _print(found, concerns)
+
+
+def _check_numbers(min_count: int, max_words: int | None, workers: int | None) -> None:
+    from refrain.errors import UserError
+
+    if min_count < 1:
+        raise UserError(f"--min-count must be at least 1 (got {min_count})")
+    if max_words is not None and max_words < 2:
+        raise UserError(f"--max-words must be at least 2 (got {max_words})")
+    if workers is not None and not 1 <= workers <= 256:
+        raise UserError(f"--workers must be from 1 to 256 (got {workers})")
 
 
 def _print(found: dict[str, Any], concerns: list[str]) -> None:

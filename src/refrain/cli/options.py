@@ -47,7 +47,7 @@ CleaningOption = Annotated[
 DataOption = Annotated[
     str | None,
     Parameter(
-        help="The corpus: a folder of splits, a file, or a name (see refrain data); for bytes any folder or a pattern."
+        help="The corpus: a folder of splits, a file, a pattern, a folder of texts, or a name (see refrain data)."
     ),
 ]
 DeviceOption = Annotated[

@@ -26,6 +26,7 @@ UNIT_SETTINGS = {
         "lowercase",
         "tokenise",
         "normalise",
+        "workers",
     ),
     "byte": ("cleaning",),
     "character": (
@@ -37,8 +38,9 @@ UNIT_SETTINGS = {
         "vocabulary_from",
         "vocabulary",
         "errors",
+        "workers",
     ),
-    "subword": ("pieces", "piece_model", "piece_seed", "tokens", "vocabulary", "errors"),
+    "subword": ("pieces", "piece_model", "piece_seed", "tokens", "vocabulary", "errors", "workers"),
 }
 # the settings of `Data` by which a vocabulary is made of the text
 MADE_BY = (
@@ -61,8 +63,7 @@ class Data(Text):
 
     corpus: str = Field(
         "python-docs",
-        description="The name of a corpus, or the path of a folder or file; for bytes also a pattern such as "
-        "part-*.txt.",
+        description="The name of a corpus, the path of a folder or file, or a pattern such as part-*.txt.",
     )
     unit: Literal["word", "byte", "character", "subword"] = Field(
         "word", description="What a token is: a word, a byte, a character of Unicode, or a piece of a word."
@@ -112,6 +113,11 @@ class Data(Text):
     )
     vocabulary_from: Literal["train", "all"] = Field(
         "train", description="Which splits the vocabulary is made from: the training text or all of them."
+    )
+    workers: Annotated[int, Field(ge=1, le=256), Number] | None = Field(
+        None,
+        description="How many processes prepare a text of words, characters or subwords; the tokens do not depend on "
+        "it. none: as many as there are processors, at most 8, and one for a text of less than 20 MB.",
     )
 
     @model_validator(mode="after")

@@ -24,7 +24,10 @@ REPORTS = (
 )
 """What is written while a run trains, which no weight depends on."""
 
-MAY_CHANGE = LENGTH + REPORTS
+PREPARATION = ("data.workers",)
+"""How the text is prepared, which no token depends on."""
+
+MAY_CHANGE = LENGTH + REPORTS + PREPARATION
 
 
 def refused(own: AnyExperiment, given: AnyExperiment) -> list[tuple[str, Any, Any]]:

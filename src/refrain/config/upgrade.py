@@ -18,6 +18,7 @@ NEW_UNITS: Tree = {
     "piece_seed": 1,
     "tokens": None,
     "vocabulary": None,
+    "workers": None,
 }
 NEW_TEXT: Tree = {"lowercase": False, "tokenise": False, "normalise": "none", **NEW_UNITS}
 NEW_TAGGED: Tree = {"word_column": "auto", "underscore": "auto", "folds": None, "fold": 1, "fold_seed": None}

@@ -30,6 +30,22 @@ class Span(NamedTuple):
 Spans = tuple[Span, ...]
 
 
+class Piece(NamedTuple):
+    """A part of a file that is read by itself: what is read of all pieces is what is read of the file.
+
+    Attributes:
+        span: its bytes.
+        begins_line: whether a line begins with it.
+        ends_text: whether it ends the text of its file, so that a newline is added to a last line without one.
+        returns: whether carriage returns are the line ends of the file.
+    """
+
+    span: Span
+    begins_line: bool = True
+    ends_text: bool = True
+    returns: bool = False
+
+
 def whole(path: Path, *, if_empty: str = "; give a file with text") -> Spans:
     """The text that is all of a file.
 
@@ -104,13 +120,21 @@ def blocks(
         DataError: naming file and offset of the first invalid byte, with `strict`.
     """
     for span in spans:
-        yield from _blocks(span, errors, whole_lines, whole_words)
+        piece = Piece(span, returns=ends_lines_with_returns(span.path))
+        yield from piece_blocks(piece, errors, whole_lines=whole_lines, whole_words=whole_words)
 
 
-def _blocks(span: Span, errors: Errors, whole_lines: bool, whole_words: bool) -> Iterator[str]:
+def piece_blocks(
+    piece: Piece, errors: Errors = "strict", *, whole_lines: bool = True, whole_words: bool = True
+) -> Iterator[str]:
+    """A piece of a text in blocks, as `blocks` returns those of a text.
+
+    Raises:
+        DataError: as `blocks`.
+    """
     pending: list[bytes] = []
-    offset, ended = span.start, True
-    for raw in line_blocks(span):
+    path, offset, ended = piece.span.path, piece.span.start, piece.begins_line
+    for raw in _line_blocks(piece.span, piece.returns):
         cut = raw.rfind(b"\n") + 1
         if not cut and not whole_lines:
             # blanks at the end stay with what follows, or the end of their line would be in another block
@@ -120,14 +144,16 @@ def _blocks(span: Span, errors: Errors, whole_lines: bool, whole_words: bool) ->
         if not cut:
             pending.append(raw)
             continue
-        piece = b"".join([*pending, raw[:cut]])
+        block = b"".join([*pending, raw[:cut]])
         pending = [raw[cut:]]
-        yield _decode(piece, span.path, offset, errors, begins_line=ended)
-        offset += len(piece)
-        ended = piece.endswith(b"\n")
+        yield _decode(block, path, offset, errors, begins_line=ended)
+        offset += len(block)
+        ended = block.endswith(b"\n")
     rest = b"".join(pending)
-    if rest or not ended:
-        yield _decode(rest + b"\n", span.path, offset, errors, begins_line=ended)
+    if piece.ends_text and (rest or not ended):
+        rest += b"\n"
+    if rest:
+        yield _decode(rest, path, offset, errors, begins_line=ended)
 
 
 def _last_character(raw: bytes) -> int:
@@ -144,9 +170,11 @@ def line_blocks(span: Span) -> Iterator[bytes]:
     Raises:
         DataError: when the file was removed, replaced or truncated since it was found.
     """
-    if not ends_lines_with_returns(span.path):
-        return raw_blocks(span)
-    return (raw.replace(b"\r", b"\n") for raw in raw_blocks(span))
+    return _line_blocks(span, ends_lines_with_returns(span.path))
+
+
+def _line_blocks(span: Span, returns: bool) -> Iterator[bytes]:
+    return (raw.replace(b"\r", b"\n") for raw in raw_blocks(span)) if returns else raw_blocks(span)
 
 
 def ends_lines_with_returns(path: Path) -> bool:
@@ -197,6 +225,21 @@ def line_offsets(span: Span, fractions: tuple[float, ...]) -> list[int]:
         seen += count
         offset += len(raw)
     return offsets
+
+
+def line_start(span: Span, number: int) -> int:
+    """The byte offset after the first `number` lines of a part of a file."""
+    offset = span.start
+    for raw in line_blocks(span):
+        count = raw.count(b"\n")
+        if count >= number:
+            at = -1
+            for _ in range(number):
+                at = raw.index(b"\n", at + 1)
+            return offset + at + 1
+        number -= count
+        offset += len(raw)
+    return span.stop
 
 
 def cut_points(total: int, fractions: Sequence[float]) -> list[int]:

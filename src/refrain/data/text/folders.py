@@ -246,7 +246,7 @@ def missing(folder: Path, split: str, remedy: str = "") -> DataError:
     """
     names = [name + (FOLDER if (folder / name).is_dir() else "") for name in visible(folder)]
     here = _listed(names) or "no files"
-    inside = next((name for name in names if name.endswith(FOLDER) and _holds_splits(folder / name)), None)
+    inside = next((name for name in names if name.endswith(FOLDER) and holds_splits(folder / name)), None)
     if inside is not None:
         remedy = f"{remedy}; its folder {inside} holds splits, give that"
     return DataError(
@@ -255,7 +255,8 @@ def missing(folder: Path, split: str, remedy: str = "") -> DataError:
     )
 
 
-def _holds_splits(folder: Path) -> bool:
+def holds_splits(folder: Path) -> bool:
+    """Whether files or folders in a folder are named after the training and the validation text."""
     try:
         return {"train", "valid"} <= set(named_entries(folder))
     except DataError:

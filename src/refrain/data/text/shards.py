@@ -68,12 +68,24 @@ def one_text(path: Path, log: Log = lambda line: None) -> Spans:
         DataError: when there is no file to read.
     """
     if is_pattern(str(path)):
-        found = [Path(name) for name in glob.glob(str(path), recursive=True)]
-        files = sorted({file for file in found if not file.is_dir()}, key=natural)
-        if not files:
-            raise DataError(f"{path}: no file matches this pattern; check its spelling, ** reaches folders below")
-        return _readable(files, path, log)
+        return _readable(pattern_files(path), path, log)
     return _readable(files_under(path), path, log) if path.is_dir() else byte_file(path, log)
+
+
+def pattern_files(path: Path) -> list[Path]:
+    """The files that match a pattern, in natural order.
+
+    Args:
+        path: the pattern.
+
+    Raises:
+        DataError: when there is none.
+    """
+    found = [Path(name) for name in glob.glob(str(path), recursive=True)]
+    files = sorted({file for file in found if not file.is_dir()}, key=natural)
+    if not files:
+        raise DataError(f"{path}: no file matches this pattern; check its spelling, ** reaches folders below")
+    return files
 
 
 def names_splits(path: Path) -> bool:

@@ -10,8 +10,9 @@ from refrain.errors import DataError
 from .files import Span, Spans, count_lines, cut_points, line_offsets, raw_blocks
 from .folders import SPELLINGS as SPELLINGS
 from .folders import SPLITS as SPLITS
-from .folders import Log, files_of_splits, files_under, is_shard, missing, readable, reads_as_text
+from .folders import Log, files_of_splits, files_under, is_shard, missing, reads_as_text
 from .packed import text_file
+from .unpacking import text_files
 
 SHARES = (0.9, 0.05)
 
@@ -22,6 +23,7 @@ def find_splits(
     shares: tuple[float, float] = SHARES,
     requested: tuple[str, ...] = SPLITS,
     log: Log = lambda line: None,
+    workers: int | None = None,
 ) -> dict[str, Spans]:
     """The text of each split of a word corpus.
 
@@ -31,6 +33,7 @@ def find_splits(
         shares: the shares of the lines of a plain file that are `train` and `valid`; any rest is `test`.
         requested: the splits to look for. A missing `test` is left out; any other missing split is an error.
         log: called with a line of text about files that are joined, left out or unpacked, and about a cut in a line.
+        workers: the number of processes that unpack compressed files.
 
     Returns:
         The text of each split, by name.
@@ -39,7 +42,7 @@ def find_splits(
         DataError: when something is missing, empty, ambiguous or no text.
     """
     if path.is_dir():
-        return _in_folder(path, requested, log)
+        return _in_folder(path, requested, log, workers)
     (file,) = text_file(path, log)
     fractions = fractions_of(shares)
     lines = count_lines(file)
@@ -72,18 +75,18 @@ def choose(parts: Sequence[Spans], requested: tuple[str, ...]) -> dict[str, Span
     return {name: found[name] for name in requested if name in found}
 
 
-def _in_folder(folder: Path, requested: tuple[str, ...], log: Log) -> dict[str, Spans]:
+def _in_folder(folder: Path, requested: tuple[str, ...], log: Log, workers: int | None) -> dict[str, Spans]:
     found = files_of_splits(folder, requested, reads_as_text, log)
     splits = {}
     for split in requested:
         if split in found:
-            splits[split] = _text_of(found[split], folder, log)
+            splits[split] = _text_of(found[split], folder, log, workers)
         elif split != "test" or split == requested[0]:
             raise missing(folder, split)
     return splits
 
 
-def _text_of(paths: list[Path], folder: Path, log: Log) -> Spans:
+def _text_of(paths: list[Path], folder: Path, log: Log, workers: int | None) -> Spans:
     if len(paths) == 1 and not paths[0].is_dir():
         return text_file(paths[0], log)
     files: list[Path] = []
@@ -97,7 +100,7 @@ def _text_of(paths: list[Path], folder: Path, log: Log) -> Spans:
             log(f"{path}: {len(inside) - len(shards)} file(s) left out that are no text by their ending")
         files += shards
     place = paths[0] if len(paths) == 1 else folder
-    return readable(files, place, lambda file: text_file(file, log), log)
+    return text_files(files, place, log, workers=workers)
 
 
 def _word_offsets(span: Span, fractions: tuple[float, ...], lines: int) -> list[int]:

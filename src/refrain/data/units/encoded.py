@@ -2,26 +2,48 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from refrain.errors import DataError
 from refrain.storage.folders import CacheError, cache_folder, cached_folder, check_owner
 from refrain.storage.regular_files import is_damage, read_regular
 
 from ..corpus import Corpus, Split
-from ..text.files import Errors, Spans, blocks, sha256_of, size_of
-from ..text.token_file import ID_DTYPES, TokenFile, Tokens, id_dtype, write_tokens
+from ..parallel.processes import do_job, is_small
+from ..text.files import BLOCK_BYTES, Errors, Spans, blocks, sha256_of, size_of
+from ..text.pieces import pieces_of
+from ..text.token_file import ID_DTYPES, TokenFile, id_dtype, write_tokens
+from .encoding import COUNTS, Encoding, encoded_blocks, plain_encoder
 from .protocol import Vocabulary
 
 FORMAT = 3
 FOLDER = "folder"
+VOCABULARY = "vocabulary.json"
+SCRATCH = "scratch"
 LARGEST_HEADER, LARGEST_VOCABULARY = 1 << 20, 1 << 30
+
+
+# the numbers of lines, unseen tokens and tokens of a split
+Counts = tuple[int, int, int]
+
+
+class Encoded(NamedTuple):
+    """A vocabulary that is made from texts, and the texts that were encoded meanwhile.
+
+    Attributes:
+        vocabulary: the vocabulary.
+        write: for each split whose ids are on disk, what writes them to a file and returns the counts of the split.
+    """
+
+    vocabulary: Vocabulary
+    write: Mapping[str, Callable[[Path], Counts]] = MappingProxyType({})
 
 
 def open_encoded_corpus(
@@ -30,12 +52,13 @@ def open_encoded_corpus(
     *,
     subfolder: str,
     settings: Mapping[str, Any],
-    build: Callable[[], Vocabulary],
+    build: Callable[[Path], Encoded],
     read: Callable[[Any], Vocabulary],
     vocabulary: Vocabulary | None = None,
     errors: Errors = "strict",
     whole_lines: bool = True,
     whole_words: bool = True,
+    workers: int | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
     """A corpus that is encoded by the first call and found in the cache by the next.
@@ -47,12 +70,15 @@ def open_encoded_corpus(
         spans: the text of each split.
         subfolder: the folder of the cache for corpora of this unit.
         settings: everything except the text that decides the ids, as plain data; a part of the key.
-        build: makes or returns the vocabulary when the text has to be encoded.
+        build: makes the vocabulary when the text has to be encoded. It is called with an empty folder for files, which
+            is removed afterwards.
         read: the vocabulary of a document that `Vocabulary.document` made.
         vocabulary: that of a trained model; None where it is built from the texts.
         errors: how invalid UTF-8 is handled.
         whole_lines: False lets the encoded blocks of text end at blanks, for units whose tokens end there.
         whole_words: False lets them also end between any two characters.
+        workers: the number of processes that encode the text; None is the number of processors, at most 8, and one for
+            small texts.
         log: called with a line of text when the text has to be encoded.
 
     Raises:
@@ -68,11 +94,14 @@ def open_encoded_corpus(
             return Corpus(name, vocabulary, {key: part for each in opened for key, part in each.splits.items()}, errors)
     if not folder.is_dir():
         log(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
-        made = vocabulary or build()
         ends = {"whole_lines": whole_lines, "whole_words": whole_words}
-        texts = {split: blocks(part, errors, **ends) for split, part in spans.items()}
         with cached_folder(folder) as fresh:
-            _write(fresh, texts, made)
+            scratch = fresh / SCRATCH
+            scratch.mkdir()
+            encoded = Encoded(vocabulary) if vocabulary is not None else build(scratch)
+            made = encoded.vocabulary
+            _write(fresh, spans, encoded, errors, workers, **ends)
+            shutil.rmtree(scratch)
         for split, digest in digests.items():
             # without it the text is encoded again, which takes time and does no harm
             with (
@@ -112,25 +141,58 @@ def _encoded_before(
     return found
 
 
-def _write(folder: Path, texts: Mapping[str, Iterator[str]], vocabulary: Vocabulary) -> None:
-    dtype = id_dtype(len(vocabulary))
-    header: dict[str, Any] = {"format": FORMAT, "dtype": dtype.name, "splits": {}}
-    for split, text in texts.items():
-        counts = {"lines": 0, "unseen": 0}
-        counts["tokens"] = write_tokens(folder / f"{split}.bin", _encode(text, vocabulary, dtype, counts))
-        header["splits"][split] = counts
-    (folder / "vocabulary.json").write_text(json.dumps(vocabulary.document()), encoding="utf-8")
+def _write(
+    folder: Path, spans: Mapping[str, Spans], encoded: Encoded, errors: Errors, workers: int | None, **ends: bool
+) -> None:
+    vocabulary = encoded.vocabulary
+    (folder / VOCABULARY).write_text(json.dumps(vocabulary.document()), encoding="utf-8")
+    splits = {}
+    for split, text in spans.items():
+        path = folder / f"{split}.bin"
+        if split in encoded.write:
+            found = encoded.write[split](path)
+        elif is_small(spans.values(), workers):
+            found = _encode(path, blocks(text, errors, **ends), vocabulary)
+        else:
+            found = _encode_pieces(path, text, vocabulary, errors, workers, **ends)
+        splits[split] = dict(zip(COUNTS, found, strict=True))
+    header = {"format": FORMAT, "dtype": id_dtype(len(vocabulary)).name, "splits": splits}
     (folder / "corpus.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
 
 
-def _encode(
-    texts: Iterator[str], vocabulary: Vocabulary, dtype: np.dtype[np.integer], counts: dict[str, int]
-) -> Iterator[Tokens]:
-    for text in texts:
-        ids = vocabulary.encode(text)
-        counts["lines"] += text.count("\n")
-        counts["unseen"] += vocabulary.count_unseen(text, ids)
-        yield np.array(ids, dtype)
+def _encode(path: Path, texts: Iterable[str], vocabulary: Vocabulary) -> Counts:
+    """Write the ids of a split, and return its numbers of lines, unseen tokens and tokens."""
+    counts = {"lines": 0, "unseen": 0}
+    tokens = write_tokens(path, encoded_blocks(texts, plain_encoder(vocabulary), id_dtype(len(vocabulary)), counts))
+    return counts["lines"], counts["unseen"], tokens
+
+
+def _encode_pieces(
+    path: Path, spans: Spans, vocabulary: Vocabulary, errors: Errors, workers: int | None, **ends: bool
+) -> Counts:
+    """The same as `_encode`, by several processes, each of which writes files that are joined."""
+    scratch = path.parent / SCRATCH
+    totals = [0, 0, 0]
+    files = map(scratch.joinpath, map(str, itertools.count()))
+    with path.open("wb") as out:
+
+        def take(found: Counts) -> None:
+            totals[:] = map(sum, zip(totals, found, strict=True))
+            one = next(files)
+            with one.open("rb") as file:
+                shutil.copyfileobj(file, out, BLOCK_BYTES)
+            one.unlink()
+
+        do_job(
+            "encode",
+            {"vocabulary": str(path.with_name(VOCABULARY)), "folder": str(scratch), "errors": errors, **ends},
+            pieces_of(spans, whole_lines=ends["whole_lines"]),
+            workers=workers,
+            take=take,
+            here=lambda: Encoding(vocabulary, scratch, errors, **ends),
+        )
+    lines, unseen, tokens = totals
+    return lines, unseen, tokens
 
 
 def _open(
@@ -144,7 +206,7 @@ def _open(
     check_owner(folder)
     try:
         header = json.loads(read_regular(folder / "corpus.json", limit=LARGEST_HEADER))
-        vocabulary = read(json.loads(read_regular(folder / "vocabulary.json", limit=LARGEST_VOCABULARY)))
+        vocabulary = read(json.loads(read_regular(folder / VOCABULARY, limit=LARGEST_VOCABULARY)))
         splits = {}
         if header["dtype"] not in ID_DTYPES:
             raise ValueError(f"ids of the type {header['dtype']!r}")

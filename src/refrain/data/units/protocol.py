@@ -1,13 +1,16 @@
 """The protocol of a vocabulary, which every unit of tokens implements."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from refrain.errors import UserError
 
 from ..text.files import Errors, Spans
-from ..text.token_file import TokenSource
+from ..text.token_file import Tokens, TokenSource
 from .word.preparation import Preparation
+
+# a function of a text that returns its ids and the number of those that are unseen
+Encoder = Callable[[str], tuple[Tokens, int]]
 
 
 class Spelling(NamedTuple):
@@ -119,6 +122,15 @@ class CountsTokens(Protocol):
     @property
     def counts(self) -> Sequence[int] | None:
         """The count of each token in the order of the ids; None where that is not known."""
+        ...
+
+
+@runtime_checkable
+class EncodesLongTexts(Protocol):
+    """A vocabulary that encodes long texts in another way than short ones, with the same result."""
+
+    def encoder(self) -> Encoder:
+        """A function of a text that returns the same ids as `encode`, and the same number as `count_unseen`."""
         ...
 
 

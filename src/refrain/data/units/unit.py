@@ -41,6 +41,8 @@ class TextOptions:
         lowercase: whether letters are converted to lower case before words are read, see `Preparation`.
         tokenise: whether words are separated from punctuation.
         normalise: the normal form of Unicode that the text is brought into.
+        workers: the number of processes that prepare the text; None is the number of processors, at most 8, and one for
+            a text of less than 20 MB.
     """
 
     split: tuple[float, float] = SHARES
@@ -61,6 +63,7 @@ class TextOptions:
     lowercase: bool = False
     tokenise: bool = False
     normalise: Normalise = "none"
+    workers: int | None = None
 
 
 VocabularyT = TypeVar("VocabularyT")

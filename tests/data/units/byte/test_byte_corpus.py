@@ -15,7 +15,7 @@ from refrain.config import Data
 from refrain.data import ByteVocabulary, Windows, open_byte_corpus
 from refrain.data.text.files import Span, sha256_of, whole
 from refrain.data.units.byte.corpus import SAMPLE_BYTES, SAMPLES, fingerprint
-from refrain.errors import DataError, UserError
+from refrain.errors import UserError
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def test_words_take_shares_too(write, own_cache):
         folder = write(f"folder/{split}.txt", "a\n").parent
     with pytest.raises(UserError, match=r"data\.split: cannot take effect"):
         build_corpus(Data(corpus=str(folder), split=(0.5, 0.25)))
-    with pytest.raises(DataError, match=r"only a byte model reads the files of a pattern; set data\.unit=byte"):
-        build_corpus(Data(corpus=str(path.parent / "*.txt")))
+    pattern = build_corpus(Data(corpus=str(path.parent / "p*.txt"), split=(0.5, 0.25)))
+    assert [split.lines for split in pattern.splits.values()] == [10, 5, 5]
 
 
 def test_reviews_stay_whole(write, own_cache):

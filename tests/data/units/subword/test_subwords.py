@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 from refrain.data import UNITS, TextOptions, text_size, vocabulary_from
+from refrain.data.text import pieces as text_pieces
 from refrain.data.text.files import whole
 from refrain.data.units.subword import files, tokenizers, training
 from refrain.data.units.subword.files import read_tokenizer
@@ -54,6 +55,18 @@ def test_trained_pieces_spell_every_text(pieces, write, model):
     document = json.loads(json.dumps(vocabulary.document()))
     assert vocabulary_from(document).encode(TEXT) == vocabulary.encode(TEXT) == ids_of(corpus)
     assert pickle.loads(pickle.dumps(vocabulary)).encode("the cat") == vocabulary.encode("the cat")
+
+
+def test_processes_give_the_same_pieces(pieces, write, tmp_path, monkeypatch):
+    path = write("text.txt", TEXT * 20)
+    wanted, _ = opened(path, pieces=290)
+    monkeypatch.setattr(text_pieces, "PIECE_BYTES", 5000)
+    for workers in (1, 2):
+        monkeypatch.setenv("REFRAIN_CACHE", str(tmp_path / f"cache-{workers}"))
+        corpus, _ = opened(path, pieces=290, workers=workers)
+        assert ids_of(corpus) == ids_of(wanted)
+        assert corpus.splits["train"].lines == wanted.splits["train"].lines
+        assert corpus.vocabulary.tokenizer.model == wanted.vocabulary.tokenizer.model
 
 
 def test_words_of_pieces_are_the_words_of_the_text(pieces, write):

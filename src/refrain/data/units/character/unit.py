@@ -6,11 +6,10 @@ from typing import Any
 
 from ...corpus import Corpus
 from ...text.files import Spans, blocks
-from ...text.packed import text_file
-from ..encoded import open_encoded_corpus
+from ..encoded import Encoded, open_encoded_corpus
 from ..line_figures import line_figures
 from ..protocol import Vocabulary
-from ..text_splits import find_text_splits, holds_splits
+from ..text_splits import find_all_text, find_text_splits, holds_splits
 from ..unit import Report, TextOptions, not_in_a_file, own_vocabulary
 from .vocabulary import UNKNOWN, CharacterVocabulary, build_character_vocabulary, character_vocabulary_from
 
@@ -24,7 +23,7 @@ class CharacterUnit:
     vocabulary_from = staticmethod(character_vocabulary_from)
     names_splits = staticmethod(holds_splits)
     find_splits = staticmethod(find_text_splits)
-    find_all = staticmethod(text_file)
+    find_all = staticmethod(find_all_text)
     survey = staticmethod(line_figures)
 
     def open(
@@ -50,10 +49,11 @@ class CharacterUnit:
             texts,
             subfolder="characters",
             settings=settings,
-            build=lambda: _counted(texts, options, fixed),
+            build=lambda folder: Encoded(_counted(texts, options, fixed)),
             read=character_vocabulary_from,
             vocabulary=vocabulary,
             errors=options.errors,
+            workers=options.workers,
             whole_lines=False,
             whole_words=False,
             log=log,

@@ -58,8 +58,8 @@ class Tokenizer(Protocol):
 
     def __len__(self) -> int: ...
 
-    def encode(self, lines: Sequence[str]) -> list[list[int]]:
-        """The ids of each line."""
+    def encode(self, lines: Sequence[str], *, one_thread: bool = False) -> list[list[int]]:
+        """The ids of each line, found by several threads where there are many lines, or by this thread alone."""
         ...
 
     def divide(self, line: str) -> Divided:
@@ -105,10 +105,10 @@ class SentencePieceTokenizer:
     def __len__(self) -> int:
         return len(self._names)
 
-    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+    def encode(self, lines: Sequence[str], *, one_thread: bool = False) -> list[list[int]]:
         """The ids of each line."""
         given = [_valid(line) for line in lines]
-        if len(given) < MANY_LINES:
+        if one_thread or len(given) < MANY_LINES:
             return [self._pieces.encode(line) for line in given]
         found: list[list[int]] = self._pieces.encode(given)
         return found
@@ -170,9 +170,11 @@ class HuggingFaceTokenizer:
     def __len__(self) -> int:
         return len(self._names)
 
-    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+    def encode(self, lines: Sequence[str], *, one_thread: bool = False) -> list[list[int]]:
         """The ids of each line."""
         given = [_valid(line) for line in lines]
+        if one_thread:
+            return [self._tokenizer.encode(line, add_special_tokens=False).ids for line in given]
         return [found.ids for found in self._tokenizer.encode_batch(given, add_special_tokens=False)]
 
     def divide(self, line: str) -> Divided:

@@ -6,11 +6,10 @@ from typing import Any
 
 from ...corpus import Corpus
 from ...text.files import Spans
-from ...text.packed import text_file
-from ..encoded import open_encoded_corpus
+from ..encoded import Encoded, open_encoded_corpus
 from ..line_figures import line_figures
 from ..protocol import Vocabulary
-from ..text_splits import find_text_splits, holds_splits
+from ..text_splits import find_all_text, find_text_splits, holds_splits
 from ..unit import Report, TextOptions, not_in_a_file, own_vocabulary
 from .files import read_tokenizer
 from .tokenizers import SentencePieceTokenizer, package
@@ -27,7 +26,7 @@ class SubwordUnit:
     vocabulary_from = staticmethod(subword_vocabulary_from)
     names_splits = staticmethod(holds_splits)
     find_splits = staticmethod(find_text_splits)
-    find_all = staticmethod(text_file)
+    find_all = staticmethod(find_all_text)
     survey = staticmethod(line_figures)
 
     def open(
@@ -52,10 +51,11 @@ class SubwordUnit:
             texts,
             subfolder="subwords",
             settings=settings,
-            build=lambda: _trained(texts["train"], options, log),
+            build=lambda folder: Encoded(_trained(texts["train"], options, log)),
             read=subword_vocabulary_from,
             vocabulary=vocabulary,
             errors=options.errors,
+            workers=options.workers,
             log=log,
         )
 

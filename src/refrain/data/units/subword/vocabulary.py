@@ -5,10 +5,12 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ...text.files import Errors, Spans, blocks
-from ...text.token_file import TokenSource
+from ...text.token_file import Tokens, TokenSource
 from ...text.words import BLANKS
-from ..protocol import Spelling
+from ..protocol import Encoder, Spelling
 from .tokenizers import TOKENIZERS, Tokenizer
 
 EOS = "<eos>"
@@ -50,7 +52,22 @@ class SubwordVocabulary:
 
     def encode(self, text: str) -> list[int]:
         """The ids of the pieces of each line, and of the end of a line at every newline."""
-        first, *others = self.tokenizer.encode(text.split("\n"))
+        return self._joined(self.tokenizer.encode(text.split("\n")))
+
+    def encoder(self) -> Encoder:
+        """A function of a text that returns the same ids as `encode`, and the same number as `count_unseen`.
+
+        It uses one thread, so that several processes may use one each.
+        """
+
+        def encode(text: str) -> tuple[Tokens, int]:
+            ids = self._joined(self.tokenizer.encode(text.split("\n"), one_thread=True))
+            return np.array(ids, np.uint32), self.count_unseen(text, ids)
+
+        return encode
+
+    def _joined(self, lines: list[list[int]]) -> list[int]:
+        first, *others = lines
         ids = list(first)
         for line in others:
             ids.append(self.line_end)

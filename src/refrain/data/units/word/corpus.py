@@ -3,12 +3,17 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from ...corpus import Corpus
+from ...parallel.processes import is_small
 from ...text.files import Errors, Spans, blocks
-from ..encoded import open_encoded_corpus
+from ..encoded import Encoded, open_encoded_corpus
+from .counting import WriteIds, count_long_texts
 from .preparation import PLAIN, Preparation
+from .totals import Limits, WordCounts
 from .vocabulary import UNK, Order, Ties, WordVocabulary, build_vocabulary, word_vocabulary_from, words_of
 
 
@@ -26,6 +31,7 @@ def open_word_corpus(
     vocabulary_from: Literal["train", "all"] = "train",
     preparation: Preparation = PLAIN,
     errors: Errors = "strict",
+    workers: int | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Corpus:
     """A corpus of words, encoded by the first call and found in the cache by the next.
@@ -45,44 +51,60 @@ def open_word_corpus(
         vocabulary_from: the splits whose words are counted.
         preparation: what is done to the text before its words are read; the given vocabulary has its own.
         errors: how invalid UTF-8 is handled.
+        workers: the number of processes that count and encode the words, on which the corpus does not depend; None is
+            the number of processors, at most 8, and one for a text of less than 20 MB.
         log: called with a line of text when the corpus has to be encoded.
 
     Raises:
-        DataError: when a text is not UTF-8.
+        DataError: when a text is not UTF-8, or more than 10 million words would be in the vocabulary.
     """
-    settings: dict[str, Any] = {"order": order, "min_count": min_count, "max_words": max_words, "from": vocabulary_from}
-    more = {"order_seed": order_seed if order == "random" else None, "ties": ties}
-    settings |= preparation.document() | {name: value for name, value in more.items() if value is not None}
-    if vocabulary is not None:
-        settings = _settings_of(vocabulary)
-    elif fixed is not None:
-        settings = {"fixed": _digest(fixed.words), **preparation.document()}
+    making: dict[str, Any] = {"order": order, "order_seed": order_seed, "ties": ties}
+    making |= {"min_count": min_count, "max_words": max_words}
 
-    def build() -> WordVocabulary:
-        counted = [split for split in spans if split == "train" or vocabulary_from == "all"]
-        counts = {split: count_words([spans[split]], errors, preparation) for split in counted}
-        made = fixed or build_vocabulary(
-            sum(counts.values(), Counter()),  # words stay in the order of first occurrence
-            order=order,
-            order_seed=order_seed,
-            ties=ties,
-            min_count=min_count,
-            max_words=max_words,
+    def build(folder: Path) -> Encoded:
+        counted = {split: text for split, text in spans.items() if split == "train" or vocabulary_from == "all"}
+        if is_small(counted.values(), workers):
+            counts = _count(counted, errors, preparation)
+            write: dict[str, WriteIds] = {}
+        else:
+            limits = Limits(min_count, max_words, None if fixed is None else frozenset(fixed.words))
+            counts, write = count_long_texts(counted, errors, preparation, limits, folder=folder, workers=workers)
+        words = (fixed or build_vocabulary(counts.every, **making)).words
+        return Encoded(
+            _with_counts(words, counts.train, preparation),
+            {split: partial(write_ids, words) for split, write_ids in write.items()},
         )
-        return _with_counts(made.words, counts.get("train", Counter()), preparation)
 
     return open_encoded_corpus(
         name,
         spans,
         subfolder="words",
-        settings=settings,
+        settings=_settings(vocabulary, fixed, preparation, vocabulary_from, making),
         build=build,
         read=word_vocabulary_from,
         vocabulary=vocabulary,
         errors=errors,
         whole_lines=False,
+        workers=workers,
         log=log,
     )
+
+
+def _settings(
+    vocabulary: WordVocabulary | None,
+    fixed: WordVocabulary | None,
+    preparation: Preparation,
+    vocabulary_from: str,
+    making: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What decides the ids besides the text; `making` is the other arguments of `build_vocabulary`."""
+    if vocabulary is not None:
+        return _settings_of(vocabulary)
+    if fixed is not None:
+        return {"fixed": _digest(fixed.words), **preparation.document()}
+    settings = {name: making[name] for name in ("order", "min_count", "max_words")} | {"from": vocabulary_from}
+    more = {"order_seed": making["order_seed"] if making["order"] == "random" else None, "ties": making["ties"]}
+    return settings | preparation.document() | {name: value for name, value in more.items() if value is not None}
 
 
 def _with_counts(words: list[str], counts: Counter[str], preparation: Preparation) -> WordVocabulary:
@@ -104,6 +126,13 @@ def _settings_of(vocabulary: WordVocabulary) -> dict[str, Any]:
 
 def _digest(words: list[str]) -> str:
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def _count(texts: Mapping[str, Spans], errors: Errors, preparation: Preparation) -> WordCounts:
+    """What `count_long_texts` returns for texts of a size that no limits are needed for."""
+    counts = {split: count_words([text], errors, preparation) for split, text in texts.items()}
+    # words stay in the order of first occurrence
+    return WordCounts(sum(counts.values(), Counter()), counts.get("train", Counter()))
 
 
 def count_words(texts: list[Spans], errors: Errors = "strict", preparation: Preparation = PLAIN) -> Counter[str]:

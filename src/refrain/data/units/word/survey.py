@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ...corpus import Corpus, Split
 from ...text.files import Errors, blocks
 from ...text.oddities import byte_oddities, text_oddities
@@ -11,6 +14,8 @@ from ...text.words import split_words
 from .vocabulary import EOS, UNK
 
 LONG_LINE_WORDS = 2000
+MOST_LINES = 5_000_000
+"""Lines of each split that are compared with those of `train`, which are as many."""
 # the end of a line in the files of other toolkits
 OTHER_END = "</s>"
 
@@ -24,12 +29,14 @@ def word_figures(corpus: Corpus) -> dict[str, dict[str, Any]]:
         `byte_oddities` and `text_oddities` count, and how many of its lines of five words and more also occur in
         `train`.
     """
-    train = set(_line_hashes(corpus.splits["train"], corpus.errors)) if "train" in corpus.splits else set()
+    train = np.unique(_line_hashes(corpus.splits["train"], corpus.errors)) if "train" in corpus.splits else np.empty(0)
     found = {}
     for name, split in corpus.splits.items():
         figures = _line_figures(split, corpus.errors)
-        if name != "train" and train:
-            figures["lines_in_train"] = sum(line in train for line in _line_hashes(split, corpus.errors))
+        if name != "train" and len(train):
+            lines = _line_hashes(split, corpus.errors)
+            nearest = np.searchsorted(train, lines).clip(max=len(train) - 1)
+            figures["lines_in_train"] = int(np.count_nonzero(train[nearest] == lines))
         found[name] = figures
     return found
 
@@ -43,10 +50,11 @@ def _lines(split: Split, errors: Errors) -> Iterator[tuple[list[str], bool]]:
             yield split_words(rest), False
 
 
-def _line_hashes(split: Split, errors: Errors) -> Iterator[int]:
-    # short lines repeat in any text; hashes keep a long text's lines in little memory
-    whole = ((words, ended) for words, ended in islice(_lines(split, errors), 5_000_000))
-    return (hash(" ".join(words)) for words, ended in whole if ended and len(words) >= 5)
+def _line_hashes(split: Split, errors: Errors) -> npt.NDArray[np.int64]:
+    # short lines repeat in any text; hashes in an array keep a long text's lines in 40 MB
+    whole = ((words, ended) for words, ended in islice(_lines(split, errors), MOST_LINES))
+    hashes = (hash(" ".join(words)) for words, ended in whole if ended and len(words) >= 5)
+    return np.fromiter(hashes, np.int64)
 
 
 def _line_figures(split: Split, errors: Errors) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from ...corpus import Corpus
 from ...tagged.trees import begin_as_trees
 from ...text.files import Spans, blocks
 from ...text.forms import table_note
-from ...text.packed import text_file
 from ..protocol import Vocabulary
-from ..text_splits import find_text_splits
+from ..text_splits import find_all_text, find_text_splits, holds_splits
 from ..unit import Report, TextOptions, own_vocabulary
 from .corpus import open_word_corpus
 from .preparation import Preparation
@@ -36,22 +35,22 @@ class WordUnit:
         return WordVocabulary(read_word_list(path), _preparation(options))
 
     def names_splits(self, path: Path) -> bool:
-        """Whether it is a folder: its files are the splits."""
-        return path.is_dir()
+        """Whether it is a folder whose files or folders are the splits."""
+        return holds_splits(path)
 
     def find_splits(
         self, path: Path, options: TextOptions, requested: tuple[str, ...], log: Report
     ) -> dict[str, Spans]:
-        """Where the text of each requested split is, in a folder or in one file that is cut."""
+        """Where the text of each requested split is, in a folder or in one text that is cut."""
         _note_table(path, log)
         found = find_text_splits(path, options, requested, log)
         _note_trees(next(iter(found.values()), ()), log)
         return found
 
     def find_all(self, path: Path, log: Report) -> Spans:
-        """All of a file."""
+        """All of a file, or of many that are one text."""
         _note_table(path, log)
-        found = text_file(path, log)
+        found = find_all_text(path, log)
         _note_trees(found, log)
         return found
 
@@ -72,6 +71,7 @@ class WordUnit:
             vocabulary_from=options.vocabulary_from,
             preparation=_preparation(options),
             errors=options.errors,
+            workers=options.workers,
             log=log,
         )
 

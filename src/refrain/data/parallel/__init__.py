@@ -1,0 +1,1 @@
+"""Reading a text by several processes."""
