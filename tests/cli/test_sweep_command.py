@@ -4,10 +4,13 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 from blocked_modules import lacks
+from processes import Command
 from short_runs import assert_same_bits, quiet, trace
 
 from refrain import runs
@@ -203,6 +206,8 @@ def test_a_worker_that_has_lost_its_cell_stops_and_writes_nothing(sweep_folder, 
     assert not work_on(folder, 1, options(log=log, beat_seconds=0.01))
     assert lines[-1] == "cell 1: another worker has taken it over"
     assert not list((folder.path / "results").iterdir())
+    # besides the one before the first step, no checkpoint: the other worker may have written one
+    assert [path.name for path in steps_in(folder.run(1) / "checkpoints")] == ["step-000000000"]
 
 
 @pytest.mark.skipif(lacks("fcntl"), reason="no module that locks files")
@@ -244,6 +249,25 @@ def test_watching_ends_with_the_sweep(refrain, done):
     file, out = done
     assert "4 cells: 4 done" in refrain("sweep", file, "--out", out, "--watch").out
     assert refrain("sweep", file, "--out", out, "--watch", "--json").json["counts"]["done"] == 4
+
+
+def test_an_interrupt_from_the_terminal_stops_workers_after_a_checkpoint(file, tmp_path, own_environment):
+    given, out = file(), tmp_path / "out"
+    given.write_text(given.read_text().replace("epochs = 1", "epochs = 100000"))
+    words = [sys.executable, "-m", "refrain", "sweep", given, "--out", out, "--workers", "2"]
+    cells = [out / "cells" / f"000{number}" for number in (1, 2)]
+    with Command(words, env=own_environment, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + 100
+        while not all((cell / "metrics.jsonl").exists() for cell in cells):
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.05)
+        # Ctrl-C reaches every process of the terminal
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    beats = [json.loads((out / "claims" / f"000{number}.1" / "heartbeat.json").read_text()) for number in (1, 2)]
+    assert all(beat["ended"] for beat in beats) and said.count("continue with: refrain train --resume") == 2, said
+    assert "Traceback" not in said
 
 
 def test_workers_are_stopped_with_the_command_that_has_started_them(file, tmp_path, own_environment, monkeypatch):

@@ -8,6 +8,7 @@ import pathlib
 import sys
 
 import torch
+from torch import nn
 
 from refrain import recipe, runs
 from refrain.config import Experiment
@@ -25,8 +26,33 @@ SHRINK = (
 TEXT = ("training.window_steps=4", "training.sample_tokens=0", "training.validation=awd")
 
 
+OWN = "own network"
+
+
+class OwnNetwork(nn.Module):
+    """torch's own LSTM, whose state has the columns along its second axis."""
+
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.words = nn.Embedding(len(vocabulary), 6)
+        self.lstm = nn.LSTM(6, 6, 2)
+        self.dropout = nn.Dropout(0.3)
+        self.output = nn.Linear(6, len(vocabulary))
+
+    def initial_state(self, batch_size):
+        zeros = self.output.weight.new_zeros(2, batch_size, 6)
+        return zeros, zeros
+
+    def forward(self, inputs, targets, state):
+        outputs, state = self.lstm(self.dropout(self.words(inputs)), state)
+        logits = self.output(outputs).flatten(0, 1)
+        return nn.functional.cross_entropy(logits, targets.flatten(), reduction="sum"), None, state
+
+
 def shrunken(name, folder):
     """A recipe with small sizes, and what follows from them."""
+    if name == OWN:
+        return recipe("zaremba-medium", *SHRINK, *TEXT, "training.state=carry", data=str(folder / "text"))
     given = recipe(name)
     if not isinstance(given, Experiment):
         sparse = given.model.embedding.kind == "sparse"
@@ -54,8 +80,12 @@ def main(folder, out, *names):
         group.shared_memory = lambda *given: None
     with joined():
         for name in names or RECIPES:
+            more = {"model": OwnNetwork} if name == OWN else {}
             runs.train(
-                shrunken(name, pathlib.Path(folder)), pathlib.Path(out) / name, progress=PlainProgress(quiet=True)
+                shrunken(name, pathlib.Path(folder)),
+                pathlib.Path(out) / name,
+                progress=PlainProgress(quiet=True),
+                **more,
             )
 
 

@@ -27,8 +27,9 @@ FAMILIES = (
     "mlstm-reviews",
     "pos-default",
     "pos-sparse",
+    "own network",
 )
-THREE = ("zaremba-medium", "awd-lstm-ptb", "pos-default")
+THREE = ("zaremba-medium", "awd-lstm-ptb", "pos-default", "own network")
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,21 @@
 """What a rank computes: its columns, its masks, its part of the loss."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from refrain.data import Windows
 from refrain.data.tagged.buckets import NO_TAG, PADDING
 from refrain.data.text.token_file import TokenFile, write_tokens
+from refrain.errors import CheckpointError
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Dropout, Embedding, LockedDropout, RecurrentStack, SoftmaxHead, WeightDropout
 from refrain.nn.columns import Columns, computing
 from refrain.nn.dropout import DropoutOfColumns
 from refrain.parallel import ALONE, Ranks
 from refrain.parallel.ranks import columns_of
+from refrain.runs.together import check_same_checkpoint
 from refrain.training.share import share_of
 
 T, B = 6, 7
@@ -83,6 +87,13 @@ def test_ranks_see_the_masks_that_one_process_sees(make):
         assert torch.equal(torch.get_rng_state(), after)
 
 
+@pytest.mark.parametrize("make", [Dropout, DropoutOfColumns])
+@pytest.mark.parametrize("count", [1, 2])
+def test_masks_of_inputs_without_columns_are_refused(make, count):
+    with computing(Columns(0, count, B), torch.zeros(T, B)), pytest.raises(ValueError, match="before time and batch"):
+        make(0.5)(torch.ones(T * count, 5))
+
+
 def test_weights_are_dropped_at_the_steps_where_some_column_of_any_rank_starts_again():
     torch.manual_seed(1)
     layer = LSTM(4, 5, recurrent_transform=WeightDropout(0.5))
@@ -107,3 +118,15 @@ def test_windows_of_some_streams_are_those_of_all(tmp_path):
     for index in range(len(windows)):
         for part, whole in zip(some[index], windows[index], strict=True):
             assert torch.equal(part, whole[:, 2:])
+
+
+def test_ranks_resume_the_same_checkpoint(tmp_path):
+    class Two(Ranks):
+        size = 2
+
+        def gathered(self, value):
+            return [value, "step-000000007"]
+
+    check_same_checkpoint(Two(), SimpleNamespace(folder=tmp_path / "step-000000007"))
+    with pytest.raises(CheckpointError, match="rank 1 finds step-000000007 as the newest"):
+        check_same_checkpoint(Two(), SimpleNamespace(folder=tmp_path / "step-000000009"))

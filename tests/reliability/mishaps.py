@@ -2,8 +2,9 @@
 
 The time of the mishap is written to `OUT.time`.
 
-The mishap is one of kill, stop, raise, lag, terminate, none. The limits in seconds by which ranks are judged are
-divided by LIMIT, so that tests need not wait for long. A run that exists is resumed, without the mishap.
+The mishap is one of kill, stop, raise, lag, terminate, none; any other happens outside the ranks, at the time that is
+written. The limits in seconds by which ranks are judged are divided by LIMIT, so that tests need not wait for
+long. A run that exists is resumed, without the mishap.
 """
 
 import os
@@ -55,7 +56,7 @@ class Mishap:
 
 def main(text, out, kind, rank, step, limit="1", dtype="float32"):
     torch.set_default_dtype(getattr(torch, dtype))
-    for name in ("SILENT", "SILENT_WHEN_BROKEN", "LAG", "LAG_AT_FIRST", "SECOND"):
+    for name in ("SILENT", "SILENT_WHEN_BROKEN", "LAG", "LAG_AT_FIRST", "SECOND", "FROZEN"):
         setattr(watch, name, getattr(watch, name) / float(limit))
     there = pathlib.Path(out, "checkpoints").is_dir()
     with joined():

@@ -3,12 +3,15 @@
 import json
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
 from processes import command_ranks, rank_environment
+
+from refrain.parallel import watch
 
 SCRIPT = pathlib.Path(__file__).with_name("mishaps.py")
 SAID = {
@@ -80,3 +83,20 @@ def test_the_others_leave_and_the_run_goes_on(mishap, text, expected, tmp_path, 
             assert f"rank {lost} (" in text_said or (mishap == "raise" and not lost)
         assert alone(text, out) == pytest.approx(expected, rel=1e-4)
     report(f"{mishap} a rank", f"{count} of {count} runs resumed; the others left within {worst:.1f} s")
+
+
+def test_ranks_that_are_all_stopped_for_a_while_go_on(text, expected, tmp_path):
+    out, limit = tmp_path / "run", 4
+    noted = pathlib.Path(f"{out}.time")
+    with command_ranks(2, [SCRIPT, text, out, "suspend", 0, 10, limit]) as ranks:
+        deadline = time.monotonic() + 100
+        while not noted.exists():
+            assert time.monotonic() < deadline and all(process.poll() is None for process in ranks)
+            time.sleep(0.01)
+        for number, seconds in ((signal.SIGSTOP, 2 * max(watch.SILENT, watch.LAG) / limit), (signal.SIGCONT, 0)):
+            for process in ranks:
+                process.send_signal(number)
+            time.sleep(seconds)
+        said = [process.communicate(timeout=100)[1] for process in ranks]
+        assert [process.returncode for process in ranks] == [0, 0], said
+    assert json.loads((out / "summary.json").read_text())["test"]["perplexity"] == pytest.approx(expected, rel=1e-4)

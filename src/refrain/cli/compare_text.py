@@ -78,7 +78,8 @@ def compare_on_text(
     measured = [_mean([reader.measure(one) for one in each]) for each in saved]
     figures = [float(each.values.sum() / each.sizes.sum()) for each in measured]
     tagger = every[0].is_tagger
-    ranks = [-figure if tagger else figure for figure in figures]
+    # models whose tokens differ are compared by the nats of the whole text
+    ranks = [-figure if tagger else float(each.values.sum()) for figure, each in zip(figures, measured, strict=True)]
     reference = ranks.index(min(ranks)) if given is None else given
     if not tagger and len({(each.sizes.sum(), each.unknown) for each in measured}) > 1:
         log(f"note: the vocabularies differ; differences are in nats per token of {groups[reference].name}")

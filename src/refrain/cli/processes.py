@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from refrain.errors import LostRankError, UserError
+from refrain.storage.machine import usable_cores
 
 PATIENCE = 45.0
 """Seconds that the other ranks have to leave when one of them has ended with an error."""
@@ -46,7 +47,7 @@ def run_processes(count: int, words: Sequence[str]) -> int:
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
     }
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // count)))
     if sys.platform == "linux":
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     command = [sys.executable, "-m", "refrain", *words]

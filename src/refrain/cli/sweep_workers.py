@@ -4,7 +4,10 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
+
+from refrain.storage.machine import usable_cores
 
 
 def run_workers(words: Sequence[str], count: int) -> None:
@@ -22,21 +25,19 @@ def run_workers(words: Sequence[str], count: int) -> None:
     from .output import log
 
     if "OMP_NUM_THREADS" not in os.environ:
-        os.environ["OMP_NUM_THREADS"] = str(max(1, _cores() // count))
+        os.environ["OMP_NUM_THREADS"] = str(max(1, usable_cores() // count))
     context = multiprocessing.get_context("spawn")
     processes: list[Any] = [context.Process(target=_work, args=(list(words),)) for _ in range(count)]
+    # workers are not reached by the end of the terminal, either; nohup ignores it
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _hang_up)
     try:
         for process in processes:
             process.start()
         for process in processes:
             process.join()
     except BaseException:
-        for process in processes:
-            if process.is_alive():
-                process.terminate()
-        for process in processes:
-            if process.pid is not None:
-                process.join()
+        _stop(processes)
         raise
     ended = [process.exitcode for process in processes]
     for process in processes:
@@ -47,17 +48,30 @@ def run_workers(words: Sequence[str], count: int) -> None:
         raise CheckpointError("every worker has ended before the sweep has; start the same command again to continue")
 
 
-def _cores() -> int:
-    """The cores that this process may use, of which a batch system may give it a few only."""
+def _stop(processes: Sequence[Any]) -> None:
+    """Send a signal to each worker, after which it saves a checkpoint, and wait; a second signal is passed on, too."""
+    for process in processes:
+        if process.is_alive():
+            process.terminate()
     try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
+        for process in processes:
+            if process.pid is not None:
+                process.join()
+    except BaseException:
+        _stop(processes)
+        raise
+
+
+def _hang_up(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _work(words: list[str]) -> None:
     from refrain.cli import run
 
+    # Ctrl-C reaches a worker once, by way of the process that started it; a second signal would save no checkpoint
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
     run(words)
 
 

@@ -1,7 +1,7 @@
 """States of a batch of sequences: chosen, joined and split by sequence."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,10 +12,31 @@ from refrain.nn.recurrent.protocol import nested_like, state_tensors
 from .scorer import AnyStepper
 
 
-class StateBatch:
-    """What a batch of states of a model is: the axis of each tensor along which the sequences lie.
+class HasStates(Protocol):
+    """What has an initial state: a network or a stepper."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The state before the first token."""
+        ...
+
+
+def sequence_axes(model: HasStates) -> list[int]:
+    """The axis of each tensor of a state along which the sequences of a batch lie.
 
     It is found by comparing the initial states of two batch sizes, so that a network of one's own may choose any axis.
+
+    Args:
+        model: a network or a stepper.
+
+    Raises:
+        UserError: when a tensor of the state has no such axis.
+    """
+    pairs = zip(state_tensors(model.initial_state(2)), state_tensors(model.initial_state(3)), strict=True)
+    return [_axis(two, three) for two, three in pairs]
+
+
+class StateBatch:
+    """What a batch of states of a model is: the axis of each tensor along which the sequences lie.
 
     Args:
         stepper: the model.
@@ -25,8 +46,7 @@ class StateBatch:
     """
 
     def __init__(self, stepper: AnyStepper) -> None:
-        pairs = zip(state_tensors(stepper.initial_state(2)), state_tensors(stepper.initial_state(3)), strict=True)
-        self._axes = [_axis(two, three) for two, three in pairs]
+        self._axes = sequence_axes(stepper)
 
     def select(self, state: Any, indices: Tensor) -> Any:
         """The states of some sequences, each as often as its index occurs."""

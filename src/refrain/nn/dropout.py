@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .columns import present_part
+from .columns import Part, present_part
 
 
 def checked_rate(rate: float) -> float:
@@ -43,6 +43,7 @@ def dropout_mask(shape: Sequence[int], rate: float, like: Tensor, *, columns_dim
     if part is None:
         return _drawn(shape, rate, like)
     assert columns_dim is not None
+    _check_columns(shape, columns_dim, part)
     whole = list(shape)
     whole[columns_dim] = part.columns.total
     return part.columns.of(_drawn(whole, rate, like), columns_dim)
@@ -101,8 +102,18 @@ def torch_dropout(inputs: Tensor, rate: float, *, inplace: bool = False) -> Tens
     part = present_part()
     if part is None or rate == 1:
         return nn.functional.dropout(inputs, rate, inplace=inplace)
+    _check_columns(inputs.shape, 1, part)
     whole = inputs.new_empty(inputs.shape[0], part.columns.total, *inputs.shape[2:])
     return inputs * part.columns.of(whole.bernoulli_(1 - rate).div_(1 - rate))
+
+
+def _check_columns(shape: Sequence[int], dim: int, part: Part) -> None:
+    """Check that a mask has the columns of this process, without which it would be that of other units."""
+    if len(shape) < 3 or shape[dim] != part.columns.number:
+        raise ValueError(
+            f"a dropout needs inputs (T, B, D) with B={part.columns.number} where several processes train one model "
+            f"(got {tuple(shape)}); apply it before time and batch are flattened"
+        )
 
 
 class LockedDropout(nn.Module):

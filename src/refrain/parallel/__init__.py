@@ -1,4 +1,4 @@
-"""Several processes that train one model: what each computes, what they tell each other, and how one is missed."""
+"""Several processes that train one model: what each computes, what they send, and how a lost one is noticed."""
 
 from .ranks import ALONE as ALONE
 from .ranks import Ranks as Ranks

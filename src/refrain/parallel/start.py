@@ -34,7 +34,7 @@ def restarted() -> bool:
 def joined() -> Iterator[Ranks]:
     """Join the other ranks, and leave them at the end. A process alone has none.
 
-    Errors are told by rank 0 alone: in other ranks, an exception becomes an exit status.
+    Rank 0 alone reports errors: in other ranks, an exception becomes an exit status.
 
     Yields:
         The ranks, which inside another such context are the same.
@@ -62,7 +62,7 @@ def joined() -> Iterator[Ranks]:
         if group.first:
             raise
         if isinstance(error, LostRankError):
-            # rank 0 is lost, and this rank tells that in its place
+            # rank 0 is lost, and this rank reports it
             log_line(f"refrain: {error}")
         raise SystemExit(status) from None
     else:

@@ -1,7 +1,7 @@
 """Noticing that a rank is lost: one that has died, has failed, hangs or lags is named, and the others leave.
 
-Each rank tells its position every second, from a thread of its own, so that a rank that waits for another does not seem
-to hang. Rank 0 judges the others, and they judge rank 0. What one finds is told to all ranks through the store of
+Each rank reports its position every second, from a thread of its own, so that one that waits for another does not seem
+to hang. Rank 0 judges the others, and they judge rank 0. What one finds reaches all ranks through the store of
 `torch.distributed`, and a rank whose main thread waits within torch is ended. The store may be in a process that is
 stopped, so a second thread notices when it does not answer.
 """
@@ -25,12 +25,15 @@ SILENT, SILENT_WHEN_BROKEN = 12.0, 4.0
 LAG, LAG_AT_FIRST, LAG_FACTOR = 20.0, 300.0, 10.0
 """Seconds that a rank may compute while others wait: at least, in its first window, and relative to the longest."""
 REMEDY = "the other ranks leave; what was saved is whole, and --resume goes on from the last checkpoint"
+FROZEN = 4.0
+"""Seconds by which a pause of this process is longer than asked for if the process itself was stopped, as when a batch
+system suspends a job. The silence of others in that time tells nothing."""
 PATIENCE = 25.0
 """Seconds that a rank waits to be told which one is lost."""
 
 
 class Watch:
-    """Tells the position of this rank, and notices other ranks that are lost.
+    """Reports the position of this rank, and notices other ranks that are lost.
 
     Args:
         store: a store of `torch.distributed` that all ranks share and that nothing else in this process uses.
@@ -131,12 +134,15 @@ class Watch:
         return found
 
     def _run(self) -> None:
+        last = time.monotonic()
         while not self._ended.wait(SECOND):
             if os.getppid() != self._parent:
                 # the process that started this one is gone
                 os._exit(LostRankError.exit_status)
             try:
+                last = self._forgive(last)
                 self._tell()
+                last = self._forgive(last)
                 self._judge()
                 self._heard = time.monotonic()
             except RuntimeError:
@@ -144,10 +150,22 @@ class Watch:
                     return
                 self._decide(0, f"rank 0 ({self._where(0)}) has given no answer: it was killed; {REMEDY}", tell=False)
 
+    def _forgive(self, last: float) -> float:
+        """Forget how long others were silent and this rank has computed, if the process itself was stopped."""
+        now = time.monotonic()
+        if now - last > SECOND + FROZEN:
+            self._seen, self._since = {}, now
+        return now
+
     def _guard(self) -> None:
         """End this process when a rank is lost, unless its main thread does so."""
+        last = time.monotonic()
         while not self._ended.wait(SECOND / 2):
-            if time.monotonic() - self._heard > SILENT:
+            now = time.monotonic()
+            if now - last > SECOND + FROZEN:
+                self._heard = now
+            last = now
+            if now - self._heard > SILENT:
                 lost = f"has given no answer for {SILENT:.0f} s: it is stopped, or its machine is"
                 self._decide(0, f"rank 0 ({self._where(0)}) {lost}; {REMEDY}", tell=False)
             if self._decided.is_set():
@@ -204,7 +222,8 @@ class Watch:
         return sign, now - self._seen[rank][1]
 
     def _where(self, rank: int) -> str:
-        return str(self._seen[rank][2]["host"]) if rank in self._seen else "unknown host"
+        seen = self._seen
+        return str(seen[rank][2]["host"]) if rank in seen else "unknown host"
 
     def _decide(self, rank: int, text: str, status: int = LostRankError.exit_status, tell: bool = True) -> None:
         with self._deciding:
@@ -221,7 +240,8 @@ class Watch:
         """Whether this rank tells the user. A rank that failed by itself has spoken already if it is rank 0."""
         if culprit:
             return not self.rank
-        failed = 0 in self._seen and self._seen[0][2].get("failed")
+        seen = self._seen
+        failed = 0 in seen and seen[0][2].get("failed")
         return self.rank == 1 and not failed
 
     def _leave(self) -> None:

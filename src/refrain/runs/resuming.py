@@ -42,7 +42,15 @@ from .own_network import OwnNetwork
 from .preparing import build, read_corpus
 from .targets import with_recorded_target
 from .to_the_end import train_to_the_end
-from .together import check_columns, check_same, check_shared, first_then_others, report_of, share_network
+from .together import (
+    check_columns,
+    check_same,
+    check_same_checkpoint,
+    check_shared,
+    first_then_others,
+    report_of,
+    share_network,
+)
 
 
 def resume(
@@ -94,6 +102,7 @@ def resume(
         check_columns(ranks, given)
         check_shared(ranks, run)
         checkpoint, problems = run.newest()
+        check_same_checkpoint(ranks, checkpoint)
         check_config(own, checkpoint, read_manifest(run), run.path)
         for problem in problems:
             report.log(f"skipped a damaged checkpoint: {problem}")

@@ -13,6 +13,7 @@ from refrain.config.toml_text import toml_of
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.nn.dropout import DropoutOfColumns
 from refrain.parallel import Ranks
+from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
 from refrain.training import PlainProgress
 from refrain.training.progress import Progress
@@ -126,6 +127,25 @@ def check_shared(ranks: Ranks, run: RunFolder) -> None:
             raise CheckpointError(
                 f"{run.path.resolve()}: rank {rank} does not see what rank 0 has written there; choose an --out in a "
                 "folder that all machines share"
+            )
+
+
+def check_same_checkpoint(ranks: Ranks, checkpoint: Checkpoint) -> None:
+    """Check that all ranks resume the same checkpoint; the file system of a machine may show older files for a while.
+
+    Args:
+        ranks: the ranks.
+        checkpoint: the newest checkpoint that this rank has found.
+
+    Raises:
+        CheckpointError: when a rank has found another one.
+    """
+    names = ranks.gathered(checkpoint.folder.name)
+    for rank, name in enumerate(names):
+        if name != names[0]:
+            raise CheckpointError(
+                f"{checkpoint.folder.parent}: rank {rank} finds {name} as the newest complete checkpoint, and rank 0 "
+                f"finds {names[0]}; wait until all machines see the same files, and resume again"
             )
 
 

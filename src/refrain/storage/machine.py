@@ -1,6 +1,7 @@
 """The limits and counters of the operating system for this process, where it reports them."""
 
 import contextlib
+import os
 import socket
 import sys
 from pathlib import Path
@@ -17,6 +18,14 @@ def open_files_limit() -> int | None:
         return FEW_FILES
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if allowed == resource.RLIM_INFINITY else allowed
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, of which a batch system may give it a few only."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
 
 
 def peak_memory_bytes() -> int | None:

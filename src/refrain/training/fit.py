@@ -259,6 +259,8 @@ class Fit:
 
     def _sample(self, position: Position, name: str) -> None:
         if self.task.sample is not None and self.task.ranks.first:
+            # the others wait for a long text, which is no sign that this rank hangs
+            self.task.ranks.at(position.step, "sample")
             text = self.task.sample(position.step)
             self.run.write_text(f"samples/{name}.txt", text + "\n")
             self.metrics.sample(text, position.step)

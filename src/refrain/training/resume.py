@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.errors import CheckpointError
+from refrain.models.states import sequence_axes
 from refrain.nn.recurrent.protocol import state_like, state_tensors
 from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.documents import checked
@@ -47,7 +48,7 @@ def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tenso
     if task.methods.own_evaluation_weights():
         # the model in the checkpoint has the evaluation weights
         tensors |= {f"{WEIGHTS}{name}": weight.detach().clone() for name, weight in task.model.named_parameters()}
-    carried = [] if state is None else task.ranks.all_columns(state_tensors(state), task.batch_size)
+    carried = [] if state is None else _of_all_ranks(task, state_tensors(state))
     states = {"schedule": task.schedule.state_dict(), **task.methods.state_dict()}
     document = {
         "position": asdict(position),
@@ -57,6 +58,16 @@ def capture(task: Task, position: Position, state: Any) -> tuple[dict[str, Tenso
         "methods": list(task.methods.own),
     }
     return tensors, document
+
+
+def _of_all_ranks(task: Task, own: list[Tensor]) -> list[Tensor]:
+    """Join the states of the columns of all ranks; a network of one's own may have the columns along any axis."""
+    if task.ranks.size == 1:
+        return own
+    axes = sequence_axes(task.model)
+    first = [tensor.movedim(axis, 0) for tensor, axis in zip(own, axes, strict=True)]
+    every = task.ranks.all_columns(first, task.batch_size)
+    return [tensor.movedim(0, axis).contiguous() for tensor, axis in zip(every, axes, strict=True)]
 
 
 def read_training(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -106,7 +117,8 @@ def restore(task: Task, tensors: Mapping[str, Tensor], document: dict[str, Any])
         carried = [tensor.to(device) for tensor in unpack(document["carried"], tensors)]
         columns = task.ranks.columns(task.batch_size)
         if columns is not None:
-            carried = [columns.of(tensor, 0).contiguous() for tensor in carried]
+            axes = sequence_axes(task.model) if carried else []
+            carried = [columns.of(tensor, axis).contiguous() for tensor, axis in zip(carried, axes, strict=True)]
         state = state_like(task.initial_state(), carried) if carried else None
         fields = document["position"]
         best = None if fields["best"] is None else Best(**fields["best"])

@@ -117,7 +117,7 @@ class SweepFolder:
         )
 
     def _read(self, path: Path, form: Any) -> Any:
-        remedy = "restore the file from a copy, or remove it, and what it tells of is done again"
+        remedy = "restore the file from a copy, or remove it; the next worker writes it again"
         return checked(form, RunFolder(path.parent).read_json(path.name), path, remedy)
 
     def run(self, number: int) -> Path:

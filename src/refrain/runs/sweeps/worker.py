@@ -31,6 +31,10 @@ FATAL_CLAIMS = 3
 """A cell fails when as many workers in a row were killed in it without having saved a checkpoint."""
 
 
+class TakenOver(BaseException):
+    """Raised in a worker whose cell another one has taken over, at once: what it would save is the other's to write."""
+
+
 class Search(Protocol):
     """What chooses the settings of cells, and which of them are pruned, where the plan does not say."""
 
@@ -190,10 +194,10 @@ def _trained(folder: SweepFolder, held: Claim, cell: Cell, options: Options) -> 
         text = folder.sweep.recipe_text(cell.experiment)
         more: Any = {"resume": "auto", "recipe_text": text, "command": options.command}
         train(cell.experiment, folder.run(cell.number), progress=report, **more)
+    except TakenOver:
+        options.log(f"cell {cell.number}: another worker has taken it over")
+        return False
     except Interrupted:
-        if held.lost.is_set():
-            options.log(f"cell {cell.number}: another worker has taken it over")
-            return False
         if not report.pruned:
             raise
         state = "pruned"
@@ -249,7 +253,7 @@ def _is_fatal(folder: SweepFolder, held: Claim) -> bool:
 
 
 class _CellProgress:
-    """Passes on the progress of a cell, and stops its run after a checkpoint, as a signal does, where it has to end."""
+    """Passes on the progress of a cell, and stops its run: after a checkpoint if pruned, and at once if it is lost."""
 
     def __init__(self, inner: Progress, held: Claim, search: Search | None, epochs: int) -> None:
         self._inner, self._held, self._search, self._epochs = inner, held, search, epochs
@@ -272,24 +276,24 @@ class _CellProgress:
         self._inner.begin(loss_text)
 
     def log(self, line: str) -> None:
-        # what a stopped run tells its user is not for this one
+        # what a stopped run reports is not for the user of a sweep
         if not self._stopping:
             self._inner.log(line)
 
     def window(self, position: Position, windows: int, epochs: int) -> None:
         self._inner.window(position, windows, epochs)
-        if self._held.lost.is_set():
-            self._stop()
+        self._check()
 
     def validated(self, record: dict[str, Any]) -> None:
         self._inner.validated(record)
+        self._check()
         last = record["epoch"] == self._epochs
         if self._search is not None and record["epoch_ended"] and not last and not self._stopping:
             self.pruned = self._search.prunes(self._held.number, record)
             if self.pruned:
-                self._stop()
+                self._stopping = True
+                signal.raise_signal(signal.SIGTERM)
 
-    def _stop(self) -> None:
-        if not self._stopping:
-            self._stopping = True
-            signal.raise_signal(signal.SIGTERM)
+    def _check(self) -> None:
+        if self._held.lost.is_set():
+            raise TakenOver
