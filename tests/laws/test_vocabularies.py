@@ -126,7 +126,4 @@ def test_no_code_outside_the_units_asks_for_the_unit():
     # no preparation that could be measured
     others = {"cli/bench_compressors.py", "cli/bench_prepare.py", "cli/mixing.py", "trained/scoring.py"}
     recognisers = {"export/printed_tokens.py", "export/recogniser_tokens.py"}
-    assert (
-        found.keys()
-        == {"importers/pytorch_lstm.py"} | others | recognisers
-    )
+    assert found.keys() == {"importers/pytorch_lstm.py"} | others | recognisers

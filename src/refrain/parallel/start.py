@@ -50,16 +50,13 @@ def joined() -> Iterator[Ranks]:
 
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     watch = _watch(rank, size)
-    group = Group(watch)
-    _present = group
     try:
-        yield group
+        _present = Group(watch)
+        yield _present
     except BaseException as error:
         status = _status(error)
-        # a rank that was stopped by a signal has not failed
-        failed = status not in (0, 130, 143)
-        watch.end(_text(error) if failed else None, status)
-        if group.first:
+        _leave(watch, error, status)
+        if rank == 0:
             raise
         if isinstance(error, LostRankError):
             # rank 0 is lost, and this rank reports it
@@ -67,13 +64,24 @@ def joined() -> Iterator[Ranks]:
         raise SystemExit(status) from None
     else:
         # rank 0 may hold the store, so it is the last to leave
-        with contextlib.suppress(RuntimeError):
-            group.wait()
+        with contextlib.suppress(LostRankError, SystemExit):
+            _present.wait()
         watch.end()
     finally:
         _present = None
         with contextlib.suppress(RuntimeError, AssertionError):
             torch.distributed.destroy_process_group()
+
+
+def _leave(watch: Any, error: BaseException, status: int) -> None:
+    """Say why this rank leaves, unless others know it already."""
+    if hasattr(error, "signal_number"):
+        # all ranks have stopped in order
+        watch.end()
+    elif isinstance(error, LostRankError) or (isinstance(error, SystemExit) and status == LostRankError.exit_status):
+        watch.end_silently()
+    else:
+        watch.end("was stopped by a signal" if status in (130, 143) else _text(error), status)
 
 
 def _watch(rank: int, size: int) -> Any:
@@ -113,6 +121,8 @@ def _not_joined(host: str, port: str, text: str) -> UserError:
 
 
 def _status(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 130
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     return int(getattr(error, "exit_status", 1))

@@ -88,6 +88,10 @@ class Watch:
         with contextlib.suppress(RuntimeError):
             self._tell()
 
+    def end_silently(self) -> None:
+        """Give no more signs: this rank leaves because another one is lost."""
+        self._ended.set()
+
     def at(self, step: int, phase: str) -> None:
         """Note the position of this rank.
 
