@@ -251,12 +251,18 @@ def test_watching_ends_with_the_sweep(refrain, done):
     assert refrain("sweep", file, "--out", out, "--watch", "--json").json["counts"]["done"] == 4
 
 
+def heed_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_from_the_terminal_stops_workers_after_a_checkpoint(file, tmp_path, own_environment):
     given, out = file(), tmp_path / "out"
     given.write_text(given.read_text().replace("epochs = 1", "epochs = 100000"))
     words = [sys.executable, "-m", "refrain", "sweep", given, "--out", out, "--workers", "2"]
     cells = [out / "cells" / f"000{number}" for number in (1, 2)]
-    with Command(words, env=own_environment, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+    # a shell that runs the tests in the background lets them ignore Ctrl-C
+    streams = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts}
+    with Command(words, env=own_environment, start_new_session=True, **streams) as process:
         end = time.monotonic() + 100
         while not all((cell / "metrics.jsonl").exists() for cell in cells):
             assert time.monotonic() < end and process.poll() is None
