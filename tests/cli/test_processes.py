@@ -51,7 +51,7 @@ def test_the_option_trains_in_processes_and_reports_once(text, tmp_path):
     assert found.returncode == 0, found.stderr
     summary = json.loads(found.stdout)
     assert summary["epochs"] == 1 and summary["run"] == str(tmp_path / "run")
-    assert found.stderr.count("run    ") == 1
+    assert found.stderr.count("run    ") == 1 and "cpu  2 processes of 1 thread" in found.stderr
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["ranks"] == 2
 
 
@@ -84,6 +84,13 @@ def test_more_ranks_than_columns(text, tmp_path):
     assert [status for status, _, _ in found] == [2, 2, 2]
     assert "3 ranks: are more than the columns of a batch" in found[0][2]
     assert not found[1][2] and not found[2][2] and not (tmp_path / "run").exists()
+
+
+def test_the_option_is_checked_before_a_process_starts(text, tmp_path):
+    words = [sys.executable, *map(str, train(text, tmp_path / "run", "--processes", "5"))]
+    found = subprocess.run(words, env=rank_environment(), capture_output=True, text=True, timeout=60)
+    assert found.returncode == 2 and "--processes 5: are more than the columns of a batch" in found.stderr
+    assert found.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
 def test_ranks_with_other_settings(text, tmp_path):

@@ -40,7 +40,7 @@ def for_output(text: str) -> str:
 
 
 def log(line: str) -> None:
-    """Print a line on standard error, unless this process follows another one that prints it."""
+    """Print a line on standard error, unless another process does the same and prints it."""
     if not _follows:
         log_line(line)
 

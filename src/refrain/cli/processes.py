@@ -13,10 +13,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refrain.errors import LostRankError, UserError
 from refrain.storage.machine import usable_cores
+
+from .output import follow
+
+if TYPE_CHECKING:
+    from refrain.config import AnyExperiment
 
 PATIENCE = 45.0
 """Seconds that the other ranks have to leave when one of them has ended with an error."""
@@ -37,10 +42,7 @@ def run_processes(count: int, words: Sequence[str]) -> int:
     Raises:
         UserError: when the number is not positive, or this process is a rank itself.
     """
-    if count < 1:
-        raise UserError(f"--processes must be at least 1 (got {count})")
-    if "RANK" in os.environ:
-        raise UserError("--processes: torchrun has started several processes already; leave the option out")
+    check_count(count)
     environment = dict(os.environ) | {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
@@ -66,6 +68,18 @@ def run_processes(count: int, words: Sequence[str]) -> int:
                     process.wait()
 
 
+def check_count(count: int) -> None:
+    """Check that a number of ranks can be started here.
+
+    Raises:
+        UserError: when the number is not positive, or this process is a rank itself.
+    """
+    if count < 1:
+        raise UserError(f"--processes must be at least 1 (got {count})")
+    if "RANK" in os.environ:
+        raise UserError("--processes: torchrun has started several processes already; leave the option out")
+
+
 def without_option(words: Sequence[str]) -> list[str]:
     """Remove `--processes N` from the words of a command.
 
@@ -82,7 +96,7 @@ def without_option(words: Sequence[str]) -> list[str]:
 
 
 def as_ranks(processes: int | None, out: Path | None, series: int | None) -> bool:
-    """Start the ranks of a run and end with their status, or prepare to be one of them.
+    """Prepare to be a rank, or to start ranks.
 
     Args:
         processes: the number of ranks to start; None starts none.
@@ -93,9 +107,31 @@ def as_ranks(processes: int | None, out: Path | None, series: int | None) -> boo
         Whether torchrun has started this rank again, so that it goes on with its run.
     """
     if processes is not None:
-        raise SystemExit(run_processes(processes, without_option(sys.argv[1:])))
-    check_ranks(out, series)
+        check_count(processes)
+        # rank 0 prints what this process has to say
+        follow()
+    check_ranks(out, series, several=processes is not None)
     return is_restarted()
+
+
+def start_ranks(processes: int | None, experiment: "AnyExperiment | None") -> None:
+    """Start the ranks of a run whose settings are known to be good, and end with their status.
+
+    Args:
+        processes: the number of ranks to start; None starts none.
+        experiment: the settings; None where they are those of the run that is resumed.
+
+    Raises:
+        UserError: when there are more ranks than columns of a batch.
+    """
+    if processes is None:
+        return
+    if experiment is not None and experiment.training.batch_size < processes:
+        raise UserError(
+            f"--processes {processes}: are more than the columns of a batch, of which each process computes at least "
+            f"one (training.batch_size is {experiment.training.batch_size}); start fewer, or raise the batch size"
+        )
+    raise SystemExit(run_processes(processes, without_option(sys.argv[1:])))
 
 
 def is_first() -> bool:
@@ -108,17 +144,19 @@ def is_restarted() -> bool:
     return "RANK" in os.environ and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
-def check_ranks(out: Path | None, series: int | None) -> None:
+def check_ranks(out: Path | None, series: int | None, *, several: bool = False) -> None:
     """Check what several processes that train one model need.
 
     Args:
         out: the run folder, if it was given.
         series: the number of runs of a series, if one was asked for.
+        several: whether this process starts several ranks; otherwise it may be one of them.
 
     Raises:
         UserError: when there is a series, or torchrun may restart the processes without a run folder to continue.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+    several |= "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if not several:
         return
     if series is not None:
         raise UserError(

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from refrain.config import AnyExperiment
     from refrain.training.progress import Progress
 
-SETTINGS_ARE_KNOWN = (
-    "--resume takes the settings from the run, and the corpus; leave out all but those that change, such as "
-    "training.epochs=16, or start a new run from its weights: refrain train RECIPE --from RUN"
-)
-
 
 def train(
     recipe: str | None = None,
@@ -85,7 +80,7 @@ def train(
     from refrain.errors import UserError
 
     from .corpus import resolved_corpus
-    from .processes import as_ranks
+    from .processes import as_ranks, start_ranks
     from .recipe_text import recipe_text, resolved
 
     resume_auto |= as_ranks(processes, out, seeds if folds is None else folds) and not resume
@@ -97,13 +92,13 @@ def train(
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
     _check_resume(out, start_from, mode, force=force, seeds=seeds if folds is None else folds, finish=finish)
     words = _with_options(settings, errors, tokens, skip_bad=skip_bad)
-    if recipe is None and not new and (data or iss_json):
-        raise UserError(SETTINGS_ARE_KNOWN)
+    _check_known_settings(recipe, data or iss_json, new=new)
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
     experiment = resolved(recipe, words, corpus, given, start_from, quiet=quiet) if recipe or new else None
     words, experiment = _with_folds(words, experiment, folds, seeds)
     _check_paths(mode, experiment, out, start_from, force=force, seeds=seeds if folds is None else folds)
+    start_ranks(processes, experiment)
 
     from refrain import runs
     from refrain.training import progress
@@ -121,6 +116,17 @@ def train(
         more: Any = {"start_from": start_from, "force": force, "recipe_text": text, "command": command}
         summary = _started(experiment, folder, seeds, folds, report, resume_auto, more)
     _report(summary, json, quiet)
+
+
+def _check_known_settings(recipe: str | None, given: object, *, new: bool) -> None:
+    """Refuse a corpus and other settings where those of the run are used."""
+    from refrain.errors import UserError
+
+    if recipe is None and not new and given:
+        raise UserError(
+            "--resume takes the settings from the run, and the corpus; leave out all but those that change, such as "
+            "training.epochs=16, or start a new run from its weights: refrain train RECIPE --from RUN"
+        )
 
 
 def _report(summary: dict[str, Any], json: bool, quiet: bool) -> None:

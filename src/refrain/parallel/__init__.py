@@ -3,3 +3,4 @@
 from .ranks import ALONE as ALONE
 from .ranks import Ranks as Ranks
 from .start import joined as joined
+from .start import present as present

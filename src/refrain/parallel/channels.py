@@ -22,8 +22,9 @@ BLOCK_BYTES = 1 << 23
 """The bytes of a tensor that are summed at once in shared memory."""
 LINE = 64
 """The bytes of a cache line; what different ranks write is in different ones."""
-SPINS, PAUSE = 200, 5e-5
-"""How often a rank looks whether the others are ready before it sleeps, and for how many seconds it sleeps then."""
+SPINS, PAUSE, LONGEST_PAUSE = 200, 5e-5, 2e-3
+"""How often a rank looks whether the others are ready before it sleeps between two looks, and for how many seconds it
+sleeps at first and at most."""
 
 
 class Channel(Protocol):
@@ -141,8 +142,8 @@ class SharedMemory:
             if spins < SPINS:
                 os.sched_yield()
                 continue
-            time.sleep(PAUSE)
-            if not spins % 256 and self._is_lost():
+            time.sleep(min(LONGEST_PAUSE, PAUSE * (spins - SPINS + 1)))
+            if not spins % 64 and self._is_lost():
                 raise RuntimeError("a rank does not come to the meeting in shared memory")
 
 

@@ -25,6 +25,11 @@ def are_started() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def present() -> Ranks:
+    """Return the ranks that this process has joined; `ALONE` outside `joined`."""
+    return _present or ALONE
+
+
 def restarted() -> bool:
     """Whether torch's launcher has started the ranks again, after one was lost."""
     return are_started() and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"

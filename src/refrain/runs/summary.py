@@ -13,7 +13,7 @@ from refrain.data.unknown import FIT_THE_MODEL, unknown_concerns
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.evaluation.perplexity import Protocol
 from refrain.models.network_check import class_name
-from refrain.parallel import ALONE, Ranks
+from refrain.parallel import ALONE, Ranks, present
 from refrain.progress import Track, untracked
 from refrain.sparsity import zero_share
 from refrain.sparsity.report import report
@@ -68,6 +68,8 @@ def machine_line(model: nn.Module) -> str:
     device = next(model.parameters()).device
     count = torch.get_num_threads()
     threads = f"{count} thread{'s' * (count > 1)}"
+    if (size := present().size) > 1:
+        threads = f"{size} processes of {threads}"
     return f"refrain {refrain.__version__}  torch {torch.__version__}  {device}  {threads}"
 
 
