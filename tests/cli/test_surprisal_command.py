@@ -6,30 +6,12 @@ import math
 import pickle
 
 import pytest
+from arpa import ARPA
 
 from refrain import load, runs
 from refrain.cli.surprisal import HEAD
 from refrain.errors import DataError, UserError
 from refrain.evaluation import SurprisalRow
-
-ARPA = """
-\\data\\
-ngram 1=5
-ngram 2=2
-
-\\1-grams:
-0\t<s>\t-0.4
--0.5\tant
--0.6\tbee\t-0.1
--0.7\t</s>
--0.5\t<unk>
-
-\\2-grams:
--0.2\t<s> ant
--0.3\tbee bee
-
-\\end\\
-"""
 
 
 def rows_of(text):

@@ -5,6 +5,7 @@ import random
 
 import pytest
 import torch
+from test_score import Reading
 from torch import nn
 
 from refrain import runs
@@ -22,7 +23,7 @@ from refrain.evaluation import (
 from refrain.evaluation import (
     prefixes as prefixes_module,
 )
-from refrain.models import NetworkStepper, stepper_of
+from refrain.models import NetworkStepper
 from refrain.models.states import StateBatch
 
 LINES = ["ant bee cat", "ant bee", "", "ant zebra cat", "ant bee cat dog", "ant bee cat", "dog"]
@@ -42,32 +43,14 @@ def prefixes(lm, lines):
     return {tuple(ids[: stop + 1]) for ids in encoded for stop in range(len(ids))}
 
 
-class Counting:
-    """A scorer that counts the tokens that are read."""
-
-    def __init__(self, model):
-        self.stepper, self.tokens = stepper_of(model), 0
-
-    def __getattr__(self, name):
-        return getattr(self.stepper, name)
-
-    @property
-    def scorer(self):
-        return self
-
-    def following_nats(self, ids, *others):
-        self.tokens += len(ids)
-        return self.stepper.following_nats(ids, *others)
-
-
 @pytest.mark.parametrize("step_scores", [1, 600, 1 << 23])
 def test_a_tree_scores_as_line_by_line_and_reads_each_prefix_once(lm, monkeypatch, step_scores):
     monkeypatch.setattr(prefixes_module, "STEP_SCORES", step_scores)
     draw = random.Random(2)
     many = [" ".join(draw.choices(["ant", "bee", "zebra"], k=draw.randint(0, 6))) for _ in range(60)]
     for lines in (LINES, many, []):
-        counting = Counting(lm.model)
-        found = score_prefix_tree(counting, lm.vocabulary, lines)
+        reading = Reading(lm.model)
+        found = score_prefix_tree(reading, lm.vocabulary, lines)
         wanted = list(score_lines(lm.model, lm.vocabulary, lines, batch_size=1))
         assert [score.text for score in found.lines] == lines
         assert [(score.figure.tokens, score.unknown) for score in found.lines] == [
@@ -75,7 +58,7 @@ def test_a_tree_scores_as_line_by_line_and_reads_each_prefix_once(lm, monkeypatc
         ]
         for score, other in zip(found.lines, wanted, strict=True):
             assert score.figure.nats == pytest.approx(other.figure.nats, abs=1e-6)
-        assert found.evaluated == counting.tokens == len(prefixes(lm, lines))
+        assert found.evaluated == reading.alone == len(prefixes(lm, lines))
 
 
 class SidewaysNetwork(nn.Module):

@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners in a sweep: cells are told once, pruned runs end with a checkpoint."""
+"""Optuna's samplers and pruners in a sweep: each result is reported once, and pruned runs end with a checkpoint."""
 
 import pytest
 from short_runs import quiet

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from kinds_of_runs import KINDS, QUIET, SMALL
 
 from refrain import load, recipe, train
 from refrain.config import Experiment
@@ -10,42 +11,6 @@ from refrain.models.step_graph import step_graph
 from refrain.studies import compress
 from refrain.studies.low_rank import Ranks, reduced
 from refrain.studies.removal_cost import open_validation
-from refrain.training import PlainProgress
-
-SMALL = (
-    "model.embedding_size=12", "training.epochs=2", "training.batch_size=4", "training.window_steps=5",
-    "training.sample_tokens=0", "data.unit=character",
-)  # fmt: skip
-KINDS = {
-    "lstm": ("model.hidden_sizes=[10,14]",),
-    "gru": ("model.hidden_sizes=[10,14]", "model.cell=gru"),
-    "mlstm": ("model.hidden_sizes=[10,14]", "model.cell=multiplicative-lstm"),
-    "narrow first layer": ("model.hidden_sizes=[2,14]",),
-    "tied": ("model.hidden_sizes=[10,12]", "model.tied=true"),
-    "tied, one layer": ("model.hidden_sizes=[12]", "model.tied=true"),
-    "low rank": ("model.hidden_sizes=[10,14]", "model.head=low-rank", "model.head.rank=13"),
-    "weight norm": ("model.hidden_sizes=[10,14]", "model.weight_norm=true", "model.init=standard"),
-    "adaptive": ("model.hidden_sizes=[10,14]", "model.head=adaptive", "model.head.cutoffs=[3]"),
-    "mixture": ("model.hidden_sizes=[10,14]", "model.head=mixture", "model.head.components=2"),
-    "sparse layer": ("model.hidden_sizes=[10,14]", "model.cell=sparse-lstm", "model.cell.plan.kind=uniform",
-                     "model.cell.plan.blocks=2", "model.cell.plan.density=0.6"),
-    "sparse embedding": ("data.order=ascending", "model.hidden_sizes=[10,14]", "model.embedding.kind=sparse",
-                         "model.embedding.blocks=2", "model.embedding.density=0.7"),
-}  # fmt: skip
-QUIET = PlainProgress(quiet=True)
-
-
-@pytest.fixture(scope="module")
-def runs(tiny_corpus, tmp_path_factory):
-    """Runs of each kind, made when they are first used."""
-    folder = tmp_path_factory.mktemp("runs")
-
-    def run(kind):
-        if not (folder / kind).exists():
-            train(recipe("zaremba-small", *SMALL, *KINDS[kind], data=str(tiny_corpus)), folder / kind, progress=QUIET)
-        return folder / kind
-
-    return run
 
 
 def parts(run):

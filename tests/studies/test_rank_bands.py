@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from test_low_rank import KINDS, QUIET, SMALL, log_probabilities, low, parts
+from kinds_of_runs import KINDS, QUIET, SMALL
+from test_low_rank import log_probabilities, low, parts
 
 from refrain import load, recipe, train
 from refrain.errors import UserError
@@ -17,19 +18,6 @@ from refrain.studies.sized_bands import Spectrum, spectra
 
 EMBEDDING, HEAD = ((0, 12), (5, 6), (9, 2)), ((0, 14), (4, 7), (9, 3))
 FEW = {"embedding": ((0, 6), (5, 4), (9, 2)), "head": ((0, 8), (4, 7), (9, 3))}
-
-
-@pytest.fixture(scope="module")
-def runs(tiny_corpus, tmp_path_factory):
-    """Runs of each kind, made when they are first used."""
-    folder = tmp_path_factory.mktemp("runs")
-
-    def run(kind):
-        if not (folder / kind).exists():
-            train(recipe("zaremba-small", *SMALL, *KINDS[kind], data=str(tiny_corpus)), folder / kind, progress=QUIET)
-        return folder / kind
-
-    return run
 
 
 def low_in_bands(matrix, bands):

@@ -218,7 +218,7 @@ def _together(words: Sequence[str]) -> AbstractContextManager[Any]:
     """The context in which several processes train one model, if torchrun has started this one."""
     if words[:1] != ["train"] or "RANK" not in os.environ or "--help" in words or "-h" in words:
         return nullcontext()
-    # a rank that is lost is told in a line, not by torch's traces
+    # one line names the rank that is lost, in place of torch's traces
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if os.environ["RANK"] != "0":
         follow()

@@ -257,7 +257,7 @@ def _check_costs(file: str, costs: dict[str, float], name: str, hypotheses: Sequ
     """Check that a file of costs is that of the hypotheses.
 
     Raises:
-        DataError: when it has the cost of none.
+        DataError: when the file has a cost for none of the hypotheses.
     """
     if not any(hypothesis in costs for hypothesis in hypotheses):
         raise DataError(

@@ -189,7 +189,7 @@ def _wait(ranks: Sequence[subprocess.Popen[Any]]) -> int:
 
 @contextlib.contextmanager
 def _passing_signals(ranks: Sequence[subprocess.Popen[Any]]) -> Iterator[None]:
-    """Pass a first signal to one rank, which tells the others, and a second one to all of them."""
+    """Pass the first signal to one rank, with which all of them stop, and a second one to every rank."""
     received: list[int] = []
 
     def passed(number: int, frame: FrameType | None) -> None:

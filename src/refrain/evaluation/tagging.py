@@ -205,8 +205,8 @@ def _predicted(
         predictions |= _by_sentence(places, sentences, found.tags.cpu().numpy())
     if ranks.size > 1:
         nats = ranks.sums(nats)[0]
-        told = [[place, tags.tolist()] for place, tags in predictions.items()]
-        predictions = {place: np.array(tags) for each in ranks.gathered(told) for place, tags in each}
+        own_tags = [[place, tags.tolist()] for place, tags in predictions.items()]
+        predictions = {place: np.array(tags) for each in ranks.gathered(own_tags) for place, tags in each}
     return nats, predictions
 
 

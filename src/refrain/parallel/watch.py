@@ -27,9 +27,9 @@ LAG, LAG_AT_FIRST, LAG_FACTOR = 20.0, 300.0, 10.0
 REMEDY = "the other ranks leave; what was saved is whole, and --resume goes on from the last checkpoint"
 FROZEN = 4.0
 """Seconds by which a pause of this process is longer than asked for if the process itself was stopped, as when a batch
-system suspends a job. The silence of others in that time tells nothing."""
+system suspends a job. The silence of other ranks in that time does not count."""
 PATIENCE = 25.0
-"""Seconds that a rank waits to be told which one is lost."""
+"""Seconds that a rank waits until it is known which one is lost."""
 
 
 class Watch:
@@ -235,13 +235,13 @@ class Watch:
                 return
             if tell:
                 # the first verdict counts
-                told = self._store.compare_set(f"{self._prefix}verdict", "", json.dumps([rank, text, status]))
-                rank, text, status = json.loads(told)
+                first = self._store.compare_set(f"{self._prefix}verdict", "", json.dumps([rank, text, status]))
+                rank, text, status = json.loads(first)
             self._verdict = (rank, text, status)
             self._decided.set()
 
     def _speaks(self, culprit: int) -> bool:
-        """Whether this rank tells the user. A rank that failed by itself has spoken already if it is rank 0."""
+        """Whether this rank prints the message. Rank 0 has printed its own error if it failed by itself."""
         if culprit:
             return not self.rank
         seen = self._seen

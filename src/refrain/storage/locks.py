@@ -83,7 +83,8 @@ def locked(folder: Path) -> Iterator[Lock]:
 def is_locked(folder: Path) -> bool:
     """Whether a process of this machine holds the lock of a folder, or one of another machine where that can be seen.
 
-    For this the lock is taken for an instant, shared with others that look; who wants to write waits for that instant.
+    The function takes the lock for an instant, shared with other processes that look. A process that wants to write
+    waits for that instant.
 
     Args:
         folder: the folder.

@@ -1,6 +1,7 @@
 """Scores of texts, words and single tokens by a trained language model."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +57,9 @@ class ScoresTexts:
     _splits: Splits | None = None
 
     @property
+    @abstractmethod
     def stepper(self) -> Stepper | NetworkStepper:
         """The model with packed weights."""
-        raise NotImplementedError
 
     @overload
     def score(self, text: str) -> Score: ...  # type: ignore[overload-overlap]

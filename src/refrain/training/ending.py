@@ -47,10 +47,10 @@ class Ending:
         # planned by rank 0's clock
         ranks = self.task.ranks
         plan = self._due(position, windows) if ranks.first else None
-        told = ranks.from_first(None if plan is None else asdict(plan))
-        if told is None:
+        fields = ranks.from_first(None if plan is None else asdict(plan))
+        if fields is None:
             return None
-        position.plans.append(Plan(**told))
+        position.plans.append(Plan(**fields))
         return position.plan
 
     def _due(self, position: Position, windows: Windows | Batches) -> Plan | None:
