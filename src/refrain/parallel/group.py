@@ -1,4 +1,4 @@
-"""Ranks that talk through `torch.distributed`: by gloo on processors and by NCCL on GPUs."""
+"""Ranks that communicate through `torch.distributed`: by gloo on processors and by NCCL on GPUs."""
 
 import contextlib
 import json
@@ -46,14 +46,14 @@ class Group(Ranks):
         gradients = self._gradients(parameters)
         gradients.begin()
         loss.backward()
-        with self.talking():
+        with self.communicating():
             return gradients.finish(loss.item(), nats.item())
 
     def sum_gradients(self, loss: float, nats: float, parameters: Sequence[nn.Parameter]) -> tuple[float, float]:
         """Sum gradients that are computed already; see `Ranks`."""
         gradients = self._gradients(parameters)
         gradients.begin()
-        with self.talking():
+        with self.communicating():
             return gradients.finish(loss, nats)
 
     def _gradients(self, parameters: Sequence[nn.Parameter]) -> GradientSum:
@@ -72,7 +72,7 @@ class Group(Ranks):
         return self._reduced(torch.tensor(values, dtype=torch.int64), dist.ReduceOp.MAX)
 
     def _reduced(self, values: Tensor, operation: Any) -> list[Any]:
-        with self.talking():
+        with self.communicating():
             if self._memory is None:
                 dist.all_reduce(values, operation)
             else:
@@ -89,7 +89,7 @@ class Group(Ranks):
     def gathered(self, value: Any) -> list[Any]:
         """Return every rank's value; see `Ranks`."""
         text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-        with self.talking():
+        with self.communicating():
             lengths = [int(length) for length in _all_gather(torch.tensor([len(text)]))]
             padded = torch.zeros(max(lengths), dtype=torch.uint8)
             padded[: len(text)] = text
@@ -105,7 +105,7 @@ class Group(Ranks):
         for tensor in tensors:
             padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
             padded[: len(tensor)] = tensor
-            with self.talking():
+            with self.communicating():
                 found = _all_gather(padded)
             whole.append(torch.cat([each[:count] for each, count in zip(found, counts, strict=True)]))
         return whole
@@ -115,7 +115,7 @@ class Group(Ranks):
         sums = self.gathered(checksum(model))
         if len(set(sums)) == 1:
             return True
-        with self.talking(), torch.no_grad():
+        with self.communicating(), torch.no_grad():
             for tensor in [*model.parameters(), *model.buffers()]:
                 dist.broadcast(tensor.detach(), 0)
         torch.autograd.graph.increment_version(list(model.parameters()))
@@ -131,7 +131,7 @@ class Group(Ranks):
         self.watch.at(step, phase)
 
     @contextlib.contextmanager
-    def talking(self) -> Iterator[None]:
+    def communicating(self) -> Iterator[None]:
         """A context in which this rank waits for others.
 
         Raises:

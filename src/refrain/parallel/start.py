@@ -13,9 +13,9 @@ from refrain.storage.plain_text import log_line
 
 from .ranks import ALONE, Ranks
 
-JOINING = timedelta(minutes=5)
+JOIN_TIMEOUT = timedelta(minutes=5)
 # what hangs is noticed by `watch`; a rank may wait for hours while another one measures a text
-TALKING = timedelta(days=7)
+COLLECTIVE_TIMEOUT = timedelta(days=7)
 
 _present: Ranks | None = None
 
@@ -99,9 +99,9 @@ def _watch(rank: int, size: int) -> Any:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     try:
-        store, _, _ = next(rendezvous("env://", timeout=JOINING))
+        store, _, _ = next(rendezvous("env://", timeout=JOIN_TIMEOUT))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TALKING)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT)
         # a connection of its own, since the other one may be waiting
         watched = dist.TCPStore(  # type: ignore[attr-defined]
             host, int(port), is_master=False, wait_for_workers=False, timeout=timedelta(seconds=30)

@@ -131,7 +131,7 @@ class Watch:
             self._verdict = (-1, f"another rank does not answer: {text}", LostRankError.exit_status)
         assert self._verdict is not None
         culprit, text, status = self._verdict
-        if not self._speaks(culprit):
+        if not self._prints(culprit):
             return SystemExit(status)
         found = LostRankError(text)
         found.exit_status = status
@@ -240,7 +240,7 @@ class Watch:
             self._verdict = (rank, text, status)
             self._decided.set()
 
-    def _speaks(self, culprit: int) -> bool:
+    def _prints(self, culprit: int) -> bool:
         """Whether this rank prints the message. Rank 0 has printed its own error if it failed by itself."""
         if culprit:
             return not self.rank
@@ -254,7 +254,7 @@ class Watch:
         if self._ended.wait(3 * SECOND):
             return
         culprit, text, status = self._verdict
-        if self._speaks(culprit):
+        if self._prints(culprit):
             log_line(f"refrain: {text}")
         sys.stderr.flush()
         os._exit(status)
