@@ -15,8 +15,9 @@ import pytest
 from refrain import progress as reports
 from refrain.progress import Bar, Lines, Reporter, Step, duration, end_reports, timing_reports, untracked, watch
 from refrain.training import PlainProgress
-from refrain.training.progress import LiveProgress, epoch_line, loss_text
-from refrain.training.task import Position
+from refrain.training.loop import Tally
+from refrain.training.progress import Clock, LiveProgress, epoch_line, loss_text
+from refrain.training.task import Best, Position
 
 
 @pytest.fixture
@@ -182,7 +183,7 @@ def test_the_bar_of_training_gives_way_to_what_comes_after_its_last_window(monke
     monkeypatch.setenv("COLUMNS", "100")
     with LiveProgress() as live:
         live.window(Position(window=1, step=1), 2, 1)
-        assert [task.fields["what"] for task in live._live.tasks] == ["epoch 1/1"]
+        assert [task.fields["what"] for task in live._live.tasks] == ["epoch 1/1  50%"]
         live.window(Position(window=2, step=2), 2, 1)
         assert not live._live.tasks
         step = Step("measuring the test text, protocol exact", total=5)
@@ -208,10 +209,45 @@ def test_lines_of_training_have_the_unit_too(monkeypatch, capsys):
     assert "inf of something" in capsys.readouterr().err
 
 
+def test_the_line_of_training_has_the_best_validation_and_the_time_left_for_epoch_and_run(monkeypatch):
+    seconds = iter([0.0, 5.0, 8.0])
+    of_training = sys.modules["refrain.training.progress"]
+    monkeypatch.setattr(of_training, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    clock = Clock()
+    clock.describe(Position(window=1, step=1), 4, 3)
+    clock.validated({"best": True, "perplexity": 99.04, "nats_per_token": 4.6})
+    clock.validated({"best": False, "perplexity": 104.0, "nats_per_token": 4.7})
+    tally = Tally(nats=20.0, tokens=10)
+    text = clock.describe(Position(window=2, step=2, epoch_tally=tally), 4, 3)
+    assert text == "perplexity 7.4  best valid 99.0  1 tokens/s  10s left in the epoch, 50s left"
+    # in the last epoch both are the same
+    assert clock.describe(Position(epoch=2, window=3, step=11, epoch_tally=tally), 4, 3).endswith("tokens/s  1s left")
+
+
+def test_a_run_that_was_resumed_shows_its_best_validation():
+    best = Best(0, 4, math.log(50.0), True, math.log(50.0))
+    assert Clock().describe(Position(step=4, best=best), 4, 3).endswith("best valid perplexity 50.0")
+
+
+@pytest.mark.parametrize(("no_color", "green"), [("", True), ("1", False)])
+def test_the_best_validation_is_green_where_colours_are_allowed(no_color, green, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    with LiveProgress() as live:
+        live.validated(RECORD)
+        live.validated(RECORD | {"best": False, "epoch": 4})
+    written = sys.stderr.getvalue()
+    assert ("\x1b[32mepoch 3" in written) == green and "epoch 3" in written
+    assert "\x1b[32mepoch 4" not in written
+
+
 RECORD = {
     "epoch": 3,
     "epoch_ended": True,
     "train_perplexity": 12.0,
+    "nats_per_token": 2.7080502011022101,
     "perplexity": 15.0,
     "best": True,
     "learning_rate": 0.5,

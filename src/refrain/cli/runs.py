@@ -63,6 +63,7 @@ def _sorted(entries: "list[RunEntry]", order: Order) -> "list[RunEntry]":
 
 def _row(entry: "RunEntry", folder: Path) -> list[str]:
     from refrain.progress import duration
+    from refrain.runs.figure_names import deciding_text
 
     inside = entry.path != folder
     return [
@@ -72,8 +73,8 @@ def _row(entry: "RunEntry", folder: Path) -> list[str]:
         _model(entry.settings),
         "-" if entry.parameters is None else f"{entry.parameters:,}",
         f"{entry.epochs}/{_part(entry.settings, 'training').get('epochs', '?')}",
-        _figure(entry.valid),
-        _figure(entry.test),
+        deciding_text(entry.valid),
+        deciding_text(entry.test),
         f"{entry.bytes / 1e6:,.1f} MB" if entry.bytes >= 1e6 else f"{entry.bytes / 1e3:,.0f} kB",
         "-" if entry.seconds is None else duration(entry.seconds),
         time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.changed)) if entry.changed else "-",
@@ -84,14 +85,6 @@ def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:
     """A group of settings; empty where the settings are damaged."""
     found = settings.get(name)
     return found if isinstance(found, dict) else {}
-
-
-def _figure(figures: dict[str, Any]) -> str:
-    from refrain.runs.figure_names import deciding, text_of_figure
-
-    name = deciding(figures)
-    unit = {"perplexity": "", "bits_per_byte": " bits/byte", "accuracy": ""}
-    return "-" if name is None else text_of_figure(name, figures[name]) + unit[name]
 
 
 def _model(settings: dict[str, Any]) -> str:

@@ -42,3 +42,14 @@ def text_of_figure(name: str, value: float | None) -> str:
         value: its value.
     """
     return "-" if value is None else DIGITS[name].format(value)
+
+
+def deciding_text(figures: Mapping[str, Any]) -> str:
+    """The figure that decides as people read it, with its unit where that is not plain; `-` without one.
+
+    Args:
+        figures: the figures of a text.
+    """
+    name = deciding(figures)
+    unit = " bits/byte" if name == "bits_per_byte" else ""
+    return "-" if name is None else text_of_figure(name, figures[name]) + unit

@@ -47,6 +47,7 @@ class RunEntry(NamedTuple):
         bytes: the size of its files.
         seconds: the time of training.
         changed: the time of the last change, in seconds since 1970.
+        task: `language-model` or `tagger`; empty where it cannot be read.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class RunEntry(NamedTuple):
     bytes: int
     seconds: float | None
     changed: float
+    task: str = ""
 
 
 def find_runs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
@@ -114,6 +116,7 @@ def entry_of(run: Path) -> RunEntry:
         bytes=_size(run),
         seconds=_number(summary.get("train_seconds", last.get("wall_seconds"))),
         changed=changed,
+        task=str(config.get("task", "")) if config else "",
     )
 
 

@@ -173,9 +173,9 @@ class Fit:
         if position.window == last or (position.window == stop and not stop % intervals[0]):
             seconds = max(time.monotonic() - started, 1e-9)
             rate = task.optimizer.param_groups[0]["lr"]
-            position.metrics_bytes = self.metrics.train(
-                position, rate, (position.epoch_tally.tokens - tokens_before) / seconds
-            )
+            speed = (position.epoch_tally.tokens - tokens_before) / seconds
+            known = len(windows), self.ending.last_step(position, windows)
+            position.metrics_bytes = self.metrics.train(position, rate, speed, *known)
             position.line_tally = Tally()
         return state
 

@@ -16,7 +16,7 @@ from .own_methods import MethodError, checked
 FIGURES = {
     "event", "epoch", "epoch_ended", "window", "step", "learning_rate", "train_nats_per_token", "train_perplexity",
     "train_bits_per_byte", "nats_per_token", "perplexity", "bits_per_byte", "accuracy", "gradient_norm", "best",
-    "tokens_per_second", "wall_seconds", "judged", "settled", "span_f1",
+    "tokens_per_second", "wall_seconds", "windows", "last_step", "judged", "settled", "span_f1",
 }  # fmt: skip
 
 

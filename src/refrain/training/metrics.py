@@ -36,8 +36,18 @@ class Metrics:
         self._bytes_per_token = bytes_per_token
         self._figures = figures
 
-    def train(self, position: Position, learning_rate: float, tokens_per_second: float) -> int:
-        """Write the figures of the windows since the last line, and return the length of the file in bytes."""
+    def train(
+        self, position: Position, learning_rate: float, tokens_per_second: float, windows: int, last_step: int
+    ) -> int:
+        """Write the figures of the windows since the last line, and return the length of the file in bytes.
+
+        Args:
+            position: the position in the run.
+            learning_rate: of the last window.
+            tokens_per_second: since the last round of windows began.
+            windows: the number of windows of the epoch.
+            last_step: the number of steps of the whole run, as far as it is known.
+        """
         tally = position.line_tally
         nats_per_token = tally.nats / tally.tokens
         return self._write(
@@ -45,7 +55,9 @@ class Metrics:
                 "event": "train",
                 "epoch": position.epoch + 1,
                 "window": position.window,
+                "windows": windows,
                 "step": position.step,
+                "last_step": last_step,
                 "learning_rate": learning_rate,
                 "nats_per_token": nats_per_token,
                 "perplexity": perplexity(nats_per_token),

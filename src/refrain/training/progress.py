@@ -57,22 +57,36 @@ class Clock:
     def __init__(self) -> None:
         self.loss_text: LossText = loss_text
         self._start: tuple[float, int] | None = None
+        self._best = ""
+
+    def validated(self, record: dict[str, Any]) -> None:
+        """Keep the figure of a validation if it is the best so far."""
+        if record["best"]:
+            self._best = f"  best valid {valid_text(record)}"
 
     def describe(self, position: Position, windows: int, epochs: int) -> str:
-        """Return the loss, tokens per second and remaining time as a short text."""
+        """The loss in this epoch, the best validation, tokens per second, and the time left for epoch and run."""
         now = time.monotonic()
         if self._start is None:
             self._start = now, position.step
         since, first = self._start
         tally = position.epoch_tally
         figure = self.loss_text(tally.nats / tally.tokens if tally.tokens else math.inf)
+        if not self._best and position.best is not None:
+            # of an earlier process, whose line of metrics is not at hand
+            self._best = f"  best valid {self.loss_text(position.best.nats_per_token)}"
+        figure += self._best
         if position.step == first:
             return figure
         seconds = (now - since) / (position.step - first)
         rate = tally.tokens / max(position.window, 1) / seconds
         last = windows * epochs if position.plan is None else position.plan.end
-        left = seconds * (last - position.step)
-        return f"{figure}  {rate:,.0f} tokens/s  {duration(left)} left"
+        in_run = last - position.step
+        in_epoch = min(windows - position.window, in_run)
+        left = f"{duration(seconds * in_run)} left"
+        if in_epoch < in_run:
+            left = f"{duration(seconds * in_epoch)} left in the epoch, {left}"
+        return f"{figure}  {rate:,.0f} tokens/s  {left}"
 
 
 def loss_text(nats_per_token: float, *, bytes_per_token: float | None = None, tagger: bool = False) -> str:
@@ -120,10 +134,12 @@ class PlainProgress:
         text = self._clock.describe(position, windows, epochs)
         if time.monotonic() - self._logged_at >= PLAIN_SECONDS:
             self._logged_at = time.monotonic()
-            self.log(f"epoch {position.epoch + 1}/{epochs}  window {position.window}/{windows}  {text}")
+            share = f"{position.window / windows:.0%}"
+            self.log(f"epoch {position.epoch + 1}/{epochs}  window {position.window}/{windows} ({share})  {text}")
 
     def validated(self, record: dict[str, Any]) -> None:
         """Print a line with the figures."""
+        self._clock.validated(record)
         self.log(epoch_line(record))
 
     def log(self, line: str) -> None:
@@ -155,7 +171,7 @@ class LiveProgress:
     def window(self, position: Position, windows: int, epochs: int) -> None:
         """Update the bar."""
         text = self._clock.describe(position, windows, epochs)
-        what = f"epoch {position.epoch + 1}/{epochs}"
+        what = f"epoch {position.epoch + 1}/{epochs} {position.window / windows:4.0%}"
         if self._task is None:
             self._task = self._live.add_task(text, total=windows, what=what)
         self._live.update(self._task, completed=position.window, total=windows, description=text, what=what)
@@ -165,17 +181,39 @@ class LiveProgress:
             self._task = None
 
     def validated(self, record: dict[str, Any]) -> None:
-        """Print a line with the figures above the bar."""
-        self.log(epoch_line(record))
+        """Print a line with the figures above the bar, in green if they are the best so far."""
+        self._clock.validated(record)
+        self._print(epoch_line(record), style="green" if record["best"] else None)
 
     def log(self, line: str) -> None:
         """Print a line above the bar."""
-        self._live.console.print(visible(line), markup=False, highlight=False, emoji=False)
+        self._print(line)
+
+    def _print(self, line: str, style: str | None = None) -> None:
+        # rich leaves colours out where the terminal has none or NO_COLOR is set
+        self._live.console.print(visible(line), style=style, markup=False, highlight=False, emoji=False)
 
 
 def progress(*, quiet: bool = False) -> Progress:
     """Return a progress bar if standard error is a terminal, otherwise plain lines."""
     return LiveProgress() if errors_on_terminal() and not quiet else PlainProgress(quiet=quiet)
+
+
+def valid_text(record: dict[str, Any]) -> str:
+    """Format the deciding figure of a validation: accuracy, bits per byte where a token is a byte, or perplexity.
+
+    Args:
+        record: the line of metrics of the validation.
+    """
+    if "accuracy" in record:
+        return f"{100 * record['accuracy']:.2f} %"
+    return f"{record['bits_per_byte']:.3f}" if _of_bytes(record) else f"{record['perplexity']:,.1f}"
+
+
+def _of_bytes(record: dict[str, Any]) -> bool:
+    """Whether a token is a byte, so that the perplexity says the same as the bits per byte."""
+    bits = record.get("bits_per_byte")
+    return bits is not None and bits == record["nats_per_token"] / math.log(2)
 
 
 def epoch_line(record: dict[str, Any]) -> str:
@@ -184,8 +222,7 @@ def epoch_line(record: dict[str, Any]) -> str:
         f"epoch {record['epoch']}" if record["epoch_ended"] else f"epoch {record['epoch']} window {record['window']}"
     )
     bits = record.get("bits_per_byte")
-    # where a token is a byte, perplexity says the same
-    if bits is not None and bits == record["nats_per_token"] / math.log(2):
+    if _of_bytes(record):
         figures = f"train {record['train_bits_per_byte']:.4f}  valid {record['bits_per_byte']:.4f} bits/byte"
     elif "accuracy" in record:
         train, valid = record["train_nats_per_token"], record["nats_per_token"]
