@@ -60,7 +60,7 @@ def live_run(entry: RunEntry, now: float) -> LiveRun:
         now: the time, in seconds since 1970.
     """
     lines = _lines(entry.path)
-    trained = next((line for line in reversed(lines) if line.get("event") == "train"), {})
+    trained: dict[str, Any] = next((line for line in reversed(lines) if line.get("event") == "train"), {})
     # one of an earlier version has neither the number of windows nor that of steps
     step, window, windows = (_number(trained.get(name)) for name in ("step", "window", "windows"))
     seconds_left = epoch_seconds_left = None
