@@ -39,6 +39,10 @@ class CheckpointError(UserError):
     exit_status = 4
 
 
+class UnwritableError(CheckpointError):
+    """A folder or a file that cannot be written, as on a full disk, whatever the run in it."""
+
+
 class LostRankError(UserError):
     """One of the processes that train a model together has died, failed or hangs."""
 

@@ -1,6 +1,5 @@
 """`refrain sweep`: cells, their results, the best recipe, more seeds, and mistakes found before any training."""
 
-import contextlib
 import json
 import os
 import signal
@@ -18,12 +17,12 @@ from refrain.cli.app import main
 from refrain.config import resolve
 from refrain.errors import UserError
 from refrain.recipes import RECIPES
-from refrain.runs.sweeps import worker as worker_module
+from refrain.runs.sweeps import cell_run
+from refrain.runs.sweeps.cell_run import FATAL_CLAIMS, Options
 from refrain.runs.sweeps.claims import claim, folder_of
 from refrain.runs.sweeps.folder import SweepFolder
 from refrain.runs.sweeps.plan import Sweep
-from refrain.runs.sweeps.worker import FATAL_CLAIMS, Options, work, work_on
-from refrain.storage.run_folder import RunFolder
+from refrain.runs.sweeps.worker import work, work_on
 from refrain.storage.run_layout import steps_in
 
 TEXT = """extends = "zaremba-small"
@@ -105,10 +104,8 @@ def test_the_best_settings_are_a_recipe(refrain, done, tmp_path):
 
 def test_nothing_is_trained_again_and_more_seeds_train_what_is_missing(refrain, mistake, file, tmp_path, monkeypatch):
     out, trained = tmp_path / "out", []
-    train = worker_module.train
-    monkeypatch.setattr(
-        worker_module, "train", lambda e, path, **k: (trained.append(path.name), train(e, path, **k))[1]
-    )
+    train = cell_run.train
+    monkeypatch.setattr(cell_run, "train", lambda e, path, **k: (trained.append(path.name), train(e, path, **k))[1])
     for seeds, wanted in (
         ("[1, 2]", ["0001", "0002", "0003", "0004"]),
         ("[1, 2]", []),
@@ -145,17 +142,17 @@ def test_one_cell_of_an_array(refrain, mistake, file, tmp_path):
 
 
 def test_a_cell_that_fails_is_reported_and_the_others_are_trained(refrain, mistake, file, tmp_path, monkeypatch):
-    train = worker_module.train
+    train = cell_run.train
 
     def fail(experiment, path, **more):
         if path.name == "0001":
             raise UserError("training stopped in epoch 1: the loss is nan")
         return train(experiment, path, **more)
 
-    monkeypatch.setattr(worker_module, "train", fail)
+    monkeypatch.setattr(cell_run, "train", fail)
     done = refrain("sweep", file(), "--out", tmp_path / "out")
     assert "2 cells: 1 done, 1 failed" in done.out and "the loss is nan" in done.out
-    monkeypatch.setattr(worker_module, "train", train)
+    monkeypatch.setattr(cell_run, "train", train)
     # a failed cell has ended, and is not trained again
     cells = refrain("sweep", file(), "--out", tmp_path / "out", "--status", "--json").json["cells"]
     assert [cell["state"] for cell in cells] == ["failed", "done"]
@@ -208,20 +205,6 @@ def test_a_worker_that_has_lost_its_cell_stops_and_writes_nothing(sweep_folder, 
     assert not list((folder.path / "results").iterdir())
     # besides the one before the first step, no checkpoint: the other worker may have written one
     assert [path.name for path in steps_in(folder.run(1) / "checkpoints")] == ["step-000000000"]
-
-
-@pytest.mark.skipif(lacks("fcntl"), reason="no module that locks files")
-def test_a_run_that_a_frozen_worker_still_holds_is_waited_for(sweep_folder, monkeypatch):
-    folder = sweep_folder()
-    run = RunFolder(folder.run(1))
-    run.create()
-    lines = []
-    with contextlib.ExitStack() as frozen:
-        frozen.enter_context(run.locked())
-        monkeypatch.setattr(worker_module.time, "sleep", lambda seconds: frozen.close())
-        assert work(folder, options(log=lines.append)) == 2
-    assert sum(f"cell 1: {run.path}: in use by process {os.getpid()} on " in line for line in lines) == 1
-    assert [folder.result(number).state for number in (1, 2)] == ["done", "done"]
 
 
 def test_a_cell_in_which_every_worker_is_killed_fails(sweep_folder):

@@ -4,10 +4,11 @@ import pytest
 from short_runs import quiet
 
 from refrain.recipes import RECIPES
+from refrain.runs.sweeps.cell_run import Options
 from refrain.runs.sweeps.folder import SweepFolder
 from refrain.runs.sweeps.plan import Sweep
 from refrain.runs.sweeps.status import ranking, status_of
-from refrain.runs.sweeps.worker import Options, work
+from refrain.runs.sweeps.worker import work
 from refrain.storage.run_folder import RunFolder
 
 TEXT = """extends = "zaremba-small"
@@ -79,6 +80,17 @@ def test_what_was_chosen_and_told_once_stays(opened):
         again.tell(1, "done", {"perplexity": 7.0, "nats_per_token": 1.9})
     again.tell(2, "failed", {})
     assert [trial.value for trial in again._study.trials] == [7.0]
+
+
+def test_a_trial_that_has_ended_is_not_reported_again(opened):
+    # as by a worker that was stopped between telling optuna and writing its result
+    folder = opened(2)
+    search = options(folder).search
+    record = {"epoch": 1, "perplexity": 7.0, "nats_per_token": 1.9}
+    for number, state in ((1, "pruned"), (2, "failed")):
+        search.choose(number)
+        search.tell(number, state, {})
+        assert search.prunes(number, record) == (state == "pruned")
 
 
 def test_a_pruned_run_ends_with_a_checkpoint_and_without_a_summary(opened, monkeypatch):

@@ -1,6 +1,8 @@
 """What a run does around its windows: rates, early stop, saving in time, and figures of the right weights."""
 
+import contextlib
 import json
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -139,6 +141,40 @@ def test_a_signal_between_saving_and_leaving_waits_for_the_next_save(experiment,
         assert f"after window {document['position']['window']};" in str(stopped)
     else:
         pytest.fail("nobody stopped the run")
+
+
+def test_a_signal_during_the_last_save_stops_the_run(experiment, tmp_path):
+    interrupt = Interrupt()
+
+    class Signalled(RunFolder):
+        def save(self, step, *rest, **more):
+            if step == last:
+                interrupt.signal_number = 15
+            return super().save(step, *rest, **more)
+
+    corpus = assembly.build_corpus(experiment.data)
+    task = build_task(experiment, corpus, build_model(experiment.model, len(corpus.vocabulary)))
+    last = task.epochs * len(task.windows(0))
+    run = Signalled(tmp_path / "run")
+    run.create()
+    with pytest.raises(Interrupted):
+        Fit(task, run, {}, Metrics(run), quiet(), interrupt)(Position(), None)
+    assert run.newest()[0].document("training")["position"]["step"] == last
+
+
+@pytest.mark.parametrize("error", [None, ValueError, Interrupted])
+def test_a_signal_with_which_nothing_was_done_is_sent_again(error):
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        with contextlib.suppress(ValueError, Interrupted), Interrupt() as interrupt:
+            signal.raise_signal(signal.SIGTERM)
+            assert interrupt.signal_number == signal.SIGTERM and not received
+            if error is not None:
+                raise error(*[signal.SIGTERM, ""] if error is Interrupted else [])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == ([] if error is Interrupted else [signal.SIGTERM])
 
 
 def test_a_signal_before_the_first_window_validates_nothing(experiment, tmp_path):

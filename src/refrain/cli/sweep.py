@@ -148,7 +148,8 @@ def _train(
     from functools import partial
 
     from refrain.errors import UserError
-    from refrain.runs.sweeps.worker import Options, work, work_on
+    from refrain.runs.sweeps.cell_run import Options
+    from refrain.runs.sweeps.worker import work, work_on
     from refrain.training import progress
 
     search = None

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from refrain.errors import CheckpointError
+from refrain.errors import UnwritableError
 from refrain.training import Position, Task
 from refrain.training.resume import capture, weights_of
 
@@ -24,7 +24,7 @@ def check_space(task: Task, path: Path, *, replaced: bool) -> None:
         replaced: whether the content of the folder is removed first, so that its space is available, too.
 
     Raises:
-        CheckpointError: when there is too little space.
+        UnwritableError: when there is too little space.
     """
     needed = CHECKPOINTS * checkpoint_bytes(task)
     try:
@@ -36,7 +36,7 @@ def check_space(task: Task, path: Path, *, replaced: bool) -> None:
         return
     # some network file systems report no sizes
     if disk.total and disk.free + freed < needed:
-        raise CheckpointError(
+        raise UnwritableError(
             f"{path}: {disk.free + freed:,} bytes are free, but the checkpoints of this run need about {needed:,}; "
             "free some space or choose another --out"
         )

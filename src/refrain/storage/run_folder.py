@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from refrain.errors import CheckpointError
+from refrain.errors import CheckpointError, UnwritableError
 
 from .checkpoint import Checkpoint, Tensors, discard, flush, newest, save, temporary_path, write_atomically
 from .checkpoint_manifest import SETTINGS_LIMIT
@@ -60,7 +60,7 @@ class RunFolder:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             (self.path / "samples").mkdir(exist_ok=True)
         except OSError as error:
-            raise CheckpointError(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
+            raise UnwritableError(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
         check_parts(self.path, writing=True)
 
     def check_available(self, *, force: bool = False) -> bool:
@@ -124,7 +124,7 @@ class RunFolder:
             try:
                 self._lock = stack.enter_context(locked(self.path))
             except OSError as error:
-                raise CheckpointError(f"{self.path}: cannot be written ({error.strerror})") from None
+                raise UnwritableError(f"{self.path}: cannot be written ({error.strerror})") from None
             stack.callback(self._unlock)
             yield
 
@@ -153,7 +153,7 @@ class RunFolder:
             else:
                 remedy = f"nothing was trained yet: {repair} and start with --force, or choose another --out"
             path = error.filename or self.path
-            raise CheckpointError(f"{path}: cannot be written ({cause}); {remedy}") from None
+            raise UnwritableError(f"{path}: cannot be written ({cause}); {remedy}") from None
 
     def write_json(self, name: str, data: Any) -> None:
         """Replace a JSON file of the run."""

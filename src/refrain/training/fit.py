@@ -115,6 +115,8 @@ class Fit:
             signal_number, _ = self._asked(math.inf)
             saved = self.save(position, state)
             self._stop_if_asked(position, signal_number)
+        # a signal may have come while the last checkpoint was written
+        self._stop_if_asked(position, self._asked(math.inf)[0])
         return position
 
     def _asked(self, deadline: float) -> tuple[int, bool]:

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -32,6 +32,8 @@ class Interrupted(BaseException):
 class Interrupt:
     """A context manager that records SIGINT, SIGTERM and SIGUSR1, and restores their handlers at its end.
 
+    A recorded signal with which the body has not ended, as one that has come after its last look, is sent again then.
+
     It does nothing outside the main thread, where Python does not allow signal handlers.
 
     Args:
@@ -48,9 +50,13 @@ class Interrupt:
             self._before = {number: signal.signal(number, self._notice) for number in SIGNALS}
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self.signal_number is not None and not isinstance(error, Interrupted | SystemExit | KeyboardInterrupt):
+            signal.raise_signal(self.signal_number)
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number

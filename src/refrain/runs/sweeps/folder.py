@@ -129,9 +129,13 @@ class SweepFolder:
         names = [path.name.removesuffix(".json") for path in (self.path / "results").glob("*.json")]
         return {int(name) for name in names if name.isdigit()}
 
+    def result_path(self, number: int) -> Path:
+        """The file that says how a cell has ended."""
+        return self.path / "results" / f"{number:04d}.json"
+
     def result(self, number: int) -> Result | None:
         """How a cell has ended; None where it has not."""
-        path = self.path / "results" / f"{number:04d}.json"
+        path = self.result_path(number)
         if not path.exists():
             return None
         found: Result = self._read(path, Result)
@@ -139,8 +143,7 @@ class SweepFolder:
 
     def write_result(self, result: Result) -> bool:
         """Write how a cell has ended; False where it has a result already."""
-        path = self.path / "results" / f"{result.cell:04d}.json"
-        return write_once(path, dumps(result.model_dump(), indent=2) + "\n")
+        return write_once(self.result_path(result.cell), dumps(result.model_dump(), indent=2) + "\n")
 
     def chosen(self, number: int) -> Chosen | None:
         """What optuna has chosen for a cell; None where it has not chosen yet."""

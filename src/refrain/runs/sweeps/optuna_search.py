@@ -102,8 +102,12 @@ class OptunaSearch:
         """
         trial = self._trial(number)
         with _quiet():
+            known = self._study._storage.get_trial(trial._trial_id)
+            if known.state.is_finished():
+                # the worker before was stopped when it had told this, and had not written it down
+                return known.state == self._optuna.trial.TrialState.PRUNED
             # the epochs before a stop are known
-            if record["epoch"] not in self._study._storage.get_trial(trial._trial_id).intermediate_values:
+            if record["epoch"] not in known.intermediate_values:
                 trial.report(rank(record), record["epoch"])
             return bool(trial.should_prune())
 
