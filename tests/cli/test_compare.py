@@ -3,12 +3,16 @@
 import csv
 import io
 import json
+import math
 import shutil
 import statistics
 
 import pytest
 
+from refrain import recipe
 from refrain.cli.app import main
+from refrain.runs.config_document import config_document
+from refrain.storage.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +98,60 @@ def test_taggers(refrain, tmp_path):
         assert group["text"]["accuracy"] == pytest.approx(alone["accuracy"])
     gap = found[1]["text"]["accuracy"] - found[0]["text"]["accuracy"]
     assert gap <= 0 and found[1]["text"]["difference"] == pytest.approx(gap)
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Makes a finished run without weights, of a recipe with settings and figures of the validation."""
+
+    def make(name, given, settings, **valid):
+        run = RunFolder(tmp_path / "made" / name)
+        run.create()
+        run.write_json("config.json", config_document(recipe(given, *settings)))
+        run.write_json("summary.json", {"valid": valid, "test": valid, "parameters": 9})
+        return run.path.parent
+
+    return make
+
+
+def test_taggers_are_ordered_by_the_figure_that_decides_which_epoch_is_best(refrain, finished):
+    for name, accuracy, f1 in (("a", 0.9, 0.3), ("b", 0.8, 0.5), ("c", 0.7, 0.4)):
+        given = ["training.best_by=f1", f"training.batch_size={ord(name)}"]
+        folder = finished(name, "pos-default", given, accuracy=accuracy, nats_per_token=1.0, spans={"f1": f1})
+    # one that is judged by its accuracy has an F1 as well
+    finished("d", "pos-default", [], accuracy=0.6, nats_per_token=1.0, spans={"f1": 0.9})
+    done = refrain("compare", folder, "--json")
+    found = [(group["name"][-1], group["valid"]["name"], group["valid"]["mean"]) for group in done.json["groups"]]
+    assert found == [
+        ("d", "accuracy", 0.6), ("b", "span_f1", 0.5), ("c", "span_f1", 0.4), ("a", "span_f1", 0.3)
+    ]  # fmt: skip
+    assert "note: accuracy, span_f1 cannot be compared with each other" in done.err
+    assert [row["run"][-1] for row in refrain("runs", folder, "--sort", "figure", "--json").json["runs"]] == list(
+        "dbca"
+    )
+
+
+def test_figures_of_different_units_are_apart(refrain, finished):
+    bits = math.log(2)
+    figures = {
+        "words": ("zaremba-small", [], 80.0, 1.1),
+        "more": ("zaremba-small", ["training.epochs=2"], 70.0, 1.2),
+        "bytes": ("mlstm-bytes", [], 2**1.5, 1.5),
+        "other": ("mlstm-bytes", ["training.epochs=2"], 2**1.4, 1.4),
+        "characters": ("zaremba-small", ["data.unit=character"], 3.0, 1.3),
+    }
+    for name, (given, settings, perplexity, each) in figures.items():
+        nats = math.log(perplexity) if given == "zaremba-small" else each * bits
+        folder = finished(name, given, settings, perplexity=perplexity, nats_per_token=nats, bits_per_byte=each)
+    order = ["other", "bytes", "characters", "more", "words"]
+    done = refrain("compare", folder, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [row["run"].rpartition("/")[2] for row in rows] == order
+    assert [row["figure"] for row in rows] == ["bits_per_byte"] * 2 + ["perplexity"] * 3
+    note = "note: bits_per_byte, perplexity (character), perplexity (word) cannot be compared with each other"
+    assert note in done.err
+    found = refrain("runs", folder, "--sort", "figure", "--json").json["runs"]
+    assert [row["run"].rpartition("/")[2] for row in found] == order
 
 
 def test_what_cannot_be_compared_below_a_folder_is_left_out(refrain, mistake, family, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from blocked_modules import lacks
 from test_start import WITHOUT_TORCH, in_process
 
-from refrain.runs.figure_names import deciding, rank
+from refrain.runs.figure_names import comparable, deciding, rank
 from refrain.runs.listing import RECENT_SECONDS, entry_of
 from refrain.storage.locks import is_locked, locked
 from refrain.storage.run_folder import RunFolder
@@ -133,6 +133,11 @@ def test_the_deciding_figure():
     assert deciding(bits) == "bits_per_byte" and deciding(bits | {"bits_per_byte": 0.5}) == "perplexity"
     assert deciding({"accuracy": 0.5, "nats_per_token": 1.0}) == "accuracy" and deciding({}) is None
     assert rank({"accuracy": 0.9}) < rank({"accuracy": 0.8}) < rank({})
+    both = {"accuracy": 0.5, "span_f1": 0.4}
+    assert deciding(both) == "span_f1" and rank(both) == -0.4
+    assert comparable(both, "accuracy") == comparable(both, None) == {"accuracy": 0.5}
+    # a line of metrics, and a summary
+    assert comparable(both, "f1") == both and comparable({"spans": {"f1": 0.4}}, "f1")["span_f1"] == 0.4
 
 
 def test_a_table_for_people_without_torch(several):

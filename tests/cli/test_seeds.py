@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import statistics
 
@@ -130,6 +131,37 @@ def test_the_run_of_a_seed_that_is_a_link_is_left_alone(corpus, tmp_path, tree):
     with pytest.raises(CheckpointError, match="seed-1: is a link to another place"):
         runs.resume_seeds(tmp_path / "runs", progress=quiet)
     assert tree(tmp_path / "mine") == before
+
+
+def test_two_starts_at_the_same_moment(refrain, mistake, corpus, tmp_path, monkeypatch):
+    out, first = tmp_path / "runs", {}
+    words = ["train", "zaremba-small", *SMALL, "--data", corpus, "--out", out, "--seeds", "2", "--quiet"]
+    write_once = seeds_module.write_once
+
+    def late(path, content):
+        # the other process has found no folder either, and has trained its runs by now
+        with monkeypatch.context() as patched:
+            patched.setattr(seeds_module, "write_once", write_once)
+            plan = {**json.loads(content), "command": "the other"}
+            assert write_once(path, json.dumps(plan))
+            first.update(runs.resume_seeds(out, progress=quiet))
+        return write_once(path, content)
+
+    monkeypatch.setattr(seeds_module, "write_once", late)
+    mistake(4, words, f"{out}: in use by another process, which has started its runs at the same moment; share them")
+    assert json.loads((out / "summary.json").read_text()) == first and len(first["runs"]) == 2
+    assert json.loads((out / "seeds.json").read_text())["command"] == "the other"
+    # with --resume=auto, the second shares the runs
+    monkeypatch.setattr(seeds_module, "_run_all", lambda folder, plan, progress: {**first, "plan": plan["command"]})
+    (out / "seeds.json").rename(tmp_path / "plan")
+    shutil.rmtree(out)
+
+    def other(path, content):
+        write_once(path, (tmp_path / "plan").read_text())
+        return write_once(path, content)
+
+    monkeypatch.setattr(seeds_module, "write_once", other)
+    assert refrain(*words, "--resume=auto", "--json").json == {**first, "plan": "the other"}
 
 
 @pytest.mark.skipif(lacks("fcntl"), reason="no module that locks files")

@@ -2,6 +2,7 @@
 
 import pytest
 from short_runs import quiet
+from tagged import write_tsv
 
 from refrain.recipes import RECIPES
 from refrain.runs.sweeps.cell_run import Options
@@ -80,6 +81,30 @@ def test_what_was_chosen_and_told_once_stays(opened):
         again.tell(1, "done", {"perplexity": 7.0, "nats_per_token": 1.9})
     again.tell(2, "failed", {})
     assert [trial.value for trial in again._study.trials] == [7.0]
+
+
+def test_a_tagger_is_pruned_by_the_figure_that_decides_which_epoch_is_best(write, tmp_path):
+    pytest.importorskip("optuna")
+    corpus = write_tsv(tmp_path / "tags")
+    text = """extends = "pos-default"
+    data.corpus = "{corpus}"
+    training.best_by = "{best_by}"
+
+    [sweep]
+    method = "optuna"
+    cells = 1
+
+    [sweep.space]
+    training.learning_rate = {{ low = 0.001, high = 1 }}
+    """
+    for best_by, value in (("f1", -0.25), ("accuracy", -0.75)):
+        file = write("tagger.toml", text.format(corpus=corpus, best_by=best_by))
+        folder = SweepFolder(tmp_path / best_by, Sweep(file, RECIPES))
+        folder.open()
+        search = options(folder).search
+        search.choose(1)
+        search.prunes(1, {"epoch": 1, "accuracy": 0.75, "span_f1": 0.25, "nats_per_token": 2.0})
+        assert search._study.trials[0].intermediate_values == {1: value}
 
 
 def test_a_trial_that_has_ended_is_not_reported_again(opened):

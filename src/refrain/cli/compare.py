@@ -41,7 +41,9 @@ def compare(
 ) -> None:
     """Compare runs: the settings in which they differ, their figures, and tests of their difference on a text.
 
-    Runs that differ in the seed alone are one row with mean and standard deviation. The best validation comes first.
+    Runs that differ in the seed alone are one row with mean and standard deviation. The best validation comes first,
+    among runs whose figures can be compared: perplexities of words, of characters and so on, bits per byte, accuracies
+    and F1 are apart.
 
     With --data or --split, the models are measured on that text, and each row is compared with one of them by a paired
     bootstrap over lines, or over sentences for taggers: the difference of log-perplexity in nats per token, or of
@@ -67,7 +69,7 @@ def compare(
         The seed of the bootstrap.
     """
     from refrain.errors import UserError
-    from refrain.runs.groups import differing, grouped
+    from refrain.runs.groups import differing, grouped, scale_of
 
     form: Format = "json" if json else format
     if not runs:
@@ -87,6 +89,8 @@ def compare(
         order = sorted(range(len(groups)), key=lambda place: found[place]["rank"])
         groups = [groups[place] for place in order]
         found = {place: found[before] for place, before in enumerate(order)}
+    elif len(scales := dict.fromkeys(each for group in groups if (each := scale_of(group)))) > 1:
+        log(f"note: {', '.join(scales)} cannot be compared with each other; rows are sorted within each")
     _report(groups, names, found, form)
 
 
@@ -137,16 +141,18 @@ def _report(groups: "list[Group]", names: list[str], found: dict[int, dict[str, 
                if any(key in each for each in found.values())]  # fmt: skip
     splits = ("valid", "test")
     of_runs = [name for split in splits for name in (split, *[f"{split} std"] * plain)]
-    head = ["run", *names, "seeds", "parameters", *of_runs, *(f"text {key}" for key in of_text)]
+    head = ["run", *names, "seeds", "parameters", "figure", *of_runs, *(f"text {key}" for key in of_text)]
     rows = []
     for place, group in enumerate(groups):
         settings = group.runs[0].settings
-        figures = [cell for split in splits for cell in figure_cells(group.figure(split), plain=plain)]
+        name = group.figure("valid").get("name") or group.figure("test").get("name", "-")
+        every = [figure if figure.get("name") == name else {} for figure in map(group.figure, splits)]
+        figures = [cell for figure in every for cell in figure_cells(figure, plain=plain)]
         text = [_text_cell(key, found[place].get(key), plain=plain) for key in of_text]
         parameters = group.runs[0].entry.parameters
         shown = [value_cell(settings[name]) if name in settings else "-" for name in names]
         seeds = " ".join(map(str, group.seeds))
-        rows.append([group.name, *shown, seeds, _count(parameters, plain=plain), *figures, *text])
+        rows.append([group.name, *shown, seeds, _count(parameters, plain=plain), name, *figures, *text])
     print_table(head, rows, form)
 
 

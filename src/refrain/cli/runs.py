@@ -24,8 +24,8 @@ def runs(folder: Path = Path("runs"), /, *, sort: Order = "name", json: JsonOpti
     folder
         The folder, or a run.
     sort
-        name; figure: the best validation first; changed: the latest first; time: the longest first; size: the largest
-        first.
+        name; figure: the best validation first, where perplexities, bits per byte and figures of taggers are apart;
+        changed: the latest first; time: the longest first; size: the largest first.
     """
     from refrain.errors import CheckpointError
     from refrain.runs.listing import DEPTH, entry_of, find_runs
@@ -49,11 +49,11 @@ def runs(folder: Path = Path("runs"), /, *, sort: Order = "name", json: JsonOpti
 
 
 def _sorted(entries: "list[RunEntry]", order: Order) -> "list[RunEntry]":
-    from refrain.runs.figure_names import rank
+    from refrain.runs.figure_names import order as order_of
 
     keys: dict[str, Any] = {
         "name": lambda entry: 0,
-        "figure": lambda entry: rank(entry.valid),
+        "figure": lambda entry: order_of(entry.valid, _part(entry.settings, "data").get("unit")),
         "changed": lambda entry: -entry.changed,
         "time": lambda entry: -(entry.seconds or 0),
         "size": lambda entry: -entry.bytes,

@@ -148,11 +148,18 @@ def _started(
 ) -> dict[str, Any]:
     """Start a run, or the runs of several seeds or folds."""
     from refrain import runs
+    from refrain.storage.locks import InUseError
 
-    if folds is not None:
-        return runs.train_folds(experiment, folder, progress=report, **more)
-    if seeds is not None:
-        return runs.train_seeds(experiment, folder, seeds, progress=report, **more)
+    try:
+        if folds is not None:
+            return runs.train_folds(experiment, folder, progress=report, **more)
+        if seeds is not None:
+            return runs.train_seeds(experiment, folder, seeds, progress=report, **more)
+    except InUseError:
+        # another process has started the runs at the same moment
+        if not auto:
+            raise
+        return runs.resume_seeds(folder, experiment=experiment, count=seeds or folds, progress=report)
     return runs.train(experiment, folder, progress=report(), resume="auto" if auto else "never", **more)
 
 

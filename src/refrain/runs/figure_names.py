@@ -1,24 +1,40 @@
-"""Which figure of a text decides between models: accuracy of taggers, bits per byte of bytes, or else perplexity."""
+"""Which figure of a text decides between models: accuracy or F1 of taggers, bits per byte of bytes, else perplexity."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-HIGHER_IS_BETTER = ("accuracy",)
-DIGITS = {"accuracy": "{:.2%}", "bits_per_byte": "{:.4f}", "nats_per_token": "{:.4f}", "perplexity": "{:,.2f}"}
+HIGHER_IS_BETTER = ("accuracy", "span_f1")
+DIGITS = {
+    "accuracy": "{:.2%}", "span_f1": "{:.2%}", "bits_per_byte": "{:.4f}", "nats_per_token": "{:.4f}",
+    "perplexity": "{:,.2f}",
+}  # fmt: skip
+
+
+def comparable(figures: Mapping[str, Any], best_by: Any) -> dict[str, Any]:
+    """The figures of a run as it compares them: with `span_f1` only where the F1 of spans decides which epoch is best.
+
+    Args:
+        figures: a line of metrics, or `valid` or `test` of a summary, which has the F1 in `spans`.
+        best_by: the setting `training.best_by`; None for a language model.
+    """
+    spans = figures.get("spans")
+    f1 = spans.get("f1") if isinstance(spans, Mapping) else figures.get("span_f1")
+    rest = {name: value for name, value in figures.items() if name != "span_f1"}
+    return rest if best_by != "f1" or f1 is None else {**rest, "span_f1": f1}
 
 
 def deciding(figures: Mapping[str, Any]) -> str | None:
     """The name of the figure that decides.
 
     Args:
-        figures: the figures of a text, such as `valid` of a summary.
+        figures: the figures of a text, as `comparable` returns them.
 
     Returns:
-        `accuracy`, `bits_per_byte` where a token is a byte, `perplexity`, or None without figures.
+        `span_f1`, `accuracy`, `bits_per_byte` where a token is a byte, `perplexity`, or None without figures.
     """
     if figures.get("accuracy") is not None:
-        return "accuracy"
+        return "accuracy" if figures.get("span_f1") is None else "span_f1"
     bits, nats = figures.get("bits_per_byte"), figures.get("nats_per_token")
     if bits is not None and nats is not None and math.isclose(bits, nats / math.log(2), rel_tol=1e-9):
         return "bits_per_byte"
@@ -32,6 +48,18 @@ def rank(figures: Mapping[str, Any]) -> float:
         return math.inf
     value = float(figures[name])
     return -value if name in HIGHER_IS_BETTER else value
+
+
+def order(figures: Mapping[str, Any], unit: Any) -> tuple[bool, str, str, float]:
+    """What runs are sorted by: the best first among those whose figures can be compared, and those without any last.
+
+    Args:
+        figures: the figures of a text.
+        unit: the setting `data.unit`, whose perplexities are of something else than those of another unit; None for a
+            tagger.
+    """
+    name = deciding(figures)
+    return name is None, name or "", str(unit or ""), rank(figures)
 
 
 def text_of_figure(name: str, value: float | None) -> str:
@@ -51,5 +79,5 @@ def deciding_text(figures: Mapping[str, Any]) -> str:
         figures: the figures of a text.
     """
     name = deciding(figures)
-    unit = " bits/byte" if name == "bits_per_byte" else ""
-    return "-" if name is None else text_of_figure(name, figures[name]) + unit
+    units = {"bits_per_byte": " bits/byte", "span_f1": " F1"}
+    return "-" if name is None else text_of_figure(name, figures[name]) + units.get(name, "")

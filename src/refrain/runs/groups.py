@@ -13,7 +13,7 @@ from refrain.errors import CheckpointError
 from refrain.storage.run_folder import RunFolder
 
 from .config_document import experiment_from
-from .figure_names import deciding, rank
+from .figure_names import deciding, order, rank
 from .listing import RunEntry, entry_of, find_runs
 
 SEED = "training.seed"
@@ -118,7 +118,9 @@ def runs_at(paths: Iterable[Path]) -> list[Path]:
 
 
 def grouped(runs: Iterable[Compared]) -> list[Group]:
-    """Bring together the runs that differ in the seed alone, the best validation first.
+    """Bring together the runs that differ in the seed alone.
+
+    Those whose figures cannot be compared are apart, see `order`; of the others, the best validation comes first.
 
     Args:
         runs: the runs.
@@ -128,12 +130,22 @@ def grouped(runs: Iterable[Compared]) -> list[Group]:
         key = repr([run.entry.parameters, {name: value for name, value in run.settings.items() if name != SEED}])
         groups.setdefault(key, []).append(run)
     found = [Group(tuple(sorted(each, key=lambda run: run.settings[SEED]))) for each in groups.values()]
-    return sorted(found, key=_rank)
+    return sorted(found, key=_order)
 
 
-def _rank(group: Group) -> float:
-    ranks = [rank(run.entry.valid) for run in group.runs if run.entry.valid]
-    return fmean(ranks) if ranks else math.inf
+def scale_of(group: Group) -> str:
+    """The figure by which a group is sorted, in words, such as `perplexity (word)`; empty without one."""
+    missing, name, unit, _ = _order(group)
+    return "" if missing else name + f" ({unit})" * (name == "perplexity")
+
+
+def _order(group: Group) -> tuple[bool, str, str, float]:
+    with_figures = [run.entry.valid for run in group.runs if run.entry.valid]
+    unit = group.runs[0].settings.get("data.unit")
+    if not with_figures:
+        return order({}, unit)
+    *scale, _ = order(with_figures[0], unit)
+    return (*scale, fmean(map(rank, with_figures)))
 
 
 def differing(groups: Sequence[Group]) -> list[str]:

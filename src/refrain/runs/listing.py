@@ -19,6 +19,8 @@ from refrain.storage.regular_files import is_link, read_regular
 from refrain.storage.run_folder import TEXT_LIMIT
 from refrain.storage.run_layout import best_of, steps_in
 
+from .figure_names import comparable
+
 State = Literal["running", "stopped", "finished", "damaged"]
 
 DEPTH = 4
@@ -27,7 +29,7 @@ RECENT_SECONDS = 600.0
 """A run on another machine, whose lock cannot be seen, counts as running if it has written in so many seconds."""
 METRICS_LIMIT = 2**28
 # what is read of lines of metrics for the best validation
-_FIGURES = ("perplexity", "nats_per_token", "bits_per_byte", "accuracy")
+_FIGURES = ("perplexity", "nats_per_token", "bits_per_byte", "accuracy", "span_f1")
 
 
 class RunEntry(NamedTuple):
@@ -42,7 +44,7 @@ class RunEntry(NamedTuple):
         settings: the content of `experiment` in its `config.json`; empty where it cannot be read.
         parameters: the number of parameters; None where it is not known.
         epochs: the number of epochs that have begun.
-        valid: the figures of the best validation; empty without one.
+        valid: the figures of the best validation, as `comparable` returns them; empty without one.
         test: the figures of the test text; empty before the run is finished.
         bytes: the size of its files.
         seconds: the time of training.
@@ -102,6 +104,8 @@ def entry_of(run: Path) -> RunEntry:
     problems += _damage(run)
     changed = _changed(run)
     state, note = _state(run, summary, problems, changed, started=bool(config) or bool(steps_in(run / "checkpoints")))
+    training = settings.get("training") if isinstance(settings, dict) else None
+    best_by = training.get("best_by") if isinstance(training, dict) else None
     last = metrics[-1] if metrics else {}
     parameters = summary.get("parameters") or (summary.get("after") or {}).get("parameters")
     return RunEntry(
@@ -111,8 +115,8 @@ def entry_of(run: Path) -> RunEntry:
         settings=settings if isinstance(settings, dict) else {},
         parameters=parameters if isinstance(parameters, int) else None,
         epochs=_number(summary.get("epochs") or last.get("epoch")) or 0,
-        valid=_figures(summary.get("valid")) or _best(metrics),
-        test=_figures(summary.get("test")),
+        valid=_figures(summary.get("valid"), best_by) or _figures(_best(metrics), best_by),
+        test=_figures(summary.get("test"), best_by),
         bytes=_size(run),
         seconds=_number(summary.get("train_seconds", last.get("wall_seconds"))),
         changed=changed,
@@ -190,16 +194,17 @@ def _state(
 
 
 def _best(metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of the best validation so far."""
+    """The line of the best validation so far; empty without one."""
     valid = [line for line in metrics if line.get("event") == "valid"]
     best = [line for line in valid if line.get("best")]
-    return _figures(best[-1]) if best else {}
+    return best[-1] if best else {}
 
 
-def _figures(found: Any) -> dict[str, Any]:
+def _figures(found: Any, best_by: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         return {}
-    return {name: value for name in _FIGURES if (value := _number(found.get(name))) is not None}
+    figures = comparable(found, best_by)
+    return {name: value for name in _FIGURES if (value := _number(figures.get(name))) is not None}
 
 
 def _number(value: Any) -> Any:

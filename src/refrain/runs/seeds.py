@@ -1,5 +1,6 @@
 """Trains an experiment with several seeds or folds, and computes the mean and standard deviation of the results."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from refrain.config.loader import amended
 from refrain.config.toml_text import toml_of
 from refrain.config.upgrade import FORMAT
 from refrain.errors import CheckpointError, UserError
-from refrain.storage.checkpoint import write_atomically
+from refrain.storage.checkpoint import write_atomically, write_once
 from refrain.storage.locks import InUseError
 from refrain.storage.output_checks import check_folder
 from refrain.storage.plain_json import dumps
@@ -62,7 +63,7 @@ def train_seeds(
 
     Raises:
         UserError: when the count is not positive, or something is read from the result of an earlier call.
-        CheckpointError: when the folder is not empty.
+        CheckpointError: when the folder is not empty, or another process has started runs there at the same moment.
     """
     if count < 1:
         raise UserError(f"--seeds must be at least 1 (got {count})")
@@ -136,7 +137,7 @@ def _train_series(
     check_folder("--out", folder, _parts(folder), [start_from, experiment.data.corpus])
     kind_of(experiment).corpus(experiment, lambda line: None)
     new = not folder.exists()
-    for old in series_in(folder):
+    for old in series_in(folder) if force else ():
         RunFolder(old).remove()
     folder.mkdir(parents=True, exist_ok=True)
     plan = {
@@ -146,7 +147,7 @@ def _train_series(
         "recipe": recipe_text,
         "command": command,
     }
-    write_atomically(folder / FILE, dumps(plan, indent=2) + "\n")
+    _write_plan(folder, plan, replace=force)
     (folder / "summary.json").unlink(missing_ok=True)
     try:
         return _run_all(folder, plan, progress)
@@ -155,8 +156,26 @@ def _train_series(
         if not series_in(folder):
             (folder / FILE).unlink(missing_ok=True)
             if new:
-                folder.rmdir()
+                # another process may be about to find that it was not the first
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
         raise
+
+
+def _write_plan(folder: Path, plan: dict[str, Any], *, replace: bool) -> None:
+    """Write the plan of a series. Of processes that start in the same folder at the same moment, one does so.
+
+    Raises:
+        InUseError: when another process was faster.
+    """
+    text = dumps(plan, indent=2) + "\n"
+    if replace:
+        write_atomically(folder / FILE, text)
+    elif not write_once(folder / FILE, text):
+        raise InUseError(
+            f"{folder}: in use by another process, which has started its runs at the same moment; share them with "
+            "--resume=auto, or choose another --out"
+        )
 
 
 def _parts(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from refrain.storage.plain_json import loads
 from refrain.storage.regular_files import read_regular
 
-from .figure_names import deciding
+from .figure_names import comparable, deciding
 from .listing import METRICS_LIMIT, RunEntry, entry_of, find_runs
 
 
@@ -80,7 +80,7 @@ def live_run(entry: RunEntry, now: float) -> LiveRun:
         tokens_per_second=_number(trained.get("tokens_per_second")),
         epoch_seconds_left=epoch_seconds_left,
         seconds_left=seconds_left,
-        curve=_curve(lines),
+        curve=_curve(lines, training.get("best_by") if isinstance(training, dict) else None),
     )
 
 
@@ -95,8 +95,8 @@ def _lines(run: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _curve(lines: list[dict[str, Any]]) -> list[float]:
-    validations = [line for line in lines if line.get("event") == "valid"]
+def _curve(lines: list[dict[str, Any]], best_by: Any) -> list[float]:
+    validations = [comparable(line, best_by) for line in lines if line.get("event") == "valid"]
     name = deciding(validations[-1]) if validations else None
     return [float(line[name]) for line in validations if name and _number(line.get(name)) is not None]
 

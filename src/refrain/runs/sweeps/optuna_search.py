@@ -12,7 +12,7 @@ from typing import Any
 from refrain.errors import UserError
 from refrain.storage.plain_json import loads
 
-from ..figure_names import rank
+from ..figure_names import comparable, rank
 from .folder import Chosen, Ended, SweepFolder
 from .plan import Cell
 from .space import Range, Values
@@ -108,8 +108,13 @@ class OptunaSearch:
                 return known.state == self._optuna.trial.TrialState.PRUNED
             # the epochs before a stop are known
             if record["epoch"] not in known.intermediate_values:
-                trial.report(rank(record), record["epoch"])
+                trial.report(rank(self._comparable(number, record)), record["epoch"])
             return bool(trial.should_prune())
+
+    def _comparable(self, number: int, record: dict[str, Any]) -> dict[str, Any]:
+        cell = self._folder.cell(number)
+        assert cell is not None
+        return comparable(record, getattr(cell.experiment.training, "best_by", None))
 
     def tell(self, number: int, state: Ended, valid: dict[str, Any]) -> None:
         """Tell how a cell has ended; a second time changes nothing.
