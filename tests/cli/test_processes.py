@@ -1,15 +1,18 @@
 """Several processes train one model from the command line: what they say, and what is refused, by rank 0 alone."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from processes import Command, ended_ranks, rank_environment
 
+from refrain.cli import processes
 from refrain.cli.processes import run_processes, without_option
 from refrain.errors import UserError
 
@@ -137,6 +140,48 @@ def test_several_models_are_no_work_for_ranks(text, tmp_path):
     found = ended_ranks(2, train(text, tmp_path / "run", "--seeds", "2"))
     assert [status for status, _, _ in found] == [2, 2]
     assert "--seeds and --folds train several models, but these processes train one" in found[0][2]
+
+
+class Unheeding(subprocess.Popen):
+    """A rank that is a long way from heeding signals; `at_start` is called before it has started."""
+
+    at_start = staticmethod(lambda number: None)
+    started = 0
+
+    def __init__(self, command, **more):
+        type(self).started += 1
+        self.at_start(self.started)
+        super().__init__([sys.executable, "-S", "-c", "import time; time.sleep(100)"], start_new_session=True)
+
+
+def stop(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("before", [1, 2])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_before_every_rank_has_started_stops_those_that_have(before, number, status, monkeypatch):
+    class Rank(Unheeding):
+        started = 0
+        at_start = staticmethod(lambda index: stop(number) if index == before else None)
+
+    monkeypatch.setattr(processes.subprocess, "Popen", Rank)
+    begun = time.monotonic()
+    assert run_processes(2, ["train"]) == status
+    assert Rank.started == before and time.monotonic() - begun < 60
+
+
+def test_a_signal_that_ends_a_rank_before_it_heeds_signals_ends_the_others(monkeypatch):
+    class Rank(Unheeding):
+        started = 0
+
+    monkeypatch.setattr(processes.subprocess, "Popen", Rank)
+    timer = threading.Timer(0.3, stop)
+    timer.start()
+    begun = time.monotonic()
+    assert run_processes(2, ["train"]) == 143
+    timer.join()
+    assert time.monotonic() - begun < processes.PATIENCE / 2
 
 
 @pytest.mark.parametrize("count", [0, -1])

@@ -5,17 +5,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from refrain import recipe
 from refrain.data import Windows
 from refrain.data.tagged.buckets import NO_TAG, PADDING
 from refrain.data.text.token_file import TokenFile, write_tokens
-from refrain.errors import CheckpointError
+from refrain.errors import CheckpointError, UserError
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Dropout, Embedding, LockedDropout, RecurrentStack, SoftmaxHead, WeightDropout
 from refrain.nn.columns import Columns, computing
 from refrain.nn.dropout import DropoutOfColumns
 from refrain.parallel import ALONE, Ranks
 from refrain.parallel.ranks import columns_of
-from refrain.runs.together import check_same_checkpoint
+from refrain.runs.together import check_gpus, check_same_checkpoint
 from refrain.training.share import share_of
 
 T, B = 6, 7
@@ -118,6 +119,34 @@ def test_windows_of_some_streams_are_those_of_all(tmp_path):
     for index in range(len(windows)):
         for part, whole in zip(some[index], windows[index], strict=True):
             assert torch.equal(part, whole[:, 2:])
+
+
+def test_ranks_that_share_a_gpu_are_refused(monkeypatch):
+    number = 3
+    for name, value in (("is_available", True), ("device_count", 2)):
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    current = []
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current[-1])
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"GPU-{index}"))
+
+    class Several(Ranks):
+        size = number
+
+        def gathered(self, value):
+            host, _ = value
+            return [[host, f"GPU-{rank % 2}"] for rank in range(number)]
+
+    current.append(0)
+    with pytest.raises(UserError, match=r"3 ranks on .*: are more than its GPUs.*; start 2 there .--processes 2.*=cpu"):
+        check_gpus(Several(), recipe("zaremba-small"))
+    # each machine has its own, whatever the number of all
+    monkeypatch.setattr(Several, "gathered", lambda self, value: [["a", "x"], ["a", "y"], ["b", "x"]])
+    check_gpus(Several(), recipe("zaremba-small"))
+    # on processors, ranks need no GPU
+    monkeypatch.setattr(Several, "gathered", lambda self, value: [value] * number)
+    check_gpus(Several(), recipe("zaremba-small", "training.device=cpu"))
+    with pytest.raises(UserError, match=r"3 ranks on .*; start 1 there"):
+        check_gpus(Several(), recipe("zaremba-small"))
 
 
 def test_ranks_resume_the_same_checkpoint(tmp_path):

@@ -54,13 +54,16 @@ def run_processes(count: int, words: Sequence[str]) -> int:
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     command = [sys.executable, "-m", "refrain", *words]
     ranks: list[subprocess.Popen[Any]] = []
-    with _passing_signals(ranks):
+    with _passing_signals(ranks) as received:
         try:
             for rank in range(count):
+                if received:
+                    break
                 each = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
                 # a session of its own, so that Ctrl-C reaches a rank once, by way of this process
                 ranks.append(subprocess.Popen(command, env=each, start_new_session=True))
-            return _wait(ranks)
+            # before all have started, nothing was begun that could be saved
+            return _status_of(received[0]) if received else _wait(ranks, received)
         finally:
             for process in ranks:
                 if process.poll() is None:
@@ -166,8 +169,18 @@ def check_ranks(out: Path | None, series: int | None, *, several: bool = False) 
         raise UserError("--max-restarts needs a run that can be found again: refrain train ... --out RUN")
 
 
-def _wait(ranks: Sequence[subprocess.Popen[Any]]) -> int:
-    """Wait for all ranks, and end those that do not leave after another one has failed."""
+def _status_of(number: int) -> int:
+    """The exit status after a signal: 130 after Ctrl-C, 143 after SIGTERM and SIGUSR1."""
+    return 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+
+def _wait(ranks: Sequence[subprocess.Popen[Any]], received: Sequence[int]) -> int:
+    """Wait for all ranks, and end those that do not leave after another one has failed.
+
+    Args:
+        ranks: the ranks.
+        received: the signals that this process has passed on.
+    """
     failed: list[int] = []
     deadline: float | None = None
     while any(process.poll() is None for process in ranks):
@@ -175,21 +188,29 @@ def _wait(ranks: Sequence[subprocess.Popen[Any]]) -> int:
             if process.poll() and rank not in failed:
                 failed.append(rank)
                 deadline = deadline or time.monotonic() + PATIENCE
-        if deadline is not None and time.monotonic() > deadline:
+        # a rank that has not begun to heed signals is ended by one, and the others would wait for it
+        ended_by_it = bool(received) and ranks[0].returncode == -received[0]
+        if ended_by_it or (deadline is not None and time.monotonic() > deadline):
             for process in ranks:
                 if process.poll() is None:
                     # a stopped process can be killed, but not asked
                     process.kill()
         time.sleep(POLL)
     statuses = [process.returncode for process in ranks]
+    if received and statuses[0] == -received[0]:
+        return _status_of(received[0])
     if statuses[0] >= 0:
         return statuses[0] or max(0, *statuses[1:], *(LostRankError.exit_status * (each < 0) for each in statuses))
     return next((statuses[rank] for rank in failed if statuses[rank] > 0), LostRankError.exit_status)
 
 
 @contextlib.contextmanager
-def _passing_signals(ranks: Sequence[subprocess.Popen[Any]]) -> Iterator[None]:
-    """Pass the first signal to one rank, with which all of them stop, and a second one to every rank."""
+def _passing_signals(ranks: Sequence[subprocess.Popen[Any]]) -> Iterator[list[int]]:
+    """Pass the first signal to one rank, with which all of them stop, and a second one to every rank.
+
+    Yields:
+        The signals that were received so far.
+    """
     received: list[int] = []
 
     def passed(number: int, frame: FrameType | None) -> None:
@@ -200,7 +221,7 @@ def _passing_signals(ranks: Sequence[subprocess.Popen[Any]]) -> Iterator[None]:
 
     before = {number: signal.signal(number, passed) for number in SIGNALS}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -97,6 +97,7 @@ def _watch(rank: int, size: int) -> Any:
 
     host, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
     if torch.cuda.is_available():
+        # more ranks than GPUs may train on the processors
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     try:
         store, _, _ = next(rendezvous("env://", timeout=JOIN_TIMEOUT))

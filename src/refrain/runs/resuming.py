@@ -44,6 +44,7 @@ from .targets import with_recorded_target
 from .to_the_end import train_to_the_end
 from .together import (
     check_columns,
+    check_gpus,
     check_same,
     check_same_checkpoint,
     check_shared,
@@ -100,6 +101,7 @@ def resume(
         given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
         kind = kind_of(given, model)
         check_columns(ranks, given)
+        check_gpus(ranks, given)
         check_shared(ranks, run)
         checkpoint, problems = run.newest()
         check_same_checkpoint(ranks, checkpoint)

@@ -1,6 +1,7 @@
 """What the ranks of a run must agree on before its first step, and what each of them does on its own."""
 
 import hashlib
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from refrain._version import __version__
+from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment
 from refrain.config.toml_text import toml_of
 from refrain.errors import CheckpointError, DataError, UserError
@@ -59,6 +61,30 @@ def check_columns(ranks: Ranks, experiment: AnyExperiment) -> None:
             f"{ranks.size} ranks: are more than the columns of a batch, of which each rank computes at least one "
             f"(training.batch_size is {experiment.training.batch_size}); start fewer ranks, or raise the batch size"
         )
+
+
+def check_gpus(ranks: Ranks, experiment: AnyExperiment) -> None:
+    """Check that each rank that trains on a GPU has one of its own, which NCCL needs.
+
+    Raises:
+        UserError: when ranks share a GPU.
+    """
+    if ranks.size == 1:
+        return
+    gpu = None
+    if build_device(experiment.training.device).type == "cuda":
+        index = torch.cuda.current_device()
+        # ranks may each see another GPU under the same index
+        gpu = str(getattr(torch.cuda.get_device_properties(index), "uuid", index))
+    every: list[list[str | None]] = ranks.gathered([socket.gethostname(), gpu])
+    for host in dict.fromkeys(host for host, _ in every):
+        gpus = [own for other, own in every if other == host and own is not None]
+        if (count := len(set(gpus))) < len(gpus):
+            raise UserError(
+                f"{len(gpus)} ranks on {host}: are more than its GPUs, of which each rank needs one of its own; start "
+                f"{count} there (--processes {count}, or torchrun --nproc-per-node={count}), or train on the "
+                "processors with training.device=cpu"
+            )
 
 
 def check_same(ranks: Ranks, experiment: AnyExperiment, corpus: AnyCorpus) -> None:

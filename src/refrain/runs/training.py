@@ -31,7 +31,7 @@ from .space import check_space
 from .starting import load_start
 from .targets import target_asked
 from .to_the_end import train_to_the_end
-from .together import check_columns, check_same, check_shared, first_then_others, report_of, share_network
+from .together import check_columns, check_gpus, check_same, check_shared, first_then_others, report_of, share_network
 
 
 def train(
@@ -110,6 +110,7 @@ def _started(
     """Start a run in every rank, and train it to its end."""
     kind = kind_of(experiment, own_network)
     check_columns(ranks, experiment)
+    check_gpus(ranks, experiment)
     replaced = ranks.first and run.check_available(force=force)
     if force and ranks.first:
         check_folder("--out", run.path, run_parts(run.path), [start_from, experiment.data.corpus])
