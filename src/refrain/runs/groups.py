@@ -144,8 +144,8 @@ def _order(group: Group) -> tuple[bool, str, str, float]:
     unit = group.runs[0].settings.get("data.unit")
     if not with_figures:
         return order({}, unit)
-    *scale, _ = order(with_figures[0], unit)
-    return (*scale, fmean(map(rank, with_figures)))
+    missing, name, scale, _ = order(with_figures[0], unit)
+    return missing, name, scale, fmean(map(rank, with_figures))
 
 
 def differing(groups: Sequence[Group]) -> list[str]:

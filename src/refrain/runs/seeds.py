@@ -156,10 +156,14 @@ def _train_series(
         if not series_in(folder):
             (folder / FILE).unlink(missing_ok=True)
             if new:
-                # another process may be about to find that it was not the first
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+                _remove_if_empty(folder)
         raise
+
+
+def _remove_if_empty(folder: Path) -> None:
+    # another process may be about to find that it was not the first
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _write_plan(folder: Path, plan: dict[str, Any], *, replace: bool) -> None:

@@ -105,7 +105,7 @@ class OptunaSearch:
             known = self._study._storage.get_trial(trial._trial_id)
             if known.state.is_finished():
                 # the worker before was stopped when it had told this, and had not written it down
-                return known.state == self._optuna.trial.TrialState.PRUNED
+                return bool(known.state == self._optuna.trial.TrialState.PRUNED)
             # the epochs before a stop are known
             if record["epoch"] not in known.intermediate_values:
                 trial.report(rank(self._comparable(number, record)), record["epoch"])
