@@ -9,6 +9,7 @@ import pytest
 from blocked_modules import lacks
 from test_start import WITHOUT_TORCH, in_process
 
+from refrain.runs import watching
 from refrain.runs.figure_names import comparable, deciding, rank
 from refrain.runs.listing import RECENT_SECONDS, entry_of
 from refrain.storage.locks import is_locked, locked
@@ -136,6 +137,8 @@ def test_the_deciding_figure():
     both = {"accuracy": 0.5, "span_f1": 0.4}
     assert deciding(both) == "span_f1" and rank(both) == -0.4
     assert comparable(both, "accuracy") == comparable(both, None) == {"accuracy": 0.5}
+    line = {"event": "valid", **both}
+    assert watching._curve([line], "accuracy") == [0.5] and watching._curve([line], "f1") == [0.4]
     # a line of metrics, and a summary
     assert comparable(both, "f1") == both and comparable({"spans": {"f1": 0.4}}, "f1")["span_f1"] == 0.4
 
