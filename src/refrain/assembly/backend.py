@@ -14,7 +14,10 @@ from refrain.nn.kernels.launch import has_triton
 
 
 def choose_backends(
-    settings: Training | TaggerTraining, model: nn.Module, log: Callable[[str], None] | None = None
+    settings: Training | TaggerTraining,
+    model: nn.Module,
+    log: Callable[[str], None] | None = None,
+    native: Mapping[str, bool] | None = None,
 ) -> dict[str, str]:
     """Set the training backend and precision of each part of a model in place, and compile the kernels that it needs.
 
@@ -22,6 +25,7 @@ def choose_backends(
         settings: the settings with the requested backend and precision.
         model: the model on its device.
         log: called with a line of text before kernels are compiled.
+        native: for the setting `auto`, whether parts use native kernels, by name; others follow the rule by sizes.
 
     Returns:
         The name of each part -> its backend and precision in words, as they are recorded in the run.
@@ -31,10 +35,16 @@ def choose_backends(
     """
     setting = settings.backend
     device = next(model.parameters()).device.type
-    bf16 = _uses_bf16(settings.precision, device)
+    bf16 = uses_bf16(settings.precision, device)
     if setting == "native":
         _check_native(device)
     parts = dict(parts_with_backend(model))
+
+    def chosen(name: str) -> str:
+        if setting != "auto" or native is None or name not in native:
+            return setting
+        return "native" if native[name] else "torch"
+
     if setting == "native" and not parts:
         raise UserError(
             f"training.backend: 'native' cannot take effect, as no layer or head of {type(model).__name__} has "
@@ -43,19 +53,40 @@ def choose_backends(
     if setting == "native" and log is not None and (others := _without_kernels(model, parts)):
         log(f"training.backend=native: {', '.join(others)} has no kernels, and trains by torch's own operations")
     if device == "cpu" and log is not None:
-        files = {part.kernels for part in parts.values() if _requests_native(part, setting, device, bf16)}
+        files = {part.kernels for name, part in parts.items() if _requests_native(part, chosen(name), device, bf16)}
         if files and lacks_compiler():
             log("no C++ compiler was found, so torch's own operations are used; install g++ or clang++ for more speed")
         elif missing := sorted(name for name in files if not is_compiled(name)):
             log(f"compiling kernels for this processor, some seconds, once: {', '.join(missing)}")
-    for part in parts.values():
-        part.backend = backend_for(part, setting, device, bf16)
+    for name, part in parts.items():
+        part.backend = backend_for(part, chosen(name), device, bf16)
     for _, embedding in model.named_modules():
         if isinstance(embedding, Embedding):
             embedding.sparse_gradient = setting != "torch" and _has_sparse_gradient(settings, model, embedding)
     if device == "cpu" and setting != "torch":
         keep_freed_memory()
     return {name: _description(part, device) for name, part in parts.items()}
+
+
+def native_by_rule(settings: Training | TaggerTraining, model: nn.Module) -> dict[str, bool]:
+    """Whether the rule by sizes chooses native kernels, for each part of a model.
+
+    Args:
+        settings: the settings with the requested precision.
+        model: the model on its device.
+    """
+    device = next(model.parameters()).device.type
+    bf16 = uses_bf16(settings.precision, device)
+    return {name: _requests_native(part, "auto", device, bf16) for name, part in parts_with_backend(model)}
+
+
+def native_in(words: Mapping[str, str]) -> dict[str, bool]:
+    """Whether parts use native kernels, by what `choose_backends` has returned for them.
+
+    Args:
+        words: the name of each part -> its backend and precision in words.
+    """
+    return {name: text.partition(",")[0] == "native" for name, text in words.items()}
 
 
 def backend_for(part: Part, setting: str, device: str, bf16: bool) -> Backend:
@@ -81,7 +112,16 @@ def describe_backends(chosen: dict[str, str]) -> str:
     return "backend " + ("; ".join(described) or "torch")
 
 
-def _uses_bf16(precision: str, device: str) -> bool:
+def uses_bf16(precision: str, device: str) -> bool:
+    """Whether matmul inputs are rounded to bfloat16 in training.
+
+    Args:
+        precision: the setting: auto, float32 or bf16.
+        device: the type of the device.
+
+    Raises:
+        UserError: when bf16 is asked for and the device does not compute in it.
+    """
     able = has_fast_bf16(device)
     if precision == "bf16" and not able:
         name = {"cpu": "this CPU", "cuda": "this GPU"}.get(device, f"the device {device}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from .bench_auto import bench_auto
 from .bench_compressors import bench_compressors
 from .bench_options import BENCHES, CPU_ONLY, UNITS, amounts_of, check_name, idle_of, refuse_idle, widths_of
 from .bench_parallel import bench_parallel
@@ -58,6 +59,7 @@ def bench(
     processes would do on a network, on paper.
     prepare: words, characters or subwords prepared by one process and by data.workers (2), with the largest memory of
     all processes.
+    auto: layers and heads of a grid of shapes by each backend, and what training.backend=auto chooses for them.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
     compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Compressors are
@@ -68,15 +70,15 @@ def bench(
     ----------
     name
         The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso, compressors, sizes,
-        tag, score, parallel or prepare.
+        tag, score, parallel, prepare or auto.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
-        training.seed count, for compressors and prepare only those of data, for sparse none.
+        training.seed count, for compressors and prepare only those of data, for sparse and auto none.
     recipe
-        The recipe whose model and training settings are measured; not for sparse.
+        The recipe whose model and training settings are measured; not for sparse and auto.
     windows
         The number of windows in a timed call, of single tokens for step, compress and export (20), or of lines for
-        score (1000); not for cells, sparse, tag and prepare.
+        score (1000); not for cells, sparse, tag, prepare and auto.
     repeats
         The number of timed calls of each candidate, or of seeds for tag.
     cache_window
@@ -99,10 +101,10 @@ def bench(
         The number of processes for parallel; one for each core by default.
     device
         The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, tag, score,
-        parallel and prepare run on CPUs only.
+        parallel, prepare and auto run on CPUs only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
-        Not for compressors, sizes, tag, score, parallel and prepare.
+        Not for compressors, sizes, tag, score, parallel, prepare and auto.
     """
     check_name(name)
     more: Any = {"ngram": ngram, "processes": processes, "megabytes": megabytes}
@@ -117,6 +119,9 @@ def bench(
         return
     if name == "score":
         bench_score(recipe, settings, windows, repeats, device, run or [], ngram, json=json)
+        return
+    if name == "auto":
+        bench_auto(repeats, device, json=json)
         return
     if name == "prepare":
         bench_prepare(recipe, settings, data, megabytes, repeats, device, json=json)

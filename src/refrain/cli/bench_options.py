@@ -20,9 +20,11 @@ BENCHES = {
     "score": "zaremba-small",
     "parallel": "zaremba-medium",
     "prepare": "zaremba-small",
+    "auto": "zaremba-small",
 }
 # bench -> the default hidden widths; export has no second model by default
 WIDTHS = {"cells": "128,512", "compress": "373,315", "export": ""}
+NO_RECIPE = ("sparse", "sizes", "auto")
 CPU_ONLY = ("step", "compress", "export")
 # bench -> the unit of the work in a timed call; cells and sparse have fixed windows
 UNITS = {
@@ -50,12 +52,12 @@ def idle_of(
     megabytes: int | None,
 ) -> dict[str, bool]:
     """Options that only some benches have, and whether they are given to one that has not."""
-    no_plot = name in ("compressors", "sizes", "tag", "score", "parallel", "prepare")
+    no_plot = name in ("compressors", "sizes", "tag", "score", "parallel", "prepare", "auto")
     return {
         "--run": bool(run) and name not in ("compressors", "sizes", "score"),
         "--data": data is not None and name not in ("compressors", "sizes", "tag", "prepare"),
         "--plot": plot is not None and no_plot,
-        "--force": force and name in ("sizes", "tag", "score", "parallel", "prepare"),
+        "--force": force and name in ("sizes", "tag", "score", "parallel", "prepare", "auto"),
         "--processes": processes is not None and name != "parallel",
         "--ngram": ngram is not None and name != "score",
         "--megabytes": megabytes is not None and name != "prepare",
@@ -101,11 +103,11 @@ def refuse_idle(
     idle["--widths"] = widths is not None and name not in WIDTHS
     idle["--windows"] = amounts["windows"] is not None and name not in UNITS
     idle["--cache-window"] = amounts["cache_window"] is not None and name != "cache"
-    idle["--recipe"] = recipe is not None and name in ("sparse", "sizes")
+    idle["--recipe"] = recipe is not None and name in NO_RECIPE
     for word in settings:
         key = word.partition("=")[0]
         idle[key] = (
-            name in ("sparse", "sizes")
+            name in NO_RECIPE
             or (name == "cells" and key not in ("model.cell", "training.seed"))
             or (name in ("compressors", "prepare") and not key.startswith("data."))
         )

@@ -37,6 +37,7 @@ def train(
     seeds: int | None = None,
     folds: int | None = None,
     processes: int | None = None,
+    deterministic: Flag = False,
     quiet: Flag = False,
     json: JsonOption = False,
 ) -> None:
@@ -74,6 +75,9 @@ def train(
     processes
         Train one model with this number of processes on this machine, each of which computes a part of every batch. The
         result is that of one process. The same as torchrun --nproc-per-node=N -m refrain train.
+    deterministic
+        Choose the backends of layers and head by their sizes alone, and not by what is measured at the start of the
+        run. The same as training.deterministic=true.
     quiet
         Print nothing while training.
     """
@@ -91,7 +95,7 @@ def train(
     if recipe is None and start_from is None and new:
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
     _check_resume(out, start_from, mode, force=force, seeds=seeds if folds is None else folds, finish=finish)
-    words = _with_options(settings, errors, tokens, skip_bad=skip_bad)
+    words = _with_options(settings, errors, tokens, skip_bad, deterministic)
     _check_known_settings(recipe, data or iss_json, new=new)
     corpus = resolved_corpus(data)
     given = str(iss_json) if iss_json else None
@@ -213,7 +217,7 @@ def _check_paths(
 
 
 def _with_options(
-    settings: tuple[str, ...], errors: Errors | None, tokens: Path | None, *, skip_bad: bool
+    settings: tuple[str, ...], errors: Errors | None, tokens: Path | None, skip_bad: bool, deterministic: bool
 ) -> list[str]:
     """Append the options that are short forms of settings."""
     words = list(settings)
@@ -223,6 +227,8 @@ def _with_options(
         words += ['data.unit="subword"', f"data.tokens={dumps(str(tokens), ensure_ascii=False)}"]
     if skip_bad:
         words.append("data.skip_bad=true")
+    if deterministic:
+        words.append("training.deterministic=true")
     return words
 
 

@@ -17,7 +17,12 @@ class Computation(Settings):
         "auto",
         description="What trains the layers and the head: PyTorch's operations (torch), or this library's own kernels "
         "(native), in C++ for CPUs and in Triton for GPUs. auto: native kernels for the parts of a model where they "
-        "are faster.",
+        "are faster, as measured at the start of a run on a CPU.",
+    )
+    deterministic: bool = Field(
+        False,
+        description="Choose the backends of auto by the sizes of the parts alone, and measure nothing, so that the "
+        "choice is the same in every run of these settings.",
     )
     precision: Literal["auto", "float32", "bf16"] = Field(
         "float32",

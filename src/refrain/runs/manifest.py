@@ -79,12 +79,23 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         now: the manifest of this process.
     """
     if "engine" in before:
-        before = before | {"backend": {part: _new_words(words) for part, words in before["engine"].items()}}
+        before = before | {"backend": recorded_backends(before)}
     return [
         f"{name} was {before[name]!r}, is {now[name]!r}"
         for name in MACHINE
         if name in before and before[name] != now[name]
     ]
+
+
+def recorded_backends(manifest: dict[str, Any]) -> dict[str, str]:
+    """The backend of each part of a run's model.
+
+    Args:
+        manifest: the manifest of the run, perhaps of version 0.1.
+    """
+    if "engine" in manifest:
+        return {part: _new_words(words) for part, words in manifest["engine"].items()}
+    return dict(manifest.get("backend") or {})
 
 
 def _new_words(words: str) -> str:

@@ -36,7 +36,7 @@ from .finishing import begin_to_finish
 from .fit_check import check_corpus
 from .intact import check_config, point_at_best
 from .kinds import Kind, kind_of
-from .manifest import changes, manifest
+from .manifest import changes, manifest, recorded_backends
 from .own_names import check_given, own_name
 from .own_network import OwnNetwork
 from .preparing import build, read_corpus
@@ -143,9 +143,10 @@ def _built(
     known = with_own_vocabulary(given, checkpoint.folder)
     corpus = first_then_others(ranks, lambda: read_corpus(kind, known, report))
     check_same(ranks, given, corpus)
-    same_text(corpus, read_manifest(run), run.path)
+    before = read_manifest(run)
+    same_text(corpus, before, run.path)
     check_corpus(given, corpus, checkpoint, own)
-    network, backends = build(kind, given, corpus, report)
+    network, backends, _ = build(kind, given, corpus, report, ranks, recorded_backends(before))
     share_network(ranks, network)
     return corpus, network, backends
 

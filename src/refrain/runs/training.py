@@ -117,7 +117,7 @@ def _started(
     corpus = first_then_others(ranks, lambda: read_corpus(kind, experiment, report))
     check_same(ranks, experiment, corpus)
     torch.manual_seed(experiment.training.seed)
-    network, backends = build(kind, experiment, corpus, report)
+    network, backends, times = build(kind, experiment, corpus, report, ranks)
     start: dict[str, Any] = {}
     if start_from is not None:
         start = {"start": load_start(Path(start_from), network, corpus)}
@@ -138,7 +138,8 @@ def _started(
             run.write_json("config.json", kind.document(experiment, network))
             run.write_text("recipe.toml", recipe_text)
             document = manifest(experiment, corpus, network, command, backends, ranks.size)
-            run.write_json("manifest.json", document | target_asked(asked) | start)
+            measured = {"backend_seconds": {name: each._asdict() for name, each in times.items()}} if times else {}
+            run.write_json("manifest.json", document | measured | target_asked(asked) | start)
         check_shared(ranks, run)
         return train_to_the_end(experiment, kind, corpus, task, run, Position(), None, report, backends)
 

@@ -68,6 +68,22 @@ def put(made: Path, library: Path) -> None:
     os.replace(made, library)
 
 
+def put_record(path: Path, text: str) -> None:
+    """Write a small file that only this user can change into a folder inside that of the kernels.
+
+    Args:
+        path: the file.
+        text: its content.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    make_folder(path.parent.parent)
+    make_folder(path.parent)
+    write_atomically(path, text)
+    path.chmod(0o600)
+
+
 def is_intact(library: Path) -> bool:
     """Whether a library may be loaded; False also where it does not exist.
 
@@ -78,16 +94,25 @@ def is_intact(library: Path) -> bool:
         folder = library.parent.lstat()
         if not stat.S_ISDIR(folder.st_mode) or not _is_own(folder):
             return False
-        return hashlib.sha256(_read_own(library)).hexdigest().encode() == _read_own(record(library))
+        return hashlib.sha256(read_own(library)).hexdigest().encode() == read_own(record(library))
     except OSError:
         return False
 
 
-def _read_own(path: Path) -> bytes:
+def read_own(path: Path, limit: int = LARGEST_LIBRARY) -> bytes:
+    """The content of a file that belongs to this user, and that nobody else can write.
+
+    Args:
+        path: the file; a link is not followed.
+        limit: the number of bytes that are read.
+
+    Raises:
+        OSError: when it does not exist, or others can write it.
+    """
     with open_regular(path, follow_links=False) as file:
         if not _is_own(os.fstat(file.fileno())):
             raise PermissionError(f"{path}: others can write this file")
-        return file.read(LARGEST_LIBRARY)
+        return file.read(limit)
 
 
 def _is_own(found: os.stat_result) -> bool:

@@ -96,6 +96,15 @@ def is_compiled(name: str) -> bool:
     return any(is_intact(_library(name, compiler, flags)) for flags in _attempts())
 
 
+def library_key(name: str) -> str:
+    """A word that changes with the source of kernels, the compiler, its flags, torch and the processor.
+
+    Args:
+        name: stem of a C++ file in the folder cpp.
+    """
+    return _library(name, find_compiler() or [], _attempts()[0]).name
+
+
 def _attempts() -> list[list[str]]:
     """Sets of flags, the best first: without OpenMP, kernels still work on one thread."""
     return [[*FLAGS, "-fopenmp"], [*FLAGS]]
