@@ -97,8 +97,7 @@ def train(
     _check_resume(out, start_from, mode, force=force, seeds=seeds if folds is None else folds, finish=finish)
     words = _with_options(settings, errors, tokens, skip_bad, deterministic)
     _check_known_settings(recipe, data or iss_json, new=new)
-    corpus = resolved_corpus(data)
-    given = str(iss_json) if iss_json else None
+    corpus, given = resolved_corpus(data), str(iss_json) if iss_json else None
     experiment = resolved(recipe, words, corpus, given, start_from, quiet=quiet) if recipe or new else None
     words, experiment = _with_folds(words, experiment, folds, seeds)
     _check_paths(mode, experiment, out, start_from, force=force, seeds=seeds if folds is None else folds)

@@ -80,4 +80,4 @@ def _measured(
         vocabulary=len(corpus.vocabulary),
         minutes=training.max_minutes,
     )
-    return measure_backends(network, settings, shape, report.log)
+    return measure_backends(network, training, shape, report.log)
