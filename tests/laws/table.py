@@ -266,9 +266,21 @@ def random_field_tagger(embedding=I, layer0=H):
     return Tagger(Embedding(V, embedding), layers, 3, crf=ConditionalRandomField(3))
 
 
+def skipping_tagger(embedding=I, layer0=H, projection=6):
+    return Tagger(
+        Embedding(V, embedding),
+        [Bidirectional(LSTM(embedding, layer0), LSTM(embedding, layer0))],
+        3,
+        features=CharacterFeatures(V, embedding),
+        projection_size=projection,
+        skip_connection=True,
+    )
+
+
 TAGGERS = {
     "plain": tagger,
     "two layers, features, projection": deep_tagger,
     "sparse embedding": sparse_tagger,
     "conditional random field": random_field_tagger,
+    "skip connection": skipping_tagger,
 }

@@ -30,14 +30,15 @@ def twice(make):
 
 
 def everything():
-    """A sparse layer, another cell, weight norm, features, a projection and a random field."""
+    """A sparse layer, another cell, weight norm, features, a projection, a skip connection and a random field."""
     layers = [
         twice(lambda: SparseLSTM(plan_blocks(5, 4, blocks=2, density=0.7))),
         twice(lambda: MultiplicativeLSTM(8, 3, intermediate_size=5)),
         twice(lambda: LSTM(6, 4, recurrent_transform=WeightNorm(16))),
     ]
     crf = ConditionalRandomField(6)
-    return Tagger(Embedding(V, 5), layers, 6, features=CharacterFeatures(V, 5), projection_size=7, crf=crf)
+    parts = {"features": CharacterFeatures(V, 5), "projection_size": 7, "skip_connection": True, "crf": crf}
+    return Tagger(Embedding(V, 5), layers, 6, **parts)
 
 
 EVERY = {**TAGGERS, "everything": everything}
@@ -74,11 +75,19 @@ def test_a_part_that_does_not_describe_itself_is_refused_by_name():
     class Field(ConditionalRandomField):
         pass
 
-    model = Tagger(Embedding(V, 5), [twice(lambda: Doubled(5, 4))], 3, crf=Field(3), between=nn.Tanh())
+    layers = [twice(lambda: Doubled(5, 4))]
+    model = Tagger(Embedding(V, 5), layers, 3, crf=Field(3), skip_connection=True, between=nn.Tanh())
+    model.skip = nn.Bilinear(5, 5, 3)
     with pytest.raises(UserError) as caught:
         tagger_graph(model)
     told = str(caught.value)
-    for part in ("layers.0.ahead (Doubled)", "layers.0.back (Doubled)", "crf (Field)", "between (Tanh)"):
+    for part in (
+        "layers.0.ahead (Doubled)",
+        "layers.0.back (Doubled)",
+        "crf (Field)",
+        "skip (Bilinear)",
+        "between (Tanh)",
+    ):
         assert part in told
     with pytest.raises(UserError, match="is no Tagger"):
         tagger_graph(nn.Linear(1, 1))

@@ -19,6 +19,7 @@ from refrain.nn import (
     Embedding,
     SparseLSTM,
     WeightDropout,
+    lstm_step,
     plan_blocks,
 )
 from refrain.nn.kernels.packed_linear import round_weights
@@ -112,6 +113,62 @@ def test_without_a_random_field_the_tags_are_the_best_of_each_word():
 def test_a_random_field_of_other_tags_is_refused():
     with pytest.raises(ValueError, match="the conditional random field has 4 tags, but the tagger has 3"):
         Tagger(Embedding(V, 5), [Bidirectional(LSTM(5, 4), LSTM(5, 4))], 3, crf=ConditionalRandomField(4))
+
+
+def reference_scores(model, ids):
+    """The scores (L, K) of the tags of one sentence (L, 1 + F), by the step of the LSTM and one word at a time."""
+    vectors = [model.embedding.weight[word] + model.features.weight[rest].sum(0) for word, *rest in ids.tolist()]
+
+    def read(layer, order):
+        state, found = layer.initial_state(1), {}
+        for place in order:
+            hidden, state = lstm_step(vectors[place][None], state, layer.weight_ih, layer.weight_hh, layer.bias)
+            found[place] = hidden[0]
+        return found
+
+    (layer,) = model.layers
+    ahead, back = read(layer.ahead, range(len(ids))), read(layer.back, reversed(range(len(ids))))
+    scores = []
+    for place, vector in enumerate(vectors):
+        both = torch.cat([ahead[place], back[place]])
+        above = (model.projection.weight @ both + model.projection.bias).tanh()
+        scores.append(model.output.weight @ above + model.output.bias + model.skip.weight @ vector)
+    return torch.stack(scores)
+
+
+def test_with_a_skip_connection_loss_and_gradients_are_those_of_a_reference():
+    model, inputs = built(TAGGERS["skip connection"]), batch()
+    columns = [inputs[:length, column] for column, length in enumerate(LENGTHS)]
+    tags = [torch.arange(length) % 3 for length in LENGTHS]
+    # words of one step are side by side: the first words of all sentences, then the second ones
+    order = [(step, column) for step in range(max(LENGTHS)) for column in range(3) if step < LENGTHS[column]]
+    scores = [reference_scores(model, ids) for ids in columns]
+    torch.testing.assert_close(model.logits(inputs), torch.stack([scores[column][step] for step, column in order]))
+    found = model(inputs, torch.stack([tags[column][step] for step, column in order])).nats
+    wanted = torch.nn.functional.cross_entropy(torch.cat(scores), torch.cat(tags), reduction="sum")
+    torch.testing.assert_close(found, wanted)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    pairs = zip(torch.autograd.grad(found, parameters), torch.autograd.grad(wanted, parameters), strict=True)
+    for name, (one, other) in zip(names, pairs, strict=True):
+        assert bool(one.any()), name
+        torch.testing.assert_close(one, other, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_the_skip_connection_reads_the_vectors_that_the_layers_read():
+    """Dropout of the vectors comes before both, with one mask."""
+
+    class Half(torch.nn.Module):
+        def forward(self, x):
+            return x * mask
+
+    mask = torch.tensor([0.0, 2, 0, 2, 2], dtype=torch.float64)
+    model, inputs = built(TAGGERS["skip connection"]), batch()
+    plain = copy.deepcopy(model)
+    model.embedding_dropout = Half()
+    with torch.no_grad():
+        plain.embedding.weight.mul_(mask)
+        plain.features.weight.mul_(mask)
+    torch.testing.assert_close(model.logits(inputs), plain.logits(inputs))
 
 
 def test_dropout_acts_in_its_places_in_training_and_nowhere_in_evaluation():

@@ -55,6 +55,7 @@ def build_tagger(settings: TaggerModel, vocabulary: TagVocabulary) -> Tagger:
         features=features,
         projection_size=settings.projection_size,
         crf=ConditionalRandomField(len(vocabulary.tags)) if settings.head.kind == "crf" else None,
+        skip_connection=settings.skip_connection,
         embedding_dropout=build_dropout(settings, settings.embedding_dropout, settings.embedding_dropout_mask),
         between=build_dropout(settings, settings.between_dropout, settings.between_dropout_mask),
         output_dropout=build_dropout(settings, settings.output_dropout, settings.output_dropout_mask),

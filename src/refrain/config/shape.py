@@ -16,6 +16,7 @@ SHAPE = (
     "model.tied",
     "model.weight_norm",
     "model.projection_size",
+    "model.skip_connection",
 )
 """Settings, and groups of them, which the shapes of weights depend on."""
 

@@ -115,6 +115,11 @@ class TaggerModel(Network):
     projection_size: Width | None = Field(
         None, description="Width of a tanh layer between the last recurrent layer and the tags; none: no such layer."
     )
+    skip_connection: bool = Field(
+        False,
+        description="Whether the vector of a word, with its features, also reaches the tags directly: a matrix maps it to "
+        "scores that are added to those of the recurrent layers.",
+    )
     head: TaggerHead = Field(TagSoftmax(), description="The distribution over the tags.")
     init: Annotated[StandardInit, ByName] = Field(StandardInit(), description="How weights are initialised.")
 

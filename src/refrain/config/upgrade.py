@@ -43,7 +43,7 @@ def upgraded(document: Mapping[str, Any]) -> Tree:
     new = {**old, "data": data, "model": _model(old["model"]), "training": _training(old["training"])}
     if tagger:
         # the only head that a tagger had
-        new["model"]["head"] = {"kind": "softmax"}
+        new["model"] |= {"head": {"kind": "softmax"}, "skip_connection": False}
         new["data"] = {**data, **NEW_TAGGED}
         new["training"]["best_by"] = "accuracy"
     else:

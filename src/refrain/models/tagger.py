@@ -44,6 +44,8 @@ class Tagger(nn.Module):
         features: maps feature ids to vectors that are added to the word vectors; None for words without features.
         projection_size: the width of a tanh layer before the tags; None for no tanh layer.
         crf: a conditional random field over the tags of a sentence; None for tags that are independent of each other.
+        skip_connection: whether a matrix (K, D) maps the vector of a word, with its features, to scores of the tags that
+            are added to those of the layers.
         embedding_dropout: applied to the word vectors (T, B, D).
         between: applied to the outputs (T, B, 2H) of every layer except the last.
         output_dropout: applied to the output of the last layer (T, B, 2H), and after the tanh layer.
@@ -62,6 +64,7 @@ class Tagger(nn.Module):
         features: CharacterFeatures | None = None,
         projection_size: int | None = None,
         crf: ConditionalRandomField | None = None,
+        skip_connection: bool = False,
         embedding_dropout: nn.Module | None = None,
         between: nn.Module | None = None,
         output_dropout: nn.Module | None = None,
@@ -84,6 +87,8 @@ class Tagger(nn.Module):
         self.output_dropout = output_dropout or nn.Identity()
         self.projection = None if projection_size is None else nn.Linear(below, projection_size)
         self.output = nn.Linear(projection_size or below, num_tags)
+        # the output has the bias of both
+        self.skip = nn.Linear(embedding.embedding_size, num_tags, bias=False) if skip_connection else None
         self.crf = crf
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
@@ -92,15 +97,19 @@ class Tagger(nn.Module):
 
     def hidden(self, inputs: Tensor) -> Outputs:
         """Map ids (T, B, 1 + F) to outputs (T, B, 2H) before and after dropout, which are undefined at padding."""
+        return self._read(inputs)[1]
+
+    def _read(self, inputs: Tensor) -> tuple[Tensor, Outputs]:
+        """The vectors (T, B, D) of the words, after dropout, and the outputs of the last layer, as `hidden`."""
         words = inputs[..., 0]
         vectors = self.embedding(words.clamp(min=0))
         if self.features is not None:
             vectors = vectors + self.features(inputs[..., 1:])
-        x = self.embedding_dropout(vectors)
+        x = vectors = self.embedding_dropout(vectors)
         lengths = (words >= 0).sum(dim=0)
         for index, layer in enumerate(self.layers):
             x = layer(self.between(x) if index else x, lengths)
-        return Outputs(x, self.output_dropout(x))
+        return vectors, Outputs(x, self.output_dropout(x))
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Unnormalised log-probabilities of the tags of each word.
@@ -114,7 +123,7 @@ class Tagger(nn.Module):
         Returns:
             (N, K): the first words of all sentences, then the second words, and so on.
         """
-        scores = self._scores(inputs, self.hidden(inputs))
+        scores = self._scores(inputs, *self._read(inputs))
         return scores if self.crf is None else self._marginals(self.crf, inputs, scores)
 
     def predict(self, inputs: Tensor) -> Prediction:
@@ -126,7 +135,7 @@ class Tagger(nn.Module):
         Returns:
             The logits and the predicted tags, in the order of `logits`.
         """
-        scores = self._scores(inputs, self.hidden(inputs))
+        scores = self._scores(inputs, *self._read(inputs))
         if self.crf is None:
             return Prediction(scores, scores.argmax(dim=1))
         is_word = inputs[..., 0] >= 0
@@ -137,11 +146,12 @@ class Tagger(nn.Module):
         is_word = inputs[..., 0] >= 0
         return crf.marginals(_by_step(scores, is_word), is_word.sum(dim=0))[is_word]
 
-    def _scores(self, inputs: Tensor, outputs: Outputs) -> Tensor:
-        x = outputs.dropped
+    def _scores(self, inputs: Tensor, vectors: Tensor, outputs: Outputs) -> Tensor:
+        is_word, x = inputs[..., 0] >= 0, outputs.dropped
         if self.projection is not None:
             x = self.output_dropout(self.projection(x).tanh())
-        return cast(Tensor, self.output(x[inputs[..., 0] >= 0]))
+        scores: Tensor = self.output(x[is_word])
+        return scores if self.skip is None else scores + self.skip(vectors[is_word])
 
     def forward(self, inputs: Tensor, targets: Tensor, state: tuple[Any, ...] = ()) -> Loss:
         """The loss of a batch, with a gradient.
@@ -151,8 +161,8 @@ class Tagger(nn.Module):
             targets: tags (N,), in the order of `logits`; words whose tag is -100 are left out of the loss.
             state: an empty state, the result of `initial_state`.
         """
-        outputs = self.hidden(inputs)
-        scores = self._scores(inputs, outputs)
+        vectors, outputs = self._read(inputs)
+        scores = self._scores(inputs, vectors, outputs)
         if self.crf is None:
             nats = nn.functional.cross_entropy(scores, targets, reduction="sum")
         else:
@@ -174,6 +184,9 @@ class Tagger(nn.Module):
             parts["projection"] = _linear_axes("projection", below, copies)
             below, copies = "projection", 1
         parts["output"] = _linear_axes("tags", below, copies, removable=False)
+        if self.skip is not None:
+            weight = Axis("tags", removable=False), Axis("embedding", role="reads")
+            parts["skip"] = {"weight": weight}
         if self.crf is not None:
             parts["crf"] = self.crf.axes("tags")
         return {f"{part}.{name}": axes for part, names in parts.items() for name, axes in names.items()}

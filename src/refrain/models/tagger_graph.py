@@ -40,6 +40,7 @@ def tagger_graph(model: nn.Module, num_features: int = 0) -> TaggerGraph:
         x = _part(build, "embedding", model.embedding, words)
         if model.features is not None:
             x = x + _part(build, "features", model.features, *features)
+        vectors = x
         for index, layer in enumerate(model.layers):
             symbols = []
             for direction in ("ahead", "back"):
@@ -51,6 +52,9 @@ def tagger_graph(model: nn.Module, num_features: int = 0) -> TaggerGraph:
         if model.projection is not None:
             x = _linear(build, "projection", model.projection, x).tanh()
         scores = _linear(build, "output", model.output, x)
+        if model.skip is not None:
+            with build.part("skip"):
+                scores = scores + vectors @ build.weight("weight", model.skip.weight).T
         body, crf = tuple(build.items), None
         weights = used_weights(build, body)
         if model.crf is not None:
@@ -79,7 +83,7 @@ def check_tagger(model: nn.Module) -> None:
     Raises:
         UserError: when it cannot; the message names each part and the reason.
     """
-    plain = ("hidden", "logits", "predict", "_scores", "_marginals")
+    plain = ("hidden", "logits", "predict", "_read", "_scores", "_marginals")
     if not isinstance(model, Tagger):
         raise UserError(f"{type(model).__name__}: cannot be exported, because it is no Tagger")
     if any(getattr(type(model), name) is not getattr(Tagger, name) for name in plain):
@@ -98,7 +102,7 @@ def check_tagger(model: nn.Module) -> None:
         "output_dropout": model.output_dropout,
     }
     problems = [*part_problems(parts), *inert_problems(between)]
-    exact = {"projection": (model.projection, nn.Linear), "output": (model.output, nn.Linear)}
+    exact = {name: (getattr(model, name), nn.Linear) for name in ("projection", "output", "skip")}
     for name, (part, known) in {**exact, "crf": (model.crf, ConditionalRandomField)}.items():
         if part is not None and type(part) is not known:
             problems.append(f"{name} ({type(part).__name__}): cannot be exported, because it is no {known.__name__}")
