@@ -134,6 +134,8 @@ def test_a_run_to_start_from_gives_its_shape():
     assert lines[0].startswith("as in runs/a: data.unit=byte, ") and "model.cell=multiplicative-lstm" in lines[0]
     assert resolved("zaremba-small", "model.hidden_sizes=[30]", start=start)[0].model.hidden_sizes == (30,)
     assert resolved("mlstm-small", start=started("mlstm-small"))[1] == []
+    (line,) = resolved("pos-default", start=started("pos-default", "model.skip_connection=true"))[1]
+    assert line == "as in runs/a: model.skip_connection=true"
 
 
 def test_a_run_is_a_recipe_by_itself():

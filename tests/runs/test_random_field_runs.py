@@ -1,4 +1,4 @@
-"""The run of a tagger with a conditional random field: trained, stopped, resumed, evaluated, rounded and used."""
+"""The run of a tagger with a skip connection and a conditional random field: trained, stopped, resumed, evaluated, rounded and used."""
 
 import json
 import signal
@@ -15,8 +15,8 @@ from refrain.recipes import recipe
 from refrain.training import Interrupted
 
 WORDS = (
-    "model.head=crf", "model.embedding_size=8", "model.hidden_sizes=[8]", "training.epochs=4", "training.batch_size=8",
-    "training.learning_rate=0.02", "training.stop_window=none",
+    "model.head=crf", "model.skip_connection=true", "model.embedding_size=8", "model.hidden_sizes=[8]",
+    "training.epochs=4", "training.batch_size=8", "training.learning_rate=0.02", "training.stop_window=none",
 )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def run(corpus, tmp_path_factory):
 def test_it_learns_transitions_and_tags(run, corpus):
     summary = json.loads((run / "summary.json").read_text())
     assert summary["test"]["accuracy"] > 0.95
-    assert "bidirectional lstm 8-8, conditional random field" in (run / "README.md").read_text()
+    assert "bidirectional lstm 8-8, skip connection, conditional random field" in (run / "README.md").read_text()
     tagger = runs.load_tagger(run)
     assert tagger.tag([["the", "cows"], [], ["hens"]]) == [["D", "N"], [], ["N"]]
     transitions = tagger.model.crf.transitions
@@ -52,7 +52,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one(run, corpus, tmp_path):
         runs.train(recipe("pos-default", *WORDS, data=str(corpus)), place, progress=Stopping(10, signal.SIGINT))
     runs.resume(place, progress=quiet())
     one, other = (runs.load_tagger(each).model.state_dict() for each in (run, place))
-    assert "crf.transitions" in one and all(torch.equal(one[name], other[name]) for name in one)
+    assert {"crf.transitions", "skip.weight"} <= set(one) and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_rounded_weights_and_commands(run, refrain_main, corpus, tmp_path):

@@ -162,6 +162,7 @@ class Own(torch.nn.Module):
 
 TAGGER = (
     "model.embedding_size=6", "model.hidden_sizes=[5]", "training.epochs=2", "training.batch_size=8", "model.head=crf",
+    "model.skip_connection=true",
 )  # fmt: skip
 
 
@@ -204,6 +205,7 @@ def test_new_tags_start_at_the_mean(tmp_path):
     mean = before.output.weight.mean(0)
     rows = torch.stack([mean, before.output.weight[1], mean, before.output.weight[3]])
     torch.testing.assert_close(after.output.weight, rows, atol=1e-6, rtol=0)
+    torch.testing.assert_close(after.skip.weight[2], before.skip.weight.mean(0), atol=1e-6, rtol=0)
     torch.testing.assert_close(after.crf.transitions[1, 3], before.crf.transitions[1, 3], atol=1e-6, rtol=0)
     torch.testing.assert_close(after.crf.transitions[0, 1], before.crf.transitions[:, 1].mean(), atol=1e-6, rtol=0)
 

@@ -117,8 +117,8 @@ class TaggerModel(Network):
     )
     skip_connection: bool = Field(
         False,
-        description="Whether the vector of a word, with its features, also reaches the tags directly: a matrix maps it to "
-        "scores that are added to those of the recurrent layers.",
+        description="Whether the vector of a word, with its features, also reaches the tags directly: a matrix maps it "
+        "to scores that are added to those of the recurrent layers.",
     )
     head: TaggerHead = Field(TagSoftmax(), description="The distribution over the tags.")
     init: Annotated[StandardInit, ByName] = Field(StandardInit(), description="How weights are initialised.")

@@ -44,8 +44,8 @@ class Tagger(nn.Module):
         features: maps feature ids to vectors that are added to the word vectors; None for words without features.
         projection_size: the width of a tanh layer before the tags; None for no tanh layer.
         crf: a conditional random field over the tags of a sentence; None for tags that are independent of each other.
-        skip_connection: whether a matrix (K, D) maps the vector of a word, with its features, to scores of the tags that
-            are added to those of the layers.
+        skip_connection: whether a matrix (K, D) maps the vector of a word, with its features, to scores of the tags
+            that are added to those of the layers.
         embedding_dropout: applied to the word vectors (T, B, D).
         between: applied to the outputs (T, B, 2H) of every layer except the last.
         output_dropout: applied to the output of the last layer (T, B, 2H), and after the tanh layer.

@@ -32,7 +32,7 @@ def describe_tagger(experiment: TaggerExperiment, corpus: TaggedCorpus, model: T
         f"data   {corpus.name}: {splits} sentences, {len(vocabulary.tags)} tags, vocabulary {len(vocabulary):,}"
         + (f", features {len(vocabulary.features):,}" if vocabulary.features else "")
         + (f"; words not in the training text: {unseen}" if unseen else ""),
-        *model_lines(f"bidirectional {settings.cell.kind} {settings.embedding_size}-{sizes}{_head(settings)}", model),
+        *model_lines(f"bidirectional {settings.cell.kind} {settings.embedding_size}-{sizes}{_above(settings)}", model),
         f"run    {run.path}",
     ]
 
@@ -67,9 +67,10 @@ def summarise_tagger(
     return summary_of(about, {**figures, "skipped": skipped}, model, position)
 
 
-def _head(settings: TaggerModel) -> str:
-    """The head in words, if it is not a softmax."""
-    return ", conditional random field" if settings.head.kind == "crf" else ""
+def _above(settings: TaggerModel) -> str:
+    """What is between the layers and the tags besides a softmax, in words."""
+    parts = {"skip connection": settings.skip_connection, "conditional random field": settings.head.kind == "crf"}
+    return "".join(f", {name}" for name, present in parts.items() if present)
 
 
 def percent(share: float | None) -> str:
@@ -93,7 +94,7 @@ def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest:
     shape = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
     left_out = sum(summary["skipped"].values())
     return card_of(
-        f"A tagger of {summary['tags']} tags: bidirectional {model.cell.kind} {shape}{_head(model)}",
+        f"A tagger of {summary['tags']} tags: bidirectional {model.cell.kind} {shape}{_above(model)}",
         [f"{left_out} bad sentence(s) of the corpus were left out."] if left_out else [],
         [
             "| split | words | accuracy | 95 % interval | words seen in training | unseen words | whole sentences |",
