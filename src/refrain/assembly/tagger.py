@@ -90,6 +90,7 @@ def build_tagger_task(
         UserError: when `training.best_by` is f1 and the tags mark no spans.
     """
     settings, vocabulary = experiment.training, corpus.vocabulary
+    epochs = _epochs(settings, corpus, experiment.data.feature_min_count)
     valid = corpus.splits["valid"].sentences
     if settings.best_by == "f1" and not are_span_tags([*vocabulary.tags, *corpus.splits["valid"].new_tags]):
         raise UserError("training.best_by: f1 needs tags that mark spans, such as B-PER, I-PER and O; choose accuracy")
@@ -107,7 +108,7 @@ def build_tagger_task(
     return Task(
         model=model,
         optimizer=build_optimizer(settings, model),
-        windows=lru_cache(maxsize=1)(_epochs(settings, corpus)),
+        windows=lru_cache(maxsize=1)(epochs),
         batch_size=settings.batch_size,
         schedule=build_schedule(settings.schedule),
         learning_rate=settings.learning_rate,
@@ -123,7 +124,7 @@ def build_tagger_task(
     )
 
 
-def _epochs(settings: TaggerTraining, corpus: TaggedCorpus) -> Callable[[int], Batches]:
+def _epochs(settings: TaggerTraining, corpus: TaggedCorpus, feature_min_count: int) -> Callable[[int], Batches]:
     """Return a function that maps an epoch, counted from 0, to its batches, which depend on seed and epoch only."""
     vocabulary = corpus.vocabulary
     train = corpus.splits["train"]
@@ -135,12 +136,13 @@ def _epochs(settings: TaggerTraining, corpus: TaggedCorpus) -> Callable[[int], B
         0.0 if word not in counts else unknown_probability(counts[word], settings.unknown_rate)
         for word in vocabulary.words
     ]
+    rows = vocabulary.unknown_rows(feature_min_count)
 
     def batches(epoch: int) -> Batches:
         generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + epoch) % 2**63)
         read = sentences
         if settings.unknown_rate:
-            read = hide_words(sentences, torch.tensor(rates), vocabulary.hidden(), generator)
+            read = hide_words(sentences, torch.tensor(rates), rows, generator)
         return shuffled(read, settings.batch_size, generator)
 
     return batches

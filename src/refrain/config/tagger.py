@@ -145,7 +145,7 @@ class TaggerTraining(Optimisation):
     unknown_rate: NonNegative = Field(
         0.25,
         description="In each epoch, a word that occurs c times in the training text is read as <unk> with probability "
-        "unknown_rate / (unknown_rate + c).",
+        "unknown_rate / (unknown_rate + c), and those of its features that no other word has as <rare>.",
     )
 
     @model_validator(mode="after")

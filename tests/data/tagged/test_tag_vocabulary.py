@@ -130,16 +130,36 @@ def test_batches_depend_on_the_generator_alone_and_a_long_sentence_stands_alone(
     assert batches == [[0, 1], [2]]
 
 
+@pytest.mark.parametrize("least", [1, 2])
+@pytest.mark.parametrize("kinds", [KINDS, FeatureKinds()], ids=["features", "no features"])
+def test_a_word_is_hidden_as_if_the_training_text_lacked_it(kinds, least):
+    """What replaces its ids names what a vocabulary of the other words knows of it."""
+    words = Counter({"the": 5, "Cat": 2, "sat": 1, "Bat": 1, "CAT": 1})
+    vocabulary = build_tag_vocabulary(words, {"N"}, kinds=kinds, feature_min_count=least, min_count=2)
+    rows = vocabulary.unknown_rows(least)
+    assert rows.shape == (len(vocabulary), len(kinds.of("x")) + 1)
+    for word in ("the", "Cat"):
+        rest = Counter({other: count for other, count in words.items() if other != word})
+        without = build_tag_vocabulary(rest, {"N"}, kinds=kinds, feature_min_count=least, min_count=2)
+        (wanted,) = without.encode([word])
+        row = rows[vocabulary.word_index[word]]
+        assert [vocabulary.words[row[0]], *(vocabulary.features[index] for index in row[1:])] == [
+            without.words[wanted[0]],
+            *(without.features[index] for index in wanted[1:]),
+        ]
+
+
 def test_hidden_words_are_as_unknown_ones_and_as_many_as_asked_for():
     vocabulary = build(kinds=KINDS)
     encoded = encode_sentences([Sentence(["the", "Cat"] * 5000, ["D", "N"] * 5000, 1)], vocabulary)
     rates = torch.zeros(len(vocabulary))
     rates[vocabulary.word_index["Cat"]] = 0.3
-    (hidden,) = hide_words(encoded, rates, vocabulary.hidden(), torch.Generator().manual_seed(1))
+    rows = vocabulary.unknown_rows()
+    (hidden,) = hide_words(encoded, rates, rows, torch.Generator().manual_seed(1))
     gone = hidden.inputs[:, 0] == vocabulary.unknown
     assert not gone[::2].any()
     # 5000 draws of 0.3: 1500 expected, standard deviation 32.4, six of those either way
     assert abs(gone.sum() - 1500) < 195
-    np.testing.assert_array_equal(hidden.inputs[gone, 1], 0)
-    np.testing.assert_array_equal(hidden.inputs[:, 2:], encoded[0].inputs[:, 2:])
+    np.testing.assert_array_equal(hidden.inputs[gone], [rows[vocabulary.word_index["Cat"]]] * gone.sum())
+    np.testing.assert_array_equal(hidden.inputs[~gone], encoded[0].inputs[~gone])
     assert (encoded[0].inputs[:, 0] != vocabulary.unknown).all()

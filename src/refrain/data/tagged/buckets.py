@@ -144,14 +144,14 @@ def cut(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[l
 
 
 def hide_words(
-    sentences: Sequence[Encoded], rates: Tensor, hidden: Sequence[tuple[int, int]], generator: torch.Generator
+    sentences: Sequence[Encoded], rates: Tensor, rows: NDArray[np.int64], generator: torch.Generator
 ) -> list[Encoded]:
-    """Replace words by `<unk>` at random, so that the model learns a vector for unknown words.
+    """Replace words by `<unk>` at random, so that the model learns to read words that it does not know.
 
     Args:
         sentences: the sentences, which are not changed.
         rates: (V,), the probability that a word is replaced.
-        hidden: the columns of `Encoded.inputs` that identify a word, each with its value for an unknown word.
+        rows: (V, 1 + F), the ids that replace those of each word, see `TagVocabulary.unknown_rows`.
         generator: the source of randomness, which is advanced.
     """
     ids = torch.from_numpy(np.concatenate([each.inputs[:, 0] for each in sentences]))
@@ -159,12 +159,11 @@ def hide_words(
     found = []
     start = 0
     for each in sentences:
-        stop = start + len(each.inputs)
-        if drawn[start:stop].any():
+        chosen = drawn[start : start + len(each.inputs)]
+        start += len(each.inputs)
+        if chosen.any():
             inputs = each.inputs.copy()
-            for column, value in hidden:
-                inputs[drawn[start:stop], column] = value
+            inputs[chosen] = rows[inputs[chosen, 0]]
             each = Encoded(inputs, each.tags)
         found.append(each)
-        start = stop
     return found

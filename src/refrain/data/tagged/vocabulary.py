@@ -129,9 +129,19 @@ class TagVocabulary:
         features = (self.feature_index.get(feature, rare) for feature in self.kinds.of(word))
         return (self.word_index.get(word, self.unknown), *features)
 
-    def hidden(self) -> list[tuple[int, int]]:
-        """The columns of `encode` that identify a word, each with its id for an unknown word."""
-        return [(0, self.unknown), (1, 0)] if self.kinds.lower_case else [(0, self.unknown)]
+    def unknown_rows(self, feature_min_count: int = 1) -> NDArray[np.int64]:
+        """The ids (V, 1 + F) that each word would have if the training text lacked it: `<unk>` and its features.
+
+        A feature that too few other words of the training text have is `<rare>`, as it is for a word of another text.
+
+        Args:
+            feature_min_count: the number of distinct words that a feature of the vocabulary has at least.
+        """
+        seen = ({*self.words} - {UNK}) | self.rare
+        counts = Counter(feature for word in seen for feature in self.kinds.of(word))
+        kept = {feature: index for feature, index in self.feature_index.items() if counts[feature] > feature_min_count}
+        rows = [(self.unknown, *(kept.get(feature, 0) for feature in self.kinds.of(word))) for word in self.words]
+        return np.array(rows, np.int64)
 
     def document(self) -> dict[str, Any]:
         """The vocabulary as plain data; `tag_vocabulary_from` reads it."""
