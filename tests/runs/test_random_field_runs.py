@@ -1,4 +1,4 @@
-"""The run of a tagger with a skip connection and a conditional random field: trained, stopped, resumed, evaluated, rounded and used."""
+"""The run of a tagger with a skip connection and a random field: trained, stopped, resumed, evaluated and used."""
 
 import json
 import signal
