@@ -26,6 +26,12 @@ def test_figures_worked_out_by_hand():
     half = 1.959964 * math.sqrt(11 / 48) / 2
     assert row["difference"] == 5 / 8
     assert row["difference_interval"] == pytest.approx((5 / 8 - half, 5 / 8 + half))
+    # a single unseen word has no variance
+    assert row["unseen_difference"] is row["unseen_difference_interval"] is None
+    row = tag._row("ours", runs, np.array([True, False, True, False]), crf)
+    half = 1.959964 * math.sqrt(1 / 8) / math.sqrt(2)
+    assert row["unseen_difference"] == 3 / 4
+    assert row["unseen_difference_interval"] == pytest.approx((3 / 4 - half, 3 / 4 + half))
     alone = tag._row("crf", crf, unseen, crf)
     assert alone["difference"] is None and alone["accuracy_interval"] == Share(1, 4).interval
 

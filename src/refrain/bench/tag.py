@@ -72,7 +72,7 @@ def bench_tag(
     Returns:
         A row for each tagger: `name`, `runs`, `words`, `accuracy` and `unseen` as means over the seeds, their
         intervals and standard deviations, `cpu_seconds` of a training, and `difference` in accuracy to the conditional
-        random field with its `difference_interval`.
+        random field with its `difference_interval`, and the same of unseen words as `unseen_difference`.
 
     Raises:
         DataError: when the corpus is missing or damaged, or has no test sentences.
@@ -148,9 +148,9 @@ def _row(
         shares = part.mean(axis=1).tolist() if part.size else []
         row |= _mean(key, shares, part.shape[1])
     row["cpu_seconds"] = statistics.fmean(run.seconds for run in runs)
-    row["difference"] = row["difference_interval"] = None
-    if crf is not None and crf is not runs:
-        row |= _difference(hits, crf[0].hits)
+    compared = crf is not None and crf is not runs
+    for key, part in (("difference", slice(None)), ("unseen_difference", unseen)):
+        row |= _difference(key, hits[:, part], crf[0].hits[part] if compared and crf is not None else None)
     return row
 
 
@@ -166,9 +166,14 @@ def _mean(key: str, shares: Sequence[float], words: int) -> dict[str, Any]:
     return {key: mean, f"{key}_interval": (max(0.0, mean - half), min(1.0, mean + half)), f"{key}_deviation": deviation}
 
 
-def _difference(hits: NDArray[np.bool_], others: NDArray[np.bool_]) -> Mapping[str, Any]:
-    """The mean difference in accuracy over the words, with the interval of a paired comparison."""
+def _difference(key: str, hits: NDArray[np.bool_], others: NDArray[np.bool_] | None) -> Mapping[str, Any]:
+    """The mean difference in accuracy over the words, with the interval of a paired comparison.
+
+    Both are None without another tagger, and for fewer than two words.
+    """
+    if others is None or len(others) < 2:
+        return {key: None, f"{key}_interval": None}
     each = hits.mean(axis=0) - others
     mean = float(each.mean())
-    half = Z * float(each.std(ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else math.inf
-    return {"difference": mean, "difference_interval": (mean - half, mean + half)}
+    half = Z * float(each.std(ddof=1)) / math.sqrt(len(each))
+    return {key: mean, f"{key}_interval": (mean - half, mean + half)}

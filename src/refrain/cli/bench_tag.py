@@ -60,21 +60,25 @@ def bench_tag(
 def _print(rows: list[dict[str, Any]]) -> None:
     from .output import table
 
-    lines = [["", "seeds", "accuracy", "95 % interval", "unseen words", "95 % interval", "CPU s", "against the CRF"]]
+    heading = ["", "seeds", "accuracy", "95 % interval", "unseen words", "95 % interval", "CPU s"]
+    lines = [[*heading, "against the CRF", "on unseen words"]]
     for row in rows:
         figures = [
             text for key in ("accuracy", "unseen") for text in (_percent(row[key]), _span(row[f"{key}_interval"]))
         ]
-        against = ""
-        if row["difference"] is not None:
-            low, high = row["difference_interval"]
-            against = f"{100 * row['difference']:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
-        lines.append([row["name"], str(row["runs"]), *figures, f"{row['cpu_seconds']:.1f}", against])
+        against = [_against(row[key], row[f"{key}_interval"]) for key in ("difference", "unseen_difference")]
+        lines.append([row["name"], str(row["runs"]), *figures, f"{row['cpu_seconds']:.1f}", *against])
     print(table(lines))
 
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.2f} %"
+
+
+def _against(difference: float | None, interval: tuple[float, float] | None) -> str:
+    if difference is None or interval is None:
+        return ""
+    return f"{100 * difference:+.2f} ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})"
 
 
 def _span(interval: tuple[float, float] | None) -> str:
