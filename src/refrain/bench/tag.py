@@ -148,9 +148,9 @@ def _row(
         shares = part.mean(axis=1).tolist() if part.size else []
         row |= _mean(key, shares, part.shape[1])
     row["cpu_seconds"] = statistics.fmean(run.seconds for run in runs)
-    compared = crf is not None and crf is not runs
-    for key, part in (("difference", slice(None)), ("unseen_difference", unseen)):
-        row |= _difference(key, hits[:, part], crf[0].hits[part] if compared and crf is not None else None)
+    others = None if crf is None or crf is runs else crf[0].hits
+    for key, part in (("difference", np.ones_like(unseen)), ("unseen_difference", unseen)):
+        row |= _difference(key, hits[:, part], None if others is None else others[part])
     return row
 
 
