@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 NAMES = ("<blk>", "<sos/eos>", "<unk>", "a", "b", "c")
 SILENT = (0, 2)
-FEATURES, CHUNK = 80, 9
+# a chunk of a second, because the programs add some silence to speech
+FEATURES, CHUNK = 80, 100
 RATE = 16000
 
 

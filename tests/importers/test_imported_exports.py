@@ -115,3 +115,65 @@ def test_a_model_of_icefall_goes_to_sherpa_onnx_with_its_table(imported, tmp_pat
         assert (told["sos_id"], told["vocab_size"]) == ("1", str(len(TOKENS)))
         # the ids are the same, and nothing is looked up
         assert not any("tokens.table" in node.input for node in content.graph.node)
+
+
+def sessions(folder, tmp_path):
+    """Sessions of ONNX Runtime for both files of an imported run, and the metadata of each."""
+    pytest.importorskip("onnx", reason="ONNX files are written with onnx")
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX files are run with onnxruntime")
+    for format in ("sherpa-offline", "sherpa-online"):
+        export(folder / "run", tmp_path / format, format=format, tokens=folder / "tokens.txt", proof=False)
+        session = runtime.InferenceSession(str(tmp_path / format))
+        yield session, session.get_modelmeta().custom_metadata_map
+
+
+def described(values):
+    """Name, element type and number of axes of each input or output."""
+    return [(value.name, value.type, len(value.shape)) for value in values]
+
+
+@pytest.mark.parametrize("imported", ["icefall-rnn-lm"], indirect=True)
+def test_a_scorer_of_texts_has_what_the_checker_of_icefall_checks(imported, tmp_path):
+    """The facts of icefall's `rnn_lm/check-onnx.py`, which is in no package, but for texts without `<sos/eos>`."""
+    folder, model = imported
+    (session, told), _ = sessions(folder, tmp_path)
+    start, size = int(told["sos_id"]), int(told["vocab_size"])
+    assert (start, int(told["eos_id"]), size) == (1, 1, len(TOKENS))
+    assert described(session.get_inputs()) == [("x", "tensor(int64)", 2), ("x_lens", "tensor(int64)", 1)]
+    assert described(session.get_outputs()) == [("nll", "tensor(float)", 1)]
+    draw = torch.Generator().manual_seed(4)
+    for count in range(1, 5):
+        longest = int(torch.randint(1, 100, (1,), generator=draw))
+        x = torch.randint(2, size, (count, longest), generator=draw)
+        lengths = torch.full((count,), longest)
+        lengths[0] = longest // 2 + 1 if count > 1 else longest
+        (found,) = session.run(None, {"x": x.numpy(), "x_lens": lengths.numpy()})
+        assert found.shape == (count,)
+        for text, length, nll in zip(x, lengths.tolist(), found.tolist(), strict=True):
+            ids = torch.cat([torch.tensor([start]), text[:length], torch.tensor([start])])
+            with torch.no_grad():
+                expected, _ = model(ids[:-1, None])
+            own = -expected[:, 0].gather(1, ids[1:, None]).double().sum().item()
+            assert nll == pytest.approx(own, rel=1e-5)
+
+
+@pytest.mark.parametrize("imported", ["icefall-rnn-lm"], indirect=True)
+def test_a_model_with_state_has_what_the_checker_of_icefall_checks(imported, tmp_path):
+    """The facts of icefall's `rnn_lm/check-onnx-streaming.py`; states are compared by what follows them."""
+    folder, model = imported
+    _, (session, told) = sessions(folder, tmp_path)
+    start, size = int(told["sos_id"]), int(told["vocab_size"])
+    assert (start, int(told["eos_id"]), size) == (1, 1, len(TOKENS))
+    shape = (int(told["num_layers"]), 2, int(told["hidden_size"]))
+    states = [(name, "tensor(float)", 3) for name in ("h0", "c0")]
+    after = [(f"next_{name}", *rest) for name, *rest in states]
+    assert described(session.get_inputs()) == [("x", "tensor(int64)", 2), *states]
+    assert described(session.get_outputs()) == [("log_softmax", "tensor(float)", 2), *after]
+    ids = torch.cat([torch.full((1, 2), start), torch.randint(2, size, (9, 2))])
+    with torch.no_grad():
+        expected, _ = model(ids)
+    h0 = c0 = np.zeros(shape, np.float32)
+    for tokens, rows in zip(ids, expected, strict=True):
+        scores, h0, c0 = session.run(None, {"x": tokens[:, None].numpy(), "h0": h0, "c0": c0})
+        assert (scores.shape, h0.shape, c0.shape) == ((2, size), shape, shape)
+        np.testing.assert_allclose(scores, rows, atol=1e-5)
