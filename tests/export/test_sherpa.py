@@ -67,7 +67,7 @@ def test_a_language_model_changes_what_is_recognised(recognised):
 def test_the_recogniser_reads_int8(recognised, name):
     found, _ = recognised
     words, own = found[f"{name} int8", "fusion"]
-    text = [transducer.NAMES.index(word) for word in words]
+    text = tuple(transducer.NAMES.index(word) for word in words)
     expected = own_scores(name, " int8", text)[:-1]
     # the inputs of matmuls are rounded as well
     assert own == pytest.approx(expected, abs=0.1)
