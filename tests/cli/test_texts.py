@@ -10,7 +10,8 @@ import pytest
 
 from refrain.cli.output import table
 from refrain.cli.streams import ReaderLeft, _Errors, _Output
-from refrain.cli.texts import batches_of
+from refrain.cli.texts import batches_of, large_batches_of
+from refrain.data.text import files
 from refrain.errors import DataError
 
 
@@ -121,3 +122,17 @@ def test_a_reader_that_has_left_is_no_error_of_the_system():
 
 def test_cells_of_a_table_are_single_lines():
     assert table([["name", "n"], ["a\nb\x1b", "1"]]) == "name      n\na\\nb\\x1b  1"
+
+
+def test_a_file_comes_in_large_batches_and_a_pipe_as_it_comes(pipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "BLOCK_BYTES", 8)
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"one\ntwo\n" * 5 + b"\xff\n")
+    batches = large_batches_of(str(path), "strict", 4)
+    assert [next(batches), next(batches)] == [["one", "two"] * 2] * 2
+    # what comes before invalid UTF-8
+    assert next(batches) == ["one", "two"]
+    with pytest.raises(DataError, match="invalid UTF-8 at byte 40"):
+        next(batches)
+    pipe.write(b"one\n")
+    assert next(large_batches_of("-", "strict", 4)) == ["one"]

@@ -196,3 +196,14 @@ def test_integer_scores_of_lines_together_are_those_of_each_alone(tiny_run, line
     alone = [line.figure.nats for line in score_lines(lm.stepper, lm.vocabulary, lines, batch_size=1)]
     # sums in float64, in another order
     assert together == pytest.approx(alone, rel=1e-13)
+
+
+def test_a_line_that_occurs_again_is_read_once(lm):
+    words = ["ant", "bee", "cat", "dog"]
+    # too few for prefixes to be shared
+    lines = [" ".join(words[place:] + words[:place]) for place in range(4)]
+    once, often = Reading(lm.model), Reading(lm.model)
+    expected = [line.figure.nats for line in score_lines(once, lm.vocabulary, lines)]
+    found = [line.figure.nats for line in score_lines(often, lm.vocabulary, lines * 3)]
+    assert found == expected * 3
+    assert not once.alone and (often.alone, often.windows) == (0, once.windows)

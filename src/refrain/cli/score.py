@@ -105,16 +105,19 @@ def _print_lines(
     stepper: "AnyStepper", vocabulary: "Vocabulary", file: str, errors: Errors, reports: "Reporter", *, as_json: bool
 ) -> tuple[int, int]:
     """Print the score of each line, and return the number of unknown words and that of tokens."""
-    from refrain.evaluation import score_lines
+    from refrain.evaluation.score import CHUNK_LINES, score_lines
     from refrain.progress import untracked
     from refrain.storage.plain_json import dumps
     from refrain.storage.plain_text import tsv_cell
 
     from .output import for_output
-    from .texts import batches_of
+    from .texts import large_batches_of
+
+    # whoever looks at a terminal sees the first scores soon
+    count = 1 if sys.stdout.isatty() else CHUNK_LINES
 
     def scored() -> "Iterator[LineScore]":
-        for batch in batches_of(file, errors):
+        for batch in large_batches_of(file, errors, count):
             yield from score_lines(stepper, vocabulary, batch)
             # the lines that have come are answered before more are waited for
             sys.stdout.flush()

@@ -108,6 +108,36 @@ def batches_of(file: str, errors: Errors) -> Iterator[list[str]]:
             yield text.split("\n")[:-1]
 
 
+def large_batches_of(file: str, errors: Errors, lines: int) -> Iterator[list[str]]:
+    """`batches_of`, but of a file that is no pipe at least so many lines at a time, if it has them.
+
+    Args:
+        file: a file or a pipe; - is standard input.
+        errors: what to do at invalid UTF-8.
+        lines: the number of lines.
+
+    Raises:
+        DataError: as `batches_of`, after the lines before the error.
+    """
+    from refrain.errors import DataError
+
+    batches = batches_of(file, errors)
+    if file == "-" or is_pipe(file):
+        yield from batches
+        return
+    pending: list[str] = []
+    try:
+        for batch in batches:
+            pending += batch
+            if len(pending) >= lines:
+                yield pending
+                pending = []
+    except DataError:
+        yield pending
+        raise
+    yield pending
+
+
 def is_pipe(file: str) -> bool:
     """Whether a path is a named pipe, or the descriptor of one such as `/dev/fd/63`."""
     try:

@@ -21,9 +21,10 @@ from .prefixes import Lines, Prefixes, PrefixTree
 # the largest T * B of a window; a longer line is scored in several windows with the state carried, so that the memory
 # for hidden states and scores does not grow with it
 BATCH_TOKENS = 1 << 14
-# lines that are scored together, which hardly become faster beyond, and lines that are sorted by length for it
+# lines that are scored together, which hardly become faster beyond, and lines that are sorted for it, of which more share
+# more of their beginnings
 BATCH_LINES = 192
-CHUNK_LINES = 1 << 14
+CHUNK_LINES = 1 << 16
 # the largest number of values in the states of lines whose prefixes are shared, which bounds the memory for them
 STATE_VALUES = 1 << 24
 # another token of prefixes is shared if that saves more than this number of tokens and this part of them: a step takes
@@ -49,15 +50,16 @@ def score_lines(
 ) -> Iterator[LineScore]:
     """Score each line, including its end, as if another line had ended before it.
 
-    Beginnings that many lines share are read once, and lines of similar length are scored together. With int8 weights
-    the nats differ a little from those of single steps; see `refrain.models.integer_scorer`.
+    Beginnings that many lines share and lines that occur again are read once, and lines of similar length are scored
+    together. With int8 weights the nats differ a little from those of single steps; see
+    `refrain.models.integer_scorer`.
 
     Args:
         model: the model, used with the weights that it has when the first line is scored; its mode is not changed.
         vocabulary: the vocabulary of the model.
         lines: lines without their ends, which are read as needed.
         batch_size: the number of lines that are read before any of them is scored, which is faster. The default is
-            16384 for a sequence. It is 1 for any other iterable, whose next line may be written only after a score.
+            65536 for a sequence. It is 1 for any other iterable, whose next line may be written only after a score.
 
     Yields:
         The score of each line, in order.
@@ -87,16 +89,23 @@ def nats_of_lines(stepper: AnyStepper, vocabulary: Vocabulary, encoded: Sequence
         encoded: the ids of each line, its end included.
     """
     tree = PrefixTree(stepper, vocabulary)
-    nats = [0.0] * len(encoded)
-    # lines that begin alike are neighbours
+    # lines that begin alike are neighbours, and so are equal lines, of which one is scored
     order = sorted(range(len(encoded)), key=lambda index: encoded[index])
+    distinct = [encoded[index] for index in order[:1]]
+    numbers = []
+    for index in order:
+        if encoded[index] != distinct[-1]:
+            distinct.append(encoded[index])
+        numbers.append(len(distinct) - 1)
     size = sum(part.numel() for part in state_tensors(stepper.initial_state(1)))
     count = max(BATCH_LINES, STATE_VALUES // max(size, 1))
-    for start in range(0, len(order), count):
-        part = order[start : start + count]
-        sums = _tree_nats(tree, stepper.shares_prefixes, Lines([encoded[index] for index in part]))
-        for index, total in zip(part, sums.tolist(), strict=True):
-            nats[index] = total
+    sums: list[float] = []
+    for start in range(0, len(distinct), count):
+        lines = Lines(distinct[start : start + count])
+        sums += _tree_nats(tree, stepper.shares_prefixes, lines).tolist()
+    nats = [0.0] * len(encoded)
+    for index, number in zip(order, numbers, strict=True):
+        nats[index] = sums[number]
     return nats
 
 
