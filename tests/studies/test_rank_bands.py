@@ -151,6 +151,19 @@ def test_a_size_in_bytes_tries_bands(tiny_corpus, tmp_path):
     tried = [line for line in lines if "bands" in line and "on the beginning of" in line]
     assert any("zeros" in line for line in tried) and any("zeros" not in line for line in tried)
     assert found["after"]["bytes"] <= 0.22 * found["before"]["bytes"] + 100
+    # and of a run whose units were removed already, by a size or by hand
+    removed = compress(tmp_path / "run", tmp_path / "uneven", to=("multiply_adds", "80%"), max_loss=9.0)
+    widths = removed["after"]["widths"]
+    assert widths["layer1.hidden"] < 64
+    found = compress(tmp_path / "uneven", tmp_path / "smaller", to=("bytes", "22%"), max_loss=9.0)
+    assert found["before"]["widths"] == widths and found["after"]["bytes"] <= 0.22 * found["before"]["bytes"] + 100
+    for run, figures in (("uneven", found["before"]), ("smaller", found["after"])):
+        lm = load(tmp_path / run)
+        assert figures["parameters"] == sum(parameter.numel() for parameter in lm.model.parameters())
+        assert figures["bytes"] == (tmp_path / run / "best" / "model.safetensors").stat().st_size
+        ids = torch.tensor(lm.vocabulary.encode((tiny_corpus / "test.txt").read_text()))[:, None]
+        nats, _ = lm.stepper.token_nats(ids[:-1], ids[1:], lm.initial_state())
+        assert figures["perplexity"] == pytest.approx(float(nats.double().mean().exp()), rel=1e-4)
 
 
 def spectrum(**changes):

@@ -21,8 +21,8 @@ from .prefixes import Lines, Prefixes, PrefixTree
 # the largest T * B of a window; a longer line is scored in several windows with the state carried, so that the memory
 # for hidden states and scores does not grow with it
 BATCH_TOKENS = 1 << 14
-# lines that are scored together, which hardly become faster beyond, and lines that are sorted for it, of which more share
-# more of their beginnings
+# lines that are scored together, which hardly become faster beyond, and lines that are sorted for it: the more there
+# are, the more begin alike
 BATCH_LINES = 192
 CHUNK_LINES = 1 << 16
 # the largest number of values in the states of lines whose prefixes are shared, which bounds the memory for them
