@@ -43,6 +43,7 @@ FILES = {
     "surprisal --out": Writing("surprisal run text.txt", "x.tsv", ("text.txt", *RUN)),
     "pairs --out": Writing("pairs run text.txt", "x.tsv", ("text.txt", *RUN)),
     "tag --out": Writing("tag run text.txt", "x.conllu", ("text.txt", *RUN)),
+    "pack --out": Writing("models pack run", "x.tar", RUN),
     "sweep --best": Writing("sweep mine.toml", "x.toml", ("mine.toml",)),
     "probe --out": Writing(
         "probe run --data corpus --text text.txt",
@@ -56,6 +57,7 @@ FOLDERS = {
     "compress --out": (4, "compress run"),
     "import_model --out": (4, "import word-language-model run/best/model.safetensors text.txt"),
     "fetch --to": (3, "data fetch tiny-shakespeare --url http://127.0.0.1:1"),
+    "fetch --out": (4, f"models fetch http://127.0.0.1:1/x.tar --sha256 {'0' * 64}"),
 }
 # folders that several processes share, so that one which exists is used; see test_sweep_command.py
 SHARED = {"sweep --out"}
@@ -89,7 +91,8 @@ def test_the_table_has_every_option_that_writes():
     for command in COMMANDS:
         name = FUNCTIONS.get(command, command)
         module = importlib.import_module(f"refrain.cli.{name}")
-        functions = [module.fetch, module.check] if command == "data" else [getattr(module, name)]
+        several = {"data": ("fetch", "check"), "models": ("fetch", "pack")}
+        functions = [getattr(module, each) for each in several.get(command, (name,))]
         for function in functions:
             hints = typing.get_type_hints(function)
             for name, parameter in inspect.signature(function).parameters.items():
@@ -148,7 +151,7 @@ def test_a_folder_that_exists_is_refused_before_the_work(name, case, world, writ
     write("out/mine", "mine")
     before = tree(world)
     mistake(status, [*words.split(), name.split()[1], "out"], "out: exists already")
-    if name != "fetch --to":
+    if not name.startswith("fetch"):
         mistake(4, [*words.split(), "--out", "out", "--force"], "out: holds other files than those of a run")
     assert tree(world) == before
 

@@ -81,6 +81,8 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "sweep": ["sweep", sweep, "--out", tmp_path / "sweep-{}", "--quiet"],
         "compare": ["compare", tiny_run, "--split", "test", "--resamples", "10"],
         "data": ["data"],
+        "models": ["models"],
+        "models pack": ["models", "pack", tiny_run, "--out", tmp_path / "packed-{}.tar"],
         "data check": ["data", "check", tiny_corpus],
         "check": ["check", "zaremba-small", *tiny_settings, "--data", tiny_corpus],
         "bench": ["bench", "train", *small, "--windows", "1", "--repeats", "1", "--device", "cpu"],
@@ -93,8 +95,8 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
 
 EVERY = (
     "train", "evaluate", "evaluate a tagger", "generate", "score", "surprisal", "pairs", "tag", "features", "probe",
-    "sparsity", "compress", "import", "export", "recipes", "runs", "sweep", "compare", "data", "data check", "check",
-    "bench", "help", "help of a command", "version", "json",
+    "sparsity", "compress", "import", "export", "recipes", "runs", "sweep", "compare", "data", "data check",
+    "models", "models pack", "check", "bench", "help", "help of a command", "version", "json",
 )  # fmt: skip
 
 

@@ -50,6 +50,7 @@ COMMANDS = {
     "sweep": "Train a recipe with many settings, by workers that share a folder.",
     "compare": "Compare runs: settings, figures over seeds, and paired tests on a text.",
     "data": "List, fetch and check corpora.",
+    "models": "List, fetch and pack models that are ready to use.",
     "check": "Build a recipe and train on two windows, to check settings, memory and time.",
     "bench": "Measure speed on this machine in paired runs.",
 }
@@ -124,14 +125,14 @@ def app(described: str = "") -> App:
         help_epilogue="refrain help COMMAND describes a command. Example: refrain train quickstart",
     )
     for name, line in COMMANDS.items():
-        # `data` has subcommands, which set their own examples
+        # `data` and `models` have subcommands, which set their own examples
         more = {"help_epilogue": f"Example: {EXAMPLES[name]}"} if name in EXAMPLES else {}
         more |= {"usage": f"Usage: {USAGE[name]}"} if name in USAGE else {}
         function = FUNCTIONS.get(name, name)
         root.command(f"refrain.cli.{function}:{function}", name=name, help=line, **more)
     completion = "refrain.cli.completion:install_completion"
-    # `data` has subcommands, and no docstring
-    if described in COMMANDS and described != "data":
+    # these have subcommands, and no docstring
+    if described in COMMANDS and described not in ("data", "models"):
         root[described].help = _description(root[described])
     root.command(completion, name="--install-completion", help="Complete commands in your shell.", group="Shell")
     return root

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from .compare_text import Comparison, compare_on_text
 from .evaluate_texts import TextOptions
 from .options import (
+    NAMED,
     DeviceOption,
     ErrorsOption,
     JsonOption,
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 
 def compare(
-    *runs: Path,
+    *runs: Annotated[Path, NAMED],
     data: Path | None = None,
     split: Literal["train", "valid", "test"] | None = None,
     context: Literal["document", "sentence"] = "document",
-    against: Path | None = None,
+    against: Annotated[Path | None, NAMED] = None,
     resamples: int = 10_000,
     seed: int = 0,
     lowercase: LowercaseOption = False,

@@ -1,7 +1,8 @@
 """Types and help texts of the arguments and options that several commands share."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -33,7 +34,27 @@ TokeniseOption = Annotated[
         "(data.lowercase, data.tokenise) is done in any case.",
     ),
 ]
-RunArgument = Annotated[Path, Parameter(help="A run folder, or one of its checkpoints.")]
+
+
+def run_folder(kind: Any, tokens: Sequence[Any]) -> Path:
+    """The folder that a word names: a path, or the name of a run that needs none.
+
+    Args:
+        kind: the type of the argument.
+        tokens: the word.
+    """
+    from refrain.runs.named import named_run
+
+    return named_run(tokens[0].value)
+
+
+NAMED = Parameter(converter=run_folder)
+"""For every argument that is a run: also takes the name of one that comes with refrain or was fetched."""
+RunArgument = Annotated[
+    Path,
+    NAMED,
+    Parameter(help="A run folder, or one of its checkpoints; or the name of a model (see refrain models)."),
+]
 TextArgument = Annotated[str, Parameter(allow_leading_hyphen=True, help="The text file; - is standard input.")]
 
 BatchSizeOption = Annotated[int, Parameter(help="The number of texts in a batch; affects speed and memory only.")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from .options import DataOption, Errors, Flag, ForceOption, JsonOption, OptionalErrorsOption, SkipBadOption
+from .options import NAMED, DataOption, Errors, Flag, ForceOption, JsonOption, OptionalErrorsOption, SkipBadOption
 from .train_report import report_training
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def train(
     data: DataOption = None,
     tokens: Path | None = None,
     out: Path | None = None,
-    start_from: Annotated[Path | None, Parameter(name="--from")] = None,
+    start_from: Annotated[Path | None, NAMED, Parameter(name="--from")] = None,
     iss_json: Path | None = None,
     resume: Flag = False,
     finish: Flag = False,

@@ -65,7 +65,18 @@ class _Progress:
     abandoned: bool = False
 
 
-def download(url: str, target: Path, remote: Remote, log: Callable[[str], None], patience: Patience) -> None:
+REMEDY = "get the file by other means and give its folder with --data, or name a mirror with --url"
+
+
+def download(
+    url: str,
+    target: Path,
+    remote: Remote,
+    log: Callable[[str], None],
+    patience: Patience,
+    *,
+    remedy: str = REMEDY,
+) -> None:
     """Download a file and compare its sha256.
 
     The network is used in a thread of its own, which is left behind when the time is up. So no look-up of a name and no
@@ -77,6 +88,7 @@ def download(url: str, target: Path, remote: Remote, log: Callable[[str], None],
         remote: the size and the sha256 that it must have.
         log: called with a line of text every few seconds.
         patience: how long to wait.
+        remedy: what to do where it cannot be downloaded.
 
     Raises:
         DataError: when it cannot be downloaded or is another file.
@@ -101,10 +113,7 @@ def download(url: str, target: Path, remote: Remote, log: Callable[[str], None],
             progress.abandoned = True
             progress.error = _Failed(f"not complete after {deadline:.0f} s, with {progress.received:,} bytes")
     if isinstance(progress.error, _Failed):
-        raise DataError(
-            f"{shortened(url, 300)}: cannot be fetched ({progress.error}); get the file by other means and give its "
-            "folder with --data, or name a mirror with --url"
-        )
+        raise DataError(f"{shortened(url, 300)}: cannot be fetched ({progress.error}); {remedy}")
     if progress.error is not None:
         raise progress.error
     if progress.digest != remote.sha256:

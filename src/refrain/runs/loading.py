@@ -15,6 +15,7 @@ from refrain.storage.run_folder import RunFolder
 from refrain.storage.run_layout import BEST, best_of, check_parts, series_in
 
 from .missing import check_is_there
+from .named import named_run
 from .own_names import check_given
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class SavedModel(NamedTuple):
     """A trained model on the disk, whose checkpoint was verified and whose settings were read.
 
     Attributes:
-        path: the run folder or checkpoint folder, as given.
+        path: the run folder or checkpoint folder, as given, or the folder of a named run.
         checkpoint: the checkpoint to load.
         document: the content of `config.json`.
         experiment: the settings of the run.
@@ -52,16 +53,17 @@ def find(path: str | Path) -> SavedModel:
     """Find a trained model: everything that `load` does without torch.
 
     Args:
-        path: the run folder or checkpoint folder.
+        path: the run folder or checkpoint folder, or the name of a run; see `named_run`.
 
     Raises:
         CheckpointError: when the folder has no complete checkpoint, or the checkpoint does not fit this version.
     """
-    checkpoint = find_checkpoint(Path(path))
+    place = named_run(path)
+    checkpoint = find_checkpoint(place)
     document = checkpoint.document("config")
     from .config_document import experiment_from
 
-    return SavedModel(Path(path), checkpoint, document, experiment_from(document, checkpoint.folder))
+    return SavedModel(place, checkpoint, document, experiment_from(document, checkpoint.folder))
 
 
 def find_language_model(path: str | Path) -> SavedModel:
@@ -152,7 +154,9 @@ def load(
     If the best checkpoint is damaged, the newest complete one is loaded, with a warning.
 
     Args:
-        path: the run folder or checkpoint folder, or the result of `find`.
+        path: the run folder or checkpoint folder, or the result of `find`; or the name of a run that comes with
+            refrain or was fetched, such as `python-docs`. A folder of that name comes first if it is a run; with a
+            separator, as in `./python-docs`, a text is always a path.
         kind: `language-model` or `tagger`, if it must be one: another run is refused, and type checkers know the class
             of the result.
         model: for the run of a network of your own: the network, whose weights are replaced, or a function that maps
