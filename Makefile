@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 KERNELS := src/refrain/nn/kernels/cpp/*.cpp src/refrain/nn/kernels/cpp/*.h
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help quickstart test reliability mutations setup check format docs clean
+.PHONY: help quickstart models test reliability mutations setup check format docs clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -30,6 +30,9 @@ quickstart: $(VENV)/.installed  ## train, evaluate and sample a small model (abo
 	@echo "Your own text:    $(BIN)/refrain train quickstart --data PATH/TO/text.txt --out runs/mine"
 	@echo "What else:        $(BIN)/refrain recipes   and the tour in docs/tour.md"
 
+models: $(VENV)/.installed  ## make the models that come with the package (about ten minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python models/build.py $(ONLY)
+
 test: $(VENV)/.installed  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2
 
@@ -42,15 +45,15 @@ mutations: $(VENV)/.installed  ## make mistakes in a copy, and see that the test
 setup: $(VENV)/.complete  ## make .venv with every extra
 
 check: $(VENV)/.complete  ## format, lint, types, tests
-	$(BIN)/ruff format --check src tests docs/sphinx
-	$(BIN)/ruff check src tests docs/sphinx
+	$(BIN)/ruff format --check src tests docs/sphinx models
+	$(BIN)/ruff check src tests docs/sphinx models
 	$(BIN)/clang-format --dry-run --Werror $(KERNELS)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
 format: $(VENV)/.complete  ## put every file into its format
-	$(BIN)/ruff format src tests docs/sphinx
-	$(BIN)/ruff check --fix src tests docs/sphinx
+	$(BIN)/ruff format src tests docs/sphinx models
+	$(BIN)/ruff check --fix src tests docs/sphinx models
 	$(BIN)/clang-format -i $(KERNELS)
 
 docs: $(VENV)/.complete  ## build the site of all pages and the API reference in site/

@@ -6,6 +6,7 @@ import shutil
 
 GUIDES = [
     "docs/tour",
+    "docs/models",
     "docs/own-cell",
     "docs/tagging",
     "docs/texts",
@@ -19,6 +20,7 @@ GUIDES = [
     "docs/comparing",
     "docs/sweeps",
     "docs/export",
+    "docs/harness",
     "docs/performance",
     "docs/reliability",
 ]

@@ -59,6 +59,8 @@ FOLDERS = {
     "fetch --to": (3, "data fetch tiny-shakespeare --url http://127.0.0.1:1"),
     "fetch --out": (4, f"models fetch http://127.0.0.1:1/x.tar --sha256 {'0' * 64}"),
 }
+# options without which a command does nothing
+NEEDED = ("features --out", "export --out", "pack --out")
 # folders that several processes share, so that one which exists is used; see test_sweep_command.py
 SHARED = {"sweep --out"}
 # parameters that name what a command reads
@@ -129,7 +131,9 @@ def test_what_is_read_is_refused_also_with_force(name, link, world, mistake, tre
         output.unlink()
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name not in ("features --out", "export --out")])
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if name not in ("features --out", "export --out", "pack --out")]
+)
 def test_force_without_a_file_is_refused(name, world, mistake):
     mistake(
         2,

@@ -88,13 +88,21 @@ def lm_eval():
         return pytest.importorskip("lm_eval")
 
 
+class Documents(list):
+    """What lm-eval reads of a data set, without the package that makes files of it."""
+
+    @property
+    def features(self):
+        return self[0]
+
+
 def task_of(name, documents, **config):
     """A task of lm-eval made of documents here, with nothing to download."""
     from lm_eval.api.task import ConfigurableTask
 
     class Made(ConfigurableTask):
         def download(self, dataset_kwargs=None, **more):
-            self.dataset = {"test": documents}
+            self.dataset = {"test": Documents(documents)}
 
     return Made(config={"task": name, "dataset_path": "made", "test_split": "test", **config})
 

@@ -75,13 +75,13 @@ class Answers:
         until = options.get("until") or []
         stops = [stop for stop in ([until] if isinstance(until, str) else until) if stop]
         temperature = float(options.get("temperature") or 0) if options.get("do_sample", True) else 0.0
-        sampling = {name: options.get(name) or None for name in ("top_k", "top_p")} if temperature else {}
         drawn = self.lm.stream(
             context,
             tokens=int(options.get("max_gen_toks") or MOST_TOKENS),
             temperature=temperature,
             seed=options.get("seed", 0),
-            **sampling,
+            top_k=(options.get("top_k") or None) if temperature else None,
+            top_p=(options.get("top_p") or None) if temperature else None,
         )
         text = ""
         for piece in self.lm.vocabulary.continuation(context, (index for (index,) in drawn if index is not None)):
