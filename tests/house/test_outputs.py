@@ -34,6 +34,8 @@ ALLOWED = {
     "parallel/channels.py": {"mkstemp", "os.open"},
     "pictures/canvas.py": {"savefig"},
     "runs/continuing.py": {"unlink"},
+    "runs/fetching.py": {"atomic_folder", "unlink"},
+    "runs/packed.py": {"mkdir", "open"},
     "runs/sweeps/claims.py": {"mkdir", "write_atomically"},
     "runs/sweeps/folder.py": {"mkdir", "write_atomically"},
     "runs/seeds.py": {"mkdir", "rmdir", "unlink", "write_atomically"},
