@@ -78,6 +78,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "export": ["export", tiny_run, "--format", "c", "--no-proof", "--out", tmp_path / "exported-{}"],
         "recipes": ["recipes"],
         "runs": ["runs", tiny_run.parent],
+        "watch": ["watch", tiny_run.parent],
         "sweep": ["sweep", sweep, "--out", tmp_path / "sweep-{}", "--quiet"],
         "compare": ["compare", tiny_run, "--split", "test", "--resamples", "10"],
         "data": ["data"],
@@ -95,7 +96,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
 
 EVERY = (
     "train", "evaluate", "evaluate a tagger", "generate", "score", "surprisal", "pairs", "tag", "features", "probe",
-    "sparsity", "compress", "import", "export", "recipes", "runs", "sweep", "compare", "data", "data check",
+    "sparsity", "compress", "import", "export", "recipes", "runs", "watch", "sweep", "compare", "data", "data check",
     "models", "models pack", "check", "bench", "help", "help of a command", "version", "json",
 )  # fmt: skip
 

@@ -133,6 +133,7 @@ MISTAKES = [
 ]
 TABLES = [
     ["runs", "."],
+    ["watch", "."],
     ["data"],
     ["data", "list"],
     ["recipes"],

@@ -5,14 +5,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from .options import NAMED, DataOption, Errors, Flag, ForceOption, JsonOption, OptionalErrorsOption, SkipBadOption
+from .options import NAMED, DataOption, Flag, ForceOption, JsonOption, OptionalErrorsOption, SkipBadOption
 from .train_report import report_training
+from .train_settings import with_folds, with_options
 
 if TYPE_CHECKING:
     from refrain.config import AnyExperiment
@@ -95,11 +95,11 @@ def train(
     if recipe is None and start_from is None and new:
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
     _check_resume(out, start_from, mode, force=force, seeds=seeds if folds is None else folds, finish=finish)
-    words = _with_options(settings, errors, tokens, skip_bad, deterministic)
+    words = with_options(settings, errors, tokens, skip_bad, deterministic)
     _check_known_settings(recipe, data or iss_json, new=new)
     corpus, given = resolved_corpus(data), str(iss_json) if iss_json else None
     experiment = resolved(recipe, words, corpus, given, start_from, quiet=quiet) if recipe or new else None
-    words, experiment = _with_folds(words, experiment, folds, seeds)
+    words, experiment = with_folds(words, experiment, folds, seeds)
     _check_paths(mode, experiment, out, start_from, force=force, seeds=seeds if folds is None else folds)
     start_ranks(processes, experiment)
 
@@ -213,48 +213,6 @@ def _check_paths(
     elif experiment is not None and not (mode == "auto" and _is_there(out)):
         # the folder of several seeds is checked by itself
         check_training(experiment, out if seeds is None else None, start_from, force=force)
-
-
-def _with_options(
-    settings: tuple[str, ...], errors: Errors | None, tokens: Path | None, skip_bad: bool, deterministic: bool
-) -> list[str]:
-    """Append the options that are short forms of settings."""
-    words = list(settings)
-    if errors:
-        words.append(f'data.errors="{errors}"')
-    if tokens is not None:
-        words += ['data.unit="subword"', f"data.tokens={dumps(str(tokens), ensure_ascii=False)}"]
-    if skip_bad:
-        words.append("data.skip_bad=true")
-    if deterministic:
-        words.append("training.deterministic=true")
-    return words
-
-
-def _with_folds(
-    words: list[str], experiment: "AnyExperiment | None", folds: int | None, seeds: int | None
-) -> "tuple[list[str], AnyExperiment | None]":
-    """Append the setting for the folds of a cross-validation, and set it; without folds, nothing changes.
-
-    Raises:
-        UserError: when the settings are not those of a tagger, there are too few folds, or seeds are given too.
-    """
-    from refrain.config import TaggerExperiment
-    from refrain.config.loader import amended
-    from refrain.errors import UserError
-
-    if folds is None:
-        return words, experiment
-    if seeds is not None:
-        raise UserError("--folds and --seeds exclude each other; training.seed=N sets the seed of all folds")
-    if folds < 3:
-        raise UserError(f"--folds must be at least 3 (got {folds}): one part for testing, one for validation")
-    if experiment is None:
-        return words, None
-    if not isinstance(experiment, TaggerExperiment):
-        raise UserError("--folds cannot take effect with a language model; it is for taggers, such as pos-default")
-    setting = f"data.folds={folds}"
-    return [*words, setting], amended(experiment, [setting])
 
 
 def _log_missing_start(recipe: str | None, start_from: Path | None) -> None:

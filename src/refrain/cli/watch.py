@@ -65,7 +65,7 @@ def watch(
     elif sys.stdout.isatty():
         _follow(folder, now, every)
     else:
-        print(_text(folder, now()))
+        print(_text(folder, now()), flush=True)
 
 
 def _follow(folder: Path, now: "Callable[[], list[LiveRun]]", every: float) -> None:
