@@ -1,7 +1,8 @@
 """General compressors on the text that a model of bytes is measured on.
 
 A compressor knows nothing before the first byte, and a model has read the training text. So each compressor is measured
-twice: on the text alone, and by what the text adds to the compressed training text in front of it.
+twice: on the text alone, and by what the text adds to the compressed training text in front of it. It also adapts to
+the text, as a model does by a method such as the longest matches.
 """
 
 import bz2

@@ -45,7 +45,11 @@ def bench_compressors(
     text = assembly.build_corpus(data if corpus is None else data.model_copy(update={"corpus": corpus}), log)
     train, test = _bytes_of(text, "train"), _bytes_of(text, "test")
     reports = reporter()
-    figures = {name: (_bits(each, text, device, reports), _train_seconds(each.path)) for name, each in saved.items()}
+    figures = {
+        row: (bits, _train_seconds(each.path))
+        for name, each in saved.items()
+        for row, bits in _bits(name, each, text, device, reports).items()
+    }
     about = {"bench": "compressors", "corpus": text.name, "train_bytes": len(train), "test_bytes": len(test)}
     rows = benches.bench_compressors(train, test, figures, log=log)
     if json:
@@ -81,16 +85,28 @@ def _bytes_of(corpus: "Corpus", split: str) -> bytes:
     return bytes(tokens.read(0, len(tokens)))
 
 
-def _bits(saved: "SavedModel", corpus: "Corpus", device: "Device", reports: "Reporter") -> float:
-    """The bits that a model needs for a byte of the test text, all bytes but the first."""
-    from refrain.evaluation import evaluate, protocol_windows
+def _bits(name: str, saved: "SavedModel", corpus: "Corpus", device: "Device", reports: "Reporter") -> dict[str, float]:
+    """The bits that a model needs for a byte of the test text, all bytes but the first, alone and with matches.
+
+    Like a compressor, the model with matches copies from the training text and from the part of the test text that it
+    has read. The weights of the matches are chosen on the validation text; without one, the model is measured alone.
+    """
+    from refrain.evaluation import Match
+    from refrain.evaluation.measure import fit_matches, measure
+    from refrain.evaluation.methods import Method
 
     from .loading import load_language_model
 
     lm = load_language_model(saved, reports, device=device)
-    tokens = corpus.splits["test"].tokens
-    windows = protocol_windows(tokens, "exact", split="test", window_steps=0, name=corpus.name)
-    return evaluate(lm.model, windows, track=reports.track).bits_per_token
+    texts = {split: part.tokens for split, part in corpus.splits.items()}
+    given: Any = {"name": corpus.name, "track": reports.track}
+    found = {name: measure(lm.model, texts["test"], Method(), None, **given).bits_per_token}
+    if "valid" in texts:
+        method = Method("match", match=Match())
+        matches = fit_matches(lm.model, texts["train"], texts["valid"], method, None, track=reports.track)
+        figure = measure(lm.model, texts["test"], method, None, matches=matches, **given)
+        found[f"{name}, match"] = figure.bits_per_token
+    return found
 
 
 def _train_seconds(run: Path) -> float | None:

@@ -56,6 +56,8 @@ def evaluate(
     dynamic_epsilon: float | None = None,
     dynamic_steps: int | None = None,
     streams: int | None = None,
+    match_longest: int | None = None,
+    match_from: Literal["train", "history"] | None = None,
     search: int | None = None,
     mix: MixOption = None,
     mix_weight: MixWeightOption = None,
@@ -88,9 +90,10 @@ def evaluate(
         exact: one stream, every token except the first. zaremba and awd: as in the reference systems, 20 or 10 streams
         on every split except test. Each divides by the number of tokens that it scored.
     method
-        static (the default): the weights do not change. cache: a neural cache of recent words is mixed in. dynamic: the
-        weights are adapted to the text. Cache and dynamic learn from the text that they are measured on, so do not
-        compare them with static results of other models. Can be given several times, or as all; each method has a row.
+        static (the default): the weights do not change. cache: a neural cache of recent words is mixed in. match: what
+        followed the longest earlier match of the last tokens is mixed in. dynamic: the weights are adapted to the text.
+        All but static learn from the text that they are measured on, so do not compare them with static results of
+        other models. Can be given several times, or as all; each method has a row.
     cache_window
         The number of recent words in the cache (2000).
     cache_flatness
@@ -107,6 +110,11 @@ def evaluate(
         The number of steps in a window of dynamic evaluation (5).
     streams
         The number of streams of dynamic evaluation that share the weights (1).
+    match_longest
+        The number of tokens of the longest match that is looked for (48).
+    match_from
+        train (the default): matches are looked for in the training text of the run, and in the part of the text that
+        has been read. history: in that part alone.
     search
         The number of settings of the method to try on the validation text; the best is used.
     per_token
@@ -123,7 +131,8 @@ def evaluate(
     check_several(more, {"--search": search, "--mix": mix, "--per-token": per_token, "--confusion": confusion})
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
-    methods = methods_of(names, cache, dynamic, dynamic_steps, streams)
+    match = {"longest": match_longest, "source": match_from}
+    methods = methods_of(names, cache, dynamic, dynamic_steps, streams, match)
 
     from refrain import runs
 
@@ -209,11 +218,13 @@ def measure_model(
     Returns:
         The figures by the name of the method.
     """
+    from dataclasses import replace
+
     from refrain.data import text_size
     from refrain.evaluation import evaluate as measure_static
     from refrain.evaluation import protocol_windows, write_token_table
     from refrain.evaluation.kept_statistics import kept_statistics
-    from refrain.evaluation.measure import measure
+    from refrain.evaluation.measure import fit_matches, measure
     from refrain.evaluation.measure import search as find_settings
 
     statistics = None
@@ -222,10 +233,16 @@ def measure_model(
     for method in methods:
         if method.dynamics is not None and statistics is None:
             statistics = kept_statistics(lm.model, training_texts["train"], method.steps, track=track)
-        if search is not None and method.name != "static":
-            method = find_settings(
-                lm.model, training_texts["valid"], method, statistics, budget=search, log=log, track=track
-            )
+        if search is not None and (method.cache or method.dynamics):
+            found_settings = find_settings(
+                lm.model, training_texts["valid"], replace(method, match=None), statistics, budget=search, log=log,
+                track=track,
+            )  # fmt: skip
+            method = replace(found_settings, match=method.match)
+        matches = None
+        if method.match is not None:
+            train, valid = training_texts["train"], training_texts["valid"]
+            matches = fit_matches(lm.model, train, valid, method, statistics, track=track)
         source = corpus.splits[split].tokens
         started = time.monotonic()
         if per_token is not None:
@@ -237,8 +254,9 @@ def measure_model(
             figure = measure_static(lm.model, windows, lm.vocabulary, track=track)
         else:
             figure = measure(
-                lm.model, source, method, statistics, name=corpus.name, vocabulary=lm.vocabulary, track=track
-            )
+                lm.model, source, method, statistics,
+                name=corpus.name, vocabulary=lm.vocabulary, matches=matches, track=track,
+            )  # fmt: skip
         seconds = max(time.monotonic() - started, 1e-9)
         found[method.name] = {
             **method.document(),

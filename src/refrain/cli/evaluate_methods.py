@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 if TYPE_CHECKING:
     from refrain.evaluation.methods import Method
 
-MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
+MethodName = Literal["static", "cache", "match", "dynamic", "dynamic+cache", "dynamic+match"]
 
 
 def learns(methods: "list[Method]", search: int | None) -> bool:
     """Whether the methods need the texts that the model was trained on."""
-    return search is not None or any(chosen.dynamics is not None for chosen in methods)
+    return search is not None or any(one.dynamics is not None or one.match is not None for one in methods)
 
 
 def method_names(
@@ -32,13 +32,18 @@ def methods_of(
     dynamic: dict[str, Any],
     steps: int | None,
     streams: int | None,
+    match: dict[str, Any],
 ) -> "list[Method]":
     """Build the methods from the options that are given."""
     from refrain.errors import UserError
 
     cache = {key: value for key, value in cache.items() if value is not None}
     dynamic = {key: value for key, value in dynamic.items() if value is not None}
+    match = {key: value for key, value in match.items() if value is not None}
     chosen = ", ".join(names)
+    if match and not any("match" in name for name in names):
+        option = {"longest": "--match-longest", "source": "--match-from"}[next(iter(match))]
+        raise UserError(f"{option} cannot take effect with --method {chosen}")
     if cache and not any("cache" in name for name in names):
         raise UserError(f"--cache-{next(iter(cache))} cannot take effect with --method {chosen}")
     if (dynamic or steps or streams) and not any("dynamic" in name for name in names):
@@ -46,10 +51,11 @@ def methods_of(
     for option, value in (("--dynamic-steps", steps), ("--streams", streams)):
         if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1 (got {value})")
-    if "dynamic+cache" in names and (streams or 1) > 1:
-        raise UserError(f"--streams must be 1 with a cache (got {streams})")
+    for name, part in (("dynamic+cache", "a cache"), ("dynamic+match", "matches")):
+        if name in names and (streams or 1) > 1:
+            raise UserError(f"--streams must be 1 with {part} (got {streams})")
 
-    from refrain.evaluation import Cache, Dynamics
+    from refrain.evaluation import Cache, Dynamics, Match
     from refrain.evaluation.methods import Method
 
     try:
@@ -60,6 +66,7 @@ def methods_of(
                 Dynamics(**dynamic) if "dynamic" in name else None,
                 steps or 5,
                 streams or 1,
+                Match(**match) if "match" in name else None,
             )
             for name in names
         ]
@@ -78,5 +85,5 @@ def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, s
         raise UserError(f"--per-token requires --protocol exact and --method static (got {protocol!r}, {method!r})")
     if search is not None and search < 1:
         raise UserError(f"--search must be at least 1 (got {search})")
-    if search is not None and static:
-        raise UserError("--search cannot take effect with --method static")
+    if search is not None and set(names) <= {"static", "match"}:
+        raise UserError(f"--search cannot take effect with --method {method}")

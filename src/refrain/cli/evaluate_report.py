@@ -94,12 +94,16 @@ def _report_several(about: dict[str, Any], figures: dict[str, dict[str, Any]], j
     columns = ["tokens", *known, "tokens_per_second"]
     rows = [["method", *same, *columns, "settings"]]
     for name, figure in figures.items():
-        settings = ", ".join(f"{key} {value:g}" for key, value in figure.items() if key not in columns)
+        settings = ", ".join(f"{key} {_setting(value)}" for key, value in figure.items() if key not in columns)
         rows.append(
             [name, *(about[key] for key in same), *(_formatted(key, figure.get(key)) for key in columns), settings]
         )
     print()
     print(table(rows))
+
+
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _formatted(key: str, value: Any) -> str:

@@ -6,12 +6,14 @@ from refrain._lazy import lazily
 
 from .methods import Cache as Cache
 from .methods import Dynamics as Dynamics
+from .methods import Match as Match
 
 if TYPE_CHECKING:
     from .dynamic import GradientStatistics as GradientStatistics
     from .dynamic import evaluate_dynamically as evaluate_dynamically
     from .dynamic import gather_statistics as gather_statistics
     from .edit_distance import word_errors as word_errors
+    from .longest_match import LongestMatch as LongestMatch
     from .minimal_pairs import MinimalPair as MinimalPair
     from .minimal_pairs import PairScore as PairScore
     from .minimal_pairs import score_pairs as score_pairs
@@ -45,6 +47,7 @@ else:
             "GradientStatistics": "dynamic",
             "Hypothesis": "nbest",
             "LineScore": "score",
+            "LongestMatch": "longest_match",
             "MinimalPair": "minimal_pairs",
             "NBest": "nbest",
             "PairScore": "minimal_pairs",

@@ -72,14 +72,46 @@ def evaluate_dynamically(
     """The nats and the number of tokens of a text under a model that is trained on it while it is scored.
 
     Args:
+        model: see `dynamic_nats`.
+        windows: see `dynamic_nats`.
+        statistics: see `dynamic_nats`.
+        dynamics: see `dynamic_nats`.
+        cache: see `dynamic_nats`.
+        vocabulary: see `evaluate`.
+        track: reports the loop over the windows.
+
+    Raises:
+        ValueError: see `dynamic_nats`.
+        UserError: see `dynamic_nats`.
+    """
+    tally = Tally(vocabulary)
+    for targets, nats in dynamic_nats(model, windows, statistics, dynamics, cache=cache, track=track):
+        tally.add(targets, nats)
+    return tally.figure()
+
+
+def dynamic_nats(
+    model: Network,
+    windows: Windows,
+    statistics: GradientStatistics,
+    dynamics: Dynamics,
+    *,
+    cache: Cache | None = None,
+    track: Track = untracked,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Score windows one after another, and train the model on each after it was scored.
+
+    Args:
         model: the trained model, whose weights are restored at the end.
         windows: short windows. Several streams share the weights, but each has its own state. The authors use one
             stream and 5 steps.
         statistics: the result of `gather_statistics` for the same weights.
         dynamics: the settings of dynamic evaluation.
         cache: a cache to mix in, which needs a single stream.
-        vocabulary: see `evaluate`.
         track: reports the loop over the windows.
+
+    Yields:
+        The targets of a window and their nats, each (T, B).
 
     Raises:
         ValueError: when the statistics belong to other weights, or a cache is used with several streams.
@@ -93,12 +125,10 @@ def evaluate_dynamically(
     if cache is not None:
         for part in ("hidden", "head"):
             part_of(model, part, "the neural cache")
-    tally = Tally(vocabulary)
     with restored(model), differentiable(model):
         update = Update(parameters, statistics, dynamics)
         for targets, hidden, costs in _scored(model, windows, update, track):
-            tally.add(targets, _with_cache(hidden, targets, costs, cache, update))
-    return tally.figure()
+            yield targets, _with_cache(hidden, targets, costs, cache, update)
 
 
 def _scored(

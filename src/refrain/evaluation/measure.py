@@ -6,7 +6,9 @@ from dataclasses import replace
 from itertools import product
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from refrain.data import TokenSource, Vocabulary, Windows
@@ -19,13 +21,15 @@ from refrain.evaluation import (
     gather_statistics,
     protocol_windows,
 )
+from refrain.evaluation.dynamic import dynamic_nats
+from refrain.evaluation.longest_match import LongestMatch
 from refrain.evaluation.methods import Method
 from refrain.evaluation.neural_cache import model_chunks, stream_cached_nats
 from refrain.models import Network, evaluating
 from refrain.models.protocol import part_of
 from refrain.progress import Track, untracked
 
-from .perplexity import WHAT
+from .perplexity import WHAT, Tally, stream_nats
 
 FLATNESS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)
@@ -64,6 +68,7 @@ def measure(
     *,
     name: str,
     vocabulary: Vocabulary | None = None,
+    matches: LongestMatch | None = None,
     track: Track = untracked,
 ) -> Figure:
     """The nats and the number of tokens of a text by a method; the first token of each stream is not scored.
@@ -75,22 +80,88 @@ def measure(
         statistics: the gradient statistics, for dynamic methods.
         name: the name of the text, for messages.
         vocabulary: see `evaluate`.
+        matches: the result of `fit_matches`, for methods with matches.
         track: reports the loop over the text.
 
     Raises:
-        ValueError: when a dynamic method is used without statistics.
+        ValueError: when a dynamic method is used without statistics, or one with matches without these.
     """
+    if method.match is not None:
+        if matches is None:
+            raise ValueError("the mixture with matches has to be fitted first; see fit_matches")
+        targets, nats = _nats_of(model, source, method, statistics, name, track)
+        tally = Tally(vocabulary)
+        tally.add(targets, torch.from_numpy(matches.nats(source, nats, track=track)))
+        return tally.figure()
     if method.dynamics is None:
         windows = protocol_windows(source, "exact", split=name, window_steps=0, name=name)
         if method.cache is None:
             return evaluate(model, windows, vocabulary, track=track)
         return evaluate_with_cache(model, windows, method.cache, vocabulary=vocabulary, track=track)
-    if statistics is None:
-        raise ValueError("dynamic evaluation needs gradient statistics of the training text; see statistics_of")
+    statistics = _given(statistics)
     windows = Windows(source, batch_size=method.streams, window_steps=method.steps, tail="keep", name=name)
     return evaluate_dynamically(
         model, windows, statistics, method.dynamics, cache=method.cache, vocabulary=vocabulary, track=track
     )
+
+
+def fit_matches(
+    model: Network,
+    train: TokenSource,
+    valid: TokenSource,
+    method: Method,
+    statistics: GradientStatistics | None,
+    *,
+    track: Track = untracked,
+) -> LongestMatch:
+    """The mixture of a method with the longest matches, with weights that are chosen on the validation text.
+
+    Args:
+        model: the trained model, whose weights are restored at the end.
+        train: the training text, from which is copied if the method says so.
+        valid: the validation text.
+        method: a method with settings of matches; the model is measured on the validation text by the rest of it.
+        statistics: the gradient statistics, for dynamic methods.
+        track: reports the loops over the texts.
+
+    Raises:
+        ValueError: when the method has no matches, or statistics are missing.
+    """
+    if method.match is None:
+        raise ValueError(f"the method {method.name} has no matches")
+    _, nats = _nats_of(model, valid, method, statistics, "split 'valid'", track)
+    matches = LongestMatch(method.match, train if method.match.source == "train" else None)
+    matches.fit(valid, nats, track=track)
+    return matches
+
+
+def _nats_of(
+    model: Network,
+    source: TokenSource,
+    method: Method,
+    statistics: GradientStatistics | None,
+    name: str,
+    track: Track,
+) -> tuple[Tensor, NDArray[np.float64]]:
+    """The targets of a text and their nats by the model alone, static or dynamic."""
+    if method.dynamics is None:
+        windows = protocol_windows(source, "exact", split=name, window_steps=0, name=name)
+        found = stream_nats(model, windows, track=track)
+    else:
+        # the nats of each token come out of the parts of the model
+        for part in ("hidden", "head"):
+            part_of(model, part, "the longest match")
+        windows = Windows(source, batch_size=1, window_steps=method.steps, tail="keep", name=name)
+        found = dynamic_nats(model, windows, _given(statistics), method.dynamics, track=track)
+    parts = [(targets[:, 0].cpu(), nats[:, 0].double().cpu()) for targets, nats in found]
+    targets, nats = (torch.cat(part) for part in zip(*parts, strict=True))
+    return targets, nats.numpy()
+
+
+def _given(statistics: GradientStatistics | None) -> GradientStatistics:
+    if statistics is None:
+        raise ValueError("dynamic evaluation needs gradient statistics of the training text; see statistics_of")
+    return statistics
 
 
 def search(

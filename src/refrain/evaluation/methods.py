@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-MethodName = Literal["static", "cache", "dynamic", "dynamic+cache"]
+MethodName = Literal["static", "cache", "match", "dynamic", "dynamic+cache", "dynamic+match"]
+MatchFrom = Literal["train", "history"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,27 @@ class Dynamics:
 
 
 @dataclass(frozen=True)
+class Match:
+    """The settings of a mixture with the longest matches.
+
+    Attributes:
+        longest: the length in tokens of the longest context that is compared.
+        source: what may be copied: `train` is the training text and the part of the measured text that was read,
+            `history` that part alone.
+
+    Raises:
+        ValueError: when a value is out of range.
+    """
+
+    longest: int = 48
+    source: MatchFrom = "train"
+
+    def __post_init__(self) -> None:
+        if self.longest < 1:
+            raise ValueError(f"the longest match must be at least 1 (got {self.longest})")
+
+
+@dataclass(frozen=True)
 class Method:
     """A method of evaluation with its settings.
 
@@ -68,6 +90,7 @@ class Method:
         dynamics: the settings of dynamic evaluation, for `dynamic` and `dynamic+cache`.
         steps: the steps of a window of dynamic evaluation.
         streams: the number of streams of dynamic evaluation.
+        match: the settings of the longest matches, for `match` and `dynamic+match`.
     """
 
     name: MethodName = "static"
@@ -75,6 +98,7 @@ class Method:
     dynamics: Dynamics | None = None
     steps: int = 5
     streams: int = 1
+    match: Match | None = None
 
     def document(self) -> dict[str, Any]:
         """The settings that this method uses, as plain data."""
@@ -84,4 +108,6 @@ class Method:
         if self.dynamics is not None:
             settings |= {f"dynamic_{name}": value for name, value in vars(self.dynamics).items()}
             settings |= {"dynamic_steps": self.steps, "streams": self.streams}
+        if self.match is not None:
+            settings |= {"match_longest": self.match.longest, "match_from": self.match.source}
         return settings
