@@ -46,7 +46,11 @@ def test_a_model_stands_first_with_the_figure_of_evaluate(refrain, text, tmp_pat
     first = found["rows"][0]
     assert first["name"] == str(run) and first["ratio"] == 1 and first["alone"] is None
     assert first["median"] == pytest.approx(refrain("evaluate", run, "--json").json["bits_per_byte"])
-    assert first["seconds"] == json.loads((run / "summary.json").read_text())["train_seconds"]
+    second = found["rows"][1]
+    assert second["name"] == f"{run}, match" and second["alone"] is None
+    mixed = refrain("evaluate", run, "--method", "match", "--json").json
+    assert second["median"] == pytest.approx(mixed["bits_per_byte"])
+    assert first["seconds"] == second["seconds"] == json.loads((run / "summary.json").read_text())["train_seconds"]
     printed = refrain("bench", "compressors", "--run", run / "best", "--data", text).out.splitlines()
     assert printed[0].split()[:3] == ["bits", "per", "byte"]
     # beside a checkpoint no time is recorded

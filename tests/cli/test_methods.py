@@ -7,7 +7,7 @@ import pytest
 from refrain.evaluation import measure
 
 
-@pytest.mark.parametrize("method", ["cache", "dynamic", "dynamic+cache"])
+@pytest.mark.parametrize("method", ["cache", "match", "dynamic", "dynamic+cache", "dynamic+match"])
 def test_every_method_gives_figures_and_its_settings(refrain, tiny_run, method):
     found = refrain("evaluate", tiny_run, "--method", method, "--json").json
     static = refrain("evaluate", tiny_run, "--json").json
@@ -15,6 +15,7 @@ def test_every_method_gives_figures_and_its_settings(refrain, tiny_run, method):
     assert found["nats_per_token"] != static["nats_per_token"]
     assert ("cache_window" in found) == ("cache" in method)
     assert ("dynamic_learning_rate" in found) == ("dynamic" in method)
+    assert ("match_from" in found) == ("match" in method)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,10 @@ def test_every_method_gives_figures_and_its_settings(refrain, tiny_run, method):
         (["--method", "dynamic", "--dynamic-epsilon", "0"], "epsilon"),
         (["--method", "dynamic", "--streams", "0"], "--streams must be at least 1"),
         (["--method", "dynamic+cache", "--streams", "4"], "--streams must be 1 with a cache"),
+        (["--method", "dynamic+match", "--streams", "4"], "--streams must be 1 with matches"),
+        (["--method", "match", "--match-longest", "0"], "longest match must be at least 1 (got 0)"),
+        (["--match-from", "history"], "--match-from cannot take effect with --method static"),
+        (["--method", "match", "--search", "3"], "--search cannot take effect with --method match"),
         (["--cache-window", "5"], "--cache-window cannot take effect with --method static"),
         (["--method", "cache", "--dynamic-rate", "1e-4"], "cannot take effect with --method cache"),
         (["--search", "3"], "--search cannot take effect with --method static"),
@@ -83,9 +88,9 @@ def test_all_methods_as_a_table(refrain, tiny_run):
     assert [line.split()[0] for line in lines[:blank]] == ["run", "checkpoint", "corpus", "unseen"]
     head, *rows = [line.split() for line in lines[blank + 1 :]]
     assert head[:4] == ["method", "split", "protocol", "tokens"] and head[-1] == "settings"
-    assert [row[0] for row in rows] == ["static", "cache", "dynamic", "dynamic+cache"]
+    assert [row[0] for row in rows] == ["static", "cache", "match", "dynamic", "dynamic+cache", "dynamic+match"]
     assert all(row[1:3] == ["valid", "exact"] for row in rows)
-    assert "cache_window 2000, cache_flatness 1" in lines[-3]
+    assert "cache_window 2000, cache_flatness 1" in lines[-5] and "match_from train" in lines[-4]
 
 
 def test_a_search_among_several_methods_leaves_the_static_one_alone(refrain, tiny_run):
@@ -93,6 +98,12 @@ def test_a_search_among_several_methods_leaves_the_static_one_alone(refrain, tin
     found = refrain("evaluate", tiny_run, *words).json["figures"]
     assert found["static"]["nats_per_token"] == refrain("evaluate", tiny_run, "--json").json["nats_per_token"]
     assert set(found["cache"]) > {"cache_flatness", "cache_share"}
+
+
+def test_a_search_of_dynamic_settings_keeps_the_matches(refrain, tiny_run):
+    words = ["--method", "dynamic+match", "--match-from", "history", "--match-longest", "5", "--search", "1", "--json"]
+    found = refrain("evaluate", tiny_run, *words).json
+    assert (found["match_from"], found["match_longest"], found["dynamic_steps"]) == ("history", 5, 5)
 
 
 def test_one_method_named_twice_is_one(refrain, tiny_run):

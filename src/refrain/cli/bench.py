@@ -62,9 +62,10 @@ def bench(
     auto: layers and heads of a grid of shapes by each backend, and what training.backend=auto chooses for them.
     The candidates are timed in turns. A ratio is the median of the ratios of all pairs.
 
-    compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Compressors are
-    measured by what the test text adds to the compressed training text, and on the test text alone. Nothing is timed in
-    turns; the seconds are those of the training and of one compression.
+    compressors: the bits per byte of trained models of bytes on a test text, beside xz, bzip2 and zstd. Each model is
+    measured without adapting to the text and with the longest matches, which adapt to it like a compressor. Compressors
+    are measured by what the test text adds to the compressed training text, and on the test text alone. Nothing is
+    timed in turns; the seconds are those of the training and of one compression.
 
     Parameters
     ----------
