@@ -117,7 +117,8 @@ class LongestMatch:
     def _bucket(self, matches: Matches) -> NDArray[np.int64]:
         length = np.searchsorted(self._lengths, matches.lengths[0], "right")
         times = np.log2(np.maximum(matches.occurrences[0], 1)).astype(np.int64)
-        return length * OCCURRENCES + np.minimum(times, OCCURRENCES - 1)
+        bucket: NDArray[np.int64] = length * OCCURRENCES + np.minimum(times, OCCURRENCES - 1)
+        return bucket
 
 
 def _mixed(parts: Floats, buckets: NDArray[np.int64], weights: Floats) -> Floats:
@@ -137,4 +138,5 @@ def _fitted(parts: Floats, buckets: NDArray[np.int64], start: Floats, prior: flo
         weights = np.where(totals > 0, sums / np.maximum(totals, 1e-300), start)
     # the model is never left out, so that no token has the probability zero
     weights[0] = np.maximum(weights[0], SMALLEST)
-    return weights / weights.sum(axis=0)
+    normalised: Floats = weights / weights.sum(axis=0)
+    return normalised

@@ -114,8 +114,9 @@ def _context_hashes(codes: Hashes, length: int) -> Hashes:
     before = np.zeros(count + 1, np.uint64)
     np.cumsum(codes * inverses, out=before[1:])
     # the sum of code i times BASE^-(i + 1) over the context, times BASE^t
-    sums = before[length:-1] - before[: -1 - length]
-    return sums * powers[length - 1 : -2]
+    sums: Hashes = before[length:-1] - before[: -1 - length]
+    hashes: Hashes = sums * powers[length - 1 : -2]
+    return hashes
 
 
 def _followed_by(hashes: Hashes, codes: Hashes) -> Hashes:
