@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
-    from refrain.evaluation.methods import Method
+    from refrain.evaluation.methods import MatchFrom, Method
 
 MethodName = Literal["static", "cache", "match", "dynamic", "dynamic+cache", "dynamic+match"]
 
@@ -32,14 +32,16 @@ def methods_of(
     dynamic: dict[str, Any],
     steps: int | None,
     streams: int | None,
-    match: dict[str, Any],
+    match_longest: int | None,
+    match_from: "MatchFrom | None",
 ) -> "list[Method]":
     """Build the methods from the options that are given."""
     from refrain.errors import UserError
 
     cache = {key: value for key, value in cache.items() if value is not None}
     dynamic = {key: value for key, value in dynamic.items() if value is not None}
-    match = {key: value for key, value in match.items() if value is not None}
+    copying = {"longest": match_longest, "source": match_from}
+    match: Any = {key: value for key, value in copying.items() if value is not None}
     chosen = ", ".join(names)
     if match and not any("match" in name for name in names):
         option = {"longest": "--match-longest", "source": "--match-from"}[next(iter(match))]
