@@ -109,14 +109,13 @@ def _codes(ids: NDArray[np.generic]) -> Hashes:
 def _context_hashes(codes: Hashes, length: int) -> Hashes:
     """The hash of the `length` codes before each code but the first `length`: the sum of code times BASE^age."""
     count = len(codes)
-    powers = np.cumprod(np.full(count + 1, BASE, np.uint64))
-    inverses = np.cumprod(np.full(count, pow(BASE, -1, 1 << 64), np.uint64))
+    powers = np.cumprod(np.full(count + 1, BASE, np.uint64), dtype=np.uint64)
+    inverses = np.cumprod(np.full(count, pow(BASE, -1, 1 << 64), np.uint64), dtype=np.uint64)
     before = np.zeros(count + 1, np.uint64)
     np.cumsum(codes * inverses, out=before[1:])
     # the sum of code i times BASE^-(i + 1) over the context, times BASE^t
-    sums: Hashes = before[length:-1] - before[: -1 - length]
-    hashes: Hashes = sums * powers[length - 1 : -2]
-    return hashes
+    sums = before[length:-1] - before[: -1 - length]
+    return sums * powers[length - 1 : -2]
 
 
 def _followed_by(hashes: Hashes, codes: Hashes) -> Hashes:
