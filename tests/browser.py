@@ -1,8 +1,9 @@
 """A headless browser for the tests of pages, over the protocol of Chromium's developer tools.
 
-    with browser.opened() as page:
-        page.visit("file:///...")
-        page.run("document.title")
+    @pytest.mark.browser
+    def test_the_title(browser_page):
+        browser_page.visit("file:///...")
+        assert browser_page.run("document.title") == "..."
 
 It needs an installed Chromium or Chrome and nothing else. Tests that use it are marked `browser`, and skipped where
 none is found.
@@ -19,8 +20,6 @@ import tempfile
 import time
 import urllib.request
 
-import pytest
-
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 DEADLINE = 60.0
 
@@ -28,12 +27,6 @@ DEADLINE = 60.0
 def program():
     """The path of a browser, or None."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
-
-
-def require():
-    """Skip the test where there is no browser."""
-    if program() is None:
-        pytest.skip("no Chromium")
 
 
 class Page:
@@ -50,6 +43,10 @@ class Page:
         self.errors, self.requests, self._events = [], [], []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+
+    def close(self):
+        """End the connection to the browser."""
+        self._socket.close()
 
     def call(self, method, **parameters):
         """Call a method of the protocol, and return its result."""
@@ -138,6 +135,10 @@ class WebSocket:
         while self._file.readline().strip():
             pass
 
+    def close(self):
+        self._file.close()
+        self._connection.close()
+
     def send(self, text):
         data = text.encode()
         size = len(data)
@@ -161,7 +162,10 @@ class WebSocket:
 def opened():
     """Start a browser of its own, and yield a page of it."""
     # the folder may be in use for a moment after the browser has ended
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, socket.create_server(("127.0.0.1", 0)) as free:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
+        socket.create_server(("127.0.0.1", 0)) as free,
+    ):
         port = free.getsockname()[1]
         free.close()
         words = [program(), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -169,8 +173,8 @@ def opened():
         words += ["--hide-scrollbars", f"--remote-debugging-port={port}", f"--user-data-dir={home}", "about:blank"]
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            page = Page(_address(port, process))
-            yield page
+            with contextlib.closing(Page(_address(port, process))) as page:
+                yield page
         finally:
             process.terminate()
             try:
@@ -184,7 +188,10 @@ def _address(port, process):
     """The address of the first tab, once the browser has opened it."""
     until = time.monotonic() + DEADLINE
     while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
+        with (
+            contextlib.suppress(OSError, ValueError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer,
+        ):
             pages = [each for each in json.load(answer) if each["type"] == "page"]
             if pages:
                 return pages[0]["webSocketDebuggerUrl"]

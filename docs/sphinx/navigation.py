@@ -17,6 +17,7 @@ GUIDES = [
     "docs/settings",
     "docs/recipes",
     "docs/comparing",
+    "docs/reports",
     "docs/sweeps",
     "docs/export",
     "docs/performance",

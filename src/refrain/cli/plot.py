@@ -48,7 +48,9 @@ def plot(
 
     with reporter().step("drawing the curves"):
         charts = charts_of(paths, curves)
-        ending: Literal["png", "svg", "pdf"] = "svg" if out.suffix == ".svg" else "pdf" if out.suffix == ".pdf" else "png"
+        ending: Literal["png", "svg", "pdf"] = (
+            "svg" if out.suffix == ".svg" else "pdf" if out.suffix == ".pdf" else "png"
+        )
         picture = curves_picture(charts, file_format=ending)
     write_files([(out, picture)], force=force)
     log_written(out)

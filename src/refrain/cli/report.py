@@ -30,7 +30,9 @@ def report(*runs: Path, out: Path, force: ForceOption = False, json: JsonOption 
     from .output import log_written, print_json
 
     if not runs:
-        raise UserError("which runs? give run folders, or a folder of runs, such as: refrain report runs --out all.html")
+        raise UserError(
+            "which runs? give run folders, or a folder of runs, such as: refrain report runs --out all.html"
+        )
     if out.suffix not in (".html", ".htm"):
         raise UserError(f"--out must end in .html (got {out.name!r})")
     paths = runs_at(runs)

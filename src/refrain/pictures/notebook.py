@@ -33,12 +33,13 @@ def charts_html(charts: Sequence[Chart]) -> str:
     """Return charts as HTML, side by side where there is room."""
     parts = []
     for chart in charts:
-        legend = "".join(f'<span style="margin-right:1em">{swatch(line)} {escaped(line.name)}</span>' for line in chart.lines)
-        note = f' <span style="opacity:.7">{escaped(chart.note)}</span>' if chart.note else ""
-        parts.append(
-            '<div style="flex:1 1 24em;max-width:34em;font:13px/1.4 sans-serif">'
-            f"<b>{escaped(chart.title)}</b>{note}<div>{legend if len(chart.lines) > 1 else ''}</div>{chart_svg(chart)}</div>"
+        legend = "".join(
+            f'<span style="margin-right:1em">{swatch(line)} {escaped(line.name)}</span>' for line in chart.lines
         )
+        note = f' <span style="opacity:.7">{escaped(chart.note)}</span>' if chart.note else ""
+        below = f"<div>{legend if len(chart.lines) > 1 else ''}</div>{chart_svg(chart)}"
+        style = "flex:1 1 24em;max-width:34em;font:13px/1.4 sans-serif"
+        parts.append(f'<div style="{style}"><b>{escaped(chart.title)}</b>{note}{below}</div>')
     return f'<div style="display:flex;flex-wrap:wrap;gap:1em 1.5em">{"".join(parts)}</div>'
 
 

@@ -71,7 +71,11 @@ def summarise_tagger(
         # of the test text if there is one
         split, figure = list(measured.items())[-1]
         names = [*corpus.vocabulary.tags, *figure.new_tags]
-        figures["by_tag"] = {"split": split, "tags": figure.per_tag(corpus.vocabulary.tags), **_confusion(figure, names)}
+        figures["by_tag"] = {
+            "split": split,
+            "tags": figure.per_tag(corpus.vocabulary.tags),
+            **_confusion(figure, names),
+        }
     tags = {"task": "tagger", "tags": len(corpus.vocabulary.tags)}
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **tags}
     skipped = {name: len(split.skipped) for name, split in corpus.splits.items()}

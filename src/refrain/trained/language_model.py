@@ -78,7 +78,9 @@ class TrainedLanguageModel(ScoresTexts):
         shape = f"{settings['cell']['kind']} {widths}" if self._own is None else f"the network {self._own}"
         each = f"{len(self.vocabulary):,} {self.vocabulary.unit}s"
         rows = [("model", shape), ("vocabulary", each), ("trained on", str(self.config["data"]["corpus"]))]
-        return facts_html(f"Language model {self.config['name']}", [*rows, *sizes_of(self.model, self.weights, self.folder)])
+        return facts_html(
+            f"Language model {self.config['name']}", [*rows, *sizes_of(self.model, self.weights, self.folder)]
+        )
 
     def features(
         self,

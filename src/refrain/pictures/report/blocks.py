@@ -107,9 +107,7 @@ class Fold(NamedTuple):
     blocks: Sequence["Block"]
 
 
-Block: TypeAlias = (
-    Paragraph | Pairs | Table | Text | Charts | Pictures | Units | Confusion | Fold
-)
+Block: TypeAlias = Paragraph | Pairs | Table | Text | Charts | Pictures | Units | Confusion | Fold
 
 
 class Section(NamedTuple):

@@ -81,11 +81,12 @@ def chart_svg(chart: Chart) -> str:
     # faint lines are drawn below the others
     lines = sorted(chart.lines, key=lambda line: not line.faint)
     limits = f'data-x="{across.low:.9g} {across.high:.9g}" data-y="{up.low:.9g} {up.high:.9g}"'
+    limits += ' data-log=""' if up.logarithmic else ""
     return "".join(
         [
             f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" {limits}'
-            f'{" data-log" if up.logarithmic else ""} data-across="{escaped(chart.across)}"'
-            f' font-size="{FONT}" fill="currentColor" aria-label="{escaped(spoken(chart))}">',
+            f' data-across="{escaped(chart.across)}" font-size="{FONT}" fill="currentColor"'
+            f' aria-label="{escaped(spoken(chart))}">',
             *_grid(across, up, chart.across),
             *_level(chart, up),
             *(_line(line, across, up) for line in lines),
@@ -136,7 +137,9 @@ def _grid(across: Scale, up: Scale, name: str) -> list[str]:
     found = []
     for tick in up.ticks:
         y = _y(up, tick)
-        found.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" class="grid" stroke="currentColor" stroke-opacity=".15"/>')
+        found.append(
+            f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" class="grid" stroke="currentColor" stroke-opacity=".15"/>'
+        )
         found.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" class="tick">{label(tick)}</text>')
     base = HEIGHT - BOTTOM
     found.append(f'<path d="M{LEFT} {base}H{WIDTH - RIGHT}" class="axis" stroke="currentColor" stroke-opacity=".5"/>')

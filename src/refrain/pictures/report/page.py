@@ -10,8 +10,22 @@ from pathlib import Path
 
 from refrain.pictures.canvas import escaped
 
-from .blocks import Block, Charts, Confusion, Fold, Page, Pairs, Paragraph, Picture, Pictures, Section, Table, Text
-from .blocks import Tile, Units
+from .blocks import (
+    Block,
+    Charts,
+    Confusion,
+    Fold,
+    Page,
+    Pairs,
+    Paragraph,
+    Picture,
+    Pictures,
+    Section,
+    Table,
+    Text,
+    Tile,
+    Units,
+)
 from .chart import Chart, chart_svg, swatch
 
 # the fractions of a row of a confusion matrix above which a cell is shaded more strongly

@@ -46,9 +46,9 @@ def scale_of(values: Sequence[float], *, logarithmic: bool = False, from_zero: b
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)
     if high == low:
-        # one value, which is drawn in the middle
+        # one value, which is drawn in the middle, or on the axis where that is at zero
         space = abs(high) / 10 or 1.0
-        low, high = low - space, high + space
+        low, high = (low, high + space) if from_zero else (low - space, high + space)
     elif not from_zero:
         space = 0.04 * (high - low)
         low, high = low - space, high + space

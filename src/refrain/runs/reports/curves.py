@@ -1,7 +1,7 @@
 """The curves of runs: the quantities in the lines of metrics, as columns of a table of numbers and as charts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from refrain.config import Experiment
 from refrain.pictures.report.blocks import Table
@@ -60,7 +60,9 @@ _PLAIN = {
     "learning_rate": Quantity("Learning rate", from_zero=True),
     "gradient_norm": Quantity("Gradient norm", note="before clipping", logarithmic=True),
     "tokens_per_second": Quantity("Speed", note="tokens per second", from_zero=True),
-    "controlled_size": Quantity("Size once compacted", "at the last control", "parameters or multiply-adds", False, True),
+    "controlled_size": Quantity(
+        "Size once compacted", "at the last control", "parameters or multiply-adds", False, True
+    ),
     "compact_parameters": Quantity("Size once compacted", "parameters", "parameters or multiply-adds", False, True),
     "group_lasso": Quantity("Strength of the group lasso", logarithmic=True),
 }
@@ -174,9 +176,7 @@ def charts_of_several(runs: Sequence[tuple[str, Curves, str]]) -> list[Chart]:
     return charts
 
 
-def _chart(
-    title: str, quantity: Quantity, lines: list[Line], across: str, level: tuple[str, float] | None
-) -> Chart:
+def _chart(title: str, quantity: Quantity, lines: list[Line], across: str, level: tuple[str, float] | None) -> Chart:
     values = [value for line in lines for value in line.y]
     if level is not None and not min(values) <= level[1] <= 1.2 * max(values):
         # it would press the curve to the edge
@@ -186,7 +186,9 @@ def _chart(
 
 def _line(curves: Curves, quantity: Quantity, name: str, colour: int, identity: str | None) -> Line:
     column = curves.columns[quantity]
-    points = [(x, value, place) for place, (x, value) in enumerate(zip(curves.x, column, strict=True)) if value is not None]
+    points = [
+        (x, value, place) for place, (x, value) in enumerate(zip(curves.x, column, strict=True)) if value is not None
+    ]
     validation = quantity.name == _VALIDATION
     best = next((index for index, point in enumerate(points) if validation and point[2] == curves.best), None)
     first = 2 if curves.across == "epoch" else 1
@@ -208,7 +210,11 @@ def _values(run: RunData, line: Mapping[str, Any]) -> dict[Quantity, float]:
     found = dict(_main(run, line))
     for name, value in line.items():
         if name in _GROUPS and isinstance(value, dict):
-            found |= {_GROUPS[name]._replace(name=str(key)): each for key, given in value.items() if (each := _real(given)) is not None}
+            found |= {
+                _GROUPS[name]._replace(name=str(key)): each
+                for key, given in value.items()
+                if (each := _real(given)) is not None
+            }
         elif (each := _real(value)) is None:
             continue
         elif name in _PLAIN:
@@ -265,8 +271,11 @@ def _windows(metrics: Iterable[Mapping[str, Any]]) -> dict[int, int]:
     return {
         line["epoch"]: line["window"]
         for line in metrics
-        if line.get("event") == "valid" and line.get("epoch_ended") is not False
-        and _whole(line.get("epoch")) and _whole(line.get("window")) and line["window"] > 0
+        if line.get("event") == "valid"
+        and line.get("epoch_ended") is not False
+        and _whole(line.get("epoch"))
+        and _whole(line.get("window"))
+        and line["window"] > 0
     }
 
 
@@ -279,7 +288,7 @@ def _place(line: Mapping[str, Any], windows: Mapping[int, int]) -> float:
     return epoch - 1 + min(window / max(count, window, 1), 1.0)
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 

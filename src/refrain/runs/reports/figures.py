@@ -101,7 +101,11 @@ def _ledger(run: RunData) -> list[Block]:
     count = sum(row[0] != "data.corpus" for row in other_settings(run)[1])
     other = f", with {count} other setting{'s' * (count > 1)}" if count else ""
     rows.append([f"this run{other}", ", ".join(here) or "not measured yet"])
-    return [Table([f"recipe {name}", "validation / test, unless a line says otherwise"], rows, texts=2, strong=len(rows) - 1)]
+    return [
+        Table(
+            [f"recipe {name}", "validation / test, unless a line says otherwise"], rows, texts=2, strong=len(rows) - 1
+        )
+    ]
 
 
 def ledger_lines(text: str) -> dict[str, str]:
@@ -143,7 +147,8 @@ def tag_blocks(run: RunData) -> list[Block]:
             f"(column); blue is right, orange is wrong, stronger colours are larger shares of the row.{more}"
         ),
         matrix,
-        Fold(f"Precision, recall and F1 of {len(rows)} tags", [Table(["tag", "words", "precision", "recall", "F1"], rows)]),
+        Fold(
+            f"Precision, recall and F1 of {len(rows)} tags",
+            [Table(["tag", "words", "precision", "recall", "F1"], rows)],
+        ),
     ]
-
-

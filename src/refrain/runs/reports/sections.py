@@ -3,7 +3,7 @@
 from typing import Any
 
 from refrain.config.schema import differences, settings_of
-from refrain.pictures.report.blocks import Block, Fold, Paragraph, Pairs, Table, Text
+from refrain.pictures.report.blocks import Block, Fold, Pairs, Paragraph, Table, Text
 from refrain.recipes import RECIPES
 
 from ..outline import changed_lines, planned_end, started_from

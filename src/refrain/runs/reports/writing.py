@@ -128,9 +128,7 @@ def report_of_several(paths: Sequence[Path]) -> str:
     most = max(50, MOST_LINES // len(runs))
     curves = [curves_of(run, most) for run in runs]
     drawn = [
-        (name, each, f"numbers-{place}")
-        for place, (name, each) in enumerate(zip(names, curves, strict=True))
-        if each.x
+        (name, each, f"numbers-{place}") for place, (name, each) in enumerate(zip(names, curves, strict=True)) if each.x
     ][:MOST_RUNS]
     tables: list[Block] = [Fold(f"All numbers of {name}", [numbers(each, identity)]) for name, each, identity in drawn]
     left_out = len(runs) - len(drawn)
