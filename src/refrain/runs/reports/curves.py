@@ -1,7 +1,7 @@
 """The curves of runs: the quantities in the lines of metrics, as columns of a table of numbers and as charts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 from refrain.config import Experiment
 from refrain.pictures.report.blocks import Table
@@ -9,6 +9,7 @@ from refrain.pictures.report.chart import Chart, Line
 from refrain.pictures.report.scales import exact
 
 from .folder import RunData, number
+from .places import has_place, long_lines, place_of, windows_of
 
 # the lines of training, of one run or of all runs of a report together, beyond which only some are drawn
 MOST_LINES = 500
@@ -60,11 +61,8 @@ _PLAIN = {
     "learning_rate": Quantity("Learning rate", from_zero=True),
     "gradient_norm": Quantity("Gradient norm", note="before clipping", logarithmic=True),
     "tokens_per_second": Quantity("Speed", note="tokens per second", from_zero=True),
-    "controlled_size": Quantity(
-        "Size once compacted", "at the last control", "parameters or multiply-adds", False, True
-    ),
-    "compact_parameters": Quantity("Size once compacted", "parameters", "parameters or multiply-adds", False, True),
-    "group_lasso": Quantity("Strength of the group lasso", logarithmic=True),
+    "compact_parameters": Quantity("Size once compacted", "parameters", from_zero=True),
+    "group_lasso": Quantity("Strength of the group lasso", logarithmic=True, from_zero=True),
 }
 _SHARES = {"sparsity": Quantity("Zeros in the matrices", note="%", from_zero=True)}
 _GROUPS = {"units": Quantity("Units that are not dead", note="by width", from_zero=True)}
@@ -82,18 +80,18 @@ def curves_of(run: RunData, most: int = MOST_LINES) -> Curves:
         run: the run.
         most: the number of lines of training beyond which only some are taken, at equal distances.
     """
-    lines = [line for line in run.metrics if line.get("event") in ("train", "valid") and _whole(line.get("step"))]
-    trained = _long(line for line in lines if line["event"] == "train")
+    lines = [line for line in run.metrics if line.get("event") in ("train", "valid") and has_place(line)]
+    trained = long_lines(line for line in lines if line["event"] == "train")
     every = -(-len(trained) // most) or 1
     kept = {id(line) for line in trained[::-1][::every]}
     lines = [line for line in lines if line["event"] == "valid" or id(line) in kept]
-    windows = _windows(run.metrics)
+    windows = windows_of(run.metrics)
     merged: dict[int, dict[Quantity, float]] = {}
     places: dict[int, float] = {}
     best = None
     for line in lines:
         merged.setdefault(line["step"], {}).update(_values(run, line))
-        places[line["step"]] = _place(line, windows)
+        places[line["step"]] = place_of(line, windows)
         best = line["step"] if line["event"] == "valid" and line.get("best") is True else best
     steps = sorted(merged)
     found = dict.fromkeys(quantity for step in steps for quantity in merged[step])
@@ -217,6 +215,8 @@ def _values(run: RunData, line: Mapping[str, Any]) -> dict[Quantity, float]:
             }
         elif (each := _real(value)) is None:
             continue
+        elif name == "controlled_size":
+            found[_PLAIN["compact_parameters"]._replace(name=_steered(run))] = each
         elif name in _PLAIN:
             found[_PLAIN[name]] = each
         elif name in _SHARES:
@@ -224,6 +224,15 @@ def _values(run: RunData, line: Mapping[str, Any]) -> dict[Quantity, float]:
         elif name not in _OTHER:
             found[Quantity(name, note="of a method")] = each
     return found
+
+
+def _steered(run: RunData) -> str:
+    """The size of which a target was set."""
+    target = getattr(getattr(run.experiment, "sparsity", None), "target", None)
+    measure = next(
+        (name for name in ("parameters", "multiply_adds", "bytes") if getattr(target, name, None) is not None), "size"
+    )
+    return f"{measure.replace('_', '-')}, steered"
 
 
 def _main(run: RunData, line: Mapping[str, Any]) -> Iterator[tuple[Quantity, float]]:
@@ -250,46 +259,6 @@ def _ordered(found: Iterable[Quantity]) -> list[Quantity]:
     places = [quantity for quantity in found if quantity.chart in known]
     own = [quantity for quantity in found if quantity.chart not in known][:MOST_OWN]
     return [*sorted(places, key=lambda quantity: (known[quantity.chart], quantity.name == _VALIDATION)), *own]
-
-
-def _long(trained: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of training but for the short ones at the end of epochs, whose figures are those of a few windows."""
-    lines = list(trained)
-    covered = []
-    before: dict[str, Any] = {}
-    for line in lines:
-        same = line.get("epoch") == before.get("epoch")
-        window = line.get("window")
-        covered.append(window - (before.get("window", 0) if same else 0) if _whole(window) else 0)
-        before = line
-    usual = sorted(covered)[len(covered) // 2] if covered else 0
-    return [line for line, count in zip(lines, covered, strict=True) if 4 * count >= usual]
-
-
-def _windows(metrics: Iterable[Mapping[str, Any]]) -> dict[int, int]:
-    """The number of windows of each epoch that has ended."""
-    return {
-        line["epoch"]: line["window"]
-        for line in metrics
-        if line.get("event") == "valid"
-        and line.get("epoch_ended") is not False
-        and _whole(line.get("epoch"))
-        and _whole(line.get("window"))
-        and line["window"] > 0
-    }
-
-
-def _place(line: Mapping[str, Any], windows: Mapping[int, int]) -> float:
-    """The place of a line: the number of epochs, or of steps where an epoch's windows are not known."""
-    epoch, window = line.get("epoch"), line.get("window")
-    if not windows or not _whole(epoch) or not _whole(window):
-        return float(line["step"])
-    count = windows.get(epoch) or windows[max(windows)]
-    return epoch - 1 + min(window / max(count, window, 1), 1.0)
-
-
-def _whole(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _real(value: Any) -> float | None:
