@@ -13,18 +13,20 @@ import base64
 import contextlib
 import json
 import os
+import pathlib
 import shutil
 import socket
-import subprocess
 import tempfile
 import time
 import urllib.request
+
+import processes
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 DEADLINE = 60.0
 
 
-def program():
+def find_browser():
     """The path of a browser, or None."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
@@ -162,37 +164,24 @@ class WebSocket:
 def opened():
     """Start a browser of its own, and yield a page of it."""
     # the folder may be in use for a moment after the browser has ended
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
-        socket.create_server(("127.0.0.1", 0)) as free,
-    ):
-        port = free.getsockname()[1]
-        free.close()
-        words = [program(), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        words = [find_browser(), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         words += ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--mute-audio"]
-        words += ["--hide-scrollbars", f"--remote-debugging-port={port}", f"--user-data-dir={home}", "about:blank"]
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            with contextlib.closing(Page(_address(port, process))) as page:
+        words += ["--hide-scrollbars", "--remote-debugging-port=0", f"--user-data-dir={home}", "about:blank"]
+        with processes.program(words) as process:
+            address = _address(pathlib.Path(home) / "DevToolsActivePort", process)
+            with contextlib.closing(Page(address)) as page:
                 yield page
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
-def _address(port, process):
-    """The address of the first tab, once the browser has opened it."""
+def _address(file, process):
+    """The address of the first tab, once the browser has opened it and written its port to a file."""
     until = time.monotonic() + DEADLINE
     while time.monotonic() < until and process.poll() is None:
-        with (
-            contextlib.suppress(OSError, ValueError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer,
-        ):
-            pages = [each for each in json.load(answer) if each["type"] == "page"]
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            address = f"http://127.0.0.1:{int(file.read_text().split()[0])}/json"
+            with urllib.request.urlopen(address, timeout=DEADLINE) as answer:
+                pages = [each for each in json.load(answer) if each["type"] == "page"]
             if pages:
                 return pages[0]["webSocketDebuggerUrl"]
         time.sleep(0.05)

@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_runtest_setup(item):
     """Tests marked `compiler` or `browser` are skipped on a machine without one."""
-    if item.get_closest_marker("browser") and browser.program() is None:
+    if item.get_closest_marker("browser") and browser.find_browser() is None:
         pytest.skip("no Chromium")
     if item.get_closest_marker("compiler") and find_compiler() is None:
         pytest.skip("no C++ compiler")
