@@ -34,7 +34,7 @@ def plot(
     from refrain.runs.groups import runs_at
     from refrain.storage.output_checks import run_files
 
-    from .output import check_picture, log_written, print_json
+    from .output import check_picture, log_written, print_json, print_line
 
     if not runs:
         raise UserError("which runs? give run folders, or a folder of runs, such as: refrain plot runs --out all.pdf")
@@ -56,3 +56,5 @@ def plot(
     log_written(out)
     if json:
         print_json({"out": str(out), "runs": [str(path) for path in paths], "charts": [each.title for each in charts]})
+    else:
+        print_line(f"{len(charts)} chart{'s' * (len(charts) > 1)}: {'; '.join(each.title for each in charts)}")

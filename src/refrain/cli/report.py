@@ -27,7 +27,7 @@ def report(*runs: Path, out: Path, force: ForceOption = False, json: JsonOption 
     from refrain.storage.output_checks import check_outputs, run_files
     from refrain.storage.run_layout import REPORT
 
-    from .output import log_written, print_json
+    from .output import log_written, print_json, print_line
 
     if not runs:
         raise UserError(
@@ -50,3 +50,5 @@ def report(*runs: Path, out: Path, force: ForceOption = False, json: JsonOption 
     log_written(out)
     if json:
         print_json({"out": str(out), "runs": [str(path) for path in paths], "bytes": len(page.encode())})
+    else:
+        print_line(f"{len(paths):,} run{'s' * (len(paths) > 1)}, {len(page.encode()) / 1000:,.0f} kB")
