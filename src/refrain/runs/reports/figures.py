@@ -15,7 +15,7 @@ from ..tagger_summary import percent, tagger_figure_rows
 from .folder import RunData, number
 from .sections import other_settings
 
-NAMES = {"perplexity": "perplexity", "bits_per_byte": "bits per byte", "accuracy": "accuracy"}
+NAMES = {"perplexity": "perplexity", "bits_per_byte": "bits per byte", "accuracy": "accuracy", "span_f1": "F1 of spans"}
 SPLITS = {"valid": "Validation", "test": "Test"}
 
 

@@ -169,7 +169,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 
 def difference_blocks(runs: Sequence[RunData]) -> list[Block]:
-    """The table of `refrain compare`: the settings in which runs differ, and their figures, the best first.
+    """The table of `refrain compare`: the settings in which runs differ, and their figures, in its order.
 
     Args:
         runs: the runs; those that differ in the seed alone are one row.
@@ -177,22 +177,24 @@ def difference_blocks(runs: Sequence[RunData]) -> list[Block]:
     groups = grouped(run.compared for run in runs)
     names = differing(groups)
     short = dict(zip([run.path for run in runs], names_of([run.path for run in runs]), strict=True))
-    head = ["run", *names, "seeds", "parameters", "validation", "test"]
+    head = ["run", *names, "seeds", "parameters", "figure", "validation", "test"]
     rows = []
     for group in groups:
         settings: dict[str, Any] = group.runs[0].settings
         shown = [value_cell(settings[name]) if name in settings else "-" for name in names]
-        figures = [cell for split in ("valid", "test") for cell in figure_cells(group.figure(split), plain=False)]
+        name = group.figure("valid").get("name") or group.figure("test").get("name", "-")
+        every = [figure if figure.get("name") == name else {} for figure in map(group.figure, ("valid", "test"))]
+        figures = [cell for figure in every for cell in figure_cells(figure, plain=False)]
         parameters = group.runs[0].entry.parameters
         more = f" +{len(group.runs) - 1}" if len(group.runs) > 1 else ""
         seeds = " ".join(map(str, group.seeds))
         count = "-" if parameters is None else f"{parameters:,}"
-        rows.append([short[group.runs[0].entry.path] + more, *shown, seeds, count, *figures])
+        rows.append([short[group.runs[0].entry.path] + more, *shown, seeds, count, name.replace("_", " "), *figures])
     if len(names) <= MOST_ACROSS or len(groups) > MOST_ACROSS:
-        return [Table(head, rows, strong=0)]
+        return [Table(head, rows)]
     # few runs with many settings are read from top to bottom, the figures first
     turned = [list(row) for row in zip(head, *rows, strict=True)]
-    return [Table(turned[0], turned[-2:] + turned[-3:-2] + turned[1:-3])]
+    return [Table(turned[0], turned[-3:] + turned[-4:-3] + turned[1:-4])]
 
 
 def report_of(paths: Sequence[Path]) -> str:
