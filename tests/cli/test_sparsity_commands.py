@@ -43,6 +43,13 @@ def test_the_page_shows_where_units_went(refrain, run, tmp_path):
     assert len(pictures) == 6 and all(picture.startswith(PNG) for picture in pictures)
     for title in ("Zeros in the matrices", "Units that are not dead", "Size once compacted", ">target</text>"):
         assert title in written
+    # of a compressed run, what it was and what it is
+    small = tmp_path / "small"
+    assert refrain("compress", run, "--out", small).status == 0
+    assert refrain("report", small, "--out", tmp_path / "small.html").status == 0
+    shown = (tmp_path / "small.html").read_text()
+    left = refrain("sparsity", run, "--json").json["compact_parameters"]
+    assert f'<td class="t">parameters</td><td>2,194</td><td>{left:,}</td>' in shown and "perplexity" in shown
     # the command loads the model for the same pictures
     assert refrain("report", run, "--out", tmp_path / "x.html").status == 0
     assert (tmp_path / "x.html").read_text().count("data:image/png") == 6

@@ -76,9 +76,24 @@ def figure_blocks(run: RunData) -> list[Block]:
         else:
             head, rows = figure_rows({"exact": {"valid": None, "test": None}, **run.summary})
             blocks.append(Table(head, rows, texts=2))
+    elif {"before", "after"} <= run.summary.keys():
+        blocks.append(_before_and_after(run.summary["before"], run.summary["after"]))
+    elif run.state == "finished":
+        blocks.append(Paragraph("Nothing was measured when this run was made."))
     else:
         blocks.append(Paragraph(f"The run is {run.state}; its final figures are not measured yet."))
     return blocks + _ledger(run)
+
+
+def _before_and_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
+    """The sizes and figures of a compressed run beside those of the run that it was made of."""
+    names = [name for name in before if number(before[name]) is not None and number(after.get(name)) is not None]
+    rows = [[name.replace("_", " "), *(_short(each[name]) for each in (before, after))] for name in names]
+    return Table(["", "before", "after"], rows)
+
+
+def _short(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
 
 
 def _ledger(run: RunData) -> list[Block]:
