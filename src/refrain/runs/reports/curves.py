@@ -70,6 +70,7 @@ _GROUPS = {"units": Quantity("Units that are not dead", note="by width", from_ze
 _OTHER = {
     "event", "epoch", "epoch_ended", "window", "step", "train_nats_per_token", "train_perplexity", "best", "accuracy",
     "train_bits_per_byte", "nats_per_token", "perplexity", "bits_per_byte", "wall_seconds", "dead_units", "span_f1",
+    "windows", "last_step",
 }  # fmt: skip
 
 

@@ -18,16 +18,14 @@ def long_lines(trained: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def windows_of(metrics: Iterable[Mapping[str, Any]]) -> dict[int, int]:
-    """The number of windows of each epoch that has ended."""
-    return {
-        line["epoch"]: line["window"]
-        for line in metrics
-        if line.get("event") == "valid"
-        and line.get("epoch_ended") is not False
-        and is_whole(line.get("epoch"))
-        and is_whole(line.get("window"))
-        and line["window"] > 0
-    }
+    """The number of windows of each epoch for which it is known; version 0.1 wrote it for those that have ended."""
+    found = {}
+    for line in metrics:
+        ended = line.get("event") == "valid" and line.get("epoch_ended") is not False
+        count = line.get("windows") if "windows" in line else line.get("window") if ended else None
+        if is_whole(line.get("epoch")) and is_whole(count) and count:
+            found[line["epoch"]] = count
+    return found
 
 
 def place_of(line: Mapping[str, Any], windows: Mapping[int, int]) -> float:
