@@ -122,6 +122,22 @@ class Command(subprocess.Popen):
         super().__exit__(failure, *more)
 
 
+@contextlib.contextmanager
+def program(words):
+    """A program of the system without streams; it is ended when the body of the `with` ends."""
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(words, **streams)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 def run_ranks(work, ranks, *arguments):
     """Call `work(rank, *arguments)` in as many processes, and raise what one of them raised.
 

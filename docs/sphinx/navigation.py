@@ -18,6 +18,7 @@ GUIDES = [
     "docs/settings",
     "docs/recipes",
     "docs/comparing",
+    "docs/reports",
     "docs/sweeps",
     "docs/export",
     "docs/harness",

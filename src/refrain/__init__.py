@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .errors import DataError as DataError
     from .errors import UserError as UserError
     from .models import LanguageModel as LanguageModel
-    from .recipes import recipe as recipe
     from .runs import load as load
+    from .runs import recipe as recipe
     from .runs import resume as resume
     from .runs import train as train
     from .trained import TrainedLanguageModel as TrainedLanguageModel
@@ -36,7 +36,7 @@ _MODULES = {
     "TrainedTagger": "trained",
     "UserError": "errors",
     "load": "runs",
-    "recipe": "recipes",
+    "recipe": "runs",
     "resume": "runs",
     "train": "runs",
 }

@@ -139,7 +139,7 @@ def test_train(refrain, tiny_corpus, tiny_settings, tmp_path):
         assert found["exact"][split]["protocol"] == "exact"
     assert json.loads((run / "summary.json").read_text()) == found
     assert {path.name for path in run.iterdir()} >= {
-        *("config.json", "recipe.toml", "manifest.json", "metrics.jsonl", "summary.json", "README.md"),
+        *("config.json", "recipe.toml", "manifest.json", "metrics.jsonl", "summary.json", "README.md", "report.html"),
         *("best", "checkpoints", "samples"),
     }
     # what was asked for can be asked for again

@@ -37,6 +37,8 @@ FILES = {
     "evaluate --confusion": Writing("evaluate run --data text.txt", "x.png", ("text.txt", *RUN)),
     "check --layout": Writing("check mine.toml --data corpus", "x.png", ("mine.toml", "corpus/train.txt")),
     "sparsity --plot": Writing("sparsity run", "x.html", RUN),
+    "report --out": Writing("report run", "x.html", RUN),
+    "plot --out": Writing("plot run", "x.pdf", RUN),
     "bench --plot": Writing("bench train --recipe mine.toml", "x.svg", ("mine.toml",)),
     "features --out": Writing("features run/best text.txt corpus", "x.npz", ("text.txt", "corpus/train.txt", *RUN)),
     "export --out": Writing("export run", "x.onnx", RUN),
@@ -59,8 +61,8 @@ FOLDERS = {
     "fetch --to": (3, "data fetch tiny-shakespeare --url http://127.0.0.1:1"),
     "fetch --out": (4, f"models fetch http://127.0.0.1:1/x.tar --sha256 {'0' * 64}"),
 }
-# options without which a command does nothing
-NEEDED = ("features --out", "export --out", "pack --out")
+# options without which the command does nothing
+REQUIRED = ("features --out", "export --out", "report --out", "plot --out", "pack --out")
 # folders that several processes share, so that one which exists is used; see test_sweep_command.py
 SHARED = {"sweep --out"}
 # parameters that name what a command reads
@@ -131,9 +133,7 @@ def test_what_is_read_is_refused_also_with_force(name, link, world, mistake, tre
         output.unlink()
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in FILES if name not in ("features --out", "export --out", "pack --out")]
-)
+@pytest.mark.parametrize("name", [name for name in FILES if name not in REQUIRED])
 def test_force_without_a_file_is_refused(name, world, mistake):
     mistake(
         2,
@@ -198,7 +198,13 @@ def test_the_corpus_of_a_run_is_read_as_well(refrain, mistake, tiny_run, tiny_co
 
 @pytest.mark.parametrize(
     "words",
-    [["evaluate", "--per-token", "x.tsv"], ["sparsity", "--plot", "x.html"], ["features", "t.txt", "--out", "x.npz"]],
+    [
+        ["evaluate", "--per-token", "x.tsv"],
+        ["sparsity", "--plot", "x.html"],
+        ["features", "t.txt", "--out", "x.npz"],
+        ["report", "--out", "x.html"],
+        ["plot", "--out", "x.png"],
+    ],
 )
 def test_a_file_is_replaced_and_reported(refrain, tiny_run, write, tmp_path, monkeypatch, words):
     pytest.importorskip("matplotlib")

@@ -34,6 +34,30 @@ def run(tmp_path_factory):
     return out
 
 
+def test_the_page_shows_where_units_went(refrain, run, tmp_path):
+    written = (run / "report.html").read_text()
+    widths = refrain("sparsity", run, "--json").json["widths"]
+    for name, row in widths.items():
+        assert f"{name}: {row['left']:,} of {row['units']:,} units are kept" in written
+    pictures = [base64.b64decode(found) for found in re.findall(r"data:image/png;base64,([^\"]+)", written)]
+    assert len(pictures) == 6 and all(picture.startswith(PNG) for picture in pictures)
+    for title in ("Zeros in the matrices", "Units that are not dead", "Size once compacted", ">target</text>"):
+        assert title in written
+    # of a compressed run, what it was and what it is
+    small = tmp_path / "small"
+    assert refrain("compress", run, "--out", small).status == 0
+    assert refrain("report", small, "--out", tmp_path / "small.html").status == 0
+    shown = (tmp_path / "small.html").read_text()
+    left = refrain("sparsity", run, "--json").json["compact_parameters"]
+    assert f'<td class="t">parameters</td><td>2,194</td><td>{left:,}</td>' in shown and "perplexity" in shown
+    # the command loads the model for the same pictures
+    assert refrain("report", run, "--out", tmp_path / "x.html").status == 0
+    assert (tmp_path / "x.html").read_text().count("data:image/png") == 6
+    pytest.importorskip("matplotlib")
+    drawn = refrain("plot", run, "--curves", "sparsity", "--out", tmp_path / "x.svg", "--json").json["charts"]
+    assert drawn[:3] == ["Zeros in the matrices", "Units that are not dead", "Size once compacted"]
+
+
 def test_the_report(refrain, run, tree):
     before = tree(run)
     found = refrain("sparsity", run, "--json").json

@@ -81,6 +81,8 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "watch": ["watch", tiny_run.parent],
         "sweep": ["sweep", sweep, "--out", tmp_path / "sweep-{}", "--quiet"],
         "compare": ["compare", tiny_run, "--split", "test", "--resamples", "10"],
+        "report": ["report", tiny_run, "--out", tmp_path / "report-{}.html"],
+        "plot": ["plot", tiny_run, "--out", tmp_path / "curves-{}.svg"],
         "data": ["data"],
         "models": ["models"],
         "models pack": ["models", "pack", tiny_run, "--out", tmp_path / "packed-{}.tar"],
@@ -96,8 +98,8 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
 
 EVERY = (
     "train", "evaluate", "evaluate a tagger", "generate", "score", "surprisal", "pairs", "tag", "features", "probe",
-    "sparsity", "compress", "import", "export", "recipes", "runs", "watch", "sweep", "compare", "data", "data check",
-    "models", "models pack", "check", "bench", "help", "help of a command", "version", "json",
+    "sparsity", "compress", "import", "export", "recipes", "runs", "watch", "sweep", "compare", "report", "plot",
+    "data", "data check", "models", "models pack", "check", "bench", "help", "help of a command", "version", "json",
 )  # fmt: skip
 
 
@@ -109,6 +111,8 @@ def test_the_table_has_every_command(words_of):
 def test_closed_full_and_left_streams(words_of, tmp_path, name):
     if name == "probe":
         pytest.importorskip("sklearn")
+    if name == "plot":
+        pytest.importorskip("matplotlib")
     words = words_of[name]
     err = tmp_path / "err"
     places = [({"stdout": LEFT, "stderr": LEFT}, 0)]

@@ -25,7 +25,7 @@ LAYERS = [
     {"storage"},
     {"progress"},
     {"config", "nn"},
-    {"models", "parallel"},
+    {"models", "parallel", "recipes"},
     {"data", "optim", "sparsity", "testing"},
     {"training", "evaluation", "generation", "pictures"},
     {"trained"},
@@ -34,7 +34,7 @@ LAYERS = [
     {"export", "importers"},
     {"bench"},
     {"studies"},
-    {"serve", "recipes"},
+    {"serve"},
     {"cli"},
     {"__main__"},
 ]

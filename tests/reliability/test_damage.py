@@ -29,7 +29,7 @@ DAMAGE = ["flip", "cut", "flip", "zero", "cut", "flip", "move", "cut", "flip", "
 BLOCK = 4096
 SECONDS, MEGABYTES = 20, 1000
 # what a run writes for its readers, and does not read
-RECORDS = ("README.md", "recipe.toml", "summary.json", ".lock", "samples", "metrics.jsonl")
+RECORDS = ("README.md", "report.html", "recipe.toml", "summary.json", ".lock", "samples", "metrics.jsonl")
 SMALL = {
     "zaremba-small": [
         "model.embedding_size=24",

@@ -50,6 +50,20 @@ def run(corpus, tmp_path_factory):
     return place
 
 
+def test_the_report_has_the_confusion_matrix(run):
+    by_tag = json.loads((run / "summary.json").read_text())["by_tag"]
+    assert by_tag["split"] == "test" and by_tag["tags"].keys() == {"N", "D", "V", "P"}
+    counts = by_tag["confusion"]
+    # each word is in the row of its true tag, and the most frequent tag comes first
+    assert [sum(row) for row in counts] == [by_tag["tags"][tag]["words"] for tag in by_tag["confusion_tags"]]
+    assert by_tag["confusion_tags"][0] == "N" and sum(map(sum, counts)) == sum(
+        t["words"] for t in by_tag["tags"].values()
+    )
+    page = (run / "report.html").read_text()
+    assert "<h2>Tags</h2>" in page and f'<td class="r8">{counts[0][0]}</td>' in page
+    assert "Accuracy" in page and "Nats per word" in page and "Precision, recall and F1 of 4 tags" in page
+
+
 def test_the_run_explains_itself(run):
     summary = json.loads((run / "summary.json").read_text())
     assert summary["task"] == "tagger" and summary["tags"] == 4

@@ -49,6 +49,8 @@ COMMANDS = {
     "watch": "Show the runs that are training, in the terminal or as a page.",
     "sweep": "Train a recipe with many settings, by workers that share a folder.",
     "compare": "Compare runs: settings, figures over seeds, and paired tests on a text.",
+    "report": "Write a page about one run or several: figures, curves, samples, settings.",
+    "plot": "Draw the curves of runs for a paper, as PNG, SVG or PDF.",
     "data": "List, fetch and check corpora.",
     "models": "List, fetch and pack models that are ready to use.",
     "check": "Build a recipe and train on two windows, to check settings, memory and time.",
@@ -73,6 +75,8 @@ EXAMPLES = {
     "watch": "refrain watch runs",
     "sweep": "refrain sweep dropout.toml --workers 2",
     "compare": "refrain compare runs --split test --format markdown",
+    "report": "refrain report runs/small runs/dropout --out both.html",
+    "plot": "refrain plot runs/small --out curves.pdf",
     "check": "refrain check zaremba-large --data PATH/TO/ptb",
     "bench": "refrain bench train --recipe zaremba-small",
 }
@@ -91,6 +95,8 @@ USAGE = {
     "watch": "refrain watch [OPTIONS] [FOLDER]",
     "sweep": "refrain sweep [OPTIONS] FILE.toml",
     "compare": "refrain compare [OPTIONS] RUN [RUN ...]",
+    "report": "refrain report --out FILE.html [OPTIONS] RUN [RUN ...]",
+    "plot": "refrain plot --out FILE.png|svg|pdf [OPTIONS] RUN [RUN ...]",
     "check": "refrain check [OPTIONS] RECIPE|FILE.toml [SETTING=VALUE ...]",
     "bench": "refrain bench [OPTIONS] NAME [SETTING=VALUE ...]",
 }

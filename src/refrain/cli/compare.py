@@ -17,7 +17,7 @@ from .options import (
     WeightsOption,
 )
 from .output import log, print_json
-from .table_formats import Format, FormatOption, figure_cells, print_table, value_cell
+from .table_formats import Format, FormatOption, print_table
 
 if TYPE_CHECKING:
     from refrain.runs.groups import Compared, Group
@@ -133,6 +133,8 @@ def _refuse_without_text(options: TextOptions, context: str, against: Path | Non
 
 def _report(groups: "list[Group]", names: list[str], found: dict[int, dict[str, Any]], form: Format) -> None:
     """Print the groups in a format."""
+    from refrain.runs.table_cells import figure_cells, value_cell
+
     documents = [_document(group, names, found.get(place)) for place, group in enumerate(groups)]
     if form == "json":
         print_json({"settings": names, "groups": documents})

@@ -59,7 +59,8 @@ def resolved(
     """
     from refrain.config import resolve
     from refrain.errors import UserError
-    from refrain.recipes import RECIPES, start_of
+    from refrain.recipes import RECIPES
+    from refrain.runs.from_recipe import start_of
 
     from .output import log
 

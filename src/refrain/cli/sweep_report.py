@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .output import log_written, print_json, print_next, table
-from .table_formats import value_cell
 
 if TYPE_CHECKING:
     from refrain.runs.sweeps.folder import SweepFolder
@@ -120,6 +119,8 @@ def _figure(figures: dict[str, Any]) -> str:
 
 
 def _best_table(best: "list[Best]") -> str:
+    from refrain.runs.table_cells import value_cell
+
     names = list(dict.fromkeys(name for each in best for name in each.settings))
     rows = [["cells", *names, "valid", "test"]]
     for each in best:
@@ -140,7 +141,7 @@ def _spread(best: "Best", split: str) -> dict[str, Any]:
 
 
 def _spread_cell(best: "Best", split: str) -> str:
-    from .table_formats import figure_cells
+    from refrain.runs.table_cells import figure_cells
 
     return figure_cells(_spread(best, split), plain=False)[0]
 

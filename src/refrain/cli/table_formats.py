@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -36,38 +36,3 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], form: Format
         print("\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]))
     else:
         print(table(cells))
-
-
-def figure_cells(figure: Mapping[str, Any], *, plain: bool) -> list[str]:
-    """The mean of a figure with the standard deviation over seeds, if there are several.
-
-    Args:
-        figure: `name`, `mean` and `std`, as `Group.figure` returns it; empty without a figure.
-        plain: whether they are numbers for a program, in a cell each.
-    """
-    from refrain.runs.figure_names import text_of_figure
-
-    if plain:
-        return ["" if figure.get(key) is None else f"{figure[key]:.6g}" for key in ("mean", "std")]
-    if not figure:
-        return ["-"]
-    mean = text_of_figure(figure["name"], figure["mean"])
-    return [mean if figure["std"] is None else f"{mean} ± {text_of_figure(figure['name'], figure['std'])}"]
-
-
-def value_cell(value: Any) -> str:
-    """The value of a setting in a cell, as the command line reads it; six digits of a number that has more.
-
-    Args:
-        value: the value.
-    """
-    from json import dumps
-
-    match value:
-        case None:
-            return "none"
-        case str():
-            return value
-        case float() if len(repr(value)) > 8:
-            return f"{value:.6g}"
-    return dumps(value, separators=(",", ":"))

@@ -15,8 +15,10 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
         json: whether one JSON object is printed.
         quiet: whether the folder is not reported.
     """
+    from refrain.storage.run_layout import REPORT
+
     from .evaluate_report import protocol_in_words
-    from .output import log, log_written, print_json, print_next
+    from .output import log, log_written, print_json, print_line, print_next
 
     if not quiet:
         log_written(Path(str(summary["run"])))
@@ -55,6 +57,8 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
             following.append(f"refrain compress {run} --out SMALL")
     print()
     print_next(*following, f"cat {run}/README.md")
+    if (page := Path(str(summary["run"])) / REPORT).exists():
+        print_line(f"page:  {page}")
 
 
 def _report_series(summary: dict[str, Any]) -> None:

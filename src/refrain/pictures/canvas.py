@@ -65,21 +65,22 @@ def empty_figure(width: float, height: float, *, constrained: bool = False) -> A
     return Figure(figsize=(width, height), facecolor="white", layout="constrained" if constrained else None)
 
 
-def image_bytes(figure: Any, file_format: Literal["png", "svg"] = "png", *, dpi: int = 150) -> bytes:
-    """Return the bytes of an image file. The SVG of a figure is the same in every run.
+def image_bytes(figure: Any, file_format: Literal["png", "svg", "pdf"] = "png", *, dpi: int = 150) -> bytes:
+    """Return the bytes of an image file. The SVG and the PDF of a figure are the same in every run.
 
     Args:
         figure: a figure from `empty_figure`.
-        file_format: png or svg.
+        file_format: png, svg or pdf.
         dpi: the pixels per inch of a PNG.
     """
     import matplotlib
 
     buffer = io.BytesIO()
-    style = matplotlib.rc_context({"svg.hashsalt": "refrain", "svg.fonttype": "none"})
+    # fonts of type 42, which editors can change and journals take
+    style = matplotlib.rc_context({"svg.hashsalt": "refrain", "svg.fonttype": "none", "pdf.fonttype": 42})
     with style, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_HARMLESS)
-        metadata = {"Date": None} if file_format == "svg" else None
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(file_format)
         figure.savefig(buffer, format=file_format, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 

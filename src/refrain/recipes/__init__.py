@@ -1,15 +1,11 @@
 """Recipes: functions that return the experiment of a published result, with all settings."""
 
-import logging
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from refrain.config import AnyExperiment, resolve
-from refrain.config.loader import Origins, Start, unknown_recipe
-from refrain.errors import UserError, shown
-from refrain.runs.loading import find
-from refrain.runs.own_names import own_name
+from refrain.config import AnyExperiment
+from refrain.config.loader import unknown_recipe
+from refrain.errors import UserError
 
 from .awd_lstm import awd_lstm_mos_ptb as awd_lstm_mos_ptb
 from .awd_lstm import awd_lstm_ptb as awd_lstm_ptb
@@ -79,61 +75,6 @@ SECOND_STAGES = ("awd-lstm-ptb-finetune", "zaremba-small-iss", "zaremba-large-l1
 """Recipes that continue from the weights of a trained run."""
 
 
-ARGUMENTS = Origins("argument settings", "argument data", "argument iss_json")
-"""How the messages of `recipe` name its arguments."""
-
-
-def recipe(
-    name: str | Path,
-    *settings: str | Mapping[str, Any],
-    data: str | Path | None = None,
-    iss_json: str | Path | None = None,
-    start_from: str | Path | None = None,
-) -> AnyExperiment:
-    """Build the experiment of a built-in recipe or a TOML file, with changed settings.
-
-    What does not fit a change follows it, such as the `stop_window` of a recipe that is longer than the run now is; the
-    logger `refrain` has a line about it at level INFO.
-
-    Args:
-        name: a key of `RECIPES`, or the path of a TOML file.
-        settings: changes such as `"training.epochs=3"` or `{"training.epochs": 3}`, which override all other settings.
-        data: the corpus, which replaces that of the recipe.
-        iss_json: a JSON file of iss-rnns, whose settings override those of the recipe.
-        start_from: a run whose shape replaces that of the recipe, to be given to `refrain.train` as well.
-
-    Raises:
-        UserError: when names or values are wrong; the message has a line for each mistake.
-        CheckpointError: when `start_from` has no complete checkpoint.
-    """
-    if not isinstance(name, str | Path):
-        raise UserError(f"recipe: must be the name of a recipe or the path of a TOML file (got {shown(name)})")
-    for each in settings:
-        if not isinstance(each, str | Mapping):
-            raise UserError(
-                "recipe: each setting is a text such as 'training.epochs=3', or a mapping such as "
-                f"{{'training.epochs': 3}} (got {shown(each)})"
-            )
-    corpus = None if data is None else str(data)
-    given = None if iss_json is None else str(iss_json)
-    start = None if start_from is None else start_of(start_from)
-    log = logging.getLogger("refrain").info
-    return resolve(str(name), settings, RECIPES, corpus=corpus, iss_json=given, start=start, origins=ARGUMENTS, log=log)
-
-
-def start_of(run: str | Path) -> Start | None:
-    """The run from which another one starts, for `refrain.config.resolve`; None for that of a network of the user.
-
-    Args:
-        run: the run folder.
-
-    Raises:
-        CheckpointError: when it has no complete checkpoint.
-    """
-    found = find(run)
-    return None if own_name(found.document) is not None else Start(str(run), found.experiment)
-
-
 def description(name: str) -> str:
     """The docstring of a recipe: a description, the published results and ours.
 
@@ -143,3 +84,12 @@ def description(name: str) -> str:
     if name not in RECIPES:
         raise UserError(unknown_recipe(name, RECIPES))
     return "\n".join(line.strip() for line in (RECIPES[name].__doc__ or "").strip().splitlines())
+
+
+def __getattr__(name: str) -> Any:
+    if name != "recipe":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # programs import it from here, although it reads runs and is now defined where they are
+    import refrain
+
+    return refrain.recipe

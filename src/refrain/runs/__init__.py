@@ -13,6 +13,8 @@ from .loading import load_language_model as load_language_model
 from .loading import load_tagger as load_tagger
 
 if TYPE_CHECKING:
+    from .from_recipe import recipe as recipe
+    from .reports.drawing import curves as curves
     from .resuming import resume as resume
     from .resuming import resume_unfinished as resume_unfinished
     from .seeds import has_seeds as has_seeds
@@ -24,6 +26,8 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
+            "curves": "reports.drawing",
+            "recipe": "from_recipe",
             "resume_unfinished": "resuming",
             "has_seeds": "seeds",
             "resume": "resuming",

@@ -19,19 +19,7 @@ COLUMNS = {
 
 def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, Any]) -> str:
     """The README of the run folder, with measured figures only."""
-    measured: dict[tuple[str, str], dict[str, Any]] = {}
-    for split in ("valid", "test"):
-        for figure in (summary[split], summary["exact"][split]):
-            if figure is not None:
-                measured.setdefault((split, figure["protocol"]), figure)
-    columns = {key: title for key, title in COLUMNS.items() if any(figure.get(key) for figure in measured.values())}
-    if "unknown" not in columns:
-        columns.pop("perplexity_without_unknown", None)
-    rows = [
-        f"| {split} | {protocol} | {figure['tokens']:,} | {figure['nats_per_token']:.4f} | {figure['perplexity']:.2f} |"
-        + "".join(f" {_cell(key, figure.get(key))} |" for key in columns)
-        for (split, protocol), figure in measured.items()
-    ]
+    head, rows = figure_rows(summary)
     model = experiment.model
     sizes = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
     own = summary.get("network")
@@ -41,15 +29,42 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
         f"A language model over {manifest['data']['unit']}s: {shape}",
         [f"{line[0].upper()}{line[1:]}." for line in summary.get("warnings", [])],
         [
-            "| split | protocol | tokens | nats per token | perplexity |"
-            + "".join(f" {c} |" for c in columns.values()),
-            "|---|---|---|---|---|" + "---|" * len(columns),
-            *rows,
+            f"| {' | '.join(head)} |",
+            "|---" * len(head) + "|",
+            *(f"| {' | '.join(row)} |" for row in rows),
         ],
         _usage(run, own),
         summary,
         manifest,
     )
+
+
+def figure_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The figures of a language model as a table: the names of its columns, and the cells of each row.
+
+    Args:
+        summary: the content of `summary.json`.
+    """
+    measured: dict[tuple[str, str], dict[str, Any]] = {}
+    for split in ("valid", "test"):
+        for figure in (summary[split], summary["exact"][split]):
+            if figure is not None:
+                measured.setdefault((split, figure["protocol"]), figure)
+    columns = {key: title for key, title in COLUMNS.items() if any(figure.get(key) for figure in measured.values())}
+    if "unknown" not in columns:
+        columns.pop("perplexity_without_unknown", None)
+    rows = [
+        [
+            split,
+            protocol,
+            f"{figure['tokens']:,}",
+            f"{figure['nats_per_token']:.4f}",
+            f"{figure['perplexity']:.2f}",
+            *(_cell(key, figure.get(key)) for key in columns),
+        ]
+        for (split, protocol), figure in measured.items()
+    ]
+    return ["split", "protocol", "tokens", "nats per token", "perplexity", *columns.values()], rows
 
 
 def _cell(key: str, value: float | None) -> str:

@@ -25,10 +25,12 @@ class Compared(NamedTuple):
     Attributes:
         entry: its state and figures.
         settings: its settings by dotted name.
+        experiment: its settings.
     """
 
     entry: RunEntry
     settings: dict[str, Any]
+    experiment: AnyExperiment
 
 
 class Group(NamedTuple):
@@ -90,7 +92,7 @@ def compared_run(path: Path) -> Compared:
     entry = entry_of(path)
     if entry.state == "damaged":
         raise CheckpointError(f"{path}: is damaged: {entry.note}")
-    return Compared(entry, _settings(experiment))
+    return Compared(entry, _settings(experiment), experiment)
 
 
 def _settings(experiment: AnyExperiment) -> dict[str, Any]:

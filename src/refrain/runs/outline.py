@@ -78,10 +78,10 @@ def card_of(
         f"{duration(summary['train_seconds'])}; the figures",
         f"are those of the best epoch on validation, {summary['best_epoch']}.",
         *methods,
-        *_started_from(manifest),
-        *_planned_end(summary.get("plans", [])),
+        *started_from(manifest),
+        *planned_end(summary.get("plans", [])),
         *notes,
-        *_changes(manifest),
+        *changed_lines(manifest),
         "",
         *table,
         "",
@@ -95,7 +95,7 @@ def card_of(
     return "\n".join(lines) + "\n"
 
 
-def _started_from(manifest: dict[str, Any]) -> list[str]:
+def started_from(manifest: dict[str, Any]) -> list[str]:
     """The line about the run from whose weights a run started."""
     if not manifest.get("start"):
         return []
@@ -124,7 +124,7 @@ def start_text(record: dict[str, Any]) -> str:
     return f"{record['run']}: {'; '.join(parts)}"
 
 
-def _planned_end(plans: Sequence[dict[str, Any]]) -> list[str]:
+def planned_end(plans: Sequence[dict[str, Any]]) -> list[str]:
     """The lines about a run that ended before its last epoch."""
     if not plans:
         return []
@@ -133,7 +133,7 @@ def _planned_end(plans: Sequence[dict[str, Any]]) -> list[str]:
     return [f"The run ended after step {last['end']:,} by {reason}, decided at step {last['step']:,}."]
 
 
-def _changes(manifest: dict[str, Any]) -> list[str]:
+def changed_lines(manifest: dict[str, Any]) -> list[str]:
     """A line for each change of settings with which the run was resumed."""
     lines = []
     for entry in manifest.get("resumed", []):

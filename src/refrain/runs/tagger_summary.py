@@ -3,9 +3,11 @@
 from shlex import quote
 from typing import Any
 
+import numpy as np
+
 from refrain.config import TaggerExperiment, TaggerModel
 from refrain.data import TaggedCorpus
-from refrain.evaluation.tagging import figure_of
+from refrain.evaluation.tagging import TaggingFigure, figure_of
 from refrain.models import Tagger
 from refrain.parallel import ALONE, Ranks
 from refrain.progress import Track, untracked
@@ -14,6 +16,9 @@ from refrain.training import Position
 
 from .outline import card_of, commands, load_best, summary_of
 from .summary import machine_line, model_lines
+
+# in the confusion matrix of a summary
+MOST_TAGS = 40
 
 
 def describe_tagger(experiment: TaggerExperiment, corpus: TaggedCorpus, model: Tagger, run: RunFolder) -> list[str]:
@@ -48,7 +53,7 @@ def summarise_tagger(
 ) -> dict[str, Any]:
     """Measure the best checkpoint and summarise the run. The model gets the weights of the checkpoint."""
     load_best(model, run, position)
-    figures = {
+    measured = {
         split: figure_of(
             model,
             corpus.vocabulary,
@@ -56,15 +61,34 @@ def summarise_tagger(
             track=track,
             what=f"measuring the {split} text",
             ranks=ranks,
-        ).document()
-        if split in corpus.splits
-        else None
+        )
         for split in ("valid", "test")
+        if split in corpus.splits
     }
+    figures: dict[str, Any] = {"valid": None, "test": None}
+    figures |= {split: figure.document() for split, figure in measured.items()}
+    if measured:
+        # of the test text if there is one
+        split, figure = list(measured.items())[-1]
+        names = [*corpus.vocabulary.tags, *figure.new_tags]
+        figures["by_tag"] = {
+            "split": split,
+            "tags": figure.per_tag(corpus.vocabulary.tags),
+            **_confusion(figure, names),
+        }
     tags = {"task": "tagger", "tags": len(corpus.vocabulary.tags)}
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **tags}
     skipped = {name: len(split.skipped) for name, split in corpus.splits.items()}
     return summary_of(about, {**figures, "skipped": skipped}, model, position)
+
+
+def _confusion(figure: TaggingFigure, names: list[str]) -> dict[str, Any]:
+    """The confusion matrix of the most frequent tags, by true tag and predicted tag."""
+    words = figure.confusion.sum(axis=1)
+    order = sorted(range(len(names)), key=lambda index: (-words[index], names[index]))
+    kept = [index for index in order if words[index]][:MOST_TAGS]
+    counts = figure.confusion[np.ix_(kept, kept)]
+    return {"confusion_tags": [names[index] for index in kept], "confusion": counts.tolist()}
 
 
 def _above(settings: TaggerModel) -> str:
@@ -80,15 +104,7 @@ def percent(share: float | None) -> str:
 
 def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest: dict[str, Any]) -> str:
     """The README of the run folder, with measured figures only."""
-    rows = []
-    for split in ("valid", "test"):
-        if (figure := summary[split]) is not None:
-            low, high = figure["interval"]
-            rows.append(
-                f"| {split} | {figure['tokens']:,} | {percent(figure['accuracy'])} | {percent(low)} to {percent(high)} "
-                f"| {percent(figure['seen']['accuracy'])} | {percent(figure['unseen']['accuracy'])} "
-                f"| {percent(figure['sentences']['accuracy'])} |"
-            )
+    head, rows = tagger_figure_rows(summary)
     model = experiment.model
     run = quote(summary["run"])
     shape = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
@@ -97,11 +113,28 @@ def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest:
         f"A tagger of {summary['tags']} tags: bidirectional {model.cell.kind} {shape}{_above(model)}",
         [f"{left_out} bad sentence(s) of the corpus were left out."] if left_out else [],
         [
-            "| split | words | accuracy | 95 % interval | words seen in training | unseen words | whole sentences |",
-            "|---|---|---|---|---|---|---|",
-            *rows,
+            f"| {' | '.join(head)} |",
+            "|---" * len(head) + "|",
+            *(f"| {' | '.join(row)} |" for row in rows),
         ],
         commands(f"refrain evaluate {run}", f"echo 'A sentence of mine .' | refrain tag {run} --tokenised"),
         summary,
         manifest,
     )
+
+
+def tagger_figure_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The figures of a tagger as a table: the names of its columns, and the cells of each row.
+
+    Args:
+        summary: the content of `summary.json`.
+    """
+    rows = []
+    for split in ("valid", "test"):
+        if (figure := summary[split]) is not None:
+            low, high = figure["interval"]
+            shares = [figure[part]["accuracy"] for part in ("seen", "unseen", "sentences")]
+            cells = [percent(figure["accuracy"]), f"{percent(low)} to {percent(high)}", *map(percent, shares)]
+            rows.append([split, f"{figure['tokens']:,}", *cells])
+    words = ["words seen in training", "unseen words", "whole sentences"]
+    return ["split", "words", "accuracy", "95 % interval", *words], rows

@@ -18,6 +18,7 @@ from refrain.training.progress import Progress, loss_text
 
 from .documents import read_manifest
 from .kinds import AnyCorpus, Kind
+from .reports.writing import write_report
 
 
 def train_to_the_end(
@@ -79,6 +80,7 @@ def train_to_the_end(
     if task.ranks.first:
         run.write_json("summary.json", summary)
         run.write_text("README.md", kind.card(summary, experiment, read_manifest(run)))
+        write_report(run, task.model, report.log)
     return summary
 
 

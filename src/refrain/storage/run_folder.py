@@ -5,6 +5,7 @@ manifest.json    versions, machine, data              metrics.jsonl   one line f
 checkpoints/     step-N: the last two and the best    best            link to the best checkpoint, or its path
 samples/         text sampled during training         summary.json    the final figures
 tensorboard/     events, if requested                 README.md       a card of the model and its figures
+report.html      figures, curves, samples and settings as a page
 """
 
 import contextlib

@@ -14,6 +14,7 @@ from refrain.errors import CheckpointError
 
 from .regular_files import is_link, read_regular, what_is_wrong
 
+REPORT = "report.html"
 OWN_FILES = (
     "config.json",
     "recipe.toml",
@@ -21,6 +22,7 @@ OWN_FILES = (
     "metrics.jsonl",
     "summary.json",
     "README.md",
+    REPORT,
     ".lock",
 )
 OWN_FOLDERS = ("checkpoints", "samples", "tensorboard")

@@ -12,10 +12,12 @@ from refrain.data.text.cleaning import Cleaning
 from refrain.generation import Features, Part, Sampler, features, generate, hold_units
 from refrain.models import NetworkStepper, Stepper, stepper_of
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
+from refrain.pictures.notebook import facts_html
 from refrain.progress import Track, untracked
 
 from .scoring import Score as Score
 from .scoring import ScoresTexts, Splits
+from .sizes import sizes_of
 from .texts import Count, check_choice, check_clamp, check_real, check_whole, text_of, texts_of, units_of
 
 Start = Literal["line-end", "none"]
@@ -69,6 +71,16 @@ class TrainedLanguageModel(ScoresTexts):
         sizes = f"vocabulary of {len(self.vocabulary):,} {self.vocabulary.unit}s"
         parameters = sum(each.numel() for each in self.model.parameters())
         return f"TrainedLanguageModel({str(self.folder)!r}, {shape}, {sizes}, {parameters:,} parameters)"
+
+    def _repr_html_(self) -> str:
+        settings = self.config["model"]
+        widths = "-".join(str(size) for size in (settings["embedding_size"], *settings["hidden_sizes"]))
+        shape = f"{settings['cell']['kind']} {widths}" if self._own is None else f"the network {self._own}"
+        each = f"{len(self.vocabulary):,} {self.vocabulary.unit}s"
+        rows = [("model", shape), ("vocabulary", each), ("trained on", str(self.config["data"]["corpus"]))]
+        return facts_html(
+            f"Language model {self.config['name']}", [*rows, *sizes_of(self.model, self.weights, self.folder)]
+        )
 
     def features(
         self,

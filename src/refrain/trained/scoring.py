@@ -19,6 +19,7 @@ from refrain.evaluation.ngram.words import read_word_model
 from refrain.evaluation.surprisal import Context
 from refrain.models import NetworkStepper, Stepper
 from refrain.models.states import StateBatch
+from refrain.pictures.notebook import ScoredWord, surprisal_html
 from refrain.progress import Track, untracked
 
 from .texts import check_choice, check_real, check_whole, text_of, texts_of
@@ -47,6 +48,13 @@ class Score:
     def perplexity(self) -> float:
         """The exponential of the nats per token."""
         return Figure(self.nats, self.tokens).perplexity
+
+
+class ScoredText(list[SurprisalRow]):
+    """The rows of the words of a text. A notebook shows them as a heat map, in which stronger is more surprising."""
+
+    def _repr_html_(self) -> str:
+        return surprisal_html(ScoredWord(row.sentence, row.word, row.surprisal_bits, row.unknown) for row in self)
 
 
 class ScoresTexts:
@@ -101,7 +109,7 @@ class ScoresTexts:
         mix: str | Path | None = None,
         mix_weight: float | None = None,
         track: Track = untracked,
-    ) -> list[SurprisalRow]:
+    ) -> "ScoredText":
         """Compute the surprisal of each word of a sentence or several, the first word included.
 
         Args:
@@ -121,7 +129,7 @@ class ScoresTexts:
             track: reports the loop over the training text or the validation text; see `refrain.progress`.
 
         Returns:
-            A row for each word, in order; see `refrain.evaluation.SurprisalRow`.
+            A list with a row for each word, in order; see `refrain.evaluation.SurprisalRow`.
 
         Raises:
             UserError: when an argument is unknown, out of range, of another type or cannot take effect.
@@ -151,7 +159,7 @@ class ScoresTexts:
         else:
             stepper = self.stepper if mixing is None else self._mixed(mixing, mix_weight, track)
             rows = surprisal_rows(stepper, self.vocabulary, given, context=context, after=after)
-        return list(rows)
+        return ScoredText(rows)
 
     def _mixed(self, path: Path, weight: float | None, track: Track) -> MixedStepper:
         if not isinstance(self.vocabulary, WordVocabulary):

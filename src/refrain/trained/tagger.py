@@ -15,8 +15,10 @@ from refrain.errors import UserError, shown
 from refrain.evaluation.tagging import TaggingFigure, figure_of, predict_with_probabilities
 from refrain.models import Tagger, pack_tagger
 from refrain.nn.kernels.packed_linear import WeightType, fingerprint, round_weights
+from refrain.pictures.notebook import facts_html
 from refrain.progress import Track, untracked
 
+from .sizes import sizes_of
 from .texts import text_of, words_of_sentences
 
 NO_TAGS = np.zeros(0, np.int64)
@@ -65,6 +67,17 @@ class TrainedTagger:
         sizes = f"{len(self.vocabulary.words):,} words, {len(self.vocabulary.tags)} tags"
         parameters = sum(each.numel() for each in self.model.parameters())
         return f"TrainedTagger({str(self.folder)!r}, {shape}, {sizes}, {parameters:,} parameters)"
+
+    def _repr_html_(self) -> str:
+        settings = self.config["model"]
+        widths = "-".join(str(size) for size in (settings["embedding_size"], *settings["hidden_sizes"]))
+        rows = [
+            ("model", f"bidirectional {settings['cell']['kind']} {widths}"),
+            ("words", f"{len(self.vocabulary.words):,}"),
+            ("tags", f"{len(self.vocabulary.tags):,}"),
+            ("trained on", str(self.config["data"]["corpus"])),
+        ]
+        return facts_html(f"Tagger {self.config['name']}", [*rows, *sizes_of(self.model, self.weights, self.folder)])
 
     @property
     def packed(self) -> Tagger:

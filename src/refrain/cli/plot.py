@@ -1,0 +1,60 @@
+"""The command `refrain plot`."""
+
+from pathlib import Path
+from typing import Literal
+
+from .options import ForceOption, JsonOption
+
+CurveName = Literal["main", "learning-rate", "gradient-norm", "speed", "sparsity", "all"]
+ENDINGS = (".png", ".svg", ".pdf")
+
+
+def plot(
+    *runs: Path,
+    out: Path,
+    curves: CurveName = "main",
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Draw the curves of one run or of several for a paper. Needs the extra `plot`.
+
+    A picture is as wide as a column if it has one chart, and as the text if it has more.
+
+    Parameters
+    ----------
+    runs
+        Run folders, or folders with runs in them.
+    out
+        The file of the picture: FILE.png, FILE.svg or FILE.pdf.
+    curves
+        main: perplexity on the training and the validation text, bits per byte of a byte model, or accuracy and nats
+        of a tagger. sparsity: zeros, units, and the size once compacted. all: every curve of the report.
+    """
+    from refrain.errors import UserError
+    from refrain.runs.groups import runs_at
+    from refrain.storage.output_checks import run_files
+
+    from .output import check_picture, log_written, print_json, print_line
+
+    if not runs:
+        raise UserError("which runs? give run folders, or a folder of runs, such as: refrain plot runs --out all.pdf")
+    paths = runs_at(runs)
+    check_picture("--out", out, ENDINGS, [file for path in paths for file in run_files(path)], force=force)
+
+    from refrain.pictures.curves import curves_picture
+    from refrain.progress import reporter
+    from refrain.runs.reports.drawing import charts_of
+    from refrain.storage.output_files import write_files
+
+    with reporter().step("drawing the curves"):
+        charts = charts_of(paths, curves)
+        ending: Literal["png", "svg", "pdf"] = (
+            "svg" if out.suffix == ".svg" else "pdf" if out.suffix == ".pdf" else "png"
+        )
+        picture = curves_picture(charts, file_format=ending)
+    write_files([(out, picture)], force=force)
+    log_written(out)
+    if json:
+        print_json({"out": str(out), "runs": [str(path) for path in paths], "charts": [each.title for each in charts]})
+    else:
+        print_line(f"{len(charts)} chart{'s' * (len(charts) > 1)}: {'; '.join(each.title for each in charts)}")

@@ -1,0 +1,75 @@
+"""The curves of runs for a paper, as PNG, SVG or PDF."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from .canvas import CURVES, INK, LONGEST_NAME, SOFT, empty_figure, image_bytes, plain_text
+from .report.chart import DASHES, Chart, Line
+from .report.scales import LOGARITHMIC_FROM
+
+# inches; one chart is as wide as a column of a paper, two as wide as its text
+WIDTH, HEIGHT = 3.4, 2.3
+PIXELS_PER_INCH = 300
+_STYLES: dict[str, Any] = {"": "solid", "5 3": (0, (5, 3)), "1.5 3": (0, (1.5, 1.5))}
+
+
+def curves_picture(charts: Sequence[Chart], *, file_format: Literal["png", "svg", "pdf"]) -> bytes:
+    """Draw charts in two columns, or one chart alone.
+
+    Args:
+        charts: the charts, at least one.
+        file_format: png, svg or pdf.
+
+    Raises:
+        UserError: when matplotlib is not installed.
+    """
+    columns = min(2, len(charts))
+    rows = math.ceil(len(charts) / columns)
+    figure = empty_figure(WIDTH * columns, HEIGHT * rows, constrained=True)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in panels[len(charts) :]:
+        axes.axis("off")
+    for chart, axes in zip(charts, panels, strict=False):
+        _draw(axes, chart)
+    return image_bytes(figure, file_format, dpi=PIXELS_PER_INCH)
+
+
+def _draw(axes: Any, chart: Chart) -> None:
+    for line in sorted(chart.lines, key=lambda line: not line.faint):
+        axes.plot(line.x, line.y, label=plain_text(line.name, LONGEST_NAME), **_style(line))
+    if chart.level is not None:
+        name, value = chart.level
+        axes.axhline(value, color=SOFT, linewidth=0.8, linestyle="--", label=plain_text(name, LONGEST_NAME))
+    values = [value for line in chart.lines for value in line.y]
+    if chart.logarithmic and min(values) > 0 and max(values) > LOGARITHMIC_FROM * min(values):
+        axes.set_yscale("log")
+        decades = math.log10(max(values) / min(values))
+        subs = (1, 2, 3, 5) if decades < 1 else (1, 2, 5) if decades < 2 else (1,)
+        axes.yaxis.get_major_locator().set_params(subs=subs, numticks=8)
+        axes.yaxis.set_minor_formatter("")
+    elif chart.from_zero:
+        axes.set_ylim(bottom=min(0.0, *values))
+    axes.yaxis.set_major_formatter("{x:,.9g}")
+    note = f" ({chart.note})" if chart.note else ""
+    axes.set_ylabel(plain_text(f"{chart.title}{note}"), fontsize=8, color=INK)
+    axes.set_xlabel(plain_text(chart.across), fontsize=8, color=INK)
+    axes.set_xlim(0, max([chart.until, *(x for line in chart.lines for x in line.x)]))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.tick_params(labelsize=7, colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(chart.lines) > 1 or chart.level is not None:
+        axes.legend(frameon=False, fontsize=7)
+
+
+def _style(line: Line) -> dict[str, Any]:
+    dashes = DASHES[line.colour // len(CURVES) % len(DASHES)]
+    marked = line.marked or len(line.x) == 1
+    return {
+        "color": CURVES[line.colour % len(CURVES)],
+        "linestyle": _STYLES[dashes],
+        "linewidth": 0.8 if line.faint else 1.2,
+        "alpha": 0.6 if line.faint else 1.0,
+        "marker": "o" if marked and len(line.x) <= 60 else "",
+        "markersize": 2.5,
+    }

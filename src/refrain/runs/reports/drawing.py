@@ -1,0 +1,93 @@
+"""The curves of runs by themselves: as charts for a picture, and as an object that a notebook shows."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from refrain.errors import CheckpointError
+from refrain.pictures.notebook import charts_html
+from refrain.pictures.report.chart import Chart
+
+from ..groups import runs_at
+from .curves import Curves, charts_of_one, charts_of_several, curves_of, heading
+from .folder import read_run
+from .writing import MOST_RUNS, levels_of, names_of
+
+# the value of --curves -> the titles of the charts that it names; those of `main` are all that no other value names
+CHOICES = {
+    "learning-rate": ("Learning rate",),
+    "gradient-norm": ("Gradient norm",),
+    "speed": ("Speed",),
+    "sparsity": (
+        "Zeros in the matrices", "Units that are not dead", "Size once compacted", "Strength of the group lasso",
+    ),
+}  # fmt: skip
+MAIN = ("Accuracy", "F1 of spans", "Perplexity", "Bits per byte", "Nats per word")
+# lines of training that are drawn for each run
+MOST_LINES = 4000
+
+
+def charts_of(paths: Sequence[Path], choice: str = "all") -> list[Chart]:
+    """The charts of runs.
+
+    Args:
+        paths: the run folders.
+        choice: `all`, `main`, or a key of `CHOICES`.
+
+    Raises:
+        CheckpointError: when one is no run, or is damaged, or when none of them has these curves.
+    """
+    runs = [read_run(path) for path in paths[:MOST_RUNS]]
+    curves = [_chosen(curves_of(run, MOST_LINES), choice) for run in runs]
+    if not any(each.columns for each in curves):
+        what = "curves yet" if choice == "all" else f"curves of this kind ({choice})"
+        raise CheckpointError(f"{paths[0]}: has no {what}; wait for the first lines of metrics.jsonl, or choose others")
+    if len(runs) == 1:
+        return charts_of_one(curves[0], "", levels_of(runs[0]))
+    named = zip(names_of(paths[:MOST_RUNS]), curves, strict=True)
+    return charts_of_several([(name, each, "") for name, each in named if each.columns])
+
+
+def _chosen(curves: Curves, choice: str) -> Curves:
+    if choice == "all":
+        return curves
+    titles = CHOICES.get(choice, MAIN)
+    return curves._replace(columns={name: each for name, each in curves.columns.items() if name.chart in titles})
+
+
+class RunCurves:
+    """The curves of one run or of several. A notebook shows them as charts.
+
+    Args:
+        charts: the charts.
+        columns: for each run, its name and its columns: for each quantity its values, and their places under `epoch`
+            or `step`.
+    """
+
+    def __init__(self, charts: Sequence[Chart], columns: dict[str, dict[str, list[float | None]]]) -> None:
+        self.charts = list(charts)
+        self.columns = columns
+
+    def __repr__(self) -> str:
+        return f"RunCurves({', '.join(repr(name) for name in self.columns)}: {len(self.charts)} charts)"
+
+    def _repr_html_(self) -> str:
+        return charts_html(self.charts)
+
+
+def curves(runs: str | Path | Iterable[str | Path]) -> RunCurves:
+    """Read the curves of a run or of several, for a notebook or a plot of one's own.
+
+    Args:
+        runs: a run folder, a folder with runs in it, or several of these.
+
+    Raises:
+        CheckpointError: when there is no run, one is damaged, or none has curves yet.
+    """
+    given = [Path(runs)] if isinstance(runs, str | Path) else [Path(each) for each in runs]
+    paths = runs_at(given)
+    columns = {}
+    for name, path in zip(names_of(paths), paths, strict=True):
+        found = curves_of(read_run(path), MOST_LINES)
+        places: dict[str, list[float | None]] = {found.across: [*found.x]}
+        columns[name] = places | {heading(quantity): [*values] for quantity, values in found.columns.items()}
+    return RunCurves(charts_of(paths), columns)
