@@ -8,12 +8,10 @@ import torch
 from refrain.evaluation.score import nats_of_lines
 
 from .jobs import Job
-from .served import ServedModel
+from .served import MOST_SEQUENCES, ServedModel
 from .turns import taking_turns
-from .work import Call, Lines, Part, Sentences, Stepped, Steps, Window
+from .work import Call, Lines, Part, Sentences, Step, Stepped, Steps, Window
 
-# the sequences of a batch
-MOST_SEQUENCES = 64
 # tokens of a window between two steps, and of lines that are scored together
 WINDOW_STEPS = 128
 LINE_TOKENS = 4096
@@ -30,19 +28,18 @@ def compute_steps(model: ServedModel, jobs: list[Job]) -> list[Any]:
     Returns:
         The results of the first programs.
     """
-    steps, counts = [], []
+    steps: list[Step] = []
+    counts = []
+    hold = cast(Steps, jobs[0].wanted).hold
     for job in jobs:
-        wanted = cast(Steps, job.wanted).steps
-        if steps and len(steps) + len(wanted) > MOST_SEQUENCES:
+        wanted = cast(Steps, job.wanted)
+        # what is held is held in all sequences of a batch
+        if steps and (hold or wanted.hold or len(steps) + len(wanted.steps) > MOST_SEQUENCES):
             break
-        steps += wanted
-        counts.append(len(wanted))
-    ids = torch.tensor([step.index for step in steps], device=model.stepper.device)
-    single = len(steps) == 1
-    state = steps[0].state if single else model.states.join([step.state for step in steps])
-    rows, state = model.stepper.step(ids, state)
-    states = [state] if single else model.states.split(state, len(steps))
-    found = map(Stepped, rows.cpu(), states)
+        steps += wanted.steps
+        counts.append(len(wanted.steps))
+    rows, state = model.step(steps, hold)
+    found = map(Stepped, rows.cpu(), model.states.add(state, len(steps)))
     return [[next(found) for _ in range(count)] for count in counts]
 
 
@@ -61,9 +58,9 @@ def compute_windows(model: ServedModel, jobs: list[Job]) -> list[Any]:
     windows = [cast(Window, job.wanted) for job in some]
     size = min(WINDOW_STEPS, *(len(window.ids) for window in windows))
     ids = torch.tensor([window.ids[:size] for window in windows], device=model.stepper.device).T
-    state = model.stepper.read(ids, model.states.join([window.state for window in windows]))
+    state = model.stepper.read(ids, model.states.gather([window.state for window in windows]))
     ended, continued, results = [], [], []
-    for job, window, after in zip(some, windows, model.states.split(state, len(some)), strict=True):
+    for job, window, after in zip(some, windows, model.states.add(state, len(some)), strict=True):
         if len(window.ids) == size:
             ended.append(job)
             results.append(after)

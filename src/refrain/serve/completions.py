@@ -173,7 +173,7 @@ def completing(model: ServedModel, text: str, ids: list[int], request: Completio
     stops = [request.stop] if isinstance(request.stop, str) else list(request.stop or [])
     start = len(text) if request.echo else 0
     told = [_Told(model, request.logprobs, 0 if request.echo else start) for _ in range(request.n)]
-    state = model.zero
+    state = model.states.zero
     if request.echo and request.logprobs is not None:
         pieces = vocabulary.pieces(text) if text else []
         pieces = pieces if len(pieces) == len(ids) else [""] * len(ids)

@@ -1,5 +1,6 @@
 """The fields of requests: their types, their limits, and the check of a body against them."""
 
+import functools
 from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
@@ -94,20 +95,28 @@ def too_large(what: str, limit: str, size: int, most: int) -> Refused:
 
 def _limited(message: BaseModel, path: str = "") -> Iterator[tuple[str, str, Any]]:
     """The values of a message that have a limit: the path, the limit and the value of each."""
-    for name, field in type(message).model_fields.items():
+    for name, limit in _limits_of(type(message)).items():
         value = getattr(message, name)
-        if value is None:
-            continue
-        own = f"{path}{name}"
-        marks = [field.json_schema_extra, *(getattr(mark, "json_schema_extra", None) for mark in field.metadata)]
-        limit = next((mark["limit"] for mark in marks if isinstance(mark, dict) and "limit" in mark), None)
+        own = path + name
         if isinstance(value, list):
-            yield own, str(limit or _limit_of(value)), value
+            yield own, limit or _limit_of(value), value
             yield from _items(own, value)
         elif isinstance(value, BaseModel):
             yield from _limited(value, f"{own}.")
-        elif limit is not None or isinstance(value, str):
-            yield own, str(limit or "characters"), value
+        elif isinstance(value, str) or (limit is not None and value is not None):
+            yield own, limit or "characters", value
+
+
+@functools.cache
+def _limits_of(form: type[BaseModel]) -> dict[str, str | None]:
+    """The fields that may have a limit, and the name of the limit where one is marked."""
+    found: dict[str, str | None] = {}
+    for name, field in form.model_fields.items():
+        marks = [field.json_schema_extra, *(getattr(mark, "json_schema_extra", None) for mark in field.metadata)]
+        limits = [str(mark["limit"]) for mark in marks if isinstance(mark, dict) and "limit" in mark]
+        if limits or field.annotation not in (bool, float):
+            found[name] = limits[0] if limits else None
+    return found
 
 
 def _items(path: str, values: list[Any]) -> Iterator[tuple[str, str, Any]]:

@@ -4,6 +4,7 @@ A page of the web can send requests to a server on the same machine. Without a t
 requests that were sent to its own name, and only JSON, which a page cannot send to another name without being asked.
 """
 
+import functools
 import hmac
 import ipaddress
 
@@ -13,6 +14,7 @@ from .refused import Refused
 from .replies import reply_json
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether an address can be reached from this machine alone.
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from refrain.errors import shortened
 from refrain.storage.plain_text import log_line
@@ -53,7 +53,7 @@ def application(service: Service, *, token: str | None = None, host: str = "127.
         service.stop()
 
     document = openapi(service.models, service.limits, needs_token=token is not None)
-    routes = [Route(each.path, _endpoint(service, each), methods=[each.method]) for each in OPERATIONS]
+    routes = [Route(each.path, _Endpoint(service, each), methods=[each.method]) for each in OPERATIONS]
     routes += [
         Route("/openapi.json", _constant(reply_json(document))),
         Route("/metrics", _metrics(service)),
@@ -66,13 +66,17 @@ def application(service: Service, *, token: str | None = None, host: str = "127.
     return Gate(app, token, host, paths)
 
 
-def _endpoint(service: Service, operation: Operation) -> Any:
-    """The function that answers the requests of an operation."""
+class _Endpoint:
+    """Answers the requests of an operation. As an object, it is called without a wrapper of the framework."""
 
-    async def answer(request: Request) -> Response:
+    def __init__(self, service: Service, operation: Operation) -> None:
+        self._service, self._operation = service, operation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service, operation = self._service, self._operation
         started = time.monotonic()
         try:
-            found = await _answered(service, operation, request, started)
+            found = await _answered(service, operation, Request(scope, receive), started)
         except ClientDisconnect:
             # nobody reads it
             found = Response(status_code=408)
@@ -81,10 +85,10 @@ def _endpoint(service: Service, operation: Operation) -> Any:
             if refused.status == 500:
                 log_line(f"refrain: {operation.name} failed: {' '.join(traceback.format_exception(error))}")
             found = reply_json(refused.document(), refused.status, refused.headers)
-        service.metrics.count(operation.name, found.status_code, time.monotonic() - started)
-        return found
-
-    return answer
+        try:
+            await found(scope, receive, send)
+        finally:
+            service.metrics.count(operation.name, found.status_code, time.monotonic() - started)
 
 
 async def _answered(service: Service, operation: Operation, request: Request, started: float) -> Response:

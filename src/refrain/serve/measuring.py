@@ -129,10 +129,10 @@ def following_units(model: ServedModel, request: UnitsRequest) -> Program:
     part = chosen_part(network, layer, request.state)
     ids = vocabulary.encode(request.text)
     values = []
-    state = model.zero
+    state = model.states.zero
     for index in [vocabulary.line_end, *ids]:
         (stepped,) = yield Steps(model, [Step(index, state)])
         state = stepped.state
-        values.append(state_parts(network, layer, state)[part][0, request.units].tolist())
+        values.append(state_parts(network, layer, model.states.gather([state]))[part][0, request.units].tolist())
     tokens = [vocabulary.token(index) for index in ids]
     return {"model": model.name, "units": request.units, "tokens": tokens, "values": values[1:]}

@@ -14,10 +14,10 @@ from torch import Tensor
 from refrain.data import Vocabulary
 from refrain.errors import UserError
 from refrain.generation import Sampler, hold_units
-from refrain.nn.recurrent.protocol import nested_like, state_tensors
 
 from .requests import GenerateRequest, NextRequest, ReadRequest, SessionRequest
 from .served import Candidate, ServedModel
+from .slots import Slot
 from .work import Emit, Program, Step, Stepped, Steps, Window
 
 # tokens that are read step by step, in batches with those of others, instead of in a window
@@ -30,12 +30,12 @@ class Place(NamedTuple):
     The state before the last id allows to compute again what the model expected after it.
     """
 
-    before: Any
+    before: Slot
     last: int
-    after: Any
+    after: Slot
 
 
-def reading(model: ServedModel, ids: list[int], state: Any) -> Program:
+def reading(model: ServedModel, ids: list[int], state: Slot) -> Program:
     """Read ids after a state, and return the `Stepped` after the last.
 
     Args:
@@ -61,7 +61,7 @@ def predicting(model: ServedModel, request: NextRequest) -> Program:
     """
     vocabulary = model.vocabulary
     ids = vocabulary.encode(request.text)
-    stepped = yield from reading(model, [vocabulary.line_end, *ids], model.zero)
+    stepped = yield from reading(model, [vocabulary.line_end, *ids], model.states.zero)
     return {
         "model": model.name,
         "tokens": len(ids),
@@ -113,12 +113,7 @@ def advancing(model: ServedModel, place: Place, ids: list[int], request: Session
         before, last = after, index
         row, after = stepped.row, stepped.state
     assert row is not None
-    return candidates(model, row, request), Place(own_state(before), last, own_state(after)), scores
-
-
-def own_state(state: Any) -> Any:
-    """A copy of a state, which does not keep the memory of the batch that it was computed in."""
-    return nested_like(state, [tensor.clone() for tensor in state_tensors(state)])
+    return candidates(model, row, request), Place(before, last, after), scores
 
 
 class Pieces:
@@ -149,7 +144,7 @@ class Drawing(NamedTuple):
     Attributes:
         sampler: draws from log-probabilities.
         generator: the random numbers.
-        hold: maps a state to the one that is used.
+        hold: maps the state of a batch to the one that is used.
     """
 
     sampler: Sampler
@@ -187,7 +182,7 @@ def drawing_of(model: ServedModel, request: GenerateRequest, seed: int) -> Drawi
     return Drawing(sampler, generator, hold_units(model.trained.model, clamp) if clamp else None)
 
 
-def drawing(model: ServedModel, state: Any, last: int, tokens: int, samples: int, how: Drawing) -> Program:
+def drawing(model: ServedModel, state: Slot, last: int, tokens: int, samples: int, how: Drawing) -> Program:
     """Draw tokens, and emit a list of (id, row) for each step; see `refrain.generation.generate`.
 
     Args:
@@ -200,9 +195,8 @@ def drawing(model: ServedModel, state: Any, last: int, tokens: int, samples: int
     """
     states, ids = [state] * samples, [last] * samples
     for _ in range(tokens):
-        if how.hold is not None:
-            states = list(map(how.hold, states))
-        found: list[Stepped] = yield Steps(model, [Step(*each) for each in zip(ids, states, strict=True)])
+        steps = [Step(*each) for each in zip(ids, states, strict=True)]
+        found: list[Stepped] = yield Steps(model, steps, how.hold)
         rows = torch.stack([each.row for each in found])
         ids = how.sampler(rows, how.generator).tolist()
         states = [each.state for each in found]
@@ -223,7 +217,7 @@ def generating(model: ServedModel, request: GenerateRequest, seed: int) -> Progr
     pieces = [Pieces(vocabulary, request.prompt) for _ in range(request.samples)]
     texts: list[list[dict[str, Any]]] = [[] for _ in range(request.samples)]
     ended = [False] * request.samples
-    state = model.zero
+    state = model.states.zero
     if len(context) > 1:
         state = yield Window(model, context[:-1], state)
 

@@ -5,17 +5,24 @@ V tokens in the vocabulary.
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from refrain.data import Vocabulary
-from refrain.models.states import StateBatch
 from refrain.trained import TrainedLanguageModel, TrainedTagger
 
 from .refused import Refused
+from .slots import Slot, Slots
+
+
+MOST_SEQUENCES = 64
+"""The sequences of a batch."""
+FEW_SEQUENCES = 8
+SIZE_STEP = 16
+"""Batches of more than `FEW_SEQUENCES` have a multiple of `SIZE_STEP` sequences."""
 
 
 class Candidate(NamedTuple):
@@ -42,8 +49,7 @@ class ServedModel:
         trained: the model.
         vocabulary: its vocabulary.
         stepper: its packed weights.
-        states: joins and splits the states of sequences.
-        zero: the state before the first token, of one sequence.
+        states: the states of sequences.
     """
 
     kind = "language-model"
@@ -53,10 +59,10 @@ class ServedModel:
         self.trained = trained
         self.vocabulary: Vocabulary = trained.vocabulary
         self.stepper = trained.stepper
-        self.states = StateBatch(self.stepper)
-        self.zero = self.stepper.initial_state(1)
-        # packs what is packed at the first step, and compiles kernels that are not in the cache yet
-        self.stepper.step(torch.tensor([self.vocabulary.line_end] * 2), self.stepper.initial_state(2))
+        self.states = Slots(self.stepper)
+        # packs what is packed at the first step of a size, and compiles kernels that are not in the cache yet
+        for count in (1, FEW_SEQUENCES, *range(SIZE_STEP, MOST_SEQUENCES + 1, SIZE_STEP)):
+            self.step([(self.vocabulary.line_end, self.states.zero)] * count)
         self._spelled: tuple[list[str], list[int]] | None = None
 
     def document(self) -> dict[str, Any]:
@@ -70,6 +76,29 @@ class ServedModel:
             "weights": self.trained.weights,
             "tags": None,
         }
+
+    def step(
+        self, steps: Sequence[tuple[int, Slot]], hold: Callable[[Any], Any] | None = None
+    ) -> tuple[Tensor, Any]:
+        """Read a token after each of some states.
+
+        A larger batch is filled up to one of a few sizes. Libraries keep code for each size that they have met, so that
+        every size would take some time and memory once.
+
+        Args:
+            steps: the id and the state before it, of each sequence.
+            hold: maps the state of the batch to the one that is used.
+
+        Returns:
+            The log-probabilities (B, V) of the next tokens, and the state of a batch that begins with the B sequences.
+        """
+        count = len(steps)
+        size = count if count <= FEW_SEQUENCES else -(-count // SIZE_STEP) * SIZE_STEP
+        whole = [*steps, *[steps[0]] * (size - count)]
+        ids = torch.tensor([index for index, _ in whole], device=self.stepper.device)
+        state = self.states.gather([state for _, state in whole])
+        rows, state = self.stepper.step(ids, state if hold is None else hold(state))
+        return rows[:count], state
 
     def candidates(
         self, row: Tensor, count: int, *, beginning: str = "", allow_unknown: bool = True

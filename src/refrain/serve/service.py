@@ -145,7 +145,7 @@ async def open_session(service: Service, asked: Asked) -> Answer:
     request: SessionRequest = asked.message
     model = service.models.language_model(request.model)
     service.sessions.check_room()
-    place = Place(model.zero, model.vocabulary.line_end, model.zero)
+    place = Place(model.states.zero, model.vocabulary.line_end, model.states.zero)
     found, place, _ = await service.engine.run(advancing(model, place, [], request), asked.deadline)
     session = service.sessions.open(model, place)
     return {**_document(service, session), "candidates": model.shown("", found)}

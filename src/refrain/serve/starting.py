@@ -120,7 +120,8 @@ def serve(
         timeout_graceful_shutdown=max(1, round(limits.stop_seconds) + 2),
     )
     server = uvicorn.Server(config)
-    asyncio.run(_serve(server, service, limits, opened, ready), loop_factory=config.get_loop_factory())
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(server, service, limits, opened, ready))
 
 
 async def _serve(

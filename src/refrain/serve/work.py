@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from torch import Tensor
 
 from .served import ServedModel, ServedTagger
+from .slots import Slot
 
 
 class Step(NamedTuple):
@@ -19,30 +20,37 @@ class Step(NamedTuple):
 
     Attributes:
         index: the id of the token.
-        state: the state of one sequence.
+        state: the state before it.
     """
 
     index: int
-    state: Any
+    state: Slot
 
 
 class Stepped(NamedTuple):
-    """The result of a `Step`. Its tensors share the memory of the batch; a copy is kept beyond the request.
+    """The result of a `Step`.
 
     Attributes:
-        row: the log-probabilities (V,) of the next token.
+        row: the log-probabilities (V,) of the next token, which share the memory of the batch.
         state: the state after the token.
     """
 
     row: Tensor
-    state: Any
+    state: Slot
 
 
 class Steps(NamedTuple):
-    """One token for each of some sequences; the result is a `Stepped` for each."""
+    """One token for each of some sequences; the result is a `Stepped` for each.
+
+    Attributes:
+        model: the model.
+        steps: the tokens.
+        hold: maps the state of a batch to the one that is used.
+    """
 
     model: ServedModel
     steps: list[Step]
+    hold: Callable[[Any], Any] | None = None
 
 
 class Window(NamedTuple):
@@ -50,7 +58,7 @@ class Window(NamedTuple):
 
     model: ServedModel
     ids: list[int]
-    state: Any
+    state: Slot
 
 
 class Lines(NamedTuple):
