@@ -28,7 +28,9 @@ class Named(NamedTuple):
 
 
 def serve(
-    run: Annotated[str, Parameter(help="A run folder or a checkpoint, or NAME=RUN; by default it has the folder's name.")],
+    run: Annotated[
+        str, Parameter(help="A run folder or a checkpoint, or NAME=RUN; by default it has the folder's name.")
+    ],
     /,
     *more: str,
     host: str = "127.0.0.1",
@@ -221,7 +223,12 @@ def _service(
 
 
 def _models(
-    named: Sequence[Named], reports: "Reporter", device: Device, weights: Weights | None, lowercase: bool, tokenise: bool
+    named: Sequence[Named],
+    reports: "Reporter",
+    device: Device,
+    weights: Weights | None,
+    lowercase: bool,
+    tokenise: bool,
 ) -> "Models":
     from refrain.serve import Models, serve_model
 
@@ -232,9 +239,7 @@ def _models(
         if saved.is_tagger:
             served.append(serve_model(name, load_tagger(saved, reports, device=device, weights=weights)))
             continue
-        lm = load_language_model(
-            saved, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise
-        )
+        lm = load_language_model(saved, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
         served.append(serve_model(name, lm))
     return Models(served)
 

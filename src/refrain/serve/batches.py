@@ -87,9 +87,7 @@ def compute_longer(jobs: list[Job], between: Callable[[], None]) -> list[Any]:
     if isinstance(first, Lines):
         groups: list[list[Any]] = [cast(Lines, job.wanted).encoded for job in jobs]
         stepper = taking_turns(first.model.stepper, between)
-        found: list[Any] = nats_of_lines(
-            stepper, first.model.vocabulary, [ids for group in groups for ids in group]
-        )
+        found: list[Any] = nats_of_lines(stepper, first.model.vocabulary, [ids for group in groups for ids in group])
     else:
         tagger = cast(Sentences, first).model.trained
         groups = [cast(Sentences, job.wanted).sentences for job in jobs]

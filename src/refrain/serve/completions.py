@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refrain.generation import Sampler
 
-from .fields import Answer, Message, Name, Seed, Text, limited
+from .fields import WHOLE, Answer, Message, Name, Seed, Text, limited
 from .jobs import Event
 from .programs import Drawing, Pieces, drawing, emitting, finite
 from .refused import Refused
@@ -24,7 +24,9 @@ from .service import Answer as Answered
 from .service import Asked, Service, Stream
 from .work import Emit, Program, Step, Steps, Window
 
-Ids = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1, json_schema_extra=limited("characters"))]
+Ids = Annotated[
+    list[Annotated[int, Field(ge=0, lt=2**31), WHOLE]], Field(min_length=1, json_schema_extra=limited("characters"))
+]
 Texts = Annotated[list[Text], Field(min_length=1, json_schema_extra=limited("texts"))]
 Prompts = Annotated[list[Ids], Field(min_length=1, json_schema_extra=limited("texts"))]
 Zero = Annotated[float, Field(ge=0, le=0)]
@@ -38,11 +40,11 @@ class CompletionRequest(Message):
 
     model: Name
     prompt: Text | Texts | Ids | Prompts = ""
-    max_tokens: Annotated[int, Field(ge=0, json_schema_extra=limited("tokens"))] = 16
+    max_tokens: Annotated[int, Field(ge=0, json_schema_extra=limited("tokens")), WHOLE] = 16
     temperature: Annotated[float, Field(ge=0, le=1000)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    n: Annotated[int, Field(ge=1, json_schema_extra=limited("samples"))] = 1
-    logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
+    n: Annotated[int, Field(ge=1, json_schema_extra=limited("samples")), WHOLE] = 1
+    logprobs: Annotated[int | None, Field(ge=0, le=20), WHOLE] = None
     echo: bool = False
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     seed: Seed | None = None

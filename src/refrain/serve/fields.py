@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from refrain.errors import shortened, shown
 
@@ -25,11 +25,17 @@ def limited(limit: str) -> dict[str, str]:
     return {"limit": limit}
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Marks a whole number, after its bounds. In JSON, 2.0 is one too."""
 Text = Annotated[str, Field(pattern=NO_CONTROLS, json_schema_extra={"limit": "characters"})]
 """A text. Of control characters it may have tabs and line ends."""
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_CONTROLS)]
 """A name that the client chooses."""
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=2**63), WHOLE]
 
 
 class Message(BaseModel):
@@ -63,18 +69,22 @@ def read_message(form: type[MessageT], body: bytes | str, limits: Limits) -> Mes
     except ValidationError as error:
         raise _refused(error) from None
     total = 0
+    lowered = {}
     for name, limit, value in _limited(message):
         most = getattr(limits, limit)
         size = len(value) if isinstance(value, str | list) else value
         total += size if limit == "characters" else 0
-        if size > most:
-            raise too_large(name, limit, size, most)
+        if size > most and name in type(message).model_fields and name not in message.model_fields_set:
+            # a default that the server does not allow
+            lowered[name] = most
+        elif size > most:
+            raise too_large(name, limit, size, most, status=422)
     if total > limits.characters:
         raise too_large("all texts together", "characters", total, limits.characters)
-    return message
+    return message.model_copy(update=lowered) if lowered else message
 
 
-def too_large(what: str, limit: str, size: int, most: int) -> Refused:
+def too_large(what: str, limit: str, size: int, most: int, *, status: int = 413) -> Refused:
     """The refusal of a request that is beyond a limit.
 
     Args:
@@ -82,14 +92,16 @@ def too_large(what: str, limit: str, size: int, most: int) -> Refused:
         limit: the name of the limit.
         size: what was given.
         most: the limit.
+        status: the HTTP status: 413 for the whole request, and 422 for a field, whose limit the document shows.
     """
     units = {"characters": " characters", "texts": " texts", "body_bytes": " bytes"}.get(limit, "")
     option = f"--max-{limit.replace('_', '-')}"
     return Refused(
-        413,
+        status,
         f"{what}: at most {most:,}{units} (got {size:,}); send less at a time, or start the server with a larger "
         f"{option}",
-        field=what.partition(".")[0] if "." in what or " " not in what else None,
+        code="too_large",
+        field=what.partition(".")[0] if status == 422 else None,
     )
 
 
@@ -99,7 +111,8 @@ def _limited(message: BaseModel, path: str = "") -> Iterator[tuple[str, str, Any
         value = getattr(message, name)
         own = path + name
         if isinstance(value, list):
-            yield own, limit or _limit_of(value), value
+            if limit or not isinstance(next(iter(value), None), BaseModel):
+                yield own, limit or _limit_of(value), value
             yield from _items(own, value)
         elif isinstance(value, BaseModel):
             yield from _limited(value, f"{own}.")

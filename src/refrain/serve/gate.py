@@ -59,7 +59,9 @@ class Gate:
             name = name.rpartition(":")[0] if not name.endswith("]") and ":" in name else name
             if is_loopback(name) or name.strip("[]") == self._host.strip("[]"):
                 return None
-            return Refused(421, "the request was sent to another name; use http://127.0.0.1, or give the server a token")
+            return Refused(
+                421, "the request was sent to another name; use http://127.0.0.1, or give the server a token"
+            )
         if path in self._open or path.startswith("/page/"):
             return None
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")

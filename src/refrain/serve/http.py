@@ -82,7 +82,8 @@ class _Endpoint:
             found = Response(status_code=408)
         except Exception as error:
             refused = refused_by(error)
-            if refused.status == 500:
+            # what failed on the model thread is logged there
+            if refused.status == 500 and refused is not error:
                 log_line(f"refrain: {operation.name} failed: {' '.join(traceback.format_exception(error))}")
             found = reply_json(refused.document(), refused.status, refused.headers)
         try:
@@ -142,7 +143,8 @@ def check_json(request: Request) -> None:
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != "application/json":
         raise Refused(
-            415, f"the body must be JSON (got {shortened(given, 60) or 'no Content-Type'}); send Content-Type: application/json"
+            415,
+            f"the body must be JSON (got {shortened(given, 60) or 'no Content-Type'}); send Content-Type: application/json",
         )
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from refrain.data.tagged.tokenise import sentences_of
 from refrain.evaluation import Figure, surprisal_rows
-from refrain.generation.units import check_units, chosen_layer, chosen_part, state_parts
+from refrain.generation.units import state_parts
 
-from .programs import finite
+from .programs import finite, units_of
 from .requests import NBestRequest, ScoreRequest, SurprisalRequest, TagRequest, UnitsRequest
 from .served import ServedModel, ServedTagger
 from .turns import taking_turns
@@ -121,12 +121,10 @@ def following_units(model: ServedModel, request: UnitsRequest) -> Program:
         request: the text and the units.
 
     Raises:
-        UserError: when the layer, a unit or the state does not exist.
+        Refused: when the layer, a unit or the state does not exist.
     """
     network, vocabulary = model.trained.model, model.vocabulary
-    layer = chosen_layer(network, request.layer)
-    check_units(network, layer, request.units)
-    part = chosen_part(network, layer, request.state)
+    layer, part = units_of(model, request.layer, request.units, request.state, "units")
     ids = vocabulary.encode(request.text)
     values = []
     state = model.states.zero

@@ -129,5 +129,7 @@ def _show_limits(schema: Any, limits: dict[str, Any]) -> None:
         for part in [schema, *schema.get("anyOf", [])]:
             if part.get("type") in keyword:
                 part[keyword[part["type"]]] = limits[limit]
+        if isinstance(schema.get("default"), int):
+            schema["default"] = min(schema["default"], limits[limit])
     for part in schema.values():
         _show_limits(part, limits)

@@ -5,7 +5,7 @@ V tokens in the vocabulary.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from refrain.data import Vocabulary
 from refrain.errors import UserError
-from refrain.generation import Sampler, hold_units
+from refrain.generation import Part, Sampler, hold_units
+from refrain.generation.units import check_units, chosen_layer, chosen_part
 
+from .refused import Refused
 from .requests import GenerateRequest, NextRequest, ReadRequest, SessionRequest
 from .served import Candidate, ServedModel
 from .slots import Slot
@@ -78,9 +80,7 @@ def candidates(model: ServedModel, row: Tensor, request: NextRequest | SessionRe
         row: the log-probabilities (V,) of the next token.
         request: the request.
     """
-    return model.candidates(
-        row, request.count, beginning=request.beginning, allow_unknown=request.allow_unknown
-    )
+    return model.candidates(row, request.count, beginning=request.beginning, allow_unknown=request.allow_unknown)
 
 
 def advancing(model: ServedModel, place: Place, ids: list[int], request: SessionRequest | ReadRequest) -> Program:
@@ -161,7 +161,8 @@ def drawing_of(model: ServedModel, request: GenerateRequest, seed: int) -> Drawi
         seed: the seed.
 
     Raises:
-        UserError: when a unit that is to be held does not exist, or is named twice.
+        Refused: when a unit that is to be held does not exist.
+        UserError: when one is named twice.
     """
     unknown = model.vocabulary.unknown
     greedy = request.temperature == 0
@@ -173,6 +174,7 @@ def drawing_of(model: ServedModel, request: GenerateRequest, seed: int) -> Drawi
     )
     clamp: dict[int | tuple[int, int], float] = {}
     for each in request.clamp:
+        units_of(model, each.layer, [each.unit], None, "clamp")
         key = each.unit if each.layer is None else (each.layer, each.unit)
         if key in clamp:
             raise UserError(f"clamp: unit {each.unit} is named twice")
@@ -180,6 +182,29 @@ def drawing_of(model: ServedModel, request: GenerateRequest, seed: int) -> Drawi
     generator = torch.Generator()
     generator.manual_seed(seed)
     return Drawing(sampler, generator, hold_units(model.trained.model, clamp) if clamp else None)
+
+
+def units_of(
+    model: ServedModel, layer: int | None, units: Sequence[int], state: Part | None, field: str
+) -> tuple[int, Part]:
+    """The index of a layer, and the part of its state that is followed.
+
+    Args:
+        model: the model.
+        layer: the index of the layer; None is the last.
+        units: the units.
+        state: the part of the state; None is the cell state where there is one.
+        field: the field of the request that names them.
+
+    Raises:
+        Refused: when the model has no such layer, unit or state.
+    """
+    try:
+        found = chosen_layer(model.trained.model, layer)
+        check_units(model.trained.model, found, units)
+        return found, chosen_part(model.trained.model, found, state)
+    except UserError as error:
+        raise Refused(404, str(error), code="unknown_unit", field=field) from None
 
 
 def drawing(model: ServedModel, state: Slot, last: int, tokens: int, samples: int, how: Drawing) -> Program:

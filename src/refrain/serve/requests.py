@@ -4,12 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .fields import Message, Name, Seed, Text, limited
+from .fields import WHOLE, Message, Name, Seed, Text, limited
 
 Model = Annotated[Name | None, Field(description="The name of a model; null is the first of the needed kind.")]
 Count = Annotated[
     int,
     Field(ge=0, json_schema_extra=limited("candidates"), description="The number of candidates for the next token."),
+    WHOLE,
 ]
 Beginning = Annotated[
     Text, Field(description="Letters of the next token that are typed already: only candidates with them are returned.")
@@ -70,8 +71,8 @@ class NextRequest(Message):
 class HeldUnit(Message):
     """A unit that is held at a value while text is drawn."""
 
-    unit: Annotated[int, Field(ge=0, lt=2**31)]
-    layer: Annotated[int | None, Field(ge=0, lt=2**31, description="Null is the last layer.")] = None
+    unit: Annotated[int, Field(ge=0, lt=2**31), WHOLE]
+    layer: Annotated[int | None, Field(ge=0, lt=2**31, description="Null is the last layer."), WHOLE] = None
     value: Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
@@ -80,17 +81,19 @@ class GenerateRequest(Message):
 
     model: Model = None
     prompt: Text = ""
-    tokens: Annotated[int, Field(ge=1, json_schema_extra=limited("tokens"))] = 100
-    samples: Annotated[int, Field(ge=1, json_schema_extra=limited("samples"))] = 1
+    tokens: Annotated[int, Field(ge=1, json_schema_extra=limited("tokens")), WHOLE] = 100
+    samples: Annotated[int, Field(ge=1, json_schema_extra=limited("samples")), WHOLE] = 1
     temperature: Annotated[float, Field(ge=0, le=1000, description="0 chooses the most probable token.")] = 1.0
-    top_k: Annotated[int | None, Field(ge=1, lt=2**31, description="No effect with temperature 0.")] = None
+    top_k: Annotated[int | None, Field(ge=1, lt=2**31, description="No effect with temperature 0."), WHOLE] = None
     top_p: Annotated[float | None, Field(gt=0, le=1, description="No effect with temperature 0.")] = None
     seed: Annotated[Seed | None, Field(description="The same seed gives the same text; null draws one.")] = None
     stop_at_line_end: bool = False
     allow_unknown: AllowUnknown = True
     clamp: Annotated[list[HeldUnit], Field(max_length=100)] = []
     alternatives: Annotated[
-        int, Field(ge=0, json_schema_extra=limited("candidates"), description="Candidates shown beside each token.")
+        int,
+        Field(ge=0, json_schema_extra=limited("candidates"), description="Candidates shown beside each token."),
+        WHOLE,
     ] = 0
     stream: Annotated[bool, Field(description="Send an event for each token, as server-sent events.")] = False
 
@@ -146,8 +149,8 @@ class UnitsRequest(Message):
 
     model: Model = None
     text: Text
-    units: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1, max_length=100)]
-    layer: Annotated[int | None, Field(ge=0, lt=2**31, description="Null is the last layer.")] = None
+    units: Annotated[list[Annotated[int, Field(ge=0, lt=2**31), WHOLE]], Field(min_length=1, max_length=100)]
+    layer: Annotated[int | None, Field(ge=0, lt=2**31, description="Null is the last layer."), WHOLE] = None
     state: Annotated[Literal["cell", "hidden"] | None, Field(description="Null is the cell state where it exists.")] = (
         None
     )

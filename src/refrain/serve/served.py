@@ -77,9 +77,7 @@ class ServedModel:
             "tags": None,
         }
 
-    def step(
-        self, steps: Sequence[tuple[int, Slot]], hold: Callable[[Any], Any] | None = None
-    ) -> tuple[Tensor, Any]:
+    def step(self, steps: Sequence[tuple[int, Slot]], hold: Callable[[Any], Any] | None = None) -> tuple[Tensor, Any]:
         """Read a token after each of some states.
 
         A larger batch is filled up to one of a few sizes. Libraries keep code for each size that they have met, so that

@@ -93,9 +93,7 @@ def url_of(opened: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(
-    service: Service, opened: socket.socket, *, host: str, token: str | None, ready: Callable[[], None]
-) -> None:
+def serve(service: Service, opened: socket.socket, *, host: str, token: str | None, ready: Callable[[], None]) -> None:
     """Answer requests until a signal stops the server, which then finishes what is in work.
 
     Args:

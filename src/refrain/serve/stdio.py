@@ -150,5 +150,6 @@ def _envelope(line: bytes | int, service: Service) -> Envelope:
         place = ".".join(str(part) for part in first["loc"])
         cause = f"{place}: {first['msg']}" if place else first["msg"]
         raise Refused(
-            400, f'the line is no request ({cause}); write {{"id": 1, "operation": "next", "request": {{"text": "the"}}}}'
+            400,
+            f'the line is no request ({cause}); write {{"id": 1, "operation": "next", "request": {{"text": "the"}}}}',
         ) from None
