@@ -19,6 +19,7 @@ GUIDES = [
     "docs/comparing",
     "docs/sweeps",
     "docs/export",
+    "docs/serving",
     "docs/performance",
     "docs/reliability",
 ]

@@ -76,6 +76,8 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "compress": ["compress", tiny_run, "--to", "parameters=200", "--force", "--out", tmp_path / "small-{}"],
         "import": ["import", *plain_model, "--out", tmp_path / "imported-{}"],
         "export": ["export", tiny_run, "--format", "c", "--no-proof", "--out", tmp_path / "exported-{}"],
+        # standard input is the null device, which ends at once
+        "serve": ["serve", tiny_run, "--stdio"],
         "recipes": ["recipes"],
         "runs": ["runs", tiny_run.parent],
         "sweep": ["sweep", sweep, "--out", tmp_path / "sweep-{}", "--quiet"],
@@ -93,7 +95,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
 
 EVERY = (
     "train", "evaluate", "evaluate a tagger", "generate", "score", "surprisal", "pairs", "tag", "features", "probe",
-    "sparsity", "compress", "import", "export", "recipes", "runs", "sweep", "compare", "data", "data check", "check",
+    "sparsity", "compress", "import", "export", "serve", "recipes", "runs", "sweep", "compare", "data", "data check", "check",
     "bench", "help", "help of a command", "version", "json",
 )  # fmt: skip
 

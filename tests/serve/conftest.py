@@ -3,15 +3,11 @@
 import contextlib
 
 import pytest
+from starlette.testclient import TestClient
 from tagged import write_tsv
 
 import refrain
 from refrain.cli.app import main
-
-pytest.importorskip("starlette")
-
-from starlette.testclient import TestClient
-
 from refrain.serve import Limits, Models, Service, application, serve_model
 
 TAGGER = (

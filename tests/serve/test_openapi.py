@@ -1,9 +1,7 @@
 """The OpenAPI document is true: what it allows is answered as it says, and what it forbids is refused."""
 
 import pytest
-
-schemathesis = pytest.importorskip("schemathesis")
-
+import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from starlette.testclient import TestClient

@@ -65,7 +65,11 @@ def test_a_client_that_breaks_off_and_nonsense_do_not_harm(started):
     response.read(100)
     response.close()
     connection.close()
-    for nonsense in (b"\x00\x01\x02\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST /next HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
+    for nonsense in (
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /next HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    ):
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain:
             plain.sendall(nonsense)
             assert b" 500 " not in plain.recv(1000)

@@ -107,7 +107,7 @@ def test_a_body_that_comes_in_parts_is_not_read_beyond_the_limit(client):
 def test_other_media_types(client, media_type):
     headers = {} if media_type is None else {"content-type": media_type}
     assert (
-        "send Content-Type: application/json"
+        "send the header Content-Type: application/json"
         in error(client.post("/next", content=b"{}", headers=headers), 415).message
     )
 

@@ -123,7 +123,7 @@ def serve(
         _serve_lines(_service(named, limits, device, weights, lowercase, tokenise))
         return
     token = token or os.environ.get(TOKEN) or None
-    _check_packages()
+    check_packages()
 
     from refrain.serve.starting import check_token, listen
 
@@ -162,7 +162,7 @@ def _named(words: Sequence[str]) -> list[Named]:
     from refrain.errors import UserError
     from refrain.runs.own_names import check_given
 
-    named = []
+    named: list[Named] = []
     for word in words:
         match = re.fullmatch(r"([\w.-]+)=(.+)", word)
         name, path = (match[1], Path(match[2])) if match and not Path(word).exists() else ("", Path(word))
@@ -176,7 +176,7 @@ def _named(words: Sequence[str]) -> list[Named]:
     return named
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
     """Check that the packages for HTTP are installed.
 
     Raises:

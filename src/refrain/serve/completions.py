@@ -15,9 +15,10 @@ from torch import Tensor
 
 from refrain.generation import Sampler
 
+from .choices import Reported, StoppedText
 from .fields import WHOLE, Answer, Message, Name, Seed, Text, limited
 from .jobs import Event
-from .programs import Drawing, Pieces, drawing, emitting, finite
+from .programs import Drawing, Pieces, drawing, emitting
 from .refused import Refused
 from .served import ServedModel
 from .service import Answer as Answered
@@ -108,58 +109,6 @@ class ModelList(Answer):
     data: list[ModelEntry]
 
 
-class _Told:
-    """The tokens of a choice that are reported with log-probabilities."""
-
-    def __init__(self, model: ServedModel, count: int | None, offset: int) -> None:
-        self._model, self._count, self.offset = model, count, offset
-        self.rows: list[tuple[str, float | None, dict[str, float | None], int]] = []
-
-    def add(self, index: int, row: Tensor, piece: str) -> None:
-        """Add a token with the log-probabilities that were expected at it."""
-        if self._count is not None:
-            token = self._model.vocabulary.token
-            best = self._model.candidates(row, self._count)
-            top = {token(each.index): finite(each.log_probability) for each in best}
-            self.rows.append((token(index), finite(float(row[index])), top, self.offset))
-        self.offset += len(piece)
-
-    def take(self) -> dict[str, Any] | None:
-        """The tokens since the last call."""
-        if self._count is None:
-            return None
-        rows, self.rows = self.rows, []
-        columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
-        names = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
-        found = dict(zip(names, columns, strict=True))
-        return found if self._count else {**found, "top_logprobs": None}
-
-
-class _Held:
-    """A text that grows up to one of the texts that stop it; what may be the beginning of one is held back."""
-
-    def __init__(self, stops: list[str]) -> None:
-        self._stops = stops
-        self._kept = max((len(stop) for stop in stops), default=1) - 1
-        self._text = ""
-        self.stopped = False
-
-    def add(self, piece: str) -> str:
-        """The text that is certain once a piece has come."""
-        self._text += piece
-        found = [place for stop in self._stops if (place := self._text.find(stop)) >= 0]
-        if found:
-            self.stopped = True
-            return self._text[: min(found)]
-        certain = self._text[: max(0, len(self._text) - self._kept)]
-        self._text = self._text[len(certain) :]
-        return certain
-
-    def rest(self) -> str:
-        """What was held back, at the end."""
-        return "" if self.stopped else self._text
-
-
 def completing(model: ServedModel, text: str, ids: list[int], request: CompletionRequest, seed: int) -> Program:
     """Continue a prompt: emits the parts of each choice, and returns the number of tokens that were drawn.
 
@@ -174,7 +123,7 @@ def completing(model: ServedModel, text: str, ids: list[int], request: Completio
     context = [vocabulary.line_end, *ids]
     stops = [request.stop] if isinstance(request.stop, str) else list(request.stop or [])
     start = len(text) if request.echo else 0
-    told = [_Told(model, request.logprobs, 0 if request.echo else start) for _ in range(request.n)]
+    reported = [Reported(model, request.logprobs, 0 if request.echo else start) for _ in range(request.n)]
     state = model.states.zero
     if request.echo and request.logprobs is not None:
         pieces = vocabulary.pieces(text) if text else []
@@ -182,16 +131,16 @@ def completing(model: ServedModel, text: str, ids: list[int], request: Completio
         for index, following, piece in zip(context, ids, pieces, strict=False):
             (stepped,) = yield Steps(model, [Step(index, state)])
             state = stepped.state
-            for each in told:
+            for each in reported:
                 each.add(following, stepped.row, piece)
     elif len(context) > 1:
         state = yield Window(model, context[:-1], state)
-    for sample, each in enumerate(told):
+    for sample, each in enumerate(reported):
         each.offset = start
         if request.echo:
             yield Emit({"index": sample, "text": text, "logprobs": each.take(), "finish_reason": None})
-    held = [_Held(stops) for _ in told]
-    grown = [Pieces(vocabulary, text) for _ in told]
+    held = [StoppedText(stops) for _ in reported]
+    grown = [Pieces(vocabulary, text) for _ in reported]
     ended = [False] * request.n
     drawn = 0
 
@@ -202,10 +151,10 @@ def completing(model: ServedModel, text: str, ids: list[int], request: Completio
                 continue
             drawn += 1
             piece = grown[sample].add(index)
-            told[sample].add(index, row, piece)
+            reported[sample].add(index, row, piece)
             certain = held[sample].add(piece)
             ended[sample] = held[sample].stopped
-            yield {"index": sample, "text": certain, "logprobs": told[sample].take(), "finish_reason": None}
+            yield {"index": sample, "text": certain, "logprobs": reported[sample].take(), "finish_reason": None}
 
     sampler = Sampler(
         temperature=request.temperature, top_p=request.top_p if request.temperature and request.top_p < 1 else None
@@ -214,9 +163,9 @@ def completing(model: ServedModel, text: str, ids: list[int], request: Completio
     generator.manual_seed(seed)
     how = Drawing(sampler, generator)
     yield from emitting(drawing(model, state, context[-1], request.max_tokens, request.n, how), parts, ended)
-    for sample, each in enumerate(held):
-        reason = "stop" if each.stopped else "length"
-        last = {"index": sample, "text": each.rest(), "logprobs": told[sample].take(), "finish_reason": reason}
+    for sample, grew in enumerate(held):
+        reason = "stop" if grew.stopped else "length"
+        last = {"index": sample, "text": grew.rest(), "logprobs": reported[sample].take(), "finish_reason": reason}
         yield Emit(last)
     return drawn
 
@@ -285,11 +234,11 @@ async def _choices(service: Service, program: Program, count: int, deadline: flo
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    told = [part["logprobs"] for part in parts]
-    logprobs = None
-    if told[0] is not None:
-        logprobs = {name: [value for each in told for value in each[name] or []] for name in told[0]}
-        if all(each["top_logprobs"] is None for each in told):
+    reported = [part["logprobs"] for part in parts]
+    logprobs: dict[str, Any] | None = None
+    if reported[0] is not None:
+        logprobs = {name: [value for each in reported for value in each[name] or []] for name in reported[0]}
+        if all(each["top_logprobs"] is None for each in reported):
             logprobs["top_logprobs"] = None
     text = "".join(part["text"] for part in parts)
     return {"text": text, "logprobs": logprobs, "finish_reason": parts[-1]["finish_reason"]}

@@ -116,7 +116,8 @@ async def _unless_gone(request: Request, operation: Operation, service: Service,
     if asked.message.stream:
         answer = await operation.act(service, asked)
         assert isinstance(answer, Stream)
-        return reply_events(answer)
+        # what fails at once has a status of its own
+        return reply_events(answer, await anext(answer.events))
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -144,7 +145,8 @@ def check_json(request: Request) -> None:
     if given.partition(";")[0].strip().lower() != "application/json":
         raise Refused(
             415,
-            f"the body must be JSON (got {shortened(given, 60) or 'no Content-Type'}); send Content-Type: application/json",
+            f"the body must be JSON (got {shortened(given, 60) or 'no Content-Type'}); send the header Content-Type: "
+            "application/json",
         )
 
 

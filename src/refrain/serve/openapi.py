@@ -13,6 +13,12 @@ from .operations import OPERATIONS, Operation
 from .refused import CODES
 from .served import Models
 
+EVENT = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+    "description": "Each event of the stream. Its data is JSON, or [DONE] at the end.",
+}
 REFERENCE = "#/components/schemas/{model}"
 PLAIN_PATHS = {
     "/metrics": ("metrics", "Counts of requests and batches, in Prometheus' text format.", "text/plain"),
@@ -47,7 +53,7 @@ def openapi(models: Models, limits: Limits, *, needs_token: bool) -> dict[str, A
         content = {media_type: {"schema": {"type": "object"} if media_type == "application/json" else {}}}
         responses = {"200": {"description": summary, "content": content}}
         responses |= _errors([] if path in OPEN_PATHS else [401], needs_token)
-        security = {"security": []} if path in OPEN_PATHS else {}
+        security: dict[str, Any] = {"security": []} if path in OPEN_PATHS else {}
         paths[path] = {"get": {"operationId": name, "summary": summary, "responses": responses, **security}}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -70,7 +76,7 @@ def _operation(operation: Operation, needs_token: bool) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": _reference(operation.answer.__name__)}}
     found: dict[str, Any] = {"operationId": operation.name, "summary": operation.summary}
     if operation.streams:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {"schema": EVENT}
     if operation.request is not None:
         statuses += [400, 413, 415, 422]
         schema = _reference(operation.request.__name__)

@@ -8,6 +8,7 @@ from starlette.responses import Response, StreamingResponse
 
 from refrain.storage.plain_json import dumps
 
+from .jobs import Event
 from .refused import refused_by
 from .service import Stream
 
@@ -29,25 +30,29 @@ def reply_json(document: Any, status: int = 200, headers: Mapping[str, str] | No
     return Response(text, status, {**HEADERS, **(headers or {})}, media_type="application/json")
 
 
-def reply_events(stream: Stream) -> Response:
+def reply_events(stream: Stream, first: Event) -> Response:
     """A response of server-sent events.
 
     A named stream has the events `token`, and at last `end`, or `error`. Otherwise each event is one JSON object, and
     the last is `[DONE]`, as in OpenAI's interface.
 
     Args:
-        stream: the events.
+        stream: the events after the first.
+        first: the first event.
     """
     return StreamingResponse(
-        _lines(stream), headers={**HEADERS, "X-Accel-Buffering": "no"}, media_type="text/event-stream"
+        _lines(stream, first), headers={**HEADERS, "X-Accel-Buffering": "no"}, media_type="text/event-stream"
     )
 
 
-async def _lines(stream: Stream) -> AsyncIterator[bytes]:
+async def _lines(stream: Stream, first: Event) -> AsyncIterator[bytes]:
+    def line(event: Event) -> bytes:
+        return _event(event.value, ("end" if event.ended else "token") if stream.named else None)
+
     try:
+        yield line(first)
         async for event in stream.events:
-            name = "end" if event.ended else "token"
-            yield _event(event.value, name if stream.named else None)
+            yield line(event)
     except Exception as error:
         yield _event(refused_by(error).document(), "error" if stream.named else None)
     if not stream.named:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from .fields import WHOLE, Message, Name, Seed, Text, limited
 
@@ -89,7 +89,7 @@ class GenerateRequest(Message):
     seed: Annotated[Seed | None, Field(description="The same seed gives the same text; null draws one.")] = None
     stop_at_line_end: bool = False
     allow_unknown: AllowUnknown = True
-    clamp: Annotated[list[HeldUnit], Field(max_length=100)] = []
+    clamp: Annotated[list[HeldUnit], Field(max_length=100, default_factory=list)]
     alternatives: Annotated[
         int,
         Field(ge=0, json_schema_extra=limited("candidates"), description="Candidates shown beside each token."),
@@ -109,14 +109,14 @@ class TagRequest(Message):
     ] = None
     probabilities: Annotated[bool, Field(description="Whether each tag comes with its probability.")] = False
 
-    model_config = {
-        "json_schema_extra": {
+    model_config = ConfigDict(
+        json_schema_extra={
             "oneOf": [
                 {"required": ["text"], "properties": {"text": {"type": "string"}, "sentences": {"type": "null"}}},
                 {"required": ["sentences"], "properties": {"sentences": {"type": "array"}, "text": {"type": "null"}}},
             ]
         }
-    }
+    )
 
     @model_validator(mode="after")
     def _one(self) -> "TagRequest":

@@ -17,7 +17,6 @@ from refrain.trained import TrainedLanguageModel, TrainedTagger
 from .refused import Refused
 from .slots import Slot, Slots
 
-
 MOST_SEQUENCES = 64
 """The sequences of a batch."""
 FEW_SEQUENCES = 8
@@ -29,11 +28,11 @@ class Candidate(NamedTuple):
     """A token that may come next.
 
     Attributes:
-        index: its id.
+        token_id: its id.
         log_probability: the natural logarithm of its probability.
     """
 
-    index: int
+    token_id: int
     log_probability: float
 
 

@@ -34,7 +34,7 @@ class Slot:
 class Slots:
     """Memory for the states of a model. It is used by the model thread alone, and grows when it is full.
 
-    Joining states of single sequences, and dividing the state of a batch into them, would take longer than the step of a
+    Joining states of single sequences, and dividing the state of a batch into them, would take longer than a step of a
     small model.
 
     Args:

@@ -32,7 +32,7 @@ class Envelope(Message):
     id: str | int | float | None = None
     operation: str
     session: str = ""
-    request: Annotated[dict[str, JsonValue], Field()] = {}
+    request: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
 
 
 class Source(Protocol):

@@ -19,11 +19,11 @@ class Step(NamedTuple):
     """A token that is read after a state.
 
     Attributes:
-        index: the id of the token.
+        token_id: the id of the token.
         state: the state before it.
     """
 
-    index: int
+    token_id: int
     state: Slot
 
 
