@@ -9,7 +9,7 @@ import socket
 import time
 
 import pytest
-from processes import PATIENCE, command_process
+from processes import CLOSED, PATIENCE, command_process, command_status
 
 from refrain.cli.app import main
 from refrain.serve.starting import check_token, listen, url_of
@@ -88,6 +88,11 @@ def test_lines_over_standard_input(tiny_run, write, tmp_path):
         assert process.exitcode == 0
     found = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
     assert sorted(len(each.get("result", {}).get("candidates", [])) for each in found) == [0, 1]
+
+
+def test_standard_input_that_is_closed(tiny_run, tmp_path):
+    assert command_status(["serve", tiny_run, "--stdio"], stdin=CLOSED, stderr=tmp_path / "err") == 3
+    assert (tmp_path / "err").read_text().startswith("refrain: standard input is closed; give requests through a pipe")
 
 
 def complaint(capsys):

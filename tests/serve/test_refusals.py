@@ -116,7 +116,17 @@ def test_paths_and_methods(client):
     assert "/openapi.json lists" in error(client.get("/nonsense"), 404).message
     response = client.get("/next")
     assert "answers POST only" in error(response, 405).message and response.headers["allow"] == "POST"
-    assert client.get("/next/").status_code == 404
+    assert "answers GET, HEAD, DELETE only" in error(client.put("/sessions/x"), 405).message
+    assert client.head("/health").status_code == 200
+    for path in (
+        "/next/",
+        "/sessions/",
+        "/sessions/x/",
+        "/sessions/x/read/",
+        "/sessions//read",
+        "/sessions/{session}/x",
+    ):
+        assert error(client.get(path), 404).code == "not_found"
 
 
 def test_a_server_answers_to_its_own_name_only(client):

@@ -10,9 +10,7 @@ CLIENTS = 64
 SECONDS = 60.0
 
 
-def bench_serve(
-    run: list[Path], clients: int | None, seconds: float | None, device: str, *, json: bool
-) -> None:
+def bench_serve(run: list[Path], clients: int | None, seconds: float | None, device: str, *, json: bool) -> None:
     """Start a server of a run, and print how it answers one client and many.
 
     Args:

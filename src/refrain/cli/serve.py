@@ -5,9 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, NamedTuple
 
 from .options import Device, DeviceOption, Flag, JsonOption, LowercaseOption, TokeniseOption, Weights, WeightsOption
 
@@ -28,9 +26,7 @@ class Named(NamedTuple):
 
 
 def serve(
-    run: Annotated[
-        str, Parameter(help="A run folder or a checkpoint, or NAME=RUN; by default it has the folder's name.")
-    ],
+    run: str,
     /,
     *more: str,
     host: str = "127.0.0.1",
@@ -62,6 +58,8 @@ def serve(
 
     Parameters
     ----------
+    run
+        A run folder, or one of its checkpoints; or NAME=RUN, since a model otherwise has the name of its folder.
     more
         Further runs.
     host
@@ -95,8 +93,6 @@ def serve(
         The time that a request may take.
     stop_seconds
         The time that requests in work have to finish when the server stops.
-    json
-        Print the address and the models as one JSON object once requests are answered.
     """
     from refrain.errors import UserError
     from refrain.serve.limits import Limits

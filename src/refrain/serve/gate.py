@@ -11,7 +11,7 @@ import ipaddress
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .refused import Refused
-from .replies import reply_json
+from .replies import send_json
 
 
 @functools.lru_cache(maxsize=64)
@@ -49,7 +49,7 @@ class Gate:
             headers = dict(scope["headers"])
             refused = self._refused(scope["path"], headers)
             if refused is not None:
-                await reply_json(refused.document(), refused.status, refused.headers)(scope, receive, send)
+                await send_json(send, refused.document(), refused.status, refused.headers)
                 return
         await self._app(scope, receive, send)
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
 
 from refrain.storage.plain_json import dumps
 
@@ -13,6 +14,33 @@ from .refused import refused_by
 from .service import Stream
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+RAW_HEADERS = [
+    (b"content-type", b"application/json"),
+    *((name.lower().encode(), value.encode()) for name, value in HEADERS.items()),
+]
+
+
+async def send_json(send: Send, document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+    """Send a response of JSON.
+
+    Args:
+        send: sends messages of ASGI.
+        document: plain data.
+        status: the HTTP status.
+        headers: further headers.
+    """
+    body = _json(document)
+    further = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*RAW_HEADERS, length, *further]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _json(document: Any) -> bytes:
+    try:
+        return json.dumps(document, allow_nan=False).encode()
+    except ValueError:
+        return dumps(document).encode()
 
 
 def reply_json(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -23,11 +51,7 @@ def reply_json(document: Any, status: int = 200, headers: Mapping[str, str] | No
         status: the HTTP status.
         headers: further headers.
     """
-    try:
-        text = json.dumps(document, allow_nan=False)
-    except ValueError:
-        text = dumps(document)
-    return Response(text, status, {**HEADERS, **(headers or {})}, media_type="application/json")
+    return Response(_json(document), status, {**HEADERS, **(headers or {})}, media_type="application/json")
 
 
 def reply_events(stream: Stream, first: Event) -> Response:
