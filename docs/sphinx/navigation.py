@@ -22,6 +22,7 @@ GUIDES = [
     "docs/sweeps",
     "docs/export",
     "docs/harness",
+    "docs/serving",
     "docs/performance",
     "docs/reliability",
 ]

@@ -76,6 +76,7 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
         "compress": ["compress", tiny_run, "--to", "parameters=200", "--force", "--out", tmp_path / "small-{}"],
         "import": ["import", *plain_model, "--out", tmp_path / "imported-{}"],
         "export": ["export", tiny_run, "--format", "c", "--no-proof", "--out", tmp_path / "exported-{}"],
+        "serve": ["serve", tiny_run, "--stdio"],
         "recipes": ["recipes"],
         "runs": ["runs", tiny_run.parent],
         "watch": ["watch", tiny_run.parent],
@@ -98,8 +99,9 @@ def words_of(tiny_run, tagger, tiny_corpus, tiny_settings, write, tmp_path):
 
 EVERY = (
     "train", "evaluate", "evaluate a tagger", "generate", "score", "surprisal", "pairs", "tag", "features", "probe",
-    "sparsity", "compress", "import", "export", "recipes", "runs", "watch", "sweep", "compare", "report", "plot",
-    "data", "data check", "models", "models pack", "check", "bench", "help", "help of a command", "version", "json",
+    "sparsity", "compress", "import", "export", "serve", "recipes", "runs", "watch", "sweep", "compare", "report",
+    "plot", "data", "data check", "models", "models pack", "check", "bench", "help", "help of a command", "version",
+    "json",
 )  # fmt: skip
 
 
@@ -116,13 +118,17 @@ def test_closed_full_and_left_streams(words_of, tmp_path, name):
     words = words_of[name]
     err = tmp_path / "err"
     places = [({"stdout": LEFT, "stderr": LEFT}, 0)]
-    # the two that take seconds
-    if name not in ("bench", "compress"):
+    # two take seconds, and one has nothing to answer without its input
+    if name not in ("bench", "compress", "serve"):
         places.append(({"stdin": CLOSED, "stdout": CLOSED, "stderr": CLOSED}, 0))
     if name not in ("bench", "compress", "train", "sweep"):
         places.append(({"stdout": LEFT, "stderr": err}, 0))
     if os.path.exists(FULL):
         places.append(({"stdout": FULL, "stderr": err}, 4))
+    if name == "serve":
+        requests = tmp_path / "requests"
+        requests.write_text('{"operation": "health"}\n')
+        places = [({**streams, "stdin": requests}, status) for streams, status in places]
     for number, (streams, status) in enumerate(places):
         err.unlink(missing_ok=True)
         assert command_status([str(word).replace("{}", str(number)) for word in words], **streams) == status, streams

@@ -27,6 +27,7 @@ EXCEPTIONS = {
         "cli/processes.py",
         "bench/own_process.py",
         "bench/prepare.py",
+        "bench/serve.py",
         "data/parallel/processes.py",
     ),
     "ctypes.CDLL": ("nn/kernels/compile.py", "nn/kernels/allocator.py", "export/c_format.py"),

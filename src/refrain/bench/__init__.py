@@ -8,6 +8,7 @@ from .compressors import compressors as compressors
 from .export import bench_export as bench_export
 from .group_lasso import bench_group_lasso as bench_group_lasso
 from .score import bench_score as bench_score
+from .serve import bench_serve as bench_serve
 from .sparse import bench_sparse as bench_sparse
 from .step import bench_step as bench_step
 from .tag import bench_tag as bench_tag

@@ -12,6 +12,7 @@ from .bench_options import BENCHES, CPU_ONLY, UNITS, amounts_of, check_name, idl
 from .bench_parallel import bench_parallel
 from .bench_prepare import bench_prepare
 from .bench_score import bench_score
+from .bench_serve import bench_serve
 from .bench_sizes import bench_sizes
 from .bench_table import table_of
 from .bench_tag import bench_tag
@@ -32,6 +33,8 @@ def bench(
     data: str | None = None,
     ngram: Path | None = None,
     processes: int | None = None,
+    clients: int | None = None,
+    seconds: float | None = None,
     device: Device = "auto",
     plot: Path | None = None,
     force: ForceOption = False,
@@ -57,6 +60,7 @@ def bench(
     magnitude, without units, and with lower ranks, without any training; nothing is timed.
     parallel: training by several processes with a share of the cores each, compared with one of them, and what more
     processes would do on a network, on paper.
+    serve: a server and many clients that send a word at a time, compared with one client that waits for each answer.
     prepare: words, characters or subwords prepared by one process and by data.workers (2), with the largest memory of
     all processes.
     auto: layers and heads of a grid of shapes by each backend, and what training.backend=auto chooses for them.
@@ -71,12 +75,12 @@ def bench(
     ----------
     name
         The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso, compressors, sizes,
-        tag, score, parallel, prepare or auto.
+        tag, score, parallel, prepare, auto or serve.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
         training.seed count, for compressors and prepare only those of data, for sparse and auto none.
     recipe
-        The recipe whose model and training settings are measured; not for sparse and auto.
+        The recipe whose model and training settings are measured; not for sparse, sizes, auto and serve.
     windows
         The number of windows in a timed call, of single tokens for step, compress and export (20), or of lines for
         score (1000); not for cells, sparse, tag, prepare and auto.
@@ -91,7 +95,7 @@ def bench(
         the layers for cells (128,512).
     run
         A run folder or a checkpoint: for compressors of models of bytes and for sizes, can be given several times; for
-        score of a model of words, which is measured on its test text as well.
+        score of a model of words, which is measured on its test text as well; the model for serve.
     data
         The corpus: for compressors a folder of splits, a file, a pattern or a name, by default that of the first run or
         else of the recipe; for tag tagged sentences, by default those of the recipe; for sizes as for evaluate; for
@@ -100,15 +104,19 @@ def bench(
         An ARPA file or a binary file of KenLM to measure beside the run; for score only.
     processes
         The number of processes for parallel; one for each core by default.
+    clients
+        The number of clients for serve (64).
+    seconds
+        The time for which all clients of serve send (60).
     device
         The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, tag, score,
-        parallel, prepare and auto run on CPUs only.
+        parallel, prepare, auto and serve run on CPUs only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
-        Not for compressors, sizes, tag, score, parallel, prepare and auto.
+        Not for compressors, sizes, tag, score, parallel, prepare, auto and serve.
     """
     check_name(name)
-    more: Any = {"ngram": ngram, "processes": processes, "megabytes": megabytes}
+    more: Any = {"ngram": ngram, "processes": processes, "megabytes": megabytes, "clients": clients, "seconds": seconds}
     idle = idle_of(name, run=run, data=data, plot=plot, force=force, **more)
     refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
     recipe = recipe or BENCHES[name]
@@ -120,6 +128,9 @@ def bench(
         return
     if name == "score":
         bench_score(recipe, settings, windows, repeats, device, run or [], ngram, json=json)
+        return
+    if name == "serve":
+        bench_serve(run or [], clients, seconds, device, json=json)
         return
     if name == "auto":
         bench_auto(repeats, device, json=json)

@@ -21,10 +21,11 @@ BENCHES = {
     "parallel": "zaremba-medium",
     "prepare": "zaremba-small",
     "auto": "zaremba-small",
+    "serve": "zaremba-small",
 }
 # bench -> the default hidden widths; export has no second model by default
 WIDTHS = {"cells": "128,512", "compress": "373,315", "export": ""}
-NO_RECIPE = ("sparse", "sizes", "auto")
+NO_RECIPE = ("sparse", "sizes", "auto", "serve")
 CPU_ONLY = ("step", "compress", "export")
 # bench -> the unit of the work in a timed call; cells and sparse have fixed windows
 UNITS = {
@@ -50,17 +51,21 @@ def idle_of(
     ngram: Path | None,
     processes: int | None,
     megabytes: int | None,
+    clients: int | None,
+    seconds: float | None,
 ) -> dict[str, bool]:
     """Options that only some benches have, and whether they are given to one that has not."""
-    no_plot = name in ("compressors", "sizes", "tag", "score", "parallel", "prepare", "auto")
+    no_plot = name in ("compressors", "sizes", "tag", "score", "parallel", "prepare", "auto", "serve")
     return {
-        "--run": bool(run) and name not in ("compressors", "sizes", "score"),
+        "--run": bool(run) and name not in ("compressors", "sizes", "score", "serve"),
         "--data": data is not None and name not in ("compressors", "sizes", "tag", "prepare"),
         "--plot": plot is not None and no_plot,
-        "--force": force and name in ("sizes", "tag", "score", "parallel", "prepare", "auto"),
+        "--force": force and name in ("sizes", "tag", "score", "parallel", "prepare", "auto", "serve"),
         "--processes": processes is not None and name != "parallel",
         "--ngram": ngram is not None and name != "score",
         "--megabytes": megabytes is not None and name != "prepare",
+        "--clients": clients is not None and name != "serve",
+        "--seconds": seconds is not None and name != "serve",
     }
 
 

@@ -1,0 +1,240 @@
+"""The model thread: it computes what all requests wait for, in batches."""
+
+import asyncio
+import contextlib
+import functools
+import queue
+import threading
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import torch
+
+from refrain.errors import UserError
+from refrain.storage.plain_text import log_line
+
+from .batches import compute_longer, compute_steps, compute_windows, gathered
+from .jobs import Event, Job
+from .limits import Limits
+from .refused import Refused, refused_by, stopping, too_slow
+from .served import ServedModel
+from .work import Emit, Program, Steps, Window
+
+
+class Engine:
+    """Runs programs on one thread, and gathers their steps in batches.
+
+    A batch has what waits when the batch before it is done; nothing waits for a batch to become full.
+
+    Args:
+        limits: the limits of the server.
+
+    Attributes:
+        steps: the number of batches of steps so far.
+        sequences: the number of sequences in them.
+        unfinished: the number of programs in work; read and changed on the event loop alone.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._active: list[Job] = []
+        self._outbox: list[tuple[Job, Event]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self.steps = self.sequences = self.unfinished = 0
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the thread.
+
+        Args:
+            loop: the event loop that gets the results.
+        """
+        self._loop = loop
+        self._closing = False
+        threads = torch.get_num_threads()
+        self._thread = threading.Thread(target=self._work, args=[threads], name="model", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuse what is in work, and end the thread after its current batch."""
+        self._closing = True
+        self._inbox.put(None)
+
+    async def run(self, program: Program, deadline: float) -> Any:
+        """Run a program, and return its result.
+
+        Args:
+            program: the program; what it emits is dropped.
+            deadline: see `Job`.
+
+        Raises:
+            Refused: when it fails, takes too long, or too many programs are in work.
+        """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def deliver(event: Event) -> None:
+            if future.done():
+                return
+            if event.error is not None:
+                future.set_exception(event.error)
+            elif event.ended:
+                future.set_result(event.value)
+
+        job = self._submit(Job(program, deadline, deliver))
+        try:
+            return await future
+        finally:
+            job.cancelled = True
+
+    async def stream(self, program: Program, deadline: float) -> AsyncIterator[Event]:
+        """Run a program, and yield each value that it emits, and at the end its result.
+
+        Args:
+            program: the program.
+            deadline: see `Job`.
+
+        Raises:
+            Refused: when it fails, takes too long, or too many programs are in work.
+        """
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        job = self._submit(Job(program, deadline, events.put_nowait))
+        try:
+            while True:
+                event = await events.get()
+                if event.error is not None:
+                    raise event.error
+                yield event
+                if event.ended:
+                    return
+        finally:
+            job.cancelled = True
+
+    def _submit(self, job: Job) -> Job:
+        if self._closing:
+            raise stopping()
+        if self.unfinished >= self._limits.waiting:
+            raise Refused(
+                429,
+                f"{self.unfinished:,} requests are in work, which is the limit; try again in a second, or raise "
+                "--max-waiting",
+                headers={"Retry-After": "1"},
+            )
+        self.unfinished += 1
+        self._inbox.put(job)
+        return job
+
+    def _work(self, threads: int) -> None:
+        # the number of threads belongs to the thread that computes
+        torch.set_num_threads(threads)
+        while not self._closing:
+            self._take(wait=not self._active)
+            self._round()
+        self._take(wait=False)
+        for job in self._active:
+            self._fail(job, stopping())
+        self._active = []
+        self._flush()
+
+    def _take(self, *, wait: bool) -> None:
+        """Start the programs that have come."""
+        with contextlib.suppress(queue.Empty):
+            job = self._inbox.get(block=wait)
+            while True:
+                if job is not None:
+                    self._advance(job, None)
+                job = self._inbox.get_nowait()
+
+    def _advance(self, job: Job, result: Any) -> None:
+        """Continue a program with the result of the part that it has waited for, up to the next part."""
+        try:
+            wanted = job.program.send(result)
+            while isinstance(wanted, Emit):
+                self._outbox.append((job, Event(wanted.value)))
+                wanted = job.program.send(None)
+        except StopIteration as ended:
+            self._outbox.append((job, Event(ended.value, ended=True)))
+        except Exception as error:
+            self._fail(job, error)
+        else:
+            job.wanted = wanted
+            self._active.append(job)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        if not isinstance(error, UserError | ValueError | FloatingPointError):
+            log_line(f"refrain: a request failed: {' '.join(traceback.format_exception(error))}")
+        job.program.close()
+        self._outbox.append((job, Event(ended=True, error=refused_by(error))))
+
+    def _flush(self) -> None:
+        """Deliver all events of a round in one call, which wakes the event loop once."""
+        if self._outbox and self._loop is not None:
+            events, self._outbox = self._outbox, []
+            # the loop may have been closed
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._deliver, events)
+
+    def _deliver(self, events: list[tuple[Job, Event]]) -> None:
+        for job, event in events:
+            self.unfinished -= event.ended
+            job.deliver(event)
+
+    def _round(self, *, nested: bool = False) -> None:
+        """Compute a batch of steps and one of windows for each model and, unless nested, one longer part."""
+        jobs, self._active = self._active, []
+        now = time.monotonic()
+        short: dict[tuple[type, ServedModel], list[Job]] = {}
+        long: list[Job] = []
+        for job in jobs:
+            wanted = job.wanted
+            if job.cancelled or now > job.deadline:
+                self._fail(job, too_slow(self._limits))
+            elif isinstance(wanted, Steps | Window):
+                short.setdefault((type(wanted), wanted.model), []).append(job)
+            else:
+                long.append(job)
+        for (kind, model), waiting in short.items():
+            self._together(waiting, functools.partial(self._steps if kind is Steps else compute_windows, model))
+        if nested or not long:
+            self._active += long
+        else:
+            some, rest = gathered(long)
+            self._active += rest
+            self._together(some, self._longer)
+        self._flush()
+
+    def _together(self, jobs: list[Job], compute: Callable[[list[Job]], list[Any]]) -> None:
+        """Compute the parts of several programs, and continue each with its result."""
+        try:
+            results = compute(jobs)
+        except Exception as error:
+            for job in jobs:
+                self._fail(job, error)
+            return
+        for job, result in zip(jobs, results, strict=False):
+            self._advance(job, result)
+        # those for which there was no room come first in the next batch
+        self._active[:0] = jobs[len(results) :]
+
+    def _longer(self, jobs: list[Job]) -> list[Any]:
+        """A part that takes long; other programs have their turn between its steps."""
+
+        def between() -> None:
+            now = time.monotonic()
+            if self._closing:
+                raise stopping()
+            if all(job.cancelled or now > job.deadline for job in jobs):
+                raise too_slow(self._limits)
+            self._take(wait=False)
+            self._round(nested=True)
+
+        return compute_longer(jobs, between)
+
+    def _steps(self, model: ServedModel, jobs: list[Job]) -> list[Any]:
+        results = compute_steps(model, jobs)
+        self.steps += 1
+        self.sequences += sum(len(cast(Steps, job.wanted).steps) for job in jobs[: len(results)])
+        return results

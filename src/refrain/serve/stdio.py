@@ -1,0 +1,155 @@
+"""The operations over standard input and output: a JSON object on each line, for programs without HTTP.
+
+A line of input is `{"id": 1, "operation": "next", "request": {"text": "the"}}`, with `session` beside `request` where
+the operation needs one. A line of output has the same `id` with `result` or `error`; a stream has a line with `event`
+for each token before it. Lines are answered as they are ready, so that `id` tells to which line an answer belongs.
+Lines of one session are answered in order.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Protocol
+
+from pydantic import Field, JsonValue, ValidationError
+
+from refrain.errors import nearest
+from refrain.storage.plain_json import dumps
+
+from .fields import Message, read_message, too_large
+from .operations import OPERATIONS
+from .refused import Refused, refused_by
+from .service import Asked, Service, Stream
+
+AT_ONCE = 256
+"""Lines that are answered at a time; more are read when some have been."""
+
+
+class Envelope(Message):
+    """A line of input."""
+
+    id: str | int | float | None = None
+    operation: str
+    session: str = ""
+    request: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
+
+
+class Source(Protocol):
+    """Standard input, as bytes."""
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """The next line, or its first bytes; nothing at the end."""
+        ...
+
+
+def lines_of(source: Source, most: int) -> Iterable[bytes | int]:
+    """Yield the lines of standard input; of one that is too long, its size.
+
+    Args:
+        source: standard input.
+        most: the largest number of bytes of a line.
+    """
+    while line := source.readline(most + 1):
+        size = len(line)
+        if size <= most or line.endswith(b"\n"):
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = source.readline(1 << 16)
+            size += len(line)
+        yield size
+
+
+async def serve_lines(service: Service, source: Source, write: Callable[[str], None]) -> None:
+    """Answer the lines of standard input until it ends, and what is in work then.
+
+    Args:
+        service: what answers.
+        source: standard input.
+        write: writes a line to standard output.
+    """
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Queue[bytes | int | None] = asyncio.Queue()
+    room = threading.Semaphore(AT_ONCE)
+
+    def read() -> None:
+        for line in lines_of(source, service.limits.body_bytes):
+            room.acquire()
+            loop.call_soon_threadsafe(waiting.put_nowait, line)
+        loop.call_soon_threadsafe(waiting.put_nowait, None)
+
+    def done(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        room.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            failure.append(error)
+            waiting.put_nowait(None)
+
+    service.start()
+    threading.Thread(target=read, name="standard input", daemon=True).start()
+    tasks: set[asyncio.Task[None]] = set()
+    failure: list[BaseException] = []
+    try:
+        while (line := await waiting.get()) is not None:
+            task = asyncio.create_task(_answer(service, line, write))
+            tasks.add(task)
+            task.add_done_callback(done)
+        while tasks and not failure:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if failure:
+            raise failure[0]
+    finally:
+        service.stop()
+
+
+async def _answer(service: Service, line: bytes | int, write: Callable[[str], None]) -> None:
+    """Answer a line."""
+    head: dict[str, Any] = {"id": None}
+    started = time.monotonic()
+    name, status = "none", 200
+    try:
+        envelope = _envelope(line, service)
+        head = {"id": envelope.id}
+        operations = {each.name: each for each in OPERATIONS}
+        if envelope.operation not in operations:
+            hint = nearest(envelope.operation, operations)
+            raise Refused(404, f"operation: there is none of this name{hint}; known: {', '.join(operations)}")
+        operation = operations[envelope.operation]
+        name = operation.name
+        message = None
+        if operation.request is not None:
+            message = read_message(operation.request, dumps(envelope.request), service.limits)
+        asked = Asked(message, envelope.session, started + service.limits.request_seconds)
+        answer = await operation.act(service, asked)
+        if isinstance(answer, Stream):
+            async for event in answer.events:
+                # a stream of OpenAI's interface has no result of its own
+                key = "result" if event.ended else "event"
+                write(dumps({**head, key: event.value}))
+            if not answer.named:
+                write(dumps({**head, "result": None}))
+        else:
+            write(dumps({**head, "result": answer}))
+    except OSError:
+        raise
+    except Exception as error:
+        refused = refused_by(error)
+        status = refused.status
+        write(dumps({**head, **refused.document()}))
+    service.metrics.count(name, status, time.monotonic() - started)
+
+
+def _envelope(line: bytes | int, service: Service) -> Envelope:
+    if isinstance(line, int):
+        raise too_large("the line", "body_bytes", line, service.limits.body_bytes)
+    try:
+        return Envelope.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        cause = f"{place}: {first['msg']}" if place else first["msg"]
+        raise Refused(
+            400,
+            f'the line is no request ({cause}); write {{"id": 1, "operation": "next", "request": {{"text": "the"}}}}',
+        ) from None

@@ -1,0 +1,99 @@
+"""The interface of OpenAI: what its clients send, and what they read from the answer."""
+
+import json
+
+import pytest
+import torch
+
+from refrain.serve.completions import CompletionAnswer
+
+
+def complete(client, **request):
+    response = client.post("/v1/completions", json={"model": "words", **request})
+    assert response.status_code == 200, response.text
+    CompletionAnswer.model_validate_json(response.content)
+    return response.json()
+
+
+def token_log_probabilities(lm, text):
+    ids = lm.vocabulary.encode(text)
+    state, found, best = lm.initial_state(), [], []
+    for index, following in zip([lm.vocabulary.line_end, *ids], ids, strict=False):
+        row, state = lm.step(torch.tensor([index]), state)
+        found.append(float(row[0, following]))
+        best.append(lm.vocabulary.token(int(row[0].argmax())))
+    return found, best
+
+
+def test_echo_with_logprobs_scores_a_prompt(client, lm):
+    """As evaluation harnesses ask for it: the last token is one that was drawn, and is left out."""
+    text = "ant bee cat dog eel fox ant"
+    prompts = [text, lm.vocabulary.encode(text)]
+    for prompt in prompts:
+        found = complete(client, prompt=prompt, echo=True, max_tokens=1, logprobs=1, temperature=0, seed=1234)
+        (choice,) = found["choices"]
+        logprobs = choice["logprobs"]
+        wanted, best = token_log_probabilities(lm, text)
+        assert logprobs["token_logprobs"][:-1] == pytest.approx(wanted, rel=1e-5)
+        assert [max(top, key=top.get) for top in logprobs["top_logprobs"][:-1]] == best
+        assert logprobs["tokens"][:-1] == text.split()
+        assert [choice["text"][offset:].split(" ")[0] for offset in logprobs["text_offset"][:-1]] == text.split()
+        assert choice["text"].startswith(text) and len(logprobs["tokens"]) == len(text.split()) + 1
+        assert found["usage"] == {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
+
+
+def test_a_prompt_alone_is_scored_without_drawing(client, lm):
+    (choice,) = complete(client, prompt="ant bee", echo=True, max_tokens=0, logprobs=0)["choices"]
+    assert choice["logprobs"]["token_logprobs"] == pytest.approx(token_log_probabilities(lm, "ant bee")[0], rel=1e-5)
+    assert choice["text"] == "ant bee" and choice["logprobs"]["top_logprobs"] is None
+
+
+def test_texts_are_those_of_the_library(client, lm):
+    prompts = ["ant bee", "cat"]
+    found = complete(client, prompt=prompts, max_tokens=9, seed=5, n=2, logprobs=2)
+    assert [choice["index"] for choice in found["choices"]] == [0, 1, 2, 3]
+    texts = [choice["text"] for choice in found["choices"]]
+    wanted = [
+        text
+        for number, prompt in enumerate(prompts)
+        for text in lm.generate(prompt, tokens=9, samples=2, seed=5 + number)
+    ]
+    assert [prompts[number // 2] + text for number, text in enumerate(texts)] == wanted
+    assert {choice["finish_reason"] for choice in found["choices"]} == {"length"}
+    assert all(len(choice["logprobs"]["top_logprobs"][0]) == 2 for choice in found["choices"])
+    assert found["usage"]["completion_tokens"] == 36
+
+
+@pytest.mark.parametrize("model", ["words", "bytes"])
+def test_a_text_ends_before_what_stops_it(client, trained, model):
+    whole = trained[model].generate("ant", tokens=40, seed=7)[0].removeprefix("ant")
+    for stop in (whole[5:8], whole[11:13], "never"):
+        request = {"model": model, "prompt": "ant", "max_tokens": 40, "seed": 7, "stop": [stop, "zzzz"]}
+        (choice,) = complete(client, **request)["choices"]
+        assert choice["text"] == whole.split(stop)[0]
+        assert choice["finish_reason"] == ("stop" if stop in whole else "length")
+        response = client.post("/v1/completions", json={**request, "stream": True})
+        *parts, last = [each.removeprefix("data: ") for each in response.text.strip().split("\n\n")]
+        assert last == "[DONE]"
+        choices = [json.loads(part)["choices"][0] for part in parts]
+        assert "".join(each["text"] for each in choices) == choice["text"]
+        assert [each["finish_reason"] for each in choices if each["finish_reason"]] == [choice["finish_reason"]]
+
+
+def test_a_stream_of_several_prompts_and_an_error_in_it(served):
+    with served(request_seconds=0.2) as (_, client):
+        request = {"model": "words", "prompt": ["ant", "bee"], "max_tokens": 2, "n": 2, "stream": True}
+        parts = client.post("/v1/completions", json=request).text.strip().split("\n\n")
+        indices = [json.loads(part.removeprefix("data: "))["choices"][0]["index"] for part in parts[:-1]]
+        assert set(indices) == {0, 1, 2, 3} and indices == sorted(indices, key=lambda index: index // 2)
+        response = client.post("/v1/completions", json={**request, "max_tokens": 2000, "n": 64})
+        *_, error, last = response.text.strip().split("\n\n")
+        assert json.loads(error.removeprefix("data: "))["error"]["code"] == "timeout" and last == "data: [DONE]"
+
+
+def test_fields_of_other_servers_have_no_effect(client):
+    request = {"prompt": "ant", "max_tokens": 3, "seed": 1, "top_p": 1, "presence_penalty": 0, "logit_bias": {}}
+    assert (
+        complete(client, **request, user="me", best_of=1, stream_options=None)["choices"]
+        == (complete(client, **request)["choices"])
+    )

@@ -1,0 +1,156 @@
+"""The command `refrain serve` as a process: its socket, its streams, its signals and its exit status."""
+
+import http.client
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import time
+
+import pytest
+from processes import CLOSED, PATIENCE, command_process, command_status
+
+from refrain.cli.app import main
+from refrain.serve.starting import check_token, listen, url_of
+
+
+@pytest.fixture
+def started(tiny_run, tmp_path):
+    """A server on a free port: its process and the port."""
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    words = ["serve", tiny_run, "--port", "0", "--json", "--stop-seconds", "30"]
+    with command_process(words, stdout=writer, stderr=tmp_path / "err") as process:
+        assert multiprocessing.connection.wait([reader], PATIENCE)
+        line = b""
+        while not line.endswith(b"\n"):
+            part = os.read(reader.fileno(), 1 << 16)
+            assert part, (tmp_path / "err").read_text()
+            line += part
+        told = json.loads(line)
+        assert told["models"][0]["name"] == "tiny" and told["url"].startswith("http://127.0.0.1:")
+        yield process, int(told["url"].rpartition(":")[2])
+
+
+def post(port, path, request, timeout=PATIENCE):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    connection.request("POST", path, json.dumps(request), {"Content-Type": "application/json"})
+    return connection, connection.getresponse()
+
+
+def test_sigterm_lets_streams_finish(started, tmp_path):
+    process, port = started
+    connection, response = post(port, "/generate", {"tokens": 2000, "stream": True, "seed": 1})
+    assert response.status == 200
+    first = response.read(200)
+    os.kill(process.pid, signal.SIGTERM)
+    # nobody new gets in, while the stream goes on to its end
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            post(port, "/next", {}, timeout=5)[0].close()
+        except OSError:
+            break
+    rest = first + response.read()
+    connection.close()
+    assert rest.count(b"event: token") == 2000 and b"event: end" in rest
+    process.join(PATIENCE)
+    assert process.exitcode == 143
+    assert "Traceback" not in (tmp_path / "err").read_text()
+
+
+def test_a_client_that_breaks_off_and_nonsense_do_not_harm(started):
+    process, port = started
+    connection, response = post(port, "/generate", {"tokens": 2000, "stream": True})
+    response.read(100)
+    response.close()
+    connection.close()
+    for nonsense in (
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /next HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain:
+            plain.sendall(nonsense)
+            assert b" 500 " not in plain.recv(1000)
+    connection, response = post(port, "/next", {"text": "ant"})
+    assert response.status == 200 and len(json.loads(response.read())["candidates"]) == 8
+    connection.close()
+    os.kill(process.pid, signal.SIGINT)
+    process.join(PATIENCE)
+    assert process.exitcode == 130
+
+
+def test_lines_over_standard_input(tiny_run, write, tmp_path):
+    lines = write("in", '{"id": 1, "operation": "next", "request": {"text": "ant", "count": 1}}\nnonsense\n')
+    with command_process(["serve", tiny_run, "--stdio"], stdin=lines, stdout=tmp_path / "out") as process:
+        process.join(PATIENCE)
+        assert process.exitcode == 0
+    found = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert sorted(len(each.get("result", {}).get("candidates", [])) for each in found) == [0, 1]
+
+
+def test_standard_input_that_is_closed(tiny_run, tmp_path):
+    assert command_status(["serve", tiny_run, "--stdio"], stdin=CLOSED, stderr=tmp_path / "err") == 3
+    assert (tmp_path / "err").read_text().startswith("refrain: standard input is closed; give requests through a pipe")
+
+
+def complaint(capsys):
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "parts"),
+    [
+        (["--host", "0.0.0.0"], 2, ["refrain: --host 0.0.0.0 can be reached", "--token", "REFRAIN_TOKEN"]),
+        (["--host", "::"], 2, ["needs a token"]),
+        (["--token", "short"], 2, ["--token must have at least 16 characters"]),
+        (["--port", "70000"], 2, ["--port must be at least 0 and less than 65536"]),
+        (["--host", "no.such.host.invalid", "--token", "x" * 16], 2, ["--host no.such.host.invalid: "]),
+        (["--max-sessions", "0"], 2, ["--max-sessions must be at least 1 (got 0)"]),
+        (["--idle-seconds", "nan"], 2, ["--idle-seconds must be at least 1 (got nan)"]),
+        (["--stdio", "--json"], 2, ["--json cannot take effect with --stdio"]),
+    ],
+)
+def test_mistakes_at_the_start(tiny_run, capsys, monkeypatch, words, status, parts):
+    monkeypatch.delenv("REFRAIN_TOKEN", raising=False)
+    assert main(["serve", str(tiny_run), *words]) == status
+    line = complaint(capsys)
+    for part in parts:
+        assert part in line
+
+
+def test_a_port_in_use(tiny_run, capsys):
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", str(tiny_run), "--port", str(port)]) == 2
+    assert complaint(capsys) == (
+        f"refrain: --port {port} is in use by another program; choose another one, or let --port 0 choose"
+    )
+
+
+def test_runs_that_are_missing_or_have_one_name(tiny_run, tmp_path, capsys):
+    assert main(["serve", str(tmp_path / "gone")]) == 4
+    assert "no such run folder" in complaint(capsys)
+    assert main(["serve", str(tiny_run), str(tiny_run)]) == 2
+    assert "another run is named 'tiny' too; give it a name, as in other=" in complaint(capsys)
+
+
+def test_the_token_may_come_from_the_environment(monkeypatch):
+    from refrain.cli import serve as command
+
+    seen = {}
+    monkeypatch.setattr(command, "_named", lambda words: [])
+    monkeypatch.setattr(command, "_service", lambda *arguments: None)
+    monkeypatch.setattr(command, "_serve_http", lambda service, opened, host, token, json: seen.update(token=token))
+    monkeypatch.setenv("REFRAIN_TOKEN", "t" * 20)
+    assert main(["serve", "run", "--host", "0.0.0.0", "--port", "0"]) == 0
+    assert seen == {"token": "t" * 20}
+
+
+def test_loopback_needs_no_token():
+    for host in ("127.0.0.1", "localhost", "::1", "127.9.9.9"):
+        check_token(host, None)
+    with listen("127.0.0.1", 0) as opened:
+        assert url_of(opened) == f"http://127.0.0.1:{opened.getsockname()[1]}"

@@ -1,0 +1,145 @@
+"""Requests in JSON by lines: the same operations and the same errors as over HTTP."""
+
+import asyncio
+import io
+import json
+import time
+
+import pytest
+
+from refrain.serve import Limits, Service, serve_lines
+from refrain.serve.operations import OPERATIONS
+from refrain.serve.stdio import lines_of
+
+
+def answers(models, *lines, **limits):
+    """The answers to some lines, which are bytes or objects."""
+    raw = b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
+    written = []
+    service = Service(models, Limits(**limits))
+    asyncio.run(serve_lines(service, io.BytesIO(raw), lambda line: written.append(json.loads(line))))
+    assert service.engine.unfinished == 0
+    return written
+
+
+def asked(models, operation, session="", **request):
+    line = {"id": 7, "operation": operation, "request": request, **({"session": session} if session else {})}
+    (found,) = answers(models, line)
+    assert found["id"] == 7
+    return found
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"),
+    [
+        ("score", {"texts": ["ant bee"]}),
+        ("nbest", {"lists": [{"id": "u", "hypotheses": [{"text": "ant", "score": -1}]}]}),
+        ("surprisal", {"sentences": ["ant bee"]}),
+        ("next", {"text": "ant"}),
+        ("generate", {"tokens": 4, "seed": 1}),
+        ("units", {"text": "ant", "units": [0]}),
+        ("tag", {"text": "the dogs"}),
+        ("models", {}),
+        ("list-models", {}),
+    ],
+)
+def test_operations_answer_as_over_http(models, client, operation, request_):
+    over_http = next(each for each in OPERATIONS if each.name == operation)
+    response = client.request(over_http.method, over_http.path, json=request_ if over_http.request else None)
+    assert response.status_code == 200
+    assert asked(models, operation, **request_) == {"id": 7, "result": response.json()}
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"),
+    [
+        ("score", {"texts": "ant"}),
+        ("next", {"text": "a\x07"}),
+        ("next", {"model": "nonsense"}),
+        ("tag", {"model": "words", "text": "a"}),
+        ("score", {"texts": ["a" * 200_000]}),
+        ("read", {"text": "ant"}),
+    ],
+)
+def test_errors_are_those_of_http(models, client, operation, request_):
+    over_http = next(each for each in OPERATIONS if each.name == operation)
+    response = client.post(over_http.path.replace("{session}", "x"), json=request_)
+    assert 400 <= response.status_code < 500
+    assert asked(models, operation, **request_) == {"id": 7, **response.json()}
+
+
+def test_a_session_reads_lines_in_order(models):
+    service = Service(models, Limits())
+    written = asyncio.run(_conversation(service))
+    assert [each["result"]["tokens"] for each in written[1:-1]] == [1, 2, 3, 4, 5]
+    assert written[-1]["result"]["closed"]
+
+
+async def _conversation(service):
+    """A session that is opened, used before its answers have come, and closed."""
+
+    class Talk:
+        def __init__(self):
+            self.lines = [b'{"operation": "open-session"}\n']
+
+        def readline(self, size=-1):
+            while not self.lines:
+                # leaves Python's lock to the threads that answer
+                time.sleep(0.002)
+                if len(written) == 1:
+                    session = written[0]["result"]["session"]
+                    words = ["ant", "bee", "cat", "dog", "eel"]
+                    read = [{"operation": "read", "session": session, "request": {"text": word}} for word in words]
+                    self.lines = [json.dumps(each).encode() + b"\n" for each in read]
+                elif len(written) == 6:
+                    session = written[0]["result"]["session"]
+                    self.lines = [json.dumps({"operation": "close-session", "session": session}).encode()]
+                elif len(written) == 7:
+                    return b""
+            return self.lines.pop(0)
+
+    written = []
+    await serve_lines(service, Talk(), lambda line: written.append(json.loads(line)))
+    return written
+
+
+def test_a_stream_has_a_line_for_each_token(models):
+    found = answers(models, {"id": "x", "operation": "generate", "request": {"tokens": 3, "seed": 1, "stream": True}})
+    assert [list(each) for each in found] == [["id", "event"]] * 3 + [["id", "result"]]
+    assert [each["event"] for each in found[:3]] == found[3]["result"]["samples"][0]["tokens"]
+    request = {"model": "words", "max_tokens": 2, "stream": True}
+    found = answers(models, {"id": 1, "operation": "complete", "request": request})
+    assert [list(each)[1] for each in found] == ["event"] * 3 + ["result"]
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        (b"nonsense\n", ["the line is no request (Invalid JSON", 'write {"id": 1, "operation": "next"']),
+        (b"{}\n", ["operation: Field required"]),
+        (b'{"operation": "nxt"}\n', ["did you mean 'next'?", "known: read, next"]),
+        (b'{"operation": "next", "text": "a"}\n', ["text: Extra inputs"]),
+        (b"\xff\n", ["Invalid JSON"]),
+        (b"[" * 5000 + b"\n", ["Invalid JSON"]),
+        (b'{"operation": "next", "request": {"text": "' + b"a" * 20_000 + b'"}}\n', ["the line: at most 9,000 bytes"]),
+    ],
+)
+def test_lines_that_are_no_requests(models, line, parts):
+    # what follows is answered all the same
+    found = answers(models, line, {"id": 2, "operation": "next"}, body_bytes=9000)
+    (wrong,) = [each for each in found if "error" in each]
+    (right,) = [each for each in found if "result" in each]
+    assert wrong["id"] is None and right["id"] == 2
+    for part in parts:
+        assert part in wrong["error"]["message"]
+
+
+def test_many_lines_at_once(models):
+    lines = [{"id": number, "operation": "next", "request": {"text": "ant " * (number % 7)}} for number in range(600)]
+    found = answers(models, *lines)
+    assert sorted(each["id"] for each in found) == list(range(600)) and all("result" in each for each in found)
+
+
+def test_lines_are_cut_where_they_are_too_long():
+    source = io.BytesIO(b"ab\n" + b"c" * 200_000 + b"\nde")
+    assert list(lines_of(source, 10)) == [b"ab\n", 200_001, b"de"]
