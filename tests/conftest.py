@@ -10,6 +10,7 @@ import warnings
 
 # first, so that refrain is imported by its rules
 import blocked_modules  # noqa: F401
+import browser
 import pytest
 import torch
 
@@ -67,7 +68,9 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_runtest_setup(item):
-    """Tests marked `compiler` are skipped on a machine without one, as kernels are compiled on the user's machine."""
+    """Tests marked `compiler` or `browser` are skipped on a machine without one."""
+    if item.get_closest_marker("browser") and browser.program() is None:
+        pytest.skip("no Chromium")
     if item.get_closest_marker("compiler") and find_compiler() is None:
         pytest.skip("no C++ compiler")
 
@@ -103,6 +106,13 @@ def process_as_before():
     warnings.showwarning = show
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def browser_page():
+    """A page of a headless browser, which all tests of a process share; such a test is marked `browser`."""
+    with browser.opened() as page:
+        yield page
 
 
 @pytest.fixture
