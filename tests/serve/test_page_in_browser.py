@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import statistics
 import threading
 
 import pytest
@@ -167,6 +168,11 @@ def test_units_and_two_models(page, client):
         own = [value for (value,) in values]
         shown = f"{min(own):.2f} to {max(own):.2f}".replace("-", "\u2212")
         assert page.texts("#units .unit .number")[2 * place] == shown
+    values = client.post("/units", json={"text": "ant b", "units": list(range(8))}).json()["values"]
+    spreads = [statistics.pvariance(column) for column in zip(*values, strict=True)]
+    most = sorted(range(8), key=spreads.__getitem__, reverse=True)[:3]
+    page.click("#find")
+    page.wait(f"document.getElementById('unit-numbers').value === '{', '.join(map(str, most))}'")
     assert page.texts("#candidates h3") == page.texts("#surprisal h3") == ["words", "bytes"]
     # the candidates of the model of bytes follow the text, those of the model of words begin with the letter
     page.wait("document.querySelectorAll('.candidates').length === 2")
@@ -189,7 +195,7 @@ def test_errors_are_lines(page, client):
     page.wait("document.querySelector('#candidates .error').textContent !== ''")
     assert page.texts("#candidates .error") == [message]
     # the console has a line for each request that was refused, and no other
-    page.wait("document.querySelector('#units .error').textContent !== ''")
+    page.wait("(document.querySelector('#units .error')?.textContent ?? '') !== ''")
     assert all("422" in each for each in page.page.errors)
     page.page.errors.clear()
     page.fill("#text", "ant")

@@ -6,6 +6,8 @@ import { columnsFor, digits, draw, get, inspect, latest, make, visible } from ".
 const WAIT = 500;
 const LEVELS = 4;
 const HEIGHT = 40;
+// the units of a request, and those that `find` shows
+const MOST = 100, SHOWN = 3;
 const box = get("units").querySelector(".columns");
 let models = [];
 
@@ -50,12 +52,17 @@ function show(body, found) {
   body.replaceChildren(...(values.length ? values : [make("p", { class: "soft" }, empty)]));
 }
 
+/** The layer and the part of its state, as fields of a request. */
+function settings() {
+  const layer = get("unit-layer").value;
+  return { layer: layer === "" ? null : Number(layer), state: get("unit-state").value || null };
+}
+
 const update = latest(WAIT, async signal => {
   const columns = columnsFor(box, models);
   const text = get("text").value;
   const units = [...new Set((get("unit-numbers").value.match(/\d+/g) ?? []).map(Number))];
-  const layer = get("unit-layer").value;
-  const request = { text, units, layer: layer === "" ? null : Number(layer), state: get("unit-state").value || null };
+  const request = { ...settings(), text, units };
   await Promise.all(models.map(async (model, index) => {
     const { body, complain } = columns[index];
     try {
@@ -91,5 +98,39 @@ export function follow() {
   if (models.length) update();
 }
 
-get("units-form").addEventListener("input", follow);
+/** Choose the units whose values differ most along the text, of all units of the layer in the first model. */
+async function find() {
+  const [model] = models;
+  const { complain } = columnsFor(box, models)[0];
+  const text = get("text").value;
+  if (!text.trim()) return complain("Type a text first.");
+  const layer = get("unit-layer").value;
+  const size = layer === "" ? model.hidden_sizes.at(-1) : model.hidden_sizes[layer];
+  const spreads = [];
+  get("find").disabled = true;
+  try {
+    for (let first = 0; first < size; first += MOST) {
+      const units = Array.from({ length: Math.min(MOST, size - first) }, (_, index) => first + index);
+      const found = await call("/units", { ...settings(), model: model.name, text, units });
+      spreads.push(...units.map((unit, place) => [unit, spread(found.values.map(row => row[place]))]));
+    }
+    const best = spreads.sort((one, other) => other[1] - one[1]).slice(0, SHOWN);
+    get("unit-numbers").value = best.map(([unit]) => unit).join(", ");
+    update(0);
+  } catch (error) {
+    complain(error.message);
+  } finally {
+    get("find").disabled = false;
+  }
+}
+
+/** The variance of values. */
+function spread(values) {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+}
+
+// not with the event, which would be taken for a time
+get("units-form").addEventListener("input", () => follow());
 get("units-form").addEventListener("submit", event => event.preventDefault());
+get("find").addEventListener("click", find);
