@@ -12,7 +12,10 @@ from refrain.serve import Models, serve_model
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
 FIELDS = {"input", "select", "textarea"}
 # ways by which a text could become markup, or what is typed could be kept
-FORBIDDEN = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|srcdoc|\beval\b|Function\(|Storage|cookie"
+FORBIDDEN = (
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|srcdoc|"
+    r"\beval\b|Function\(|Storage|cookie"
+)
 HEAT = [f"h{level}" for level in range(8)]
 UNITS = [f"{sign}{level}" for sign in "np" for level in range(1, 5)]
 TAGS = [f"t{colour}" for colour in range(12)]
@@ -55,7 +58,7 @@ def page(client):
 @pytest.fixture
 def files(client, page):
     """What the page loads, by its address."""
-    addresses = {each.get("src") or each.get("href") for each in page.of("script", "link")} - {"data:,"}
+    addresses = {each.get("src") or each.get("href") for each in page.of("script", "link")}
     return {address: client.get(address) for address in addresses}
 
 
@@ -66,7 +69,7 @@ def test_everything_is_from_this_server(client, page, files):
         assert answer.headers["content-security-policy"].startswith(POLICY)
         elsewhere = set(re.findall(r"\b(?:https?:)?//[\w.]+", answer.text)) - {"http://www.w3.org"}
         assert not [each for each in elsewhere if "://" in each], address
-        kinds = {"/": "text/html", "css": "text/css", "js": "text/javascript"}
+        kinds = {"/": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
         assert answer.headers["content-type"].startswith(kinds[address.rpartition(".")[2]])
     # every module is loaded with the first, so that no chain of requests delays the page
     imports = {name for answer in answers.values() for name in re.findall(r'from "\./(\w+\.js)"', answer.text)}
@@ -87,7 +90,11 @@ def test_every_field_has_a_label(page):
     named = [attributes["aria-labelledby"] for attributes in page.of("section")]
     assert set(named) <= set(ids)
     assert dict(page.found)["html"]["lang"] == "en"
-    live = {attributes["id"] for _, attributes in page.found if attributes.get("aria-live") or attributes.get("role") == "alert"}
+    live = {
+        attributes["id"]
+        for _, attributes in page.found
+        if attributes.get("aria-live") or attributes.get("role") == "alert"
+    }
     assert live == {"spoken", "page-error"}
 
 
