@@ -58,11 +58,13 @@ class Opened:
         return self.run(f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.textContent)")
 
     def click(self, selector):
-        x, y = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            "e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] })()"
-        )
-        self.page.click(x, y)
+        script = """(() => {
+          const found = document.querySelector(SELECTOR);
+          found.scrollIntoView({block: 'center'});
+          const {x, y, width, height} = found.getBoundingClientRect();
+          return [x + width / 2, y + height / 2];
+        })()"""
+        self.page.click(*self.run(script.replace("SELECTOR", json.dumps(selector))))
 
     def fill(self, selector, value):
         """Give a field a value, as if it were typed or chosen."""
