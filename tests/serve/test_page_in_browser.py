@@ -186,6 +186,9 @@ def test_units_and_two_models(page, client):
     page.click("#find")
     page.wait(f"document.getElementById('unit-numbers').value === '{', '.join(map(str, most))}'")
     assert page.texts("#candidates h3") == page.texts("#surprisal h3") == ["words", "bytes"]
+    # on a phone nothing is wider than the window
+    page.page.size(390, 800)
+    assert page.run("document.documentElement.scrollWidth") == 390
     # the candidates of the model of bytes follow the text, those of the model of words begin with the letter
     page.wait("document.querySelectorAll('.candidates').length === 2")
     assert page.texts(".column:first-child .candidates .word") == ["bee"]
