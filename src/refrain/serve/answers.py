@@ -34,13 +34,17 @@ class HealthAnswer(Answer):
 
 
 class ModelAnswer(Answer):
-    """A model of the server. `tags` is null for language models."""
+    """A model of the server. `hidden_sizes` has the number of units of each layer; null where it is not known.
+
+    `tags` is null for language models.
+    """
 
     name: str
     kind: Literal["language-model", "tagger"]
     unit: str
     vocabulary: int
     parameters: int
+    hidden_sizes: list[int] | None
     weights: Literal["float32", "int8"]
     tags: list[str] | None
 
@@ -217,9 +221,10 @@ class ClosedAnswer(Answer):
 
 
 class UnitsAnswer(Answer):
-    """The values of the units after each token of a text."""
+    """The values of the units after each token of a text. `pieces` has the part of the text that each token spells."""
 
     model: str
     units: list[int]
     tokens: list[str]
+    pieces: list[str]
     values: list[list[float]]

@@ -133,4 +133,11 @@ def following_units(model: ServedModel, request: UnitsRequest) -> Program:
         state = stepped.state
         values.append(state_parts(network, layer, model.states.gather([state]))[part][0, request.units].tolist())
     tokens = [vocabulary.token(index) for index in ids]
-    return {"model": model.name, "units": request.units, "tokens": tokens, "values": values[1:]}
+    pieces = vocabulary.pieces(request.text) if ids else []
+    return {
+        "model": model.name,
+        "units": request.units,
+        "tokens": tokens,
+        "pieces": pieces if len(pieces) == len(ids) else tokens,
+        "values": values[1:],
+    }

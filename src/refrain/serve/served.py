@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from refrain.data import Vocabulary
+from refrain.data.units.protocol import PreparesText
+from refrain.models import Network
 from refrain.trained import TrainedLanguageModel, TrainedTagger
 
 from .refused import Refused
@@ -72,6 +74,7 @@ class ServedModel:
             "unit": self.vocabulary.unit,
             "vocabulary": len(self.vocabulary),
             "parameters": sum(each.numel() for each in self.trained.model.parameters()),
+            "hidden_sizes": _hidden_sizes(self.trained.model),
             "weights": self.trained.weights,
             "tags": None,
         }
@@ -119,7 +122,9 @@ class ServedModel:
         return [Candidate(*each) for each in found if each[0] != unknown][:count]
 
     def _beginning_with(self, letters: str) -> Tensor:
-        """The ids of the tokens that begin with some letters."""
+        """The ids of the tokens that begin with some letters, which are prepared as texts are."""
+        if isinstance(self.vocabulary, PreparesText):
+            letters = self.vocabulary.preparation._replace(tokenise=False)(letters)
         if self._spelled is None:
             tokens = [self.vocabulary.token(index) for index in range(len(self.vocabulary))]
             order = sorted(range(len(tokens)), key=tokens.__getitem__)
@@ -175,9 +180,16 @@ class ServedTagger:
             "unit": "word",
             "vocabulary": len(self.trained.vocabulary.words),
             "parameters": sum(each.numel() for each in self.trained.model.parameters()),
+            "hidden_sizes": None,
             "weights": self.trained.weights,
             "tags": list(self.trained.vocabulary.tags),
         }
+
+
+def _hidden_sizes(network: Network) -> list[int] | None:
+    """The width of each layer; None for a network without a stack of layers."""
+    layers = getattr(getattr(network, "stack", None), "layers", None)
+    return None if layers is None else [int(each.hidden_size) for each in layers]
 
 
 def serve_model(name: str, trained: TrainedLanguageModel | TrainedTagger) -> ServedModel | ServedTagger:
