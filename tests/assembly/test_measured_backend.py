@@ -159,6 +159,27 @@ def test_a_run_records_what_was_measured_and_keeps_it_when_it_is_resumed(
     assert not any("note: backend" in line for line in lines)
 
 
+def test_the_words_of_a_gpu_are_read_too():
+    words = {"layer": "Triton, bf16", "other": "cuDNN, float32", "head": "torch, bf16", "cpu": "native, bf16"}
+    assert native_in(words) == {"layer": True, "other": False, "head": False, "cpu": True}
+
+
+@pytest.mark.compiler
+def test_backends_of_another_device_are_not_kept(tiny_settings, tiny_corpus, monkeypatch):
+    from refrain.parallel import Ranks
+    from refrain.runs.kinds import kind_of
+
+    experiment = tiny(tiny_settings, tiny_corpus)
+    kind = kind_of(experiment)
+    corpus = kind.corpus(experiment, lambda line: None)
+    monkeypatch.setattr(preparing, "measure_backends", lambda *given: {})
+    recorded = {"backend": {"stack.layers.0": "native, float32"}}
+    for device, words in (("cpu", "native, float32"), ("Some GPU", "torch, float32")):
+        given = kind, experiment, corpus, PlainProgress(quiet=True), Ranks(), {**recorded, "device": device}
+        _, found, _ = preparing.build(*given)
+        assert found["stack.layers.0"] == words
+
+
 def test_deterministic_and_short_runs_measure_nothing(tiny_settings, tiny_corpus, tmp_path, monkeypatch):
     def refuse(*given, **more):
         raise AssertionError("something was measured")

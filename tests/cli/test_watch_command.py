@@ -10,7 +10,8 @@ import time
 import pytest
 from processes import command_process
 
-from refrain.runs.watching import live_runs
+from refrain.runs.listing import entry_of
+from refrain.runs.watching import live_run
 from refrain.storage.locks import locked
 
 
@@ -40,9 +41,10 @@ def test_the_last_step_of_a_run_is_that_of_its_metrics(tiny_run):
 
 def test_the_time_left_follows_from_the_steps_that_are_left(half):
     with locked(half):
-        (run,) = live_runs(half.parent, recent_seconds=0)
+        entry = entry_of(half)
+    run = live_run(entry, now=entry.changed + 2)
     assert (run.entry.state, run.epoch, run.epochs, run.share) == ("running", 2, 2, 0.25)
-    assert run.seconds_left == run.epoch_seconds_left == pytest.approx(5.5, abs=0.5)
+    assert run.seconds_left == run.epoch_seconds_left == pytest.approx(5.5)
     assert run.curve == [run.entry.valid["perplexity"]]
 
 
@@ -74,6 +76,26 @@ def test_runs_of_earlier_versions_and_damaged_lines_are_shown_as_far_as_they_go(
     with locked(half):
         (run,) = refrain("watch", half.parent, "--json").json["runs"]
     assert (run["state"], run["epoch"], run["share"], run["seconds_left"]) == ("running", 2, None, None)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"wall_seconds": None},
+        {"wall_seconds": "x"},
+        {"window": None},
+        {"epoch": float("inf")},
+        {"dead_units": {"a": "b"}},
+        {"compact_parameters": "few"},
+        {"last_step": [1]},
+    ],
+    ids=str,
+)
+def test_an_odd_line_of_metrics_does_not_hide_the_runs(odd, half, refrain):
+    lines = [json.loads(line) for line in (half / "metrics.jsonl").read_text().splitlines()]
+    (half / "metrics.jsonl").write_text("".join(json.dumps({**line, **odd}) + "\n" for line in lines))
+    with locked(half):
+        assert refrain("watch", half.parent).out.splitlines()[1].startswith("half")
 
 
 @pytest.mark.parametrize(

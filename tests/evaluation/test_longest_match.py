@@ -186,7 +186,7 @@ def test_a_token_of_no_probability_in_floating_point_keeps_its_nats():
 def test_weights_have_to_be_fitted():
     with pytest.raises(ValueError, match="call fit"):
         LongestMatch(Match(), None).nats(Ids(TEXT), model_nats(TEXT))
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="from 1 to 512"):
         Match(longest=0)
 
 

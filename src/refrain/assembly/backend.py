@@ -86,7 +86,7 @@ def native_in(words: Mapping[str, str]) -> dict[str, bool]:
     Args:
         words: the name of each part -> its backend and precision in words.
     """
-    return {name: text.partition(",")[0] == "native" for name, text in words.items()}
+    return {name: text.partition(",")[0] in ("native", "Triton") for name, text in words.items()}
 
 
 def backend_for(part: Part, setting: str, device: str, bf16: bool) -> Backend:

@@ -162,7 +162,7 @@ def time_part(part: Part, shape: Shape, seconds: float, *, bf16: bool) -> Times 
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
-        # a part of a kind that is not known here is left to the rule
+        # if a part cannot be measured, the rule by sizes decides
         with contextlib.suppress(TypeError, ValueError, RuntimeError, AttributeError):
             copies = {native: copy.deepcopy(part) for native in (False, True)}
             for native, each in copies.items():

@@ -131,7 +131,7 @@ def evaluate(
     check_several(more, {"--search": search, "--mix": mix, "--per-token": per_token, "--confusion": confusion})
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
-    methods = methods_of(names, cache, dynamic, dynamic_steps, streams, match_longest, match_from)
+    methods = methods_of(names, cache, dynamic, dynamic_steps, streams, match_longest, match_from, split, data)
 
     from refrain import runs
 

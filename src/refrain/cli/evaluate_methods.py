@@ -34,6 +34,8 @@ def methods_of(
     streams: int | None,
     match_longest: int | None,
     match_from: "MatchFrom | None",
+    split: str | None,
+    data: object,
 ) -> "list[Method]":
     """Build the methods from the options that are given."""
     from refrain.errors import UserError
@@ -61,7 +63,7 @@ def methods_of(
     from refrain.evaluation.methods import Method
 
     try:
-        return [
+        methods = [
             Method(
                 name,
                 Cache(**cache) if "cache" in name else None,
@@ -74,6 +76,33 @@ def methods_of(
         ]
     except ValueError as error:
         raise UserError(str(error)) from None
+    check_match_text(methods, split, data)
+    return methods
+
+
+def check_match_text(methods: "Sequence[Method]", split: str | None, data: object) -> None:
+    """Refuse to copy from the text that is measured, and note where its weights are fitted on it.
+
+    Args:
+        methods: the methods.
+        split: the split that is measured, if it is given.
+        data: another corpus, if one is given.
+
+    Raises:
+        UserError: when the training text is measured with matches from it, in which each token has occurred.
+    """
+    from refrain.errors import UserError
+
+    from .output import log
+
+    matches = [method.match for method in methods if method.match is not None]
+    if data is None and split == "train" and any(match.source == "train" for match in matches):
+        raise UserError(
+            "--split train cannot be measured with matches from the training text, which has all of its tokens; "
+            "give --match-from history, or another split"
+        )
+    if data is None and split == "valid" and matches:
+        log("note: the weights of the matches are chosen on the validation text, which is what is measured")
 
 
 def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, search: int | None) -> None:

@@ -149,7 +149,7 @@ def _loss(run: "LiveRun") -> str:
     """The figure of the last training windows in the unit of the validation."""
     from refrain.runs.figure_names import deciding_text
 
-    if run.entry.task == "tagger" and "nats_per_token" in run.train:
+    if run.entry.task == "tagger" and isinstance(run.train.get("nats_per_token"), float):
         return f"{run.train['nats_per_token']:.4f} nats"
     return deciding_text(run.train)
 
@@ -157,8 +157,9 @@ def _loss(run: "LiveRun") -> str:
 def _what(run: "LiveRun") -> str:
     """The recipe; and of a model that shrinks, its size and how many units are dead."""
     what = str(run.entry.settings.get("name", "-"))
-    if "compact_parameters" in run.train:
-        what += f", {run.train['compact_parameters']:,} parameters left"
-    if isinstance(run.train.get("dead_units"), dict):
-        what += f", {sum(run.train['dead_units'].values()):,} units dead"
+    left, dead = run.train.get("compact_parameters"), run.train.get("dead_units")
+    if isinstance(left, int):
+        what += f", {left:,} parameters left"
+    if isinstance(dead, dict) and all(isinstance(count, int) for count in dead.values()):
+        what += f", {sum(dead.values()):,} units dead"
     return what

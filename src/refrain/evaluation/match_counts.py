@@ -2,7 +2,8 @@
 
 The context of length l of a token is the l tokens before it. It matches where the same l tokens occur in the training
 text, or earlier in the text itself with a token after them. Contexts are compared by hashes of 64 bits, polynomials
-modulo 2^64, by which two contexts of ten million are taken for one with a probability below one in a hundred thousand.
+modulo 2^64, by which two contexts of ten million are taken for one with a probability below one in a hundred thousand,
+if they have at most 512 tokens.
 The training text is read in blocks for each length, so that the memory grows with the text that is measured alone.
 
 N tokens in the text, S matches that are kept for each token.
@@ -48,7 +49,7 @@ def find_matches(
 
     Args:
         text: the text that is measured; a context does not go beyond its first token.
-        train: a text whose tokens are all earlier; None is none.
+        train: a text whose tokens are all earlier; None for no training text.
         lengths: the lengths of contexts that are looked for.
         kept: S.
         track: reports the loop over the lengths.

@@ -59,6 +59,10 @@ class Dynamics:
             )
 
 
+LONGEST_MATCH = 512
+"""Longer contexts are not compared: their hashes could be equal though they differ."""
+
+
 @dataclass(frozen=True)
 class Match:
     """The settings of a mixture with the longest matches.
@@ -76,8 +80,8 @@ class Match:
     source: MatchFrom = "train"
 
     def __post_init__(self) -> None:
-        if self.longest < 1:
-            raise ValueError(f"the longest match must be at least 1 (got {self.longest})")
+        if not 1 <= self.longest <= LONGEST_MATCH:
+            raise ValueError(f"the longest match must be from 1 to {LONGEST_MATCH} (got {self.longest})")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Nothing is changed, no tensor is read, and torch is not imported.
 """
 
 import contextlib
+import math
 import os
 import socket
 import time
@@ -114,11 +115,11 @@ def entry_of(run: Path) -> RunEntry:
         note=note,
         settings=settings if isinstance(settings, dict) else {},
         parameters=parameters if isinstance(parameters, int) else None,
-        epochs=_number(summary.get("epochs") or last.get("epoch")) or 0,
+        epochs=finite_number(summary.get("epochs") or last.get("epoch")) or 0,
         valid=_figures(summary.get("valid"), best_by) or _figures(_best(metrics), best_by),
         test=_figures(summary.get("test"), best_by),
         bytes=_size(run),
-        seconds=_number(summary.get("train_seconds", last.get("wall_seconds"))),
+        seconds=finite_number(summary.get("train_seconds", last.get("wall_seconds"))),
         changed=changed,
         task=str(config.get("task", "")) if config else "",
     )
@@ -204,11 +205,17 @@ def _figures(found: Any, best_by: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         return {}
     figures = comparable(found, best_by)
-    return {name: value for name in _FIGURES if (value := _number(figures.get(name))) is not None}
+    return {name: value for name in _FIGURES if (value := finite_number(figures.get(name))) is not None}
 
 
-def _number(value: Any) -> Any:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+def finite_number(value: Any) -> Any:
+    """A finite number; None for anything else, which a document that was edited may have.
+
+    Args:
+        value: a value of a JSON document.
+    """
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if known else None
 
 
 def _size(folder: Path) -> int:

@@ -140,7 +140,7 @@ def unpack(file: BinaryIO, folder: Path) -> None:
                 if target.stat().st_size != member.size:
                     raise DataError(f"is not complete ({member.name} is cut short)")
                 flush(target)
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"is not a tar file as refrain models pack writes it ({shortened(str(error), 200)})") from None

@@ -1,6 +1,5 @@
 """Reads the corpus and builds the model of a run, with progress reports."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from refrain.assembly.backend import choose_backends, native_by_rule, native_in
@@ -13,6 +12,7 @@ from refrain.parallel import Ranks
 from refrain.training.progress import Progress
 
 from .kinds import AnyCorpus, Kind
+from .manifest import recorded_backends
 
 
 def read_corpus(kind: Kind[Any, Any, Any], experiment: AnyExperiment, report: Progress) -> Any:
@@ -33,7 +33,7 @@ def build(
     corpus: AnyCorpus,
     report: Progress,
     ranks: Ranks,
-    recorded: Mapping[str, str] | None = None,
+    before: dict[str, Any] | None = None,
 ) -> tuple[Any, dict[str, str], dict[str, Times]]:
     """Build the network on its device, and choose its backends, whose kernels are compiled if needed.
 
@@ -43,15 +43,18 @@ def build(
         corpus: the corpus.
         report: the progress report.
         ranks: the ranks, which all use what rank 0 has measured.
-        recorded: the backends that the run has used so far and continues to use; None for a new run.
+        before: the manifest of a run that is resumed, which keeps its backends on a device of the same type; None for
+            a new run.
 
     Returns:
         The network, the backend of each of its parts, and the times by which they were chosen, where they were.
     """
     with report.reports.step("building the model"):
-        network = kind.model(experiment, corpus).to(build_device(experiment.training.device))
-    if recorded is not None:
-        return network, choose_backends(experiment.training, network, report.log, native_in(recorded)), {}
+        device = build_device(experiment.training.device)
+        network = kind.model(experiment, corpus).to(device)
+    if before is not None and (before.get("device", "cpu") == "cpu") == (device.type == "cpu"):
+        native = native_in(recorded_backends(before))
+        return network, choose_backends(experiment.training, network, report.log, native), {}
     with report.reports.step("measuring the backends"):
         found = _measured(experiment, corpus, network, ranks, report) if ranks.first else None
         times = {name: Times(*each) for name, each in ranks.from_first(found).items()}

@@ -36,7 +36,7 @@ from .finishing import begin_to_finish
 from .fit_check import check_corpus
 from .intact import check_config, point_at_best
 from .kinds import Kind, kind_of
-from .manifest import changes, manifest, recorded_backends
+from .manifest import changes, manifest
 from .own_names import check_given, own_name
 from .own_network import OwnNetwork
 from .preparing import build, read_corpus
@@ -146,7 +146,7 @@ def _built(
     before = read_manifest(run)
     same_text(corpus, before, run.path)
     check_corpus(given, corpus, checkpoint, own)
-    network, backends, _ = build(kind, given, corpus, report, ranks, recorded_backends(before))
+    network, backends, _ = build(kind, given, corpus, report, ranks, before)
     share_network(ranks, network)
     return corpus, network, backends
 

@@ -9,7 +9,7 @@ from refrain.storage.plain_json import loads
 from refrain.storage.regular_files import read_regular
 
 from .figure_names import comparable, deciding
-from .listing import METRICS_LIMIT, RunEntry, entry_of, find_runs
+from .listing import METRICS_LIMIT, RunEntry, entry_of, find_runs, finite_number
 
 
 class LiveRun(NamedTuple):
@@ -62,22 +62,22 @@ def live_run(entry: RunEntry, now: float) -> LiveRun:
     lines = _lines(entry.path)
     trained: dict[str, Any] = next((line for line in reversed(lines) if line.get("event") == "train"), {})
     # one of an earlier version has neither the number of windows nor that of steps
-    step, window, windows = (_number(trained.get(name)) for name in ("step", "window", "windows"))
+    names = ("step", "last_step", "window", "windows", "wall_seconds")
+    step, last_step, window, windows, seconds = (finite_number(trained.get(name)) for name in names)
     seconds_left = epoch_seconds_left = None
-    if entry.state == "running" and step and windows:
-        a_step = float(trained["wall_seconds"]) / step
+    if entry.state == "running" and step and windows and None not in (last_step, window, seconds):
         since = max(now - entry.changed, 0.0)
-        seconds_left = max(a_step * (trained["last_step"] - step) - since, 0.0)
-        epoch_seconds_left = min(max(a_step * (windows - window) - since, 0.0), seconds_left)
+        seconds_left = max(seconds / step * (last_step - step) - since, 0.0)
+        epoch_seconds_left = min(max(seconds / step * (windows - window) - since, 0.0), seconds_left)
     training = entry.settings.get("training")
     epochs = training.get("epochs") if isinstance(training, dict) else None
     return LiveRun(
         entry=entry,
-        epoch=int(_number(trained.get("epoch")) or entry.epochs),
+        epoch=int(finite_number(trained.get("epoch")) or entry.epochs),
         epochs=epochs if isinstance(epochs, int) else None,
         share=window / windows if window is not None and windows else None,
         train=trained,
-        tokens_per_second=_number(trained.get("tokens_per_second")),
+        tokens_per_second=finite_number(trained.get("tokens_per_second")),
         epoch_seconds_left=epoch_seconds_left,
         seconds_left=seconds_left,
         curve=_curve(lines, training.get("best_by") if isinstance(training, dict) else None),
@@ -98,8 +98,4 @@ def _lines(run: Path) -> list[dict[str, Any]]:
 def _curve(lines: list[dict[str, Any]], best_by: Any) -> list[float]:
     validations = [comparable(line, best_by) for line in lines if line.get("event") == "valid"]
     name = deciding(validations[-1]) if validations else None
-    return [float(line[name]) for line in validations if name and _number(line.get(name)) is not None]
-
-
-def _number(value: Any) -> Any:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return [float(line[name]) for line in validations if name and finite_number(line.get(name)) is not None]
