@@ -137,7 +137,7 @@ def test_ranks_that_share_a_gpu_are_refused(monkeypatch):
             return [[host, f"GPU-{rank % 2}"] for rank in range(number)]
 
     current.append(0)
-    with pytest.raises(UserError, match=r"3 ranks on .*: are more than its GPUs.*; start 2 there .--processes 2.*=cpu"):
+    with pytest.raises(UserError, match=r"has fewer GPUs than the 3 ranks on it.*; start 2 there .--processes 2.*=cpu"):
         check_gpus(Several(), recipe("zaremba-small"))
     # each machine has its own, whatever the number of all
     monkeypatch.setattr(Several, "gathered", lambda self, value: [["a", "x"], ["a", "y"], ["b", "x"]])

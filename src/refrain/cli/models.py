@@ -25,7 +25,7 @@ def default(*words: Annotated[str, Parameter(show=False)], json: JsonOption = Fa
     Parameters
     ----------
     words
-        Not allowed; a word here is an unknown command.
+        No words are allowed; each is reported as an unknown command.
     """
     from refrain.errors import UserError, nearest
 

@@ -74,9 +74,9 @@ def find_matches(
     return matches
 
 
-def _counted(wanted: Sequence[Hashes], train: TokenSource | None, length: int) -> list[Counts]:
+def _counted(requested: Sequence[Hashes], train: TokenSource | None, length: int) -> list[Counts]:
     """How often each context, and each context with its token, occurs in the training text and earlier in the text."""
-    distinct = [np.unique(hashes, return_inverse=True) for hashes in wanted]
+    distinct = [np.unique(hashes, return_inverse=True) for hashes in requested]
     totals = [np.zeros(len(values), np.int64) for values, _ in distinct]
     near = [_near(values) for values, _ in distinct]
     for codes in _blocks(train, length):

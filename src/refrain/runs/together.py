@@ -81,7 +81,7 @@ def check_gpus(ranks: Ranks, experiment: AnyExperiment) -> None:
         gpus = [own for other, own in every if other == host and own is not None]
         if (count := len(set(gpus))) < len(gpus):
             raise UserError(
-                f"{len(gpus)} ranks on {host}: are more than its GPUs, of which each rank needs one of its own; start "
+                f"{host} has fewer GPUs than the {len(gpus)} ranks on it, each of which needs one of its own; start "
                 f"{count} there (--processes {count}, or torchrun --nproc-per-node={count}), or train on the "
                 "processors with training.device=cpu"
             )

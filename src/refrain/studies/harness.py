@@ -39,7 +39,7 @@ class Answers:
         """The nats of all tokens of a document.
 
         Args:
-            text: the document, with as many lines as it has; a newline is scored where it stands.
+            text: the document, with as many lines as it has; a newline is scored in its place.
         """
         ids = [self.lm.vocabulary.line_end, *self.lm.vocabulary.encode(text)]
         return self._nats(ids, self.lm.model.initial_state(1))[0]

@@ -45,7 +45,7 @@ class Text(NamedTuple):
 
 
 class Charts(NamedTuple):
-    """Charts, which stand side by side where the page is wide."""
+    """Charts, which are side by side where the page is wide."""
 
     charts: Sequence[Chart]
 
@@ -67,7 +67,7 @@ class Picture(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Pictures, which stand side by side where the page is wide."""
+    """Pictures, which are side by side where the page is wide."""
 
     pictures: Sequence[Picture]
 
