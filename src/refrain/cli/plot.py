@@ -1,16 +1,16 @@
 """The command `refrain plot`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from .options import ForceOption, JsonOption
+from .options import NAMED, ForceOption, JsonOption
 
 CurveName = Literal["main", "learning-rate", "gradient-norm", "speed", "sparsity", "all"]
 ENDINGS = (".png", ".svg", ".pdf")
 
 
 def plot(
-    *runs: Path,
+    *runs: Annotated[Path, NAMED],
     out: Path,
     curves: CurveName = "main",
     force: ForceOption = False,

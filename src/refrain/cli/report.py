@@ -1,11 +1,12 @@
 """The command `refrain report`."""
 
 from pathlib import Path
+from typing import Annotated
 
-from .options import ForceOption, JsonOption
+from .options import NAMED, ForceOption, JsonOption
 
 
-def report(*runs: Path, out: Path, force: ForceOption = False, json: JsonOption = False) -> None:
+def report(*runs: Annotated[Path, NAMED], out: Path, force: ForceOption = False, json: JsonOption = False) -> None:
     """Write a report of one run or of several, as one HTML page that needs no other file and no network.
 
     It has the figures, beside the published ones where the recipe has some, the curves with exact values under the
@@ -18,7 +19,7 @@ def report(*runs: Path, out: Path, force: ForceOption = False, json: JsonOption 
     Parameters
     ----------
     runs
-        Run folders, or folders with runs in them.
+        Run folders, names of models, or folders with runs in them.
     out
         The file of the page, which must end in .html.
     """
