@@ -11,6 +11,8 @@ from refrain.storage.run_folder import RunFolder
 from refrain.training import PlainProgress
 
 CLOCKS = ("wall_seconds", "tokens_per_second")
+# what a run that is lengthened knows only later
+LENGTH = ("last_step",)
 
 
 def quiet():
@@ -72,9 +74,9 @@ def last_checkpoint(folder):
 
 
 def metrics_of(folder):
-    """The lines of metrics of a run, without the clock."""
+    """The lines of metrics of a run, without the clock and the expected end."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in CLOCKS} for line in lines]
+    return [{name: value for name, value in line.items() if name not in CLOCKS + LENGTH} for line in lines]
 
 
 def trace(folder):

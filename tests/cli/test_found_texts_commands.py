@@ -45,7 +45,7 @@ def test_unknown_words_that_training_never_saw(refrain, never, write):
 def test_every_method_has_both_figures(refrain, never, tmp_path):
     _, run = never
     figures = refrain("evaluate", run, "--method", "all", "--json").json
-    assert len(figures["figures"]) == 4
+    assert len(figures["figures"]) == 6
     for figure in figures["figures"].values():
         assert figure["unknown"] == 6
         assert figure["perplexity_without_unknown"] < figure["perplexity"]

@@ -101,6 +101,7 @@ def test_train_from_the_corpus_to_the_test_text(refrain, train, tiny_corpus, ste
     assert [what for what, _ in steps] == [
         "reading the corpus",
         "building the model",
+        "measuring the backends",
         "measuring the validation text",
         "measuring the valid text, protocol exact",
         "measuring the test text, protocol exact",

@@ -46,7 +46,7 @@ def test_the_folder_explains_itself(run, text):
     out, summary = run
     assert {path.name for path in out.iterdir()} == {
         ".lock", "README.md", "best", "checkpoints", "config.json", "manifest.json", "metrics.jsonl", "recipe.toml",
-        "samples", "summary.json",
+        "report.html", "samples", "summary.json",
     }  # fmt: skip
     assert json.loads((out / "summary.json").read_text()) == summary
     manifest = json.loads((out / "manifest.json").read_text())
