@@ -1,6 +1,6 @@
 """The batches that the model thread computes: steps, windows, lines and sentences of many programs together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -12,10 +12,12 @@ from .served import MOST_SEQUENCES, ServedModel
 from .turns import taking_turns
 from .work import Call, Lines, Part, Sentences, Step, Stepped, Steps, Window
 
-# tokens of a window between two steps, and of lines that are scored together
+# tokens of a window between two steps, and of lines that are scored together; sentences that are tagged together, and
+# their words with those that fill them up to one length
 WINDOW_STEPS = 128
 LINE_TOKENS = 4096
 SENTENCES = 64
+SENTENCE_WORDS = 1024
 
 
 def compute_steps(model: ServedModel, jobs: list[Job]) -> list[Any]:
@@ -93,11 +95,25 @@ def compute_longer(jobs: list[Job], between: Callable[[], None]) -> list[Any]:
         groups = [cast(Sentences, job.wanted).sentences for job in jobs]
         every = [words for group in groups for words in group]
         found = []
-        for start in range(0, len(every), SENTENCES):
+        for some in _batches_of(every):
             between()
-            found += tagger.tag_with_probabilities(every[start : start + SENTENCES])
+            found += tagger.tag_with_probabilities(some)
     results = iter(found)
     return [[next(results) for _ in group] for group in groups]
+
+
+def _batches_of(sentences: list[list[str]]) -> Iterator[list[list[str]]]:
+    """Divide sentences into batches of at most `SENTENCES`, whose padded size is at most `SENTENCE_WORDS` words."""
+    batch: list[list[str]] = []
+    longest = 0
+    for sentence in sentences:
+        longest = max(longest, len(sentence))
+        if batch and (len(batch) == SENTENCES or (len(batch) + 1) * longest > SENTENCE_WORDS):
+            yield batch
+            batch, longest = [], len(sentence)
+        batch.append(sentence)
+    if batch:
+        yield batch
 
 
 def gathered(jobs: list[Job]) -> tuple[list[Job], list[Job]]:

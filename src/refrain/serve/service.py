@@ -116,7 +116,8 @@ def running(program: Callable[[ServedModel, Any], Program]) -> Action:
 async def tag(service: Service, asked: Asked) -> Answer:
     """Tag words."""
     request: TagRequest = asked.message
-    found: Answer = await service.engine.run(tagging(service.models.tagger(request.model), request), asked.deadline)
+    program = tagging(service.models.tagger(request.model), request, service.limits.texts)
+    found: Answer = await service.engine.run(program, asked.deadline)
     return found
 
 
