@@ -81,12 +81,16 @@ def test_a_text_ends_before_what_stops_it(client, trained, model):
 
 
 def test_a_stream_of_several_prompts_and_an_error_in_it(served):
-    with served(request_seconds=0.2) as (_, client):
-        request = {"model": "words", "prompt": ["ant", "bee"], "max_tokens": 2, "n": 2, "stream": True}
+    request = {"model": "words", "prompt": ["ant", "bee"], "max_tokens": 2, "n": 2, "stream": True}
+    with served() as (_, client):
         parts = client.post("/v1/completions", json=request).text.strip().split("\n\n")
         indices = [json.loads(part.removeprefix("data: "))["choices"][0]["index"] for part in parts[:-1]]
         assert set(indices) == {0, 1, 2, 3} and indices == sorted(indices, key=lambda index: index // 2)
-        response = client.post("/v1/completions", json={**request, "max_tokens": 2000, "n": 64})
+    # with echo, the prompt is sent before any token is computed, so that the time ends within the stream
+    with served(request_seconds=0.001) as (_, client):
+        long = {**request, "prompt": "ant", "echo": True, "max_tokens": 2000, "n": 64}
+        response = client.post("/v1/completions", json=long)
+        assert response.status_code == 200
         *_, error, last = response.text.strip().split("\n\n")
         assert json.loads(error.removeprefix("data: "))["error"]["code"] == "timeout" and last == "data: [DONE]"
 
@@ -97,3 +101,25 @@ def test_fields_of_other_servers_have_no_effect(client):
         complete(client, **request, user="me", best_of=1, stream_options=None)["choices"]
         == (complete(client, **request)["choices"])
     )
+
+
+def test_the_samples_of_all_prompts_are_limited_together(served):
+    with served(samples=4, rows=50) as (_, client):
+        request = {"model": "words", "prompt": ["ant", "bee"], "max_tokens": 2, "n": 2}
+        complete(client, **request)
+        response = client.post("/v1/completions", json={**request, "n": 3})
+        assert response.status_code == 413 and "at most 4 (got 6)" in response.json()["error"]["message"]
+        for more in ({"max_tokens": 13}, {"logprobs": 6, "max_tokens": 2}, {"logprobs": 4, "echo": True, "n": 2}):
+            response = client.post("/v1/completions", json={**request, **more} | {"max_tokens": more.get("max_tokens", 2)})
+            assert response.status_code == 422 and "--max-rows" in response.json()["error"]["message"], more
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_prompts_of_a_request_wait_as_one(served, stream):
+    request = {"model": "words", "prompt": ["ant"] * 20, "max_tokens": 2, "stream": stream}
+    with served(waiting=1) as (service, client):
+        response = client.post("/v1/completions", json=request)
+        assert response.status_code == 200 and "error" not in response.text
+        assert service.engine.unfinished == 0
+    with served(waiting=0) as (_, client):
+        assert client.post("/v1/completions", json=request).status_code == 429

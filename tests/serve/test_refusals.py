@@ -202,6 +202,21 @@ def test_a_request_that_takes_too_long_is_ended(served):
         assert client.post("/next", json={}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "request_"),
+    [
+        ("/generate", {"tokens": 26, "samples": 2}),
+        ("/generate", {"tokens": 6, "alternatives": 8}),
+        ("/units", {"text": "ant " * 11, "units": [0, 1, 2, 3, 4]}),
+    ],
+)
+def test_the_size_of_an_answer_is_limited(served, path, request_):
+    with served(rows=50) as (_, client):
+        found = error(client.post(path, json=request_), 422)
+    assert found.code == "too_large" and "at most 50 tokens, candidates and values (got 5" in found.message
+    assert "--max-rows" in found.message
+
+
 def test_a_default_is_lowered_to_the_limit(served):
     with served(tokens=3, candidates=2) as (_, client):
         (sample,) = client.post("/generate", json={}).json()["samples"]

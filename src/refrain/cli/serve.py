@@ -39,6 +39,7 @@ def serve(
     max_tokens: int = 2000,
     max_samples: int = 64,
     max_candidates: int = 100,
+    max_rows: int = 200_000,
     max_sessions: int = 1000,
     max_waiting: int = 1000,
     idle_seconds: float = 900,
@@ -80,9 +81,11 @@ def serve(
     max_tokens
         The number of tokens that a request may draw for each sample.
     max_samples
-        The number of samples of a request.
+        The number of samples of a request, of all its prompts together.
     max_candidates
         The number of candidates for the next token.
+    max_rows
+        The number of tokens, candidates beside them and values of units in the answer of a request.
     max_sessions
         The number of open sessions.
     max_waiting
@@ -104,6 +107,7 @@ def serve(
         tokens=max_tokens,
         samples=max_samples,
         candidates=max_candidates,
+        rows=max_rows,
         sessions=max_sessions,
         waiting=max_waiting,
         idle_seconds=idle_seconds,

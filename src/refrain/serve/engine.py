@@ -90,18 +90,19 @@ class Engine:
         finally:
             job.cancelled = True
 
-    async def stream(self, program: Program, deadline: float) -> AsyncIterator[Event]:
+    async def stream(self, program: Program, deadline: float, *, admitted: bool = False) -> AsyncIterator[Event]:
         """Run a program, and yield each value that it emits, and at the end its result.
 
         Args:
             program: the program.
             deadline: see `Job`.
+            admitted: whether it belongs to a request for which there was room.
 
         Raises:
             Refused: when it fails, takes too long, or too many programs are in work.
         """
         events: asyncio.Queue[Event] = asyncio.Queue()
-        job = self._submit(Job(program, deadline, events.put_nowait))
+        job = self._submit(Job(program, deadline, events.put_nowait), admitted=admitted)
         try:
             while True:
                 event = await events.get()
@@ -113,16 +114,29 @@ class Engine:
         finally:
             job.cancelled = True
 
-    def _submit(self, job: Job) -> Job:
-        if self._closing:
-            raise stopping()
-        if self.unfinished >= self._limits.waiting:
+    def check_room(self, waiting: int = 0) -> None:
+        """Check that another program may be run.
+
+        Args:
+            waiting: the number of requests that wait for something else.
+
+        Raises:
+            Refused: when too many are in work.
+        """
+        count = self.unfinished + waiting
+        if count >= self._limits.waiting:
             raise Refused(
                 429,
-                f"{self.unfinished:,} requests are in work, which is the limit; try again in a second, or raise "
+                f"{count:,} requests are in work, which is the limit; try again in a second, or raise "
                 "--max-waiting",
                 headers={"Retry-After": "1"},
             )
+
+    def _submit(self, job: Job, *, admitted: bool = False) -> Job:
+        if self._closing:
+            raise stopping()
+        if not admitted:
+            self.check_room()
         self.unfinished += 1
         self._inbox.put(job)
         return job

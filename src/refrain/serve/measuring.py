@@ -7,6 +7,8 @@ from refrain.data.tagged.tokenise import sentences_of
 from refrain.evaluation import Figure, surprisal_rows
 from refrain.generation.units import state_parts
 
+from .fields import check_rows
+from .limits import Limits
 from .programs import finite, units_of
 from .refused import Refused
 from .requests import NBestRequest, ScoreRequest, SurprisalRequest, TagRequest, UnitsRequest
@@ -131,19 +133,21 @@ def tagging(tagger: ServedTagger, request: TagRequest, most: int) -> Program:
     }
 
 
-def following_units(model: ServedModel, request: UnitsRequest) -> Program:
+def following_units(model: ServedModel, request: UnitsRequest, limits: Limits) -> Program:
     """The values of units after each token of a text, which is read after a line end.
 
     Args:
         model: the model.
         request: the text and the units.
+        limits: the limits of the server.
 
     Raises:
-        Refused: when the layer, a unit or the state does not exist.
+        Refused: when the layer, a unit or the state does not exist, or the answer would be too long.
     """
     network, vocabulary = model.trained.model, model.vocabulary
     layer, part = units_of(model, request.layer, request.units, request.state, "units")
     ids = vocabulary.encode(request.text)
+    check_rows(len(ids) * len(request.units), limits)
     values = []
     state = model.states.zero
     for index in [vocabulary.line_end, *ids]:

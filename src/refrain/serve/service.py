@@ -8,12 +8,13 @@ from typing import Any, NamedTuple, TypeAlias
 from refrain._version import __version__
 
 from .engine import Engine
+from .fields import check_rows
 from .jobs import Event
 from .limits import Limits
-from .measuring import tagging
+from .measuring import following_units, tagging
 from .metrics import Metrics
 from .programs import Place, advancing, generating
-from .requests import GenerateRequest, ReadRequest, SessionRequest, TagRequest
+from .requests import GenerateRequest, ReadRequest, SessionRequest, TagRequest, UnitsRequest
 from .served import Models, ServedModel
 from .sessions import Session, Sessions
 from .work import Program
@@ -121,10 +122,19 @@ async def tag(service: Service, asked: Asked) -> Answer:
     return found
 
 
+async def units(service: Service, asked: Asked) -> Answer:
+    """Follow units along a text."""
+    request: UnitsRequest = asked.message
+    program = following_units(service.models.language_model(request.model), request, service.limits)
+    found: Answer = await service.engine.run(program, asked.deadline)
+    return found
+
+
 async def generate(service: Service, asked: Asked) -> Answer:
     """Continue a text."""
     request: GenerateRequest = asked.message
     model = service.models.language_model(request.model)
+    check_rows(request.tokens * request.samples * (1 + request.alternatives), service.limits)
     seed = secrets.randbelow(2**31) if request.seed is None else request.seed
     program = generating(model, request, seed)
 
