@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from refrain.serve import Limits, Models, Service, application, serve_model
-from refrain.serve.batches import SENTENCE_WORDS, SENTENCES, _batches_of
 from refrain.serve.programs import predicting
 from refrain.serve.requests import NextRequest
 from refrain.serve.served import FEW_SEQUENCES, MOST_SEQUENCES, SIZE_STEP
@@ -285,33 +284,5 @@ def test_taggers_and_models_are_served_side_by_side(trained):
         found = await asyncio.gather(*requests)
         assert [len(each.json()["sentences"]) for each in found[:19]] == list(range(1, 20))
         assert {each.json()["model"] for each in found[19:]} == {"b"}
-
-    with_server(models, body)
-
-
-def test_sentences_are_tagged_in_batches_of_a_bounded_size(trained, models):
-    sentences = [["the"] * count for count in (1, 900, 3, 1000, 2, *[7] * 300, 900, 0)]
-    batches = list(_batches_of(sentences))
-    assert [sentence for batch in batches for sentence in batch] == sentences
-    assert all(len(batch) == 1 or len(batch) * max(map(len, batch)) <= SENTENCE_WORDS for batch in batches)
-    assert max(map(len, batches)) == SENTENCES
-
-    async def body(service, client):
-        long = await client.post("/tag", json={"text": "the\n" * 300})
-        assert len(long.json()["sentences"]) == 300
-        return await client.post("/tag", json={"text": "the " * 40})
-
-    response = with_server(models, body, texts=39)
-    assert response.status_code == 422 and "at most 39 words (got 40)" in response.json()["error"]["message"]
-
-
-def test_others_have_their_turn_while_a_text_is_split(models):
-    async def body(service, client):
-        tagging = asyncio.create_task(client.post("/tag", json={"text": "a.b-" * 10_000}))
-        while service.engine.unfinished < 1:
-            await asyncio.sleep(0)
-        assert (await client.post("/next", json={"text": "ant"})).status_code == 200
-        assert not tagging.done()
-        tagging.cancel()
 
     with_server(models, body)

@@ -105,6 +105,7 @@ def complaint(capsys):
     [
         (["--host", "0.0.0.0"], 2, ["refrain: --host 0.0.0.0 can be reached", "--token", "REFRAIN_TOKEN"]),
         (["--host", "::"], 2, ["needs a token"]),
+        (["--token", ""], 2, ["--token must have at least 16 characters", "(got 0 characters)"]),
         (["--token", "short"], 2, ["--token must have at least 16 characters"]),
         (["--port", "70000"], 2, ["--port must be at least 0 and less than 65536"]),
         (["--host", "no.such.host.invalid", "--token", "x" * 16], 2, ["--host no.such.host.invalid: "]),
@@ -130,8 +131,12 @@ def test_a_port_in_use(tiny_run, capsys):
     )
 
 
-def test_runs_that_are_missing_or_have_one_name(tiny_run, tmp_path, capsys):
+def test_runs_that_are_missing_or_have_one_name(tiny_run, tmp_path, capsys, monkeypatch):
     assert main(["serve", str(tmp_path / "gone")]) == 4
+    assert "no such run folder" in complaint(capsys)
+    # the name of a model of the package, as a path
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", "./python-docs"]) == 4
     assert "no such run folder" in complaint(capsys)
     assert main(["serve", str(tiny_run), str(tiny_run)]) == 2
     assert "another run is named 'tiny' too; give it a name, as in other=" in complaint(capsys)

@@ -90,10 +90,8 @@ async def _conversation(service):
                     session = written[0]["result"]["session"]
                     words = ["ant", "bee", "cat", "dog", "eel"]
                     read = [{"operation": "read", "session": session, "request": {"text": word}} for word in words]
-                    self.lines = [json.dumps(each).encode() + b"\n" for each in read]
-                elif len(written) == 6:
-                    session = written[0]["result"]["session"]
-                    self.lines = [json.dumps({"operation": "close-session", "session": session}).encode()]
+                    close = {"operation": "close-session", "session": session}
+                    self.lines = [json.dumps(each).encode() + b"\n" for each in [*read, close]]
                 elif len(written) == 7:
                     return b""
             return self.lines.pop(0)

@@ -122,7 +122,8 @@ def serve(
         _check_input()
         _serve_lines(_service(named, limits, device, weights, lowercase, tokenise))
         return
-    token = token or os.environ.get(TOKEN) or None
+    # an empty option is an error, and an empty variable is as good as none
+    token = (os.environ.get(TOKEN) or None) if token is None else token
     check_packages()
 
     from refrain.serve.starting import check_token, listen
@@ -165,13 +166,14 @@ def _named(words: Sequence[str]) -> list[Named]:
     named: list[Named] = []
     for word in words:
         match = re.fullmatch(r"([\w.-]+)=(.+)", word)
-        name, path = (match[1], Path(match[2])) if match and not Path(word).exists() else ("", Path(word))
-        saved = runs.find(path)
+        # the text, since `Path` would drop the `./` that tells a folder from the name of a model
+        name, text = (match[1], match[2]) if match and not Path(word).exists() else ("", word)
+        saved, path = runs.find(text), Path(text)
         check_given(saved.document, None, saved.path)
         # `.` has no name
         name = name or re.sub(r"[^\w.-]", "-", path.name or path.resolve().name)
         if any(other.name == name for other in named):
-            raise UserError(f"{word}: another run is named {name!r} too; give it a name, as in other={path}")
+            raise UserError(f"{word}: another run is named {name!r} too; give it a name, as in other={text}")
         named.append(Named(name, saved))
     return named
 

@@ -23,6 +23,10 @@ from .served import ServedModel
 from .work import Emit, Program, Steps, Window
 
 
+GRACE_SECONDS = 5.0
+"""How long a request waits after its deadline for a model thread that is in the middle of a step."""
+
+
 class Engine:
     """Runs programs on one thread, and gathers their steps in batches.
 
@@ -86,7 +90,8 @@ class Engine:
 
         job = self._submit(Job(program, deadline, deliver))
         try:
-            return await future
+            async with self._in_time(deadline):
+                return await future
         finally:
             job.cancelled = True
 
@@ -105,7 +110,11 @@ class Engine:
         job = self._submit(Job(program, deadline, events.put_nowait), admitted=admitted)
         try:
             while True:
-                event = await events.get()
+                if events.empty():
+                    async with self._in_time(deadline):
+                        event = await events.get()
+                else:
+                    event = events.get_nowait()
                 if event.error is not None:
                     raise event.error
                 yield event
@@ -113,6 +122,28 @@ class Engine:
                     return
         finally:
             job.cancelled = True
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self, deadline: float) -> AsyncIterator[None]:
+        """Wait for the model thread, which normally keeps the deadline itself, not much longer than the deadline.
+
+        Raises:
+            Refused: when it has not answered in time.
+        """
+        try:
+            async with asyncio.timeout(deadline - time.monotonic() + GRACE_SECONDS):
+                yield
+        except TimeoutError:
+            raise too_slow(self._limits) from None
+
+    def check_thread(self) -> None:
+        """Check that the model thread computes, once it was started.
+
+        Raises:
+            Refused: when it has ended by an error.
+        """
+        if self._thread is not None and not self._closing and not self._thread.is_alive():
+            raise Refused(503, "the thread that computes has ended; start the server again", code="failed")
 
     def check_room(self, waiting: int = 0) -> None:
         """Check that another program may be run.
@@ -135,6 +166,7 @@ class Engine:
     def _submit(self, job: Job, *, admitted: bool = False) -> Job:
         if self._closing:
             raise stopping()
+        self.check_thread()
         if not admitted:
             self.check_room()
         self.unfinished += 1

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, TypeAlias
 
 from refrain._version import __version__
@@ -84,7 +85,12 @@ class Service:
 
 
 async def health(service: Service, asked: Asked) -> Answer:
-    """Whether the server is there, and how busy it is."""
+    """Whether the server is there, and how busy it is.
+
+    Raises:
+        Refused: when the model thread has ended by an error.
+    """
+    service.engine.check_thread()
     return {
         "status": "stopping" if service.stopping else "ok",
         "version": __version__,
@@ -151,6 +157,13 @@ async def generate(service: Service, asked: Asked) -> Answer:
     return Stream(events())
 
 
+def _turn(service: Service, asked: Asked) -> AbstractAsyncContextManager[Session]:
+    """The session of a request, once the requests for it that came before are done; see `Sessions.turn`."""
+    if service.sessions.get(asked.session).lock.locked():
+        service.engine.check_room(service.sessions.waiting)
+    return service.sessions.turn(asked.session, asked.deadline)
+
+
 async def open_session(service: Service, asked: Asked) -> Answer:
     """Open a session."""
     request: SessionRequest = asked.message
@@ -165,15 +178,15 @@ async def open_session(service: Service, asked: Asked) -> Answer:
 async def read(service: Service, asked: Asked) -> Answer:
     """Read the next words of a session."""
     request: ReadRequest = asked.message
-    session = service.sessions.get(asked.session)
-    model, vocabulary = session.model, session.model.vocabulary
-    ids = vocabulary.encode(request.text)
-    async with session.lock:
+    async with _turn(service, asked) as session:
+        model, vocabulary = session.model, session.model.vocabulary
+        ids = vocabulary.encode(request.text)
         program = advancing(model, session.place, ids, request)
         # the state changes only when everything was read
         found, session.place, scores = await service.engine.run(program, asked.deadline)
         session.tokens += len(ids)
-        tokens = session.tokens
+        session.ending = request.text[-1:] or session.ending
+        tokens, ending = session.tokens, session.ending
     return {
         "session": session.id,
         "tokens": tokens,
@@ -186,18 +199,20 @@ async def read(service: Service, asked: Asked) -> Answer:
             }
             for number, index in enumerate(ids)
         ],
-        "candidates": model.shown(request.text[-1:] or "x", found),
+        "candidates": model.shown(ending, found),
     }
 
 
 async def look_at_session(service: Service, asked: Asked) -> Answer:
     """What a session has read so far."""
-    return _document(service, service.sessions.get(asked.session))
+    async with _turn(service, asked) as session:
+        return _document(service, session)
 
 
 async def close_session(service: Service, asked: Asked) -> Answer:
     """Close a session."""
-    return {"session": service.sessions.close(asked.session).id, "closed": True}
+    async with _turn(service, asked):
+        return {"session": service.sessions.close(asked.session).id, "closed": True}
 
 
 def _document(service: Service, session: Session) -> dict[str, Any]:
