@@ -33,8 +33,8 @@ def test_echo_with_logprobs_scores_a_prompt(client, lm):
         found = complete(client, prompt=prompt, echo=True, max_tokens=1, logprobs=1, temperature=0, seed=1234)
         (choice,) = found["choices"]
         logprobs = choice["logprobs"]
-        wanted, best = token_log_probabilities(lm, text)
-        assert logprobs["token_logprobs"][:-1] == pytest.approx(wanted, rel=1e-5)
+        expected, best = token_log_probabilities(lm, text)
+        assert logprobs["token_logprobs"][:-1] == pytest.approx(expected, rel=1e-5)
         assert [max(top, key=top.get) for top in logprobs["top_logprobs"][:-1]] == best
         assert logprobs["tokens"][:-1] == text.split()
         assert [choice["text"][offset:].split(" ")[0] for offset in logprobs["text_offset"][:-1]] == text.split()
@@ -53,12 +53,12 @@ def test_texts_are_those_of_the_library(client, lm):
     found = complete(client, prompt=prompts, max_tokens=9, seed=5, n=2, logprobs=2)
     assert [choice["index"] for choice in found["choices"]] == [0, 1, 2, 3]
     texts = [choice["text"] for choice in found["choices"]]
-    wanted = [
+    expected = [
         text
         for number, prompt in enumerate(prompts)
         for text in lm.generate(prompt, tokens=9, samples=2, seed=5 + number)
     ]
-    assert [prompts[number // 2] + text for number, text in enumerate(texts)] == wanted
+    assert [prompts[number // 2] + text for number, text in enumerate(texts)] == expected
     assert {choice["finish_reason"] for choice in found["choices"]} == {"length"}
     assert all(len(choice["logprobs"]["top_logprobs"][0]) == 2 for choice in found["choices"])
     assert found["usage"]["completion_tokens"] == 36
@@ -109,7 +109,9 @@ def test_the_samples_of_all_prompts_are_limited_together(served):
         response = client.post("/v1/completions", json={**request, "n": 3})
         assert response.status_code == 413 and "at most 4 (got 6)" in response.json()["error"]["message"]
         for more in ({"max_tokens": 13}, {"logprobs": 6, "max_tokens": 2}, {"logprobs": 4, "echo": True, "n": 2}):
-            response = client.post("/v1/completions", json={**request, **more} | {"max_tokens": more.get("max_tokens", 2)})
+            response = client.post(
+                "/v1/completions", json={**request, **more} | {"max_tokens": more.get("max_tokens", 2)}
+            )
             assert response.status_code == 422 and "--max-rows" in response.json()["error"]["message"], more
 
 

@@ -22,7 +22,6 @@ from .refused import Refused, refused_by, stopping, too_slow
 from .served import ServedModel
 from .work import Emit, Program, Steps, Window
 
-
 GRACE_SECONDS = 5.0
 """How long a request waits after its deadline for a model thread that is in the middle of a step."""
 
@@ -158,8 +157,7 @@ class Engine:
         if count >= self._limits.waiting:
             raise Refused(
                 429,
-                f"{count:,} requests are in work, which is the limit; try again in a second, or raise "
-                "--max-waiting",
+                f"{count:,} requests are in work, which is the limit; try again in a second, or raise --max-waiting",
                 headers={"Retry-After": "1"},
             )
 
@@ -197,16 +195,16 @@ class Engine:
     def _advance(self, job: Job, result: Any) -> None:
         """Continue a program with the result of the part that it has waited for, up to the next part."""
         try:
-            wanted = job.program.send(result)
-            while isinstance(wanted, Emit):
-                self._outbox.append((job, Event(wanted.value)))
-                wanted = job.program.send(None)
+            requested = job.program.send(result)
+            while isinstance(requested, Emit):
+                self._outbox.append((job, Event(requested.value)))
+                requested = job.program.send(None)
         except StopIteration as ended:
             self._outbox.append((job, Event(ended.value, ended=True)))
         except Exception as error:
             self._fail(job, error)
         else:
-            job.wanted = wanted
+            job.requested = requested
             self._active.append(job)
 
     def _fail(self, job: Job, error: Exception) -> None:
@@ -235,11 +233,11 @@ class Engine:
         short: dict[tuple[type, ServedModel], list[Job]] = {}
         long: list[Job] = []
         for job in jobs:
-            wanted = job.wanted
+            requested = job.requested
             if job.cancelled or now > job.deadline:
                 self._fail(job, too_slow(self._limits))
-            elif isinstance(wanted, Steps | Window):
-                short.setdefault((type(wanted), wanted.model), []).append(job)
+            elif isinstance(requested, Steps | Window):
+                short.setdefault((type(requested), requested.model), []).append(job)
             else:
                 long.append(job)
         for (kind, model), waiting in short.items():
@@ -282,5 +280,5 @@ class Engine:
     def _steps(self, model: ServedModel, jobs: list[Job]) -> list[Any]:
         results = compute_steps(model, jobs)
         self.steps += 1
-        self.sequences += sum(len(cast(Steps, job.wanted).steps) for job in jobs[: len(results)])
+        self.sequences += sum(len(cast(Steps, job.requested).steps) for job in jobs[: len(results)])
         return results

@@ -19,7 +19,7 @@ class Limits:
         idle_seconds: a session that is not used for this time is closed.
         request_seconds: the time that a request may take, its body and its turn in the queue included.
         waiting: the number of requests that may be in work or wait at a time.
-        stop_seconds: the time that requests in work have to finish after the server was told to stop.
+        stop_seconds: the time that requests in work have to finish after the server was asked to stop.
     """
 
     body_bytes: int = 1 << 20

@@ -64,7 +64,7 @@ class Service:
         engine: the model thread.
         sessions: the open sessions.
         metrics: counts requests.
-        stopping: whether the server was told to stop.
+        stopping: whether the server was asked to stop.
     """
 
     def __init__(self, models: Models, limits: Limits) -> None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from refrain.errors import shown
+
 from .limits import Limits
 from .programs import Place
 from .refused import Refused, too_slow
@@ -123,7 +125,7 @@ class Sessions:
         if session is None:
             raise Refused(
                 404,
-                "session: there is none of this id, or it was closed after "
+                f"session: unknown session {shown(name)}, or it was closed after "
                 f"{self._limits.idle_seconds:g} s without a request; open one with POST /sessions",
                 code="unknown_session",
                 field="session",

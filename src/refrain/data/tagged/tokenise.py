@@ -106,7 +106,7 @@ def tokens_of(line: str, between: Callable[[], None] | None = None) -> list[Toke
         line: the line.
         between: called before the line and after each `TURN_TOKENS` tokens.
     """
-    matches = []
+    matches: list[re.Match[str]] = []
     for match in token_pattern().finditer(line):
         if between is not None and len(matches) % TURN_TOKENS == 0:
             between()
