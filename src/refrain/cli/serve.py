@@ -122,7 +122,6 @@ def serve(
         _check_input()
         _serve_lines(_service(named, limits, device, weights, lowercase, tokenise))
         return
-    # an empty option is an error, and an empty variable is as good as none
     token = (os.environ.get(TOKEN) or None) if token is None else token
     check_packages()
 
