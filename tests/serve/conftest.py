@@ -1,6 +1,8 @@
 """A server of tiny models, whose application is called in this process."""
 
 import contextlib
+import time
+import types
 
 import pytest
 from starlette.testclient import TestClient
@@ -57,3 +59,18 @@ def served(models):
 def client(served):
     with served() as (_, client):
         yield client
+
+
+@pytest.fixture
+def late_after(monkeypatch):
+    """Lets the deadlines of a service pass once it has computed some steps more."""
+
+    def passing(service, steps):
+        last = service.engine.steps + steps
+
+        def monotonic():
+            return time.monotonic() + (1e6 if service.engine.steps >= last else 0)
+
+        monkeypatch.setattr("refrain.serve.engine.time", types.SimpleNamespace(monotonic=monotonic))
+
+    return passing

@@ -33,8 +33,8 @@ def test_echo_with_logprobs_scores_a_prompt(client, lm):
         found = complete(client, prompt=prompt, echo=True, max_tokens=1, logprobs=1, temperature=0, seed=1234)
         (choice,) = found["choices"]
         logprobs = choice["logprobs"]
-        wanted, best = token_log_probabilities(lm, text)
-        assert logprobs["token_logprobs"][:-1] == pytest.approx(wanted, rel=1e-5)
+        expected, best = token_log_probabilities(lm, text)
+        assert logprobs["token_logprobs"][:-1] == pytest.approx(expected, rel=1e-5)
         assert [max(top, key=top.get) for top in logprobs["top_logprobs"][:-1]] == best
         assert logprobs["tokens"][:-1] == text.split()
         assert [choice["text"][offset:].split(" ")[0] for offset in logprobs["text_offset"][:-1]] == text.split()
@@ -53,12 +53,12 @@ def test_texts_are_those_of_the_library(client, lm):
     found = complete(client, prompt=prompts, max_tokens=9, seed=5, n=2, logprobs=2)
     assert [choice["index"] for choice in found["choices"]] == [0, 1, 2, 3]
     texts = [choice["text"] for choice in found["choices"]]
-    wanted = [
+    expected = [
         text
         for number, prompt in enumerate(prompts)
         for text in lm.generate(prompt, tokens=9, samples=2, seed=5 + number)
     ]
-    assert [prompts[number // 2] + text for number, text in enumerate(texts)] == wanted
+    assert [prompts[number // 2] + text for number, text in enumerate(texts)] == expected
     assert {choice["finish_reason"] for choice in found["choices"]} == {"length"}
     assert all(len(choice["logprobs"]["top_logprobs"][0]) == 2 for choice in found["choices"])
     assert found["usage"]["completion_tokens"] == 36
@@ -80,13 +80,16 @@ def test_a_text_ends_before_what_stops_it(client, trained, model):
         assert [each["finish_reason"] for each in choices if each["finish_reason"]] == [choice["finish_reason"]]
 
 
-def test_a_stream_of_several_prompts_and_an_error_in_it(served):
-    with served(request_seconds=0.2) as (_, client):
-        request = {"model": "words", "prompt": ["ant", "bee"], "max_tokens": 2, "n": 2, "stream": True}
+def test_a_stream_of_several_prompts_and_an_error_in_it(served, late_after):
+    request = {"model": "words", "prompt": ["ant", "bee"], "max_tokens": 2, "n": 2, "stream": True}
+    with served() as (_, client):
         parts = client.post("/v1/completions", json=request).text.strip().split("\n\n")
         indices = [json.loads(part.removeprefix("data: "))["choices"][0]["index"] for part in parts[:-1]]
         assert set(indices) == {0, 1, 2, 3} and indices == sorted(indices, key=lambda index: index // 2)
-        response = client.post("/v1/completions", json={**request, "max_tokens": 2000, "n": 64})
+    with served() as (service, client):
+        late_after(service, 3)
+        response = client.post("/v1/completions", json={**request, "max_tokens": 2000})
+        assert response.status_code == 200
         *_, error, last = response.text.strip().split("\n\n")
         assert json.loads(error.removeprefix("data: "))["error"]["code"] == "timeout" and last == "data: [DONE]"
 
@@ -97,3 +100,27 @@ def test_fields_of_other_servers_have_no_effect(client):
         complete(client, **request, user="me", best_of=1, stream_options=None)["choices"]
         == (complete(client, **request)["choices"])
     )
+
+
+def test_the_samples_of_all_prompts_are_limited_together(served):
+    with served(samples=4, rows=50) as (_, client):
+        request = {"model": "words", "prompt": ["ant", "bee"], "max_tokens": 2, "n": 2}
+        complete(client, **request)
+        response = client.post("/v1/completions", json={**request, "n": 3})
+        assert response.status_code == 413 and "at most 4 (got 6)" in response.json()["error"]["message"]
+        for more in ({"max_tokens": 13}, {"logprobs": 6, "max_tokens": 2}, {"logprobs": 4, "echo": True, "n": 2}):
+            response = client.post(
+                "/v1/completions", json={**request, **more} | {"max_tokens": more.get("max_tokens", 2)}
+            )
+            assert response.status_code == 422 and "--max-rows" in response.json()["error"]["message"], more
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_prompts_of_a_request_wait_as_one(served, stream):
+    request = {"model": "words", "prompt": ["ant"] * 20, "max_tokens": 2, "stream": stream}
+    with served(waiting=1) as (service, client):
+        response = client.post("/v1/completions", json=request)
+        assert response.status_code == 200 and "error" not in response.text
+        assert service.engine.unfinished == 0
+    with served(waiting=0) as (_, client):
+        assert client.post("/v1/completions", json=request).status_code == 429

@@ -127,8 +127,8 @@ def test_a_batch_of_any_size_is_that_of_single_sequences(lm, count):
     for _ in range(3):
         rows, filled = model.step(list(zip(ids.tolist(), slots, strict=True)))
         slots = model.states.add(filled, count)
-        wanted, state = lm.stepper.step(ids, state)
-        torch.testing.assert_close(rows, wanted, rtol=1e-6, atol=1e-6)
+        expected, state = lm.stepper.step(ids, state)
+        torch.testing.assert_close(rows, expected, rtol=1e-6, atol=1e-6)
         ids = ids.flip(0)
 
 
@@ -253,7 +253,7 @@ def test_the_work_for_a_client_that_is_gone_ends(models, path, more, after):
     with_server(models, body)
 
 
-def test_what_is_in_work_when_the_server_stops_is_told_so(models):
+def test_what_is_in_work_when_the_server_stops_is_refused(models):
     async def body(service, client):
         stream = client.post("/generate", json={"tokens": 2000, "stream": True})
         whole = client.post("/generate", json={"tokens": 2000})

@@ -50,9 +50,9 @@ def test_the_best_of_a_list(client, lm):
 def test_surprisal(client, lm, context):
     sentences = ["ant bee zebra", "cat dog"]
     found = asked(client, "/surprisal", sentences=sentences, context=context, after="eel")["words"]
-    wanted = [row._asdict() for row in lm.surprisal(sentences, context=context, after="eel")]
-    assert [row.keys() for row in found] == [row.keys() for row in wanted]
-    for row, other in zip(found, wanted, strict=True):
+    expected = [row._asdict() for row in lm.surprisal(sentences, context=context, after="eel")]
+    assert [row.keys() for row in found] == [row.keys() for row in expected]
+    for row, other in zip(found, expected, strict=True):
         assert row == {name: near(value) if isinstance(value, float) else value for name, value in other.items()}
 
 
@@ -98,8 +98,8 @@ def test_a_session_reads_as_a_text_is_read(client, lm):
         text += piece
         assert found["tokens"] == len(ids)
         assert [each["id"] for each in found["read"]] == new
-        wanted = [near(float(row[index])) if score else None for row, index in zip(rows, new, strict=False)]
-        assert [each["log_probability"] for each in found["read"]] == wanted
+        expected = [near(float(row[index])) if score else None for row, index in zip(rows, new, strict=False)]
+        assert [each["log_probability"] for each in found["read"]] == expected
         assert [each["unknown"] for each in found["read"]] == [index == lm.vocabulary.unknown for index in new]
         expected = asked(client, "/next", text=text, count=3)["candidates"]
         assert [each["id"] for each in found["candidates"]] == [each["id"] for each in expected]
@@ -176,9 +176,9 @@ def test_tags(client, trained):
     text = "the dogs barking. a cat"
     found = asked(client, "/tag", text=text, probabilities=True)["sentences"]
     words = [[word["word"] for word in sentence] for sentence in found]
-    wanted = trained["names"].tag_with_probabilities(words)
+    expected = trained["names"].tag_with_probabilities(words)
     assert words == [[word for word, _ in sentence] for sentence in trained["names"].tag_text(text)]
-    for sentence, tags in zip(found, wanted, strict=True):
+    for sentence, tags in zip(found, expected, strict=True):
         assert [(word["tag"], word["probability"]) for word in sentence] == [(tag, near(share)) for tag, share in tags]
     again = asked(client, "/tag", sentences=[*words, []])["sentences"]
     assert again == [[{**word, "probability": None} for word in sentence] for sentence in [*found, []]]

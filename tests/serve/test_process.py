@@ -27,9 +27,9 @@ def started(tiny_run, tmp_path):
             part = os.read(reader.fileno(), 1 << 16)
             assert part, (tmp_path / "err").read_text()
             line += part
-        told = json.loads(line)
-        assert told["models"][0]["name"] == "tiny" and told["url"].startswith("http://127.0.0.1:")
-        yield process, int(told["url"].rpartition(":")[2])
+        announced = json.loads(line)
+        assert announced["models"][0]["name"] == "tiny" and announced["url"].startswith("http://127.0.0.1:")
+        yield process, int(announced["url"].rpartition(":")[2])
 
 
 def post(port, path, request, timeout=PATIENCE):
@@ -40,20 +40,24 @@ def post(port, path, request, timeout=PATIENCE):
 
 def test_sigterm_lets_streams_finish(started, tmp_path):
     process, port = started
-    connection, response = post(port, "/generate", {"tokens": 2000, "stream": True, "seed": 1})
+    # more than the buffers of a connection hold, so that the stream ends only when it is read
+    request = {"tokens": 100, "samples": 64, "alternatives": 8, "stream": True, "seed": 1}
+    connection, response = post(port, "/generate", request)
     assert response.status == 200
     first = response.read(200)
     os.kill(process.pid, signal.SIGTERM)
-    # nobody new gets in, while the stream goes on to its end
+    refused = False
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
+    while not refused and time.monotonic() < end:
         try:
             post(port, "/next", {}, timeout=5)[0].close()
         except OSError:
-            break
+            refused = True
+    # nobody new gets in, while the stream goes on to its end
+    assert refused and process.is_alive()
     rest = first + response.read()
     connection.close()
-    assert rest.count(b"event: token") == 2000 and b"event: end" in rest
+    assert rest.count(b"event: token") == 6400 and b"event: end" in rest
     process.join(PATIENCE)
     assert process.exitcode == 143
     assert "Traceback" not in (tmp_path / "err").read_text()
@@ -105,6 +109,7 @@ def complaint(capsys):
     [
         (["--host", "0.0.0.0"], 2, ["refrain: --host 0.0.0.0 can be reached", "--token", "REFRAIN_TOKEN"]),
         (["--host", "::"], 2, ["needs a token"]),
+        (["--token", ""], 2, ["--token must have at least 16 characters", "(got 0 characters)"]),
         (["--token", "short"], 2, ["--token must have at least 16 characters"]),
         (["--port", "70000"], 2, ["--port must be at least 0 and less than 65536"]),
         (["--host", "no.such.host.invalid", "--token", "x" * 16], 2, ["--host no.such.host.invalid: "]),
@@ -130,8 +135,12 @@ def test_a_port_in_use(tiny_run, capsys):
     )
 
 
-def test_runs_that_are_missing_or_have_one_name(tiny_run, tmp_path, capsys):
+def test_runs_that_are_missing_or_have_one_name(tiny_run, tmp_path, capsys, monkeypatch):
     assert main(["serve", str(tmp_path / "gone")]) == 4
+    assert "no such run folder" in complaint(capsys)
+    # the name of a model of the package, as a path
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", "./python-docs"]) == 4
     assert "no such run folder" in complaint(capsys)
     assert main(["serve", str(tiny_run), str(tiny_run)]) == 2
     assert "another run is named 'tiny' too; give it a name, as in other=" in complaint(capsys)

@@ -96,10 +96,10 @@ def _server(run: Path) -> Iterator[tuple[int, "subprocess.Popen[str]", float]]:
     """A server on a free port: the port, the process, and the seconds until its first answer."""
     words = [sys.executable, "-m", "refrain", "serve", str(run), "--port", "0", "--device", "cpu", "--json"]
     started = time.perf_counter()
-    path = os.pathsep.join(filter(None, sys.path))
-    process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, text=True, encoding="utf-8", env={**os.environ, "PYTHONPATH": path}
-    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # the clients send no token
+    environment.pop("REFRAIN_TOKEN", None)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -39,6 +39,7 @@ def serve(
     max_tokens: int = 2000,
     max_samples: int = 64,
     max_candidates: int = 100,
+    max_rows: int = 200_000,
     max_sessions: int = 1000,
     max_waiting: int = 1000,
     idle_seconds: float = 900,
@@ -80,9 +81,11 @@ def serve(
     max_tokens
         The number of tokens that a request may draw for each sample.
     max_samples
-        The number of samples of a request.
+        The number of samples of a request, of all its prompts together.
     max_candidates
         The number of candidates for the next token.
+    max_rows
+        The number of tokens, candidates beside them and values of units in the answer of a request.
     max_sessions
         The number of open sessions.
     max_waiting
@@ -104,6 +107,7 @@ def serve(
         tokens=max_tokens,
         samples=max_samples,
         candidates=max_candidates,
+        rows=max_rows,
         sessions=max_sessions,
         waiting=max_waiting,
         idle_seconds=idle_seconds,
@@ -118,7 +122,7 @@ def serve(
         _check_input()
         _serve_lines(_service(named, limits, device, weights, lowercase, tokenise))
         return
-    token = token or os.environ.get(TOKEN) or None
+    token = (os.environ.get(TOKEN) or None) if token is None else token
     check_packages()
 
     from refrain.serve.starting import check_token, listen
@@ -161,13 +165,14 @@ def _named(words: Sequence[str]) -> list[Named]:
     named: list[Named] = []
     for word in words:
         match = re.fullmatch(r"([\w.-]+)=(.+)", word)
-        name, path = (match[1], Path(match[2])) if match and not Path(word).exists() else ("", Path(word))
-        saved = runs.find(path)
+        # the text, since `Path` would drop the `./` that tells a folder from the name of a model
+        name, text = (match[1], match[2]) if match and not Path(word).exists() else ("", word)
+        saved, path = runs.find(text), Path(text)
         check_given(saved.document, None, saved.path)
         # `.` has no name
         name = name or re.sub(r"[^\w.-]", "-", path.name or path.resolve().name)
         if any(other.name == name for other in named):
-            raise UserError(f"{word}: another run is named {name!r} too; give it a name, as in other={path}")
+            raise UserError(f"{word}: another run is named {name!r} too; give it a name, as in other={text}")
         named.append(Named(name, saved))
     return named
 

@@ -1,6 +1,6 @@
 """The batches that the model thread computes: steps, windows, lines and sentences of many programs together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -12,10 +12,12 @@ from .served import MOST_SEQUENCES, ServedModel
 from .turns import taking_turns
 from .work import Call, Lines, Part, Sentences, Step, Stepped, Steps, Window
 
-# tokens of a window between two steps, and of lines that are scored together
+# tokens of a window between two steps, and of lines that are scored together; sentences that are tagged together, and
+# their words with those that fill them up to one length
 WINDOW_STEPS = 128
 LINE_TOKENS = 4096
 SENTENCES = 64
+SENTENCE_WORDS = 1024
 
 
 def compute_steps(model: ServedModel, jobs: list[Job]) -> list[Any]:
@@ -30,14 +32,14 @@ def compute_steps(model: ServedModel, jobs: list[Job]) -> list[Any]:
     """
     steps: list[Step] = []
     counts = []
-    hold = cast(Steps, jobs[0].wanted).hold
+    hold = cast(Steps, jobs[0].requested).hold
     for job in jobs:
-        wanted = cast(Steps, job.wanted)
+        requested = cast(Steps, job.requested)
         # what is held is held in all sequences of a batch
-        if steps and (hold or wanted.hold or len(steps) + len(wanted.steps) > MOST_SEQUENCES):
+        if steps and (hold or requested.hold or len(steps) + len(requested.steps) > MOST_SEQUENCES):
             break
-        steps += wanted.steps
-        counts.append(len(wanted.steps))
+        steps += requested.steps
+        counts.append(len(requested.steps))
     rows, state = model.step(steps, hold)
     found = map(Stepped, rows.cpu(), model.states.add(state, len(steps)))
     return [[next(found) for _ in range(count)] for count in counts]
@@ -55,7 +57,7 @@ def compute_windows(model: ServedModel, jobs: list[Job]) -> list[Any]:
         The results of the first programs, whose windows have ended.
     """
     some, rest = jobs[:MOST_SEQUENCES], jobs[MOST_SEQUENCES:]
-    windows = [cast(Window, job.wanted) for job in some]
+    windows = [cast(Window, job.requested) for job in some]
     size = min(WINDOW_STEPS, *(len(window.ids) for window in windows))
     ids = torch.tensor([window.ids[:size] for window in windows], device=model.stepper.device).T
     state = model.stepper.read(ids, model.states.gather([window.state for window in windows]))
@@ -65,7 +67,7 @@ def compute_windows(model: ServedModel, jobs: list[Job]) -> list[Any]:
             ended.append(job)
             results.append(after)
         else:
-            job.wanted = window._replace(ids=window.ids[size:], state=after)
+            job.requested = window._replace(ids=window.ids[size:], state=after)
             continued.append(job)
     jobs[:] = [*ended, *continued, *rest]
     return results
@@ -81,23 +83,37 @@ def compute_longer(jobs: list[Job], between: Callable[[], None]) -> list[Any]:
     Returns:
         The result of each program.
     """
-    first = jobs[0].wanted
+    first = jobs[0].requested
     if isinstance(first, Call):
         return [first.function(between)]
     if isinstance(first, Lines):
-        groups: list[list[Any]] = [cast(Lines, job.wanted).encoded for job in jobs]
+        groups: list[list[Any]] = [cast(Lines, job.requested).encoded for job in jobs]
         stepper = taking_turns(first.model.stepper, between)
         found: list[Any] = nats_of_lines(stepper, first.model.vocabulary, [ids for group in groups for ids in group])
     else:
         tagger = cast(Sentences, first).model.trained
-        groups = [cast(Sentences, job.wanted).sentences for job in jobs]
+        groups = [cast(Sentences, job.requested).sentences for job in jobs]
         every = [words for group in groups for words in group]
         found = []
-        for start in range(0, len(every), SENTENCES):
+        for some in _batches_of(every):
             between()
-            found += tagger.tag_with_probabilities(every[start : start + SENTENCES])
+            found += tagger.tag_with_probabilities(some)
     results = iter(found)
     return [[next(results) for _ in group] for group in groups]
+
+
+def _batches_of(sentences: list[list[str]]) -> Iterator[list[list[str]]]:
+    """Divide sentences into batches of at most `SENTENCES`, whose padded size is at most `SENTENCE_WORDS` words."""
+    batch: list[list[str]] = []
+    longest = 0
+    for sentence in sentences:
+        longest = max(longest, len(sentence))
+        if batch and (len(batch) == SENTENCES or (len(batch) + 1) * longest > SENTENCE_WORDS):
+            yield batch
+            batch, longest = [], len(sentence)
+        batch.append(sentence)
+    if batch:
+        yield batch
 
 
 def gathered(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
@@ -106,16 +122,16 @@ def gathered(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
     Args:
         jobs: the programs, at least one.
     """
-    first = jobs[0].wanted
+    first = jobs[0].requested
     if isinstance(first, Call):
         return jobs[:1], jobs[1:]
     together: list[Job] = []
     rest: list[Job] = []
     size = 0
     for job in jobs:
-        wanted = job.wanted
-        same = type(wanted) is type(first) and getattr(wanted, "model", None) is getattr(first, "model", None)
-        own = _size(wanted)
+        requested = job.requested
+        same = type(requested) is type(first) and getattr(requested, "model", None) is getattr(first, "model", None)
+        own = _size(requested)
         if same and (not together or size + own <= LINE_TOKENS):
             together.append(job)
             size += own
@@ -124,10 +140,10 @@ def gathered(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
     return together, rest
 
 
-def _size(wanted: Part | None) -> int:
+def _size(requested: Part | None) -> int:
     parts: list[Any] = []
-    if isinstance(wanted, Lines):
-        parts = wanted.encoded
-    elif isinstance(wanted, Sentences):
-        parts = wanted.sentences
+    if isinstance(requested, Lines):
+        parts = requested.encoded
+    elif isinstance(requested, Sentences):
+        parts = requested.sentences
     return sum(map(len, parts))

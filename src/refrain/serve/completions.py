@@ -16,14 +16,18 @@ from torch import Tensor
 from refrain.generation import Sampler
 
 from .choices import Reported, StoppedText
-from .fields import WHOLE, Answer, Message, Name, Seed, Text, limited
+from .fields import WHOLE, Answer, Message, Name, Seed, Text, check_rows, limited, too_large
 from .jobs import Event
+from .limits import Limits
 from .programs import Drawing, Pieces, drawing, emitting
 from .refused import Refused
 from .served import ServedModel
 from .service import Answer as Answered
 from .service import Asked, Service, Stream
 from .work import Emit, Program, Step, Steps, Window
+
+PROMPTS_AT_ONCE = 8
+"""The prompts of a request that are continued at a time."""
 
 Ids = Annotated[
     list[Annotated[int, Field(ge=0, lt=2**31), WHOLE]], Field(min_length=1, json_schema_extra=limited("characters"))
@@ -206,10 +210,18 @@ async def complete(service: Service, asked: Asked) -> Answered:
         "created": int(time.time()),
         "model": model.name,
     }
+    _check_size(request, prompts, service.limits)
     programs = [completing(model, text, ids, request, seed + number) for number, (text, ids) in enumerate(prompts)]
     if request.stream:
         return Stream(_chunks(service, request, programs, head, asked.deadline), named=False)
-    tasks = [asyncio.create_task(_choices(service, program, request.n, asked.deadline)) for program in programs]
+    service.engine.check_room()
+    turns = asyncio.Semaphore(PROMPTS_AT_ONCE)
+
+    async def choices_of(program: Program) -> tuple[list[dict[str, Any]], int]:
+        async with turns:
+            return await _choices(service, program, request.n, asked.deadline)
+
+    tasks = [asyncio.create_task(choices_of(program)) for program in programs]
     try:
         found = await asyncio.gather(*tasks)
     finally:
@@ -221,11 +233,26 @@ async def complete(service: Service, asked: Asked) -> Answered:
     return {**head, "choices": [{**each, "index": index} for index, each in enumerate(choices)], "usage": usage}
 
 
+def _check_size(request: CompletionRequest, prompts: list[tuple[str, list[int]]], limits: Limits) -> None:
+    """Check that all prompts together are within the limits of samples and of the answer.
+
+    Raises:
+        Refused: when they are not.
+    """
+    samples = len(prompts) * request.n
+    if samples > limits.samples:
+        raise too_large("n times the number of prompts", "samples", samples, limits.samples, status=413)
+    tokens = samples * request.max_tokens
+    if request.echo and request.logprobs is not None:
+        tokens += request.n * sum(len(ids) for _, ids in prompts)
+    check_rows(tokens * (1 + (request.logprobs or 0)), limits)
+
+
 async def _choices(service: Service, program: Program, count: int, deadline: float) -> tuple[list[dict[str, Any]], int]:
     """The choices of a prompt, whose parts are joined, and the number of tokens that were drawn."""
     parts: list[list[dict[str, Any]]] = [[] for _ in range(count)]
     drawn = 0
-    async for event in service.engine.stream(program, deadline):
+    async for event in service.engine.stream(program, deadline, admitted=True):
         if event.ended:
             drawn = event.value
         else:
@@ -249,7 +276,7 @@ async def _chunks(
 ) -> AsyncIterator[Event]:
     """The parts of all prompts, one prompt after another."""
     for number, program in enumerate(programs):
-        async for event in service.engine.stream(program, deadline):
+        async for event in service.engine.stream(program, deadline, admitted=number > 0):
             if not event.ended:
                 choice = {**event.value, "index": number * request.n + event.value["index"]}
                 yield Event({**head, "choices": [choice], "usage": None})

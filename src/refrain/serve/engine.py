@@ -22,6 +22,9 @@ from .refused import Refused, refused_by, stopping, too_slow
 from .served import ServedModel
 from .work import Emit, Program, Steps, Window
 
+GRACE_SECONDS = 5.0
+"""How long a request waits after its deadline for a model thread that is in the middle of a step."""
+
 
 class Engine:
     """Runs programs on one thread, and gathers their steps in batches.
@@ -86,25 +89,31 @@ class Engine:
 
         job = self._submit(Job(program, deadline, deliver))
         try:
-            return await future
+            async with self._in_time(deadline):
+                return await future
         finally:
             job.cancelled = True
 
-    async def stream(self, program: Program, deadline: float) -> AsyncIterator[Event]:
+    async def stream(self, program: Program, deadline: float, *, admitted: bool = False) -> AsyncIterator[Event]:
         """Run a program, and yield each value that it emits, and at the end its result.
 
         Args:
             program: the program.
             deadline: see `Job`.
+            admitted: whether it belongs to a request for which there was room.
 
         Raises:
             Refused: when it fails, takes too long, or too many programs are in work.
         """
         events: asyncio.Queue[Event] = asyncio.Queue()
-        job = self._submit(Job(program, deadline, events.put_nowait))
+        job = self._submit(Job(program, deadline, events.put_nowait), admitted=admitted)
         try:
             while True:
-                event = await events.get()
+                if events.empty():
+                    async with self._in_time(deadline):
+                        event = await events.get()
+                else:
+                    event = events.get_nowait()
                 if event.error is not None:
                     raise event.error
                 yield event
@@ -113,16 +122,51 @@ class Engine:
         finally:
             job.cancelled = True
 
-    def _submit(self, job: Job) -> Job:
-        if self._closing:
-            raise stopping()
-        if self.unfinished >= self._limits.waiting:
+    @contextlib.asynccontextmanager
+    async def _in_time(self, deadline: float) -> AsyncIterator[None]:
+        """Wait for the model thread, which normally keeps the deadline itself, not much longer than the deadline.
+
+        Raises:
+            Refused: when it has not answered in time.
+        """
+        try:
+            async with asyncio.timeout(deadline - time.monotonic() + GRACE_SECONDS):
+                yield
+        except TimeoutError:
+            raise too_slow(self._limits) from None
+
+    def check_thread(self) -> None:
+        """Check that the model thread computes, once it was started.
+
+        Raises:
+            Refused: when it has ended by an error.
+        """
+        if self._thread is not None and not self._closing and not self._thread.is_alive():
+            raise Refused(503, "the thread that computes has ended; start the server again", code="failed")
+
+    def check_room(self, waiting: int = 0) -> None:
+        """Check that another program may be run.
+
+        Args:
+            waiting: the number of requests that wait for something else.
+
+        Raises:
+            Refused: when too many are in work.
+        """
+        count = self.unfinished + waiting
+        if count >= self._limits.waiting:
             raise Refused(
                 429,
-                f"{self.unfinished:,} requests are in work, which is the limit; try again in a second, or raise "
-                "--max-waiting",
+                f"{count:,} requests are in work, which is the limit; try again in a second, or raise --max-waiting",
                 headers={"Retry-After": "1"},
             )
+
+    def _submit(self, job: Job, *, admitted: bool = False) -> Job:
+        if self._closing:
+            raise stopping()
+        self.check_thread()
+        if not admitted:
+            self.check_room()
         self.unfinished += 1
         self._inbox.put(job)
         return job
@@ -151,16 +195,16 @@ class Engine:
     def _advance(self, job: Job, result: Any) -> None:
         """Continue a program with the result of the part that it has waited for, up to the next part."""
         try:
-            wanted = job.program.send(result)
-            while isinstance(wanted, Emit):
-                self._outbox.append((job, Event(wanted.value)))
-                wanted = job.program.send(None)
+            requested = job.program.send(result)
+            while isinstance(requested, Emit):
+                self._outbox.append((job, Event(requested.value)))
+                requested = job.program.send(None)
         except StopIteration as ended:
             self._outbox.append((job, Event(ended.value, ended=True)))
         except Exception as error:
             self._fail(job, error)
         else:
-            job.wanted = wanted
+            job.requested = requested
             self._active.append(job)
 
     def _fail(self, job: Job, error: Exception) -> None:
@@ -189,11 +233,11 @@ class Engine:
         short: dict[tuple[type, ServedModel], list[Job]] = {}
         long: list[Job] = []
         for job in jobs:
-            wanted = job.wanted
+            requested = job.requested
             if job.cancelled or now > job.deadline:
                 self._fail(job, too_slow(self._limits))
-            elif isinstance(wanted, Steps | Window):
-                short.setdefault((type(wanted), wanted.model), []).append(job)
+            elif isinstance(requested, Steps | Window):
+                short.setdefault((type(requested), requested.model), []).append(job)
             else:
                 long.append(job)
         for (kind, model), waiting in short.items():
@@ -236,5 +280,5 @@ class Engine:
     def _steps(self, model: ServedModel, jobs: list[Job]) -> list[Any]:
         results = compute_steps(model, jobs)
         self.steps += 1
-        self.sequences += sum(len(cast(Steps, job.wanted).steps) for job in jobs[: len(results)])
+        self.sequences += sum(len(cast(Steps, job.requested).steps) for job in jobs[: len(results)])
         return results

@@ -105,6 +105,25 @@ def too_large(what: str, limit: str, size: int, most: int, *, status: int = 413)
     )
 
 
+def check_rows(rows: int, limits: Limits) -> None:
+    """Check that an answer will not be too long.
+
+    Args:
+        rows: the number of tokens, candidates and values in it.
+        limits: the limits of the server.
+
+    Raises:
+        Refused: when it would be.
+    """
+    if rows > limits.rows:
+        raise Refused(
+            422,
+            f"the answer may have at most {limits.rows:,} tokens, candidates and values (got {rows:,}); ask for less "
+            "at a time, or start the server with a larger --max-rows",
+            code="too_large",
+        )
+
+
 def _limited(message: BaseModel, path: str = "") -> Iterator[tuple[str, str, Any]]:
     """The values of a message that have a limit: the path, the limit and the value of each."""
     for name, limit in _limits_of(type(message)).items():

@@ -24,7 +24,7 @@ class Job:
         deliver: called on the event loop with each event.
 
     Attributes:
-        wanted: the part that it waits for.
+        requested: the part that it waits for.
         cancelled: whether nobody waits for it any more.
     """
 
@@ -32,5 +32,5 @@ class Job:
         self.program = program
         self.deadline = deadline
         self.deliver = deliver
-        self.wanted: Part | None = None
+        self.requested: Part | None = None
         self.cancelled = False

@@ -7,7 +7,10 @@ from refrain.data.tagged.tokenise import sentences_of
 from refrain.evaluation import Figure, surprisal_rows
 from refrain.generation.units import state_parts
 
+from .fields import check_rows
+from .limits import Limits
 from .programs import finite, units_of
+from .refused import Refused
 from .requests import NBestRequest, ScoreRequest, SurprisalRequest, TagRequest, UnitsRequest
 from .served import ServedModel, ServedTagger
 from .turns import taking_turns
@@ -88,16 +91,33 @@ def surprising(model: ServedModel, request: SurprisalRequest) -> Program:
     return {"model": model.name, "words": words}
 
 
-def tagging(tagger: ServedTagger, request: TagRequest) -> Program:
+def tagging(tagger: ServedTagger, request: TagRequest, most: int) -> Program:
     """Tag the words of a text or of sentences.
 
     Args:
         tagger: the tagger.
         request: the text or the sentences.
+        most: the largest number of words of a sentence.
+
+    Raises:
+        Refused: when a sentence has more words.
     """
     if request.sentences is None:
         lines = (request.text or "").split("\n")
-        sentences = [[token.form for token in sentence] for sentence in sentences_of(lines)]
+
+        def split(between: Callable[[], None]) -> list[list[str]]:
+            return [[token.form for token in sentence] for sentence in sentences_of(lines, between)]
+
+        sentences = yield Call(split)
+        longest = max(map(len, sentences), default=0)
+        if longest > most:
+            raise Refused(
+                422,
+                f"text: a sentence may have at most {most:,} words (got {longest:,}); divide it by line ends, or start "
+                "the server with a larger --max-texts",
+                code="too_large",
+                field="text",
+            )
     else:
         sentences = [list(words) for words in request.sentences]
     tagged = yield Sentences(tagger, sentences)
@@ -113,19 +133,21 @@ def tagging(tagger: ServedTagger, request: TagRequest) -> Program:
     }
 
 
-def following_units(model: ServedModel, request: UnitsRequest) -> Program:
+def following_units(model: ServedModel, request: UnitsRequest, limits: Limits) -> Program:
     """The values of units after each token of a text, which is read after a line end.
 
     Args:
         model: the model.
         request: the text and the units.
+        limits: the limits of the server.
 
     Raises:
-        Refused: when the layer, a unit or the state does not exist.
+        Refused: when the layer, a unit or the state does not exist, or the answer would be too long.
     """
     network, vocabulary = model.trained.model, model.vocabulary
     layer, part = units_of(model, request.layer, request.units, request.state, "units")
     ids = vocabulary.encode(request.text)
+    check_rows(len(ids) * len(request.units), limits)
     values = []
     state = model.states.zero
     for index in [vocabulary.line_end, *ids]:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from . import answers, completions, requests, service
-from .measuring import choosing, following_units, scoring, surprising
+from .measuring import choosing, scoring, surprising
 from .programs import predicting
 from .service import Action, running
 
@@ -73,7 +73,7 @@ OPERATIONS = (
     ),
     Operation(
         "units", "POST", "/units", "The values of units of a layer along a text.",
-        answers.UnitsAnswer, running(following_units), requests.UnitsRequest, LM,
+        answers.UnitsAnswer, service.units, requests.UnitsRequest, LM,
     ),
     Operation(
         "tag", "POST", "/tag", "Tag a text or sentences.",

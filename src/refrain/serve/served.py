@@ -13,6 +13,7 @@ from torch import Tensor
 
 from refrain.data import Vocabulary
 from refrain.data.units.protocol import PreparesText
+from refrain.errors import shown
 from refrain.models import Network
 from refrain.trained import TrainedLanguageModel, TrainedTagger
 
@@ -259,7 +260,7 @@ class Models:
         if name not in self._by_name:
             raise Refused(
                 404,
-                f"model: there is none of this name; known: {', '.join(self.names())}",
+                f"model: unknown model {shown(name)}; known: {', '.join(self.names())}",
                 code="model_not_found",
                 field="model",
             )

@@ -3,17 +3,19 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, TypeAlias
 
 from refrain._version import __version__
 
 from .engine import Engine
+from .fields import check_rows
 from .jobs import Event
 from .limits import Limits
-from .measuring import tagging
+from .measuring import following_units, tagging
 from .metrics import Metrics
 from .programs import Place, advancing, generating
-from .requests import GenerateRequest, ReadRequest, SessionRequest, TagRequest
+from .requests import GenerateRequest, ReadRequest, SessionRequest, TagRequest, UnitsRequest
 from .served import Models, ServedModel
 from .sessions import Session, Sessions
 from .work import Program
@@ -62,7 +64,7 @@ class Service:
         engine: the model thread.
         sessions: the open sessions.
         metrics: counts requests.
-        stopping: whether the server was told to stop.
+        stopping: whether the server was asked to stop.
     """
 
     def __init__(self, models: Models, limits: Limits) -> None:
@@ -83,7 +85,12 @@ class Service:
 
 
 async def health(service: Service, asked: Asked) -> Answer:
-    """Whether the server is there, and how busy it is."""
+    """Whether the server is there, and how busy it is.
+
+    Raises:
+        Refused: when the model thread has ended by an error.
+    """
+    service.engine.check_thread()
     return {
         "status": "stopping" if service.stopping else "ok",
         "version": __version__,
@@ -116,7 +123,16 @@ def running(program: Callable[[ServedModel, Any], Program]) -> Action:
 async def tag(service: Service, asked: Asked) -> Answer:
     """Tag words."""
     request: TagRequest = asked.message
-    found: Answer = await service.engine.run(tagging(service.models.tagger(request.model), request), asked.deadline)
+    program = tagging(service.models.tagger(request.model), request, service.limits.texts)
+    found: Answer = await service.engine.run(program, asked.deadline)
+    return found
+
+
+async def units(service: Service, asked: Asked) -> Answer:
+    """Follow units along a text."""
+    request: UnitsRequest = asked.message
+    program = following_units(service.models.language_model(request.model), request, service.limits)
+    found: Answer = await service.engine.run(program, asked.deadline)
     return found
 
 
@@ -124,6 +140,7 @@ async def generate(service: Service, asked: Asked) -> Answer:
     """Continue a text."""
     request: GenerateRequest = asked.message
     model = service.models.language_model(request.model)
+    check_rows(request.tokens * request.samples * (1 + request.alternatives), service.limits)
     seed = secrets.randbelow(2**31) if request.seed is None else request.seed
     program = generating(model, request, seed)
 
@@ -140,6 +157,13 @@ async def generate(service: Service, asked: Asked) -> Answer:
     return Stream(events())
 
 
+def _turn(service: Service, asked: Asked) -> AbstractAsyncContextManager[Session]:
+    """The session of a request, once the requests for it that came before are done; see `Sessions.turn`."""
+    if service.sessions.get(asked.session).lock.locked():
+        service.engine.check_room(service.sessions.waiting)
+    return service.sessions.turn(asked.session, asked.deadline)
+
+
 async def open_session(service: Service, asked: Asked) -> Answer:
     """Open a session."""
     request: SessionRequest = asked.message
@@ -154,15 +178,15 @@ async def open_session(service: Service, asked: Asked) -> Answer:
 async def read(service: Service, asked: Asked) -> Answer:
     """Read the next words of a session."""
     request: ReadRequest = asked.message
-    session = service.sessions.get(asked.session)
-    model, vocabulary = session.model, session.model.vocabulary
-    ids = vocabulary.encode(request.text)
-    async with session.lock:
+    async with _turn(service, asked) as session:
+        model, vocabulary = session.model, session.model.vocabulary
+        ids = vocabulary.encode(request.text)
         program = advancing(model, session.place, ids, request)
         # the state changes only when everything was read
         found, session.place, scores = await service.engine.run(program, asked.deadline)
         session.tokens += len(ids)
-        tokens = session.tokens
+        session.ending = request.text[-1:] or session.ending
+        tokens, ending = session.tokens, session.ending
     return {
         "session": session.id,
         "tokens": tokens,
@@ -175,18 +199,20 @@ async def read(service: Service, asked: Asked) -> Answer:
             }
             for number, index in enumerate(ids)
         ],
-        "candidates": model.shown(request.text[-1:] or "x", found),
+        "candidates": model.shown(ending, found),
     }
 
 
 async def look_at_session(service: Service, asked: Asked) -> Answer:
     """What a session has read so far."""
-    return _document(service, service.sessions.get(asked.session))
+    async with _turn(service, asked) as session:
+        return _document(service, session)
 
 
 async def close_session(service: Service, asked: Asked) -> Answer:
     """Close a session."""
-    return {"session": service.sessions.close(asked.session).id, "closed": True}
+    async with _turn(service, asked):
+        return {"session": service.sessions.close(asked.session).id, "closed": True}
 
 
 def _document(service: Service, session: Session) -> dict[str, Any]:

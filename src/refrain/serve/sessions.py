@@ -1,13 +1,17 @@
 """Sessions: what a client has read stays on the server, so that it sends one word at a time."""
 
 import asyncio
+import contextlib
 import secrets
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+
+from refrain.errors import shown
 
 from .limits import Limits
 from .programs import Place
-from .refused import Refused
+from .refused import Refused, too_slow
 from .served import ServedModel
 
 
@@ -20,6 +24,7 @@ class Session:
         model: the model that reads.
         place: the state.
         tokens: the number of tokens that were read.
+        ending: the last character that was read; empty at the beginning.
         used: the time of the last use, by the monotonic clock.
         lock: held by the request that uses the session, so that requests of a session follow each other.
     """
@@ -28,6 +33,7 @@ class Session:
     model: ServedModel
     place: Place
     tokens: int = 0
+    ending: str = ""
     used: float = field(default_factory=time.monotonic)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -37,10 +43,14 @@ class Sessions:
 
     Args:
         limits: the limits of the server.
+
+    Attributes:
+        waiting: the number of requests that wait for another one of their session.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self.waiting = 0
         # in the order of the last use, the oldest first
         self._open: dict[str, Session] = {}
 
@@ -77,6 +87,32 @@ class Sessions:
         self._open[session.id] = session
         return session
 
+    @contextlib.asynccontextmanager
+    async def turn(self, name: str, deadline: float) -> AsyncIterator[Session]:
+        """Use a session once the requests for it that came before are done.
+
+        Args:
+            name: its id.
+            deadline: the time, by the monotonic clock, until which the request waits.
+
+        Raises:
+            Refused: when there is none, it was closed in the meantime, or the deadline has passed.
+        """
+        session = self.get(name)
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                await session.lock.acquire()
+        except TimeoutError:
+            raise too_slow(self._limits) from None
+        finally:
+            self.waiting -= 1
+        try:
+            self.get(name)
+            yield session
+        finally:
+            session.lock.release()
+
     def get(self, name: str) -> Session:
         """The session of an id, which counts as its use.
 
@@ -89,7 +125,7 @@ class Sessions:
         if session is None:
             raise Refused(
                 404,
-                "session: there is none of this id, or it was closed after "
+                f"session: unknown session {shown(name)}, or it was closed after "
                 f"{self._limits.idle_seconds:g} s without a request; open one with POST /sessions",
                 code="unknown_session",
                 field="session",

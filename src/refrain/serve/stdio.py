@@ -14,7 +14,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field, JsonValue, ValidationError
 
-from refrain.errors import nearest
+from refrain.errors import nearest, shown
 from refrain.storage.plain_json import dumps
 
 from .fields import Message, read_message, too_large
@@ -114,7 +114,9 @@ async def _answer(service: Service, line: bytes | int, write: Callable[[str], No
         operations = {each.name: each for each in OPERATIONS}
         if envelope.operation not in operations:
             hint = nearest(envelope.operation, operations)
-            raise Refused(404, f"operation: there is none of this name{hint}; known: {', '.join(operations)}")
+            raise Refused(
+                404, f"operation: unknown operation {shown(envelope.operation)}{hint}; known: {', '.join(operations)}"
+            )
         operation = operations[envelope.operation]
         name = operation.name
         message = None

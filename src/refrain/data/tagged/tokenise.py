@@ -7,7 +7,7 @@ their words, and so do the joiners of Persian and Hindi. Emoji that are written 
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,6 +26,9 @@ ABBREVIATIONS = (
 ENGLISH = "s|m|d|re|ve|ll"
 # what loses its vowel before a vowel, in French, Italian and Catalan; its apostrophe stays with it
 ELIDED = "[ldjmnstc]|qu|lorsqu|puisqu|quoiqu|jusqu|all|dall|dell|nell|sull|coll|un|quell|quest|sant|dov|cos"
+
+# the tokens of a line between two calls of `between`
+TURN_TOKENS = 256
 
 ENDS = re.compile(r"[.!?…]+")
 # these end a sentence without a blank after them, as in Chinese and Japanese
@@ -52,8 +55,10 @@ def token_pattern() -> re.Pattern[str]:
     english = rf"['’](?i:{ENGLISH}){last}"
     parts = [
         r"(?:https?://|www\.)[^\s<>\"]*[^\s<>\".,;:!?)\]'}]",
-        r"[\w.+-]+@\w[\w-]*(?:\.\w[\w-]*)+",
+        # the name of a mailbox has at most 64 characters, and a domain 253; this bounds the time for what is neither
+        r"[\w.+-]{1,64}+@\w[\w-]*(?:\.\w[\w-]*)+",
         # example.com and example.co.uk/page
+        r"(?=[A-Za-z0-9.-]{1,253}+(?![A-Za-z0-9.-]))"
         rf"(?:[A-Za-z0-9][A-Za-z0-9-]*\.)+(?:{DOMAINS}){last}(?!-)(?:/[^\s<>\"]*[^\s<>\".,;:!?)\]'}}])?",
         r"[\U0001f1e6-\U0001f1ff]{2}",
         r"[0-9#*]\ufe0f?\u20e3",
@@ -94,15 +99,24 @@ def _marks() -> str:
     return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
 
 
-def tokens_of(line: str) -> list[Token]:
-    """The tokens of a line of text."""
-    matches = list(token_pattern().finditer(line))
+def tokens_of(line: str, between: Callable[[], None] | None = None) -> list[Token]:
+    """The tokens of a line of text.
+
+    Args:
+        line: the line.
+        between: called before the line and after each `TURN_TOKENS` tokens.
+    """
+    matches: list[re.Match[str]] = []
+    for match in token_pattern().finditer(line):
+        if between is not None and len(matches) % TURN_TOKENS == 0:
+            between()
+        matches.append(match)
     # the end of the line counts as a blank after the last token
     starts = [*(match.start() for match in matches[1:]), len(line) + 1]
     return [Token(match[0], start > match.end()) for match, start in zip(matches, starts, strict=False)]
 
 
-def sentences_of(lines: Iterable[str]) -> Iterator[list[Token]]:
+def sentences_of(lines: Iterable[str], between: Callable[[], None] | None = None) -> Iterator[list[Token]]:
     """The sentences of plain text. A sentence ends at the end of a line, and within a line after `.`, `!` or `?`.
 
     A punctuation mark ends a sentence if it is followed by a blank, possibly after closing quotes and brackets, and the
@@ -111,47 +125,46 @@ def sentences_of(lines: Iterable[str]) -> Iterator[list[Token]]:
 
     Args:
         lines: lines without their ends; blank lines are skipped.
+        between: called before each line and within long ones, so that other work has its turn.
     """
     for line in lines:
-        sentence: list[Token] = []
-        tokens = tokens_of(line)
-        for index, token in enumerate(tokens):
-            sentence.append(token)
-            if _ends_here(sentence, tokens[index + 1 :]):
-                yield sentence
-                sentence = []
-        if sentence:
+        yield from _divided(tokens_of(line, between))
+
+
+def _divided(tokens: Sequence[Token]) -> Iterator[list[Token]]:
+    """Divide the tokens of a line into sentences, in a time that is proportional to their number."""
+    continues = _continues(tokens)
+    sentence: list[Token] = []
+    # whether the last token of the sentence that does not close quotes or brackets ends it
+    ends = strongly = False
+    for index, token in enumerate(tokens):
+        if token.form not in CLOSING:
+            ends = _is_end(token.form, sentence[-1].form if sentence else "")
+            strongly = set(token.form) <= STRONG
+        sentence.append(token)
+        if token.space_after:
+            over = strongly or (ends and not continues[index + 1])
+        else:
+            follows = tokens[index + 1].form if index + 1 < len(tokens) else ""
+            # a closing quote, or a second mark, belongs to the sentence
+            over = strongly and not (follows in CLOSING or _is_end(follows, token.form))
+        if over:
             yield sentence
+            sentence = []
+            ends = strongly = False
+    if sentence:
+        yield sentence
 
 
-def _ends_here(sentence: Sequence[Token], rest: Sequence[Token]) -> bool:
-    if not sentence[-1].space_after:
-        follows = rest[0].form if rest else ""
-        # a closing quote, or a second mark, belongs to the sentence
-        return _ends_strongly(sentence) and not (follows in CLOSING or _is_end(follows, sentence))
-    return _ends_strongly(sentence) or (_ends(sentence) and not _continues(rest))
-
-
-def _ends_strongly(sentence: Sequence[Token]) -> bool:
-    last = next((token.form for token in reversed(sentence) if token.form not in CLOSING), "")
-    return bool(last) and set(last) <= STRONG
-
-
-def _ends(sentence: Sequence[Token]) -> bool:
-    for index in range(len(sentence) - 1, -1, -1):
-        if _is_end(sentence[index].form, sentence[:index]):
-            return True
-        if sentence[index].form not in CLOSING:
-            return False
-    return False
-
-
-def _is_end(form: str, before: Sequence[Token]) -> bool:
+def _is_end(form: str, before: str) -> bool:
     if form == ";":
-        return bool(before) and unicodedata.name(before[-1].form[0], "").startswith("GREEK")
+        return before != "" and unicodedata.name(before[0], "").startswith("GREEK")
     return ENDS.fullmatch(form) is not None or (form != "" and set(form) <= STRONG)
 
 
-def _continues(rest: Sequence[Token]) -> bool:
-    first = next((token.form for token in rest if token.form[0].isalnum()), "")
-    return first[:1].islower()
+def _continues(tokens: Sequence[Token]) -> list[bool]:
+    """For each token, and the end, whether the first word from there on begins with a small letter."""
+    found = [False]
+    for token in reversed(tokens):
+        found.append(token.form[0].islower() if token.form[0].isalnum() else found[-1])
+    return found[::-1]
