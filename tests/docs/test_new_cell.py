@@ -178,7 +178,13 @@ def copy(tmp_path):
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for folder in ("src", "tests/laws", "tests/golden", "docs/methods"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
-    for file in ("pyproject.toml", "tests/conftest.py", "tests/blocked_modules.py"):
+    for file in (
+        "pyproject.toml",
+        "tests/conftest.py",
+        "tests/blocked_modules.py",
+        "tests/browser.py",
+        "tests/processes.py",
+    ):
         shutil.copy(ROOT / file, tmp_path / file)
     for path, text in NEW.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)

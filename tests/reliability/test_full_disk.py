@@ -47,7 +47,9 @@ def train_with_small_files(words, limit):
 def test_files_that_may_not_grow(trials, report, prepared, forks, words, tmp_path):
     pytest.importorskip("resource")
     whole = prepared.uninterrupted(NAME)
-    files = [path for path in whole.rglob("*") if path.is_file() and not path.is_symlink()]
+    # a report that cannot be written is a warning
+    found = [path for path in whole.rglob("*") if path.is_file() and not path.is_symlink()]
+    files = [path for path in found if path.name != "report.html"]
     largest = max(path.stat().st_size for path in files)
     count, out, ended = trials(2, 20), tmp_path / "run", 0
     for number in range(count):

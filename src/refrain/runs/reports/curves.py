@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from refrain.config import Experiment
 from refrain.pictures.report.blocks import Table
 from refrain.pictures.report.chart import Chart, Line
 from refrain.pictures.report.scales import exact
 
+from ..figure_names import deciding
 from .folder import RunData, number
 from .places import has_place, long_lines, place_of, windows_of
 
@@ -242,7 +242,7 @@ def _main(run: RunData, line: Mapping[str, Any]) -> Iterator[tuple[Quantity, flo
     chart, key = PERPLEXITY, "perplexity"
     if run.is_tagger:
         chart, key = "Nats per word", "nats_per_token"
-    elif isinstance(run.experiment, Experiment) and run.experiment.data.unit == "byte":
+    elif deciding(line) == "bits_per_byte":
         chart, key = "Bits per byte", "bits_per_byte"
     if (value := _real(line.get(key))) is not None:
         yield Quantity(chart, which, logarithmic=True), value
