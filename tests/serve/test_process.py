@@ -118,6 +118,7 @@ def complaint(capsys):
         (["--max-sessions", "0"], 2, ["--max-sessions must be at least 1 (got 0)"]),
         (["--idle-seconds", "nan"], 2, ["--idle-seconds must be at least 1 (got nan)"]),
         (["--stdio", "--json"], 2, ["--json cannot take effect with --stdio"]),
+        (["--stdio", "--port", "8001"], 2, ["--port cannot take effect with --stdio"]),
     ],
 )
 def test_mistakes_at_the_start(tiny_run, capsys, monkeypatch, words, status, parts):

@@ -131,7 +131,7 @@ def start_ranks(processes: int | None, experiment: "AnyExperiment | None") -> No
         return
     if experiment is not None and experiment.training.batch_size < processes:
         raise UserError(
-            f"--processes {processes}: are more than the columns of a batch, of which each process computes at least "
+            f"--processes {processes} is more than the columns of a batch, of which each process computes at least "
             f"one (training.batch_size is {experiment.training.batch_size}); start fewer, or raise the batch size"
         )
     raise SystemExit(run_processes(processes, without_option(sys.argv[1:])))

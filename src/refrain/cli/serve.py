@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .options import Device, DeviceOption, Flag, JsonOption, LowercaseOption, TokeniseOption, Weights, WeightsOption
+from .serve_options import check_stdio
 
 if TYPE_CHECKING:
     from refrain.progress import Reporter
@@ -97,7 +98,6 @@ def serve(
     stop_seconds
         The time that requests in work have to finish when the server stops.
     """
-    from refrain.errors import UserError
     from refrain.serve.limits import Limits
 
     limits = Limits(
@@ -115,8 +115,8 @@ def serve(
         stop_seconds=stop_seconds,
     )
     _check(limits)
-    if stdio and json:
-        raise UserError("--json cannot take effect with --stdio, whose output is JSON in any case")
+    if stdio:
+        check_stdio(json, host, port, token)
     named = _named([run, *more])
     if stdio:
         _check_input()

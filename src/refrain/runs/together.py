@@ -58,7 +58,7 @@ def check_columns(ranks: Ranks, experiment: AnyExperiment) -> None:
     """
     if experiment.training.batch_size < ranks.size:
         raise UserError(
-            f"{ranks.size} ranks: are more than the columns of a batch, of which each rank computes at least one "
+            f"{ranks.size} ranks are more than the columns of a batch, of which each rank computes at least one "
             f"(training.batch_size is {experiment.training.batch_size}); start fewer ranks, or raise the batch size"
         )
 
