@@ -14,6 +14,7 @@ from refrain.evaluation import (
     evaluate_with_cache,
     gather_statistics,
 )
+from refrain.evaluation.dynamic import dynamic_nats
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, LockedDropout, RecurrentStack, SoftmaxHead, WeightDropout
 
@@ -44,6 +45,19 @@ def loss_of(model, inputs, targets, state):
     outputs, state = model.hidden(inputs, state)
     nats = -model.head.log_probabilities(outputs.raw).gather(-1, targets[..., None]).sum()
     return nats, tuple(type(part)(*(tensor.detach() for tensor in part)) for part in state)
+
+
+def test_is_the_same_where_the_caller_has_turned_gradients_off(model, source):
+    text = windows(source)
+
+    def figure():
+        return evaluate_dynamically(model, text, gather_statistics(model, text), Dynamics()).nats
+
+    wanted = figure()
+    with torch.no_grad():
+        assert figure() == wanted
+        for _ in dynamic_nats(model, text, gather_statistics(model, text), Dynamics()):
+            assert not torch.is_grad_enabled()
 
 
 def test_statistics_are_root_mean_squares_of_window_gradients(model, source):

@@ -55,6 +55,15 @@ def test_equals_truncated_backpropagation_written_out():
         torch.testing.assert_close(got, wanted, msg=name)
 
 
+def test_trains_where_the_caller_has_turned_gradients_off():
+    net, reference = model(), model()
+    train(reference)
+    with torch.no_grad():
+        train(net)
+        assert not torch.is_grad_enabled()
+    assert all(torch.equal(*pair) for pair in zip(net.parameters(), reference.parameters(), strict=True))
+
+
 def test_an_update_can_take_the_mean_gradient_of_several_windows():
     """The state goes on from window to window; at the end, fewer windows than asked for make an update as well."""
     net, reference, tally = model(), model(), Tally()

@@ -36,6 +36,7 @@ class GradientStatistics:
     windows: int
 
 
+@torch.enable_grad()
 def gather_statistics(model: Network, windows: Windows, *, track: Track = untracked) -> GradientStatistics:
     """The root mean square of the gradients of the mean loss of each window of the training text, with fixed weights.
 
@@ -90,6 +91,7 @@ def evaluate_dynamically(
     return tally.figure()
 
 
+@torch.enable_grad()
 def dynamic_nats(
     model: Network,
     windows: Windows,

@@ -35,6 +35,7 @@ class NonFiniteError(ArithmeticError):
     """A loss or gradient is not finite. The weights were not updated with it."""
 
 
+@torch.enable_grad()
 def train_round(
     model: nn.Module,
     windows: Iterable[tuple[Tensor, Tensor]],
@@ -48,7 +49,7 @@ def train_round(
     ranks: Ranks = ALONE,
     accumulate: int = 1,
 ) -> Any:
-    """Train on `windows` by truncated backpropagation.
+    """Train on `windows` by truncated backpropagation, also within `torch.no_grad()`.
 
     Args:
         model: maps (inputs, targets, state) to the nats summed over the window, the outputs and the state.
