@@ -42,6 +42,13 @@ def test_unknown_words_that_training_never_saw(refrain, never, write):
     assert "without_unknown" not in known.out and "note:" not in known.err
 
 
+def test_a_figure_worse_than_equal_probabilities(refrain, never, write):
+    _, run = never
+    outcome = refrain("evaluate", run, "--data", write("strange.txt", "bee <unk> bee <unk> dog ant\n" * 9))
+    assert "note: the perplexity of the text, method static (" in outcome.err
+    assert "is above 8, that of equal probabilities for all tokens" in outcome.err
+
+
 def test_every_method_has_both_figures(refrain, never, tmp_path):
     _, run = never
     figures = refrain("evaluate", run, "--method", "all", "--json").json

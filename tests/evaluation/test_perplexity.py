@@ -14,6 +14,7 @@ from refrain.data import TextSize, Windows, open_word_corpus
 from refrain.data.text.files import whole
 from refrain.errors import DataError
 from refrain.evaluation import Figure, evaluate, protocol_windows, stream_nats
+from refrain.evaluation.perplexity import guessing_concerns
 
 # sums of a few hundred float32 values, in another order
 CLOSE = {"rel": 1e-5}
@@ -194,3 +195,10 @@ def test_unseen_words_cost_what_unk_costs(trained, write):
         )
 
     assert nats("unseen", "ant zebra bee\n") == nats("literal", "ant <unk> bee\n")
+
+
+def test_a_perplexity_above_that_of_equal_probabilities_is_told():
+    (line,) = guessing_concerns({"the valid text": 100.0, "the test text": 20_784.4}, 10_000)
+    assert line.startswith("the perplexity of the test text (20,784.4) is above 10,000, that of equal probabilities")
+    assert guessing_concerns({"the test text": 10_000.0}, 10_000) == []
+    assert len(guessing_concerns({"the test text": math.inf}, 10_000)) == 1

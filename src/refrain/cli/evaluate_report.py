@@ -37,7 +37,7 @@ def report_all(
     figures: dict[str, dict[str, Any]],
     json: bool,
 ) -> None:
-    """Print the figures of a language model, and log what is to be known of the unknown words.
+    """Print the figures of a language model, and log what makes them doubtful.
 
     Args:
         about: what was measured.
@@ -47,11 +47,15 @@ def report_all(
         json: whether one JSON object is printed.
     """
     from refrain.data.unknown import unknown_concerns
+    from refrain.evaluation.perplexity import guessing_concerns
 
     from .output import log
 
     unseen = {"unseen": text.unseen}
     concerns = unknown_concerns(vocabulary, {"the text": (text.unseen, len(text.tokens))})
+    concerns += guessing_concerns(
+        {f"the text, method {name}": figure["perplexity"] for name, figure in figures.items()}, len(vocabulary)
+    )
     for concern in concerns:
         log(f"note: {concern}")
     warnings = {"warnings": concerns} if json else {}

@@ -8,11 +8,10 @@ from .units.protocol import PreparesText, Vocabulary
 MANY = 0.05
 
 FIT_THE_TEXT = "make the text fit the model with --lowercase or --tokenise"
-FIT_THE_MODEL = "read more with data.lowercase=true, data.tokenise=true or a larger training text"
 
 
 def unknown_concerns(
-    vocabulary: Vocabulary, texts: Mapping[str, tuple[int, int]], remedy: str = FIT_THE_TEXT
+    vocabulary: Vocabulary, texts: Mapping[str, tuple[int, int]], *, in_training: bool = False
 ) -> list[str]:
     """Warnings about the words of texts that are not in the vocabulary of a model, each one line.
 
@@ -20,13 +19,12 @@ def unknown_concerns(
         vocabulary: the vocabulary of the model.
         texts: for each text by name, the number of its words, characters or other tokens that are not in the vocabulary
             and are read as the unknown one, and the number of all its tokens.
-        remedy: what to do where they are many and the vocabulary prepares texts.
+        in_training: whether the model is being trained, so that its vocabulary can still be another one.
     """
     if vocabulary.unknown is None:
         return []
     unknown, units = vocabulary.token(vocabulary.unknown), f"{vocabulary.unit}s"
-    if not isinstance(vocabulary, PreparesText):
-        remedy = "use a model that was trained on such a text"
+    remedy = _remedy(vocabulary, in_training)
     lines = []
     if many := [
         f"{unseen / tokens:.1%} of {name}" for name, (unseen, tokens) in texts.items() if unseen > MANY * tokens
@@ -42,3 +40,19 @@ def unknown_concerns(
             f"arbitrary; train with data.min_count=2, or compare figures without unknown {units}"
         )
     return lines
+
+
+def _remedy(vocabulary: Vocabulary, in_training: bool) -> str:
+    """What to do where many words are unknown; of preparations only those that would change something."""
+    preparation = vocabulary.preparation if isinstance(vocabulary, PreparesText) else None
+    capitals = any(token != token.lower() for token in map(vocabulary.token, range(len(vocabulary))))
+    # capitals may become known in training, and they are unknown to a model that has none
+    lowercase = preparation is not None and not preparation.lowercase and capitals == in_training
+    tokenise = preparation is not None and not preparation.tokenise
+    if in_training:
+        ways = ["data.lowercase=true"] * lowercase + ["data.tokenise=true"] * tokenise
+        return f"read more with {', '.join(ways)} or a larger training text" if ways else "train on a larger text"
+    ways = ["--lowercase"] * lowercase + ["--tokenise"] * tokenise
+    if not ways:
+        return "use a model that was trained on such a text"
+    return f"make the text fit the model with {' or '.join(ways)}"

@@ -4,7 +4,7 @@ T steps in a window, B batch size.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -242,3 +242,18 @@ def _summed_nats(model: Network, windows: Windows, track: Track, what: str) -> f
             nats, _, state = model(inputs.to(device), targets.to(device), state)
         total += float(nats)
     return total
+
+
+def guessing_concerns(perplexities: Mapping[str, float], tokens: int) -> list[str]:
+    """Warnings about perplexities that equal probabilities for all tokens would undercut, each one line.
+
+    Args:
+        perplexities: the perplexity per token of each text by name.
+        tokens: the number of tokens in the vocabulary, which is the perplexity of equal probabilities.
+    """
+    return [
+        f"the perplexity of {name} ({found:,.1f}) is above {tokens:,}, that of equal probabilities for all tokens: the "
+        "model has learned too little of such text; train it longer, or check that text and model fit each other"
+        for name, found in perplexities.items()
+        if found > tokens
+    ]

@@ -9,9 +9,9 @@ from torch import nn
 from refrain.assembly.widths import removable_widths
 from refrain.config import Experiment
 from refrain.data import Corpus, text_size
-from refrain.data.unknown import FIT_THE_MODEL, unknown_concerns
+from refrain.data.unknown import unknown_concerns
 from refrain.evaluation import evaluate, protocol_windows
-from refrain.evaluation.perplexity import Protocol
+from refrain.evaluation.perplexity import Protocol, guessing_concerns
 from refrain.models.network_check import class_name
 from refrain.parallel import ALONE, Ranks, present
 from refrain.progress import Track, untracked
@@ -58,7 +58,7 @@ def _unknown(corpus: Corpus) -> str:
 def _concerns(corpus: Corpus) -> list[str]:
     measured = {name: split for name, split in corpus.splits.items() if name != "train"}
     texts = {name: (split.unseen, len(split.tokens)) for name, split in measured.items()}
-    return unknown_concerns(corpus.vocabulary, texts, FIT_THE_MODEL)
+    return unknown_concerns(corpus.vocabulary, texts, in_training=True)
 
 
 def machine_line(model: nn.Module) -> str:
@@ -142,8 +142,10 @@ def summarise(
         figures[split] = found.get((split, protocol)) or {**found[split, "exact"], "protocol": protocol}
     network = {"network": class_name(model)} if own else {}
     sparsity = {"sparsity": _sparsity(model)} if experiment.sparsity.active() else {}
+    perplexities = {f"the {split} text": figures[split]["perplexity"] for split in splits}
+    concerns = _concerns(corpus) + guessing_concerns(perplexities, len(corpus.vocabulary))
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **network}
-    return summary_of(about, {**figures, "exact": exact, **sparsity, "warnings": _concerns(corpus)}, model, position)
+    return summary_of(about, {**figures, "exact": exact, **sparsity, "warnings": concerns}, model, position)
 
 
 def _sparsity(model: Any) -> dict[str, Any]:

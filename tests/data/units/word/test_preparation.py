@@ -85,3 +85,21 @@ def test_concerns():
     assert "--lowercase" in line
     assert unknown_concerns(unsure, {"the text": (5, 100)}) == []
     assert len(unknown_concerns(never, {"the text": (36, 100)})) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "done", "in_training", "remedy"),
+    [
+        (["a"], Preparation(), False, "make the text fit the model with --lowercase or --tokenise"),
+        (["A"], Preparation(), False, "make the text fit the model with --tokenise"),
+        (["a"], Preparation(lowercase=True), False, "make the text fit the model with --tokenise"),
+        (["a"], Preparation(lowercase=True, tokenise=True), False, "use a model that was trained on such a text"),
+        (["A"], Preparation(), True, "read more with data.lowercase=true, data.tokenise=true or a larger"),
+        (["a"], Preparation(), True, "read more with data.tokenise=true or a larger"),
+        (["a"], Preparation(tokenise=True), True, "train on a larger text"),
+    ],
+)
+def test_only_what_would_change_something_is_advised(words, done, in_training, remedy):
+    vocabulary = WordVocabulary(["<eos>", "<unk>", *words]).prepared(done)
+    (line,) = unknown_concerns(vocabulary, {"the text": (36, 100)}, in_training=in_training)
+    assert f", or {remedy}" in line
