@@ -65,6 +65,15 @@ def test_a_model_is_not_different_from_itself(refrain, family, tmp_path):
     assert [second["text"][name] for name in ("difference", "low", "high", "p_value")] == [0, 0, 0, 1]
 
 
+def test_a_copy_is_no_further_seed(refrain, family, tmp_path):
+    shutil.copytree(family / "seeds", tmp_path / "copies", symlinks=True)
+    outcome = refrain("compare", family / "seeds", tmp_path / "copies", "--json")
+    (group,) = outcome.json["groups"]
+    assert group["seeds"] == [1, 2, 3] and group["valid"]["count"] == 3
+    assert outcome.err.count("note: left out: ") == 3
+    assert f"{tmp_path / 'copies' / 'seed-2'}: has the settings, the seed and the figures of {family}" in outcome.err
+
+
 def test_lines_can_be_scored_independently(refrain, family, write):
     text = write("text.txt", "ant bee\ncat dog eel\n" * 3)
     words = ["compare", family / "wide", "--data", text, "--context", "sentence", "--json"]

@@ -231,6 +231,7 @@ def test_the_bench_of_sizes(refrain, mistake, run, tiny_run):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
+        (["--to", "bytes=900KB"], ["--to bytes=900k: the model has ", "which is no more than that"]),
         (["--to", "parameters=2MB"], ["--to must be parameters=N", "or bytes=2MB (got 'parameters=2MB')"]),
         (["--embedding", "64"], ["--embedding must be rank=N or a percentage of the width", "(got '64')"]),
         (["--head", "rank=9999"], ["--head rank=9999: must be at least 1 and below the present width"]),

@@ -98,7 +98,7 @@ def compare(
 def _readable(paths: Sequence[Path], *, tested: bool) -> "list[Compared]":
     """The runs that paths name. One below a folder that cannot be compared is left out, with a note."""
     from refrain.errors import CheckpointError
-    from refrain.runs.groups import compared_run, runs_at
+    from refrain.runs.groups import compared_run, copies_among, runs_at
 
     found = []
     for path in runs_at(paths):
@@ -116,6 +116,9 @@ def _readable(paths: Sequence[Path], *, tested: bool) -> "list[Compared]":
             log(f"note: {path} is {run.entry.state}; its figures are those so far")
     if not found:
         raise CheckpointError(f"{paths[0]}: no run here can be compared; see what they are with: refrain runs")
+    for copy, original in copies_among(found):
+        log(f"note: left out: {copy.entry.path}: has the settings, the seed and the figures of {original.entry.path}")
+        found.remove(copy)
     return found
 
 

@@ -199,13 +199,13 @@ def _rank(option: str, text: str | None) -> str | list[tuple[int, str]] | None:
 def _target(text: str) -> tuple[str, str]:
     from refrain.errors import UserError
 
-    match = re.fullmatch(r"(parameters|multiply_adds|bytes)=(\d+(?:\.\d+)?(?:[kMG]|%)?)", text.removesuffix("B"))
+    match = re.fullmatch(r"(parameters|multiply_adds|bytes)=(\d+(?:\.\d+)?(?:[kKMG]|%)?)", text.removesuffix("B"))
     if match is None or (text.endswith("B") and match[1] != "bytes"):
         raise UserError(
             "--to must be parameters=N, multiply_adds=N or bytes=N, as in parameters=7M, parameters=50% or bytes=2MB "
             f"(got {text!r})"
         )
-    return match[1], match[2]
+    return match[1], match[2].replace("K", "k")
 
 
 def _share(option: str, text: str) -> float:

@@ -37,7 +37,8 @@ def curves_picture(charts: Sequence[Chart], *, file_format: Literal["png", "svg"
 
 def _draw(axes: Any, chart: Chart) -> None:
     for line in sorted(chart.lines, key=lambda line: not line.faint):
-        axes.plot(line.x, line.y, label=plain_text(line.name, LONGEST_NAME), **_style(line))
+        # a point at the end of the axis is drawn whole
+        axes.plot(line.x, line.y, label=plain_text(line.name, LONGEST_NAME), clip_on=False, **_style(line))
     if chart.level is not None:
         name, value = chart.level
         axes.axhline(value, color=SOFT, linewidth=0.8, linestyle="--", label=plain_text(name, LONGEST_NAME))

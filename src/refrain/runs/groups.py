@@ -119,6 +119,26 @@ def runs_at(paths: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
+def copies_among(runs: Iterable[Compared]) -> list[tuple[Compared, Compared]]:
+    """Runs with the settings, the seed and the figures of an earlier one: its copies, which are no further seeds.
+
+    Args:
+        runs: the runs.
+
+    Returns:
+        Each copy, and the run that it is a copy of.
+    """
+    first: dict[str, Compared] = {}
+    found = []
+    for run in runs:
+        key = repr([run.entry.parameters, run.settings, run.entry.valid, run.entry.test])
+        if run.entry.valid and key in first:
+            found.append((run, first[key]))
+        else:
+            first[key] = run
+    return found
+
+
 def grouped(runs: Iterable[Compared]) -> list[Group]:
     """Bring together the runs that differ in the seed alone.
 
