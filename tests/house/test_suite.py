@@ -12,6 +12,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 SETTINGS = ROOT / "pyproject.toml"
+RUBBISH = ("build", "dist", "node_modules", "env", "venv")
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
@@ -23,22 +24,30 @@ def collected(root, environment):
     return {line.split("::")[0].split(": ")[0] for line in done.stdout.splitlines() if line.startswith("tests/")}
 
 
-def in_the_tree(root):
-    return {path.relative_to(root).as_posix() for path in (root / "tests").rglob("test_*.py")}
-
-
-def test_every_test_file_is_collected(own_environment):
-    assert collected(ROOT, own_environment) == in_the_tree(ROOT)
-
-
-@pytest.mark.parametrize("name", ["build", "dist", "node_modules", "env", "venv"])
-def test_no_name_of_a_folder_hides_its_tests(name, tmp_path, own_environment):
-    """The names that pytest passes over when it is left to itself, and others that tools read as rubbish."""
+def test_every_test_file_is_collected(tmp_path, own_environment):
+    """By its name, whatever is in it: files of one test stand for ours, as importing ours takes long."""
     (tmp_path / "pyproject.toml").write_text(SETTINGS.read_text())
-    folder = tmp_path / "tests" / name
-    folder.mkdir(parents=True)
-    (folder / "test_something.py").write_text("def test_something():\n    pass\n")
-    assert collected(tmp_path, own_environment) == {f"tests/{name}/test_something.py"} == in_the_tree(tmp_path)
+    ours = {path.relative_to(ROOT) for path in TESTS if path.name.startswith("test_")}
+    # names that pytest passes over when it is left to itself, and others that tools read as rubbish
+    rubbish = {pathlib.Path("tests", name, f"test_in_{name}.py") for name in RUBBISH}
+    for path in ours | rubbish:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("def test_something():\n    pass\n")
+    assert collected(tmp_path, own_environment) == {path.as_posix() for path in ours | rubbish}
+
+
+def test_no_test_file_is_left_out_by_a_hook():
+    for path in TESTS:
+        assert not {"collect_ignore", "collect_ignore_glob", "pytest_ignore_collect"} & set(names(path)), path
+
+
+def names(path):
+    """The names that a file gives to something outside of functions."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (ast.unparse(target) for target in node.targets)
 
 
 def calls(path):
