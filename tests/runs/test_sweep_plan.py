@@ -102,6 +102,7 @@ def test_every_mistake_of_every_cell_is_named_before_anything_is_trained(mistake
         ("[sweep]\n", "sweep.space: is empty"),
         ("[sweep]\nseeds = [1]\n[sweep.space]\n", "sweep.space: is empty"),
         ("[sweep.space]\nmodel.dropout = []\n", "sweep.toml:4: sweep.space.model.dropout: the list is empty"),
+        ('[sweep.space]\ndata.unit = ["word", "byte"]\n', "so that perplexity cannot tell the best cell; make a"),
         ("[sweep.space]\nmodel.dropout = 0.5\n", "must be a list of values, or a range"),
         ("[sweep.space]\nmodel.dropout = { low = 0.1, high = 0.5 }\n", 'a range needs method = "random"'),
         ('[sweep]\nmetod = "grid"\n' + GRID, "sweep.toml:4: sweep.metod: unknown key; did you mean 'method'?"),

@@ -19,6 +19,9 @@ MOST_CELLS = 10_000
 # attempts to draw a cell that was not drawn before
 _TRIES = 1000
 
+OTHER_TOKENS = ("data.unit", "data.pieces", "data.piece_model", "data.tokens")
+"""Settings that change what a token is, and with it what a perplexity is of."""
+
 
 class Range(NamedTuple):
     """The values from `low` to `high`, both included; whole numbers if both are."""
@@ -144,6 +147,10 @@ class _Reader:
 
     def _values(self, name: str, value: Any, method: str) -> dict[str, Values]:
         where = f"space.{name}"
+        if name in OTHER_TOKENS:
+            cause = "changes what a token is, so that perplexity cannot tell the best cell"
+            self._wrong(where, f"{cause}; make a sweep for each value, and compare bits per byte")
+            return {}
         if isinstance(value, list) and value:
             return {name: list({repr(each): each for each in value}.values())}
         if isinstance(value, dict):
