@@ -15,7 +15,7 @@ from refrain.errors import UserError
 from refrain.optim import Fixed, Plateau, constant, cosine, exponential, linear
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Interrupted, PlainProgress, ending
-from refrain.training.planned_end import Moment, Plan, finishing, planned
+from refrain.training.planned_end import Moment, Plan, announced, finishing, planned
 
 SMALL = (
     "model.embedding_size=6", "model.hidden_sizes=[6]", "training.batch_size=3", "training.window_steps=4",
@@ -140,7 +140,7 @@ def test_a_run_ends_at_its_limit_of_time(build, tmp_path, clock, words):
     assert metrics(tmp_path / "run", "valid")[-1]["step"] == 60
     assert summary["test"]["perplexity"] > 1 and metrics(tmp_path / "run", "plan")[0]["end"] == 60
     assert "training.max_minutes" in (tmp_path / "run" / "README.md").read_text()
-    assert any("the run ends after step 60, for training.max_minutes=1: " in line for line in progress.lines)
+    assert any("the run ends after about 60 steps, for training.max_minutes=1: " in line for line in progress.lines)
 
 
 def test_epochs_that_end_before_the_limit_are_as_without_it(build, tmp_path, clock):
@@ -248,3 +248,12 @@ def test_a_run_that_has_not_begun_is_not_finished(corpus, tmp_path):
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000000001")
     with pytest.raises(UserError, match="no training step to finish"):
         refrain.resume(tmp_path / "run", finish=True)
+
+
+def test_a_plan_that_changes_says_how_the_end_moves():
+    first, slower, faster = (Plan("max_minutes", step, 1.0, 0.1, end) for step, end in ((5, 190), (10, 120), (20, 140)))
+    assert announced([first], 1.0).startswith("the run ends after about 190 steps, for training.max_minutes=1: ")
+    assert announced([first, slower], 1.0) == "the end moves from step 190 to 120, as training has become slower"
+    assert (
+        announced([first, slower, faster], 1.0) == "the end moves from step 120 to 140, as training has become faster"
+    )

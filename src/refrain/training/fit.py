@@ -18,7 +18,7 @@ from .interrupt import Interrupt, Interrupted
 from .loop import NonFiniteError, Tally, train_round
 from .metrics import Metrics
 from .own_methods import MethodError
-from .planned_end import described
+from .planned_end import announced
 from .progress import Progress
 from .resume import capture, check_finite, weights_of
 from .task import Best, Position, Task, Validation
@@ -242,7 +242,7 @@ class Fit:
         plan = self.ending.review(position, windows)
         if plan is not None:
             position.metrics_bytes = self.metrics.planned(position, plan)
-            self.progress.log(f"the run ends after step {plan.end:,}, {described(plan, self.task.max_minutes)}")
+            self.progress.log(announced(position.plans, self.task.max_minutes))
         return plan is not None
 
     def _validate(self, position: Position, *, epoch_ended: bool) -> tuple[dict[str, Any], Validation, bool]:

@@ -6,6 +6,7 @@ part of the checkpoints, and the learning rate follows from plan and step alone:
 plan bit for bit.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -123,6 +124,20 @@ def finishing(now: Moment, windows: int, factor: float) -> Plan:
     """
     steps = max(1, min(int(FINISH * now.step), windows, now.last - now.step))
     return Plan("finish", now.step, now.seconds, now.progress, now.step + steps, factor=factor)
+
+
+def announced(plans: Sequence[Plan], max_minutes: float | None) -> str:
+    """Return a line about the last plan: where the run ends, or that the end has moved.
+
+    Args:
+        plans: all plans so far, the last of which is new.
+        max_minutes: the limit of time.
+    """
+    plan, before = plans[-1], plans[-2] if len(plans) > 1 else None
+    if before is None or before.reason != plan.reason:
+        return f"the run ends after about {plan.end:,} steps, {described(plan, max_minutes)}"
+    pace = "faster" if plan.end > before.end else "slower"
+    return f"the end moves from step {before.end:,} to {plan.end:,}, as training has become {pace}"
 
 
 def described(plan: Plan, max_minutes: float | None = None) -> str:
