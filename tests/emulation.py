@@ -6,14 +6,15 @@ kernels go to the emulator, with a copy of the memory that they read and write.
 
 import contextlib
 import ctypes
-import importlib.util
 import pathlib
 import shutil
 import struct
+import threading
 
 import processes
 import pytest
 import torch
+from wheel_builder import build
 
 from refrain.nn.kernels import call, integer, packed_linear
 from refrain.nn.kernels import compile as native
@@ -31,14 +32,6 @@ def tools(level):
     return found if all(found) else None
 
 
-def builder():
-    """The script that builds wheels."""
-    spec = importlib.util.spec_from_file_location("build_wheels", HERE.parent / "wheels" / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @contextlib.contextmanager
 def emulated(name, folder, sources=None):
     """All calls of kernels go to the library of a level, under the emulator of its processor, until the body ends."""
@@ -49,14 +42,14 @@ def emulated(name, folder, sources=None):
         pytest.exit(f"--emulate {name} needs {level.machine}-linux-gnu-g++ and qemu-{level.machine}", 2)
     compiler, emulator = tools(level)
     library, driver = folder / f"{name}.so", folder / "driver"
-    builder().build_library(level, source_files() if sources is None else sources, [compiler], library)
+    build.build_library(level, source_files() if sources is None else sources, [compiler], library)
     # OpenMP is loaded by the driver, as by torch
-    builder().run([compiler, "-O1", "-fopenmp", "-Wl,--no-as-needed", HERE / "emulation.cpp", "-ldl", "-o", driver])
+    build.run([compiler, "-O1", "-fopenmp", "-Wl,--no-as-needed", HERE / "emulation.cpp", "-ldl", "-o", driver])
     words = [emulator, *PROCESSORS[name], "-L", f"/usr/{level.machine}-linux-gnu", driver, library]
     with processes.conversation(words) as process, pytest.MonkeyPatch.context() as patch:
         remote = Library(process)
         patch.setattr(torch.Tensor, "data_ptr", remote.remembering(torch.Tensor.data_ptr))
-        patch.setattr(packed_linear.PackedMatrix, "data_ptr", remote.matrix)
+        patch.setattr(packed_linear.PackedMatrix, "data_ptr", lambda packed: remote.matrix(packed))
         patch.setattr(native, "_prebuilt", lambda: remote)
         for cached in (native.load, call.kernel, integer.lanes):
             cached.cache_clear()
@@ -72,6 +65,7 @@ class Library:
         self._process = process
         self._sizes = {}
         self._matrices = {}
+        self._lock = threading.RLock()
         self.calls = 0
 
     def remembering(self, data_ptr):
@@ -93,15 +87,20 @@ class Library:
         return packed._address
 
     def __getattr__(self, name):
-        self._send(name, [], [])
-        if not self._number():
-            raise AttributeError(name)
+        with self._lock:
+            self._send(name, [], [])
+            if not self._number():
+                raise AttributeError(name)
         function = Function(self, name)
         setattr(self, name, function)
         return function
 
     def call(self, name, types, words):
         """Call a function, and put what it has written into the memory of this process."""
+        with self._lock:
+            return self._call(name, types, words)
+
+    def _call(self, name, types, words):
         self.calls += 1
         pointers = [word for kind, word in zip(types, words, strict=True) if kind is ctypes.c_void_p and word]
         memories = dict.fromkeys([*pointers, *(part for word in pointers for part in self._matrices.get(word, []))])

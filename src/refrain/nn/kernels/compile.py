@@ -116,6 +116,17 @@ def is_compiled(name: str) -> bool:
     return any(is_intact(_library(name, compiler, flags)) for flags in _attempts())
 
 
+def describe_kernels() -> str:
+    """The instruction level of the kernels and where they are from, in words; empty if there are none."""
+    library = load("probe")
+    if library is None:
+        return ""
+    level = library.refrain_level
+    level.restype = ctypes.c_char_p
+    origin = "compiled on this machine" if _prebuilt() is None else "from the wheel"
+    return f"{level().decode() or 'vectors of the compiler'}, {origin}"
+
+
 def library_key(name: str) -> str:
     """A word that changes with the source of kernels, the compiler, its flags, torch and the processor.
 
