@@ -24,6 +24,10 @@ from refrain.nn.kernels.prebuilt import source_files
 HERE = pathlib.Path(__file__).parent
 # the processor that the emulator shows, for a level; without one, the emulator's simplest
 PROCESSORS = {"neon": ["-cpu", "cortex-a57"], "neon_bf16": ["-cpu", "max"]}
+# arguments of kernels that are structures with addresses: their class -> the structure, and the tensors it points to
+STRUCTURES = {
+    packed_linear.PackedMatrix: (lambda packed: packed._matrix, lambda packed: (packed._packed, packed._scales)),
+}
 
 
 def tools(level):
@@ -49,7 +53,8 @@ def emulated(name, folder, sources=None):
     with processes.conversation(words) as process, pytest.MonkeyPatch.context() as patch:
         remote = Library(process)
         patch.setattr(torch.Tensor, "data_ptr", remote.remembering(torch.Tensor.data_ptr))
-        patch.setattr(packed_linear.PackedMatrix, "data_ptr", lambda packed: remote.matrix(packed))
+        for owner, (structure, tensors) in STRUCTURES.items():
+            patch.setattr(owner, "data_ptr", remote.remembering_structures(structure, tensors))
         patch.setattr(native, "_prebuilt", lambda: remote)
         for cached in (native.load, call.kernel, integer.lanes):
             cached.cache_clear()
@@ -64,7 +69,7 @@ class Library:
     def __init__(self, process):
         self._process = process
         self._sizes = {}
-        self._matrices = {}
+        self._structures = {}
         self._lock = threading.RLock()
         self.calls = 0
 
@@ -73,18 +78,28 @@ class Library:
 
         def remember(tensor):
             address = data_ptr(tensor)
+            self._structures.pop(address, None)
             last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
             self._sizes[address] = (last + 1) * tensor.element_size() if tensor.numel() else 0
             return address
 
         return remember
 
-    def matrix(self, packed):
-        """`PackedMatrix.data_ptr`, which remembers the tensors that the structure points to."""
-        tensors = [part for part in (packed._packed, packed._scales) if part is not None]
-        self._sizes[packed._address] = ctypes.sizeof(packed_linear._Matrix)
-        self._matrices[packed._address] = [part.data_ptr() for part in tensors]
-        return packed._address
+    def remembering_structures(self, structure, tensors):
+        """A `data_ptr` that remembers a structure, and the memory to which it points."""
+
+        def remember(argument):
+            for tensor in tensors(argument):
+                if tensor is not None:
+                    tensor.data_ptr()
+            content = structure(argument)
+            address, size = ctypes.addressof(content), ctypes.sizeof(content)
+            words = struct.unpack(f"<{size // 8}q", bytes(content)[: size // 8 * 8])
+            self._sizes[address] = size
+            self._structures[address] = [word for word in words if word and word in self._sizes]
+            return address
+
+        return remember
 
     def __getattr__(self, name):
         with self._lock:
@@ -103,14 +118,14 @@ class Library:
     def _call(self, name, types, words):
         self.calls += 1
         pointers = [word for kind, word in zip(types, words, strict=True) if kind is ctypes.c_void_p and word]
-        memories = dict.fromkeys([*pointers, *(part for word in pointers for part in self._matrices.get(word, []))])
+        memories = dict.fromkeys([*pointers, *(part for word in pointers for part in self._structures.get(word, []))])
         arguments = [(int(kind is ctypes.c_void_p), word or 0) for kind, word in zip(types, words, strict=True)]
         self._send(name, memories, arguments)
         assert self._number(), name
         result = self._number()
         for address in memories:
             content = self._read(self._sizes[address])
-            if address not in self._matrices:
+            if address not in self._structures:
                 ctypes.memmove(address, content, len(content))
         return result
 
@@ -118,7 +133,7 @@ class Library:
         parts = [numbers(len(name)), name.encode(), numbers(len(memories))]
         for address in memories:
             size = self._sizes[address]
-            parts += [numbers(address, size, address in self._matrices), ctypes.string_at(address, size)]
+            parts += [numbers(address, size, address in self._structures), ctypes.string_at(address, size)]
         parts += [numbers(len(arguments)), *(numbers(*argument) for argument in arguments)]
         self._process.stdin.write(b"".join(parts))
         self._process.stdin.flush()
