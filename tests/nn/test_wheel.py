@@ -49,7 +49,7 @@ def fresh(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "programs"))
     for name in ("REFRAIN_NATIVE", "CXX"):
         monkeypatch.delenv(name, raising=False)
-    cached = (native.load, native._prebuilt, prebuilt._find)
+    cached = (native.load, native._opened_prebuilt, prebuilt._find)
     for each in cached:
         each.cache_clear()
     yield
@@ -272,7 +272,6 @@ def test_kernels_of_the_wheel_come_before_the_compiler_and_have_times_of_their_o
     compiled = native.library_key("softmax")
     folder = installed(tmp_path / "prebuilt", library, lowest.name)
     monkeypatch.setattr(prebuilt, "folder", lambda: folder)
-    native._prebuilt.cache_clear()
     assert native.load("softmax") is native.load("probe") is not None
     assert native.library_key("softmax") != compiled and not cache.kernel_folder().exists()
     monkeypatch.setenv("REFRAIN_NATIVE", "off")

@@ -42,6 +42,8 @@ def load(name: str) -> ctypes.CDLL | None:
     """
     if switched_off():
         return None
+    # refuses what this processor does not have, with or without a compiler
+    requested()
     if (library := _prebuilt()) is not None:
         return library
     try:
@@ -66,16 +68,18 @@ def load(name: str) -> ctypes.CDLL | None:
         return None
 
 
-@functools.cache
 def _prebuilt() -> ctypes.CDLL | None:
     """The library of the wheel, which has the kernels of all files; None if there is none that can be opened."""
     found = prebuilt.find()
-    if found is None:
-        return None
+    return None if found is None else _opened_prebuilt(found)
+
+
+@functools.cache
+def _opened_prebuilt(found: prebuilt.Prebuilt) -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(str(found.path))
     except OSError as error:
-        warnings.warn(f"the kernels that came with refrain cannot be opened ({_first_line(error)})", stacklevel=3)
+        warnings.warn(f"the kernels that came with refrain cannot be opened ({_first_line(error)})", stacklevel=4)
         return None
 
 
