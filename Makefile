@@ -2,9 +2,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KERNELS := src/refrain/nn/kernels/cpp/*.cpp src/refrain/nn/kernels/cpp/*.h
+# the tests that compare kernels with their references
+KERNEL_TESTS := tests/laws/test_kernels.py tests/laws/test_stepper.py tests/laws/test_integer.py tests/laws/test_heads.py \
+	tests/laws/test_backends.py tests/nn/test_kernel_arguments.py tests/nn/test_prepared.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help quickstart models test reliability mutations setup check format docs clean
+.PHONY: help quickstart models wheel test levels emulated reliability mutations setup check format docs clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -33,11 +36,22 @@ quickstart: $(VENV)/.installed  ## train, evaluate and sample a small model (abo
 models: $(VENV)/.installed  ## make the models that come with the package (about ten minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python models/build.py $(ONLY)
 
+wheel: $(VENV)/.installed  ## build wheels in dist/, with kernels for x86-64 and, with a cross compiler, aarch64
+	$(BIN)/python wheels/build.py $(ONLY)
+
 test: $(VENV)/.installed  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2
 
 reliability: $(VENV)/.installed  ## run the reliability tests at their full number of trials (hours)
 	$(BIN)/python -m pytest -n 2 --reliability -o faulthandler_timeout=15000 tests/reliability $(ONLY)
+
+levels: $(VENV)/.installed  ## test the kernels at every instruction level of this processor (some minutes)
+	@for level in $$($(BIN)/python -c 'from refrain.nn.kernels.levels import available; print(*(level.name for level in available()))'); do \
+		echo "REFRAIN_NATIVE=$$level" && REFRAIN_NATIVE=$$level $(BIN)/python -m pytest -n 2 $(KERNEL_TESTS) || exit 1; done
+
+emulated: $(VENV)/.installed  ## test the kernels for aarch64 under qemu-aarch64, with aarch64-linux-gnu-g++
+	$(BIN)/python -m pytest -n 2 --emulate neon $(KERNEL_TESTS)
+	$(BIN)/python -m pytest -n 2 --emulate neon_bf16 $(KERNEL_TESTS)
 
 mutations: $(VENV)/.installed  ## make mistakes in a copy, and see that the tests notice each (some minutes)
 	$(BIN)/python tests/mutations/mutate.py $(ONLY)
@@ -45,15 +59,15 @@ mutations: $(VENV)/.installed  ## make mistakes in a copy, and see that the test
 setup: $(VENV)/.complete  ## make .venv with every extra
 
 check: $(VENV)/.complete  ## format, lint, types, tests
-	$(BIN)/ruff format --check src tests docs/sphinx models
-	$(BIN)/ruff check src tests docs/sphinx models
+	$(BIN)/ruff format --check src tests docs/sphinx models wheels
+	$(BIN)/ruff check src tests docs/sphinx models wheels
 	$(BIN)/clang-format --dry-run --Werror $(KERNELS)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
 format: $(VENV)/.complete  ## put every file into its format
-	$(BIN)/ruff format src tests docs/sphinx models
-	$(BIN)/ruff check --fix src tests docs/sphinx models
+	$(BIN)/ruff format src tests docs/sphinx models wheels
+	$(BIN)/ruff check --fix src tests docs/sphinx models wheels
 	$(BIN)/clang-format -i $(KERNELS)
 
 docs: $(VENV)/.complete  ## build the site of all pages and the API reference in site/

@@ -35,6 +35,7 @@ def pytest_addoption(parser):
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run files, and the tests of each, in a random order")
     parser.addoption("--reliability", action="store_true", help="the full number of trials in tests/reliability: hours")
     parser.addoption("--threads", type=int, default=1, metavar="N", help="threads of torch, in each process")
+    parser.addoption("--emulate", metavar="LEVEL", help="run kernels as on another processor, see tests/emulation.py")
 
 
 def pytest_configure(config):
@@ -83,6 +84,20 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REFRAIN_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def emulator(request, tmp_path_factory):
+    """With `--emulate`, kernels run under an emulator."""
+    level = request.config.getoption("emulate")
+    if level is None:
+        yield
+        return
+    from emulation import emulated
+
+    with emulated(level, tmp_path_factory.mktemp("emulated")) as library:
+        yield
+    assert library.calls, "no kernel was called"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -138,6 +138,17 @@ def program(words):
             process.wait()
 
 
+@contextlib.contextmanager
+def conversation(words):
+    """A program of the system with which the body talks through its `stdin` and `stdout`; it is killed in the end."""
+    process = subprocess.Popen([str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def run_ranks(work, ranks, *arguments):
     """Call `work(rank, *arguments)` in as many processes, and raise what one of them raised.
 

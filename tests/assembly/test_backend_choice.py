@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from refrain import runs
-from refrain.assembly.backend import choose_backends, describe_backends
+from refrain.assembly.backend import choose_backends, describe_backends, kernels_used
 from refrain.assembly.model import build_device, build_model
 from refrain.config import Data, Experiment, Model, Training
 from refrain.errors import UserError
 from refrain.nn import GRU, LSTM, MultiplicativeLSTM, SoftmaxHead, SparseLSTM, plan_blocks
 from refrain.nn.kernels import compile as native
-from refrain.nn.kernels.backend import TORCH, Backend, has_fast_bf16
+from refrain.nn.kernels.backend import TORCH, Backend, bf16_instructions, has_fast_bf16
 from refrain.nn.recurrent.gated import in_one_buffer
 from refrain.training import Interrupted, PlainProgress
 
@@ -33,7 +33,11 @@ def test_auto_takes_kernels_where_they_pay():
         "head": "native, float32",
     }
     assert net.head.backend == Backend(native=True) and net.stack.layers[0].backend == TORCH
-    assert describe_backends(chosen) == "backend torch, float32 (1 of 3 parts); native, float32 (2 of 3 parts)"
+    assert describe_backends(chosen) == (
+        f"backend torch, float32 (1 of 3 parts); native, float32 (2 of 3 parts); kernels {native.describe_kernels()}"
+    )
+    assert native.describe_kernels().endswith("compiled on this machine")
+    assert kernels_used({"head": "torch, float32"}) == "" == kernels_used({"head": "Triton, bf16"})
 
 
 @pytest.mark.compiler
@@ -190,6 +194,9 @@ def test_a_run_says_what_it_trained_with_and_resumes_bit_for_bit(experiment, pre
     assert set(wanted["backend"].values()) == {f"native, {precision}"} and "failed_kernels" not in wanted
     manifest = json.loads((tmp_path / "whole" / "manifest.json").read_text())
     assert manifest["backend"] == wanted["backend"]
+    assert (
+        manifest["kernels"] == native.describe_kernels() != "" and manifest["bf16_instructions"] == bf16_instructions()
+    )
 
     class Stopping(PlainProgress):
         windows = 0

@@ -12,6 +12,7 @@ import pytest
 from refrain.cli.app import COMMANDS
 from refrain.config import resolve
 from refrain.data.known import KNOWN, KnownCorpus, Remote
+from refrain.nn.kernels import compile as native
 from refrain.recipes import RECIPES, recipe
 
 FIGURES = {"tokens", "nats_per_token", "perplexity", "protocol"}
@@ -124,7 +125,25 @@ def test_check(refrain, tiny_corpus, tiny_settings, tmp_path, monkeypatch):
     assert set(found) >= {"parameters", "ok", "widths", "windows", "seconds", "peak_memory_bytes"}
     text = refrain(*words).out
     assert text.endswith("ok\n")
+    assert "\nbackend      torch, float32 (2 of 2 parts)\n" in text and found["kernels"] == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.compiler
+def test_check_names_the_instructions_of_the_kernels(refrain, tiny_corpus, tiny_settings):
+    words = ["check", "zaremba-small", *tiny_settings, "training.backend=native", "--data", tiny_corpus]
+    used = native.describe_kernels()
+    assert used and f"\nbackend      native, float32 (2 of 2 parts); kernels {used}\n" in refrain(*words).out
+    found = refrain(*words, "--json").json
+    assert found["kernels"] == used and set(found["backend"].values()) == {"native, float32"}
+
+
+def test_instructions_that_do_not_exist_are_refused_in_a_line(mistake, tiny_corpus, tiny_settings, monkeypatch):
+    monkeypatch.setenv("REFRAIN_NATIVE", "avx3")
+    native.load.cache_clear()
+    words = ["check", "zaremba-small", *tiny_settings, "training.backend=native", "--data", tiny_corpus]
+    mistake(2, words, "REFRAIN_NATIVE=avx3: no set of instructions has this name; use ", "off")
+    native.load.cache_clear()
 
 
 def test_train(refrain, tiny_corpus, tiny_settings, tmp_path):

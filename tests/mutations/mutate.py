@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parents[2]
 LIST = pathlib.Path(__file__).with_name("mutations.toml")
-COPIED = ("src", "tests", "pyproject.toml", "README.md", "CHANGELOG.md", "docs")
+COPIED = ("src", "tests", "wheels", "pyproject.toml", "README.md", "CHANGELOG.md", "docs")
 # a mutation may let a test run for ever, which is a way to notice it
 PATIENCE = 240
 

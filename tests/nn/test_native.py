@@ -88,7 +88,8 @@ def test_a_damaged_library_is_compiled_anew(tmp_path, content):
     library = native._library("probe", native.find_compiler(), native._attempts()[0])
     library.parent.mkdir()
     library.write_bytes(content)
-    assert native.load("probe").refrain_threads() >= 1
+    with pytest.warns(UserWarning, match="not loaded but compiled again: its recorded sha256 cannot be read"):
+        assert native.load("probe").refrain_threads() >= 1
     assert library.stat().st_size > 100
     assert sorted((tmp_path / "native").iterdir()) == [library, record(library)]
 

@@ -208,3 +208,12 @@ def test_the_backends_of_an_old_manifest_are_compared_by_their_new_words():
     assert changes(old, new) == []
     (difference,) = changes(old, new | {"backend": new["backend"] | {"head": "torch, bf16"}})
     assert difference.startswith("backend was {'head': 'native, bf16'") and "is {'head': 'torch, bf16'" in difference
+
+
+def test_a_resumed_run_reports_other_instructions_but_not_that_there_are_kernels():
+    old = {"kernels": "avx512_bf16, from the wheel"}
+    assert changes(old, {"kernels": "avx2, from the wheel"}) == [
+        "kernels was 'avx512_bf16, from the wheel', is 'avx2, from the wheel'"
+    ]
+    # whether there are any is an entry of the backends, and runs of earlier versions have no such entry
+    assert changes(old, {"kernels": ""}) == changes({"kernels": ""}, old) == changes({}, old) == []

@@ -9,7 +9,7 @@ from refrain.errors import UserError
 from refrain.nn import Embedding
 from refrain.nn.kernels.allocator import keep_freed_memory
 from refrain.nn.kernels.backend import Backend, Part, has_fast_bf16, parts_with_backend
-from refrain.nn.kernels.compile import is_compiled, lacks_compiler, load
+from refrain.nn.kernels.compile import describe_kernels, is_compiled, lacks_compiler, load
 from refrain.nn.kernels.launch import has_triton
 
 
@@ -102,14 +102,24 @@ def backend_for(part: Part, setting: str, device: str, bf16: bool) -> Backend:
 
 
 def describe_backends(chosen: dict[str, str]) -> str:
-    """Summarise the backends in a line: each with the number of parts that use it.
+    """Summarise the backends in a line: each with the number of parts that use it, and the kernels.
 
     Args:
         chosen: the result of `choose_backends`.
     """
     counts = {words: list(chosen.values()).count(words) for words in chosen.values()}
     described = [f"{words} ({count} of {len(chosen)} parts)" for words, count in counts.items()]
-    return "backend " + ("; ".join(described) or "torch")
+    kernels = kernels_used(chosen)
+    return "backend " + ("; ".join(described) or "torch") + (f"; kernels {kernels}" if kernels else "")
+
+
+def kernels_used(chosen: Mapping[str, str]) -> str:
+    """The instructions of the C++ kernels that train a model and where they are from; empty if no part uses them.
+
+    Args:
+        chosen: the result of `choose_backends`.
+    """
+    return describe_kernels() if any(words.startswith("native") for words in chosen.values()) else ""
 
 
 def uses_bf16(precision: str, device: str) -> bool:

@@ -31,7 +31,7 @@ def bench_auto(repeats: int, device: Device, *, json: bool) -> None:
         raise UserError("bench auto needs a C++ compiler for the kernels between which auto chooses; install g++")
 
     from refrain.bench.auto import bench_auto as measure
-    from refrain.nn.kernels.compile import processor_name
+    from refrain.nn.kernels.levels import processor_name
 
     threads = torch.get_num_threads()
     log(f"{repeats} repeat{'s' * (repeats > 1)} on {processor_name()}, {threads} thread{'s' * (threads > 1)}")

@@ -60,7 +60,7 @@ def bench_score(
     saved = _saved(models[0], ngram) if models else None
 
     from refrain.bench import bench_score as measure
-    from refrain.nn.kernels.compile import processor_name
+    from refrain.nn.kernels.levels import processor_name
     from refrain.progress import reporter, timing_reports
 
     machine = f"{processor_name()}, 1 thread"

@@ -48,6 +48,7 @@ def check(
         inputs = [recipe, *([given] if given else []), *corpus_inputs(experiment.data.corpus)]
         check_picture("--layout", layout, (".png",), inputs, force=force)
 
+    from refrain.assembly.backend import describe_backends
     from refrain.progress import duration, reporter
     from refrain.runs.checks import check_training
 
@@ -71,6 +72,7 @@ def check(
     for band in found["bands"]:
         print(f"vectors of {band['width']:4}: {band['words']:,} words, {band['share']:.1%} of the training text")
     print(f"windows      {found['windows']:,} per epoch, {found['windows'] * experiment.training.epochs:,} in all")
+    print_line(describe_backends(found["backend"]).replace(" ", "      ", 1))
     if found["peak_memory_bytes"] is not None:
         print(f"memory       {found['peak_memory_bytes'] / 1e6:,.0f} MB at its peak")
     print(f"time         {duration(found['seconds'])} of training expected (without validation)")

@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 import refrain
+from refrain.assembly.backend import kernels_used
 from refrain.config import AnyExperiment
 from refrain.data import Corpus, TaggedCorpus, TaggedSplit
 from refrain.data.text.files import size_of
+from refrain.nn.kernels.backend import bf16_instructions
 
 # the entries that can change the bits of a run, besides its settings and text
-MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "ranks", "device", "backend")
+MACHINE = ("torch", "machine", "cpu_capability", "mkldnn", "threads", "ranks", "device", "backend", "kernels")
 # words for backends in runs of version 0.1 -> the words of this version
 OLD_BACKENDS = {"plain": "torch", "kernels": "native"}
 
@@ -30,7 +32,7 @@ def manifest(
     backend: dict[str, str] | None = None,
     ranks: int = 1,
 ) -> dict[str, Any]:
-    """The versions, the machine, the backend of each part, the seed, the command and the sha256 of the text."""
+    """The versions, the machine, the backend of each part, the kernels, the seed, the command and the text's sha256."""
     device = next(model.parameters()).device
     return {
         "refrain": refrain.__version__,
@@ -46,6 +48,8 @@ def manifest(
         "ranks": ranks,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "backend": backend or {},
+        "kernels": kernels_used(backend or {}),
+        "bf16_instructions": bf16_instructions(),
         "host": socket.gethostname(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": command or " ".join(sys.argv),
@@ -80,9 +84,11 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """
     if "engine" in before:
         before = before | {"backend": recorded_backends(before)}
+    # whether kernels are used at all is an entry of the backends
+    compared = [name for name in MACHINE if name != "kernels" or (before.get(name) and now.get(name))]
     return [
         f"{name} was {before[name]!r}, is {now[name]!r}"
-        for name in MACHINE
+        for name in compared
         if name in before and before[name] != now[name]
     ]
 

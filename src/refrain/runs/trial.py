@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from refrain.assembly.backend import choose_backends
+from refrain.assembly.backend import choose_backends, kernels_used
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment
 from refrain.storage.machine import peak_memory_bytes
@@ -32,8 +32,8 @@ def trial(
 
     Returns:
         `parameters`, `widths`, `plans` of sparse layers as text, `bands` of a sparse embedding, `windows` per epoch,
-        `seconds` that training is expected to take, and `peak_memory_bytes`, which is None on systems that do not
-        count it.
+        `backend` of each part and the `kernels` that are used, both in words, `seconds` that training is expected to
+        take, and `peak_memory_bytes`, which is None on systems that do not count it.
 
     Raises:
         DataError: when the corpus is missing or damaged.
@@ -48,7 +48,7 @@ def trial(
     model = kind.model(experiment, corpus).to(device)
     if layout is not None:
         write_files([(Path(layout), draw_layout(experiment.name, model, corpus))], force=force)
-    choose_backends(experiment.training, model, log)
+    backends = choose_backends(experiment.training, model, log)
     task = kind.task(experiment, corpus, model)
     windows = task.windows(0)
     state = model.initial_state(task.batch_size)
@@ -72,6 +72,8 @@ def trial(
         "plans": {name: str(plan) for name, plan in sparse_plans(model).items()},
         "bands": frequency_bands(model, corpus),
         "windows": len(windows),
+        "backend": backends,
+        "kernels": kernels_used(backends),
         "seconds": round(seconds * len(windows) * task.epochs, 1),
         "peak_memory_bytes": peak_memory_bytes(),
     }

@@ -33,6 +33,9 @@ class Backend(NamedTuple):
 
 TORCH = Backend()
 
+BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")
+"""Names that torch gives to instructions for bfloat16 matrices, the best first."""
+
 
 class NativeFrom(NamedTuple):
     """Sizes from which native kernels are faster than torch's operations; None where they are at no size.
@@ -136,7 +139,13 @@ def has_fast_bf16(device: str = "cpu") -> bool:
     """
     if device == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    if device != "cpu":
-        return False
+    return device == "cpu" and bool(bf16_instructions())
+
+
+def bf16_instructions() -> str:
+    """The instructions with which torch multiplies bfloat16 matrices on this CPU, such as amx_bf16; empty without any.
+
+    oneDNN, which multiplies for torch, uses the best that the processor has.
+    """
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))
+    return next((name for name in BF16_INSTRUCTIONS if capabilities.get(name, False)), "")

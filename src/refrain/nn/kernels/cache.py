@@ -90,13 +90,31 @@ def is_intact(library: Path) -> bool:
     Args:
         library: the path in the cache.
     """
+    return damage(library) is None
+
+
+def damage(library: Path) -> str | None:
+    """Why a library may not be loaded, in words that are empty if it does not exist; None if it may be loaded.
+
+    Args:
+        library: the path in the cache.
+    """
     try:
         folder = library.parent.lstat()
-        if not stat.S_ISDIR(folder.st_mode) or not _is_own(folder):
-            return False
-        return hashlib.sha256(read_own(library)).hexdigest().encode() == read_own(record(library))
-    except OSError:
-        return False
+        if not stat.S_ISDIR(folder.st_mode):
+            return "its folder is a link to another place"
+        if not _is_own(folder):
+            return "others can write its folder"
+        digest = hashlib.sha256(read_own(library)).hexdigest()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    try:
+        recorded = read_own(record(library))
+    except OSError as error:
+        return f"its recorded sha256 cannot be read ({error.strerror})"
+    return None if digest.encode() == recorded else "it does not have its recorded sha256"
 
 
 def read_own(path: Path, limit: int = LARGEST_LIBRARY) -> bytes:
@@ -111,7 +129,7 @@ def read_own(path: Path, limit: int = LARGEST_LIBRARY) -> bytes:
     """
     with open_regular(path, follow_links=False) as file:
         if not _is_own(os.fstat(file.fileno())):
-            raise PermissionError(f"{path}: others can write this file")
+            raise PermissionError(errno.EPERM, "others can write this file", str(path))
         return file.read(limit)
 
 

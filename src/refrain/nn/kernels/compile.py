@@ -1,8 +1,8 @@
-"""C++ kernels, compiled on the user's machine when they are first needed, and what happens without a compiler.
+"""C++ kernels: from the wheel, or compiled on the user's machine when they are first needed, or not at all.
 
-A kernel is a plain function over pointers, called through ctypes (see call.py). Its file in the folder cpp is compiled
-with the headers beside it, in a few seconds, into the cache folder (see cache.py). It uses the OpenMP that torch has
-loaded, and so shares torch's threads.
+A kernel is a plain function over pointers, called through ctypes (see call.py). A wheel for a platform has all of them
+(see prebuilt.py). Otherwise its file in the folder cpp is compiled with the headers beside it, in a few seconds, into
+the cache folder (see cache.py). It uses the OpenMP that torch has loaded, and so shares torch's threads.
 """
 
 import ctypes
@@ -16,15 +16,15 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from importlib import resources
 from pathlib import Path
 
 import torch  # its OpenMP must be loaded before a kernel is
 
-from .cache import is_intact, kernel_folder, make_folder, put
+from . import prebuilt
+from .cache import damage, is_intact, kernel_folder, make_folder, put
+from .levels import SWITCH, processor, requested, switched_off
 
-FLAGS = ("-O3", "-std=c++17", "-fPIC", "-march=native", "-fno-math-errno", "-fno-trapping-math")
-SWITCH = "REFRAIN_NATIVE"
+FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions")
 PATIENCE = 300
 """Seconds after which a compiler is killed; a compilation takes a few seconds, and longer on a busy machine."""
 LOGGER = logging.getLogger(__name__)
@@ -32,13 +32,20 @@ LOGGER = logging.getLogger(__name__)
 
 @functools.cache
 def load(name: str) -> ctypes.CDLL | None:
-    """The compiled kernels of a file, or None if they cannot be compiled; the cause is reported once as a warning.
+    """The compiled kernels of a file, or None if there are none; the cause is reported once as a warning.
 
     Args:
         name: stem of a C++ file in the folder cpp.
+
+    Raises:
+        UserError: when the environment variable requests instructions that this processor does not have.
     """
-    if os.environ.get(SWITCH, "") == "off":
+    if switched_off():
         return None
+    # refuses what this processor does not have, with or without a compiler
+    requested()
+    if (library := _prebuilt()) is not None:
+        return library
     try:
         compiler = find_compiler()
     except ValueError as error:
@@ -61,6 +68,21 @@ def load(name: str) -> ctypes.CDLL | None:
         return None
 
 
+def _prebuilt() -> ctypes.CDLL | None:
+    """The library of the wheel, which has the kernels of all files; None if there is none that can be opened."""
+    found = prebuilt.find()
+    return None if found is None else _opened_prebuilt(found)
+
+
+@functools.cache
+def _opened_prebuilt(found: prebuilt.Prebuilt) -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(str(found.path))
+    except OSError as error:
+        warnings.warn(f"the kernels that came with refrain cannot be opened ({_first_line(error)})", stacklevel=4)
+        return None
+
+
 def find_compiler() -> list[str] | None:
     """The command of a C++ compiler: $CXX, or the first of c++, g++, clang++ that is installed; None without one.
 
@@ -74,26 +96,39 @@ def find_compiler() -> list[str] | None:
 
 
 def lacks_compiler() -> bool:
-    """Whether kernels are left out because no C++ compiler is installed, and not because they are switched off."""
+    """Whether there are no kernels because no C++ compiler is installed, and not because they are switched off."""
     try:
-        return os.environ.get(SWITCH, "") != "off" and find_compiler() is None
+        return not switched_off() and find_compiler() is None and _prebuilt() is None
     except ValueError:
         return False
 
 
 def is_compiled(name: str) -> bool:
-    """Whether `load` would return at once: the kernels of a file are in the cache, or cannot be compiled at all.
+    """Whether `load` would return at once: kernels are in the wheel or in the cache, or cannot be compiled at all.
 
     Args:
         name: stem of a C++ file in the folder cpp.
     """
+    if switched_off() or _prebuilt() is not None:
+        return True
     try:
         compiler = find_compiler()
     except ValueError:
         return True
-    if os.environ.get(SWITCH, "") == "off" or compiler is None:
+    if compiler is None:
         return True
     return any(is_intact(_library(name, compiler, flags)) for flags in _attempts())
+
+
+def describe_kernels() -> str:
+    """The instruction level of the kernels and where they are from, in words; empty if there are none."""
+    library = load("probe")
+    if library is None:
+        return ""
+    level = library.refrain_level
+    level.restype = ctypes.c_char_p
+    origin = "compiled on this machine" if _prebuilt() is None else "from the wheel"
+    return f"{level().decode() or 'vectors of the compiler'}, {origin}"
 
 
 def library_key(name: str) -> str:
@@ -102,12 +137,16 @@ def library_key(name: str) -> str:
     Args:
         name: stem of a C++ file in the folder cpp.
     """
+    if not switched_off() and _prebuilt() is not None and (found := prebuilt.find()) is not None:
+        return "\0".join((found.sha256, torch.__version__, *processor()))
     return _library(name, find_compiler() or [], _attempts()[0]).name
 
 
 def _attempts() -> list[list[str]]:
     """Sets of flags, the best first: without OpenMP, kernels still work on one thread."""
-    return [[*FLAGS, "-fopenmp"], [*FLAGS]]
+    level = requested()
+    flags = [*FLAGS, *(level.flags if level else ["-march=native"])]
+    return [[*flags, "-fopenmp"], flags]
 
 
 def _loaded(name: str, compiler: list[str]) -> ctypes.CDLL:
@@ -132,11 +171,14 @@ def _loaded(name: str, compiler: list[str]) -> ctypes.CDLL:
 def _opened(name: str, compiler: list[str], flags: list[str]) -> ctypes.CDLL:
     """The library of a source, from the cache; one that is not intact or cannot be opened is compiled again."""
     library = _library(name, compiler, flags)
-    if is_intact(library):
+    cause = damage(library)
+    if cause is None:
         try:
             return ctypes.CDLL(str(library))
-        except OSError:
-            pass
+        except OSError as error:
+            cause = _first_line(error)
+    if cause:
+        warnings.warn(f"{library} is not loaded but compiled again: {cause}", stacklevel=5)
     _compile(name, compiler, flags, library)
     return ctypes.CDLL(str(library))
 
@@ -146,15 +188,15 @@ def _library(name: str, compiler: list[str], flags: list[str]) -> Path:
     key = hashlib.sha256()
     for content in _texts(name).values():
         key.update(content + b"\0")
-    for word in (*compiler, *_programs(tuple(compiler)), *flags, torch.__version__, _processor()):
+    for word in (*compiler, *_programs(tuple(compiler)), *flags, torch.__version__, *processor()):
         key.update(word.encode() + b"\0")
     return kernel_folder() / f"{name}-{key.hexdigest()[:24]}.so"
 
 
 def _texts(name: str) -> dict[str, bytes]:
     """Name of a file -> its content: the source and all headers."""
-    files = sorted((resources.files(__package__) / "cpp").iterdir(), key=lambda file: file.name)
-    return {file.name: file.read_bytes() for file in files if file.name == f"{name}.cpp" or file.name.endswith(".h")}
+    files = prebuilt.source_files()
+    return {file: content for file, content in files.items() if file == f"{name}.cpp" or file.endswith(".h")}
 
 
 def _compile(name: str, compiler: list[str], flags: list[str], library: Path) -> None:
@@ -191,19 +233,3 @@ def _programs(compiler: tuple[str, ...]) -> list[str]:
     """The size and the age of each program in a command, so that a new version of a compiler compiles anew."""
     paths = [found for word in compiler if (found := shutil.which(word))]
     return [f"{found.st_size} {found.st_mtime_ns}" for found in map(os.stat, paths)]
-
-
-@functools.cache
-def _processor() -> str:
-    """A description of the processor, as code that was compiled for one may not run on another."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
-
-
-def processor_name() -> str:
-    """The name of the processor, as the system tells it."""
-    names = [line.partition(":")[2].strip() for line in _processor().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

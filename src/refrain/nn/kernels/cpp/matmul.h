@@ -10,7 +10,7 @@
 
 #include "vectors.h"
 
-#if defined(__AVX512VNNI__) || (defined(__AVXVNNI__) && !defined(__AVX512F__))
+#if defined(__AVX512VNNI__) || (defined(__AVXVNNI__) && !defined(__AVX512F__)) || defined(__ARM_FEATURE_MATMUL_INT8)
 #define BYTES 1
 #endif
 
@@ -46,6 +46,9 @@ template <>
 inline Floats multiply_add<bf16>(Floats sum, uint32_t a, Words b) {
 #ifdef __AVX512BF16__
     return (Floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32((int)a), (__m512bh)b);
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+    return (Floats)vbfdotq_f32((float32x4_t)sum, vreinterpretq_bf16_u32(vdupq_n_u32(a)),
+                               vreinterpretq_bf16_u32((uint32x4_t)b));
 #else
     const uint32_t first = a << 16, second = a & 0xffff0000u;
     float low, high;
@@ -61,6 +64,9 @@ template <>
 inline Floats multiply_add<uint8_t>(Floats sum, uint32_t a, Words b) {
 #ifdef __AVX512VNNI__
     return (Floats)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32((int)a), (__m512i)b);
+#elif defined(__ARM_FEATURE_MATMUL_INT8)
+    return (Floats)vusdotq_s32((int32x4_t)sum, vreinterpretq_u8_u32(vdupq_n_u32(a)),
+                               vreinterpretq_s8_u32((uint32x4_t)b));
 #else
     return (Floats)_mm256_dpbusd_avx_epi32((__m256i)sum, _mm256_set1_epi32((int)a), (__m256i)b);
 #endif

@@ -10,6 +10,9 @@
 #ifdef __AVX2__
 #include <immintrin.h>
 #endif
+#ifdef __aarch64__
+#include <arm_neon.h>
+#endif
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #define MASKED 1
 #endif
@@ -49,6 +52,8 @@ static inline void store(float* to, Floats values) { memcpy(to, &values, sizeof 
 static inline Halves rounded(Floats values) {
 #ifdef __AVX512BF16__
     return (Halves)_mm512_cvtneps_pbh((__m512)values);
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+    return (Halves)vreinterpret_u16_bf16(vcvt_bf16_f32((float32x4_t)values));
 #else
     // round to nearest even; NaN stays NaN
     Words bits = (Words)values;
