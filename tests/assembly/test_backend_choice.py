@@ -252,7 +252,7 @@ def test_compiling_is_announced_once(tmp_path, monkeypatch):
         choose_backends(Training(backend="torch"), model(), said.append)
     finally:
         native.load.cache_clear()
-    assert said == ["compiling kernels for this processor, some seconds, once: lstm, softmax"]
+    assert said == ["compiling kernels for this processor, some seconds, once: lstm, softmax, update"]
 
 
 def test_a_missing_compiler_is_reported_in_one_line(monkeypatch):

@@ -54,6 +54,9 @@ def choose_backends(
         log(f"training.backend=native: {', '.join(others)} has no kernels, and trains by torch's own operations")
     if device == "cpu" and log is not None:
         files = {part.kernels for name, part in parts.items() if _requests_native(part, chosen(name), device, bf16)}
+        if files and _is_plain_sgd(settings):
+            # the optimiser has kernels too, see `trains_natively`
+            files.add("update")
         if files and lacks_compiler():
             log("no C++ compiler was found, so torch's own operations are used; install g++ or clang++ for more speed")
         elif missing := sorted(name for name in files if not is_compiled(name)):
@@ -65,7 +68,19 @@ def choose_backends(
             embedding.sparse_gradient = setting != "torch" and _has_sparse_gradient(settings, model, embedding)
     if device == "cpu" and setting != "torch":
         keep_freed_memory()
+    if trains_natively(model) and _is_plain_sgd(settings):
+        load("update")
     return {name: _description(part, device) for name, part in parts.items()}
+
+
+def trains_natively(model: nn.Module) -> bool:
+    """Whether a part of a model on a CPU trains by native kernels, so that its optimiser may use them as well.
+
+    Args:
+        model: the model, after `choose_backends`.
+    """
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    return on_cpu and any(part.backend.native for _, part in parts_with_backend(model))
 
 
 def native_by_rule(settings: Training | TaggerTraining, model: nn.Module) -> dict[str, bool]:
@@ -195,9 +210,11 @@ def _has_sparse_gradient(settings: Training | TaggerTraining, model: nn.Module, 
     """
     shared = sum(weight is embedding.weight for part in model.modules() for weight in part.parameters(recurse=False))
     return (
-        shared == 1
-        and settings.optimizer.kind != "adam"
-        and not (isinstance(settings.optimizer, SGD) and settings.optimizer.momentum)
-        and not settings.weight_decay
-        and embedding.weight.numel() >= 1_000_000
+        shared == 1 and _is_plain_sgd(settings) and not settings.weight_decay and embedding.weight.numel() >= 1_000_000
     )
+
+
+def _is_plain_sgd(settings: Training | TaggerTraining) -> bool:
+    """Whether the optimiser is gradient descent, with or without averaging, whose update is that of `refrain.optim`."""
+    momentum = isinstance(settings.optimizer, SGD) and settings.optimizer.momentum
+    return settings.optimizer.kind != "adam" and not momentum

@@ -30,18 +30,22 @@ from refrain.training import LossTerm, Methods, Task, Validation
 from refrain.training.accuracy import TrainingAccuracy
 from refrain.training.regularisers import activation_penalty, temporal_penalty
 
+from .backend import trains_natively
 from .sparsity import build_sparsifier
 
 
 def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimiser for all parameters of a model. ASGD and NT-ASGD are SGD with `build_averaging`."""
+    """Build the optimiser for all parameters of a model. ASGD and NT-ASGD are SGD with `build_averaging`.
+
+    It uses native kernels if a part of the model does, so call it after `choose_backends`.
+    """
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer.kind == "adam":
         return EagerAdam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
     if isinstance(settings.optimizer, SGD) and settings.optimizer.momentum:
         momentum = settings.optimizer.momentum
         return EagerSGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay, fused=True)
-    return optim.SGD(model.parameters(), lr=rate, weight_decay=decay)
+    return optim.SGD(model.parameters(), lr=rate, weight_decay=decay, native=trains_natively(model))
 
 
 def build_averaging(settings: Training, model: nn.Module) -> optim.TriggeredAveraging | None:

@@ -1,5 +1,7 @@
 """Optimisation: learning-rate schedules, gradient clipping, SGD, weight averaging and early stopping."""
 
+from .native import Averages as Averages
+from .native import any_gradient_dtype as any_gradient_dtype
 from .nt_asgd import TriggeredAveraging as TriggeredAveraging
 from .schedules import Fixed as Fixed
 from .schedules import Plateau as Plateau

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from refrain.storage.documents import Document, Index, state_of
 
+from .native import Averages
 from .stalls import Verdict, stalled
 
 
@@ -71,13 +72,29 @@ class TriggeredAveraging:
         Args:
             window: the window that was trained on; not used.
         """
+        averages = self.averages(self._parameters)
+        if averages is not None:
+            averages.add(self._parameters)
+
+    def averages(self, parameters: Iterable[nn.Parameter]) -> Averages | None:
+        """Count a step, and return the means to which the weights after it must be added, in place of `after_step`.
+
+        So an update adds the weights in the same pass over memory; see `refrain.optim.scaled_step`.
+
+        Args:
+            parameters: the parameters that the step changes, all of them averaged.
+
+        Returns:
+            The means of these parameters, or None before averaging is triggered.
+        """
         if not self._started:
-            return
+            return None
         self._steps += 1
         if not self._means:
+            # the share of the first weights is 1, so that these values do not count
             self._means = [parameter.detach().clone() for parameter in self._parameters]
-            return
-        torch._foreach_lerp_(self._means, [p.detach() for p in self._parameters], 1 / self._steps)
+        mean_of = {id(parameter): mean for parameter, mean in zip(self._parameters, self._means, strict=True)}
+        return Averages([mean_of[id(parameter)] for parameter in parameters], 1 / self._steps)
 
     def validated(self, record: Mapping[str, Any]) -> Verdict | None:
         """Start averaging if validation has stalled.

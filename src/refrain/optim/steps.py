@@ -1,7 +1,8 @@
 """Gradient clipping and plain SGD with as few passes over memory as possible.
 
 The speed of a large model's update is bounded by memory: the norm reads every gradient once, and the update, which
-reads it a second time, also scales it, so that clipping needs no pass of its own.
+reads it a second time, also scales it and adds the new weights to their running means, so that neither clipping nor
+averaging needs a pass of its own.
 """
 
 import math
@@ -12,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from .eager import EagerSGD
+from .native import Averages, native_norm, native_step
 
 
-def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+def gradient_norm(parameters: Sequence[nn.Parameter], *, native: bool = False) -> Tensor:
     """Return the norm of all gradients together. Sparse gradients are coalesced in place, so that it is exact.
 
     Args:
         parameters: the parameters; those without a gradient are ignored.
+        native: use the C++ kernel, for the gradients that it takes.
     """
     parts = []
     for parameter in parameters:
@@ -29,6 +32,10 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
             parts.append(parameter.grad)
     if not parts:
         return torch.zeros(())
+    if native and (found := native_norm(parameters)) is not None:
+        return found
+    # the norm of a bf16 tensor would be bf16
+    parts = [part.float() if part.dtype == torch.bfloat16 else part for part in parts]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(parts)))
     return norm
 
@@ -55,16 +62,25 @@ def scale_gradients(parameters: Sequence[nn.Parameter], scale: float) -> None:
             parameter.grad.mul_(scale)
 
 
-def scaled_step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], scale: float) -> None:
-    """Take a step of an optimiser with all gradients multiplied by `scale`.
+def scaled_step(
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    scale: float,
+    averages: Averages | None = None,
+) -> None:
+    """Take a step of an optimiser with all gradients multiplied by `scale`, and add the new weights to their means.
 
-    A fused optimiser scales the gradients during the update. For others they are scaled in place before it.
+    A fused optimiser scales the gradients during the update, and SGD with native kernels averages the weights there as
+    well. For others, the gradients are scaled in place before the update and the weights are averaged after it.
 
     Args:
         optimizer: an optimiser of the parameters.
         parameters: the parameters, whose gradients are not scaled yet.
         scale: the factor.
+        averages: the running means of the parameters, or None.
     """
+    if isinstance(optimizer, SGD) and optimizer.native_step(parameters, scale, averages):
+        return
     fused = all(group.get("fused") for group in optimizer.param_groups)
     if scale != 1.0 and not fused:
         scale_gradients(parameters, scale)
@@ -77,24 +93,32 @@ def scaled_step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parame
         del optimizer.grad_scale  # type: ignore[attr-defined]
     # torch's fused updates do not mark the weights as changed
     torch.autograd.graph.increment_version(parameters)
+    if averages is not None:
+        averages.add(parameters)
 
 
 class SGD(EagerSGD):
     """Stochastic gradient descent that also takes sparse gradients of embeddings, and updates only the rows in them.
 
-    The result equals the dense update without weight decay, since the gradient of the other rows is zero.
+    The result equals the dense update without weight decay, since the gradient of the other rows is zero. Gradients of
+    float32 parameters may be bf16.
 
     Args:
         parameters: the parameters to update.
         lr: the learning rate.
         weight_decay: this factor times the weight is added to the gradient.
+        native: let `scaled_step` update the parameters by the C++ kernel, where it takes them.
+
+    Attributes:
+        native: as given.
 
     Raises:
         ValueError: by `step`, when a parameter has both weight decay and a sparse gradient.
     """
 
-    def __init__(self, parameters: Any, *, lr: float, weight_decay: float = 0.0) -> None:
+    def __init__(self, parameters: Any, *, lr: float, weight_decay: float = 0.0, native: bool = False) -> None:
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+        self.native = native
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -104,19 +128,58 @@ class SGD(EagerSGD):
             closure: not used; part of the optimiser interface of torch.
         """
         scale = getattr(self, "grad_scale", None)
-        sparse_gradients = []
+        given = []
         for group in self.param_groups:
             for parameter in group["params"]:
                 gradient = parameter.grad
-                if gradient is not None and gradient.is_sparse:
-                    if group["weight_decay"]:
-                        raise ValueError("a sparse gradient does not cover all rows that decay; use a dense gradient")
-                    rate = group["lr"] if scale is None else group["lr"] / scale.item()
+                if gradient is None or not (gradient.is_sparse or gradient.dtype == torch.bfloat16):
+                    continue
+                rate = group["lr"] if scale is None else group["lr"] / scale.item()
+                if gradient.is_sparse:
+                    _check_rows(group)
                     gradient = gradient.coalesce()
                     parameter.index_add_(0, gradient.indices()[0], gradient.values(), alpha=-rate)
-                    sparse_gradients.append((parameter, parameter.grad))
-                    parameter.grad = None
+                elif parameter.dtype != torch.bfloat16:
+                    # torch's fused update needs gradients of one dtype
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(gradient, alpha=-rate)
+                else:
+                    continue
+                given.append((parameter, parameter.grad))
+                parameter.grad = None
         super().step()
         torch.autograd.graph.increment_version([p for group in self.param_groups for p in group["params"]])
-        for parameter, gradient in sparse_gradients:
+        for parameter, gradient in given:
             parameter.grad = gradient
+
+    @torch.no_grad()
+    def native_step(self, parameters: Sequence[nn.Parameter], scale: float, averages: Averages | None = None) -> bool:
+        """Update the parameters by the C++ kernel, in one call; see `scaled_step`.
+
+        Args:
+            parameters: the parameters; those without a gradient stay.
+            scale: the factor of all gradients.
+            averages: the running means of the parameters, or None.
+
+        Returns:
+            Whether they were updated; nothing was changed otherwise, for example because there is no compiler.
+
+        Raises:
+            ValueError: when a parameter has both weight decay and a sparse gradient.
+        """
+        if not self.native:
+            return False
+        groups = {id(parameter): group for group in self.param_groups for parameter in group["params"]}
+        for parameter in parameters:
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                _check_rows(groups[id(parameter)])
+                parameter.grad = parameter.grad.coalesce()
+        rates, decays = ([groups[id(part)][key] for part in parameters] for key in ("lr", "weight_decay"))
+        if not native_step(parameters, rates, decays, scale, averages):
+            return False
+        torch.autograd.graph.increment_version(parameters)
+        return True
+
+
+def _check_rows(group: dict[str, Any]) -> None:
+    if group["weight_decay"]:
+        raise ValueError("a sparse gradient does not cover all rows that decay; use a dense gradient")

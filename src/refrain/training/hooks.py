@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from refrain.optim import TriggeredAveraging
 from refrain.parallel import ALONE, Ranks
 
 
@@ -34,9 +35,12 @@ class Hooks:
         before_step: each is called with the window when its gradients are final and clipped.
         after_step: each is called with the window after the update, for example to project or average the weights.
         after_round: each is called with the record of the validation at the end of an epoch.
+        averaging: averages the weights right after the update, before `after_step`, and so in the same pass over memory
+            where the optimiser can; None for no averaging.
     """
 
     loss_terms: list[Callable[[Window], Tensor]] = field(default_factory=list)
     before_step: list[Callable[[Window], None]] = field(default_factory=list)
     after_step: list[Callable[[Window], None]] = field(default_factory=list)
     after_round: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
+    averaging: TriggeredAveraging | None = None

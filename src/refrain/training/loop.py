@@ -5,6 +5,7 @@ T steps in the window, batch B.
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from refrain.nn.columns import computing
 from refrain.nn.recurrent.protocol import detached
-from refrain.optim import clip_scale, gradient_norm, scale_gradients, scaled_step
+from refrain.optim import SGD, any_gradient_dtype, clip_scale, gradient_norm, scale_gradients, scaled_step
 from refrain.parallel import ALONE, Ranks
 
 from .hooks import Hooks, Window
@@ -75,28 +76,31 @@ def train_round(
     update = _Update(optimizer, parameters, max_norm, hooks, tallies)
     held: list[_Part] = []
     window = None
-    for inputs, targets in windows:
-        share = share_of(inputs, targets, ranks, loss_scale)
-        with computing(share.columns, inputs):
-            # the value of the state is carried over, its gradient is not; a head computes the nats by its own formula
-            nats, outputs, state = model(share.inputs, share.targets, detached(state))
-        window = Window(model, optimizer, share.inputs, share.targets, outputs, ranks)
-        loss = nats / (share.divisor * share.copies)
-        for term in hooks.loss_terms:
-            loss = loss + share.weight * term(window)
-        if not held:
-            optimizer.zero_grad()
-        if accumulate == 1:
-            total, summed = ranks.backward(loss, nats / share.copies, parameters)
-            update(window, total, summed, share.tokens)
-            continue
-        (loss / accumulate).backward()
-        held.append(_Part(loss.item(), nats.item() / share.copies, share.tokens, optimizer.param_groups[0]["lr"]))
-        if len(held) == accumulate:
+    # gradients that are summed, or that methods change, are float32
+    as_formed = update.native and ranks.size == accumulate == 1 and not hooks.before_step
+    with any_gradient_dtype(parameters) if as_formed else nullcontext():
+        for inputs, targets in windows:
+            share = share_of(inputs, targets, ranks, loss_scale)
+            with computing(share.columns, inputs):
+                # the value of the state is carried over, its gradient is not; a head has its own formula of the nats
+                nats, outputs, state = model(share.inputs, share.targets, detached(state))
+            window = Window(model, optimizer, share.inputs, share.targets, outputs, ranks)
+            loss = nats / (share.divisor * share.copies)
+            for term in hooks.loss_terms:
+                loss = loss + share.weight * term(window)
+            if not held:
+                optimizer.zero_grad()
+            if accumulate == 1:
+                total, summed = ranks.backward(loss, nats / share.copies, parameters)
+                update(window, total, summed, share.tokens)
+                continue
+            (loss / accumulate).backward()
+            held.append(_Part(loss.item(), nats.item() / share.copies, share.tokens, optimizer.param_groups[0]["lr"]))
+            if len(held) == accumulate:
+                _update_from(held, update, window, accumulate, ranks)
+        if held and window is not None:
+            # at the end of an epoch there may be fewer windows
             _update_from(held, update, window, accumulate, ranks)
-    if held and window is not None:
-        # at the end of an epoch there may be fewer windows
-        _update_from(held, update, window, accumulate, ranks)
     return detached(state)
 
 
@@ -119,9 +123,14 @@ class _Update:
     hooks: Hooks
     tallies: Iterable[Tally]
 
+    @property
+    def native(self) -> bool:
+        """Whether norm and step are computed by native kernels, which take gradients in bf16 too."""
+        return isinstance(self.optimizer, SGD) and self.optimizer.native
+
     def __call__(self, window: Window, loss: float, nats: float, tokens: int) -> None:
         """Take the step, unless the loss or the gradient is not finite."""
-        norm = gradient_norm(self.parameters).item()
+        norm = gradient_norm(self.parameters, native=self.native).item()
         if not math.isfinite(norm + loss):
             raise NonFiniteError(f"the loss is {loss}, the gradient norm {norm}")
         scale = clip_scale(norm, self.max_norm)
@@ -130,7 +139,9 @@ class _Update:
             scale = 1.0
         for act in self.hooks.before_step:
             act(window)
-        scaled_step(self.optimizer, self.parameters, scale)
+        averaging = self.hooks.averaging
+        averages = None if averaging is None else averaging.averages(self.parameters)
+        scaled_step(self.optimizer, self.parameters, scale, averages)
         for act in self.hooks.after_step:
             act(window)
         for tally in self.tallies:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from refrain.optim import Verdict
+from refrain.optim import TriggeredAveraging, Verdict
 
 from .hooks import Hooks
 from .own_methods import MethodError, checked
@@ -52,11 +52,19 @@ class Methods(Mapping[str, object]):
 
     def hooks(self) -> Hooks:
         """Return the hooks of all methods for the training loop, in the order of the methods."""
+        after_step = self._parts("after_step")
+        first = next(iter(after_step), "")
+        method = self._methods.get(first)
+        averaging = method if isinstance(method, TriggeredAveraging) and first not in self.own else None
+        if averaging is not None:
+            # nothing changes the weights between the update and the averaging, so both can be one pass over memory
+            after_step.pop(first)
         return Hooks(
             loss_terms=list(self._parts("loss_term").values()),
             before_step=list(self._parts("before_step").values()),
-            after_step=list(self._parts("after_step").values()),
+            after_step=list(after_step.values()),
             after_round=list(self._parts("validated").values()),
+            averaging=averaging,
         )
 
     def verdicts(self, record: Mapping[str, Any]) -> list[Verdict]:

@@ -182,6 +182,7 @@ class _CrossEntropy(torch.autograd.Function):
         assert d_weight is not None
         ctx.gradients = d_latent, d_prior, d_weight, d_bias
         ctx.native = backend.native
+        ctx.as_formed = _any_dtype(weight)
         return nats
 
     @staticmethod
@@ -215,6 +216,7 @@ class _BlocksCrossEntropy(torch.autograd.Function):
                 d_row[now] = multiply(gradient[:, own], weight)
                 d_weight += multiply(gradient[:, own].T, row)
         ctx.gradients = d_bias, *d_hidden, *d_weights
+        ctx.as_formed = False
         ctx.native = backend.native
         return nats
 
@@ -229,9 +231,21 @@ def _formed(ctx: Any, grad_output: Tensor) -> list[Tensor | None]:
     if ctx.gradients is None:
         raise RuntimeError("linear_cross_entropy can be differentiated once; run the forward pass again")
     # scaled in place: another copy of the weight's gradient would cost a pass over memory
-    gradients = [None if part is None else scaled(part, grad_output, native=ctx.native) for part in ctx.gradients]
+    gradients: list[Tensor | None] = []
+    for part in ctx.gradients:
+        if part is None:
+            gradients.append(None)
+        elif ctx.as_formed and part.dtype == torch.bfloat16:
+            gradients.append(part.mul_(grad_output))
+        else:
+            gradients.append(scaled(part, grad_output, native=ctx.native))
     ctx.gradients = None
     return gradients
+
+
+def _any_dtype(weight: Tensor) -> bool:
+    """Whether the gradient of a weight may stay in the dtype of the matmul, without a copy in float32."""
+    return weight.is_leaf and weight.grad_dtype is None
 
 
 def _weighed(gradient: Tensor, shares: Tensor) -> Tensor:
