@@ -6,9 +6,9 @@ from torch import nn
 
 from refrain.config import SGD, TaggerTraining, Training
 from refrain.errors import UserError
-from refrain.nn import Embedding
+from refrain.nn import Embedding, WeightDropout
 from refrain.nn.kernels.allocator import keep_freed_memory
-from refrain.nn.kernels.backend import Backend, Part, has_fast_bf16, parts_with_backend
+from refrain.nn.kernels.backend import Backend, Part, has_fast_bf16, parts_with_backend, use_native_transforms
 from refrain.nn.kernels.compile import describe_kernels, is_compiled, lacks_compiler, load
 from refrain.nn.kernels.launch import has_triton
 
@@ -54,9 +54,8 @@ def choose_backends(
         log(f"training.backend=native: {', '.join(others)} has no kernels, and trains by torch's own operations")
     if device == "cpu" and log is not None:
         files = {part.kernels for name, part in parts.items() if _requests_native(part, chosen(name), device, bf16)}
-        if files and _is_plain_sgd(settings):
-            # the optimiser has kernels too, see `trains_natively`
-            files.add("update")
+        if files:
+            files |= _other_kernels(settings, model)
         if files and lacks_compiler():
             log("no C++ compiler was found, so torch's own operations are used; install g++ or clang++ for more speed")
         elif missing := sorted(name for name in files if not is_compiled(name)):
@@ -68,8 +67,11 @@ def choose_backends(
             embedding.sparse_gradient = setting != "torch" and _has_sparse_gradient(settings, model, embedding)
     if device == "cpu" and setting != "torch":
         keep_freed_memory()
-    if trains_natively(model) and _is_plain_sgd(settings):
-        load("update")
+    native_training = trains_natively(model)
+    use_native_transforms(model, native_training)
+    if native_training:
+        for file in _other_kernels(settings, model):
+            load(file)
     return {name: _description(part, device) for name, part in parts.items()}
 
 
@@ -212,6 +214,12 @@ def _has_sparse_gradient(settings: Training | TaggerTraining, model: nn.Module, 
     return (
         shared == 1 and _is_plain_sgd(settings) and not settings.weight_decay and embedding.weight.numel() >= 1_000_000
     )
+
+
+def _other_kernels(settings: Training | TaggerTraining, model: nn.Module) -> set[str]:
+    """The files of kernels that training uses beside those of its parts; see `trains_natively`."""
+    drops = any(isinstance(part, WeightDropout) for _, part in model.named_modules())
+    return {name for name, used in (("update", _is_plain_sgd(settings)), ("weight_drop", drops)) if used}
 
 
 def _is_plain_sgd(settings: Training | TaggerTraining) -> bool:

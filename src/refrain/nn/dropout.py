@@ -55,13 +55,18 @@ def _drawn(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
     # sixteen random bits per entry, four entries per draw: eight times as fast as one Bernoulli draw per entry
     count = math.prod(shape)
     draws = torch.empty(-(-count // 4), dtype=torch.int64)
+    draw_bits(draws)
+    dropped = min(round(rate * 2**16), 2**16 - 1)
+    kept = draws.view(torch.int16)[:count].view(tuple(shape)) >= dropped - 2**15
+    return kept.to(like.dtype).mul_(2**16 / (2**16 - dropped))
+
+
+def draw_bits(draws: Tensor) -> None:
+    """Fill a tensor of int64 with random bits from the global generator, also in code that torch compiles."""
     if torch.compiler.is_compiling():
         _draw_bits(draws)
     else:
         draws.random_(-(2**63), None)
-    dropped = min(round(rate * 2**16), 2**16 - 1)
-    kept = draws.view(torch.int16)[:count].view(tuple(shape)) >= dropped - 2**15
-    return kept.to(like.dtype).mul_(2**16 / (2**16 - dropped))
 
 
 @torch.library.custom_op("refrain::draw_bits", mutates_args=("draws",), tags=(torch.Tag.nondeterministic_seeded,))

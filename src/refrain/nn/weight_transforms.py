@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from refrain.axes import Axis, AxisTable
 
 from .dropout import HeldMask, checked_rate, dropout_mask
+from .weight_mask import dropped_entries
 
 
 class WeightDropout(nn.Module):
@@ -25,6 +26,9 @@ class WeightDropout(nn.Module):
         granularity: `entry` drops single entries, `row` whole rows (a gate's input to one unit).
         held: keep the mask until `resample()`, instead of a fresh one each time.
 
+    Attributes:
+        native: mask single entries by the C++ kernel, where there is one; the mask is the same.
+
     Raises:
         ValueError: when the rate is out of range.
     """
@@ -36,6 +40,7 @@ class WeightDropout(nn.Module):
         self.rate = checked_rate(rate)
         self.granularity = granularity
         self.held = HeldMask(rate) if held else None
+        self.native = False
 
     def resample(self) -> None:
         """Draw another mask at the next use.
@@ -55,6 +60,8 @@ class WeightDropout(nn.Module):
         if self.held is not None:
             masked: Tensor = self.held(weight, shape)
             return masked
+        if self.granularity == "entry" and weight.device.type == "cpu":
+            return dropped_entries(weight, self.rate, native=self.native)
         return weight * dropout_mask(shape, self.rate, weight)
 
     def extra_repr(self) -> str:

@@ -95,6 +95,19 @@ def use_backend(module: nn.Module, backend: Backend) -> None:
     """
     for _, part in parts_with_backend(module):
         part.backend = backend
+    use_native_transforms(module, backend.native)
+
+
+def use_native_transforms(module: nn.Module, native: bool) -> None:
+    """Let transforms of weights use their kernels, or torch's operations, which compute the same. In place.
+
+    Args:
+        module: a model or a layer.
+        native: whether the kernels are used.
+    """
+    for _, part in module.named_modules():
+        if isinstance(getattr(part, "native", None), bool):
+            part.native = native  # type: ignore[assignment]
 
 
 def outside_compiler(function: Function) -> Function:

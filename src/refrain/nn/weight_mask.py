@@ -1,0 +1,95 @@
+"""Weight drop of single entries, with a mask that is a function of a seed.
+
+Whether entry i of a weight is kept depends on sixteen bits of a hash of the seed and i. So the kernel, which applies
+the mask in one pass, needs no memory for it, in the forward and in the backward pass, and draws the same mask as
+torch's operations. The hash is SplitMix64 (Steele, Lea & Flood, 2014, Fast splittable pseudorandom number generators).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .dropout import draw_bits
+from .kernels.backend import outside_compiler
+from .kernels.call import call
+
+# the constants of SplitMix64 as signed integers
+STEP, FIRST, SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
+
+
+def dropped_entries(weight: Tensor, rate: float, *, native: bool) -> Tensor:
+    """A weight whose entries are zero with probability `rate`, and else scaled by 1 / (1 - rate).
+
+    The rate is rounded to a multiple of 2**-16, and the scale matches the rounded rate. The seed is drawn from the
+    global generator.
+
+    Args:
+        weight: any shape, on the CPU.
+        rate: in [0, 1).
+        native: use the C++ kernel, for the weights that it takes; the result is the same.
+    """
+    seed = torch.empty(1, dtype=torch.int64)
+    draw_bits(seed)
+    if native and weight.dtype == torch.float32 and weight.is_contiguous() and not torch.compiler.is_compiling():
+        dropped = outside_compiler(_Dropped.apply)
+        found: Tensor = dropped(weight, seed, rate)  # type: ignore[no-untyped-call]
+        return found
+    return weight * entry_mask(weight.shape, seed, rate, weight)
+
+
+def entry_mask(shape: Sequence[int], seed: Tensor, rate: float, like: Tensor) -> Tensor:
+    """The readable reference of the mask: 0 or 1 / (1 - rate) for each entry of a shape.
+
+    Args:
+        shape: of the mask.
+        seed: (1,), int64.
+        rate: in [0, 1).
+        like: a tensor with the dtype of the mask.
+    """
+    count = torch.Size(shape).numel()
+    # one hash of 64 bits for four entries
+    state = torch.arange(1, -(-count // 4) + 1).mul_(STEP).add_(seed)
+    state = state.bitwise_xor_(_shifted(state, 30)).mul_(FIRST)
+    state = state.bitwise_xor_(_shifted(state, 27)).mul_(SECOND)
+    state = state.bitwise_xor_(_shifted(state, 31))
+    smallest, scale = _bounds(rate)
+    kept = state.view(torch.int16)[:count].view(tuple(shape)) >= smallest
+    return kept.to(like.dtype).mul_(scale)
+
+
+def _shifted(state: Tensor, bits: int) -> Tensor:
+    """An unsigned shift to the right, of signed integers."""
+    return (state >> bits).bitwise_and_((1 << (64 - bits)) - 1)
+
+
+def _bounds(rate: float) -> tuple[int, float]:
+    """The smallest of 2**16 signed integers with which an entry is kept, and the scale of what is kept."""
+    dropped = min(round(rate * 2**16), 2**16 - 1)
+    return dropped - 2**15, 2**16 / (2**16 - dropped)
+
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, seed: Tensor, rate: float) -> Tensor:
+        ctx.seed = seed
+        ctx.rate = rate
+        return _masked(weight, seed, rate)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        if torch.is_grad_enabled():
+            # the gradient of a gradient
+            return gradient * entry_mask(gradient.shape, ctx.seed, ctx.rate, gradient), None, None
+        return _masked(gradient.contiguous(), ctx.seed, ctx.rate), None, None
+
+
+def _masked(values: Tensor, seed: Tensor, rate: float) -> Tensor:
+    """The product of values (any shape, float32, contiguous) and their mask."""
+    smallest, scale = _bounds(rate)
+    out = torch.empty_like(values)
+    factor = torch.tensor([scale], dtype=torch.float32)
+    if call("weight_drop", "weight_drop", values, seed, factor, out, values.numel(), smallest):
+        return out
+    return values * entry_mask(values.shape, seed, rate, values)
