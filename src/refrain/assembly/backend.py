@@ -55,7 +55,7 @@ def choose_backends(
     if device == "cpu" and log is not None:
         files = {part.kernels for name, part in parts.items() if _requests_native(part, chosen(name), device, bf16)}
         if files:
-            files |= _other_kernels(settings, model)
+            files |= _other_kernels(model)
         if files and lacks_compiler():
             log("no C++ compiler was found, so torch's own operations are used; install g++ or clang++ for more speed")
         elif missing := sorted(name for name in files if not is_compiled(name)):
@@ -70,7 +70,7 @@ def choose_backends(
     native_training = trains_natively(model)
     use_native_transforms(model, native_training)
     if native_training:
-        for file in _other_kernels(settings, model):
+        for file in _other_kernels(model):
             load(file)
     return {name: _description(part, device) for name, part in parts.items()}
 
@@ -216,10 +216,10 @@ def _has_sparse_gradient(settings: Training | TaggerTraining, model: nn.Module, 
     )
 
 
-def _other_kernels(settings: Training | TaggerTraining, model: nn.Module) -> set[str]:
+def _other_kernels(model: nn.Module) -> set[str]:
     """The files of kernels that training uses beside those of its parts; see `trains_natively`."""
     drops = any(isinstance(part, WeightDropout) for _, part in model.named_modules())
-    return {name for name, used in (("update", _is_plain_sgd(settings)), ("weight_drop", drops)) if used}
+    return {"update", "weight_drop"} if drops else {"update"}
 
 
 def _is_plain_sgd(settings: Training | TaggerTraining) -> bool:

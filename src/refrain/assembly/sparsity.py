@@ -24,6 +24,7 @@ from refrain.sparsity import (
 from refrain.training.size_controller import Controller
 from refrain.training.sparsifier import Pruning, Sparsifier
 
+from .backend import trains_natively
 from .widths import removable_widths
 
 
@@ -69,6 +70,7 @@ def build_sparsifier(experiment: Experiment, model: LanguageModel, steps: int) -
         pruning=pruning,
         controller=None if settings.target is None else _controller(settings.target, model, lassos),
         steps=steps,
+        native=trains_natively(model),
     )
 
 

@@ -11,6 +11,7 @@ from .groups import dead_units as dead_units
 from .groups import squared_norms as squared_norms
 from .groups import unit_axes as unit_axes
 from .groups import zero_share as zero_share
+from .joint_steps import take_steps as take_steps
 from .masks import Masks as Masks
 from .masks import prune_smallest as prune_smallest
 from .masks import pruned_share as pruned_share

@@ -94,9 +94,17 @@ class UnitLasso:
         The step is exact for groups that do not overlap. An entry in two groups is scaled for each in turn.
         """
         with torch.no_grad():
-            norms = self.norms()
-            shrink = self.shrinkage(learning_rate) / norms.clamp_min(torch.finfo(norms.dtype).tiny)
-            scale_units(self.parameters, self.unit_axes, (1 - shrink).clamp_min(0))
+            scale_units(self.parameters, self.unit_axes, self.factors(self.norms(), learning_rate))
+
+    def factors(self, norms: Tensor, learning_rate: float) -> Tensor:
+        """Return what a step multiplies each group by (U,).
+
+        Args:
+            norms: the norm of each group (U,).
+            learning_rate: the learning rate of the optimiser's step.
+        """
+        shrink = self.shrinkage(learning_rate) / norms.clamp_min(torch.finfo(norms.dtype).tiny)
+        return (1 - shrink).clamp_min(0)
 
 
 @dataclass

@@ -19,6 +19,7 @@ from refrain.sparsity import (
     parameter_count,
     prune_smallest,
     pruned_share,
+    take_steps,
     threshold,
     zero_share,
 )
@@ -73,6 +74,7 @@ class Sparsifier:
         pruning: the schedule of pruning, or None.
         controller: the controller of the strengths of penalties on units, or None.
         steps: the number of steps of the whole run.
+        native: take proximal steps by C++ kernels, for the matrices that they take.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Sparsifier:
         pruning: Pruning | None,
         controller: Controller | None,
         steps: int,
+        native: bool = False,
     ) -> None:
         self.penalties = penalties
         self.zeros = zeros
@@ -99,6 +102,7 @@ class Sparsifier:
         self.pruning = pruning
         self.controller = controller
         self.steps = steps
+        self.native = native
         self.step = 0
         # a finished pruning stays finished when the run is lengthened, although its share of the run is smaller then
         self.pruned = pruning is None
@@ -121,9 +125,7 @@ class Sparsifier:
         if self.zeros == "threshold":
             threshold(list(self.parameters.values()), self.smallest)
         else:
-            for penalty in self.penalties:
-                if penalty.strength:
-                    penalty.step(rate)
+            take_steps(self.penalties, rate, native=self.native)
         if self.controller is not None and not self.controller.done and self._due(self.controller.reached):
             self._control(self.controller, rate)
         if self.pruning is not None and not self.pruned and self._due(self.pruning.end):

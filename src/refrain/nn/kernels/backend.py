@@ -107,7 +107,7 @@ def use_native_transforms(module: nn.Module, native: bool) -> None:
     """
     for _, part in module.named_modules():
         if isinstance(getattr(part, "native", None), bool):
-            part.native = native  # type: ignore[assignment]
+            part.native = native
 
 
 def outside_compiler(function: Function) -> Function:

@@ -1,4 +1,5 @@
-// The norm of all gradients of a model, and a step of gradient descent on all its parameters, in a single call each.
+// The norm of all gradients of a model, and a step of gradient descent on all its parameters, in a single call each;
+// and what group lasso needs of a matrix: sums of squares of rows and columns, and their scaling, in one pass each.
 //
 // Work is divided into blocks of a fixed size, so that sums do not depend on the number of threads.
 
@@ -115,5 +116,73 @@ extern "C" int update_step(const Part* parts, const float* scale, const float* s
                      else
                          move(weight, (const float*)gradient, mean, entries, part.rate, part.decay, *scale, *share);
                  });
+    return 0;
+}
+
+// rows of a matrix (R, C) whose squares are summed by columns
+constexpr int64_t ROWS = 64;
+
+// Lanes of a row of `columns` that begin with `at`.
+static inline int present_at(int64_t at, int64_t columns) { return columns - at < LANES ? (int)(columns - at) : LANES; }
+
+// The squares of a row, each entry times its column's factor and then times `factor`; added to `sums` if not null.
+static float row_squares(const float* row, const float* of_columns, float factor, float* sums, int64_t columns) {
+    Floats total = {};
+    for (int64_t at = 0; at < columns; at += LANES) {
+        const int count = present_at(at, columns);
+        Floats now = load_some(row + at, count) * factor;
+        if (of_columns) now *= load_some(of_columns + at, count);
+        now *= now;
+        total += now;
+        if (sums) store_some(sums + at, load_some(sums + at, count) + now, count);
+    }
+    return sum(total);
+}
+
+// matrix (R, C), factors of rows and columns -> the sums of squares of the rows (R) and of the columns (C) of the
+// matrix times these factors. Returns 1 if there is no memory for partial sums.
+extern "C" int line_squares(const float* matrix, const float* of_rows, const float* of_columns, float* rows,
+                            float* columns, int64_t R, int64_t C, int64_t threads) {
+    const int64_t blocks = (R + ROWS - 1) / ROWS;
+    float* partial = columns ? (float*)calloc(blocks * C + 1, sizeof(float)) : nullptr;
+    if (columns && !partial) return 1;
+#pragma omp parallel num_threads((int)threads)
+    {
+#pragma omp for schedule(static)
+        for (int64_t block = 0; block < blocks; ++block) {
+            const int64_t last = (block + 1) * ROWS < R ? (block + 1) * ROWS : R;
+            for (int64_t row = block * ROWS; row < last; ++row) {
+                const float found = row_squares(matrix + row * C, of_columns, of_rows ? of_rows[row] : 1.0f,
+                                                partial ? partial + block * C : nullptr, C);
+                if (rows) rows[row] = found;
+            }
+        }
+        if (columns) {
+#pragma omp for schedule(static)
+            for (int64_t column = 0; column < C; ++column) {
+                double total = 0.0;
+                for (int64_t block = 0; block < blocks; ++block) total += partial[block * C + column];
+                columns[column] = (float)total;
+            }
+        }
+    }
+    free(partial);
+    return 0;
+}
+
+// Multiply each entry of matrix (R, C) by the factors of its row and of its column, in place.
+extern "C" int scale_lines(float* matrix, const float* of_rows, const float* of_columns, int64_t R, int64_t C,
+                           int64_t threads) {
+#pragma omp parallel for num_threads((int)threads) schedule(static)
+    for (int64_t row = 0; row < R; ++row) {
+        float* values = matrix + row * C;
+        const float factor = of_rows ? of_rows[row] : 1.0f;
+        for (int64_t at = 0; at < C; at += LANES) {
+            const int count = present_at(at, C);
+            Floats now = load_some(values + at, count) * factor;
+            if (of_columns) now *= load_some(of_columns + at, count);
+            store_some(values + at, now, count);
+        }
+    }
     return 0;
 }
