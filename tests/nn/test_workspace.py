@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from refrain.nn.heads.softmax_gradient import scaled
 from refrain.nn.kernels.call import kernel, workspace_words
+from refrain.nn.kernels.workspace import BufferPool, Workspace
 
 pytestmark = pytest.mark.compiler
 
@@ -56,3 +58,29 @@ def test_the_workspace_grows_with_the_threads():
     finally:
         torch.set_num_threads(before)
     assert found[0] < found[1]
+
+
+def test_tensors_of_one_buffer_do_not_overlap():
+    pool, like = BufferPool(), torch.zeros(1)
+    workspace = Workspace(pool, like)
+    wanted = [((3, 5), torch.float32), ((7,), torch.bfloat16), ((0, 2), torch.float32), ((2, 9), torch.bfloat16)]
+    found = workspace.allocate_all(*wanted)
+    assert [(tuple(tensor.shape), tensor.dtype) for tensor in found] == wanted
+    for value, tensor in enumerate(found):
+        tensor.fill_(value)
+    assert all(bool((tensor == value).all()) for value, tensor in enumerate(found))
+    assert all(tensor.data_ptr() % 64 == found[0].data_ptr() % 64 for tensor in found if tensor.numel())
+    assert len({tensor.untyped_storage().data_ptr() for tensor in found}) == 1
+    workspace.release()
+    # the next window has the same memory
+    assert Workspace(pool, like).allocate_all(*wanted)[0].data_ptr() == found[0].data_ptr()
+
+
+def test_the_head_scales_a_gradient_in_bf16_once():
+    values = torch.randn(3, 37).bfloat16()
+    factor = torch.tensor(0.3)
+    wanted = (values.float() * 0.3).bfloat16()
+    for native in (False, True):
+        given = values.clone()
+        got = scaled(given, factor, native=native, in_place=True)
+        assert got is given and torch.equal(got, wanted)

@@ -233,12 +233,9 @@ def _formed(ctx: Any, grad_output: Tensor) -> list[Tensor | None]:
     # scaled in place: another copy of the weight's gradient would cost a pass over memory
     gradients: list[Tensor | None] = []
     for part in ctx.gradients:
-        if part is None:
-            gradients.append(None)
-        elif ctx.as_formed and part.dtype == torch.bfloat16:
-            gradients.append(part.mul_(grad_output))
-        else:
-            gradients.append(scaled(part, grad_output, native=ctx.native))
+        kept = ctx.as_formed and part is not None and part.dtype == torch.bfloat16
+        found = None if part is None else scaled(part, grad_output, native=ctx.native, in_place=kept)
+        gradients.append(found)
     ctx.gradients = None
     return gradients
 

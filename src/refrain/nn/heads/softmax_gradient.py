@@ -72,18 +72,21 @@ def softmax_gradient_reference_(
     return nats
 
 
-def scaled(gradient: Tensor, factor: Tensor, *, native: bool) -> Tensor:
+def scaled(gradient: Tensor, factor: Tensor, *, native: bool, in_place: bool = False) -> Tensor:
     """A gradient times a scalar, in the scalar's dtype; computed in place if the gradient has that dtype.
 
     Args:
         gradient: any shape, contiguous; may be overwritten.
         factor: a scalar.
         native: use the C++ kernel, which is a single pass over memory.
+        in_place: keep the gradient's dtype.
     """
-    if gradient.dtype == factor.dtype:
+    fits = gradient.dtype == torch.bfloat16 and factor.dtype == torch.float32 and gradient.device.type == "cpu"
+    if in_place and native and fits and call("softmax", "scaled_bf16_in_place", gradient, factor, gradient.numel()):
+        return gradient
+    if in_place or gradient.dtype == factor.dtype:
         return gradient.mul_(factor)
     out = torch.empty(gradient.shape, dtype=factor.dtype, device=gradient.device)
-    fits = gradient.dtype == torch.bfloat16 and factor.dtype == torch.float32 and gradient.device.type == "cpu"
     if native and fits and call("softmax", "scaled_bf16", gradient, factor, out, gradient.numel()):
         return out
     return out.copy_(gradient).mul_(factor)

@@ -127,9 +127,16 @@ def workspace_words(file: str, function: str, sizes: Sequence[int]) -> int:
     Raises:
         RuntimeError: when the file is not compiled.
     """
+    return _words(file, function, tuple(sizes), torch.get_num_threads())
+
+
+@functools.lru_cache(maxsize=1024)
+def _words(file: str, function: str, sizes: tuple[int, ...], threads: int) -> int:
     count = getattr(_loaded(file), f"{function}_workspace")
     count.restype = ctypes.c_int64
-    return _status(count, sizes)
+    count.argtypes = [ctypes.c_int64] * (len(sizes) + 1)
+    words: int = count(*sizes, threads)
+    return words
 
 
 def _status(compiled: Any, arguments: Sequence[Addressed | int | None]) -> int:

@@ -3,9 +3,13 @@
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
+
+LINE = 64
+"""Bytes of a line of the cache, at which a tensor begins."""
 
 
 class BufferPool:
@@ -89,6 +93,19 @@ class Workspace:
         buffer = self._pool.allocate((entries,), self._like)
         self._allocated.append(buffer)
         return buffer.view(dtype)[:count].view(*shape)
+
+    def allocate_all(self, *wanted: tuple[Sequence[int], torch.dtype]) -> list[Tensor]:
+        """Uninitialised tensors of shapes and dtypes, in one buffer, valid until `release`."""
+        sizes = [torch.Size(shape).numel() * dtype.itemsize for shape, dtype in wanted]
+        # each begins at a line of the cache
+        places = list(accumulate((-(-size // LINE) * LINE for size in sizes), initial=0))
+        buffer = self._pool.allocate((-(-places[-1] // self._like.dtype.itemsize),), self._like)
+        self._allocated.append(buffer)
+        whole = {dtype: buffer.view(dtype) for _, dtype in wanted}
+        return [
+            whole[dtype][place // dtype.itemsize : (place + size) // dtype.itemsize].view(*shape)
+            for (shape, dtype), place, size in zip(wanted, places[:-1], sizes, strict=True)
+        ]
 
     def cast(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """A contiguous copy of a tensor in another dtype; the tensor itself if it is that already."""

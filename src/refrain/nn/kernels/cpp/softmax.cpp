@@ -76,8 +76,9 @@ static int all_rows(Element* logits, const float* bias, const int64_t* targets, 
 SOFTMAX_KERNEL(float32, float)
 SOFTMAX_KERNEL(bf16, bf16)
 
-// out (count) = values (count) * factor (1), in one pass.
-extern "C" int scaled_bf16(const bf16* values, const float* factor, float* out, int64_t count, int64_t threads) {
+// out (count) = values (count) * factor (1), in one pass; out may be values.
+template <typename Element>
+static int scaled(const bf16* values, const float* factor, Element* out, int64_t count, int64_t threads) {
     const float scale = *factor;
 #pragma omp parallel for num_threads((int)threads) schedule(static)
     for (int64_t at = 0; at < count; at += LANES) {
@@ -85,4 +86,12 @@ extern "C" int scaled_bf16(const bf16* values, const float* factor, float* out, 
         store_some(out + at, load_some(values + at, present) * scale, present);
     }
     return 0;
+}
+
+extern "C" int scaled_bf16(const bf16* values, const float* factor, float* out, int64_t count, int64_t threads) {
+    return scaled(values, factor, out, count, threads);
+}
+
+extern "C" int scaled_bf16_in_place(bf16* values, const float* factor, int64_t count, int64_t threads) {
+    return scaled(values, factor, values, count, threads);
 }

@@ -34,11 +34,16 @@ class _Window(torch.autograd.Function):
         width = hidden.shape[1]
         dtype = context.backend.matmul_dtype(hidden)
         workspace = Workspace(context.pool, hidden)
-        x = workspace.cast(inputs, dtype)
-        w_x = workspace.cast(w_ih, dtype)
-        cells = workspace.allocate((steps + 1, batch, width))
-        gates = workspace.allocate((steps, batch, 4 * width))
-        before = workspace.allocate((steps, batch, width), dtype)
+        x, w_x = inputs.contiguous(), w_ih
+        cells, gates, before, d_gates, *rounded = workspace.allocate_all(
+            ((steps + 1, batch, width), torch.float32),
+            ((steps, batch, 4 * width), torch.float32),
+            ((steps, batch, width), dtype),
+            ((steps, batch, 4 * width), dtype),
+            *(((x.shape, dtype), (w_x.shape, dtype)) if x.dtype != dtype else ()),
+        )
+        if rounded:
+            x, w_x = (copy.copy_(tensor) for copy, tensor in zip(rounded, (x, w_x), strict=True))
         outputs = hidden.new_empty(steps, batch, width)
         scratch = Workspace(context.pool, hidden)
         run_window(
@@ -52,7 +57,7 @@ class _Window(torch.autograd.Function):
         )
         scratch.release()
         ctx.workspace = workspace
-        ctx.tape = before, cells, gates
+        ctx.tape = before, cells, gates, d_gates
         # saved, so that a change in place before the backward pass is found
         ctx.save_for_backward(x, w_x, w_hh)
         return outputs, cells[-1].clone()
@@ -61,13 +66,12 @@ class _Window(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor, d_cell: Tensor) -> tuple[Any, ...]:
         check_single_backward(ctx.workspace, "LSTM")
         x, w_x, w_hh = ctx.saved_tensors
-        before, cells, gates = ctx.tape
+        before, cells, gates, d_gates = ctx.tape
         steps, batch, width = before.shape
         # the kernel changes it in place
         d_cell = d_cell.clone(memory_format=torch.contiguous_format)
         d_hidden = w_hh.new_empty(batch, width)
         d_bias = w_hh.new_zeros(4 * width)
-        d_gates = ctx.workspace.allocate(gates.shape, before.dtype)
         run_window(
             "lstm",
             "backward",
