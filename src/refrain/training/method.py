@@ -19,11 +19,14 @@ class Method(Protocol):
         ...
 
     def before_step(self, window: Window) -> None:
-        """Called in each window when its gradients are final and clipped."""
+        """Called in each window when its gradients are final and clipped. With this part, all of them are float32."""
         ...
 
     def after_step(self, window: Window) -> None:
-        """Called in each window after the optimiser has updated the weights; may change them in place."""
+        """Called in each window after the optimiser has updated the weights; may change them in place.
+
+        Gradients are not clipped here, and that of a head may be bf16.
+        """
         ...
 
     def validated(self, record: dict[str, Any]) -> Verdict | None:
