@@ -20,6 +20,7 @@ from refrain.nn.kernels import call, integer, packed_linear
 from refrain.nn.kernels import compile as native
 from refrain.nn.kernels.levels import LEVELS
 from refrain.nn.kernels.prebuilt import source_files
+from refrain.optim import native as update
 
 HERE = pathlib.Path(__file__).parent
 # the processor that the emulator shows, for a level; without one, the emulator's simplest
@@ -27,6 +28,8 @@ PROCESSORS = {"neon": ["-cpu", "cortex-a57"], "neon_bf16": ["-cpu", "max"]}
 # arguments of kernels that are structures with addresses: their class -> the structure, and the tensors it points to
 STRUCTURES = {
     packed_linear.PackedMatrix: (lambda packed: packed._matrix, lambda packed: (packed._packed, packed._scales)),
+    # the addresses of its tensors were asked for when it was made
+    update.Parts: (lambda parts: parts.structs, lambda parts: ()),
 }
 
 

@@ -54,8 +54,15 @@ class _Part(ctypes.Structure):
     )
 
 
-class _Parts:
-    """An array of parts, and the tensors whose addresses it holds."""
+class Parts:
+    """An array of structs, one for each parameter, and the tensors whose addresses it holds.
+
+    Args:
+        parameters: those that `takes` accepts.
+
+    Attributes:
+        structs: the array, without rates and means.
+    """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self.structs = (_Part * len(parameters))()
@@ -147,7 +154,7 @@ def native_norm(parameters: Sequence[Tensor]) -> Tensor | None:
     if not takes(parameters):
         return None
     total = torch.zeros((), dtype=torch.float64)
-    parts = _Parts(parameters)
+    parts = Parts(parameters)
     if not call("update", "update_squares", parts, total, len(parameters)):
         return None
     return total.sqrt().float()
@@ -176,7 +183,7 @@ def native_step(
     means = None if averages is None else averages.means
     if not takes(parameters) or (means is not None and not all(map(_plain, means))):
         return False
-    parts = _Parts(parameters)
+    parts = Parts(parameters)
     for part, rate, decay in zip(parts.structs, rates, decays, strict=True):
         part.rate = rate
         part.decay = decay
@@ -190,7 +197,7 @@ def native_step(
     return True
 
 
-def _add_means(parts: _Parts, means: Sequence[Tensor]) -> None:
+def _add_means(parts: Parts, means: Sequence[Tensor]) -> None:
     for part, mean in zip(parts.structs, means, strict=True):
         # a mean moves everywhere, not only in the rows of a sparse gradient
         if part.rows is None:
