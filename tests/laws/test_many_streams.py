@@ -51,7 +51,7 @@ def machine(request, monkeypatch):
 @pytest.fixture
 def _needs_integers():
     if not integer.lanes():
-        pytest.skip("a processor without fast products of integers")
+        pytest.skip("a processor without products of integers")
 
 
 def random(*shape, seed=1):

@@ -25,7 +25,10 @@ VECTORS, PER_WORD = 4, 4
 
 @functools.cache
 def lanes() -> int:
-    """The number of sums in a register; 0 without a compiler, or where a CPU has no fast products of integers."""
+    """The number of sums in a register; 0 without a compiler, or on a CPU for which there are no products of integers.
+
+    There are for x86-64: by instructions for bytes (VNNI) or, with the same results, by those for integers of 16 bits.
+    """
     library = native.load("integer")
     return 0 if library is None else int(library.integer_lanes())
 
