@@ -21,11 +21,9 @@ from .call import kernel
 from .integer import IntegerSoftmax
 from .matmul import linear
 from .pages import in_large_pages
+from .streams import SMALL_BATCH, StreamLinear, most_of_a_few, stream_lanes
 
 WeightType = Literal["float32", "int8"]
-
-SMALL_BATCH = 8
-"""Largest batch for which reading the weights takes most of the time; above, blocked matrix multiplication wins."""
 
 STRIP = 16
 """Columns that are stored together in a packed matrix."""
@@ -125,6 +123,11 @@ class PackedMatrix:
         """The address of the structure that a kernel takes."""
         return self._address
 
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the weights are int8."""
+        return self._scales is not None
+
     def dense(self) -> Tensor:
         """A copy of the matrix (R, K) in float32, for large batches."""
         values = self._values()
@@ -202,20 +205,38 @@ class PackedLinear:
         whole: Tensor = self.matrix.dense()
         return whole
 
+    @functools.cached_property
+    def _streams(self) -> StreamLinear | None:
+        """The layer for many streams; None where its kernels cannot be compiled."""
+        return StreamLinear(self.matrix, self.bias) if stream_lanes() else None
+
+    def step(self, x: Tensor) -> Tensor:
+        """`__call__` for one step of many streams, whose inputs are rounded too where that is faster; see streams.py.
+
+        Args:
+            x: (B, K).
+        """
+        if len(x) > most_of_a_few(self.matrix.is_rounded) and self._streams is not None:
+            return self._streams(self._checked(x))
+        return self(x)
+
     def __call__(self, x: Tensor) -> Tensor:
         """x (B, K) -> (B, R) in float32.
 
         Raises:
             ValueError: when the width differs.
         """
-        if x.ndim != 2 or x.shape[1] != self.matrix.width:
-            raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
-        x = x.float().contiguous()
+        x = self._checked(x)
         if len(x) > SMALL_BATCH:
             return linear(x, self.dense, self.bias)
         out = x.new_empty(len(x), self.matrix.rows)
         kernel("stepper", "stepper_linear")(self.matrix, self.bias, x, out, self.matrix.rows, len(x))
         return out
+
+    def _checked(self, x: Tensor) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != self.matrix.width:
+            raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
+        return x.float().contiguous()
 
     def in_integers(self) -> IntegerSoftmax:
         """A softmax layer with these weights, which are int8, and products of integers; see integer.py."""

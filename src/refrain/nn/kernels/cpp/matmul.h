@@ -1,9 +1,8 @@
 // The recurrent matmul of a few rows with a weight that is the same for a whole window: packed once, read every step.
 //
 // out (rows, columns) = a (rows, depth) * weight (depth, columns), with sums in float32. Elements are float or bf16. A
-// word is 32 bits: one float, or two bf16 that follow one another in depth. Where the processor has instructions for
-// it, elements of `a` are also unsigned and those of the weight signed integers of eight bits, four a word, with sums
-// of 32 bits in the place of floats.
+// word is 32 bits: one float, or two bf16 that follow one another in depth. On x86-64, elements of `a` are also unsigned
+// and those of the weight signed integers of eight bits, four a word, with sums of 32 bits in the place of floats.
 //   Packed weight: panel after panel of V vectors of LANES columns; in a panel a row of V * LANES words for each word
 //   of depth. Missing columns are zero. Packed rows: for each word of depth the words of all rows.
 #pragma once
@@ -12,6 +11,9 @@
 
 #if defined(__AVX512VNNI__) || (defined(__AVXVNNI__) && !defined(__AVX512F__)) || defined(__ARM_FEATURE_MATMUL_INT8)
 #define BYTES 1
+#elif defined(__AVX512BW__) || (defined(__AVX2__) && !defined(__AVX512F__)) || (defined(__SSE2__) && !defined(__AVX__))
+#define BYTES 1
+#define BY_HALVES 1
 #endif
 
 // accumulators that leave registers free for the inputs
@@ -59,7 +61,27 @@ inline Floats multiply_add<bf16>(Floats sum, uint32_t a, Words b) {
 #endif
 }
 
-#ifdef BYTES
+#ifdef BY_HALVES
+typedef int16_t Shorts __attribute__((vector_size(4 * LANES)));
+
+// Sums of two products of 16 bits each.
+static inline Ints pairs(Shorts a, Shorts b) {
+#if defined(__AVX512BW__)
+    return (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#else
+    return (Ints)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#endif
+}
+
+// Without an instruction for bytes: the even ones and the odd ones as integers of 16 bits, whose sums are as exact.
+template <>
+inline Floats multiply_add<uint8_t>(Floats sum, uint32_t a, Words b) {
+    const Shorts even = (Shorts)(Words{} + (a & 0x00ff00ffu)), odd = (Shorts)(Words{} + (a >> 8 & 0x00ff00ffu));
+    return (Floats)((Ints)sum + pairs(even, (Shorts)((Shorts)b << 8) >> 8) + pairs(odd, (Shorts)b >> 8));
+}
+#elif defined(BYTES)
 template <>
 inline Floats multiply_add<uint8_t>(Floats sum, uint32_t a, Words b) {
 #ifdef __AVX512VNNI__
@@ -73,14 +95,14 @@ inline Floats multiply_add<uint8_t>(Floats sum, uint32_t a, Words b) {
 }
 #endif
 
-// R rows times one panel of V vectors, written to out (R, V, LANES).
-template <typename Element, int V, int R>
+// R rows times one panel of V vectors, written to out (R, V, LANES), or added to what is there.
+template <typename Element, int V, int R, bool ADD>
 static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
     Floats sums[R][V];
 #pragma GCC unroll 24
     for (int row = 0; row < R; ++row)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) sums[row][v] = splat(0.0f);
+        for (int v = 0; v < V; ++v) sums[row][v] = ADD ? load(out + (row * V + v) * LANES) : splat(0.0f);
     for (int64_t k = 0; k < depth; ++k, a += rows, panel += V * LANES) {
         Words columns[V];
         // one by one: of a single copy GCC makes halves of AVX registers, and waits for them
@@ -97,22 +119,22 @@ static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel
         for (int v = 0; v < V; ++v) store(out + (row * V + v) * LANES, sums[row][v]);
 }
 
-template <typename Element, int V, int R>
+template <typename Element, int V, int R, bool ADD>
 static inline void multiply_tiles(int64_t count, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth,
                                   float* out) {
     if constexpr (R > 1)
-        if (count < R) return multiply_tiles<Element, V, R - 1>(count, a, rows, panel, depth, out);
-    multiply_tile<Element, V, R>(a, rows, panel, depth, out);
+        if (count < R) return multiply_tiles<Element, V, R - 1, ADD>(count, a, rows, panel, depth, out);
+    multiply_tile<Element, V, R, ADD>(a, rows, panel, depth, out);
 }
 
-// All rows times one panel of V vectors, written to out (rows, V, LANES).
-template <typename Element, int V>
+// All rows times one panel of V vectors, written to out (rows, V, LANES), or added to what is there.
+template <typename Element, int V, bool ADD = false>
 static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
     constexpr int MOST = ACCUMULATORS / V;
     const int64_t tiles = (rows + MOST - 1) / MOST;
     for (int64_t index = 0; index < tiles; ++index) {
         const int64_t first = rows * index / tiles, last = rows * (index + 1) / tiles;
-        multiply_tiles<Element, V, MOST>(last - first, a + first, rows, panel, depth, out + first * V * LANES);
+        multiply_tiles<Element, V, MOST, ADD>(last - first, a + first, rows, panel, depth, out + first * V * LANES);
     }
 }
 
