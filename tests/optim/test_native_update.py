@@ -1,5 +1,7 @@
 """The kernels of norm and update, against torch's operations in float64 and against the references."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -173,3 +175,11 @@ def test_a_head_passes_on_a_gradient_in_bf16_where_it_is_allowed():
         assert head.weight.grad.dtype == head.weight.grad_dtype == torch.float32
     # scaled once before and once after it was rounded
     torch.testing.assert_close(found[0], found[1].float(), rtol=2**-8, atol=0)
+
+
+def test_a_copy_of_an_optimiser_updates_by_torch():
+    optimizer = copy.deepcopy(SGD([nn.Parameter(torch.ones(2))], lr=0.5, native=True))
+    (parameter,) = optimizer.param_groups[0]["params"]
+    parameter.grad = torch.ones(2)
+    scaled_step(optimizer, [parameter], 1.0)
+    assert parameter.tolist() == [0.5, 0.5] and not optimizer.native

@@ -33,6 +33,9 @@ class WeightDropout(nn.Module):
         ValueError: when the rate is out of range.
     """
 
+    # of a module that an earlier version has pickled
+    native = False
+
     def __init__(self, rate: float, *, granularity: Literal["entry", "row"] = "entry", held: bool = False) -> None:
         super().__init__()
         if granularity not in ("entry", "row"):
@@ -40,7 +43,6 @@ class WeightDropout(nn.Module):
         self.rate = checked_rate(rate)
         self.granularity = granularity
         self.held = HeldMask(rate) if held else None
-        self.native = False
 
     def resample(self) -> None:
         """Draw another mask at the next use.

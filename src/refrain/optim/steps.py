@@ -116,6 +116,9 @@ class SGD(EagerSGD):
         ValueError: by `step`, when a parameter has both weight decay and a sparse gradient.
     """
 
+    # of a copy, as torch's optimisers do not copy attributes
+    native = False
+
     def __init__(self, parameters: Any, *, lr: float, weight_decay: float = 0.0, native: bool = False) -> None:
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         self.native = native
