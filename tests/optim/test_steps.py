@@ -80,5 +80,19 @@ def test_rows_that_decay_need_a_dense_gradient():
         SGD(embedding.parameters(), lr=0.5, weight_decay=0.1).step()
 
 
+def test_gradients_are_removed_or_zero():
+    optimizer = SGD([{"params": parameters()[:1]}, {"params": parameters()[1:]}], lr=0.5)
+    given = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert [parameter.grad is None for parameter in given] == [False, False, True]
+    optimizer.zero_grad(set_to_none=False)
+    assert [None if parameter.grad is None else int(parameter.grad.count_nonzero()) for parameter in given] == [
+        0,
+        0,
+        None,
+    ]
+    optimizer.zero_grad()
+    assert all(parameter.grad is None for parameter in given)
+
+
 def test_memory_is_kept_or_not():
     assert keep_freed_memory(False) == keep_freed_memory()
