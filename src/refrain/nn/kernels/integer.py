@@ -63,15 +63,17 @@ def pack_integers(multiples: Tensor, scales: Tensor, *, gates: int = 1) -> Integ
     )
 
 
-def in_panels(rows: Tensor, gates: int = 1, padding: float = 0.0) -> Tensor:
+def in_panels(rows: Tensor, gates: int = 1, padding: float = 0.0, *, register: int | None = None) -> Tensor:
     """Rows (R, ...) in the order of panels: (panels, rows of a panel, ...).
 
     Args:
         rows: a matrix or a vector.
         gates: as for `pack_integers`.
         padding: the value of rows that fill the last panel.
+        register: the number of sums in a register; None is `lanes()`.
     """
-    size = lanes() if gates > 1 else VECTORS * lanes()
+    register = register or lanes()
+    size = register if gates > 1 else VECTORS * register
     parts = rows.unflatten(0, (gates, -1))
     missing = -parts.shape[1] % size
     filled = torch.cat([parts, parts.new_full((gates, missing, *parts.shape[2:]), padding)], dim=1)

@@ -21,6 +21,7 @@ from .call import kernel
 from .integer import IntegerSoftmax
 from .matmul import linear
 from .pages import in_large_pages
+from .streams import StreamLinear, stream_lanes
 
 WeightType = Literal["float32", "int8"]
 
@@ -125,6 +126,11 @@ class PackedMatrix:
         """The address of the structure that a kernel takes."""
         return self._address
 
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the weights are int8."""
+        return self._scales is not None
+
     def dense(self) -> Tensor:
         """A copy of the matrix (R, K) in float32, for large batches."""
         values = self._values()
@@ -202,6 +208,11 @@ class PackedLinear:
         whole: Tensor = self.matrix.dense()
         return whole
 
+    @functools.cached_property
+    def _streams(self) -> StreamLinear | None:
+        """The layer for many streams; None where its kernels cannot be compiled."""
+        return StreamLinear(self.matrix, self.bias) if stream_lanes() else None
+
     def __call__(self, x: Tensor) -> Tensor:
         """x (B, K) -> (B, R) in float32.
 
@@ -212,7 +223,7 @@ class PackedLinear:
             raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
         x = x.float().contiguous()
         if len(x) > SMALL_BATCH:
-            return linear(x, self.dense, self.bias)
+            return linear(x, self.dense, self.bias) if self._streams is None else self._streams(x)
         out = x.new_empty(len(x), self.matrix.rows)
         kernel("stepper", "stepper_linear")(self.matrix, self.bias, x, out, self.matrix.rows, len(x))
         return out

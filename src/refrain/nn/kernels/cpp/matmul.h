@@ -73,14 +73,14 @@ inline Floats multiply_add<uint8_t>(Floats sum, uint32_t a, Words b) {
 }
 #endif
 
-// R rows times one panel of V vectors, written to out (R, V, LANES).
-template <typename Element, int V, int R>
+// R rows times one panel of V vectors, written to out (R, V, LANES), or added to what is there.
+template <typename Element, int V, int R, bool ADD>
 static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
     Floats sums[R][V];
 #pragma GCC unroll 24
     for (int row = 0; row < R; ++row)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) sums[row][v] = splat(0.0f);
+        for (int v = 0; v < V; ++v) sums[row][v] = ADD ? load(out + (row * V + v) * LANES) : splat(0.0f);
     for (int64_t k = 0; k < depth; ++k, a += rows, panel += V * LANES) {
         Words columns[V];
         // one by one: of a single copy GCC makes halves of AVX registers, and waits for them
@@ -97,22 +97,22 @@ static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel
         for (int v = 0; v < V; ++v) store(out + (row * V + v) * LANES, sums[row][v]);
 }
 
-template <typename Element, int V, int R>
+template <typename Element, int V, int R, bool ADD>
 static inline void multiply_tiles(int64_t count, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth,
                                   float* out) {
     if constexpr (R > 1)
-        if (count < R) return multiply_tiles<Element, V, R - 1>(count, a, rows, panel, depth, out);
-    multiply_tile<Element, V, R>(a, rows, panel, depth, out);
+        if (count < R) return multiply_tiles<Element, V, R - 1, ADD>(count, a, rows, panel, depth, out);
+    multiply_tile<Element, V, R, ADD>(a, rows, panel, depth, out);
 }
 
-// All rows times one panel of V vectors, written to out (rows, V, LANES).
-template <typename Element, int V>
+// All rows times one panel of V vectors, written to out (rows, V, LANES), or added to what is there.
+template <typename Element, int V, bool ADD = false>
 static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
     constexpr int MOST = ACCUMULATORS / V;
     const int64_t tiles = (rows + MOST - 1) / MOST;
     for (int64_t index = 0; index < tiles; ++index) {
         const int64_t first = rows * index / tiles, last = rows * (index + 1) / tiles;
-        multiply_tiles<Element, V, MOST>(last - first, a + first, rows, panel, depth, out + first * V * LANES);
+        multiply_tiles<Element, V, MOST, ADD>(last - first, a + first, rows, panel, depth, out + first * V * LANES);
     }
 }
 

@@ -21,6 +21,7 @@ from refrain.nn.kernels.packed_linear import (
     float32_linear,
     pack_matrices,
 )
+from refrain.nn.kernels.streams import StreamGates, stream_lanes
 from refrain.nn.recurrent.packed import as_float32, by_gate, by_unit
 
 from .integer import IntegerLSTM, Rounded
@@ -83,13 +84,20 @@ class LSTMGates:
         """The second matrix in float32, gate by gate; made on first use."""
         return by_gate(self._second.dense(), 4)
 
+    @functools.cached_property
+    def _streams(self) -> StreamGates | None:
+        """The gates for a batch of many streams; None where their kernels cannot be compiled."""
+        return StreamGates(_ByGate(self._first), _ByGate(self._second), self.bias) if stream_lanes() else None
+
     def rounded(self) -> tuple[Rounded, Rounded]:
         """Both int8 matrices, gate by gate."""
-        (first, first_scales), (second, second_scales) = self._first.multiples(), self._second.multiples()
-        return (by_gate(first, 4), by_gate(first_scales, 4)), (by_gate(second, 4), by_gate(second_scales, 4))
+        return _ByGate(self._first).multiples(), _ByGate(self._second).multiples()
 
     def __call__(self, x: Tensor, y: Tensor, cell: Tensor) -> tuple[Tensor, LSTMState]:
         """x (B, I), y (B, M), cell (B, H) -> the output (B, H) and the next state."""
+        if len(x) > SMALL_BATCH and self._streams is not None:
+            hidden, after = self._streams(x.contiguous(), y.contiguous(), cell.contiguous())
+            return hidden, LSTMState(hidden, after)
         hidden = torch.empty_like(cell)
         if len(x) > SMALL_BATCH:
             sums = float32_addmm(self.bias, x, self._dense_first.T).addmm_(y, self._dense_second.T)
@@ -152,6 +160,21 @@ class LSTMGates:
         tensors = (first_matrix, second_matrix, x, y, base, cell, hidden, after)
         kernel("stepper", "stepper_lstm")(*tensors, stride, width, batch)
         return hidden, LSTMState(hidden, after)
+
+
+class _ByGate:
+    """A packed matrix of units, with its rows stacked gate by gate."""
+
+    def __init__(self, matrix: PackedMatrix) -> None:
+        self._matrix = matrix
+        self.is_rounded = matrix.is_rounded
+
+    def dense(self) -> Tensor:
+        return by_gate(self._matrix.dense(), 4)
+
+    def multiples(self) -> tuple[Tensor, Tensor]:
+        multiples, scales = self._matrix.multiples()
+        return by_gate(multiples, 4), by_gate(scales, 4)
 
 
 def _gates_adjacent(sums: Tensor) -> Tensor:
