@@ -30,8 +30,13 @@ class PackedHead:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Outputs of the last layer (B, H) -> logits (B, V)."""
-        parts = [words(x if projection is None else projection(x)) for projection, words in self._blocks]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        return _joined([words(x if projection is None else projection(x)) for projection, words in self._blocks])
+
+    def step(self, x: Tensor) -> Tensor:
+        """The same for one step of many streams; see `PackedLinear.step`."""
+        return _joined(
+            [words.step(x if projection is None else projection.step(x)) for projection, words in self._blocks]
+        )
 
     def in_integers(self) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
         """The nats (M,) of words by products of integers, for outputs (B, H), rows (M,) of these and words (M,).
@@ -43,6 +48,10 @@ class PackedHead:
         ((projection, words),) = self._blocks
         softmax = words.in_integers()
         return lambda x, rows, following: softmax.nats(x if projection is None else projection(x), rows, following)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 def pack_head(head: Any, weights: WeightType) -> PackedHead | None:

@@ -123,7 +123,7 @@ class Stepper:
         x = self._on_outputs(x)
         if self._output is None:
             return self._head.log_probabilities(x), tuple(after)
-        return log_softmax_(self._output(x)), tuple(after)
+        return log_softmax_(self._output.step(x)), tuple(after)
 
     @torch.no_grad()
     def hidden(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Outputs, tuple[Any, ...]]:

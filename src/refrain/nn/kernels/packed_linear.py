@@ -21,12 +21,9 @@ from .call import kernel
 from .integer import IntegerSoftmax
 from .matmul import linear
 from .pages import in_large_pages
-from .streams import StreamLinear, stream_lanes
+from .streams import SMALL_BATCH, StreamLinear, most_of_a_few, stream_lanes
 
 WeightType = Literal["float32", "int8"]
-
-SMALL_BATCH = 8
-"""Largest batch for which reading the weights takes most of the time; above, blocked matrix multiplication wins."""
 
 STRIP = 16
 """Columns that are stored together in a packed matrix."""
@@ -213,20 +210,33 @@ class PackedLinear:
         """The layer for many streams; None where its kernels cannot be compiled."""
         return StreamLinear(self.matrix, self.bias) if stream_lanes() else None
 
+    def step(self, x: Tensor) -> Tensor:
+        """`__call__` for one step of many streams, whose inputs are rounded too where that is faster; see streams.py.
+
+        Args:
+            x: (B, K).
+        """
+        if len(x) > most_of_a_few(self.matrix.is_rounded) and self._streams is not None:
+            return self._streams(self._checked(x))
+        return self(x)
+
     def __call__(self, x: Tensor) -> Tensor:
         """x (B, K) -> (B, R) in float32.
 
         Raises:
             ValueError: when the width differs.
         """
-        if x.ndim != 2 or x.shape[1] != self.matrix.width:
-            raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
-        x = x.float().contiguous()
+        x = self._checked(x)
         if len(x) > SMALL_BATCH:
-            return linear(x, self.dense, self.bias) if self._streams is None else self._streams(x)
+            return linear(x, self.dense, self.bias)
         out = x.new_empty(len(x), self.matrix.rows)
         kernel("stepper", "stepper_linear")(self.matrix, self.bias, x, out, self.matrix.rows, len(x))
         return out
+
+    def _checked(self, x: Tensor) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != self.matrix.width:
+            raise ValueError(f"inputs have shape {tuple(x.shape)}, (B, {self.matrix.width}) is expected")
+        return x.float().contiguous()
 
     def in_integers(self) -> IntegerSoftmax:
         """A softmax layer with these weights, which are int8, and products of integers; see integer.py."""

@@ -22,6 +22,12 @@ from .pages import in_large_pages
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SMALL_BATCH = 8
+"""Largest batch for which reading the weights takes most of the time; above, blocked matrix multiplication wins."""
+
+SMALL_INTEGER_BATCH = 4
+"""The same where integers are multiplied, which is faster for fewer streams."""
+
 
 class Source(Protocol):
     """A matrix whose entries can be read, such as a `PackedMatrix`; rows of a layer are stacked gate by gate."""
@@ -45,6 +51,15 @@ def stream_lanes() -> int:
     """The number of floats in a register of the kernels; 0 where they cannot be compiled."""
     library = native.load("streams")
     return 0 if library is None else int(library.streams_lanes())
+
+
+def most_of_a_few(is_rounded: bool) -> int:
+    """The largest batch of a step that reads weights as a single stream does.
+
+    Args:
+        is_rounded: whether the weights are int8.
+    """
+    return SMALL_INTEGER_BATCH if is_rounded and lanes() else SMALL_BATCH
 
 
 class StreamMatrix:

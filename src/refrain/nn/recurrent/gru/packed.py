@@ -18,6 +18,7 @@ from refrain.nn.kernels.packed_linear import (
     float32_mm,
     pack_matrices,
 )
+from refrain.nn.kernels.streams import StreamLinear, most_of_a_few, stream_lanes
 from refrain.nn.recurrent.packed import as_float32, by_unit
 
 from .biases import recurrent_bias
@@ -48,9 +49,19 @@ class PackedGRU:
         """Both matrices in float32, unit by unit; made on first use."""
         return self._first.dense(), self._second.dense()
 
+    @functools.cached_property
+    def _streams(self) -> tuple[StreamLinear, StreamLinear] | None:
+        """Both matrices for a batch of many streams; None where their kernels cannot be compiled."""
+        if not stream_lanes():
+            return None
+        return StreamLinear(self._first, self._bias), StreamLinear(self._second, self._second_bias)
+
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         x, state = as_float32(self._sizes, x, state)
+        if len(x) > most_of_a_few(self._first.is_rounded) and self._streams is not None:
+            by_input, by_state = self._streams
+            return self._apply(by_input(x), by_state(state.hidden), state.hidden)
         if len(x) > SMALL_BATCH:
             return self._recur(float32_addmm(self._bias, x, self._dense[0].T), state)
         return self._recur(self._bias, state, first=self._first, x=x)
@@ -69,8 +80,7 @@ class PackedGRU:
     ) -> tuple[Tensor, GRUState]:
         """One step: `base`, (3H,) or (B, 3H) unit by unit, is added to the first matrix, if any, times x."""
         before = state.hidden
-        hidden = torch.empty_like(before)
-        batch, width = before.shape
+        batch = len(before)
         second: PackedMatrix | None = self._second
         bias = self._second_bias
         recurrent = None if bias is None else bias.expand(batch, -1).contiguous()
@@ -78,6 +88,21 @@ class PackedGRU:
             second = None
             weight = self._dense[1].T
             recurrent = float32_mm(before, weight) if bias is None else float32_addmm(bias, before, weight)
+        return self._apply(base, recurrent, before, first=first, second=second, x=x)
+
+    def _apply(
+        self,
+        base: Tensor,
+        recurrent: Tensor | None,
+        before: Tensor,
+        *,
+        first: PackedMatrix | None = None,
+        second: PackedMatrix | None = None,
+        x: Tensor | None = None,
+    ) -> tuple[Tensor, GRUState]:
+        """Run the kernel: `base` and `recurrent` (B, 3H) are added to each matrix, if any, times its input."""
+        hidden = torch.empty_like(before)
+        batch, width = before.shape
         stride = base.shape[1] if base.ndim == 2 else 0
         tensors = (first, second, x, base, recurrent, before, hidden)
         kernel("stepper", "stepper_gru")(*tensors, stride, width, batch)

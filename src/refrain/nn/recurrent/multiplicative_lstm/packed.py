@@ -34,7 +34,7 @@ class PackedMultiplicativeLSTM:
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         x, state = as_float32(self._sizes, x, state)
-        intermediate = self._factor(x).mul_(self._inner(state.hidden))  # (B, M)
+        intermediate = self._factor.step(x).mul_(self._inner.step(state.hidden))  # (B, M)
         return self._gates(x, intermediate, state.cell)
 
     def window(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
