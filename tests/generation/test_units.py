@@ -23,8 +23,8 @@ def tiny(cell):
 def states_before_steps(monkeypatch, model, **options):
     """The states from which each token is drawn."""
     stepper = model if isinstance(model, Stepper) else Stepper(model)
-    seen, original = [], stepper.step
-    monkeypatch.setattr(stepper, "step", lambda ids, state: seen.append(state) or original(ids, state))
+    seen, original = [], stepper.logits
+    monkeypatch.setattr(stepper, "logits", lambda ids, state: seen.append(state) or original(ids, state))
     generator = torch.Generator().manual_seed(1)
     list(generate(stepper, [1, 2, 3], Sampler(), tokens=6, samples=3, generator=generator, **options))
     assert len(seen) == 6
@@ -44,8 +44,8 @@ def test_a_step_continues_from_the_held_value(monkeypatch):
     model = tiny(LSTM)
     ids = []
     stepper = Stepper(model)
-    original = stepper.step
-    monkeypatch.setattr(stepper, "step", lambda now, state: ids.append(now) or original(now, state))
+    original = stepper.logits
+    monkeypatch.setattr(stepper, "logits", lambda now, state: ids.append(now) or original(now, state))
     seen = states_before_steps(monkeypatch, stepper, hold=hold_units(model, {0: 2.0, (0, 1): -2.0}))
     for now, before, after in zip(ids, seen, seen[1:], strict=False):
         _, wanted = original(now, before)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
+from .sampling import Sampler
 from .units import State
 
 
@@ -26,7 +27,8 @@ def generate(
     Args:
         model: the model, used with the weights that it has when the first token is drawn; its mode is not changed.
         context: the ids that precede the samples, at least one.
-        draw: maps log-probabilities (B, V) and the generator to ids (B,), for example a `Sampler`.
+        draw: maps log-probabilities (B, V) and the generator to ids (B,), for example a `Sampler`, which also takes
+            logits.
         tokens: the largest number of tokens to draw.
         samples: B, the number of continuations.
         generator: a generator on the CPU, which is advanced.
@@ -52,12 +54,14 @@ def generate(
     ended = torch.zeros(samples, dtype=torch.bool)
     if len(context) > 1:
         state = stepper.read(ids[:-1], state)
+    # a sampler needs no softmax over all words
+    advance = stepper.logits if isinstance(draw, Sampler) and isinstance(stepper, Stepper) else stepper.step
     current = ids[-1]
     for _ in range(tokens):
         if hold is not None:
             state = hold(state)
-        log_probabilities, state = stepper.step(current, state)
-        drawn = draw(log_probabilities, generator)
+        scores, state = advance(current, state)
+        drawn = draw(scores, generator)
         if stop is not None:
             ended |= drawn == stop
             if ended.all():

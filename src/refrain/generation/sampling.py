@@ -1,4 +1,8 @@
-"""Filters of a distribution, applied in the order temperature, top-k, top-p.
+"""Drawing the next token from a distribution that is filtered in the order temperature, top-k, top-p.
+
+A token is drawn by the sum of the probabilities of the tokens up to it, in the order of ids: it is the first whose sum
+exceeds a random number. On a CPU a kernel does so (cpp/sampling.cpp), which computes exponentials only of the tokens
+that top-k leaves; `draw_filtered` is its reference.
 
 B batch size, V tokens in the vocabulary.
 """
@@ -8,6 +12,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from refrain.nn.kernels.sampling import draw, has_draw
 
 
 def with_temperature(log_probabilities: Tensor, temperature: float) -> Tensor:
@@ -30,6 +36,30 @@ def top_p(log_probabilities: Tensor, p: float) -> Tensor:
     # a token is kept if those before it do not reach p, so that the first is always kept
     outside = ordered.cumsum(dim=-1) - ordered >= p
     return log_probabilities.masked_fill(torch.zeros_like(outside).scatter(1, order, outside), -math.inf)
+
+
+def draw_filtered(
+    scores: Tensor, shares: Tensor, *, temperature: float, k: int | None = None, p: float | None = None
+) -> Tensor:
+    """Draw ids (B,) from log-probabilities or logits (B, V). The reference that the kernel is tested against.
+
+    Args:
+        scores: in float64.
+        shares: (B,), in [0, 1): which part of the probability comes before the token that is drawn.
+        temperature: greater than 0.
+        k: see `top_k`; None keeps all tokens.
+        p: see `top_p`; None keeps all tokens.
+    """
+    kept = with_temperature(scores, temperature)
+    if k is not None:
+        kept = top_k(kept, k)
+    if p is not None:
+        kept = top_p(kept, p)
+    sums = kept.softmax(dim=-1).cumsum(dim=-1)
+    before = sums <= shares[:, None] * sums[:, -1:]
+    # rounding may leave none above the goal; the sum of the last that is kept is that of all
+    last = (sums < sums[:, -1:]).sum(dim=-1)
+    return before.sum(dim=-1).minimum(last)
 
 
 class Sampler:
@@ -67,23 +97,34 @@ class Sampler:
         self.top_p = top_p
         self.banned = list(banned)
 
-    def __call__(self, log_probabilities: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw ids (B,) from log-probabilities (B, V). The generator must be on the CPU and is advanced.
+    def __call__(self, scores: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw ids (B,).
+
+        Args:
+            scores: natural log-probabilities, or logits (B, V).
+            generator: on the CPU; it is advanced by a number for each row, unless the temperature is 0.
 
         Raises:
-            FloatingPointError: when a log-probability is NaN.
+            FloatingPointError: when a score is NaN.
         """
-        # in float64, no temperature or probability that a user can enter becomes 0 or infinite
-        log_probabilities = log_probabilities.cpu().double()
-        if log_probabilities.isnan().any():
-            raise FloatingPointError("the model's probabilities are not numbers; its weights have run away")
+        scores = scores.cpu()
         if self.banned:
-            log_probabilities = log_probabilities.index_fill(1, torch.tensor(self.banned), -math.inf)
+            scores = scores.index_fill(1, torch.tensor(self.banned), -math.inf)
+        shares = torch.zeros(len(scores), dtype=torch.float64)
+        if self.temperature:
+            shares.uniform_(generator=generator)
+        if has_draw(scores):
+            drawn = draw(scores.contiguous(), shares, temperature=self.temperature, k=self.top_k, p=self.top_p)
+            _check_numbers(drawn >= 0)
+            return drawn
+        # in float64, no temperature or probability that a user can enter becomes 0 or infinite
+        scores = scores.double()
+        _check_numbers(~scores.isnan())
         if self.temperature == 0:
-            return log_probabilities.argmax(dim=-1)
-        log_probabilities = with_temperature(log_probabilities, self.temperature)
-        if self.top_k is not None:
-            log_probabilities = top_k(log_probabilities, self.top_k)
-        if self.top_p is not None:
-            log_probabilities = top_p(log_probabilities, self.top_p)
-        return torch.multinomial(log_probabilities.softmax(dim=-1), 1, generator=generator)[:, 0]
+            return scores.argmax(dim=-1)
+        return draw_filtered(scores, shares, temperature=self.temperature, k=self.top_k, p=self.top_p)
+
+
+def _check_numbers(are_numbers: Tensor) -> None:
+    if not are_numbers.all():
+        raise FloatingPointError("the model's probabilities are not numbers; its weights have run away")

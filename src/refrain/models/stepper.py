@@ -113,6 +113,16 @@ class Stepper:
     @torch.no_grad()
     def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         """Map ids (B,) to natural log-probabilities of the next tokens (B, V) and the state after them."""
+        scores, state = self.logits(ids, state)
+        return scores if self._output is None else log_softmax_(scores), state
+
+    @torch.no_grad()
+    def logits(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+        """`step` without the softmax, which a sampler does not need.
+
+        The result (B, V) differs from log-probabilities by a number for each row; heads without packed weights return
+        log-probabilities.
+        """
         if self.reset_before is not None:
             state = cleared_state(state, ids != self.reset_before)
         x = self._on_embedded(self._embedding(ids))
@@ -121,9 +131,7 @@ class Stepper:
             x, layer_state = layer.step(self._between(x) if index else x, before)
             after.append(layer_state)
         x = self._on_outputs(x)
-        if self._output is None:
-            return self._head.log_probabilities(x), tuple(after)
-        return log_softmax_(self._output.step(x)), tuple(after)
+        return self._head.log_probabilities(x) if self._output is None else self._output.step(x), tuple(after)
 
     @torch.no_grad()
     def hidden(self, inputs: Tensor, state: tuple[Any, ...]) -> tuple[Outputs, tuple[Any, ...]]:

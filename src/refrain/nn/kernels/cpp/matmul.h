@@ -12,6 +12,9 @@
 
 #if defined(__AVX512VNNI__) || (defined(__AVXVNNI__) && !defined(__AVX512F__)) || defined(__ARM_FEATURE_MATMUL_INT8)
 #define BYTES 1
+#elif defined(__AVX512BW__) || (defined(__AVX2__) && !defined(__AVX512F__)) || (defined(__SSE2__) && !defined(__AVX__))
+#define BYTES 1
+#define BY_HALVES 1
 #endif
 
 // accumulators that leave registers free for the inputs
@@ -59,7 +62,27 @@ inline Floats multiply_add<bf16>(Floats sum, uint32_t a, Words b) {
 #endif
 }
 
-#ifdef BYTES
+#ifdef BY_HALVES
+typedef int16_t Shorts __attribute__((vector_size(4 * LANES)));
+
+// Sums of two products of 16 bits each.
+static inline Ints pairs(Shorts a, Shorts b) {
+#if defined(__AVX512BW__)
+    return (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#else
+    return (Ints)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#endif
+}
+
+// Without an instruction for bytes: the even ones and the odd ones as integers of 16 bits, whose sums are as exact.
+template <>
+inline Floats multiply_add<uint8_t>(Floats sum, uint32_t a, Words b) {
+    const Shorts even = (Shorts)(Words{} + (a & 0x00ff00ffu)), odd = (Shorts)(Words{} + (a >> 8 & 0x00ff00ffu));
+    return (Floats)((Ints)sum + pairs(even, (Shorts)((Shorts)b << 8) >> 8) + pairs(odd, (Shorts)b >> 8));
+}
+#elif defined(BYTES)
 template <>
 inline Floats multiply_add<uint8_t>(Floats sum, uint32_t a, Words b) {
 #ifdef __AVX512VNNI__

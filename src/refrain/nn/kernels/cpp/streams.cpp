@@ -46,8 +46,7 @@ static void pack_inputs(const Integers& matrix, const float* x, int64_t rows, ui
 // The rows of a block of the batch.
 struct Rows {
     int64_t first, count;
-    Rows(int64_t block, int64_t batch)
-        : first(block * BLOCK), count(batch - first < BLOCK ? batch - first : BLOCK) {}
+    Rows(int64_t block, int64_t batch) : first(block * BLOCK), count(batch - first < BLOCK ? batch - first : BLOCK) {}
 };
 
 static inline int64_t blocks_of(int64_t batch) { return (batch + BLOCK - 1) / BLOCK; }
