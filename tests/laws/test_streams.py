@@ -100,10 +100,8 @@ def test_an_lstm_is_its_step(machine, width, size, batch, is_rounded):
 def test_a_product_is_that_of_the_reference(machine, width, rows, batch, is_rounded):
     weight, x, bias = Given(random(rows, width, seed=2), is_rounded), random(batch, width), random(rows, seed=3)
     found, without = StreamLinear(weight, bias)(x), StreamLinear(weight, None)(x)
-    if is_rounded and integer.lanes():
-        wanted = integer_linear(x, *weight.multiples())
-    else:
-        wanted = F.linear(x, weight.dense())
+    by_integers = is_rounded and integer.lanes()
+    wanted = integer_linear(x, *weight.multiples()) if by_integers else F.linear(x, weight.dense())
     torch.testing.assert_close(found, wanted + bias, atol=5e-5, rtol=1e-5)
     torch.testing.assert_close(without, wanted, atol=5e-5, rtol=1e-5)
 

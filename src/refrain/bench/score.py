@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.assembly import build_model
+from refrain.assembly.backend import choose_backends
 from refrain.config import Experiment, Model
 from refrain.data import WordVocabulary
 from refrain.errors import UserError
@@ -20,12 +21,14 @@ from refrain.evaluation import score_lines, score_prefix_tree
 from refrain.models import LanguageModel, Stepper
 from refrain.nn.kernels.packed_linear import WeightType
 
+from .limits import precisions
 from .timing import interleaved, one_thread, rows_against
-from .train import VOCABULARY, PlainModel
+from .train import VOCABULARY, PlainModel, random_windows
 
 LINE_WORDS, HYPOTHESES, PLAIN_BATCH = 20, 100, 64
 PLAIN = f"plain PyTorch, {PLAIN_BATCH} lines sorted by length"
 ONE, MANY, TREE = "line by line", "lines together", "tree of prefixes"
+FORWARD = "forward passes"
 WEIGHTS: tuple[WeightType, ...] = ("float32", "int8")
 UNIT = "tokens/CPU s"
 # words of an utterance that a recogniser is unsure of, and what it may have heard in the place of each
@@ -35,7 +38,8 @@ UNSURE, ALTERNATIVES = 7, 2
 def bench_score(experiment: Experiment, *, lines: int, repeats: int) -> list[dict[str, Any]]:
     """Measure the scoring of lines of 20 words, and of lists of 100 hypotheses, in turns.
 
-    Words and weights are random, which does not change the speed. Scores of lines include reading their words.
+    Words and weights are random, which does not change the speed. Scores of lines include reading their words. They are
+    also compared with the forward passes of training.
 
     Args:
         experiment: its model settings and its seed are used.
@@ -58,6 +62,9 @@ def bench_score(experiment: Experiment, *, lines: int, repeats: int) -> list[dic
         model = build_model(experiment.model, VOCABULARY).eval()
         steppers = {weights: Stepper(model, weights=weights) for weights in WEIGHTS}
         rows = _rows("", _line_candidates(model, steppers, vocabulary, texts), _tokens(texts), repeats)
+        candidates = _forward_candidates(experiment, _tokens(texts))
+        candidates |= {f"{MANY}, {weights}": _scoring(steppers[weights], vocabulary, texts) for weights in WEIGHTS}
+        rows += _rows("beside training: ", candidates, _tokens(texts), repeats)
         for weights, stepper in steppers.items():
             candidates = _list_candidates(stepper, vocabulary, lists)
             rows += _rows(f"100-best lists, {weights}: ", candidates, _tokens(lists), repeats)
@@ -117,6 +124,37 @@ def _line_candidates(
         f"{MANY}, int8": _scoring(steppers["int8"], vocabulary, texts),
     }
     return found
+
+
+def _forward_candidates(experiment: Experiment, tokens: int) -> dict[str, Callable[[], Any]]:
+    """Forward passes of training, in which native heads form their gradient, over as many tokens in whole windows."""
+    settings = experiment.training
+    size = settings.window_steps * settings.batch_size
+    text = random_windows(max(1, tokens // size), settings.window_steps, settings.batch_size, torch.device("cpu"))
+    return {
+        f"{FORWARD}, {precision}": forward_passes(experiment, precision, text)
+        for precision in precisions(torch.device("cpu"))
+    }
+
+
+def forward_passes(experiment: Experiment, precision: str, text: list[tuple[Tensor, Tensor]]) -> Callable[[], None]:
+    """Return a call that runs a model in training mode over a text, with the backend that `auto` has by sizes.
+
+    Args:
+        experiment: its model and training settings.
+        precision: float32 or bf16.
+        text: inputs and targets of each window, each (T, B).
+    """
+    model = build_model(experiment.model, VOCABULARY).train()
+    settings = experiment.training
+    choose_backends(settings.model_copy(update={"precision": precision, "backend": "auto"}), model)
+    state = model.initial_state(settings.batch_size)
+
+    def run() -> None:
+        for inputs, targets in text:
+            model(inputs, targets, state)
+
+    return run
 
 
 def _list_candidates(

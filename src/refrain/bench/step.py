@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from refrain.assembly import build_model
 from refrain.config import Experiment
@@ -24,9 +24,10 @@ from .memory_limits import faster_pages, memory_limits
 from .timing import interleaved, rows_against
 from .train import VOCABULARY
 
-BATCHES, LINE_TOKENS = (8, 64), 20
+BATCHES, LINE_TOKENS = (8, 16, 64, 256), 20
 READ, COPY = "reading as many bytes", "copying as many bytes"
 PLAIN, OWN, FLOAT32, INT8 = "torch's LSTM", "the layers' own step", "stepper, float32", "stepper, int8"
+SAMPLERS: dict[str, dict[str, Any]] = {"": {}, ", top-k 40": {"top_k": 40}, ", top-p 0.9": {"top_p": 0.9}}
 LIMITS = {FLOAT32: (f"{READ}, float32", f"{COPY}, float32"), INT8: (f"{READ}, int8", f"{COPY}, int8")}
 
 
@@ -147,15 +148,12 @@ def _steps(reader: LanguageModel | Stepper, tokens: int, batch_size: int) -> Cal
 
 def _uses(model: LanguageModel, steppers: dict[str, Stepper], tokens: int, repeats: int) -> list[dict[str, Any]]:
     """Measure two applications: sampling text by `generate`, and scoring lines of twenty tokens one by one."""
-
-    def drawing(stepper: Stepper) -> Callable[[], None]:
-        def run() -> None:
-            generator = torch.Generator().manual_seed(1)
-            for _ in generate(stepper, [0], Sampler(), tokens=tokens, generator=generator):
-                pass
-
-        return run
-
+    rows = []
+    for name, options in SAMPLERS.items():
+        drawn = {name: _drawing(stepper, options, tokens) for name, stepper in steppers.items()}
+        drawn[f"{INT8}, softmax over all words"] = _drawing(steppers[INT8], options, tokens, by_softmax=True)
+        seconds = interleaved(drawn, repeats=repeats)
+        rows += rows_against(FLOAT32, seconds, tokens, "tokens/s", prefix=f"generate{name}: ")
     line = torch.randint(VOCABULARY, (LINE_TOKENS + 1, 1), generator=torch.Generator().manual_seed(1))
 
     def scoring(reader: LanguageModel | Stepper) -> Callable[[], None]:
@@ -164,11 +162,25 @@ def _uses(model: LanguageModel, steppers: dict[str, Stepper], tokens: int, repea
 
         return run
 
-    seconds = interleaved({name: drawing(stepper) for name, stepper in steppers.items()}, repeats=repeats)
-    rows = rows_against(FLOAT32, seconds, tokens, "tokens/s", prefix="generate: ")
     scored = {OWN.replace("step", "window"): scoring(model), **{name: scoring(s) for name, s in steppers.items()}}
     seconds = interleaved(scored, repeats=repeats)
     return rows + rows_against(next(iter(scored)), seconds, LINE_TOKENS, "tokens/s", prefix="score a line of 20: ")
+
+
+def _drawing(stepper: Stepper, options: dict[str, Any], tokens: int, *, by_softmax: bool = False) -> Callable[[], None]:
+    """A call that generates a text, by the sampler's kernel or by torch's operations on all probabilities."""
+    sampler = Sampler(**options)
+
+    def slowly(log_probabilities: Tensor, generator: torch.Generator) -> Tensor:
+        # in float64 there is no kernel
+        return sampler(log_probabilities.double(), generator)
+
+    def run() -> None:
+        generator = torch.Generator().manual_seed(1)
+        for _ in generate(stepper, [0], slowly if by_softmax else sampler, tokens=tokens, generator=generator):
+            pass
+
+    return run
 
 
 def _torch_lstms(model: LanguageModel) -> list[nn.LSTM]:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from refrain.nn.kernels.call import kernel
 from refrain.nn.kernels.packed_linear import (
-    SMALL_BATCH,
     PackedMatrix,
     WeightType,
     float32_addmm,
@@ -18,7 +17,7 @@ from refrain.nn.kernels.packed_linear import (
     float32_mm,
     pack_matrices,
 )
-from refrain.nn.kernels.streams import StreamLinear, most_of_a_few, stream_lanes
+from refrain.nn.kernels.streams import SMALL_BATCH, StreamLinear, most_of_a_few, stream_lanes
 from refrain.nn.recurrent.packed import as_float32, by_unit
 
 from .biases import recurrent_bias

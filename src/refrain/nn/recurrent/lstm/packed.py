@@ -14,14 +14,13 @@ from torch import Tensor
 from refrain.nn.kernels.backend import outside_autocast
 from refrain.nn.kernels.call import kernel
 from refrain.nn.kernels.packed_linear import (
-    SMALL_BATCH,
     PackedMatrix,
     WeightType,
     float32_addmm,
     float32_linear,
     pack_matrices,
 )
-from refrain.nn.kernels.streams import StreamGates, most_of_a_few, stream_lanes
+from refrain.nn.kernels.streams import SMALL_BATCH, StreamGates, most_of_a_few, stream_lanes
 from refrain.nn.recurrent.packed import as_float32, by_gate, by_unit
 
 from .integer import IntegerLSTM, Rounded
