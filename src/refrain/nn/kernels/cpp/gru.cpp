@@ -2,6 +2,7 @@
 //
 // T steps, B batch, H hidden units. All tensors are contiguous; Element is the type of matmul inputs: float or bf16.
 
+#include "barrier.h"
 #include "matmul.h"
 
 // How a workspace is divided: the packed weight, the packed rows of two steps, then the sums of each thread. All sizes
@@ -38,6 +39,7 @@ static int forward(const Element* projected, const float* bias, const float* hid
     uint32_t* packed = workspace;
     uint32_t* rows[2] = {packed + count * panel_words, packed + count * panel_words + layout.rows};
     float* all_sums = (float*)(rows[1] + layout.rows);
+    Barrier barrier;
 #pragma omp parallel num_threads((int)threads)
     {
         const Share mine(count, this_thread(), team_size());
@@ -53,7 +55,7 @@ static int forward(const Element* projected, const float* bias, const float* hid
             }
         }
         for (int64_t t = 0; t < T; ++t) {
-#pragma omp barrier
+            barrier.wait();
             const float* before = t ? outputs + (t - 1) * B * H : hidden;
             for (int64_t panel = mine.first; panel < mine.last; ++panel) {
                 multiply<Element, 3>(rows[t & 1], B, packed + panel * panel_words, depth, sums);
@@ -94,6 +96,7 @@ static int backward(const float* d_outputs, const float* outputs, const float* h
     uint32_t* packed = workspace;
     uint32_t* rows[2] = {packed + count * panel_words, packed + count * panel_words + layout.rows};
     float* all_sums = (float*)(rows[1] + layout.rows);
+    Barrier barrier;
 #pragma omp parallel num_threads((int)threads)
     {
         const Share mine(count, this_thread(), team_size());
@@ -145,7 +148,7 @@ static int backward(const float* d_outputs, const float* outputs, const float* h
                     store_some(bias, load_some(bias, width) + totals[part], width);
                 }
             }
-#pragma omp barrier
+            barrier.wait();
         }
     }
     return 0;

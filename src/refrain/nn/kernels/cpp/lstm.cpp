@@ -4,6 +4,7 @@
 // type of matmul inputs: float or bf16. An LSTM layer is one block; a sparse layer has many, which are computed
 // together.
 
+#include "barrier.h"
 #include "lstm.h"
 
 // How a workspace is divided: for each block the packed weight and the packed rows of two steps, then the sums of each
@@ -42,6 +43,7 @@ static int forward(const Element* projected, const float* bias, const float* hid
     const int64_t count = layout.count, depth = layout.depth, panel_words = layout.panel_words;
     const int64_t window = T * B * H, state = B * H;
     float* all_sums = (float*)(workspace + K * layout.block_words);
+    Barrier barrier;
 #pragma omp parallel num_threads((int)threads)
     {
         const Share mine(K * count, this_thread(), team_size());
@@ -54,7 +56,7 @@ static int forward(const Element* projected, const float* bias, const float* hid
                                  cells + k * (window + state), packed + count * panel_words, B, H, panel);
         }
         for (int64_t t = 0; t < T; ++t) {
-#pragma omp barrier
+            barrier.wait();
             for (int64_t at = mine.first; at < mine.last; ++at) {
                 const int64_t k = at / count, panel = at % count, step_at = k * window + t * state;
                 uint32_t* packed = workspace + k * layout.block_words;
@@ -87,6 +89,7 @@ static int backward_by(const float* d_outputs, const float* cells, const float* 
     const int64_t count = layout.count, depth = layout.depth, panel_words = layout.panel_words;
     const int64_t window = T * B * H, state = B * H;
     float* all_sums = (float*)(workspace + K * layout.block_words);
+    Barrier barrier;
 #pragma omp parallel num_threads((int)threads)
     {
         const Share mine(K * count, this_thread(), team_size());
@@ -114,7 +117,7 @@ static int backward_by(const float* d_outputs, const float* cells, const float* 
                 for (int v = 0; v < V && panel * V + v < panels(H); ++v)
                     cell_backward<Element, V>(step, sums + v * LANES, B, H, panel * V + v);
             }
-#pragma omp barrier
+            barrier.wait();
         }
         for (int64_t at = mine.first; at < mine.last; ++at) {
             const int64_t k = at / count, panel = at % count;

@@ -3,6 +3,7 @@
 // T steps, B batch, H hidden units, M intermediate units. All tensors are contiguous; Element is the type of matmul
 // inputs: float or bf16.
 
+#include "barrier.h"
 #include "lstm.h"
 
 // registers that are computed together in a matmul of a single gate
@@ -49,6 +50,7 @@ static int forward(const Element* projected, const Element* factors, const float
     uint32_t* rows_h = packed_mh + layout.mh;
     uint32_t* rows_m = rows_h + layout.rows_h;
     float* all_sums = (float*)(rows_m + layout.rows_m);
+    Barrier barrier;
 #pragma omp parallel num_threads((int)threads)
     {
         const Share inner(pairs(M), this_thread(), team_size()), mine(panels(H), this_thread(), team_size());
@@ -60,7 +62,7 @@ static int forward(const Element* projected, const Element* factors, const float
             start_panel<Element>(hidden, cell, remembered, cells, rows_h, B, H, panel);
         }
         for (int64_t t = 0; t < T; ++t) {
-#pragma omp barrier
+            barrier.wait();
             for (int64_t panel = inner.first; panel < inner.last; ++panel) {
                 multiply<Element, V>(rows_h, B, packed_hm + panel * layout.hm_panel, depth_h, sums);
                 for (int v = 0; v < V && panel * V + v < panels(M); ++v) {
@@ -76,7 +78,7 @@ static int forward(const Element* projected, const Element* factors, const float
                     }
                 }
             }
-#pragma omp barrier
+            barrier.wait();
             const CellStep<Element> step = {projected + t * B * 4 * H,
                                             bias,
                                             cells + t * B * H,
@@ -109,6 +111,7 @@ static int backward(const float* d_outputs, const float* cells, const float* gat
     uint32_t* rows_g = packed_mh + layout.mh;
     uint32_t* rows_m = rows_g + layout.rows_h;
     float* all_sums = (float*)(rows_m + layout.rows_m);
+    Barrier barrier;
 #pragma omp parallel num_threads((int)threads)
     {
         const Share inner(pairs(M), this_thread(), team_size()), mine(pairs(H), this_thread(), team_size());
@@ -134,7 +137,7 @@ static int backward(const float* d_outputs, const float* cells, const float* gat
                 for (int v = 0; v < V && panel * V + v < panels(H); ++v)
                     cell_backward<Element, V>(step, sums + v * LANES, B, H, panel * V + v);
             }
-#pragma omp barrier
+            barrier.wait();
             for (int64_t panel = inner.first; panel < inner.last; ++panel) {
                 multiply<Element, V>(rows_g, B, packed_mh + panel * layout.mh_panel, depth_g, sums);
                 for (int v = 0; v < V && panel * V + v < panels(M); ++v) {
@@ -150,7 +153,7 @@ static int backward(const float* d_outputs, const float* cells, const float* gat
                     }
                 }
             }
-#pragma omp barrier
+            barrier.wait();
         }
         for (int64_t panel = mine.first; panel < mine.last; ++panel) {
             multiply<Element, V>(rows_m, B, packed_hm + panel * layout.hm_panel, depth_m, sums);

@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 
+#include "barrier.h"
 #include "integers.h"
 
 // words of depth of a panel that stay in the first-level cache while the rows of a block go by
@@ -123,9 +124,10 @@ static int lstm_step(const Step<Matrix>& p, int64_t threads) {
     if (!memory.words) return 1;
     const Packed x = memory.part(p.batch, depth_x), y = memory.part(p.batch, depth_y);
     const double work = (double)(p.first.width + p.second.width) * 4 * p.size * p.batch;
+    Barrier barrier;
 #pragma omp parallel num_threads((int)threads) if (work > SMALL)
     {
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
         for (int64_t part = 0; part < 2 * blocks_of(p.batch); ++part) {
             const Rows rows(part / 2, p.batch);
             if (part % 2)
@@ -135,7 +137,8 @@ static int lstm_step(const Step<Matrix>& p, int64_t threads) {
                 pack_inputs(p.second, p.y + rows.first * p.second.width, rows.count, y.words + rows.first * depth_y,
                             y.scales + rows.first);
         }
-#pragma omp for schedule(static)
+        barrier.wait();
+#pragma omp for schedule(static) nowait
         for (int64_t panel = 0; panel < panels(p.size); ++panel) {
             alignas(64) float by_x[BLOCK * PANEL], by_y[BLOCK * PANEL];
             for (int64_t block = 0; block < blocks_of(p.batch); ++block) {
@@ -156,15 +159,17 @@ static int linear(const Matrix& matrix, const float* bias, const float* x, float
     Memory memory(batch * (depth + 1));
     if (!memory.words) return 1;
     const Packed packed = memory.part(batch, depth);
+    Barrier barrier;
 #pragma omp parallel num_threads((int)threads) if ((double)count * matrix.width * batch > SMALL)
     {
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
         for (int64_t block = 0; block < blocks_of(batch); ++block) {
             const Rows rows(block, batch);
             pack_inputs(matrix, x + rows.first * matrix.width, rows.count, packed.words + rows.first * depth,
                         packed.scales + rows.first);
         }
-#pragma omp for schedule(static)
+        barrier.wait();
+#pragma omp for schedule(static) nowait
         for (int64_t panel = 0; panel < (count + PANEL - 1) / PANEL; ++panel) {
             alignas(64) float sums[BLOCK * PANEL];
             for (int64_t block = 0; block < blocks_of(batch); ++block) {
