@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import _moved
 from ._lazy import lazily
+from ._openmp import wait_briefly
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ _MODULES = {
 __all__ = ["__version__", *_MODULES]
 
 _moved.install()
+wait_briefly()
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazily(__name__, _MODULES)

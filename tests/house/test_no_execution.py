@@ -25,6 +25,7 @@ EXCEPTIONS = {
         "nn/kernels/compile.py",
         "export/c_format.py",
         "cli/processes.py",
+        "bench/load.py",
         "bench/own_process.py",
         "bench/prepare.py",
         "bench/serve.py",

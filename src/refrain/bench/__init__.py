@@ -7,6 +7,7 @@ from .compressors import bench_compressors as bench_compressors
 from .compressors import compressors as compressors
 from .export import bench_export as bench_export
 from .group_lasso import bench_group_lasso as bench_group_lasso
+from .load import bench_load as bench_load
 from .score import bench_score as bench_score
 from .serve import bench_serve as bench_serve
 from .sparse import bench_sparse as bench_sparse

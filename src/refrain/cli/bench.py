@@ -60,6 +60,7 @@ def bench(
     magnitude, without units, and with lower ranks, without any training; nothing is timed.
     parallel: training by several processes with a share of the cores each, compared with one of them, and what more
     processes would do on a network, on paper.
+    load: training by one thread and by all, alone and while another program keeps a core busy.
     serve: a server and many clients that send a word at a time, compared with one client that waits for each answer.
     prepare: words, characters or subwords prepared by one process and by data.workers (2), with the largest memory of
     all processes.
@@ -75,7 +76,7 @@ def bench(
     ----------
     name
         The bench: train, weight-drop, cache, cells, sparse, step, compress, export, group-lasso, compressors, sizes,
-        tag, score, parallel, prepare, auto or serve.
+        tag, score, parallel, prepare, auto, load or serve.
     settings
         Settings that change the recipe, such as model.hidden_sizes=[650,650]; for cells only model.cell and
         training.seed count, for compressors and prepare only those of data, for sparse and auto none.
@@ -109,8 +110,8 @@ def bench(
     seconds
         The time for which all clients of serve send (60).
     device
-        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, tag, score,
-        parallel, prepare, auto and serve run on CPUs only.
+        The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, load, tag,
+        score, parallel, prepare, auto and serve run on CPUs only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
         Not for compressors, sizes, tag, score, parallel, prepare, auto and serve.
@@ -254,6 +255,7 @@ def _measure(
             experiment, hidden_sizes=sizes or None, tokens=windows, repeats=repeats, log=log
         ),
         "group-lasso": lambda: benches.bench_group_lasso(experiment, windows=windows, **common),
+        "load": lambda: benches.bench_load(experiment, windows=windows, repeats=repeats),
     }
     return measures[name]()
 
@@ -263,5 +265,5 @@ def _device(name: str, device: str) -> Any:
     from refrain.errors import UserError
 
     if name in CPU_ONLY and device == "cuda":
-        raise UserError(f"bench {name} measures the stepper, which runs on CPUs only; use --device cpu")
+        raise UserError(f"bench {name} measures what runs on CPUs only; use --device cpu")
     return build_device("cpu" if name in CPU_ONLY else device)

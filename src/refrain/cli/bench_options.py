@@ -21,12 +21,13 @@ BENCHES = {
     "parallel": "zaremba-medium",
     "prepare": "zaremba-small",
     "auto": "zaremba-small",
+    "load": "zaremba-small",
     "serve": "zaremba-small",
 }
 # bench -> the default hidden widths; export has no second model by default
 WIDTHS = {"cells": "128,512", "compress": "373,315", "export": ""}
 NO_RECIPE = ("sparse", "sizes", "auto", "serve")
-CPU_ONLY = ("step", "compress", "export")
+CPU_ONLY = ("step", "compress", "export", "load")
 # bench -> the unit of the work in a timed call; cells and sparse have fixed windows
 UNITS = {
     "train": "windows",
@@ -38,6 +39,7 @@ UNITS = {
     "group-lasso": "windows",
     "score": "lines",
     "parallel": "windows",
+    "load": "windows",
 }
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .values import Settings
+from .values import Count, Settings
 
 
 class Computation(Settings):
@@ -19,10 +19,15 @@ class Computation(Settings):
         "(native), in C++ for CPUs and in Triton for GPUs. auto: native kernels for the parts of a model where they "
         "are faster, as measured at the start of a run on a CPU.",
     )
+    threads: Count | None = Field(
+        None,
+        description="Threads that compute on a CPU; none: as many as cores are idle when the run starts, at most those "
+        "of OMP_NUM_THREADS and of the control group.",
+    )
     deterministic: bool = Field(
         False,
-        description="Choose the backends of auto by the sizes of the parts alone, and measure nothing, so that the "
-        "choice is the same in every run of these settings.",
+        description="Choose the backends of auto by the sizes of the parts alone, and threads without regard to other "
+        "programs, so that the choices are the same in every run of these settings.",
     )
     precision: Literal["auto", "float32", "bf16"] = Field(
         "float32",

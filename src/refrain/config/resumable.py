@@ -27,7 +27,10 @@ REPORTS = (
 PREPARATION = ("data.workers",)
 """How the text is prepared, which no token depends on."""
 
-MAY_CHANGE = LENGTH + REPORTS + PREPARATION
+SPEED = ("training.threads",)
+"""How fast a run computes. Sums may be rounded in another order."""
+
+MAY_CHANGE = LENGTH + REPORTS + PREPARATION + SPEED
 
 
 def refused(own: AnyExperiment, given: AnyExperiment) -> list[tuple[str, Any, Any]]:

@@ -22,7 +22,13 @@ NEW_UNITS: Tree = {
 }
 NEW_TEXT: Tree = {"lowercase": False, "tokenise": False, "normalise": "none", **NEW_UNITS}
 NEW_TAGGED: Tree = {"word_column": "auto", "underscore": "auto", "folds": None, "fold": 1, "fold_seed": None}
-NEW_TRAINING: Tree = {"stop_min_epochs": 0, "max_minutes": None, "accumulate_windows": 1, "deterministic": False}
+NEW_TRAINING: Tree = {
+    "stop_min_epochs": 0,
+    "max_minutes": None,
+    "accumulate_windows": 1,
+    "deterministic": False,
+    "threads": None,
+}
 
 CELLS = {"mlstm": "multiplicative-lstm"}
 BACKENDS = {"plain": "torch", "scan": "native"}

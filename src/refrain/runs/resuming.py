@@ -1,7 +1,7 @@
 """Resumes a run, with its own settings or with a greater length."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from .own_names import check_given, own_name
 from .own_network import OwnNetwork
 from .preparing import build, read_corpus
 from .targets import with_recorded_target
+from .threads import threads_for
 from .to_the_end import train_to_the_end
 from .together import (
     check_columns,
@@ -96,7 +97,10 @@ def resume(
     document = run.read_json("config.json")
     own = experiment_from(document, run.path)
     check_given(document, model, run.path)
-    with joined() as ranks, report_of(ranks, progress) as report, run.locked() if ranks.first else nullcontext():
+    with ExitStack() as stack:
+        ranks = stack.enter_context(joined())
+        report = stack.enter_context(report_of(ranks, progress))
+        stack.enter_context(run.locked() if ranks.first else nullcontext())
         experiment = with_recorded_target(experiment, own, read_manifest(run))
         given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
         kind = kind_of(given, model)
@@ -108,6 +112,7 @@ def resume(
         check_config(own, checkpoint, read_manifest(run), run.path)
         for problem in problems:
             report.log(f"skipped a damaged checkpoint: {problem}")
+        stack.enter_context(threads_for(given, ranks, report, read_manifest(run)))
         corpus, network, backends = _built(kind, given, run, checkpoint, model, ranks, report)
         task = kind.task(given, corpus, network, added)
         task.ranks = ranks

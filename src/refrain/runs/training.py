@@ -30,6 +30,7 @@ from .resuming import resume_unfinished
 from .space import check_space
 from .starting import load_start
 from .targets import target_asked
+from .threads import threads_for
 from .to_the_end import train_to_the_end
 from .together import check_columns, check_gpus, check_same, check_shared, first_then_others, report_of, share_network
 
@@ -91,7 +92,8 @@ def train(
             if again:
                 report.log(f"{out}: a run was started here and has no checkpoint yet; it is started again")
             given: Any = {"own_network": model, "methods": own, "start_from": start_from, "force": force or again}
-            return _started(experiment, RunFolder(out), ranks, report, recipe_text, command, **given)
+            with threads_for(experiment, ranks, report) as threads:
+                return _started(experiment, RunFolder(out), ranks, report, recipe_text, command, threads, **given)
 
 
 def _started(
@@ -101,6 +103,7 @@ def _started(
     report: Progress,
     recipe_text: str,
     command: str,
+    threads: dict[str, Any],
     *,
     own_network: OwnNetwork | None,
     methods: Mapping[str, object],
@@ -139,7 +142,7 @@ def _started(
             run.write_text("recipe.toml", recipe_text)
             document = manifest(experiment, corpus, network, command, backends, ranks.size)
             measured = {"backend_seconds": {name: each._asdict() for name, each in times.items()}} if times else {}
-            run.write_json("manifest.json", document | measured | target_asked(asked) | start)
+            run.write_json("manifest.json", document | threads | measured | target_asked(asked) | start)
         check_shared(ranks, run)
         return train_to_the_end(experiment, kind, corpus, task, run, Position(), None, report, backends)
 

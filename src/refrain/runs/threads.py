@@ -1,0 +1,77 @@
+"""The threads of a run on a CPU: as many as cores are free when it starts.
+
+A thread that shares its core with another program makes all others wait: at each barrier they wait for the slowest.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from refrain.config import AnyExperiment
+from refrain.parallel import Ranks
+from refrain.storage.machine import idle_cores, quota_cores, usable_cores
+from refrain.training.progress import Progress
+
+
+@contextlib.contextmanager
+def threads_for(
+    experiment: AnyExperiment, ranks: Ranks, report: Progress, before: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Let torch and the kernels use the threads of a run inside.
+
+    Args:
+        experiment: the settings of the run.
+        ranks: several of them leave their threads as they are, which torch's launcher has set.
+        report: the progress report, in which a choice is logged.
+        before: the manifest of a run that is resumed, which keeps its number of threads; None for a new run.
+
+    Yields:
+        What the manifest says about the choice; nothing where there was none.
+    """
+    count = torch.get_num_threads()
+    choice: dict[str, Any] = {}
+    settings = experiment.training
+    if settings.threads is not None:
+        chosen = settings.threads
+    elif before is not None:
+        chosen = min(count, int(before["threads"]))
+    elif count == 1 or ranks.size > 1:
+        chosen = count
+    else:
+        chosen, choice = free_threads(count, fixed=settings.deterministic)
+    if choice and chosen < count:
+        report.log(f"threads {chosen} of {count}: {_reason(choice)}; training.threads={count} uses all")
+    torch.set_num_threads(chosen)
+    try:
+        yield {"free_cores": choice} if choice else {}
+    finally:
+        torch.set_num_threads(count)
+
+
+def free_threads(count: int, *, fixed: bool = False) -> tuple[int, dict[str, Any]]:
+    """How many of some threads have a core of their own.
+
+    Args:
+        count: the largest number of threads.
+        fixed: whether other programs are not looked at.
+
+    Returns:
+        The number, at least 1, and the figures that say so: the cores that may be used, the quota of the control group,
+        and the cores that are idle.
+    """
+    quota, idle = quota_cores(), None if fixed else idle_cores()
+    most = count if quota is None else min(count, max(1, math.floor(quota)))
+    # a core that is busy half of the time or more is not free
+    free = most if idle is None else min(most, max(1, math.floor(idle + 0.5)))
+    figures = {"usable": usable_cores(), "quota": quota, "idle": None if idle is None else round(idle, 2)}
+    return free, figures
+
+
+def _reason(choice: Mapping[str, Any]) -> str:
+    quota, idle, usable = choice["quota"], choice["idle"], choice["usable"]
+    if idle is None or (quota is not None and quota < idle):
+        return f"the control group allows the time of {quota:g} cores"
+    return f"{idle:.1f} of {usable} cores were idle at the start"
