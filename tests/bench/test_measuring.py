@@ -1,11 +1,14 @@
 """Benches measure what they report: a clock of our own for the times, counted multiplications for the shares."""
 
+import signal
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from refrain import bench
-from refrain.bench import limits, timing, train
+from refrain.bench import limits, load, timing, train
+from refrain.errors import UserError
 from refrain.recipes import recipe
 
 META = torch.device("meta")
@@ -137,3 +140,33 @@ def test_the_lstm_alone_trains():
     lstm, inputs = torch.nn.LSTM(4, 5), torch.randn(3, 2, 4)
     train._lstm_alone(lstm, inputs, 2)()
     assert inputs.grad is not None and all(parameter.grad is not None for parameter in lstm.parameters())
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="a program cannot be stopped here")
+def test_a_busy_program_runs_in_its_turns_only(monkeypatch):
+    """Each candidate has its threads, and the other program runs while those beside it train."""
+    states, before, kill = [], torch.get_num_threads(), load.os.kill
+
+    def noted(process, number):
+        if number == signal.SIGKILL:
+            return kill(process, number)
+        running.append(number == signal.SIGCONT)
+
+    def training(*_):
+        return lambda: states.append((torch.get_num_threads(), running[-1]))
+
+    running = []
+    monkeypatch.setattr(load, "trainer", training)
+    monkeypatch.setattr(load.os, "kill", noted)
+    monkeypatch.setattr(load, "free_threads", lambda count: (1, {}))
+    with pytest.raises(UserError, match="OMP_NUM_THREADS"):
+        torch.set_num_threads(1)
+        bench.bench_load(recipe("zaremba-small", *SMALL), windows=1, repeats=1)
+    torch.set_num_threads(3)
+    rows = bench.bench_load(recipe("zaremba-small", *SMALL), windows=1, repeats=1)
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(before)
+    turns = [(1, False), (3, False), (1, True), (3, True), (1, True)]
+    assert states == turns * 2
+    assert [row["name"] for row in rows][-1] == "as a run chooses, 1 thread, beside a busy program"
+    assert rows[0]["ratio"] == 1.0

@@ -91,15 +91,11 @@ def resume(
             not begun or is at its end.
     """
     added = methods_by_name(methods)
-    run = RunFolder(Path(out))
-    if not run.path.is_dir():
-        raise CheckpointError(f"{run.path}: no such run folder; leave out --resume to start a run")
+    run = _existing(out)
     document = run.read_json("config.json")
     own = experiment_from(document, run.path)
     check_given(document, model, run.path)
-    with ExitStack() as stack:
-        ranks = stack.enter_context(joined())
-        report = stack.enter_context(report_of(ranks, progress))
+    with joined() as ranks, report_of(ranks, progress) as report, ExitStack() as stack:
         stack.enter_context(run.locked() if ranks.first else nullcontext())
         experiment = with_recorded_target(experiment, own, read_manifest(run))
         given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
@@ -133,6 +129,13 @@ def resume(
             position.best = None
         _log_resumed(checkpoint, task, position, [*changed_words(own, given), *notes, *ending], report)
         return train_to_the_end(given, kind, corpus, task, run, position, state, report, backends)
+
+
+def _existing(out: str | Path) -> RunFolder:
+    run = RunFolder(Path(out))
+    if not run.path.is_dir():
+        raise CheckpointError(f"{run.path}: no such run folder; leave out --resume to start a run")
+    return run
 
 
 def _built(
