@@ -11,7 +11,8 @@ import os
 LOOKS = "10000"
 """How often a thread looks whether a barrier is open before it sleeps, which takes a fraction of a millisecond.
 
-With a tenth of it, threads that are alone lose a fifth of their speed, because sleeping threads must be woken.
+Ten times fewer are hardly better beside another program, and cost time where there is none: sleeping threads must be
+woken.
 """
 
 CHOSEN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")

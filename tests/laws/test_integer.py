@@ -24,7 +24,7 @@ BATCHES = [1, 5, 7, 48, 49, 131]
 @pytest.fixture(autouse=True)
 def _needs_integers():
     if not lanes():
-        pytest.skip("no compiler, or a processor without fast products of integers")
+        pytest.skip("no compiler, or a processor without products of integers")
 
 
 def random(*shape, seed=1):

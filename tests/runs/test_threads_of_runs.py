@@ -25,7 +25,8 @@ class Log(PlainProgress):
 
 
 @pytest.fixture
-def four_threads():
+def four_threads(monkeypatch):
+    monkeypatch.delenv(threads.CHOSEN, raising=False)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     yield
@@ -106,12 +107,13 @@ def test_a_resumed_run_keeps_its_threads(machine, four_threads):
     assert inside("training.threads=3", before={"threads": 2}) == (3, {}, [])
 
 
-def test_one_thread_is_not_measured(monkeypatch):
+def test_one_thread_and_threads_that_the_user_has_chosen_are_not_measured(monkeypatch, four_threads):
     monkeypatch.setattr(threads, "idle_cores", lambda: pytest.fail("measured"))
-    before = torch.get_num_threads()
+    monkeypatch.setenv(threads.CHOSEN, "4")
+    assert inside() == (4, {}, [])
+    monkeypatch.delenv(threads.CHOSEN)
     torch.set_num_threads(1)
     assert inside() == (1, {}, [])
-    torch.set_num_threads(before)
 
 
 def test_the_manifest_and_the_opening_lines_name_the_threads(

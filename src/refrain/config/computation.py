@@ -21,8 +21,8 @@ class Computation(Settings):
     )
     threads: Count | None = Field(
         None,
-        description="Threads that compute on a CPU; none: as many as cores are idle when the run starts, at most those "
-        "of OMP_NUM_THREADS and of the control group.",
+        description="Threads that compute on a CPU; none: OMP_NUM_THREADS if it is set, else as many as cores are idle "
+        "when the run starts, within the quota of the control group.",
     )
     deterministic: bool = Field(
         False,

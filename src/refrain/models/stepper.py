@@ -192,7 +192,7 @@ class Stepper:
     def scorer(self) -> Scorer:
         """What scores many sequences at once: this stepper, or one with products of integers.
 
-        It is an `IntegerScorer` for int8 weights on CPUs that multiply integers quickly.
+        It is an `IntegerScorer` for int8 weights where there are kernels for products of integers.
         """
         return IntegerScorer(self) if self.weights == "int8" and lanes() else self
 

@@ -5,6 +5,7 @@ A thread that shares its core with another program makes all others wait: at eac
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from refrain.parallel import Ranks
 from refrain.storage.machine import idle_cores, quota_cores, usable_cores
 from refrain.training.progress import Progress
 
+CHOSEN = "OMP_NUM_THREADS"
+"""The environment variable with which a user chooses the number of threads."""
+
 
 @contextlib.contextmanager
 def threads_for(
@@ -24,7 +28,7 @@ def threads_for(
 
     Args:
         experiment: the settings of the run.
-        ranks: several of them leave their threads as they are, which torch's launcher has set.
+        ranks: several of them keep their threads, which torch's launcher has set.
         report: the progress report, in which a choice is logged.
         before: the manifest of a run that is resumed, which keeps its number of threads; None for a new run.
 
@@ -38,7 +42,7 @@ def threads_for(
         chosen = settings.threads
     elif before is not None:
         chosen = min(count, int(before["threads"]))
-    elif count == 1 or ranks.size > 1:
+    elif count == 1 or ranks.size > 1 or CHOSEN in os.environ:
         chosen = count
     else:
         chosen, choice = free_threads(count, fixed=settings.deterministic)

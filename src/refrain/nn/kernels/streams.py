@@ -1,8 +1,9 @@
 """Packed weights for a batch of many streams: each weight is read once, and used for all streams.
 
 Weights are float32, or int8 with a scale a row. With int8 weights each row of inputs is rounded to eight bits as well,
-and integers are multiplied, on processors that do so quickly; elsewhere the same weights are used in float32. The
-kernels are in cpp/streams.cpp, and the references are `linear` of torch and `integer_linear` in integer.py.
+and integers are multiplied, where there are kernels for it (`integer.lanes`); elsewhere the same weights are used in
+float32. The kernels are in cpp/streams.cpp, and the references are `linear` of torch and `integer_linear` in
+integer.py.
 
 R rows of a weight, K columns, B batch, G gates, H units of a layer.
 """
@@ -63,7 +64,7 @@ def most_of_a_few(is_rounded: bool) -> int:
 
 
 class StreamMatrix:
-    """A matrix in the layout of the kernels, in integers where a processor multiplies them quickly.
+    """A matrix in the layout of the kernels, in integers if it is int8 and there are kernels for that.
 
     Args:
         source: the matrix.

@@ -219,7 +219,7 @@ int integer_nats(const uint32_t* weight, const float* scale, const int32_t* star
 
 #endif
 
-// The width of a vector in the order of packed weights, or 0 where the processor does not multiply integers quickly.
+// The width of a vector in the order of packed weights, or 0 where there are no products of integers.
 extern "C" int integer_lanes() {
 #ifdef BYTES
     return LANES;
