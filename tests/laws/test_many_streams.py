@@ -34,10 +34,12 @@ def forget():
 @pytest.fixture(params=["native", "avx2", "sse2"])
 def machine(request, monkeypatch):
     """Kernels for this processor, for one without AVX-512 and sums of bytes, and for one without AVX."""
-    if request.param != "native":
-        if request.param not in [level.name for level in levels.available()]:
-            pytest.skip("a processor without these instructions")
-        monkeypatch.setenv(levels.SWITCH, request.param)
+    if request.param == "native":
+        yield request.param
+        return
+    if request.param not in [level.name for level in levels.available()]:
+        pytest.skip("a processor without these instructions")
+    monkeypatch.setenv(levels.SWITCH, request.param)
     forget()
     yield request.param
     monkeypatch.undo()
