@@ -4,8 +4,8 @@ BIN := $(VENV)/bin
 KERNELS := src/refrain/nn/kernels/cpp/*.cpp src/refrain/nn/kernels/cpp/*.h
 # the tests that compare kernels with their references
 KERNEL_TESTS := tests/laws/test_kernels.py tests/laws/test_stepper.py tests/laws/test_integer.py tests/laws/test_heads.py \
-	tests/laws/test_backends.py tests/laws/test_joint_steps.py tests/nn/test_kernel_arguments.py tests/nn/test_prepared.py \
-	tests/nn/test_weight_mask.py tests/optim/test_native_update.py
+	tests/laws/test_backends.py tests/laws/test_joint_steps.py tests/laws/test_many_streams.py tests/generation/test_draws.py \
+	tests/nn/test_kernel_arguments.py tests/nn/test_prepared.py tests/nn/test_weight_mask.py tests/optim/test_native_update.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help quickstart models wheel test levels emulated reliability mutations setup check format docs clean

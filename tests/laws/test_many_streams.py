@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import platform
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 
 from refrain.models import LanguageModel, Stepper
 from refrain.nn import GRU, LSTM, Embedding, MultiplicativeLSTM, RecurrentStack, SoftmaxHead
-from refrain.nn.kernels import call, integer, streams
+from refrain.nn.kernels import call, integer, levels, streams
 from refrain.nn.kernels import compile as native
 from refrain.nn.kernels.integer import integer_linear
 from refrain.nn.kernels.packed_linear import PackedLinear, pack_matrices, quantise, round_weights
@@ -32,16 +31,15 @@ def forget():
         cached.cache_clear()
 
 
-@pytest.fixture(params=["native", "x86-64-v3", "x86-64"])
+@pytest.fixture(params=["native", "avx2", "sse2"])
 def machine(request, monkeypatch):
-    """Kernels for this processor, for one without AVX-512 and products of integers, and for one without AVX."""
+    """Kernels for this processor, for one without AVX-512 and sums of bytes, and for one without AVX."""
     if request.param == "native":
         yield request.param
         return
-    if platform.machine() not in ("x86_64", "AMD64"):
-        pytest.skip("no x86-64 processor")
-    flags = tuple(flag for flag in native.FLAGS if not flag.startswith("-march"))
-    monkeypatch.setattr(native, "FLAGS", (*flags, f"-march={request.param}"))
+    if request.param not in [level.name for level in levels.available()]:
+        pytest.skip("a processor without these instructions")
+    monkeypatch.setenv(levels.SWITCH, request.param)
     forget()
     yield request.param
     monkeypatch.undo()

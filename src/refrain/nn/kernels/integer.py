@@ -27,8 +27,8 @@ VECTORS, PER_WORD = 4, 4
 def lanes() -> int:
     """The number of sums in a register; 0 without a compiler, or on a CPU for which there are no products of integers.
 
-    There are for x86-64, by instructions for bytes (VNNI) or, with the same results, by those for integers of 16 bits, and
-    for aarch64 with I8MM.
+    There are for x86-64, by instructions for bytes (VNNI) or, with the same results, for integers of 16 bits, and for
+    aarch64 with I8MM.
     """
     library = native.load("integer")
     return 0 if library is None else int(library.integer_lanes())

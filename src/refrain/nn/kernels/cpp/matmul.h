@@ -1,8 +1,9 @@
 // The recurrent matmul of a few rows with a weight that is the same for a whole window: packed once, read every step.
 //
 // out (rows, columns) = a (rows, depth) * weight (depth, columns), with sums in float32. Elements are float or bf16. A
-// word is 32 bits: one float, or two bf16 that follow one another in depth. On x86-64, elements of `a` are also unsigned
-// and those of the weight signed integers of eight bits, four a word, with sums of 32 bits in the place of floats.
+// word is 32 bits: one float, or two bf16 that follow one another in depth. On most processors, elements of `a` are
+// also unsigned and those of the weight signed integers of eight bits, four a word, with sums of 32 bits in the place
+// of floats.
 //   Packed weight: panel after panel of V vectors of LANES columns; in a panel a row of V * LANES words for each word
 //   of depth. Missing columns are zero. Packed rows: for each word of depth the words of all rows.
 #pragma once
