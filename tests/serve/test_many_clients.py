@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from refrain.serve import Limits, Models, Service, application, serve_model
-from refrain.serve.programs import predicting
+from refrain.serve.reading import predicting
 from refrain.serve.requests import NextRequest
 from refrain.serve.served import FEW_SEQUENCES, MOST_SEQUENCES, SIZE_STEP
 from refrain.serve.slots import Slots
@@ -125,7 +125,7 @@ def test_a_batch_of_any_size_is_that_of_single_sequences(lm, count):
     ids = torch.arange(count) % len(lm.vocabulary)
     state = lm.stepper.initial_state(count)
     for _ in range(3):
-        rows, filled = model.step(list(zip(ids.tolist(), slots, strict=True)))
+        rows, filled = model.step(ids.tolist(), slots)
         slots = model.states.add(filled, count)
         expected, state = lm.stepper.step(ids, state)
         torch.testing.assert_close(rows, expected, rtol=1e-6, atol=1e-6)

@@ -220,7 +220,7 @@ def test_a_failure_is_hidden_from_the_client_and_logged(served, monkeypatch, cap
         raise RuntimeError("a secret")
 
     with served() as (_, client):
-        monkeypatch.setattr("refrain.serve.served.ServedModel.candidates", fail)
+        monkeypatch.setattr("refrain.serve.served.ServedModel.best", fail)
         found = error(client.post("/next", json={"text": "ant"}), 500)
         assert found.type == "server_error" and "secret" not in found.message
         assert "a secret" in capfd.readouterr().err

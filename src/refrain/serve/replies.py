@@ -1,9 +1,9 @@
 """Responses: JSON, and streams of server-sent events."""
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import orjson
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
@@ -37,9 +37,11 @@ async def send_json(send: Send, document: Any, status: int = 200, headers: Mappi
 
 
 def _json(document: Any) -> bytes:
+    """JSON, by the faster of two ways where it can: infinite and undefined numbers become null with both."""
     try:
-        return json.dumps(document, allow_nan=False).encode()
-    except ValueError:
+        return orjson.dumps(document)
+    except TypeError:
+        # numbers of more than 64 bits, for example
         return dumps(document).encode()
 
 

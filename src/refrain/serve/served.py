@@ -64,7 +64,7 @@ class ServedModel:
         self.states = Slots(self.stepper)
         # packs what is packed at the first step of a size, and compiles kernels that are not in the cache yet
         for count in (1, FEW_SEQUENCES, *range(SIZE_STEP, MOST_SEQUENCES + 1, SIZE_STEP)):
-            self.step([(self.vocabulary.line_end, self.states.zero)] * count)
+            self.step([self.vocabulary.line_end] * count, [self.states.zero] * count)
         self._spelled: tuple[list[str], list[int]] | None = None
 
     def document(self) -> dict[str, Any]:
@@ -80,26 +80,46 @@ class ServedModel:
             "tags": None,
         }
 
-    def step(self, steps: Sequence[tuple[int, Slot]], hold: Callable[[Any], Any] | None = None) -> tuple[Tensor, Any]:
+    def step(
+        self, ids: list[int], states: list[Slot], hold: Callable[[Any], Any] | None = None
+    ) -> tuple[Tensor, Any]:
         """Read a token after each of some states.
 
         A larger batch is filled up to one of a few sizes. Libraries keep code for each size that they have met, so that
         every size would take some time and memory once.
 
         Args:
-            steps: the id and the state before it, of each sequence.
+            ids: the id of each sequence.
+            states: the state before it.
             hold: maps the state of the batch to the one that is used.
 
         Returns:
             The log-probabilities (B, V) of the next tokens, and the state of a batch that begins with the B sequences.
         """
-        count = len(steps)
+        count = len(ids)
         size = count if count <= FEW_SEQUENCES else -(-count // SIZE_STEP) * SIZE_STEP
-        whole = [*steps, *[steps[0]] * (size - count)]
-        ids = torch.tensor([index for index, _ in whole], device=self.stepper.device)
-        state = self.states.gather([state for _, state in whole])
-        rows, state = self.stepper.step(ids, state if hold is None else hold(state))
+        more = size - count
+        state = self.states.gather(states + states[:1] * more)
+        inputs = torch.tensor(ids + ids[:1] * more, device=self.stepper.device)
+        rows, state = self.stepper.step(inputs, state if hold is None else hold(state))
         return rows[:count], state
+
+    def best(self, rows: Tensor, counts: Sequence[int]) -> list[list[Candidate]]:
+        """The most probable tokens of the sequences of a batch, which are found together.
+
+        Args:
+            rows: the log-probabilities (B, V) of the next tokens.
+            counts: the number of tokens for each sequence; there are fewer where the vocabulary has fewer.
+        """
+        asking = [index for index, count in enumerate(counts) if count]
+        found: list[list[Candidate]] = [[] for _ in counts]
+        if asking:
+            some = rows if len(asking) == len(rows) else rows[asking]
+            top = some.topk(min(max(counts), rows.shape[1]))
+            for index, ids, values in zip(asking, top.indices.tolist(), top.values.tolist(), strict=True):
+                pairs = zip(ids[: counts[index]], values, strict=False)
+                found[index] = [Candidate(*each) for each in pairs]
+        return found
 
     def candidates(
         self, row: Tensor, count: int, *, beginning: str = "", allow_unknown: bool = True

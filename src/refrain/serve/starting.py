@@ -13,6 +13,7 @@ from refrain.errors import UserError
 from .gate import is_loopback
 from .http import application
 from .limits import Limits
+from .protocol import Connection
 from .service import Service
 
 TOKEN_CHARACTERS = 16
@@ -114,6 +115,7 @@ def serve(service: Service, opened: socket.socket, *, host: str, token: str | No
         date_header=False,
         proxy_headers=False,
         ws="none",
+        http=Connection,
         # what is left is cancelled by the service itself before this
         timeout_graceful_shutdown=max(1, round(limits.stop_seconds) + 2),
     )
