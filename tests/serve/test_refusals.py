@@ -55,7 +55,16 @@ def error(response, status):
         ("/v1/completions", {"prompt": "a"}, 422, "invalid_request", "model", ["model: is missing"]),
         ("/v1/completions", {"model": "gpt", "prompt": "a"}, 404, "model_not_found", "model", ["known: words"]),
         ("/v1/completions", {"model": "words", "prompt": [999]}, 422, "invalid_request", "prompt", ["less than 8"]),
-        ("/v1/completions", {"model": "words", "suffix": "x"}, 422, "invalid_request", "suffix", ["at most 0"]),
+        *(
+            ("/v1/completions", {"model": "words", field: value}, 422, "invalid_request", field, [f"{field}: is {part}"])
+            for field, value, part in (
+                ("suffix", "x", "not supported (got 'x'); leave it out"),
+                ("logit_bias", {"1": 2}, "not supported (got {'1': 2}); leave it out"),
+                ("presence_penalty", 0.5, "not supported (got 0.5); leave it out, or give 0"),
+                ("frequency_penalty", "x", "not supported (got 'x'); leave it out, or give 0"),
+                ("best_of", 3, "not supported (got 3); leave it out, ask for as many samples with n"),
+            )
+        ),
     ],
 )
 def test_requests_that_are_wrong(served, path, request_, status, code, field, parts):
@@ -181,7 +190,7 @@ def test_ids_of_sessions_cannot_be_guessed(client):
     assert len(ids) == 20 and all(len(each) >= 22 for each in ids)
 
 
-def test_a_request_that_takes_too_long_is_ended(served, late_after):
+def test_a_request_that_takes_too_long_is_ended(served, late_after, nothing_in_work):
     # no machine answers these in a millisecond
     with served(request_seconds=0.001) as (service, client):
         long = " ".join(["ant"] * 20_000)
@@ -192,12 +201,12 @@ def test_a_request_that_takes_too_long_is_ended(served, late_after):
             ("/units", {"text": long, "units": [0]}),
         ):
             assert "longer than 0.001 s" in error(client.post(path, json=request), 408).message
-        assert service.engine.unfinished == 0
+        nothing_in_work(service)
     with served() as (service, client):
         late_after(service, 3)
         stream = client.post("/generate", json={"tokens": 2000, "samples": 2, "stream": True})
         assert stream.status_code == 200 and '"code": "timeout"' in stream.text.split("event: error\n")[1]
-        assert service.engine.unfinished == 0
+        nothing_in_work(service)
 
 
 def test_a_default_is_lowered_to_the_limit(served):
@@ -255,7 +264,7 @@ JUNK = (
 )
 
 
-def test_malformed_and_oversized_requests_give_no_5xx(served):
+def test_malformed_and_oversized_requests_give_no_5xx(served, nothing_in_work):
     draw = random.Random(1)
     with served(characters=2000, texts=5, tokens=20, body_bytes=4000) as (service, client):
         for number in range(150):
@@ -264,5 +273,5 @@ def test_malformed_and_oversized_requests_give_no_5xx(served):
             request = {name: draw.choice(JUNK) for name in draw.sample(fields, draw.randint(0, len(fields)))}
             response = client.post(operation.path.replace("{session}", draw.choice(["x", "%00", "%ff"])), json=request)
             assert response.status_code < 500, (number, operation.path, request, response.text)
-        assert service.engine.unfinished == 0
+        nothing_in_work(service)
         assert client.post("/next", json={"text": "ant"}).status_code == 200
