@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import orjson
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
@@ -37,11 +37,11 @@ async def send_json(send: Send, document: Any, status: int = 200, headers: Mappi
 
 
 def _json(document: Any) -> bytes:
-    """JSON, by the faster of two ways where it can: infinite and undefined numbers become null with both."""
+    """JSON in which infinite and undefined numbers are null, by pydantic, which takes a tenth of Python's time."""
     try:
-        return orjson.dumps(document)
-    except TypeError:
-        # numbers of more than 64 bits, for example
+        return to_json(document, inf_nan_mode="null")
+    except PydanticSerializationError:
+        # halves of surrogate pairs
         return dumps(document).encode()
 
 
