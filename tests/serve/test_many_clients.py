@@ -132,6 +132,17 @@ def test_a_batch_of_any_size_is_that_of_single_sequences(lm, count):
         ids = ids.flip(0)
 
 
+def test_the_candidates_of_a_batch_are_those_of_each_row(lm):
+    model = serve_model("words", lm)
+    ids = list(range(len(lm.vocabulary)))
+    rows, _ = model.step(ids, [model.states.zero] * len(ids))
+    counts = [index % 4 for index in ids]
+    counts[-1] = len(ids) + 5
+    for asked in (counts, [0] * len(ids), [3] * len(ids)):
+        found = model.best(rows, asked)
+        assert found == [model.candidates(row, count) for row, count in zip(rows, asked, strict=True)]
+
+
 def test_memory_of_states_is_used_again(lm):
     slots = Slots(lm.stepper)
     kept = slots.add(lm.stepper.initial_state(30), 30)

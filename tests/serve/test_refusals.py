@@ -56,7 +56,14 @@ def error(response, status):
         ("/v1/completions", {"model": "gpt", "prompt": "a"}, 404, "model_not_found", "model", ["known: words"]),
         ("/v1/completions", {"model": "words", "prompt": [999]}, 422, "invalid_request", "prompt", ["less than 8"]),
         *(
-            ("/v1/completions", {"model": "words", field: value}, 422, "invalid_request", field, [f"{field}: is {part}"])
+            (
+                "/v1/completions",
+                {"model": "words", field: value},
+                422,
+                "invalid_request",
+                field,
+                [f"{field}: is {part}"],
+            )
             for field, value, part in (
                 ("suffix", "x", "not supported (got 'x'); leave it out"),
                 ("logit_bias", {"1": 2}, "not supported (got {'1': 2}); leave it out"),

@@ -46,7 +46,9 @@ def only(*allowed: Any, remedy: str) -> BeforeValidator:
     def check(value: Any) -> Any:
         if value in allowed:
             return value
-        raise PydanticCustomError(UNSUPPORTED, "is not supported (got {got}); {remedy}", {"got": shown(value), "remedy": remedy})
+        raise PydanticCustomError(
+            UNSUPPORTED, "is not supported (got {got}); {remedy}", {"got": shown(value), "remedy": remedy}
+        )
 
     return BeforeValidator(check)
 

@@ -80,9 +80,7 @@ class ServedModel:
             "tags": None,
         }
 
-    def step(
-        self, ids: list[int], states: list[Slot], hold: Callable[[Any], Any] | None = None
-    ) -> tuple[Tensor, Any]:
+    def step(self, ids: list[int], states: list[Slot], hold: Callable[[Any], Any] | None = None) -> tuple[Tensor, Any]:
         """Read a token after each of some states.
 
         A larger batch is filled up to one of a few sizes. Libraries keep code for each size that they have met, so that

@@ -21,12 +21,12 @@ class Step(NamedTuple):
     Attributes:
         token_id: the id of the token.
         state: the state before it.
-        count: the number of most probable tokens that are found for the whole batch at once.
+        candidates: the number of most probable next tokens that are looked for, for the whole batch at once.
     """
 
     token_id: int
     state: Slot
-    count: int = 0
+    candidates: int = 0
 
 
 class Stepped(NamedTuple):
