@@ -11,10 +11,10 @@ import uvicorn
 
 from refrain.errors import UserError
 
+from .connections import Connection
 from .gate import is_loopback
 from .http import application
 from .limits import Limits
-from .connections import Connection
 from .service import Service
 
 TOKEN_CHARACTERS = 16
