@@ -1,14 +1,18 @@
 """Requests that cannot be answered get a status of 4xx and JSON that names cause and remedy, and change nothing."""
 
 import random
+import re
 import time
+from pathlib import Path
 
 import pytest
 
 from refrain.serve import Models, serve_model
 from refrain.serve.answers import ErrorAnswer
 from refrain.serve.operations import OPERATIONS
+from refrain.serve.refused import CODES
 
+ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests"
 POSTS = [operation for operation in OPERATIONS if operation.method == "POST"]
 
@@ -248,6 +252,16 @@ def test_a_server_of_taggers_alone(served, trained):
     with served(Models([serve_model("names", trained["names"])])) as (_, client):
         assert error(client.post("/next", json={}), 422).code == "wrong_kind"
         assert "/next" not in client.get("/openapi.json").json()["paths"]
+
+
+def test_the_documentation_has_every_code():
+    text = (ROOT / "docs" / "serving.md").read_text()
+    rows = re.findall(r"^\| (\d{3}) \| (.+?) \|", text, flags=re.MULTILINE)
+    table = {(int(status), code) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)}
+    assert set(CODES.items()) <= table
+    sources = "".join(path.read_text() for path in (ROOT / "src" / "refrain" / "serve").glob("*.py"))
+    others = set(re.findall(r'\bcode="(\w+)"', sources))
+    assert others and {code for _, code in table} == {*CODES.values(), *others}
 
 
 JUNK = (
