@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import queue
 import threading
 import time
 import traceback
@@ -16,6 +15,7 @@ from refrain.errors import UserError
 from refrain.storage.plain_text import log_line
 
 from .batches import compute_longer, compute_steps, compute_windows, gathered
+from .inbox import Inbox
 from .jobs import Event, Job
 from .limits import Limits
 from .refused import Refused, refused_by, stopping, too_slow
@@ -44,7 +44,7 @@ class Engine:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._active: list[Job] = []
         self._outbox: list[tuple[Job, Event]] = []
         # what somebody waits for; used on the event loop alone
@@ -70,7 +70,7 @@ class Engine:
     def stop(self) -> None:
         """Refuse what is in work, and end the thread after its current batch."""
         self._closing = True
-        self._inbox.put(None)
+        self._inbox.hand_over()
 
     async def run(self, program: Program, deadline: float) -> Any:
         """Run a program, and return its result.
@@ -170,7 +170,7 @@ class Engine:
             self.check_room()
         self.unfinished += 1
         self._waited.add(job)
-        self._inbox.put(job)
+        self._inbox.add(job)
         return job
 
     def _work(self, threads: int) -> None:
@@ -187,12 +187,8 @@ class Engine:
 
     def _take(self, *, wait: bool) -> None:
         """Start the programs that have come."""
-        with contextlib.suppress(queue.Empty):
-            job = self._inbox.get(block=wait)
-            while True:
-                if job is not None:
-                    self._advance(job, None)
-                job = self._inbox.get_nowait()
+        for job in self._inbox.take(wait=wait):
+            self._advance(job, None)
 
     def _advance(self, job: Job, result: Any) -> None:
         """Continue a program with the result of the part that it has waited for, up to the next part."""
