@@ -4,6 +4,7 @@ V tokens in the vocabulary.
 """
 
 import bisect
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from .slots import Slot, Slots
 MOST_SEQUENCES = 64
 """The sequences of a batch."""
 FEW_SEQUENCES = 8
+FREQUENT_TOKENS = 4096
+"""Tokens whose text is kept."""
 SIZE_STEP = 16
 """Batches of more than `FEW_SEQUENCES` have a multiple of `SIZE_STEP` sequences."""
 
@@ -66,6 +69,7 @@ class ServedModel:
         for count in (1, FEW_SEQUENCES, *range(SIZE_STEP, MOST_SEQUENCES + 1, SIZE_STEP)):
             self.step([self.vocabulary.line_end] * count, [self.states.zero] * count)
         self._spelled: tuple[list[str], list[int]] | None = None
+        self._text_after = functools.lru_cache(FREQUENT_TOKENS)(self._spell_after)
 
     def document(self) -> dict[str, Any]:
         """What a client may know of the model."""
@@ -153,6 +157,10 @@ class ServedModel:
         stop = bisect.bisect_right(tokens, letters, lo=start, key=lambda token: token[: len(letters)])
         return torch.tensor(order[start:stop], dtype=torch.int64)
 
+    def _spell_after(self, prompt: str, index: int) -> str:
+        """The text that a token adds to another."""
+        return next(self.vocabulary.continuation(prompt, iter([index])))
+
     def shown(self, prompt: str, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
         """Candidates as plain data.
 
@@ -163,7 +171,7 @@ class ServedModel:
         return [
             {
                 "token": self.vocabulary.token(index),
-                "text": next(self.vocabulary.continuation(prompt, iter([index]))),
+                "text": self._text_after(prompt, index),
                 "id": index,
                 "probability": math.exp(value),
                 "log_probability": value,
