@@ -1,18 +1,20 @@
 """Many clients at a time: their steps share batches, and none of them notices the others."""
 
 import asyncio
+import gc
 import json
 import random
 import threading
 import time
+from collections.abc import Generator
 
 import httpx2
 import pytest
 import torch
 
 from refrain.serve import Limits, Models, Service, application, serve_model
-from refrain.serve.reading import predicting
-from refrain.serve.requests import NextRequest
+from refrain.serve.reading import advancing, predicting
+from refrain.serve.requests import NextRequest, ReadRequest
 from refrain.serve.served import FEW_SEQUENCES, MOST_SEQUENCES, SIZE_STEP
 from refrain.serve.slots import Slots
 
@@ -141,6 +143,36 @@ def test_the_candidates_of_a_batch_are_those_of_each_row(lm):
     for asked in (counts, [0] * len(ids), [3] * len(ids)):
         found = model.best(rows, asked)
         assert found == [model.candidates(row, count) for row, count in zip(rows, asked, strict=True)]
+
+
+def test_a_request_leaves_no_garbage(models):
+    """A server collects garbage rarely, so that nothing large may wait for that."""
+
+    async def body(service, client):
+        session = (await client.post("/sessions", json={})).json()["session"]
+        found = []
+
+        async def ask():
+            for word in WORDS:
+                model = service.models.language_model(None)
+                place = service.sessions.get(session).place
+                program = advancing(model, place, ReadRequest(text=word))
+                found.append(await service.engine.run(program, time.monotonic() + SECONDS))
+
+        await ask()
+        gc.collect()
+        gc.disable()
+        try:
+            await ask()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            return [each for each in gc.garbage if isinstance(each, torch.Tensor | Generator)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+
+    assert with_server(models, body) == []
 
 
 def test_memory_of_states_is_used_again(lm):

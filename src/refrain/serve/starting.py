@@ -21,7 +21,7 @@ TOKEN_CHARACTERS = 16
 """The shortest token."""
 SWITCH_SECONDS = 0.0005
 """How long a thread of Python runs while another waits. The model thread waits for its turn several times a step."""
-GARBAGE_OBJECTS = 20_000
+GARBAGE_OBJECTS = 10_000
 """How many new objects are looked through for garbage at a time. All requests in work have some thousands."""
 LOOK_SECONDS = 0.05
 
