@@ -124,6 +124,17 @@ def test_the_same_run_gives_the_same_file_without_the_host(tiny_run, tmp_path, p
     assert refrain("models", "pack", tiny_run, "--out", tmp_path / "again.tar").status == 4
 
 
+def test_the_card_and_the_summary_have_no_folder_of_the_machine(tiny_run, packed):
+    folder, name = str(tiny_run.parent), tiny_run.name
+    members = members_of(packed)
+    for file in ("summary.json", "README.md"):
+        assert folder in (tiny_run / file).read_text()
+        assert folder not in members[file].decode()
+    summary = json.loads((tiny_run / "summary.json").read_text())
+    assert json.loads(members["summary.json"]) == {**summary, "run": name}
+    assert f"refrain evaluate {name}\n" in members["README.md"].decode()
+
+
 def test_a_checkpoint_alone_is_not_packed(tiny_run, tmp_path, mistake):
     (step,) = [path for path in [(tiny_run / "best").resolve()]]
     mistake(4, ["models", "pack", step, "--out", tmp_path / "x.tar"], "give its run folder")
@@ -204,6 +215,8 @@ def test_addresses_and_hashes(server, bundled, home, packed, mistake):
         ([f"{url}/small.tar", "--sha256", "0"], 2, "--sha256 must be the 64 hexadecimal digits"),
         (["small.tar", *digest], 2, "small.tar: is no address"),
         (["ftp://h/small.tar", *digest], 2, "is no address; give one that begins with http://, https://, file://"),
+        (["file://small.tar", *digest], 2, "names no file of this machine; write file:///PATH/TO/FILE.tar"),
+        (["file:small.tar", *digest], 2, "names no file of this machine"),
         ([f"{url}/%2e%2e.tar", *digest], 2, "is no name for a run; give a folder with --out"),
         ([f"{url}/", *digest], 2, "is no name for a run"),
         ([f"{url}/tiny.tar", *digest], 2, "tiny is the name of a model that comes with refrain"),

@@ -74,3 +74,16 @@ def late_after(monkeypatch):
         monkeypatch.setattr("refrain.serve.engine.time", types.SimpleNamespace(monotonic=monotonic))
 
     return passing
+
+
+@pytest.fixture
+def nothing_in_work():
+    """Checks that the model thread ends all programs. A client may have its error before, if the thread is slow."""
+
+    def check(service):
+        deadline = time.monotonic() + 60
+        while service.engine.unfinished:
+            assert time.monotonic() < deadline, f"{service.engine.unfinished} programs are still in work"
+            time.sleep(0.005)
+
+    return check

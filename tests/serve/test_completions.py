@@ -80,6 +80,41 @@ def test_a_text_ends_before_what_stops_it(client, trained, model):
         assert [each["finish_reason"] for each in choices if each["finish_reason"]] == [choice["finish_reason"]]
 
 
+@pytest.mark.parametrize("echo", [False, True])
+def test_offsets_point_at_the_letters_of_tokens(client, echo):
+    """Of those of the prompt as of those that were drawn, although the text has blanks before the latter."""
+    (choice,) = complete(client, prompt="ant bee cat", echo=echo, max_tokens=30, logprobs=0, seed=3)["choices"]
+    tokens, offsets = choice["logprobs"]["tokens"], choice["logprobs"]["text_offset"]
+    assert len(tokens) == 30 + 3 * echo
+    for token, offset in zip(tokens, offsets, strict=True):
+        expected = "\n" if token == "<eos>" else token
+        assert choice["text"][offset : offset + len(expected)] == expected
+
+
+@pytest.mark.parametrize("model", ["words", "bytes"])
+def test_what_a_text_drops_has_no_logprobs(client, trained, model):
+    whole = trained[model].generate("ant", tokens=40, seed=7)[0].removeprefix("ant")
+    ending = whole.split(" ")[4]
+    request = {"model": model, "prompt": "ant", "max_tokens": 40, "seed": 7, "logprobs": 1}
+    every = complete(client, **request)["choices"][0]["logprobs"]
+    # one that stops at the blank before a token, one at its letters, one inside of it, and one that never comes
+    for stop in (f" {ending}", ending, ending[1:], "never"):
+        (choice,) = complete(client, **request, stop=stop)["choices"]
+        kept = [offset for offset in every["text_offset"] if offset < len(choice["text"])]
+        assert len(choice["text"]) < len(whole) or stop == "never"
+        for name, values in every.items():
+            assert choice["logprobs"][name] == values[: len(kept)], (stop, name)
+        response = client.post("/v1/completions", json={**request, "stop": stop, "stream": True})
+        parts = [json.loads(each.removeprefix("data: ")) for each in response.text.strip().split("\n\n")[:-1]]
+        end, streamed = 0, []
+        for part in parts:
+            end += len(part["choices"][0]["text"])
+            streamed += part["choices"][0]["logprobs"]["text_offset"]
+            # no part has a token whose text has not come
+            assert all(offset < end for offset in streamed)
+        assert streamed == every["text_offset"][: len(kept)]
+
+
 def test_a_stream_of_several_prompts_and_an_error_in_it(served, late_after):
     request = {"model": "words", "prompt": ["ant", "bee"], "max_tokens": 2, "n": 2, "stream": True}
     with served() as (_, client):
@@ -107,7 +142,8 @@ def test_the_samples_of_all_prompts_are_limited_together(served):
         request = {"model": "words", "prompt": ["ant", "bee"], "max_tokens": 2, "n": 2}
         complete(client, **request)
         response = client.post("/v1/completions", json={**request, "n": 3})
-        assert response.status_code == 413 and "at most 4 (got 6)" in response.json()["error"]["message"]
+        message = response.json()["error"]["message"]
+        assert response.status_code == 413 and "at most 4 (got 6)" in message and "larger --max-samples" in message
         for more in ({"max_tokens": 13}, {"logprobs": 6, "max_tokens": 2}, {"logprobs": 4, "echo": True, "n": 2}):
             response = client.post(
                 "/v1/completions", json={**request, **more} | {"max_tokens": more.get("max_tokens", 2)}
@@ -116,11 +152,11 @@ def test_the_samples_of_all_prompts_are_limited_together(served):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_prompts_of_a_request_wait_as_one(served, stream):
+def test_the_prompts_of_a_request_wait_as_one(served, nothing_in_work, stream):
     request = {"model": "words", "prompt": ["ant"] * 20, "max_tokens": 2, "stream": stream}
     with served(waiting=1) as (service, client):
         response = client.post("/v1/completions", json=request)
         assert response.status_code == 200 and "error" not in response.text
-        assert service.engine.unfinished == 0
+        nothing_in_work(service)
     with served(waiting=0) as (_, client):
         assert client.post("/v1/completions", json=request).status_code == 429

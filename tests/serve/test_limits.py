@@ -50,6 +50,33 @@ def test_a_model_thread_that_does_not_answer(served, monkeypatch):
         assert refusal(client.post("/next", json={}), 503)["code"] == "failed"
 
 
+def test_texts_are_encoded_by_the_model_thread(served, lm, monkeypatch):
+    """A long text takes some time, for which the event loop answers others."""
+    vocabulary = type(lm.vocabulary)
+    encode, threads = vocabulary.encode, []
+
+    def noted(self, text):
+        threads.append(threading.current_thread().name)
+        return encode(self, text)
+
+    monkeypatch.setattr(vocabulary, "encode", noted)
+    with served() as (_, client):
+        session = client.post("/sessions", json={}).json()["session"]
+        for path, request in (
+            ("/next", {"text": "ant"}),
+            ("/score", {"texts": ["ant"]}),
+            ("/nbest", {"lists": [{"id": "u", "hypotheses": [{"text": "ant", "score": -1}]}]}),
+            ("/surprisal", {"sentences": ["ant"]}),
+            ("/generate", {"prompt": "ant", "tokens": 1}),
+            ("/units", {"text": "ant", "units": [0]}),
+            (f"/sessions/{session}/read", {"text": "ant"}),
+            ("/v1/completions", {"model": "words", "prompt": ["ant", "bee"], "max_tokens": 1}),
+        ):
+            threads.clear()
+            assert client.post(path, json=request).status_code == 200
+            assert set(threads) == {"model"}, path
+
+
 def test_sentences_are_tagged_in_batches_of_a_bounded_size(trained, models):
     sentences = [["the"] * count for count in (1, 900, 3, 1000, 2, *[7] * 300, 900, 0)]
     batches = list(_batches_of(sentences))

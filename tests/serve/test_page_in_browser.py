@@ -163,6 +163,32 @@ def test_generating(page, client):
     assert page.run("document.getElementById('text').value") == MARKUP + text
 
 
+def test_a_unit_is_held_in_one_of_two_models(page, client):
+    assert page.run("document.getElementById('held-model-field').hidden")
+    page.fill("#beside", "bytes")
+    page.fill("#seed", "7")
+    page.fill("#held-unit", "3")
+    page.fill("#held-value", "5")
+    layers = {each["name"]: each["hidden_sizes"] for each in client.get("/models").json()["models"]}
+    for tokens, holding in ((20, "words"), (21, "bytes")):
+        page.fill("#tokens", str(tokens))
+        page.fill("#held-model", holding)
+        assert page.run("document.querySelectorAll('#held-layer option').length") == 1 + len(layers[holding])
+        page.click("#start")
+        page.wait(
+            "[...document.querySelectorAll('#generate .status')]"
+            f".filter(e => e.textContent.startsWith('{tokens} tokens')).length === 2"
+        )
+        for place, model in enumerate(["words", "bytes"]):
+            asked = {"tokens": tokens, "seed": 7, "temperature": 0.8, "top_p": 0.95, "allow_unknown": False}
+            asked |= {"model": model, "clamp": [{"unit": 3, "value": 5.0}] if model == holding else []}
+            (sample,) = client.post("/generate", json=asked).json()["samples"]
+            shown = page.texts(f"#generate .column:nth-child({place + 1}) .token")
+            assert [text.rstrip("\n") for text in shown] == [
+                "\u21b5" if each["text"] == "\n" else each["text"] or "\u00b7" for each in sample["tokens"]
+            ]
+
+
 def test_stopping(page):
     page.fill("#tokens", "2000")
     page.run("document.getElementById('start').click(); setTimeout(() => document.getElementById('stop').click())")

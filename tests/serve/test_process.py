@@ -11,6 +11,7 @@ import time
 import pytest
 from processes import CLOSED, PATIENCE, command_process, command_status
 
+from refrain.bench.serve import _load as bench_load
 from refrain.cli.app import main
 from refrain.serve.starting import check_token, listen, url_of
 
@@ -166,3 +167,18 @@ def test_loopback_needs_no_token():
         check_token(host, None)
     with listen("127.0.0.1", 0) as opened:
         assert url_of(opened) == f"http://127.0.0.1:{opened.getsockname()[1]}"
+
+
+def test_the_clients_of_the_benchmark_count_every_answer(started):
+    _, port = started
+    load = bench_load(port, 3, 0.3, ["ant", "bee"])
+    assert load.errors == 0 and load.wall_seconds >= 0.3
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection.request("GET", "/metrics")
+    metrics = connection.getresponse().read().decode()
+    connection.close()
+    assert f'refrain_requests_total{{operation="read",status="200"}} {len(load.seconds)}\n' in metrics
+    assert "refrain_sessions 0\n" in metrics
+    assert 0 < load.milliseconds(0.5) <= load.milliseconds(0.99)
+    refused = bench_load(port, 2, 0.1, ["a\x07b"])
+    assert refused.errors == len(refused.seconds) > 0

@@ -1,14 +1,18 @@
 """Requests that cannot be answered get a status of 4xx and JSON that names cause and remedy, and change nothing."""
 
 import random
+import re
 import time
+from pathlib import Path
 
 import pytest
 
 from refrain.serve import Models, serve_model
 from refrain.serve.answers import ErrorAnswer
 from refrain.serve.operations import OPERATIONS
+from refrain.serve.refused import CODES
 
+ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests"
 POSTS = [operation for operation in OPERATIONS if operation.method == "POST"]
 
@@ -55,7 +59,23 @@ def error(response, status):
         ("/v1/completions", {"prompt": "a"}, 422, "invalid_request", "model", ["model: is missing"]),
         ("/v1/completions", {"model": "gpt", "prompt": "a"}, 404, "model_not_found", "model", ["known: words"]),
         ("/v1/completions", {"model": "words", "prompt": [999]}, 422, "invalid_request", "prompt", ["less than 8"]),
-        ("/v1/completions", {"model": "words", "suffix": "x"}, 422, "invalid_request", "suffix", ["at most 0"]),
+        *(
+            (
+                "/v1/completions",
+                {"model": "words", field: value},
+                422,
+                "invalid_request",
+                field,
+                [f"{field}: is {part}"],
+            )
+            for field, value, part in (
+                ("suffix", "x", "not supported (got 'x'); leave it out"),
+                ("logit_bias", {"1": 2}, "not supported (got {'1': 2}); leave it out"),
+                ("presence_penalty", 0.5, "not supported (got 0.5); leave it out, or give 0"),
+                ("frequency_penalty", "x", "not supported (got 'x'); leave it out, or give 0"),
+                ("best_of", 3, "not supported (got 3); leave it out, ask for as many samples with n"),
+            )
+        ),
     ],
 )
 def test_requests_that_are_wrong(served, path, request_, status, code, field, parts):
@@ -181,7 +201,7 @@ def test_ids_of_sessions_cannot_be_guessed(client):
     assert len(ids) == 20 and all(len(each) >= 22 for each in ids)
 
 
-def test_a_request_that_takes_too_long_is_ended(served, late_after):
+def test_a_request_that_takes_too_long_is_ended(served, late_after, nothing_in_work):
     # no machine answers these in a millisecond
     with served(request_seconds=0.001) as (service, client):
         long = " ".join(["ant"] * 20_000)
@@ -192,12 +212,12 @@ def test_a_request_that_takes_too_long_is_ended(served, late_after):
             ("/units", {"text": long, "units": [0]}),
         ):
             assert "longer than 0.001 s" in error(client.post(path, json=request), 408).message
-        assert service.engine.unfinished == 0
+        nothing_in_work(service)
     with served() as (service, client):
         late_after(service, 3)
         stream = client.post("/generate", json={"tokens": 2000, "samples": 2, "stream": True})
         assert stream.status_code == 200 and '"code": "timeout"' in stream.text.split("event: error\n")[1]
-        assert service.engine.unfinished == 0
+        nothing_in_work(service)
 
 
 def test_a_default_is_lowered_to_the_limit(served):
@@ -220,7 +240,7 @@ def test_a_failure_is_hidden_from_the_client_and_logged(served, monkeypatch, cap
         raise RuntimeError("a secret")
 
     with served() as (_, client):
-        monkeypatch.setattr("refrain.serve.served.ServedModel.candidates", fail)
+        monkeypatch.setattr("refrain.serve.served.ServedModel.best", fail)
         found = error(client.post("/next", json={"text": "ant"}), 500)
         assert found.type == "server_error" and "secret" not in found.message
         assert "a secret" in capfd.readouterr().err
@@ -232,6 +252,16 @@ def test_a_server_of_taggers_alone(served, trained):
     with served(Models([serve_model("names", trained["names"])])) as (_, client):
         assert error(client.post("/next", json={}), 422).code == "wrong_kind"
         assert "/next" not in client.get("/openapi.json").json()["paths"]
+
+
+def test_the_documentation_has_every_code():
+    text = (ROOT / "docs" / "serving.md").read_text()
+    rows = re.findall(r"^\| (\d{3}) \| (.+?) \|", text, flags=re.MULTILINE)
+    table = {(int(status), code) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)}
+    assert set(CODES.items()) <= table
+    sources = "".join(path.read_text() for path in (ROOT / "src" / "refrain" / "serve").glob("*.py"))
+    others = set(re.findall(r'\bcode="(\w+)"', sources))
+    assert others and {code for _, code in table} == {*CODES.values(), *others}
 
 
 JUNK = (
@@ -255,7 +285,7 @@ JUNK = (
 )
 
 
-def test_malformed_and_oversized_requests_give_no_5xx(served):
+def test_malformed_and_oversized_requests_give_no_5xx(served, nothing_in_work):
     draw = random.Random(1)
     with served(characters=2000, texts=5, tokens=20, body_bytes=4000) as (service, client):
         for number in range(150):
@@ -264,5 +294,5 @@ def test_malformed_and_oversized_requests_give_no_5xx(served):
             request = {name: draw.choice(JUNK) for name in draw.sample(fields, draw.randint(0, len(fields)))}
             response = client.post(operation.path.replace("{session}", draw.choice(["x", "%00", "%ff"])), json=request)
             assert response.status_code < 500, (number, operation.path, request, response.text)
-        assert service.engine.unfinished == 0
+        nothing_in_work(service)
         assert client.post("/next", json={"text": "ant"}).status_code == 200

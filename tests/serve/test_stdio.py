@@ -136,6 +136,27 @@ def test_lines_that_are_no_requests(models, line, parts):
         assert part in wrong["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("line", "id_"),
+    [
+        (b'{"id": 5}\n', 5),
+        (b'{"id": "five", "operation": "next", "request": 3}\n', "five"),
+        (b'{"id": 5, "operation": "next", "text": "a"}\n', 5),
+        (b'{"id": [5], "operation": "next"}\n', None),
+        (b'{"id": true, "operation": "next"}\n', None),
+        (b'[{"id": 5}]\n', None),
+    ],
+)
+def test_the_id_of_a_line_that_is_no_request(models, line, id_):
+    (found,) = answers(models, line)
+    assert found["id"] == id_ and "the line is no request" in found["error"]["message"]
+
+
+def test_blank_lines_are_skipped(models):
+    (found,) = answers(models, b"\n", b" \t\r\n", {"id": 1, "operation": "next"}, b"  ")
+    assert found["id"] == 1 and "result" in found
+
+
 def test_many_lines_at_once(models):
     lines = [{"id": number, "operation": "next", "request": {"text": "ant " * (number % 7)}} for number in range(600)]
     found = answers(models, *lines)

@@ -3,9 +3,10 @@
 The server is a process of its own, started as a user starts it. The clients share the processor with it.
 """
 
-import asyncio
 import json
 import os
+import selectors
+import socket
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -130,95 +132,112 @@ def _request(method: str, path: str, document: Any, port: int) -> bytes:
 
 def _ask(port: int, method: str, path: str, document: Any) -> Any:
     """One request, and its answer."""
-
-    async def ask() -> Any:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            writer.write(_request(method, path, document, port))
-            async with asyncio.timeout(PATIENCE):
-                head = await reader.readuntil(b"\r\n\r\n")
-                body = await reader.readexactly(_length(head))
-        finally:
-            writer.close()
-        if b" 200 " not in head.partition(b"\r\n")[0]:
-            raise UserError(f"the server answered {path} with {body.decode()}")
-        return json.loads(body)
-
-    return asyncio.run(ask())
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request(method, path, json.dumps(document), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        body = response.read()
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise UserError(f"the server answered {path} with {body.decode()}")
+    return json.loads(body)
 
 
 def _length(head: bytes) -> int:
     return int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
 
 
-class _Client(asyncio.Protocol):
-    """A client that sends its next request as soon as it has an answer."""
+class _Client:
+    """A client that sends its next request as soon as it has an answer, on a connection that does not block."""
 
-    def __init__(self, load: Load, requests: Sequence[bytes], ends: float, ended: "asyncio.Future[None]") -> None:
-        self._load, self._requests, self._ends, self._ended = load, cycle(requests), ends, ended
+    def __init__(self, port: int, requests: Sequence[bytes]) -> None:
+        self.connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connection.setblocking(False)
+        self._requests = cycle(requests)
         self._buffer = b""
         self._sent = 0.0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the first request."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._send()
+    def send(self, now: float) -> None:
+        """Send the next request, which is much smaller than the buffer of a connection."""
+        self._sent = now
+        self.connection.send(next(self._requests))
 
-    def _send(self) -> None:
-        self._sent = time.perf_counter()
-        if self._sent >= self._ends:
-            self._transport.close()
-            if not self._ended.done():
-                self._ended.set_result(None)
-            return
-        self._transport.write(next(self._requests))
+    def receive(self, load: Load, now: float) -> bool:
+        """Read what has come, and count the answer if it is complete; returns whether it is.
 
-    def data_received(self, data: bytes) -> None:
-        """Count an answer once it is complete."""
+        Raises:
+            ConnectionError: when the server has closed the connection.
+        """
+        data = self.connection.recv(1 << 16)
+        if not data:
+            raise ConnectionError("the server has closed a connection")
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0 or len(self._buffer) < end + 4 + _length(self._buffer[: end + 2]):
-            return
-        self._load.seconds.append(time.perf_counter() - self._sent)
-        self._load.errors += not self._buffer.startswith(b"HTTP/1.1 200 ")
+            return False
+        load.seconds.append(now - self._sent)
+        load.errors += not self._buffer.startswith(b"HTTP/1.1 200 ")
         self._buffer = b""
-        self._send()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Count a connection that the server has closed."""
-        if not self._ended.done():
-            self._load.errors += 1
-            self._ended.set_result(None)
+        return True
 
 
 def _load(port: int, clients: int, seconds: float, words: Sequence[str]) -> Load:
-    """Let clients send for some seconds, each in a session of its own."""
-    sessions = [_ask(port, "POST", "/sessions", {"count": 0})["session"] for _ in range(clients)]
+    """Let clients send for some seconds, each in a session of its own.
 
-    async def send() -> Load:
-        loop = asyncio.get_running_loop()
-        load = Load()
-        started = time.perf_counter()
-        ended = []
+    One loop without a framework serves all connections, since it takes its time from the server on the same cores.
+
+    Raises:
+        UserError: when the server does not answer any more.
+    """
+    sessions = [_ask(port, "POST", "/sessions", {"count": 0})["session"] for _ in range(clients)]
+    load = Load()
+    with selectors.DefaultSelector() as selector:
         for number, session in enumerate(sessions):
             shift = number % len(words)
             texts = [*words[shift:], *words[:shift]]
             path = f"/sessions/{session}/read"
             requests = [_request("POST", path, {"text": text, "count": CANDIDATES}, port) for text in texts]
-            future: asyncio.Future[None] = loop.create_future()
-            client = _Client(load, requests, started + seconds, future)
-            await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
-            ended.append(future)
-        async with asyncio.timeout(seconds + PATIENCE):
-            await asyncio.gather(*ended)
-        load.wall_seconds = time.perf_counter() - started
-        return load
-
-    load = asyncio.run(send())
+            client = _Client(port, requests)
+            selector.register(client.connection, selectors.EVENT_READ, client)
+        try:
+            _exchange(selector, load, seconds)
+        finally:
+            for key in list(selector.get_map().values()):
+                key.data.connection.close()
     for session in sessions:
         _ask(port, "DELETE", f"/sessions/{session}", {})
     return load
+
+
+def _exchange(selector: selectors.BaseSelector, load: Load, seconds: float) -> None:
+    """Let the clients of a selector send requests until the time is over and all have their answers."""
+    started = time.perf_counter()
+    for key in list(selector.get_map().values()):
+        key.data.send(started)
+    while selector.get_map():
+        ready = selector.select(PATIENCE)
+        if not ready:
+            raise UserError(f"the server has not answered for {PATIENCE:g} s")
+        for key, _ in ready:
+            _go_on(selector, key.data, load, started + seconds)
+    load.wall_seconds = time.perf_counter() - started
+
+
+def _go_on(selector: selectors.BaseSelector, client: _Client, load: Load, ends: float) -> None:
+    """Read from a client's connection; then send its next request, or close the connection at the end."""
+    now = time.perf_counter()
+    try:
+        if not client.receive(load, now):
+            return
+        if now < ends:
+            client.send(now)
+            return
+    except OSError:
+        load.errors += 1
+    selector.unregister(client.connection)
+    client.connection.close()
 
 
 def _resident(process: int) -> int | None:

@@ -187,7 +187,7 @@ def check_packages() -> None:
 
     from refrain.errors import UserError
 
-    if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
+    if missing := [name for name in ("starlette", "uvicorn", "httptools") if find_spec(name) is None]:
         raise UserError(
             f"refrain serve needs {' and '.join(missing)}; type: pip install 'refrain-lm[serve]', or use --stdio"
         )

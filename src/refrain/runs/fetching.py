@@ -80,4 +80,9 @@ def _name_in(url: str) -> str:
         parts = urllib.parse.urlsplit("")
     if parts.scheme not in SCHEMES:
         raise UserError(f"{shortened(url, 300)}: is no address; give one that begins with {'://, '.join(SCHEMES)}://")
+    if parts.scheme == "file" and (parts.netloc not in ("", "localhost") or not parts.path.startswith("/")):
+        raise UserError(
+            f"{shortened(url, 300)}: names no file of this machine; write file:///PATH/TO/FILE.tar, with three slashes "
+            "before an absolute path"
+        )
     return PurePosixPath(urllib.parse.unquote(parts.path)).name.removesuffix(".tar")

@@ -10,7 +10,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO, NamedTuple
 
 from refrain.errors import CheckpointError, DataError, shortened
@@ -85,7 +85,7 @@ def _contents(run: Path, checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
             content = read_regular(run / name, limit=DOCUMENT_LIMIT, follow_links=False)
         except FileNotFoundError:
             continue
-        yield name, _without_host(content) if name == "manifest.json" else content
+        yield name, _without_host(content) if name == "manifest.json" else _without_folders(name, content, run)
     # a copy of a run without links has its best checkpoint in the folder `best`
     own = checkpoint.folder.name
     step = own if _STEP.fullmatch(own) else "step-000000001"
@@ -96,6 +96,30 @@ def _contents(run: Path, checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
     for name, entry in kept.items():
         yield f"checkpoints/{step}/{name}", read_regular(checkpoint.folder / name, limit=entry["bytes"])
     yield f"checkpoints/{step}/{MANIFEST}", json.dumps({**manifest, "files": kept}, indent=1).encode()
+
+
+def _without_folders(name: str, content: bytes, run: Path) -> bytes:
+    """The card and the summary of a run with its name, and those of others, where they have absolute paths."""
+    if name not in ("README.md", "summary.json"):
+        return content
+    try:
+        summary = loads(read_regular(run / "summary.json", limit=DOCUMENT_LIMIT, follow_links=False))
+    except (ValueError, OSError):
+        return content
+    if not isinstance(summary, dict):
+        return content
+    names = {key: _last_part(value) for key, value in summary.items() if isinstance(value, str)}
+    if name == "summary.json":
+        return (dumps({**summary, **names}, indent=2) + "\n").encode()
+    for key, last in names.items():
+        content = content.replace(summary[key].encode(), last.encode()) if last != summary[key] else content
+    return content
+
+
+def _last_part(text: str) -> str:
+    """The last part of an absolute path of any system; another text as it is."""
+    kind = PurePosixPath if PurePosixPath(text).is_absolute() else PureWindowsPath
+    return kind(text).name or text if kind(text).is_absolute() else text
 
 
 def _without_host(content: bytes) -> bytes:

@@ -40,8 +40,9 @@ def compute_steps(model: ServedModel, jobs: list[Job]) -> list[Any]:
             break
         steps += requested.steps
         counts.append(len(requested.steps))
-    rows, state = model.step(steps, hold)
-    found = map(Stepped, rows.cpu(), model.states.add(state, len(steps)))
+    rows, state = model.step([step.token_id for step in steps], [step.state for step in steps], hold)
+    best = model.best(rows, [step.candidates for step in steps])
+    found = map(Stepped, rows.cpu(), model.states.add(state, len(steps)), best)
     return [[next(found) for _ in range(count)] for count in counts]
 
 

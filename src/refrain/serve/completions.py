@@ -6,7 +6,7 @@ A model reads a line end before the prompt, so that the first token of a prompt 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from refrain.generation import Sampler
 
-from .choices import Reported, StoppedText
-from .fields import WHOLE, Answer, Message, Name, Seed, Text, check_rows, limited, too_large
+from .choices import GrowingChoice, Reported
+from .fields import WHOLE, Answer, Message, Name, Seed, Text, check_rows, limited, only, too_large
 from .jobs import Event
 from .limits import Limits
 from .programs import Drawing, Pieces, drawing, emitting
@@ -24,17 +24,19 @@ from .refused import Refused
 from .served import ServedModel
 from .service import Answer as Answered
 from .service import Asked, Service, Stream
-from .work import Emit, Program, Step, Steps, Window
+from .work import Call, Emit, Program, Step, Steps, Window
 
 PROMPTS_AT_ONCE = 8
 """The prompts of a request that are continued at a time."""
+
+BEST_OF = "leave it out, ask for as many samples with n, and choose by their logprobs"
 
 Ids = Annotated[
     list[Annotated[int, Field(ge=0, lt=2**31), WHOLE]], Field(min_length=1, json_schema_extra=limited("characters"))
 ]
 Texts = Annotated[list[Text], Field(min_length=1, json_schema_extra=limited("texts"))]
 Prompts = Annotated[list[Ids], Field(min_length=1, json_schema_extra=limited("texts"))]
-Zero = Annotated[float, Field(ge=0, le=0)]
+Zero = Annotated[float, Field(ge=0, le=0), only(0, remedy="leave it out, or give 0")]
 Stop = Annotated[Text, Field(min_length=1, max_length=100)]
 
 
@@ -56,8 +58,9 @@ class CompletionRequest(Message):
     stream: bool = False
     presence_penalty: Zero = 0.0
     frequency_penalty: Zero = 0.0
-    suffix: Annotated[str | None, Field(max_length=0)] = None
-    logit_bias: Annotated[dict[str, float] | None, Field(max_length=0)] = None
+    suffix: Annotated[str | None, Field(max_length=0), only("", None, remedy="leave it out")] = None
+    logit_bias: Annotated[dict[str, float] | None, Field(max_length=0), only({}, None, remedy="leave it out")] = None
+    best_of: Annotated[int | None, Field(ge=1, le=1), WHOLE, only(1, None, remedy=BEST_OF)] = None
 
 
 class Logprobs(Answer):
@@ -126,8 +129,7 @@ def completing(model: ServedModel, text: str, ids: list[int], request: Completio
     vocabulary = model.vocabulary
     context = [vocabulary.line_end, *ids]
     stops = [request.stop] if isinstance(request.stop, str) else list(request.stop or [])
-    start = len(text) if request.echo else 0
-    reported = [Reported(model, request.logprobs, 0 if request.echo else start) for _ in range(request.n)]
+    reported = [Reported(model, request.logprobs, 0) for _ in range(request.n)]
     state = model.states.zero
     if request.echo and request.logprobs is not None:
         pieces = vocabulary.pieces(text) if text else []
@@ -139,70 +141,82 @@ def completing(model: ServedModel, text: str, ids: list[int], request: Completio
                 each.add(following, stepped.row, piece)
     elif len(context) > 1:
         state = yield Window(model, context[:-1], state)
-    for sample, each in enumerate(reported):
-        each.offset = start
-        if request.echo:
+    if request.echo:
+        for sample, each in enumerate(reported):
+            each.offset = len(text)
             yield Emit({"index": sample, "text": text, "logprobs": each.take(), "finish_reason": None})
-    held = [StoppedText(stops) for _ in reported]
-    grown = [Pieces(vocabulary, text) for _ in reported]
+    choices = [GrowingChoice(number, stops, Pieces(vocabulary, text), own) for number, own in enumerate(reported)]
     ended = [False] * request.n
     drawn = 0
 
     def parts(step: list[tuple[int, Tensor]]) -> Iterator[dict[str, Any]]:
         nonlocal drawn
-        for sample, (index, row) in enumerate(step):
-            if ended[sample]:
-                continue
-            drawn += 1
-            piece = grown[sample].add(index)
-            reported[sample].add(index, row, piece)
-            certain = held[sample].add(piece)
-            ended[sample] = held[sample].stopped
-            yield {"index": sample, "text": certain, "logprobs": reported[sample].take(), "finish_reason": None}
+        for sample, token in enumerate(step):
+            if not ended[sample]:
+                drawn += 1
+                yield choices[sample].add(*token)
+                ended[sample] = choices[sample].stopped
 
-    sampler = Sampler(
-        temperature=request.temperature, top_p=request.top_p if request.temperature and request.top_p < 1 else None
-    )
+    top_p = request.top_p if request.temperature and request.top_p < 1 else None
     generator = torch.Generator()
     generator.manual_seed(seed)
-    how = Drawing(sampler, generator)
+    how = Drawing(Sampler(temperature=request.temperature, top_p=top_p), generator)
     yield from emitting(drawing(model, state, context[-1], request.max_tokens, request.n, how), parts, ended)
-    for sample, grew in enumerate(held):
-        reason = "stop" if grew.stopped else "length"
-        last = {"index": sample, "text": grew.rest(), "logprobs": reported[sample].take(), "finish_reason": reason}
-        yield Emit(last)
+    for choice in choices:
+        yield Emit(choice.last())
     return drawn
 
 
-def prompts_of(model: ServedModel, prompt: Any) -> list[tuple[str, list[int]]]:
-    """The text and the ids of each prompt.
+def encoding(model: ServedModel, request: CompletionRequest, limits: Limits) -> Program:
+    """The text and the ids of each prompt. A long text takes some time; other programs have their turn between prompts.
 
     Args:
         model: the model.
-        prompt: a text, ids, or several of either.
+        request: the request, whose prompt is a text, ids, or several of either.
+        limits: the limits of the server.
 
     Raises:
-        Refused: when an id is not in the vocabulary.
+        Refused: when an id is not in the vocabulary, or all prompts together have too many samples or tokens.
     """
+    prompt: Any = request.prompt
     several = isinstance(prompt, list) and not isinstance(prompt[0], int)
-    found = []
-    for each in prompt if several else [prompt]:
-        if isinstance(each, str):
-            found.append((each, model.vocabulary.encode(each)))
-            continue
-        if max(each) >= len(model.vocabulary):
-            raise Refused(
-                422, f"prompt: an id must be less than {len(model.vocabulary):,} (got {max(each)})", field="prompt"
-            )
-        found.append((model.vocabulary.decode(each), each))
+    prompts = prompt if several else [prompt]
+    samples = len(prompts) * request.n
+    if samples > limits.samples:
+        raise too_large("n times the number of prompts", "samples", samples, limits.samples, status=413)
+
+    def encode(between: Callable[[], None]) -> list[tuple[str, list[int]]]:
+        found = []
+        for each in prompts:
+            between()
+            found.append((each, model.vocabulary.encode(each)) if isinstance(each, str) else _spelled(model, each))
+        return found
+
+    found = yield Call(encode)
+    tokens = samples * request.max_tokens
+    if request.echo and request.logprobs is not None:
+        tokens += request.n * sum(len(ids) for _, ids in found)
+    check_rows(tokens * (1 + (request.logprobs or 0)), limits)
     return found
+
+
+def _spelled(model: ServedModel, ids: list[int]) -> tuple[str, list[int]]:
+    """The text of ids, and the ids.
+
+    Raises:
+        Refused: when one is not in the vocabulary.
+    """
+    most = len(model.vocabulary)
+    if max(ids) >= most:
+        raise Refused(422, f"prompt: an id must be less than {most:,} (got {max(ids)})", field="prompt")
+    return model.vocabulary.decode(ids), ids
 
 
 async def complete(service: Service, asked: Asked) -> Answered:
     """Continue prompts."""
     request: CompletionRequest = asked.message
     model = service.models.language_model(request.model)
-    prompts = prompts_of(model, request.prompt)
+    prompts = await service.engine.run(encoding(model, request, service.limits), asked.deadline)
     seed = secrets.randbelow(2**31) if request.seed is None else request.seed
     head = {
         "id": f"cmpl-{secrets.token_hex(12)}",
@@ -210,7 +224,6 @@ async def complete(service: Service, asked: Asked) -> Answered:
         "created": int(time.time()),
         "model": model.name,
     }
-    _check_size(request, prompts, service.limits)
     programs = [completing(model, text, ids, request, seed + number) for number, (text, ids) in enumerate(prompts)]
     if request.stream:
         return Stream(_chunks(service, request, programs, head, asked.deadline), named=False)
@@ -231,21 +244,6 @@ async def complete(service: Service, asked: Asked) -> Answered:
     given, drawn = sum(len(ids) for _, ids in prompts), sum(count for _, count in found)
     usage = {"prompt_tokens": given, "completion_tokens": drawn, "total_tokens": given + drawn}
     return {**head, "choices": [{**each, "index": index} for index, each in enumerate(choices)], "usage": usage}
-
-
-def _check_size(request: CompletionRequest, prompts: list[tuple[str, list[int]]], limits: Limits) -> None:
-    """Check that all prompts together are within the limits of samples and of the answer.
-
-    Raises:
-        Refused: when they are not.
-    """
-    samples = len(prompts) * request.n
-    if samples > limits.samples:
-        raise too_large("n times the number of prompts", "samples", samples, limits.samples, status=413)
-    tokens = samples * request.max_tokens
-    if request.echo and request.logprobs is not None:
-        tokens += request.n * sum(len(ids) for _, ids in prompts)
-    check_rows(tokens * (1 + (request.logprobs or 0)), limits)
 
 
 async def _choices(service: Service, program: Program, count: int, deadline: float) -> tuple[list[dict[str, Any]], int]:

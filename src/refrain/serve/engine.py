@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import queue
 import threading
 import time
 import traceback
@@ -16,6 +15,7 @@ from refrain.errors import UserError
 from refrain.storage.plain_text import log_line
 
 from .batches import compute_longer, compute_steps, compute_windows, gathered
+from .inbox import Inbox
 from .jobs import Event, Job
 from .limits import Limits
 from .refused import Refused, refused_by, stopping, too_slow
@@ -24,6 +24,8 @@ from .work import Emit, Program, Steps, Window
 
 GRACE_SECONDS = 5.0
 """How long a request waits after its deadline for a model thread that is in the middle of a step."""
+LOOK_SECONDS = 0.5
+"""How often the event loop looks for such requests. A timer for each request would take longer than to read it."""
 
 
 class Engine:
@@ -42,9 +44,11 @@ class Engine:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._active: list[Job] = []
         self._outbox: list[tuple[Job, Event]] = []
+        # what somebody waits for; used on the event loop alone
+        self._waited: set[Job] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -58,6 +62,7 @@ class Engine:
         """
         self._loop = loop
         self._closing = False
+        loop.call_later(LOOK_SECONDS, self._look)
         threads = torch.get_num_threads()
         self._thread = threading.Thread(target=self._work, args=[threads], name="model", daemon=True)
         self._thread.start()
@@ -65,7 +70,7 @@ class Engine:
     def stop(self) -> None:
         """Refuse what is in work, and end the thread after its current batch."""
         self._closing = True
-        self._inbox.put(None)
+        self._inbox.hand_over()
 
     async def run(self, program: Program, deadline: float) -> Any:
         """Run a program, and return its result.
@@ -89,10 +94,9 @@ class Engine:
 
         job = self._submit(Job(program, deadline, deliver))
         try:
-            async with self._in_time(deadline):
-                return await future
+            return await future
         finally:
-            job.cancelled = True
+            self._leave(job)
 
     async def stream(self, program: Program, deadline: float, *, admitted: bool = False) -> AsyncIterator[Event]:
         """Run a program, and yield each value that it emits, and at the end its result.
@@ -109,31 +113,28 @@ class Engine:
         job = self._submit(Job(program, deadline, events.put_nowait), admitted=admitted)
         try:
             while True:
-                if events.empty():
-                    async with self._in_time(deadline):
-                        event = await events.get()
-                else:
-                    event = events.get_nowait()
+                event = await events.get()
                 if event.error is not None:
                     raise event.error
                 yield event
                 if event.ended:
                     return
         finally:
-            job.cancelled = True
+            self._leave(job)
 
-    @contextlib.asynccontextmanager
-    async def _in_time(self, deadline: float) -> AsyncIterator[None]:
-        """Wait for the model thread, which normally keeps the deadline itself, not much longer than the deadline.
+    def _leave(self, job: Job) -> None:
+        """Nobody waits for a program any more."""
+        job.cancelled = True
+        self._waited.discard(job)
 
-        Raises:
-            Refused: when it has not answered in time.
-        """
-        try:
-            async with asyncio.timeout(deadline - time.monotonic() + GRACE_SECONDS):
-                yield
-        except TimeoutError:
-            raise too_slow(self._limits) from None
+    def _look(self) -> None:
+        """End the wait for what is late: normally the model thread keeps the deadlines itself."""
+        late = time.monotonic() - GRACE_SECONDS
+        for job in [each for each in self._waited if each.deadline < late]:
+            self._waited.discard(job)
+            job.deliver(Event(ended=True, error=too_slow(self._limits)))
+        if self._loop is not None and (self._waited or not self._closing):
+            self._loop.call_later(LOOK_SECONDS, self._look)
 
     def check_thread(self) -> None:
         """Check that the model thread computes, once it was started.
@@ -168,7 +169,8 @@ class Engine:
         if not admitted:
             self.check_room()
         self.unfinished += 1
-        self._inbox.put(job)
+        self._waited.add(job)
+        self._inbox.add(job)
         return job
 
     def _work(self, threads: int) -> None:
@@ -185,12 +187,8 @@ class Engine:
 
     def _take(self, *, wait: bool) -> None:
         """Start the programs that have come."""
-        with contextlib.suppress(queue.Empty):
-            job = self._inbox.get(block=wait)
-            while True:
-                if job is not None:
-                    self._advance(job, None)
-                job = self._inbox.get_nowait()
+        for job in self._inbox.take(wait=wait):
+            self._advance(job, None)
 
     def _advance(self, job: Job, result: Any) -> None:
         """Continue a program with the result of the part that it has waited for, up to the next part."""
@@ -223,7 +221,9 @@ class Engine:
 
     def _deliver(self, events: list[tuple[Job, Event]]) -> None:
         for job, event in events:
-            self.unfinished -= event.ended
+            if event.ended:
+                self.unfinished -= 1
+                self._waited.discard(job)
             job.deliver(event)
 
     def _round(self, *, nested: bool = False) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from refrain.errors import shortened, shown
 
@@ -14,6 +15,7 @@ from .refused import Refused
 # tabs and line ends are the only control characters of a text
 NO_CONTROLS = "^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]*$"
 MOST_MISTAKES = 5
+UNSUPPORTED = "unsupported"
 
 
 def limited(limit: str) -> dict[str, str]:
@@ -31,6 +33,26 @@ def _whole(value: Any) -> Any:
 
 WHOLE = BeforeValidator(_whole)
 """Marks a whole number, after its bounds. In JSON, 2.0 is one too."""
+
+
+def only(*allowed: Any, remedy: str) -> BeforeValidator:
+    """Mark a field that is not supported, after its bounds, which say the same in the OpenAPI document.
+
+    Args:
+        allowed: the values that have no effect.
+        remedy: what the client can do.
+    """
+
+    def check(value: Any) -> Any:
+        if value in allowed:
+            return value
+        raise PydanticCustomError(
+            UNSUPPORTED, "is not supported (got {got}); {remedy}", {"got": shown(value), "remedy": remedy}
+        )
+
+    return BeforeValidator(check)
+
+
 Text = Annotated[str, Field(pattern=NO_CONTROLS, json_schema_extra={"limit": "characters"})]
 """A text. Of control characters it may have tabs and line ends."""
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_CONTROLS)]
@@ -193,6 +215,8 @@ def _mistake(mistake: Any) -> str:
         text = "is missing"
     elif mistake["type"] == "extra_forbidden":
         text = "is not a field of this request"
+    elif mistake["type"] == UNSUPPORTED:
+        text = mistake["msg"]
     else:
         text = f"{mistake['msg'][0].lower()}{mistake['msg'][1:]} (got {shown(mistake['input'])})"
     return f"{place}: {text}" if place else f"the body: {text}"

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from . import answers, completions, requests, service
 from .measuring import choosing, scoring, surprising
-from .programs import predicting
+from .reading import predicting
 from .service import Action, running
 
 

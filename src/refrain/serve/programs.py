@@ -1,4 +1,4 @@
-"""The programs of requests: what a model computes for each, as parts that are batched with those of others.
+"""The programs of requests that draw tokens.
 
 V tokens in the vocabulary.
 """
@@ -17,103 +17,10 @@ from refrain.generation import Part, Sampler, hold_units
 from refrain.generation.units import check_units, chosen_layer, chosen_part
 
 from .refused import Refused
-from .requests import GenerateRequest, NextRequest, ReadRequest, SessionRequest
-from .served import Candidate, ServedModel
+from .requests import GenerateRequest
+from .served import ServedModel
 from .slots import Slot
 from .work import Emit, Program, Step, Stepped, Steps, Window
-
-# tokens that are read step by step, in batches with those of others, instead of in a window
-FEW_TOKENS = 4
-
-
-class Place(NamedTuple):
-    """Where a text has been read to: the state after all ids but the last, the last id, and the state after it.
-
-    The state before the last id allows to compute again what the model expected after it.
-    """
-
-    before: Slot
-    last: int
-    after: Slot
-
-
-def reading(model: ServedModel, ids: list[int], state: Slot) -> Program:
-    """Read ids after a state, and return the `Stepped` after the last.
-
-    Args:
-        model: the model.
-        ids: at least one.
-        state: the state before them.
-    """
-    if len(ids) > FEW_TOKENS:
-        state = yield Window(model, ids[:-1], state)
-        ids = ids[-1:]
-    for index in ids:
-        (stepped,) = yield Steps(model, [Step(index, state)])
-        state = stepped.state
-    return stepped
-
-
-def predicting(model: ServedModel, request: NextRequest) -> Program:
-    """The candidates for the token after a text.
-
-    Args:
-        model: the model.
-        request: the text.
-    """
-    vocabulary = model.vocabulary
-    ids = vocabulary.encode(request.text)
-    stepped = yield from reading(model, [vocabulary.line_end, *ids], model.states.zero)
-    return {
-        "model": model.name,
-        "tokens": len(ids),
-        "unknown": vocabulary.count_unseen(request.text, ids),
-        "candidates": model.shown(request.text[-1:], candidates(model, stepped.row, request)),
-    }
-
-
-def candidates(model: ServedModel, row: Tensor, request: NextRequest | SessionRequest | ReadRequest) -> list[Candidate]:
-    """The candidates that a request asks for.
-
-    Args:
-        model: the model.
-        row: the log-probabilities (V,) of the next token.
-        request: the request.
-    """
-    return model.candidates(row, request.count, beginning=request.beginning, allow_unknown=request.allow_unknown)
-
-
-def advancing(model: ServedModel, place: Place, ids: list[int], request: SessionRequest | ReadRequest) -> Program:
-    """Read ids after a place.
-
-    Args:
-        model: the model.
-        place: the place.
-        ids: the ids, which may be none.
-        request: says which candidates are returned, and whether the log-probability of each id is computed, for which
-            the last id of the place is read again.
-
-    Returns:
-        The candidates after the last id, the new place, and the log-probabilities of the ids.
-    """
-    before, last, after = place
-    score = isinstance(request, ReadRequest) and request.score
-    row: Tensor | None = None
-    scores: list[float] = []
-    if score or not ids:
-        (stepped,) = yield Steps(model, [Step(last, before)])
-        row, after = stepped.row, stepped.state
-    if not score and len(ids) > FEW_TOKENS:
-        after = yield Window(model, ids[:-1], after)
-        ids = ids[-1:]
-    for index in ids:
-        if score and row is not None:
-            scores.append(float(row[index]))
-        (stepped,) = yield Steps(model, [Step(index, after)])
-        before, last = after, index
-        row, after = stepped.row, stepped.state
-    assert row is not None
-    return candidates(model, row, request), Place(before, last, after), scores
 
 
 class Pieces:

@@ -1,9 +1,9 @@
 """Responses: JSON, and streams of server-sent events."""
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
@@ -37,9 +37,11 @@ async def send_json(send: Send, document: Any, status: int = 200, headers: Mappi
 
 
 def _json(document: Any) -> bytes:
+    """JSON in which infinite and undefined numbers are null, by pydantic, which takes a tenth of Python's time."""
     try:
-        return json.dumps(document, allow_nan=False).encode()
-    except ValueError:
+        return to_json(document, inf_nan_mode="null")
+    except PydanticSerializationError:
+        # halves of surrogate pairs
         return dumps(document).encode()
 
 

@@ -4,6 +4,7 @@ V tokens in the vocabulary.
 """
 
 import bisect
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from .slots import Slot, Slots
 MOST_SEQUENCES = 64
 """The sequences of a batch."""
 FEW_SEQUENCES = 8
+FREQUENT_TOKENS = 4096
+"""Tokens whose text is kept."""
 SIZE_STEP = 16
 """Batches of more than `FEW_SEQUENCES` have a multiple of `SIZE_STEP` sequences."""
 
@@ -64,8 +67,9 @@ class ServedModel:
         self.states = Slots(self.stepper)
         # packs what is packed at the first step of a size, and compiles kernels that are not in the cache yet
         for count in (1, FEW_SEQUENCES, *range(SIZE_STEP, MOST_SEQUENCES + 1, SIZE_STEP)):
-            self.step([(self.vocabulary.line_end, self.states.zero)] * count)
+            self.step([self.vocabulary.line_end] * count, [self.states.zero] * count)
         self._spelled: tuple[list[str], list[int]] | None = None
+        self._text_after = functools.lru_cache(FREQUENT_TOKENS)(self._spell_after)
 
     def document(self) -> dict[str, Any]:
         """What a client may know of the model."""
@@ -80,26 +84,44 @@ class ServedModel:
             "tags": None,
         }
 
-    def step(self, steps: Sequence[tuple[int, Slot]], hold: Callable[[Any], Any] | None = None) -> tuple[Tensor, Any]:
+    def step(self, ids: list[int], states: list[Slot], hold: Callable[[Any], Any] | None = None) -> tuple[Tensor, Any]:
         """Read a token after each of some states.
 
         A larger batch is filled up to one of a few sizes. Libraries keep code for each size that they have met, so that
         every size would take some time and memory once.
 
         Args:
-            steps: the id and the state before it, of each sequence.
+            ids: the id of each sequence.
+            states: the state before it.
             hold: maps the state of the batch to the one that is used.
 
         Returns:
             The log-probabilities (B, V) of the next tokens, and the state of a batch that begins with the B sequences.
         """
-        count = len(steps)
+        count = len(ids)
         size = count if count <= FEW_SEQUENCES else -(-count // SIZE_STEP) * SIZE_STEP
-        whole = [*steps, *[steps[0]] * (size - count)]
-        ids = torch.tensor([index for index, _ in whole], device=self.stepper.device)
-        state = self.states.gather([state for _, state in whole])
-        rows, state = self.stepper.step(ids, state if hold is None else hold(state))
+        more = size - count
+        state = self.states.gather(states + states[:1] * more)
+        inputs = torch.tensor(ids + ids[:1] * more, device=self.stepper.device)
+        rows, state = self.stepper.step(inputs, state if hold is None else hold(state))
         return rows[:count], state
+
+    def best(self, rows: Tensor, counts: Sequence[int]) -> list[list[Candidate]]:
+        """The most probable tokens of the sequences of a batch, which are found together.
+
+        Args:
+            rows: the log-probabilities (B, V) of the next tokens.
+            counts: the number of tokens for each sequence; there are fewer where the vocabulary has fewer.
+        """
+        asking = [index for index, count in enumerate(counts) if count]
+        found: list[list[Candidate]] = [[] for _ in counts]
+        if asking:
+            some = rows if len(asking) == len(rows) else rows[asking]
+            top = some.topk(min(max(counts), rows.shape[1]))
+            for index, ids, values in zip(asking, top.indices.tolist(), top.values.tolist(), strict=True):
+                pairs = zip(ids[: counts[index]], values, strict=False)
+                found[index] = [Candidate(*each) for each in pairs]
+        return found
 
     def candidates(
         self, row: Tensor, count: int, *, beginning: str = "", allow_unknown: bool = True
@@ -135,6 +157,10 @@ class ServedModel:
         stop = bisect.bisect_right(tokens, letters, lo=start, key=lambda token: token[: len(letters)])
         return torch.tensor(order[start:stop], dtype=torch.int64)
 
+    def _spell_after(self, prompt: str, index: int) -> str:
+        """The text that a token adds to another."""
+        return next(self.vocabulary.continuation(prompt, iter([index])))
+
     def shown(self, prompt: str, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
         """Candidates as plain data.
 
@@ -145,7 +171,7 @@ class ServedModel:
         return [
             {
                 "token": self.vocabulary.token(index),
-                "text": next(self.vocabulary.continuation(prompt, iter([index]))),
+                "text": self._text_after(prompt, index),
                 "id": index,
                 "probability": math.exp(value),
                 "log_probability": value,

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, TypeAlias
 
 from refrain._version import __version__
@@ -14,7 +13,8 @@ from .jobs import Event
 from .limits import Limits
 from .measuring import following_units, tagging
 from .metrics import Metrics
-from .programs import Place, advancing, generating
+from .programs import generating
+from .reading import Place, Read, advancing
 from .requests import GenerateRequest, ReadRequest, SessionRequest, TagRequest, UnitsRequest
 from .served import Models, ServedModel
 from .sessions import Session, Sessions
@@ -157,11 +157,12 @@ async def generate(service: Service, asked: Asked) -> Answer:
     return Stream(events())
 
 
-def _turn(service: Service, asked: Asked) -> AbstractAsyncContextManager[Session]:
+async def _turn(service: Service, asked: Asked) -> Session:
     """The session of a request, once the requests for it that came before are done; see `Sessions.turn`."""
-    if service.sessions.get(asked.session).lock.locked():
+    session = service.sessions.get(asked.session)
+    if session.lock.locked():
         service.engine.check_room(service.sessions.waiting)
-    return service.sessions.turn(asked.session, asked.deadline)
+    return await service.sessions.turn(session, asked.deadline)
 
 
 async def open_session(service: Service, asked: Asked) -> Answer:
@@ -170,21 +171,20 @@ async def open_session(service: Service, asked: Asked) -> Answer:
     model = service.models.language_model(request.model)
     service.sessions.check_room()
     place = Place(model.states.zero, model.vocabulary.line_end, model.states.zero)
-    found, place, _ = await service.engine.run(advancing(model, place, [], request), asked.deadline)
-    session = service.sessions.open(model, place)
-    return {**_document(service, session), "candidates": model.shown("", found)}
+    found: Read = await service.engine.run(advancing(model, place, request), asked.deadline)
+    session = service.sessions.open(model, found.place)
+    return {**_document(service, session), "candidates": model.shown("", found.candidates)}
 
 
 async def read(service: Service, asked: Asked) -> Answer:
     """Read the next words of a session."""
     request: ReadRequest = asked.message
-    async with _turn(service, asked) as session:
+    with await _turn(service, asked) as session:
         model, vocabulary = session.model, session.model.vocabulary
-        ids = vocabulary.encode(request.text)
-        program = advancing(model, session.place, ids, request)
+        found: Read = await service.engine.run(advancing(model, session.place, request), asked.deadline)
         # the state changes only when everything was read
-        found, session.place, scores = await service.engine.run(program, asked.deadline)
-        session.tokens += len(ids)
+        session.place = found.place
+        session.tokens += len(found.ids)
         session.ending = request.text[-1:] or session.ending
         tokens, ending = session.tokens, session.ending
     return {
@@ -195,23 +195,23 @@ async def read(service: Service, asked: Asked) -> Answer:
                 "token": vocabulary.token(index),
                 "id": index,
                 "unknown": index == vocabulary.unknown,
-                "log_probability": scores[number] if scores else None,
+                "log_probability": found.scores[number] if found.scores else None,
             }
-            for number, index in enumerate(ids)
+            for number, index in enumerate(found.ids)
         ],
-        "candidates": model.shown(ending, found),
+        "candidates": model.shown(ending, found.candidates),
     }
 
 
 async def look_at_session(service: Service, asked: Asked) -> Answer:
     """What a session has read so far."""
-    async with _turn(service, asked) as session:
+    with await _turn(service, asked) as session:
         return _document(service, session)
 
 
 async def close_session(service: Service, asked: Asked) -> Answer:
     """Close a session."""
-    async with _turn(service, asked):
+    with await _turn(service, asked):
         return {"session": service.sessions.close(asked.session).id, "closed": True}
 
 

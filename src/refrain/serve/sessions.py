@@ -1,23 +1,22 @@
 """Sessions: what a client has read stays on the server, so that it sends one word at a time."""
 
 import asyncio
-import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from refrain.errors import shown
 
 from .limits import Limits
-from .programs import Place
+from .reading import Place
 from .refused import Refused, too_slow
 from .served import ServedModel
 
 
 @dataclass
 class Session:
-    """What a client has read.
+    """What a client has read. As a context, it releases the lock at the end.
 
     Attributes:
         id: a random name that nobody can guess.
@@ -36,6 +35,12 @@ class Session:
     ending: str = ""
     used: float = field(default_factory=time.monotonic)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.lock.release()
 
 
 class Sessions:
@@ -87,18 +92,23 @@ class Sessions:
         self._open[session.id] = session
         return session
 
-    @contextlib.asynccontextmanager
-    async def turn(self, name: str, deadline: float) -> AsyncIterator[Session]:
-        """Use a session once the requests for it that came before are done.
+    async def turn(self, session: Session, deadline: float) -> Session:
+        """Wait until the requests for a session that came before are done.
 
         Args:
-            name: its id.
+            session: an open session.
             deadline: the time, by the monotonic clock, until which the request waits.
 
+        Returns:
+            The session, whose lock is held. It is a context, at the end of which the lock is released.
+
         Raises:
-            Refused: when there is none, it was closed in the meantime, or the deadline has passed.
+            Refused: when the session was closed in the meantime, or the deadline has passed.
         """
-        session = self.get(name)
+        if not (self.waiting or session.lock.locked()):
+            # this does not wait, and so needs no timer
+            await session.lock.acquire()
+            return session
         self.waiting += 1
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
@@ -108,10 +118,10 @@ class Sessions:
         finally:
             self.waiting -= 1
         try:
-            self.get(name)
-            yield session
-        finally:
+            return self.get(session.id)
+        except Refused:
             session.lock.release()
+            raise
 
     def get(self, name: str) -> Session:
         """The session of an id, which counts as its use.

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import socket
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import uvicorn
 
 from refrain.errors import UserError
 
+from .connections import Connection
 from .gate import is_loopback
 from .http import application
 from .limits import Limits
@@ -19,6 +21,8 @@ TOKEN_CHARACTERS = 16
 """The shortest token."""
 SWITCH_SECONDS = 0.0005
 """How long a thread of Python runs while another waits. The model thread waits for its turn several times a step."""
+GARBAGE_OBJECTS = 10_000
+"""How many new objects are looked through for garbage at a time. All requests in work have some thousands."""
 LOOK_SECONDS = 0.05
 
 
@@ -104,6 +108,10 @@ def serve(service: Service, opened: socket.socket, *, host: str, token: str | No
         ready: called when requests are answered.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+    # what was loaded stays: to look through it for garbage would stop all requests for a tenth of a second now and then
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS, *gc.get_threshold()[1:])
     limits = service.limits
     config = uvicorn.Config(
         application(service, token=token, host=host),
@@ -114,6 +122,7 @@ def serve(service: Service, opened: socket.socket, *, host: str, token: str | No
         date_header=False,
         proxy_headers=False,
         ws="none",
+        http=Connection,
         # what is left is cancelled by the service itself before this
         timeout_graceful_shutdown=max(1, round(limits.stop_seconds) + 2),
     )

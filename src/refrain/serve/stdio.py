@@ -15,7 +15,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field, JsonValue, ValidationError
 
 from refrain.errors import nearest, shown
-from refrain.storage.plain_json import dumps
+from refrain.storage.plain_json import dumps, loads
 
 from .fields import Message, read_message, too_large
 from .operations import OPERATIONS
@@ -44,7 +44,7 @@ class Source(Protocol):
 
 
 def lines_of(source: Source, most: int) -> Iterable[bytes | int]:
-    """Yield the lines of standard input; of one that is too long, its size.
+    """Yield the lines of standard input that are not blank; of one that is too long, its size.
 
     Args:
         source: standard input.
@@ -53,7 +53,8 @@ def lines_of(source: Source, most: int) -> Iterable[bytes | int]:
     while line := source.readline(most + 1):
         size = len(line)
         if size <= most or line.endswith(b"\n"):
-            yield line
+            if line.strip():
+                yield line
             continue
         while line and not line.endswith(b"\n"):
             line = source.readline(1 << 16)
@@ -138,8 +139,18 @@ async def _answer(service: Service, line: bytes | int, write: Callable[[str], No
     except Exception as error:
         refused = refused_by(error)
         status = refused.status
+        head = head if head["id"] is not None else {"id": _id_of(line)}
         write(dumps({**head, **refused.document()}))
     service.metrics.count(name, status, time.monotonic() - started)
+
+
+def _id_of(line: bytes | int) -> str | int | float | None:
+    """The id of a line that is no request otherwise; None where it cannot be read."""
+    try:
+        found = loads(line).get("id") if isinstance(line, bytes) else None
+    except (ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str | int | float) and not isinstance(found, bool) else None
 
 
 def _envelope(line: bytes | int, service: Service) -> Envelope:

@@ -6,12 +6,12 @@ together, in one batch.
 V tokens in the vocabulary.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
 
-from .served import ServedModel, ServedTagger
+from .served import Candidate, ServedModel, ServedTagger
 from .slots import Slot
 
 
@@ -21,10 +21,12 @@ class Step(NamedTuple):
     Attributes:
         token_id: the id of the token.
         state: the state before it.
+        candidates: the number of most probable next tokens that are looked for, for the whole batch at once.
     """
 
     token_id: int
     state: Slot
+    candidates: int = 0
 
 
 class Stepped(NamedTuple):
@@ -33,10 +35,12 @@ class Stepped(NamedTuple):
     Attributes:
         row: the log-probabilities (V,) of the next token, which share the memory of the batch.
         state: the state after the token.
+        best: at least as many of the most probable next tokens as were asked for, the first ones first.
     """
 
     row: Tensor
     state: Slot
+    best: Sequence[Candidate] = ()
 
 
 class Steps(NamedTuple):

@@ -3,7 +3,7 @@
 T steps in the window, B batch, I input width, H hidden width.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -276,12 +276,12 @@ def state_like(template: Any, tensors: Sequence[Tensor]) -> Any:
 
 def nested_like(template: Any, tensors: Sequence[Tensor]) -> Any:
     """`tensors`, of any shapes, in the nesting of the state `template`; see `state_like`."""
-    remaining = iter(tensors)
+    return _built(template, iter(tensors))
 
-    def build(part: Any) -> Any:
-        if isinstance(part, Tensor):
-            return next(remaining)
-        parts = [build(inner) for inner in part]
-        return tuple(parts) if type(part) is tuple else type(part)(*parts)
 
-    return build(template)
+# not a function within the other, which would be a cycle of references that keeps the tensors until it is collected
+def _built(part: Any, remaining: Iterator[Tensor]) -> Any:
+    if isinstance(part, Tensor):
+        return next(remaining)
+    parts = [_built(inner, remaining) for inner in part]
+    return tuple(parts) if type(part) is tuple else type(part)(*parts)

@@ -67,6 +67,19 @@ export function ranking(candidates, chosen) {
   return make("ol", { class: "ranking" }, ...rows);
 }
 
+/** A choice of a list. */
+export function option(value, text) {
+  const found = make("option", {}, text);
+  found.value = value;
+  return found;
+}
+
+/** Offer the layers of a model in a list. The last one is another layer in a model with more or fewer of them. */
+export function offerLayers(select, sizes) {
+  const layers = sizes.map((size, layer) => option(layer, `${layer} (${size.toLocaleString("en")} units)`));
+  select.replaceChildren(option("", "last"), ...layers);
+}
+
 /** A column for each model, with its name where there are several. The columns of models that stay are kept. */
 export function columnsFor(box, models) {
   const names = models.map(model => model.name);

@@ -1,7 +1,7 @@
 // Continuing the text token by token, with what else might have come at each token.
 
 import { stream } from "./api.js";
-import { columnsFor, get, inspect, make, named, percent, ranking } from "./elements.js";
+import { columnsFor, get, inspect, make, named, offerLayers, option, percent, ranking } from "./elements.js";
 import { heat } from "./surprisal.js";
 
 const ALTERNATIVES = 5;
@@ -12,17 +12,22 @@ let running = null;
 /** The settings as fields of a request. */
 function settings() {
   const topP = Number(get("top-p").value);
-  const held = get("held-unit").value;
-  const layer = get("held-layer").value;
   return {
     tokens: Number(get("tokens").value),
     temperature: Number(get("temperature").value),
     top_p: topP < 1 ? topP : null,
     seed: get("seed").value === "" ? Math.floor(Math.random() * 2 ** 31) : Number(get("seed").value),
-    clamp: held === "" ? [] : [{ unit: Number(held), layer: layer === "" ? null : Number(layer), value: Number(get("held-value").value) }],
     alternatives: ALTERNATIVES,
     allow_unknown: false,
   };
+}
+
+/** The unit that is held in a model: a number means another unit in another model. */
+function held(model) {
+  const unit = get("held-unit").value;
+  const layer = get("held-layer").value;
+  if (unit === "" || model.name !== get("held-model").value) return [];
+  return [{ unit: Number(unit), layer: layer === "" ? null : Number(layer), value: Number(get("held-value").value) }];
 }
 
 /** The parts of a column in which a text grows. */
@@ -56,7 +61,7 @@ async function generate(model, { body, complain }, request, signal) {
   shown.status.textContent = "Generating \u2026";
   let end = "";
   try {
-    await stream("/generate", { ...request, model: model.name }, signal, (name, data) => {
+    await stream("/generate", { ...request, clamp: held(model), model: model.name }, signal, (name, data) => {
       if (name === "token") add(shown, data);
     });
     end = `${shown.drawn.size} tokens, seed ${request.seed}.`;
@@ -99,6 +104,16 @@ export function generateWith(chosen) {
   models = chosen;
   get("generate").hidden = !models.length;
   box.replaceChildren();
+  const withUnits = models.filter(model => model.hidden_sizes);
+  get("held").hidden = !withUnits.length;
+  get("held-model-field").hidden = withUnits.length < 2;
+  get("held-model").replaceChildren(...withUnits.map(model => option(model.name, model.name)));
+  offerHeldLayers();
+}
+
+function offerHeldLayers() {
+  const model = models.find(each => each.name === get("held-model").value);
+  if (model) offerLayers(get("held-layer"), model.hidden_sizes);
 }
 
 for (const name of ["temperature", "top-p"]) {
@@ -107,5 +122,6 @@ for (const name of ["temperature", "top-p"]) {
   get(name).addEventListener("input", show);
   show();
 }
+get("held-model").addEventListener("change", offerHeldLayers);
 get("generate-form").addEventListener("submit", start);
 get("stop").addEventListener("click", () => running?.abort());

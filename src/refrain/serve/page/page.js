@@ -1,7 +1,7 @@
 // The page: which models it shows, and what happens when the text changes.
 
 import { call, setToken } from "./api.js";
-import { get, make, visible } from "./elements.js";
+import { get, option, visible } from "./elements.js";
 import { generateWith } from "./generate.js";
 import { measure, measureWith } from "./surprisal.js";
 import { tag, tagWith } from "./tags.js";
@@ -16,12 +16,6 @@ function describe(model) {
   const kind = model.kind === "tagger" ? `tagger with ${model.tags.length} tags` : "language model";
   return `${model.name}: ${kind}, ${model.vocabulary.toLocaleString("en")} ${unit}, ` +
     `${model.parameters.toLocaleString("en")} parameters, ${model.weights}`;
-}
-
-function option(value, text) {
-  const found = make("option", {}, text);
-  found.value = value;
-  return found;
 }
 
 /** Offer the models that can be shown beside the first: those of its kind. */

@@ -1,7 +1,7 @@
 // The values of chosen units along the text.
 
 import { call } from "./api.js";
-import { columnsFor, digits, draw, get, inspect, latest, make, visible } from "./elements.js";
+import { columnsFor, digits, draw, get, inspect, latest, make, offerLayers, visible } from "./elements.js";
 
 const WAIT = 500;
 const LEVELS = 4;
@@ -78,18 +78,12 @@ const update = latest(WAIT, async signal => {
   }));
 });
 
-/** Offer the layers of a model in a list. The last one is another layer in a model with more or fewer of them. */
-function offerLayers(select, sizes) {
-  const layers = sizes.map((size, layer) => make("option", { value: layer }, `${layer} (${size.toLocaleString("en")} units)`));
-  select.replaceChildren(make("option", { value: "" }, "last"), ...layers);
-}
-
 /** Follow units of these language models. */
 export function followWith(chosen) {
   models = chosen.filter(model => model.hidden_sizes);
   get("units").hidden = !models.length;
   if (!models.length) return;
-  for (const id of ["unit-layer", "held-layer"]) offerLayers(get(id), models[0].hidden_sizes);
+  offerLayers(get("unit-layer"), models[0].hidden_sizes);
   follow();
 }
 
