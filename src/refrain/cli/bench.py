@@ -265,5 +265,5 @@ def _device(name: str, device: str) -> Any:
     from refrain.errors import UserError
 
     if name in CPU_ONLY and device == "cuda":
-        raise UserError(f"bench {name} measures what runs on CPUs only; use --device cpu")
+        raise UserError(f"bench {name} measures a computation which runs on CPUs only; use --device cpu")
     return build_device("cpu" if name in CPU_ONLY else device)
