@@ -73,15 +73,23 @@ inline Floats multiply_add<uint8_t>(Floats sum, uint32_t a, Words b) {
 }
 #endif
 
-// R rows times one panel of V vectors, written to out (R, V, LANES).
+// Words of depth that are multiplied with all rows before those that follow, so that this part of a panel stays in the
+// first cache.
+template <int V>
+constexpr int64_t CHUNK = 256 / V;
+
+// R rows times one panel of V vectors; `more` adds to out (R, V, LANES), else it is written. Meanwhile words of the
+// weight that are read later, from `ahead` on, are prefetched, as many as a register has for each word of depth.
 template <typename Element, int V, int R>
-static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
+static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, bool more,
+                          const uint32_t* ahead, float* out) {
     Floats sums[R][V];
 #pragma GCC unroll 24
     for (int row = 0; row < R; ++row)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) sums[row][v] = splat(0.0f);
-    for (int64_t k = 0; k < depth; ++k, a += rows, panel += V * LANES) {
+        for (int v = 0; v < V; ++v) sums[row][v] = more ? load(out + (row * V + v) * LANES) : splat(0.0f);
+    for (int64_t k = 0; k < depth; ++k, a += rows, panel += V * LANES, ahead += LANES) {
+        __builtin_prefetch(ahead, 0, 3);
         Words columns[V];
         // one by one: of a single copy GCC makes halves of AVX registers, and waits for them
 #pragma GCC unroll 4
@@ -99,20 +107,30 @@ static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel
 
 template <typename Element, int V, int R>
 static inline void multiply_tiles(int64_t count, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth,
-                                  float* out) {
+                                  bool more, const uint32_t* ahead, float* out) {
     if constexpr (R > 1)
-        if (count < R) return multiply_tiles<Element, V, R - 1>(count, a, rows, panel, depth, out);
-    multiply_tile<Element, V, R>(a, rows, panel, depth, out);
+        if (count < R)
+            return multiply_tiles<Element, V, R - 1>(count, a, rows, panel, depth, more, ahead, out);
+    multiply_tile<Element, V, R>(a, rows, panel, depth, more, ahead, out);
 }
 
-// All rows times one panel of V vectors, written to out (rows, V, LANES).
+// All rows times one panel of V vectors, written to out (rows, V, LANES). `next` is the panel that is read after it, if
+// it does not follow in memory.
 template <typename Element, int V>
-static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
+static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out,
+                     const uint32_t* next = nullptr) {
     constexpr int MOST = ACCUMULATORS / V;
     const int64_t tiles = (rows + MOST - 1) / MOST;
-    for (int64_t index = 0; index < tiles; ++index) {
-        const int64_t first = rows * index / tiles, last = rows * (index + 1) / tiles;
-        multiply_tiles<Element, V, MOST>(last - first, a + first, rows, panel, depth, out + first * V * LANES);
+    const int64_t chunks = (depth + CHUNK<V> - 1) / CHUNK<V>;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        const int64_t begin = depth * chunk / chunks, words = depth * (chunk + 1) / chunks - begin;
+        const uint32_t* part = panel + begin * V * LANES;
+        const uint32_t* ahead = chunk + 1 < chunks || !next ? part + words * V * LANES : next;
+        for (int64_t index = 0; index < tiles; ++index, ahead += words * LANES) {
+            const int64_t first = rows * index / tiles, last = rows * (index + 1) / tiles;
+            multiply_tiles<Element, V, MOST>(last - first, a + begin * rows + first, rows, part, words, chunk > 0,
+                                             ahead, out + first * V * LANES);
+        }
     }
 }
 
