@@ -143,6 +143,48 @@ static inline void put(uint32_t* a, int64_t rows, int64_t row, int64_t unit, Flo
     for (int word = 0; word < LANES / PER_WORD<Element>; ++word) a[(first + word) * rows + row] = words[word];
 }
 
+// The lower (half = 0) or upper (half = 1) half of two registers, word by word in turns.
+template <int half>
+static inline Words interleaved(Words a, Words b) {
+#if defined(__GNUC__) && !defined(__clang__)
+    Words order;
+    for (int lane = 0; lane < LANES; ++lane) order[lane] = half * LANES / 2 + lane / 2 + lane % 2 * LANES;
+    return __builtin_shuffle(a, b, order);
+#else
+    Words words;
+    for (int lane = 0; lane < LANES; ++lane) words[lane] = (lane % 2 ? b : a)[half * LANES / 2 + lane / 2];
+    return words;
+#endif
+}
+
+// Transpose a square of LANES words: each round interleaves the first half of the registers with the second.
+static inline void transpose(Words (&square)[LANES]) {
+    for (int round = 1; round < LANES; round *= 2) {
+        Words next[LANES];
+#pragma GCC unroll 16
+        for (int index = 0; index < LANES / 2; ++index) {
+            next[2 * index] = interleaved<0>(square[index], square[index + LANES / 2]);
+            next[2 * index + 1] = interleaved<1>(square[index], square[index + LANES / 2]);
+        }
+#pragma GCC unroll 16
+        for (int index = 0; index < LANES; ++index) square[index] = next[index];
+    }
+}
+
+// Write words of up to LANES rows into packed rows, from a row and a word of depth on. `block` has LANES rows of
+// WIDTH * LANES words.
+template <int WIDTH>
+static inline void put_block(uint32_t* a, int64_t rows, int64_t row, int64_t word, const uint32_t* block, int count) {
+    for (int part = 0; part < WIDTH * LANES; part += LANES) {
+        Words square[LANES];
+        for (int index = 0; index < LANES; ++index)
+            memcpy(&square[index], block + index * WIDTH * LANES + part, sizeof square[index]);
+        transpose(square);
+        for (int index = 0; index < LANES; ++index)
+            store_some((float*)a + (word + part + index) * rows + row, (Floats)square[index], count);
+    }
+}
+
 // Pack a panel of the transpose of weight (gates * units, inner). Its V vectors belong to LANES units in each of V
 // gates or, where there is a single gate, to V * LANES consecutive units.
 template <typename Element, int V>
