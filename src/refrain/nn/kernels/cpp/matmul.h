@@ -109,23 +109,20 @@ template <typename Element, int V, int R>
 static inline void multiply_tiles(int64_t count, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth,
                                   bool more, const uint32_t* ahead, float* out) {
     if constexpr (R > 1)
-        if (count < R)
-            return multiply_tiles<Element, V, R - 1>(count, a, rows, panel, depth, more, ahead, out);
+        if (count < R) return multiply_tiles<Element, V, R - 1>(count, a, rows, panel, depth, more, ahead, out);
     multiply_tile<Element, V, R>(a, rows, panel, depth, more, ahead, out);
 }
 
-// All rows times one panel of V vectors, written to out (rows, V, LANES). `next` is the panel that is read after it, if
-// it does not follow in memory.
+// All rows times one panel of V vectors, written to out (rows, V, LANES). The panel behind it is read next.
 template <typename Element, int V>
-static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out,
-                     const uint32_t* next = nullptr) {
+static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
     constexpr int MOST = ACCUMULATORS / V;
     const int64_t tiles = (rows + MOST - 1) / MOST;
     const int64_t chunks = (depth + CHUNK<V> - 1) / CHUNK<V>;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
         const int64_t begin = depth * chunk / chunks, words = depth * (chunk + 1) / chunks - begin;
         const uint32_t* part = panel + begin * V * LANES;
-        const uint32_t* ahead = chunk + 1 < chunks || !next ? part + words * V * LANES : next;
+        const uint32_t* ahead = part + words * V * LANES;
         for (int64_t index = 0; index < tiles; ++index, ahead += words * LANES) {
             const int64_t first = rows * index / tiles, last = rows * (index + 1) / tiles;
             multiply_tiles<Element, V, MOST>(last - first, a + begin * rows + first, rows, part, words, chunk > 0,
