@@ -1,0 +1,185 @@
+"""The seconds that a layer or a head takes for a window, by torch's operations and by native kernels.
+
+T steps in the window, B batch, H width of the hidden state that a head reads.
+"""
+
+import contextlib
+import copy
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from refrain.nn.kernels.backend import Backend, Part
+
+ROUNDS = 5
+SHARES = (1, 2, 4, 8)
+MARGIN = 1.03
+"""The backend of the rule is kept unless the other one is faster by this factor, which is more than noise."""
+
+
+class Shape(NamedTuple):
+    """The windows of a run."""
+
+    steps: int
+    """T."""
+    batch: int
+    """B, of this process."""
+    windows: int
+    """The number of windows in the whole run."""
+    hidden: int
+    """H."""
+    vocabulary: int
+    """The number of words."""
+    minutes: float | None = None
+    """The limit of time of the run, if it has one."""
+
+
+class Times(NamedTuple):
+    """Seconds that a part takes for a window, forward and backward: from the least of several rounds."""
+
+    torch: float
+    native: float
+
+    def prefers_native(self, rule: bool) -> bool:
+        """Whether native kernels are to be used.
+
+        Args:
+            rule: what the rule by sizes says, which counts where the times do not differ.
+        """
+        return self.torch >= self.native * MARGIN or (rule and self.native <= self.torch * MARGIN)
+
+
+def time_part(part: Part, shape: Shape, seconds: float, *, bf16: bool) -> Times | None:
+    """Time a part with both backends, in turns.
+
+    Args:
+        part: the part; a copy of it is used.
+        shape: the windows of the run. Where a whole one takes too long, the times of a half, a quarter or an eighth and
+            of one step are taken, from which that of the whole window follows; see `extrapolated`.
+        seconds: the time that it may take.
+        bf16: whether matmul inputs are rounded to bfloat16.
+
+    Returns:
+        The times, or None if they could not be measured in that time.
+    """
+    started = time.perf_counter()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        # if a part cannot be measured, the rule by sizes decides
+        with contextlib.suppress(TypeError, ValueError, RuntimeError, AttributeError):
+            copies = {native: copy.deepcopy(part) for native in (False, True)}
+            for native, each in copies.items():
+                each.backend = Backend(native, bf16)
+                _module(each).train()
+
+            def left() -> float:
+                return seconds - (time.perf_counter() - started)
+
+            return _timed(copies, shape, left)
+    return None
+
+
+def _timed(copies: Mapping[bool, Part], shape: Shape, left: Callable[[], float]) -> Times | None:
+    """The times of a window by both backends.
+
+    Args:
+        copies: the part by torch's operations and by native kernels.
+        shape: the windows of the run.
+        left: gives the seconds that are left.
+    """
+    single = shape._replace(steps=1)
+    ones = {native: window_call(each, single) for native, each in copies.items()}
+    for call in ones.values():  # not counted
+        call()
+    step = {native: _seconds(call) for native, call in ones.items()}
+    # a window takes no longer than its steps one by one
+    longest = sum(step.values())
+    share = SHARES[-1]
+    part_steps = _part_of(shape, share).steps
+    if left() < longest * part_steps:
+        return None
+    calls = {native: window_call(each, _part_of(shape, share)) for native, each in copies.items()}
+    first = {native: _seconds(call) for native, call in calls.items()}
+    whole = sum(extrapolated(step[native], first[native], part_steps, shape.steps) for native in calls)
+    # one call that is not counted, and one round
+    share = next((share for share in SHARES if 2 * whole / share < left()), share)
+    if share != SHARES[-1]:
+        calls = {native: window_call(each, _part_of(shape, share)) for native, each in copies.items()}
+        first = {native: _seconds(call) for native, call in calls.items()}
+    rounds: dict[bool, list[float]] = {False: [], True: []}
+    while len(rounds[True]) < ROUNDS and sum(first.values()) + longest < left():
+        for native, call in calls.items():
+            rounds[native].append(_seconds(call))
+            if share > 1:
+                step[native] = min(step[native], _seconds(ones[native]))
+    steps = _part_of(shape, share).steps
+    best = {native: min(found, default=first[native]) for native, found in rounds.items()}
+    return Times(*(extrapolated(step[native], best[native], steps, shape.steps) for native in (False, True)))
+
+
+def extrapolated(one: float, part: float, steps: int, all_steps: int) -> float:
+    """The seconds of a window, from those of one step and of a part of a window.
+
+    What is done once per window, such as to pack weights, takes as long in a part of it, so the times are not in
+    proportion to the steps.
+
+    Args:
+        one: the seconds of one step.
+        part: the seconds of a part of the window.
+        steps: the steps of this part.
+        all_steps: T.
+    """
+    if steps == all_steps:
+        return part
+    if steps == 1:
+        return part * all_steps
+    # noise apart, more steps take longer, and no longer than in proportion
+    each = min(max((part - one) / (steps - 1), 0.0), part / steps)
+    return part + (all_steps - steps) * each
+
+
+def window_call(part: Any, shape: Shape) -> Callable[[], None]:
+    """A call that computes a window of a part, forward and backward.
+
+    Args:
+        part: a recurrent layer or a head.
+        shape: the windows.
+    """
+    module = _module(part)
+    if hasattr(part, "initial_state"):
+        inputs = torch.randn(shape.steps, shape.batch, part.input_size, requires_grad=True)
+        state = part.initial_state(shape.batch)
+
+        def layer() -> None:
+            module.zero_grad(set_to_none=True)
+            outputs, _ = part(inputs, state)
+            outputs.sum().backward()
+
+        return layer
+    hidden = torch.randn(shape.steps, shape.batch, shape.hidden, requires_grad=True)
+    # small ids are frequent, as in a vocabulary in order of frequency
+    targets = (shape.vocabulary ** torch.rand(shape.steps, shape.batch)).long() - 1
+
+    def head() -> None:
+        module.zero_grad(set_to_none=True)
+        part(hidden, targets).backward()
+
+    return head
+
+
+def _part_of(shape: Shape, share: int) -> Shape:
+    return shape._replace(steps=max(1, shape.steps // share))
+
+
+def _seconds(call: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _module(part: Any) -> nn.Module:
+    assert isinstance(part, nn.Module)
+    return part
