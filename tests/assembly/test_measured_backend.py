@@ -173,7 +173,7 @@ def test_the_largest_parts_are_measured_last_and_in_what_the_others_leave(model,
     )
     times_of(parts(model), SHAPE, 30.0, bf16=False)
     assert [part for part, _ in given] == [parts(model)["head"], parts(model)["stack.layers.0"]]
-    assert given[0][1] == pytest.approx(15.0, abs=1) and given[1][1] == pytest.approx(30.0, abs=2)
+    assert given[0][1] == pytest.approx(15.0, abs=1) and given[1][1] == pytest.approx(30.0, abs=3)
 
 
 @pytest.mark.compiler

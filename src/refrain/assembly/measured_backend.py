@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from refrain.config import Training
+from refrain.nn.kernels.allocator import keep_freed_memory
 from refrain.nn.kernels.backend import Part, parts_with_backend
 from refrain.nn.kernels.cache import kernel_folder, put_record, read_own
 from refrain.nn.kernels.compile import is_compiled, lacks_compiler, library_key, load
@@ -60,6 +61,8 @@ def measure_backends(
         missing &= {part.kernels for part in parts.values()}
     if log is not None and missing:
         log(f"compiling kernels for this processor, some seconds, once: {', '.join(sorted(missing))}")
+    # as in the training
+    keep_freed_memory()
     return times_of(parts, shape, seconds, bf16=bf16)
 
 
@@ -87,12 +90,12 @@ def times_of(parts: Mapping[str, Part], shape: Shape, seconds: float, *, bf16: b
         if known[files[name]] is None:
             waiting_parts.setdefault(files[name], part)
     # the smallest first, as they leave a part of their share to the others
-    for file, part in sorted(waiting_parts.items(), key=lambda pair: _size(pair[1])):
+    in_order = sorted(waiting_parts.items(), key=lambda pair: _size(pair[1]))
+    for index, (file, part) in enumerate(in_order):
         left = end - time.perf_counter()
         if left < LEAST_SECONDS:
             break
-        waiting = sum(times is None for times in known.values())
-        if (times := time_part(part, shape, left / waiting, bf16=bf16)) is not None:
+        if (times := time_part(part, shape, left / (len(in_order) - index), bf16=bf16)) is not None:
             known[file] = times
             write_times(file, times)
     return {name: times for name, file in files.items() if (times := known[file]) is not None}

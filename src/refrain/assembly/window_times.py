@@ -6,7 +6,7 @@ T steps in the window, B batch, H width of the hidden state that a head reads.
 import contextlib
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -65,59 +65,65 @@ def time_part(part: Part, shape: Shape, seconds: float, *, bf16: bool) -> Times 
     Returns:
         The times, or None if they could not be measured in that time.
     """
-    started = time.perf_counter()
+    end = time.perf_counter() + seconds
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
         # if a part cannot be measured, the rule by sizes decides
         with contextlib.suppress(TypeError, ValueError, RuntimeError, AttributeError):
-            copies = {native: copy.deepcopy(part) for native in (False, True)}
-            for native, each in copies.items():
-                each.backend = Backend(native, bf16)
-                _module(each).train()
+            own = copy.deepcopy(part)
+            _module(own).train()
+            calls = {steps: window_call(own, shape._replace(steps=steps)) for steps in {1, *_lengths(shape)}}
 
-            def left() -> float:
-                return seconds - (time.perf_counter() - started)
+            def seconds_of(steps: int) -> tuple[float, float]:
+                found = []
+                for native in (False, True):
+                    own.backend = Backend(native, bf16)
+                    found.append(_seconds(calls[steps]))
+                return found[0], found[1]
 
-            return _timed(copies, shape, left)
+            return _timed(seconds_of, shape, lambda: end - time.perf_counter())
     return None
 
 
-def _timed(copies: Mapping[bool, Part], shape: Shape, left: Callable[[], float]) -> Times | None:
+def _timed(seconds_of: Callable[[int], tuple[float, float]], shape: Shape, left: Callable[[], float]) -> Times | None:
     """The times of a window by both backends.
 
     Args:
-        copies: the part by torch's operations and by native kernels.
+        seconds_of: gives the seconds that each backend takes for a number of steps.
         shape: the windows of the run.
         left: gives the seconds that are left.
     """
-    single = shape._replace(steps=1)
-    ones = {native: window_call(each, single) for native, each in copies.items()}
-    for call in ones.values():  # not counted
-        call()
-    step = {native: _seconds(call) for native, call in ones.items()}
-    # a window takes no longer than its steps one by one
-    longest = sum(step.values())
-    share = SHARES[-1]
-    part_steps = _part_of(shape, share).steps
-    if left() < longest * part_steps:
+    seconds_of(1)  # not counted
+    one = seconds_of(1)
+    *longer, steps = _lengths(shape)
+    # what is done once per window takes half the time of a step or more where a layer is large enough to matter
+    if left() < sum(one) * (steps + 1) / 2:
         return None
-    calls = {native: window_call(each, _part_of(shape, share)) for native, each in copies.items()}
-    first = {native: _seconds(call) for native, call in calls.items()}
-    whole = sum(extrapolated(step[native], first[native], part_steps, shape.steps) for native in calls)
-    # one call that is not counted, and one round
-    share = next((share for share in SHARES if 2 * whole / share < left()), share)
-    if share != SHARES[-1]:
-        calls = {native: window_call(each, _part_of(shape, share)) for native, each in copies.items()}
-        first = {native: _seconds(call) for native, call in calls.items()}
-    rounds: dict[bool, list[float]] = {False: [], True: []}
-    while len(rounds[True]) < ROUNDS and sum(first.values()) + longest < left():
-        for native, call in calls.items():
-            rounds[native].append(_seconds(call))
-            if share > 1:
-                step[native] = min(step[native], _seconds(ones[native]))
-    steps = _part_of(shape, share).steps
-    best = {native: min(found, default=first[native]) for native, found in rounds.items()}
-    return Times(*(extrapolated(step[native], best[native], steps, shape.steps) for native in (False, True)))
+    part = seconds_of(steps)
+    whole = sum(extrapolated(*pair, steps, shape.steps) for pair in zip(one, part, strict=True))
+    for length in longer:
+        # one call that is not counted, and one round
+        if 2 * whole * length / shape.steps < left():
+            steps, part = length, seconds_of(length)
+            break
+    for count in range(ROUNDS):
+        if left() < sum(part) + sum(one):
+            break
+        found = seconds_of(steps)
+        # the first call was not counted
+        part = found if not count else _least(part, found)
+        if steps < shape.steps:
+            one = _least(one, seconds_of(1))
+    return Times(*(extrapolated(*pair, steps, shape.steps) for pair in zip(one, part, strict=True)))
+
+
+def _lengths(shape: Shape) -> list[int]:
+    """The lengths of a window and of its parts that may be measured, in steps."""
+    return [max(1, shape.steps // share) for share in SHARES]
+
+
+def _least(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return min(a[0], b[0]), min(a[1], b[1])
 
 
 def extrapolated(one: float, part: float, steps: int, all_steps: int) -> float:
@@ -168,10 +174,6 @@ def window_call(part: Any, shape: Shape) -> Callable[[], None]:
         part(hidden, targets).backward()
 
     return head
-
-
-def _part_of(shape: Shape, share: int) -> Shape:
-    return shape._replace(steps=max(1, shape.steps // share))
 
 
 def _seconds(call: Callable[[], None]) -> float:

@@ -14,6 +14,7 @@ from refrain.assembly import build_model
 from refrain.assembly.measured_backend import MOST_SECONDS
 from refrain.assembly.window_times import Shape, time_part, window_call
 from refrain.config import Model
+from refrain.nn.kernels.allocator import keep_freed_memory
 from refrain.nn.kernels.backend import Backend, Part, parts_with_backend
 from refrain.nn.kernels.compile import load
 
@@ -75,6 +76,7 @@ def bench_auto(*, repeats: int, cases: Callable[[], Iterator[Case]] = grid) -> l
         A row for each part and precision, and one with the median and the largest regret.
     """
     rows: list[dict[str, Any]] = []
+    keep_freed_memory()
     for case in cases():
         if load(case.part.kernels) is None:
             continue
