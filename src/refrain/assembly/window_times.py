@@ -15,6 +15,9 @@ from torch import nn
 from refrain.nn.kernels.backend import Backend, Part
 
 ROUNDS = 5
+MANY_ROUNDS = 25
+"""For parts of which a round takes less than `QUICK` seconds, whose times vary more."""
+QUICK = 0.02
 SHARES = (1, 2, 4, 8)
 MARGIN = 1.03
 """The backend of the rule is kept unless the other one is faster by this factor, which is more than noise."""
@@ -106,7 +109,7 @@ def _timed(seconds_of: Callable[[int], tuple[float, float]], shape: Shape, left:
         if 2 * whole * length / shape.steps < left():
             steps, part = length, seconds_of(length)
             break
-    for count in range(ROUNDS):
+    for count in range(ROUNDS if sum(part) > QUICK else MANY_ROUNDS):
         if left() < sum(part) + sum(one):
             break
         found = seconds_of(steps)
