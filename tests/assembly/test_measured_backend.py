@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from refrain import runs
-from refrain.assembly import measured_backend
+from refrain.assembly import measured_backend, window_times
 from refrain.assembly.backend import choose_backends, native_in
-from refrain.assembly.measured_backend import Shape, Times, budget, read_times, record_path, time_part, times_of
+from refrain.assembly.measured_backend import budget, read_times, record_path, times_of
 from refrain.assembly.model import build_model
+from refrain.assembly.window_times import Shape, Times, extrapolated, time_part
 from refrain.config import Model, Training
 from refrain.nn.kernels.backend import parts_with_backend
 from refrain.recipes import recipe
@@ -124,6 +125,64 @@ def test_a_record_that_others_can_write_is_not_used(model, own_cache):
 @pytest.mark.compiler
 def test_without_time_nothing_is_measured(model):
     assert time_part(parts(model)["head"], SHAPE, 0.0, bf16=False) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "part", "steps", "whole"),
+    [
+        # 3 seconds once, and 2 for each step
+        (5.0, 11.0, 4, 73.0),
+        (5.0, 5.0, 1, 175.0),
+        (5.0, 73.0, 35, 73.0),
+        # noise: a part that seems to take less than a step, or more than in proportion
+        (5.0, 4.0, 4, 4.0),
+        (1.0, 11.0, 4, 11.0 * 35 / 4),
+    ],
+)
+def test_the_time_of_a_window_follows_from_those_of_a_step_and_of_a_part(one, part, steps, whole):
+    assert extrapolated(one, part, steps, 35) == pytest.approx(whole)
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize(("per_step", "share"), [(0.01, 1), (0.04, 2), (0.08, 4), (0.15, 8), (0.2, 8), (0.3, None)])
+def test_of_a_large_part_a_share_of_a_window_is_measured(per_step, share, model, monkeypatch):
+    now, seen = [0.0], []
+
+    def call(part, shape):
+        def run():
+            seen.append(shape.steps)
+            now[0] += (0.5 if part.backend.native else 1.0) * per_step * (1 + shape.steps)
+
+        return run
+
+    monkeypatch.setattr(window_times, "window_call", call)
+    monkeypatch.setattr(window_times.time, "perf_counter", lambda: now[0])
+    found = time_part(parts(model)["head"], SHAPE._replace(steps=32), 4.0, bf16=False)
+    if share is None:
+        assert found is None and set(seen) == {1} and len(seen) == 4
+        return
+    assert max(seen) == 32 // share and now[0] <= 4.0
+    assert found == pytest.approx((33 * per_step, 16.5 * per_step))
+
+
+@pytest.mark.compiler
+def test_the_largest_parts_are_measured_last_and_in_what_the_others_leave(model, own_cache, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        measured_backend, "time_part", lambda part, shape, seconds, *, bf16: given.append((part, seconds))
+    )
+    times_of(parts(model), SHAPE, 30.0, bf16=False)
+    assert [part for part, _ in given] == [parts(model)["head"], parts(model)["stack.layers.0"]]
+    assert given[0][1] == pytest.approx(15.0, abs=1) and given[1][1] == pytest.approx(30.0, abs=3)
+
+
+@pytest.mark.compiler
+def test_the_blocks_of_a_sparse_layer_are_measured_as_one_part(own_cache):
+    cell = {"kind": "sparse-lstm", "plan": {"kind": "uniform", "blocks": 2, "density": 0.5}}
+    sparse = build_model(Model(cell=cell, embedding_size=8, hidden_sizes=(8,)), 50)
+    assert set(parts(sparse)) == {"stack.layers.0", "head"}
+    assert set(times_of(parts(sparse), SHAPE, 30.0, bf16=False)) == {"stack.layers.0", "head"}
+    assert choose_backends(Training(), sparse, native={"stack.layers.0": True})["stack.layers.0"] == "native, float32"
 
 
 @pytest.mark.compiler

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import torch
 
 from refrain.assembly import build_model
-from refrain.assembly.measured_backend import MOST_SECONDS, Shape, time_part, window_call
+from refrain.assembly.measured_backend import MOST_SECONDS
+from refrain.assembly.window_times import Shape, time_part, window_call
 from refrain.config import Model
+from refrain.nn.kernels.allocator import keep_freed_memory
 from refrain.nn.kernels.backend import Backend, Part, parts_with_backend
 from refrain.nn.kernels.compile import load
 
@@ -23,8 +25,10 @@ VOCABULARY = 10_000
 CELLS = {
     "lstm": (64, 200, 320, 650, 1150, 1500),
     "gru": (64, 200, 650),
-    "multiplicative-lstm": (128, 512),
+    "multiplicative-lstm": (128, 512, 1024),
 }
+SPARSE = ((230, 5), (1150, 5), (1725, 3))
+"""Widths of sparse layers and their numbers of blocks; the widest two are hidden layers of the paper's models."""
 HEADS = (64, 200, 650, 1500)
 STEPS, BATCH = 35, 20
 
@@ -38,10 +42,14 @@ class Case(NamedTuple):
 
 
 def grid() -> Iterator[Case]:
-    """The parts that are measured: layers of some cells and widths, and softmax heads of 10,000 words."""
+    """The parts that are measured: layers of some cells and widths, sparse ones, and softmax heads of 10,000 words."""
     for cell, widths in CELLS.items():
         for width in widths:
             yield _case(f"{cell} {width}", {"cell": {"kind": cell}}, width, "stack.layers.0")
+    for width, blocks in SPARSE:
+        plan = {"kind": "uniform", "blocks": blocks, "density": 0.3 if blocks == 5 else 0.55}
+        settings = {"cell": {"kind": "sparse-lstm", "plan": plan}}
+        yield _case(f"sparse-lstm {width} in {blocks}", settings, width, "stack.layers.0")
     for width in HEADS:
         yield _case(f"softmax {width}", {}, width, "head")
 
@@ -68,6 +76,7 @@ def bench_auto(*, repeats: int, cases: Callable[[], Iterator[Case]] = grid) -> l
         A row for each part and precision, and one with the median and the largest regret.
     """
     rows: list[dict[str, Any]] = []
+    keep_freed_memory()
     for case in cases():
         if load(case.part.kernels) is None:
             continue

@@ -3,8 +3,9 @@
 from typing import Any
 
 from refrain.assembly.backend import choose_backends, native_by_rule, native_in
-from refrain.assembly.measured_backend import Shape, Times, measure_backends
+from refrain.assembly.measured_backend import measure_backends
 from refrain.assembly.model import build_device
+from refrain.assembly.window_times import Shape, Times
 from refrain.config import AnyExperiment, Experiment
 from refrain.data import Corpus
 from refrain.models import LanguageModel

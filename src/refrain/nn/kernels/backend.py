@@ -78,12 +78,17 @@ class Part(Protocol):
 def parts_with_backend(module: nn.Module) -> Iterator[tuple[str, Part]]:
     """The parts of a module that have a backend to choose, each with its name.
 
+    The layers inside a layer, such as the blocks of a `SparseLSTM`, follow its choice and are left out.
+
     Args:
         module: a model, a layer or a head.
     """
+    layers: list[str] = []
     for name, part in module.named_modules():
-        if isinstance(getattr(part, "backend", None), Backend):
+        if isinstance(getattr(part, "backend", None), Backend) and not name.startswith(tuple(layers)):
             yield name, part
+            if "scan" in part.backends:
+                layers.append(f"{name}." if name else "")
 
 
 def use_backend(module: nn.Module, backend: Backend) -> None:

@@ -1,12 +1,13 @@
 """Large matrix multiplications on a CPU, by the faster of torch's two libraries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .backend import outside_autocast
+from .workspace import Workspace
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -37,14 +38,23 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _linear(x, weight, bias)
 
 
-def weight_gradient(d_outputs: Tensor, inputs: Tensor) -> Tensor:
-    """The gradient of a weight (R, C) over all steps of a window, as one float32 matrix.
+def weight_gradients(d_outputs: Tensor, inputs: Sequence[Tensor], workspace: Workspace) -> list[Tensor]:
+    """The gradients of weights (R, C) over all steps of a window, each as one float32 matrix.
+
+    oneDNN reads float32 in the other order, so the gradient is transposed, once for all weights.
 
     Args:
-        d_outputs: (T, B, R), the gradient of inputs @ weight.T.
-        inputs: (T, B, C).
+        d_outputs: (T, B, R), the gradient of the sum of inputs @ weight.T.
+        inputs: of each weight, (T, B, C).
+        workspace: whose buffers are used for scratch memory.
     """
-    return matmul(d_outputs.flatten(0, 1).T, inputs.flatten(0, 1)).float()
+    rows = d_outputs.flatten(0, 1).T
+    scratch = workspace.another()
+    if rows.dtype == torch.float32 and rows.device.type == "cpu":
+        rows = scratch.allocate(rows.shape).copy_(rows)
+    gradients = [matmul(rows, own.flatten(0, 1)).float() for own in inputs]
+    scratch.release()
+    return gradients
 
 
 def _find_one_dnn() -> Callable[..., Tensor] | None:

@@ -113,6 +113,10 @@ class Workspace:
             return tensor.contiguous()
         return self.allocate(tensor.shape, dtype).copy_(tensor)
 
+    def another(self) -> "Workspace":
+        """Scratch memory from the same buffers, which is released on its own."""
+        return Workspace(self._pool, self._like)
+
     def release(self) -> None:
         """Return all memory; the tensors must not be read afterwards."""
         if self._allocated:

@@ -76,8 +76,11 @@ static void cell_backward(const CellStepBack<Element>& step, const float* sums, 
     const int64_t unit = panel * LANES;
     const int count = present(unit, units);
     Floats totals[4] = {};
+    constexpr int WIDTH = 4 / PER_WORD<Element>;
+    alignas(64) uint32_t block[LANES][WIDTH * LANES] = {};
     for (int64_t row = 0; row < rows; ++row) {
         const int64_t at = row * units + unit;
+        Element* kept = (Element*)block[row % LANES];
         Floats gates[4];
         for (int gate = 0; gate < 4; ++gate)
             gates[gate] = load_some(step.gates + (row * 4 + gate) * units + unit, count);
@@ -94,9 +97,12 @@ static void cell_backward(const CellStepBack<Element>& step, const float* sums, 
         store_some(step.d_cell + at, d_cell * f, count);
         for (int gate = 0; gate < 4; ++gate) {
             store_some(step.d_gates + (row * 4 + gate) * units + unit, d_gates[gate], count);
-            put<Element>(step.packed, rows, row, (panel * 4 + gate) * LANES, d_gates[gate], count);
+            store(kept + gate * LANES, first_of(d_gates[gate], count));
             totals[gate] += d_gates[gate];
         }
+        if (row % LANES == LANES - 1 || row == rows - 1)
+            put_block<WIDTH>(step.packed, rows, row - row % LANES, panel * WIDTH * LANES, block[0],
+                             (int)(row % LANES) + 1);
     }
     for (int gate = 0; gate < 4; ++gate) {
         float* bias = step.d_bias + gate * units + unit;

@@ -96,15 +96,23 @@ inline Floats multiply_add<uint8_t>(Floats sum, uint32_t a, Words b) {
 }
 #endif
 
-// R rows times one panel of V vectors, written to out (R, V, LANES), or added to what is there.
-template <typename Element, int V, int R, bool ADD>
-static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
+// Words of depth that are multiplied with all rows before those that follow, so that this part of a panel stays in the
+// first cache.
+template <int V>
+constexpr int64_t AT_ONCE = 256 / V;
+
+// R rows times one panel of V vectors; `more` adds to out (R, V, LANES), else it is written. Meanwhile words of the
+// weight that are read later, from `ahead` on, are prefetched, as many as a register has for each word of depth.
+template <typename Element, int V, int R>
+static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, bool more,
+                          const uint32_t* ahead, float* out) {
     Floats sums[R][V];
 #pragma GCC unroll 24
     for (int row = 0; row < R; ++row)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) sums[row][v] = ADD ? load(out + (row * V + v) * LANES) : splat(0.0f);
-    for (int64_t k = 0; k < depth; ++k, a += rows, panel += V * LANES) {
+        for (int v = 0; v < V; ++v) sums[row][v] = more ? load(out + (row * V + v) * LANES) : splat(0.0f);
+    for (int64_t k = 0; k < depth; ++k, a += rows, panel += V * LANES, ahead += LANES) {
+        __builtin_prefetch(ahead, 0, 3);
         Words columns[V];
         // one by one: of a single copy GCC makes halves of AVX registers, and waits for them
 #pragma GCC unroll 4
@@ -120,22 +128,30 @@ static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel
         for (int v = 0; v < V; ++v) store(out + (row * V + v) * LANES, sums[row][v]);
 }
 
-template <typename Element, int V, int R, bool ADD>
+template <typename Element, int V, int R>
 static inline void multiply_tiles(int64_t count, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth,
-                                  float* out) {
+                                  bool more, const uint32_t* ahead, float* out) {
     if constexpr (R > 1)
-        if (count < R) return multiply_tiles<Element, V, R - 1, ADD>(count, a, rows, panel, depth, out);
-    multiply_tile<Element, V, R, ADD>(a, rows, panel, depth, out);
+        if (count < R) return multiply_tiles<Element, V, R - 1>(count, a, rows, panel, depth, more, ahead, out);
+    multiply_tile<Element, V, R>(a, rows, panel, depth, more, ahead, out);
 }
 
-// All rows times one panel of V vectors, written to out (rows, V, LANES), or added to what is there.
+// All rows times one panel of V vectors, written to out (rows, V, LANES), or added to what is there. The panel behind
+// it is read next.
 template <typename Element, int V, bool ADD = false>
 static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
     constexpr int MOST = ACCUMULATORS / V;
     const int64_t tiles = (rows + MOST - 1) / MOST;
-    for (int64_t index = 0; index < tiles; ++index) {
-        const int64_t first = rows * index / tiles, last = rows * (index + 1) / tiles;
-        multiply_tiles<Element, V, MOST, ADD>(last - first, a + first, rows, panel, depth, out + first * V * LANES);
+    const int64_t chunks = (depth + AT_ONCE<V> - 1) / AT_ONCE<V>;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        const int64_t begin = depth * chunk / chunks, words = depth * (chunk + 1) / chunks - begin;
+        const uint32_t* part = panel + begin * V * LANES;
+        const uint32_t* ahead = part + words * V * LANES;
+        for (int64_t index = 0; index < tiles; ++index, ahead += words * LANES) {
+            const int64_t first = rows * index / tiles, last = rows * (index + 1) / tiles;
+            multiply_tiles<Element, V, MOST>(last - first, a + begin * rows + first, rows, part, words,
+                                             ADD || chunk > 0, ahead, out + first * V * LANES);
+        }
     }
 }
 
@@ -146,6 +162,48 @@ static inline void put(uint32_t* a, int64_t rows, int64_t row, int64_t unit, Flo
     store((Element*)words, first_of(values, count));
     const int64_t first = unit / PER_WORD<Element>;
     for (int word = 0; word < LANES / PER_WORD<Element>; ++word) a[(first + word) * rows + row] = words[word];
+}
+
+// The lower (half = 0) or upper (half = 1) half of two registers, word by word in turns.
+template <int half>
+static inline Words interleaved(Words a, Words b) {
+#if defined(__GNUC__) && !defined(__clang__)
+    Words order;
+    for (int lane = 0; lane < LANES; ++lane) order[lane] = half * LANES / 2 + lane / 2 + lane % 2 * LANES;
+    return __builtin_shuffle(a, b, order);
+#else
+    Words words;
+    for (int lane = 0; lane < LANES; ++lane) words[lane] = (lane % 2 ? b : a)[half * LANES / 2 + lane / 2];
+    return words;
+#endif
+}
+
+// Transpose a square of LANES words: each round interleaves the first half of the registers with the second.
+static inline void transpose(Words (&square)[LANES]) {
+    for (int round = 1; round < LANES; round *= 2) {
+        Words next[LANES];
+#pragma GCC unroll 16
+        for (int index = 0; index < LANES / 2; ++index) {
+            next[2 * index] = interleaved<0>(square[index], square[index + LANES / 2]);
+            next[2 * index + 1] = interleaved<1>(square[index], square[index + LANES / 2]);
+        }
+#pragma GCC unroll 16
+        for (int index = 0; index < LANES; ++index) square[index] = next[index];
+    }
+}
+
+// Write words of up to LANES rows into packed rows, from a row and a word of depth on. `block` has LANES rows of
+// WIDTH * LANES words.
+template <int WIDTH>
+static inline void put_block(uint32_t* a, int64_t rows, int64_t row, int64_t word, const uint32_t* block, int count) {
+    for (int part = 0; part < WIDTH * LANES; part += LANES) {
+        Words square[LANES];
+        for (int index = 0; index < LANES; ++index)
+            memcpy(&square[index], block + index * WIDTH * LANES + part, sizeof square[index]);
+        transpose(square);
+        for (int index = 0; index < LANES; ++index)
+            store_some((float*)a + (word + part + index) * rows + row, (Floats)square[index], count);
+    }
 }
 
 // Pack a panel of the transpose of weight (gates * units, inner). Its V vectors belong to LANES units in each of V

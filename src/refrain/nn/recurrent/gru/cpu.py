@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from refrain.nn.kernels.call import run_window
-from refrain.nn.kernels.matmul import matmul, weight_gradient
+from refrain.nn.kernels.matmul import matmul, weight_gradients
 from refrain.nn.kernels.workspace import Workspace, check_single_backward
 from refrain.nn.recurrent.protocol import Context
 
@@ -82,8 +82,8 @@ class _Window(torch.autograd.Function):
             None,
             matmul(d_projected.flatten(0, 1), w_x).float().view_as(x) if d_inputs else None,
             d_hidden,
-            weight_gradient(d_projected, x) if d_w_ih else None,
-            weight_gradient(d_recurrent, before) if d_w_hh else None,
+            *(weight_gradients(d_projected, [x], ctx.workspace) if d_w_ih else [None]),
+            *(weight_gradients(d_recurrent, [before], ctx.workspace) if d_w_hh else [None]),
             d_bias,
         )
         ctx.workspace.release()

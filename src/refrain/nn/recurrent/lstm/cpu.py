@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from refrain.nn.kernels.call import run_window
-from refrain.nn.kernels.matmul import matmul, weight_gradient
+from refrain.nn.kernels.matmul import matmul, weight_gradients
 from refrain.nn.kernels.workspace import Workspace, check_single_backward
 from refrain.nn.recurrent.protocol import Context
 
@@ -81,14 +81,15 @@ class _Window(torch.autograd.Function):
             workspace=ctx.workspace,
             sizes=(1, steps, batch, width),
         )
-        _, d_inputs, _, _, d_w_ih, d_w_hh, _ = ctx.needs_input_grad
+        _, d_inputs, _, _, *needed, _ = ctx.needs_input_grad
+        pairs = zip((x, before), needed, strict=True)
+        d_weights = iter(weight_gradients(d_gates, [own for own, is_needed in pairs if is_needed], ctx.workspace))
         result = (
             None,
             matmul(d_gates.flatten(0, 1), w_x).float().view_as(x) if d_inputs else None,
             d_hidden,
             d_cell,
-            weight_gradient(d_gates, x) if d_w_ih else None,
-            weight_gradient(d_gates, before) if d_w_hh else None,
+            *(next(d_weights) if is_needed else None for is_needed in needed),
             d_bias,
         )
         ctx.workspace.release()

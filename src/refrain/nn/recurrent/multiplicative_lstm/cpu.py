@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from refrain.nn.kernels.call import run_window
-from refrain.nn.kernels.matmul import matmul, weight_gradient
+from refrain.nn.kernels.matmul import matmul, weight_gradients
 from refrain.nn.kernels.workspace import Workspace, check_single_backward
 from refrain.nn.recurrent.protocol import Context
 
@@ -93,10 +93,9 @@ class _Window(torch.autograd.Function):
             d_inputs += matmul(d_factors.flatten(0, 1), to_inner)
             d_inputs = d_inputs.view_as(x)
         d_weights = (
-            weight_gradient(d_factors, x),
-            weight_gradient(d_projections, before),
-            weight_gradient(d_gates, x),
-            weight_gradient(d_gates, intermediate),
+            *weight_gradients(d_factors, [x], workspace),
+            *weight_gradients(d_projections, [before], workspace),
+            *weight_gradients(d_gates, [x, intermediate], workspace),
         )
         workspace.release()
         ctx.tape = None

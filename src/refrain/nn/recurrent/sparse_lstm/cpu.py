@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from refrain.nn.kernels.call import run_window
-from refrain.nn.kernels.matmul import matmul, weight_gradient
+from refrain.nn.kernels.matmul import matmul, weight_gradients
 from refrain.nn.kernels.workspace import Workspace, check_single_backward
 from refrain.nn.recurrent.protocol import Context
 
@@ -41,11 +41,11 @@ class _Window(torch.autograd.Function):
         workspace = Workspace(context.pool, hidden)
         scratch = Workspace(context.pool, hidden)
         # copied, as matmuls of a part of each row may run by a library's slowest kernel
-        seen = [workspace.cast(inputs[..., begin:end], dtype).flatten(0, 1) for begin, end, _ in context.blocks]
+        seen = [workspace.cast(inputs[..., begin:end], dtype) for begin, end, _ in context.blocks]
         w_x = [workspace.cast(weight, dtype) for weight in w_ih]
         projected = scratch.allocate((count, steps * batch, 4 * width), dtype)
         for part, x, weight in zip(projected, seen, w_x, strict=True):
-            part.copy_(matmul(x, weight.T))
+            part.copy_(matmul(x.flatten(0, 1), weight.T))
         cells = workspace.allocate((count, steps + 1, batch, width))
         gates = workspace.allocate((count, steps, batch, 4 * width))
         before = workspace.allocate((count, steps, batch, width), dtype)
@@ -90,10 +90,14 @@ class _Window(torch.autograd.Function):
         )
         d_inputs = w_hh.new_zeros(shape)
         d_w_ih = []
-        for part, x, weight, (begin, end, _) in zip(d_gates.flatten(1, 2), seen, w_x, ctx.blocks, strict=True):
-            d_inputs.flatten(0, 1)[:, begin:end] += matmul(part, weight)
-            d_w_ih.append(matmul(part.T, x).float())
-        d_w_hh = torch.stack([weight_gradient(part, own) for part, own in zip(d_gates, before, strict=True)])
+        d_w_hh = torch.empty_like(w_hh)
+        for part, x, own, weight, (begin, end, _), d_own in zip(
+            d_gates, seen, before, w_x, ctx.blocks, d_w_hh, strict=True
+        ):
+            d_inputs[..., begin:end] += matmul(part.flatten(0, 1), weight).view_as(x)
+            d_x, d_hidden_weight = weight_gradients(part, [x, own], ctx.workspace)
+            d_w_ih.append(d_x)
+            d_own.copy_(d_hidden_weight)
         ctx.workspace.release()
         ctx.tape = None
         return None, d_inputs, d_hidden, d_cell, d_w_hh, d_bias, *d_w_ih
