@@ -183,3 +183,31 @@ def test_a_copy_of_an_optimiser_updates_by_torch():
     parameter.grad = torch.ones(2)
     scaled_step(optimizer, [parameter], 1.0)
     assert parameter.tolist() == [0.5, 0.5] and not optimizer.native
+
+
+@pytest.mark.parametrize("case", ["another parameter", "one that the optimiser lacks", "momentum", "maximize"])
+def test_an_optimiser_that_does_more_updates_by_torch(case):
+    """The result is that of the same optimiser without kernels."""
+    found = []
+    for native in (False, True):
+        parameters = weights(sparse=False, without=False)
+        optimizer = SGD(parameters[1:] if case == "one that the optimiser lacks" else parameters, lr=0.5, native=native)
+        given = parameters
+        if case == "another parameter":
+            given = parameters[1:]
+        elif case != "one that the optimiser lacks":
+            optimizer.param_groups[0][case] = 0.9 if case == "momentum" else True
+        assert not optimizer.native_step(given, 1.0)
+        scaled_step(optimizer, given, 0.5)
+        found.append(parameters)
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(4, 0), (0, 4)])
+def test_rows_without_entries(shape):
+    parameter = nn.Parameter(torch.zeros(shape))
+    rows = torch.zeros(1 if shape[0] else 0, shape[1])
+    indices = torch.zeros(1, len(rows), dtype=torch.int64)
+    parameter.grad = torch.sparse_coo_tensor(indices, rows, shape, check_invariants=True).coalesce()
+    assert gradient_norm([parameter], native=True) == 0
+    scaled_step(SGD([parameter], lr=0.5, native=True), [parameter], 1.0)

@@ -14,9 +14,12 @@ from refrain.training import Hooks, Methods, train_round
 pytestmark = pytest.mark.compiler
 
 
-def model():
+def model(*, tied=False):
     torch.manual_seed(1)
-    found = LanguageModel(Embedding(60, 12), RecurrentStack([LSTM(12, 20)]), SoftmaxHead(20, 60))
+    width = 12 if tied else 20
+    found = LanguageModel(Embedding(60, 12), RecurrentStack([LSTM(12, width)]), SoftmaxHead(width, 60))
+    if tied:
+        found.head.weight = found.embedding.weight
     found.init_uniform(0.3)
     use_backend(found, Backend(native=True, bf16=True))
     return found
@@ -55,10 +58,11 @@ def test_a_round_with_kernels_is_one_without_them():
         ("no kernel", torch.float32),
         ("a method changes gradients", torch.float32),
         ("windows are summed", torch.float32),
+        ("a tied weight", torch.float32),
     ],
 )
 def test_gradients_that_are_summed_or_changed_are_float32(case, dtype):
-    network = model()
+    network = model(tied=case == "a tied weight")
     seen = []
     hooks = Hooks(after_step=[lambda window: seen.append(network.head.weight.grad.dtype)])
     if case == "a method changes gradients":

@@ -2,6 +2,7 @@
 
 from .native import Averages as Averages
 from .native import any_gradient_dtype as any_gradient_dtype
+from .native import used_once as used_once
 from .nt_asgd import TriggeredAveraging as TriggeredAveraging
 from .schedules import Fixed as Fixed
 from .schedules import Plateau as Plateau

@@ -5,11 +5,12 @@ The references are `gradient_norm` and `SGD` in steps.py, in torch's operations.
 
 import contextlib
 import ctypes
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refrain.nn.kernels.call import call
 
@@ -125,6 +126,13 @@ def takes(parameters: Sequence[Tensor]) -> bool:
     return all(_plain(parameter) and _taken(parameter.grad) for parameter in parameters)
 
 
+def used_once(model: nn.Module) -> list[Tensor]:
+    """The parameters that only one module of a model has: the gradient of another one, as of a tied weight, is a sum."""
+    found = [parameter for module in model.modules() for parameter in module.parameters(recurse=False)]
+    counts = Counter(map(id, found))
+    return [parameter for parameter in found if counts[id(parameter)] == 1 and parameter.requires_grad]
+
+
 def _plain(tensor: Tensor) -> bool:
     return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.is_contiguous()
 
@@ -139,6 +147,7 @@ def _taken(gradient: Tensor | None) -> bool:
             and gradient.sparse_dim() == 1
             and gradient.dtype == torch.float32
             and gradient._values().is_contiguous()
+            and gradient.numel() > 0
         )
     return gradient.layout == torch.strided and gradient.dtype in GRADIENTS and gradient.is_contiguous()
 

@@ -97,6 +97,10 @@ def scaled_step(
         averages.add(parameters)
 
 
+OTHER_STEPS = ("momentum", "dampening", "nesterov", "maximize")
+"""Options of a group of parameters with which a step is not plain gradient descent."""
+
+
 class SGD(EagerSGD):
     """Stochastic gradient descent that also takes sparse gradients of embeddings, and updates only the rows in them.
 
@@ -176,12 +180,13 @@ class SGD(EagerSGD):
             averages: the running means of the parameters, or None.
 
         Returns:
-            Whether they were updated; nothing was changed otherwise, for example because there is no compiler.
+            Whether they were updated; nothing was changed otherwise, for example because there is no compiler, or
+            because the optimiser updates other parameters too or in another way.
 
         Raises:
             ValueError: when a parameter has both weight decay and a sparse gradient.
         """
-        if not self.native:
+        if not self.native or not self._has_only(parameters):
             return False
         groups = {id(parameter): group for group in self.param_groups for parameter in group["params"]}
         for parameter in parameters:
@@ -193,6 +198,17 @@ class SGD(EagerSGD):
             return False
         torch.autograd.graph.increment_version(parameters)
         return True
+
+    def _has_only(self, parameters: Sequence[nn.Parameter]) -> bool:
+        """Whether a step of this optimiser is plain gradient descent on these parameters and on no others."""
+        own = {id(parameter) for group in self.param_groups for parameter in group["params"]}
+        others = own - {id(parameter) for parameter in parameters}
+        moved = (part for group in self.param_groups for part in group["params"] if part.grad is not None)
+        return (
+            all(id(parameter) in own for parameter in parameters)
+            and not (others and any(id(part) in others for part in moved))
+            and not any(group.get(option) for group in self.param_groups for option in OTHER_STEPS)
+        )
 
 
 def _check_rows(group: dict[str, Any]) -> None:

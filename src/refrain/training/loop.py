@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from refrain.nn.columns import computing
 from refrain.nn.recurrent.protocol import detached
-from refrain.optim import SGD, any_gradient_dtype, clip_scale, gradient_norm, scale_gradients, scaled_step
+from refrain.optim import SGD, any_gradient_dtype, clip_scale, gradient_norm, scale_gradients, scaled_step, used_once
 from refrain.parallel import ALONE, Ranks
 
 from .hooks import Hooks, Window
@@ -78,7 +78,7 @@ def train_round(
     window = None
     # gradients that are summed, or that methods change, are float32
     as_formed = update.native and ranks.size == accumulate == 1 and not hooks.before_step
-    with any_gradient_dtype(parameters) if as_formed else nullcontext():
+    with any_gradient_dtype(used_once(model)) if as_formed else nullcontext():
         for inputs, targets in windows:
             share = share_of(inputs, targets, ranks, loss_scale)
             with computing(share.columns, inputs):
