@@ -41,7 +41,7 @@ wheel: $(VENV)/.installed  ## build wheels in dist/, with kernels for x86-64 and
 	$(BIN)/python wheels/build.py $(ONLY)
 
 test: $(VENV)/.installed  ## run the whole test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 reliability: $(VENV)/.installed  ## run the reliability tests at their full number of trials (hours)
 	$(BIN)/python -m pytest -n 2 --reliability -o faulthandler_timeout=15000 tests/reliability $(ONLY)
@@ -64,7 +64,7 @@ check: $(VENV)/.complete  ## format, lint, types, tests
 	$(BIN)/ruff check src tests docs/sphinx models wheels
 	$(BIN)/clang-format --dry-run --Werror $(KERNELS)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 format: $(VENV)/.complete  ## put every file into its format
 	$(BIN)/ruff format src tests docs/sphinx models wheels

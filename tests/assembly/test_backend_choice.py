@@ -23,6 +23,13 @@ def model(width=810, vocabulary=1000, **shape):
     return build_model(Model(embedding_size=8, hidden_sizes=(8, width), **shape), vocabulary)
 
 
+def test_instructions_that_do_not_exist_are_refused_before_training(monkeypatch):
+    """Also where no part uses a kernel: a sample or an evaluation of this run would."""
+    monkeypatch.setenv("REFRAIN_NATIVE", "avx3")
+    with pytest.raises(UserError, match="REFRAIN_NATIVE=avx3: no set of instructions has this name; use .*off"):
+        choose_backends(Training(backend="torch"), model())
+
+
 @pytest.mark.compiler
 def test_auto_takes_kernels_where_they_pay():
     net = model()

@@ -50,6 +50,13 @@ def test_a_distribution_of_one_word_and_one_of_all():
                 check(logits(1000, scale=scale), temperature=1.0, k=k, p=p)
 
 
+@pytest.mark.parametrize("most", [300, 301, 2**63 - 1, 2**63, 2**70])
+def test_more_words_than_there_are_is_all(most):
+    scores = torch.randn(5, 300, generator=torch.Generator().manual_seed(1))
+    drawn = [Sampler(top_k=k)(scores, torch.Generator().manual_seed(2)).tolist() for k in (None, most)]
+    assert drawn[0] == drawn[1]
+
+
 def test_ties_with_the_last_are_kept():
     scores = torch.zeros(ROWS, 300)
     scores[:, 100] = 1.0

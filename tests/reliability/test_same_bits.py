@@ -82,6 +82,7 @@ def test_a_run_of_version_0_1_has_the_logits_that_it_had(report):
 
 
 def test_a_run_of_version_0_1_continues(tmp_path, monkeypatch):
+    """The figures were recorded with the masks that weight drop has drawn since, which version 0.1 did not draw."""
     shutil.copytree(GOLDEN, tmp_path / "old", symlinks=True)
     monkeypatch.chdir(tmp_path / "old")
     summary = refrain.resume("run", progress=refrain.training.PlainProgress(quiet=True))

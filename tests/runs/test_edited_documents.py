@@ -240,3 +240,11 @@ def test_a_message_is_short_and_shows_control_characters(key, number):
     with pytest.raises(ValueError, match=r"^counts\..* \(got .*\)$") as caught:
         state_of(Counts, {"counts": {key: value}})
     assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
+
+
+def test_a_run_has_at_least_one_thread(run):
+    path = run("adam")
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**manifest, "threads": 0}))
+    with pytest.raises(CheckpointError, match=r"manifest\.json.*threads"):
+        runs.resume(path, progress=quiet())

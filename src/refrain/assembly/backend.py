@@ -11,6 +11,7 @@ from refrain.nn.kernels.allocator import keep_freed_memory
 from refrain.nn.kernels.backend import Backend, Part, has_fast_bf16, parts_with_backend, use_native_transforms
 from refrain.nn.kernels.compile import describe_kernels, is_compiled, lacks_compiler, load
 from refrain.nn.kernels.launch import has_triton
+from refrain.nn.kernels.levels import requested
 
 
 def choose_backends(
@@ -31,8 +32,11 @@ def choose_backends(
         The name of each part -> its backend and precision in words, as they are recorded in the run.
 
     Raises:
-        UserError: when the device does not support a requested backend or precision.
+        UserError: when the device does not support a requested backend or precision, or the processor does not have the
+            instructions that the environment variable requests.
     """
+    # before anything is trained, whether or not these parts use kernels
+    requested()
     setting = settings.backend
     device = next(model.parameters()).device.type
     bf16 = uses_bf16(settings.precision, device)

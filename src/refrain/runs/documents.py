@@ -70,7 +70,7 @@ class Manifest(Document):
     torch: str
     python: str
     machine: str
-    threads: Index
+    threads: Annotated[int, Field(ge=1)]
     seed: Index
     data: DataEntry
     backend: dict[str, str] = Field(default_factory=dict)

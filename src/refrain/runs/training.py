@@ -91,6 +91,8 @@ def train(
         with report_of(ranks, progress) as report:
             if again:
                 report.log(f"{out}: a run was started here and has no checkpoint yet; it is started again")
+            # what is no experiment is refused before its settings are read
+            kind_of(experiment, model)
             given: Any = {"own_network": model, "methods": own, "start_from": start_from, "force": force or again}
             with threads_for(experiment, ranks, report) as threads:
                 return _started(experiment, RunFolder(out), ranks, report, recipe_text, command, threads, **given)

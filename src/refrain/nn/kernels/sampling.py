@@ -34,5 +34,5 @@ def draw(scores: Tensor, shares: Tensor, *, temperature: float, k: int | None, p
     inverse = min(max(1 / max(temperature, 1e-300), LEAST), MOST) if temperature else 0.0
     settings = torch.tensor([inverse, 1.0 if p is None else p], dtype=torch.float64)
     drawn = torch.empty(len(scores), dtype=torch.int64)
-    kernel("sampling", "sampling_draw")(scores, shares, settings, drawn, k or 0, *scores.shape)
+    kernel("sampling", "sampling_draw")(scores, shares, settings, drawn, min(k or 0, scores.shape[1]), *scores.shape)
     return drawn
