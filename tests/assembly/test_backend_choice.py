@@ -26,7 +26,7 @@ def model(width=810, vocabulary=1000, **shape):
 def test_instructions_that_do_not_exist_are_refused_before_training(monkeypatch):
     """Also where no part uses a kernel: a sample or an evaluation of this run would."""
     monkeypatch.setenv("REFRAIN_NATIVE", "avx3")
-    with pytest.raises(UserError, match="REFRAIN_NATIVE=avx3: no set of instructions has this name; use .*off"):
+    with pytest.raises(UserError, match=r"REFRAIN_NATIVE=avx3: no set of instructions has this name; use .*off"):
         choose_backends(Training(backend="torch"), model())
 
 

@@ -127,7 +127,7 @@ def takes(parameters: Sequence[Tensor]) -> bool:
 
 
 def used_once(model: nn.Module) -> list[Tensor]:
-    """The parameters that only one module of a model has: the gradient of another one, as of a tied weight, is a sum."""
+    """Parameters that only one module of a model has: the gradient of another one, as of a tied weight, is a sum."""
     found = [parameter for module in model.modules() for parameter in module.parameters(recurse=False)]
     counts = Counter(map(id, found))
     return [parameter for parameter in found if counts[id(parameter)] == 1 and parameter.requires_grad]
