@@ -17,10 +17,14 @@ class Transport(asyncio.Transport):
         self.closed = False
 
     def write(self, data):
-        assert not self.closed
+        if self.closed:
+            raise RuntimeError("the handler is closed")
         self.sent.append(data)
 
     def close(self):
+        self.closed = True
+
+    def abort(self):
         self.closed = True
 
     def is_closing(self):
@@ -41,6 +45,28 @@ def test_what_is_written_in_a_turn_is_sent_at_once():
         assert transport.sent == [b"ab", b"c"] and joining.is_closing()
         await asyncio.sleep(0)
         assert transport.sent == [b"ab", b"c"]
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_nothing_is_sent_to_a_client_that_is_gone(end):
+    async def body():
+        loop = asyncio.get_running_loop()
+        errors = []
+        loop.set_exception_handler(lambda _, context: errors.append(context))
+        transport = Transport()
+        joining = JoiningTransport(transport, loop)
+        joining.write(b"a")
+        # the transport itself closes the connection, at the end of what the client sends or after an error
+        getattr(transport, end)()
+        await asyncio.sleep(0)
+        joining.write(b"b")
+        await asyncio.sleep(0)
+        joining.write(b"c")
+        joining.close()
+        await asyncio.sleep(0)
+        assert transport.sent == [] and errors == []
 
     asyncio.run(body())
 

@@ -25,7 +25,7 @@ class JoiningTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send data at the end of this turn of the event loop."""
+        """Send data at the end of this turn of the event loop, unless the connection is closed by then."""
         if not self._parts:
             self._loop.call_soon(self._send)
         self._parts.append(data)
@@ -36,8 +36,9 @@ class JoiningTransport:
         self._transport.close()
 
     def _send(self) -> None:
-        if self._parts:
-            data, self._parts = b"".join(self._parts), []
+        data, self._parts = b"".join(self._parts), []
+        # the client may have gone since; the transport of uvloop raises an error when it is written to after that
+        if data and not self._transport.is_closing():
             self._transport.write(data)
 
 
