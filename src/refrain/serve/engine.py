@@ -68,8 +68,11 @@ class Engine:
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuse what is in work, and end the thread after its current batch."""
+        """Refuse what is in work, and end the thread after its current batch. It is called on the event loop."""
+        # once the thread sees that it has to end, it takes programs a last time: all of them have to be there by then
+        self._inbox.hand_over()
         self._closing = True
+        # wakes the thread if it waits for programs
         self._inbox.hand_over()
 
     async def run(self, program: Program, deadline: float) -> Any:
