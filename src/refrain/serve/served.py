@@ -18,6 +18,7 @@ from refrain.errors import shown
 from refrain.models import Network
 from refrain.trained import TrainedLanguageModel, TrainedTagger
 
+from .ranking import most_probable
 from .refused import Refused
 from .slots import Slot, Slots
 
@@ -117,9 +118,9 @@ class ServedModel:
         found: list[list[Candidate]] = [[] for _ in counts]
         if asking:
             some = rows if len(asking) == len(rows) else rows[asking]
-            top = some.topk(min(max(counts), rows.shape[1]))
-            for index, ids, values in zip(asking, top.indices.tolist(), top.values.tolist(), strict=True):
-                pairs = zip(ids[: counts[index]], values, strict=False)
+            values, ids = most_probable(some, max(counts))
+            for index, row_ids, row_values in zip(asking, ids.tolist(), values.tolist(), strict=True):
+                pairs = zip(row_ids[: counts[index]], row_values, strict=False)
                 found[index] = [Candidate(*each) for each in pairs]
         return found
 
@@ -139,13 +140,12 @@ class ServedModel:
         unknown = None if allow_unknown else self.vocabulary.unknown
         ids = self._beginning_with(beginning) if beginning else None
         among = row if ids is None else row[ids]
-        best = among.topk(min(count + (unknown is not None), len(among)))
-        places = best.indices if ids is None else ids[best.indices]
-        found = zip(places.tolist(), best.values.tolist(), strict=True)
+        (values,), (places,) = most_probable(among[None], count + (unknown is not None))
+        found = zip((places if ids is None else ids[places]).tolist(), values.tolist(), strict=True)
         return [Candidate(*each) for each in found if each[0] != unknown][:count]
 
     def _beginning_with(self, letters: str) -> Tensor:
-        """The ids of the tokens that begin with some letters, which are prepared as texts are."""
+        """The ids, in order, of the tokens that begin with some letters, which are prepared as texts are."""
         if isinstance(self.vocabulary, PreparesText):
             letters = self.vocabulary.preparation._replace(tokenise=False)(letters)
         if self._spelled is None:
@@ -155,7 +155,7 @@ class ServedModel:
         tokens, order = self._spelled
         start = bisect.bisect_left(tokens, letters)
         stop = bisect.bisect_right(tokens, letters, lo=start, key=lambda token: token[: len(letters)])
-        return torch.tensor(order[start:stop], dtype=torch.int64)
+        return torch.tensor(sorted(order[start:stop]), dtype=torch.int64)
 
     def _spell_after(self, prompt: str, index: int) -> str:
         """The text that a token adds to another."""
