@@ -16,7 +16,7 @@ Asking: TypeAlias = NextRequest | SessionRequest | ReadRequest
 class Place(NamedTuple):
     """Where a text has been read to: the state after all ids but the last, the last id, and the state after it.
 
-    The state before the last id allows to compute again what the model expected after it.
+    From the state before the last id, the last id can be read again to compute what the model expects next.
     """
 
     before: Slot
