@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from refrain import recipe, runs
+from refrain.errors import UserError
 from refrain.parallel.ranks import ALONE
 from refrain.runs import threads
 from refrain.runs.threads import free_threads, threads_for
@@ -96,6 +97,11 @@ def test_a_run_says_why_it_uses_fewer_threads(machine, four_threads):
 def test_a_setting_decides(machine, four_threads):
     machine(None, 1.0)
     assert inside("training.threads=3") == (3, {}, [])
+    assert inside("training.threads=5")[2] == [
+        "threads 5: more than the 4 core(s) here, so that threads wait for each other"
+    ]
+    with pytest.raises(UserError, match=r"training\.threads: 1,000,000 are too many for 4 core\(s\); use at most 64"):
+        inside("training.threads=1000000")
     assert inside("training.deterministic=true")[0] == 4
 
 

@@ -185,7 +185,7 @@ def _evaluate(
     else:
         figures = measure_model(lm, corpus, name, training, methods, protocol, search, per_token, force, reports.track)
     about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
-    report_all(about, lm.vocabulary, corpus.splits[name], figures, json)
+    report_all(about, corpus.vocabulary, corpus.splits[name], figures, json)
 
 
 def measure_model(

@@ -6,6 +6,8 @@ from .units.protocol import PreparesText, Vocabulary
 
 # a larger share of the tokens makes a figure that of another text
 MANY = 0.05
+# a larger share of the vocabulary with capitals makes it one of texts with capitals; the Penn Treebank has N alone
+FEW = 0.01
 
 FIT_THE_TEXT = "make the text fit the model with --lowercase or --tokenise"
 
@@ -45,7 +47,8 @@ def unknown_concerns(
 def _remedy(vocabulary: Vocabulary, in_training: bool) -> str:
     """What to do where many words are unknown; of preparations only those that would change something."""
     preparation = vocabulary.preparation if isinstance(vocabulary, PreparesText) else None
-    capitals = any(token != token.lower() for token in map(vocabulary.token, range(len(vocabulary))))
+    tokens = [vocabulary.token(number) for number in range(len(vocabulary))]
+    capitals = sum(token != token.lower() for token in tokens) > FEW * len(tokens)
     # capitals may become known in training, and they are unknown to a model that has none
     lowercase = preparation is not None and not preparation.lowercase and capitals == in_training
     tokenise = preparation is not None and not preparation.tokenise

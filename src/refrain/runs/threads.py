@@ -12,12 +12,15 @@ from typing import Any
 import torch
 
 from refrain.config import AnyExperiment
+from refrain.errors import UserError
 from refrain.parallel import Ranks
 from refrain.storage.machine import idle_cores, quota_cores, usable_cores
 from refrain.training.progress import Progress
 
 CHOSEN = "OMP_NUM_THREADS"
 """The environment variable with which a user chooses the number of threads."""
+MOST_PER_CORE = 16
+"""More threads than this for each core are a mistake, and many more cannot be started."""
 
 
 @contextlib.contextmanager
@@ -39,7 +42,7 @@ def threads_for(
     choice: dict[str, Any] = {}
     settings = experiment.training
     if settings.threads is not None:
-        chosen = settings.threads
+        chosen = _requested(settings.threads, report)
     elif before is not None:
         chosen = min(count, int(before["threads"]))
     elif count == 1 or ranks.size > 1 or CHOSEN in os.environ:
@@ -53,6 +56,18 @@ def threads_for(
         yield {"free_cores": choice} if choice else {}
     finally:
         torch.set_num_threads(count)
+
+
+def _requested(threads: int, report: Progress) -> int:
+    """The setting `training.threads`, unless it is far from what this machine has."""
+    cores = usable_cores()
+    if threads > MOST_PER_CORE * cores:
+        raise UserError(
+            f"training.threads: {threads:,} are too many for {cores} core(s); use at most {MOST_PER_CORE * cores}"
+        )
+    if threads > cores:
+        report.log(f"threads {threads}: more than the {cores} core(s) here, so that threads wait for each other")
+    return threads
 
 
 def free_threads(count: int, *, fixed: bool = False) -> tuple[int, dict[str, Any]]:

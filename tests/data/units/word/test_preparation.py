@@ -91,7 +91,7 @@ def test_concerns():
     ("words", "done", "in_training", "remedy"),
     [
         (["a"], Preparation(), False, "make the text fit the model with --lowercase or --tokenise"),
-        (["A"], Preparation(), False, "make the text fit the model with --tokenise"),
+        (["A", "B"], Preparation(), False, "make the text fit the model with --tokenise"),
         (["a"], Preparation(lowercase=True), False, "make the text fit the model with --tokenise"),
         (["a"], Preparation(lowercase=True, tokenise=True), False, "use a model that was trained on such a text"),
         (["A"], Preparation(), True, "read more with data.lowercase=true, data.tokenise=true or a larger"),
