@@ -56,7 +56,11 @@ def units_to_remove(
     dead = dead_by_width(parameters, table, widths, gone=small)
     for width in widths:
         if dead[width].all():
-            cause = f"with --threshold {threshold:g}; ask for less" if threshold is not None else "already"
+            cause = (
+                f"with --threshold {threshold:g}; ask for less"
+                if threshold is not None
+                else "already, so that nothing passes through them; train again with a weaker penalty or a larger target"
+            )
             raise UserError(f"all {sizes[width]} units of {width} are dead {cause}")
     if to is not None:
         measure, target = to[0], to[1] - beside
