@@ -59,7 +59,7 @@ def units_to_remove(
             cause = (
                 f"with --threshold {threshold:g}; ask for less"
                 if threshold is not None
-                else "already, so that nothing passes through them; train again with a weaker penalty or a larger target"
+                else "already, so that nothing passes through them; train with a weaker penalty or a larger target"
             )
             raise UserError(f"all {sizes[width]} units of {width} are dead {cause}")
     if to is not None:
