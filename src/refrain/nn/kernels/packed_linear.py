@@ -21,7 +21,7 @@ from .call import kernel
 from .integer import IntegerSoftmax
 from .matmul import linear
 from .pages import in_large_pages
-from .streams import SMALL_BATCH, StreamLinear, most_of_a_few, stream_lanes
+from .streams import SMALL_BATCH, StreamLinear, largest_small_batch, stream_lanes
 
 WeightType = Literal["float32", "int8"]
 
@@ -216,7 +216,7 @@ class PackedLinear:
         Args:
             x: (B, K).
         """
-        if len(x) > most_of_a_few(self.matrix.is_rounded) and self._streams is not None:
+        if len(x) > largest_small_batch(self.matrix.is_rounded) and self._streams is not None:
             return self._streams(self._checked(x))
         return self(x)
 

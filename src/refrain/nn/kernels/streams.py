@@ -54,7 +54,7 @@ def stream_lanes() -> int:
     return 0 if library is None else int(library.streams_lanes())
 
 
-def most_of_a_few(is_rounded: bool) -> int:
+def largest_small_batch(is_rounded: bool) -> int:
     """The largest batch of a step that reads weights as a single stream does.
 
     Args:

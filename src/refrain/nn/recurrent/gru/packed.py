@@ -17,7 +17,7 @@ from refrain.nn.kernels.packed_linear import (
     float32_mm,
     pack_matrices,
 )
-from refrain.nn.kernels.streams import SMALL_BATCH, StreamLinear, most_of_a_few, stream_lanes
+from refrain.nn.kernels.streams import SMALL_BATCH, StreamLinear, largest_small_batch, stream_lanes
 from refrain.nn.recurrent.packed import as_float32, by_unit
 
 from .biases import recurrent_bias
@@ -58,7 +58,7 @@ class PackedGRU:
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One time step: x (B, I) -> output (B, H) and the next state."""
         x, state = as_float32(self._sizes, x, state)
-        if len(x) > most_of_a_few(self._first.is_rounded) and self._streams is not None:
+        if len(x) > largest_small_batch(self._first.is_rounded) and self._streams is not None:
             by_input, by_state = self._streams
             return self._apply(by_input(x), by_state(state.hidden), state.hidden)
         if len(x) > SMALL_BATCH:

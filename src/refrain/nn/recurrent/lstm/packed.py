@@ -20,7 +20,7 @@ from refrain.nn.kernels.packed_linear import (
     float32_linear,
     pack_matrices,
 )
-from refrain.nn.kernels.streams import SMALL_BATCH, StreamGates, most_of_a_few, stream_lanes
+from refrain.nn.kernels.streams import SMALL_BATCH, StreamGates, largest_small_batch, stream_lanes
 from refrain.nn.recurrent.packed import as_float32, by_gate, by_unit
 
 from .integer import IntegerLSTM, Rounded
@@ -94,7 +94,7 @@ class LSTMGates:
 
     def __call__(self, x: Tensor, y: Tensor, cell: Tensor) -> tuple[Tensor, LSTMState]:
         """x (B, I), y (B, M), cell (B, H) -> the output (B, H) and the next state."""
-        if len(x) > most_of_a_few(self._first.is_rounded) and self._streams is not None:
+        if len(x) > largest_small_batch(self._first.is_rounded) and self._streams is not None:
             hidden, after = self._streams(x.contiguous(), y.contiguous(), cell.contiguous())
             return hidden, LSTMState(hidden, after)
         hidden = torch.empty_like(cell)
