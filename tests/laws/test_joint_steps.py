@@ -69,6 +69,18 @@ def test_other_penalties_keep_their_place():
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
 
 
+def test_penalties_on_the_same_width_act_one_after_another():
+    torch.manual_seed(1)
+    model = MODELS["untied"]().float()
+    found = []
+    for native in (False, True):
+        one = copy.deepcopy(model)
+        lassos = penalties(one)
+        take_steps([*lassos, *lassos], 0.3, native=native)
+        found.append(list(one.parameters()))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (64, 16), (65, 37), (200, 3), (3, 130), (0, 5)])
 @pytest.mark.parametrize("given", ["", "rows", "columns", "rows columns"])
 def test_sums_and_scaling_of_lines(shape, given):
