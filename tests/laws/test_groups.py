@@ -10,7 +10,7 @@ from refrain.axes import Axis, removable
 from refrain.sparsity import LineLasso, UnitLasso, clear_units, dead_units, select_units, squared_norms, unit_axes
 from refrain.sparsity.compact import drop_until, largest_entries, weakest_first
 from refrain.sparsity.groups import scale_units
-from refrain.sparsity.sizes import multiply_adds, parameter_count
+from refrain.sparsity.sizes import layer_multiply_adds, multiply_adds, parameter_count
 
 READERS, WRITERS = ("reads", "both"), ("writes", "both", "shifts", "scales")
 
@@ -161,6 +161,8 @@ def test_multiply_adds_are_the_entries_of_what_is_multiplied(model):
     matrices = sum(parameter.numel() for parameter in model.parameters() if parameter.ndim == 2)
     looked_up = 0 if model.head.tied else model.embedding.weight.numel()
     assert counted == matrices - looked_up
+    layers = layer_multiply_adds(model.axes(), model.widths())
+    assert layers == sum(parameter.numel() for parameter in model.stack.parameters() if parameter.ndim == 2) < counted
 
 
 def test_a_group_lasso_is_the_sum_of_norms_and_its_step_shortens_them():

@@ -12,6 +12,7 @@ ROWS = {
     "parameters": "{:,}",
     "bytes": "{:,}",
     "multiply_adds": "{:,}",
+    "layer_multiply_adds": "{:,}",
     "perplexity": "{:,.2f}",
     "ms_per_token": "{:.3f}",
     "tokens_per_second": "{:,.0f}",
@@ -50,10 +51,11 @@ def compress(
     threshold
         Also treat units as dead if the absolute values of all their weights are below this.
     to
-        A size to reach: parameters=7M, multiply_adds=50% or bytes=10M, where a percentage is of the size of the run's
-        model. Units go first that cost the least loss on the validation text for the size that they save. For bytes,
-        weights are int8 unless --weights float32 is given, and without --embedding, --head and --zeros, ranks and zeros
-        are tried as well, and what costs the least loss is written.
+        A size to reach: parameters=7M, multiply_adds=50%, layer_multiply_adds=40% (without those of the head) or
+        bytes=10M, where a percentage is of the size of the run's model. Units go first that cost the least loss on the
+        validation text for the size that they save. For bytes, weights are int8 unless --weights float32 is given, and
+        without --embedding, --head and --zeros, ranks and zeros are tried as well, and what costs the least loss is
+        written.
     weights
         int8: store every matrix rounded to 127ths of the largest entry of each row, in a quarter of the bytes. float32:
         store float32. The default is int8 for --to bytes=N, otherwise what the run has. A tagger takes this option
@@ -199,10 +201,13 @@ def _rank(option: str, text: str | None) -> str | list[tuple[int, str]] | None:
 def _target(text: str) -> tuple[str, str]:
     from refrain.errors import UserError
 
-    match = re.fullmatch(r"(parameters|multiply_adds|bytes)=(\d+(?:\.\d+)?(?:[kKMG]|%)?)", text.removesuffix("B"))
+    match = re.fullmatch(
+        r"(parameters|multiply_adds|layer_multiply_adds|bytes)=(\d+(?:\.\d+)?(?:[kKMG]|%)?)", text.removesuffix("B")
+    )
     if match is None or (text.endswith("B") and match[1] != "bytes"):
         raise UserError(
-            "--to must be parameters=N, multiply_adds=N or bytes=N, as in parameters=7M, parameters=50% or bytes=2MB "
+            "--to must be parameters=N, multiply_adds=N, layer_multiply_adds=N or bytes=N, as in parameters=7M, "
+            "parameters=50% or bytes=2MB "
             f"(got {text!r})"
         )
     return match[1], match[2].replace("K", "k")

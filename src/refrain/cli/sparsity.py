@@ -6,7 +6,11 @@ from typing import Any
 
 from .options import ForceOption, JsonOption, RunArgument
 
-SIZES = {"parameters": "parameters", "multiply_adds": "multiply-adds per token"}
+SIZES = {
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds per token",
+    "layer_multiply_adds": "of these in the layers",
+}
 
 
 def sparsity(

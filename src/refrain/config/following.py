@@ -8,8 +8,8 @@ from json import dumps
 from typing import Any
 
 from .experiment import MADE_BY, Data
+from .sparsity import MEASURES
 
-MEASURES = ("parameters", "multiply_adds", "bytes")
 PENALTIES = tuple(f"sparsity.{name}" for name in ("l1", "group_lasso", "row_lasso", "column_lasso"))
 
 

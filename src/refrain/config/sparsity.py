@@ -11,6 +11,9 @@ from .values import ByName, Count, Positive, Settings, Share, percentage
 
 Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
 
+MEASURES = ("parameters", "multiply_adds", "layer_multiply_adds", "bytes")
+"""The measures of a size that can be a target."""
+
 
 def counted(value: Any) -> Any:
     """7M, 1.5M or 300k as numbers; anything else as it is."""
@@ -130,7 +133,7 @@ class GradualPruning(Settings):
 
 
 class Target(Settings):
-    """The size that the group lasso steers to: exactly one of parameters, multiply_adds and bytes.
+    """The size that the group lasso steers to, by exactly one of these measures.
 
     A percentage such as 50% refers to the model at the start of the run, which records the number.
     """
@@ -141,6 +144,11 @@ class Target(Settings):
         "the model at the start.",
     )
     multiply_adds: Amount | None = Field(None, description="Multiply-adds of the compacted model for one token.")
+    layer_multiply_adds: Amount | None = Field(
+        None,
+        description="Multiply-adds of the recurrent layers of the compacted model for one token, without those of the "
+        "head.",
+    )
     bytes: Amount | None = Field(None, description="Bytes of the compacted model's weights in float32.")
     reached: Share = Field(
         0.7, description="Fraction of the run after which the size is reached; the weights settle in the rest."
@@ -151,7 +159,7 @@ class Target(Settings):
         return next(iter(self._given().items()))
 
     def _given(self) -> dict[str, int | str]:
-        values = {name: getattr(self, name) for name in ("parameters", "multiply_adds", "bytes")}
+        values = {name: getattr(self, name) for name in MEASURES}
         return {name: value for name, value in values.items() if value is not None}
 
     @model_validator(mode="after")
@@ -164,7 +172,7 @@ class Target(Settings):
                     f"{given[0]}: cannot be a target beside {' and '.join(given[1:])}; keep one of them, "
                     f"as with {others}"
                 )
-            raise ValueError("parameters: give exactly one of parameters, multiply_adds and bytes")
+            raise ValueError(f"parameters: give exactly one of {', '.join(MEASURES[:-1])} and {MEASURES[-1]}")
         return self
 
 

@@ -22,6 +22,7 @@ from .iss import awd_lstm_ptb_iss as awd_lstm_ptb_iss
 from .iss import zaremba_large_373_315 as zaremba_large_373_315
 from .iss import zaremba_large_iss as zaremba_large_iss
 from .iss import zaremba_large_l1 as zaremba_large_l1
+from .iss import zaremba_medium_iss as zaremba_medium_iss
 from .iss import zaremba_small_iss as zaremba_small_iss
 from .pos import pos_default as pos_default
 from .pos import pos_dense as pos_dense
@@ -48,6 +49,7 @@ RECIPES: dict[str, Callable[[], AnyExperiment]] = {
     "awd-lstm-wikitext2": awd_lstm_wikitext2,
     "awd-lstm-mos-ptb": awd_lstm_mos_ptb,
     "zaremba-small-iss": zaremba_small_iss,
+    "zaremba-medium-iss": zaremba_medium_iss,
     "zaremba-large-l1": zaremba_large_l1,
     "zaremba-large-iss": zaremba_large_iss,
     "zaremba-large-373-315": zaremba_large_373_315,
@@ -71,7 +73,13 @@ RECIPES: dict[str, Callable[[], AnyExperiment]] = {
     "pos-sparse-descending": pos_sparse_descending,
 }
 
-SECOND_STAGES = ("awd-lstm-ptb-finetune", "zaremba-small-iss", "zaremba-large-l1", "sparse-awd-ptb-finetune")
+SECOND_STAGES = (
+    "awd-lstm-ptb-finetune",
+    "zaremba-small-iss",
+    "zaremba-medium-iss",
+    "zaremba-large-l1",
+    "sparse-awd-ptb-finetune",
+)
 """Recipes that continue from the weights of a trained run."""
 
 

@@ -19,6 +19,7 @@ from .penalties import L1 as L1
 from .penalties import LineLasso as LineLasso
 from .penalties import UnitLasso as UnitLasso
 from .penalties import threshold as threshold
+from .sizes import layer_multiply_adds as layer_multiply_adds
 from .sizes import model_size as model_size
 from .sizes import multiply_adds as multiply_adds
 from .sizes import parameter_count as parameter_count

@@ -13,7 +13,7 @@ from refrain.axes import Axis, AxisTable
 
 from .compact import dead_by_width, widths_left
 from .groups import squared_norms, unit_axes, zero_share
-from .sizes import multiply_adds, parameter_count
+from .sizes import layer_multiply_adds, multiply_adds, parameter_count
 
 
 class MatrixView(NamedTuple):
@@ -63,8 +63,9 @@ def report(
 
     Returns:
         `zeros`, the fraction of the matrices' entries that are zero; `widths` with `units`, `dead` and `left` for each
-        removable width; `tensors` with `shape`, `zeros`, `zero_rows` and `zero_columns`; `parameters` and
-        `multiply_adds` per token; and the same after compaction, `compact_parameters` and `compact_multiply_adds`.
+        removable width; `tensors` with `shape`, `zeros`, `zero_rows` and `zero_columns`; `parameters`,
+        `multiply_adds` per token, and `layer_multiply_adds`, those of the recurrent layers; and the same after
+        compaction, as `compact_parameters` and so on.
     """
     dead = dead_by_width(parameters, table, removable)
     left = widths_left(widths, dead)
@@ -79,6 +80,8 @@ def report(
         "compact_parameters": parameter_count(table, widths, dead),
         "multiply_adds": multiply_adds(table, widths),
         "compact_multiply_adds": multiply_adds(table, widths, dead),
+        "layer_multiply_adds": layer_multiply_adds(table, widths),
+        "compact_layer_multiply_adds": layer_multiply_adds(table, widths, dead),
     }
 
 

@@ -15,6 +15,9 @@ from refrain.axes import Axis, AxisTable
 Units = Mapping[str, Tensor]
 """Width -> (U,) bool."""
 
+LAYERS = "stack."
+"""How the names of the parameters of a model's layers begin."""
+
 
 def parameter_count(table: AxisTable, widths: Mapping[str, int], dead: Units | None = None) -> int:
     """Count the parameters.
@@ -41,18 +44,31 @@ def multiply_adds(table: AxisTable, widths: Mapping[str, int], dead: Units | Non
     return sum(_entries(axes, widths, dead or {}) for axes in matrices)
 
 
+def layer_multiply_adds(table: AxisTable, widths: Mapping[str, int], dead: Units | None = None) -> int:
+    """Count the multiply-adds per token of the recurrent layers alone, without the head.
+
+    Args:
+        table: the model's axes.
+        widths: the sizes of the model's widths.
+        dead: units that are not counted; one unit in each segment of a width is always counted.
+    """
+    return multiply_adds({name: axes for name, axes in table.items() if name.startswith(LAYERS)}, widths, dead)
+
+
 def model_size(measure: str, table: AxisTable, widths: Mapping[str, int], dead: Units | None = None) -> int:
     """Return the size of a model by a measure.
 
     Args:
-        measure: `parameters`, `multiply_adds`, `bytes` (of float32) or `int8_bytes` (of matrices in int8 with a scale
-            for each row, and of vectors in float32).
+        measure: `parameters`, `multiply_adds`, `layer_multiply_adds`, `bytes` (of float32) or `int8_bytes` (of matrices
+            in int8 with a scale for each row, and of vectors in float32).
         table: the model's axes.
         widths: the sizes of the model's widths.
         dead: units that are not counted; one unit in each segment of a width is always counted.
     """
     if measure == "multiply_adds":
         return multiply_adds(table, widths, dead)
+    if measure == "layer_multiply_adds":
+        return layer_multiply_adds(table, widths, dead)
     if measure == "int8_bytes":
         rows = sum(_entries(axes[:-1], widths, dead or {}) for axes in table.values() if len(axes) >= 2)
         vectors = sum(_entries(axes, widths, dead or {}) for axes in table.values() if len(axes) < 2)

@@ -59,10 +59,10 @@ def compress(
         run: the run folder, whose best checkpoint is read.
         out: the new run folder, which must be new or empty.
         threshold: also remove units all of whose weights have an absolute value below this.
-        to: `parameters`, `multiply_adds` or `bytes` and the largest value allowed, which is a number, `7M` or `50%` of
-            the model's; units are removed until the model is small enough, those first that cost the least loss on the
-            validation text for the size that they save. For `bytes`, weights are int8 by default, and without ranks,
-            several ranks and zeros are tried as well.
+        to: `parameters`, `multiply_adds`, `layer_multiply_adds` or `bytes` and the largest value allowed, which is a
+            number, `7M` or `50%` of the model's; units are removed until the model is small enough, those first that
+            cost the least loss on the validation text for the size that they save. For `bytes`, weights are int8 by
+            default, and without ranks, several ranks and zeros are tried as well.
         max_loss: the largest growth of the perplexity on the validation text, as a fraction, for which a model that
             computes something else is written; None is 0.2. With `force` or before finetuning, the growth is only
             logged.
@@ -85,10 +85,10 @@ def compress(
 
     Returns:
         `removed`, the number of removed units by width; `ranks` and `weights`; `before`, `after` and, after finetuning,
-        `finetuned`, each with widths, parameters, bytes, multiply_adds, perplexity, ms_per_token and tokens_per_second;
-        the largest difference of log-probabilities from those of the masked model, `max_abs_difference` in float64 and
-        `float32_difference`; and if the smaller model computes something else, `cost`, the perplexity of the validation
-        text `before` and `after`.
+        `finetuned`, each with widths, parameters, bytes, multiply_adds, layer_multiply_adds, perplexity, ms_per_token
+        and tokens_per_second; the largest difference of log-probabilities from those of the masked model,
+        `max_abs_difference` in float64 and `float32_difference`; and if the smaller model computes something else,
+        `cost`, the perplexity of the validation text `before` and `after`.
 
     Raises:
         UserError: when nothing or a whole layer would be removed, a target cannot be reached, or the smaller model is

@@ -12,7 +12,7 @@ from refrain.evaluation import evaluate, protocol_windows
 from refrain.models import LanguageModel, Stepper
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.progress import Reporter, timing_reports
-from refrain.sparsity import multiply_adds
+from refrain.sparsity import layer_multiply_adds, multiply_adds
 
 REPEATS, STEPS = 7, 50
 
@@ -43,6 +43,7 @@ def figures_of(models: list[Measured], corpus: Corpus, split: str, reports: Repo
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "bytes": size,
                 "multiply_adds": multiply_adds(model.axes(), widths),
+                "layer_multiply_adds": layer_multiply_adds(model.axes(), widths),
                 "perplexity": evaluate(model, windows, track=reports.track).perplexity,
             }
         )

@@ -19,7 +19,11 @@ from refrain.trained.language_model import TrainedLanguageModel
 PIXELS = 420
 METRICS_LIMIT = 2**28
 """Bytes of metrics that are read: a million lines."""
-FIGURES = {"parameters": "parameters", "multiply_adds": "multiply-adds a token"}
+FIGURES = {
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds a token",
+    "layer_multiply_adds": "multiply-adds a token of the layers",
+}
 
 
 def sparsity_report(lm: TrainedLanguageModel) -> dict[str, Any]:

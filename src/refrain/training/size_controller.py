@@ -37,7 +37,7 @@ class Controller:
         widths: the sizes of all widths, dead units included.
         removable: the widths whose units can be removed.
         lassos: width -> the penalty on its units, whose strength is adjusted.
-        measure: `parameters`, `multiply_adds` or `bytes`.
+        measure: of `model_size`.
         target: the size to reach.
         reached: the fraction of the run at which the target must be reached.
         first: the size at the start.

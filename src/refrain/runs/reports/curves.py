@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from refrain.config.sparsity import MEASURES
 from refrain.pictures.report.blocks import Table
 from refrain.pictures.report.chart import Chart, Line
 from refrain.pictures.report.scales import exact
@@ -230,9 +231,7 @@ def _values(run: RunData, line: Mapping[str, Any]) -> dict[Quantity, float]:
 def _steered(run: RunData) -> str:
     """The size of which a target was set."""
     target = getattr(getattr(run.experiment, "sparsity", None), "target", None)
-    measure = next(
-        (name for name in ("parameters", "multiply_adds", "bytes") if getattr(target, name, None) is not None), "size"
-    )
+    measure = next((name for name in MEASURES if getattr(target, name, None) is not None), "size")
     return f"{measure.replace('_', '-')}, steered"
 
 

@@ -12,6 +12,11 @@ from refrain.sparsity.report import report, views
 # the largest number of pixels along a side of a matrix, and the number of matrices that are drawn
 PIXELS = 120
 MOST_MATRICES = 16
+LABELS = {
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds per token",
+    "layer_multiply_adds": "of these in the layers",
+}
 
 
 def sparsity_blocks(model: nn.Module) -> list[Block]:
@@ -27,7 +32,7 @@ def sparsity_blocks(model: nn.Module) -> list[Block]:
     matrices, widths = views(parameters, given.axes(), removable, pixels=PIXELS)
     sizes = [
         [label, f"{found[name]:,}", f"{found[f'compact_{name}']:,}", _percent(found[f"compact_{name}"] / found[name])]
-        for name, label in (("parameters", "parameters"), ("multiply_adds", "multiply-adds per token"))
+        for name, label in LABELS.items()
     ]
     tensors = [
         [name, " × ".join(f"{length:,}" for length in row["shape"]), _percent(row["zeros"])]
