@@ -34,7 +34,10 @@ MIXTURE = {"kind": "mixture", "components": 2}
         (["l1.strength=-1"], "sparsity.l1.strength: must be greater than 0"),
         (["l1.strength=nan"], "sparsity.l1.strength: must be finite"),
         (["target.parameters=100"], "sparsity.target: needs a group lasso to begin with; give group_lasso.strength"),
-        (["target.reached=0.5"], "sparsity.target.parameters: give exactly one of parameters, multiply_adds and bytes"),
+        (
+            ["target.reached=0.5"],
+            "sparsity.target.parameters: give exactly one of parameters, multiply_adds, layer_multiply_adds and bytes",
+        ),
         (
             ["group_lasso.strength=1", "target.bytes=9", "target.parameters=9"],
             "sparsity.target.parameters: cannot be a target beside bytes",

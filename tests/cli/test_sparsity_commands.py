@@ -244,7 +244,10 @@ def test_the_bench_of_sizes(refrain, mistake, run, tiny_run):
         (["--embedding", "bands=0:x"], ["--embedding must be rank=N", "bands=0:64,1000:25% (got 'bands=0:x')"]),
         (["--embedding", "0:4,2:3"], ["(got '0:4,2:3')"]),
         (["--weights", "int8", "--finetune-epochs", "1"], ["--weights int8 cannot take effect with --finetune-epochs"]),
-        (["--to", "weights=3"], ["--to must be parameters=N, multiply_adds=N, layer_multiply_adds=N or bytes=N", "(got 'weights=3')"]),
+        (
+            ["--to", "weights=3"],
+            ["--to must be parameters=N, multiply_adds=N, layer_multiply_adds=N or", "(got 'weights=3')"],
+        ),
         (["--to", "parameters=-3"], ["as in parameters=7M"]),
         (["--to", "parameters=1"], ["--to parameters=1: parameters cannot go below 66"]),
         (["--to", "parameters=1M"], ["--to parameters=1M: the model has 2,194, which is no more than that"]),
