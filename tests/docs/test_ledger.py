@@ -29,6 +29,19 @@ def written(value):
     return f"{value:g}"
 
 
+def ours(figure):
+    """Our figure, with the standard deviation over seeds where there are several."""
+    return written(figure["ours"]) + (f" ± {figure['sd']:g}" if "sd" in figure else "")
+
+
+def in_deviations(figure):
+    """The deviation in percent, and in standard deviations over our seeds where there are several."""
+    percent = f"{deviation(figure):+.1f} %"
+    if "sd" not in figure:
+        return percent
+    return f"{percent}, {(figure['ours'] - figure['published']) / figure['sd']:+.1f} sd"
+
+
 def rows(ledger):
     yield "| recipe | published by | figure | published | ours | deviation | judgement |"
     yield "|---|---|---|---|---|---|---|"
@@ -41,8 +54,8 @@ def rows(ledger):
             figure["source"],
             figure["figure"],
             written(figure["published"]),
-            f"{written(figure['ours'])}{f' ({notes})' if notes else ''}" if measured else "",
-            f"{deviation(figure):+.1f} %" if measured else "",
+            f"{ours(figure)}{f' ({notes})' if notes else ''}" if measured else "",
+            in_deviations(figure) if measured else "",
             judgement(figure),
         ]
         yield f"| {' | '.join(cells)} |"
@@ -89,6 +102,8 @@ def test_judgements():
     assert judgement(figure | {"ours": 98.0, "better": "higher"}) == "not reproduced"
     assert judgement(figure | {"ours": 98.0, "better": "equal"}) == "not reproduced"
     assert judgement(figure | {"ours": None}) == "not attempted"
+    assert all(("sd" in each) == ((each["seeds"] or 1) > 1) for each in ledger["figures"])
+    assert in_deviations(figure | {"ours": 102.0, "sd": 0.5}) == "+2.0 %, +4.0 sd"
 
 
 if __name__ == "__main__":
