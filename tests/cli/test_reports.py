@@ -93,7 +93,7 @@ def test_data_check_and_check(refrain, tiny_corpus, steps, tiny_settings):
     assert [what for what, _ in steps] == ["reading the text", "looking for unusual lines"]
     steps.clear()
     assert refrain("check", "zaremba-small", *tiny_settings, "--data", tiny_corpus).status == 0
-    assert [what for what, _ in steps] == ["building the model and training on two windows"]
+    assert [what for what, _ in steps] == ["building the model and training on a few windows"]
 
 
 def test_train_from_the_corpus_to_the_test_text(refrain, train, tiny_corpus, steps):

@@ -143,6 +143,16 @@ def test_a_file_that_exists_is_replaced_when_asked(refrain, mistake, run, write)
     assert there.read_bytes().startswith(PNG)
 
 
+def test_a_run_without_living_units(refrain, mistake, tiny_corpus, tiny_settings, tmp_path):
+    words = [*tiny_settings, "training.epochs=1", "sparsity.group_lasso.strength=100"]
+    run = tmp_path / "run"
+    assert refrain("train", "zaremba-small", *words, "--data", tiny_corpus, "--out", run).status == 0
+    shown = refrain("sparsity", run).out
+    assert "are dead, so that nothing passes through them: this model cannot be compacted; train with a" in shown
+    assert "refrain compress" not in shown
+    mistake(2, ["compress", run, "--out", tmp_path / "small"], "are dead already, so that nothing passes through them")
+
+
 def test_a_run_without_dead_units(refrain, mistake, tiny_run, tmp_path):
     assert "no unit is dead: compaction has nothing to remove" in refrain("sparsity", tiny_run).out
     said = (

@@ -10,9 +10,9 @@ import torch
 
 from refrain import recipe, runs
 from refrain.errors import UserError
-from refrain.parallel.ranks import ALONE
 from refrain.runs import threads
 from refrain.runs.threads import free_threads, threads_for
+from refrain.runs.trial import trial
 from refrain.training import PlainProgress
 
 
@@ -73,7 +73,7 @@ def test_fixed_threads_do_not_look_at_other_programs(machine):
 def inside(*settings, before=None):
     """The threads inside, what the manifest gets, and what is logged."""
     log = Log()
-    with threads_for(recipe("zaremba-small", *settings), ALONE, log, before) as found:
+    with threads_for(recipe("zaremba-small", *settings), log.log, before=before) as found:
         count = torch.get_num_threads()
     return count, found, log.lines
 
@@ -135,6 +135,13 @@ def test_the_manifest_and_the_opening_lines_name_the_threads(
     runs.resume(tmp_path / "run", settings=["training.epochs=2", "training.threads=3"], progress=log)
     assert any(line.startswith("refrain ") and line.endswith("3 threads") for line in log.lines)
     assert torch.get_num_threads() == 4
+
+
+def test_a_trial_uses_the_threads_of_the_settings(machine, four_threads, tiny_corpus, tiny_settings):
+    machine(None, 4.0)
+    settings = (*tiny_settings, "training.epochs=1", "training.threads=3")
+    found = trial(recipe("zaremba-small", *settings, data=str(tiny_corpus)), Log().log)
+    assert found["threads"] == 3 and found["seconds"] >= 0 and torch.get_num_threads() == 4
 
 
 def environment_after(**given):

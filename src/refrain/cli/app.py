@@ -54,7 +54,7 @@ COMMANDS = {
     "plot": "Draw the curves of runs for a paper, as PNG, SVG or PDF.",
     "data": "List, fetch and check corpora.",
     "models": "List, fetch and pack models that are ready to use.",
-    "check": "Build a recipe and train on two windows, to check settings, memory and time.",
+    "check": "Build a recipe and train on a few windows, to check settings, memory and time.",
     "bench": "Measure speed on this machine in paired runs.",
 }
 EXAMPLES = {

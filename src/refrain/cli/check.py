@@ -15,7 +15,7 @@ def check(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Build a recipe and train on two windows, to check settings, memory and time.
+    """Build a recipe and train on a few windows, to check settings, memory and time.
 
     Prints the sizes, the memory and the expected training time. Nothing is saved.
 
@@ -53,7 +53,7 @@ def check(
     from refrain.runs.checks import check_training
 
     check_training(experiment)
-    with reporter().step("building the model and training on two windows"):
+    with reporter().step("building the model and training on a few windows"):
         from refrain.runs.trial import trial
 
         found = trial(experiment, log=log, layout=layout, force=force)
@@ -73,6 +73,7 @@ def check(
         print(f"vectors of {band['width']:4}: {band['words']:,} words, {band['share']:.1%} of the training text")
     print(f"windows      {found['windows']:,} per epoch, {found['windows'] * experiment.training.epochs:,} in all")
     print_line(describe_backends(found["backend"]).replace(" ", "      ", 1))
+    print(f"threads      {found['threads']}")
     if found["peak_memory_bytes"] is not None:
         print(f"memory       {found['peak_memory_bytes'] / 1e6:,.0f} MB at its peak")
     print(f"time         {duration(found['seconds'])} of training expected (without validation)")

@@ -108,7 +108,7 @@ def resume(
         check_config(own, checkpoint, read_manifest(run), run.path)
         for problem in problems:
             report.log(f"skipped a damaged checkpoint: {problem}")
-        stack.enter_context(threads_for(given, ranks, report, read_manifest(run)))
+        stack.enter_context(threads_for(given, report.log, ranks=ranks.size, before=read_manifest(run)))
         corpus, network, backends = _built(kind, given, run, checkpoint, model, ranks, report)
         task = kind.task(given, corpus, network, added)
         task.ranks = ranks

@@ -6,16 +6,14 @@ A thread that shares its core with another program makes all others wait: at eac
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 
 from refrain.config import AnyExperiment
 from refrain.errors import UserError
-from refrain.parallel import Ranks
 from refrain.storage.machine import idle_cores, quota_cores, usable_cores
-from refrain.training.progress import Progress
 
 CHOSEN = "OMP_NUM_THREADS"
 """The environment variable with which a user chooses the number of threads."""
@@ -25,14 +23,14 @@ MOST_PER_CORE = 16
 
 @contextlib.contextmanager
 def threads_for(
-    experiment: AnyExperiment, ranks: Ranks, report: Progress, before: Mapping[str, Any] | None = None
+    experiment: AnyExperiment, log: Callable[[str], None], *, ranks: int = 1, before: Mapping[str, Any] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Let torch and the kernels use the threads of a run inside.
 
     Args:
         experiment: the settings of the run.
-        ranks: several of them keep their threads, which torch's launcher has set.
-        report: the progress report, in which a choice is logged.
+        log: called with a line of text about a choice.
+        ranks: the number of processes; several of them keep their threads, which torch's launcher has set.
         before: the manifest of a run that is resumed, which keeps its number of threads; None for a new run.
 
     Yields:
@@ -42,15 +40,15 @@ def threads_for(
     choice: dict[str, Any] = {}
     settings = experiment.training
     if settings.threads is not None:
-        chosen = _requested(settings.threads, report)
+        chosen = _requested(settings.threads, log)
     elif before is not None:
         chosen = min(count, int(before["threads"]))
-    elif count == 1 or ranks.size > 1 or CHOSEN in os.environ:
+    elif count == 1 or ranks > 1 or CHOSEN in os.environ:
         chosen = count
     else:
         chosen, choice = free_threads(count, fixed=settings.deterministic)
     if choice and chosen < count:
-        report.log(f"threads {chosen} of {count}: {_reason(choice)}; training.threads={count} uses all")
+        log(f"threads {chosen} of {count}: {_reason(choice)}; training.threads={count} uses all")
     torch.set_num_threads(chosen)
     try:
         yield {"free_cores": choice} if choice else {}
@@ -58,7 +56,7 @@ def threads_for(
         torch.set_num_threads(count)
 
 
-def _requested(threads: int, report: Progress) -> int:
+def _requested(threads: int, log: Callable[[str], None]) -> int:
     """The setting `training.threads`, unless it is far from what this machine has."""
     cores = usable_cores()
     if threads > MOST_PER_CORE * cores:
@@ -66,7 +64,7 @@ def _requested(threads: int, report: Progress) -> int:
             f"training.threads: {threads:,} are too many for {cores} core(s); use at most {MOST_PER_CORE * cores}"
         )
     if threads > cores:
-        report.log(f"threads {threads}: more than the {cores} core(s) here, so that threads wait for each other")
+        log(f"threads {threads}: more than the {cores} core(s) here, so that threads wait for each other")
     return threads
 
 

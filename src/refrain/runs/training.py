@@ -94,7 +94,7 @@ def train(
             # what is no experiment is refused before its settings are read
             kind_of(experiment, model)
             given: Any = {"own_network": model, "methods": own, "start_from": start_from, "force": force or again}
-            with threads_for(experiment, ranks, report) as threads:
+            with threads_for(experiment, report.log, ranks=ranks.size) as threads:
                 return _started(experiment, RunFolder(out), ranks, report, recipe_text, command, threads, **given)
 
 

@@ -1,5 +1,6 @@
-"""A trial of a recipe on two windows, which measures its memory and time."""
+"""A trial of a recipe on a few windows, which measures its memory and time."""
 
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +14,20 @@ from refrain.config import AnyExperiment
 from refrain.storage.machine import peak_memory_bytes
 from refrain.storage.output_checks import check_outputs
 from refrain.storage.output_files import write_files
-from refrain.training import train_round
+from refrain.training import Task, train_round
 
 from .kinds import kind_of
 from .layout import draw_layout, frequency_bands, sparse_plans
+from .threads import threads_for
+
+WINDOWS, SECONDS = 12, 2.0
+"""The largest number of windows of a trial, and the seconds after which no more than two are trained."""
 
 
 def trial(
     experiment: AnyExperiment, log: Callable[[str], None], layout: str | Path | None = None, *, force: bool = False
 ) -> dict[str, Any]:
-    """Build the model and the task of an experiment, and train on two windows. Nothing is saved.
+    """Build the model and the task of an experiment, and train on two windows or a few more. Nothing is saved.
 
     Args:
         experiment: the settings.
@@ -32,8 +37,8 @@ def trial(
 
     Returns:
         `parameters`, `widths`, `plans` of sparse layers as text, `bands` of a sparse embedding, `windows` per epoch,
-        `backend` of each part and the `kernels` that are used, both in words, `seconds` that training is expected to
-        take, and `peak_memory_bytes`, which is None on systems that do not count it.
+        `backend` of each part and the `kernels` that are used, both in words, `threads`, `seconds` that training is
+        expected to take, and `peak_memory_bytes`, which is None on systems that do not count it.
 
     Raises:
         DataError: when the corpus is missing or damaged.
@@ -41,6 +46,13 @@ def trial(
     """
     if layout is not None:
         check_outputs([("layout", Path(layout))], [experiment.data.corpus], force=force)
+    with threads_for(experiment, log):
+        return _trial(experiment, log, layout, force=force)
+
+
+def _trial(
+    experiment: AnyExperiment, log: Callable[[str], None], layout: str | Path | None, *, force: bool
+) -> dict[str, Any]:
     kind = kind_of(experiment)
     corpus = kind.corpus(experiment, log)
     torch.manual_seed(experiment.training.seed)
@@ -50,14 +62,31 @@ def trial(
         write_files([(Path(layout), draw_layout(experiment.name, model, corpus))], force=force)
     backends = choose_backends(experiment.training, model, log)
     task = kind.task(experiment, corpus, model)
-    windows = task.windows(0)
-    state = model.initial_state(task.batch_size)
-    seconds = 0.0
-    for index in range(min(2, len(windows))):
+    windows = len(task.windows(0))
+    times = _window_times(task, device)
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "widths": model.widths(),
+        "plans": {name: str(plan) for name, plan in sparse_plans(model).items()},
+        "bands": frequency_bands(model, corpus),
+        "windows": windows,
+        "backend": backends,
+        "kernels": kernels_used(backends),
+        "threads": torch.get_num_threads(),
+        "seconds": round(statistics.median(times[1:] or times) * windows * task.epochs, 1),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def _window_times(task: Task, device: torch.device) -> list[float]:
+    """Train on the first windows and return the seconds of each; the first one also allocates memory."""
+    windows, state = task.windows(0), task.initial_state()
+    times: list[float] = []
+    for index in range(min(WINDOWS, len(windows))):
         inputs, targets = windows[index]
         started = time.monotonic()
         state = train_round(
-            model,
+            task.model,
             [(inputs.to(device), targets.to(device))],
             state,
             task.optimizer,
@@ -65,15 +94,7 @@ def trial(
             max_norm=task.max_norm,
             hooks=task.methods.hooks(),
         )
-        seconds = time.monotonic() - started
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "widths": model.widths(),
-        "plans": {name: str(plan) for name, plan in sparse_plans(model).items()},
-        "bands": frequency_bands(model, corpus),
-        "windows": len(windows),
-        "backend": backends,
-        "kernels": kernels_used(backends),
-        "seconds": round(seconds * len(windows) * task.epochs, 1),
-        "peak_memory_bytes": peak_memory_bytes(),
-    }
+        times.append(time.monotonic() - started)
+        if len(times) > 1 and sum(times) > SECONDS:
+            break
+    return times
