@@ -75,8 +75,8 @@ def sparsity(
     gone = [width for width, row in found["widths"].items() if row["dead"] == row["units"]]
     if gone:
         print_line(
-            f"all units of {gone[0]} are dead, so that nothing passes through them: this model cannot be compacted; train "
-            "with a weaker penalty or a larger target"
+            f"all units of {gone[0]} are dead, so that nothing passes through them: this model cannot be compacted; "
+            "train with a weaker penalty or a larger target"
         )
     elif any(row["dead"] for row in found["widths"].values()):
         print_next(f"refrain compress {shlex.quote(str(run))} --out SMALL")
