@@ -166,9 +166,14 @@ def test_compaction(refrain, run, tmp_path, tree):
     before = tree(run)
     report = refrain("sparsity", run, "--json").json
     found = refrain("compress", run, "--out", tmp_path / "small", "--json").json
-    keys = {"widths", "parameters", "bytes", "multiply_adds", "perplexity", "ms_per_token", "tokens_per_second"}
+    keys = {"widths", "parameters", "bytes", "multiply_adds", "layer_multiply_adds"}
+    keys |= {"perplexity", "ms_per_token", "tokens_per_second"}
     assert keys <= found["before"].keys() and keys <= found["after"].keys() and "finetuned" not in found
-    assert found["after"]["parameters"] == report["compact_parameters"]
+    for name in ("parameters", "multiply_adds", "layer_multiply_adds"):
+        assert found["before"][name] == report[name] > found["after"][name] == report[f"compact_{name}"]
+    card = (tmp_path / "small" / "README.md").read_text()
+    assert f"| layer-multiply-adds | 1,840 | {report['compact_layer_multiply_adds']:,} |" in card
+    assert "of these in the layers" in refrain("sparsity", run).out
     assert found["max_abs_difference"] <= 1e-5
     dense, small = (refrain("evaluate", place, "--json").json for place in (run, tmp_path / "small"))
     assert small["perplexity"] == pytest.approx(dense["perplexity"], rel=1e-6)

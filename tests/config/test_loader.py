@@ -175,7 +175,10 @@ def test_a_list_says_which_setting_it_is():
         ("training.schedule.decai=3", "did you mean 'decay'?"),
         ("training.schedule.xyz=3", "known here: training.schedule.decay, training.schedule.hold_epochs, "),
         ("xyz=3", "known here: name, data, model, training"),
-        ("sparsity.target=3", "it is a group of settings: parameters, multiply_adds, bytes, reached"),
+        (
+            "sparsity.target=3",
+            "it is a group of settings: parameters, multiply_adds, layer_multiply_adds, bytes, reached",
+        ),
         ("model=3", "it is a group of settings: embedding_size, hidden_sizes"),
         ("training.epochs.more=3", "did you mean 'training.epochs'?"),
         ("training.dropout=0.3", "did you mean 'model.dropout'?"),

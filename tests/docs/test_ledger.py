@@ -36,7 +36,8 @@ def ours(figure):
 
 def in_deviations(figure):
     """The deviation in percent, and in standard deviations over our seeds where there are several."""
-    percent = f"{deviation(figure):+.1f} %"
+    # without the sign of a negative zero
+    percent = f"{round(deviation(figure), 1) + 0.0:+.1f} %"
     if "sd" not in figure:
         return percent
     return f"{percent}, {(figure['ours'] - figure['published']) / figure['sd']:+.1f} sd"

@@ -6,16 +6,20 @@ import os
 import shutil
 
 import pytest
+import torch
 from short_runs import Stopping
+from torch import nn
 
 import refrain
 from refrain import runs
+from refrain.axes import Axis
 from refrain.errors import CheckpointError
 from refrain.recipes import RECIPES, description
 from refrain.runs.reports import writing
 from refrain.runs.reports.curves import MOST_LINES, curves_of, numbers
 from refrain.runs.reports.figures import ledger_lines
 from refrain.runs.reports.folder import read_run
+from refrain.runs.reports.sparse import sparsity_blocks
 from refrain.runs.reports.writing import names_of, report_of, report_of_one
 from refrain.storage.plain_json import dumps
 
@@ -239,3 +243,19 @@ def test_what_a_notebook_shows(tiny_run, byte_run):
     assert isinstance(scored, list) and len(scored) == 4
     assert f"{scored[0].surprisal_bits:.2f} bits" in scored._repr_html_()
     assert "&lt;b&gt;" in scored._repr_html_() and "unknown" in scored._repr_html_()
+
+
+def test_a_network_without_a_stack_has_no_row_of_its_layers():
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(4, 3))
+
+        def axes(self):
+            return {"table": (Axis("units"), Axis("inputs", role="reads"))}
+
+        def widths(self):
+            return {"units": 4, "inputs": 3}
+
+    sizes, *_ = sparsity_blocks(Plain())
+    assert [row[0] for row in sizes.rows] == ["parameters", "multiply-adds per token"]

@@ -142,6 +142,9 @@ def test_a_trial_uses_the_threads_of_the_settings(machine, four_threads, tiny_co
     settings = (*tiny_settings, "training.epochs=1", "training.threads=3")
     found = trial(recipe("zaremba-small", *settings, data=str(tiny_corpus)), Log().log)
     assert found["threads"] == 3 and found["seconds"] >= 0 and torch.get_num_threads() == 4
+    settings = (*settings, "training.learning_rate=1e38", "training.max_norm=none")
+    with pytest.raises(UserError, match=r"choose a lower training\.learning_rate or training\.max_norm"):
+        trial(recipe("zaremba-small", *settings, data=str(tiny_corpus)), Log().log)
 
 
 def environment_after(**given):

@@ -137,6 +137,38 @@ def test_fields_of_other_servers_have_no_effect(client):
     )
 
 
+def test_null_is_the_default(client):
+    names = ("max_tokens", "temperature", "top_p", "n", "logprobs", "echo", "stop", "stream", "best_of", "suffix")
+    request = {"prompt": "ant", "seed": 1}
+    nulls = dict.fromkeys([*names, "presence_penalty", "frequency_penalty", "logit_bias", "user"])
+    assert complete(client, **request, **nulls)["choices"] == complete(client, **request)["choices"]
+    refused = client.post("/v1/completions", json={"model": None, "prompt": "ant"})
+    assert (refused.status_code, refused.json()["error"]["message"].split(";")[0]) == (422, "model: is missing")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"prompt": 3},
+            "prompt: should be a string, an array of strings, an array of integers or an array of arrays of integers "
+            "(got 3)",
+        ),
+        ({"prompt": ["a", 3]}, "prompt.1: input should be a valid string (got 3)"),
+        ({"prompt": [[1, "a"]]}, "prompt.0.1: input should be a valid integer (got 'a')"),
+        ({"prompt": [5, 7, "x"]}, "prompt.2: input should be a valid integer (got 'x')"),
+        ({"prompt": [1, 2.5]}, "prompt.1: input should be a valid integer (got 2.5)"),
+        ({"prompt": []}, "prompt: list should have at least 1 item after validation, not 0 (got [])"),
+        ({"prompt": "a", "stop": 3}, "stop: should be a string or an array of strings (got 3)"),
+        ({"prompt": "a", "stop": [""]}, "stop.0: string should have at least 1 character (got '')"),
+    ],
+)
+def test_a_field_of_several_types_has_one_message(client, fields, message):
+    refused = client.post("/v1/completions", json={"model": "words", **fields})
+    assert refused.status_code == 422
+    assert refused.json()["error"]["message"] == f"{message}; /openapi.json describes the fields"
+
+
 def test_the_samples_of_all_prompts_are_limited_together(served):
     with served(samples=4, rows=50) as (_, client):
         request = {"model": "words", "prompt": ["ant", "bee"], "max_tokens": 2, "n": 2}

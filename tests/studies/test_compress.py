@@ -165,19 +165,30 @@ def test_a_threshold_takes_units_that_are_nearly_dead(runs, tmp_path):
         compress(run, tmp_path / "x", threshold=-1.0)
 
 
-@pytest.mark.parametrize("measure", ["parameters", "multiply_adds", "bytes"])
+@pytest.mark.parametrize("measure", ["parameters", "multiply_adds", "layer_multiply_adds", "bytes"])
 def test_a_target_takes_the_units_that_cost_the_least(runs, measure):
     lm = load(runs("lstm"))
     model, text = lm.model, validation(lm)
     for parameter in model.stack.layers[0].parameters():
         parameter.data.mul_(1e-3)
     # 544 parameters are left without the dead units
-    sizes = {"parameters": 400, "multiply_adds": 350, "bytes": 1600}
+    sizes = {"parameters": 400, "multiply_adds": 350, "layer_multiply_adds": 200, "bytes": 1600}
     dead = units_to_remove(model, to=(measure, sizes[measure]), text=text)
     plain = units_to_remove(model)
     assert all((dead[width] | ~plain[width]).all() for width in dead)
     extra = {width: int((dead[width] & ~plain[width]).sum()) for width in dead}
     assert extra["layer0.hidden"] > 0 and extra["layer1.hidden"] == 0
+
+
+def test_the_size_of_the_layers_leaves_the_rank_of_the_head(tiny_corpus, tmp_path):
+    settings = ("model.hidden_sizes=[10,9]", "model.head=low-rank", "model.head.rank=6")
+    lm = load(trained(tmp_path / "run", tiny_corpus, *settings))
+    # nothing would be lost with the units of the rank
+    lm.model.head.projection.data.mul_(1e-6)
+    whole = model_size("layer_multiply_adds", lm.model.axes(), lm.model.widths())
+    dead = units_to_remove(lm.model, to=("layer_multiply_adds", whole // 2), text=validation(lm))
+    assert not dead["head.rank"].any()
+    assert model_size("layer_multiply_adds", lm.model.axes(), lm.model.widths(), dead) <= whole // 2
 
 
 def test_what_a_unit_does_counts_and_not_how_large_its_weights_are(runs):
@@ -256,7 +267,7 @@ def test_a_unit_that_others_predict_is_removed_without_loss(runs, kind, width):
 
 
 @pytest.mark.parametrize("kind", ["lstm", "mlstm", "tied"])
-@pytest.mark.parametrize("measure", ["parameters", "multiply_adds", "bytes"])
+@pytest.mark.parametrize("measure", ["parameters", "multiply_adds", "layer_multiply_adds", "bytes"])
 def test_the_size_of_a_unit_is_what_a_model_loses_with_it(runs, kind, measure):
     model = load(runs(kind)).model
     table, widths, removed = model.axes(), model.widths(), removable_widths(model)

@@ -130,6 +130,10 @@ def _controller(settings: Target, model: LanguageModel, lassos: Mapping[str, Uni
     setting = f"sparsity.target.{measure}"
     removable = tuple(removable_widths(model))
     parameters = dict(model.named_parameters())
+    if not model_size(measure, table, widths):
+        raise UserError(
+            f"{setting}: the model has no parameter under stack., where recurrent layers are; use another one"
+        )
     controller = Controller(parameters, table, widths, removable, lassos, measure, target, settings.reached)
     if target >= controller.first:
         raise UserError(

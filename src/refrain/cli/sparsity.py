@@ -69,7 +69,9 @@ def sparsity(
     for key, words in SIZES.items():
         now = found[key]
         compact = found[f"compact_{key}"]
-        rows.append([words, f"{now:,}", f"{compact:,}", f"{compact / now:.1%}"])
+        # 0 are the layers of a network that has none under `stack.`
+        if now:
+            rows.append([words, f"{now:,}", f"{compact:,}", f"{compact / now:.1%}"])
     print(table(rows))
     print()
     gone = [width for width, row in found["widths"].items() if row["dead"] == row["units"]]

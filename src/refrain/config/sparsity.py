@@ -133,7 +133,7 @@ class GradualPruning(Settings):
 
 
 class Target(Settings):
-    """The size that the group lasso steers to, by exactly one of these measures.
+    """The size that the group lasso steers to, by exactly one measure, and when it is reached.
 
     A percentage such as 50% refers to the model at the start of the run, which records the number.
     """

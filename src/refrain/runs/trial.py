@@ -11,17 +11,18 @@ import torch
 from refrain.assembly.backend import choose_backends, kernels_used
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment
+from refrain.errors import UserError
 from refrain.storage.machine import peak_memory_bytes
 from refrain.storage.output_checks import check_outputs
 from refrain.storage.output_files import write_files
-from refrain.training import Task, train_round
+from refrain.training import NonFiniteError, Task, train_round
 
 from .kinds import kind_of
 from .layout import draw_layout, frequency_bands, sparse_plans
 from .threads import threads_for
 
 WINDOWS, SECONDS = 12, 2.0
-"""The largest number of windows of a trial, and the seconds after which no more than two are trained."""
+"""The largest number of windows of a trial, and the seconds after which a trial of at least two windows ends."""
 
 
 def trial(
@@ -42,7 +43,8 @@ def trial(
 
     Raises:
         DataError: when the corpus is missing or damaged.
-        UserError: when `layout` exists and `force` is not set, is a file of the corpus, or nothing is sparse.
+        UserError: when `layout` exists and `force` is not set, is a file of the corpus, or nothing is sparse; when
+            there are far more threads than cores; when the loss or a gradient is not finite.
     """
     if layout is not None:
         check_outputs([("layout", Path(layout))], [experiment.data.corpus], force=force)
@@ -63,7 +65,10 @@ def _trial(
     backends = choose_backends(experiment.training, model, log)
     task = kind.task(experiment, corpus, model)
     windows = len(task.windows(0))
-    times = _window_times(task, device)
+    try:
+        times = _window_times(task, device)
+    except (NonFiniteError, FloatingPointError) as error:
+        raise UserError(f"{error}; choose a lower training.learning_rate or training.max_norm") from None
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "widths": model.widths(),

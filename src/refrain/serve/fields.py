@@ -1,7 +1,8 @@
 """The fields of requests: their types, their limits, and the check of a body against them."""
 
 import functools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -16,6 +17,8 @@ from .refused import Refused
 NO_CONTROLS = "^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]*$"
 MOST_MISTAKES = 5
 UNSUPPORTED = "unsupported"
+# how pydantic names a type of a field that may have several
+_TYPE = re.compile(r"(constrained-)?(str|int|float)|(list|function-)[^.]*\]")
 
 
 def limited(limit: str) -> dict[str, str]:
@@ -192,7 +195,7 @@ def _limit_of(values: list[Any]) -> str:
 def _refused(error: ValidationError) -> Refused:
     """The refusal for what pydantic has found, with a sentence for each mistake."""
     # the input of an invalid body is the body itself
-    mistakes = error.errors(include_url=False, include_context=False)
+    mistakes = _merged(error.errors(include_url=False, include_context=False))
     first = mistakes[0]
     if first["type"] == "json_invalid":
         cause = first["msg"].removeprefix("Invalid JSON: ")
@@ -207,6 +210,46 @@ def _refused(error: ValidationError) -> Refused:
     )
 
 
+def _merged(mistakes: Sequence[Any]) -> list[Any]:
+    """Merge the mistakes of a field with several types, for which pydantic reports one or more for each type."""
+    by_type: dict[Any, dict[str, list[Any]]] = {}
+    for mistake in mistakes:
+        path = mistake["loc"]
+        if len(path) > 1 and isinstance(path[1], str) and _TYPE.fullmatch(path[1]):
+            own = {**mistake, "loc": (path[0], *path[2:])}
+            by_type.setdefault(path[0], {}).setdefault(path[1], []).append(own)
+    several = {field: types for field, types in by_type.items() if len(types) > 1}
+    merged: dict[Any, Any] = {}
+    for mistake in mistakes:
+        path = mistake["loc"]
+        if path and path[0] in several:
+            types = several[path[0]]
+            meant = max((found[0] for found in types.values()), key=_fit)
+            merged[path[0]] = {**meant, "types": [_description(name) for name in types]}
+        else:
+            merged[path] = mistake
+    return list(merged.values())
+
+
+def _fit(mistake: Any) -> tuple[int, bool, int]:
+    """Return a key that is larger the more of a value fits a type, by the first mistake."""
+    path = mistake["loc"]
+    return len(path), not _is_type(mistake), path[-1] if isinstance(path[-1], int) else 0
+
+
+def _is_type(mistake: Any) -> bool:
+    return str(mistake["type"]).endswith("_type")
+
+
+def _description(type_name: str) -> str:
+    """Describe a type that pydantic names, in words of JSON."""
+    lists, type_name = type_name.count("list["), type_name.replace("constrained-", "")
+    name = "string" if "str" in type_name else "integer" if "int" in type_name else "number"
+    if not lists:
+        return f"a{'n' * (name == 'integer')} {name}"
+    return f"an array of {'arrays of ' * (lists - 1)}{name}s"
+
+
 def _mistake(mistake: Any) -> str:
     place = shortened(".".join(str(part) for part in mistake["loc"]), 100)
     if mistake["type"] == "string_pattern_mismatch":
@@ -217,6 +260,9 @@ def _mistake(mistake: Any) -> str:
         text = "is not a field of this request"
     elif mistake["type"] == UNSUPPORTED:
         text = mistake["msg"]
+    elif "types" in mistake and len(mistake["loc"]) == 1 and _is_type(mistake):
+        *others, last = mistake["types"]
+        text = f"should be {', '.join(others)} or {last} (got {shown(mistake['input'])})"
     else:
         text = f"{mistake['msg'][0].lower()}{mistake['msg'][1:]} (got {shown(mistake['input'])})"
     return f"{place}: {text}" if place else f"the body: {text}"

@@ -197,7 +197,7 @@ def drop_until(
         ranking: the units, the weakest first.
         table: the model's axes.
         widths: the sizes of its widths.
-        measure: of `model_size`.
+        measure: see `model_size`.
         target: the largest size allowed.
         dead: width -> (U,) bool, units that are removed already.
 

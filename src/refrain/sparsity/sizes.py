@@ -16,7 +16,7 @@ Units = Mapping[str, Tensor]
 """Width -> (U,) bool."""
 
 LAYERS = "stack."
-"""How the names of the parameters of a model's layers begin."""
+"""Prefix of the names of the parameters of the recurrent layers."""
 
 
 def parameter_count(table: AxisTable, widths: Mapping[str, int], dead: Units | None = None) -> int:
@@ -46,6 +46,8 @@ def multiply_adds(table: AxisTable, widths: Mapping[str, int], dead: Units | Non
 
 def layer_multiply_adds(table: AxisTable, widths: Mapping[str, int], dead: Units | None = None) -> int:
     """Count the multiply-adds per token of the recurrent layers alone, without the head.
+
+    These are the matrices under `stack.`; of a model that has none the count is 0.
 
     Args:
         table: the model's axes.

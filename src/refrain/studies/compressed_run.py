@@ -127,7 +127,13 @@ def card_of(name: str, report: dict[str, Any], corpus: str) -> str:
     removed = sum(report["removed"].values())
     widths = dict.fromkeys([*before["widths"], *after["widths"]])
     exact, rounded = report["max_abs_difference"], report["float32_difference"]
-    rows = [("parameters", ","), ("bytes", ","), ("multiply_adds", ","), ("perplexity", ",.2f")]
+    rows = [
+        ("parameters", ","),
+        ("bytes", ","),
+        ("multiply_adds", ","),
+        ("layer_multiply_adds", ","),
+        ("perplexity", ",.2f"),
+    ]
     lines = [
         f"# {name}, compressed",
         "",

@@ -87,7 +87,7 @@ def target_size(measure: str, asked: int | str, whole: int) -> int:
     """Resolve a target size against the size of the model.
 
     Args:
-        measure: of `model_size`.
+        measure: see `model_size`.
         asked: a number, `7M`, or a percentage of the model's size.
         whole: the size of the model.
 

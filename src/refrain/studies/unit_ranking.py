@@ -81,7 +81,8 @@ def _ranked(
     ranking = []
     for width, losses in unit_losses(model, text, widths).items():
         pairs = enumerate(zip(losses.tolist(), saved[width], strict=True))
-        ranking += [(loss / max(1, size), width, unit) for unit, (loss, size) in pairs]
+        # a unit that saves nothing by this measure, such as one of the head by that of the layers, stays
+        ranking += [(loss / size, width, unit) for unit, (loss, size) in pairs if size]
     return [(width, unit) for _, width, unit in sorted(ranking)]
 
 

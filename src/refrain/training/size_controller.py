@@ -12,6 +12,7 @@ from torch import Tensor
 
 from refrain.axes import AxisTable
 from refrain.sparsity import UnitLasso, clear_units, dead_by_width, drop_until, model_size, unit_axes
+from refrain.sparsity.sizes import unit_sizes
 
 # an update multiplies the strengths by exp(GAIN * error * fraction of the run since the last update), where the error
 # is relative to the total reduction
@@ -37,7 +38,7 @@ class Controller:
         widths: the sizes of all widths, dead units included.
         removable: the widths whose units can be removed.
         lassos: width -> the penalty on its units, whose strength is adjusted.
-        measure: of `model_size`.
+        measure: see `model_size`.
         target: the size to reach.
         reached: the fraction of the run at which the target must be reached.
         first: the size at the start.
@@ -111,7 +112,8 @@ class Controller:
         self, ranking: list[tuple[float, str, int]], dead: Mapping[str, Tensor], size: float
     ) -> dict[str, set[int]]:
         """Return the weakest units to remove, by width, so that the model is no larger than a size."""
-        order = [(width, unit) for _, width, unit in ranking]
+        saved = unit_sizes(self.measure, self.table, self.widths, self.removable, dead)
+        order = [(width, unit) for _, width, unit in ranking if saved[width][unit]]
         dropped = drop_until(order, self.table, self.widths, measure=self.measure, target=math.ceil(size), dead=dead)
         return {width: set(units) for width, units in dropped.items()}
 

@@ -33,6 +33,7 @@ def sparsity_blocks(model: nn.Module) -> list[Block]:
     sizes = [
         [label, f"{found[name]:,}", f"{found[f'compact_{name}']:,}", _percent(found[f"compact_{name}"] / found[name])]
         for name, label in LABELS.items()
+        if found[name]
     ]
     tensors = [
         [name, " × ".join(f"{length:,}" for length in row["shape"]), _percent(row["zeros"])]
