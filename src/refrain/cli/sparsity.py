@@ -35,7 +35,7 @@ def sparsity(
     from refrain.storage.output_checks import run_files
 
     from .loading import load_language_model
-    from .output import check_picture, log_written, print_json, print_line, print_next, table
+    from .output import check_picture, log_written, print_json, table
 
     if plot is None and force:
         raise UserError("--force cannot take effect without --plot")
@@ -74,13 +74,19 @@ def sparsity(
             rows.append([words, f"{now:,}", f"{compact:,}", f"{compact / now:.1%}"])
     print(table(rows))
     print()
-    gone = [width for width, row in found["widths"].items() if row["dead"] == row["units"]]
+    _print_what_comes_next(run, found["widths"])
+
+
+def _print_what_comes_next(run: Path, widths: dict[str, Any]) -> None:
+    from .output import print_line, print_next
+
+    gone = [width for width, row in widths.items() if row["dead"] == row["units"]]
     if gone:
         print_line(
             f"all units of {gone[0]} are dead, so that nothing passes through them: this model cannot be compacted; "
             "train with a weaker penalty or a larger target"
         )
-    elif any(row["dead"] for row in found["widths"].values()):
+    elif any(row["dead"] for row in widths.values()):
         print_next(f"refrain compress {shlex.quote(str(run))} --out SMALL")
     else:
         print_line("no unit is dead: compaction has nothing to remove")

@@ -10,15 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from refrain.generation import Sampler
 
 from .choices import GrowingChoice, Reported
-from .fields import WHOLE, Answer, Message, Name, Seed, Text, check_rows, limited, only, too_large
+from .fields import WHOLE, Answer, Name, NullableMessage, Seed, Text, check_rows, limited, only, too_large
 from .jobs import Event
 from .limits import Limits
 from .programs import Drawing, Pieces, drawing, emitting
@@ -42,32 +40,10 @@ Zero = Annotated[float, Field(ge=0, le=0), only(0, remedy="leave it out, or give
 Stop = Annotated[Text, Field(min_length=1, max_length=100)]
 
 
-class CompletionRequest(Message):
+class CompletionRequest(NullableMessage):
     """Prompts to continue, as texts or as ids of tokens. Fields that are null or not listed have no effect."""
 
     model_config = ConfigDict(extra="ignore")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, values: Any) -> Any:
-        """Leave out what is null, which clients send for the default."""
-        if not isinstance(values, dict):
-            return values
-        return {name: value for name, value in values.items() if value is not None}
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the JSON Schema, which allows null where a field may be left out."""
-        schema = handler.resolve_ref_schema(handler(core_schema))
-        for name, field in schema["properties"].items():
-            if name in schema["required"]:
-                continue
-            if "anyOf" not in field:
-                own = [key for key in field if key not in ("default", "title")]
-                field["anyOf"] = [{key: field.pop(key) for key in own}]
-            if {"type": "null"} not in field["anyOf"]:
-                field["anyOf"].append({"type": "null"})
-        return schema
 
     model: Name
     prompt: Text | Texts | Ids | Prompts = ""
