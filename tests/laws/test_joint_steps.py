@@ -28,9 +28,10 @@ def penalties(model, scaling="none", overlap="twice"):
     return lassos
 
 
+@pytest.mark.parametrize("some", [False, True], ids=["all units", "some units"])
 @pytest.mark.parametrize("options", [{}, {"scaling": "sqrt-size"}, {"overlap": "once"}], ids=str)
 @pytest.mark.parametrize("name", EVERY)
-def test_steps_in_one_pass_are_those_of_the_widths_in_turn(name, options):
+def test_steps_in_one_pass_are_those_of_the_widths_in_turn(name, options, some):
     torch.manual_seed(1)
     model = EVERY[name]().float()
     for parameter in model.parameters():
@@ -43,6 +44,8 @@ def test_steps_in_one_pass_are_those_of_the_widths_in_turn(name, options):
         strengths = strengths or [lasso.strength for lasso in lassos]
         for lasso, strength in zip(lassos, strengths, strict=True):
             lasso.strength = strength
+            if some:
+                lasso.penalised = torch.arange(len(lasso.norms())) % 3 > 0
         versions = {name: parameter._version for name, parameter in one.named_parameters()}
         take_steps(lassos, 1.0, native=native)
         take_steps(lassos, 1e-3, native=native)

@@ -138,6 +138,42 @@ def test_strengths_cannot_kill_what_is_to_stay():
     assert lasso.shrinkage(50.0) == pytest.approx(0.1 * math.sqrt(2))
 
 
+def test_the_weakest_alone_are_penalised_where_that_is_asked_for():
+    parameters, lasso, controller = chain([5.0, 2.0, 3.0, 4.0, 1.0, 6.0, 7.0, 8.0])
+    controller.weakest = True
+    controller.update(0.1, 0.01, 0.2, last=False)
+    # a tenth of the way of 0.5 and a twentieth of the run ahead, 64 + 64 (1 - 0.15 / 0.5)^3 are left: five units
+    assert lasso.penalised.nonzero().flatten().tolist() == [1, 2, 4]
+    # after a twentieth of the run, in which rates add up to 1, the strongest of them has lost its norm, 3 in both
+    assert lasso.shrinkage(1.0) == pytest.approx(3 * math.sqrt(2))
+    before = {name: parameter.clone() for name, parameter in parameters.items()}
+    lasso.step(0.2)
+    for unit in range(8):
+        same = torch.equal(parameters["in"][unit], before["in"][unit])
+        assert same == (unit not in (1, 2, 4)), unit
+    assert float(lasso.loss()) == pytest.approx(lasso.strength * float(lasso.norms()[[1, 2, 4]].sum()), rel=1e-4)
+    # a unit that is dead stays penalised, and the strength does not fall with the norms
+    for name in ("in", "out"):
+        parameters[name][4] *= 0
+        parameters[name][:, 4] *= 0
+        parameters[name][[1, 2]] *= 0.1
+    before = lasso.strength
+    controller.update(0.11, 0.01, 0.2, last=False)
+    assert lasso.strength == before and lasso.penalised.nonzero().flatten().tolist() == [1, 2, 4]
+
+
+def test_what_is_kept_keeps_its_weights_where_the_weakest_are_penalised(text_folder, tmp_path):
+    norms = {}
+    for name in ("all", "weakest"):
+        target = Target(parameters=HALF, reached=0.9, penalised=name)
+        asked = experiment(text_folder, epochs=10, group_lasso=LASSO, target=target)
+        runs.train(asked, tmp_path / name, progress=quiet())
+        assert 0.75 * HALF < left(tmp_path / name) <= HALF
+        model = runs.load(tmp_path / name).model
+        norms[name] = torch.cat([parameter.flatten() for parameter in model.stack.parameters()]).norm()
+    assert norms["weakest"] > 1.1 * norms["all"]
+
+
 def test_in_the_end_the_weakest_units_are_dropped():
     parameters, lasso, controller = chain([5.0, 2.0, 3.0, 4.0, 1.0, 6.0, 7.0, 8.0])
     controller.update(0.5, 0.01, 0.1, last=True)
@@ -149,6 +185,7 @@ def test_in_the_end_the_weakest_units_are_dropped():
 # each changes something of its own during a run
 KINDS = {
     "target": {"group_lasso": LASSO, "target": Target(parameters=HALF, reached=0.5)},
+    "weakest": {"group_lasso": LASSO, "target": Target(parameters=HALF, reached=0.8, penalised="weakest")},
     "threshold": {"l1": {"strength": 0.003}, "group_lasso": {"strength": 0.003}, "zeros": THRESHOLD},
     "prune": {"prune": {"share": 0.6, "begin": 0.2, "end": 0.6}},
     "lines": {"row_lasso": {"strength": 0.02}, "column_lasso": {"strength": 0.02}, "l1": {"strength": 0.001}},

@@ -134,7 +134,8 @@ def _controller(settings: Target, model: LanguageModel, lassos: Mapping[str, Uni
         raise UserError(
             f"{setting}: the model has no parameter under stack., where recurrent layers are; use another one"
         )
-    controller = Controller(parameters, table, widths, removable, lassos, measure, target, settings.reached)
+    weakest = settings.penalised == "weakest"
+    controller = Controller(parameters, table, widths, removable, lassos, measure, target, settings.reached, weakest)
     if target >= controller.first:
         raise UserError(
             f"{setting}: the model has {controller.first:,} now, which is not more than {target:,}; set a smaller one"

@@ -153,6 +153,11 @@ class Target(Settings):
     reached: Share = Field(
         0.7, description="Fraction of the run after which the size is reached; the weights settle in the rest."
     )
+    penalised: Literal["all", "weakest"] = Field(
+        "all",
+        description="Units that the penalty acts on: all, or the weakest ones that the path to the size leaves out "
+        "next, so that the other units keep their weights.",
+    )
 
     def chosen(self) -> tuple[str, int | str]:
         """The measure and its value, which may be a percentage."""

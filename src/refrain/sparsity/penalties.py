@@ -55,6 +55,7 @@ class UnitLasso:
         strength: lambda times the width's multiplier, relative to the loss; may be changed during a run.
         scaling: `sqrt-size` multiplies by the square root of the number of entries in a group (Yuan & Lin, 2006).
         overlap: entries in a row and a column of one unit count `twice` or `once`.
+        penalised: (U,) bool, the units that the penalty acts on; None for all. May be changed during a run.
     """
 
     parameters: Mapping[str, Tensor]
@@ -62,6 +63,7 @@ class UnitLasso:
     strength: float
     scaling: Scaling = "none"
     overlap: Overlap = "twice"
+    penalised: Tensor | None = None
     _sizes: Tensor | None = field(default=None, init=False, repr=False)
 
     def shrinkage(self, learning_rate: float) -> Tensor:
@@ -86,10 +88,11 @@ class UnitLasso:
     def loss(self) -> Tensor:
         """Return the penalty, a scalar with a gradient; it is smooth at zero, as in the paper's code."""
         squares = squared_norms(self.parameters, self.unit_axes, overlap=self.overlap)
-        return self.strength * (self._scale() * (squares + SMOOTHING).sqrt()).sum()
+        norms = self._scale() * (squares + SMOOTHING).sqrt()
+        return self.strength * (norms if self.penalised is None else norms * self.penalised).sum()
 
     def step(self, learning_rate: float) -> None:
-        """Reduce the norm of every group by learning_rate * strength, but not below zero. In place.
+        """Reduce the norm of every penalised group by learning_rate * strength, but not below zero. In place.
 
         The step is exact for groups that do not overlap. An entry in two groups is scaled for each in turn.
         """
@@ -104,7 +107,8 @@ class UnitLasso:
             learning_rate: the learning rate of the optimiser's step.
         """
         shrink = self.shrinkage(learning_rate) / norms.clamp_min(torch.finfo(norms.dtype).tiny)
-        return (1 - shrink).clamp_min(0)
+        factors = (1 - shrink).clamp_min(0)
+        return factors if self.penalised is None else factors.masked_fill(~self.penalised, 1.0)
 
 
 @dataclass

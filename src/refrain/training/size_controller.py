@@ -20,6 +20,8 @@ GAIN = 65.0
 MAX_LOG_CHANGE = 0.5
 # until the next update, at most a quarter of the units to keep may lose more than this fraction of their norm
 MAX_LOSS, WEAK = 0.1, 0.25
+AHEAD = 0.05
+"""The fraction of the run in which the weakest units are to die, where only they are penalised."""
 
 
 @dataclass
@@ -32,6 +34,10 @@ class Controller:
     would otherwise die together, and dead units rarely recover. If the model is still too large at `reached`, its
     weakest units are removed.
 
+    With `weakest`, the penalty acts on the units alone that the planned size leaves out next, by their norms, with a
+    strength by which they die in time, and the other units keep their norms. Wang et al. (2021,
+    arXiv 2012.09243) do so with an L2 penalty.
+
     Attributes:
         parameters: the parameters of the model by name.
         table: the axes of the parameters.
@@ -41,6 +47,7 @@ class Controller:
         measure: see `model_size`.
         target: the size to reach.
         reached: the fraction of the run at which the target must be reached.
+        weakest: whether only the weakest units are penalised.
         first: the size at the start.
         now: the size at the last update.
         done: whether the target is reached.
@@ -54,6 +61,7 @@ class Controller:
     measure: str
     target: int
     reached: float
+    weakest: bool = False
     first: int = field(init=False)
     now: int = field(init=False)
     done: bool = field(init=False, default=False)
@@ -76,7 +84,8 @@ class Controller:
             self._drop(dead)
             self.now = self._size(self._dead())
         self.done = self.now <= self.target
-        factor = 0.0 if self.done else self._factor(dead, progress, share, rate)
+        choose = self._choose_weakest if self.weakest else self._factor
+        factor = 0.0 if self.done else choose(dead, progress, share, rate)
         for lasso in self.lassos.values():
             lasso.strength *= factor
 
@@ -91,6 +100,22 @@ class Controller:
         if not rate or not remaining:
             return factor
         return min(factor, MAX_LOSS * remaining[int(WEAK * len(remaining))] / rate)
+
+    def _choose_weakest(self, dead: Mapping[str, Tensor], progress: float, share: float, rate: float) -> float:
+        """Penalise the units that are to die next; return the factor by which the strongest of them dies in time."""
+        ranking = self._ranking(dead)
+        chosen = self._units_to_drop(ranking, dead, self._planned(progress + AHEAD))
+        first = all(lasso.penalised is None for lasso in self.lassos.values())
+        for width, lasso in self.lassos.items():
+            # a dead unit whose bias is not zero would come back
+            lasso.penalised = dead[width].clone()
+            lasso.penalised[list(chosen.get(width, ()))] = True
+        steps = [steps for steps, width, unit in ranking if unit in chosen.get(width, ())]
+        if not rate or not steps:
+            return 1.0
+        factor = max(steps) / (rate * max(1.0, AHEAD / share))
+        # a strength that fell with the norms of these units would never let them die
+        return factor if first else max(1.0, factor)
 
     def _planned(self, progress: float) -> float:
         """Return the planned size at a point of the run."""

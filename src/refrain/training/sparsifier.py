@@ -56,6 +56,7 @@ class SparsifierState(Document):
     pruned: bool | None = None
     strengths: list[Amount]
     masks: dict[str, Any]
+    penalised: dict[str, Any] = Field(default_factory=dict)
     controller: Annotated[tuple[Index, Index, bool], Field(strict=False)] | None
 
 
@@ -188,6 +189,11 @@ class Sparsifier:
             "pruned": self.pruned,
             "strengths": [penalty.strength for penalty in self.penalties],
             "masks": self.masks.state_dict(),
+            "penalised": {
+                width: lasso.penalised
+                for width, lasso in (() if controller is None else controller.lassos.items())
+                if lasso.penalised is not None
+            },
             "controller": None if controller is None else [controller.first, controller.now, controller.done],
         }
 
@@ -211,3 +217,12 @@ class Sparsifier:
             raise ValueError("controller: belongs to a run with another sparsity.target")
         if self.controller is not None and saved.controller is not None:
             self.controller.first, self.controller.now, self.controller.done = saved.controller
+            self._restore_penalised(self.controller, saved.penalised)
+
+    def _restore_penalised(self, controller: Controller, saved: Mapping[str, Any]) -> None:
+        for width, penalised in saved.items():
+            lasso = controller.lassos.get(width)
+            norms = None if lasso is None else lasso.norms()
+            if lasso is None or norms is None or not isinstance(penalised, Tensor) or penalised.shape != norms.shape:
+                raise ValueError(f"penalised: {width} does not fit the model")
+            lasso.penalised = penalised.to(device=norms.device, dtype=torch.bool)
