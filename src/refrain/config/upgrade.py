@@ -155,7 +155,7 @@ def _sparsity(old: Mapping[str, Any]) -> Tree:
         "zeros": {"kind": old["zeros"], **threshold},
         "freeze": old["freeze"],
         "prune": prune if old["prune"] else None,
-        "target": target
+        "target": {**target, "layer_multiply_adds": None, "penalised": "all"}
         if any(target[name] is not None for name in ("parameters", "multiply_adds", "bytes"))
         else None,
     }
