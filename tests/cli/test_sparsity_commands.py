@@ -143,6 +143,18 @@ def test_a_file_that_exists_is_replaced_when_asked(refrain, mistake, run, write)
     assert there.read_bytes().startswith(PNG)
 
 
+def test_layers_that_are_not_in_a_stack_have_no_size(refrain, mistake, run, tiny_corpus, tiny_settings, monkeypatch):
+    assert "of these in the layers" in refrain("sparsity", run).out
+    monkeypatch.setattr("refrain.sparsity.sizes.LAYERS", "elsewhere.")
+    assert "of these in the layers" not in refrain("sparsity", run).out
+    words = ["sparsity.group_lasso.strength=0.01", "sparsity.target.layer_multiply_adds=10", "--data", tiny_corpus]
+    mistake(
+        2,
+        ["check", "zaremba-small", *tiny_settings, *words],
+        "sparsity.target.layer_multiply_adds: the model has no parameter under stack., where recurrent layers are; use",
+    )
+
+
 def test_a_run_without_living_units(refrain, mistake, tiny_corpus, tiny_settings, tmp_path):
     words = [*tiny_settings, "training.epochs=1", "sparsity.group_lasso.strength=100"]
     run = tmp_path / "run"

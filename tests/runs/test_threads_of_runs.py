@@ -11,6 +11,7 @@ import torch
 from refrain import recipe, runs
 from refrain.errors import UserError
 from refrain.runs import threads
+from refrain.runs import trial as trials
 from refrain.runs.threads import free_threads, threads_for
 from refrain.runs.trial import trial
 from refrain.training import PlainProgress
@@ -145,6 +146,24 @@ def test_a_trial_uses_the_threads_of_the_settings(machine, four_threads, tiny_co
     settings = (*settings, "training.learning_rate=1e38", "training.max_norm=none")
     with pytest.raises(UserError, match=r"choose a lower training\.learning_rate or training\.max_norm"):
         trial(recipe("zaremba-small", *settings, data=str(tiny_corpus)), Log().log)
+
+
+@pytest.mark.parametrize(("seconds", "windows"), [(0.0, 2), (1e9, 12)])
+def test_the_windows_of_a_trial_and_its_time(monkeypatch, tiny_corpus, tiny_settings, seconds, windows):
+    durations, clock = [100.0, *(float(index) for index in range(1, 12))], [0.0]
+
+    def train_round(model, given, state, optimizer, **options):
+        clock[0] += durations.pop(0)
+        return state
+
+    monkeypatch.setattr(trials, "SECONDS", seconds)
+    monkeypatch.setattr(trials, "train_round", train_round)
+    monkeypatch.setattr(trials.time, "monotonic", lambda: clock[0])
+    settings = (*tiny_settings, "training.epochs=3", "training.batch_size=2", "training.window_steps=2")
+    found = trial(recipe("zaremba-small", *settings, data=str(tiny_corpus)), Log().log)
+    assert len(durations) == 12 - windows
+    # the first window, which took 100 seconds, does not count
+    assert found["seconds"] == found["windows"] * 3 * (1.0 if windows == 2 else 6.0)
 
 
 def environment_after(**given):

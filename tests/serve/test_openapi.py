@@ -35,7 +35,12 @@ def test_limits_and_models_are_described(models):
     assert schemas["GenerateRequest"]["properties"]["samples"]["maximum"] == 2
     assert schemas["TagRequest"]["properties"]["model"]["anyOf"][0]["enum"] == ["names"]
     assert schemas["CompletionRequest"]["properties"]["model"]["enum"] == ["words", "bytes"]
-    assert '"limit"' not in str(schemas)
+    # null is a value of every field of completions that may be left out
+    fields = schemas["CompletionRequest"]["properties"]
+    assert [name for name, field in fields.items() if {"type": "null"} not in field.get("anyOf", [])] == ["model"]
+    assert (fields["n"]["anyOf"][0]["maximum"], fields["n"]["default"]) == (2, 1)
+    assert fields["max_tokens"]["default"] <= fields["max_tokens"]["anyOf"][0]["maximum"]
+    assert "'limit'" not in str(schemas)
 
 
 @pytest.fixture(scope="module")

@@ -182,6 +182,28 @@ def test_in_the_end_the_weakest_units_are_dropped():
     assert dead.nonzero().flatten().tolist() == [1, 2, 3, 4]
 
 
+def test_units_that_save_nothing_by_the_measure_are_not_dropped():
+    table = {
+        "stack.in": (Axis("units"), Axis("inputs", role="reads")),
+        "stack.out": (Axis("outputs"), Axis("units", role="reads")),
+        "head.in": (Axis("rank"), Axis("outputs", role="reads")),
+        "head.out": (Axis("words"), Axis("rank", role="reads")),
+    }
+    widths = {"units": 4, "inputs": 3, "outputs": 2, "rank": 5, "words": 2}
+    parameters = {
+        "stack.in": torch.ones(4, 3),
+        "stack.out": torch.ones(2, 4),
+        # the weakest units of all
+        "head.in": torch.full((5, 2), 1e-3),
+        "head.out": torch.full((2, 5), 1e-3),
+    }
+    lassos = {width: UnitLasso(parameters, unit_axes(table)[width], 0.01) for width in ("units", "rank")}
+    controller = Controller(parameters, table, widths, ("units", "rank"), lassos, "layer_multiply_adds", 10, 0.5)
+    controller.update(0.5, 0.01, 0.1, last=True)
+    dead = dead_by_width(parameters, table, ["units", "rank"])
+    assert controller.now == 10 and int(dead["units"].sum()) == 2 and not dead["rank"].any()
+
+
 # each changes something of its own during a run
 KINDS = {
     "target": {"group_lasso": LASSO, "target": Target(parameters=HALF, reached=0.5)},

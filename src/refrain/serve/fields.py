@@ -93,7 +93,7 @@ class NullableMessage(Message):
             if name in schema["required"]:
                 continue
             if "anyOf" not in field:
-                own = [key for key in field if key not in ("default", "title")]
+                own = [key for key in field if key not in ("default", "title", "limit")]
                 field["anyOf"] = [{key: field.pop(key) for key in own}]
             if {"type": "null"} not in field["anyOf"]:
                 field["anyOf"].append({"type": "null"})
