@@ -68,6 +68,45 @@ def test_plot_of_several_runs_and_all_curves(refrain, tiny_run, byte_run, tmp_pa
     assert speed["charts"] == ["Speed"]
 
 
+@pytest.mark.parametrize("by", ["epoch", "step", "minutes"])
+@pytest.mark.parametrize("several", [False, True])
+def test_what_the_axis_counts(tiny_run, byte_run, by, several):
+    from refrain.runs.reports.drawing import charts_of
+
+    lines = [json.loads(each) for each in (tiny_run / "metrics.jsonl").read_text().splitlines()]
+    valid = [each for each in lines if each["event"] == "valid"]
+    right = [(each["epoch"], each["step"], each["wall_seconds"] / 60) for each in valid]
+    chart, *others = charts_of([tiny_run, byte_run] if several else [tiny_run], "main", by, [("paper", 80.0)])
+    (line,) = [each for each in chart.lines if each.name in ("validation", "tiny")]
+    place = ("epoch", "step", "minutes").index(by)
+    assert list(line.x) == pytest.approx([each[place] for each in right])
+    assert list(line.y) == pytest.approx([each["perplexity"] for each in valid])
+    assert chart.across == by and chart.until >= max(line.x)
+    assert list(chart.levels) == [("paper", 80.0)] and not any(each.levels for each in others)
+
+
+def test_plot_by_time_beside_published_figures(refrain, tiny_run, tmp_path):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "x.svg"
+    refrain("plot", tiny_run, "--by", "minutes", "--reference", "paper=82.7", "--reference", "a=b=1e4", "--out", out)
+    text = out.read_text()
+    assert ">minutes<" in text and ">paper<" in text and ">a=b<" in text
+
+
+def test_plot_of_lines_without_a_time(mistake, refrain, run_copy, tmp_path):
+    pytest.importorskip("matplotlib")
+    file = run_copy / "metrics.jsonl"
+    lines = [json.loads(each) for each in file.read_text().splitlines()]
+    lines[-1].pop("wall_seconds")
+    file.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    out = tmp_path / "x.svg"
+    mistake(
+        4, ["plot", run_copy, "--by", "minutes", "--out", out], "metrics.jsonl: a line of metrics has no time; draw"
+    )
+    assert not out.exists()
+    refrain("plot", run_copy, "--by", "step", "--out", out)
+
+
 @pytest.mark.parametrize(
     ("words", "status", "parts"),
     [
@@ -76,6 +115,10 @@ def test_plot_of_several_runs_and_all_curves(refrain, tiny_run, byte_run, tmp_pa
         (["report", "{run}", "--out", "x.pdf"], 2, ["--out must end in .html (got 'x.pdf')"]),
         (["plot", "{run}", "--out", "x.gif"], 2, ["--out must end in .png or .svg or .pdf (got 'x.gif')"]),
         (["report", "gone", "--out", "x.html"], 4, ["gone: no run is here"]),
+        *(
+            (["plot", "{run}", "--reference", word, "--out", "x.png"], 2, ["--reference takes NAME=VALUE", repr(word)])
+            for word in ("82.7", "=82.7", "paper=", "paper=nan", "paper=x")
+        ),
         (["plot", "{run}", "--curves", "sparsity", "--out", "x.png"], 4, ["has no curves of this kind (sparsity)"]),
     ],
 )

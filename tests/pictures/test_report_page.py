@@ -58,7 +58,7 @@ def whole(text):
         Pairs([(text, text)]),
         Table([text, text], [[text, text]], identity="numbers", strong=0),
         Text(text, text),
-        Charts([Chart(text, text, [LINE._replace(name=text)], across=text, level=(text, 5.0))]),
+        Charts([Chart(text, text, [LINE._replace(name=text)], across=text, levels=[(text, 5.0)])]),
         Pictures([Picture(text, text, png(np.zeros((2, 2, 4), np.uint8)), (2, 2))]),
         Units(text, [1.0, 0.0], [False, True]),
         Confusion([text], [[3]], [3]),
@@ -124,13 +124,19 @@ def test_numbers_in_words():
 
 
 def test_a_chart_is_where_its_numbers_are():
-    svg = chart_svg(Chart("Perplexity", "", [LINE], logarithmic=True, level=("target", 10.0)))
+    svg = chart_svg(Chart("Perplexity", "", [LINE], logarithmic=True, levels=[("target", 10.0), ("paper", 1.0)]))
     drawing = xml.etree.ElementTree.fromstring(svg)
+    assert [each.text for each in drawing.iter("text") if each.text in ("target", "paper")] == ["target", "paper"]
+    heights = [
+        float(each.get("d").split()[1].split("H")[0]) for each in drawing.iter("path") if each.get("class") == "level"
+    ]
     (group,) = [each for each in drawing.iter("g") if each.get("data-table") == "numbers"]
     assert group.get("data-column") == "2"
     points = [tuple(map(float, each.split())) for each in group[0].get("d")[1:].split("L")]
     # 0 is at 52 and 2, the largest, at 428 of 440
     assert [x for x, _ in points] == pytest.approx([52 + 376 * x / 2 for x in (0.5, 1, 2)], abs=0.1)
+    # the values of the line are 100, 10 and 1
+    assert heights == pytest.approx([points[1][1], points[2][1]], abs=0.1)
     # equal ratios are equal distances, and larger values are higher
     assert (
         points[1][1] - points[0][1] == pytest.approx(points[2][1] - points[1][1], abs=0.2) and points[2][1] < 230 - 32

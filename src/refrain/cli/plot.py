@@ -1,11 +1,15 @@
 """The command `refrain plot`."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from .options import NAMED, ForceOption, JsonOption
 
 CurveName = Literal["main", "learning-rate", "gradient-norm", "speed", "sparsity", "all"]
+AxisName = Literal["epoch", "step", "minutes"]
 ENDINGS = (".png", ".svg", ".pdf")
 
 
@@ -13,6 +17,8 @@ def plot(
     *runs: Annotated[Path, NAMED],
     out: Path,
     curves: CurveName = "main",
+    by: AxisName = "epoch",
+    reference: Annotated[list[str] | None, Parameter(negative=())] = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -29,6 +35,10 @@ def plot(
     curves
         main: perplexity on the training and the validation text, bits per byte of a byte model, or accuracy and nats
         of a tagger. sparsity: zeros, units, and the size once compacted. all: every curve of the report.
+    by
+        What the horizontal axis counts: epochs, steps of the optimiser, or minutes of training.
+    reference
+        NAME=VALUE, a horizontal line in the first chart, such as a published perplexity; may be repeated.
     """
     from refrain.errors import UserError
     from refrain.runs.groups import runs_at
@@ -38,6 +48,7 @@ def plot(
 
     if not runs:
         raise UserError("which runs? give run folders, or a folder of runs, such as: refrain plot runs --out all.pdf")
+    references = [_parse_reference(word) for word in reference or []]
     paths = runs_at(runs)
     check_picture("--out", out, ENDINGS, [file for path in paths for file in run_files(path)], force=force)
 
@@ -47,7 +58,7 @@ def plot(
     from refrain.storage.output_files import write_files
 
     with reporter().step("drawing the curves"):
-        charts = charts_of(paths, curves)
+        charts = charts_of(paths, curves, by, references)
         ending: Literal["png", "svg", "pdf"] = (
             "svg" if out.suffix == ".svg" else "pdf" if out.suffix == ".pdf" else "png"
         )
@@ -58,3 +69,17 @@ def plot(
         print_json({"out": str(out), "runs": [str(path) for path in paths], "charts": [each.title for each in charts]})
     else:
         print_line(f"{len(charts)} chart{'s' * (len(charts) > 1)}: {'; '.join(each.title for each in charts)}")
+
+
+def _parse_reference(word: str) -> tuple[str, float]:
+    """Parse a value of --reference, NAME=VALUE."""
+    from refrain.errors import UserError
+
+    name, found, value = word.rpartition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not found or not name.strip() or not math.isfinite(number):
+        raise UserError(f"--reference takes NAME=VALUE, such as paper=82.7 (got {word!r})")
+    return name.strip(), number

@@ -1,5 +1,6 @@
 """The curves of runs for a paper, as PNG, SVG or PDF."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from .report.scales import LOGARITHMIC_FROM
 # inches; one chart is as wide as a column of a paper, two as wide as its text
 WIDTH, HEIGHT = 3.4, 2.3
 PIXELS_PER_INCH = 300
+# the dashes of horizontal lines, in turn
+LEVELS = ("--", ":", "-.")
 _STYLES: dict[str, Any] = {"": "solid", "5 3": (0, (5, 3)), "1.5 3": (0, (1.5, 1.5))}
 
 
@@ -39,10 +42,9 @@ def _draw(axes: Any, chart: Chart) -> None:
     for line in sorted(chart.lines, key=lambda line: not line.faint):
         # a point at the end of the axis is drawn whole
         axes.plot(line.x, line.y, label=plain_text(line.name, LONGEST_NAME), clip_on=False, **_style(line))
-    if chart.level is not None:
-        name, value = chart.level
-        axes.axhline(value, color=SOFT, linewidth=0.8, linestyle="--", label=plain_text(name, LONGEST_NAME))
-    values = [value for line in chart.lines for value in line.y]
+    for (name, value), dashes in zip(chart.levels, itertools.cycle(LEVELS)):
+        axes.axhline(value, color=SOFT, linewidth=0.8, linestyle=dashes, label=plain_text(name, LONGEST_NAME))
+    values = [*(value for line in chart.lines for value in line.y), *(value for _, value in chart.levels)]
     if chart.logarithmic and min(values) > 0 and max(values) > LOGARITHMIC_FROM * min(values):
         axes.set_yscale("log")
         decades = math.log10(max(values) / min(values))
@@ -59,7 +61,7 @@ def _draw(axes: Any, chart: Chart) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(labelsize=7, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(chart.lines) > 1 or chart.level is not None:
+    if len(chart.lines) > 1 or chart.levels:
         axes.legend(frameon=False, fontsize=7)
 
 

@@ -51,7 +51,7 @@ class Chart(NamedTuple):
         across: what the horizontal axis counts, such as `epoch`.
         logarithmic: whether its scale may be logarithmic.
         from_zero: whether a linear scale begins at zero.
-        level: a value that is drawn as a horizontal line, with its name; None without one.
+        levels: the names and values of horizontal lines.
         until: where the horizontal axis ends at least, so that charts beside each other have the same one.
     """
 
@@ -61,7 +61,7 @@ class Chart(NamedTuple):
     across: str = "epoch"
     logarithmic: bool = False
     from_zero: bool = False
-    level: tuple[str, float] | None = None
+    levels: Sequence[tuple[str, float]] = ()
     until: float = 0.0
 
 
@@ -72,9 +72,8 @@ def chart_svg(chart: Chart) -> str:
         chart: the chart; it has at least one line.
     """
     across = scale_of([0.0, chart.until, *(x for line in chart.lines for x in line.x)], from_zero=True)
-    levels = [] if chart.level is None else [chart.level[1]]
     up = scale_of(
-        [*(y for line in chart.lines for y in line.y), *levels],
+        [*(y for line in chart.lines for y in line.y), *(value for _, value in chart.levels)],
         logarithmic=chart.logarithmic,
         from_zero=chart.from_zero,
     )
@@ -88,7 +87,7 @@ def chart_svg(chart: Chart) -> str:
             f' data-across="{escaped(chart.across)}" font-size="{FONT}" fill="currentColor"'
             f' aria-label="{escaped(spoken(chart))}">',
             *_grid(across, up, chart.across),
-            *_level(chart, up),
+            *_levels(chart, up),
             *(_line(line, across, up) for line in lines),
             '<g class="cursor"></g></svg>',
         ]
@@ -153,14 +152,15 @@ def _grid(across: Scale, up: Scale, name: str) -> list[str]:
     return found
 
 
-def _level(chart: Chart, up: Scale) -> list[str]:
-    if chart.level is None:
-        return []
-    y = _y(up, chart.level[1])
-    return [
-        f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" class="level" stroke="currentColor" stroke-dasharray="4 3"/>',
-        f'<text x="{WIDTH - RIGHT}" y="{y - 4:.1f}" text-anchor="end" class="tick">{escaped(chart.level[0])}</text>',
-    ]
+def _levels(chart: Chart, up: Scale) -> list[str]:
+    found = []
+    for name, value in chart.levels:
+        y = _y(up, value)
+        found += [
+            f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" class="level" stroke="currentColor" stroke-dasharray="4 3"/>',
+            f'<text x="{WIDTH - RIGHT}" y="{y - 4:.1f}" text-anchor="end" class="tick">{escaped(name)}</text>',
+        ]
+    return found
 
 
 def _line(line: Line, across: Scale, up: Scale) -> str:

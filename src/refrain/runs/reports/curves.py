@@ -1,11 +1,10 @@
-"""The curves of runs: the quantities in the lines of metrics, as columns of a table of numbers and as charts."""
+"""The curves of runs: the quantities in the lines of metrics, as columns of numbers."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from refrain.config.sparsity import MEASURES
 from refrain.pictures.report.blocks import Table
-from refrain.pictures.report.chart import Chart, Line
 from refrain.pictures.report.scales import exact
 
 from ..figure_names import deciding
@@ -40,10 +39,11 @@ class Curves(NamedTuple):
     """The curves of a run.
 
     Attributes:
-        across: `epoch`, or `step` where the number of windows of an epoch is not known.
-        x: the place of each line: epochs that are finished, or steps.
+        across: `epoch`, or `step` where the number of windows of an epoch is not known; see `along`.
+        x: the place of each line: epochs that are finished, steps, or minutes.
         columns: for each quantity its values at these places, None where there is none.
         steps: the number of training steps of each line.
+        seconds: the time of training until each line, None where the line does not say it.
         best: the index of the best validation, or None.
         every: how many lines of training there are for each that is shown.
     """
@@ -52,12 +52,13 @@ class Curves(NamedTuple):
     x: list[float]
     columns: dict[Quantity, list[float | None]]
     steps: list[int]
+    seconds: list[float | None]
     best: int | None
     every: int
 
 
 PERPLEXITY = "Perplexity"
-_TRAINING, _VALIDATION = "training", "validation"
+TRAINING, VALIDATION = "training", "validation"
 _PLAIN = {
     "learning_rate": Quantity("Learning rate", from_zero=True),
     "gradient_norm": Quantity("Gradient norm", note="before clipping", logarithmic=True),
@@ -90,19 +91,22 @@ def curves_of(run: RunData, most: int = MOST_LINES) -> Curves:
     windows = windows_of(run.metrics)
     merged: dict[int, dict[Quantity, float]] = {}
     places: dict[int, float] = {}
+    seconds: dict[int, float | None] = {}
     best = None
     for line in lines:
         merged.setdefault(line["step"], {}).update(_values(run, line))
         places[line["step"]] = place_of(line, windows)
+        seconds[line["step"]] = _real(line.get("wall_seconds"))
         best = line["step"] if line["event"] == "valid" and line.get("best") is True else best
     steps = sorted(merged)
     found = dict.fromkeys(quantity for step in steps for quantity in merged[step])
-    columns = {quantity: [merged[step].get(quantity) for step in steps] for quantity in _ordered(found)}
+    columns = {quantity: [merged[step].get(quantity) for step in steps] for quantity in ordered(found)}
     return Curves(
         "epoch" if windows else "step",
         [places[step] for step in steps],
         columns,
         steps,
+        [seconds[step] for step in steps],
         None if best is None else steps.index(best),
         every,
     )
@@ -132,77 +136,6 @@ def heading(quantity: Quantity) -> str:
     """The name of a quantity where its chart is not named."""
     unit = " (%)" if quantity.note == "%" else ""
     return f"{quantity.chart}, {quantity.name}{unit}" if quantity.name else f"{quantity.chart}{unit}"
-
-
-def charts_of_one(curves: Curves, identity: str, levels: Mapping[str, tuple[str, float]]) -> list[Chart]:
-    """The charts of one run: quantities that belong together are lines of one chart.
-
-    Args:
-        curves: the curves of the run.
-        identity: the table of its numbers.
-        levels: for the title of a chart, a name and a value to draw as a horizontal line.
-    """
-    titles: dict[str, list[Quantity]] = {}
-    for quantity in curves.columns:
-        titles.setdefault(quantity.chart, []).append(quantity)
-    charts = []
-    for title, quantities in titles.items():
-        lines = []
-        for place, quantity in enumerate(quantities):
-            lines.append(_line(curves, quantity, quantity.name or title, place, identity))
-        charts.append(_chart(title, quantities[0], _background(lines), curves.across, levels.get(title)))
-    return [chart._replace(until=max(curves.x)) for chart in charts]
-
-
-def charts_of_several(runs: Sequence[tuple[str, Curves, str]]) -> list[Chart]:
-    """The charts of several runs: a chart for each quantity, with a line for each run.
-
-    Args:
-        runs: for each run its name, its curves and the table of its numbers.
-    """
-    across = "epoch" if all(curves.across == "epoch" for _, curves, _ in runs) else "step"
-    found = dict.fromkeys(quantity for _, curves, _ in runs for quantity in curves.columns)
-    until = max(max(curves.x if across == "epoch" else map(float, curves.steps)) for _, curves, _ in runs)
-    charts = []
-    # runs are compared by their validation
-    for quantity in sorted(_ordered(found), key=lambda quantity: quantity.name != _VALIDATION):
-        lines = []
-        for place, (name, curves, identity) in enumerate(runs):
-            if quantity in curves.columns:
-                if across == "step":
-                    curves = curves._replace(x=[float(step) for step in curves.steps])
-                lines.append(_line(curves, quantity, name, place, identity if curves.across == across else None))
-        charts.append(_chart(heading(quantity._replace(note="")), quantity, lines, across, None)._replace(until=until))
-    return charts
-
-
-def _chart(title: str, quantity: Quantity, lines: list[Line], across: str, level: tuple[str, float] | None) -> Chart:
-    values = [value for line in lines for value in line.y]
-    if level is not None and not min(values) <= level[1] <= 1.2 * max(values):
-        # it would press the curve to the edge
-        level = None
-    return Chart(title, quantity.note, lines, across, quantity.logarithmic, quantity.from_zero, level)
-
-
-def _line(curves: Curves, quantity: Quantity, name: str, colour: int, identity: str | None) -> Line:
-    column = curves.columns[quantity]
-    points = [
-        (x, value, place) for place, (x, value) in enumerate(zip(curves.x, column, strict=True)) if value is not None
-    ]
-    validation = quantity.name == _VALIDATION
-    best = next((index for index, point in enumerate(points) if validation and point[2] == curves.best), None)
-    first = 2 if curves.across == "epoch" else 1
-    table = None if identity is None else (identity, first + list(curves.columns).index(quantity))
-    x, y = [point[0] for point in points], [point[1] for point in points]
-    return Line(name, x, y, colour, marked=validation, best=best, table=table)
-
-
-def _background(lines: list[Line]) -> list[Line]:
-    """The lines of a chart of training and validation, where validation has the first colour."""
-    names = [line.name for line in lines]
-    if names != [_TRAINING, _VALIDATION]:
-        return lines
-    return [lines[0]._replace(faint=True, colour=1), lines[1]._replace(colour=0)]
 
 
 def _values(run: RunData, line: Mapping[str, Any]) -> dict[Quantity, float]:
@@ -237,7 +170,7 @@ def _steered(run: RunData) -> str:
 
 def _main(run: RunData, line: Mapping[str, Any]) -> Iterator[tuple[Quantity, float]]:
     """What the model is judged by, of the training or the validation text."""
-    which = _TRAINING if line["event"] == "train" else _VALIDATION
+    which = TRAINING if line["event"] == "train" else VALIDATION
     chart, key = PERPLEXITY, "perplexity"
     if run.is_tagger:
         chart, key = "Nats per word", "nats_per_token"
@@ -250,7 +183,7 @@ def _main(run: RunData, line: Mapping[str, Any]) -> Iterator[tuple[Quantity, flo
             yield Quantity(title, which, "%"), 100 * value
 
 
-def _ordered(found: Iterable[Quantity]) -> list[Quantity]:
+def ordered(found: Iterable[Quantity]) -> list[Quantity]:
     """The figures of the model first, training before validation, then the course of the training, then the size."""
     titles = ["Accuracy", "F1 of spans", PERPLEXITY, "Bits per byte", "Nats per word"]
     titles += ["Learning rate", "Gradient norm", "Speed", "Zeros in the matrices", "Units that are not dead"]
@@ -258,7 +191,7 @@ def _ordered(found: Iterable[Quantity]) -> list[Quantity]:
     known = {title: place for place, title in enumerate(titles)}
     places = [quantity for quantity in found if quantity.chart in known]
     own = [quantity for quantity in found if quantity.chart not in known][:MOST_OWN]
-    return [*sorted(places, key=lambda quantity: (known[quantity.chart], quantity.name == _VALIDATION)), *own]
+    return [*sorted(places, key=lambda quantity: (known[quantity.chart], quantity.name == VALIDATION)), *own]
 
 
 def _real(value: Any) -> float | None:

@@ -8,7 +8,8 @@ from refrain.pictures.notebook import charts_html
 from refrain.pictures.report.chart import Chart
 
 from ..groups import runs_at
-from .curves import Curves, charts_of_one, charts_of_several, curves_of, heading
+from .charts import Across, along, charts_of_one, charts_of_several
+from .curves import Curves, curves_of, heading
 from .folder import read_run
 from .writing import MOST_RUNS, levels_of, names_of
 
@@ -26,25 +27,39 @@ MAIN = ("Accuracy", "F1 of spans", "Perplexity", "Bits per byte", "Nats per word
 MOST_LINES = 4000
 
 
-def charts_of(paths: Sequence[Path], choice: str = "all") -> list[Chart]:
+def charts_of(
+    paths: Sequence[Path], choice: str = "all", by: Across = "epoch", references: Sequence[tuple[str, float]] = ()
+) -> list[Chart]:
     """The charts of runs.
 
     Args:
         paths: the run folders.
         choice: `all`, `main`, or a key of `CHOICES`.
+        by: what the horizontal axis counts; epochs become steps where their length is not known.
+        references: the names and values of horizontal lines in the first chart.
 
     Raises:
-        CheckpointError: when one is no run, or is damaged, or when none of them has these curves.
+        CheckpointError: when one is no run, or is damaged, or when none of them has these curves or the times of them.
     """
     runs = [read_run(path) for path in paths[:MOST_RUNS]]
     curves = [_chosen(curves_of(run, MOST_LINES), choice) for run in runs]
     if not any(each.columns for each in curves):
         what = "curves yet" if choice == "all" else f"curves of this kind ({choice})"
         raise CheckpointError(f"{paths[0]}: has no {what}; wait for the first lines of metrics.jsonl, or choose others")
+    curves = [_along(each, by, path) for each, path in zip(curves, paths, strict=False)]
     if len(runs) == 1:
-        return charts_of_one(curves[0], "", levels_of(runs[0]))
-    named = zip(names_of(paths[:MOST_RUNS]), curves, strict=True)
-    return charts_of_several([(name, each, "") for name, each in named if each.columns])
+        charts = charts_of_one(curves[0], None, levels_of(runs[0]))
+    else:
+        named = zip(names_of(paths[:MOST_RUNS]), curves, strict=True)
+        charts = charts_of_several([(name, each, None) for name, each in named if each.columns])
+    return [charts[0]._replace(levels=[*charts[0].levels, *references]), *charts[1:]]
+
+
+def _along(curves: Curves, by: Across, path: Path) -> Curves:
+    try:
+        return along(curves, by)
+    except ValueError as error:
+        raise CheckpointError(f"{path / 'metrics.jsonl'}: {error}; draw it by epoch or by step") from None
 
 
 def _chosen(curves: Curves, choice: str) -> Curves:

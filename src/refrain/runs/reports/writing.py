@@ -16,7 +16,8 @@ from refrain.storage.run_layout import REPORT
 
 from ..groups import differing, grouped
 from ..table_cells import figure_cells, value_cell
-from .curves import MOST_LINES, Curves, charts_of_one, charts_of_several, curves_of, numbers
+from .charts import charts_of_one, charts_of_several
+from .curves import MOST_LINES, Curves, curves_of, numbers
 from .figures import figure_blocks, shape_of, tag_blocks, tiles
 from .folder import RunData, number, read_run
 from .sections import data_blocks, machine_blocks, notes, sample_blocks, setting_blocks
