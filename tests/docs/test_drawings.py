@@ -1,0 +1,40 @@
+"""docs/drawings.py finds the tables of docs/recipes.md that it draws."""
+
+import importlib.util
+import pathlib
+from fractions import Fraction
+
+import pytest
+
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture
+def drawings(tmp_path, monkeypatch):
+    """The program, which writes its pictures to a folder of the test."""
+    pytest.importorskip("matplotlib")
+    spec = importlib.util.spec_from_file_location("drawings", DOCS / "drawings.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (tmp_path / "recipes.md").write_text((DOCS / "recipes.md").read_text())
+    monkeypatch.setattr(module, "DOCS", tmp_path)
+    return module
+
+
+def test_the_grid_of_taggers(drawings, tmp_path):
+    for cells in drawings.grids():
+        assert [cell.line for cell in cells].count("dense") == 3
+        assert [cell.line for cell in cells].count("sparse") == [cell.line for cell in cells].count("reversed") == 3
+        # weights are entries of a table of as many words
+        parts = [(cell.weights, *cell.name.split(", ")) for cell in cells]
+        words = {weights / int(width) / (Fraction(*density) if density else 1) for weights, width, *density in parts}
+        assert len(words) == 1
+    drawings.pos()
+    assert (tmp_path / "pos.svg").stat().st_size > 10_000
+
+
+def test_the_trade_off(drawings, tmp_path):
+    rows = drawings.trades()
+    assert len(rows) >= 5 and {len(row) for row in rows} == {9}
+    drawings.trade_off()
+    assert (tmp_path / "medium-iss.svg").stat().st_size > 10_000
