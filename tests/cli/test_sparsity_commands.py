@@ -144,9 +144,9 @@ def test_a_file_that_exists_is_replaced_when_asked(refrain, mistake, run, write)
 
 
 def test_layers_that_are_not_in_a_stack_have_no_size(refrain, mistake, run, tiny_corpus, tiny_settings, monkeypatch):
-    assert "of these in the layers" in refrain("sparsity", run).out
+    assert "multiply-adds per token of the layers" in refrain("sparsity", run).out
     monkeypatch.setattr("refrain.sparsity.sizes.LAYERS", "elsewhere.")
-    assert "of these in the layers" not in refrain("sparsity", run).out
+    assert "multiply-adds per token of the layers" not in refrain("sparsity", run).out
     words = ["sparsity.group_lasso.strength=0.01", "sparsity.target.layer_multiply_adds=10", "--data", tiny_corpus]
     mistake(
         2,
@@ -185,7 +185,7 @@ def test_compaction(refrain, run, tmp_path, tree):
         assert found["before"][name] == report[name] > found["after"][name] == report[f"compact_{name}"]
     card = (tmp_path / "small" / "README.md").read_text()
     assert f"| layer-multiply-adds | 1,840 | {report['compact_layer_multiply_adds']:,} |" in card
-    assert "of these in the layers" in refrain("sparsity", run).out
+    assert "multiply-adds per token of the layers" in refrain("sparsity", run).out
     assert found["max_abs_difference"] <= 1e-5
     dense, small = (refrain("evaluate", place, "--json").json for place in (run, tmp_path / "small"))
     assert small["perplexity"] == pytest.approx(dense["perplexity"], rel=1e-6)

@@ -6,12 +6,6 @@ from typing import Any
 
 from .options import ForceOption, JsonOption, RunArgument
 
-SIZES = {
-    "parameters": "parameters",
-    "multiply_adds": "multiply-adds per token",
-    "layer_multiply_adds": "of these in the layers",
-}
-
 
 def sparsity(
     run: RunArgument,
@@ -48,6 +42,7 @@ def sparsity(
     reports = reporter()
     lm = load_language_model(run, reports)
 
+    from refrain.config.sparsity import SIZE_LABELS
     from refrain.studies.sparsity_files import sparsity_page, sparsity_picture, sparsity_report
 
     with reports.step("counting zeros and dead units"):
@@ -66,7 +61,7 @@ def sparsity(
     print(table([["tensor", "shape", "zeros", "rows of zeros", "columns of zeros"], *_tensors(found["tensors"])]))
     print()
     rows = [["", "now", "compacted", "share"]]
-    for key, words in SIZES.items():
+    for key, words in SIZE_LABELS.items():
         now = found[key]
         compact = found[f"compact_{key}"]
         # 0 are the layers of a network that has none under `stack.`

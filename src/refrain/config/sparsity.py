@@ -14,6 +14,13 @@ Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
 MEASURES = ("parameters", "multiply_adds", "layer_multiply_adds", "bytes")
 """The measures of a size that can be a target."""
 
+SIZE_LABELS = {
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds per token",
+    "layer_multiply_adds": "multiply-adds per token of the layers",
+}
+"""The sizes that reports have, with their names in tables."""
+
 
 def counted(value: Any) -> Any:
     """7M, 1.5M or 300k as numbers; anything else as it is."""

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from refrain.assembly.widths import removable_widths
 from refrain.config import Sparsity
+from refrain.config.sparsity import SIZE_LABELS
 from refrain.errors import CheckpointError
 from refrain.pictures.sparsity import Curves, Part, parts, png
 from refrain.pictures.sparsity_page import sparsity_page_html
@@ -19,11 +20,6 @@ from refrain.trained.language_model import TrainedLanguageModel
 PIXELS = 420
 METRICS_LIMIT = 2**28
 """Bytes of metrics that are read: a million lines."""
-FIGURES = {
-    "parameters": "parameters",
-    "multiply_adds": "multiply-adds a token",
-    "layer_multiply_adds": "multiply-adds a token of the layers",
-}
 
 
 def sparsity_report(lm: TrainedLanguageModel) -> dict[str, Any]:
@@ -68,7 +64,7 @@ def sparsity_page(lm: TrainedLanguageModel) -> str:
     Raises:
         UserError: when matplotlib is not installed.
     """
-    return sparsity_page_html(_title(lm), sparsity_report(lm), FIGURES, sparsity_parts(lm))
+    return sparsity_page_html(_title(lm), sparsity_report(lm), SIZE_LABELS, sparsity_parts(lm))
 
 
 def _title(lm: TrainedLanguageModel) -> str:
@@ -91,7 +87,7 @@ def _curves(lm: TrainedLanguageModel) -> list[Curves]:
 
     targets = {name: value for name, value in (lm.config["sparsity"]["target"] or {}).items() if name != "reached"}
     measure, target = next(((name, value) for name, value in targets.items() if value is not None), ("", None))
-    size = f"{FIGURES.get(measure, measure)} once compacted"
+    size = f"{SIZE_LABELS.get(measure, measure)} once compacted"
     strength = "strength of the group lasso"
     for line in lines:
         for width, units in line.units.items():

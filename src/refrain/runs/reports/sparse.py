@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from refrain.assembly.widths import removable_widths
+from refrain.config.sparsity import SIZE_LABELS
 from refrain.pictures.report.blocks import Block, Fold, Paragraph, Picture, Pictures, Table, Units
 from refrain.pictures.report.pixels import shares_png
 from refrain.sparsity.report import report, views
@@ -12,11 +13,6 @@ from refrain.sparsity.report import report, views
 # the largest number of pixels along a side of a matrix, and the number of matrices that are drawn
 PIXELS = 120
 MOST_MATRICES = 16
-LABELS = {
-    "parameters": "parameters",
-    "multiply_adds": "multiply-adds per token",
-    "layer_multiply_adds": "of these in the layers",
-}
 
 
 def sparsity_blocks(model: nn.Module) -> list[Block]:
@@ -32,7 +28,7 @@ def sparsity_blocks(model: nn.Module) -> list[Block]:
     matrices, widths = views(parameters, given.axes(), removable, pixels=PIXELS)
     sizes = [
         [label, f"{found[name]:,}", f"{found[f'compact_{name}']:,}", _percent(found[f"compact_{name}"] / found[name])]
-        for name, label in LABELS.items()
+        for name, label in SIZE_LABELS.items()
         if found[name]
     ]
     tensors = [
