@@ -85,6 +85,23 @@ def test_what_the_axis_counts(tiny_run, byte_run, by, several):
     assert list(chart.levels) == [("paper", 80.0)] and not any(each.levels for each in others)
 
 
+def test_a_run_without_the_length_of_epochs_makes_all_count_steps(tiny_run, run_copy):
+    from refrain.runs.reports.drawing import charts_of
+
+    file = run_copy / "metrics.jsonl"
+    lines = [json.loads(each) for each in file.read_text().splitlines()]
+    # as in a run that has not ended its first epoch
+    kept = [{**each, "epoch_ended": False} for each in lines if each["epoch"] == 1]
+    for each in kept:
+        each.pop("windows", None)
+    file.write_text("".join(json.dumps(each) + "\n" for each in kept))
+    chart = charts_of([tiny_run, run_copy], "main")[0]
+    assert chart.across == "step"
+    steps = [[each["step"] for each in found if each["event"] == "valid"] for found in (lines, kept)]
+    assert [list(line.x) for line in chart.lines] == steps
+    assert chart.until == max(each["step"] for each in lines)
+
+
 def test_plot_by_time_beside_published_figures(refrain, tiny_run, tmp_path):
     pytest.importorskip("matplotlib")
     out = tmp_path / "x.svg"
@@ -119,6 +136,7 @@ def test_plot_of_lines_without_a_time(mistake, refrain, run_copy, tmp_path):
             (["plot", "{run}", "--reference", word, "--out", "x.png"], 2, ["--reference takes NAME=VALUE", repr(word)])
             for word in ("82.7", "=82.7", "paper=", "paper=nan", "paper=x")
         ),
+        (["plot", "{run}", "--reference", "a=0", "--out", "x.png"], 2, ["the line a=0: perplexity is more than 0"]),
         (["plot", "{run}", "--curves", "sparsity", "--out", "x.png"], 4, ["has no curves of this kind (sparsity)"]),
     ],
 )

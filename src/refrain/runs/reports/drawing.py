@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from refrain.errors import CheckpointError
+from refrain.errors import CheckpointError, UserError
 from refrain.pictures.notebook import charts_html
 from refrain.pictures.report.chart import Chart
 
@@ -35,24 +35,29 @@ def charts_of(
     Args:
         paths: the run folders.
         choice: `all`, `main`, or a key of `CHOICES`.
-        by: what the horizontal axis counts; epochs become steps where their length is not known.
+        by: what the horizontal axis counts; epochs become steps for all where one does not know their length.
         references: the names and values of horizontal lines in the first chart.
 
     Raises:
-        CheckpointError: when one is no run, or is damaged, or when none of them has these curves or the times of them.
+        CheckpointError: when one is no run, or is damaged, or when none of them has these curves, or one that is
+            drawn by minutes has a line without a time.
+        UserError: when a line is to be drawn where the quantity has no values.
     """
     runs = [read_run(path) for path in paths[:MOST_RUNS]]
     curves = [_chosen(curves_of(run, MOST_LINES), choice) for run in runs]
     if not any(each.columns for each in curves):
         what = "curves yet" if choice == "all" else f"curves of this kind ({choice})"
         raise CheckpointError(f"{paths[0]}: has no {what}; wait for the first lines of metrics.jsonl, or choose others")
-    curves = [_along(each, by, path) for each, path in zip(curves, paths, strict=False)]
     if len(runs) == 1:
-        charts = charts_of_one(curves[0], None, levels_of(runs[0]))
+        charts = charts_of_one(_along(curves[0], by, paths[0]), None, levels_of(runs[0]))
     else:
-        named = zip(names_of(paths[:MOST_RUNS]), curves, strict=True)
-        charts = charts_of_several([(name, each, None) for name, each in named if each.columns])
-    return [charts[0]._replace(levels=[*charts[0].levels, *references]), *charts[1:]]
+        named = zip(names_of(paths[:MOST_RUNS]), curves, paths[:MOST_RUNS], strict=True)
+        charts = charts_of_several([(name, _along(each, by, path), None) for name, each, path in named if each.columns])
+    first, *others = charts
+    for name, value in references:
+        if first.logarithmic and value <= 0:
+            raise UserError(f"the line {name}={value:g}: {first.title.lower()} is more than 0")
+    return [first._replace(levels=[*first.levels, *references]), *others]
 
 
 def _along(curves: Curves, by: Across, path: Path) -> Curves:
