@@ -34,7 +34,7 @@ quickstart: $(VENV)/.installed  ## train, evaluate and sample a small model (abo
 	@echo "Your own text:    $(BIN)/refrain train quickstart --data PATH/TO/text.txt --out runs/mine"
 	@echo "What else:        $(BIN)/refrain recipes   and the tour in docs/tour.md"
 
-models: $(VENV)/.installed  ## make the models that come with the package (about ten minutes)
+models: $(VENV)/.installed  ## make the models that come with the package (up to an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python models/build.py $(ONLY)
 
 wheel: $(VENV)/.installed  ## build wheels in dist/, with kernels for x86-64 and, with a cross compiler, aarch64
@@ -57,7 +57,7 @@ emulated: $(VENV)/.installed  ## test the kernels for aarch64 under qemu-aarch64
 mutations: $(VENV)/.installed  ## make mistakes in a copy, and see that the tests notice each (some minutes)
 	$(BIN)/python tests/mutations/mutate.py $(ONLY)
 
-setup: $(VENV)/.complete  ## make .venv with every extra
+setup: $(VENV)/.complete  ## make .venv with every extra but harness
 
 check: $(VENV)/.complete  ## format, lint, types, tests
 	$(BIN)/ruff format --check src tests docs/sphinx models wheels

@@ -14,6 +14,7 @@ import refrain as library
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.runs import fetching, find, named
 from refrain.runs.packed import MOST_MEMBERS, pack, unpack
+from refrain.training import PlainProgress
 
 
 @pytest.fixture
@@ -94,6 +95,15 @@ def test_a_name_of_many_commands(bundled, refrain, tree, write):
         assert refrain(*words).status == 0, words
     assert tree(bundled) == before
     assert library.load("tiny").generate("ant", tokens=2, seed=1)
+
+
+def test_a_name_to_start_from_in_python(bundled, home):
+    experiment = find("tiny").experiment
+    quiet = PlainProgress(quiet=True)
+    summary = library.train(experiment, home / "here" / "on", start_from="tiny", progress=quiet)
+    assert summary["epochs"] == experiment.training.epochs
+    start = json.loads((home / "here" / "on" / "manifest.json").read_text())["start"]
+    assert str(bundled) in json.dumps(start)
 
 
 def test_a_name_with_a_mistake(bundled, mistake):

@@ -23,6 +23,7 @@ from refrain.training.sparsifier import Sparsifier
 from .continuing import run_state
 from .kinds import kind_of
 from .manifest import manifest
+from .named import named_run
 from .outline import start_text
 from .own_network import OwnNetwork
 from .preparing import build, read_corpus
@@ -125,7 +126,7 @@ def _started(
     network, backends, times = build(kind, experiment, corpus, report, ranks)
     start: dict[str, Any] = {}
     if start_from is not None:
-        start = {"start": load_start(Path(start_from), network, corpus)}
+        start = {"start": load_start(named_run(start_from), network, corpus)}
         report.log(f"start  {start_text(start['start'])}")
     share_network(ranks, network)
     asked = experiment
