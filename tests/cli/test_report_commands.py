@@ -110,6 +110,20 @@ def test_plot_by_time_beside_published_figures(refrain, tiny_run, tmp_path):
     assert ">minutes<" in text and ">paper<" in text and ">a=b<" in text
 
 
+def test_a_long_legend_is_above_the_chart(refrain, tiny_run, tmp_path):
+    pytest.importorskip("matplotlib")
+    heights = []
+    for count in (0, 2, 3):
+        out = tmp_path / f"{count}.svg"
+        words = [word for place in range(count) for word in ("--reference", f"line {place}={80 + place}")]
+        refrain("plot", tiny_run, *words, "--out", out)
+        text = out.read_text()
+        heights.append(float(re.search(r'height="([\d.]+)pt"', text)[1]))
+        assert all(f">line {place}<" in text for place in range(count))
+    # training, validation and two lines fit into the chart
+    assert heights[0] == heights[1] < heights[2]
+
+
 def test_plot_of_lines_without_a_time(mistake, refrain, run_copy, tmp_path):
     pytest.importorskip("matplotlib")
     file = run_copy / "metrics.jsonl"

@@ -11,6 +11,9 @@ from .report.scales import LOGARITHMIC_FROM
 
 # inches; one chart is as wide as a column of a paper, two as wide as its text
 WIDTH, HEIGHT = 3.4, 2.3
+LEGEND_ROW = 0.145
+# a legend of more entries is above the chart, in two columns if its names have at most so many characters
+MOST_INSIDE, LONGEST_HALF = 4, 22
 PIXELS_PER_INCH = 300
 # the dashes of horizontal lines, in turn
 LEVELS = ("--", ":", "-.")
@@ -29,7 +32,8 @@ def curves_picture(charts: Sequence[Chart], *, file_format: Literal["png", "svg"
     """
     columns = min(2, len(charts))
     rows = math.ceil(len(charts) / columns)
-    figure = empty_figure(WIDTH * columns, HEIGHT * rows, constrained=True)
+    above = max(_legend_rows(chart) for chart in charts)
+    figure = empty_figure(WIDTH * columns, (HEIGHT + LEGEND_ROW * above) * rows, constrained=True)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in panels[len(charts) :]:
         axes.axis("off")
@@ -61,8 +65,25 @@ def _draw(axes: Any, chart: Chart) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(labelsize=7, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(chart.lines) > 1 or chart.levels:
+    if _legend_rows(chart):
+        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+        axes.legend(frameon=False, fontsize=7, ncols=_legend_columns(chart), **above)
+    elif len(chart.lines) > 1 or chart.levels:
         axes.legend(frameon=False, fontsize=7)
+
+
+def _names(chart: Chart) -> list[str]:
+    return [*(line.name for line in chart.lines), *(name for name, _ in chart.levels)]
+
+
+def _legend_columns(chart: Chart) -> int:
+    return 2 if max(map(len, _names(chart))) <= LONGEST_HALF else 1
+
+
+def _legend_rows(chart: Chart) -> int:
+    """The rows of a legend above a chart; 0 where it fits into the chart."""
+    names = _names(chart)
+    return math.ceil(len(names) / _legend_columns(chart)) if len(names) > MOST_INSIDE else 0
 
 
 def _style(line: Line) -> dict[str, Any]:
