@@ -15,7 +15,7 @@ class DenseEmbedding(Settings):
 
 
 class SparseEmbedding(Settings):
-    """Words with a low id have vectors of the full width, later words have shorter ones."""
+    """Words with a high id have vectors of the full width, those before them have shorter ones."""
 
     kind: Literal["sparse"] = "sparse"
     blocks: Annotated[int, Field(ge=2, lt=2**31), Number] = Field(
