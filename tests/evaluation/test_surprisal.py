@@ -11,6 +11,7 @@ from refrain import runs
 from refrain.data import Preparation
 from refrain.errors import UserError
 from refrain.evaluation import SurprisalRow, score_lines, surprisal, surprisal_rows
+from refrain.models import Stepper
 
 CLOSE = {"abs": 1e-4}
 SENTENCES = ["ant bee zebra", "cat", "", "dog ant  ant bee cat ", "bee"]
@@ -51,6 +52,22 @@ def assert_rows(rows, words, bits, entropies, number=1):
     assert [row.entropy_bits for row in rows] == pytest.approx(entropies[:-1], **CLOSE)
     reductions = [before - after for before, after in pairwise(entropies)]
     assert [row.reduction_bits for row in rows] == pytest.approx(reductions, **CLOSE)
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_a_sentence_has_the_same_bits_beside_few_and_many(lm, weights):
+    model = copy.deepcopy(lm.model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # large enough for rounded inputs to be seen
+            parameter.mul_(8)
+    stepper = Stepper(model, weights=weights)
+    bits = []
+    for count in (0, 1, 4, 20, 63):
+        rows = surprisal_rows(stepper, lm.vocabulary, ["ant bee cat dog", *["dog cat bee"] * count])
+        bits.append([row.surprisal_bits for row in list(rows)[:4]])
+    for others in bits[1:]:
+        assert others == pytest.approx(bits[0], abs=1e-5)
 
 
 def test_each_sentence_alone_and_after_a_text(lm, monkeypatch):

@@ -15,6 +15,7 @@ from refrain.data import Vocabulary
 from refrain.data.units.alignment import WrittenWord, aligned, frequency
 from refrain.models import Network, stepper_of
 from refrain.models.scorer import Reader
+from refrain.nn.kernels.streams import SMALL_INTEGER_BATCH
 
 Context = Literal["sentence", "document"]
 """What the model has read before a sentence."""
@@ -137,15 +138,17 @@ def _read(vocabulary: Vocabulary, number: int, sentence: str, begin: Sequence[in
 def _independent(stepper: Reader, vocabulary: Vocabulary, sentences: Sequence[_Sentence]) -> Iterator[SurprisalRow]:
     """The rows of sentences that do not depend on each other; those of similar length share a batch."""
     size = min(BATCH_SENTENCES, max(1, BATCH_SCORES // len(vocabulary)))
+    # beside few others, too, a sentence has the bits that it has in a batch whose inputs are rounded
+    least = SMALL_INTEGER_BATCH + 1 if getattr(stepper, "weights", "float32") == "int8" else 1
     order = sorted(range(len(sentences)), key=lambda index: len(sentences[index].inputs))
     rows: list[list[SurprisalRow]] = [[] for _ in sentences]
     for start in range(0, len(order), size):
         batch = order[start : start + size]
         longest = len(sentences[batch[-1]].inputs)
-        inputs = torch.full((longest, len(batch)), vocabulary.line_end)
+        inputs = torch.full((longest, max(len(batch), least)), vocabulary.line_end)
         for column, index in enumerate(batch):
             inputs[: len(sentences[index].inputs), column] = torch.tensor(sentences[index].inputs)
-        bits, entropies, _ = _measured(stepper, inputs, _Carried(stepper.initial_state(len(batch)), None))
+        bits, entropies, _ = _measured(stepper, inputs, _Carried(stepper.initial_state(inputs.shape[1]), None))
         for column, index in enumerate(batch):
             rows[index] = list(_rows(vocabulary, sentences[index], bits[:, column], entropies[:, column]))
     for of_sentence in rows:
