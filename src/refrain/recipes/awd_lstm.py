@@ -60,7 +60,7 @@ def awd_lstm_ptb_finetune() -> Experiment:
     """The second stage on PTB: starts from the weights of a run given with --from, and averages from the first step.
 
     Published: 60.0 / 57.3 (paper), 58.8 / 56.5 (its code).
-    Ours: not measured at full size.
+    Ours: not measured at full size; docs/recipes.md has a smaller one.
     """
     first = awd_lstm_ptb()
     changed = {"optimizer": ASGD(), "stop_window": 5, "windows": RandomWindows(cap=80)}

@@ -30,7 +30,7 @@ def sparse_awd_ptb() -> Experiment:
     The code of the paper counts 23,823,300. The blocks of the first layer read all inputs and still have fewer weights
     than requested, so the model has 0.4 million parameters less than the dense model.
     Published: no figures in the text; by the abstract, about as good as AWD-LSTM.
-    Ours: not measured at full size.
+    Ours: not measured at full size; docs/recipes.md has a smaller one.
     """
     return _wide(awd_lstm_ptb(), "sparse-awd-ptb")
 
