@@ -1,7 +1,9 @@
 """Law: several ranks take the steps that one process takes, for every recipe."""
 
 import json
+import os
 import pathlib
+import time
 
 import pytest
 import torch
@@ -29,13 +31,39 @@ FAMILIES = (
     "pos-sparse",
     "own network",
 )
+# seconds
+LONGEST_WAIT = 300
 THREE = ("zaremba-medium", "awd-lstm-ptb", "pos-default", "own network")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a text and a treebank, and the runs of every recipe by 1, 2 and 3 ranks."""
-    place = tmp_path_factory.mktemp("families")
+    """A folder with a text and a treebank, and the runs of every recipe by 1, 2 and 3 ranks.
+
+    It is made by the first process of a session that needs it, for which the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "families"
+    outcome = place / "outcome"
+    try:
+        place.mkdir()
+    except FileExistsError:
+        deadline = time.monotonic() + LONGEST_WAIT
+        while not outcome.exists():
+            assert time.monotonic() < deadline, "another process has not trained the families"
+            time.sleep(0.2)
+    else:
+        (place / "begun").write_text("the families were not trained")
+        try:
+            train_families(place)
+            (place / "begun").write_text("")
+        finally:
+            (place / "begun").replace(outcome)
+    assert outcome.read_text() == ""
+    return place
+
+
+def train_families(place):
     write_tsv(place / "tags")
     (place / "text").mkdir()
     for split, lines in (("train", 46), ("valid", 12), ("test", 6)):
@@ -43,7 +71,6 @@ def folder(tmp_path_factory):
     for size, names in ((1, FAMILIES), (2, FAMILIES), (3, THREE)):
         for status, _, error in ended_ranks(size, [SCRIPT, place, place / str(size), *names]):
             assert status == 0, error
-    return place
 
 
 def newest(folder):
