@@ -18,9 +18,7 @@ LINES = {
     "sparse": ("sparse, long for frequent words", "#0072b2", "s"),
     "reversed": ("sparse, long for rare words", "#d55e00", "^"),
 }
-
-
-# the rows of the table of zaremba-medium-iss, as they are labelled: the beginning of a row, label, colour and marker
+# for each row of the table of zaremba-medium-iss: how it begins, label, colour and marker
 TRADES = (
     ("dense, 650-650-650", "dense, 650-650", "#52606d", "o"),
     ("group lasso,", "group lasso, 172-650", "#d55e00", "^"),

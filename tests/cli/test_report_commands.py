@@ -150,7 +150,11 @@ def test_plot_of_lines_without_a_time(mistake, refrain, run_copy, tmp_path):
             (["plot", "{run}", "--reference", word, "--out", "x.png"], 2, ["--reference takes NAME=VALUE", repr(word)])
             for word in ("82.7", "=82.7", "paper=", "paper=nan", "paper=x")
         ),
-        (["plot", "{run}", "--reference", "a=0", "--out", "x.png"], 2, ["the line a=0: perplexity is more than 0"]),
+        (
+            ["plot", "{run}", "--reference", "a=0", "--out", "x.png"],
+            2,
+            ["the line a=0 is below the scale of Perplexity; give a value above 0"],
+        ),
         (["plot", "{run}", "--curves", "sparsity", "--out", "x.png"], 4, ["has no curves of this kind (sparsity)"]),
     ],
 )

@@ -10,6 +10,8 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
+from refrain.pictures.canvas import empty_figure
+from refrain.pictures.curves import _draw
 from refrain.pictures.notebook import ScoredWord, charts_html, facts_html, surprisal_html
 from refrain.pictures.report.blocks import (
     Charts,
@@ -170,3 +172,37 @@ def test_what_a_notebook_shows():
     colours = re.findall(r"rgba\(213,94,0,([\d.]+)\)", shown)
     assert [float(each) for each in colours] == [pytest.approx(0.75 * 2 / 16, abs=0.01), 0.75, 0]
     assert "16.00 bits a word" in shown
+
+
+def test_a_horizontal_line_beyond_the_values_is_inside_of_the_chart():
+    svg = chart_svg(Chart("Perplexity", "", [LINE], logarithmic=True, levels=[("far", 4000.0), ("near", 0.01)]))
+    drawing = xml.etree.ElementTree.fromstring(svg)
+    paths = [each.get("d") for each in drawing.iter("path") if each.get("class") == "level"]
+    heights = [float(path.split()[1].split("H")[0]) for path in paths]
+    assert all(10 <= height <= 230 - 32 for height in heights) and heights[0] < heights[1]
+
+
+@pytest.fixture
+def axes():
+    pytest.importorskip("matplotlib")
+    return empty_figure(3.4, 2.6, constrained=True).subplots()
+
+
+@pytest.mark.parametrize(("length", "columns"), [(10, 2), (30, 1)])
+def test_a_long_legend_stands_above_the_axes(axes, length, columns):
+    names = [str(place) * length for place in range(6)]
+    _draw(axes, Chart("Speed", "", [LINE._replace(name=name) for name in names]))
+    axes.figure.draw_without_rendering()
+    found = axes.get_legend()
+    assert [each.get_text() for each in found.get_texts()] == names
+    entries = [each.get_window_extent() for each in found.get_texts()]
+    assert min(each.y0 for each in entries) >= axes.get_window_extent().y1
+    assert len({round(each.x0) for each in entries}) == columns
+
+
+def test_a_horizontal_line_far_away_makes_the_scale_logarithmic(axes):
+    narrow = LINE._replace(y=[5.0, 4.5, 4.0])
+    _draw(axes, Chart("Perplexity", "", [narrow], logarithmic=True))
+    assert axes.get_yscale() == "linear"
+    _draw(axes, Chart("Perplexity", "", [narrow], logarithmic=True, levels=[("uniform", 10_000.0)]))
+    assert axes.get_yscale() == "log" and axes.get_ylim()[1] >= 10_000

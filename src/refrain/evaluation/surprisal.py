@@ -138,7 +138,8 @@ def _read(vocabulary: Vocabulary, number: int, sentence: str, begin: Sequence[in
 def _independent(stepper: Reader, vocabulary: Vocabulary, sentences: Sequence[_Sentence]) -> Iterator[SurprisalRow]:
     """The rows of sentences that do not depend on each other; those of similar length share a batch."""
     size = min(BATCH_SENTENCES, max(1, BATCH_SCORES // len(vocabulary)))
-    # beside few others, too, a sentence has the bits that it has in a batch whose inputs are rounded
+    # int8 steps round their inputs in larger batches only; columns of padding make the result of a sentence independent
+    # of the number of the others
     least = SMALL_INTEGER_BATCH + 1 if getattr(stepper, "weights", "float32") == "int8" else 1
     order = sorted(range(len(sentences)), key=lambda index: len(sentences[index].inputs))
     rows: list[list[SurprisalRow]] = [[] for _ in sentences]

@@ -11,8 +11,9 @@ from .report.scales import LOGARITHMIC_FROM
 
 # inches; one chart is as wide as a column of a paper, two as wide as its text
 WIDTH, HEIGHT = 3.4, 2.3
+# the height of a row of a legend that is above its chart
 LEGEND_ROW = 0.145
-# a legend of more entries is above the chart, in two columns if its names have at most so many characters
+# the largest number of entries of a legend inside of its chart, and the longest name in a legend of two columns
 MOST_INSIDE, LONGEST_HALF = 4, 22
 PIXELS_PER_INCH = 300
 # the dashes of horizontal lines, in turn
@@ -32,8 +33,8 @@ def curves_picture(charts: Sequence[Chart], *, file_format: Literal["png", "svg"
     """
     columns = min(2, len(charts))
     rows = math.ceil(len(charts) / columns)
-    above = max(_legend_rows(chart) for chart in charts)
-    figure = empty_figure(WIDTH * columns, (HEIGHT + LEGEND_ROW * above) * rows, constrained=True)
+    legend = LEGEND_ROW * max(_legend_rows(chart) for chart in charts)
+    figure = empty_figure(WIDTH * columns, (HEIGHT + legend) * rows, constrained=True)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in panels[len(charts) :]:
         axes.axis("off")
@@ -66,8 +67,8 @@ def _draw(axes: Any, chart: Chart) -> None:
     axes.tick_params(labelsize=7, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
     if _legend_rows(chart):
-        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
-        axes.legend(frameon=False, fontsize=7, ncols=_legend_columns(chart), **above)
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+        axes.legend(frameon=False, fontsize=7, ncols=_legend_columns(chart), **place)
     elif len(chart.lines) > 1 or chart.levels:
         axes.legend(frameon=False, fontsize=7)
 

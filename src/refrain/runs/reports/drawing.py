@@ -35,7 +35,8 @@ def charts_of(
     Args:
         paths: the run folders.
         choice: `all`, `main`, or a key of `CHOICES`.
-        by: what the horizontal axis counts; epochs become steps for all where one does not know their length.
+        by: what the horizontal axis counts; `epoch` becomes `step` for all runs if one of them does not record the
+            length of its epochs.
         references: the names and values of horizontal lines in the first chart.
 
     Raises:
@@ -56,7 +57,7 @@ def charts_of(
     first, *others = charts
     for name, value in references:
         if first.logarithmic and value <= 0:
-            raise UserError(f"the line {name}={value:g}: {first.title.lower()} is more than 0")
+            raise UserError(f"the line {name}={value:g} is below the scale of {first.title}; give a value above 0")
     return [first._replace(levels=[*first.levels, *references]), *others]
 
 
