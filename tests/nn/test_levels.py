@@ -30,6 +30,7 @@ def on(monkeypatch, machine, *lines):
     """As on another machine."""
     monkeypatch.setattr(levels, "machine", lambda: machine)
     monkeypatch.setattr(levels, "processor", lambda: lines)
+    monkeypatch.setattr(levels, "tiles_permitted", lambda: "amx_tile" in lines[-1])
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,11 @@ def on(monkeypatch, machine, *lines):
             "x86_64",
             ZEN + WIDE + " avx512_vnni avx512_bf16 amx_bf16",
             ["avx512_bf16", "avx512_vnni", "avx512", "avx2", "sse2"],
+        ),
+        (
+            "x86_64",
+            ZEN + WIDE + " avx512_vnni avx512_bf16 amx_bf16 amx_tile",
+            ["amx_bf16", "avx512_bf16", "avx512_vnni", "avx512", "avx2", "sse2"],
         ),
         ("aarch64", GRAVITON, ["neon"]),
         ("aarch64", GRAVITON + " i8mm bf16", ["neon_bf16", "neon"]),
@@ -84,6 +90,42 @@ def test_a_level_sets_the_flags_of_the_compiler(monkeypatch, fresh):
     assert all("-march=x86-64-v3" in flags and "-march=native" not in flags for flags in native._attempts())
     # another level is another library, and other times of the backends
     assert native.library_key("probe") != key
+
+
+class System:
+    """Answers system calls with a status, and remembers them."""
+
+    def __init__(self, status):
+        self.status, self.calls = status, []
+
+    def syscall(self, *words):
+        self.calls.append(tuple(word.value for word in words))
+        return self.status
+
+
+@pytest.mark.parametrize(("status", "permitted"), [(0, True), (-1, False)])
+def test_tiles_are_used_only_with_the_permission_of_the_system(monkeypatch, fresh, status, permitted):
+    """A process without it would be ended at the first of their instructions."""
+    system = System(status)
+    monkeypatch.setattr(levels.ctypes, "CDLL", lambda name: system)
+    monkeypatch.setattr(levels, "machine", lambda: "x86_64")
+    monkeypatch.setattr(levels, "processor", lambda: (ZEN + WIDE + " avx512_vnni avx512_bf16 amx_bf16 amx_tile",))
+    ask = levels.tiles_permitted.__wrapped__
+    for module in (levels, native):
+        monkeypatch.setattr(module, "tiles_permitted", ask)
+    assert (levels.available()[0].name == "amx_bf16") is permitted
+    assert all(("-U__AMX_BF16__" in flags) is not permitted for flags in native._attempts())
+    assert set(system.calls) == {(158, 0x1023, 18)}
+    monkeypatch.setenv("REFRAIN_NATIVE", "amx_bf16")
+    if permitted:
+        assert all({"-mamx-tile", "-mamx-bf16"} <= set(flags) for flags in native._attempts())
+    else:
+        with pytest.raises(UserError, match="use avx512_bf16, "):
+            native.load("probe")
+    # elsewhere nothing is asked
+    system.calls.clear()
+    monkeypatch.setattr(levels, "processor", lambda: (ZEN,))
+    assert not ask() and not system.calls
 
 
 @pytest.mark.compiler

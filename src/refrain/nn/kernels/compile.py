@@ -22,7 +22,7 @@ import torch  # its OpenMP must be loaded before a kernel is
 
 from . import prebuilt
 from .cache import damage, is_intact, kernel_folder, make_folder, put
-from .levels import SWITCH, processor, requested, switched_off
+from .levels import SWITCH, processor, requested, switched_off, tiles_permitted
 
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions")
 PATIENCE = 300
@@ -145,7 +145,9 @@ def library_key(name: str) -> str:
 def _attempts() -> list[list[str]]:
     """Sets of flags, the best first: without OpenMP, kernels still work on one thread."""
     level = requested()
-    flags = [*FLAGS, *(level.flags if level else ["-march=native"])]
+    # without the permission, instructions for tiles would end the process
+    native = ["-march=native", *([] if tiles_permitted() else ["-U__AMX_BF16__"])]
+    flags = [*FLAGS, *(level.flags if level else native)]
     return [[*flags, "-fopenmp"], flags]
 
 

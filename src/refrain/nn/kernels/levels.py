@@ -4,6 +4,7 @@ A level is a set of instructions with a name. What a processor has is what Linux
 instructions are missing that the system does not support. The environment variable REFRAIN_NATIVE chooses a level.
 """
 
+import ctypes
 import functools
 import os
 import platform
@@ -19,6 +20,8 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _V3 = ("avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 _WIDE = ("-march=x86-64-v4", "-mprefer-vector-width=512")
+_V4_BF16 = (*_V4, "avx512_vnni", "avx512_bf16")
+_WIDE_BF16 = (*_WIDE, "-mavx512vnni", "-mavx512bf16")
 
 
 class Level(NamedTuple):
@@ -38,7 +41,8 @@ class Level(NamedTuple):
 
 
 LEVELS = (
-    Level("avx512_bf16", "x86_64", (*_V4, "avx512_vnni", "avx512_bf16"), (*_WIDE, "-mavx512vnni", "-mavx512bf16")),
+    Level("amx_bf16", "x86_64", (*_V4_BF16, "amx_tile", "amx_bf16"), (*_WIDE_BF16, "-mamx-tile", "-mamx-bf16")),
+    Level("avx512_bf16", "x86_64", _V4_BF16, _WIDE_BF16),
     Level("avx512_vnni", "x86_64", (*_V4, "avx512_vnni"), (*_WIDE, "-mavx512vnni")),
     Level("avx512", "x86_64", _V4, _WIDE),
     Level("avx2_vnni", "x86_64", (*_V3, "avx_vnni"), ("-march=x86-64-v3", "-mavxvnni")),
@@ -78,9 +82,22 @@ def machine() -> str:
 
 
 def available() -> tuple[Level, ...]:
-    """The levels that this processor has, the best first; none where there is no /proc/cpuinfo."""
-    words = set().union(*(line.partition(":")[2].split() for line in processor() if not line.startswith("model")))
+    """The levels that this process can use, the best first; none where there is no /proc/cpuinfo."""
+    words = _instructions() if tiles_permitted() else _instructions() - {"amx_tile"}
     return tuple(level for level in LEVELS if level.machine == machine() and words.issuperset(level.needs))
+
+
+def _instructions() -> set[str]:
+    return set().union(*(line.partition(":")[2].split() for line in processor() if not line.startswith("model")))
+
+
+@functools.cache
+def tiles_permitted() -> bool:
+    """Whether Linux lets this process use the tile registers of AMX, for which it has to ask; threads inherit it."""
+    if machine() != "x86_64" or "amx_tile" not in _instructions():
+        return False
+    # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+    return ctypes.CDLL(None).syscall(*map(ctypes.c_long, (158, 0x1023, 18))) == 0
 
 
 def switched_off() -> bool:

@@ -23,7 +23,7 @@ static Layout forward_layout(int64_t B, int64_t H) {
 
 template <typename Element>
 static Layout backward_layout(int64_t B, int64_t H) {
-    return Layout(3 * depth_words<Element>(H), 1, B, H);
+    return Layout(depth_words<Element>(H, 3), 1, B, H);
 }
 
 // projected (T, B, 3H), bias (4H): of the three gates, then of the candidate's recurrent part, hidden before the window
@@ -43,6 +43,7 @@ static int forward(const Element* projected, const float* bias, const float* hid
 #pragma omp parallel num_threads((int)threads)
     {
         const Share mine(count, this_thread(), team_size());
+        Tiles tiles;
         float* sums = all_sums + this_thread() * layout.sums;
         for (int64_t panel = mine.first; panel < mine.last; ++panel) {
             pack_rows<Element, 3>(weight, true, H, H, panel, packed + panel * panel_words);
@@ -54,11 +55,12 @@ static int forward(const Element* projected, const float* bias, const float* hid
                 store_some(remembered + row * H + unit, before, width);
             }
         }
+        for (int step = 0; step < 2 && mine.first == 0; ++step) pad<Element>(rows[step], B, H);
         for (int64_t t = 0; t < T; ++t) {
             barrier.wait();
             const float* before = t ? outputs + (t - 1) * B * H : hidden;
             for (int64_t panel = mine.first; panel < mine.last; ++panel) {
-                multiply<Element, 3>(rows[t & 1], B, packed + panel * panel_words, depth, sums);
+                multiply<Element, 3>(tiles, rows[t & 1], B, packed + panel * panel_words, depth, sums);
                 const int64_t unit = panel * LANES;
                 const int width = present(unit, H);
                 for (int64_t row = 0; row < B; ++row) {
@@ -100,14 +102,16 @@ static int backward(const float* d_outputs, const float* outputs, const float* h
 #pragma omp parallel num_threads((int)threads)
     {
         const Share mine(count, this_thread(), team_size());
+        Tiles tiles;
         float* sums = all_sums + this_thread() * layout.sums;
         for (int64_t panel = mine.first; panel < mine.last; ++panel)
             pack_columns<Element, 1>(weight, 3, H, H, panel, packed + panel * panel_words);
+        for (int step = 0; step < 2 && mine.first == 0; ++step) pad<Element>(rows[step], B, H, 3);
         // step -1 is what the first step sends to the hidden state before the window
         for (int64_t t = T - 1; t >= -1; --t) {
             for (int64_t panel = mine.first; panel < mine.last; ++panel) {
                 if (t + 1 < T)
-                    multiply<Element, 1>(rows[(t + 1) & 1], B, packed + panel * panel_words, depth, sums);
+                    multiply<Element, 1>(tiles, rows[(t + 1) & 1], B, packed + panel * panel_words, depth, sums);
                 else
                     memset(sums, 0, sizeof(float) * B * LANES);
                 const int64_t unit = panel * LANES;

@@ -29,7 +29,7 @@ static Layout forward_layout(int64_t B, int64_t H) {
 
 template <typename Element, int V>
 static Layout backward_layout(int64_t B, int64_t H) {
-    return Layout((panels(H) + V - 1) / V, 4 * depth_words<Element>(H), V, B);
+    return Layout((panels(H) + V - 1) / V, depth_words<Element>(H, 4), V, B);
 }
 
 // projected (K, T, B, 4H), bias (K, 4H), hidden and cell before the window (K, B, H), weight (K, 4H, H)
@@ -47,6 +47,7 @@ static int forward(const Element* projected, const float* bias, const float* hid
 #pragma omp parallel num_threads((int)threads)
     {
         const Share mine(K * count, this_thread(), team_size());
+        Tiles tiles;
         float* sums = all_sums + this_thread() * layout.sums;
         for (int64_t at = mine.first; at < mine.last; ++at) {
             const int64_t k = at / count, panel = at % count;
@@ -54,6 +55,9 @@ static int forward(const Element* projected, const float* bias, const float* hid
             pack_rows<Element, 4>(weight + k * 4 * H * H, true, H, H, panel, packed + panel * panel_words);
             start_panel<Element>(hidden + k * state, cell + k * state, remembered + k * window,
                                  cells + k * (window + state), packed + count * panel_words, B, H, panel);
+            // the rows of both steps
+            for (int step = 0; step < 2 && panel == 0; ++step)
+                pad<Element>(packed + count * panel_words + step * depth * B, B, H);
         }
         for (int64_t t = 0; t < T; ++t) {
             barrier.wait();
@@ -70,7 +74,7 @@ static int forward(const Element* projected, const float* bias, const float* hid
                                                 outputs + step_at,
                                                 t + 1 < T ? remembered + step_at + state : nullptr,
                                                 rows + ((t + 1) & 1) * depth * B};
-                multiply<Element, 4>(rows + (t & 1) * depth * B, B, packed + panel * panel_words, depth, sums);
+                multiply<Element, 4>(tiles, rows + (t & 1) * depth * B, B, packed + panel * panel_words, depth, sums);
                 cell_forward(step, sums, B, H, panel);
             }
         }
@@ -93,6 +97,7 @@ static int backward_by(const float* d_outputs, const float* cells, const float* 
 #pragma omp parallel num_threads((int)threads)
     {
         const Share mine(K * count, this_thread(), team_size());
+        Tiles tiles;
         float* sums = all_sums + this_thread() * layout.sums;
         for (int64_t at = mine.first; at < mine.last; ++at) {
             const int64_t k = at / count, panel = at % count;
@@ -110,8 +115,8 @@ static int backward_by(const float* d_outputs, const float* cells, const float* 
                     cells_at + state,      d_cell + k * state,        d_bias + k * 4 * H,
                     d_gates + 4 * step_at, rows + (t & 1) * depth * B};
                 if (t + 1 < T)
-                    multiply<Element, V>(rows + ((t + 1) & 1) * depth * B, B, packed + panel * panel_words, depth,
-                                         sums);
+                    multiply<Element, V>(tiles, rows + ((t + 1) & 1) * depth * B, B, packed + panel * panel_words,
+                                         depth, sums);
                 else
                     memset(sums, 0, sizeof(float) * B * V * LANES);
                 for (int v = 0; v < V && panel * V + v < panels(H); ++v)
@@ -122,7 +127,7 @@ static int backward_by(const float* d_outputs, const float* cells, const float* 
         for (int64_t at = mine.first; at < mine.last; ++at) {
             const int64_t k = at / count, panel = at % count;
             uint32_t* packed = workspace + k * layout.block_words;
-            multiply<Element, V>(packed + count * panel_words, B, packed + panel * panel_words, depth, sums);
+            multiply<Element, V>(tiles, packed + count * panel_words, B, packed + panel * panel_words, depth, sums);
             store_sums<V>(d_hidden + k * state, sums, B, H, panel);
         }
     }

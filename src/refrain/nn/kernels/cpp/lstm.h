@@ -101,8 +101,8 @@ static void cell_backward(const CellStepBack<Element>& step, const float* sums, 
             totals[gate] += d_gates[gate];
         }
         if (row % LANES == LANES - 1 || row == rows - 1)
-            put_block<WIDTH>(step.packed, rows, row - row % LANES, panel * WIDTH * LANES, block[0],
-                             (int)(row % LANES) + 1);
+            put_block<Element, WIDTH>(step.packed, rows, row - row % LANES, panel * WIDTH * LANES, block[0],
+                                      (int)(row % LANES) + 1);
     }
     for (int gate = 0; gate < 4; ++gate) {
         float* bias = step.d_bias + gate * units + unit;

@@ -5,10 +5,11 @@
 // also unsigned and those of the weight signed integers of eight bits, four a word, with sums of 32 bits in the place
 // of floats.
 //   Packed weight: panel after panel of V vectors of LANES columns; in a panel a row of V * LANES words for each word
-//   of depth. Missing columns are zero. Packed rows: for each word of depth the words of all rows.
+//   of depth. Missing columns are zero. Packed rows: for each word of depth the words of all rows, or, where tiles
+//   multiply, for each STRIPE words of depth those words of all rows.
 #pragma once
 
-#include "vectors.h"
+#include "packing.h"
 
 #if defined(__AVX512VNNI__) || (defined(__AVXVNNI__) && !defined(__AVX512F__)) || defined(__ARM_FEATURE_MATMUL_INT8)
 #define BYTES 1
@@ -23,17 +24,6 @@ constexpr int ACCUMULATORS = 24;
 #else
 constexpr int ACCUMULATORS = 12;
 #endif
-
-template <typename Element>
-constexpr int PER_WORD = (int)(sizeof(uint32_t) / sizeof(Element));
-
-static inline int64_t panels(int64_t units) { return (units + LANES - 1) / LANES; }
-
-// Words of depth for a number of units, which are padded to whole panels.
-template <typename Element>
-static inline int64_t depth_words(int64_t units) {
-    return panels(units) * LANES / PER_WORD<Element>;
-}
 
 template <typename Element>
 static inline Floats multiply_add(Floats sum, uint32_t a, Words b);
@@ -104,7 +94,7 @@ constexpr int64_t AT_ONCE = 256 / V;
 // R rows times one panel of V vectors; `more` adds to out (R, V, LANES), else it is written. Meanwhile words of the
 // weight that are read later, from `ahead` on, are prefetched, as many as a register has for each word of depth.
 template <typename Element, int V, int R>
-static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, bool more,
+static void multiply_rows(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, bool more,
                           const uint32_t* ahead, float* out) {
     Floats sums[R][V];
 #pragma GCC unroll 24
@@ -129,11 +119,11 @@ static void multiply_tile(const uint32_t* a, int64_t rows, const uint32_t* panel
 }
 
 template <typename Element, int V, int R>
-static inline void multiply_tiles(int64_t count, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth,
-                                  bool more, const uint32_t* ahead, float* out) {
+static inline void multiply_part(int64_t count, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth,
+                                 bool more, const uint32_t* ahead, float* out) {
     if constexpr (R > 1)
-        if (count < R) return multiply_tiles<Element, V, R - 1>(count, a, rows, panel, depth, more, ahead, out);
-    multiply_tile<Element, V, R>(a, rows, panel, depth, more, ahead, out);
+        if (count < R) return multiply_part<Element, V, R - 1>(count, a, rows, panel, depth, more, ahead, out);
+    multiply_rows<Element, V, R>(a, rows, panel, depth, more, ahead, out);
 }
 
 // All rows times one panel of V vectors, written to out (rows, V, LANES), or added to what is there. The panel behind
@@ -141,117 +131,27 @@ static inline void multiply_tiles(int64_t count, const uint32_t* a, int64_t rows
 template <typename Element, int V, bool ADD = false>
 static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
     constexpr int MOST = ACCUMULATORS / V;
-    const int64_t tiles = (rows + MOST - 1) / MOST;
+    const int64_t parts = (rows + MOST - 1) / MOST;
     const int64_t chunks = (depth + AT_ONCE<V> - 1) / AT_ONCE<V>;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
         const int64_t begin = depth * chunk / chunks, words = depth * (chunk + 1) / chunks - begin;
-        const uint32_t* part = panel + begin * V * LANES;
-        const uint32_t* ahead = part + words * V * LANES;
-        for (int64_t index = 0; index < tiles; ++index, ahead += words * LANES) {
-            const int64_t first = rows * index / tiles, last = rows * (index + 1) / tiles;
-            multiply_tiles<Element, V, MOST>(last - first, a + begin * rows + first, rows, part, words,
-                                             ADD || chunk > 0, ahead, out + first * V * LANES);
+        const uint32_t* weight = panel + begin * V * LANES;
+        const uint32_t* ahead = weight + words * V * LANES;
+        for (int64_t part = 0; part < parts; ++part, ahead += words * LANES) {
+            const int64_t first = rows * part / parts, last = rows * (part + 1) / parts;
+            multiply_part<Element, V, MOST>(last - first, a + begin * rows + first, rows, weight, words,
+                                            ADD || chunk > 0, ahead, out + first * V * LANES);
         }
     }
 }
 
-// Write up to LANES units of a row, the first of them `unit`, into packed rows.
-template <typename Element>
-static inline void put(uint32_t* a, int64_t rows, int64_t row, int64_t unit, Floats values, int count) {
-    uint32_t words[LANES];
-    store((Element*)words, first_of(values, count));
-    const int64_t first = unit / PER_WORD<Element>;
-    for (int word = 0; word < LANES / PER_WORD<Element>; ++word) a[(first + word) * rows + row] = words[word];
-}
-
-// The lower (half = 0) or upper (half = 1) half of two registers, word by word in turns.
-template <int half>
-static inline Words interleaved(Words a, Words b) {
-#if defined(__GNUC__) && !defined(__clang__)
-    Words order;
-    for (int lane = 0; lane < LANES; ++lane) order[lane] = half * LANES / 2 + lane / 2 + lane % 2 * LANES;
-    return __builtin_shuffle(a, b, order);
-#else
-    Words words;
-    for (int lane = 0; lane < LANES; ++lane) words[lane] = (lane % 2 ? b : a)[half * LANES / 2 + lane / 2];
-    return words;
-#endif
-}
-
-// Transpose a square of LANES words: each round interleaves the first half of the registers with the second.
-static inline void transpose(Words (&square)[LANES]) {
-    for (int round = 1; round < LANES; round *= 2) {
-        Words next[LANES];
-#pragma GCC unroll 16
-        for (int index = 0; index < LANES / 2; ++index) {
-            next[2 * index] = interleaved<0>(square[index], square[index + LANES / 2]);
-            next[2 * index + 1] = interleaved<1>(square[index], square[index + LANES / 2]);
-        }
-#pragma GCC unroll 16
-        for (int index = 0; index < LANES; ++index) square[index] = next[index];
-    }
-}
-
-// Write words of up to LANES rows into packed rows, from a row and a word of depth on. `block` has LANES rows of
-// WIDTH * LANES words.
-template <int WIDTH>
-static inline void put_block(uint32_t* a, int64_t rows, int64_t row, int64_t word, const uint32_t* block, int count) {
-    for (int part = 0; part < WIDTH * LANES; part += LANES) {
-        Words square[LANES];
-        for (int index = 0; index < LANES; ++index)
-            memcpy(&square[index], block + index * WIDTH * LANES + part, sizeof square[index]);
-        transpose(square);
-        for (int index = 0; index < LANES; ++index)
-            store_some((float*)a + (word + part + index) * rows + row, (Floats)square[index], count);
-    }
-}
-
-// Pack a panel of the transpose of weight (gates * units, inner). Its V vectors belong to LANES units in each of V
-// gates or, where there is a single gate, to V * LANES consecutive units.
+// The same, by the tiles of the calling thread where they multiply elements of this type.
 template <typename Element, int V>
-static void pack_rows(const float* weight, bool gates, int64_t units, int64_t inner, int64_t panel, uint32_t* packed) {
-    const int64_t depth = depth_words<Element>(inner);
-    alignas(64) uint32_t block[LANES][LANES];
-    for (int v = 0; v < V; ++v)
-        for (int64_t at = 0; at < depth; at += LANES) {
-            for (int lane = 0; lane < LANES; ++lane) {
-                const int64_t unit = (gates ? panel : panel * V + v) * LANES + lane;
-                const float* from = weight + ((gates ? v * units : 0) + unit) * inner;
-                for (int part = 0; part < PER_WORD<Element>; ++part) {
-                    const int64_t first = at * PER_WORD<Element> + part * LANES, left = inner - first;
-                    const bool exists = unit < units && left > 0;
-                    store((Element*)block[lane] + part * LANES,
-                          exists ? load_some(from + first, left < LANES ? (int)left : LANES) : splat(0.0f));
-                }
-            }
-            const int words = depth - at < LANES ? (int)(depth - at) : LANES;
-            for (int word = 0; word < words; ++word)
-                for (int lane = 0; lane < LANES; ++lane)
-                    packed[((at + word) * V + v) * LANES + lane] = block[lane][word];
-        }
-}
-
-// Pack a panel of weight (gates * units, inner): V * LANES columns of it. Depth runs over panels of units, in a panel
-// over the gates, in a gate over its units.
-template <typename Element, int V>
-static void pack_columns(const float* weight, int64_t gates, int64_t units, int64_t inner, int64_t panel,
-                         uint32_t* packed) {
-    for (int64_t block = 0; block < panels(units); ++block)
-        for (int64_t gate = 0; gate < gates; ++gate)
-            for (int lane = 0; lane < LANES; lane += PER_WORD<Element>)
-                for (int v = 0; v < V; ++v, packed += LANES) {
-                    const int64_t column = (panel * V + v) * LANES, left = inner - column;
-                    Element parts[2][LANES];
-                    for (int part = 0; part < PER_WORD<Element>; ++part) {
-                        const int64_t unit = block * LANES + lane + part;
-                        const float* from = weight + (gate * units + unit) * inner + column;
-                        const bool exists = unit < units && left > 0;
-                        store(parts[part], exists ? load_some(from, left < LANES ? (int)left : LANES) : splat(0.0f));
-                    }
-                    for (int at = 0; at < LANES; ++at)
-                        for (int part = 0; part < PER_WORD<Element>; ++part)
-                            ((Element*)packed)[at * PER_WORD<Element> + part] = parts[part][at];
-                }
+static void multiply(Tiles& tiles, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
+    if constexpr (BY_TILES<Element>)
+        multiply_by_tiles<V>(tiles, a, rows, panel, depth, out);
+    else
+        multiply<Element, V>(a, rows, panel, depth, out);
 }
 
 // The number of units in the register that begins with `unit`; negative or zero if it begins past the end.

@@ -29,7 +29,7 @@ static Layout forward_layout(int64_t B, int64_t H, int64_t M) {
 // Here the rows of H are gradients of the gates, four a unit.
 template <typename Element>
 static Layout backward_layout(int64_t B, int64_t H, int64_t M) {
-    const int64_t depth_g = 4 * depth_words<Element>(H), depth_m = depth_words<Element>(M);
+    const int64_t depth_g = depth_words<Element>(H, 4), depth_m = depth_words<Element>(M);
     const int64_t hm_panel = depth_m * V * LANES, mh_panel = depth_g * V * LANES;
     return {hm_panel, mh_panel, pairs(H) * hm_panel, pairs(M) * mh_panel, depth_g * B, depth_m * B, V * B * LANES};
 }
@@ -54,6 +54,7 @@ static int forward(const Element* projected, const Element* factors, const float
 #pragma omp parallel num_threads((int)threads)
     {
         const Share inner(pairs(M), this_thread(), team_size()), mine(panels(H), this_thread(), team_size());
+        Tiles tiles;
         float* sums = all_sums + this_thread() * layout.sums;
         for (int64_t panel = inner.first; panel < inner.last; ++panel)
             pack_rows<Element, V>(w_hm, false, M, H, panel, packed_hm + panel * layout.hm_panel);
@@ -61,10 +62,12 @@ static int forward(const Element* projected, const Element* factors, const float
             pack_rows<Element, 4>(w_mh, true, H, M, panel, packed_mh + panel * layout.mh_panel);
             start_panel<Element>(hidden, cell, remembered, cells, rows_h, B, H, panel);
         }
+        if (mine.first == 0) pad<Element>(rows_h, B, H);
+        if (inner.first == 0) pad<Element>(rows_m, B, M);
         for (int64_t t = 0; t < T; ++t) {
             barrier.wait();
             for (int64_t panel = inner.first; panel < inner.last; ++panel) {
-                multiply<Element, V>(rows_h, B, packed_hm + panel * layout.hm_panel, depth_h, sums);
+                multiply<Element, V>(tiles, rows_h, B, packed_hm + panel * layout.hm_panel, depth_h, sums);
                 for (int v = 0; v < V && panel * V + v < panels(M); ++v) {
                     const int64_t unit = (panel * V + v) * LANES;
                     const int count = present(unit, M);
@@ -88,7 +91,7 @@ static int forward(const Element* projected, const Element* factors, const float
                                             t + 1 < T ? remembered + (t + 1) * B * H : nullptr,
                                             rows_h};
             for (int64_t panel = mine.first; panel < mine.last; ++panel) {
-                multiply<Element, 4>(rows_m, B, packed_mh + panel * layout.mh_panel, depth_m, sums);
+                multiply<Element, 4>(tiles, rows_m, B, packed_mh + panel * layout.mh_panel, depth_m, sums);
                 cell_forward(step, sums, B, H, panel);
             }
         }
@@ -104,7 +107,7 @@ static int backward(const float* d_outputs, const float* cells, const float* gat
                     const Element* projections, const float* w_hm, const float* w_mh, float* d_cell, float* d_bias,
                     float* d_hidden, Element* d_gates, Element* d_factors, Element* d_projections, uint32_t* workspace,
                     int64_t T, int64_t B, int64_t H, int64_t M, int64_t threads) {
-    const int64_t depth_g = 4 * depth_words<Element>(H), depth_m = depth_words<Element>(M);
+    const int64_t depth_g = depth_words<Element>(H, 4), depth_m = depth_words<Element>(M);
     const Layout layout = backward_layout<Element>(B, H, M);
     uint32_t* packed_hm = workspace;
     uint32_t* packed_mh = packed_hm + layout.hm;
@@ -115,11 +118,13 @@ static int backward(const float* d_outputs, const float* cells, const float* gat
 #pragma omp parallel num_threads((int)threads)
     {
         const Share inner(pairs(M), this_thread(), team_size()), mine(pairs(H), this_thread(), team_size());
+        Tiles tiles;
         float* sums = all_sums + this_thread() * layout.sums;
         for (int64_t panel = mine.first; panel < mine.last; ++panel)
             pack_columns<Element, V>(w_hm, 1, M, H, panel, packed_hm + panel * layout.hm_panel);
         for (int64_t panel = inner.first; panel < inner.last; ++panel)
             pack_columns<Element, V>(w_mh, 4, H, M, panel, packed_mh + panel * layout.mh_panel);
+        if (inner.first == 0) pad<Element>(rows_m, B, M);
         for (int64_t t = T - 1; t >= 0; --t) {
             const CellStepBack<Element> step = {d_outputs + t * B * H,
                                                 gates + t * B * 4 * H,
@@ -131,7 +136,7 @@ static int backward(const float* d_outputs, const float* cells, const float* gat
                                                 rows_g};
             for (int64_t panel = mine.first; panel < mine.last; ++panel) {
                 if (t + 1 < T)
-                    multiply<Element, V>(rows_m, B, packed_hm + panel * layout.hm_panel, depth_m, sums);
+                    multiply<Element, V>(tiles, rows_m, B, packed_hm + panel * layout.hm_panel, depth_m, sums);
                 else
                     memset(sums, 0, sizeof(float) * B * V * LANES);
                 for (int v = 0; v < V && panel * V + v < panels(H); ++v)
@@ -139,7 +144,7 @@ static int backward(const float* d_outputs, const float* cells, const float* gat
             }
             barrier.wait();
             for (int64_t panel = inner.first; panel < inner.last; ++panel) {
-                multiply<Element, V>(rows_g, B, packed_mh + panel * layout.mh_panel, depth_g, sums);
+                multiply<Element, V>(tiles, rows_g, B, packed_mh + panel * layout.mh_panel, depth_g, sums);
                 for (int v = 0; v < V && panel * V + v < panels(M); ++v) {
                     const int64_t unit = (panel * V + v) * LANES;
                     const int count = present(unit, M);
@@ -156,7 +161,7 @@ static int backward(const float* d_outputs, const float* cells, const float* gat
             barrier.wait();
         }
         for (int64_t panel = mine.first; panel < mine.last; ++panel) {
-            multiply<Element, V>(rows_m, B, packed_hm + panel * layout.hm_panel, depth_m, sums);
+            multiply<Element, V>(tiles, rows_m, B, packed_hm + panel * layout.hm_panel, depth_m, sums);
             store_sums<V>(d_hidden, sums, B, H, panel);
         }
     }
