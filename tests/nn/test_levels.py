@@ -51,7 +51,7 @@ def on(monkeypatch, machine, *lines):
         ),
         (
             "x86_64",
-            ZEN + WIDE + " avx512_vnni avx512_bf16 amx_bf16 amx_tile",
+            ZEN + WIDE + " avx512_vnni avx512_bf16 amx_bf16 amx_tile amx_int8",
             ["amx_bf16", "avx512_bf16", "avx512_vnni", "avx512", "avx2", "sse2"],
         ),
         ("aarch64", GRAVITON, ["neon"]),
@@ -109,7 +109,9 @@ def test_tiles_are_used_only_with_the_permission_of_the_system(monkeypatch, fres
     system = System(status)
     monkeypatch.setattr(levels.ctypes, "CDLL", lambda name: system)
     monkeypatch.setattr(levels, "machine", lambda: "x86_64")
-    monkeypatch.setattr(levels, "processor", lambda: (ZEN + WIDE + " avx512_vnni avx512_bf16 amx_bf16 amx_tile",))
+    monkeypatch.setattr(
+        levels, "processor", lambda: (ZEN + WIDE + " avx512_vnni avx512_bf16 amx_bf16 amx_tile amx_int8",)
+    )
     ask = levels.tiles_permitted.__wrapped__
     for module in (levels, native):
         monkeypatch.setattr(module, "tiles_permitted", ask)

@@ -34,8 +34,14 @@ def lanes() -> int:
     return 0 if library is None else int(library.integer_lanes())
 
 
+def _whole_columns() -> int:
+    """The number that the columns of a packed matrix are a multiple of: more than `PER_WORD` where tiles multiply."""
+    library = native.load("integer")
+    return PER_WORD if library is None else int(library.integer_columns())
+
+
 class IntegerMatrix(NamedTuple):
-    """A matrix in the layout of the kernels; R is padded.
+    """A matrix in the layout of the kernels; R and K are padded.
 
     Attributes:
         words: the packed integers, in panels of registers.
@@ -57,7 +63,7 @@ def pack_integers(multiples: Tensor, scales: Tensor, *, gates: int = 1) -> Integ
         gates: G, of a layer whose R = G H rows are stacked gate by gate; the kernel has `VECTORS` of them. 1 is a
             matrix without gates.
     """
-    columns = -multiples.shape[1] % PER_WORD
+    columns = -multiples.shape[1] % _whole_columns()
     ordered = in_panels(F.pad(multiples, (0, columns)), gates).unflatten(2, (-1, PER_WORD))  # panels, rows, words, 4
     packed = in_large_pages((ordered.shape[0], ordered.shape[2], ordered.shape[1], PER_WORD), torch.int8)
     packed.copy_(ordered.transpose(1, 2))

@@ -41,7 +41,12 @@ class Level(NamedTuple):
 
 
 LEVELS = (
-    Level("amx_bf16", "x86_64", (*_V4_BF16, "amx_tile", "amx_bf16"), (*_WIDE_BF16, "-mamx-tile", "-mamx-bf16")),
+    Level(
+        "amx_bf16",
+        "x86_64",
+        (*_V4_BF16, "amx_tile", "amx_bf16", "amx_int8"),
+        (*_WIDE_BF16, "-mamx-tile", "-mamx-bf16", "-mamx-int8"),
+    ),
     Level("avx512_bf16", "x86_64", _V4_BF16, _WIDE_BF16),
     Level("avx512_vnni", "x86_64", (*_V4, "avx512_vnni"), (*_WIDE, "-mavx512vnni")),
     Level("avx512", "x86_64", _V4, _WIDE),

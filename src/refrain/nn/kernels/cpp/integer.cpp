@@ -56,13 +56,14 @@ static void window_block(const Window& p, int64_t row, int64_t rows, uint32_t* p
     alignas(64) float by_input[BLOCK * PANEL], by_state[BLOCK * PANEL];
     float scales_x[BLOCK], scales_h[BLOCK];
     uint32_t* states = packed + BLOCK * p.first.depth();
+    Tiles tiles;
     for (int64_t t = 0; t < p.steps; ++t) {
         const float* before = t ? p.output + (t - 1) * p.batch * p.size : p.hidden;
         round_rows(p.x + (t * p.batch + row) * p.first.width, rows, p.first.width, packed, scales_x);
         round_rows(before + row * p.size, rows, p.size, states, scales_h);
         for (int64_t panel = 0; panel < panels(p.size); ++panel) {
-            multiply<uint8_t, V>(packed, rows, p.first.panel(panel), p.first.depth(), by_input);
-            multiply<uint8_t, V>(states, rows, p.second.panel(panel), p.second.depth(), by_state);
+            multiply<uint8_t, V>(tiles, packed, rows, p.first.panel(panel), p.first.depth(), by_input);
+            multiply<uint8_t, V>(tiles, states, rows, p.second.panel(panel), p.second.depth(), by_state);
             cell_panel(p, t, row, rows, panel, by_input, by_state, scales_x, scales_h);
         }
     }
@@ -131,8 +132,9 @@ static void normalise(const Integers& matrix, const float* bias, const uint32_t*
                       int64_t count, float* normalisers) {
     alignas(64) float sums[BLOCK * PANEL];
     Totals totals;
+    Tiles tiles;
     for (int64_t panel = 0; panel < count; ++panel) {
-        multiply<uint8_t, V>(x, rows, matrix.panel(panel), matrix.depth(), sums);
+        multiply<uint8_t, V>(tiles, x, rows, matrix.panel(panel), matrix.depth(), sums);
         int64_t row = 0;
         for (; row + ABREAST <= rows; row += ABREAST)
             add_powers<ABREAST>(matrix, bias, sums, scales, panel, row, totals);
@@ -149,7 +151,7 @@ static float logit(const Integers& matrix, const float* bias, const uint32_t* x,
     for (int64_t k = 0; k < matrix.depth(); ++k) {
         uint8_t inputs[4];
         int8_t weights[4];
-        memcpy(inputs, x + k * rows + row, 4);
+        memcpy(inputs, x + place<uint8_t>(rows, row, k), 4);
         memcpy(weights, weight + k * PANEL, 4);
         for (int part = 0; part < 4; ++part) whole += inputs[part] * weights[part];
     }
@@ -225,5 +227,14 @@ extern "C" int integer_lanes() {
     return LANES;
 #else
     return 0;
+#endif
+}
+
+// The number that the columns of a packed matrix are a multiple of.
+extern "C" int integer_columns() {
+#ifdef BYTES
+    return (int)WHOLE;
+#else
+    return 4;
 #endif
 }

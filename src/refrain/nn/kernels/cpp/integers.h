@@ -7,12 +7,15 @@
 #include "matmul.h"
 
 constexpr int V = 4, PANEL = V * LANES;
-// rows whose inputs and sums stay in the first-level cache beside a panel
-constexpr int BLOCK = 48;
+// rows whose inputs and sums stay in the first-level cache beside a panel, or that tiles multiply two by two
+constexpr int BLOCK = BY_TILES<uint8_t> ? 64 : 48;
 
 #ifdef BYTES
 
 typedef uint8_t Bytes __attribute__((vector_size(LANES)));
+
+// integers that depth is a multiple of; those behind the last column are zero in a matrix and anything in its inputs
+constexpr int64_t WHOLE = BY_TILES<uint8_t> ? 4 * STRIPE : 4;
 
 // A packed matrix, and what turns its sums into numbers.
 struct Integers {
@@ -22,7 +25,7 @@ struct Integers {
     const int32_t* start;
     int64_t width;
 
-    int64_t depth() const { return (width + 3) / 4; }
+    int64_t depth() const { return (width + WHOLE - 1) / WHOLE * WHOLE / 4; }
     const uint32_t* panel(int64_t index) const { return weight + index * depth() * PANEL; }
     // LANES sums of products with a row of inputs of scale `inputs`, as numbers.
     Floats numbers(const float* sums, int64_t at, float inputs) const {
@@ -53,7 +56,7 @@ static void round_rows(const float* x, int64_t rows, int64_t width, uint32_t* pa
             uint32_t words[LANES / 4];
             memcpy(words, &bytes, sizeof words);
             for (int word = 0; word < LANES / 4 && at + 4 * word < width; ++word)
-                packed[(at / 4 + word) * rows + row] = words[word];
+                packed[place<uint8_t>(rows, row, at / 4 + word)] = words[word];
         }
     }
 }

@@ -149,7 +149,7 @@ static void multiply(const uint32_t* a, int64_t rows, const uint32_t* panel, int
 template <typename Element, int V>
 static void multiply(Tiles& tiles, const uint32_t* a, int64_t rows, const uint32_t* panel, int64_t depth, float* out) {
     if constexpr (BY_TILES<Element>)
-        multiply_by_tiles<V>(tiles, a, rows, panel, depth, out);
+        multiply_by_tiles<Element, V>(tiles, a, rows, panel, depth, out);
     else
         multiply<Element, V>(a, rows, panel, depth, out);
 }

@@ -18,7 +18,7 @@ extern "C" int refrain_threads() {
 
 // The name of the instruction level, as in levels.py, by what the compiler was told.
 extern "C" const char* refrain_level() {
-#if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+#if defined(__AMX_BF16__) && defined(__AMX_INT8__) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
     return "amx_bf16";
 #elif defined(__AVX512BF16__) && defined(__AVX512VNNI__)
     return "avx512_bf16";

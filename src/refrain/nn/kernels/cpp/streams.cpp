@@ -54,10 +54,12 @@ static inline int64_t blocks_of(int64_t batch) { return (batch + BLOCK - 1) / BL
 
 // A panel's sums for the rows of a block, chunk by chunk of depth.
 template <typename Matrix>
-static inline void multiply_panel(const Matrix& matrix, const uint32_t* x, int64_t rows, int64_t panel, float* sums) {
+static inline void multiply_panel(Tiles& tiles, const Matrix& matrix, const uint32_t* x, int64_t rows, int64_t panel,
+                                  float* sums) {
     typedef typename Matrix::Element Element;
     const uint32_t* weight = matrix.panel(panel);
     const int64_t depth = matrix.depth();
+    if (BY_TILES<Element>) return multiply<Element, V>(tiles, x, rows, weight, depth, sums);
     multiply<Element, V>(x, rows, weight, depth < CHUNK ? depth : CHUNK, sums);
     for (int64_t k = CHUNK; k < depth; k += CHUNK)
         multiply<Element, V, true>(x + k * rows, rows, weight + k * PANEL, depth - k < CHUNK ? depth - k : CHUNK, sums);
@@ -138,13 +140,14 @@ static int lstm_step(const Step<Matrix>& p, int64_t threads) {
                             y.scales + rows.first);
         }
         barrier.wait();
+        Tiles tiles;
 #pragma omp for schedule(static) nowait
         for (int64_t panel = 0; panel < panels(p.size); ++panel) {
             alignas(64) float by_x[BLOCK * PANEL], by_y[BLOCK * PANEL];
             for (int64_t block = 0; block < blocks_of(p.batch); ++block) {
                 const Rows rows(block, p.batch);
-                multiply_panel(p.first, x.words + rows.first * depth_x, rows.count, panel, by_x);
-                multiply_panel(p.second, y.words + rows.first * depth_y, rows.count, panel, by_y);
+                multiply_panel(tiles, p.first, x.words + rows.first * depth_x, rows.count, panel, by_x);
+                multiply_panel(tiles, p.second, y.words + rows.first * depth_y, rows.count, panel, by_y);
                 cell_panel(p, rows, panel, by_x, by_y, x.scales + rows.first, y.scales + rows.first);
             }
         }
@@ -169,12 +172,13 @@ static int linear(const Matrix& matrix, const float* bias, const float* x, float
                         packed.scales + rows.first);
         }
         barrier.wait();
+        Tiles tiles;
 #pragma omp for schedule(static) nowait
         for (int64_t panel = 0; panel < (count + PANEL - 1) / PANEL; ++panel) {
             alignas(64) float sums[BLOCK * PANEL];
             for (int64_t block = 0; block < blocks_of(batch); ++block) {
                 const Rows rows(block, batch);
-                multiply_panel(matrix, packed.words + rows.first * depth, rows.count, panel, sums);
+                multiply_panel(tiles, matrix, packed.words + rows.first * depth, rows.count, panel, sums);
                 for (int64_t r = 0; r < rows.count; ++r)
                     for (int v = 0; v < V; ++v) {
                         const int64_t at = panel * PANEL + v * LANES;
