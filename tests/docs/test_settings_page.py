@@ -82,8 +82,12 @@ def described(annotation):
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (types.UnionType, typing.Union):
         return ", or ".join("none" if part is types.NoneType else described(part) for part in arguments)
-    if origin is tuple:
+    if origin is tuple and arguments[-1] is ...:
         return f"list, each a {described(arguments[0])}"
+    if origin is tuple:
+        parts = [described(part) for part in arguments]
+        alike = len(set(parts)) == 1
+        return f"list of {len(parts)}, each a {parts[0]}" if alike else f"list [{'; '.join(parts)}]"
     return TORCH[annotation]
 
 
@@ -126,6 +130,9 @@ def test_the_page_of_settings_says_what_the_config_says():
 def test_the_words_of_a_type():
     assert described(typing.Annotated[int, annotated_types.Ge(1)] | None) == "whole number at least 1, or none"
     assert described(tuple[int, ...]) == "list, each a whole number"
+    pair = tuple[int, int | typing.Literal["full"]]
+    assert described(tuple[pair, ...]) == "list, each a list [whole number; whole number, or `full`]"
+    assert described(tuple[float, float]) == "list of 2, each a number"
     assert shown((200, 200)) == "`[200,200]`" and shown(True) == "`true`" and shown(None) == "none"
     assert shown(("*weight*", "head")) == '`["*weight*","head"]`'
     assert shown(Adam()) == "`adam`" and shown(PydanticUndefined) == "must be given"
