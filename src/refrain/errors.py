@@ -33,6 +33,20 @@ class DataError(UserError):
     exit_status = 3
 
 
+class InvalidUTF8Error(DataError):
+    """A text that is not UTF-8, which can be read with U+FFFD in place of what is invalid.
+
+    The command line adds the option or the setting with which the command does so, if it has one.
+    """
+
+
+class BinaryFileError(DataError):
+    """A file that is not a text, which a model of bytes can read.
+
+    The command line adds the option or the setting with which the command reads bytes, if it has one.
+    """
+
+
 class CheckpointError(UserError):
     """A run folder or checkpoint that is missing, damaged, in use, or of another shape, or an output that exists."""
 

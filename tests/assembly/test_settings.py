@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from refrain import recipe, runs
-from refrain.assembly.model import build_model
+from refrain.assembly.model import build_model, check_frequent_first
 from refrain.assembly.tagger import build_tagger
 from refrain.assembly.task import build_methods
 from refrain.config import Experiment, Model, Sparsity, Training
-from refrain.data import TagVocabulary
+from refrain.data import TagVocabulary, WordVocabulary
 from refrain.errors import CheckpointError, UserError
 from refrain.nn import GRU, AdaptiveHead, EmbeddingDropout, LockedDropout, MixtureHead, SoftmaxHead, WeightDropout
 from refrain.training import PlainProgress
@@ -185,3 +185,23 @@ def test_finetuning_needs_the_same_shape(tiny_corpus, tmp_path):
     with pytest.raises(CheckpointError, match=r"first: weights of another shape.*give the model settings of that run"):
         runs.train(wider, tmp_path / "x", start_from=tmp_path / "first", progress=PlainProgress(quiet=True))
     assert not (tmp_path / "x").exists()
+
+
+def test_an_adaptive_head_needs_frequent_words_first():
+    adaptive = Model(head={"kind": "adaptive", "cutoffs": (2,)})
+    words = ["<eos>", "<unk>", "a", "b"]
+    for counts in ([4, 3, 2, 1], [1, 1, 1, 1], None):
+        check_frequent_first(adaptive, WordVocabulary(words, counts=counts))
+    wrong = WordVocabulary(words, counts=[1, 2, 3, 4])
+    check_frequent_first(Model(), wrong)
+    with pytest.raises(UserError, match=r"words from 2 on occur 3\.5 times each, those before them 1\.5 times"):
+        check_frequent_first(adaptive, wrong)
+
+
+def test_a_run_with_an_adaptive_head_checks_a_given_vocabulary(tiny_corpus, tmp_path):
+    """The config cannot: the words are in a file."""
+    words = tmp_path / "words.txt"
+    words.write_text("".join(f"{word}\n" for word in ["x", "y", "z", "<unk>", "<eos>", "ant", "bee"]))
+    settings = ["model.tied=false", "model.head=adaptive", "model.head.cutoffs=[3]", f"data.vocabulary={words}"]
+    with pytest.raises(UserError, match=r"model\.head\.cutoffs: words from 3 on occur"):
+        runs.train(recipe("zaremba-small", *settings, data=tiny_corpus), tmp_path / "run")

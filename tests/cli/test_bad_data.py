@@ -42,9 +42,7 @@ def two_trains(write):
 
 def invalid_utf8(write):
     write("corpus/train.txt", b"good line\nbad \xe9 line\n")
-    return write(
-        "corpus/valid.txt", "a\n"
-    ).parent, "invalid UTF-8 at byte 14 (0xe9); correct the file, or continue with --err"
+    return write("corpus/valid.txt", "a\n").parent, "invalid UTF-8 at byte 14 (0xe9); correct the file"
 
 
 def invalid_plain_file(write):
@@ -135,11 +133,62 @@ def test_invalid_utf8_elsewhere(mistake, refrain, tiny_run, byte_run, write, mon
     assert outcome.complaints == ["refrain: standard input: invalid UTF-8 at byte 4; use --errors replace to read on"]
 
 
+def test_invalid_utf8_names_what_the_command_has(mistake, train, tiny_run, tiny_settings, write, tmp_path):
+    for split in ("train", "valid", "test"):
+        folder = write(f"corpus/{split}.txt", b"good line\nbad \xe9 line\n" * 40).parent
+    cause = "invalid UTF-8 at byte 14 (0xe9); correct the file"
+    setting = f"{cause}, or continue with data.errors=replace"
+    option = f"{cause}, or continue with --errors replace"
+    place = ["--data", folder]
+    for words, ending in (
+        (train(folder), option),
+        (["data", "check", folder], option),
+        (["evaluate", tiny_run, *place], option),
+        (["check", "zaremba-small", *tiny_settings, *place], setting),
+        (["compress", tiny_run, "--threshold", "0.1", *place, "--out", tmp_path / "small"], cause),
+        (["export", tiny_run, *place, "--out", tmp_path / "m.onnx"], cause),
+    ):
+        assert mistake(3, words, cause).endswith(ending)
+
+
+def test_a_binary_file_is_read_as_bytes_where_the_command_can(mistake, train, tiny_run, tiny_settings, write):
+    file = write("corpus.txt", b"\0\1\2\3" * 99)
+    cause = "zero); give a text file"
+    for words, ending in (
+        (train(file), f"{cause}, or read bytes with data.unit=byte"),
+        (["check", "zaremba-small", *tiny_settings, "--data", file], f"{cause}, or read bytes with data.unit=byte"),
+        (["data", "check", file], f"{cause}, or read bytes with --unit byte"),
+        (["score", tiny_run, file], cause),
+        (["evaluate", tiny_run, "--data", file], cause),
+        (["train", "pos-default", "--data", file], cause),
+    ):
+        assert mistake(3, words, cause).endswith(ending)
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["train", "quickstart"], "lower model.hidden_sizes or training.batch_size"),
+        (["bench", "train"], "lower model.hidden_sizes or training.batch_size"),
+        (["bench", "sizes"], "use a machine with more memory or a smaller model"),
+        (["generate", "RUN"], "lower --samples, or use a machine with more memory or a smaller model"),
+        (["probe", "RUN"], "lower --batch-size, or use a machine with more memory or a smaller model"),
+        (["evaluate", "RUN"], "use a machine with more memory or a smaller model"),
+    ],
+)
+def test_too_little_memory_names_what_the_command_has(mistake, monkeypatch, words, remedy):
+    def app(described):
+        raise MemoryError
+
+    monkeypatch.setattr("refrain.cli.app.app", app)
+    assert mistake(2, words, "not enough memory").endswith(f"not enough memory; {remedy}")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "text.txt: the file is empty"),
-        ("\n", "1 token(s) are too few for batch_size=1 and window_steps=512, which need 2"),
+        ("\n", "1 token(s) are too few; give a text of at least 2 tokens"),
         (None, "no such file or folder"),
     ],
 )

@@ -44,7 +44,8 @@ def test_every_command(run, refrain, mistake, write, tmp_path):
     assert "unknown characters, which are read as \ufffd, are 16.7% of the text" in scores.err
     drawn = refrain("generate", run, "--prompt", "\u03b1z", "--tokens", "7", "--seed", "1", "--no-unk")
     assert len(drawn.out) == 2 + 7 + 1 and "1 character of the prompt is not in the vocabulary" in drawn.err
-    assert refrain("features", run, text, "--out", tmp_path / "states.npz").status == 0
+    features = refrain("features", run, text, "--out", tmp_path / "states.npz")
+    assert "note: unknown characters, which are read as \ufffd, are 25.0% of the texts" in features.err
     assert refrain("data", "check", text.parent / "text", "--unit", "character", "--min-count", "2").status == 0
     resumed = refrain("train", "--resume", "--out", run, "--json").json
     assert resumed["test"]["nats_per_token"] == pytest.approx(found["nats_per_token"])

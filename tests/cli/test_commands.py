@@ -108,7 +108,7 @@ def test_data_fetch(refrain, write, tmp_path, monkeypatch):
     found = outcome.json
     assert outcome.err.endswith(f"wrote {tmp_path / 'to'}\n")
     assert found == {"name": "mine", "folder": str(tmp_path / "to"), "files": {"train.txt": 6}}
-    assert refrain("data", "fetch", "mine", "--to", tmp_path / "again").out.endswith("train.txt (6 bytes)\n")
+    assert refrain("data", "fetch", "mine", "--out", tmp_path / "again").out.endswith("train.txt (6 bytes)\n")
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "text.txt").write_text("hello\n")
     url = (tmp_path / "mirror").as_uri()

@@ -196,6 +196,7 @@ def test_mistakes(refrain, mistake, family, write, tmp_path, tiny_run):
     mistake(2, ["compare", family, "--context", "sentence"], "--context: cannot take effect without a text")
     mistake(2, ["compare", family, "--split", "test", "--against", tiny_run], "is not one of the runs")
     mistake(2, ["compare", family, "--split", "test", "--resamples", "0"], "--resamples must be at least 1")
+    mistake(2, ["compare", family, "--split", "test", "--seed", "-1"], "--seed must be at least 0 (got -1)")
     one = write("one.txt", "ant bee cat\n")
     mistake(3, ["compare", family, "--data", one], "too few for a test")
     other = write("other/test.txt", "ant bee\n" * 5).parent

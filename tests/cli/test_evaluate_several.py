@@ -64,6 +64,36 @@ def test_a_note_where_figures_per_token_cannot_be_compared(refrain, tiny_run, by
     assert "note: the vocabularies differ" in refrain("evaluate", tiny_run, byte_run).err
 
 
+def test_methods_that_score_fewer_tokens_have_the_same_vocabulary(refrain, tiny_run, other_run):
+    words = ["--method", "static", "--method", "dynamic", "--streams", "2"]
+    done = refrain("evaluate", tiny_run, other_run, *words, "--json")
+    assert len({row["tokens"] for row in done.json["runs"]}) == 2
+    assert "the vocabularies differ" not in done.err
+
+
+def test_a_note_where_the_texts_differ(refrain, tiny_run, tiny_settings, tiny_corpus, tmp_path):
+    corpus, out = shutil.copytree(tiny_corpus, tmp_path / "other"), tmp_path / "run"
+    same = refrain("train", "zaremba-small", *tiny_settings, "--data", corpus, "--out", out, "--quiet")
+    assert same.status == 0
+    assert "note" not in refrain("evaluate", tiny_run, out).err
+    test = next(path for path in corpus.iterdir() if "test" in path.name)
+    test.write_text("ant bee\n" * 30)
+    said = refrain("evaluate", tiny_run, out).err
+    assert f"note: {out} reads another text than {tiny_run}, so their figures cannot be compared; name" in said
+    assert "the vocabularies differ" not in said
+    assert "note" not in refrain("evaluate", tiny_run, out, "--data", tiny_corpus).err
+
+
+def test_a_note_where_the_sentences_of_taggers_differ(refrain, taggers, tmp_path):
+    corpus = write_tsv(tmp_path / "other")
+    words = [*TAGGER, "--data", corpus, "--out", tmp_path / "run", "--quiet"]
+    assert refrain("train", "pos-default", *words).status == 0
+    test = corpus / "toy.test.tsv"
+    test.write_text(test.read_text() + "the\tDET\ndogs\tNOUN\n\n")
+    assert "reads another text than" in refrain("evaluate", taggers / "seed-1", tmp_path / "run").err
+    assert "reads another text than" not in refrain("evaluate", taggers / "seed-1", taggers / "seed-2").err
+
+
 def test_taggers(refrain, taggers):
     runs = [taggers / "seed-1", taggers / "seed-2"]
     rows = refrain("evaluate", *runs, "--json").json["runs"]

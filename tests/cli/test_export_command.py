@@ -115,6 +115,8 @@ def test_mistakes_are_named(mistake, tiny_run, tmp_path, monkeypatch):
         2, ["export", tiny_run, "--out", out, "--format", "tflite"], "must be one of onnx, c, sherpa-online", "tflite"
     )
     mistake(2, ["export", tiny_run, "--out", out, "--format", "c", "--steps", "one"], "--steps cannot take effect")
+    few = ["--format", "c", "--proof-tokens", "10"]
+    mistake(2, ["export", tiny_run, "--out", out, *few], "--proof-tokens must be at least 1000 (got 10)")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "onnx" in name else True)
     mistake(2, ["export", tiny_run, "--out", out], "pip install 'refrain-lm[export]'")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else True)
@@ -122,8 +124,9 @@ def test_mistakes_are_named(mistake, tiny_run, tmp_path, monkeypatch):
     mistake(2, ["export", tiny_run, "--out", out], "pip install onnxruntime", "--no-proof")
     monkeypatch.setattr(formats.shutil, "which", lambda name: None)
     mistake(2, ["export", tiny_run, "--out", out, "--format", "c"], "no C compiler", "--no-proof")
-    words = ["export", tiny_run, "--out", out, "--format", "c", "--no-proof", "--proof-tokens", "10"]
-    mistake(2, words, "--proof-tokens must be at least 1000")
+    words = ["export", tiny_run, "--out", out, "--format", "c", "--no-proof"]
+    mistake(2, [*words, "--proof-tokens", "1000"], "--proof-tokens cannot take effect with --no-proof")
+    mistake(2, [*words, "--data", out], "--data cannot take effect with --no-proof")
     assert not out.exists()
 
 

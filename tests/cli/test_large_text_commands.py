@@ -52,7 +52,7 @@ def test_a_run_is_resumed_with_another_number_of_processes(refrain, shards, tiny
     assert evaluated["tokens"] == 399
 
 
-def test_the_bench_of_preparing(refrain, mistake, monkeypatch, shards):
+def test_the_bench_of_preparing(refrain, mistake, monkeypatch, shards, write):
     monkeypatch.setattr(prepare, "DISTINCT", 500)
     found = refrain("bench", "prepare", "--megabytes", "1", "--repeats", "1", "--json").json
     assert [row["name"] for row in found["rows"]] == ["1 process", "2 processes"]
@@ -63,6 +63,8 @@ def test_the_bench_of_preparing(refrain, mistake, monkeypatch, shards):
     mistake(2, [*words, "--megabytes", "2", "--data", shards], "leave out --data, or --megabytes")
     mistake(2, [*words, "data.workers=1"], "data.workers is compared with one process, and must be at least 2 (got 1)")
     mistake(2, [*words, "data.unit=byte", "data.min_count=1"], "bench prepare measures words, characters and subwords")
+    bad = write("bad.txt", b"line\n" * 99 + b"bad \xe9 line\n")
+    mistake(3, [*words, "--data", bad], "(0xe9); correct the file, or continue with data.errors=replace")
     mistake(2, ["bench", "train", "--megabytes", "2"], "--megabytes cannot take effect in bench train")
     mistake(2, [*words, "--megabytes", "0"], "--megabytes and --repeats must be at least 1 (got 0 and 1)")
 

@@ -21,14 +21,17 @@ def test_every_method_gives_figures_and_its_settings(refrain, tiny_run, method):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--method", "cache", "--cache-window", "0"], "window must be at least 1 (got 0)"),
-        (["--method", "cache", "--cache-share", "1"], "share must be at least 0 and less than 1"),
-        (["--method", "dynamic", "--dynamic-epsilon", "0"], "epsilon"),
+        (["--method", "cache", "--cache-window", "0"], "refrain: --cache-window must be at least 1 (got 0)"),
+        (["--method", "cache", "--cache-share", "1"], "refrain: --cache-share must be at least 0 and less than 1"),
+        (["--method", "cache", "--cache-flatness", "-1"], "refrain: --cache-flatness must be at least 0 and finite"),
+        (["--method", "dynamic", "--dynamic-rate", "inf"], "refrain: --dynamic-rate must be at least 0 and finite"),
+        (["--method", "dynamic", "--dynamic-decay", "nan"], "refrain: --dynamic-decay must be at least 0 and finite"),
+        (["--method", "dynamic", "--dynamic-epsilon", "0"], "refrain: --dynamic-epsilon must be greater than 0"),
         (["--method", "dynamic", "--streams", "0"], "--streams must be at least 1"),
         (["--method", "dynamic+cache", "--streams", "4"], "--streams must be 1 with a cache"),
         (["--method", "dynamic+match", "--streams", "4"], "--streams must be 1 with matches"),
-        (["--method", "match", "--match-longest", "0"], "longest match must be from 1 to 512 (got 0)"),
-        (["--method", "match", "--match-longest", "513"], "longest match must be from 1 to 512 (got 513)"),
+        (["--method", "match", "--match-longest", "0"], "refrain: --match-longest must be from 1 to 512 (got 0)"),
+        (["--method", "match", "--match-longest", "513"], "--match-longest must be from 1 to 512 (got 513)"),
         (["--method", "match", "--split", "train"], "which has all of its tokens; give --match-from history"),
         (["--match-from", "history"], "--match-from cannot take effect with --method static"),
         (["--method", "match", "--search", "3"], "--search cannot take effect with --method match"),
@@ -106,6 +109,13 @@ def test_a_search_of_dynamic_settings_keeps_the_matches(refrain, tiny_run):
     words = ["--method", "dynamic+match", "--match-from", "history", "--match-longest", "5", "--search", "1", "--json"]
     found = refrain("evaluate", tiny_run, *words).json
     assert (found["match_from"], found["match_longest"], found["dynamic_steps"]) == ("history", 5, 5)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_a_note_where_settings_are_chosen_on_what_is_measured(refrain, tiny_run, split):
+    done = refrain("evaluate", tiny_run, "--method", "cache", "--search", "1", "--split", split)
+    note = "note: the settings of --search are chosen on the validation text, which is what is measured"
+    assert (note in done.err) == (split == "valid")
 
 
 def test_one_method_named_twice_is_one(refrain, tiny_run):

@@ -41,11 +41,14 @@ def test_the_weight_is_chosen_on_the_validation_text(refrain, tiny_run, arpa):
     found = outcome.json
     assert 0 < found["mix_weight"] < 1 and found["mix"] == str(arpa) and found["method"] == "static"
     alone = refrain("evaluate", tiny_run, "--split", "valid", "--json").json
+    note = "note: the weight of --mix is chosen on the validation text, which is what is measured"
+    assert note in outcome.err
     assert found["perplexity"] <= alone["perplexity"] * 1.00001 and found["tokens"] == alone["tokens"]
     assert f"--mix-weight {found['mix_weight']:.4f}: validation perplexity {found['perplexity']:,.2f}" in outcome.err
     again = refrain(
         "evaluate", tiny_run, "--mix", arpa, "--mix-weight", found["mix_weight"], "--split", "valid", "--json"
     )
+    assert note not in again.err
     assert again.json["perplexity"] == pytest.approx(found["perplexity"], rel=1e-6)
 
 

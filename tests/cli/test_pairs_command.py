@@ -100,6 +100,9 @@ def test_suites_of_syntaxgym(refrain, mistake, tiny_run, write, tmp_path):
     assert head == ["suite", "item", "condition", "region", "content", "surprisal_bits"]
     assert first[:5] == ["agreement", "7", "a", "1", "ant bee"] and float(first[5]) > 0
     assert "(1;%a%) < 0" in refrain("pairs", tiny_run, file).out
+    same = write("other/agreement.json", json.dumps(suite))
+    mistake(3, ["pairs", tiny_run, file, same], f"{same}: has the name 'agreement', as {file} has; give one")
+    assert len(refrain("pairs", tiny_run, file, file, "--json").json["suites"]) == 1
     suite["predictions"][0]["formula"] = "(*;%c%) < 1"
     mistake(3, ["pairs", tiny_run, write("bad.json", json.dumps(suite))], "bad.json: item 7 has no region *")
     lines = write("lines.jsonl", json.dumps({"sentence_good": "ant", "sentence_bad": "bee"}))

@@ -85,14 +85,14 @@ def test_ranks_that_outlive_their_parent_end(text, tmp_path):
 def test_more_ranks_than_columns(text, tmp_path):
     found = ended_ranks(3, train(text, tmp_path / "run", "training.batch_size=2"))
     assert [status for status, _, _ in found] == [2, 2, 2]
-    assert "3 ranks are more than the columns of a batch" in found[0][2]
+    assert "3 processes are more than training.batch_size (" in found[0][2]
     assert not found[1][2] and not found[2][2] and not (tmp_path / "run").exists()
 
 
 def test_the_option_is_checked_before_a_process_starts(text, tmp_path):
     words = [sys.executable, *map(str, train(text, tmp_path / "run", "--processes", "5"))]
     found = subprocess.run(words, env=rank_environment(), capture_output=True, text=True, timeout=60)
-    assert found.returncode == 2 and "--processes 5 is more than the columns of a batch" in found.stderr
+    assert found.returncode == 2 and "--processes 5 is more than training.batch_size (" in found.stderr
     assert found.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
 
 

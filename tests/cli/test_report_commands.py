@@ -68,15 +68,30 @@ def test_plot_of_several_runs_and_all_curves(refrain, tiny_run, byte_run, tmp_pa
     assert speed["charts"] == ["Speed"]
 
 
+def test_runs_that_are_not_drawn_are_counted(refrain, tiny_run, byte_run, run_copy, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    for module in ("drawing", "writing"):
+        monkeypatch.setattr(f"refrain.runs.reports.{module}.MOST_RUNS", 2)
+    done = refrain("plot", tiny_run, byte_run, run_copy, "--out", tmp_path / "x.svg", "--json")
+    assert done.json["runs"] == [str(tiny_run), str(byte_run)]
+    assert "note: 1 of 3 runs are not drawn: a picture has 2 runs at most, and only those with" in done.err
+    assert ">run<" not in (tmp_path / "x.svg").read_text()
+    # a run without curves leaves its place to another one
+    (run_copy / "metrics.jsonl").write_text("")
+    done = refrain("plot", run_copy, tiny_run, byte_run, "--out", tmp_path / "y.svg", "--json")
+    assert done.json["runs"] == [str(tiny_run), str(byte_run)] and "note: 1 of 3 runs" in done.err
+    assert "note" not in refrain("plot", tiny_run, byte_run, "--out", tmp_path / "z.svg").err
+
+
 @pytest.mark.parametrize("by", ["epoch", "step", "minutes"])
 @pytest.mark.parametrize("several", [False, True])
 def test_what_the_axis_counts(tiny_run, byte_run, by, several):
-    from refrain.runs.reports.drawing import charts_of
+    from refrain.runs.reports.drawing import drawing_of
 
     lines = [json.loads(each) for each in (tiny_run / "metrics.jsonl").read_text().splitlines()]
     valid = [each for each in lines if each["event"] == "valid"]
     right = [(each["epoch"], each["step"], each["wall_seconds"] / 60) for each in valid]
-    chart, *others = charts_of([tiny_run, byte_run] if several else [tiny_run], "main", by, [("paper", 80.0)])
+    chart, *others = drawing_of([tiny_run, byte_run] if several else [tiny_run], "main", by, [("paper", 80.0)]).charts
     (line,) = [each for each in chart.lines if each.name in ("validation", "tiny")]
     place = ("epoch", "step", "minutes").index(by)
     assert list(line.x) == pytest.approx([each[place] for each in right])
@@ -86,7 +101,7 @@ def test_what_the_axis_counts(tiny_run, byte_run, by, several):
 
 
 def test_a_run_without_the_length_of_epochs_makes_all_count_steps(tiny_run, run_copy):
-    from refrain.runs.reports.drawing import charts_of
+    from refrain.runs.reports.drawing import drawing_of
 
     file = run_copy / "metrics.jsonl"
     lines = [json.loads(each) for each in file.read_text().splitlines()]
@@ -95,7 +110,7 @@ def test_a_run_without_the_length_of_epochs_makes_all_count_steps(tiny_run, run_
     for each in kept:
         each.pop("windows", None)
     file.write_text("".join(json.dumps(each) + "\n" for each in kept))
-    chart = charts_of([tiny_run, run_copy], "main")[0]
+    chart = drawing_of([tiny_run, run_copy], "main").charts[0]
     assert chart.across == "step"
     steps = [[each["step"] for each in found if each["event"] == "valid"] for found in (lines, kept)]
     assert [list(line.x) for line in chart.lines] == steps

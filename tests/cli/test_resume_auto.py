@@ -121,6 +121,31 @@ def test_a_run_that_another_process_has_just_started_is_left_alone(mistake, auto
         mistake(4, auto, "in use by process")
 
 
+@pytest.mark.parametrize("seeds", [False, True])
+def test_a_run_that_another_process_finishes_in_the_meantime_is_kept(
+    refrain, mistake, auto, experiment, tmp_path, tree, monkeypatch, seeds
+):
+    path = tmp_path / "run" / "seed-1" if seeds else tmp_path / "run"
+    read, found = training_module.read_corpus, {}
+
+    def late(*arguments):
+        # the other process has found a run without a checkpoint, too, and was faster
+        monkeypatch.setattr(training_module, "read_corpus", read)
+        found["other"] = runs.train(experiment, path, progress=quiet(), resume="auto")
+        found["tree"] = tree(path)
+        return read(*arguments)
+
+    monkeypatch.setattr(training_module, "read_corpus", late)
+    if seeds:
+        monkeypatch.setattr(runs.seeds, "PAUSE_SECONDS", 0)
+        (run,) = refrain(*auto, "--seeds", "1", "--json").json["runs"]
+        assert run["test"]["perplexity"] == found["other"]["test"]["perplexity"]
+    else:
+        (path / "checkpoints").mkdir(parents=True)
+        mistake(4, auto, f"{path}: another process has trained this run in the meantime; continue it with")
+    assert tree(path) == found["tree"]
+
+
 def test_usage(mistake, auto, tmp_path, refrain):
     mistake(2, ["train", "quickstart", AUTO], "--resume=auto needs the run folder")
     mistake(2, [*auto, "--force"], "--resume=auto and --force exclude each other")

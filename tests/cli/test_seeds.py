@@ -113,6 +113,17 @@ def test_a_series_that_is_replaced_leaves_nothing_behind(corpus, tmp_path, monke
     assert again["test"] == runs.train_seeds(other, tmp_path / "alone", 2, progress=quiet)["test"]
 
 
+@pytest.mark.skipif(lacks("fcntl"), reason="no module that locks files")
+def test_a_series_is_replaced_only_as_a_whole(mistake, corpus, tmp_path, tree):
+    out = tmp_path / "runs"
+    runs.train_seeds(recipe("zaremba-small", *SMALL, data=corpus), out, 3, progress=quiet)
+    with RunFolder(out / "seed-2").locked():
+        before = tree(out)
+        words = ("train", "zaremba-small", *SMALL, "--data", corpus, "--out", out, "--seeds", "3", "--force")
+        mistake(4, words, f"{out / 'seed-2'}: in use by process {os.getpid()} on ")
+        assert tree(out) == before
+
+
 def test_a_mistake_that_the_first_run_finds_leaves_no_folder(corpus, tmp_path):
     experiment = recipe("zaremba-small", *SMALL, "training.batch_size=10000", data=corpus)
     with pytest.raises(UserError):

@@ -1,9 +1,11 @@
 """Surprisal of each word of sentences as a table: lines, tables with other columns, contexts and mistakes."""
 
 import csv
+import io
 import json
 import math
 import pickle
+import sys
 
 import pytest
 from arpa import ARPA
@@ -73,7 +75,7 @@ def test_contexts_and_preparation(refrain, tiny_run, write):
     assert float(given[1]["surprisal_bits"]) == pytest.approx(wanted, abs=1e-4)
 
 
-def test_mistakes(mistake, refrain, tiny_run, write, tmp_path):
+def test_mistakes(mistake, refrain, tiny_run, write, tmp_path, monkeypatch):
     text = write("text.txt", "ant\n\nbee\n")
     mistake(3, ["surprisal", tiny_run, text], "text.txt:2: the sentence is empty; remove the line")
     table = write("items.csv", "item,sentence\n1,ant\n2, \n")
@@ -89,6 +91,13 @@ def test_mistakes(mistake, refrain, tiny_run, write, tmp_path):
         ("word,sentence\n1,ant\n", "items.csv:1: a column of the result is named 'word' too; rename"),
     ):
         mistake(3, ["surprisal", tiny_run, write("items.csv", content), "--column", "sentence"], part)
+    for content, part in (
+        (b"item\tsentence\n1\n", "standard input:2: the row has 1 cell"),
+        (b"item\ttext\n1\tant\n", "standard input:1: no column is named 'sentence'"),
+        (b"item\tsentence\n", "standard input: the table has no rows"),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        mistake(3, ["surprisal", tiny_run, "-", "--column", "sentence"], part)
     one = write("one.txt", "ant\n")
     mistake(2, ["surprisal", tiny_run, one, "--force"], "--force cannot take effect without --out")
     mistake(2, ["surprisal", tiny_run, one, "--out", tmp_path / "x.json"], "is to be a table")

@@ -135,6 +135,9 @@ def test_one_cell_of_an_array(refrain, mistake, file, tmp_path):
     assert refrain("sweep", given, "--out", out, "--index", "2", "--quiet").out == ""
     assert [path.name for path in (out / "results").iterdir()] == ["0002.json"]
     assert "cell 2 has ended already; nothing is trained" in refrain("sweep", given, "--out", out, "--index", "2").err
+    found = refrain("sweep", given, "--out", out, "--index", "2", "--json").json
+    assert (found["cell"], found["state"], found["run"]) == (2, "done", str(out / "cells" / "0002"))
+    assert found["settings"] == {"model.hidden_sizes": [6]} and found["test"]["perplexity"] > 1
     for index in ("0", "3", "-1"):
         mistake(2, ["sweep", given, "--out", out, "--index", index], "--index must be from 1 to 2")
     state = refrain("sweep", given, "--out", out, "--status", "--json").json
@@ -281,12 +284,26 @@ def test_workers_are_stopped_with_the_command_that_has_started_them(file, tmp_pa
     assert "Traceback" not in said.read_text()
 
 
+def test_the_commands_that_come_next_are_quoted(refrain, done, tmp_path):
+    given, out = done
+    blank = tmp_path / "my sweep.toml"
+    blank.write_text(given.read_text())
+    printed = refrain("sweep", blank, "--out", out, "--status").out
+    assert f"next:  refrain sweep '{blank}' --out {out} --best best.toml" in printed
+    best = tmp_path / "the best.toml"
+    assert f"next:  refrain train '{best}'" in refrain("sweep", blank, "--out", out, "--best", best).out
+
+
 def test_mistakes(mistake, file, write, tmp_path, done):
     given, _ = done
     mistake(2, ["sweep", tmp_path / "gone.toml"], "gone.toml: No such file")
     mistake(2, ["sweep", given, "--status", "--worker"], "--worker and --status exclude each other")
     mistake(2, ["sweep", given, "--workers", "0"], "--workers must be at least 1")
     mistake(2, ["sweep", given, "--takeover", "0"], "--takeover must be greater than 0")
+    mistake(2, ["sweep", given, "--takeover", "nan"], "--takeover must be greater than 0 (got nan)")
+    mistake(2, ["sweep", given, "--takeover", "9", "--status"], "--takeover cannot take effect with --status")
+    mistake(2, ["sweep", given, "--quiet", "--best", tmp_path / "b.toml"], "--quiet cannot take effect with --best")
+    mistake(2, ["sweep", given, "--json", "--worker"], "--json cannot take effect with --worker; --status --json")
     mistake(2, ["sweep", given, "--force"], "--force cannot take effect without --best")
     mistake(2, ["sweep", given, "--best", tmp_path / "best.json"], "--best must end in .toml")
     mistake(4, ["sweep", given, "--out", tmp_path / "new", "--status"], "no sweep was started here")

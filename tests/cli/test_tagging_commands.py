@@ -191,6 +191,8 @@ def test_commands_refuse_the_other_kind_of_run(mistake, run, tiny_run, write, tm
     mistake(2, ["evaluate", run, "--per-token", tmp_path / "x"], "--per-token: cannot take effect with a tagger")
     mistake(2, ["evaluate", tiny_run, "--confusion", tmp_path / "x.png"], "--confusion: cannot take effect")
     mistake(2, ["tag", run, text, "--plain", "--tokenised"], "exclude each other")
+    mistake(2, ["tag", run, text, "--plain", "--skip-bad"], "--skip-bad cannot take effect with --plain or --tokenised")
+    mistake(2, ["tag", run, text, "--json", "--column", "xpos"], "--column cannot take effect with --json")
     mistake(2, ["tag", run, text, "--out", text], "is also read, so it is never replaced")
     mistake(2, ["bench", "train", "--recipe", "pos-default"], "is a tagger")
     mistake(2, ["train", "pos-default", "--iss-json", write("a.json", "{}"), "--out", tmp_path / "c"], "--iss-json")

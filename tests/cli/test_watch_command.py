@@ -57,6 +57,9 @@ def test_a_run_that_does_not_train_has_no_time_left_and_is_left_out_after_an_hou
     assert refrain("watch", half.parent, "--json").json["runs"] == []
     assert "no run trains" in refrain("watch", half.parent).out
     assert len(refrain("watch", half.parent, "--all", "--json").json["runs"]) == 1
+    empty = half.parent / "empty"
+    empty.mkdir()
+    assert refrain("watch", empty, "--all").out == f"{empty}: no run; give a folder with runs, such as that of --out\n"
 
 
 def test_the_table_has_what_people_look_for(half, refrain):
@@ -102,7 +105,8 @@ def test_an_odd_line_of_metrics_does_not_hide_the_runs(odd, half, refrain):
     ("words", "status", "part"),
     [
         (["nope"], 4, "nope: no such folder"),
-        ([".", "--every", "0"], 2, "--every must be greater than 0 (got 0)"),
+        ([".", "--every", "0"], 2, "--every must be greater than 0 and at most 86,400 (got 0)"),
+        ([".", "--every", "inf"], 2, "--every must be greater than 0 and at most 86,400 (got inf)"),
         ([".", "--json", "--port", "0"], 2, "--json and --port exclude each other"),
         ([".", "--port", "70000"], 2, "--port must be from 0 to 65535 (got 70000)"),
     ],

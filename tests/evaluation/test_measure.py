@@ -1,5 +1,6 @@
 """The search takes the best on validation, and dynamic statistics are of the model's own ids."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 
 from refrain import assembly, runs
 from refrain.data import Windows
-from refrain.evaluation import Cache
+from refrain.evaluation import Cache, Dynamics, Figure
+from refrain.evaluation import measure as measure_module
 from refrain.evaluation.measure import Method, measure, search, statistics_of
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead
@@ -30,6 +32,21 @@ def test_the_search_takes_the_best_of_its_budget(tiny_run):
                 figures[cache] = measure(lm.model, valid, Method("cache", cache), None, name="valid").nats
     assert best.cache == min(figures, key=figures.get)
     assert len(set(figures.values())) > 1
+
+
+def test_the_search_does_not_keep_settings_that_diverge(tiny_run, monkeypatch):
+    lm = runs.load(tiny_run)
+    figures = iter([math.nan, 20.0, 10.0, math.nan, 30.0])
+    found = []
+
+    def fake(model, source, method, *arguments, **more):
+        found.append(method)
+        return Figure(next(figures), 5)
+
+    monkeypatch.setattr(measure_module, "measure", fake)
+    valid = assembly.build_corpus(_data(lm)).splits["valid"].tokens
+    best = search(lm.model, valid, Method("dynamic", None, Dynamics()), None, budget=5, log=lambda line: None)
+    assert best == found[2]
 
 
 class Ids:
@@ -87,8 +104,6 @@ def test_the_statistics_of_ptb_have_the_windows_of_the_authors():
 
 
 def test_a_dynamic_method_needs_statistics(tiny_run):
-    from refrain.evaluation import Dynamics
-
     lm = runs.load(tiny_run)
     with pytest.raises(ValueError, match="statistics"):
         measure(

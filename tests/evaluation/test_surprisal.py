@@ -6,12 +6,16 @@ from itertools import pairwise
 
 import pytest
 import torch
+from arpa import ARPA
 
 from refrain import runs
 from refrain.data import Preparation
 from refrain.errors import UserError
 from refrain.evaluation import SurprisalRow, score_lines, surprisal, surprisal_rows
+from refrain.evaluation.interpolation import MixedStepper
+from refrain.evaluation.ngram.words import read_word_model
 from refrain.models import Stepper
+from refrain.serve.turns import taking_turns
 
 CLOSE = {"abs": 1e-4}
 SENTENCES = ["ant bee zebra", "cat", "", "dog ant  ant bee cat ", "bee"]
@@ -54,14 +58,21 @@ def assert_rows(rows, words, bits, entropies, number=1):
     assert [row.reduction_bits for row in rows] == pytest.approx(reductions, **CLOSE)
 
 
+@pytest.mark.parametrize("wrapper", ["none", "mixture", "turns"])
 @pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_a_sentence_has_the_same_bits_beside_few_and_many(lm, weights):
+def test_a_sentence_has_the_same_bits_beside_few_and_many(lm, weights, wrapper, tmp_path):
     model = copy.deepcopy(lm.model)
     with torch.no_grad():
         for parameter in model.parameters():
             # large enough for rounded inputs to be seen
             parameter.mul_(8)
     stepper = Stepper(model, weights=weights)
+    if wrapper == "mixture":
+        file = tmp_path / "model.arpa"
+        file.write_text(ARPA)
+        stepper = MixedStepper(stepper, read_word_model(file, lm.vocabulary), lm.vocabulary, 0.3)
+    elif wrapper == "turns":
+        stepper = taking_turns(stepper, lambda: None)
     bits = []
     for count in (0, 1, 4, 20, 63):
         rows = surprisal_rows(stepper, lm.vocabulary, ["ant bee cat dog", *["dog cat bee"] * count])

@@ -68,6 +68,8 @@ def test_the_given_state_stays_as_it_is():
         ({-1: 1.0}, "got -1"),
         ({(2, 0): 1.0}, "layer must be at least 0 and less than 2"),
         ({0: math.nan}, "must be finite"),
+        ({0: 1e39}, r"the value of unit 0 must be finite in float32 \(got 1e\+39\)"),
+        ({0: -math.inf}, "must be finite"),
         ({0: 1.0, (1, 0): 2.0}, "unit 0 of layer 1 is named twice"),
     ],
 )

@@ -5,7 +5,7 @@ import torch
 from table import HEADS, B, H, T, V
 
 import refrain.nn.heads
-from refrain.nn import Embedding, SoftmaxHead
+from refrain.nn import AdaptiveHead, Embedding, SoftmaxHead
 from refrain.nn.heads import linear_cross_entropy as fused
 from refrain.nn.heads.softmax_gradient import scaled, softmax_gradient_, softmax_gradient_reference_
 from refrain.nn.kernels import call as calls
@@ -234,3 +234,23 @@ def test_a_kernel_that_fails_is_left_out_and_said_once(monkeypatch):
         for _ in range(2):
             assert torch.equal(softmax_gradient_(logits.clone(), None, targets, native=True), wanted)
     assert len(caught) == 1 and list(calls.failures()) == ["softmax_gradient_float32"]
+
+
+@pytest.mark.parametrize("bad", [-1, 3])
+def test_targets_are_checked_without_kernels_too(bad):
+    with pytest.raises(IndexError, match="targets must be in"):
+        softmax_gradient_(torch.zeros(1, 3), None, torch.tensor([bad]), native=False)
+
+
+@pytest.mark.parametrize("sizes", [(0, 5), (5, 0)])
+def test_sizes_must_be_positive(sizes):
+    with pytest.raises(ValueError, match="must be positive"):
+        SoftmaxHead(*sizes)
+    with pytest.raises(ValueError, match="must be positive"):
+        AdaptiveHead(*sizes, cutoffs=[1])
+
+
+@pytest.mark.parametrize("division", [0, -2.0, float("nan")])
+def test_the_division_of_clusters_must_be_positive(division):
+    with pytest.raises(ValueError, match="must be positive"):
+        AdaptiveHead(8, 5, cutoffs=[2], division=division)

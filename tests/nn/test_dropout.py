@@ -10,6 +10,7 @@ from refrain.axes import removable
 from refrain.nn import (
     GRU,
     LSTM,
+    Dropout,
     Embedding,
     EmbeddingDropout,
     LockedDropout,
@@ -310,3 +311,18 @@ def test_masks_are_scaled_so_that_their_mean_is_one(rate, shape):
         assert mask.mean().item() == pytest.approx(1.0, abs=1e-12 + 5 * ((1 - kept) / kept / 200_000) ** 0.5)
         # neighbours share a draw but no bits
         assert abs(torch.corrcoef(torch.stack([mask.flatten()[:-1], mask.flatten()[1:]]))[0, 1].nan_to_num()) < 0.02
+
+
+def test_locked_dropout_refuses_a_single_step():
+    """Without time, the mask would be one of the units alone, shared by the batch."""
+    layer = LockedDropout(0.5)
+    with pytest.raises(ValueError, match=r"needs inputs \(T, B, D\), got \(3, 50\)"):
+        layer(torch.ones(B, D))
+    assert layer.eval()(torch.ones(B, D)).shape == (B, D)
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_dropout_in_place(inplace):
+    inputs = torch.ones(T, B, D)
+    out = Dropout(0.5, inplace=inplace)(inputs)
+    assert (out is inputs) == inplace and (out == 0).any()

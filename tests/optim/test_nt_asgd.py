@@ -105,3 +105,9 @@ def test_averages_of_other_parameters_are_refused():
         other.load_state_dict(averaging.state_dict())
     with pytest.raises(ValueError, match="at least 0"):
         TriggeredAveraging([], trigger_window=-1)
+
+
+@pytest.mark.parametrize("window", [0, -2])
+def test_a_stop_that_never_comes_is_refused(window):
+    with pytest.raises(ValueError, match="window must be at least 1"):
+        EarlyStop(window)

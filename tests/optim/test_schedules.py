@@ -58,3 +58,12 @@ def test_fixed_has_no_state():
     schedule.validated(1.0)
     schedule.load_state_dict(schedule.state_dict())
     assert schedule.factor(3, 0.25) == 0.75
+
+
+def test_what_cannot_be_a_schedule_is_refused():
+    for decay in (0.0, 1.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="more than 0 and less than 1"):
+            Plateau(decay)
+    with pytest.raises(ValueError, match="step_epochs must be at least 1"):
+        exponential(3, hold_epochs=1, decay=0.5, step_epochs=0)
+    Fixed(constant).validated(judged=1.0)

@@ -96,3 +96,23 @@ def test_gradients_are_removed_or_zero():
 
 def test_memory_is_kept_or_not():
     assert keep_freed_memory(False) == keep_freed_memory()
+
+
+def test_a_closure_computes_the_gradients_of_a_step():
+    found = []
+    for make in (SGD, torch.optim.SGD):
+        (parameter,) = parameters()[:1]
+        optimizer = make([parameter], lr=0.1)
+
+        def closure(parameter=parameter, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = parameter.square().sum()
+            loss.backward()
+            return loss
+
+        with torch.no_grad():
+            loss = optimizer.step(closure)
+        found.append((loss, parameter.detach().clone()))
+    for got, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(got, wanted)
+    assert SGD(parameters(), lr=0.1).step() is None

@@ -37,6 +37,7 @@ def test_a_string_is_one_text_and_never_a_list(lm):
     assert lm.features("the cat").hidden.tolist() == lm.features(["the cat"]).hidden.tolist()
     assert lm.count("the cat") == lm.count(["the cat"]) == (1, 2, 0)
     assert lm.count(text for text in ("the", "unheard cat")) == (2, 3, 1)
+    assert lm.count("unheard <unk>") == (1, 2, 1)
 
 
 def test_several_texts_are_scored_one_by_one(lm):

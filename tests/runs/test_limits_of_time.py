@@ -257,3 +257,11 @@ def test_a_plan_that_changes_says_how_the_end_moves():
     assert (
         announced([first, slower, faster], 1.0) == "the end moves from step 120 to 140, as training has become faster"
     )
+
+
+def test_a_planned_end_is_validated_once(build, tmp_path, clock):
+    """Step 60 is window 16 of the third epoch, at which a validation within the epoch is due as well."""
+    words = ["training.epochs=50", "training.max_minutes=1", "training.validation_windows=4"]
+    runs.train(build(*words), tmp_path / "run", progress=Ticking(clock))
+    steps = [line["step"] for line in metrics(tmp_path / "run", "valid")]
+    assert steps[-1] == 60 and len(steps) == len(set(steps))

@@ -4,6 +4,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import time
@@ -13,6 +14,7 @@ from processes import CLOSED, PATIENCE, command_process, command_status
 
 from refrain.bench.serve import _load as bench_load
 from refrain.cli.app import main
+from refrain.errors import UserError
 from refrain.serve.starting import check_token, listen, url_of
 
 
@@ -128,6 +130,12 @@ def test_mistakes_at_the_start(tiny_run, capsys, monkeypatch, words, status, par
     line = complaint(capsys)
     for part in parts:
         assert part in line
+
+
+@pytest.mark.parametrize("host", ["my..host", "a" * 64 + ".example"])
+def test_a_host_that_is_no_name(host):
+    with pytest.raises(UserError, match=f"--host {re.escape(host)}: .*; give an address of this machine"):
+        listen(host, 0)
 
 
 def test_a_port_in_use(tiny_run, capsys):

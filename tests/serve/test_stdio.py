@@ -1,13 +1,17 @@
 """Requests in JSON by lines: the same operations and the same errors as over HTTP."""
 
 import asyncio
+import errno
 import io
 import json
+import os
 import time
+from dataclasses import replace
 
 import pytest
 
-from refrain.serve import Limits, Service, serve_lines
+from refrain.errors import DataError
+from refrain.serve import Limits, Service, serve_lines, stdio
 from refrain.serve.operations import OPERATIONS
 from refrain.serve.stdio import lines_of
 
@@ -57,16 +61,54 @@ def test_operations_answer_as_over_http(models, client, operation, request_):
         ("next", {"text": "a\x07"}),
         ("next", {"model": "nonsense"}),
         ("tag", {"model": "words", "text": "a"}),
+        ("tag", {}),
         ("score", {"texts": ["a" * 200_000]}),
         ("read", {"text": "ant"}),
     ],
 )
-def test_errors_are_those_of_http(models, client, operation, request_):
+def test_errors_are_those_of_http_without_its_words(models, client, operation, request_):
     over_http = next(each for each in OPERATIONS if each.name == operation)
     response = client.post(over_http.path.replace("{session}", "x"), json=request_)
     assert 400 <= response.status_code < 500
     session = "x" if over_http.has_session else ""
-    assert asked(models, operation, session, **request_) == {"id": 7, **response.json()}
+    found = asked(models, operation, session, **request_)
+    text = json.dumps(found)
+    assert not any(word in text for word in ("/openapi.json", "POST", "the body", "Value error", "value error"))
+    text = text.replace("docs/serving.md", "/openapi.json").replace("the operation open-session", "POST /sessions")
+    assert json.loads(text) == {"id": 7, **response.json()}
+
+
+def test_more_sessions_than_there_may_be(models):
+    lines = [{"id": number, "operation": "open-session"} for number in (1, 2)]
+    error = next(each["error"] for each in answers(models, *lines, sessions=1) if "error" in each)
+    assert "the limit; close one with the operation close-session, wait until" in error["message"]
+
+
+def test_what_fails_is_logged(models, monkeypatch, capsys):
+    async def failing(service, asked):
+        raise RuntimeError("no such luck")
+
+    broken = [replace(each, act=failing) if each.name == "models" else each for each in OPERATIONS]
+    monkeypatch.setattr(stdio, "OPERATIONS", broken)
+    assert "its log has the cause" in asked(models, "models")["error"]["message"]
+    logged = capsys.readouterr().err
+    assert "refrain: models failed: " in logged and "RuntimeError: no such luck" in logged
+
+
+@pytest.mark.timeout(60)
+def test_an_input_that_cannot_be_read(models):
+    lines = [b'{"id": 1, "operation": "next"}\n']
+
+    class Broken:
+        def readline(self, size=-1):
+            if lines:
+                return lines.pop()
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    written = []
+    with pytest.raises(DataError, match=r"^standard input: cannot be read \(Bad file descriptor\); give requests"):
+        asyncio.run(serve_lines(Service(models, Limits()), Broken(), lambda line: written.append(json.loads(line))))
+    assert [each["id"] for each in written] == [1] and "result" in written[0]
 
 
 @pytest.mark.timeout(60)

@@ -229,3 +229,30 @@ def test_a_text_file_is_replaced_as_a_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         write_atomically(tmp_path / "a.json", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"] and (tmp_path / "a.json").read_text() == "old"
+
+
+def test_what_is_to_be_replaced_stays_if_the_new_folder_cannot_get_its_name(tmp_path, monkeypatch):
+    save(tmp_path / "step-1", TENSORS, DOCUMENTS)
+    real = checkpoint.Path.rename
+    failed = []
+
+    def rename(self, to):
+        if to.name == "step-1" and not failed:
+            failed.append(to)
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, to)
+
+    monkeypatch.setattr(checkpoint.Path, "rename", rename)
+    with pytest.raises(OSError, match="Input/output error"):
+        save(tmp_path / "step-1", TENSORS, {"config": "new"})
+    assert failed and [path.name for path in tmp_path.iterdir()] == ["step-1"]
+    assert Checkpoint(tmp_path / "step-1").document("config") == DOCUMENTS["config"]
+
+
+def test_files_in_nested_folders_are_flushed(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(checkpoint, "flush", lambda path: flushed.append(path.name))
+    with atomic_folder(tmp_path / "x") as fresh:
+        (fresh / "inner" / "most").mkdir(parents=True)
+        (fresh / "inner" / "most" / "file").write_text("content")
+    assert {"inner", "most", "file"} <= set(flushed)

@@ -157,3 +157,23 @@ def test_a_number_that_is_none_stops_before_it_reaches_the_weights(bad):
     with pytest.raises(NonFiniteError):
         train(net, hooks=Hooks(loss_terms=[lambda window: window.model.head.bias.sum() * bad]))
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+def test_each_group_of_parameters_keeps_its_rate_where_windows_are_accumulated():
+    """The second group's rate is zero, and that of the first one differs from window to window."""
+    net = model()
+    first, *others = net.parameters()
+    optimizer = torch.optim.SGD([{"params": [first], "lr": 0.5}, {"params": others, "lr": 0.0}])
+    before = [parameter.detach().clone() for parameter in others]
+
+    def text():
+        for factor, window in zip((1, 3), windows(2), strict=True):
+            optimizer.param_groups[0]["lr"] = 0.1 * factor
+            yield window
+
+    rates = []
+    hooks = Hooks(after_step=[lambda window: rates.extend(group["lr"] for group in optimizer.param_groups)])
+    options = {"loss_scale": "sum-over-time", "max_norm": None, "hooks": hooks, "accumulate": 2}
+    train_round(net, text(), net.initial_state(B), optimizer, **options)
+    assert rates == [pytest.approx(0.2), 0.0]
+    assert all(torch.equal(*pair) for pair in zip(others, before, strict=True))

@@ -16,6 +16,7 @@ from refrain import progress as reports
 from refrain.progress import Bar, Lines, Reporter, Step, duration, end_reports, timing_reports, untracked, watch
 from refrain.training import PlainProgress
 from refrain.training.loop import Tally
+from refrain.training.planned_end import Plan
 from refrain.training.progress import Clock, LiveProgress, epoch_line, loss_text
 from refrain.training.task import Best, Position
 
@@ -192,6 +193,9 @@ def test_the_bar_of_training_gives_way_to_what_comes_after_its_last_window(monke
         live.reports._display.hide(step)
         live.window(Position(window=1, step=3), 2, 1)
         assert len(live._live.tasks) == 1
+        # a planned end within the epoch
+        live.window(Position(window=1, step=3, plans=[Plan("max_minutes", 1, 0.1, 0.1, 3)]), 2, 1)
+        assert not live._live.tasks
 
 
 def test_the_loss_is_in_the_unit_of_the_lines_of_validations():

@@ -14,7 +14,10 @@ from processes import started, status_of
 from short_runs import Stopping, assert_same_bits, quiet, trace
 
 from refrain import runs
+from refrain.data import open_word_corpus
+from refrain.data.text.files import whole
 from refrain.errors import CheckpointError, DataError
+from refrain.runs.continuing import same_text
 from refrain.storage.checkpoint import Checkpoint
 from refrain.training import Interrupt, Interrupted, PlainProgress
 from refrain.training import resume as state_of_runs
@@ -210,3 +213,24 @@ def test_averaging_is_part_of_the_run(experiment, unbroken):
     assert torch.equal(tensors["embedding.weight"], tensors["averaging.means.0"])
     lengths = [line["step"] for line in lines if line["event"] == "valid"]
     assert len({b - a for a, b in pairwise(lengths)}) > 1
+
+
+def test_a_text_in_other_files_is_another(tmp_path):
+    """Their ends are ends of lines. The manifest of an earlier version says nothing about them."""
+    (tmp_path / "1.txt").write_text("one two")
+    (tmp_path / "2.txt").write_text("three\n")
+    (tmp_path / "one.txt").write_text("one twothree\n")
+    several = open_word_corpus("several", {"train": (*whole(tmp_path / "1.txt"), *whole(tmp_path / "2.txt"))})
+    one = open_word_corpus("one", {"train": whole(tmp_path / "one.txt")})
+    for corpus, other in ((several, one), (one, several)):
+        split = corpus.splits["train"]
+        recorded = {"sha256": split.sha256, "layout": split.layout}
+        same_text(corpus, {"data": {"splits": {"train": recorded}}}, tmp_path)
+        with pytest.raises(DataError, match="is divided into other files"):
+            same_text(other, {"data": {"splits": {"train": recorded}}}, tmp_path)
+        same_text(other, {"data": {"splits": {"train": {"sha256": split.sha256}}}}, tmp_path)
+
+
+def test_two_tensors_of_a_state_have_two_names():
+    with pytest.raises(TypeError, match=r"own\.a\.b: two tensors have this name"):
+        state_of_runs.pack({"a.b": torch.ones(1), "a": {"b": torch.zeros(1)}}, {}, "own")

@@ -333,3 +333,14 @@ def test_l1_acts_on_the_parameters_that_are_named(text_folder, tmp_path):
     }
     assert zeros["head.weight"] > 0
     assert not zeros["embedding.weight"] and not zeros["stack.layers.0.weight_hh"]
+
+
+def test_the_steps_of_a_run_are_those_of_all_its_epochs(text_folder):
+    """Each epoch draws windows of its own, so that epochs differ in their number."""
+    drawn = {"windows": "random", "window_steps": 6, "accumulate_windows": 2}
+    asked = experiment(text_folder, epochs=9, training=drawn, **KINDS["prune"])
+    corpus = assembly.build_corpus(asked.data)
+    task = build_task(asked, corpus, assembly.build_language_model(asked, corpus.vocabulary))
+    windows = [len(task.windows(epoch)) for epoch in range(9)]
+    assert len(set(windows)) > 1
+    assert task.methods["sparsifier"].steps == sum(-(-count // 2) for count in windows)

@@ -19,6 +19,7 @@ from refrain.config import (
 )
 from refrain.config import BlockLowRankEmbedding as BlockLowRankLayout
 from refrain.data import Vocabulary
+from refrain.data.units.protocol import CountsTokens
 from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.nn import (
@@ -58,6 +59,29 @@ def build_language_model(experiment: Experiment, vocabulary: Vocabulary) -> Lang
     if experiment.training.state == "reset-per-document":
         model.reset_before = vocabulary.line_end
     return model
+
+
+def check_frequent_first(settings: Model, vocabulary: Vocabulary) -> None:
+    """Check that the words of an adaptive head's short list are not those that occur less often.
+
+    Args:
+        settings: the settings of the model.
+        vocabulary: the vocabulary of the corpus; one that does not know how often its tokens occur passes.
+
+    Raises:
+        UserError: when they are, as with a given vocabulary in another order.
+    """
+    counts = vocabulary.counts if isinstance(vocabulary, CountsTokens) else None
+    if counts is None or not isinstance(settings.head, Adaptive):
+        return
+    cutoff = settings.head.cutoffs[0]
+    frequent, rare = (sum(part) / max(len(part), 1) for part in (counts[:cutoff], counts[cutoff:]))
+    if frequent < rare:
+        raise UserError(
+            f"model.head.cutoffs: words from {cutoff:,} on occur {rare:,.3g} times each, those before them "
+            f"{frequent:,.3g} times, but the adaptive head needs frequent words first; choose a vocabulary in the "
+            "order of frequency, or another model.head.kind"
+        )
 
 
 def build_model(settings: Model, vocabulary_size: int) -> LanguageModel:

@@ -152,7 +152,6 @@ def build_task(
         figure = evaluate(model, valid, track=track, what="measuring the validation text", ranks=ranks)
         return Validation(figure.nats, figure.tokens)
 
-    updates = -(-len(windows(0)) // settings.accumulate_windows)
     return Task(
         model=model,
         optimizer=build_optimizer(settings, model),
@@ -165,7 +164,7 @@ def build_task(
         max_norm=settings.max_norm,
         validate=validate,
         sample=partial(_sample, model, corpus, settings) if settings.sample_tokens else None,
-        methods=build_methods(experiment, model, settings.epochs * updates, methods),
+        methods=build_methods(experiment, model, _count_steps(experiment, corpus), methods),
         log_windows=settings.log_windows,
         validation_windows=settings.validation_windows,
         sample_windows=settings.sample_windows,
@@ -174,6 +173,16 @@ def build_task(
         accumulate=settings.accumulate_windows,
         max_minutes=settings.max_minutes,
     )
+
+
+def _count_steps(experiment: Experiment, corpus: Corpus) -> int:
+    """The number of updates of the whole run."""
+    settings = experiment.training
+    # each epoch draws other windows, which takes seconds for many epochs and matters for courses over the run alone
+    drawn = isinstance(settings.windows, RandomWindows) and (experiment.sparsity.target or experiment.sparsity.prune)
+    epochs = range(settings.epochs if drawn else 1)
+    updates = [-(-len(build_windows(settings, corpus, epoch)) // settings.accumulate_windows) for epoch in epochs]
+    return sum(updates) if drawn else updates[0] * settings.epochs
 
 
 def _sample(model: LanguageModel, corpus: Corpus, settings: Training, step: int) -> str:

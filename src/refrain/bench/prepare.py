@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from refrain.config import Data
 from refrain.data.parallel.processes import command_of
+from refrain.errors import BinaryFileError, DataError, InvalidUTF8Error, UserError
 
 from .timing import row
 
@@ -23,6 +24,9 @@ RARE = 300
 """One word of so many occurs once."""
 LINE_WORDS = 24
 _LETTERS = "aeno"
+_ERRORS: dict[str, type[UserError]] = {
+    error.__name__: error for error in (DataError, InvalidUTF8Error, BinaryFileError)
+}
 
 
 def bench_prepare(data: Data, *, megabytes: int, workers: int, repeats: int) -> list[dict[str, Any]]:
@@ -42,6 +46,7 @@ def bench_prepare(data: Data, *, megabytes: int, workers: int, repeats: int) -> 
         memory of all processes that was seen in any measurement; None on systems that do not report it.
 
     Raises:
+        UserError: when the text is missing or damaged; a `DataError` for most mistakes.
         RuntimeError: when a measurement fails.
     """
     with tempfile.TemporaryDirectory(prefix="refrain-bench-") as folder:
@@ -108,4 +113,7 @@ def _measured(data: Data, folder: str) -> dict[str, Any]:
     if done.returncode:
         raise RuntimeError(f"a measurement failed:\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout)
+    if "user_error" in found:
+        name, *mistakes = found["user_error"]
+        raise _ERRORS.get(name, UserError)(*mistakes)
     return found

@@ -23,6 +23,7 @@ from refrain.errors import UserError
 from refrain.storage.plain_text import log_line, visible
 
 from .output import follow
+from .remedies import memory_remedy, with_remedies
 from .streams import ReaderLeft, flush_output, open_streams
 from .usage import check_words, with_auto, without_help_command, wrong_words
 
@@ -204,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         return _complain([wrong_words(error, words, COMMANDS, EXAMPLES)], 2)
     except UserError as error:
-        return _complain(error.mistakes, error.exit_status)
+        return _complain(with_remedies(error, words), error.exit_status)
     except FloatingPointError as error:
         return _complain([str(error)], 4)
     except (ReaderLeft, BrokenPipeError):
@@ -217,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search(r"allocate memory|out of memory", str(error)):
             raise
-        return _complain(["not enough memory; lower model.hidden_sizes, training.batch_size or --samples"], 2)
+        return _complain([f"not enough memory; {memory_remedy(words)}"], 2)
     except KeyboardInterrupt:
         return _complain(["stopped"], 130)
     except BaseException as error:

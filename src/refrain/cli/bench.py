@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from .bench_auto import bench_auto
 from .bench_compressors import bench_compressors
-from .bench_options import BENCHES, CPU_ONLY, UNITS, amounts_of, check_name, idle_of, refuse_idle, widths_of
+from .bench_options import BENCHES, CPU_ONLY, REPEATS, UNITS, amounts_of, check_name, idle_of, refuse_idle, widths_of
 from .bench_parallel import bench_parallel
 from .bench_prepare import bench_prepare
 from .bench_score import bench_score
@@ -25,7 +25,7 @@ def bench(
     *settings: str,
     recipe: str | None = None,
     windows: int | None = None,
-    repeats: int = 7,
+    repeats: int | None = None,
     cache_window: int | None = None,
     megabytes: int | None = None,
     widths: str | None = None,
@@ -86,7 +86,7 @@ def bench(
         The number of windows in a timed call, of single tokens for step, compress and export (20), or of lines for
         score (1000); not for cells, sparse, tag, prepare and auto.
     repeats
-        The number of timed calls of each candidate, or of seeds for tag.
+        The number of timed calls of each candidate, or of seeds for tag (7); not for compressors, sizes and serve.
     cache_window
         The window of the cache (2000); for cache only.
     megabytes
@@ -111,7 +111,7 @@ def bench(
         The time for which all clients of serve send (60).
     device
         The device to measure on. auto: a GPU if there is one, otherwise the CPU. step, compress, export, load, tag,
-        score, parallel, prepare, auto and serve run on CPUs only.
+        score, sizes, parallel, prepare, auto and serve run on CPUs only.
     plot
         A file for a picture of the ratios and their spread: FILE.png or FILE.svg. Needs the extra `plot`.
         Not for compressors, sizes, tag, score, parallel, prepare, auto and serve.
@@ -119,10 +119,12 @@ def bench(
     check_name(name)
     more: Any = {"ngram": ngram, "processes": processes, "megabytes": megabytes, "clients": clients, "seconds": seconds}
     idle = idle_of(name, run=run, data=data, plot=plot, force=force, **more)
-    refuse_idle(name, settings, idle, recipe=recipe, windows=windows, cache_window=cache_window, widths=widths)
+    given: dict[str, int | None] = {"windows": windows, "repeats": repeats, "cache_window": cache_window}
+    refuse_idle(name, settings, idle, recipe=recipe, widths=widths, with_runs=bool(run), **given)
     recipe = recipe or BENCHES[name]
+    repeats = REPEATS if repeats is None else repeats
     if name == "sizes":
-        bench_sizes(run or [], data, json=json)
+        bench_sizes(run or [], data, device, json=json)
         return
     if name == "tag":
         bench_tag(recipe, settings, data, repeats, device, json=json)

@@ -28,6 +28,9 @@ BENCHES = {
 WIDTHS = {"cells": "128,512", "compress": "373,315", "export": ""}
 NO_RECIPE = ("sparse", "sizes", "auto", "serve")
 CPU_ONLY = ("step", "compress", "export", "load")
+REPEATS = 7
+# these time nothing in turns
+NO_REPEATS = ("compressors", "sizes", "serve")
 # bench -> the unit of the work in a timed call; cells and sparse have fixed windows
 UNITS = {
     "train": "windows",
@@ -102,24 +105,30 @@ def refuse_idle(
     *,
     recipe: str | None,
     widths: str | None,
+    with_runs: bool,
     **amounts: int | None,
 ) -> None:
     """Refuse options and settings that cannot take effect in a bench, and those that `idle` names already."""
     from refrain.errors import UserError
 
+    # the corpus is read as by the first run
+    by_run = name == "compressors" and with_runs
     idle["--widths"] = widths is not None and name not in WIDTHS
     idle["--windows"] = amounts["windows"] is not None and name not in UNITS
     idle["--cache-window"] = amounts["cache_window"] is not None and name != "cache"
-    idle["--recipe"] = recipe is not None and name in NO_RECIPE
+    idle["--repeats"] = amounts["repeats"] is not None and name in NO_REPEATS
+    idle["--recipe"] = recipe is not None and (name in NO_RECIPE or by_run)
     for word in settings:
         key = word.partition("=")[0]
         idle[key] = (
             name in NO_RECIPE
+            or by_run
             or (name == "cells" and key not in ("model.cell", "training.seed"))
             or (name in ("compressors", "prepare") and not key.startswith("data."))
         )
     if found := [option for option, given in idle.items() if given]:
-        raise UserError(f"{', '.join(found)} cannot take effect in bench {name}; see refrain bench --help")
+        where = f"bench {name}{' with --run' if by_run else ''}"
+        raise UserError(f"{', '.join(found)} cannot take effect in {where}; see refrain bench --help")
 
 
 def widths_of(name: str, widths: str | None) -> tuple[int, ...]:

@@ -10,16 +10,17 @@ COLUMNS = ["", "parameters", "zeros", "float32 bytes", "perplexity", "int8 bytes
 DTYPES = ("float32", "int8")
 
 
-def bench_sizes(paths: Sequence[Path], data: str | None, *, json: bool) -> None:
+def bench_sizes(paths: Sequence[Path], data: str | None, device: str, *, json: bool) -> None:
     """Measure trained models, and print a row for each way of compression.
 
     Args:
         paths: run folders or checkpoints of language models with one vocabulary.
         data: the text, as for compress; None is the corpus of the first run.
+        device: the device that was asked for.
         json: whether one JSON object is printed instead of the table.
 
     Raises:
-        UserError: when no run is given, or the vocabularies differ.
+        UserError: when no run is given, the vocabularies differ, or a GPU was asked for.
         DataError: when the text is missing.
     """
     from refrain.errors import UserError
@@ -27,6 +28,8 @@ def bench_sizes(paths: Sequence[Path], data: str | None, *, json: bool) -> None:
 
     if not paths:
         raise UserError("bench sizes measures trained models; give the folder of one with --run")
+    if device == "cuda":
+        raise UserError("--device: bench sizes measures on CPUs only; use --device cpu")
     saved = {str(path): find_language_model(path) for path in paths}
 
     from refrain.data.units.table import same_tokens

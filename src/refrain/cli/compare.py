@@ -77,6 +77,8 @@ def compare(
         raise UserError("which runs? give run folders, or a folder of runs, such as: refrain compare runs")
     if resamples < 1:
         raise UserError(f"--resamples must be at least 1 (got {resamples})")
+    if seed < 0:
+        raise UserError(f"--seed must be at least 0 (got {seed})")
     options = TextOptions(data, split, errors, lowercase, tokenise, skip_bad)
     tested = data is not None or split is not None
     if not tested:

@@ -71,15 +71,22 @@ def show(*, json: JsonOption = False) -> None:
 
 
 @data.command(help_epilogue="Example: refrain data fetch wikitext-2")
-def fetch(name: str, /, *, to: Path | None = None, url: str | None = None, json: JsonOption = False) -> None:
+def fetch(
+    name: str,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=("--out", "--to"))] = None,
+    url: str | None = None,
+    json: JsonOption = False,
+) -> None:
     """Fetch a corpus by name. Every file is checked against its sha256.
 
     Parameters
     ----------
     name
         The name of the corpus; see refrain data list.
-    to
-        The folder to put it in. The default is the folder in which --data NAME looks.
+    out
+        The folder to put it in. The default is the folder in which --data NAME looks. --to is the same.
     url
         The address of a folder on a mirror with the same files.
     """
@@ -87,7 +94,7 @@ def fetch(name: str, /, *, to: Path | None = None, url: str | None = None, json:
 
     from .output import log, log_written, print_json, print_line
 
-    folder = get(name, to=to, base_url=url, log=log)
+    folder = get(name, to=out, base_url=url, log=log)
     log_written(folder)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     if json:

@@ -126,12 +126,12 @@ def evaluate(
     names = method_names(method or ["static"], protocol, per_token, search)
     mixing = mixing_of(mix, mix_weight)
     if mixing is not None:
-        mixing.check_method(protocol, names, per_token)
+        mixing.check_method(protocol, names, per_token, split, data)
     check_outputs(run, data, per_token, confusion, force=force)
     check_several(more, {"--search": search, "--mix": mix, "--per-token": per_token, "--confusion": confusion})
     cache = {"window": cache_window, "flatness": cache_flatness, "share": cache_share}
     dynamic = {"learning_rate": dynamic_rate, "decay": dynamic_decay, "epsilon": dynamic_epsilon}
-    methods = methods_of(names, cache, dynamic, dynamic_steps, streams, match_longest, match_from, split, data)
+    methods = methods_of(names, cache, dynamic, dynamic_steps, streams, match_longest, match_from, split, data, search)
 
     from refrain import runs
 

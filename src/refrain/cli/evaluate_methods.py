@@ -8,6 +8,16 @@ if TYPE_CHECKING:
     from refrain.evaluation.methods import MatchFrom, Method
 
 MethodName = Literal["static", "cache", "match", "dynamic", "dynamic+cache", "dynamic+match"]
+OPTIONS = {
+    "the cache's window": "--cache-window",
+    "the cache's flatness": "--cache-flatness",
+    "the cache's share": "--cache-share",
+    "learning_rate": "--dynamic-rate",
+    "decay": "--dynamic-decay",
+    "epsilon": "--dynamic-epsilon",
+    "the longest match": "--match-longest",
+}
+"""How the messages of the library begin, and the option that sets the value."""
 
 
 def learns(methods: "list[Method]", search: int | None) -> bool:
@@ -36,6 +46,7 @@ def methods_of(
     match_from: "MatchFrom | None",
     split: str | None,
     data: object,
+    search: int | None = None,
 ) -> "list[Method]":
     """Build the methods from the options that are given."""
     from refrain.errors import UserError
@@ -75,9 +86,33 @@ def methods_of(
             for name in names
         ]
     except ValueError as error:
-        raise UserError(str(error)) from None
+        raise UserError(_with_option(str(error))) from None
     check_match_text(methods, split, data)
+    if search is not None:
+        note_choice("settings of --search are", split, data)
     return methods
+
+
+def _with_option(message: str) -> str:
+    """A message of the library, with the name of the option in place of that of the value."""
+    for name, option in OPTIONS.items():
+        if message.startswith(name):
+            return option + message.removeprefix(name)
+    return message
+
+
+def note_choice(what: str, split: str | None, data: object) -> None:
+    """Log that something is chosen on the text that is measured, where it is.
+
+    Args:
+        what: what is chosen on the validation text, with its verb.
+        split: the split that is measured, if it is given.
+        data: another corpus, if one is given.
+    """
+    from .output import log
+
+    if data is None and split == "valid":
+        log(f"note: the {what} chosen on the validation text, which is what is measured")
 
 
 def check_match_text(methods: "Sequence[Method]", split: str | None, data: object) -> None:
@@ -93,16 +128,14 @@ def check_match_text(methods: "Sequence[Method]", split: str | None, data: objec
     """
     from refrain.errors import UserError
 
-    from .output import log
-
     matches = [method.match for method in methods if method.match is not None]
     if data is None and split == "train" and any(match.source == "train" for match in matches):
         raise UserError(
             "--split train cannot be measured with matches from the training text, which has all of its tokens; "
             "give --match-from history, or another split"
         )
-    if data is None and split == "valid" and matches:
-        log("note: the weights of the matches are chosen on the validation text, which is what is measured")
+    if matches:
+        note_choice("weights of the matches are", split, data)
 
 
 def _check(names: Sequence[MethodName], protocol: str, per_token: Path | None, search: int | None) -> None:

@@ -67,13 +67,40 @@ def evaluate_several(
     for one in saved:
         check_given(one.document, None, one.path)
     reports, texts, rows = reporter(), Texts(options), list[dict[str, Any]]()
+    read: list[Any] = []
     for one in saved:
         if taggers:
-            rows.append(_tagger(one, texts, reports, device, weights))
+            part, row = _tagger(one, texts, reports, device, weights)
+            rows.append(row)
         else:
-            rows += _language_model(one, texts, methods, protocol, reports, device, weights)
+            part, some = _language_model(one, texts, methods, protocol, reports, device, weights)
+            rows += some
+        read.append(part)
     print_json({"runs": rows}) if json else _report(rows, OF_TAGGERS if taggers else COLUMNS)
-    if not taggers and len({(row["tokens"], row.get("unknown")) for row in rows}) > 1:
+    _note_differences(saved, read, rows)
+
+
+def _note_differences(saved: "Sequence[SavedModel]", read: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Log why the figures of rows cannot be compared, where they cannot.
+
+    Args:
+        saved: the models.
+        read: the split that each of them has read.
+        rows: the rows of all models.
+    """
+    first = read[0]
+    for one, part in zip(saved, read, strict=True):
+        if part.source != first.source and part.sha256 != first.sha256:
+            log(
+                f"note: {one.path} reads another text than {saved[0].path}, so their figures cannot be compared; name "
+                "one text for all models with --data"
+            )
+            return
+    sizes: dict[Any, set[Any]] = {}
+    for row in rows:
+        sizes.setdefault(row.get("method"), set()).add((row["tokens"], row.get("unknown")))
+    # a method may score fewer tokens than another one
+    if not saved[0].is_tagger and any(len(each) > 1 for each in sizes.values()):
         log(
             "note: the vocabularies differ, so figures per token cannot be compared; bits_per_byte can, where no model "
             "reads words as unknown"
@@ -105,8 +132,8 @@ def _language_model(
     reports: "Reporter",
     device: Device,
     weights: Weights | None,
-) -> list[dict[str, Any]]:
-    """The figures of a language model, a row for each method."""
+) -> tuple[Any, list[dict[str, Any]]]:
+    """The split that a language model has read, and its figures, a row for each method."""
     from .evaluate import measure_model
     from .loading import load_language_model
 
@@ -116,12 +143,14 @@ def _language_model(
     lm = load_language_model(saved, reports, device=device, weights=weights, packed=False)
     figures = measure_model(lm, corpus, split, training, methods, protocol, None, None, False, reports.track)
     about = {"run": str(saved.path), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": split}
-    return [about | {"protocol": protocol, "method": method} | figure for method, figure in figures.items()]
+    rows = [about | {"protocol": protocol, "method": method} | figure for method, figure in figures.items()]
+    return corpus.splits[split], rows
 
 
 def _tagger(
     saved: "SavedModel", texts: Texts, reports: "Reporter", device: Device, weights: Weights | None
-) -> dict[str, Any]:
+) -> tuple[Any, dict[str, Any]]:
+    """The split that a tagger has read, and its figures."""
     from .loading import load_tagger
 
     with reports.step("reading the sentences"):
@@ -129,7 +158,7 @@ def _tagger(
     tagger = load_tagger(saved, reports, device=device, weights=weights)
     figure = tagger.evaluate(corpus.splits[split].sentences, track=reports.track)
     about = {"run": str(saved.path), "checkpoint": tagger.folder.name, "corpus": corpus.name, "split": split}
-    return about | figure.document()
+    return corpus.splits[split], about | figure.document()
 
 
 def _report(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ def export(
     no_libm: Annotated[bool, Parameter(negative=())] = False,
     tokens: Path | None = None,
     data: str | None = None,
-    proof_tokens: int = 10_000,
+    proof_tokens: int | None = None,
     no_proof: Annotated[bool, Parameter(negative=())] = False,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -52,11 +52,11 @@ def export(
         The text to compare on: a folder of splits, whose validation text is read, or a file. The default is the corpus
         of the run.
     proof_tokens
-        The number of tokens of this text that are scored, at least 1000, or of its words that are tagged.
+        The number of tokens of this text that are scored, at least 1000, or of its words that are tagged (10000).
     no_proof
         Write the model without running it.
     """
-    from refrain.export.formats import Options, check_format, check_out, check_tagger_format
+    from refrain.export.formats import Options, check_format, check_out, check_proof, check_tagger_format
     from refrain.progress import reporter
     from refrain.runs.loading import find
     from refrain.runs.own_names import check_given
@@ -66,6 +66,7 @@ def export(
 
     options = Options(weights=weights or "float32", steps=steps, libm=not no_libm)
     chosen = check_format(format, options, proof=not no_proof, tokens=tokens is not None)
+    check_proof(not no_proof, data, proof_tokens)
     check_out(chosen, out, [*run_files(run), *([] if tokens is None else [tokens])], force=force)
     saved = find(run)
     check_given(saved.document, None, saved.path)

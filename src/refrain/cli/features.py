@@ -70,7 +70,7 @@ def features(
 
     from .loading import load_language_model
     from .output import log_written, print_json, print_line
-    from .texts import check_files, document_of, files_of, lines_of, log_many_unknown
+    from .texts import check_files, document_of, files_of, lines_of, log_unknown
 
     if out.suffix not in ENDINGS:
         raise UserError(f"--out must end in {' or '.join(ENDINGS)} (got {str(out)!r})")
@@ -98,7 +98,7 @@ def features(
         _write(out, arrays, force)
     log_written(out)
     counts = lm.count(texts, cleaning=cleaning)._asdict()
-    log_many_unknown({"the texts": counts})
+    log_unknown(lm.vocabulary, {"the texts": counts})
     if json:
         print_json({"out": str(out), **counts, "arrays": {name: list(array.shape) for name, array in arrays.items()}})
         return

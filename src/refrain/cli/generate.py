@@ -4,6 +4,7 @@ import re
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -70,7 +71,6 @@ def generate(
         Join the tokens of English text again, for a model of words: isn't (for example) instead of is n't -lrb- for
         example -rrb-.
     """
-    from refrain.errors import UserError
     from refrain.progress import reporter
 
     from .loading import load_language_model
@@ -78,6 +78,7 @@ def generate(
 
     _check(prompt, tokens, samples, seed, start)
     held = _parse_clamp(clamp or [])
+    _check_sampler(temperature, top_k, top_p)
     reports = reporter()
     lm = load_language_model(run, reports, device=device, weights=weights, lowercase=lowercase, tokenise=tokenise)
     _check_words(lm, {"--no-unk": no_unk, "--detokenise": detokenise})
@@ -96,15 +97,11 @@ def generate(
         "allow_unknown": not no_unk,
         "clamp": held,
     }
-    try:
+    with _options_named():
         if samples == 1 and not json:
             unknown = _stream(lm, prompt, lm.stream(prompt, **options), detokenise)
         else:
             unknown = _draw(lm, prompt, options, reports, detokenise, json)
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
     if unknown:
         log(f"{_mark(lm)} was drawn {unknown:,} time{'s' * (unknown > 1)}; --no-unk never draws it")
 
@@ -121,6 +118,27 @@ def _check(prompt: str, tokens: int, samples: int, seed: int | None, start: str)
         raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
     if prompt.encode(errors="replace").decode() != prompt:
         raise UserError("--prompt is not valid UTF-8")
+
+
+def _check_sampler(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Check how tokens are drawn, before the model is loaded."""
+    from refrain.generation import Sampler
+
+    with _options_named():
+        Sampler(temperature=temperature, top_k=top_k, top_p=top_p)
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Name the option in the message of a mistake in the argument of the same name."""
+    from refrain.errors import UserError
+
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
 
 
 def _check_words(lm: "TrainedLanguageModel", given: Mapping[str, bool]) -> None:

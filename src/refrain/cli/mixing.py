@@ -76,7 +76,9 @@ class Mixing(NamedTuple):
         """
         check_words(saved, "--mix")
 
-    def check_method(self, protocol: str, methods: Sequence[str], per_token: Path | None) -> None:
+    def check_method(
+        self, protocol: str, methods: Sequence[str], per_token: Path | None, split: str | None, data: object
+    ) -> None:
         """Check that `refrain evaluate` measures in the only way that has a mixture.
 
         Raises:
@@ -84,8 +86,12 @@ class Mixing(NamedTuple):
         """
         from refrain.errors import UserError
 
+        from .evaluate_methods import note_choice
+
         if protocol != "exact" or list(methods) != ["static"] or per_token is not None:
             raise UserError("--mix requires --protocol exact and --method static, without --per-token")
+        if self.weight is None:
+            note_choice("weight of --mix is", split, data)
 
     def stepper(self, lm: "TrainedLanguageModel", saved: "SavedModel", reports: "Reporter") -> "MixedStepper":
         """The model interpolated with the n-gram model.

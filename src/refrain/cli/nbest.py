@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from refrain.errors import DataError
 
 from .options import Errors
+from .texts import lines_of, name_of
 
 if TYPE_CHECKING:
     from refrain.data import Vocabulary
@@ -86,7 +87,7 @@ def read_lists(file: str, options: Options, errors: Errors) -> Lists:
 
     costs = None if options.costs is None else _costs(options.costs, errors)
     numbered = [(number, line) for number, line in _lines(file, errors) if line.strip()]
-    name = _name(file)
+    name = name_of(file)
     if not numbered:
         raise DataError(f"{name}: contains no text; give at least one hypothesis")
     first = numbered[0][1]
@@ -175,8 +176,6 @@ def _rate(errors: int, words: int) -> str:
 
 
 def _lines(file: str, errors: Errors) -> Iterator[tuple[int, str]]:
-    from .texts import lines_of
-
     return enumerate((line.removesuffix("\r") for line in lines_of(file, errors)), 1)
 
 
@@ -249,7 +248,9 @@ def _costs(file: str, errors: Errors) -> dict[str, float]:
     except _NoNumber as error:
         raise DataError(f"{error}; give the id of a hypothesis and its cost on each line of --costs") from None
     if not found:
-        raise DataError(f"{file}: contains no costs; give the id of a hypothesis and its cost on each line of --costs")
+        raise DataError(
+            f"{name_of(file)}: contains no costs; give the id of a hypothesis and its cost on each line of --costs"
+        )
     return found
 
 
@@ -261,8 +262,8 @@ def _check_costs(file: str, costs: dict[str, float], name: str, hypotheses: Sequ
     """
     if not any(hypothesis in costs for hypothesis in hypotheses):
         raise DataError(
-            f"{file}: has no cost of any hypothesis in {name}, such as {hypotheses[0]!r}, but of {next(iter(costs))!r};"
-            " give --costs the file that belongs to these hypotheses"
+            f"{name_of(file)}: has no cost of any hypothesis in {name}, such as {hypotheses[0]!r}, but of "
+            f"{next(iter(costs))!r}; give --costs the file that belongs to these hypotheses"
         )
 
 
@@ -275,7 +276,7 @@ def _references(file: str, utterances: Iterable[str], errors: Errors) -> dict[st
     found = {key: value for key, value, _ in _pairs(file, errors)}
     if missing := [utterance for utterance in utterances if utterance not in found]:
         raise DataError(
-            f"{file}: no reference of {missing[0]!r}; give the id and the words of each utterance on a line"
+            f"{name_of(file)}: no reference of {missing[0]!r}; give the id and the words of each utterance on a line"
         )
     return found
 
@@ -283,15 +284,12 @@ def _references(file: str, utterances: Iterable[str], errors: Errors) -> dict[st
 def _pairs(file: str, errors: Errors) -> Iterator[tuple[str, str, str]]:
     """Each line of a file as an id, what follows it, and its place."""
     seen: set[str] = set()
+    name = name_of(file)
     for number, line in _lines(file, errors):
         parts: Sequence[str] = line.split(None, 1)
         if not parts:
             continue
         if parts[0] in seen:
-            raise DataError(f"{file}:{number}: {parts[0]!r} is given twice; remove one of the lines")
+            raise DataError(f"{name}:{number}: {parts[0]!r} is given twice; remove one of the lines")
         seen.add(parts[0])
-        yield parts[0], parts[1].strip() if len(parts) > 1 else "", f"{file}:{number}"
-
-
-def _name(file: str) -> str:
-    return "standard input" if file == "-" else file
+        yield parts[0], parts[1].strip() if len(parts) > 1 else "", f"{name}:{number}"

@@ -17,6 +17,7 @@ from .options import (
     TokeniseOption,
     WeightsOption,
 )
+from .texts import lines_of, name_of
 
 if TYPE_CHECKING:
     from refrain.evaluation.minimal_pairs import PairScore, Tally
@@ -109,7 +110,7 @@ def _read(file: str, errors: Errors) -> list[Texts]:
 
     from .tables import is_table
 
-    name = "standard input" if file == "-" else file
+    name = name_of(file)
     found = []
     for place, pair in _table(file, errors) if is_table(file) else _objects(file, name, errors):
         for key, sentence in zip(("good", "bad"), pair, strict=False):
@@ -134,8 +135,6 @@ def _table(file: str, errors: Errors) -> Iterator[tuple[str, Texts]]:
 def _objects(file: str, name: str, errors: Errors) -> Iterator[tuple[str, Texts]]:
     from refrain.errors import DataError
     from refrain.storage.plain_json import loads
-
-    from .texts import lines_of
 
     for number, line in enumerate(lines_of(file, errors), 1):
         if not line.strip():

@@ -44,7 +44,7 @@ def plot(
     from refrain.runs.groups import runs_at
     from refrain.storage.output_checks import run_files
 
-    from .output import check_picture, log_written, print_json, print_line
+    from .output import check_picture, log, log_written, print_json, print_line
 
     if not runs:
         raise UserError("which runs? give run folders, or a folder of runs, such as: refrain plot runs --out all.pdf")
@@ -54,19 +54,25 @@ def plot(
 
     from refrain.pictures.curves import curves_picture
     from refrain.progress import reporter
-    from refrain.runs.reports.drawing import charts_of
+    from refrain.runs.reports.drawing import drawing_of
+    from refrain.runs.reports.writing import MOST_RUNS
     from refrain.storage.output_files import write_files
 
     with reporter().step("drawing the curves"):
-        charts = charts_of(paths, curves, by, references)
+        charts, drawn = drawing_of(paths, curves, by, references)
         ending: Literal["png", "svg", "pdf"] = (
             "svg" if out.suffix == ".svg" else "pdf" if out.suffix == ".pdf" else "png"
         )
         picture = curves_picture(charts, file_format=ending)
     write_files([(out, picture)], force=force)
     log_written(out)
+    if left_out := len(paths) - len(drawn):
+        log(
+            f"note: {left_out} of {len(paths)} runs are not drawn: a picture has {MOST_RUNS} runs at most, and only "
+            "those with such curves; name fewer runs"
+        )
     if json:
-        print_json({"out": str(out), "runs": [str(path) for path in paths], "charts": [each.title for each in charts]})
+        print_json({"out": str(out), "runs": [str(path) for path in drawn], "charts": [each.title for each in charts]})
     else:
         print_line(f"{len(charts)} chart{'s' * (len(charts) > 1)}: {'; '.join(each.title for each in charts)}")
 

@@ -67,7 +67,7 @@ def probe(
 
     from .loading import load_language_model
     from .output import log, log_written, print_json
-    from .texts import check_files, log_many_unknown
+    from .texts import check_files, log_unknown
 
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1 (got {batch_size})")
@@ -102,7 +102,7 @@ def probe(
             _write(out, lm, probing, text, errors, force=force)
         log_written(*written)
     found = {"run": str(run), "checkpoint": lm.folder.name, "data": str(data), **probing.document()}
-    log_many_unknown({split: found[split] for split in probing.counts})
+    log_unknown(lm.vocabulary, {split: found[split] for split in probing.counts})
     (print_json if json else _report)(found)
 
 

@@ -125,14 +125,14 @@ def start_ranks(processes: int | None, experiment: "AnyExperiment | None") -> No
         experiment: the settings; None where they are those of the run that is resumed.
 
     Raises:
-        UserError: when there are more ranks than columns of a batch.
+        UserError: when there are more ranks than sequences in a batch.
     """
     if processes is None:
         return
     if experiment is not None and experiment.training.batch_size < processes:
         raise UserError(
-            f"--processes {processes} is more than the columns of a batch, of which each process computes at least "
-            f"one (training.batch_size is {experiment.training.batch_size}); start fewer, or raise the batch size"
+            f"--processes {processes} is more than training.batch_size ({experiment.training.batch_size}), of which "
+            "each process needs at least one sequence; start fewer processes, or raise training.batch_size"
         )
     raise SystemExit(run_processes(processes, without_option(sys.argv[1:])))
 

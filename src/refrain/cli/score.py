@@ -73,8 +73,7 @@ def score(
     from .loading import load_language_model
     from .mixing import mixing_of
     from .nbest import Options, print_best, read_lists
-    from .output import log
-    from .texts import check_files
+    from .texts import check_files, log_unknown
 
     options = Options(lm_scale, tune, costs)
     options.check(nbest)
@@ -95,10 +94,7 @@ def score(
     else:
         unknown, tokens = _print_lines(stepper, lm.vocabulary, file, errors, reports, as_json=json)
 
-    from refrain.data.unknown import unknown_concerns
-
-    for concern in unknown_concerns(lm.vocabulary, {"the text": (unknown, tokens)}):
-        log(f"note: {concern}")
+    log_unknown(lm.vocabulary, {"the text": {"unknown": unknown, "tokens": tokens}})
 
 
 def _print_lines(

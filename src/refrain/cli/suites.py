@@ -23,7 +23,7 @@ def suite_documents(files: Sequence[str], errors: Errors) -> dict[str, Any]:
     from refrain.errors import UserError
 
     found = {file: document for file in files if (document := _document(file, errors)) is not None}
-    if found and len(found) < len(files):
+    if found and len(found) < len(set(files)):
         other = next(file for file in files if file not in found)
         raise UserError(f"{other}: is no test suite, but {next(iter(found))} is; give suites and pairs to two commands")
     return found
@@ -48,18 +48,24 @@ def read_suites(documents: dict[str, Any]) -> "list[Suite]":
     """The suites of parsed files.
 
     Raises:
-        DataError: when one is no suite of SyntaxGym.
+        DataError: when one is no suite of SyntaxGym, or two have one name.
     """
-    from refrain.errors import DataError
+    from refrain.errors import DataError, shown
     from refrain.evaluation.suites import suite_from
 
-    suites = []
+    suites: dict[str, tuple[str, Suite]] = {}
     for file, document in documents.items():
         try:
-            suites.append(suite_from(document, Path(file).stem))
+            suite = suite_from(document, Path(file).stem)
         except ValueError as error:
             raise DataError(f"{file}: {error}") from None
-    return suites
+        if suite.name in suites:
+            other, _ = suites[suite.name]
+            raise DataError(
+                f"{file}: has the name {shown(suite.name)}, as {other} has; give one of them another meta.name"
+            )
+        suites[suite.name] = (file, suite)
+    return [suite for _, suite in suites.values()]
 
 
 def score_suites(

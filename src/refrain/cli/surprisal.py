@@ -22,6 +22,7 @@ from .options import (
     TokeniseOption,
     WeightsOption,
 )
+from .texts import lines_of, name_of
 
 if TYPE_CHECKING:
     from refrain.evaluation import SurprisalRow
@@ -186,13 +187,11 @@ def _sentences(file: str, errors: Errors) -> Items:
     """
     from refrain.errors import DataError
 
-    from .texts import lines_of
-
     sentences = list(lines_of(file, errors))
     for number, sentence in enumerate(sentences, 1):
         _check_sentence(file, number, sentence)
     if not sentences:
-        raise DataError(f"{_name(file)}: contains no text; give at least one sentence")
+        raise DataError(f"{name_of(file)}: contains no text; give at least one sentence")
     return Items(sentences, [], [[] for _ in sentences])
 
 
@@ -213,7 +212,9 @@ def _column(file: str, column: str, errors: Errors) -> Items:
         _check_sentence(file, line, row[index])
     names = [*table.head[:index], *table.head[index + 1 :]]
     if taken := sorted(set(names) & set(HEAD)):
-        raise DataError(f"{_name(file)}:1: a column of the result is named {taken[0]!r} too; rename that of the table")
+        raise DataError(
+            f"{name_of(file)}:1: a column of the result is named {taken[0]!r} too; rename that of the table"
+        )
     cells = [[*row[:index], *row[index + 1 :]] for row in table.rows]
     return Items([row[index] for row in table.rows], names, cells)
 
@@ -222,11 +223,7 @@ def _check_sentence(file: str, line: int, sentence: str) -> None:
     from refrain.errors import DataError
 
     if not sentence.split():
-        raise DataError(f"{_name(file)}:{line}: the sentence is empty; remove the line")
-
-
-def _name(file: str) -> str:
-    return "standard input" if file == "-" else file
+        raise DataError(f"{name_of(file)}:{line}: the sentence is empty; remove the line")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from refrain.runs.sweeps.folder import SweepFolder
 
 PAUSE_SECONDS = 5.0
+TAKEOVER_SECONDS = 60.0
 
 
 def sweep(
@@ -27,7 +29,7 @@ def sweep(
     status: Flag = False,
     watch: Flag = False,
     best: Path | None = None,
-    takeover: float = 60.0,
+    takeover: float | None = None,
     force: ForceOption = False,
     quiet: Flag = False,
     json: JsonOption = False,
@@ -58,7 +60,8 @@ def sweep(
     best
         Write the best settings so far to this TOML file, as a recipe, and train nothing.
     takeover
-        The seconds after which the heartbeat of a worker on another machine has stopped, and its cell is taken over.
+        The seconds after which the heartbeat of a worker on another machine has stopped, and its cell is taken over
+        (60).
     quiet
         Print nothing while training.
     """
@@ -70,13 +73,12 @@ def sweep(
         raise UserError(f"{chosen[0]} and {chosen[1]} exclude each other")
     if workers is not None and workers < 1:
         raise UserError(f"--workers must be at least 1 (got {workers})")
-    if takeover <= 0:
-        raise UserError(f"--takeover must be greater than 0 (got {takeover:g})")
-    _check_best(best, file, force=force)
     reading = status or watch or best is not None
+    _check_idle(chosen, takeover, reading=reading, quiet=quiet, json=json)
+    _check_best(best, file, force=force)
     folder = open_sweep(file, data, out, create=not reading)
 
-    from .sweep_report import print_status, write_best
+    from .sweep_report import print_cell, print_status, write_best
 
     if best is not None:
         write_best(folder, best, force=force, json=json)
@@ -87,8 +89,10 @@ def sweep(
         if index is not None:
             # out of range, before anything is imported
             folder.cell(index)
-        _train(folder, workers, index, takeover, quiet=quiet, brief=worker)
-        if not worker and index is None:
+        _train(folder, workers, index, TAKEOVER_SECONDS if takeover is None else takeover, quiet=quiet, brief=worker)
+        if index is not None and json:
+            print_cell(folder, index)
+        elif not worker and index is None:
             print_status(folder, json=json)
 
 
@@ -167,6 +171,19 @@ def _train(
     result = folder.result(index)
     if result is not None and result.state == "failed":
         raise UserError(f"{folder.run(index)}: cell {index} has failed: {result.error}")
+
+
+def _check_idle(chosen: Sequence[str], takeover: float | None, *, reading: bool, quiet: bool, json: bool) -> None:
+    """Refuse options that cannot take effect with the one that is chosen."""
+    from refrain.errors import UserError
+
+    if takeover is not None and not takeover > 0:
+        raise UserError(f"--takeover must be greater than 0 (got {takeover:g})")
+    for option, given in (("--takeover", takeover is not None), ("--quiet", quiet)):
+        if reading and given:
+            raise UserError(f"{option} cannot take effect with {chosen[0]}, which trains nothing")
+    if json and "--worker" in chosen:
+        raise UserError("--json cannot take effect with --worker; --status --json prints how far the sweep is")
 
 
 def _check_best(best: Path | None, file: Path, *, force: bool) -> None:

@@ -1,5 +1,6 @@
 """What `refrain sweep` prints: how far the sweep is, and its best settings."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,9 +52,23 @@ def print_status(folder: "SweepFolder", *, json: bool, again: bool = False) -> b
         print(f"\nbest of {len(best)}\n{_best_table(best[:MOST_ROWS])}")
     print()
     if over and best:
-        print_next(f"refrain sweep {folder.sweep.path} --out {folder.path} --best best.toml",
-                   f"refrain compare {folder.path / 'cells'} --split test")  # fmt: skip
+        file, out, cells_folder = (
+            shlex.quote(str(path)) for path in (folder.sweep.path, folder.path, folder.path / "cells")
+        )
+        print_next(f"refrain sweep {file} --out {out} --best best.toml", f"refrain compare {cells_folder} --split test")
     return over
+
+
+def print_cell(folder: "SweepFolder", number: int) -> None:
+    """Print the state and the figures of a cell as one JSON object.
+
+    Args:
+        folder: the folder of the sweep.
+        number: the number of the cell.
+    """
+    from refrain.runs.sweeps.status import status_of
+
+    print_json(_cell_document(folder, status_of(folder)[number - 1]))
 
 
 def write_best(folder: "SweepFolder", path: Path, *, force: bool, json: bool) -> None:
@@ -83,7 +98,7 @@ def write_best(folder: "SweepFolder", path: Path, *, force: bool, json: bool) ->
         print_json({"recipe": str(path), **_best_document(found[0])})
     else:
         print(_best_table(found[:1]), end="\n\n")
-        print_next(f"refrain train {path}")
+        print_next(f"refrain train {shlex.quote(str(path))}")
 
 
 def _running(cell: "CellStatus") -> list[str]:
@@ -154,19 +169,17 @@ def _best_document(best: "Best") -> dict[str, Any]:
     }
 
 
+def _cell_document(folder: "SweepFolder", cell: "CellStatus") -> dict[str, Any]:
+    more = {name: value for name, value in cell._asdict().items() if name != "number"}
+    return {"cell": cell.number, "run": str(folder.run(cell.number)), **more}
+
+
 def _document(
     folder: "SweepFolder", cells: "list[CellStatus]", best: "list[Best]", counts: dict[str, int], left: float | None
 ) -> dict[str, Any]:
     return {
         "folder": str(folder.path),
-        "cells": [
-            {
-                "cell": cell.number,
-                "run": str(folder.run(cell.number)),
-                **{name: value for name, value in cell._asdict().items() if name != "number"},
-            }
-            for cell in cells
-        ],
+        "cells": [_cell_document(folder, cell) for cell in cells],
         "counts": counts,
         "seconds_left": left,
         "best": _best_document(best[0]) if best else None,

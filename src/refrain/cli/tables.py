@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from .options import Errors
+from .texts import lines_of, name_of
 
 
 class Table(NamedTuple):
     """A table.
 
     Attributes:
-        file: the file, for messages.
+        file: the name of the file, for messages.
         head: the names of the columns.
         rows: the cells of each row.
         lines: the number of the last line of each row in the file.
@@ -58,20 +59,21 @@ def read_table(file: str, errors: Errors) -> Table:
     from refrain.errors import DataError
 
     rows = _commas(file, errors) if Path(file).suffix.lower() == ".csv" else _tabs(file, errors)
-    table = Table(file, [], [], [])
+    name = name_of(file)
+    table = Table(name, [], [], [])
     for line, row in rows:
         if not table.head:
-            table.head.extend(name.strip() for name in row)
+            table.head.extend(cell.strip() for cell in row)
             continue
         if len(row) != len(table.head):
             raise DataError(
-                f"{file}:{line}: the row has {_cells(row)}, and the first line has {len(table.head)}; "
+                f"{name}:{line}: the row has {_cells(row)}, and the first line has {len(table.head)}; "
                 "give each row a cell for each column"
             )
         table.rows.append(row)
         table.lines.append(line)
     if not table.rows:
-        raise DataError(f"{file}: the table has no rows; name the columns in the first line, and give rows below it")
+        raise DataError(f"{name}: the table has no rows; name the columns in the first line, and give rows below it")
     return table
 
 
@@ -117,20 +119,13 @@ def _cells(row: Sequence[str]) -> str:
 
 
 def _tabs(file: str, errors: Errors) -> Iterator[tuple[int, list[str]]]:
-    from .texts import lines_of
-
     for number, line in enumerate(lines_of(file, errors), 1):
         if line.strip():
             yield number, line.removesuffix("\r").split("\t")
 
 
 def _commas(file: str, errors: Errors) -> Iterator[tuple[int, list[str]]]:
-    from refrain.errors import DataError
+    from refrain.data.text.csv_rows import csv_rows
 
-    from .texts import lines_of
-
-    reader = csv.reader((f"{line}\n" for line in lines_of(file, errors)), strict=True)
-    try:
-        yield from ((reader.line_num, row) for row in reader if row)
-    except csv.Error as error:
-        raise DataError(f"{file}:{reader.line_num}: {error}; correct the quotes of the table") from None
+    # a table on standard input has no ending, and is read with tabs
+    yield from csv_rows((f"{line}\n" for line in lines_of(file, errors)), file)

@@ -69,7 +69,6 @@ def tag(
     json
         Write a JSON object with the words and tags of each sentence, instead of CoNLL-U.
     """
-    from refrain.data.tagged.conllu import tag_column
     from refrain.errors import UserError
     from refrain.progress import reporter, untracked
     from refrain.storage.output_checks import check_outputs, run_files
@@ -78,18 +77,11 @@ def tag(
     from .output import for_output, log_written
     from .texts import batches_of, check_files
 
-    if plain and tokenised:
-        raise UserError("--plain and --tokenised exclude each other")
-    if word_column is not None and word_column < 1:
-        raise UserError(f"--word-column must be at least 1 (got {word_column})")
-    if word_column is not None and (plain or tokenised):
-        raise UserError("--word-column cannot take effect with --plain or --tokenised, which have no columns")
+    _check(plain, tokenised, column, word_column, skip_bad, json)
     if out is not None:
         check_outputs([("--out", out)], [*run_files(run), file], force=force)
     elif force:
         raise UserError("--force cannot take effect without --out")
-    with _option("--column"):
-        tag_column(column or "upos")
     check_files([file], texts=not file.lower().endswith(".tsv"))
     reports = reporter()
     tagger = load_tagger(run, reports, device=device, weights=weights)
@@ -110,6 +102,27 @@ def tag(
             written.flush()
     if out is not None:
         log_written(out)
+
+
+def _check(
+    plain: bool, tokenised: bool, column: str | None, word_column: int | None, skip_bad: bool, json: bool
+) -> None:
+    """Refuse options that are wrong, or that cannot take effect with others."""
+    from refrain.data.tagged.conllu import tag_column
+    from refrain.errors import UserError
+
+    if plain and tokenised:
+        raise UserError("--plain and --tokenised exclude each other")
+    if word_column is not None and word_column < 1:
+        raise UserError(f"--word-column must be at least 1 (got {word_column})")
+    if word_column is not None and (plain or tokenised):
+        raise UserError("--word-column cannot take effect with --plain or --tokenised, which have no columns")
+    if skip_bad and (plain or tokenised):
+        raise UserError("--skip-bad cannot take effect with --plain or --tokenised, whose sentences have no mistakes")
+    if json and column is not None:
+        raise UserError("--column cannot take effect with --json, which writes the tags of each sentence as a list")
+    with _option("--column"):
+        tag_column(column or "upos")
 
 
 def _json(sentence: Untagged, tags: list[str], probabilities: list[float]) -> str:

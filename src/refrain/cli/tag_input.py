@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
+from .texts import name_of
+
 if TYPE_CHECKING:
     from refrain.data.tagged.formats import Choice
     from refrain.data.tagged.sentences import Lines
@@ -135,11 +137,6 @@ def _choices(learnt: str, word_column: int | None) -> "list[Choice]":
         return [Choice(word_column=learnt), Choice()]
     # the last column has none after it, and what is in the other one is not kept
     return [Choice(word_column=str(word_column)), Choice("1" if word_column > 1 else "auto", str(word_column))]
-
-
-def name_of(file: str) -> str:
-    """The name of a file in messages."""
-    return "standard input" if file == "-" else file
 
 
 def _from_conllu(lines: Iterator[str], file: str, columns: tuple[str, ...], skip_bad: bool) -> Iterator[Untagged]:

@@ -38,20 +38,30 @@ def split_of(saved: "SavedModel", vocabulary: "Vocabulary", split: str) -> "Toke
     return own_split(settings, vocabulary, split, log)
 
 
-def log_many_unknown(counts: "Mapping[str, Mapping[str, int]]") -> None:
-    """Log a note about texts of which many words are unknown.
+def log_unknown(vocabulary: "Vocabulary", counts: "Mapping[str, Mapping[str, int]]") -> None:
+    """Log notes about texts with words, or other units, that are unknown to a model.
 
     Args:
+        vocabulary: the vocabulary of the model.
         counts: the name of each text, or of several -> its numbers of `tokens` and `unknown` ones.
     """
-    from refrain.data.unknown import FIT_THE_TEXT, MANY
+    from refrain.data.unknown import unknown_concerns
 
     from .output import log
 
-    for name, count in counts.items():
-        if count["unknown"] > MANY * count["tokens"]:
-            share = count["unknown"] / count["tokens"]
-            log(f"note: {share:.1%} of the words of {name} are unknown and read as <unk>; {FIT_THE_TEXT}")
+    for concern in unknown_concerns(
+        vocabulary, {name: (each["unknown"], each["tokens"]) for name, each in counts.items()}
+    ):
+        log(f"note: {concern}")
+
+
+def name_of(file: str) -> str:
+    """The name of a file in messages.
+
+    Args:
+        file: the file; - is standard input.
+    """
+    return "standard input" if file == "-" else file
 
 
 def lines_of(file: str, errors: Errors) -> Iterator[str]:

@@ -94,7 +94,7 @@ def train(
     new = mode is None or (mode == "auto" and not _is_there(out))
     if recipe is None and start_from is None and new:
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
-    _check_resume(out, start_from, mode, force=force, seeds=seeds if folds is None else folds, finish=finish)
+    _check_resume(out, start_from, mode, force=force, seeds=seeds, folds=folds, finish=finish)
     words = with_options(settings, errors, tokens, skip_bad, deterministic)
     _check_known_settings(recipe, data or iss_json, new=new)
     corpus, given = resolved_corpus(data), str(iss_json) if iss_json else None
@@ -226,10 +226,19 @@ def _log_missing_start(recipe: str | None, start_from: Path | None) -> None:
 
 
 def _check_resume(
-    out: Path | None, start_from: Path | None, mode: str | None, *, force: bool, seeds: int | None, finish: bool
+    out: Path | None,
+    start_from: Path | None,
+    mode: str | None,
+    *,
+    force: bool,
+    seeds: int | None,
+    folds: int | None,
+    finish: bool,
 ) -> None:
     from refrain.errors import UserError
 
+    if seeds is not None and seeds < 1:
+        raise UserError(f"--seeds must be at least 1 (got {seeds})")
     if finish and mode != "newest":
         raise UserError("--finish needs the run that it finishes: refrain train --resume --out RUN --finish")
     if mode is None:
@@ -245,6 +254,8 @@ def _check_resume(
         raise UserError("--resume and --from exclude each other: the run has been started already")
     if seeds is not None:
         raise UserError("--resume and --seeds exclude each other; --resume=auto --seeds N continues or adds runs")
+    if folds is not None:
+        raise UserError(f"--resume and --folds exclude each other; --resume=auto --folds {folds} continues the runs")
 
 
 def _folder_for(

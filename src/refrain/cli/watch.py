@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from refrain.runs.watching import LiveRun
 
+# a day, in seconds
+LONGEST_PAUSE = 86_400
 HEAD = ("run", "state", "epoch", "train", "best valid", "tokens/s", "epoch left", "run left", "time", "what")
 
 
@@ -48,8 +50,8 @@ def watch(
 
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder; give one with runs, such as that of --out")
-    if not every > 0:
-        raise UserError(f"--every must be greater than 0 (got {every:g})")
+    if not 0 < every <= LONGEST_PAUSE:
+        raise UserError(f"--every must be greater than 0 and at most {LONGEST_PAUSE:,} (got {every:g})")
     if json and port is not None:
         raise UserError("--json and --port exclude each other: the page has the same at /runs.json")
 
@@ -63,12 +65,12 @@ def watch(
     elif json:
         print_json(document(now(), folder))
     elif sys.stdout.isatty():
-        _follow(folder, now, every)
+        _follow(folder, now, every, all=all)
     else:
-        print(_text(folder, now()), flush=True)
+        print(_text(folder, now(), all=all), flush=True)
 
 
-def _follow(folder: Path, now: "Callable[[], list[LiveRun]]", every: float) -> None:
+def _follow(folder: Path, now: "Callable[[], list[LiveRun]]", every: float, *, all: bool) -> None:
     """Show the table on the terminal, and update it until a signal ends the command."""
     from rich.console import Console
     from rich.live import Live
@@ -77,13 +79,15 @@ def _follow(folder: Path, now: "Callable[[], list[LiveRun]]", every: float) -> N
     # a table that is higher than the terminal is cut
     with Live(console=Console(highlight=False), auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:
-            live.update(Text(_text(folder, now()), no_wrap=True, overflow="ellipsis"), refresh=True)
+            live.update(Text(_text(folder, now(), all=all), no_wrap=True, overflow="ellipsis"), refresh=True)
             time.sleep(every)
 
 
-def _text(folder: Path, runs: "list[LiveRun]") -> str:
+def _text(folder: Path, runs: "list[LiveRun]", *, all: bool) -> str:
     from .output import table
 
+    if not runs and all:
+        return f"{folder}: no run; give a folder with runs, such as that of --out"
     if not runs:
         return f"{folder}: no run trains, or has ended within the last hour; --all shows all runs"
     rows = [list(_row(run, folder).values()) for run in runs]

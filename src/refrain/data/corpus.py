@@ -18,6 +18,7 @@ class Split:
         tokens: the token ids.
         lines: the number of lines; None for bytes, where counting them would need a pass over the whole text.
         unseen: the number of tokens that are not in the vocabulary and were replaced by `<unk>`.
+        layout: what decides the lines of the text besides its bytes, see `layout_of`; empty where lines do not matter.
     """
 
     source: Spans
@@ -25,6 +26,7 @@ class Split:
     tokens: TokenSource
     lines: int | None
     unseen: int
+    layout: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ MANY = 0.05
 # a larger share of the vocabulary with capitals makes it one of texts with capitals; the Penn Treebank has N alone
 FEW = 0.01
 
-FIT_THE_TEXT = "make the text fit the model with --lowercase or --tokenise"
-
 
 def unknown_concerns(
     vocabulary: Vocabulary, texts: Mapping[str, tuple[int, int]], *, in_training: bool = False

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from refrain.data import TokenSource, WordVocabulary
 from refrain.models.scorer import AnyStepper, Scorer
+from refrain.nn.kernels.packed_linear import WeightType
 from refrain.progress import Track, untracked
 
 from .ngram.backoff import NONE, Floats
@@ -46,6 +47,7 @@ class MixedStepper:
     Attributes:
         device: the device on which ids are expected.
         weight: of the n-gram model.
+        weights: `float32` or `int8`, those of the network.
 
     Raises:
         ValueError: when the weight is out of range.
@@ -61,6 +63,7 @@ class MixedStepper:
         self._line_end = vocabulary.line_end
         self._log_weights = math.log1p(-weight), math.log(weight) if weight else -math.inf
         self.device = stepper.device
+        self.weights: WeightType = getattr(stepper, "weights", "float32")
 
     @property
     def scorer(self) -> "MixedStepper":

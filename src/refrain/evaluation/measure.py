@@ -1,5 +1,6 @@
 """Evaluating a model by any method, and searching the settings of a method on the validation text."""
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -99,7 +100,9 @@ def measure(
             return evaluate(model, windows, vocabulary, track=track)
         return evaluate_with_cache(model, windows, method.cache, vocabulary=vocabulary, track=track)
     statistics = _given(statistics)
-    windows = Windows(source, batch_size=method.streams, window_steps=method.steps, tail="keep", name=name)
+    windows = Windows(
+        source, batch_size=method.streams, window_steps=method.steps, tail="keep", name=name, batch_name="streams"
+    )
     return evaluate_dynamically(
         model, windows, statistics, method.dynamics, cache=method.cache, vocabulary=vocabulary, track=track
     )
@@ -200,8 +203,10 @@ def search(
             figure = measure(model, valid, candidate, statistics, name="split 'valid'", track=track)
         settings = "  ".join(f"{name} {value:g}" for name, value in candidate.document().items())
         log(f"validation perplexity {figure.perplexity:,.3f}  {settings}")
-        if best is None or figure.nats_per_token < best[0]:
-            best = (figure.nats_per_token, candidate)
+        # settings that diverge are the worst
+        nats_per_token = math.inf if math.isnan(figure.nats_per_token) else figure.nats_per_token
+        if best is None or nats_per_token < best[0]:
+            best = (nats_per_token, candidate)
     assert best is not None
     return best[1]
 

@@ -52,11 +52,11 @@ class Dynamics:
     epsilon: float = 2e-5
 
     def __post_init__(self) -> None:
-        if not self.learning_rate >= 0 or not self.decay >= 0 or not self.epsilon > 0:
-            raise ValueError(
-                f"learning_rate and decay must be at least 0 and epsilon greater (got {self.learning_rate}, "
-                f"{self.decay}, {self.epsilon})"
-            )
+        for name, value in (("learning_rate", self.learning_rate), ("decay", self.decay)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite (got {value})")
+        if not 0 < self.epsilon < math.inf:
+            raise ValueError(f"epsilon must be greater than 0 and finite (got {self.epsilon})")
 
 
 LONGEST_MATCH = 512

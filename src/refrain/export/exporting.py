@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from refrain.assembly.corpus import build_text, locate
 from refrain.config import Experiment
 from refrain.data import UNITS, TokenSource
-from refrain.errors import DataError, UserError
+from refrain.errors import DataError
 from refrain.models.step_graph import check_describable, step_graph
 from refrain.nn.step_graph import StepGraph
 from refrain.progress import Reporter
@@ -20,7 +20,16 @@ from refrain.storage.output_files import write_files
 from refrain.trained import TrainedLanguageModel, TrainedTagger
 
 from .exporting_tagger import proved_tagger
-from .formats import FORMATS, Exported, ExportedScorer, Options, check_format, check_out, check_tagger_format
+from .formats import (
+    FORMATS,
+    Exported,
+    ExportedScorer,
+    Options,
+    check_format,
+    check_out,
+    check_proof,
+    check_tagger_format,
+)
 from .metadata import common_metadata
 from .printed_tokens import printed_tokens
 from .proof import FLOAT32_TOLERANCE, Proof, compare
@@ -38,7 +47,7 @@ def export(
     tokens: str | Path | None = None,
     data: str | None = None,
     proof: bool = True,
-    proof_tokens: int = 10_000,
+    proof_tokens: int | None = None,
     force: bool = False,
     log: Callable[[str], None] = lambda line: None,
     reports: Reporter | None = None,
@@ -53,7 +62,8 @@ def export(
         tokens: the table of the tokens of a speech recogniser, for the formats for one.
         data: the text of the comparison: a folder of splits, or a file; None is the validation text of the run.
         proof: run what was exported, and write it only if it agrees with the model.
-        proof_tokens: how many tokens of the text are scored for the comparison, or words of it tagged.
+        proof_tokens: how many tokens of the text are scored for the comparison, or words of it tagged, at least 1000;
+            None is 10,000.
         force: replace files that exist.
         log: called with a line of text for each step that takes time.
         reports: reports these steps while they run; None reports nothing.
@@ -63,15 +73,15 @@ def export(
         model is called with, and `proof`, the figures of `Proof`, of a tagger those of `TaggerProof`, or None.
 
     Raises:
-        UserError: when the format cannot express the model, or something that it needs is missing.
+        UserError: when the format cannot express the model, something that it needs is missing, or `data` or
+            `proof_tokens` is given without a proof.
         DataError: when the text is missing, or the tokens of the recogniser are not the model's.
         CheckpointError: when the run cannot be read, or the exported model does not compute the same.
     """
     weights_of_model = options is None
     options = options or Options()
     chosen = check_format(format, options, proof=proof, tokens=tokens is not None)
-    if proof_tokens < 1000:
-        raise UserError(f"--proof-tokens must be at least 1000 (got {proof_tokens})")
+    compared = check_proof(proof, data, proof_tokens)
     out = Path(out)
     reports = reports or Reporter(None)
     read = [] if isinstance(model, TrainedLanguageModel | TrainedTagger) else [*run_files(Path(model))]
@@ -85,10 +95,10 @@ def export(
     if isinstance(model, TrainedTagger):
         check_tagger_format(format, options)
         write = importlib.import_module(f"{__package__}.{chosen.tagger_module}").export
-        files, found = proved_tagger(model, write, options, data, proof_tokens if proof else 0, log, reports)
+        files, found = proved_tagger(model, write, options, data, compared, log, reports)
         made = _Made(files, {}, found)
     else:
-        made = _proved_language_model(model, format, options, tokens, data, proof_tokens if proof else 0, log, reports)
+        made = _proved_language_model(model, format, options, tokens, data, compared, log, reports)
     written = {out / name if name else out: content for name, content in made.files.items()}
     if chosen.files:
         out.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .proof_of_tags import TagRunner
     from .recogniser_tokens import TokenIds
 
+PROOF_TOKENS = 10_000
+
 Weights = Literal["float32", "int8"]
 Steps = Literal["many", "one"]
 
@@ -173,6 +175,25 @@ def check_format(name: str, options: Options, *, proof: bool, tokens: bool = Fal
             "or clang, or write it without proof: --no-proof"
         )
     return made
+
+
+def check_proof(proof: bool, data: str | None, proof_tokens: int | None) -> int:
+    """The number of tokens or words of the comparison; 0 for no comparison.
+
+    Args:
+        proof: whether the exported model will be run.
+        data: the text of the comparison, if one is given.
+        proof_tokens: the number, if it is given; None is 10,000.
+
+    Raises:
+        UserError: when the number is less than 1000, or one of them is given without a comparison.
+    """
+    for option, given in (("--data", data), ("--proof-tokens", proof_tokens)):
+        if not proof and given is not None:
+            raise UserError(f"{option} cannot take effect with --no-proof; leave out one of them")
+    if proof_tokens is not None and proof_tokens < 1000:
+        raise UserError(f"--proof-tokens must be at least 1000 (got {proof_tokens})")
+    return (PROOF_TOKENS if proof_tokens is None else proof_tokens) if proof else 0
 
 
 def check_tagger_format(name: str, options: Options) -> None:

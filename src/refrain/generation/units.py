@@ -3,10 +3,10 @@
 B batch size, H width of the layer.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from refrain.errors import UserError
@@ -15,6 +15,7 @@ from refrain.models.protocol import part_of
 
 Part = Literal["cell", "hidden"]
 State = tuple[Any, ...]
+LARGEST = torch.finfo(torch.float32).max
 
 
 def chosen_layer(model: Network, layer: int | None) -> int:
@@ -99,7 +100,7 @@ def hold_units(model: Network, values: Mapping[int | tuple[int, int], float]) ->
         hidden state in layers without a cell state.
 
     Raises:
-        UserError: when a unit does not exist or is named twice, or a value is not finite.
+        UserError: when a unit does not exist or is named twice, or a value is not finite in float32.
     """
     held: dict[tuple[int, int], float] = {}
     parts: dict[int, Part] = {}
@@ -109,8 +110,9 @@ def hold_units(model: Network, values: Mapping[int | tuple[int, int], float]) ->
         check_units(model, layer, [unit])
         if (layer, unit) in held:
             raise UserError(f"clamp: unit {unit} of layer {layer} is named twice")
-        if not math.isfinite(value):
-            raise UserError(f"clamp: the value of unit {unit} must be finite (got {value})")
+        # this is false for what is not a number as well
+        if not abs(value) <= LARGEST:
+            raise UserError(f"clamp: the value of unit {unit} must be finite in float32 (got {value})")
         held[layer, unit] = value
         parts[layer] = chosen_part(model, layer, None)
 

@@ -77,7 +77,10 @@ def _draw_bits(draws: Tensor) -> None:
 
 
 class Dropout(nn.Dropout):
-    """Dropout of single entries, as torch's, with masks that a CPU draws in a fifth of the time."""
+    """Dropout of single entries, as torch's, with masks that a CPU draws in a fifth of the time.
+
+    With `inplace=True`, the entries of the inputs themselves are dropped.
+    """
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs (T, B, D) -> the same shape, with entries dropped; inputs themselves in evaluation."""
@@ -85,7 +88,8 @@ class Dropout(nn.Dropout):
             return inputs
         if self.p == 1 or inputs.device.type != "cpu":
             return torch_dropout(inputs, self.p, inplace=self.inplace)
-        return inputs * dropout_mask(inputs.shape, self.p, inputs, columns_dim=inputs.ndim - 2)
+        mask = dropout_mask(inputs.shape, self.p, inputs, columns_dim=inputs.ndim - 2)
+        return inputs.mul_(mask) if self.inplace else inputs * mask
 
 
 class DropoutOfColumns(nn.Dropout):
@@ -102,14 +106,15 @@ def torch_dropout(inputs: Tensor, rate: float, *, inplace: bool = False) -> Tens
     Args:
         inputs: of the columns of this process.
         rate: in [0, 1].
-        inplace: whether the inputs may be changed.
+        inplace: whether the inputs are changed.
     """
     part = present_part()
     if part is None or rate == 1:
         return nn.functional.dropout(inputs, rate, inplace=inplace)
     _check_columns(inputs.shape, 1, part)
     whole = inputs.new_empty(inputs.shape[0], part.columns.total, *inputs.shape[2:])
-    return inputs * part.columns.of(whole.bernoulli_(1 - rate).div_(1 - rate))
+    mask = part.columns.of(whole.bernoulli_(1 - rate).div_(1 - rate))
+    return inputs.mul_(mask) if inplace else inputs * mask
 
 
 def _check_columns(shape: Sequence[int], dim: int, part: Part) -> None:
@@ -136,9 +141,18 @@ class LockedDropout(nn.Module):
         self.rate = checked_rate(rate)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """inputs (T, B, D) -> the same shape, times a fresh mask (1, B, D); inputs themselves in evaluation."""
+        """inputs (T, B, D) -> the same shape, times a fresh mask (1, B, D); inputs themselves in evaluation.
+
+        Raises:
+            ValueError: in training, when inputs have fewer dimensions, such as those of a single step.
+        """
         if not self.training or not self.rate:
             return inputs
+        if inputs.ndim < 3:
+            raise ValueError(
+                f"LockedDropout needs inputs (T, B, D), got {tuple(inputs.shape)}; for single steps in training use "
+                "VariationalDropout, whose mask stays until resample()"
+            )
         return inputs * dropout_mask((1, *inputs.shape[1:]), self.rate, inputs, columns_dim=1)
 
     def extra_repr(self) -> str:

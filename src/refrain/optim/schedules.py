@@ -16,8 +16,15 @@ class Schedule(Protocol):
         """Return the factor for the next window."""
         ...
 
-    def validated(self, nats_per_token: float) -> None:
-        """Update the schedule; called after each validation."""
+    def validated(self, judged: float) -> None:
+        """Update the schedule; called after the validation at the end of each epoch.
+
+        It is not called while a method is not settled, such as before a target size is reached.
+
+        Args:
+            judged: the figure by which validations are compared, where less is better: nats per token, or for a tagger
+                one minus its accuracy or F1.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -42,7 +49,12 @@ def exponential(epoch: int, *, hold_epochs: int, decay: float, step_epochs: int 
         hold_epochs: the number of epochs at the full rate.
         decay: the factor by which the rate is multiplied at each step of the schedule.
         step_epochs: the number of epochs between two steps of the schedule.
+
+    Raises:
+        ValueError: when `step_epochs` is less than 1.
     """
+    if step_epochs < 1:
+        raise ValueError(f"step_epochs must be at least 1 (got {step_epochs})")
     return float(decay ** math.ceil(max(epoch + 1 - hold_epochs, 0) / step_epochs))
 
 
@@ -70,7 +82,7 @@ class Fixed:
         """Return the value of the function."""
         return float(self._function(epoch, progress))
 
-    def validated(self, nats_per_token: float) -> None:
+    def validated(self, judged: float) -> None:
         """Do nothing: the schedule does not depend on validation."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -93,9 +105,14 @@ class Plateau:
 
     Args:
         decay: the factor, in (0, 1).
+
+    Raises:
+        ValueError: when the factor is out of range.
     """
 
     def __init__(self, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"decay must be more than 0 and less than 1 (got {decay})")
         self._decay = decay
         self._best = math.inf
         self._cuts = 0
@@ -104,10 +121,14 @@ class Plateau:
         """Return `decay` to the power of the number of cuts so far."""
         return float(self._decay**self._cuts)
 
-    def validated(self, nats_per_token: float) -> None:
-        """Cut the rate unless this is the best validation so far."""
-        if nats_per_token < self._best:
-            self._best = nats_per_token
+    def validated(self, judged: float) -> None:
+        """Cut the rate unless this is the best validation so far.
+
+        Args:
+            judged: the figure of the validation, where less is better.
+        """
+        if judged < self._best:
+            self._best = judged
         else:
             self._cuts += 1
 

@@ -40,11 +40,16 @@ class EarlyStop:
     """Stops a run when validation has stalled, by the rule that also triggers averaging.
 
     Args:
-        window: the number of most recent validations to ignore; see `stalled`.
+        window: the number of most recent validations to ignore, at least 1; see `stalled`.
         min_epochs: the epochs that are trained in any case.
+
+    Raises:
+        ValueError: when the window is less than 1, with which no validation would be a stall.
     """
 
     def __init__(self, window: int, *, min_epochs: int = 0) -> None:
+        if window < 1:
+            raise ValueError(f"window must be at least 1 (got {window}); leave out EarlyStop to run all epochs")
         self._window = window
         self._min_epochs = min_epochs
         self._validations: list[float] = []

@@ -140,12 +140,19 @@ class SGD(EagerSGD):
                 parameter.grad = None
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Update every parameter that has a gradient.
 
         Args:
-            closure: not used; part of the optimiser interface of torch.
+            closure: computes the gradients anew and returns the loss, as in torch; None takes those that are there.
+
+        Returns:
+            The loss of the closure; None without one.
         """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         scale = getattr(self, "grad_scale", None)
         given = []
         for group in self.param_groups:
@@ -169,6 +176,7 @@ class SGD(EagerSGD):
         torch.autograd.graph.increment_version([p for group in self.param_groups for p in group["params"]])
         for parameter, gradient in given:
             parameter.grad = gradient
+        return loss
 
     @torch.no_grad()
     def native_step(self, parameters: Sequence[nn.Parameter], scale: float, averages: Averages | None = None) -> bool:

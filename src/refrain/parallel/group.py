@@ -111,7 +111,7 @@ class Group(Ranks):
         return whole
 
     def same_weights(self, model: nn.Module) -> bool:
-        """Give every rank the weights of rank 0; see `Ranks`."""
+        """Give every rank the parameters and buffers of rank 0; see `Ranks`."""
         sums = self.gathered(checksum(model))
         if len(set(sums)) == 1:
             return True

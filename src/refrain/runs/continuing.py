@@ -212,7 +212,8 @@ def same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
         DataError: when the text has changed.
     """
     for name, split in corpus.splits.items():
-        before = document["data"]["splits"].get(name, {}).get("sha256")
+        recorded = document["data"]["splits"].get(name, {})
+        before = recorded.get("sha256")
         if before is None:
             raise CheckpointError(
                 f"{path / 'manifest.json'}: has no sha256 of the {name} text, as in a run that refrain compress has "
@@ -223,6 +224,12 @@ def same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
                 f"{place_of(split.source)}: the {name} text has changed since {path} was started "
                 f"(sha256 {split.sha256[:20]}..., in manifest.json {str(before)[:20]}...); restore the old text or "
                 "start a new run"
+            )
+        # runs of earlier versions recorded none
+        if recorded.get("layout", split.layout) != split.layout:
+            raise DataError(
+                f"{place_of(split.source)}: the {name} text has the same bytes as when {path} was started, but is "
+                "divided into other files, each of which ends a line; restore the old files or start a new run"
             )
 
 

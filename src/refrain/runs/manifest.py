@@ -64,6 +64,7 @@ def manifest(
                     "files": len(split.source),
                     "bytes": size_of(split.source),
                     "sha256": split.sha256,
+                    "layout": split.layout,
                     "tokens": len(split.tokens),
                     "lines": split.lines,
                     "unseen": split.unseen,

@@ -4,7 +4,7 @@ from typing import Any
 
 from refrain.assembly.backend import choose_backends, native_by_rule, native_in
 from refrain.assembly.measured_backend import measure_backends
-from refrain.assembly.model import build_device
+from refrain.assembly.model import build_device, check_frequent_first
 from refrain.assembly.window_times import Shape, Times
 from refrain.config import AnyExperiment, Experiment
 from refrain.data import Corpus
@@ -47,9 +47,14 @@ def build(
         before: the manifest of a run that is resumed, which keeps its backends on a device of the same type; None for
             a new run.
 
+    Raises:
+        UserError: when a setting does not fit the corpus.
+
     Returns:
         The network, the backend of each of its parts, and the times by which they were chosen, where they were.
     """
+    if before is None and isinstance(experiment, Experiment) and isinstance(corpus, Corpus):
+        check_frequent_first(experiment.model, corpus.vocabulary)
     with report.reports.step("building the model"):
         device = build_device(experiment.training.device)
         network = kind.model(experiment, corpus).to(device)

@@ -1,6 +1,5 @@
 """Trains an experiment with several seeds or folds, and computes the mean and standard deviation of the results."""
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ from .folds import member_of
 from .kinds import kind_of
 from .resuming import resume_unfinished
 from .seeds_summary import summarise_seeds
+from .series_folder import is_temporary, parts_of, remove_if_empty, remove_runs
 from .training import train
 
 FILE = SEEDS
@@ -63,7 +63,8 @@ def train_seeds(
 
     Raises:
         UserError: when the count is not positive, or something is read from the result of an earlier call.
-        CheckpointError: when the folder is not empty, or another process has started runs there at the same moment.
+        CheckpointError: when the folder is not empty, or another process has started runs there at the same moment, or
+            trains one that would be replaced.
     """
     if count < 1:
         raise UserError(f"--seeds must be at least 1 (got {count})")
@@ -99,7 +100,7 @@ def train_folds(
 
     Raises:
         UserError: when the settings have no folds, or something is read from the result of an earlier call.
-        CheckpointError: when the folder is not empty.
+        CheckpointError: when the folder is not empty, or another process trains a run that would be replaced.
     """
     folds = getattr(experiment.data, "folds", None)
     if folds is None:
@@ -121,7 +122,7 @@ def _train_series(
     command: str,
 ) -> dict[str, Any]:
     # a series that was killed before its plan was complete has left a temporary file
-    if folder.exists() and (not folder.is_dir() or any(not _is_temporary(path) for path in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(not is_temporary(path, FILE) for path in folder.iterdir())):
         if not force and (folder / "config.json").is_file():
             raise CheckpointError(f"{folder}: is the run of one seed; choose another --out for the runs of several")
         if not force:
@@ -134,11 +135,11 @@ def _train_series(
                 "--out"
             )
     check_seeds(folder)
-    check_folder("--out", folder, _parts(folder), [start_from, experiment.data.corpus])
+    check_folder("--out", folder, parts_of(folder, FILE), [start_from, experiment.data.corpus])
     kind_of(experiment).corpus(experiment, lambda line: None)
     new = not folder.exists()
-    for old in series_in(folder) if force else ():
-        RunFolder(old).remove()
+    if force:
+        remove_runs(folder)
     folder.mkdir(parents=True, exist_ok=True)
     plan = {
         **members,
@@ -156,14 +157,8 @@ def _train_series(
         if not series_in(folder):
             (folder / FILE).unlink(missing_ok=True)
             if new:
-                _remove_if_empty(folder)
+                remove_if_empty(folder)
         raise
-
-
-def _remove_if_empty(folder: Path) -> None:
-    # another process may be about to find that it was not the first
-    with contextlib.suppress(OSError):
-        folder.rmdir()
 
 
 def _write_plan(folder: Path, plan: dict[str, Any], *, replace: bool) -> None:
@@ -180,15 +175,6 @@ def _write_plan(folder: Path, plan: dict[str, Any], *, replace: bool) -> None:
             f"{folder}: in use by another process, which has started its runs at the same moment; share them with "
             "--resume=auto, or choose another --out"
         )
-
-
-def _parts(folder: Path) -> list[Path]:
-    """What is replaced when several seeds are trained in a folder again."""
-    return [folder / FILE, folder / "summary.json", *series_in(folder)]
-
-
-def _is_temporary(path: Path) -> bool:
-    return path.name.startswith(f".tmp-{FILE}-")
 
 
 def has_seeds(out: str | Path) -> bool:
@@ -291,6 +277,7 @@ def _run_one(folder: Path, plan: dict[str, Any], number: int, report: Progress) 
         run.path,
         start_from=plan["from"],
         force=True,
+        resume="auto",
         recipe_text="\n".join([*lines, line]) + "\n",
         command=plan["command"],
         progress=report,

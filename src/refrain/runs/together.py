@@ -58,8 +58,8 @@ def check_columns(ranks: Ranks, experiment: AnyExperiment) -> None:
     """
     if experiment.training.batch_size < ranks.size:
         raise UserError(
-            f"{ranks.size} ranks are more than the columns of a batch, of which each rank computes at least one "
-            f"(training.batch_size is {experiment.training.batch_size}); start fewer ranks, or raise the batch size"
+            f"{ranks.size} processes are more than training.batch_size ({experiment.training.batch_size}), of which "
+            "each process needs at least one sequence; start fewer processes, or raise training.batch_size"
         )
 
 
@@ -122,7 +122,7 @@ def check_same(ranks: Ranks, experiment: AnyExperiment, corpus: AnyCorpus) -> No
 
 
 def _size(split: Any) -> tuple[Any, ...]:
-    return len(split.tokens), getattr(split, "sha256", None)
+    return len(split.tokens), getattr(split, "sha256", None), getattr(split, "layout", "")
 
 
 def _shown(here: Any, there: Any) -> str:

@@ -12,6 +12,7 @@ from refrain.config import AnyExperiment, Experiment
 from refrain.errors import UserError
 from refrain.parallel import Ranks, joined
 from refrain.parallel.start import restarted
+from refrain.storage.locks import InUseError
 from refrain.storage.output_checks import check_folder, run_parts
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, Task
@@ -64,7 +65,7 @@ def train(
         start_from: a run whose best weights are the initial weights, as for finetuning. Its shapes must be the same.
             Its vocabulary may be another one: rows of known words are kept, and those of new words are made, see
             `refrain.runs.starting.load_start`. Optimiser states and averages do not travel.
-        force: whether an existing run is replaced.
+        force: whether an existing run is replaced; with `resume="auto"`, only one that has no checkpoint yet.
         resume: `auto` continues the run in `out` if there is one, as the function `resume` does with these settings; if
             it is finished, nothing is trained. Otherwise it starts one.
         recipe_text: the requested recipe as TOML, stored as `recipe.toml`.
@@ -95,6 +96,7 @@ def train(
             # what is no experiment is refused before its settings are read
             kind_of(experiment, model)
             given: Any = {"own_network": model, "methods": own, "start_from": start_from, "force": force or again}
+            given["unfinished"] = again or resume == "auto"
             with threads_for(experiment, report.log, ranks=ranks.size) as threads:
                 return _started(experiment, RunFolder(out), ranks, report, recipe_text, command, threads, **given)
 
@@ -112,8 +114,9 @@ def _started(
     methods: Mapping[str, object],
     start_from: str | Path | None,
     force: bool,
+    unfinished: bool,
 ) -> dict[str, Any]:
-    """Start a run in every rank, and train it to its end."""
+    """Start a run in every rank, and train it to its end; if `unfinished`, replace none that has a checkpoint."""
     kind = kind_of(experiment, own_network)
     check_columns(ranks, experiment)
     check_gpus(ranks, experiment)
@@ -137,8 +140,7 @@ def _started(
     # raises for a state that cannot be stored, before anything is written
     capture(task, Position(), None)
     if ranks.first:
-        check_space(task, run.path, replaced=replaced)
-        run.create(force=force)
+        _create(run, task, replaced=replaced, force=force, unfinished=unfinished)
     with run.locked() if ranks.first else nullcontext():
         if ranks.first:
             run.write_json("config.json", kind.document(experiment, network))
@@ -148,6 +150,19 @@ def _started(
             run.write_json("manifest.json", document | threads | measured | target_asked(asked) | start)
         check_shared(ranks, run)
         return train_to_the_end(experiment, kind, corpus, task, run, Position(), None, report, backends)
+
+
+def _create(run: RunFolder, task: Task, *, replaced: bool, force: bool, unfinished: bool) -> None:
+    """Create the folder of a run, where there is space and no other process has trained the run in the meantime."""
+    check_space(task, run.path, replaced=replaced)
+    # the state of the folder was found before the corpus was read
+    if force and unfinished and run.path.is_dir():
+        with run.locked():
+            if run_state(run.path) == "run":
+                raise InUseError(
+                    f"{run.path}: another process has trained this run in the meantime; continue it with --resume=auto"
+                )
+    run.create(force=force)
 
 
 def _check_freezing(experiment: AnyExperiment, task: Task) -> None:

@@ -109,13 +109,14 @@ class Answer(BaseModel):
 MessageT = TypeVar("MessageT", bound=BaseModel)
 
 
-def read_message(form: type[MessageT], body: bytes | str, limits: Limits) -> MessageT:
+def read_message(form: type[MessageT], body: bytes | str, limits: Limits, reference: str = "/openapi.json") -> MessageT:
     """Read the body of a request.
 
     Args:
         form: what the body must be.
         body: JSON.
         limits: the limits of the server.
+        reference: where the client finds a description of the fields.
 
     Raises:
         Refused: when the body is not JSON, does not fit the form, or is beyond a limit.
@@ -123,7 +124,7 @@ def read_message(form: type[MessageT], body: bytes | str, limits: Limits) -> Mes
     try:
         message = form.model_validate_json(body or b"{}")
     except ValidationError as error:
-        raise refusal(error) from None
+        raise refusal(error, reference) from None
     total = 0
     lowered = {}
     for name, limit, value in _limited(message):

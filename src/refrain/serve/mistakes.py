@@ -17,20 +17,25 @@ UNSUPPORTED = "unsupported"
 _TYPE = re.compile(r"(constrained-)?(str|int|float)|(list|function-)[^.]*\]")
 
 
-def refusal(error: ValidationError) -> Refused:
-    """The refusal for what pydantic has found, with a sentence for each mistake."""
+def refusal(error: ValidationError, reference: str) -> Refused:
+    """The refusal for what pydantic has found, with a sentence for each mistake.
+
+    Args:
+        error: what pydantic has found.
+        reference: where the client finds a description of the fields.
+    """
     # the input of an invalid body is the body itself
     mistakes = _merged(error.errors(include_url=False, include_context=False))
     first = mistakes[0]
     if first["type"] == "json_invalid":
         cause = first["msg"].removeprefix("Invalid JSON: ")
-        return Refused(400, f"the body is not valid JSON: {shortened(cause, 200)}; send one JSON object in UTF-8")
+        return Refused(400, f"the request is not valid JSON: {shortened(cause, 200)}; send one JSON object in UTF-8")
     lines = [_mistake(each) for each in mistakes[:MOST_MISTAKES]]
     more = len(mistakes) - len(lines)
     field = str(first["loc"][0]) if first["loc"] else None
     return Refused(
         422,
-        "; ".join([*lines, *([f"and {more} more"] if more else [])]) + "; /openapi.json describes the fields",
+        "; ".join([*lines, *([f"and {more} more"] if more else [])]) + f"; {reference} describes the fields",
         field=shortened(field, 100) if field else None,
     )
 
@@ -89,8 +94,9 @@ def _mistake(mistake: Any) -> str:
         *others, last = mistake["types"]
         text = f"should be {', '.join(others)} or {last} (got {shown(mistake['input'])})"
     else:
-        text = f"{mistake['msg'][0].lower()}{mistake['msg'][1:]} (got {shown(mistake['input'])})"
-    return f"{place}: {text}" if place else f"the body: {text}"
+        cause = mistake["msg"].removeprefix("Value error, ")
+        text = f"{cause[0].lower()}{cause[1:]} (got {shown(mistake['input'])})"
+    return f"{place}: {text}" if place else f"the request: {text}"
 
 
 def _control(text: str) -> str:

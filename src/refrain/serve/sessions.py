@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from refrain.errors import shown
 
@@ -12,6 +12,22 @@ from .limits import Limits
 from .reading import Place
 from .refused import Refused, too_slow
 from .served import ServedModel
+
+
+class SessionWords(NamedTuple):
+    """How clients open and close a session, in the words of messages.
+
+    Attributes:
+        opening: what opens one.
+        closing: what closes one.
+    """
+
+    opening: str
+    closing: str
+
+
+OVER_HTTP = SessionWords("POST /sessions", "DELETE /sessions/ID")
+BY_LINES = SessionWords("the operation open-session", "the operation close-session")
 
 
 @dataclass
@@ -51,11 +67,13 @@ class Sessions:
 
     Attributes:
         waiting: the number of requests that wait for another one of their session.
+        words: how messages name what clients do.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.waiting = 0
+        self.words = OVER_HTTP
         # in the order of the last use, the oldest first
         self._open: dict[str, Session] = {}
 
@@ -72,8 +90,9 @@ class Sessions:
         if len(self) >= self._limits.sessions:
             raise Refused(
                 429,
-                f"{self._limits.sessions:,} sessions are open, which is the limit; close one with DELETE /sessions/ID, "
-                f"wait until one has been idle for {self._limits.idle_seconds:g} s, or raise --max-sessions",
+                f"{self._limits.sessions:,} sessions are open, which is the limit; close one with "
+                f"{self.words.closing}, wait until one has been idle for {self._limits.idle_seconds:g} s, or "
+                "raise --max-sessions",
                 headers={"Retry-After": "5"},
             )
 
@@ -136,7 +155,7 @@ class Sessions:
             raise Refused(
                 404,
                 f"session: unknown session {shown(name)}, or it was closed after "
-                f"{self._limits.idle_seconds:g} s without a request; open one with POST /sessions",
+                f"{self._limits.idle_seconds:g} s without a request; open one with {self.words.opening}",
                 code="unknown_session",
                 field="session",
             )

@@ -67,6 +67,11 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise UserError(f"--host {host}: {error.strerror}; give an address of this machine, or 127.0.0.1") from None
+    except UnicodeError:
+        # a name with an empty or a very long part
+        raise UserError(
+            f"--host {host}: is not the name of a host; give an address of this machine, or 127.0.0.1"
+        ) from None
     family, kind, protocol, _, address = found[0]
     opened = socket.socket(family, kind, protocol)
     try:

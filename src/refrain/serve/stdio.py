@@ -9,18 +9,21 @@ Lines of one session are answered in order.
 import asyncio
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Protocol
 
 from pydantic import Field, JsonValue, ValidationError
 
-from refrain.errors import nearest, shown
+from refrain.errors import DataError, nearest, shown
 from refrain.storage.plain_json import dumps, loads
+from refrain.storage.plain_text import log_line
 
 from .fields import Message, read_message, too_large
 from .operations import OPERATIONS
 from .refused import Refused, refused_by
 from .service import Asked, Service, Stream
+from .sessions import BY_LINES
 
 AT_ONCE = 256
 """Lines that are answered at a time; more are read when some have been."""
@@ -69,15 +72,21 @@ async def serve_lines(service: Service, source: Source, write: Callable[[str], N
         service: what answers.
         source: standard input.
         write: writes a line to standard output.
+
+    Raises:
+        DataError: when standard input cannot be read; what is in work is answered first.
     """
     loop = asyncio.get_running_loop()
     waiting: asyncio.Queue[bytes | int | None] = asyncio.Queue()
     room = threading.Semaphore(AT_ONCE)
 
     def read() -> None:
-        for line in lines_of(source, service.limits.body_bytes):
-            room.acquire()
-            loop.call_soon_threadsafe(waiting.put_nowait, line)
+        try:
+            for line in lines_of(source, service.limits.body_bytes):
+                room.acquire()
+                loop.call_soon_threadsafe(waiting.put_nowait, line)
+        except OSError as error:
+            unreadable.append(_unreadable(error))
         loop.call_soon_threadsafe(waiting.put_nowait, None)
 
     def done(task: asyncio.Task[None]) -> None:
@@ -87,6 +96,8 @@ async def serve_lines(service: Service, source: Source, write: Callable[[str], N
             failure.append(error)
             waiting.put_nowait(None)
 
+    unreadable: list[DataError] = []
+    service.sessions.words = BY_LINES
     service.start()
     threading.Thread(target=read, name="standard input", daemon=True).start()
     tasks: set[asyncio.Task[None]] = set()
@@ -98,10 +109,15 @@ async def serve_lines(service: Service, source: Source, write: Callable[[str], N
             task.add_done_callback(done)
         while tasks and not failure:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if failure:
-            raise failure[0]
+        for error in (*failure, *unreadable):
+            raise error
     finally:
         service.stop()
+
+
+def _unreadable(error: OSError) -> DataError:
+    cause = error.strerror or type(error).__name__
+    return DataError(f"standard input: cannot be read ({cause}); give requests through a pipe, a line for each")
 
 
 async def _answer(service: Service, line: bytes | int, write: Callable[[str], None]) -> None:
@@ -122,7 +138,7 @@ async def _answer(service: Service, line: bytes | int, write: Callable[[str], No
         name = operation.name
         message = None
         if operation.request is not None:
-            message = read_message(operation.request, dumps(envelope.request), service.limits)
+            message = read_message(operation.request, dumps(envelope.request), service.limits, "docs/serving.md")
         asked = Asked(message, envelope.session, started + service.limits.request_seconds)
         answer = await operation.act(service, asked)
         if isinstance(answer, Stream):
@@ -139,6 +155,9 @@ async def _answer(service: Service, line: bytes | int, write: Callable[[str], No
     except Exception as error:
         refused = refused_by(error)
         status = refused.status
+        # what failed on the model thread is logged there
+        if status == 500 and refused is not error:
+            log_line(f"refrain: {name} failed: {' '.join(traceback.format_exception(error))}")
         head = head if head["id"] is not None else {"id": _id_of(line)}
         write(dumps({**head, **refused.document()}))
     service.metrics.count(name, status, time.monotonic() - started)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from refrain.models.scorer import AnyStepper, Scorer
+from refrain.nn.kernels.packed_linear import WeightType
 
 # the largest T * B of a window between two turns
 TURN_TOKENS = 512
@@ -24,12 +25,14 @@ class TakingTurns:
 
     Attributes:
         device: the device on which ids are expected.
+        weights: `float32` or `int8`, those of the stepper.
     """
 
     def __init__(self, stepper: Any, between: Callable[[], None]) -> None:
         self._stepper = stepper
         self._between = between
         self.device: torch.device = stepper.device
+        self.weights: WeightType = getattr(stepper, "weights", "float32")
 
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first token."""

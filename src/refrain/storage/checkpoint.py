@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder, which is renamed to `target` at the end, or removed if an exception was raised.
 
-    All files in it are flushed to disk before the rename, and the rename is flushed before the return.
+    All files in it are flushed to disk before the rename, and the rename is flushed before the return. If the rename
+    fails, a folder that was to be replaced is still there.
 
     Args:
         target: the final path of the folder.
@@ -52,7 +53,7 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for path in [*temporary.iterdir(), temporary]:
+        for path in [*temporary.rglob("*"), temporary]:
             flush(path)
         if replace and is_link(target):
             raise OSError(errno.ELOOP, "is a link to another place", str(target))
@@ -66,7 +67,12 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         flush(target.parent)
     finally:
         discard(temporary)
-        discard(replaced)
+        if not target.exists():
+            # the old folder has lost its name and the new one has not got it
+            with contextlib.suppress(OSError):
+                replaced.rename(target)
+        if target.exists():
+            discard(replaced)
 
 
 def temporary_path(target: Path, purpose: str = "") -> Path:

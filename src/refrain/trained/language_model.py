@@ -142,9 +142,10 @@ class TrainedLanguageModel(ScoresTexts):
         tokens = unknown = 0
         given = texts_of(texts)
         for text in given:
-            ids = self.vocabulary.encode(self.prepare(text, cleaning=cleaning))
+            prepared = self.prepare(text, cleaning=cleaning)
+            ids = self.vocabulary.encode(prepared)
             tokens += len(ids)
-            unknown += 0 if self.vocabulary.unknown is None else ids.count(self.vocabulary.unknown)
+            unknown += self.vocabulary.count_unseen(prepared, ids)
         return Count(len(given), tokens, unknown)
 
     @property

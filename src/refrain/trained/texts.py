@@ -13,7 +13,8 @@ class Count(NamedTuple):
     Attributes:
         texts: the number of texts.
         tokens: the number of tokens.
-        unknown: the number of tokens that are `<unk>`, because the word is not in the vocabulary.
+        unknown: the number of tokens that are read as the unknown one because the word or character is not in the
+            vocabulary; a word that is spelled `<unk>` is not one of them.
     """
 
     texts: int

@@ -182,11 +182,11 @@ class Fit:
         return state
 
     def _within_epoch(self, position: Position, windows: Windows | Batches) -> bool:
-        """Validate and sample if due within an epoch; return whether the validation was the best so far."""
+        """Validate and sample if due within an epoch or run; return whether the validation was the best so far."""
         task = self.task
         window = position.window
         improved = False
-        if window == len(windows):
+        if window == len(windows) or self.ending.is_reached(position):
             return False
         with task.methods.evaluation_weights(task.model):
             if task.validation_windows and not window % task.between(task.validation_windows):

@@ -32,8 +32,8 @@ class Hooks:
 
     Attributes:
         loss_terms: each maps a window to a scalar that is added to the loss, on the scale of the loss.
-        before_step: each is called with the window when its gradients are final and clipped.
-        after_step: each is called with the window after the update, for example to project or average the weights.
+        before_step: each is called before an update, with its last window, when the gradients are final and clipped.
+        after_step: each is called after an update, with its last window, for example to project or average the weights.
         after_round: each is called with the record of the validation at the end of an epoch.
         averaging: averages the weights right after the update, before `after_step`, and so in the same pass over memory
             where the optimiser can; None for no averaging.

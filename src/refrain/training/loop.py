@@ -95,7 +95,8 @@ def train_round(
                 update(window, total, summed, share.tokens)
                 continue
             (loss / accumulate).backward()
-            held.append(_Part(loss.item(), nats.item() / share.copies, share.tokens, optimizer.param_groups[0]["lr"]))
+            rates = [group["lr"] for group in optimizer.param_groups]
+            held.append(_Part(loss.item(), nats.item() / share.copies, share.tokens, rates))
             if len(held) == accumulate:
                 _update_from(held, update, window, accumulate, ranks)
         if held and window is not None:
@@ -105,12 +106,12 @@ def train_round(
 
 
 class _Part(NamedTuple):
-    """A window whose gradient is held until the next update."""
+    """A window whose gradient is held until the next update, with the learning rate of each group of parameters."""
 
     loss: float
     nats: float
     tokens: int
-    rate: float
+    rates: Sequence[float]
 
 
 @dataclass
@@ -151,13 +152,13 @@ class _Update:
 
 
 def _update_from(held: list[_Part], update: _Update, window: Window, accumulate: int, ranks: Ranks) -> None:
-    """Take a step on the mean gradient of the windows that are held, at the mean of their learning rates."""
+    """Take a step on the mean gradient of the windows that are held, at the mean of each group's learning rates."""
     loss, nats = ranks.sum_gradients(
         sum(part.loss for part in held), sum(part.nats for part in held), update.parameters
     )
     scale_gradients(update.parameters, accumulate / len(held))
-    for group in update.optimizer.param_groups:
-        group["lr"] = sum(part.rate for part in held) / len(held)
+    for index, group in enumerate(update.optimizer.param_groups):
+        group["lr"] = sum(part.rates[index] for part in held) / len(held)
     tokens = sum(part.tokens for part in held)
     held.clear()
     update(window, loss, nats, tokens)

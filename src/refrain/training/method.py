@@ -19,13 +19,17 @@ class Method(Protocol):
         ...
 
     def before_step(self, window: Window) -> None:
-        """Called in each window when its gradients are final and clipped. With this part, all of them are float32."""
+        """Called before each update, when the gradients are final and clipped. With this part, all are float32.
+
+        With `accumulate_windows` above 1, the window is the last one of the update.
+        """
         ...
 
     def after_step(self, window: Window) -> None:
-        """Called in each window after the optimiser has updated the weights; may change them in place.
+        """Called after each update of the weights by the optimiser; may change them in place.
 
-        Gradients are not clipped here, and that of a head may be bf16.
+        With `accumulate_windows` above 1, the window is the last one of the update. Gradients are not clipped here, and
+        that of a head may be bf16.
         """
         ...
 

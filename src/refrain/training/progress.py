@@ -175,7 +175,7 @@ class LiveProgress:
         if self._task is None:
             self._task = self._live.add_task(text, total=windows, what=what)
         self._live.update(self._task, completed=position.window, total=windows, description=text, what=what)
-        if position.window == windows:
+        if position.window == windows or (position.plan is not None and position.step >= position.plan.end):
             # a step that is not training comes next
             self._live.remove_task(self._task)
             self._task = None

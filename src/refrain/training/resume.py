@@ -249,9 +249,15 @@ def _packed(state: Any, tensors: dict[str, Tensor], name: str) -> Any:
 
 
 def pack(tree: Any, tensors: dict[str, Tensor], name: str) -> Any:
-    """Convert nested dicts and lists to plain data; each tensor moves to `tensors` under a name made from its path."""
+    """Convert nested dicts and lists to plain data; each tensor moves to `tensors` under a name made from its path.
+
+    Raises:
+        TypeError: when a value cannot be stored, or two tensors have one name, as with the keys `a.b`, and `b` in `a`.
+    """
     match tree:
         case Tensor(layout=torch.strided):
+            if name in tensors:
+                raise TypeError(f"{name}: two tensors have this name, which is made from their keys; rename a key")
             tensors[name] = tree.detach().clone()
             return {TENSOR: name}
         case dict() if all(isinstance(key, str | int | float | None) for key in tree):

@@ -145,9 +145,9 @@ def test_tags_that_training_lacks(write):
     found = against(other, vocabulary)
     assert found.sentences == other.sentences and found.skipped == []
     assert found.unseen == 2 and found.new_tags == {"Z": 1}
-    with pytest.raises(DataError, match=r"no word has a tag that occurs in the training text \(found 'Z'\); is data"):
+    with pytest.raises(DataError, match=r"no word has a tag that occurs in the training text \(found 'Z'\); give sent"):
         against(read_tagged(write("test.tsv", "a\tZ\n")), vocabulary)
-    with pytest.raises(DataError, match=r"no word has a tag, but _ in its place; choose another data\.column"):
+    with pytest.raises(DataError, match=r"no word has a tag, but _ in its place; give sentences"):
         against(read_tagged(write("none.tsv", "a\t_\n"), underscore="missing"), vocabulary)
 
 

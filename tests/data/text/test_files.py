@@ -7,7 +7,7 @@ import random
 import pytest
 
 from refrain.data.text.files import BLOCK_BYTES, Span, blocks, line_offsets, sha256_of, whole
-from refrain.errors import DataError
+from refrain.errors import DataError, InvalidUTF8Error
 
 
 def text_of(path, **options):
@@ -97,11 +97,9 @@ def test_odd_files(write, content, wanted):
 )
 def test_invalid_utf8_is_named_by_file_and_offset(write, content, offset, value):
     path = write("text", content)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(InvalidUTF8Error) as caught:
         text_of(path)
-    assert str(caught.value) == (
-        f"{path}: invalid UTF-8 at byte {offset} (0x{value}); correct the file, or continue with --errors replace"
-    )
+    assert str(caught.value) == f"{path}: invalid UTF-8 at byte {offset} (0x{value}); correct the file"
     text = content.decode(errors="replace").removeprefix("\ufeff")
     assert text_of(path, errors="replace") == text.removesuffix("\n") + "\n"
 

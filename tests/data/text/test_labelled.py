@@ -1,5 +1,7 @@
 """Tables of labelled texts, in the spellings that are about."""
 
+import csv
+
 import pytest
 
 from refrain.data.text.labelled import Labelled, read_labelled
@@ -36,6 +38,13 @@ def test_other_tables(folder, write, name, content):
     assert read_labelled(folder)["train"] == WANTED
 
 
+def test_a_text_may_be_longer_than_the_limit_of_python(folder, write):
+    before, long = csv.field_size_limit(), "word " * 30_000
+    write("train_binary_sent.csv", f'label,text\n1,"{long}"\n0,Bad\n')
+    assert read_labelled(folder)["train"] == Labelled([long, "Bad"], ["1", "0"])
+    assert csv.field_size_limit() == before
+
+
 def test_what_a_text_may_hold(folder, write):
     write("train_binary_sent.csv", 'label,text\npos,"He said ""no"".\nTwice"\nneg,a\u2028b\n')
     for split in ("dev", "test"):
@@ -57,7 +66,7 @@ def test_what_a_text_may_hold(folder, write):
         ("label,words\n1,Good\n", ":1: no column for the text; the first line must name one of sentence, text"),
         ("1,Good\n0,Bad\n", ":1: no column for the label"),
         ("label,sentence\n1,Good\n0\n", r":3: 1 column\(s\), at least 2 are needed"),
-        ('label,sentence\n1,"Good\n', "unexpected end of data"),
+        ('label,sentence\n1,"Good\n', "unexpected end of data; correct the quotes of the table"),
         ("label,sentence\n1,Good\n1,Fine\n", r"two labels are needed, the training table has 1 \('1'\)"),
         ("label,sentence\n1,a\n2,b\n3,c\n", r"two labels are needed, the training table has 3 \('1', '2', '3'\)"),
         ("label,sentence\n1,a\n2,b\n", "the valid table has a label '0' that the training table lacks"),

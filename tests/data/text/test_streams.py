@@ -73,8 +73,8 @@ def test_the_sizes_of_the_reference():
 
 @pytest.mark.parametrize(
     ("count", "tail", "needed"),
-    # B columns of one window and one token more, or of two tokens
-    [(19, "drop", 20), (0, "drop", 20), (7, "keep", 8)],
+    # B parts of one window and one token more
+    [(19, "drop", 20), (0, "drop", 20)],
 )
 def test_too_few_tokens_say_how_many_are_needed(count, tail, needed):
     options = {"batch_size": 4, "window_steps": 4, "tail": tail}
@@ -85,6 +85,26 @@ def test_too_few_tokens_say_how_many_are_needed(count, tail, needed):
         "lower one of them or give more text"
     )
     assert len(Windows(Memory(range(needed)), **options)) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    # B parts of two tokens
+    [
+        ({"batch_size": 4}, "7 token(s) are too few for batch_size=4, which needs 8; lower it or give more text"),
+        (
+            {"batch_size": 4, "batch_name": "streams"},
+            "7 token(s) are too few for streams=4, which needs 8; lower it or give more text",
+        ),
+        ({"batch_size": 1}, "1 token(s) are too few; give a text of at least 2 tokens"),
+    ],
+)
+def test_a_window_of_any_length_needs_two_tokens_of_each_part(options, message):
+    needed = 2 * options["batch_size"]
+    with pytest.raises(DataError) as caught:
+        Windows(Memory(range(needed - 1)), window_steps=4, tail="keep", name="mine", **options)
+    assert str(caught.value) == f"mine: {message}"
+    assert len(Windows(Memory(range(needed)), window_steps=4, tail="keep", **options)) == 1
 
 
 def test_an_index_outside():

@@ -12,6 +12,9 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
+
+from refrain.errors import UserError
 
 from ..text.files import raw_blocks, size_of, whole
 from ..text.splits import SPLITS
@@ -24,8 +27,18 @@ INTERVAL = 0.02
 
 
 def main() -> None:
-    """Prepare the text of the request, and print the seconds, bytes, peak memory and a hash of the ids."""
-    request = json.load(sys.stdin)
+    """Prepare the text of the request, and print the seconds, bytes, peak memory and a hash of the ids.
+
+    Of a mistake of the user, `user_error` is printed, the name of the error and its messages.
+    """
+    try:
+        found = _measured(json.load(sys.stdin))
+    except UserError as error:
+        found = {"user_error": [type(error).__name__, *error.mistakes]}
+    print(json.dumps(found))
+
+
+def _measured(request: dict[str, Any]) -> dict[str, Any]:
     unit, path = UNITS[request["unit"]], Path(request["path"])
     options = TextOptions(**request["options"])
     with tempfile.TemporaryDirectory(dir=request["folder"]) as cache:
@@ -42,7 +55,7 @@ def main() -> None:
             for block in raw_blocks(whole(split.tokens.path)[0]):
                 digest.update(block)
         size = sum(size_of(split.source) for split in corpus.splits.values())
-    print(json.dumps({"seconds": seconds, "bytes": size, "peak": peak, "ids": digest.hexdigest()}))
+    return {"seconds": seconds, "bytes": size, "peak": peak, "ids": digest.hexdigest()}
 
 
 class Memory:

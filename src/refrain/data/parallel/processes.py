@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
-from refrain.errors import CheckpointError, DataError, UserError
+from refrain.errors import BinaryFileError, CheckpointError, DataError, InvalidUTF8Error, UserError
 from refrain.storage.folders import CacheError
 
 from ..text.files import Piece, Spans, size_of
@@ -29,7 +29,8 @@ MOST_WORKERS = 8
 
 _WORKER = "refrain.data.parallel.worker"
 _ERRORS: dict[str, type[UserError]] = {
-    error.__name__: error for error in (UserError, DataError, CheckpointError, CacheError)
+    error.__name__: error
+    for error in (UserError, DataError, InvalidUTF8Error, BinaryFileError, CheckpointError, CacheError)
 }
 # libraries of the processes must not start threads of their own
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

@@ -8,9 +8,10 @@ from functools import cached_property, partial
 from itertools import islice, pairwise
 from pathlib import Path
 
-from refrain.errors import DataError, shown
+from refrain.errors import BinaryFileError, DataError, shown
 
 from ..text.files import Errors, Spans, cut_points, place_of, sha256_of
+from ..text.layout import layout_of
 from ..text.packed import text_file
 from ..text.splits import SPLITS, fractions_of
 from .columns import begins_document
@@ -34,6 +35,7 @@ class TaggedSplit:
         empty: the number of empty elements of bracketed trees, which are no words.
         format: the name of the format.
         new_tags: the tags that do not occur in the training text, each with its number of words.
+        layout: what decides the lines of the text besides its bytes, see `layout_of`.
     """
 
     source: Spans
@@ -45,6 +47,7 @@ class TaggedSplit:
     empty: int = 0
     format: str = ""
     new_tags: dict[str, int] = field(default_factory=dict)
+    layout: str = ""
 
     @cached_property
     def tokens(self) -> list[str]:
@@ -108,7 +111,7 @@ def read_tagged(
         read = partial(read_tagged, column=column, word_column=word_column, underscore=underscore, errors=errors)
         parts = [read(each, max_tokens=max_tokens, skip_bad=skip_bad, can_skip=can_skip) for each in path]
         return parts[0] if len(parts) == 1 else _joined(parts)
-    spans = text_file(path)
+    spans = _text_file(path)
     head = list(islice(lines_in(spans, errors), HEAD_LINES))
     found = format_of(str(path), head, Choice(column, word_column, underscore))
     skipped: list[str] = []
@@ -127,7 +130,24 @@ def read_tagged(
     sentences = list(read_all)
     if not sentences:
         raise DataError(f"{path}: no sentence to read" + (f" ({skipped[0]})" if skipped else ""))
-    return TaggedSplit(spans, sha256_of(spans), sentences, skipped, documents=documents, empty=empty, format=found.name)
+    return TaggedSplit(
+        spans,
+        sha256_of(spans),
+        sentences,
+        skipped,
+        documents=documents,
+        empty=empty,
+        format=found.name,
+        layout=layout_of(spans),
+    )
+
+
+def _text_file(path: Path) -> Spans:
+    try:
+        return text_file(path)
+    except BinaryFileError as error:
+        # a tagger reads no bytes
+        raise DataError(*error.mistakes) from None
 
 
 def _joined(parts: Sequence[TaggedSplit]) -> TaggedSplit:
@@ -140,6 +160,7 @@ def _joined(parts: Sequence[TaggedSplit]) -> TaggedSplit:
         documents=sum(part.documents for part in parts),
         empty=sum(part.empty for part in parts),
         format=", ".join(dict.fromkeys(part.format for part in parts)),
+        layout=layout_of(spans),
     )
 
 
@@ -216,11 +237,13 @@ def against(split: TaggedSplit, vocabulary: TagVocabulary) -> TaggedSplit:
     if len(new) == len(split.tags):
         place = place_of(split.source)
         if not new:
-            raise DataError(f"{place}: no word has a tag, but _ in its place; choose another data.column")
+            raise DataError(
+                f"{place}: no word has a tag, but _ in its place; give sentences with the tags of the training text"
+            )
         names = ", ".join(shown(tag) for tag in list(new)[:3])
         raise DataError(
-            f"{place}: no word has a tag that occurs in the training text (found {names}); is data.column the column "
-            "that the tagger learnt?"
+            f"{place}: no word has a tag that occurs in the training text (found {names}); give sentences with the "
+            "tags of the training text"
         )
     unseen = sum(not vocabulary.saw(word) for word in split.tokens)
     return replace(split, unseen=unseen, new_tags=new)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from refrain.errors import DataError
+from refrain.errors import DataError, InvalidUTF8Error
 
 from ..text.files import Errors, Spans, blocks
 from ..text.words import is_blank
@@ -41,6 +41,10 @@ class BadSentence(Exception):
         super().__init__(cause)
         self.line = line
         self.cause = cause
+
+
+class _BadBytes(BadSentence):
+    """A sentence with invalid UTF-8."""
 
 
 class Lines(NamedTuple):
@@ -95,7 +99,7 @@ def read_sentences(
         can_skip: whether the user can have them left out, which the message then says.
 
     Raises:
-        DataError: for a bad sentence, with the file and the line.
+        DataError: for a bad sentence, with the file and the line; an `InvalidUTF8Error` for invalid UTF-8.
     """
     for block in found:
         try:
@@ -106,14 +110,15 @@ def read_sentences(
             place = f"{path}:{bad.line}: {bad.cause}"
             if skipped is None:
                 remedy = ", or leave such sentences out with --skip-bad" if can_skip else ""
-                raise DataError(f"{place}; correct the file{remedy}") from None
+                kind = InvalidUTF8Error if isinstance(bad, _BadBytes) else DataError
+                raise kind(f"{place}; correct the file{remedy}") from None
             skipped.append(place)
 
 
 def _read(block: Lines, parse: Callable[[Lines], Sentence | None], max_tokens: int) -> Sentence | None:
     for number, line in block.numbered():
         if ESCAPED.search(line):
-            raise BadSentence(number, "invalid UTF-8 (--errors replace reads it as U+FFFD)")
+            raise _BadBytes(number, "invalid UTF-8")
     if len(block.lines) > 2 * max_tokens:
         # check before parsing, because parsing a huge block is slow
         raise BadSentence(block.first, _too_long(len(block.lines), max_tokens))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from refrain.errors import DataError
+from refrain.errors import DataError, InvalidUTF8Error
 from refrain.storage.regular_files import open_regular
 
 BLOCK_BYTES = 1 << 20
@@ -117,7 +117,8 @@ def blocks(
             memory. Both have to be False for that.
 
     Raises:
-        DataError: naming file and offset of the first invalid byte, with `strict`.
+        InvalidUTF8Error: naming file and offset of the first invalid byte, with `strict`.
+        DataError: when the file cannot be read any more.
     """
     for span in spans:
         piece = Piece(span, returns=ends_lines_with_returns(span.path))
@@ -130,6 +131,7 @@ def piece_blocks(
     """A piece of a text in blocks, as `blocks` returns those of a text.
 
     Raises:
+        InvalidUTF8Error: as `blocks`.
         DataError: as `blocks`.
     """
     pending: list[bytes] = []
@@ -275,9 +277,8 @@ def _decode(raw: bytes, path: Path, offset: int, errors: Errors, *, begins_line:
     try:
         text = raw.decode("utf-8", errors=errors)
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: invalid UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); "
-            "correct the file, or continue with --errors replace"
+        raise InvalidUTF8Error(
+            f"{path}: invalid UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); correct the file"
         ) from None
     return without_marks(text, begins_line=begins_line)
 

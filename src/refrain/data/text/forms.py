@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from refrain.errors import DataError
+from refrain.errors import BinaryFileError, DataError
 
 Packing = Literal["gzip", "bzip2", "xz", "zstd"]
 
@@ -92,8 +92,8 @@ def check_text(head: bytes, path: Path | str) -> None:
         path: the file, for the message.
 
     Raises:
-        DataError: when it is in UTF-16 or UTF-32, an archive, a document or another binary file. The message names the
-            remedy.
+        DataError: when it is in UTF-16 or UTF-32, an archive or a document. The message names the remedy.
+        BinaryFileError: when it is another binary file.
     """
     if (unicode := _unicode(head)) is not None:
         raise _other_encoding(path, *unicode)
@@ -106,9 +106,9 @@ def check_text(head: bytes, path: Path | str) -> None:
     if zeros and (zeros > max(FEW_ZEROS, len(head) // 100) or not _is_utf8(head)):
         if (name := _other_script(head)) is not None:
             raise _other_encoding(path, name, WITHOUT_MARK)
-        raise DataError(
+        raise BinaryFileError(
             f"{path}: is a binary file, not a text ({zeros:,} of its first {len(head):,} bytes are zero); give a text "
-            "file, or read bytes with data.unit=byte"
+            "file"
         )
 
 

@@ -1,15 +1,15 @@
 """Labelled texts: a table each for training, validation and test."""
 
-import csv
 import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from refrain.errors import DataError, shown
+from refrain.errors import DataError, InvalidUTF8Error, shown
 from refrain.storage.regular_files import open_regular
 
+from .csv_rows import csv_rows
 from .forms import HEAD_BYTES, check_text, packing_of
 from .splits import SPELLINGS, SPLITS
 
@@ -84,9 +84,8 @@ def _read(path: Path, errors: Literal["strict", "replace"]) -> Labelled:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give a table that can be read") from None
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: invalid UTF-8 at byte {error.start} (0x{error.object[error.start]:02x}); "
-            "correct the file, or continue with --errors replace"
+        raise InvalidUTF8Error(
+            f"{path}: invalid UTF-8 at byte {error.start} (0x{error.object[error.start]:02x}); correct the file"
         ) from None
     rows = _rows(path, text)
     number, first = next(rows, (0, None))
@@ -122,11 +121,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         lines = enumerate(ended.split("\n"), 1)
         yield from ((number, line.split("\t")) for number, line in lines if line.strip())
         return
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        yield from ((reader.line_num, row) for row in reader if row)
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: {error}") from None
+    yield from csv_rows(io.StringIO(text, newline=""), str(path))
 
 
 def _column(head: list[str], names: tuple[str, ...]) -> int | None:

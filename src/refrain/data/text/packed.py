@@ -193,4 +193,4 @@ def _check_unpacked(head: bytes, path: Path, packing: Packing) -> None:
     try:
         check_text(head, path)
     except DataError as error:
-        raise DataError(str(error).replace(": is ", f": {packing} data of a file that is ", 1)) from None
+        raise type(error)(str(error).replace(": is ", f": {packing} data of a file that is ", 1)) from None

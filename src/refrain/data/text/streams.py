@@ -33,6 +33,7 @@ class Windows:
         tail: `drop` leaves out a last window shorter than T, `keep` includes it.
         lengths: lengths of the windows instead of T, for example from `random_lengths`; not all need be used.
         name: the name of the split, for the error message.
+        batch_name: what B is called there.
 
     Raises:
         DataError: when the tokens do not fill a single window.
@@ -47,6 +48,7 @@ class Windows:
         tail: Literal["drop", "keep"] = "drop",
         lengths: Iterator[int] | None = None,
         name: str = "the corpus",
+        batch_name: str = "batch_size",
     ) -> None:
         self.source = source
         self.batch_size = batch_size
@@ -56,11 +58,8 @@ class Windows:
         predicted = self.part_tokens - 1
         self._count = predicted // window_steps if tail == "drop" else -(-predicted // window_steps)
         if self._count < 1:
-            needed = batch_size * ((window_steps if tail == "drop" else 1) + 1)
-            raise DataError(
-                f"{name}: {len(source)} token(s) are too few for batch_size={batch_size} and "
-                f"window_steps={window_steps}, which need {needed}; lower one of them or give more text"
-            )
+            remedy = _too_few(batch_size, window_steps if tail == "drop" else None, batch_name)
+            raise DataError(f"{name}: {len(source)} token(s) are too few{remedy}")
         self.steps = min(predicted, self._count * window_steps)
         self._release_every = min(RELEASE_EVERY, max(1, RELEASE_TOKENS // (batch_size * window_steps)))
         self._edges: list[int] | None = None
@@ -114,6 +113,19 @@ class Windows:
             return self._edges[index], self._edges[index + 1]
         first = index * self.window_steps
         return first, min(first + self.window_steps, self.steps)
+
+
+def _too_few(batch_size: int, window_steps: int | None, batch_name: str) -> str:
+    """What the tokens are too few for, and the remedy; without `window_steps`, a window of any length is enough."""
+    needed = batch_size * ((window_steps or 1) + 1)
+    if window_steps is not None:
+        return (
+            f" for {batch_name}={batch_size} and window_steps={window_steps}, which need {needed}; lower one of them "
+            "or give more text"
+        )
+    if batch_size == 1:
+        return f"; give a text of at least {needed} tokens"
+    return f" for {batch_name}={batch_size}, which needs {needed}; lower it or give more text"
 
 
 def random_lengths(window_steps: int, cap: int, generator: torch.Generator) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Corpora of encoded text: ids in memory-mapped files in the cache, under a key made from the sha256 of the text."""
+"""Corpora of encoded text: ids in memory-mapped files in the cache, under a key of the text and the settings."""
 
 import contextlib
 import hashlib
@@ -18,6 +18,7 @@ from refrain.storage.regular_files import is_damage, read_regular
 from ..corpus import Corpus, Split
 from ..parallel.processes import do_job, is_small
 from ..text.files import BLOCK_BYTES, Errors, Spans, blocks, sha256_of, size_of
+from ..text.layout import layout_of
 from ..text.pieces import pieces_of
 from ..text.token_file import ID_DTYPES, TokenFile, id_dtype, write_tokens
 from .encoding import COUNTS, Encoding, encoded_blocks, plain_encoder
@@ -32,6 +33,13 @@ LARGEST_HEADER, LARGEST_VOCABULARY = 1 << 20, 1 << 30
 
 # the numbers of lines, unseen tokens and tokens of a split
 Counts = tuple[int, int, int]
+
+
+class TextKey(NamedTuple):
+    """What identifies a text: its bytes, and where its lines end besides; see `layout_of`."""
+
+    sha256: str
+    layout: str
 
 
 class Encoded(NamedTuple):
@@ -84,13 +92,17 @@ def open_encoded_corpus(
     Raises:
         DataError: when a text is not UTF-8 or the files in the cache are damaged.
     """
-    digests = {split: sha256_of(part) for split, part in spans.items()}
-    recipe = {"format": FORMAT, "texts": digests, "errors": errors, **settings}
+    texts = {split: TextKey(sha256_of(part), layout_of(part)) for split, part in spans.items()}
+    digests = {split: text.sha256 for split, text in texts.items()}
+    recipe: dict[str, Any] = {"format": FORMAT, "texts": digests, "errors": errors, **settings}
+    # left out where there is none, so that the texts of earlier versions are found
+    if layouts := {split: text.layout for split, text in texts.items() if text.layout}:
+        recipe["layouts"] = layouts
     folder = cache_folder() / subfolder / _key(recipe)
     if vocabulary is not None and not folder.is_dir():
-        found = _encoded_before(subfolder, digests, vocabulary, errors)
+        found = _encoded_before(subfolder, texts, vocabulary, errors)
         if found is not None:
-            opened = [_open(name, place, {split: spans[split]}, digests, read, errors) for split, place in found]
+            opened = [_open(name, place, {split: spans[split]}, texts, read, errors) for split, place in found]
             return Corpus(name, vocabulary, {key: part for each in opened for key, part in each.splits.items()}, errors)
     if not folder.is_dir():
         log(f"preparing {name}: {sum(map(size_of, spans.values())):,} bytes of text")
@@ -102,33 +114,34 @@ def open_encoded_corpus(
             made = encoded.vocabulary
             _write(fresh, spans, encoded, errors, workers, **ends)
             shutil.rmtree(scratch)
-        for split, digest in digests.items():
+        for split, text in texts.items():
             # without it the text is encoded again, which takes time and does no harm
             with (
                 contextlib.suppress(CacheError),
-                cached_folder(_index(subfolder, digest, made, errors) / split) as fresh,
+                cached_folder(_index(subfolder, text, made, errors) / split) as fresh,
             ):
                 (fresh / FOLDER).write_text(folder.name, encoding="utf-8")
-    return _open(name, folder, spans, digests, read, errors)
+    return _open(name, folder, spans, texts, read, errors)
 
 
 def _key(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _index(subfolder: str, digest: str, vocabulary: Vocabulary, errors: Errors) -> Path:
+def _index(subfolder: str, text: TextKey, vocabulary: Vocabulary, errors: Errors) -> Path:
     """The folder that names, for each split that a text was, a folder with the ids of the text."""
-    document = {"format": FORMAT, "text": digest, "errors": errors, "vocabulary": _key(vocabulary.document())}
+    document = {"format": FORMAT, "text": text.sha256, "errors": errors, "vocabulary": _key(vocabulary.document())}
+    document |= {"layout": text.layout} if text.layout else {}
     return cache_folder() / "texts" / subfolder / _key(document)
 
 
 def _encoded_before(
-    subfolder: str, digests: Mapping[str, str], vocabulary: Vocabulary, errors: Errors
+    subfolder: str, texts: Mapping[str, TextKey], vocabulary: Vocabulary, errors: Errors
 ) -> list[tuple[str, Path]] | None:
     """The folder of each split, where all were encoded with the vocabulary, as these splits of any corpora."""
     found = []
-    for split, digest in digests.items():
-        index = _index(subfolder, digest, vocabulary, errors) / split
+    for split, text in texts.items():
+        index = _index(subfolder, text, vocabulary, errors) / split
         try:
             check_owner(index)
             name = read_regular(index / FOLDER, limit=LARGEST_HEADER).decode()
@@ -199,7 +212,7 @@ def _open(
     name: str,
     folder: Path,
     spans: Mapping[str, Spans],
-    digests: Mapping[str, str],
+    texts: Mapping[str, TextKey],
     read: Callable[[Any], Vocabulary],
     errors: Errors,
 ) -> Corpus:
@@ -215,7 +228,8 @@ def _open(
             file = TokenFile(folder / f"{split}.bin", header["dtype"])
             if len(file) != counts["tokens"]:
                 raise ValueError(f"{split}.bin holds {len(file)} ids, {counts['tokens']} were written")
-            splits[split] = Split(part, digests[split], file, counts["lines"], counts["unseen"])
+            sha256, layout = texts[split]
+            splits[split] = Split(part, sha256, file, counts["lines"], counts["unseen"], layout)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, OSError) and not is_damage(error):
             raise

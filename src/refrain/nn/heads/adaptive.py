@@ -33,7 +33,8 @@ class AdaptiveHead(nn.Module):
         backend: what the head trains with.
 
     Raises:
-        ValueError: when the cutoffs are not ascending ids of the vocabulary, or the last cluster has no width left.
+        ValueError: when a size or the division is not positive, the cutoffs are not ascending ids of the vocabulary,
+            or the last cluster has no width left.
     """
 
     kernels = "softmax"
@@ -45,6 +46,10 @@ class AdaptiveHead(nn.Module):
     def __init__(self, input_size: int, vocabulary_size: int, *, cutoffs: Sequence[int], division: float = 4.0) -> None:
         super().__init__()
         self.backend = TORCH
+        if min(input_size, vocabulary_size) < 1 or not division > 0:
+            raise ValueError(
+                f"AdaptiveHead sizes and division must be positive, got {input_size=}, {vocabulary_size=}, {division=}"
+            )
         if not cutoffs or list(cutoffs) != sorted(set(cutoffs)) or cutoffs[0] < 1 or cutoffs[-1] >= vocabulary_size:
             raise ValueError(f"cutoffs must ascend within 1 and {vocabulary_size - 1} (got {list(cutoffs)})")
         if input_size < division ** len(cutoffs):

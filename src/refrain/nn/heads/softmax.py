@@ -61,7 +61,7 @@ class SoftmaxHead(nn.Module):
         backend: what the head trains with.
 
     Raises:
-        ValueError: when the shared weight has another shape.
+        ValueError: when a size is not positive, or the shared weight has another shape.
     """
 
     kernels = "softmax"
@@ -71,6 +71,8 @@ class SoftmaxHead(nn.Module):
 
     def __init__(self, input_size: int, vocabulary_size: int, *, weight: nn.Parameter | None = None) -> None:
         super().__init__()
+        if min(input_size, vocabulary_size) < 1:
+            raise ValueError(f"SoftmaxHead sizes must be positive, got {input_size=}, {vocabulary_size=}")
         if weight is not None and tuple(weight.shape) != (vocabulary_size, input_size):
             raise ValueError(
                 f"a tied head needs a weight of shape {(vocabulary_size, input_size)}, got {tuple(weight.shape)}; "

@@ -29,19 +29,26 @@ def softmax_gradient_(
         The nats (N,), float32 where the logits are bfloat16.
 
     Raises:
-        IndexError: when a target is not in [0, V).
+        IndexError: when a target on a CPU is not in [0, V).
     """
+    _check_targets(targets, logits.shape[1])
     vectors = [vector for vector in (bias, totals) if vector is not None]
     if native and _fits(logits, vectors) and targets.shape == logits.shape[:1]:
-        lowest, highest = targets.aminmax()
-        if lowest < 0 or highest >= logits.shape[1]:
-            raise IndexError(f"targets must be in [0, {logits.shape[1]}), got {lowest.item()} to {highest.item()}")
         targets = targets.to(torch.int64).contiguous()
         bias = None if bias is None else bias.contiguous()
         nats = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
         if call("softmax", FUNCTIONS[logits.dtype], logits, bias, targets, nats, totals, *logits.shape):
             return nats
     return softmax_gradient_reference_(logits, bias, targets, totals)
+
+
+def _check_targets(targets: Tensor, vocabulary_size: int) -> None:
+    # a GPU would have to be waited for
+    if targets.device.type != "cpu" or not targets.numel():
+        return
+    lowest, highest = targets.aminmax()
+    if lowest < 0 or highest >= vocabulary_size:
+        raise IndexError(f"targets must be in [0, {vocabulary_size}), got {lowest.item()} to {highest.item()}")
 
 
 def _fits(logits: Tensor, vectors: Sequence[Tensor]) -> bool:

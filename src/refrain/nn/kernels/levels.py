@@ -102,7 +102,8 @@ def tiles_permitted() -> bool:
     if machine() != "x86_64" or "amx_tile" not in _instructions():
         return False
     # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
-    return ctypes.CDLL(None).syscall(*map(ctypes.c_long, (158, 0x1023, 18))) == 0
+    status: int = ctypes.CDLL(None).syscall(*map(ctypes.c_long, (158, 0x1023, 18)))
+    return status == 0
 
 
 def switched_off() -> bool:

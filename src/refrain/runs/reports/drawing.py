@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from refrain.errors import CheckpointError, UserError
 from refrain.pictures.notebook import charts_html
@@ -10,7 +11,7 @@ from refrain.pictures.report.chart import Chart
 from ..groups import runs_at
 from .charts import Across, along, charts_of_one, charts_of_several
 from .curves import Curves, curves_of, heading
-from .folder import read_run
+from .folder import RunData, read_run
 from .writing import MOST_RUNS, levels_of, names_of
 
 # the value of --curves -> the titles of the charts that it names; those of `main` are all that no other value names
@@ -27,10 +28,17 @@ MAIN = ("Accuracy", "F1 of spans", "Perplexity", "Bits per byte", "Nats per word
 MOST_LINES = 4000
 
 
-def charts_of(
+class Drawing(NamedTuple):
+    """The charts of runs, and the folders of those that are drawn."""
+
+    charts: list[Chart]
+    paths: list[Path]
+
+
+def drawing_of(
     paths: Sequence[Path], choice: str = "all", by: Across = "epoch", references: Sequence[tuple[str, float]] = ()
-) -> list[Chart]:
-    """The charts of runs.
+) -> Drawing:
+    """The charts of runs. Of those that have such curves, the first `MOST_RUNS` are drawn.
 
     Args:
         paths: the run folders.
@@ -44,21 +52,26 @@ def charts_of(
             drawn by minutes has a line without a time.
         UserError: when a line is to be drawn where the quantity has no values.
     """
-    runs = [read_run(path) for path in paths[:MOST_RUNS]]
-    curves = [_chosen(curves_of(run, MOST_LINES), choice) for run in runs]
-    if not any(each.columns for each in curves):
+    found: list[tuple[Path, RunData, Curves]] = []
+    for path in paths:
+        run = read_run(path)
+        if len(found) < MOST_RUNS and (own := _chosen(curves_of(run, MOST_LINES), choice)).columns:
+            found.append((path, run, own))
+    if not found:
         what = "curves yet" if choice == "all" else f"curves of this kind ({choice})"
         raise CheckpointError(f"{paths[0]}: has no {what}; wait for the first lines of metrics.jsonl, or choose others")
-    if len(runs) == 1:
-        charts = charts_of_one(_along(curves[0], by, paths[0]), None, levels_of(runs[0]))
+    drawn = [path for path, _, _ in found]
+    if len(paths) == 1:
+        ((path, run, own),) = found
+        charts = charts_of_one(_along(own, by, path), None, levels_of(run))
     else:
-        named = zip(names_of(paths[:MOST_RUNS]), curves, paths[:MOST_RUNS], strict=True)
-        charts = charts_of_several([(name, _along(each, by, path), None) for name, each, path in named if each.columns])
+        named = zip(names_of(drawn), found, strict=True)
+        charts = charts_of_several([(name, _along(own, by, path), None) for name, (path, _, own) in named])
     first, *others = charts
     for name, value in references:
         if first.logarithmic and value <= 0:
             raise UserError(f"the line {name}={value:g} is below the scale of {first.title}; give a value above 0")
-    return [first._replace(levels=[*first.levels, *references]), *others]
+    return Drawing([first._replace(levels=[*first.levels, *references]), *others], drawn)
 
 
 def _along(curves: Curves, by: Across, path: Path) -> Curves:
@@ -79,7 +92,7 @@ class RunCurves:
     """The curves of one run or of several. A notebook shows them as charts.
 
     Args:
-        charts: the charts.
+        charts: the charts; those of several runs have the first `MOST_RUNS` of them.
         columns: for each run, its name and its columns: for each quantity its values, and their places under `epoch`
             or `step`.
     """
@@ -111,4 +124,4 @@ def curves(runs: str | Path | Iterable[str | Path]) -> RunCurves:
         found = curves_of(read_run(path), MOST_LINES)
         places: dict[str, list[float | None]] = {found.across: [*found.x]}
         columns[name] = places | {heading(quantity): [*values] for quantity, values in found.columns.items()}
-    return RunCurves(charts_of(paths), columns)
+    return RunCurves(drawing_of(paths).charts, columns)

@@ -3,6 +3,7 @@
 import pytest
 
 from refrain.data import WordVocabulary, find_splits, open_word_corpus, vocabulary_from
+from refrain.data.text import files, pieces
 from refrain.data.units.table import same_tokens
 from refrain.data.units.word.preparation import PLAIN, Preparation, preparation_from
 from refrain.data.unknown import unknown_concerns
@@ -103,3 +104,28 @@ def test_only_what_would_change_something_is_advised(words, done, in_training, r
     vocabulary = WordVocabulary(["<eos>", "<unk>", *words]).prepared(done)
     (line,) = unknown_concerns(vocabulary, {"the text": (36, 100)}, in_training=in_training)
     assert f", or {remedy}" in line
+
+
+@pytest.mark.parametrize("rest", ["no .", "<unk> .", "no <unk> </s> ."])
+def test_the_tokens_of_words_do_not_depend_on_marks_elsewhere_in_the_line(rest):
+    assert Preparation(tokenise=True)(f"J. Smith\tsaid {rest}").split() == ["J.", "Smith", "said", *rest.split()]
+
+
+def test_what_is_no_mark_by_itself_is_divided():
+    assert Preparation(tokenise=True)("<unk>, a<unk> <a b>").split() == [
+        "<", "unk", ">", ",", "a", "<", "unk", ">", "<", "a", "b", ">"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_tokens_do_not_depend_on_where_a_long_line_is_cut(write, monkeypatch, workers):
+    """Blocks and pieces could end after each `J.`, with one pass over the text and with pieces of it."""
+    monkeypatch.setattr(files, "BLOCK_BYTES", 32)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 32)
+    spans = {"train": files.whole(write(f"{workers}.txt", "J. Smith said " * 50))}
+    corpus = open_word_corpus("long", spans, preparation=Preparation(tokenise=True), workers=workers)
+    assert corpus.vocabulary.words == ["J.", "Smith", "said", "<eos>", "<unk>"]
+    assert len(corpus.splits["train"].tokens) == 3 * 50 + 1
+    assert [each.text for each in corpus.spellings("train")] == [b"J.", b"Smith", b"said"] * 50 + [b"<eos>"]
+    read = open_word_corpus("read", {"all": spans["train"]}, vocabulary=corpus.vocabulary, workers=workers)
+    assert read.splits["all"].unseen == 0

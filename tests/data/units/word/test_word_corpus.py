@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from refrain.data import TokenFile, WordVocabulary, find_splits, open_word_corpus
-from refrain.data.text.files import whole
+from refrain.data.text.files import Span, whole
 from refrain.data.text.token_file import id_dtype, write_tokens
 from refrain.data.units.word.vocabulary import EOS, UNK
 from refrain.errors import DataError
@@ -224,3 +224,25 @@ def test_a_token_file_reads_a_stretch(tmp_path):
     assert (len(part), part.tokens.tolist()) == (2, [2, 3])
     part.release()
     assert part.tokens.tolist() == [2, 3]
+
+
+def test_the_ends_of_files_decide_the_tokens_too(write, own_cache):
+    """The same bytes in one file and in two, the first of which ends within a line."""
+    several = (*whole(write("1.txt", "one two")), *whole(write("2.txt", "three\n")))
+    one = whole(write("train.txt", "one twothree\n"))
+    split = open_word_corpus("several", {"train": several}).splits["train"]
+    corpus = open_word_corpus("one", {"train": one})
+    assert split.sha256 == corpus.splits["train"].sha256 and split.layout and not corpus.splits["train"].layout
+    assert words_of_split(corpus, "train") == ["one", "twothree", EOS]
+    # as for the text of a trained model, which is looked up by its vocabulary
+    for spans, tokens in ((one, 3), (several, 5)):
+        read = open_word_corpus("read", {"all": spans}, vocabulary=corpus.vocabulary)
+        assert len(read.splits["all"].tokens) == tokens
+
+
+def test_the_line_ends_of_the_file_decide_the_tokens_of_a_part(write, own_cache):
+    """The same bytes from a file whose lines end with carriage returns, and from one where these are blanks."""
+    returns, newlines = write("returns.txt", b"a\rb\rc"), write("newlines.txt", b"a\rb\rc\n")
+    for path, lines in ((returns, 3), (newlines, 1)):
+        split = open_word_corpus("part", {"train": (Span(path, 0, 5),)}).splits["train"]
+        assert (split.lines, bool(split.layout)) == (lines, lines == 3)

@@ -84,7 +84,7 @@ def open_word_corpus(
         read=word_vocabulary_from,
         vocabulary=vocabulary,
         errors=errors,
-        whole_lines=False,
+        whole_lines=(preparation if vocabulary is None else vocabulary.preparation).whole_lines,
         workers=workers,
         log=log,
     )
@@ -139,6 +139,6 @@ def count_words(texts: list[Spans], errors: Errors = "strict", preparation: Prep
     """The counts of the words of some texts in the order of first occurrence, with one `<eos>` for each line."""
     counts: Counter[str] = Counter()
     for part in texts:
-        for text in blocks(part, errors, whole_lines=False):
+        for text in blocks(part, errors, whole_lines=preparation.whole_lines):
             counts.update(words_of(preparation(text)))
     return counts

@@ -132,7 +132,7 @@ def count_long_texts(
     """
     folder = folder / "words"
     folder.mkdir()
-    pieces = {name: list(pieces_of(text, whole_lines=False)) for name, text in texts.items()}
+    pieces = {name: list(pieces_of(text, whole_lines=preparation.whole_lines)) for name, text in texts.items()}
     # the number of the first group after each text
     ends = list(accumulate(map(len, pieces.values())))
     settings = {
@@ -210,8 +210,10 @@ class WordCounter:
         self._begun.append((number, len(self._index)))
         lines = unknown = 0
         sizes: dict[str, int] = {}
+        whole_lines = self._preparation.whole_lines
         with (self._folder / str(number)).open("wb") as file:
-            for block in chain.from_iterable(piece_blocks(piece, self._errors, whole_lines=False) for piece in pieces):
+            blocks = (piece_blocks(piece, self._errors, whole_lines=whole_lines) for piece in pieces)
+            for block in chain.from_iterable(blocks):
                 run = self._run_name()
                 sizes[run] = sizes.get(run, 0) + self._count(block, file)
                 lines += block.count("\n")

@@ -5,12 +5,12 @@ import unicodedata
 from typing import Any, Literal, NamedTuple
 
 from ...tagged.tokenise import tokens_of
-from ...text.words import split_words
+from ...text.words import BLANKS
 
 Normalise = Literal["none", "nfc"]
 
 # words of the vocabulary that no text spells by chance, such as <unk>
-_MARK = re.compile(r"</?\w+>")
+_MARK = re.compile(rf"(?<![^{BLANKS}])</?\w+>(?![^{BLANKS}])")
 
 
 class Preparation(NamedTuple):
@@ -35,6 +35,11 @@ class Preparation(NamedTuple):
             text = "\n".join(" ".join(_forms(line)) for line in text.split("\n"))
         return text.lower() if self.lowercase else text
 
+    @property
+    def whole_lines(self) -> bool:
+        """Whether the text must be given in whole lines, because the tokens of a word may depend on the next one."""
+        return self.tokenise
+
     def document(self) -> dict[str, Any]:
         """The settings that are not the default, as plain data."""
         return {name: value for name, value in self._asdict().items() if value != self._field_defaults[name]}
@@ -58,10 +63,11 @@ def preparation_from(document: Any) -> Preparation:
 
 
 def _forms(line: str) -> list[str]:
-    if "<" not in line:
-        return [token.form for token in tokens_of(line)]
-    return [
-        form
-        for word in split_words(line)
-        for form in ([word] if _MARK.fullmatch(word) else [token.form for token in tokens_of(word)])
-    ]
+    forms: list[str] = []
+    start = 0
+    for mark in _MARK.finditer(line):
+        # the tokens of a word may depend on the next one, so that what is between two marks stays together
+        forms += [token.form for token in tokens_of(line[start : mark.start()])]
+        forms.append(mark[0])
+        start = mark.end()
+    return forms + [token.form for token in tokens_of(line[start:])]

@@ -153,7 +153,7 @@ class WordVocabulary:
 
     def spellings(self, source: Spans, tokens: TokenSource, errors: Errors) -> Iterator[Spelling]:
         """Each word as it is spelled in the text, and `<eos>` at every newline."""
-        for text in blocks(source, errors, whole_lines=False):
+        for text in blocks(source, errors, whole_lines=self.preparation.whole_lines):
             for word in self.words_in(text):
                 yield Spelling(word.encode("utf-8", "surrogateescape"), ends_word=True)
 
