@@ -24,6 +24,7 @@ TRADES = (
     ("group lasso,", "group lasso, 172-650", "#d55e00", "^"),
     ("units removed by their loss,", "units removed, 363-482", "#56b4e9", "v"),
     ("the same, trained", "the same, trained on", "#0072b2", "s"),
+    ("the same sizes from scratch,", "the same sizes from scratch", "#cc79a7", "P"),
     ("dense, 60 %", "dense, 60 % zeros", "#009e73", "D"),
 )
 

@@ -23,6 +23,7 @@ from refrain.bench import export as bench_export
 from refrain.bench import sparse
 from refrain.cli.app import main
 from refrain.cli.bench import BENCHES, UNITS
+from refrain.cli.bench_options import NO_REPEATS
 from refrain.config import Experiment, TaggerExperiment, setting_names
 from refrain.data import embedded
 from refrain.data.embedded import FORMAT
@@ -258,7 +259,8 @@ def run_command(words):
             return main([*words, *small(source, rest)])
         case ["bench", name, *rest]:
             source = rest[rest.index("--recipe") + 1] if "--recipe" in rest else BENCHES[name]
-            made = {"--repeats": "1"} | ({"--windows": "1"} if name in UNITS else {})
+            made = {} if name in NO_REPEATS else {"--repeats": "1"}
+            made |= {"--windows": "1"} if name in UNITS else {}
             made |= {"--widths": "8"} if name == "cells" else {}
             made |= {"--megabytes": "1"} if name == "prepare" else {}
             made |= {"--clients": "2", "--seconds": "0.5"} if name == "serve" else {}

@@ -158,5 +158,5 @@ def test_statistics_of_other_weights_are_refused(model, source):
 
 @pytest.mark.parametrize("values", [(-1e-5, 0.1, 1e-5), (1e-5, -0.1, 1e-5), (1e-5, 0.1, 0.0)])
 def test_settings_are_checked(values):
-    with pytest.raises(ValueError, match="at least 0"):
+    with pytest.raises(ValueError, match=r"must be (at least|greater than) 0 and finite"):
         Dynamics(*values)

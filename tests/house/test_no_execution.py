@@ -31,7 +31,7 @@ EXCEPTIONS = {
         "bench/serve.py",
         "data/parallel/processes.py",
     ),
-    "ctypes.CDLL": ("nn/kernels/compile.py", "nn/kernels/allocator.py", "export/c_format.py"),
+    "ctypes.CDLL": ("nn/kernels/compile.py", "nn/kernels/levels.py", "nn/kernels/allocator.py", "export/c_format.py"),
     "importlib.import_module": (
         "__init__.py",
         "_lazy.py",

@@ -98,7 +98,7 @@ def features(
         _write(out, arrays, force)
     log_written(out)
     counts = lm.count(texts, cleaning=cleaning)._asdict()
-    log_unknown(lm.vocabulary, {"the texts": counts})
+    log_unknown(lm.vocabulary, {"the texts": counts}, priced=False)
     if json:
         print_json({"out": str(out), **counts, "arrays": {name: list(array.shape) for name, array in arrays.items()}})
         return

@@ -122,6 +122,9 @@ def _check(prompt: str, tokens: int, samples: int, seed: int | None, start: str)
 
 def _check_sampler(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Check how tokens are drawn, before the model is loaded."""
+    if (temperature, top_k, top_p) == (1.0, None, None):
+        # a command that fails for another cause need not import torch
+        return
     from refrain.generation import Sampler
 
     with _options_named():

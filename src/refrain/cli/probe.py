@@ -102,7 +102,7 @@ def probe(
             _write(out, lm, probing, text, errors, force=force)
         log_written(*written)
     found = {"run": str(run), "checkpoint": lm.folder.name, "data": str(data), **probing.document()}
-    log_unknown(lm.vocabulary, {split: found[split] for split in probing.counts})
+    log_unknown(lm.vocabulary, {split: found[split] for split in probing.counts}, priced=False)
     (print_json if json else _report)(found)
 
 

@@ -38,19 +38,20 @@ def split_of(saved: "SavedModel", vocabulary: "Vocabulary", split: str) -> "Toke
     return own_split(settings, vocabulary, split, log)
 
 
-def log_unknown(vocabulary: "Vocabulary", counts: "Mapping[str, Mapping[str, int]]") -> None:
+def log_unknown(vocabulary: "Vocabulary", counts: "Mapping[str, Mapping[str, int]]", *, priced: bool = True) -> None:
     """Log notes about texts with words, or other units, that are unknown to a model.
 
     Args:
         vocabulary: the vocabulary of the model.
         counts: the name of each text, or of several -> its numbers of `tokens` and `unknown` ones.
+        priced: whether figures are reported in which unknown words have a price in nats.
     """
     from refrain.data.unknown import unknown_concerns
 
     from .output import log
 
     for concern in unknown_concerns(
-        vocabulary, {name: (each["unknown"], each["tokens"]) for name, each in counts.items()}
+        vocabulary, {name: (each["unknown"], each["tokens"]) for name, each in counts.items()}, priced=priced
     ):
         log(f"note: {concern}")
 

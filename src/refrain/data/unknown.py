@@ -11,7 +11,7 @@ FEW = 0.01
 
 
 def unknown_concerns(
-    vocabulary: Vocabulary, texts: Mapping[str, tuple[int, int]], *, in_training: bool = False
+    vocabulary: Vocabulary, texts: Mapping[str, tuple[int, int]], *, in_training: bool = False, priced: bool = True
 ) -> list[str]:
     """Warnings about the words of texts that are not in the vocabulary of a model, each one line.
 
@@ -20,6 +20,8 @@ def unknown_concerns(
         texts: for each text by name, the number of its words, characters or other tokens that are not in the vocabulary
             and are read as the unknown one, and the number of all its tokens.
         in_training: whether the model is being trained, so that its vocabulary can still be another one.
+        priced: whether figures are reported in which unknown words have a price in nats; without, the states after them
+            are used.
     """
     if vocabulary.unknown is None:
         return []
@@ -29,12 +31,12 @@ def unknown_concerns(
     if many := [
         f"{unseen / tokens:.1%} of {name}" for name, (unseen, tokens) in texts.items() if unseen > MANY * tokens
     ]:
-        lines.append(
-            f"unknown {units}, which are read as {unknown}, are {', '.join(many)}, so that figures with them mean "
-            f"little; compare those without unknown {units}, or {remedy}"
-        )
+        effect = f"figures with them mean little; compare those without unknown {units}, or {remedy}"
+        if not priced:
+            effect = f"states after them say little about the text; {remedy}"
+        lines.append(f"unknown {units}, which are read as {unknown}, are {', '.join(many)}, so that {effect}")
     found = [f"{name} {unseen:,}" for name, (unseen, _) in texts.items() if unseen]
-    if found and vocabulary.unknown_count == 0:
+    if found and priced and vocabulary.unknown_count == 0:
         lines.append(
             f"{unknown} does not occur in the training text, so that what unknown {units} cost ({', '.join(found)}) is "
             f"arbitrary; train with data.min_count=2, or compare figures without unknown {units}"

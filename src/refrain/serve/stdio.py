@@ -125,6 +125,15 @@ async def _answer(service: Service, line: bytes | int, write: Callable[[str], No
     head: dict[str, Any] = {"id": None}
     started = time.monotonic()
     name, status = "none", 200
+    unwritten: list[Exception] = []
+
+    def tell(answer: Any) -> None:
+        try:
+            write(dumps(answer))
+        except Exception as error:
+            unwritten.append(error)
+            raise
+
     try:
         envelope = _envelope(line, service)
         head = {"id": envelope.id}
@@ -145,14 +154,15 @@ async def _answer(service: Service, line: bytes | int, write: Callable[[str], No
             async for event in answer.events:
                 # a stream of OpenAI's interface has no result of its own
                 key = "result" if event.ended else "event"
-                write(dumps({**head, key: event.value}))
+                tell({**head, key: event.value})
             if not answer.named:
-                write(dumps({**head, "result": None}))
+                tell({**head, "result": None})
         else:
-            write(dumps({**head, "result": answer}))
-    except OSError:
-        raise
+            tell({**head, "result": answer})
     except Exception as error:
+        # an answer that cannot be written is none of the request's mistakes
+        if unwritten or isinstance(error, OSError):
+            raise
         refused = refused_by(error)
         status = refused.status
         # what failed on the model thread is logged there
