@@ -9,6 +9,7 @@ import pytest
 from refrain.data import TokenFile, WordVocabulary, find_splits, open_word_corpus
 from refrain.data.text.files import Span, whole
 from refrain.data.text.token_file import id_dtype, write_tokens
+from refrain.data.units.word.preparation import Preparation
 from refrain.data.units.word.vocabulary import EOS, UNK
 from refrain.errors import DataError
 
@@ -246,3 +247,10 @@ def test_the_line_ends_of_the_file_decide_the_tokens_of_a_part(write, own_cache)
     for path, lines in ((returns, 3), (newlines, 1)):
         split = open_word_corpus("part", {"train": (Span(path, 0, 5),)}).splits["train"]
         assert (split.lines, bool(split.layout)) == (lines, lines == 3)
+
+
+def test_tokenised_texts_are_apart_from_what_earlier_versions_prepared(write, own_cache):
+    """Their tokens differ, and their key would be the same."""
+    spans = spans_of(write, train="J. Smith said <unk> .\n", valid="he\n", test="it\n")
+    open_word_corpus("mine", spans, preparation=Preparation(tokenise=True))
+    assert (own_cache / "tokenised-words").is_dir() and not (own_cache / "words").exists()

@@ -75,16 +75,18 @@ def open_word_corpus(
             {split: partial(write_ids, words) for split, write_ids in write.items()},
         )
 
+    tokenised = (preparation if vocabulary is None else vocabulary.preparation).tokenise
     return open_encoded_corpus(
         name,
         spans,
-        subfolder="words",
+        # apart from what earlier versions made of such texts, whose tokens differ
+        subfolder="tokenised-words" if tokenised else "words",
         settings=_settings(vocabulary, fixed, preparation, vocabulary_from, making),
         build=build,
         read=word_vocabulary_from,
         vocabulary=vocabulary,
         errors=errors,
-        whole_lines=(preparation if vocabulary is None else vocabulary.preparation).whole_lines,
+        whole_lines=tokenised,
         workers=workers,
         log=log,
     )
