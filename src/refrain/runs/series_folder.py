@@ -40,6 +40,8 @@ def remove_runs(folder: Path) -> None:
     with contextlib.ExitStack() as stack:
         for run in old:
             stack.enter_context(run.locked())
+        for run in old:
+            run.clear()
     for run in old:
         run.remove()
 

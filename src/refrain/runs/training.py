@@ -155,14 +155,15 @@ def _started(
 def _create(run: RunFolder, task: Task, *, replaced: bool, force: bool, unfinished: bool) -> None:
     """Create the folder of a run, where there is space and no other process has trained the run in the meantime."""
     check_space(task, run.path, replaced=replaced)
-    # the state of the folder was found before the corpus was read
-    if force and unfinished and run.path.is_dir():
-        with run.locked():
-            if run_state(run.path) == "run":
-                raise InUseError(
-                    f"{run.path}: another process has trained this run in the meantime; continue it with --resume=auto"
-                )
-    run.create(force=force)
+
+    def check() -> None:
+        # the state of the folder was found before the corpus was read
+        if unfinished and run_state(run.path) == "run":
+            raise InUseError(
+                f"{run.path}: another process has trained this run in the meantime; continue it with --resume=auto"
+            )
+
+    run.create(force=force, check=check)
 
 
 def _check_freezing(experiment: AnyExperiment, task: Task) -> None:

@@ -13,7 +13,7 @@ import errno
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +45,21 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self._lock: Lock | None = None
 
-    def create(self, *, force: bool = False) -> None:
+    def create(self, *, force: bool = False, check: Callable[[], None] | None = None) -> None:
         """Create an empty run folder.
 
         Args:
             force: remove an existing run first. Files that were not written by a run are kept.
+            check: is called in the lock before a run is removed, and raises where it must stay.
 
         Raises:
             CheckpointError: when the folder exists and is not empty, or cannot be written.
         """
         if self.check_available(force=force):
             with self.locked():
-                self._clear()
+                if check is not None:
+                    check()
+                self.clear()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             (self.path / "samples").mkdir(exist_ok=True)
@@ -98,7 +101,7 @@ class RunFolder:
         if not self.path.is_dir():
             return
         with self.locked():
-            self._clear()
+            self.clear()
             # within the lock, so that a process that locks the folder next makes a new one; Windows refuses that
             discard(self.path / ".lock")
         if os.name == "nt":
@@ -106,7 +109,8 @@ class RunFolder:
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Remove what a run has written, and nothing else. The caller holds the lock."""
         leftovers = [path.name for path in self.path.glob(".tmp-*")]
         for name in (BEST, *leftovers, *OWN_FILES, *OWN_FOLDERS):
             if name != ".lock":
