@@ -49,7 +49,8 @@ def test_auto_takes_kernels_where_they_pay():
 
 @pytest.mark.compiler
 @BF16
-def test_bf16_and_scan_are_for_every_part():
+def test_bf16_and_scan_are_for_every_part(monkeypatch):
+    monkeypatch.setattr("refrain.assembly.precision.bf16_speedup", lambda: 2.0)
     chosen = choose_backends(Training(backend="native", precision="bf16"), model(width=9))
     assert set(chosen.values()) == {"native, bf16"}
     assert choose_backends(Training(backend="native", precision="auto"), model(width=9)) == chosen
@@ -78,7 +79,7 @@ def test_a_sparse_gradient_where_it_is_exact(training, shape, sparse):
 
 
 def test_what_a_device_cannot_do_is_refused(monkeypatch):
-    monkeypatch.setattr("refrain.assembly.backend.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("refrain.assembly.precision.has_fast_bf16", lambda device: False)
     with pytest.raises(UserError, match="this CPU does not; use 'float32'"):
         choose_backends(Training(precision="bf16"), model())
     assert "bf16" not in str(choose_backends(Training(precision="auto"), model()))
@@ -129,7 +130,7 @@ FLOAT32, BF16_ALONE, TRITON, BOTH = Backend(), Backend(bf16=True), Backend(nativ
     ],
 )
 def test_what_each_part_trains_with_on_a_gpu(backend, precision, triton, lstm, mlstm, said, monkeypatch):
-    monkeypatch.setattr("refrain.assembly.backend.has_fast_bf16", lambda device: device == "cuda")
+    monkeypatch.setattr("refrain.assembly.precision.has_fast_bf16", lambda device: device == "cuda")
     monkeypatch.setattr("refrain.assembly.backend.has_triton", lambda: triton)
     parts = gpu_parts()
     chosen = choose_backends(Training(backend=backend, precision=precision), OnGPU(parts))
@@ -140,7 +141,7 @@ def test_what_each_part_trains_with_on_a_gpu(backend, precision, triton, lstm, m
 
 
 def test_what_a_gpu_cannot_do_is_refused(monkeypatch):
-    monkeypatch.setattr("refrain.assembly.backend.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("refrain.assembly.precision.has_fast_bf16", lambda device: False)
     monkeypatch.setattr("refrain.assembly.backend.has_triton", lambda: False)
     with pytest.raises(UserError, match="this GPU does not; use 'float32'"):
         choose_backends(Training(precision="bf16"), OnGPU(gpu_parts()))

@@ -264,7 +264,7 @@ def test_every_rank_uses_what_the_first_has_measured(tiny_settings, tiny_corpus,
 
         def from_first(self, value):
             assert value is None
-            return {"stack.layers.0": [2.0, 1.0]}
+            return [False, {"stack.layers.0": [2.0, 1.0]}]
 
     experiment = tiny(tiny_settings, tiny_corpus)
     kind = kind_of(experiment)

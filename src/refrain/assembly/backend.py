@@ -8,10 +8,12 @@ from refrain.config import SGD, TaggerTraining, Training
 from refrain.errors import UserError
 from refrain.nn import Embedding, WeightDropout
 from refrain.nn.kernels.allocator import keep_freed_memory
-from refrain.nn.kernels.backend import Backend, Part, has_fast_bf16, parts_with_backend, use_native_transforms
+from refrain.nn.kernels.backend import Backend, Part, parts_with_backend, use_native_transforms
 from refrain.nn.kernels.compile import describe_kernels, is_compiled, lacks_compiler, load
 from refrain.nn.kernels.launch import has_triton
 from refrain.nn.kernels.levels import requested
+
+from .precision import uses_bf16
 
 
 def choose_backends(
@@ -39,7 +41,7 @@ def choose_backends(
     requested()
     setting = settings.backend
     device = next(model.parameters()).device.type
-    bf16 = uses_bf16(settings.precision, device)
+    bf16 = uses_bf16(settings, device)
     if setting == "native":
         _check_native(device)
     parts = dict(parts_with_backend(model))
@@ -97,7 +99,7 @@ def native_by_rule(settings: Training | TaggerTraining, model: nn.Module) -> dic
         model: the model on its device.
     """
     device = next(model.parameters()).device.type
-    bf16 = uses_bf16(settings.precision, device)
+    bf16 = uses_bf16(settings, device)
     return {name: _requests_native(part, "auto", device, bf16) for name, part in parts_with_backend(model)}
 
 
@@ -108,6 +110,15 @@ def native_in(words: Mapping[str, str]) -> dict[str, bool]:
         words: the name of each part -> its backend and precision in words.
     """
     return {name: text.partition(",")[0] in ("native", "Triton") for name, text in words.items()}
+
+
+def rounds_in(words: Mapping[str, str]) -> bool:
+    """Whether matmul inputs of any part are rounded to bfloat16, by what `choose_backends` has returned.
+
+    Args:
+        words: the name of each part -> its backend and precision in words.
+    """
+    return any(text.endswith(", bf16") for text in words.values())
 
 
 def backend_for(part: Part, setting: str, device: str, bf16: bool) -> Backend:
@@ -141,25 +152,6 @@ def kernels_used(chosen: Mapping[str, str]) -> str:
         chosen: the result of `choose_backends`.
     """
     return describe_kernels() if any(words.startswith("native") for words in chosen.values()) else ""
-
-
-def uses_bf16(precision: str, device: str) -> bool:
-    """Whether matmul inputs are rounded to bfloat16 in training.
-
-    Args:
-        precision: the setting: auto, float32 or bf16.
-        device: the type of the device.
-
-    Raises:
-        UserError: when bf16 is asked for and the device does not compute in it.
-    """
-    able = has_fast_bf16(device)
-    if precision == "bf16" and not able:
-        name = {"cpu": "this CPU", "cuda": "this GPU"}.get(device, f"the device {device}")
-        raise UserError(
-            f"training.precision: 'bf16' needs a device that computes in it; {name} does not; use 'float32'"
-        )
-    return able and precision != "float32"
 
 
 def _check_native(device: str) -> None:

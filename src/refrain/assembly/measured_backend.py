@@ -17,7 +17,7 @@ from refrain.nn.kernels.cache import kernel_folder, put_record, read_own
 from refrain.nn.kernels.compile import is_compiled, lacks_compiler, library_key, load
 from refrain.storage.plain_json import dumps, loads
 
-from .backend import uses_bf16
+from .precision import uses_bf16
 from .window_times import Shape, Times, time_part
 
 MOST_SECONDS = 2.0
@@ -46,7 +46,7 @@ def measure_backends(
         The times of parts, by name; those that are not measured are left to the rule by sizes.
     """
     parts = dict(parts_with_backend(model))
-    bf16 = uses_bf16(settings.precision, "cpu")
+    bf16 = uses_bf16(settings, "cpu")
     seconds = budget(parts, shape)
     if seconds < LEAST_SECONDS or lacks_compiler():
         return {}

@@ -76,8 +76,9 @@ def train(
         Train one model with this number of processes on this machine, each of which computes a part of every batch. The
         result is that of one process. The same as torchrun --nproc-per-node=N -m refrain train.
     deterministic
-        Choose the backends of layers and head by their sizes alone, and not by what is measured at the start of the
-        run. The same as training.deterministic=true.
+        Choose the backends of layers and head by their sizes, and the precision of training.precision=auto by the
+        instructions of the processor, and not by what is measured at the start of the run. The same as
+        training.deterministic=true.
     quiet
         Print nothing while training.
     """

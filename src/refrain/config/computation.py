@@ -26,11 +26,13 @@ class Computation(Settings):
     )
     deterministic: bool = Field(
         False,
-        description="Choose the backends of auto by the sizes of the parts alone, and threads without regard to other "
-        "programs, so that the choices are the same in every run of these settings.",
+        description="For the settings that are auto, choose the backends by the sizes of the parts and the precision by "
+        "the instructions of the device alone, and threads without regard to other programs, so that the choices are "
+        "the same in every run of these settings.",
     )
     precision: Literal["auto", "float32", "bf16"] = Field(
         "float32",
         description="Precision of matrix-multiply inputs during training. Weights, states and accumulators stay "
-        "float32; evaluation always runs in float32. auto: bf16 where the device has instructions for it.",
+        "float32; evaluation always runs in float32. auto: bf16 where the device has instructions for it and, on a "
+        "CPU, is at least a tenth faster by them, as measured at the start of a run.",
     )

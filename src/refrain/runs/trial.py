@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from refrain.assembly.backend import choose_backends, kernels_used
+from refrain.assembly.backend import kernels_used
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment
 from refrain.errors import UserError
+from refrain.parallel import Ranks
 from refrain.storage.machine import peak_memory_bytes
 from refrain.storage.output_checks import check_outputs
 from refrain.storage.output_files import write_files
@@ -19,6 +20,7 @@ from refrain.training import NonFiniteError, Task, train_round
 
 from .kinds import kind_of
 from .layout import draw_layout, frequency_bands, sparse_plans
+from .preparing import choose
 from .threads import threads_for
 
 WINDOWS, SECONDS = 12, 2.0
@@ -62,7 +64,7 @@ def _trial(
     model = kind.model(experiment, corpus).to(device)
     if layout is not None:
         write_files([(Path(layout), draw_layout(experiment.name, model, corpus))], force=force)
-    backends = choose_backends(experiment.training, model, log)
+    backends, _ = choose(experiment, corpus, model, Ranks(), log)
     task = kind.task(experiment, corpus, model)
     windows = len(task.windows(0))
     try:
