@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from refrain import runs
-from refrain.assembly import measured_backend, window_times
+from refrain.assembly import choosing, measured_backend, window_times
 from refrain.assembly.backend import choose_backends, native_in
 from refrain.assembly.measured_backend import budget, read_times, record_path, times_of
 from refrain.assembly.model import build_model
@@ -203,7 +203,7 @@ def tiny(tiny_settings, corpus, *more):
 def test_a_run_records_what_was_measured_and_keeps_it_when_it_is_resumed(
     tiny_settings, tiny_corpus, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(preparing, "measure_backends", lambda *given: {"stack.layers.0": Times(2.0, 1.0)})
+    monkeypatch.setattr(choosing, "measure_backends", lambda *given: {"stack.layers.0": Times(2.0, 1.0)})
     lines = []
     report = PlainProgress(quiet=True)
     report.log = lines.append
@@ -212,7 +212,7 @@ def test_a_run_records_what_was_measured_and_keeps_it_when_it_is_resumed(
     assert manifest["backend"]["stack.layers.0"] == "native, float32"
     assert manifest["backend_seconds"] == {"stack.layers.0": {"torch": 2.0, "native": 1.0}}
     # on a machine where the other backend is faster
-    monkeypatch.setattr(preparing, "measure_backends", lambda *given: {"stack.layers.0": Times(1.0, 2.0)})
+    monkeypatch.setattr(choosing, "measure_backends", lambda *given: {"stack.layers.0": Times(1.0, 2.0)})
     summary = runs.resume(tmp_path / "run", settings=["training.epochs=3"], progress=report)
     assert summary["backend"] == manifest["backend"]
     assert not any("note: backend" in line for line in lines)
@@ -231,7 +231,7 @@ def test_backends_of_another_device_are_not_kept(tiny_settings, tiny_corpus, mon
     experiment = tiny(tiny_settings, tiny_corpus)
     kind = kind_of(experiment)
     corpus = kind.corpus(experiment, lambda line: None)
-    monkeypatch.setattr(preparing, "measure_backends", lambda *given: {})
+    monkeypatch.setattr(choosing, "measure_backends", lambda *given: {})
     recorded = {"backend": {"stack.layers.0": "native, float32"}}
     for device, words in (("cpu", "native, float32"), ("Some GPU", "torch, float32")):
         given = kind, experiment, corpus, PlainProgress(quiet=True), Ranks(), {**recorded, "device": device}
@@ -246,7 +246,7 @@ def test_deterministic_and_short_runs_measure_nothing(tiny_settings, tiny_corpus
     monkeypatch.setattr(measured_backend, "times_of", refuse)
     runs.train(tiny(tiny_settings, tiny_corpus), tmp_path / "short", progress=PlainProgress(quiet=True))
     assert "backend_seconds" not in json.loads((tmp_path / "short" / "manifest.json").read_text())
-    monkeypatch.setattr(preparing, "measure_backends", refuse)
+    monkeypatch.setattr(choosing, "measure_backends", refuse)
     experiment = tiny(tiny_settings, tiny_corpus, "training.deterministic=true")
     runs.train(experiment, tmp_path / "fixed", progress=PlainProgress(quiet=True))
 
@@ -269,7 +269,7 @@ def test_every_rank_uses_what_the_first_has_measured(tiny_settings, tiny_corpus,
     experiment = tiny(tiny_settings, tiny_corpus)
     kind = kind_of(experiment)
     corpus = kind.corpus(experiment, lambda line: None)
-    monkeypatch.setattr(preparing, "measure_backends", None)
+    monkeypatch.setattr(choosing, "measure_backends", None)
     _, _, times = preparing.build(kind, experiment, corpus, PlainProgress(quiet=True), Second())
     assert times == {"stack.layers.0": Times(2.0, 1.0)}
 

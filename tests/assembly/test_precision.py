@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from refrain import runs
-from refrain.assembly import precision
+from refrain.assembly import choosing, precision
 from refrain.assembly.precision import ROUNDS, uses_bf16
 from refrain.config import TaggerTraining, Training
 from refrain.parallel import Ranks
@@ -27,9 +27,9 @@ def processor(monkeypatch):
                 raise AssertionError("the speed was measured")
             return speedup
 
-        for module in (precision, preparing):
-            monkeypatch.setattr(module, "has_fast_bf16", lambda device: able)
-            monkeypatch.setattr(module, "bf16_speedup", measured)
+        for module in (precision, choosing, preparing):
+            monkeypatch.setattr(module, "has_fast_bf16", lambda device: able, raising=module is not choosing)
+            monkeypatch.setattr(module, "bf16_speedup", measured, raising=module is not preparing)
 
     return set_to
 
@@ -130,7 +130,7 @@ def test_a_trial_trains_as_a_run_would(tiny_settings, tiny_corpus, monkeypatch):
         asked.append(shape.windows)
         return {}
 
-    monkeypatch.setattr(preparing, "measure_backends", measured)
+    monkeypatch.setattr(choosing, "measure_backends", measured)
     experiment = recipe("zaremba-small", *tiny_settings, "training.precision=float32", data=str(tiny_corpus))
     found = trial(experiment, Log().log)
     assert asked == [found["windows"] * experiment.training.epochs]

@@ -7,8 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from refrain import bench
+from refrain.assembly import choosing, measured_backend
 from refrain.bench import limits, load, timing, train
 from refrain.errors import UserError
+from refrain.nn.kernels.backend import parts_with_backend
 from refrain.recipes import recipe
 
 META = torch.device("meta")
@@ -134,6 +136,30 @@ def test_the_operations_of_a_training_step_are_those_it_makes(counted, monkeypat
         rows = bench.bench_train(experiment, windows=1, repeats=1, device=torch.device("cpu"))
     shares = {row["name"]: row["of_limit"] for row in rows if "of_limit" in row}
     assert shares == {name: pytest.approx(1, **ALMOST) for name in ("plain", "refrain, float32")}
+
+
+@pytest.mark.parametrize("name", ["train", "weight-drop", "group-lasso", "load"])
+def test_a_bench_trains_with_the_backends_that_a_run_measures(name, monkeypatch):
+    class MeasuredError(Exception):
+        pass
+
+    def measure(model, settings, shape, log):
+        assert (shape.steps, shape.batch) == (settings.window_steps, settings.batch_size)
+        assert measured_backend.budget(dict(parts_with_backend(model)), shape) == measured_backend.MOST_SECONDS
+        raise MeasuredError
+
+    monkeypatch.setattr(choosing, "measure_backends", measure)
+    benches = {
+        "train": bench.bench_train,
+        "weight-drop": bench.bench_weight_drop,
+        "group-lasso": bench.bench_group_lasso,
+        "load": bench.bench_load,
+    }
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    drop = ["model.weight_drop=0.5"] * (name == "weight-drop")
+    device = {} if name == "load" else {"device": torch.device("cpu")}
+    with pytest.raises(MeasuredError):
+        benches[name](recipe("zaremba-small", *SMALL, *drop), windows=1, repeats=1, **device)
 
 
 def test_the_lstm_alone_trains():

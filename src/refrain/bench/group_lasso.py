@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from refrain.assembly import build_model, build_optimizer
-from refrain.assembly.backend import choose_backends
+from refrain.assembly.choosing import choose_measured, window_shape
 from refrain.assembly.task import build_methods
 from refrain.config import Experiment, GroupLasso, Sparsity, ThresholdZeros
 
@@ -60,7 +60,7 @@ def _trainer(
     settings = experiment.training
     torch.manual_seed(settings.seed)
     model = build_model(experiment.model, VOCABULARY).to(text[0][0].device)
-    choose_backends(settings, model)
+    choose_measured(settings, model, window_shape(settings, experiment.model, VOCABULARY))
     optimizer = build_optimizer(settings, model)
     # with many steps in total, the model is inspected as rarely as in a real run
     methods = build_methods(experiment.model_copy(update={"sparsity": sparsity}), model, steps=1_000_000)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from refrain.assembly.backend import choose_backends
+from refrain.assembly.choosing import choose_measured, window_shape
 from refrain.assembly.model import build_model
 from refrain.assembly.task import build_optimizer
 from refrain.config import Experiment
@@ -53,7 +53,7 @@ def bench_parallel(experiment: Experiment, ranks: Ranks, *, windows: int, repeat
     tokens = windows * settings.window_steps * settings.batch_size
     rows = []
     for precision in precisions(torch.device("cpu")):
-        train = _Trainer(experiment, precision, text)
+        train = _Trainer(experiment, precision, text, ranks)
         found: dict[str, list[float]] = {"alone": [], "apart": [], "together": [], "waiting": []}
         for run in range(repeats + 1):
             ranks.wait()
@@ -77,11 +77,12 @@ def bench_parallel(experiment: Experiment, ranks: Ranks, *, windows: int, repeat
 class _Trainer:
     """Trains a model on all windows, by one rank or by all."""
 
-    def __init__(self, experiment: Experiment, precision: str, text: Any) -> None:
+    def __init__(self, experiment: Experiment, precision: str, text: Any, ranks: Ranks) -> None:
         settings = experiment.training.model_copy(update={"precision": precision})
         torch.manual_seed(settings.seed)
         self.model = build_model(experiment.model, VOCABULARY)
-        choose_backends(settings, self.model)
+        shape = window_shape(settings, experiment.model, VOCABULARY, ranks=ranks.size)
+        choose_measured(settings, self.model, shape, ranks)
         self.settings, self.text = settings, text
         self.optimizer = build_optimizer(settings, self.model)
 

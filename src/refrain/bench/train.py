@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.assembly import build_model, build_optimizer
-from refrain.assembly.backend import choose_backends
+from refrain.assembly.choosing import choose_measured, window_shape
 from refrain.config import Experiment, Model, Training
 from refrain.errors import UserError
 from refrain.models import LanguageModel
@@ -131,7 +131,7 @@ def _without_counterpart(experiment: Experiment) -> list[str]:
 
 
 def trainer(shape: Model, settings: Training, text: list[tuple[Tensor, Tensor]]) -> Callable[[], None]:
-    """Build a model and return a call that trains it on the whole text.
+    """Build a model and return a call that trains it on the whole text, with the backends that a long run measures.
 
     Args:
         shape: the model settings.
@@ -140,7 +140,7 @@ def trainer(shape: Model, settings: Training, text: list[tuple[Tensor, Tensor]])
     """
     torch.manual_seed(settings.seed)
     model = build_model(shape, VOCABULARY).to(text[0][0].device)
-    choose_backends(settings, model)
+    choose_measured(settings, model, window_shape(settings, shape, VOCABULARY))
     return training_loop(model, text, settings, build_optimizer(settings, model), Hooks())
 
 

@@ -26,8 +26,8 @@ class Computation(Settings):
     )
     deterministic: bool = Field(
         False,
-        description="For the settings that are auto, choose the backends by the sizes of the parts and the precision by "
-        "the instructions of the device alone, and threads without regard to other programs, so that the choices are "
+        description="Where a setting is auto, choose the backends by the sizes of the parts and the precision by the "
+        "instructions of the device alone, and threads without regard to other programs, so that the choices are "
         "the same in every run of these settings.",
     )
     precision: Literal["auto", "float32", "bf16"] = Field(

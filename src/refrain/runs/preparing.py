@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from refrain.assembly.backend import choose_backends, native_by_rule, native_in, rounds_in
-from refrain.assembly.measured_backend import measure_backends
+from refrain.assembly.backend import choose_backends, native_in, rounds_in
+from refrain.assembly.choosing import choose_measured, window_shape, with_precision
 from refrain.assembly.model import build_device, check_frequent_first
-from refrain.assembly.precision import bf16_speedup, uses_bf16
-from refrain.assembly.window_times import Shape, Times
-from refrain.config import AnyExperiment, Experiment, TaggerTraining, Training
+from refrain.assembly.window_times import Times
+from refrain.config import AnyExperiment, Experiment
 from refrain.data import Corpus
 from refrain.models import LanguageModel
 from refrain.nn.kernels.backend import has_fast_bf16
@@ -88,61 +87,14 @@ def choose(
         The backend of each part of the network, and the times by which they were chosen, where they were.
     """
     device = next(network.parameters()).device.type
-    asked = experiment.training
     if before is not None and (before.get("device", "cpu") == "cpu") == (device == "cpu"):
         words = recorded_backends(before)
-        training = _with_precision(asked, bf16=rounds_in(words) and has_fast_bf16(device))
+        training = with_precision(experiment.training, bf16=rounds_in(words) and has_fast_bf16(device))
         return choose_backends(training, network, log, native_in(words)), {}
-    # every rank refuses what its own device cannot do
-    bf16 = uses_bf16(asked, device) if ranks.first or asked.precision != "auto" else False
-    training = _with_precision(asked, bf16=bf16)
-    if ranks.first and device == "cpu" and asked.precision == "bf16" and not asked.deterministic:
-        _warn_of_slow_bf16(log)
-    own = [bf16, _measured(experiment, training, corpus, network, ranks, log)] if ranks.first else None
-    bf16, found = ranks.from_first(own)
-    training = _with_precision(asked, bf16=bf16)
-    times = {name: Times(*each) for name, each in found.items()}
-    rule = native_by_rule(training, network)
-    native = {name: each.prefers_native(rule[name]) for name, each in times.items()}
-    return choose_backends(training, network, log, native), times
-
-
-def _with_precision(training: Training | TaggerTraining, *, bf16: bool) -> Training | TaggerTraining:
-    """Training settings in which `auto` is replaced by the precision that was chosen."""
-    if training.precision != "auto":
-        return training
-    return training.model_copy(update={"precision": "bf16" if bf16 else "float32"})
-
-
-def _warn_of_slow_bf16(log: Callable[[str], None]) -> None:
-    if (speedup := bf16_speedup()) < 1:
-        log(
-            f"training.precision=bf16: this processor multiplies matrices in bf16 {speedup:.2f} times as fast as in "
-            "float32; training.precision=float32 is faster, and auto chooses the faster of the two"
-        )
-
-
-def _measured(
-    experiment: AnyExperiment,
-    training: Training | TaggerTraining,
-    corpus: AnyCorpus,
-    network: Any,
-    ranks: Ranks,
-    log: Callable[[str], None],
-) -> dict[str, Times]:
-    """The times of the parts of a language model, where they are to be measured."""
-    on_cpu = next(network.parameters()).device.type == "cpu"
-    asked = training.backend == "auto" and not training.deterministic and on_cpu
-    if not (asked and isinstance(experiment, Experiment) and isinstance(network, LanguageModel)):
-        return {}
-    assert isinstance(corpus, Corpus) and isinstance(training, Training)
-    batch = -(-training.batch_size // ranks.size)
-    shape = Shape(
-        steps=training.window_steps,
-        batch=batch,
-        windows=training.epochs * len(corpus.splits["train"].tokens) // (training.window_steps * training.batch_size),
-        hidden=experiment.model.hidden_sizes[-1],
-        vocabulary=len(corpus.vocabulary),
-        minutes=training.max_minutes,
-    )
-    return measure_backends(network, training, shape, log)
+    shape = None
+    if isinstance(experiment, Experiment) and isinstance(network, LanguageModel):
+        assert isinstance(corpus, Corpus)
+        tokens = experiment.training.window_steps * experiment.training.batch_size
+        windows = experiment.training.epochs * len(corpus.splits["train"].tokens) // tokens
+        shape = window_shape(experiment.training, experiment.model, len(corpus.vocabulary), windows, ranks.size)
+    return choose_measured(experiment.training, network, shape, ranks, log)
