@@ -235,8 +235,8 @@ def test_backends_of_another_device_are_not_kept(tiny_settings, tiny_corpus, mon
     recorded = {"backend": {"stack.layers.0": "native, float32"}}
     for device, words in (("cpu", "native, float32"), ("Some GPU", "torch, float32")):
         given = kind, experiment, corpus, PlainProgress(quiet=True), Ranks(), {**recorded, "device": device}
-        _, found, _ = preparing.build(*given)
-        assert found["stack.layers.0"] == words
+        _, found = preparing.build(*given)
+        assert found.backends["stack.layers.0"] == words
 
 
 def test_deterministic_and_short_runs_measure_nothing(tiny_settings, tiny_corpus, tmp_path, monkeypatch):
@@ -264,14 +264,14 @@ def test_every_rank_uses_what_the_first_has_measured(tiny_settings, tiny_corpus,
 
         def from_first(self, value):
             assert value is None
-            return [False, {"stack.layers.0": [2.0, 1.0]}]
+            return {"stack.layers.0": [2.0, 1.0]}
 
     experiment = tiny(tiny_settings, tiny_corpus)
     kind = kind_of(experiment)
     corpus = kind.corpus(experiment, lambda line: None)
     monkeypatch.setattr(choosing, "measure_backends", None)
-    _, _, times = preparing.build(kind, experiment, corpus, PlainProgress(quiet=True), Second())
-    assert times == {"stack.layers.0": Times(2.0, 1.0)}
+    _, found = preparing.build(kind, experiment, corpus, PlainProgress(quiet=True), Second())
+    assert found.times == {"stack.layers.0": Times(2.0, 1.0)}
 
 
 @pytest.mark.compiler

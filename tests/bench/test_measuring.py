@@ -8,9 +8,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from refrain import bench
 from refrain.assembly import choosing, measured_backend
-from refrain.bench import limits, load, timing, train
+from refrain.assembly.window_times import Times
+from refrain.bench import limits, load, parallel, timing, train
 from refrain.errors import UserError
 from refrain.nn.kernels.backend import parts_with_backend
+from refrain.parallel import ALONE, Ranks
+from refrain.parallel.ranks import columns_of
 from refrain.recipes import recipe
 
 META = torch.device("meta")
@@ -160,6 +163,45 @@ def test_a_bench_trains_with_the_backends_that_a_run_measures(name, monkeypatch)
     device = {} if name == "load" else {"device": torch.device("cpu")}
     with pytest.raises(MeasuredError):
         benches[name](recipe("zaremba-small", *SMALL, *drop), windows=1, repeats=1, **device)
+
+
+def test_one_thread_is_timed_with_the_backends_of_one_thread(monkeypatch):
+    measured = []
+    monkeypatch.setattr(choosing, "measure_backends", lambda *given: measured.append(torch.get_num_threads()) or {})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        bench.bench_load(recipe("zaremba-small", *SMALL), windows=1, repeats=1)
+    finally:
+        torch.set_num_threads(threads)
+    assert measured[:4] == [1, 2, 1, 2]
+
+
+def test_ranks_are_timed_with_the_backends_of_their_share_and_one_process_with_its_own(monkeypatch):
+    batches, used = [], []
+
+    def measure(model, settings, shape, log):
+        batches.append(shape.batch)
+        return {"head": Times(1.0, 2.0) if shape.batch == 2 else Times(2.0, 1.0)}
+
+    def train_round(model, text, state, *more, **options):
+        used.append(model.head.backend.native)
+
+    class Pair(Ranks):
+        size = 2
+
+        def columns(self, total):
+            return columns_of(0, 2, total)
+
+    monkeypatch.setattr(choosing, "measure_backends", measure)
+    monkeypatch.setattr(parallel, "train_round", train_round)
+    pair = Pair()
+    trainer = parallel._Trainer(recipe("zaremba-small", *SMALL), "float32", [], pair)
+    assert sorted(batches) == [1, 2]
+    trainer(ALONE)
+    trainer(ALONE, pair.columns(2))
+    trainer(pair)
+    assert used == [False, True, True]
 
 
 def test_the_lstm_alone_trains():

@@ -63,6 +63,8 @@ def bench_load(experiment: Experiment, *, windows: int, repeats: int) -> list[di
 def _training(
     experiment: Experiment, text: Any, threads: int, is_busy: bool, let_it_run: Callable[[bool], None]
 ) -> Callable[[], None]:
+    # a run measures its backends with the threads that it uses
+    torch.set_num_threads(threads)
     train = trainer(experiment.model, experiment.training, text)
 
     def run() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from refrain.assembly.backend import choose_backends, native_in
 from refrain.assembly.choosing import choose_measured, window_shape
 from refrain.assembly.model import build_model
 from refrain.assembly.task import build_optimizer
@@ -81,9 +82,13 @@ class _Trainer:
         settings = experiment.training.model_copy(update={"precision": precision})
         torch.manual_seed(settings.seed)
         self.model = build_model(experiment.model, VOCABULARY)
-        shape = window_shape(settings, experiment.model, VOCABULARY, ranks=ranks.size)
-        choose_measured(settings, self.model, shape, ranks)
-        self.settings, self.text = settings, text
+        # a process with all columns may choose other backends than one with a part of them
+        self.native = {
+            size: native_in(choose_measured(settings, self.model, shape, ranks).backends)
+            for size in {1, ranks.size}
+            for shape in [window_shape(settings, experiment.model, VOCABULARY, ranks=size)]
+        }
+        self.settings, self.text, self.size = settings, text, ranks.size
         self.optimizer = build_optimizer(settings, self.model)
 
     def __call__(self, ranks: Ranks, some: Columns | None = None) -> float:
@@ -96,6 +101,7 @@ class _Trainer:
         text = self.text if some is None else [(some.of(inputs), some.of(targets)) for inputs, targets in self.text]
         columns = ranks.columns(self.settings.batch_size) or some
         state = self.model.initial_state(self.settings.batch_size if columns is None else columns.number)
+        choose_backends(self.settings, self.model, native=self.native[1 if columns is None else self.size])
         started = time.perf_counter()
         train_round(
             self.model,

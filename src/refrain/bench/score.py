@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.assembly import build_model
-from refrain.assembly.backend import choose_backends
+from refrain.assembly.choosing import choose_measured, window_shape
 from refrain.config import Experiment, Model
 from refrain.data import WordVocabulary
 from refrain.errors import UserError
@@ -138,7 +138,7 @@ def _forward_candidates(experiment: Experiment, tokens: int) -> dict[str, Callab
 
 
 def forward_passes(experiment: Experiment, precision: str, text: list[tuple[Tensor, Tensor]]) -> Callable[[], None]:
-    """Return a call that runs a model in training mode over a text, with the backend that `auto` has by sizes.
+    """Return a call that runs a model in training mode over a text, with the backends that a run measures.
 
     Args:
         experiment: its model and training settings.
@@ -147,7 +147,8 @@ def forward_passes(experiment: Experiment, precision: str, text: list[tuple[Tens
     """
     model = build_model(experiment.model, VOCABULARY).train()
     settings = experiment.training
-    choose_backends(settings.model_copy(update={"precision": precision, "backend": "auto"}), model)
+    settings = settings.model_copy(update={"precision": precision, "backend": "auto"})
+    choose_measured(settings, model, window_shape(settings, experiment.model, VOCABULARY))
     state = model.initial_state(settings.batch_size)
 
     def run() -> None:

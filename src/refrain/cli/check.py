@@ -17,7 +17,7 @@ def check(
 ) -> None:
     """Build a recipe and train on a few windows, to check settings, memory and time.
 
-    Prints the sizes, the memory and the expected training time. Nothing is saved.
+    Prints the sizes, the memory and the expected training time. No run is saved.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ def with_options(
         errors: what to do at invalid UTF-8; None leaves it to the recipe.
         tokens: the file of a tokenizer, if given.
         skip_bad: whether damaged sentences are left out.
-        deterministic: whether nothing is measured to choose backends.
+        deterministic: whether nothing is measured to choose backends and a precision.
     """
     words = list(settings)
     if errors:

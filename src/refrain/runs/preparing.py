@@ -3,14 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from refrain.assembly.backend import choose_backends, native_in, rounds_in
-from refrain.assembly.choosing import choose_measured, window_shape, with_precision
+from refrain.assembly.choosing import Choice, choose_again, choose_measured, window_shape
 from refrain.assembly.model import build_device, check_frequent_first
-from refrain.assembly.window_times import Times
 from refrain.config import AnyExperiment, Experiment
 from refrain.data import Corpus
 from refrain.models import LanguageModel
-from refrain.nn.kernels.backend import has_fast_bf16
 from refrain.parallel import Ranks
 from refrain.training.progress import Progress
 
@@ -37,7 +34,7 @@ def build(
     report: Progress,
     ranks: Ranks,
     before: dict[str, Any] | None = None,
-) -> tuple[Any, dict[str, str], dict[str, Times]]:
+) -> tuple[Any, Choice]:
     """Build the network on its device, and choose its backends, whose kernels are compiled if needed.
 
     Args:
@@ -53,7 +50,7 @@ def build(
         UserError: when a setting does not fit the corpus.
 
     Returns:
-        The network, the backend of each of its parts, and the times by which they were chosen, where they were.
+        The network, and the backends of its parts with the measurements by which they were chosen.
     """
     if before is None and isinstance(experiment, Experiment) and isinstance(corpus, Corpus):
         check_frequent_first(experiment.model, corpus.vocabulary)
@@ -61,8 +58,7 @@ def build(
         device = build_device(experiment.training.device)
         network = kind.model(experiment, corpus).to(device)
     with report.reports.step("measuring the backends"):
-        backends, times = choose(experiment, corpus, network, ranks, report.log, before)
-    return network, backends, times
+        return network, choose(experiment, corpus, network, ranks, report.log, before)
 
 
 def choose(
@@ -72,7 +68,7 @@ def choose(
     ranks: Ranks,
     log: Callable[[str], None],
     before: dict[str, Any] | None = None,
-) -> tuple[dict[str, str], dict[str, Times]]:
+) -> Choice:
     """Choose the backends and the precision of a network, in place, by measurements where the settings leave it open.
 
     Args:
@@ -82,15 +78,10 @@ def choose(
         ranks: the ranks, which all use what rank 0 has measured.
         log: called with a line of text before steps that take long, and about a precision that is slow.
         before: the manifest of a run that is resumed; see `build`.
-
-    Returns:
-        The backend of each part of the network, and the times by which they were chosen, where they were.
     """
     device = next(network.parameters()).device.type
     if before is not None and (before.get("device", "cpu") == "cpu") == (device == "cpu"):
-        words = recorded_backends(before)
-        training = with_precision(experiment.training, bf16=rounds_in(words) and has_fast_bf16(device))
-        return choose_backends(training, network, log, native_in(words)), {}
+        return choose_again(experiment.training, network, recorded_backends(before), ranks, log)
     shape = None
     if isinstance(experiment, Experiment) and isinstance(network, LanguageModel):
         assert isinstance(corpus, Corpus)

@@ -154,9 +154,9 @@ def _built(
     before = read_manifest(run)
     same_text(corpus, before, run.path)
     check_corpus(given, corpus, checkpoint, own)
-    network, backends, _ = build(kind, given, corpus, report, ranks, before)
+    network, choice = build(kind, given, corpus, report, ranks, before)
     share_network(ranks, network)
-    return corpus, network, backends
+    return corpus, network, choice.backends
 
 
 def _restored(

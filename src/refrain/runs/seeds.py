@@ -26,7 +26,7 @@ from .documents import read_plan
 from .folds import member_of
 from .kinds import kind_of
 from .resuming import resume_unfinished
-from .seeds_summary import summarise_seeds
+from .seeds_summary import mixes_precisions, summarise_seeds
 from .series_folder import is_temporary, parts_of, remove_if_empty, remove_runs
 from .training import train
 
@@ -258,7 +258,13 @@ def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress
             reported.add(number)
         if in_use == len(left):
             time.sleep(PAUSE_SECONDS)
-    summary = summarise_seeds(folder, numbers, [summaries[number] for number in numbers], folds=bool(plan.get("folds")))
+    found = [summaries[number] for number in numbers]
+    if mixes_precisions(found):
+        progress().log(
+            "note: some of these runs were trained in bf16 and others in float32, as training.precision=auto chose on "
+            "their processors; compare them with care, or train all with training.precision=float32"
+        )
+    summary = summarise_seeds(folder, numbers, found, folds=bool(plan.get("folds")))
     write_atomically(folder / "summary.json", dumps(summary, indent=2) + "\n")
     return summary
 

@@ -5,6 +5,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from refrain.assembly.backend import rounds_in
+
 from .folds import pooled
 
 FIGURES = ("perplexity", "nats_per_token", "bits_per_byte", "accuracy")
@@ -47,6 +49,15 @@ def summarise_seeds(
     if folds:
         summary["pooled"] = pooled([one["test"] for one in summaries])
     return summary
+
+
+def mixes_precisions(summaries: list[dict[str, Any]]) -> bool:
+    """Whether some runs were trained in bf16 and others were not.
+
+    Args:
+        summaries: the summary of each run.
+    """
+    return len({rounds_in(one.get("backend") or {}) for one in summaries}) > 1
 
 
 def _figures(figure: dict[str, Any] | None) -> dict[str, float]:

@@ -126,7 +126,7 @@ def _started(
     corpus = first_then_others(ranks, lambda: read_corpus(kind, experiment, report))
     check_same(ranks, experiment, corpus)
     torch.manual_seed(experiment.training.seed)
-    network, backends, times = build(kind, experiment, corpus, report, ranks)
+    network, choice = build(kind, experiment, corpus, report, ranks)
     start: dict[str, Any] = {}
     if start_from is not None:
         start = {"start": load_start(named_run(start_from), network, corpus)}
@@ -145,11 +145,10 @@ def _started(
         if ranks.first:
             run.write_json("config.json", kind.document(experiment, network))
             run.write_text("recipe.toml", recipe_text)
-            document = manifest(experiment, corpus, network, command, backends, ranks.size)
-            measured = {"backend_seconds": {name: each._asdict() for name, each in times.items()}} if times else {}
-            run.write_json("manifest.json", document | threads | measured | target_asked(asked) | start)
+            document = manifest(experiment, corpus, network, command, choice.backends, ranks.size)
+            run.write_json("manifest.json", document | threads | choice.record() | target_asked(asked) | start)
         check_shared(ranks, run)
-        return train_to_the_end(experiment, kind, corpus, task, run, Position(), None, report, backends)
+        return train_to_the_end(experiment, kind, corpus, task, run, Position(), None, report, choice.backends)
 
 
 def _create(run: RunFolder, task: Task, *, replaced: bool, force: bool, unfinished: bool) -> None:

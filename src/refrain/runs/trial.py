@@ -30,7 +30,7 @@ WINDOWS, SECONDS = 12, 2.0
 def trial(
     experiment: AnyExperiment, log: Callable[[str], None], layout: str | Path | None = None, *, force: bool = False
 ) -> dict[str, Any]:
-    """Build the model and the task of an experiment, and train on two windows or a few more. Nothing is saved.
+    """Build the model and the task of an experiment, and train on two windows or a few more. No run is saved.
 
     Args:
         experiment: the settings.
@@ -64,7 +64,7 @@ def _trial(
     model = kind.model(experiment, corpus).to(device)
     if layout is not None:
         write_files([(Path(layout), draw_layout(experiment.name, model, corpus))], force=force)
-    backends, _ = choose(experiment, corpus, model, Ranks(), log)
+    backends = choose(experiment, corpus, model, Ranks(), log).backends
     task = kind.task(experiment, corpus, model)
     windows = len(task.windows(0))
     try:
