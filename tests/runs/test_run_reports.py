@@ -16,7 +16,8 @@ from refrain.axes import Axis
 from refrain.errors import CheckpointError
 from refrain.recipes import RECIPES, description
 from refrain.runs.reports import writing
-from refrain.runs.reports.curves import MOST_LINES, curves_of, numbers
+from refrain.runs.reports.curves import MOST_LINES, curves_of, heading, numbers
+from refrain.runs.reports.drawing import drawing_of
 from refrain.runs.reports.figures import ledger_lines
 from refrain.runs.reports.folder import read_run
 from refrain.runs.reports.sparse import sparsity_blocks
@@ -221,6 +222,23 @@ def test_short_lines_at_the_end_of_epochs_are_not_drawn(run_copy):
     assert (curves.across, curves.x) == ("epoch", [0.25, 0.5])
     write_lines(run_copy, lines[:2])
     assert (curves_of(read_run(run_copy)).across, curves_of(read_run(run_copy)).x) == ("step", [100, 200])
+
+
+def test_the_accuracy_in_training_is_that_of_whole_epochs(run_copy):
+    lines = []
+    for epoch, right in ((1, 0.25), (2, 0.5)):
+        place = {"epoch": epoch, "windows": 4, "perplexity": 9.0 / epoch}
+        for window, far in ((2, right / 2), (4, right)):
+            step = 4 * (epoch - 1) + window
+            lines.append({"event": "train", "window": window, "step": step, "train_accuracy": far, **place})
+        lines.append(lines[-1] | {"event": "valid", "epoch_ended": True})
+    write_lines(run_copy, lines)
+    columns = {heading(quantity): values for quantity, values in curves_of(read_run(run_copy)).columns.items()}
+    assert [*columns] == ["Perplexity, training", "Perplexity, validation", "Accuracy in training (%)"]
+    assert columns["Accuracy in training (%)"] == [None, 25.0, None, 50.0]
+    (chart,), _ = drawing_of([run_copy], "accuracy")
+    assert [(line.x, line.y) for line in chart.lines] == [([1.0, 2.0], [25.0, 50.0])]
+    assert [chart.title for chart in drawing_of([run_copy], "main").charts] == ["Perplexity", "Accuracy in training"]
 
 
 def test_the_ledger_reads_what_recipes_say():

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from .options import NAMED, ForceOption, JsonOption
 
-CurveName = Literal["main", "learning-rate", "gradient-norm", "speed", "sparsity", "all"]
+CurveName = Literal["main", "accuracy", "learning-rate", "gradient-norm", "speed", "sparsity", "all"]
 AxisName = Literal["epoch", "step", "minutes"]
 ENDINGS = (".png", ".svg", ".pdf")
 
@@ -34,7 +34,8 @@ def plot(
         The file of the picture: FILE.png, FILE.svg or FILE.pdf.
     curves
         main: perplexity on the training and the validation text, bits per byte of a byte model, or accuracy and nats
-        of a tagger. sparsity: zeros, units, and the size once compacted. all: every curve of the report.
+        of a tagger, and what training.train_accuracy counts. accuracy: accuracies alone. sparsity: zeros, units, and
+        the size once compacted. all: every curve of the report.
     by
         What the horizontal axis counts: epochs, steps of the optimiser, or minutes of training.
     reference

@@ -72,7 +72,7 @@ _GROUPS = {"units": Quantity("Units that are not dead", note="by width", from_ze
 _OTHER = {
     "event", "epoch", "epoch_ended", "window", "step", "train_nats_per_token", "train_perplexity", "best", "accuracy",
     "train_bits_per_byte", "nats_per_token", "perplexity", "bits_per_byte", "wall_seconds", "dead_units", "span_f1",
-    "windows", "last_step",
+    "windows", "last_step", "train_accuracy",
 }  # fmt: skip
 
 
@@ -181,11 +181,14 @@ def _main(run: RunData, line: Mapping[str, Any]) -> Iterator[tuple[Quantity, flo
     for key, title in (("accuracy", "Accuracy"), ("span_f1", "F1 of spans")):
         if (value := _real(line.get(key))) is not None:
             yield Quantity(title, which, "%"), 100 * value
+    # the lines of training have the share since the epoch began, those of validation that of the epoch
+    if line["event"] == "valid" and (value := _real(line.get("train_accuracy"))) is not None:
+        yield Quantity("Accuracy in training", note="%", from_zero=True), 100 * value
 
 
 def ordered(found: Iterable[Quantity]) -> list[Quantity]:
     """The figures of the model first, training before validation, then the course of the training, then the size."""
-    titles = ["Accuracy", "F1 of spans", PERPLEXITY, "Bits per byte", "Nats per word"]
+    titles = ["Accuracy", "F1 of spans", PERPLEXITY, "Bits per byte", "Nats per word", "Accuracy in training"]
     titles += ["Learning rate", "Gradient norm", "Speed", "Zeros in the matrices", "Units that are not dead"]
     titles += ["Size once compacted", "Strength of the group lasso"]
     known = {title: place for place, title in enumerate(titles)}

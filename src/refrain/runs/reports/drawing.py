@@ -14,8 +14,10 @@ from .curves import Curves, curves_of, heading
 from .folder import RunData, read_run
 from .writing import MOST_RUNS, levels_of, names_of
 
-# the value of --curves -> the titles of the charts that it names; those of `main` are all that no other value names
+# the value of --curves -> the titles of the charts that it names
 CHOICES = {
+    "main": ("Accuracy", "F1 of spans", "Perplexity", "Bits per byte", "Nats per word", "Accuracy in training"),
+    "accuracy": ("Accuracy", "F1 of spans", "Accuracy in training"),
     "learning-rate": ("Learning rate",),
     "gradient-norm": ("Gradient norm",),
     "speed": ("Speed",),
@@ -23,7 +25,6 @@ CHOICES = {
         "Zeros in the matrices", "Units that are not dead", "Size once compacted", "Strength of the group lasso",
     ),
 }  # fmt: skip
-MAIN = ("Accuracy", "F1 of spans", "Perplexity", "Bits per byte", "Nats per word")
 # lines of training that are drawn for each run
 MOST_LINES = 4000
 
@@ -42,7 +43,7 @@ def drawing_of(
 
     Args:
         paths: the run folders.
-        choice: `all`, `main`, or a key of `CHOICES`.
+        choice: `all`, or a key of `CHOICES`.
         by: what the horizontal axis counts; `epoch` becomes `step` for all runs if one of them does not record the
             length of its epochs.
         references: the names and values of horizontal lines in the first chart.
@@ -84,7 +85,7 @@ def _along(curves: Curves, by: Across, path: Path) -> Curves:
 def _chosen(curves: Curves, choice: str) -> Curves:
     if choice == "all":
         return curves
-    titles = CHOICES.get(choice, MAIN)
+    titles = CHOICES[choice]
     return curves._replace(columns={name: each for name, each in curves.columns.items() if name.chart in titles})
 
 
