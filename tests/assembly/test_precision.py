@@ -191,7 +191,6 @@ def test_a_series_of_two_precisions_is_named(processor, monkeypatch, tiny_settin
         (0.64, ["training.precision=bf16"], True),
         (1.0, ["training.precision=bf16"], False),
         (None, ["training.precision=bf16", "training.deterministic=true"], False),
-        (0.64, ["training.precision=auto"], False),
         (None, ["training.precision=float32"], False),
     ],
 )
@@ -216,6 +215,22 @@ def test_a_trial_trains_as_a_run_would(tiny_settings, tiny_corpus, monkeypatch):
     experiment = recipe("zaremba-small", *tiny_settings, "training.precision=float32", data=str(tiny_corpus))
     found = trial(experiment, Log().log)
     assert asked == [found["windows"] * experiment.training.epochs]
+
+
+@pytest.mark.parametrize(
+    ("speedup", "able", "more", "line"),
+    [
+        (1.94, True, [], "precision bf16: matmuls in bf16 are 1.94 times as fast as in float32"),
+        (0.5, True, [], "precision float32: matmuls in bf16 are 0.50 times as fast as in float32"),
+        (None, True, ["training.deterministic=true"], "precision bf16: there are instructions for it"),
+        (None, False, [], "precision float32: there are no instructions for bf16"),
+    ],
+)
+def test_a_user_of_auto_is_told_what_it_chose(processor, speedup, able, more, line, tiny_settings, tiny_corpus):
+    processor(speedup, able=able)
+    log = Log()
+    trial(tiny(tiny_settings, tiny_corpus, "training.precision=auto", *more), log.log)
+    assert line in log.lines
 
 
 def test_where_nothing_is_rounded_nothing_is_said(processor, tiny_settings, tiny_corpus):

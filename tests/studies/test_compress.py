@@ -3,6 +3,7 @@
 import importlib
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from refrain.sparsity.sizes import unit_sizes
 from refrain.studies.compress import compress
 from refrain.studies.masked_proof import prove
 from refrain.studies.reconstruction import reconstructed
-from refrain.studies.removal_cost import Cost, Request, accepted, open_validation
+from refrain.studies.removal_cost import Cost, Request, accepted, beginning_of, open_validation
 from refrain.studies.smaller import units_to_remove
 from refrain.studies.sparsity_files import sparsity_report
 from refrain.studies.unit_ranking import units_for_size
@@ -427,3 +428,18 @@ def test_a_model_that_computes_something_else_is_found_out(runs):
         other.head.bias[0] += 1e-3
     with pytest.raises(CheckpointError, match=r"does not compute the same as the masked one.*nothing was written"):
         prove(masked, other, text)
+
+
+@pytest.mark.parametrize(
+    ("split", "count", "name"),
+    [
+        ("valid", 720, "the validation text of tiny (20 streams side by side)"),
+        ("test", 40, "the test text of tiny (one stream)"),
+        ("all", 200_001, "the first 200,000 tokens of the text of tiny (20 streams side by side)"),
+    ],
+)
+def test_the_text_is_named_with_how_it_is_read(split, count, name):
+    """The perplexity of an evaluation, in one stream, is another."""
+    tokens = torch.zeros(count, dtype=torch.int32)
+    corpus = SimpleNamespace(name="tiny", splits={split: SimpleNamespace(tokens=tokens)})
+    assert beginning_of(corpus, split).name == name

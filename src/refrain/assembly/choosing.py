@@ -60,6 +60,8 @@ def choose_measured(
         able = every_rank_has_bf16(ranks, device)
         bf16 = bool(ranks.from_first((able and uses_bf16(asked, device)) if ranks.first else None))
         speedup = bf16_speedup() if able and measures and ranks.first else None
+        if log is not None and ranks.first:
+            log(f"precision {_reason(bf16=bf16, able=able, speedup=speedup)}")
     else:
         bf16, speedup = uses_bf16(asked, device), None
     training = with_precision(asked, bf16=bf16)
@@ -141,6 +143,13 @@ def with_precision(training: Training | TaggerTraining, *, bf16: bool) -> Traini
     if training.precision != "auto":
         return training
     return training.model_copy(update={"precision": "bf16" if bf16 else "float32"})
+
+
+def _reason(*, bf16: bool, able: bool, speedup: float | None) -> str:
+    """The precision that `auto` has chosen, and why."""
+    if speedup is not None:
+        return f"{'bf16' if bf16 else 'float32'}: matmuls in bf16 are {speedup:.2f} times as fast as in float32"
+    return "bf16: there are instructions for it" if able else "float32: there are no instructions for bf16"
 
 
 def _warn_of_slow_bf16(log: Callable[[str], None]) -> None:

@@ -188,7 +188,14 @@ def open_validation(
 def beginning_of(corpus: Corpus, split: str) -> Validation:
     """Windows of the beginning of a split, twenty streams side by side."""
     whole, beginning = (_windows(corpus, split, count) for count in (TOKENS, BEGINNING))
-    return Validation(whole, beginning, f"the {'validation' if split == 'valid' else split} text of {corpus.name}")
+    return Validation(whole, beginning, _name(corpus, split, whole.batch_size))
+
+
+def _name(corpus: Corpus, split: str, streams: int) -> str:
+    """What the text is called in messages, and how it is read, on which its perplexity depends."""
+    name = {"valid": "the validation text", "all": "the text"}.get(split, f"the {split} text")
+    beginning = f"the first {TOKENS:,} tokens of " if len(corpus.splits[split].tokens) > TOKENS else ""
+    return f"{beginning}{name} of {corpus.name} ({'one stream' if streams == 1 else f'{streams} streams side by side'})"
 
 
 def _windows(corpus: Corpus, split: str, count: int) -> Windows:
