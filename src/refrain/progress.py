@@ -5,6 +5,7 @@ looks at the count and reports it. Nothing is printed about a step of less than 
 """
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,8 @@ NEXT_SECONDS = (8.0, 20.0, 30.0, 60.0)
 BAR_SECONDS = 0.5
 """The time from the beginning of a step until its bar is shown."""
 REFRESH_SECONDS = 0.2
+LARGE = 1e6
+"""From here on, perplexities are written in scientific notation."""
 
 
 class Track(Protocol):
@@ -261,6 +264,16 @@ def timing_reports(reports: Reporter) -> Reporter:
         reports: the reporter of other steps.
     """
     return Reporter(None) if errors_on_terminal() else reports
+
+
+def perplexity_text(value: float, digits: int = 2) -> str:
+    """Format a perplexity with some digits after the point, and one of a million or more as 1.23e+91.
+
+    Args:
+        value: the perplexity, which may be infinite.
+        digits: the digits after the point.
+    """
+    return f"{value:,.{digits}f}" if not LARGE <= value < math.inf else f"{value:.2e}"
 
 
 def duration(seconds: float) -> str:

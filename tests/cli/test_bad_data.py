@@ -30,7 +30,7 @@ def empty_split(write):
 
 
 def no_splits(write):
-    return write("corpus/notes.md", "x").parent, "no train text; expected a file such as ptb.train.txt"
+    return write("corpus/table.csv", "x").parent, "no train text; expected a file such as ptb.train.txt"
 
 
 def two_trains(write):
@@ -50,7 +50,7 @@ def invalid_plain_file(write):
 
 
 def one_line(write):
-    return write("plain.txt", "one line"), "1 line(s) cannot be split in 3; give a folder of splits instead"
+    return write("plain.txt", "one line"), "1 line(s) of 2 word(s) cannot be split in 3; give more text"
 
 
 def one_token(write):
@@ -106,7 +106,9 @@ def test_invalid_utf8_continues_where_asked(refrain, train, write, tmp_path):
     assert refrain(*train(folder, "--errors", "replace", "--quiet")).status == 0
     run = tmp_path / "run"
     assert json.loads((run / "config.json").read_text())["experiment"]["data"]["errors"] == "replace"
-    found = refrain("data", "check", folder, "--errors", "replace", "--json").json
+    checked = refrain("data", "check", folder, "--errors", "replace", "--json")
+    found = checked.json
+    assert "train: 40 invalid byte(s) or sequence(s) of bytes are read as U+FFFD" in checked.err
     # good bad line <eos> U+FFFD <unk>
     assert found["vocabulary"] == 6
     # asked for anew at every command
@@ -130,23 +132,27 @@ def test_invalid_utf8_elsewhere(mistake, refrain, tiny_run, byte_run, write, mon
         outcome = refrain("score", tiny_run)
     # the lines before it are answered
     assert outcome.status == 3 and outcome.out.endswith("\tant\n") and outcome.out.count("\n") == 1
-    assert outcome.complaints == ["refrain: standard input: invalid UTF-8 at byte 4; use --errors replace to read on"]
+    (line,) = outcome.complaints
+    assert line.startswith("refrain: standard input: invalid UTF-8 at byte 4; correct the file, or if it is in Latin-1")
+    assert line.endswith("iconv -f LATIN1 -t UTF-8, or use --errors replace to read on")
 
 
 def test_invalid_utf8_names_what_the_command_has(mistake, train, tiny_run, tiny_settings, write, tmp_path):
     for split in ("train", "valid", "test"):
         folder = write(f"corpus/{split}.txt", b"good line\nbad \xe9 line\n" * 40).parent
     cause = "invalid UTF-8 at byte 14 (0xe9); correct the file"
-    setting = f"{cause}, or continue with data.errors=replace"
-    option = f"{cause}, or continue with --errors replace"
+    latin = "; correct the file, or if it is in Latin-1 convert it: iconv -f LATIN1 -t UTF-8 "
+    names = {split: f"{latin}{split}.txt > {split}.utf8.txt" for split in ("train", "valid", "test")}
+    setting = f"{names['train']}, or continue with data.errors=replace"
+    option = f"{names['train']}, or continue with --errors replace"
     place = ["--data", folder]
     for words, ending in (
         (train(folder), option),
         (["data", "check", folder], option),
-        (["evaluate", tiny_run, *place], option),
+        (["evaluate", tiny_run, *place], option.replace("train", "test")),
         (["check", "zaremba-small", *tiny_settings, *place], setting),
-        (["compress", tiny_run, "--threshold", "0.1", *place, "--out", tmp_path / "small"], cause),
-        (["export", tiny_run, *place, "--out", tmp_path / "m.onnx"], cause),
+        (["compress", tiny_run, "--threshold", "0.1", *place, "--out", tmp_path / "small"], names["test"]),
+        (["export", tiny_run, *place, "--out", tmp_path / "m.onnx"], names["valid"]),
     ):
         assert mistake(3, words, cause).endswith(ending)
 
@@ -228,7 +234,7 @@ def test_a_corpus_that_has_changed_since(mistake, refrain, train, tiny_corpus, t
     )
     assert tree(tmp_path / "run") == before
     shutil.rmtree(folder)
-    mistake(3, ["evaluate", tmp_path / "run"], "mine: no such file or folder")
+    mistake(3, ["evaluate", tmp_path / "run"], "mine: the text on which", "is no longer here")
 
 
 def test_fetching_what_is_not_known(mistake):

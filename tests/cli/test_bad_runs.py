@@ -4,6 +4,7 @@ import hashlib
 import json
 import pathlib
 import pickle
+import shlex
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,16 @@ def test_a_run_that_is_not_there(mistake, tmp_path):
 def test_a_run_of_nearly_that_name_is_named(mistake, run_copy):
     place = run_copy.parent / "rnu"
     mistake(4, ["evaluate", place], f"{place}: no such run folder; did you mean {run_copy}? train one with: refrain")
+
+
+def test_a_copy_of_a_link_to_a_checkpoint(refrain, mistake, tiny_run, tmp_path):
+    (tmp_path / "copy").symlink_to((tiny_run / "best").readlink())
+    mistake(4, ["evaluate", tmp_path / "copy"], "copy: is a link to checkpoints/step-", "not exist", "with cp -rL")
+    # the command that the card of a run has for that
+    (line,) = [line for line in (tiny_run / "README.md").read_text().splitlines() if "cp -rL" in line]
+    words = shlex.split(line.split("`")[1])
+    shutil.copytree(words[2], tmp_path / "whole")
+    assert words[:2] == ["cp", "-rL"] and refrain("evaluate", tmp_path / "whole", "--split", "valid").status == 0
 
 
 def test_a_folder_that_is_no_run(mistake, each_user, write):
@@ -144,9 +155,8 @@ def test_a_run_with_other_settings_is_not_resumed(mistake, run_copy, tiny_settin
 
 def test_a_folder_that_is_taken(mistake, train, tiny_corpus, write, tmp_path, tree):
     precious = write("run/precious.txt", "keep")
-    mistake(
-        4, train(tiny_corpus), "run: exists already; choose another --out, continue it with --resume, or replace it"
-    )
+    said = mistake(4, train(tiny_corpus), "run: exists already and holds other files than those of a run")
+    assert "--force" not in said and "--resume" not in said
     # before the text is read, however long that takes
     mistake(4, train(write("no-text.txt", b"\xff\xfe\x00")), "run: exists already")
     assert tree(tmp_path / "run") == {"precious.txt": hashlib.sha256(b"keep").hexdigest()}
@@ -157,7 +167,9 @@ def test_a_folder_that_is_taken(mistake, train, tiny_corpus, write, tmp_path, tr
     assert precious.parent.read_text() == "a file"
 
 
-def test_force_replaces_the_run_alone(refrain, train, tiny_corpus, run_copy):
+def test_force_replaces_the_run_alone(refrain, mistake, train, tiny_corpus, run_copy):
+    remedies = "run: exists already; choose another --out, continue it with --resume, or replace it with --force"
+    mistake(4, train(tiny_corpus), remedies)
     (run_copy / "notes.txt").write_text("mine")
     assert refrain(*train(tiny_corpus, "training.seed=9", "--force", "--quiet")).status == 0
     assert json.loads((run_copy / "manifest.json").read_text())["seed"] == 9

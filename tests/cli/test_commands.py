@@ -415,4 +415,11 @@ def test_unseen_words_of_a_prompt_are_reported(refrain, tiny_run):
 def test_a_second_stage_without_a_first_is_reported(refrain, tiny_settings, tiny_corpus, tmp_path):
     # the model is too small for the recipe's penalty to be of use; the line is printed before that
     words = ("train", "zaremba-large-l1", *tiny_settings, "--data", tiny_corpus, "--out", tmp_path / "run")
-    assert "is meant to continue from a trained run (--from RUN)" in refrain(*words).err
+    assert "is meant to continue from a trained run (--from RUN); it now starts from" in refrain(*words).err
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_checking_a_second_stage_says_that_it_needs_a_first(refrain, tiny_settings, tiny_corpus, write, as_file):
+    recipe = write("mine.toml", 'extends = "zaremba-large-l1"\n') if as_file else "zaremba-large-l1"
+    said = refrain("check", recipe, *tiny_settings, "--data", tiny_corpus).err
+    assert f"{recipe} is meant to continue from a trained run (--from RUN); without one, refrain train starts" in said

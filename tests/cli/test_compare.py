@@ -206,3 +206,57 @@ def test_mistakes(refrain, mistake, family, write, tmp_path, tiny_run):
     small += ["training.window_steps=3", "--data", other, "--out", tmp_path / "o", "--quiet"]
     refrain("train", "zaremba-small", *small)
     mistake(3, ["compare", family / "wide", tmp_path / "o", "--split", "test"], "has another text than")
+
+
+@pytest.fixture(scope="module")
+def rounded(family):
+    """A run and its copy with int8 weights."""
+    run, small = family / "wide", family / "small" / "int8"
+    assert main(["compress", str(run), "--weights", "int8", "--out", str(small)]) == 0
+    return run, small
+
+
+def test_a_compressed_run_is_no_further_seed(refrain, rounded, tiny_corpus):
+    run, small = rounded
+    found = refrain("compare", run, small.parent, "--json").json
+    assert found["settings"] == ["compressed_from", "weights"]
+    plain, other = found["groups"]
+    assert (plain["runs"], plain["settings"]) == ([str(run)], {})
+    assert other["settings"] == {"compressed_from": str(run), "weights": "int8"}
+    summary = json.loads((small / "summary.json").read_text())
+    assert other["valid"] == {} and other["test"]["mean"] == pytest.approx(summary["after"]["perplexity"])
+    tested = refrain("compare", run, small.parent, "--data", tiny_corpus / "test.txt", "--json").json["groups"]
+    assert {group["name"] for group in tested} == {str(run), str(small)}
+
+
+def test_the_list_has_what_is_known_of_a_compressed_run(refrain, rounded, tmp_path):
+    run, small = rounded
+    summary = json.loads((small / "summary.json").read_text())
+    (entry,) = refrain("runs", small, "--json").json["runs"]
+    assert entry["test"]["perplexity"] == summary["after"]["perplexity"] and entry["valid"] == {}
+    assert refrain("runs", small).out.splitlines()[1].split()[6] == "-"
+    assert refrain("watch", small, "--all").out.splitlines()[1].split()[2] == "-"
+    # figures of another text are not those of the test text
+    copy = shutil.copytree(small, tmp_path / "copy", symlinks=True)
+    (copy / "summary.json").write_text(json.dumps({**summary, "data": "other.txt"}))
+    assert refrain("runs", copy, "--json").json["runs"][0]["test"] == {}
+    assert (
+        f"has no curves, as it was compressed and not trained; draw {run}"
+        in refrain("plot", small, "--out", tmp_path / "x.svg").err
+    )
+
+
+def test_a_compressed_model_of_bytes_has_the_bits_of_its_run(byte_run, tmp_path):
+    from refrain.runs.listing import entry_of
+
+    assert main(["compress", str(byte_run), "--weights", "int8", "--out", str(tmp_path / "small")]) == 0
+    before, after = (entry_of(path).test["bits_per_byte"] for path in (byte_run, tmp_path / "small"))
+    assert after == pytest.approx(before, rel=0.01)
+
+
+def test_a_run_that_started_from_another_is_no_further_seed(refrain, family, tmp_path, tiny_corpus, tiny_settings):
+    run = family / "wide"
+    words = ["train", "zaremba-small", *tiny_settings, "training.epochs=1", "model.hidden_sizes=[12]", "--quiet"]
+    assert refrain(*words, "--data", tiny_corpus, "--out", tmp_path / "run", "--from", run).status == 0
+    found = refrain("compare", run, tmp_path / "run", "--json").json
+    assert found["settings"] == ["started_from"] and len(found["groups"]) == 2

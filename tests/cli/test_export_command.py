@@ -72,6 +72,10 @@ def test_c_code_is_proved_and_generates_text(refrain, mistake, tiny_run, tmp_pat
     said = subprocess.run([out / "main", "30", "1"], check=True, capture_output=True, text=True, timeout=60).stdout
     words = set(runs.load(tiny_run).vocabulary)
     assert len(said.split()) > 10 and set(said.split()) <= words
+    for wrong in (["--help"], ["2024-03-05", "20"], ["20", "x"], [""], ["9" * 30], ["1", "2", "3"]):
+        refused = subprocess.run([out / "main", *wrong], capture_output=True, text=True, timeout=60)
+        assert (refused.returncode, refused.stdout) == (2, ""), wrong
+        assert refused.stderr.startswith(f"usage: {out / 'main'} [TOKENS [SEED]]\n")
     (out / "model.c").write_text("precious")
     mistake(4, ["export", tiny_run, "--format", "c", "--out", out, "--no-proof"], "exists")
     assert (out / "model.c").read_text() == "precious"

@@ -1,10 +1,12 @@
 """What a command says of itself, and of what it did."""
 
+import io
+import sys
 from itertools import pairwise
 
 import pytest
 
-from refrain.cli.app import COMMANDS
+from refrain.cli.app import COMMANDS, main
 
 
 @pytest.mark.parametrize(
@@ -39,9 +41,30 @@ def test_how_often_unk_was_drawn(refrain, tiny_run):
     drawn = alone.out.split().count("<unk>")  # the prompt is printed as it was given
     assert drawn > 1 and f"<unk> was drawn {drawn} times; --no-unk never draws it" in alone.err
     several = refrain(*words, "--samples", "2", "--json")
-    drawn = sum(text.split().count("<unk>") - 1 for text in several.json["samples"])
+    drawn = sum(text.split().count("<unk>") for text in several.json["samples"])
     assert f"<unk> was drawn {drawn} times" in several.err
     assert "was drawn" not in refrain(*words, "--no-unk").err
+
+
+def test_the_prompt_is_printed_as_it_was_given(refrain, tiny_run):
+    words = ["generate", tiny_run, "--tokens", "3", "--prompt", "xyzzy  ant", "--seed", "3"]
+    alone = refrain(*words)
+    assert alone.out.startswith("xyzzy  ant")
+    assert "1 word of the prompt is not in the vocabulary and read as <unk>" in alone.err
+    assert refrain(*words, "--json").json["samples"] == [alone.out.removesuffix("\n")]
+    several = refrain(*words, "--samples", "2")
+    assert several.out.startswith("--- 1\nxyzzy  ant") and "\n--- 2\nxyzzy  ant" in several.out
+    assert refrain("generate", tiny_run, "--tokens", "0", "--prompt", "xyzzy").out == "xyzzy\n"
+
+
+def test_the_line_of_the_text_ends_before_the_notes(tiny_run, monkeypatch):
+    both = io.BytesIO()
+    streams = [io.TextIOWrapper(both), io.TextIOWrapper(both, write_through=True)]
+    monkeypatch.setattr(sys, "stdout", streams[0])
+    monkeypatch.setattr(sys, "stderr", streams[1])
+    assert main(["generate", str(tiny_run), "--tokens", "400", "--temperature", "9", "--seed", "3"]) == 0
+    text = both.getvalue().decode()
+    assert "\n<unk> was drawn " in text and text.endswith("--no-unk never draws it\n")
 
 
 def test_tokens_are_joined(refrain, tiny_run, byte_run, mistake):
@@ -49,8 +72,7 @@ def test_tokens_are_joined(refrain, tiny_run, byte_run, mistake):
     plain = refrain(*words).out
     assert refrain(*words, "--detokenise").out == plain.replace(" n't", "n't").replace(" ,", ",")
     (sample,) = refrain(*words, "--detokenise", "--json").json["samples"]
-    # the words of the model, of which the prompt has unknown ones
-    assert sample.startswith("ant <unk> <unk> bee <unk>")
+    assert sample + "\n" == refrain(*words, "--detokenise").out
     mistake(2, ["generate", byte_run, "--detokenise"], "--detokenise cannot take effect with a model of bytes")
 
 

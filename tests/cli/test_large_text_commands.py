@@ -64,7 +64,12 @@ def test_the_bench_of_preparing(refrain, mistake, monkeypatch, shards, write):
     mistake(2, [*words, "data.workers=1"], "data.workers is compared with one process, and must be at least 2 (got 1)")
     mistake(2, [*words, "data.unit=byte", "data.min_count=1"], "bench prepare measures words, characters and subwords")
     bad = write("bad.txt", b"line\n" * 99 + b"bad \xe9 line\n")
-    mistake(3, [*words, "--data", bad], "(0xe9); correct the file, or continue with data.errors=replace")
+    mistake(
+        3,
+        [*words, "--data", bad],
+        "(0xe9); correct the file, or if it is in Latin-1",
+        ", or continue with data.errors=replace",
+    )
     mistake(2, ["bench", "train", "--megabytes", "2"], "--megabytes cannot take effect in bench train")
     mistake(2, [*words, "--megabytes", "0"], "--megabytes and --repeats must be at least 1 (got 0 and 1)")
 

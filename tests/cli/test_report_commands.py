@@ -68,18 +68,19 @@ def test_plot_of_several_runs_and_all_curves(refrain, tiny_run, byte_run, tmp_pa
     assert speed["charts"] == ["Speed"]
 
 
-def test_runs_that_are_not_drawn_are_counted(refrain, tiny_run, byte_run, run_copy, tmp_path, monkeypatch):
+def test_runs_that_are_not_drawn_are_named(refrain, tiny_run, byte_run, run_copy, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     for module in ("drawing", "writing"):
         monkeypatch.setattr(f"refrain.runs.reports.{module}.MOST_RUNS", 2)
     done = refrain("plot", tiny_run, byte_run, run_copy, "--out", tmp_path / "x.svg", "--json")
     assert done.json["runs"] == [str(tiny_run), str(byte_run)]
-    assert "note: 1 of 3 runs are not drawn: a picture has 2 runs at most, and only those with" in done.err
+    assert f"note: not drawn: {run_copy}: a picture has 2 runs at most; name fewer runs" in done.err
     assert ">run<" not in (tmp_path / "x.svg").read_text()
     # a run without curves leaves its place to another one
     (run_copy / "metrics.jsonl").write_text("")
     done = refrain("plot", run_copy, tiny_run, byte_run, "--out", tmp_path / "y.svg", "--json")
-    assert done.json["runs"] == [str(tiny_run), str(byte_run)] and "note: 1 of 3 runs" in done.err
+    assert done.json["runs"] == [str(tiny_run), str(byte_run)]
+    assert f"note: not drawn: {run_copy}: has no curves of this kind (main); nothing was recorded" in done.err
     assert "note" not in refrain("plot", tiny_run, byte_run, "--out", tmp_path / "z.svg").err
 
 

@@ -62,7 +62,8 @@ def test_a_stopped_series_continues_with_what_is_left(refrain, corpus, tmp_path,
     started = []
     train = seeds_module.train
     monkeypatch.setattr(seeds_module, "train", lambda e, path, **k: (started.append(str(path)), train(e, path, **k))[1])
-    with pytest.raises(Interrupted):
+    command = f"continue with: refrain train --resume --out {tmp_path / 'cut'}$"
+    with pytest.raises(Interrupted, match=command):
         runs.train_seeds(experiment, tmp_path / "cut", 3, progress=Stop)
     assert [path[-1] for path in started] == ["1", "2"]
     done = refrain("train", "--resume", "--out", str(tmp_path / "cut"))
@@ -81,7 +82,7 @@ def test_folders_that_hold_something_are_left_alone(mistake, corpus, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "thesis.txt").write_text("x")
     words = ("train", "zaremba-small", *SMALL, "--data", corpus, "--seeds", "2", "--out", str(tmp_path / "runs"))
-    mistake(4, words, "exists already")
+    assert "--force" not in mistake(4, words, "exists already and contains other files than runs of --seeds")
     mistake(4, (*words, "--force"), "--force keeps")
     assert (tmp_path / "runs" / "thesis.txt").exists()
 

@@ -110,7 +110,7 @@ MISTAKES = [
     (["export", "nope", "--format", "c", "--no-proof", "--out", "x"], 4, "nope: no such run folder"),
     (["export", "run", "--format", "tflite", "--out", "x"], 2, "--format must be one of"),
     (["generate", "nope"], 4, "nope: no such run folder"),
-    (["generate", "run", "--tokens", "0"], 2, "--tokens must be at least 1"),
+    (["generate", "run", "--tokens", "-1"], 2, "--tokens must be at least 0"),
     (["data", "check", "nope"], 3, "nope: no such file or folder"),
     (["data", "check", "corpus", "--unit", "letter"], 2, "--unit must be one of"),
     (["data", "fetch", "nope"], 3, "unknown corpus"),

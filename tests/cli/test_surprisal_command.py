@@ -75,9 +75,20 @@ def test_contexts_and_preparation(refrain, tiny_run, write):
     assert float(given[1]["surprisal_bits"]) == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.parametrize("context", ["sentence", "document"])
+def test_an_empty_line_has_a_number_and_no_rows(refrain, tiny_run, write, context):
+    text = write("text.txt", "ant\n\nbee cat\n")
+    done = refrain("surprisal", tiny_run, text, "--context", context)
+    rows = rows_of(done.out)
+    assert [(row["sentence"], row["word"]) for row in rows] == [("1", "ant"), ("3", "bee"), ("3", "cat")]
+    assert f"note: {text}: 1 empty line(s), which are counted as sentences and have no rows" in done.err
+    same = rows_of(refrain("surprisal", tiny_run, write("same.txt", "ant\nbee cat\n"), "--context", context).out)
+    assert [row["surprisal_bits"] for row in rows] == [row["surprisal_bits"] for row in same]
+
+
 def test_mistakes(mistake, refrain, tiny_run, write, tmp_path, monkeypatch):
-    text = write("text.txt", "ant\n\nbee\n")
-    mistake(3, ["surprisal", tiny_run, text], "text.txt:2: the sentence is empty; remove the line")
+    blank = write("blank.txt", "\n \n")
+    mistake(3, ["surprisal", tiny_run, blank], "blank.txt: contains no text; give at least one sentence")
     table = write("items.csv", "item,sentence\n1,ant\n2, \n")
     mistake(2, ["surprisal", tiny_run, table], "items.csv is a table; name the column of the sentences with --column")
     words = ["surprisal", tiny_run, table, "--column"]

@@ -258,7 +258,7 @@ def test_an_interrupt_from_the_terminal_stops_workers_after_a_checkpoint(file, t
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     beats = [json.loads((out / "claims" / f"000{number}.1" / "heartbeat.json").read_text()) for number in (1, 2)]
-    assert all(beat["ended"] for beat in beats) and said.count("continue with: refrain train --resume") == 2, said
+    assert all(beat["ended"] for beat in beats) and said.count("continue with: refrain sweep ") == 2, said
     assert "Traceback" not in said
 
 

@@ -393,6 +393,12 @@ def test_trees_are_a_tagged_corpus_and_no_text(refrain, tmp_path, write):
     assert note in refrain("train", *words).err
 
 
+def test_columns_as_a_text_of_words(refrain, corpus, write):
+    text = write("my.conllu", (corpus / "x-ud-train.conllu").read_text())
+    note = f"{text}: is read as plain text, with the columns of CoNLL-U; extract the words first, or train a tagger"
+    assert note in refrain("data", "check", text, "--unit", "word").err
+
+
 def test_a_bad_line_of_columns_is_named(refrain, run, write, mistake):
     text = "".join(map(columns, sentences(9, 7)))
     path = write("a.txt", text + "dogs N\n")

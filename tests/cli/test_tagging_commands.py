@@ -161,6 +161,12 @@ def test_int8_weights_of_a_tagger(refrain, run, write):
     assert refrain("tag", run, path, "--weights", "int8").out == refrain("tag", run, path).out
 
 
+def test_plain_text_is_named(mistake, write, tmp_path):
+    lines = (f"INFO {'started ' * (number % 5)}job {number}\n" for number in range(60))
+    words = ["train", "pos-default", *TINY, "--data", write("app.log", "".join(lines)), "--out", tmp_path / "run"]
+    mistake(3, words, "app.log:2: ", "the file looks like plain text, and a tagger needs sentences whose words have")
+
+
 def test_bad_corpora(mistake, refrain, corpus, write, tmp_path):
     own = write_tsv(tmp_path / "own")
     words = ["train", "pos-default", *TINY, "--data", own, "--out", tmp_path / "run", "--quiet"]
@@ -168,6 +174,10 @@ def test_bad_corpora(mistake, refrain, corpus, write, tmp_path):
     (own / "toy.dev.tsv").write_text(text + "a\tD\textra\n\n")
     mistake(3, words, "toy.dev.tsv", "3 column(s), where the first line of the file has 2", "--skip-bad")
     assert not (tmp_path / "run").exists()
+    # what the command has is named
+    check = ["check", "pos-default", *TINY, "--data", own]
+    mistake(3, check, "correct the file, or leave such sentences out with data.skip_bad=true")
+    assert refrain(*check, "data.skip_bad=true", "--json").json["ok"]
     outcome = refrain(*words, "--skip-bad", "--json")
     assert outcome.json["skipped"] == {"train": 0, "valid": 1, "test": 0}
     assert "left out 1 bad sentence(s)" in refrain("evaluate", tmp_path / "run", "--split", "valid").err

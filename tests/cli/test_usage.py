@@ -33,7 +33,26 @@ from refrain.cli.app import COMMANDS
         (["train", "quickstart", "epochs"], ["'epochs' is not a setting; write name=value"]),
         (["train", "quickstart", "data.unit=byte"], ["data.min_count: cannot take effect with unit 'byte'"]),
         (["train", "quickstart", "--errors", "ignore"], ["--errors", "strict", "replace"]),
-        (["train", "quickstart", "--resume"], ["--resume needs the run folder"]),
+        (["train", "quickstart", "--resume"], ["--resume needs the run folder: refrain train --resume --out RUN"]),
+        (
+            ["train", "quickstart", "--resume=atuo"],
+            ["--resume=atuo: --resume has no value but auto; write --resume"],
+        ),
+        (
+            ["train", "quickstart", "--resume", "auto", "--out", "x"],
+            ["--resume auto: write --resume=auto, as one"],
+        ),
+        (
+            ["train", "training.threads=1", "quickstart"],
+            ["the recipe comes before the settings: refrain train quickstart training.threads=1"],
+        ),
+        (["check", "training.threads=1", "quickstart"], [": refrain check quickstart training.threads=1"]),
+        (["train", "quickstart", "training.threads", "1"], ["a setting is one word: training.threads=1"]),
+        (["train", "quickstart", "training.precision=fp16"], ["(got 'fp16'); did you mean 'bf16'?"]),
+        (["train", "quickstart", "training.precision=bfloat16"], ["(got 'bfloat16'); did you mean 'bf16'?"]),
+        (["train", "quickstart", "data.unit=char"], ["(got 'char'); did you mean 'character'?"]),
+        (["train", "quickstart", "data.unit=octet"], ["or 'subword' (got 'octet')"]),
+        (["surprisal", "x", "--text", "the value"], ["standard input, as in: echo TEXT | refrain surprisal RUN;"]),
         (["train", "--resume", "--force", "--out", "x"], ["--resume and --force exclude each other"]),
         (["train", "--resume", "--out", "x", "--data", "y"], ["--resume takes the settings from the run"]),
         (["train", "--resume", "--out", "x", "--seeds", "5"], ["--resume and --seeds exclude each other"]),
@@ -54,7 +73,7 @@ from refrain.cli.app import COMMANDS
         (["evaluate", "x", "--per-token", ""], ["--per-token: ", "must be a file in a folder that exists"]),
         (["evaluate", "x", "--per-token", "/no/such/t"], ["--per-token: /no/such/t must be a file in a folder"]),
         (["evaluate", "x", "--device", "abacus"], ["--device", "cpu"]),
-        (["generate", "x", "--tokens", "0"], ["--tokens must be at least 1 (got 0)"]),
+        (["generate", "x", "--tokens", "-1"], ["--tokens must be at least 0 (got -1)"]),
         (["generate", "x", "--tokens", "two"], ["--tokens", "two"]),
         (["generate", "x", "--samples", "-1"], ["--samples must be at least 1 (got -1)"]),
         (["generate", "x", "--seed", "-1"], ["--seed must be at least 0"]),
@@ -113,6 +132,23 @@ def test_usage(mistake, tmp_path, monkeypatch, words, parts):
     monkeypatch.chdir(tmp_path)
     mistake(2, words, *parts)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_in_place_of_other_words(mistake, tiny_run, write, monkeypatch):
+    monkeypatch.chdir(write("app.log", "ant bee\n").parent)
+    write("other.log", "ant\n")
+    given = "'app.log' is a path, and no {}; give a text with --data: refrain {} --data app.log"
+    mistake(2, ["train", "quickstart", "app.log"], given.format("setting", "train quickstart"))
+    mistake(2, ["check", "app.log"], given.format("recipe", "check RECIPE"))
+    words = ["train", "quickstart", "--data", "app.log", "other.log"]
+    mistake(2, words, "'other.log': --data takes one path; give a folder, or a pattern in quotes")
+    mistake(2, ["data", "check", "app.log", "other.log"], "it takes one path; give a folder, or a pattern in quotes")
+    mistake(2, ["score", tiny_run, "app.log", "other.log"], "join several with: cat FILE ... | refrain score RUN")
+    for command in ("score", "tag"):
+        right = f"the run comes first: refrain {command} {tiny_run} app.log"
+        mistake(3, [command, "app.log", tiny_run], "app.log: is a file, and", right)
+    mistake(2, ["train", "--resume", tiny_run], f"needs the run folder: refrain train --resume --out {tiny_run}")
+    mistake(4, ["evaluate", tiny_run.parent], f"is a folder of runs, and not a run; give one of them: {tiny_run}")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -64,7 +64,7 @@ def test_what_a_user_should_know(folder):
         "train: only 11 tokens",
         # 3 of 17 and 1 of 4
         "valid: 17.6% of the words are rarer in train than min_count or unseen there, and read as <unk>; with "
-        "data.lowercase=true or data.tokenise=true they may be fewer",
+        "data.lowercase=true, data.tokenise=true or data.unit=subword they may be fewer",
         "valid: 25.0% of the lines also occur in train",
         "valid: only 17 tokens",
         "test: 1 line(s) of over 2000 words; is a line a sentence?",

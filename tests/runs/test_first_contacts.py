@@ -55,10 +55,19 @@ def test_what_is_no_text_is_refused(lm, wrong):
 
 
 def test_numbers_out_of_range(lm):
-    with pytest.raises(ValueError, match=r"tokens must be at least 0 \(got -1\)"):
-        lm.generate("the", tokens=-1)
-    with pytest.raises(ValueError, match=r"samples must be at least 1 \(got 0\)"):
-        lm.generate("the", samples=0)
+    for wrong, message in (
+        ({"tokens": -1}, r"tokens must be at least 0 \(got -1\)"),
+        ({"samples": 0}, r"samples must be at least 1 \(got 0\)"),
+        ({"temperature": -1}, "temperature must be at least 0"),
+        ({"top_k": 0}, r"top_k must be at least 1 \(got 0\)"),
+        ({"top_p": 9}, "top_p must be greater than 0 and at most 1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            lm.generate("the", **wrong)
+    with pytest.raises(UserError, match=r"batch_size must be at least 1 \(got 0\)"):
+        lm.features(["the"], batch_size=0)
+    with pytest.raises(UserError, match="start: 'none' needs a prompt"):
+        lm.generate(start="none")
     assert lm.generate("the", tokens=0) == ["the"]
 
 

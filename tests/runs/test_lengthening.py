@@ -163,6 +163,32 @@ def test_other_settings_are_refused(run, tree):
     }
 
 
+def test_settings_that_may_not_change_are_named_before_their_values_are_judged(run):
+    said = r"run: model\.hidden_sizes cannot be changed; only training\.epochs, .* may change when a run is resumed"
+    with pytest.raises(CheckpointError, match=said):
+        runs.resume(run, settings=["model.hidden_sizes=[0]"], progress=quiet())
+    with pytest.raises(UserError, match=r"training\.epochs: must be a whole number \(got 'two'\)"):
+        runs.resume(run, settings=["training.epochs=two"], progress=quiet())
+
+
+def test_a_single_setting_is_a_list_of_one(run):
+    assert refrain.resume(run, settings="training.epochs=3", progress=quiet())["epochs"] == 3
+    assert refrain.resume(run, settings={"training.epochs": 4}, progress=quiet())["epochs"] == 4
+    for wrong in (5, [5]):
+        with pytest.raises(UserError, match=r"settings: must be a list of settings, .* \(got .*5"):
+            refrain.resume(run, settings=wrong, progress=quiet())
+
+
+def test_a_run_at_its_end_is_only_measured(run, build, tmp_path, capsys):
+    runs.resume(run)
+    said = "at its end: nothing is trained, and the model is measured"
+    assert said in capsys.readouterr().err
+    with pytest.raises(Interrupted):
+        runs.train(build("training.epochs=3"), tmp_path / "cut", progress=Stopping(8))
+    runs.resume(tmp_path / "cut", settings=["training.epochs=2"])
+    assert said not in capsys.readouterr().err
+
+
 def test_an_epoch_that_has_begun_is_not_cut_off(build, tmp_path):
     with pytest.raises(Interrupted):
         runs.train(build("training.epochs=3"), tmp_path / "run", progress=Stopping(10))

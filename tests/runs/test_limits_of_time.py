@@ -140,6 +140,11 @@ def test_a_run_ends_at_its_limit_of_time(build, tmp_path, clock, words):
     assert metrics(tmp_path / "run", "valid")[-1]["step"] == 60
     assert summary["test"]["perplexity"] > 1 and metrics(tmp_path / "run", "plan")[0]["end"] == 60
     assert "training.max_minutes" in (tmp_path / "run" / "README.md").read_text()
+    # of 22 windows
+    assert summary["epochs"] == 3 and summary["best_epoch"] <= 3
+    assert "Trained for 3 epochs in" in (tmp_path / "run" / "README.md").read_text()
+    assert "measuring the best of 3 epochs on validation and test" in progress.lines
+    assert refrain.runs.listing.entry_of(tmp_path / "run").ended_by == "max_minutes"
     assert any("the run ends after about 60 steps, for training.max_minutes=1: " in line for line in progress.lines)
 
 
@@ -200,7 +205,7 @@ def stopped(corpus, tmp_path_factory):
     with pytest.raises(Interrupted):
         runs.train(recipe("zaremba-small", *SMALL, data=corpus), out, progress=stop)
     (line,) = (line for line in stop.lines if "--finish" in line)
-    assert line == "with --resume --finish, the run ends soon, with its learning rate at zero"
+    assert line.endswith("--finish ends the run soon, with its learning rate at zero")
     return out
 
 
@@ -251,12 +256,25 @@ def test_a_run_that_has_not_begun_is_not_finished(corpus, tmp_path):
 
 
 def test_a_plan_that_changes_says_how_the_end_moves():
-    first, slower, faster = (Plan("max_minutes", step, 1.0, 0.1, end) for step, end in ((5, 190), (10, 120), (20, 140)))
+    rows = ((5, 3.0, 190), (10, 60.0, 120), (20, 120.0, 140))
+    first, slower, faster = (Plan("max_minutes", step, seconds, 0.1, end) for step, seconds, end in rows)
     assert announced([first], 1.0).startswith("the run ends after about 190 steps, for training.max_minutes=1: ")
     assert announced([first, slower], 1.0) == "the end moves from step 190 to 120, as training has become slower"
     assert (
         announced([first, slower, faster], 1.0) == "the end moves from step 120 to 140, as training has become faster"
     )
+
+
+def test_an_end_that_hardly_moves_or_moves_again_at_once_is_not_announced():
+    plans = [Plan("max_minutes", 5, 3.0, 0.1, 200), Plan("max_minutes", 10, 20.0, 0.1, 120)]
+    assert announced(plans, 1.0) == ""
+    plans.append(Plan("max_minutes", 20, 40.0, 0.2, 185))
+    assert announced(plans, 1.0) == ""
+    # what was not announced before counts too
+    plans.append(Plan("max_minutes", 30, 50.0, 0.3, 170))
+    assert announced(plans, 1.0) == "the end moves from step 200 to 170, as training has become slower"
+    plans.append(Plan("finish", 31, 51.0, 0.3, 37))
+    assert announced(plans, 1.0).startswith("the run ends after about 37 steps, 6 from here")
 
 
 def test_a_planned_end_is_validated_once(build, tmp_path, clock):

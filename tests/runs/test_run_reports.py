@@ -236,7 +236,7 @@ def test_the_accuracy_in_training_is_that_of_whole_epochs(run_copy):
     columns = {heading(quantity): values for quantity, values in curves_of(read_run(run_copy)).columns.items()}
     assert [*columns] == ["Perplexity, training", "Perplexity, validation", "Accuracy in training (%)"]
     assert columns["Accuracy in training (%)"] == [None, 25.0, None, 50.0]
-    (chart,), _ = drawing_of([run_copy], "accuracy")
+    (chart,), *_ = drawing_of([run_copy], "accuracy")
     assert [(line.x, line.y) for line in chart.lines] == [([1.0, 2.0], [25.0, 50.0])]
     assert [chart.title for chart in drawing_of([run_copy], "main").charts] == ["Perplexity", "Accuracy in training"]
 

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 from blocked_modules import lacks
-from short_runs import quiet
+from short_runs import Stopping, quiet
 
 from refrain.errors import DataError, UnwritableError, UserError
 from refrain.recipes import RECIPES
@@ -202,6 +202,11 @@ def heeded():
     before = signal.signal(signal.SIGTERM, stop)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+def test_a_stopped_sweep_continues_with_the_command_that_started_it(opened):
+    with pytest.raises(Interrupted, match=r"continue with: refrain sweep small\.toml$"):
+        work(opened(2), options(progress=lambda: Stopping(1), command="refrain sweep small.toml"))
 
 
 def test_a_signal_before_a_cell_is_pruned_wins(opened, heeded):

@@ -92,8 +92,12 @@ def test_the_tagger_is_loaded_and_tags(run):
     many = [["the", "dogs"], ["a"], ["cats", "hiding", "a", "hens", "."]] * 5
     assert list(tagger.stream(many, batch_size=4)) == tagger.tag(many) == [tagger.tag([each])[0] for each in many]
     assert tagger.column == "xpos"
-    with pytest.raises(ValueError, match="tag_text"):
-        tagger.tag(["the dogs"])
+    for wrong in ("the dogs", ["the dogs"]):
+        with pytest.raises(UserError, match="tag_text"):
+            tagger.tag(wrong)
+    for method in (tagger.tag, lambda *given, **more: list(tagger.stream(*given, **more))):
+        with pytest.raises(UserError, match=r"batch_size must be at least 1 \(got 0\)"):
+            method(many, batch_size=0)
 
 
 @pytest.mark.parametrize("step", [5, 8, 20])

@@ -99,9 +99,9 @@ def test_a_setting_decides(machine, four_threads):
     machine(None, 1.0)
     assert inside("training.threads=3") == (3, {}, [])
     assert inside("training.threads=5")[2] == [
-        "threads 5: more than the 4 core(s) here, so that threads wait for each other"
+        "threads 5: more than the 4 cores here, so that threads wait for each other"
     ]
-    with pytest.raises(UserError, match=r"training\.threads: 1,000,000 are too many for 4 core\(s\); use at most 64"):
+    with pytest.raises(UserError, match=r"training\.threads: 1,000,000 are too many for 4 cores; use at most 64"):
         inside("training.threads=1000000")
     assert inside("training.deterministic=true")[0] == 4
 

@@ -22,7 +22,7 @@ def steps(run):
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     (tmp_path / "README.md").write_text("precious")
     run = RunFolder(tmp_path)
-    with pytest.raises(CheckpointError, match=r"exists already.*--out.*--resume.*--force"):
+    with pytest.raises(CheckpointError, match=r"exists already and holds other files than those of a run; .* --out$"):
         run.create()
     with pytest.raises(CheckpointError, match="holds other files than those of a run"):
         run.create(force=True)
@@ -71,7 +71,7 @@ def test_looking_for_a_checkpoint_changes_nothing(tmp_path):
 
 def test_a_file_in_the_way_is_never_replaced(tmp_path):
     (tmp_path / "run").write_text("precious")
-    with pytest.raises(CheckpointError, match="exists already"):
+    with pytest.raises(CheckpointError, match=r"exists already and is no folder; choose another --out$"):
         RunFolder(tmp_path / "run").create(force=True)
     assert (tmp_path / "run").read_text() == "precious"
 

@@ -1,13 +1,14 @@
 """Builds corpora from data settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from refrain.config import Data
+from refrain.config import Data, TaggedData
 from refrain.data import UNITS, Corpus, TextOptions, TokenSource, Vocabulary
 from refrain.data.locating import locate as locate
 from refrain.data.text.files import Spans
+from refrain.data.text.oddities import count_replaced
 from refrain.data.text.splits import SPLITS
 from refrain.errors import UserError
 
@@ -31,7 +32,25 @@ def build_corpus(data: Data, log: Callable[[str], None] = quiet) -> Corpus:
     """
     path, texts = find_texts(data, log)
     fixed = fixed_vocabulary(data, _options(data))
-    return UNITS[data.unit].open(path.name, texts, replace(_options(data), fixed=fixed), None, log)
+    corpus = UNITS[data.unit].open(path.name, texts, replace(_options(data), fixed=fixed), None, log)
+    log_replaced(data, texts, log)
+    return corpus
+
+
+def log_replaced(data: Data | TaggedData, texts: Mapping[str, Spans], log: Callable[[str], None]) -> None:
+    """Log how often U+FFFD is read in place of invalid UTF-8 in the text of each split, where that is not an error.
+
+    Args:
+        data: the data settings.
+        texts: the text of each split; a text of several splits is counted once.
+        log: called with a line of text for each split that has some.
+    """
+    if data.errors != "replace":
+        return
+    counted: dict[Spans, int] = {}
+    for name, spans in texts.items():
+        if spans not in counted and (count := counted.setdefault(spans, count_replaced(spans))):
+            log(f"{name}: {count:,} invalid byte(s) or sequence(s) of bytes are read as U+FFFD, with errors=replace")
 
 
 def find_texts(data: Data, log: Callable[[str], None] = quiet) -> tuple[Path, dict[str, Spans]]:
@@ -80,7 +99,9 @@ def build_text(
     else:
         split = "all"
         texts = {split: unit.find_all(path, log)}
-    return unit.open(path.name, texts, options, vocabulary, log), split
+    corpus = unit.open(path.name, texts, options, vocabulary, log)
+    log_replaced(data, texts, log)
+    return corpus, split
 
 
 def own_split(data: Data, vocabulary: Vocabulary, split: str, log: Callable[[str], None] = quiet) -> TokenSource:

@@ -14,7 +14,7 @@ from refrain.data.text.splits import SPLITS
 from refrain.errors import DataError, UserError
 from refrain.storage.plain_text import visible
 
-from .corpus import locate, quiet
+from .corpus import locate, log_replaced, quiet
 
 # universaldependencies.org/u/pos
 UNIVERSAL = {
@@ -42,6 +42,7 @@ def build_tagged_corpus(
     """
     path = locate(data.corpus, log)
     splits = _splits(data, path, log)
+    log_replaced(data, {name: split.source for name, split in splits.items()}, log)
     words, tags = counts_of(splits["train"])
     if not tags:
         raise DataError(f"{path}: no training word has a tag, but _ in its place; choose another data.column")
@@ -97,8 +98,11 @@ def read_parts(data: TaggedData, log: Callable[[str], None] = quiet) -> tuple[st
     """
     path = locate(data.corpus, log)
     if path.is_dir():
-        return path.name, {name: _read(data, files) for name, files in find_any(path, log).items()}
+        parts = {name: _read(data, files) for name, files in find_any(path, log).items()}
+        log_replaced(data, {name: part.source for name, part in parts.items()}, log)
+        return path.name, parts
     found = _read(data, path)
+    log_replaced(data, {"all": found.source}, log)
     return path.name, split_tagged(found, data.split) if found.lines > len(SPLITS) else {"all": found}
 
 

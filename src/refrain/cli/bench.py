@@ -181,7 +181,9 @@ def _in_turns(
     with timing_reports(reporter()).step(f"measuring {name}, in turns"):
         rows = _measure(name, experiment, where, sizes, **amounts)
     if plot is not None:
-        _draw(plot, rows, f"refrain bench {name}, {recipe}: {amounts['repeats']} repeats, {machine}", force=force)
+        repeats = amounts["repeats"]
+        title = f"refrain bench {name}, {recipe}: {repeats} repeat{'s' * (repeats > 1)}, {machine}"
+        _draw(plot, rows, title, force=force)
     if json:
         print_json({"bench": name, "recipe": recipe, "device": machine, "threads": threads, "rows": rows})
     else:
@@ -191,7 +193,7 @@ def _in_turns(
 def _log_start(name: str, recipe: str, repeats: int, windows: int, machine: str) -> None:
     from .output import log
 
-    amount = f" of {windows} {UNITS[name]}" if name in UNITS else ""
+    amount = f" of {windows} {UNITS[name] if windows > 1 else UNITS[name].removesuffix('s')}" if name in UNITS else ""
     log(f"{'' if name == 'sparse' else recipe + ': '}{repeats} repeat{'s' * (repeats > 1)}{amount} on {machine}")
 
 

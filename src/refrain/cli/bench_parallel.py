@@ -47,7 +47,8 @@ def bench_parallel(
         threads = torch.get_num_threads()
         each = f"{threads} thread{'s' * (threads > 1)} each"
         if is_first():
-            log(f"{recipe}: {repeats} repeat{'s' * (repeats > 1)} of {windows} windows, {ranks.size} processes, {each}")
+            amount = f"{repeats} repeat{'s' * (repeats > 1)} of {windows} window{'s' * (windows > 1)}"
+            log(f"{recipe}: {amount}, {ranks.size} processes, {each}")
         with timing_reports(reporter(quiet=not is_first())).step("measuring parallel, in turns"):
             rows = measure(experiment, ranks, windows=windows, repeats=repeats)
         if not is_first():

@@ -64,7 +64,7 @@ def bench_score(
     from refrain.progress import reporter, timing_reports
 
     machine = f"{processor_name()}, 1 thread"
-    log(f"{recipe}: {repeats} repeat{'s' * (repeats > 1)} of {amount} lines on {machine}")
+    log(f"{recipe}: {repeats} repeat{'s' * (repeats > 1)} of {amount} line{'s' * (amount > 1)} on {machine}")
     reports = timing_reports(reporter())
     with reports.step("measuring score, in turns"):
         rows = measure(experiment, lines=amount, repeats=repeats)

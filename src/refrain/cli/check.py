@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from .options import DataOption, ForceOption, JsonOption
+from .recipe_text import log_missing_start
+from .train_settings import recipe_and_settings
 
 
 def check(
@@ -32,6 +34,7 @@ def check(
     """
     from .corpus import corpus_inputs, resolved_corpus
 
+    recipe_and_settings("check", recipe, settings, data=data)
     corpus = resolved_corpus(data)
 
     from refrain.config import resolve
@@ -53,6 +56,7 @@ def check(
     from refrain.runs.checks import check_training
 
     check_training(experiment)
+    log_missing_start(recipe, "without one, refrain train starts it from random weights")
     with reporter().step("building the model and training on a few windows"):
         from refrain.runs.trial import trial
 

@@ -42,9 +42,9 @@ def compare(
 ) -> None:
     """Compare runs: the settings in which they differ, their figures, and tests of their difference on a text.
 
-    Runs that differ in the seed alone are one row with mean and standard deviation. The best validation comes first,
-    among runs whose figures can be compared: perplexities of words, of characters and so on, bits per byte, accuracies
-    and F1 are apart.
+    Runs that differ in the seed alone are one row with mean and standard deviation; a compressed run is a row of its
+    own. The best validation comes first, among runs whose figures can be compared: perplexities of words, of
+    characters and so on, bits per byte, accuracies and F1 are apart.
 
     With --data or --split, the models are measured on that text, and each row is compared with one of them by a paired
     bootstrap over lines, or over sentences for taggers: the difference of log-perplexity in nats per token, or of
@@ -106,7 +106,7 @@ def _readable(paths: Sequence[Path], *, tested: bool) -> "list[Compared]":
     for path in runs_at(paths):
         try:
             run = compared_run(path)
-            if tested and not run.entry.valid and path not in paths:
+            if tested and not run.entry.valid and not run.entry.compressed and path not in paths:
                 raise CheckpointError(f"{path}: has no validation yet")
         except CheckpointError as error:
             if path in paths:
@@ -188,5 +188,9 @@ def _count(number: int | None, *, plain: bool) -> str:
 def _text_cell(key: str, value: Any, *, plain: bool) -> str:
     if value is None:
         return "" if plain else "-"
-    forms = {"perplexity": ",.2f", "accuracy": ".2%", "p_value": ".4f", "unknown": ",", "difference": "+.4f"}
+    if key == "perplexity" and not plain:
+        from refrain.progress import perplexity_text
+
+        return perplexity_text(value)
+    forms = {"accuracy": ".2%", "p_value": ".4f", "unknown": ",", "difference": "+.4f"}
     return f"{value:.6g}" if plain else f"{value:{forms.get(key, '+.4f')}}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .evaluate_several import check_alike
+from .evaluate_several import check_alike, note_concerns
 from .evaluate_texts import TextOptions, Texts
 from .options import Device, Weights
 from .output import log
@@ -76,6 +76,7 @@ def compare_on_text(
     reports, texts = reporter(), Texts(comparison.text)
     reader = _Reader(texts, comparison.context, reports, device, weights)
     measured = [_mean([reader.measure(one) for one in each]) for each in saved]
+    note_concerns(reader.rows)
     figures = [float(each.values.sum() / each.sizes.sum()) for each in measured]
     tagger = every[0].is_tagger
     # models whose tokens differ are compared by the nats of the whole text
@@ -91,7 +92,11 @@ def compare_on_text(
 
 
 class _Reader:
-    """Measures models on a text that is the same for all of them."""
+    """Measures models on a text that is the same for all of them.
+
+    Attributes:
+        rows: for each model that was measured its `run`, and the `warnings` about its text.
+    """
 
     def __init__(
         self, texts: Texts, context: Any, reports: "Reporter", device: Device, weights: Weights | None
@@ -100,6 +105,7 @@ class _Reader:
         self._device: Device = device
         self._weights = weights
         self._first: tuple[Any, str, Path] | None = None
+        self.rows: list[dict[str, Any]] = []
 
     def measure(self, saved: "SavedModel") -> "LineFigures":
         """The figures of each line by a language model, or of each sentence by a tagger."""
@@ -109,6 +115,7 @@ class _Reader:
         with self._reports.step("reading the text"):
             corpus, split = self._texts.of(saved)
         self._check_same(corpus.splits[split], saved.path)
+        self._keep_concerns(saved, corpus.splits[split], split)
 
         # imports torch, which a mistake in the path need not wait for
         from refrain.evaluation.line_figures import line_nats
@@ -122,6 +129,7 @@ class _Reader:
         with self._reports.step("reading the sentences"):
             corpus, split = self._texts.tagged(saved)
         self._check_same(corpus.splits[split], saved.path)
+        self._keep_concerns(saved, corpus.splits[split], split)
 
         from refrain.evaluation.line_figures import sentence_hits
 
@@ -129,6 +137,9 @@ class _Reader:
 
         tagger = load_tagger(saved, self._reports, device=self._device, weights=self._weights)
         return sentence_hits(tagger.packed, tagger.vocabulary, corpus.splits[split].sentences)
+
+    def _keep_concerns(self, saved: "SavedModel", part: Any, split: str) -> None:
+        self.rows.append({"run": str(saved.path), "warnings": self._texts.concerns(saved, part, split)})
 
     def _check_same(self, part: Any, path: Path) -> None:
         """Check that a model reads the text that the others read."""

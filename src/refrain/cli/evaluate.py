@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from .evaluate_methods import MethodName, learns, method_names, methods_of
 from .evaluate_outputs import check_outputs
-from .evaluate_report import report_all
+from .evaluate_report import concerns_about, report_all
 from .evaluate_several import check_several, evaluate_several
 from .evaluate_texts import TextOptions, Texts, training_texts
 from .mixing import mixing_of
@@ -177,7 +177,9 @@ def _evaluate(
         mixing.check_unit(saved)
     reports = reporter()
     with reports.step("reading the text"):
-        corpus, name = Texts(options).of(saved)
+        texts = Texts(options)
+        corpus, name = texts.of(saved)
+        concerns = texts.concerns(saved, corpus.splits[name], name)
         training = training_texts(saved, needed=learns(methods, search))
     lm = load_language_model(saved, reports, device=device, weights=weights, packed=mixing is not None)
     if mixing is not None:
@@ -185,7 +187,8 @@ def _evaluate(
     else:
         figures = measure_model(lm, corpus, name, training, methods, protocol, search, per_token, force, reports.track)
     about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
-    report_all(about, corpus.vocabulary, corpus.splits[name], figures, json)
+    concerns += concerns_about(corpus.vocabulary, corpus.splits[name], figures)
+    report_all(about, concerns, corpus.splits[name].unseen, figures, json)
 
 
 def measure_model(

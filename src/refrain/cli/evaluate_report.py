@@ -30,32 +30,36 @@ def protocol_in_words(protocol: str, split: str) -> str:
     return f"{protocol}: {words or 'one stream, every token except the first'}"
 
 
+def concerns_about(vocabulary: "Vocabulary", text: "Split", figures: dict[str, dict[str, Any]]) -> list[str]:
+    """What makes the figures of a language model doubtful, a line for each.
+
+    Args:
+        vocabulary: the vocabulary of the model.
+        text: the text.
+        figures: the figures by method.
+    """
+    from refrain.data.unknown import unknown_concerns
+    from refrain.evaluation.perplexity import guessing_concerns
+
+    concerns = unknown_concerns(vocabulary, {"the text": (text.unseen, len(text.tokens))})
+    perplexities = {f"the text, method {name}": figure["perplexity"] for name, figure in figures.items()}
+    return concerns + guessing_concerns(perplexities, len(vocabulary))
+
+
 def report_all(
-    about: dict[str, Any],
-    vocabulary: "Vocabulary",
-    text: "Split",
-    figures: dict[str, dict[str, Any]],
-    json: bool,
+    about: dict[str, Any], concerns: list[str], unseen: int, figures: dict[str, dict[str, Any]], json: bool
 ) -> None:
     """Print the figures of a language model, and log what makes them doubtful.
 
     Args:
         about: what was measured.
-        vocabulary: the vocabulary of the model.
-        text: the text.
+        concerns: what makes the figures doubtful.
+        unseen: the number of tokens of the text that the vocabulary lacks.
         figures: the figures by method; several methods are printed as a table.
         json: whether one JSON object is printed.
     """
-    from refrain.data.unknown import unknown_concerns
-    from refrain.evaluation.perplexity import guessing_concerns
-
     from .output import log
 
-    unseen = {"unseen": text.unseen}
-    concerns = unknown_concerns(vocabulary, {"the text": (text.unseen, len(text.tokens))})
-    concerns += guessing_concerns(
-        {f"the text, method {name}": figure["perplexity"] for name, figure in figures.items()}, len(vocabulary)
-    )
     for concern in concerns:
         log(f"note: {concern}")
     warnings = {"warnings": concerns} if json else {}
@@ -65,12 +69,12 @@ def report_all(
                 for key in ("unknown", *OTHERS):
                     figure.pop(key, None)
     if len(figures) > 1:
-        _report_several(about | unseen | warnings, figures, json)
+        _report_several(about | {"unseen": unseen} | warnings, figures, json)
         return
     ((name, figure),) = figures.items()
     if not json:
         about = about | {"protocol": protocol_in_words(about["protocol"], about["split"])}
-    _report(about | {"method": name} | unseen | figure | warnings, json)
+    _report(about | {"method": name, "unseen": unseen} | figure | warnings, json)
 
 
 def _report(found: dict[str, Any], json: bool) -> None:

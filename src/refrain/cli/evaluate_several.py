@@ -10,6 +10,7 @@ from .options import Device, Protocol, Weights
 from .output import log, print_json, table
 
 if TYPE_CHECKING:
+    from refrain.config import AnyExperiment
     from refrain.evaluation.methods import Method
     from refrain.progress import Reporter
     from refrain.runs import SavedModel
@@ -77,7 +78,34 @@ def evaluate_several(
             rows += some
         read.append(part)
     print_json({"runs": rows}) if json else _report(rows, OF_TAGGERS if taggers else COLUMNS)
+    note_concerns(rows)
     _note_differences(saved, read, rows)
+
+
+def note_concerns(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Log what makes the figures of runs doubtful; the same of several runs is logged once.
+
+    Args:
+        rows: for each figure its `run`, and the `warnings` about it.
+    """
+    runs: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for concern in row["warnings"]:
+            runs.setdefault(concern, {})[row["run"]] = None
+    for concern, paths in runs.items():
+        log(f"note: {', '.join(paths)}: {concern}")
+
+
+def _why_others(first: Any, part: Any, settings: "Sequence[AnyExperiment]") -> str:
+    """Why two models read different parts of the same files; empty where they read different files."""
+    if {span.path for span in first.source} != {span.path for span in part.source}:
+        return ""
+    one, other = (each.data for each in settings)
+    if (units := (getattr(one, "unit", ""), getattr(other, "unit", "")))[0] != units[1]:
+        return f"data.unit is {units[0]} and {units[1]}, which are cut at other places"
+    if one.split != other.split:
+        return f"data.split is {list(one.split)} and {list(other.split)}"
+    return "their settings cut it at other places"
 
 
 def _note_differences(saved: "Sequence[SavedModel]", read: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -88,12 +116,16 @@ def _note_differences(saved: "Sequence[SavedModel]", read: Sequence[Any], rows: 
         read: the split that each of them has read.
         rows: the rows of all models.
     """
+    from refrain.data.text.files import place_of
+
     first = read[0]
     for one, part in zip(saved, read, strict=True):
         if part.source != first.source and part.sha256 != first.sha256:
+            why = _why_others(first, part, [saved[0].experiment, one.experiment])
+            what = f"part of {place_of(part.source)}" if why else "text"
             log(
-                f"note: {one.path} reads another text than {saved[0].path}, so their figures cannot be compared; name "
-                "one text for all models with --data"
+                f"note: {one.path} reads another {what} than {saved[0].path}{f', because {why}' if why else ''}, so "
+                "their figures cannot be compared; name one text for all models with --data"
             )
             return
     sizes: dict[Any, set[Any]] = {}
@@ -135,6 +167,7 @@ def _language_model(
 ) -> tuple[Any, list[dict[str, Any]]]:
     """The split that a language model has read, and its figures, a row for each method."""
     from .evaluate import measure_model
+    from .evaluate_report import concerns_about
     from .loading import load_language_model
 
     with reports.step("reading the text"):
@@ -143,8 +176,15 @@ def _language_model(
     lm = load_language_model(saved, reports, device=device, weights=weights, packed=False)
     figures = measure_model(lm, corpus, split, training, methods, protocol, None, None, False, reports.track)
     about = {"run": str(saved.path), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": split}
-    rows = [about | {"protocol": protocol, "method": method} | figure for method, figure in figures.items()]
-    return corpus.splits[split], rows
+    part = corpus.splits[split]
+    concerns = texts.concerns(saved, part, split)
+    return part, [
+        about
+        | {"protocol": protocol, "method": method}
+        | figure
+        | {"warnings": concerns + concerns_about(corpus.vocabulary, part, {method: figure})}
+        for method, figure in figures.items()
+    ]
 
 
 def _tagger(
@@ -158,7 +198,8 @@ def _tagger(
     tagger = load_tagger(saved, reports, device=device, weights=weights)
     figure = tagger.evaluate(corpus.splits[split].sentences, track=reports.track)
     about = {"run": str(saved.path), "checkpoint": tagger.folder.name, "corpus": corpus.name, "split": split}
-    return corpus.splits[split], about | figure.document()
+    part = corpus.splits[split]
+    return part, about | figure.document() | {"warnings": texts.concerns(saved, part, split)}
 
 
 def _report(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
@@ -172,7 +213,13 @@ def _report(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
 
 
 def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    return [_cell(name, row.get(name)) for name in names]
+    from refrain.data.unknown import MANY
+
+    cells = {name: _cell(name, row.get(name)) for name in names}
+    share = (row.get("unknown") or 0) / max(row["tokens"], 1)
+    if "unknown" in cells and share > MANY:
+        cells["unknown"] += f" ({share:.1%})"
+    return list(cells.values())
 
 
 def _cell(name: str, value: Any) -> str:

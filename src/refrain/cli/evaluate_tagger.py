@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .corpus import corpus_inputs
 from .evaluate_texts import TextOptions, Texts
 from .options import Device, Weights
-from .output import log_written, print_json, print_line, table
+from .output import log, log_written, print_json, print_line, table
 
 if TYPE_CHECKING:
     from refrain.evaluation.tagging import TaggingFigure
@@ -85,8 +85,10 @@ def evaluate_tagger(
         # the corpus of a run is known only now
         check_outputs([("--confusion", confusion)], corpus_inputs(saved.experiment.data.corpus), force=force)
     with reports.step("reading the sentences"):
-        corpus, name = Texts(options).tagged(saved)
+        texts = Texts(options)
+        corpus, name = texts.tagged(saved)
     sentences = corpus.splits[name]
+    concerns = texts.concerns(saved, sentences, name)
     tagger = load_tagger(saved, reports, device=device, weights=weights)
     figure = tagger.evaluate(sentences.sentences, track=reports.track)
     tags = tagger.vocabulary.tags
@@ -100,9 +102,12 @@ def evaluate_tagger(
         write_files([(confusion, confusion_picture(figure.confusion, [*tags, *figure.new_tags], title))], force=force)
         log_written(confusion)
     about = {"run": str(saved.path), "checkpoint": tagger.folder.name, "corpus": corpus.name, "split": name}
+    for concern in concerns:
+        log(f"note: {concern}")
     if json:
         matrix = {"tags": [*tags, *figure.new_tags], "confusion": figure.confusion.tolist()}
-        print_json(about | figure.document() | {"per_tag": per_tag, **matrix, "skipped": sentences.skipped})
+        more = {"per_tag": per_tag, **matrix, "skipped": sentences.skipped, "warnings": concerns}
+        print_json(about | figure.document() | more)
         return
     for key, value in about.items():
         print_line(f"{key:10}  {value}")

@@ -9,8 +9,8 @@ from .output import log
 
 if TYPE_CHECKING:
     from refrain.config import Data, TaggedData
-    from refrain.data import Corpus, TokenSource
-    from refrain.data.tagged.corpus import TaggedCorpus
+    from refrain.data import Corpus, Split, TokenSource
+    from refrain.data.tagged.corpus import TaggedCorpus, TaggedSplit
     from refrain.runs import SavedModel
 
 
@@ -65,6 +65,7 @@ class Texts:
         assert isinstance(settings, Data)
         if errors != "strict" and not settings.takes_effect("errors"):
             raise UserError(f"--errors cannot take effect with a model of {settings.unit}s")
+        self._check_own(saved)
         changed = settings.model_copy(
             update={"errors": errors} if data is None else {"errors": errors, "corpus": str(data)}
         )
@@ -91,6 +92,7 @@ class Texts:
 
         data, split, *_ = self._options
         settings = self._tagged_settings(saved)
+        self._check_own(saved)
         document = saved.checkpoint.document("vocabulary")
         key = _digest(document, settings)
         if key not in self._read:
@@ -102,6 +104,25 @@ class Texts:
             self._read[key] = (corpus, name)
         found: tuple[TaggedCorpus, str] = self._read[key]
         return found
+
+    def concerns(self, saved: "SavedModel", part: "Split | TaggedSplit", split: str) -> list[str]:
+        """Notes about a text that was read and the training text of the model; see `training_text_concerns`.
+
+        Args:
+            saved: the model.
+            part: the text, as `of` or `tagged` has returned it for the model.
+            split: the name of its split.
+        """
+        from .training_text import training_text_concerns
+
+        return training_text_concerns(saved, part, split, own=self._options.data is None)
+
+    def _check_own(self, saved: "SavedModel") -> None:
+        """Check that the corpus of a run is there, where no other text is given."""
+        from refrain.data.locating import check_still_there
+
+        if self._options.data is None:
+            check_still_there(saved.experiment.data.corpus, saved.path, ", or name a text with --data")
 
     def _tagged_settings(self, saved: "SavedModel") -> "TaggedData":
         from refrain.config import TaggedData
@@ -132,9 +153,11 @@ def training_texts(saved: "SavedModel", *, needed: bool) -> "dict[str, TokenSour
     """
     from refrain.config import Data
     from refrain.data import vocabulary_from
+    from refrain.data.locating import check_still_there
 
     if not needed:
         return {}
+    check_still_there(saved.experiment.data.corpus, saved.path)
     settings = saved.experiment.data
     assert isinstance(settings, Data)
     vocabulary = vocabulary_from(saved.checkpoint.document("vocabulary"))

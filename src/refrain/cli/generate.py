@@ -111,9 +111,9 @@ def _check(prompt: str, tokens: int, samples: int, seed: int | None, start: str)
 
     if start == "none" and not prompt:
         raise UserError("--start none needs a prompt, because a model reads a token before it draws one; give --prompt")
-    for name, value in (("--tokens", tokens), ("--samples", samples)):
-        if value < 1:
-            raise UserError(f"{name} must be at least 1 (got {value})")
+    for name, value, least in (("--tokens", tokens, 0), ("--samples", samples, 1)):
+        if value < least:
+            raise UserError(f"{name} must be at least {least} (got {value})")
     if seed is not None and not 0 <= seed < 2**63:
         raise UserError(f"--seed must be at least 0 and less than 2**63 (got {seed})")
     if prompt.encode(errors="replace").decode() != prompt:
@@ -133,15 +133,15 @@ def _check_sampler(temperature: float, top_k: int | None, top_p: float | None) -
 
 @contextmanager
 def _options_named() -> Iterator[None]:
-    """Name the option in the message of a mistake in the argument of the same name."""
+    """Name the option in the message of a mistake, which begins with the argument of the same name."""
     from refrain.errors import UserError
 
     try:
         yield
-    except UserError:
+    except UserError as error:
+        if str(error).startswith(("temperature", "top_k", "top_p", "start")):
+            raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
         raise
-    except ValueError as error:
-        raise UserError(f"--{str(error).replace('_', '-', 1)}") from None
 
 
 def _check_words(lm: "TrainedLanguageModel", given: Mapping[str, bool]) -> None:
@@ -164,14 +164,15 @@ def _draw(
     json: bool,
 ) -> int:
     """Draw and print texts, and return the number of `<unk>` that were drawn."""
-    from refrain.data.text.detokenise import detokenise as joined
-
     from .output import print_json
 
+    drawn: list[list[int]] = [[] for _ in range(options["samples"])]
     with reports.step(f"drawing {options['samples']} x {options['tokens']:,} tokens"):
-        texts = lm.generate(prompt, **options)
-    unknown = _count_unknown(lm, texts) - len(texts) * _count_unknown(lm, [prompt])
-    texts = [joined(text) for text in texts] if detokenise else texts
+        for step in lm.stream(prompt, **options):
+            for ids, index in zip(drawn, step, strict=True):
+                ids += [] if index is None else [index]
+    unknown = 0 if lm.vocabulary.unknown is None else sum(ids.count(lm.vocabulary.unknown) for ids in drawn)
+    texts = ["".join(_pieces(lm, prompt, ids, detokenise)) for ids in drawn]
     if json:
         print_json({"prompt": prompt, "seed": options["seed"], "samples": texts})
         return unknown
@@ -215,8 +216,6 @@ def _parse_clamp(words: Sequence[str]) -> dict[int | tuple[int, int], float]:
 
 def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[int | None]], detokenise: bool) -> int:
     """Print tokens as they are drawn, and return the number of `<unk>` among them."""
-    from refrain.data.text.detokenise import Detokeniser, joined
-
     unknown = 0
 
     def ids() -> Iterator[int]:
@@ -226,21 +225,21 @@ def _stream(lm: "TrainedLanguageModel", prompt: str, drawn: Iterable[Sequence[in
                 unknown += index == lm.vocabulary.unknown
                 yield index
 
-    pieces: Iterable[str]
-    if detokenise:
-        join = Detokeniser()
-        words = ("\n" if index == lm.vocabulary.line_end else lm.vocabulary.token(index) for index in ids())
-        pieces = chain(joined(prompt.split("\n"), join), map(join, words))
-    else:
-        pieces = chain([prompt], lm.vocabulary.continuation(prompt, ids()))
-    for piece in pieces:
+    for piece in _pieces(lm, prompt, ids(), detokenise):
         sys.stdout.write(for_output(piece))
         sys.stdout.flush()
+    # before the lines on standard error that follow
     sys.stdout.write("\n")
+    sys.stdout.flush()
     return unknown
 
 
-def _count_unknown(lm: "TrainedLanguageModel", texts: Sequence[str]) -> int:
-    """The number of `<unk>` in texts of the model's own words."""
-    unknown = lm.vocabulary.unknown
-    return 0 if unknown is None else sum(lm.vocabulary.encode(text).count(unknown) for text in texts)
+def _pieces(lm: "TrainedLanguageModel", prompt: str, ids: Iterable[int], detokenise: bool) -> Iterator[str]:
+    """The prompt as it was given, and the text of the ids that follow it, piece by piece as they arrive."""
+    from refrain.data.text.detokenise import Detokeniser, joined
+
+    if not detokenise:
+        return chain([prompt], lm.vocabulary.continuation(prompt, ids))
+    join = Detokeniser()
+    words = ("\n" if index == lm.vocabulary.line_end else lm.vocabulary.token(index) for index in ids)
+    return chain(joined(prompt.split("\n"), join), map(join, words))

@@ -11,6 +11,8 @@ from .options import NAMED, ForceOption, JsonOption
 CurveName = Literal["main", "accuracy", "learning-rate", "gradient-norm", "speed", "sparsity", "all"]
 AxisName = Literal["epoch", "step", "minutes"]
 ENDINGS = (".png", ".svg", ".pdf")
+# of the runs that are not drawn for the same reason
+MOST_NAMED = 5
 
 
 def plot(
@@ -56,22 +58,21 @@ def plot(
     from refrain.pictures.curves import curves_picture
     from refrain.progress import reporter
     from refrain.runs.reports.drawing import drawing_of
-    from refrain.runs.reports.writing import MOST_RUNS
     from refrain.storage.output_files import write_files
 
     with reporter().step("drawing the curves"):
-        charts, drawn = drawing_of(paths, curves, by, references)
+        charts, drawn, left_out = drawing_of(paths, curves, by, references)
         ending: Literal["png", "svg", "pdf"] = (
             "svg" if out.suffix == ".svg" else "pdf" if out.suffix == ".pdf" else "png"
         )
         picture = curves_picture(charts, file_format=ending)
     write_files([(out, picture)], force=force)
     log_written(out)
-    if left_out := len(paths) - len(drawn):
-        log(
-            f"note: {left_out} of {len(paths)} runs are not drawn: a picture has {MOST_RUNS} runs at most, and only "
-            "those with such curves; name fewer runs"
-        )
+    # runs for one reason are one line
+    for reason in dict.fromkeys(each.reason for each in left_out):
+        names = [str(each.path) for each in left_out if each.reason == reason]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        log(f"note: not drawn: {', '.join(names[:MOST_NAMED])}{more}: {reason}")
     if json:
         print_json({"out": str(out), "runs": [str(path) for path in drawn], "charts": [each.title for each in charts]})
     else:

@@ -69,3 +69,19 @@ def resolved(
         raise UserError(f"{start_from}: its settings do not describe its network; give a recipe as well")
     reported = (lambda line: None) if quiet else log
     return resolve(recipe, words, RECIPES, corpus=corpus, iss_json=iss_json, start=start, log=reported)
+
+
+def log_missing_start(recipe: str | None, what: str) -> None:
+    """Print a note if a recipe continues from a trained run, where no run is given.
+
+    Args:
+        recipe: the name or file that was given; None for a run without one.
+        what: what happens without a run.
+    """
+    from refrain.config.loader import recipe_below
+    from refrain.recipes import RECIPES, SECOND_STAGES
+
+    from .output import log
+
+    if recipe is not None and recipe_below(recipe, RECIPES) in SECOND_STAGES:
+        log(f"{recipe} is meant to continue from a trained run (--from RUN); {what}")

@@ -1,6 +1,8 @@
 """What a command can do about a mistake whose message does not depend on the command."""
 
+import os
 from collections.abc import Sequence
+from shlex import quote
 
 from refrain.errors import BinaryFileError, InvalidUTF8Error, UserError
 
@@ -13,6 +15,12 @@ _REPLACING = dict.fromkeys(
 ) | dict.fromkeys(("check", "bench"), "continue with data.errors=replace")
 _BYTES = dict.fromkeys(("train", "check"), "read bytes with data.unit=byte")
 _BYTES["data"] = "read bytes with --unit byte"
+
+# the commands of a tagger that have the setting, but not the option
+_WITHOUT_SKIP_BAD = ("check", "bench", "sweep")
+
+# the commands whose first argument is a run, and whose second is a file
+RUN_FIRST = ("score", "surprisal", "pairs", "tag", "features")
 
 _SMALLER = "use a machine with more memory or a smaller model"
 _MEMORY = dict.fromkeys(("train", "check", "bench", "sweep"), "lower model.hidden_sizes or training.batch_size")
@@ -28,12 +36,29 @@ def with_remedies(error: UserError, words: Sequence[str]) -> list[str]:
         words: the words of the command.
     """
     command = words[0] if words else ""
+    if command in RUN_FIRST and (swapped := _swapped(words[1:])):
+        run, file = swapped
+        right = f"refrain {command} {quote(run)} {quote(file)}"
+        return [f"{file}: is a file, and {run} is a run; the run comes first: {right}"]
     remedy = None
     if isinstance(error, InvalidUTF8Error):
         remedy = _REPLACING.get(command)
     elif isinstance(error, BinaryFileError):
         remedy = _BYTES.get(command)
-    return [mistake if remedy is None else f"{mistake}, or {remedy}" for mistake in error.mistakes]
+    mistakes = [mistake if remedy is None else f"{mistake}, or {remedy}" for mistake in error.mistakes]
+    if command in _WITHOUT_SKIP_BAD:
+        mistakes = [mistake.replace("with --skip-bad", "with data.skip_bad=true") for mistake in mistakes]
+    return mistakes
+
+
+def _swapped(words: Sequence[str]) -> tuple[str, str] | None:
+    """The run and the file of a command to which they were given in the other order."""
+    from refrain.runs.named import named_run
+
+    if len(words) < 2 or any(word.startswith("-") for word in words[:2]):
+        return None
+    file, run = words[:2]
+    return (run, file) if os.path.isfile(file) and (named_run(run) / "checkpoints").is_dir() else None
 
 
 def memory_remedy(words: Sequence[str]) -> str:

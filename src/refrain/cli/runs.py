@@ -72,13 +72,21 @@ def _row(entry: "RunEntry", folder: Path) -> list[str]:
         str(entry.settings.get("name", "-")),
         _model(entry.settings),
         "-" if entry.parameters is None else f"{entry.parameters:,}",
-        f"{entry.epochs}/{_part(entry.settings, 'training').get('epochs', '?')}",
+        _epochs(entry),
         deciding_text(entry.valid),
         deciding_text(entry.test),
         f"{entry.bytes / 1e6:,.1f} MB" if entry.bytes >= 1e6 else f"{entry.bytes / 1e3:,.0f} kB",
         "-" if entry.seconds is None else duration(entry.seconds),
         time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.changed)) if entry.changed else "-",
     ]
+
+
+def _epochs(entry: "RunEntry") -> str:
+    """The epochs that have begun, of how many; - for a run that was not trained, as one that is compressed."""
+    if entry.state == "finished" and not entry.epochs:
+        return "-"
+    early = f" ({'--finish' if entry.ended_by == 'finish' else entry.ended_by})" if entry.ended_by else ""
+    return f"{entry.epochs}/{_part(entry.settings, 'training').get('epochs', '?')}{early}"
 
 
 def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:

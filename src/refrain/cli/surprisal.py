@@ -180,18 +180,21 @@ def _print_rows(
 
 
 def _sentences(file: str, errors: Errors) -> Items:
-    """Read a sentence from each line.
+    """Read a sentence from each line. An empty line has a number and no rows.
 
     Raises:
-        DataError: when a line is empty, or the file cannot be read.
+        DataError: when every line is empty, or the file cannot be read.
     """
     from refrain.errors import DataError
 
+    from .output import log
+
     sentences = list(lines_of(file, errors))
-    for number, sentence in enumerate(sentences, 1):
-        _check_sentence(file, number, sentence)
-    if not sentences:
+    empty = sum(not sentence.split() for sentence in sentences)
+    if empty == len(sentences):
         raise DataError(f"{name_of(file)}: contains no text; give at least one sentence")
+    if empty:
+        log(f"note: {name_of(file)}: {empty:,} empty line(s), which are counted as sentences and have no rows")
     return Items(sentences, [], [[] for _ in sentences])
 
 
@@ -209,7 +212,8 @@ def _column(file: str, column: str, errors: Errors) -> Items:
     table = read_table(file, errors)
     index = table.column(column)
     for line, row in zip(table.lines, table.rows, strict=True):
-        _check_sentence(file, line, row[index])
+        if not row[index].split():
+            raise DataError(f"{name_of(file)}:{line}: the sentence is empty; remove the line")
     names = [*table.head[:index], *table.head[index + 1 :]]
     if taken := sorted(set(names) & set(HEAD)):
         raise DataError(
@@ -217,13 +221,6 @@ def _column(file: str, column: str, errors: Errors) -> Items:
         )
     cells = [[*row[:index], *row[index + 1 :]] for row in table.rows]
     return Items([row[index] for row in table.rows], names, cells)
-
-
-def _check_sentence(file: str, line: int, sentence: str) -> None:
-    from refrain.errors import DataError
-
-    if not sentence.split():
-        raise DataError(f"{name_of(file)}:{line}: the sentence is empty; remove the line")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def print_status(folder: "SweepFolder", *, json: bool, again: bool = False) -> b
         Whether all cells have ended.
     """
     from refrain.progress import duration
-    from refrain.runs.sweeps.status import ranking, seconds_left, status_of
+    from refrain.runs.sweeps.status import has_diverged, ranking, seconds_left, status_of
 
     cells = status_of(folder)
     best = ranking(cells)
@@ -43,9 +43,13 @@ def print_status(folder: "SweepFolder", *, json: bool, again: bool = False) -> b
         print("\x1b[H\x1b[2J", end="")
     parts = [f"{count} {state}" for state, count in counts.items() if count]
     remaining = "" if left is None else f"; about {duration(left)} left"
-    print(f"{folder.path}: {len(cells)} cells: {', '.join(parts)}{remaining}")
-    for title, chosen in (("running", ("running", "stopped")), ("failed", ("failed",))):
-        found = [cell for cell in cells if cell.state in chosen]
+    print(f"{folder.path}: {len(cells)} cell{'s' * (len(cells) != 1)}: {', '.join(parts)}{remaining}")
+    shown = {
+        "running": [cell for cell in cells if cell.state in ("running", "stopped")],
+        "failed": [cell for cell in cells if cell.state == "failed"],
+        "diverged": [cell for cell in cells if has_diverged(cell)],
+    }
+    for title, found in shown.items():
         if found:
             print(f"\n{title}\n{table([_HEADS[title], *(_ROWS[title](cell) for cell in found[:MOST_ROWS])])}")
     if best:
@@ -81,13 +85,19 @@ def write_best(folder: "SweepFolder", path: Path, *, force: bool, json: bool) ->
         json: whether one JSON object is printed.
 
     Raises:
-        CheckpointError: when no cell is done.
+        CheckpointError: when no cell is done, or all that are have diverged.
     """
     from refrain.errors import CheckpointError
-    from refrain.runs.sweeps.status import ranking, status_of
+    from refrain.runs.sweeps.status import has_diverged, ranking, status_of
     from refrain.storage.output_files import write_files
 
-    found = ranking(status_of(folder))
+    cells = status_of(folder)
+    found = ranking(cells)
+    if not found and any(map(has_diverged, cells)):
+        raise CheckpointError(
+            f"{folder.path}: the training of every cell that is done has diverged; lower training.learning_rate in "
+            f"{folder.sweep.path}, and give another --out"
+        )
     if not found:
         raise CheckpointError(f"{folder.path}: no cell is done yet; see how far the sweep is with --status")
     cell = folder.cell(found[0].cells[0].number)
@@ -113,11 +123,16 @@ def _failed(cell: "CellStatus") -> list[str]:
     return [f"{cell.number:04d}", _settings(cell), cell.error]
 
 
+def _diverged(cell: "CellStatus") -> list[str]:
+    return [f"{cell.number:04d}", _settings(cell), _figure(cell.valid)]
+
+
 _HEADS = {
     "running": ["cell", "state", "settings", "epoch", "valid", "time", "worker"],
     "failed": ["cell", "settings", "error"],
+    "diverged": ["cell", "settings", "valid"],
 }
-_ROWS = {"running": _running, "failed": _failed}
+_ROWS = {"running": _running, "failed": _failed, "diverged": _diverged}
 
 
 def _settings(cell: "CellStatus") -> str:

@@ -31,10 +31,12 @@ def split_of(saved: "SavedModel", vocabulary: "Vocabulary", split: str) -> "Toke
         DataError: when the corpus of the run or its split is missing.
     """
     from refrain.assembly.corpus import own_split
+    from refrain.data.locating import check_still_there
 
     from .output import log
 
     settings: Any = saved.experiment.data
+    check_still_there(settings.corpus, saved.path)
     return own_split(settings, vocabulary, split, log)
 
 
@@ -160,6 +162,7 @@ def is_pipe(file: str) -> bool:
 def _arriving(source: Source, name: str, errors: Errors) -> Iterator[list[str]]:
     """Yield lines as they come: each read returns what is there, and waits only when there is nothing."""
     from refrain.data.text.files import without_marks
+    from refrain.data.text.forms import invalid_remedy
     from refrain.errors import DataError
 
     offset = 0
@@ -192,7 +195,9 @@ def _arriving(source: Source, name: str, errors: Errors) -> Iterator[list[str]]:
         if text:
             yield without_marks(text).removesuffix("\n").split("\n")
         if bad is not None:
-            raise DataError(f"{name}: invalid UTF-8 at byte {bad}; use --errors replace to read on")
+            raise DataError(
+                f"{name}: invalid UTF-8 at byte {bad}; {invalid_remedy(name)}, or use --errors replace to read on"
+            )
         if not raw:
             return
         offset += len(piece)

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from .options import NAMED, DataOption, Flag, ForceOption, JsonOption, OptionalErrorsOption, SkipBadOption
 from .train_report import report_training
-from .train_settings import with_folds, with_options
+from .train_settings import recipe_and_settings, with_folds, with_options
 
 if TYPE_CHECKING:
     from refrain.config import AnyExperiment
@@ -86,16 +87,15 @@ def train(
 
     from .corpus import resolved_corpus
     from .processes import as_ranks, start_ranks
-    from .recipe_text import recipe_text, resolved
+    from .recipe_text import log_missing_start, recipe_text, resolved
 
     resume_auto |= as_ranks(processes, out, seeds if folds is None else folds) and not resume
-    if recipe is not None and "=" in recipe:
-        settings, recipe = (recipe, *settings), None
+    recipe, settings = recipe_and_settings("train", recipe, settings, data=data, resume=resume)
     mode: Literal["auto", "newest"] | None = "auto" if resume_auto else "newest" if resume else None
     new = mode is None or (mode == "auto" and not _is_there(out))
     if recipe is None and start_from is None and new:
         raise UserError("which recipe? try: refrain train quickstart, or see: refrain recipes")
-    _check_resume(out, start_from, mode, force=force, seeds=seeds, folds=folds, finish=finish)
+    _check_resume(recipe, out, start_from, mode, force=force, seeds=seeds, folds=folds, finish=finish)
     words = with_options(settings, errors, tokens, skip_bad, deterministic)
     _check_known_settings(recipe, data or iss_json, new=new)
     corpus, given = resolved_corpus(data), str(iss_json) if iss_json else None
@@ -113,7 +113,7 @@ def train(
         changes, count = () if recipe else words, seeds or folds
         summary = _continued(out, experiment, changes, count, report, resume_auto, finish, series)
     else:
-        _log_missing_start(recipe, start_from)
+        log_missing_start(None if start_from else recipe, "it now starts from random weights")
         folder = _folder_for(experiment, out, recipe, given, force=force)
         text = recipe_text(recipe, words, corpus, experiment, as_typed=not (iss_json or start_from))
         command = shlex.join(["refrain", *sys.argv[1:]])
@@ -216,17 +216,8 @@ def _check_paths(
         check_training(experiment, out if seeds is None else None, start_from, force=force)
 
 
-def _log_missing_start(recipe: str | None, start_from: Path | None) -> None:
-    """Print a note if a recipe continues from a trained run and no run is given."""
-    from refrain.recipes import SECOND_STAGES
-
-    from .output import log
-
-    if recipe in SECOND_STAGES and start_from is None:
-        log(f"{recipe} is meant to continue from a trained run (--from RUN); it now starts from random weights")
-
-
 def _check_resume(
+    recipe: str | None,
     out: Path | None,
     start_from: Path | None,
     mode: str | None,
@@ -246,7 +237,8 @@ def _check_resume(
         return
     option = "--resume=auto" if mode == "auto" else "--resume"
     if out is None:
-        raise UserError(f"{option} needs the run folder: --out RUN")
+        run = quote(recipe) if recipe is not None and Path(recipe).is_dir() else "RUN"
+        raise UserError(f"{option} needs the run folder: refrain train {option} --out {run}")
     if force:
         raise UserError(f"{option} and --force exclude each other")
     if mode == "auto":

@@ -4,6 +4,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from refrain.progress import perplexity_text
+
 SPAN_SCORES = (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
 
 
@@ -15,6 +17,7 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
         json: whether one JSON object is printed.
         quiet: whether the folder is not reported.
     """
+    from refrain.data.unknown import is_about_unknown
     from refrain.storage.run_layout import REPORT
 
     from .evaluate_report import protocol_in_words
@@ -41,12 +44,14 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
         elif isinstance(figure, dict):
             bits = f", {figure['bits_per_byte']:.4f} bits per byte" if "bits_per_byte" in figure else ""
             others = figure.get("perplexity_without_unknown") if figure.get("unknown") else None
-            bits += f", {others:,.2f} without unknown" if others else ""
+            bits += f", {perplexity_text(others)} without unknown" if others else ""
             protocol = protocol_in_words(figure["protocol"], split)
-            print(f"{split:5}  perplexity {figure['perplexity']:,.2f}{bits}  (protocol {protocol})")
+            print(f"{split:5}  perplexity {perplexity_text(figure['perplexity'])}{bits}  (protocol {protocol})")
     concerns: Any = summary.get("warnings", [])
     for line in concerns:
-        log(f"note: {line}")
+        # those about unknown words were logged before training
+        if quiet or not is_about_unknown(line):
+            log(f"note: {line}")
     following = [
         f"refrain evaluate {run}",
         f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50",
@@ -96,5 +101,5 @@ def _figure(name: str, value: float | None) -> str:
         if name == "accuracy"
         else f"{value:,.4f}"
         if name == "bits_per_byte"
-        else f"{value:,.2f}"
+        else perplexity_text(value)
     )

@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 
 from cyclopts import CycloptsError
-from cyclopts.exceptions import UnknownCommandError, UnknownOptionError
+from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
 from refrain.errors import UserError, shown
 
 WITH_SETTINGS = ("train", "check", "bench")
+# the commands that read one text after the run
+ONE_TEXT = ("score", "surprisal", "tag")
 
 
 def without_help_command(words: Sequence[str], commands: Mapping[str, str]) -> list[str]:
@@ -80,11 +82,29 @@ def wrong_words(
             text = f"Unknown option: {option}"
         if setting or not like:
             hint = f"a setting is written without dashes, as in {setting or 'training.epochs=3'}; "
-    elif chain and chain[0] == "generate" and "Unused Tokens" in text:
-        hint = "give the beginning of the text with --prompt, in quotes; "
+    elif isinstance(error, UnusedCliTokensError):
+        hint = _hint_at_unused(" ".join(chain), error.unused_tokens or [])
+    elif chain and chain[0] == "train" and (other := [word for word in words if word.startswith("--resume=")]):
+        # with_auto has replaced the only value
+        text = f"{other[0]}: --resume has no value but auto"
+        hint = "write --resume or --resume=auto; "
     name = " ".join(chain)
     example = f", or type for example: {examples[name]}" if name in examples else ""
     return f"{text}; {hint}see {' '.join(['refrain', *chain, '--help'])}{example}"
+
+
+def _hint_at_unused(command: str, unused: Sequence[str]) -> str:
+    """What to do with words for which a command has no argument."""
+    if command == "generate":
+        return "give the beginning of the text with --prompt, in quotes; "
+    files = any(map(os.path.exists, unused))
+    if command in ONE_TEXT:
+        if files:
+            return f"it reads one file; join several with: cat FILE ... | refrain {command} RUN; "
+        return f"give the text in a file or on standard input, as in: echo TEXT | refrain {command} RUN; "
+    if files:
+        return "it takes one path; give a folder, or a pattern in quotes so that the shell leaves it as it is; "
+    return ""
 
 
 def _unknown_command(name: str, commands: Mapping[str, str]) -> str:

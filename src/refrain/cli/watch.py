@@ -142,6 +142,9 @@ def _row(run: "LiveRun", folder: Path) -> dict[str, str]:
 
     entry = run.entry
     epoch = f"{run.epoch}/{run.epochs or '?'}" + ("" if run.share is None else f" {run.share:4.0%}")
+    if entry.state == "finished" and not run.epoch:
+        # compressed or imported, and not trained
+        epoch = "-"
     seconds = [run.epoch_seconds_left, run.seconds_left, entry.seconds]
     left = ["-" if value is None else duration(value) for value in seconds]
     speed = "-" if run.tokens_per_second is None or entry.state != "running" else f"{run.tokens_per_second:,.0f}"

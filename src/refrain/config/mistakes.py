@@ -31,6 +31,12 @@ ELSEWHERE = {
     **dict.fromkeys(("scheduler", "lr_schedule"), "training.schedule"),
 }
 
+# setting -> names that other programs have for its values
+VALUES = {
+    "training.precision": {**dict.fromkeys(("bfloat16", "fp16", "float16", "half"), "bf16"), "fp32": "float32"},
+    "data.unit": {"char": "character", "chars": "character", "bpe": "subword", "sentencepiece": "subword"},
+}
+
 # the number of mistakes that are shown, out of how many; the others are counted
 MOST_SHOWN, MOST_LOOKED_AT = 20, 200
 
@@ -143,7 +149,16 @@ def describe(
         return f"{origin}: {name}: {got!r} is now {value!r}"
     if details["type"] == "tuple_type" and any(_has_text(field.annotation) for field in fields_named(root, name)):
         expected = 'must be a list of texts in quotes, as in ["first","second"]'
-    return f"{origin}: {name}: {expected} (got {'none' if got is None else shown(got)})"
+    return f"{origin}: {name}: {expected} (got {'none' if got is None else shown(got)}){_meant(name, got, expected)}"
+
+
+def _meant(name: str, given: Any, expected: str) -> str:
+    """A hint at the word that was meant in place of another, where a setting has a few words for values."""
+    known = re.findall(r"'([^']*)'", expected) if expected.startswith("must be '") else []
+    if not isinstance(given, str) or not known:
+        return ""
+    meant = VALUES.get(name, {}).get(given.lower())
+    return f"; did you mean {meant!r}?" if meant in known else nearest(given, known)
 
 
 def in_values(found: Sequence[ErrorDetails], root: type[BaseModel]) -> list[str]:

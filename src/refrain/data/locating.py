@@ -15,6 +15,25 @@ NO_CORPUS = "(imported)"
 """The corpus of a model from elsewhere whose text is not known."""
 
 
+def check_still_there(corpus: str, run: Path, remedy: str = "") -> None:
+    """Check that the text on which a run was trained has not been moved.
+
+    Args:
+        corpus: the setting `data.corpus` of the run.
+        run: the run, for the message.
+        remedy: what to do besides putting the text back, for the message.
+
+    Raises:
+        DataError: when it is a path to which nothing is there.
+    """
+    if corpus in (NO_CORPUS, *DESCRIPTIONS, *KNOWN) or is_pattern(corpus) or os.path.exists(corpus):
+        return
+    raise DataError(
+        f"{shortened(corpus, 300)}: the text on which {run} was trained is no longer here; put it back here, or a link "
+        f"to where it is now{remedy}"
+    )
+
+
 def locate(corpus: str, log: Callable[[str], None] = lambda line: None) -> Path:
     """Find the folder, file or pattern of a corpus.
 

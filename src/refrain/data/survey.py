@@ -58,7 +58,7 @@ def warnings_about(figures: dict[str, Any]) -> list[str]:
     remedy = (
         ""
         if "literal_unk" not in next(iter(figures["splits"].values()), {})
-        else ("; with data.lowercase=true or data.tokenise=true they may be fewer")
+        else ("; with data.lowercase=true, data.tokenise=true or data.unit=subword they may be fewer")
     )
     for name, split in figures["splits"].items():
         if split["unseen"] > MANY * split["tokens"]:

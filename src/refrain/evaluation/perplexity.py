@@ -17,12 +17,14 @@ from refrain.models import Network, evaluating
 from refrain.models.perplexity import perplexity
 from refrain.models.protocol import offers, token_nats
 from refrain.parallel import ALONE, Ranks
-from refrain.progress import Track, untracked
+from refrain.progress import Track, perplexity_text, untracked
 
 Protocol = Literal["exact", "zaremba", "awd"]
 
 EXACT_WINDOW = 512
 WHAT = "measuring the text, in windows"
+DIVERGED = 1e6
+"""How many times the perplexity of equal probabilities only a model whose training has diverged exceeds."""
 
 
 @dataclass(frozen=True)
@@ -251,9 +253,24 @@ def guessing_concerns(perplexities: Mapping[str, float], tokens: int) -> list[st
         perplexities: the perplexity per token of each text by name.
         tokens: the number of tokens in the vocabulary, which is the perplexity of equal probabilities.
     """
+    causes = {
+        False: "the model has learned too little of such text; train it longer, or check that text and model fit each "
+        "other",
+        True: "the training has diverged; train again with a lower training.learning_rate",
+    }
     return [
-        f"the perplexity of {name} ({found:,.1f}) is above {tokens:,}, that of equal probabilities for all tokens: the "
-        "model has learned too little of such text; train it longer, or check that text and model fit each other"
+        f"the perplexity of {name} ({perplexity_text(found, 1)}) is above {tokens:,}, that of equal probabilities for "
+        f"all tokens: {causes[has_diverged(found, tokens)]}"
         for name, found in perplexities.items()
         if found > tokens
     ]
+
+
+def has_diverged(perplexity: float, tokens: int) -> bool:
+    """Whether a perplexity is infinite, or so large that the training of the model must have diverged.
+
+    Args:
+        perplexity: the perplexity per token of a text.
+        tokens: the number of tokens in the vocabulary.
+    """
+    return perplexity > DIVERGED * tokens

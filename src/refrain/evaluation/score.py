@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from refrain.data import Vocabulary
+from refrain.errors import UserError
 from refrain.models import Network, stepper_of
 from refrain.models.scorer import AnyStepper
 from refrain.nn.recurrent.protocol import state_tensors
@@ -65,12 +66,12 @@ def score_lines(
         The score of each line, in order.
 
     Raises:
-        ValueError: when `batch_size` is less than 1.
+        UserError: when `batch_size` is less than 1.
     """
     if batch_size is None:
         batch_size = CHUNK_LINES if isinstance(lines, Sequence) else 1
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1 (got {batch_size})")
+        raise UserError(f"batch_size must be at least 1 (got {batch_size})")
     stepper = stepper_of(model)
     remaining = iter(lines)
     while chunk := list(islice(remaining, batch_size)):

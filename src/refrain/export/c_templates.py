@@ -79,7 +79,6 @@ PROGRAM = """\
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "model.h"
 
@@ -110,12 +109,28 @@ static double uniform(uint64_t *seed) {
     return (double)(*seed >> 11) / 9007199254740992.0;
 }
 
+/* A whole number of digits alone, or -1. */
+static int64_t number(const char *text) {
+    int64_t value = 0;
+    if (!*text) return -1;
+    for (; *text; ++text) {
+        if (*text < '0' || *text > '9' || value > INT64_MAX / 100) return -1;
+        value = 10 * value + (*text - '0');
+    }
+    return value;
+}
+
 int main(int argc, char **argv) {
     static float log_probabilities[MODEL_VOCABULARY];
     static model_state state;
-    long count = argc > 1 ? atol(argv[1]) : 50;
-    uint64_t seed = 88172645463325252u + (argc > 2 ? (uint64_t)atol(argv[2]) : 0u);
+    int64_t count = argc > 1 ? number(argv[1]) : 50;
+    int64_t given = argc > 2 ? number(argv[2]) : 0;
+    uint64_t seed = 88172645463325252u + (uint64_t)given;
     int32_t token = MODEL_START;
+    if (argc > 3 || count < 0 || given < 0) {
+        fprintf(stderr, "usage: %s [TOKENS [SEED]]\\nPrints TOKENS tokens (50), drawn with SEED (0).\\n", argv[0]);
+        return 2;
+    }
     model_begin(&state);
     while (count-- > 0) {
         model_step(&state, token, log_probabilities);

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any, NamedTuple
 from refrain.assembly.corpus import build_text, locate
 from refrain.config import Experiment
 from refrain.data import UNITS, TokenSource
-from refrain.errors import DataError
+from refrain.errors import CheckpointError, DataError
+from refrain.evaluation import evaluate, protocol_windows
+from refrain.evaluation.perplexity import has_diverged
 from refrain.models.step_graph import check_describable, step_graph
 from refrain.nn.step_graph import StepGraph
-from refrain.progress import Reporter
+from refrain.progress import Reporter, perplexity_text
 from refrain.runs.loading import load
 from refrain.storage.output_checks import run_files
 from refrain.storage.output_files import write_files
@@ -167,9 +170,29 @@ def _proved(
         "ids": options.ids,
         "track": reports.track,
     }
-    if isinstance(exported, ExportedScorer):
-        return compare_scores(exported.scorer(), lm.model, graph, text, **compared)
-    return compare(exported.runner(), lm.model, graph, text, **compared)
+    try:
+        if isinstance(exported, ExportedScorer):
+            return compare_scores(exported.scorer(), lm.model, graph, text, **compared)
+        return compare(exported.runner(), lm.model, graph, text, **compared)
+    except CheckpointError:
+        _check_converged(lm, text)
+        raise
+
+
+def _check_converged(lm: TrainedLanguageModel, text: TokenSource) -> None:
+    """Check that the training of a model has not diverged, since rounding decides what such a model computes.
+
+    Raises:
+        CheckpointError: when it has.
+    """
+    windows = protocol_windows(text, "exact", split="all", window_steps=0, name="the text")
+    found = evaluate(lm.model, windows).perplexity
+    if has_diverged(found, len(lm.vocabulary)):
+        raise CheckpointError(
+            f"the perplexity of the model is {'infinite' if math.isinf(found) else perplexity_text(found)}, as its "
+            "training has diverged, and rounding decides what it computes; nothing was written; export a run that was "
+            "trained with a lower training.learning_rate"
+        ) from None
 
 
 def _text(lm: TrainedLanguageModel, data: str | None, log: Callable[[str], None]) -> TokenSource:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from refrain.errors import UserError
 from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 from refrain.progress import Track, untracked
 
@@ -32,11 +33,11 @@ class Features(NamedTuple):
         """The final cell or hidden states (N, H).
 
         Raises:
-            ValueError: when the layer has no cell state.
+            UserError: when the layer has no cell state.
         """
         found = self.cell if name == "cell" else self.hidden
         if found is None:
-            raise ValueError("the layer has no cell state")
+            raise UserError("the layer has no cell state")
         return found
 
 
@@ -62,13 +63,13 @@ def features(
         track: reports the loop over the batches.
 
     Raises:
-        UserError: when the layer, a unit or the part of the state does not exist.
-        ValueError: when a text is empty or the batch size not positive.
+        UserError: when the layer, a unit or the part of the state does not exist, a text is empty, or the batch size is
+            not positive.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1 (got {batch_size})")
+        raise UserError(f"batch_size must be at least 1 (got {batch_size})")
     if not all(texts):
-        raise ValueError("texts: each needs at least one token, for example the vocabulary's line_end")
+        raise UserError("texts: each needs at least one token, for example the vocabulary's line_end")
     stepper = stepper_of(model)
     network: Network = stepper.model
     layer = chosen_layer(network, layer)

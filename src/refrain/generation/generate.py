@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from refrain.errors import UserError
 from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
 from .sampling import Sampler
@@ -39,15 +40,15 @@ def generate(
         The next id of each sample, or None for a sample that has ended.
 
     Raises:
-        ValueError: when the context is empty, or there are fewer than 0 tokens or 1 sample.
-        UserError: when a network of one's own has no `step`.
+        UserError: when the context is empty, there are fewer than 0 tokens or 1 sample, or a network of one's own has
+            no `step`.
     """
     if tokens < 0:
-        raise ValueError(f"tokens must be at least 0 (got {tokens})")
+        raise UserError(f"tokens must be at least 0 (got {tokens})")
     if samples < 1:
-        raise ValueError(f"samples must be at least 1 (got {samples})")
+        raise UserError(f"samples must be at least 1 (got {samples})")
     if not context:
-        raise ValueError("context: at least one token is needed, for example the vocabulary's line_end")
+        raise UserError("context: at least one token is needed, for example the vocabulary's line_end")
     stepper = stepper_of(model)
     ids = torch.tensor(context, device=stepper.device)[:, None].expand(-1, samples)
     state = stepper.initial_state(samples)

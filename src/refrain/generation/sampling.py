@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from refrain.errors import UserError
 from refrain.nn.kernels.sampling import draw, has_draw
 
 
@@ -72,7 +73,7 @@ class Sampler:
         banned: ids that are never drawn.
 
     Raises:
-        ValueError: when a value is out of range or cannot take effect.
+        UserError: when a value is out of range or cannot take effect.
     """
 
     def __init__(
@@ -84,14 +85,14 @@ class Sampler:
         banned: Sequence[int] = (),
     ) -> None:
         if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature must be at least 0 and finite (got {temperature})")
+            raise UserError(f"temperature must be at least 0 and finite (got {temperature})")
         if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k must be at least 1 (got {top_k})")
+            raise UserError(f"top_k must be at least 1 (got {top_k})")
         if top_p is not None and not 0 < top_p <= 1:
-            raise ValueError(f"top_p must be greater than 0 and at most 1 (got {top_p})")
+            raise UserError(f"top_p must be greater than 0 and at most 1 (got {top_p})")
         for name, value in (("top_k", top_k), ("top_p", top_p)):
             if temperature == 0 and value is not None:
-                raise ValueError(f"{name} cannot take effect with temperature 0, which takes the most probable token")
+                raise UserError(f"{name} cannot take effect with temperature 0, which takes the most probable token")
         self.temperature = temperature
         self.top_k = top_k
         self.top_p = top_p

@@ -4,8 +4,10 @@ from shlex import quote
 from typing import Any
 
 from refrain.config import Experiment
+from refrain.progress import perplexity_text
 
-from .outline import card_of, commands
+from .figure_names import with_infinity
+from .outline import about_best, card_of, commands
 
 # further columns, for the figures that a unit of tokens has
 COLUMNS = {
@@ -49,7 +51,7 @@ def figure_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     for split in ("valid", "test"):
         for figure in (summary[split], summary["exact"][split]):
             if figure is not None:
-                measured.setdefault((split, figure["protocol"]), figure)
+                measured.setdefault((split, figure["protocol"]), with_infinity(figure))
     columns = {key: title for key, title in COLUMNS.items() if any(figure.get(key) for figure in measured.values())}
     if "unknown" not in columns:
         columns.pop("perplexity_without_unknown", None)
@@ -58,9 +60,7 @@ def figure_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             split,
             protocol,
             f"{figure['tokens']:,}",
-            f"{figure['nats_per_token']:.4f}",
-            f"{figure['perplexity']:.2f}",
-            *(_cell(key, figure.get(key)) for key in columns),
+            *(_cell(key, figure.get(key)) for key in ("nats_per_token", "perplexity", *columns)),
         ]
         for (split, protocol), figure in measured.items()
     ]
@@ -70,12 +70,14 @@ def figure_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 def _cell(key: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,}" if key == "unknown" else f"{value:,.2f}" if key.startswith("perplexity") else f"{value:.4f}"
+    if key.startswith("perplexity"):
+        return perplexity_text(value)
+    return f"{value:,}" if key == "unknown" else f"{value:.4f}"
 
 
 def _usage(run: str, own: str | None) -> list[str]:
     if own is None:
-        return commands(f"refrain evaluate {quote(run)}", f"refrain generate {quote(run)} --tokens 50")
+        return commands(run, f"refrain evaluate {quote(run)}", f"refrain generate {quote(run)} --tokens 50")
     return [
         f"The `model` settings in `config.json` do not describe it. Load it with `network`, an instance of `{own}`",
         "or a function that maps the vocabulary to one:",
@@ -85,5 +87,5 @@ def _usage(run: str, own: str | None) -> list[str]:
         "print(lm.generate(tokens=50)[0])",
         "```",
         "",
-        "`best/` contains settings, weights and vocabulary; it can be copied anywhere and loaded in the same way.",
+        *about_best(run, "loaded in the same way"),
     ]

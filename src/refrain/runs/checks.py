@@ -84,6 +84,7 @@ def check_apart(checkpoint: Path, out: Path, *, force: bool) -> None:
     run = read.parents[1] if read.parent.name == "checkpoints" else read
     if target == run or target in run.parents or run in target.parents:
         raise UserError(f"--out {out}: overlaps with {run}, which must not be changed; choose another folder")
-    if not force and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    folder = RunFolder(out)
+    if not force and out.is_dir() and any(out.iterdir()) and folder.is_run():
         raise CheckpointError(f"{out}: exists already; choose another --out, or replace it with --force")
-    RunFolder(out).check_available(force=force)
+    folder.check_available(force=force)

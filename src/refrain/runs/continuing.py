@@ -1,14 +1,13 @@
-"""What may differ when a run is resumed: its length and its reports. A change is recorded before it takes effect."""
+"""What changes when a run is resumed: its length and its reports. A change is recorded before it takes effect."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
 from refrain.assembly.task import build_schedule
 from refrain.config import AnyExperiment, Experiment
-from refrain.config.resumable import MAY_CHANGE, refused
 from refrain.config.schema import differences, settings_of
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError
@@ -20,64 +19,11 @@ from refrain.training.resume import pack
 
 from .config_document import experiment_from
 from .documents import read_manifest
-from .kinds import AnyCorpus, kind_of
+from .kinds import AnyCorpus
 
 STARTED_FILES = ("config.json", "recipe.toml", "manifest.json")
 STARTED_FOLDERS = ("checkpoints", "samples", "tensorboard")
 """What a run has written before its first checkpoint, the files in their order."""
-
-
-def check_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) -> AnyExperiment:
-    """Check that a run is resumed with its own settings, except for those that may change.
-
-    Args:
-        own: the settings of the run.
-        given: the given settings; None for those of the run.
-        path: the run folder, for the message.
-
-    Returns:
-        The settings with which the run is resumed.
-
-    Raises:
-        CheckpointError: when another setting differs.
-    """
-    if given is None or given == own:
-        return own
-    if type(given) is not type(own):
-        trained = kind_of(own).title
-        other = kind_of(given).title
-        raise CheckpointError(
-            f"{path}: is the run of {trained}, but the recipe is for {other}; resume without a recipe"
-        )
-    found = [f"{name}: {old!r} in the run, {new!r} now" for name, old, new in refused(own, given)]
-    if found:
-        known = settings_of(own)
-        names = ", ".join(name for name in MAY_CHANGE if name in known)
-        raise CheckpointError(
-            f"{path}: the run has other settings ({'; '.join(found)}); only {names} may change when a run is resumed; "
-            f"with other settings, start a new run from its weights: refrain train RECIPE --from {quote(str(path))}"
-        )
-    return given
-
-
-def check_length(experiment: AnyExperiment, position: Mapping[str, Any], path: Path) -> None:
-    """Check that a run has not trained for longer than its settings allow.
-
-    Args:
-        experiment: the settings with which the run is resumed.
-        position: the entry `position` of the checkpoint from which it continues.
-        path: the run folder, for the message.
-
-    Raises:
-        CheckpointError: when the run is longer already.
-    """
-    begun = position["epoch"] + (position["window"] > 0)
-    if begun > experiment.training.epochs:
-        where = f"is in epoch {begun}" if position["window"] else f"has finished {begun} epochs"
-        raise CheckpointError(
-            f"{path}: training.epochs: the run {where} and cannot be shortened to {experiment.training.epochs}; "
-            f"give {begun} or more"
-        )
 
 
 def before_change(checkpoint: Checkpoint) -> AnyExperiment:
@@ -124,7 +70,8 @@ def notes_on(before: AnyExperiment, after: AnyExperiment, position: Position, ta
     if (longer and schedule in ("linear", "cosine")) or any(name.startswith("training.schedule.") for name in changed):
         old = _rate(before, position, task)
         new = _rate(after, position, task)
-        length = f" over {after.training.epochs} epochs" if schedule in ("linear", "cosine") else ""
+        count = after.training.epochs
+        length = f" over {count} epoch{'s' * (count > 1)}" if schedule in ("linear", "cosine") else ""
         notes.append(
             f"the learning rate follows the {schedule} schedule{length} from here on: it is {new:g}, and was {old:g}"
         )

@@ -1,7 +1,5 @@
 """The JSON documents of a run besides its settings: what must be in them where they are read again."""
 
-import math
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -9,7 +7,10 @@ from pydantic import Field, StringConstraints
 from refrain.storage.documents import Amount, Document, Index, checked
 from refrain.storage.run_folder import RunFolder
 
-Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+from .figure_names import with_infinity
+
+# samples of a large text of bytes are hashed, see `refrain.data.units.byte.corpus.fingerprint`
+Hash = Annotated[str, StringConstraints(pattern=r"^(sampled:)?[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -61,6 +62,7 @@ class StartEntry(Document):
     checkpoint: str
     units: dict[str, CarriedUnits]
     shorter_vectors: Index = 0
+    compressed: bool = False
 
 
 class Manifest(Document):
@@ -115,6 +117,7 @@ class Summary(Document):
     best_epoch: Index
     valid: LanguageModelFigure | None
     test: LanguageModelFigure | None
+    backend: dict[str, str] = Field(default_factory=dict)
 
 
 class TaggerSummary(Summary):
@@ -158,15 +161,8 @@ def read_summary(run: RunFolder) -> dict[str, Any]:
     tagger = isinstance(found, dict) and found.get("task") == "tagger"
     path = run.path / "summary.json"
     checked(TaggerSummary if tagger else Summary, found, path, "remove the file, and --resume measures the run again")
-    figures = {split: _with_infinity(found[split]) for split in ("valid", "test")}
+    figures = {split: found[split] and with_infinity(found[split]) for split in ("valid", "test")}
     return {**found, **figures, "run": str(run.path)}
-
-
-def _with_infinity(figure: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The figures of a split, in which a perplexity of null is infinite again."""
-    if figure is None:
-        return None
-    return {**figure, "perplexity": math.inf} if figure.get("perplexity", 0.0) is None else dict(figure)
 
 
 def read_plan(folder: RunFolder, name: str) -> dict[str, Any]:

@@ -4,15 +4,38 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from refrain.progress import perplexity_text
+
 HIGHER_IS_BETTER = ("accuracy", "span_f1")
 DIGITS = {
     "accuracy": "{:.2%}", "span_f1": "{:.2%}", "bits_per_byte": "{:.4f}", "nats_per_token": "{:.4f}",
-    "perplexity": "{:,.2f}",
 }  # fmt: skip
+# a perplexity -> the nats from which it is computed
+_NATS = {
+    "perplexity": "nats_per_token",
+    "perplexity_per_word": "nats_per_token",
+    "perplexity_without_unknown": "nats_per_token_without_unknown",
+}
+
+
+def with_infinity(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a JSON document, in which a perplexity that is null beside its nats is infinite again.
+
+    Args:
+        figures: a line of metrics, or the figures of a split in a summary.
+    """
+    infinite = {
+        name: math.inf
+        for name, nats in _NATS.items()
+        if name in figures and figures[name] is None and figures.get(nats) is not None
+    }
+    return {**figures, **infinite}
 
 
 def comparable(figures: Mapping[str, Any], best_by: Any) -> dict[str, Any]:
     """The figures of a run as it compares them: with `span_f1` only where the F1 of spans decides which epoch is best.
+
+    A perplexity that is null in the document is infinite.
 
     Args:
         figures: a line of metrics, or `valid` or `test` of a summary, which has the F1 in `spans`.
@@ -20,7 +43,7 @@ def comparable(figures: Mapping[str, Any], best_by: Any) -> dict[str, Any]:
     """
     spans = figures.get("spans")
     f1 = spans.get("f1") if isinstance(spans, Mapping) else figures.get("span_f1")
-    rest = {name: value for name, value in figures.items() if name != "span_f1"}
+    rest = {name: value for name, value in with_infinity(figures).items() if name != "span_f1"}
     return rest if best_by != "f1" or f1 is None else {**rest, "span_f1": f1}
 
 
@@ -69,7 +92,9 @@ def text_of_figure(name: str, value: float | None) -> str:
         name: the name of the figure.
         value: its value.
     """
-    return "-" if value is None else DIGITS[name].format(value)
+    if value is None:
+        return "-"
+    return perplexity_text(value) if name == "perplexity" else DIGITS[name].format(value)
 
 
 def deciding_text(figures: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Compares runs: the settings in which they differ, and their figures, with those of several seeds together."""
 
+import contextlib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ class Compared(NamedTuple):
 
     Attributes:
         entry: its state and figures.
-        settings: its settings by dotted name.
+        settings: its settings by dotted name, and what it started from or was compressed from.
         experiment: its settings.
     """
 
@@ -92,12 +93,23 @@ def compared_run(path: Path) -> Compared:
     entry = entry_of(path)
     if entry.state == "damaged":
         raise CheckpointError(f"{path}: is damaged: {entry.note}")
-    return Compared(entry, _settings(experiment), experiment)
+    settings = {**_settings(experiment), **_start(run), **entry.compressed}
+    return Compared(entry, settings, experiment)
 
 
 def _settings(experiment: AnyExperiment) -> dict[str, Any]:
     settings = settings_of(experiment)
     return {("recipe" if name == "name" else name): value for name, value in settings.items()}
+
+
+def _start(run: RunFolder) -> dict[str, str]:
+    """The run from whose weights another one started; nothing where there is none, or the manifest cannot be read."""
+    with contextlib.suppress(CheckpointError):
+        manifest = run.read_json("manifest.json")
+        start = manifest.get("start") if isinstance(manifest, dict) else None
+        if isinstance(start, dict) and isinstance(start.get("run"), str):
+            return {"started_from": start["run"] + ", compressed" * (start.get("compressed") is True)}
+    return {}
 
 
 def runs_at(paths: Iterable[Path]) -> list[Path]:
@@ -132,7 +144,7 @@ def copies_among(runs: Iterable[Compared]) -> list[tuple[Compared, Compared]]:
     found = []
     for run in runs:
         key = repr([run.entry.parameters, run.settings, run.entry.valid, run.entry.test])
-        if run.entry.valid and key in first:
+        if (run.entry.valid or run.entry.test) and key in first:
             found.append((run, first[key]))
         else:
             first[key] = run
@@ -140,7 +152,7 @@ def copies_among(runs: Iterable[Compared]) -> list[tuple[Compared, Compared]]:
 
 
 def grouped(runs: Iterable[Compared]) -> list[Group]:
-    """Bring together the runs that differ in the seed alone.
+    """Bring together the runs that differ in the seed alone. A compressed run is by itself.
 
     Those whose figures cannot be compared are apart, see `order`; of the others, the best validation comes first.
 
@@ -149,7 +161,8 @@ def grouped(runs: Iterable[Compared]) -> list[Group]:
     """
     groups: dict[str, list[Compared]] = {}
     for run in runs:
-        key = repr([run.entry.parameters, {name: value for name, value in run.settings.items() if name != SEED}])
+        settings = {name: value for name, value in run.settings.items() if name != SEED}
+        key = repr([run.entry.parameters, settings, run.entry.path if run.entry.compressed else None])
         groups.setdefault(key, []).append(run)
     found = [Group(tuple(sorted(each, key=lambda run: run.settings[SEED]))) for each in groups.values()]
     return sorted(found, key=_order)

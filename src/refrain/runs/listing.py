@@ -8,8 +8,9 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from refrain.errors import CheckpointError
@@ -51,6 +52,9 @@ class RunEntry(NamedTuple):
         seconds: the time of training.
         changed: the time of the last change, in seconds since 1970.
         task: `language-model` or `tagger`; empty where it cannot be read.
+        compressed: of a compressed run the path of the run that it was made of, as `compressed_from`, and the dtype of
+            its `weights`; empty for others.
+        ended_by: `max_minutes` or `finish`, by which it has ended before its last epoch; empty for others.
     """
 
     path: Path
@@ -65,6 +69,8 @@ class RunEntry(NamedTuple):
     seconds: float | None
     changed: float
     task: str = ""
+    compressed: Mapping[str, str] = MappingProxyType({})
+    ended_by: str = ""
 
 
 def find_runs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
@@ -105,7 +111,8 @@ def entry_of(run: Path) -> RunEntry:
     problems += _damage(run)
     changed = _changed(run)
     state, note = _state(run, summary, problems, changed, started=bool(config) or bool(steps_in(run / "checkpoints")))
-    training = settings.get("training") if isinstance(settings, dict) else None
+    settings = settings if isinstance(settings, dict) else {}
+    training = settings.get("training")
     best_by = training.get("best_by") if isinstance(training, dict) else None
     last = metrics[-1] if metrics else {}
     parameters = summary.get("parameters") or (summary.get("after") or {}).get("parameters")
@@ -113,15 +120,17 @@ def entry_of(run: Path) -> RunEntry:
         path=run,
         state=state,
         note=note,
-        settings=settings if isinstance(settings, dict) else {},
+        settings=settings,
         parameters=parameters if isinstance(parameters, int) else None,
         epochs=finite_number(summary.get("epochs") or last.get("epoch")) or 0,
         valid=_figures(summary.get("valid"), best_by) or _figures(_best(metrics), best_by),
-        test=_figures(summary.get("test"), best_by),
+        test=_figures(summary.get("test") or _of_compressed(summary, settings), best_by),
         bytes=_size(run),
         seconds=finite_number(summary.get("train_seconds", last.get("wall_seconds"))),
         changed=changed,
         task=str(config.get("task", "")) if config else "",
+        compressed=_compressed(summary),
+        ended_by=_ended_by(summary.get("plans")),
     )
 
 
@@ -205,7 +214,41 @@ def _figures(found: Any, best_by: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         return {}
     figures = comparable(found, best_by)
-    return {name: value for name in _FIGURES if (value := finite_number(figures.get(name))) is not None}
+    values = {name: figures.get(name) for name in _FIGURES}
+    return {
+        name: value
+        for name, value in values.items()
+        if finite_number(value) is not None or (name == "perplexity" and value == math.inf)
+    }
+
+
+def _ended_by(plans: Any) -> str:
+    """The reason of the last plan of a summary; empty without one."""
+    last = plans[-1] if isinstance(plans, list) and plans else None
+    reason = last.get("reason") if isinstance(last, dict) else None
+    return reason if reason in ("max_minutes", "finish") else ""
+
+
+def _compressed(summary: dict[str, Any]) -> dict[str, str]:
+    """What a compressed run was made of, and the dtype of its weights; nothing for another run."""
+    if not isinstance(summary.get("before"), dict) or not isinstance(summary.get("after"), dict):
+        return {}
+    return {"compressed_from": str(summary.get("run", "")), "weights": str(summary.get("weights", "float32"))}
+
+
+def _of_compressed(summary: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a compressed run on its test text; empty for another run, or one measured on another text."""
+    if not _compressed(summary) or summary.get("data") is not None:
+        return {}
+    figures = dict(summary["after"])
+    if "perplexity" in figures:
+        value = figures["perplexity"] = math.inf if figures["perplexity"] is None else figures["perplexity"]
+        nats = math.log(value) if finite_number(value) is not None and value > 0 else None
+        data = settings.get("data")
+        figures["nats_per_token"] = nats
+        if nats is not None and isinstance(data, dict) and data.get("unit") == "byte":
+            figures["bits_per_byte"] = nats / math.log(2)
+    return figures
 
 
 def finite_number(value: Any) -> Any:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from .own_network import OwnNetwork
 
 
+MOST_NAMED = 5
+"""The number of runs in a folder that a message names."""
+
+
 class SavedModel(NamedTuple):
     """A trained model on the disk, whose checkpoint was verified and whose settings were read.
 
@@ -236,6 +240,10 @@ def find_checkpoint(path: Path) -> Checkpoint:
         if series:
             what = "folds" if series[0].name.startswith("fold-") else "seeds"
             raise CheckpointError(f"{path}: contains the runs of several {what}; give one of them, such as {series[0]}")
+        below = sorted(str(each.parent) for each in path.glob("*/checkpoints"))
+        if below:
+            named = ", ".join(below[:MOST_NAMED]) + ", ..." * (len(below) > MOST_NAMED)
+            raise CheckpointError(f"{path}: is a folder of runs, and not a run; give one of them: {named}")
         raise CheckpointError(
             f"{path}: is not a run folder (it has no checkpoints); give a folder that refrain train has made"
         )

@@ -11,6 +11,11 @@ from .named import bundled_names, fetched_names, is_name
 
 def missing_run(path: Path) -> str:
     """The message for a run folder that does not exist, with a run of a similar name beside it or known by name."""
+    if path.is_symlink() and not path.exists():
+        return (
+            f"{path}: is a link to {path.readlink()}, which does not exist; copy what a link leads to with cp -rL, or "
+            "give the run folder"
+        )
     if path.exists():
         return f"{path}: is a file, but a run folder is needed; give a folder that refrain train has made"
     beside = [folder.parent.name for folder in path.parent.glob("*/checkpoints")]

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from shlex import quote
 from typing import Any
 
 from torch import nn
@@ -41,7 +42,7 @@ def summary_of(about: dict[str, Any], figures: dict[str, Any], model: nn.Module,
     return {
         **about,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "epochs": position.epoch,
+        "epochs": position.epochs_begun,
         "best_epoch": best.epoch + 1,
         **({"plans": [asdict(plan) for plan in position.plans]} if position.plans else {}),
         **figures,
@@ -70,11 +71,13 @@ def card_of(
         manifest: the manifest of the run.
     """
     methods = [f"Methods besides the settings: {', '.join(summary['methods'])}."] if "methods" in summary else []
+    epochs = summary["epochs"]
+    threads = f"{manifest['threads']} thread{'s' * (manifest['threads'] > 1)}"
     lines = [
         f"# {summary['recipe']} on {summary['corpus']}",
         "",
         f"{what}, {summary['parameters']:,} parameters,",
-        f"vocabulary {manifest['data']['vocabulary']:,}. Trained for {summary['epochs']} epoch(s) in "
+        f"vocabulary {manifest['data']['vocabulary']:,}. Trained for {epochs} epoch{'s' * (epochs != 1)} in "
         f"{duration(summary['train_seconds'])}; the figures",
         f"are those of the best epoch on validation, {summary['best_epoch']}.",
         *methods,
@@ -87,7 +90,7 @@ def card_of(
         "",
         f"Measured with refrain {manifest['refrain']}, torch {manifest['torch']}, Python {manifest['python']} on "
         f"{manifest['machine']},",
-        f"{manifest['threads']} thread(s), seed {manifest['seed']}. `config.json` has every setting, `manifest.json`",
+        f"{threads}, seed {manifest['seed']}. `config.json` has every setting, `manifest.json`",
         "the sha256 of the text.",
         "",
         *usage,
@@ -121,7 +124,7 @@ def start_text(record: dict[str, Any]) -> str:
         parts.append(part)
     if record.get("shorter_vectors"):
         parts.append(f"{record['shorter_vectors']:,} known words have shorter vectors than in the run")
-    return f"{record['run']}: {'; '.join(parts)}"
+    return f"{record['run']}{', compressed' * (record.get('compressed') is True)}: {'; '.join(parts)}"
 
 
 def planned_end(plans: Sequence[dict[str, Any]]) -> list[str]:
@@ -146,9 +149,24 @@ def changed_lines(manifest: dict[str, Any]) -> list[str]:
     return lines
 
 
-def commands(*lines: str) -> list[str]:
-    """The usage of a run by commands of refrain."""
-    note = (
-        "`best/` contains settings, weights and vocabulary; it can be copied anywhere and given to the same commands."
-    )
-    return ["```sh", *lines, "```", "", note]
+def commands(run: str, *lines: str) -> list[str]:
+    """The usage of a run by commands of refrain.
+
+    Args:
+        run: the run folder.
+        lines: the commands.
+    """
+    return ["```sh", *lines, "```", "", *about_best(run, "given to the same commands")]
+
+
+def about_best(run: str, use: str) -> list[str]:
+    """The lines about the best checkpoint of a run.
+
+    Args:
+        run: the run folder.
+        use: what can be done with it.
+    """
+    return [
+        f"`best/` contains settings, weights and vocabulary, and can be {use}. It is a link: copy",
+        f"what it leads to, with `cp -rL {quote(f'{run}/best')} PATH/TO/COPY`.",
+    ]

@@ -7,8 +7,8 @@ from typing import Any
 
 from refrain.assembly.fixed_vocabulary import with_own_vocabulary
 from refrain.config import AnyExperiment
-from refrain.config.loader import amended
 from refrain.config.resumable import continues
+from refrain.data.locating import check_still_there
 from refrain.errors import CheckpointError
 from refrain.parallel import Ranks, joined
 from refrain.storage.checkpoint import Checkpoint
@@ -23,8 +23,6 @@ from .config_document import experiment_from
 from .continuing import (
     before_change,
     changed_words,
-    check_length,
-    check_settings,
     is_finished,
     notes_on,
     record,
@@ -40,6 +38,7 @@ from .manifest import changes, manifest
 from .own_names import check_given, own_name
 from .own_network import OwnNetwork
 from .preparing import build, read_corpus
+from .resumed_settings import check_length, with_changes
 from .targets import with_recorded_target
 from .threads import threads_for
 from .to_the_end import train_to_the_end
@@ -61,7 +60,7 @@ def resume(
     model: OwnNetwork | None = None,
     methods: Sequence[object] | Mapping[str, object] = (),
     experiment: AnyExperiment | None = None,
-    settings: Sequence[str] = (),
+    settings: str | Sequence[str | Mapping[str, Any]] = (),
     finish: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def resume(
         out: the run folder.
         methods: the methods that the run was started with, in the same order; their states are restored.
         experiment: if given, must equal the settings of the run, except for those that may change.
-        settings: changes of settings, such as `["training.epochs=16"]`.
+        settings: changes of settings, such as `["training.epochs=16"]`, or a single one.
         finish: whether an interrupted run is brought to an early end: the learning rate falls linearly to zero over a
             fifth of the steps so far, or an epoch or what is left of the run where that is less. Then it is measured.
         model: for the run of a network of your own: the network, as in `train`.
@@ -98,7 +97,7 @@ def resume(
     with joined() as ranks, report_of(ranks, progress) as report, ExitStack() as stack:
         stack.enter_context(run.locked() if ranks.first else nullcontext())
         experiment = with_recorded_target(experiment, own, read_manifest(run))
-        given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
+        given = with_changes(own, experiment, settings, run.path)
         kind = kind_of(given, model)
         check_columns(ranks, given)
         check_gpus(ranks, given)
@@ -149,6 +148,7 @@ def _built(
 ) -> tuple[Any, Any, dict[str, str]]:
     """Read the corpus, check that it is that of the run, and build the network and its backends."""
     known = with_own_vocabulary(given, checkpoint.folder)
+    check_still_there(given.data.corpus, run.path)
     corpus = first_then_others(ranks, lambda: read_corpus(kind, known, report))
     check_same(ranks, given, corpus)
     before = read_manifest(run)
@@ -192,11 +192,10 @@ def _log_resumed(
 ) -> None:
     for line in lines:
         report.log(line)
-    stop = (
-        "its end"
-        if position.epoch == task.epochs or position.stopped
-        else f"epoch {position.epoch + 1}, window {position.window}"
-    )
+    if position.epoch == task.epochs or position.stopped:
+        stop = "its end: nothing is trained, and the model is measured"
+    else:
+        stop = f"epoch {position.epoch + 1}, window {position.window}"
     report.log(f"resuming {checkpoint.folder} at {stop}")
 
 
@@ -206,7 +205,7 @@ def resume_unfinished(
     model: OwnNetwork | None = None,
     methods: Sequence[object] | Mapping[str, object] = (),
     experiment: AnyExperiment | None = None,
-    settings: Sequence[str] = (),
+    settings: str | Sequence[str | Mapping[str, Any]] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Continue a run as `resume` does, or return the summary of a finished one at once.
@@ -225,7 +224,7 @@ def resume_unfinished(
     run = RunFolder(Path(out))
     own = experiment_from(run.read_json("config.json"), run.path)
     experiment = with_recorded_target(experiment, own, read_manifest(run))
-    given = check_settings(own, amended(experiment or own, settings) if settings else experiment, run.path)
+    given = with_changes(own, experiment, settings, run.path)
     if is_finished(run, own, given):
         with joined() as ranks, report_of(ranks, progress) as report:
             report.log(f"{run.path}: is finished; nothing is trained")

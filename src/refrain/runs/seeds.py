@@ -4,10 +4,10 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from refrain.config import AnyExperiment
-from refrain.config.loader import amended
 from refrain.config.toml_text import toml_of
 from refrain.config.upgrade import FORMAT
 from refrain.errors import CheckpointError, UserError
@@ -17,14 +17,15 @@ from refrain.storage.output_checks import check_folder
 from refrain.storage.plain_json import dumps
 from refrain.storage.run_folder import RunFolder
 from refrain.storage.run_layout import check_seeds, series_in
+from refrain.training import Interrupted
 from refrain.training.progress import Progress
 
 from .checks import SEEDS
 from .config_document import config_document, experiment_from
-from .continuing import check_settings
 from .documents import read_plan
 from .folds import member_of
 from .kinds import kind_of
+from .resumed_settings import with_changes
 from .resuming import resume_unfinished
 from .seeds_summary import mixes_precisions, summarise_seeds
 from .series_folder import is_temporary, parts_of, remove_if_empty, remove_runs
@@ -123,17 +124,17 @@ def _train_series(
 ) -> dict[str, Any]:
     # a series that was killed before its plan was complete has left a temporary file
     if folder.exists() and (not folder.is_dir() or any(not is_temporary(path, FILE) for path in folder.iterdir())):
+        if not folder.is_dir():
+            raise CheckpointError(f"{folder}: exists already and is no folder; choose another --out")
         if not force and (folder / "config.json").is_file():
             raise CheckpointError(f"{folder}: is the run of one seed; choose another --out for the runs of several")
+        if not (folder / FILE).is_file():
+            other = "contains other files than runs of --seeds or --folds"
+            found = f"{other}, which --force keeps" if force else f"exists already and {other}"
+            raise CheckpointError(f"{folder}: {found}; choose another --out")
         if not force:
-            raise CheckpointError(
-                f"{folder}: exists already; choose another --out, continue with --resume, or replace it with --force"
-            )
-        if not folder.is_dir() or not (folder / FILE).is_file():
-            raise CheckpointError(
-                f"{folder}: contains other files than runs of --seeds or --folds, which --force keeps; choose another "
-                "--out"
-            )
+            remedy = "choose another --out, continue with --resume, or replace it with --force"
+            raise CheckpointError(f"{folder}: exists already; {remedy}")
     check_seeds(folder)
     check_folder("--out", folder, parts_of(folder, FILE), [start_from, experiment.data.corpus])
     kind_of(experiment).corpus(experiment, lambda line: None)
@@ -210,7 +211,7 @@ def resume_seeds(
     check_seeds(folder)
     plan = read_plan(RunFolder(folder), FILE)
     own = experiment_from(plan["config"], folder)
-    given = check_settings(own, amended(experiment or own, settings) if settings else experiment, folder)
+    given = with_changes(own, experiment, settings, folder)
     if given.training.epochs < own.training.epochs:
         raise CheckpointError(
             f"{folder}: training.epochs: the runs of several seeds cannot be shortened; give {own.training.epochs} or "
@@ -251,6 +252,8 @@ def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress
                 report.log(f"{what} {number}, run {numbers.index(number) + 1} of {len(numbers)}")
             try:
                 summaries[number] = _run_one(folder, plan, number, report)
+            except Interrupted as stopped:
+                raise stopped.resumed_by(f"refrain train --resume --out {quote(str(folder))}") from None
             except InUseError as error:
                 in_use += 1
                 if number not in reported:

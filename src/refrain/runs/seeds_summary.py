@@ -38,7 +38,7 @@ def summarise_seeds(
         found = [_figures(one[split]) for one in summaries]
         summary[split] = {
             name: {
-                "mean": statistics.fmean(values) if finite else None,
+                "mean": statistics.fmean(values),
                 # the standard deviation of a sample, with n - 1 in the denominator
                 "std": statistics.stdev(values) if finite and len(values) > 1 else None,
             }
@@ -57,7 +57,9 @@ def mixes_precisions(summaries: list[dict[str, Any]]) -> bool:
     Args:
         summaries: the summary of each run.
     """
-    return len({rounds_in(one.get("backend") or {}) for one in summaries}) > 1
+    # the summary of an earlier run can have been edited
+    words = [one["backend"] if isinstance(one.get("backend"), dict) else {} for one in summaries]
+    return len({rounds_in({name: str(word) for name, word in each.items()}) for each in words}) > 1
 
 
 def _figures(figure: dict[str, Any] | None) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Starts a run from the best weights of another, whose text may have another vocabulary."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,17 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> d
         corpus: the corpus of the new run.
 
     Returns:
-        A record for the manifest: `run`, `checkpoint`, and in `units` for words (or the unit of the vocabulary), and
-        for features and tags of a tagger: how many are `known` and `new`, and how many of the run's are `left_out`;
-        where new ones start at a mean, that of how many, as `mean_of`. A sparse embedding also has `shorter_vectors`.
+        A record for the manifest: `run`, `checkpoint`, `compressed` where `path` is a temporary folder with that run,
+        compressed, and in `units` for words (or the unit of the vocabulary), and for features and tags of a tagger: how
+        many are `known` and `new`, and how many of the run's are `left_out`; where new ones start at a mean, that of
+        how many, as `mean_of`. A sparse embedding also has `shorter_vectors`.
 
     Raises:
         CheckpointError: when a shape differs, or the vocabulary where its rows cannot be carried over.
     """
     checkpoint = find_checkpoint(path)
     before = checkpoint.document("vocabulary")
-    record: dict[str, Any] = {"run": str(path), "checkpoint": checkpoint.folder.name}
+    record = _origin(path, checkpoint)
     if same_tokens(before, corpus.vocabulary.document()):
         unit = f"{corpus.vocabulary.unit}s" if isinstance(corpus, Corpus) else "words"
         record["units"] = {unit: {"known": len(corpus.vocabulary), "new": 0, "left_out": 0}}
@@ -70,6 +72,18 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> d
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; give the model settings of that run") from None
     return record
+
+
+def _origin(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The run and its checkpoint; for a compressed model in a temporary folder, those that it was made of."""
+    training = None
+    # a checkpoint that was packed has none
+    with contextlib.suppress(CheckpointError):
+        training = checkpoint.document("training")
+    if isinstance(training, dict) and isinstance(training.get("start_of"), str):
+        original = Path(str(training.get("compressed_from"))).name
+        return {"run": training["start_of"], "checkpoint": original, "compressed": True}
+    return {"run": str(path), "checkpoint": checkpoint.folder.name}
 
 
 def _check_carries(

@@ -44,7 +44,7 @@ def describe(
         machine_line(model),
         f"data   {corpus.name}: {splits} tokens, vocabulary {len(corpus.vocabulary):,}"
         + (f"; {corpus.vocabulary.unit}s read as {_unknown(corpus)}: {unseen}" if unseen else ""),
-        *(f"note: {line}" for line in _concerns(corpus)),
+        *(f"note: {line}" for line in _concerns(experiment, corpus)),
         *model_lines(shape, model),
         f"run    {run.path}",
     ]
@@ -55,10 +55,10 @@ def _unknown(corpus: Corpus) -> str:
     return "" if unknown is None else corpus.vocabulary.token(unknown)
 
 
-def _concerns(corpus: Corpus) -> list[str]:
+def _concerns(experiment: Experiment, corpus: Corpus) -> list[str]:
     measured = {name: split for name, split in corpus.splits.items() if name != "train"}
     texts = {name: (split.unseen, len(split.tokens)) for name, split in measured.items()}
-    return unknown_concerns(corpus.vocabulary, texts, in_training=True)
+    return unknown_concerns(corpus.vocabulary, texts, in_training=True, min_count=experiment.data.min_count)
 
 
 def machine_line(model: nn.Module) -> str:
@@ -143,7 +143,7 @@ def summarise(
     network = {"network": class_name(model)} if own else {}
     sparsity = {"sparsity": _sparsity(model)} if experiment.sparsity.active() else {}
     perplexities = {f"the {split} text": figures[split]["perplexity"] for split in splits}
-    concerns = _concerns(corpus) + guessing_concerns(perplexities, len(corpus.vocabulary))
+    concerns = _concerns(experiment, corpus) + guessing_concerns(perplexities, len(corpus.vocabulary))
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **network}
     return summary_of(about, {**figures, "exact": exact, **sparsity, "warnings": concerns}, model, position)
 

@@ -111,13 +111,15 @@ def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest:
     left_out = sum(summary["skipped"].values())
     return card_of(
         f"A tagger of {summary['tags']} tags: bidirectional {model.cell.kind} {shape}{_above(model)}",
-        [f"{left_out} bad sentence(s) of the corpus were left out."] if left_out else [],
+        [f"{left_out} bad sentence{'s were' if left_out > 1 else ' was'} left out of the corpus."] if left_out else [],
         [
             f"| {' | '.join(head)} |",
             "|---" * len(head) + "|",
             *(f"| {' | '.join(row)} |" for row in rows),
         ],
-        commands(f"refrain evaluate {run}", f"echo 'A sentence of mine .' | refrain tag {run} --tokenised"),
+        commands(
+            summary["run"], f"refrain evaluate {run}", f"echo 'A sentence of mine .' | refrain tag {run} --tokenised"
+        ),
         summary,
         manifest,
     )

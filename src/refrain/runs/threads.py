@@ -61,11 +61,15 @@ def _requested(threads: int, log: Callable[[str], None]) -> int:
     cores = usable_cores()
     if threads > MOST_PER_CORE * cores:
         raise UserError(
-            f"training.threads: {threads:,} are too many for {cores} core(s); use at most {MOST_PER_CORE * cores}"
+            f"training.threads: {threads:,} are too many for {_cores(cores)}; use at most {MOST_PER_CORE * cores}"
         )
     if threads > cores:
-        log(f"threads {threads}: more than the {cores} core(s) here, so that threads wait for each other")
+        log(f"threads {threads}: more than the {_cores(cores)} here, so that threads wait for each other")
     return threads
+
+
+def _cores(count: int) -> str:
+    return f"{count} core{'s' * (count > 1)}"
 
 
 def free_threads(count: int, *, fixed: bool = False) -> tuple[int, dict[str, Any]]:

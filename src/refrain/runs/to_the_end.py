@@ -67,8 +67,9 @@ def train_to_the_end(
         written = run if task.ranks.first else None
         metrics = Metrics(written, writer, bytes_per_token, task.methods.metrics)
         position = Fit(task, run, documents, metrics, report, interrupt)(position, state)
-    epochs = f"the best of {position.epoch} epoch(s)" if position.epoch else "the model"
-    report.log(f"measuring {epochs} on validation and test")
+    begun = position.epochs_begun
+    what = f"the best of {begun} epoch{'s' * (begun > 1)}" if begun else "the model"
+    report.log(f"measuring {what} on validation and test")
     # what is measured has been written by rank 0
     task.ranks.at(position.step, "measure")
     task.ranks.wait()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from refrain.storage.plain_json import loads
 from refrain.storage.regular_files import read_regular
 
-from .figure_names import comparable, deciding
+from .figure_names import comparable, deciding, with_infinity
 from .listing import METRICS_LIMIT, RunEntry, entry_of, find_runs, finite_number
 
 
@@ -60,7 +60,7 @@ def live_run(entry: RunEntry, now: float) -> LiveRun:
         now: the time, in seconds since 1970.
     """
     lines = _lines(entry.path)
-    trained: dict[str, Any] = next((line for line in reversed(lines) if line.get("event") == "train"), {})
+    trained = with_infinity(next((line for line in reversed(lines) if line.get("event") == "train"), {}))
     # one of an earlier version has neither the number of windows nor that of steps
     names = ("step", "last_step", "window", "windows", "wall_seconds")
     step, last_step, window, windows, seconds = (finite_number(trained.get(name)) for name in names)

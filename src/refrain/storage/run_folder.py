@@ -82,13 +82,15 @@ class RunFolder:
         """
         if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
             return False
-        if force and self.path.is_dir() and not self._is_run():
-            raise CheckpointError(f"{self.path}: holds other files than those of a run, which --force does not replace")
-        if not force or not self.path.is_dir():
-            raise CheckpointError(
-                f"{self.path}: exists already; choose another --out, continue it with --resume, or replace it with "
-                "--force"
-            )
+        if not self.path.is_dir():
+            raise CheckpointError(f"{self.path}: exists already and is no folder; choose another --out")
+        if not self.is_run():
+            other = "holds other files than those of a run"
+            found = f"{other}, which --force does not replace" if force else f"exists already and {other}"
+            raise CheckpointError(f"{self.path}: {found}; choose another --out")
+        if not force:
+            remedy = "choose another --out, continue it with --resume, or replace it with --force"
+            raise CheckpointError(f"{self.path}: exists already; {remedy}")
         check_parts(self.path, writing=True)
         return True
 
@@ -198,14 +200,7 @@ class RunFolder:
         with self._writing(), append_regular(self.metrics) as file:
             file.truncate(min(length, file.seek(0, os.SEEK_END)))
 
-    def save(
-        self,
-        step: int,
-        tensors: Tensors,
-        documents: Mapping[str, Any],
-        *,
-        best: int | None,
-    ) -> Path:
+    def save(self, step: int, tensors: Tensors, documents: Mapping[str, Any], *, best: int | None) -> Path:
         """Write `checkpoints/step-N`, point `best` at the best step, and remove all but the last two and the best."""
         folder = self.checkpoints / f"step-{step:09d}"
         each = [tensor for group in tensors.values() for tensor in group.values()]
@@ -275,7 +270,8 @@ class RunFolder:
             discard(aside)
             folder.rename(aside)
 
-    def _is_run(self) -> bool:
+    def is_run(self) -> bool:
+        """Return whether the folder, which exists, holds a run, also one that was killed at its start."""
         # a run that was killed may leave temporary files
         names = {path.name for path in self.path.iterdir() if not path.name.startswith(".tmp-")}
         if names <= {*OWN_FILES, *OWN_FOLDERS, BEST}:

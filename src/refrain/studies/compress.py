@@ -84,9 +84,9 @@ def compress(
         reports: reports these steps while they run; None reports nothing.
 
     Returns:
-        `removed`, the number of removed units by width; `ranks` and `weights`; `before`, `after` and, after finetuning,
-        `finetuned`, each with widths, parameters, bytes, multiply_adds, layer_multiply_adds, perplexity, ms_per_token
-        and tokens_per_second; the largest difference of log-probabilities from those of the masked model,
+        `data`; `removed`, the number of removed units by width; `ranks` and `weights`; `before`, `after` and, after
+        finetuning, `finetuned`, each with widths, parameters, bytes, multiply_adds, layer_multiply_adds, perplexity,
+        ms_per_token and tokens_per_second; the largest difference of log-probabilities from those of the masked model,
         `max_abs_difference` in float64 and `float32_difference`; and if the smaller model computes something else,
         `cost`, the perplexity of the validation text `before` and `after`.
 
@@ -116,7 +116,7 @@ def compress(
     target = _target(lm.model, request, dtype)
     start = Start(lm.model, experiment, counts_of(lm.vocabulary, text), text, lm.weights, dtype, reports)
     smaller = _smaller(start, request, target, ranks, log)
-    report = {"run": str(run), "out": str(out), **smaller.document()}
+    report = {"run": str(run), "out": str(out), "data": data, **smaller.document()}
     if text is not None:
         cost = cost_of(lm.model, smaller.model, text, reports.track)
         report["cost"] = accepted(cost, request, whatever=force or finetune_epochs > 0).document()
@@ -143,7 +143,8 @@ def _written(
     """Write a smaller model, finetune it for some epochs, measure it, and return the report with its figures."""
     corpus, split = text
     with fresh_folder(out) as folder:
-        size = write_run(folder, smaller.experiment, lm, smaller.model, corpus, weights=smaller.weights)
+        start = report["run"] if epochs else None
+        size = write_run(folder, smaller.experiment, lm, smaller.model, corpus, weights=smaller.weights, start_of=start)
         models = [Measured(lm.model, weight_bytes(lm.folder), lm.weights)]
         models.append(Measured(smaller.model, size, smaller.weights))
         if epochs:

@@ -66,7 +66,7 @@ def compress_tagger(
         split = "test" if data is None else None
         corpus = build_tagged_text(read, path, split, given.vocabulary, can_skip=False)
     ((_, sentences),) = corpus.splits.items()
-    found: dict[str, Any] = {"run": str(run), "out": str(out), "weights": weights}
+    found: dict[str, Any] = {"run": str(run), "out": str(out), "data": data, "weights": weights}
     before = given.evaluate(sentences.sentences, track=reports.track)
     with fresh_folder(out) as folder:
         write_run(folder, experiment, given, given.model, corpus, weights=weights)

@@ -40,6 +40,7 @@ def write_run(
     corpus: Corpus | TaggedCorpus,
     *,
     weights: WeightType,
+    start_of: str | None = None,
 ) -> int:
     """Write the run folder of a model, and return the size of its weights on disk.
 
@@ -50,6 +51,7 @@ def write_run(
         model: the model.
         corpus: the text on which it was compared.
         weights: dtype of the matrices on disk; those of int8 are rounded already, or are rounded now.
+        start_of: the run that was compressed, which a finetuning records as its start in place of this folder.
     """
     folder = RunFolder(out)
     folder.create()
@@ -57,10 +59,11 @@ def write_run(
         config = config_document(experiment)
         folder.write_json("config.json", config)
         folder.write_json("manifest.json", manifest(experiment, corpus, model, ""))
+        training = {"position": {"step": 1}, "compressed_from": str(given.folder)}
         documents = {
             "config": config,
             "vocabulary": given.vocabulary.document(),
-            "training": {"position": {"step": 1}, "compressed_from": str(given.folder)},
+            "training": training if start_of is None else {**training, "start_of": start_of},
         }
         folder.save(1, {"model": stored_weights(model, weights)}, documents, best=1)
     return weight_bytes(folder.checkpoint(1).folder)

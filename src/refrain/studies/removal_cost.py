@@ -1,5 +1,6 @@
 """What compression costs: the perplexity of a text with and without it."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
@@ -11,7 +12,7 @@ from refrain.errors import DataError, UserError
 from refrain.evaluation import evaluate
 from refrain.models import LanguageModel
 from refrain.nn.kernels.packed_linear import WeightType
-from refrain.progress import Track, untracked
+from refrain.progress import Track, perplexity_text, untracked
 
 from .rank_bands import Asked, written
 
@@ -126,8 +127,10 @@ class Cost(NamedTuple):
 
     def __str__(self) -> str:
         """The cost in words."""
-        change = f"{abs(self.growth):.1%} {'more' if self.growth > 0 else 'less'}"
-        return f"the perplexity on {self.text} becomes {self.after:,.2f}, from {self.before:,.2f} ({change})"
+        change = f" ({abs(self.growth):.1%} {'more' if self.growth > 0 else 'less'})"
+        change = change if math.isfinite(self.growth) else ""
+        before, after = perplexity_text(self.before), perplexity_text(self.after)
+        return f"the perplexity on {self.text} becomes {after}, from {before}{change}"
 
     def document(self) -> dict[str, Any]:
         """The cost as plain data."""
@@ -227,8 +230,13 @@ def accepted(cost: Cost, request: Request, *, whatever: bool = False) -> Cost:
         whatever: whether any cost is accepted.
 
     Raises:
-        UserError: when the perplexity grows by more than is allowed.
+        UserError: when the perplexity grows by more than is allowed, or is infinite already.
     """
+    if not whatever and math.isinf(cost.before):
+        raise UserError(
+            f"the perplexity on {cost.text} is infinite before anything is compressed, as the training has diverged; "
+            "compress a run that was trained with a lower training.learning_rate, or write it all the same with --force"
+        )
     allowed = MAX_LOSS if request.max_loss is None else request.max_loss
     # a perplexity that is not a number is refused as well
     if not whatever and not cost.growth <= allowed:

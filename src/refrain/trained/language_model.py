@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from refrain.data import Vocabulary, clean_review
 from refrain.data.text.cleaning import Cleaning
+from refrain.errors import UserError
 from refrain.generation import Features, Part, Sampler, features, generate, hold_units
 from refrain.models import NetworkStepper, Stepper, stepper_of
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
@@ -238,8 +239,7 @@ class TrainedLanguageModel(ScoresTexts):
             The next id of each text, or None for a text that has ended.
 
         Raises:
-            ValueError: when a value is out of range or cannot take effect.
-            UserError: when an argument is of another type.
+            UserError: when an argument is of another type, out of range or cannot take effect.
         """
         check_whole(tokens=tokens, samples=samples, top_k=top_k, seed=seed)
         check_real(temperature=temperature, top_p=top_p)
@@ -249,7 +249,7 @@ class TrainedLanguageModel(ScoresTexts):
         if start == "line-end":
             context = [self.vocabulary.line_end, *context]
         elif not context:
-            raise ValueError("start: 'none' needs a prompt, because the model must read a token before it draws one")
+            raise UserError("start: 'none' needs a prompt, because the model must read a token before it draws one")
         unknown = self.vocabulary.unknown
         banned = [] if allow_unknown or unknown is None else [unknown]
         generator = torch.Generator()

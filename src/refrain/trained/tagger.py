@@ -19,7 +19,7 @@ from refrain.pictures.notebook import facts_html
 from refrain.progress import Track, untracked
 
 from .sizes import sizes_of
-from .texts import text_of, words_of_sentences
+from .texts import check_batch_size, text_of, words_of_sentences
 
 NO_TAGS = np.zeros(0, np.int64)
 
@@ -97,8 +97,8 @@ class TrainedTagger:
             batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
 
         Raises:
-            ValueError: when a sentence is a string, whose words would be its characters.
-            UserError: when something else is not a list of words.
+            UserError: when a sentence is a string, whose words would be its characters, or something else that is no
+                list of words.
         """
         found = self.tag_with_probabilities(sentences, batch_size=batch_size)
         return [[tag for tag, _ in words] for words in found]
@@ -113,9 +113,10 @@ class TrainedTagger:
             batch_size: the number of sentences in a batch; it affects speed and memory, not the result.
 
         Raises:
-            ValueError: when a sentence is a string, whose words would be its characters.
-            UserError: when something else is not a list of words.
+            UserError: when a sentence is a string, whose words would be its characters, or something else that is no
+                list of words.
         """
+        check_batch_size(batch_size)
         sentences = words_of_sentences(sentences)
         encoded = [Encoded(self.vocabulary.encode(words), NO_TAGS) for words in sentences if words]
         found = iter(predict_with_probabilities(self.packed, encoded, batch_size=batch_size))
@@ -132,6 +133,7 @@ class TrainedTagger:
             sentences: the sentences, each a sequence of words.
             batch_size: the number of sentences in a batch, which are read before the first of them is tagged.
         """
+        check_batch_size(batch_size)
         if isinstance(sentences, str):
             words_of_sentences(sentences)
         waiting = iter(sentences)

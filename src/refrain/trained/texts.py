@@ -71,6 +71,17 @@ def check_whole(**given: Any) -> None:
             raise UserError(f"{name}: must be a whole number (got {shown(value)})") from None
 
 
+def check_batch_size(batch_size: Any) -> None:
+    """Check that the size of a batch is a whole number, and at least 1.
+
+    Raises:
+        UserError: when it is not.
+    """
+    check_whole(batch_size=batch_size)
+    if batch_size is None or batch_size < 1:
+        raise UserError(f"batch_size must be at least 1 (got {shown(batch_size)})")
+
+
 def check_real(**given: Any) -> None:
     """Check that arguments are numbers; None is not given.
 
@@ -127,18 +138,17 @@ def words_of_sentences(given: Any) -> list[list[str]]:
         given: what should be several sentences.
 
     Raises:
-        ValueError: when a sentence is a string.
-        UserError: when something else is no list of sentences, or no word.
+        UserError: when a sentence is a string, or something else is no list of sentences, or no word.
     """
-    split = "a sentence is a list of words; split a string first, or use tag_text"
+    split = "sentences: a sentence is a list of words; split a string first, or use tag_text"
     if isinstance(given, str):
-        raise ValueError(split)
+        raise UserError(split)
     if isinstance(given, bytes) or not isinstance(given, Iterable):
         raise UserError(f"sentences: must be a list of sentences, each a list of words (got {shown(given)})")
     found = []
     for sentence in given:
         if isinstance(sentence, str):
-            raise ValueError(split)
+            raise UserError(split)
         if isinstance(sentence, bytes) or not isinstance(sentence, Iterable):
             raise UserError(f"sentences: each must be a list of words (got {shown(sentence)})")
         found.append([text_of(word, "sentences: each word") for word in sentence])

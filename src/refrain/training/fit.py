@@ -242,7 +242,8 @@ class Fit:
         plan = self.ending.review(position, windows)
         if plan is not None:
             position.metrics_bytes = self.metrics.planned(position, plan)
-            self.progress.log(announced(position.plans, self.task.max_minutes))
+            if line := announced(position.plans, self.task.max_minutes):
+                self.progress.log(line)
         return plan is not None
 
     def _validate(self, position: Position, *, epoch_ended: bool) -> tuple[dict[str, Any], Validation, bool]:
@@ -273,12 +274,9 @@ class Fit:
             # no rank leaves before the checkpoint is whole
             self.task.ranks.wait()
             if position.step and self._resume().startswith("refrain train"):
-                self.progress.log("with --resume --finish, the run ends soon, with its learning rate at zero")
-            raise Interrupted(
-                signal_number,
-                f"stopped in epoch {position.epoch + 1} after window {position.window}; "
-                f"continue with: {self._resume()}",
-            )
+                self.progress.log(f"{self._resume()} --finish ends the run soon, with its learning rate at zero")
+            where = f"stopped in epoch {position.epoch + 1} after window {position.window}"
+            raise Interrupted(signal_number, where, self._resume())
 
     def _resume(self) -> str:
         """Return the command or call that resumes the run; only a call can be given a user's methods or network."""

@@ -17,11 +17,21 @@ class Interrupted(BaseException):
 
     Attributes:
         signal_number: the number of the signal.
+        message: where the run has stopped.
     """
 
-    def __init__(self, signal_number: int, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, signal_number: int, message: str, resume: str = "") -> None:
+        super().__init__(f"{message}; continue with: {resume}" if resume else message)
         self.signal_number = signal_number
+        self.message = message
+
+    def resumed_by(self, command: str) -> "Interrupted":
+        """Return the same with another command that continues the work, as where the run is one of several.
+
+        Args:
+            command: the command; if it is empty, that of the run is kept.
+        """
+        return Interrupted(self.signal_number, self.message, command) if command else self
 
     @property
     def exit_status(self) -> int:

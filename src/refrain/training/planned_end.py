@@ -18,6 +18,8 @@ TOLERANCE = 0.05
 """A plan is changed if it would end earlier or later than the limit by more than this fraction of it."""
 COOLDOWN = 0.2
 """The fraction of a run in which the learning rate falls to zero if its schedule does not decrease it."""
+MOVED, QUIET_SECONDS = 0.1, 30.0
+"""The end is announced again if it moves by more than this fraction, and not within these seconds of the last time."""
 ANNEALED = 0.2
 """A schedule decreases the learning rate if its last factor is at most this."""
 FINISH = 0.2
@@ -127,17 +129,28 @@ def finishing(now: Moment, windows: int, factor: float) -> Plan:
 
 
 def announced(plans: Sequence[Plan], max_minutes: float | None) -> str:
-    """Return a line about the last plan: where the run ends, or that the end has moved.
+    """Return a line about the last plan: where the run ends, or that the end has moved; empty if it has not by much.
 
     Args:
         plans: all plans so far, the last of which is new.
         max_minutes: the limit of time.
     """
-    plan, before = plans[-1], plans[-2] if len(plans) > 1 else None
+    plan, before = plans[-1], None
+    for each in plans[:-1]:
+        before = each if _is_news(each, before) else before
+    if not _is_news(plan, before):
+        return ""
     if before is None or before.reason != plan.reason:
         return f"the run ends after about {plan.end:,} steps, {described(plan, max_minutes)}"
     pace = "faster" if plan.end > before.end else "slower"
     return f"the end moves from step {before.end:,} to {plan.end:,}, as training has become {pace}"
+
+
+def _is_news(plan: Plan, before: Plan | None) -> bool:
+    """Whether a plan is announced after the one that was announced last."""
+    if before is None or before.reason != plan.reason:
+        return True
+    return abs(plan.end - before.end) > MOVED * before.end and plan.seconds - before.seconds >= QUIET_SECONDS
 
 
 def described(plan: Plan, max_minutes: float | None = None) -> str:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from refrain.models.perplexity import perplexity
-from refrain.progress import Bar, Lines, Reporter, duration, live_progress
+from refrain.progress import Bar, Lines, Reporter, duration, live_progress, perplexity_text
 from refrain.storage.plain_text import errors_on_terminal, log_line, visible
 
 from .task import Position
@@ -103,7 +103,7 @@ def loss_text(nats_per_token: float, *, bytes_per_token: float | None = None, ta
     if bytes_per_token == 1:
         return f"{nats_per_token / math.log(2):.3f} bits/byte"
     bits = "" if bytes_per_token is None else f" ({nats_per_token / math.log(2) / bytes_per_token:.3f} bits/byte)"
-    return f"perplexity {perplexity(nats_per_token):,.1f}{bits}"
+    return f"perplexity {perplexity_text(perplexity(nats_per_token), 1)}{bits}"
 
 
 class PlainProgress:
@@ -207,7 +207,7 @@ def valid_text(record: dict[str, Any]) -> str:
     """
     if "accuracy" in record:
         return f"{100 * record['accuracy']:.2f} %"
-    return f"{record['bits_per_byte']:.3f}" if _of_bytes(record) else f"{record['perplexity']:,.1f}"
+    return f"{record['bits_per_byte']:.3f}" if _of_bytes(record) else perplexity_text(record["perplexity"], 1)
 
 
 def _of_bytes(record: dict[str, Any]) -> bool:
@@ -228,7 +228,8 @@ def epoch_line(record: dict[str, Any]) -> str:
         train, valid = record["train_nats_per_token"], record["nats_per_token"]
         figures = f"train {train:.4f}  valid {valid:.4f} nats/word  accuracy {100 * record['accuracy']:.2f} %"
     else:
-        figures = f"train {record['train_perplexity']:,.2f}  valid {record['perplexity']:,.2f}"
+        train, valid = perplexity_text(record["train_perplexity"]), perplexity_text(record["perplexity"])
+        figures = f"train {train}  valid {valid}"
         figures += "" if bits is None else f" ({bits:.4f} bits/byte)"
     if "span_f1" in record:
         figures += f"  F1 of spans {100 * record['span_f1']:.2f} %"

@@ -144,6 +144,11 @@ class Position:
     plans: list[Plan] = field(default_factory=list)
 
     @property
+    def epochs_begun(self) -> int:
+        """Return the number of epochs that have begun, of which the last may not have ended."""
+        return self.epoch + (self.window > 0)
+
+    @property
     def plan(self) -> Plan | None:
         """Return the plan that is in effect; None if the run ends after its last epoch."""
         return self.plans[-1] if self.plans else None

@@ -99,7 +99,10 @@ def test_invalid_utf8_is_named_by_file_and_offset(write, content, offset, value)
     path = write("text", content)
     with pytest.raises(InvalidUTF8Error) as caught:
         text_of(path)
-    assert str(caught.value) == f"{path}: invalid UTF-8 at byte {offset} (0x{value}); correct the file"
+    assert str(caught.value) == (
+        f"{path}: invalid UTF-8 at byte {offset} (0x{value}); correct the file, or if it is in Latin-1 convert it: "
+        "iconv -f LATIN1 -t UTF-8"
+    )
     text = content.decode(errors="replace").removeprefix("\ufeff")
     assert text_of(path, errors="replace") == text.removesuffix("\n") + "\n"
 

@@ -16,6 +16,7 @@ from refrain.data.survey import survey, warnings_about
 from refrain.data.text import packed
 from refrain.data.text.files import blocks, whole
 from refrain.data.text.forms import HEAD_BYTES, check_text
+from refrain.data.text.oddities import count_replaced
 from refrain.data.text.packed import byte_file, text_file
 from refrain.data.text.words import split_words
 from refrain.errors import DataError
@@ -269,6 +270,14 @@ def test_literal_ends_elsewhere_are_reported(write):
     assert survey(open_word_corpus("mine", find_splits(path.parent)))["splits"]["train"]["json_lines"] == 2
 
 
+@pytest.mark.parametrize("block", [1, 2, 3, 4, 1 << 20])
+def test_what_is_replaced_is_counted(write, monkeypatch, block):
+    """Invalid bytes count, and a literal U+FFFD does not, wherever the blocks end."""
+    monkeypatch.setattr("refrain.data.text.files.BLOCK_BYTES", block)
+    raw = "a \ufffd ü ".encode() + b"\xe4b \xff\xff " + "\ufffd 日".encode() + b" \xe6\x97"
+    assert count_replaced(whole(write("text", raw))) == raw.decode(errors="replace").count("\ufffd") - 2 == 4
+
+
 @pytest.mark.parametrize("block", [7, 8, 9, 10, 11, 12, 13])
 def test_a_literal_eos_on_the_border_of_two_blocks(write, monkeypatch, block):
     monkeypatch.setattr("refrain.data.text.files.BLOCK_BYTES", block)
@@ -293,9 +302,18 @@ def test_one_long_line_is_cut_between_words(write):
     assert [word for spans in find_splits(two).values() for word in read(spans).split()] == words
 
 
-@pytest.mark.parametrize("text", ["one", "one two", "one two \n", "日本語" * 50])
-def test_too_few_words_to_cut(write, text):
-    with pytest.raises(DataError, match=r"1 line\(s\) cannot be split in 3; give a folder of splits instead"):
+@pytest.mark.parametrize("text", ["a b c", "one two three four\n", "ant bee\n cat dog  eel\n", f"a\n{'b' * 99} c"])
+def test_a_few_words_are_cut_by_their_number(write, text):
+    """The last word of a short text is more of its bytes than the share of the test text."""
+    parts = [read(spans).split() for spans in find_splits(write("text", text)).values()]
+    assert [word for part in parts for word in part] == text.split()
+    assert [len(part) for part in parts] == [len(text.split()) - 2, 1, 1]
+
+
+@pytest.mark.parametrize(("text", "words"), [("one", 1), ("one two", 2), ("one two \n", 2), ("日本語" * 50, 1)])
+def test_too_few_words_to_cut(write, text, words):
+    message = rf"1 line\(s\) of {words} word\(s\) cannot be split in 3; give more text, or a folder of splits"
+    with pytest.raises(DataError, match=message):
         find_splits(write("text", text))
 
 

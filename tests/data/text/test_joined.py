@@ -8,6 +8,7 @@ import pytest
 
 from refrain.assembly import build_corpus, build_text
 from refrain.config import Data
+from refrain.data import find_splits
 from refrain.data.text.files import blocks, size_of, whole
 from refrain.data.text.joined import cut_joined, is_joined, joined_text
 from refrain.errors import DataError, UserError
@@ -42,13 +43,39 @@ def test_files_are_joined_in_natural_order(shards, cache):
 
 
 def test_what_is_no_text_is_left_out_of_a_folder(shards, write):
-    for name in ("README.txt", "notes.md", "script.py", ".hidden.txt"):
+    for name in ("README.md", "table.csv", "script.py", ".hidden.txt"):
         write(f"shards/{name}", "x\n")
     write("shards/empty.txt", "")
     log = []
     assert lines_of(joined_text(shards, log.append)) == LINES
-    assert "3 are left out that are no text by their ending" in log[0]
+    assert log[0].endswith(
+        "are one text; 3 file(s) whose names are not those of texts are left out (README.md, script.py, table.csv); to "
+        f"read all files, give the pattern '{shards}/**'"
+    )
     assert log[-1] == f"{shards}: 12 file(s) read, 1 empty and 0 unreadable file(s) left out"
+
+
+@pytest.mark.parametrize("names", [("app.log", "app.log.1"), ("a.log", "b.log"), ("a.md", "b.rst", "c.markdown")])
+def test_logs_and_documents_are_texts(write, names):
+    for name in names:
+        folder = write(f"logs/{name}", f"{name}\n").parent
+    assert is_joined(folder)
+    log = []
+    assert lines_of(joined_text(folder, log.append)) == list(names)
+    assert log == [f"{folder}: no file is named after a split, so its {len(names)} file(s) are one text"]
+
+
+def test_a_log_beside_the_files_of_a_split_is_left_out(write):
+    """A folder named after a split has texts, and files about them."""
+    for name in ("train/1.txt", "train/2.txt", "train/download.log", "valid/a.log"):
+        folder = write(f"corpus/{name}", f"{name}\n").parents[1]
+    log = []
+    found = find_splits(folder, requested=("train", "valid"), log=log.append)
+    assert [lines_of(spans) for spans in found.values()] == [["train/1.txt", "train/2.txt"], ["valid/a.log"]]
+    assert log == [
+        f"{folder / 'train'}: 1 file(s) whose names are not those of texts are left out (download.log); to read one, "
+        "end its name in .txt"
+    ]
 
 
 @pytest.mark.parametrize("fractions", [(0.9, 0.95), (0.5, 0.75), (0.01, 0.02), (0.98, 0.99), (0.25,)])
@@ -89,7 +116,7 @@ def test_what_is_not_joined(write, tmp_path):
     write("above/data/train.txt", "a\n")
     write("above/data/valid.txt", "a\n")
     assert not is_joined(tmp_path / "above")
-    assert not is_joined(write("notes/notes.md", "a\n").parent)
+    assert not is_joined(write("notes/README.md", "a\n").parent)
 
 
 @pytest.mark.parametrize("unit", ["word", "character"])

@@ -49,8 +49,10 @@ def test_a_missing_split_says_what_is_there(write, names, split):
     folder = folder_of(write, *names)
     with pytest.raises(DataError) as caught:
         find_splits(folder)
+    remedy = "" if names else f", or the pattern '{folder}/**' for all files as one text"
+    examples = f"ptb.{split}.txt, {split}.txt or wiki.{split}.tokens"
     assert str(caught.value) == (
-        f"{folder}: no {split} text; expected a file such as ptb.{split}.txt, {split}.txt or wiki.{split}.tokens "
+        f"{folder}: no {split} text; expected a file such as {examples}{remedy} "
         f"(found {', '.join(['README.md', *sorted(names)])})"
     )
 

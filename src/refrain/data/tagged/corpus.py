@@ -15,7 +15,7 @@ from ..text.layout import layout_of
 from ..text.packed import text_file
 from ..text.splits import SPLITS, fractions_of
 from .columns import begins_document
-from .formats import HEAD_LINES, Choice, Underscore, format_of
+from .formats import HEAD_LINES, IN_COLUMNS, Choice, Underscore, format_of, is_prose
 from .sentences import MISSING, Lines, Sentence, lines_in, read_sentences
 from .trees import NAME, count_empty
 from .vocabulary import TagVocabulary
@@ -126,7 +126,10 @@ def read_tagged(
 
     blocks: Iterator[Lines] = found.blocks(lines())
     left_out = skipped if skip_bad else None
-    read_all = read_sentences(path, blocks, found.parse, max_tokens=max_tokens, skipped=left_out, can_skip=can_skip)
+    plain = found.name == IN_COLUMNS and is_prose(head)
+    read_all = read_sentences(
+        path, blocks, found.parse, max_tokens=max_tokens, skipped=left_out, can_skip=can_skip, plain=plain
+    )
     sentences = list(read_all)
     if not sentences:
         raise DataError(f"{path}: no sentence to read" + (f" ({skipped[0]})" if skipped else ""))

@@ -1,6 +1,7 @@
 """The format of a file of tagged sentences, judged by its name and its first lines."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -18,6 +19,9 @@ PLUS = (".conllup", ".cupt")
 PACKED = (".gz", ".bz2", ".xz", ".zst")
 # what decides the format of a file
 HEAD_LINES = 1000
+IN_COLUMNS = "columns"
+# the lines of prose have different numbers of words, and hardly any line of a table has another number of columns
+USUAL_IN_TABLE = 0.8
 Underscore = Literal["auto", "missing", "value"]
 
 
@@ -112,6 +116,30 @@ def conllu_columns(path: str, head: Sequence[str]) -> tuple[str, ...] | None:
     return COLUMNS if looks_like_conllu(path, first) else None
 
 
+def is_prose(head: Sequence[str]) -> bool:
+    """Whether the first lines of a text are no table: without tabs, and of different numbers of words.
+
+    Args:
+        head: the first lines of the text.
+    """
+    tabs, sentences = rows_of(list(blocks_of_lines(iter(head))))
+    widths = Counter(len(row) for sentence in sentences for row in sentence)
+    return not tabs and max(widths.values(), default=0) < USUAL_IN_TABLE * widths.total()
+
+
+def in_conllu(path: str, head: Sequence[str]) -> bool:
+    """Whether a text that may be anything is in CoNLL-U or CoNLL-U Plus.
+
+    Args:
+        path: the path of the text.
+        head: the first lines of the text.
+    """
+    try:
+        return conllu_columns(path, head) is not None
+    except DataError:
+        return True
+
+
 def looks_like_conllu(path: str, line: str) -> bool:
     """Whether a file is CoNLL-U: by its ending, or by a first line of ten columns with the id of a first line.
 
@@ -170,7 +198,7 @@ def _columns(path: str, found: Sequence[Lines], choice: Choice) -> Format:
     missing = wide if choice.missing is None else choice.missing
     fixed = not (wide or varies(rows))
     shape = Shape(tabs, width, fixed, numbered, word - 1, number - 1, missing)
-    return Format("CoNLL-2009" if wide else "columns", columns_parser(shape))
+    return Format("CoNLL-2009" if wide else IN_COLUMNS, columns_parser(shape))
 
 
 def _number(column: str) -> int | None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from refrain.errors import DataError, InvalidUTF8Error
 
 from ..text.files import Errors, Spans, blocks
+from ..text.forms import invalid_remedy
 from ..text.words import is_blank
 
 # the tag of a word that has no annotation
@@ -87,6 +88,7 @@ def read_sentences(
     max_tokens: int,
     skipped: list[str] | None = None,
     can_skip: bool = True,
+    plain: bool = False,
 ) -> Iterator[Sentence]:
     """The sentences of a file.
 
@@ -97,6 +99,7 @@ def read_sentences(
         max_tokens: the largest number of words of a sentence.
         skipped: a message is appended for each bad sentence, which is then left out; None raises at the first one.
         can_skip: whether the user can have them left out, which the message then says.
+        plain: whether the file looks like plain text, which the message then says instead.
 
     Raises:
         DataError: for a bad sentence, with the file and the line; an `InvalidUTF8Error` for invalid UTF-8.
@@ -110,8 +113,14 @@ def read_sentences(
             place = f"{path}:{bad.line}: {bad.cause}"
             if skipped is None:
                 remedy = ", or leave such sentences out with --skip-bad" if can_skip else ""
-                kind = InvalidUTF8Error if isinstance(bad, _BadBytes) else DataError
-                raise kind(f"{place}; correct the file{remedy}") from None
+                if isinstance(bad, _BadBytes):
+                    raise InvalidUTF8Error(f"{place}; {invalid_remedy(path)}{remedy}") from None
+                if plain:
+                    raise DataError(
+                        f"{place}; the file looks like plain text, and a tagger needs sentences whose words have tags, "
+                        "in columns or in CoNLL-U"
+                    ) from None
+                raise DataError(f"{place}; correct the file{remedy}") from None
             skipped.append(place)
 
 

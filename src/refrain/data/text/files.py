@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 from refrain.errors import DataError, InvalidUTF8Error
 from refrain.storage.regular_files import open_regular
 
+from .forms import invalid_remedy
+
 BLOCK_BYTES = 1 << 20
 
 Errors = Literal["strict", "replace", "surrogateescape"]
@@ -278,7 +280,7 @@ def _decode(raw: bytes, path: Path, offset: int, errors: Errors, *, begins_line:
         text = raw.decode("utf-8", errors=errors)
     except UnicodeDecodeError as error:
         raise InvalidUTF8Error(
-            f"{path}: invalid UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); correct the file"
+            f"{path}: invalid UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); {invalid_remedy(path)}"
         ) from None
     return without_marks(text, begins_line=begins_line)
 

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from refrain.errors import DataError
@@ -22,6 +23,8 @@ SPELLINGS = {
 FOLDER, SPLIT = "/", "SPLIT"
 # the endings of texts of words; a file without an ending may be a shard
 TEXT_ENDINGS = ("", SPLIT, ".txt", ".text", ".tokens", ".tok", ".raw")
+# those of other plain texts; beside the files of a split, such a file is rather about them, as download.log is
+DOCUMENT_ENDINGS = (".log", ".md", ".markdown", ".rst")
 # the languages of parallel corpora, as in train.en
 LANGUAGES = (
     ".ar", ".bg", ".bn", ".ca", ".cs", ".cy", ".da", ".de", ".el", ".en", ".es", ".et", ".eu", ".fa", ".fi", ".fr",
@@ -116,10 +119,10 @@ def _chosen(folder: Path, split: str, entries: list[Entry], complete: set[tuple[
                 "move those that are not meant to another folder"
             )
     if len(kept) < len(entries):
-        left_out = _listed([_name(entry) for entry in entries if entry not in kept])
-        log(f"{folder}: the {split} text is {_listed([_name(entry) for entry in kept])}; left out: {left_out}")
+        left_out = listed([_name(entry) for entry in entries if entry not in kept])
+        log(f"{folder}: the {split} text is {listed([_name(entry) for entry in kept])}; left out: {left_out}")
     elif len({entry.shape for entry in kept}) > 1:
-        log(f"{folder}: the {split} text is {_listed([_name(entry) for entry in kept])}, joined in this order")
+        log(f"{folder}: the {split} text is {listed([_name(entry) for entry in kept])}, joined in this order")
     return [entry.path for entry in kept]
 
 
@@ -154,7 +157,8 @@ def _name(entry: Entry) -> str:
     return entry.path.name + (FOLDER if entry.ending == FOLDER else "")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first six of some names, for messages."""
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
 
 
@@ -163,15 +167,43 @@ def reads_as_text(ending: str) -> bool:
     return ending in TEXT_ENDINGS or ending in LANGUAGES
 
 
-def is_shard(path: Path) -> bool:
-    """Whether a file in the folder of a split is a part of its text, by its ending."""
+def is_text(path: Path) -> bool:
+    """Whether a file in a folder without splits is a text, by its name."""
+    return is_shard(path, (*TEXT_ENDINGS, *DOCUMENT_ENDINGS))
+
+
+def is_shard(path: Path, endings: Sequence[str] = TEXT_ENDINGS) -> bool:
+    """Whether a file in the folder of a split is a part of its text, by its name.
+
+    Args:
+        path: the file.
+        endings: the endings of texts; those with a number, such as `.1`, and the name of a split always are.
+    """
     name = path.name.lower()
     name = name.removesuffix(next((packed for packed in PACKED_ENDINGS if name.endswith(packed)), ""))
     ending = Path(name).suffix
     spellings = {f".{word}" for words in SPELLINGS.values() for word in words}
     if ending in spellings or re.search(r"\d", ending):
         return True
-    return ending in TEXT_ENDINGS and name.split(".")[0] not in _NOTES
+    return ending in endings and name.split(".")[0] not in _NOTES
+
+
+def left_out(every: Iterable[Path], files: Iterable[Path], folder: Path) -> str:
+    """Describe the files of a folder that are not read; empty where there are none.
+
+    Args:
+        every: all files.
+        files: those that are read.
+        folder: the folder.
+    """
+    read = set(files)
+    others = [str(path.relative_to(folder)) for path in every if path not in read]
+    return f"{len(others):,} file(s) whose names are not those of texts are left out ({listed(others)})" * bool(others)
+
+
+def all_files(folder: Path) -> str:
+    """The pattern of all files below a folder, quoted for a shell."""
+    return quote(f"{folder}/**")
 
 
 def natural(path: Path) -> list[list[str | int]]:
@@ -245,7 +277,7 @@ def missing(folder: Path, split: str, remedy: str = "") -> DataError:
         remedy: what to do instead, after the names that are expected.
     """
     names = [name + (FOLDER if (folder / name).is_dir() else "") for name in visible(folder)]
-    here = _listed(names) or "no files"
+    here = listed(names) or "no files"
     inside = next((name for name in names if name.endswith(FOLDER) and holds_splits(folder / name)), None)
     if inside is not None:
         remedy = f"{remedy}; its folder {inside} holds splits, give that"

@@ -112,11 +112,25 @@ def check_text(head: bytes, path: Path | str) -> None:
         )
 
 
+def invalid_remedy(path: Path | str) -> str:
+    """What to do about a file with invalid UTF-8, which often is in an older encoding.
+
+    Args:
+        path: the file.
+    """
+    return f"correct the file, or if it is in Latin-1 convert it: {_conversion(path, 'LATIN1')}"
+
+
 def _other_encoding(path: Path | str, name: str, how: str) -> DataError:
+    return DataError(f"{path}: is {name} {how}, where UTF-8 is read; convert it: {_conversion(path, name)}")
+
+
+def _conversion(path: Path | str, encoding: str) -> str:
+    """The command that converts a file to UTF-8."""
     file = Path(path)
     # what comes through a pipe or standard input has no name
     names = f" {shlex.quote(file.name)} > {shlex.quote(f'{file.stem}.utf8{file.suffix}')}" if file.suffix else ""
-    return DataError(f"{path}: is {name} {how}, where UTF-8 is read; convert it: iconv -f {name} -t UTF-8{names}")
+    return f"iconv -f {encoding} -t UTF-8{names}"
 
 
 def _unicode(head: bytes) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from refrain.errors import DataError
 
 from .files import Spans, count_lines, cut_points, line_start, part_of, place_of, size_of
-from .folders import Log, files_under, holds_splits, is_shard, named_entries, visible
+from .folders import Log, all_files, files_under, holds_splits, is_text, left_out, named_entries, visible
 from .shards import is_pattern, pattern_files
 from .unpacking import text_files
 
@@ -26,7 +26,7 @@ def is_joined(path: Path) -> bool:
         return True
     if not path.is_dir() or named_entries(path):
         return False
-    return any(map(is_shard, files_under(path))) and not any(
+    return any(map(is_text, files_under(path))) and not any(
         (path / name).is_dir() and holds_splits(path / name) for name in visible(path)
     )
 
@@ -34,7 +34,7 @@ def is_joined(path: Path) -> bool:
 def joined_text(path: Path, log: Log = lambda line: None, *, workers: int | None = None) -> Spans:
     """The text of all files that match a pattern, or of all texts below a folder, in natural order.
 
-    Hidden, empty and unreadable files are skipped, and in a folder those that are no text by their ending.
+    Hidden, empty and unreadable files are skipped, and in a folder those that are no text by their name.
 
     Args:
         path: a folder or a pattern.
@@ -47,10 +47,12 @@ def joined_text(path: Path, log: Log = lambda line: None, *, workers: int | None
     if is_pattern(str(path)):
         return text_files(pattern_files(path), path, log, workers=workers)
     every = files_under(path)
-    files = [file for file in every if is_shard(file)]
-    others = len(every) - len(files)
-    left_out = f"; {others} are left out that are no text by their ending" if others else ""
-    log(f"{path}: no file is named after a split, so its {len(files):,} file(s) are one text{left_out}")
+    files = [file for file in every if is_text(file)]
+    others = left_out(every, files, path)
+    log(
+        f"{path}: no file is named after a split, so its {len(files):,} file(s) are one text"
+        + (f"; {others}; to read all files, give the pattern {all_files(path)}" if others else "")
+    )
     return text_files(files, path, log, workers=workers)
 
 

@@ -1,5 +1,6 @@
 """What is unusual in a text and easily overlooked: marks, control characters, line ends and blanks of other kinds."""
 
+import codecs
 import re
 import unicodedata
 
@@ -8,9 +9,25 @@ from .packed import is_unpacked
 from .words import BLANKS
 
 _MARK = b"\xef\xbb\xbf"
+_REPLACEMENT = b"\xef\xbf\xbd"
 # white space of Unicode, and control characters that other programs take for it, which are parts of words here
 _WIDE = re.compile("[\x0b\x0c\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 _WIDE_WORDS = re.compile(rf"[^{BLANKS}]*{_WIDE.pattern}[^{BLANKS}]*")
+
+
+def count_replaced(spans: Spans) -> int:
+    """The number of U+FFFD that are read in place of invalid UTF-8, where that is not an error."""
+    total = 0
+    for span in spans:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        before = b""
+        for raw in raw_blocks(span):
+            # those that the text itself holds do not count; one may lie in two blocks
+            window = before + raw
+            total += decoder.decode(raw).count("\ufffd") - window.count(_REPLACEMENT)
+            before = window[-2:]
+        total += decoder.decode(b"", final=True).count("\ufffd")
+    return total
 
 
 def byte_oddities(spans: Spans) -> dict[str, int]:

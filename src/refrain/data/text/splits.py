@@ -2,15 +2,26 @@
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 from refrain.errors import DataError
 
-from .files import Span, Spans, count_lines, cut_points, line_offsets, raw_blocks
+from .files import BLOCK_BYTES, Span, Spans, count_lines, cut_points, line_offsets, raw_blocks
 from .folders import SPELLINGS as SPELLINGS
 from .folders import SPLITS as SPLITS
-from .folders import Log, files_of_splits, files_under, is_shard, missing, reads_as_text
+from .folders import (
+    Log,
+    all_files,
+    files_of_splits,
+    files_under,
+    is_shard,
+    is_text,
+    left_out,
+    missing,
+    named_entries,
+    reads_as_text,
+)
 from .packed import text_file
 from .unpacking import text_files
 
@@ -82,7 +93,9 @@ def _in_folder(folder: Path, requested: tuple[str, ...], log: Log, workers: int 
         if split in found:
             splits[split] = _text_of(found[split], folder, log, workers)
         elif split != "test" or split == requested[0]:
-            raise missing(folder, split)
+            unnamed = files_under(folder) and not named_entries(folder)
+            remedy = f", or the pattern {all_files(folder)} for all files as one text" if unnamed else ""
+            raise missing(folder, split, remedy)
     return splits
 
 
@@ -95,23 +108,32 @@ def _text_of(paths: list[Path], folder: Path, log: Log, workers: int | None) -> 
             files.append(path)
             continue
         inside = files_under(path)
-        shards = [file for file in inside if is_shard(file)]
-        if len(shards) < len(inside):
-            log(f"{path}: {len(inside) - len(shards)} file(s) left out that are no text by their ending")
+        shards = [file for file in inside if is_shard(file)] or [file for file in inside if is_text(file)]
+        if others := left_out(inside, shards, path):
+            log(f"{path}: {others}; to read one, end its name in .txt")
         files += shards
     place = paths[0] if len(paths) == 1 else folder
     return text_files(files, place, log, workers=workers)
 
 
 def _word_offsets(span: Span, fractions: tuple[float, ...], lines: int) -> list[int]:
-    """The byte offsets of the words that begin nearest after given fractions of a text of few lines."""
+    """The byte offsets of the words that begin nearest after given fractions of a text of few lines.
+
+    A text of a few words is cut at these fractions of its words.
+    """
     parts = len(fractions) + 1
     size = span.stop - span.start
     offsets = [_word_start(span, span.start + point) for point in cut_points(size, fractions)] if size >= parts else []
     edges = [span.start, *offsets, span.stop]
-    if not offsets or not all(_has_words(span._replace(start=start, stop=stop)) for start, stop in pairwise(edges)):
-        raise DataError(f"{span.path}: {lines} line(s) cannot be split in {parts}; give a folder of splits instead")
-    return offsets
+    if offsets and all(_has_words(span._replace(start=start, stop=stop)) for start, stop in pairwise(edges)):
+        return offsets
+    starts = [word.start() for raw in islice(raw_blocks(span), 1) for word in re.finditer(rb"[^ \t\r\n]+", raw)]
+    if size > BLOCK_BYTES or len(starts) < parts:
+        raise DataError(
+            f"{span.path}: {lines} line(s) of {len(starts)} word(s) cannot be split in {parts}; give more text, or a "
+            "folder of splits"
+        )
+    return [span.start + starts[number] for number in cut_points(len(starts), fractions)]
 
 
 def _word_start(span: Span, position: int) -> int:

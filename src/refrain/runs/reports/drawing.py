@@ -1,5 +1,6 @@
 """The curves of runs by themselves: as charts for a picture, and as an object that a notebook shows."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from refrain.errors import CheckpointError, UserError
 from refrain.pictures.notebook import charts_html
 from refrain.pictures.report.chart import Chart
 
+from ..figure_names import with_infinity
 from ..groups import runs_at
 from .charts import Across, along, charts_of_one, charts_of_several
 from .curves import Curves, curves_of, heading
@@ -29,11 +31,19 @@ CHOICES = {
 MOST_LINES = 4000
 
 
+class LeftOut(NamedTuple):
+    """A run that is not drawn, and why not."""
+
+    path: Path
+    reason: str
+
+
 class Drawing(NamedTuple):
-    """The charts of runs, and the folders of those that are drawn."""
+    """The charts of runs, the folders of those that are drawn, and the runs that are not."""
 
     charts: list[Chart]
     paths: list[Path]
+    left_out: list[LeftOut]
 
 
 def drawing_of(
@@ -54,13 +64,18 @@ def drawing_of(
         UserError: when a line is to be drawn where the quantity has no values.
     """
     found: list[tuple[Path, RunData, Curves]] = []
+    left_out: list[LeftOut] = []
     for path in paths:
         run = read_run(path)
-        if len(found) < MOST_RUNS and (own := _chosen(curves_of(run, MOST_LINES), choice)).columns:
+        own = _chosen(curves_of(run, MOST_LINES), choice)
+        if own.columns and len(found) < MOST_RUNS:
             found.append((path, run, own))
+        elif not own.columns:
+            left_out.append(LeftOut(path, _reason(run, choice)))
+        else:
+            left_out.append(LeftOut(path, f"a picture has {MOST_RUNS} runs at most; name fewer runs"))
     if not found:
-        what = "curves yet" if choice == "all" else f"curves of this kind ({choice})"
-        raise CheckpointError(f"{paths[0]}: has no {what}; wait for the first lines of metrics.jsonl, or choose others")
+        raise CheckpointError(f"{left_out[0].path}: {left_out[0].reason}")
     drawn = [path for path, _, _ in found]
     if len(paths) == 1:
         ((path, run, own),) = found
@@ -72,7 +87,20 @@ def drawing_of(
     for name, value in references:
         if first.logarithmic and value <= 0:
             raise UserError(f"the line {name}={value:g} is below the scale of {first.title}; give a value above 0")
-    return Drawing([first._replace(levels=[*first.levels, *references]), *others], drawn)
+    return Drawing([first._replace(levels=[*first.levels, *references]), *others], drawn, left_out)
+
+
+def _reason(run: RunData, choice: str) -> str:
+    """Why a run has no curves of a kind, and what to do."""
+    kind = "curves" if choice == "all" else f"curves of this kind ({choice})"
+    if compressed := run.compared.entry.compressed:
+        return f"has no curves, as it was compressed and not trained; draw {compressed['compressed_from']}"
+    if not run.metrics:
+        remedy = "nothing was recorded while it trained" if run.summary else "wait for the first lines of metrics.jsonl"
+        return f"has no {kind}{'' if run.summary else ' yet'}; {remedy}"
+    if choice == "main" and math.inf in (with_infinity(line).get("perplexity") for line in run.metrics):
+        return "has no finite perplexity to draw, as its training has diverged; choose other curves, such as all"
+    return f"has no {kind}; choose others, such as all"
 
 
 def _along(curves: Curves, by: Across, path: Path) -> Curves:
@@ -103,7 +131,8 @@ class RunCurves:
         self.columns = columns
 
     def __repr__(self) -> str:
-        return f"RunCurves({', '.join(repr(name) for name in self.columns)}: {len(self.charts)} charts)"
+        names, count = ", ".join(map(repr, self.columns)), len(self.charts)
+        return f"RunCurves({names}: {count} chart{'s' * (count != 1)})"
 
     def _repr_html_(self) -> str:
         return charts_html(self.charts)

@@ -1,5 +1,6 @@
 """The figures of a run in a report: what is at its top, the tables of a language model and of a tagger, the ledger."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -87,9 +88,17 @@ def figure_blocks(run: RunData) -> list[Block]:
 
 def _before_and_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
     """The sizes and figures of a compressed run beside those of the run that it was made of."""
-    names = [name for name in before if number(before[name]) is not None and number(after.get(name)) is not None]
-    rows = [[name.replace("_", " "), *(_short(each[name]) for each in (before, after))] for name in names]
+    # a perplexity that is null is infinite
+    figures = [
+        {**each, "perplexity": math.inf} if each.get("perplexity", 0) is None else each for each in (before, after)
+    ]
+    names = [name for name in before if all(_is_number(each.get(name)) for each in figures)]
+    rows = [[name.replace("_", " "), *(_short(each[name]) for each in figures)] for name in names]
     return Table(["", "before", "after"], rows)
+
+
+def _is_number(value: Any) -> bool:
+    return number(value) is not None or value == math.inf
 
 
 def _short(value: float) -> str:

@@ -10,6 +10,7 @@ from refrain.storage.plain_json import loads
 from refrain.storage.regular_files import read_regular
 from refrain.storage.run_folder import TEXT_LIMIT
 
+from ..figure_names import with_infinity
 from ..groups import Compared, compared_run
 from ..listing import METRICS_LIMIT
 
@@ -61,7 +62,7 @@ class RunData(NamedTuple):
     def figure(self, split: str) -> dict[str, Any]:
         """The figures of a split; for `valid` of an unfinished run those of its best validation so far."""
         found = self.summary.get(split)
-        return found if isinstance(found, dict) else dict(getattr(self.compared.entry, split))
+        return with_infinity(found) if isinstance(found, dict) else dict(getattr(self.compared.entry, split))
 
 
 def read_run(path: Path) -> RunData:

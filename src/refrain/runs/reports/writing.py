@@ -133,7 +133,8 @@ def report_of_several(paths: Sequence[Path]) -> str:
     ][:MOST_RUNS]
     tables: list[Block] = [Fold(f"All numbers of {name}", [numbers(each, identity)]) for name, each, identity in drawn]
     left_out = len(runs) - len(drawn)
-    notice = [Paragraph(f"{left_out} runs are not drawn.", warning=True)] if left_out else []
+    verb = "run is" if left_out == 1 else "runs are"
+    notice = [Paragraph(f"{left_out} {verb} not drawn.", warning=True)] if left_out else []
     sections = [
         Section("Comparison", difference_blocks(runs)),
         Section("Curves", [*notice, Charts(charts_of_several(drawn)), *_thinned(curves), *tables] if drawn else notice),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from ..figure_names import rank
+from ..figure_names import rank, with_infinity
 from ..listing import entry_of, is_run
 from .claims import PATIENCE_SECONDS, Watch, folder_of, heartbeat_of
 from .folder import SweepFolder
@@ -70,7 +70,8 @@ def _status(folder: SweepFolder, number: int, generation: int | None, watch: Wat
     settings = folder.settings(number)
     result = folder.result(number)
     if result is not None:
-        about = (result.valid, result.test, None, result.seconds, result.worker, result.error)
+        figures = (with_infinity(result.valid), with_infinity(result.test))
+        about = (*figures, None, result.seconds, result.worker, result.error)
         return CellStatus(number, result.state, settings, *about)
     if generation is None:
         return CellStatus(number, "waiting", settings, {}, {}, None, 0.0, "", "")
@@ -110,6 +111,15 @@ def ranking(cells: Sequence[CellStatus]) -> list[Best]:
         Best(settings, each, statistics.fmean(rank(cell.valid) for cell in each)) for settings, each in groups.values()
     ]
     return sorted(found, key=lambda best: (-len(best.cells), best.rank))
+
+
+def has_diverged(cell: CellStatus) -> bool:
+    """Whether the training of a cell that is done has diverged, so that its perplexity is infinite.
+
+    Args:
+        cell: the cell.
+    """
+    return cell.state == "done" and cell.valid.get("perplexity") == math.inf
 
 
 def seconds_left(cells: Sequence[CellStatus]) -> float | None:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from refrain.errors import CheckpointError, UserError
+from refrain.training import Interrupted
 
 from .cell_run import Options, end_cell, finish, step_of_run, text_of_error
 from .claims import Claim, Watch, claim, folder_of, heartbeat_of
@@ -156,6 +157,9 @@ class _Cells:
             stack.enter_context(held.held())
             try:
                 state = end_cell(self._folder, held, self._options)
+            except Interrupted as stopped:
+                # other cells may be left, and what the sweep knows of this one is written by a worker
+                raise stopped.resumed_by(self._options.command) from None
             except Exception as error:
                 if not isinstance(error, UserError | OSError):
                     traceback.print_exc()

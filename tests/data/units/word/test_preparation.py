@@ -95,15 +95,25 @@ def test_concerns():
         (["A", "B"], Preparation(), False, "make the text fit the model with --tokenise"),
         (["a"], Preparation(lowercase=True), False, "make the text fit the model with --tokenise"),
         (["a"], Preparation(lowercase=True, tokenise=True), False, "use a model that was trained on such a text"),
-        (["A"], Preparation(), True, "read more with data.lowercase=true, data.tokenise=true or a larger"),
-        (["a"], Preparation(), True, "read more with data.tokenise=true or a larger"),
-        (["a"], Preparation(tokenise=True), True, "train on a larger text"),
+        # the words of a text that was not tokenised end in its punctuation
+        (["a", "b,"], Preparation(lowercase=True), False, "use a model that was trained on such a text"),
+        (["mr.", ","], Preparation(lowercase=True), False, "make the text fit the model with --tokenise"),
+        (["A"], Preparation(), True, "train with data.lowercase=true, data.tokenise=true, data.unit=subword (or"),
+        (["a"], Preparation(), True, "train with data.tokenise=true, data.unit=subword (or character, or byte), or on"),
+        (["a"], Preparation(tokenise=True), True, "train with data.unit=subword (or character, or byte), or on a"),
     ],
 )
 def test_only_what_would_change_something_is_advised(words, done, in_training, remedy):
     vocabulary = WordVocabulary(["<eos>", "<unk>", *words]).prepared(done)
     (line,) = unknown_concerns(vocabulary, {"the text": (36, 100)}, in_training=in_training)
     assert f", or {remedy}" in line
+
+
+@pytest.mark.parametrize(("min_count", "advised"), [(5, "train with data.min_count=2 (it is 5), "), (2, ""), (1, "")])
+def test_a_smaller_min_count_is_advised_where_there_is_one(min_count, advised):
+    vocabulary = WordVocabulary(["<eos>", "<unk>", "a"])
+    (line,) = unknown_concerns(vocabulary, {"valid": (36, 100)}, in_training=True, min_count=min_count)
+    assert advised in line and ("min_count" in line) == bool(advised)
 
 
 @pytest.mark.parametrize("rest", ["no .", "<unk> .", "no <unk> </s> ."])

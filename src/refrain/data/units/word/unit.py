@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...corpus import Corpus
+from ...tagged.formats import in_conllu
 from ...tagged.trees import begin_as_trees
 from ...text.files import Spans, blocks
 from ...text.forms import table_note
@@ -44,14 +45,14 @@ class WordUnit:
         """Where the text of each requested split is, in a folder or in one text that is cut."""
         _note_table(path, log)
         found = find_text_splits(path, options, requested, log)
-        _note_trees(next(iter(found.values()), ()), log)
+        _note_tagged(next(iter(found.values()), ()), log)
         return found
 
     def find_all(self, path: Path, log: Report) -> Spans:
         """All of a file, or of many that are one text."""
         _note_table(path, log)
         found = find_all_text(path, log)
-        _note_trees(found, log)
+        _note_tagged(found, log)
         return found
 
     def open(
@@ -84,13 +85,18 @@ def _preparation(options: TextOptions) -> Preparation:
     return Preparation(options.lowercase, options.tokenise, options.normalise)
 
 
-def _note_trees(text: Spans, log: Report) -> None:
-    """Log that bracketed trees are read as plain text, judged by the first lines of a text."""
+def _note_tagged(text: Spans, log: Report) -> None:
+    """Log that tagged sentences are read as plain text, judged by the first lines of a text."""
     head = next(blocks(text[:1], "replace"), "").split("\n")[:HEAD_LINES]
+    beside = None
     if begin_as_trees(head):
+        beside = "the brackets and labels of its trees"
+    elif text and in_conllu(str(text[0].path), head):
+        beside = "the columns of CoNLL-U"
+    if beside is not None:
         log(
-            f"{text[0].path}: is read as plain text, with the brackets and labels of its trees; extract the words "
-            "first, or train a tagger, which reads words and tags: refrain train pos-default"
+            f"{text[0].path}: is read as plain text, with {beside}; extract the words first, or train a tagger, which "
+            "reads words and tags: refrain train pos-default"
         )
 
 
