@@ -155,8 +155,11 @@ HEADS = "'softmax', 'low-rank', 'block-low-rank', 'mixture' or 'adaptive'"
             "model.embedding.bands: must ascend from word 0, each band with another first word (got [[1, 5]])",
         ),
         (["model.head=mixture"], "model.head.components: must be given where model.head is 'mixture'"),
-        (["model.head=mixtre"], f"model.head: must be {HEADS} (got 'mixtre')"),
-        (["model.head=mixtre", "model.head.components=15"], f"model.head: must be {HEADS} (got 'mixtre')"),
+        (["model.head=mixtre"], f"model.head: must be {HEADS} (got 'mixtre'); did you mean 'mixture'?"),
+        (
+            ["model.head=mixtre", "model.head.components=15"],
+            f"model.head: must be {HEADS} (got 'mixtre'); did you mean 'mixture'?",
+        ),
         (["model.head=3"], f"model.head: must be {HEADS} (got 3)"),
         (["model.head=none"], f"model.head: must be {HEADS} (got none)"),
         (["model.cell=sparse-lstm"], "model.cell.plan: must be given: 'fraction', 'uniform' or 'explicit'"),
@@ -201,7 +204,7 @@ def test_an_empty_table_is_a_group_that_lacks_what_it_needs(write):
 
 def test_a_tagger_has_its_own_variants():
     assert mistakes("tagger", "training.optimizer=asgd") == [
-        "command line: training.optimizer: must be 'sgd' or 'adam' (got 'asgd')"
+        "command line: training.optimizer: must be 'sgd' or 'adam' (got 'asgd'); did you mean 'sgd'?"
     ]
     words = ["model.cell=sparse-lstm", "model.cell.plan=uniform", "model.cell.plan.blocks=2"]
     assert mistakes("tagger", *words) == [
