@@ -229,6 +229,17 @@ def test_a_compressed_run_is_no_further_seed(refrain, rounded, tiny_corpus):
     assert {group["name"] for group in tested} == {str(run), str(small)}
 
 
+def test_two_compressed_copies_of_a_run_are_no_seeds_of_each_other(refrain, rounded, tmp_path):
+    """They can differ in what no setting says, such as the zeros in their weights."""
+    run, small = rounded
+    copy = shutil.copytree(small, tmp_path / "copy", symlinks=True)
+    summary = json.loads((small / "summary.json").read_text())
+    summary["after"]["perplexity"] += 1
+    (copy / "summary.json").write_text(json.dumps(summary))
+    groups = refrain("compare", run, small, copy, "--json").json["groups"]
+    assert sorted(group["runs"] for group in groups) == sorted([[str(run)], [str(small)], [str(copy)]])
+
+
 def test_the_list_has_what_is_known_of_a_compressed_run(refrain, rounded, tmp_path):
     run, small = rounded
     summary = json.loads((small / "summary.json").read_text())
