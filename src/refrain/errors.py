@@ -89,6 +89,17 @@ def shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
+def quantity(count: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, as in `1 line` and `2,000 lines`.
+
+    Args:
+        count: the number of things.
+        noun: the name of one of them.
+        plural: the name of several, where it is not the noun and an s.
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint at the known name that is most like one, or nothing."""
     if len(name) > _LONGEST_NAME:

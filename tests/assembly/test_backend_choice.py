@@ -155,6 +155,7 @@ def test_what_a_gpu_cannot_do_is_refused(monkeypatch):
 
 def test_on_a_gpu_float32_and_sums_are_exact(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     flags = [(torch.backends.cudnn, "allow_tf32"), (torch.backends.cuda.matmul, FLAG)]
     before = [getattr(place, name) for place, name in flags]
     try:
@@ -293,3 +294,19 @@ def test_native_names_the_layers_without_kernels():
     choose_backends(Training(backend="auto"), Mine(), said.append)
     choose_backends(Training(backend="native"), model(), said.append)
     assert not any("no kernels" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cuda", "no CUDA device 'cuda' is available; use 'cpu' or 'auto'"),
+        ("cuda:0", "no CUDA device 'cuda:0' is available"),
+        ("meta", "'meta' is unknown; use 'cpu', 'cuda' or 'auto'"),
+        ("gpu", "'gpu' is unknown"),
+    ],
+)
+def test_a_device_that_cannot_be_used(monkeypatch, name, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match=message):
+        build_device(name)
+    assert build_device("cpu") == torch.device("cpu")

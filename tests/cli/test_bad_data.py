@@ -50,18 +50,18 @@ def invalid_plain_file(write):
 
 
 def one_line(write):
-    return write("plain.txt", "one line"), "1 line(s) of 2 word(s) cannot be split in 3; give more text"
+    return write("plain.txt", "one line"), "1 line of 2 words cannot be split in 3; give more text"
 
 
 def one_token(write):
     for split in ("train", "valid", "test"):
         folder = write(f"corpus/{split}.txt", "\n").parent
-    return folder, "split 'train': 1 token(s) are too few for batch_size=4 and window_steps=5, which need 24; lower"
+    return folder, "split 'train': has 1 token, too few for batch_size=4 and window_steps=5, which need 24; lower"
 
 
 def too_small(write):
     write("corpus/train.txt", "a b\n" * 7)
-    return write("corpus/valid.txt", "a\n" * 999).parent, "split 'train': 21 token(s) are too few for batch_size=4"
+    return write("corpus/valid.txt", "a\n" * 999).parent, "split 'train': has 21 tokens, too few for batch_size=4"
 
 
 def valid_too_small(write):
@@ -69,7 +69,7 @@ def valid_too_small(write):
     # 20 columns of 5 steps and one
     return write(
         "corpus/valid.txt", "a\n" * 59
-    ).parent, "split 'valid': 118 token(s) are too few for the protocol 'zaremba'"
+    ).parent, "split 'valid': has 118 tokens, too few for the protocol 'zaremba'"
 
 
 BAD_CORPORA = [
@@ -108,7 +108,7 @@ def test_invalid_utf8_continues_where_asked(refrain, train, write, tmp_path):
     assert json.loads((run / "config.json").read_text())["experiment"]["data"]["errors"] == "replace"
     checked = refrain("data", "check", folder, "--errors", "replace", "--json")
     found = checked.json
-    assert "train: 40 invalid byte(s) or sequence(s) of bytes are read as U+FFFD" in checked.err
+    assert "train: reads 40 invalid sequences of bytes as U+FFFD" in checked.err
     # good bad line <eos> U+FFFD <unk>
     assert found["vocabulary"] == 6
     # asked for anew at every command
@@ -194,7 +194,7 @@ def test_too_little_memory_names_what_the_command_has(mistake, monkeypatch, word
     ("text", "message"),
     [
         ("", "text.txt: the file is empty"),
-        ("\n", "1 token(s) are too few; give a text of at least 2 tokens"),
+        ("\n", "has 1 token, too few; give a text of at least 2 tokens"),
         (None, "no such file or folder"),
     ],
 )

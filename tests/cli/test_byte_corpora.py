@@ -72,7 +72,7 @@ def test_data_check(refrain, write):
     }.items()  # fmt: skip
     assert found["splits"]["valid"]["longest_line"] == 2000
     assert found["warnings"] == [
-        "train: 2 byte(s), 9.52%, are not UTF-8",
+        "train: 9.52% of the bytes (2) are not UTF-8",
         "train: only 21 tokens",
         "valid: every byte is the same",
     ]
@@ -95,7 +95,7 @@ def empty_file(write):
 
 
 def one_byte(write):
-    return write("one", b"x"), "one: 1 byte(s) cannot be split in 3; give more text"
+    return write("one", b"x"), "one: 1 byte cannot be split in 3; give more text"
 
 
 def empty_folder(write):
@@ -104,14 +104,14 @@ def empty_folder(write):
 
 def folder_of_empty_files(write):
     write("corpus/a", "")
-    return write("corpus/b/c", "").parents[1], "no files to read (2 empty and 0 unreadable file(s) left out); give"
+    return write("corpus/b/c", "").parents[1], "no files to read (left out: 2 empty, 0 unreadable); give"
 
 
 def unreadable_file(write):
     path = write("corpus/a", b"x")
     os.symlink("nowhere", path.parent / "b")
     path.unlink()
-    return path.parent, "no files to read (0 empty and 1 unreadable file(s) left out); give"
+    return path.parent, "no files to read (left out: 0 empty, 1 unreadable); give"
 
 
 def no_match(write):
@@ -142,8 +142,8 @@ def test_bad_corpora(mistake, train, write, tmp_path, make):
     ("size", "message"),
     [
         # nine tenths of it are less than four columns of a window of five bytes and one more
-        (26, "split 'train': 23 token(s) are too few for batch_size=4 and window_steps=5, which need 24; lower"),
-        (100, "split 'valid': 5 token(s) are too few for the protocol 'zaremba', which"),
+        (26, "split 'train': has 23 tokens, too few for batch_size=4 and window_steps=5, which need 24; lower"),
+        (100, "split 'valid': has 5 tokens, too few for the protocol 'zaremba', which"),
     ],
 )
 def test_a_corpus_shorter_than_a_window(mistake, train, write, tmp_path, tree, refrain, size, message):

@@ -198,7 +198,7 @@ def test_mistakes(refrain, mistake, family, write, tmp_path, tiny_run):
     mistake(2, ["compare", family, "--split", "test", "--resamples", "0"], "--resamples must be at least 1")
     mistake(2, ["compare", family, "--split", "test", "--seed", "-1"], "--seed must be at least 0 (got -1)")
     one = write("one.txt", "ant bee cat\n")
-    mistake(3, ["compare", family, "--data", one], "too few for a test")
+    mistake(3, ["compare", family, "--data", one], "a test draws lines and needs at least 2 (got 1)")
     other = write("other/test.txt", "ant bee\n" * 5).parent
     for split in ("train", "valid"):
         write(f"other/{split}.txt", "ant bee\n" * 30)

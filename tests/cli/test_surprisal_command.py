@@ -81,7 +81,7 @@ def test_an_empty_line_has_a_number_and_no_rows(refrain, tiny_run, write, contex
     done = refrain("surprisal", tiny_run, text, "--context", context)
     rows = rows_of(done.out)
     assert [(row["sentence"], row["word"]) for row in rows] == [("1", "ant"), ("3", "bee"), ("3", "cat")]
-    assert f"note: {text}: 1 empty line(s), which are counted as sentences and have no rows" in done.err
+    assert f"note: {text}: has 1 empty line; an empty line is counted as a sentence and has no rows" in done.err
     same = rows_of(refrain("surprisal", tiny_run, write("same.txt", "ant\nbee cat\n"), "--context", context).out)
     assert [row["surprisal_bits"] for row in rows] == [row["surprisal_bits"] for row in same]
 

@@ -70,7 +70,8 @@ def test_a_tag_that_training_lacks_is_an_error_in_the_figure(refrain, run, corpu
     assert found["new_tags"] == {"words": 3, "tags": {"PROPN": 3}} and found["skipped"] == []
     assert found["per_tag"]["PROPN"] == {"words": 3, "precision": 0.0, "recall": 0.0, "f1": 0.0}
     assert found["tags"][-1] == "PROPN" and sum(found["confusion"][-1]) == 3
-    assert "test: 3 word(s) have a tag that the training text lacks (PROPN 3); they count as errors" in outcome.err
+    note = "test: the training text lacks the tags of 3 words (PROPN 3); the accuracy counts them as errors"
+    assert note in outcome.err
     # malformed sentences are left out, those with a new tag are not
     assert refrain("evaluate", run, "--data", other, "--skip-bad", "--json").json == found
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
@@ -84,7 +85,7 @@ def test_a_run_is_trained_and_validated_with_new_tags(refrain, tmp_path):
     outcome = refrain("train", "pos-default", *TINY, "--data", other, "--out", tmp_path / "run", "--json")
     valid = outcome.json["valid"]
     assert valid["accuracy"] == (valid["tokens"] - 2) / valid["tokens"] and valid["new_tags"]["tags"] == {"UH": 2}
-    assert outcome.json["tags"] == 4 and "valid: 2 word(s) have a tag" in outcome.err
+    assert outcome.json["tags"] == 4 and "valid: the training text lacks the tags of 2 words" in outcome.err
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     best = next(line for line in lines if line["event"] == "valid" and line["epoch"] == outcome.json["best_epoch"])
     assert best["nats_per_token"] == pytest.approx(valid["nats_per_token"], rel=1e-4)
@@ -101,7 +102,7 @@ def test_words_without_a_tag_are_in_no_figure(refrain, tmp_path):
     words = sum(len(each) for each in sentences(SIZES["test"], 2))
     assert summary["tags"] == 3 and summary["test"]["missing"] == articles
     assert summary["test"]["tokens"] == words - articles and summary["test"]["accuracy"] == 1.0
-    assert f"test: {articles} word(s) have no tag, but _; they are left out" in outcome.err
+    assert f"test: loss and accuracy leave out {articles} words with _ in place of a tag" in outcome.err
     value = refrain(
         "train", "pos-default", *TINY, "data.underscore=value", "--data", other, "--out", tmp_path / "b", "--json"
     ).json
@@ -120,7 +121,8 @@ def test_words_without_a_tag_have_no_part_in_training(refrain, tmp_path):
     assert found["test"]["sentences"]["words"] == 10
     none = write_treebank(tmp_path / "none", lambda split, index, tags: ["_"] * len(tags))
     outcome = refrain("train", "pos-default", *arguments, "--data", none, "--out", tmp_path / "b")
-    assert outcome.status == 3 and "no training word has a tag" in outcome.err
+    assert outcome.status == 3
+    assert "every training word has _ in place of a tag; choose another data.column" in outcome.err
 
 
 def write_names(path, folders=False):
@@ -253,8 +255,8 @@ def test_data_check_names_what_is_wrong(refrain, tmp_path):
     assert train["bad_sentences"] == 1 and "expected 10 columns" in train["bad"][0]
     assert train["underscore_words"] == 1 and train["without_tag"] == 1 and test["new_tags"] == {"PROPN": 3}
     warnings = " ".join(found["warnings"])
-    assert "there are no valid sentences" in warnings and "3 word(s) have a tag that train lacks (PROPN)" in warnings
-    assert "train: 1 bad sentence(s)" in warnings and "train: 1 word(s) are _" in warnings
+    assert "there are no valid sentences" in warnings and "test: train lacks the tags of 3 words (PROPN)" in warnings
+    assert "train: has 1 bad sentence, at" in warnings and "train: has 1 word spelled _" in warnings
     assert "x-ud-train.conllu" in refrain("data", "check", folder).out
 
 
@@ -265,6 +267,10 @@ def test_data_check_of_columns_and_of_prose(refrain, tmp_path, write, mistake):
     prose = write("a.txt", "a b c d\nb c\n\nc d e\n" * 10)
     assert "lines" in refrain("data", "check", prose).out
     mistake(2, ["data", "check", prose, "--column", "3"], "--column: cannot take effect with --unit word")
+    # a command names its option, and train the setting
+    line = mistake(3, ["data", "check", data, "--column", "9"], "--column: no column 9 of tags")
+    assert "data.column" not in line
+    mistake(3, ["train", "pos-default", "--data", data, "data.column=9"], "data.column: no column 9 of tags")
     mistake(2, ["data", "check", data, "--min-count", "2"], "--min-count: cannot take effect with tagged sentences")
     mistake(3, ["data", "check", prose, "--unit", "tag"], "no sentence to read")
 
@@ -346,13 +352,13 @@ def test_the_column_of_the_words_can_be_chosen(refrain, run, write, mistake):
     assert next(json.loads(line)["words"] for line in refrain("tag", run, path, "--json").out.splitlines()) != rows[0]
     middle = refrain("tag", run, path, "--json", "--word-column", "2").out.splitlines()
     assert json.loads(middle[0])["words"] == ["y", "y"]
-    mistake(3, ["tag", run, path, "--word-column", "4"], "no column 4 of words; choose 1 to 3")
+    mistake(3, ["tag", run, path, "--word-column", "4"], "--word-column: no column 4 of words; choose 1 to 3")
     plain = write("plain.txt", "the dogs sleep\ncats\nthe cats run home\n")
     for column in ("1", "2"):
         mistake(
             3,
             ["tag", run, plain, "--word-column", column],
-            "plain.txt:2: 1 column(s), where the first line of the file has 3",
+            "plain.txt:2: 1 column, where the first line of the file has 3",
             "if this is plain text, leave out --word-column",
         )
     mistake(3, ["tag", run, write("b.txt", "dogs\n"), "--word-column", "1"], "leave out --word-column")
@@ -377,7 +383,7 @@ def test_trees_are_a_tagged_corpus_and_no_text(refrain, tmp_path, write):
     )
     found = refrain("train", "pos-default", "--data", folder, "--out", tmp_path / "run", *TINY)
     assert found.status == 0, found.err
-    assert "train: left out 40 empty element(s) of the trees (-NONE-), which are no words" in found.err
+    assert "train: left out 40 empty elements (-NONE-) of the trees" in found.err
     text = write("text.txt", (folder / "wsj-train.mrg").read_text())
     words = [
         "zaremba-small",
@@ -403,8 +409,8 @@ def test_a_bad_line_of_columns_is_named(refrain, run, write, mistake):
     text = "".join(map(columns, sentences(9, 7)))
     path = write("a.txt", text + "dogs N\n")
     outcome = refrain("tag", run, path)
-    assert outcome.status == 3 and f"{path}:{text.count(chr(10)) + 1}: 2 column(s)" in outcome.err
-    assert "left out 1 bad sentence(s)" in refrain("tag", run, path, "--skip-bad").err
+    assert outcome.status == 3 and f"{path}:{text.count(chr(10)) + 1}: 2 columns, where" in outcome.err
+    assert "left out 1 bad sentence\n" in refrain("tag", run, path, "--skip-bad").err
     # plain text is what it was
     plain = refrain("tag", run, write("b.txt", "the dogs\n"), "--json")
     assert plain.json["words"] == ["the", "dogs"] and plain.err == ""

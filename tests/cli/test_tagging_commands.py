@@ -134,7 +134,7 @@ def test_bad_conllu_to_tag(mistake, refrain, run, write):
     assert outcome.status == 3 and f"{path}:3: expected 10 columns" in outcome.complaints[0]
     outcome = refrain("tag", run, path, "--skip-bad")
     assert outcome.status == 0 and len(rows(outcome.out)) == 2
-    assert f"left out: {path}:3" in outcome.err and "left out 1 bad sentence(s)" in outcome.err
+    assert f"left out: {path}:3" in outcome.err and "left out 1 bad sentence\n" in outcome.err
 
 
 def test_sentences_before_a_bad_one_are_answered(refrain, run, write):
@@ -172,7 +172,7 @@ def test_bad_corpora(mistake, refrain, corpus, write, tmp_path):
     words = ["train", "pos-default", *TINY, "--data", own, "--out", tmp_path / "run", "--quiet"]
     text = (own / "toy.dev.tsv").read_text()
     (own / "toy.dev.tsv").write_text(text + "a\tD\textra\n\n")
-    mistake(3, words, "toy.dev.tsv", "3 column(s), where the first line of the file has 2", "--skip-bad")
+    mistake(3, words, "toy.dev.tsv", "3 columns, where the first line of the file has 2", "--skip-bad")
     assert not (tmp_path / "run").exists()
     # what the command has is named
     check = ["check", "pos-default", *TINY, "--data", own]
@@ -180,7 +180,7 @@ def test_bad_corpora(mistake, refrain, corpus, write, tmp_path):
     assert refrain(*check, "data.skip_bad=true", "--json").json["ok"]
     outcome = refrain(*words, "--skip-bad", "--json")
     assert outcome.json["skipped"] == {"train": 0, "valid": 1, "test": 0}
-    assert "left out 1 bad sentence(s)" in refrain("evaluate", tmp_path / "run", "--split", "valid").err
+    assert "left out 1 bad sentence:" in refrain("evaluate", tmp_path / "run", "--split", "valid").err
     mistake(3, [*words[:-5], "--data", tmp_path / "none", "--out", tmp_path / "b"], "no such file or folder")
 
 

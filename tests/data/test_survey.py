@@ -67,7 +67,7 @@ def test_what_a_user_should_know(folder):
         "data.lowercase=true, data.tokenise=true or data.unit=subword they may be fewer",
         "valid: 25.0% of the lines also occur in train",
         "valid: only 17 tokens",
-        "test: 1 line(s) of over 2000 words; is a line a sentence?",
+        "test: has 1 line of over 2000 words; is a line a sentence?",
     ]
 
 

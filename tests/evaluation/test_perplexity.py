@@ -180,9 +180,12 @@ def test_zaremba_leaves_a_partial_window_out():
     assert protocol_windows(Memory([0] * 1007), "zaremba", split="valid", window_steps=8).predicted == 20 * 48
 
 
-@pytest.mark.parametrize(("protocol", "needed"), [("exact", 2), ("zaremba", 160), ("awd", 20)])
-def test_a_text_too_short_for_its_protocol(protocol, needed):
-    with pytest.raises(DataError, match=rf"^mine: {needed - 1} token\(s\) are too few.* {needed}( tokens)?\b"):
+@pytest.mark.parametrize(
+    ("protocol", "needed", "found"),
+    [("exact", 2, "1 token"), ("zaremba", 160, "159 tokens"), ("awd", 20, "19 tokens")],
+)
+def test_a_text_too_short_for_its_protocol(protocol, needed, found):
+    with pytest.raises(DataError, match=rf"^mine: has {found}, too few.* {needed}( tokens)?\b"):
         protocol_windows(Memory([0] * (needed - 1)), protocol, split="valid", window_steps=7, name="mine")
     assert len(protocol_windows(Memory([0] * needed), protocol, split="valid", window_steps=7)) == 1
 

@@ -136,8 +136,10 @@ def test_texts_begin_with_the_prompt(lm):
     for text in lm.generate("ant bee", tokens=4, samples=3, seed=1):
         assert text.startswith("ant bee")
         assert len(lm.vocabulary.encode(text)) == 2 + 4
-    (unknown,) = lm.generate("zebra", tokens=1, seed=1)
-    assert unknown.startswith("<unk>")
+    # also with one that the vocabulary lacks, and with blanks that separate no words
+    for prompt in ("zebra", "  ant  bee ", "ant\nbee\n"):
+        (text,) = lm.generate(prompt, tokens=1, seed=1, allow_unknown=False)
+        assert text.startswith(prompt) and "<unk>" not in text and len(text) > len(prompt)
 
 
 def test_unk_can_be_left_out(lm):

@@ -193,6 +193,33 @@ def test_the_softmax_kernel_equals_its_reference(words, kind, scale):
     torch.testing.assert_close(softmax_gradient_(logits, bias, targets, native=True), nats)
 
 
+@pytest.mark.parametrize("method", ["forward", "token_nats"])
+def test_each_hidden_vector_needs_a_target_of_its_own(head, hidden, targets, method):
+    for wrong in (targets.T, targets[:1], targets.flatten(), targets[0]):
+        with pytest.raises(ValueError, match=r"need targets of shape .* \(got "):
+            getattr(head, method)(hidden, wrong)
+
+
+def test_a_single_hidden_vector_has_a_loss_and_a_distribution(head, hidden, targets):
+    alone, target = hidden[0, 0], targets[0, 0]
+    log_probabilities = head.log_probabilities(alone)
+    torch.testing.assert_close(log_probabilities, head.log_probabilities(hidden)[0, 0])
+    torch.testing.assert_close(head(alone, target), -log_probabilities[target])
+    torch.testing.assert_close(head.token_nats(alone, target), -log_probabilities[target])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_one_target_is_not_broadcast_over_rows(rows):
+    hidden, weight, bias = torch.randn(4, 3), torch.randn(V, 3), torch.zeros(V)
+    targets = torch.zeros(rows, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"targets have shape|need targets"):
+        fused.linear_cross_entropy(hidden, weight, bias, targets)
+    with pytest.raises(ValueError, match="targets have shape"):
+        fused.mixture_cross_entropy(hidden[:, None], torch.zeros(4, 1), weight, bias, targets)
+    with pytest.raises(ValueError, match="targets have shape"):
+        fused.blocks_cross_entropy([hidden], [weight], bias, targets)
+
+
 @pytest.mark.compiler
 @pytest.mark.parametrize("count", [1, 16, 37])
 def test_the_scaling_kernel_equals_torch(count):

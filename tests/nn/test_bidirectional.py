@@ -69,6 +69,11 @@ def test_directions_of_unlike_widths_are_refused():
         Bidirectional(LSTM(5, 3), LSTM(5, 4))
 
 
+def test_directions_of_unlike_classes_are_refused():
+    with pytest.raises(ValueError, match="layers of one class, got LSTM and GRU"):
+        Bidirectional(LSTM(5, 3), GRU(5, 3))
+
+
 def test_character_features_are_the_sum_of_their_vectors_with_all_gradients():
     torch.manual_seed(1)
     layer = CharacterFeatures(6, 3).double()

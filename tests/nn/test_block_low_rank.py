@@ -139,3 +139,9 @@ def test_bands_that_do_not_fit(part, bands, message):
 def test_an_embedding_of_other_bands_is_not_shared():
     with pytest.raises(ValueError, match=r"needs an embedding with blocks of shapes \[\(1, 4\), \(10, 3\)\], got"):
         BlockLowRankHead(D, V, BANDS["ranks alone"], embedding=BlockLowRankEmbedding(V, D, FULL))
+
+
+@pytest.mark.parametrize("bad", [-1, 10])
+def test_an_id_outside_of_the_vocabulary_is_refused(bad):
+    with pytest.raises(IndexError, match=r"ids must be in \[0, 10\)"):
+        BlockLowRankEmbedding(10, 4, [LowRankBand(0, 2), LowRankBand(6, None)])(torch.tensor([0, bad, 2]))

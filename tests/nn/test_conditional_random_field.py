@@ -121,3 +121,14 @@ def test_long_sentences_have_finite_losses_and_gradients_in_float32():
 def test_a_field_without_tags_is_refused():
     with pytest.raises(ValueError, match="at least one tag"):
         ConditionalRandomField(0)
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_a_tag_that_is_too_large_is_refused(unknown):
+    field = ConditionalRandomField(3)
+    tags = torch.tensor([[1, 0], [3, -1 if unknown else 0], [0, 7]])
+    with pytest.raises(IndexError, match=r"tags must be in \[0, 3\), got 0 to 3"):
+        field(torch.randn(3, 2, 3), torch.tensor([3, 2]), tags)
+    # what follows the end of a sentence is read by nothing
+    tags[1, 0] = 2
+    assert field(torch.randn(3, 2, 3), torch.tensor([3, 2]), tags).isfinite()

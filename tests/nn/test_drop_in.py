@@ -73,10 +73,23 @@ def test_a_cell_as_torch_takes_it():
         assert isinstance(after, LSTMState)
 
 
+def test_a_held_mask_is_found_inside_of_a_sequence_of_transforms():
+    torch.manual_seed(1)
+    held = WeightDropout(0.5, held=True)
+    cell = LSTMCell(I, H, recurrent_transform=nn.Sequential(nn.Identity(), held)).train()
+    x, state = drawn(B, I), (drawn(B, H), drawn(B, H))
+    first, again = cell(x, state)[0], cell(x, state)[0]
+    assert torch.equal(first, again)
+    cell.resample()
+    assert not torch.equal(cell(x, state)[0], first)
+    with pytest.raises(ValueError, match=r"resample\(\) is for held masks"):
+        LSTMCell(I, H, recurrent_transform=nn.Sequential(nn.Identity())).resample()
+
+
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"the state has 1 tensor\(s\), the layer expects 2: hidden, cell"):
+    with pytest.raises(ValueError, match="the state has 1 tensor, the layer expects 2: hidden, cell"):
         LSTM(I, H)(drawn(T, B, I), drawn(B, H))
-    with pytest.raises(ValueError, match=r"inputs have 1 dimension\(s\), the layer expects 3, or 2 without a batch"):
+    with pytest.raises(ValueError, match="inputs have 1 dimension, the layer expects 3, or 2 without a batch"):
         LSTM(I, H)(drawn(I))
     with pytest.raises(ValueError, match="the state has shape"):
         LSTMCell(I, H)(drawn(B, I), (drawn(B + 1, H), drawn(B + 1, H)))

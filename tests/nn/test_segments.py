@@ -159,3 +159,10 @@ def test_bands_use_up_a_low_density_where_the_width_does_not_divide(width, block
 def test_bands_that_cannot_be_planned(arguments, message):
     with pytest.raises(ValueError, match=message):
         plan_bands(11, 6, **arguments)
+
+
+def test_no_words_and_no_blocks_are_refused():
+    with pytest.raises(ValueError, match=r"vocabulary_size: must be at least 1 \(got 0\)"):
+        plan_bands(0, 8, blocks=2, density=0.6)
+    with pytest.raises(ValueError, match="blocks: at least one is needed"):
+        plan_from(5, [])

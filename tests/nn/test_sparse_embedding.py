@@ -68,3 +68,9 @@ def test_bands_that_do_not_fit_are_refused():
 
 def test_the_layout_is_printed(sparse):
     assert "13 words, 7 wide" in repr(sparse) and "stored, from 0, " in repr(sparse)
+
+
+@pytest.mark.parametrize("bad", [-1, V])
+def test_an_id_outside_of_the_vocabulary_is_refused(sparse, bad):
+    with pytest.raises(IndexError, match=rf"ids must be in \[0, {V}\), got 0 to|got -1 to"):
+        sparse(torch.tensor([0, bad, 2]))

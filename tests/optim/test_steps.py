@@ -48,7 +48,19 @@ def test_gradients_scaled_in_place():
 
 def test_no_gradient_has_no_norm_and_a_bad_norm_no_scale():
     assert gradient_norm([nn.Parameter(torch.ones(2))]) == 0
-    assert clip_scale(float("nan"), 1.0) == 1.0
+    assert clip_scale(float("nan"), 1.0) == clip_scale(float("inf"), 1.0) == 1.0
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
+def test_a_norm_and_a_scale_must_be_positive(bad):
+    with pytest.raises(ValueError, match="max_norm must be positive, or None"):
+        clip_scale(1.0, bad)
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    for optimizer in (SGD([weight], lr=0.1), torch.optim.SGD([weight], lr=0.1, fused=True)):
+        with pytest.raises(ValueError, match="scale must be positive"):
+            scaled_step(optimizer, [weight], bad)
+    assert torch.equal(weight.detach(), torch.ones(2))
 
 
 @pytest.mark.parametrize("max_norm", [0.3, None])

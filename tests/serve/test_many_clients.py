@@ -78,9 +78,7 @@ async def asking(client, lm, seed):
     for _ in range(2):
         text = " ".join(draw.choices(WORDS, k=draw.randint(1, 20)))
         drawn = (await client.post("/generate", json={"prompt": text, "tokens": 8, "seed": seed})).json()
-        # the library shows unknown words of the prompt as they are read
-        read = lm.vocabulary.decode(lm.vocabulary.encode(text))
-        assert [read + drawn["samples"][0]["text"]] == lm.generate(text, tokens=8, seed=seed)
+        assert [text + drawn["samples"][0]["text"]] == lm.generate(text, tokens=8, seed=seed)
         scored = (await client.post("/score", json={"texts": [text]})).json()
         assert scored["scores"][0]["nats"] == pytest.approx(lm.score(text).nats, rel=1e-6, abs=1e-6)
         following = (await client.post("/next", json={"text": text, "count": 1})).json()

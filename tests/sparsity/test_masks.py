@@ -115,3 +115,28 @@ def test_the_share_follows_the_cubic():
     # equation 1 with a start of 0: halfway there, 1 - (1/2)^3 of the final share is pruned
     course = [pruned_share(progress, final=0.8, begin=0.2, end=0.6) for progress in (0.0, 0.2, 0.4, 0.6, 1.0)]
     assert course == pytest.approx([0.0, 0.0, 0.7, 0.8, 0.8])
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_of_entries_of_one_size_only_as_many_as_needed_are_masked(share):
+    """As in weights that were rounded to int8."""
+    weights = {"w": torch.tensor([1.0, -1.0, 2.0, 1.0, 1.0, -1.0, 1.0, 1.0, 0.5, 1.0]).view(2, 5)}
+    masks = Masks(weights)
+    prune_smallest(weights, masks, share)
+    kept = masks.kept["w"].flatten()
+    assert (~kept).sum() == round(10 * share) and not kept[8] and kept[2]
+
+
+def test_what_is_masked_counts_among_the_zeros():
+    weights = {"w": torch.tensor([0.0, 3.0, 0.0, 1.0, 2.0, 5.0, 4.0, 6.0])}
+    masks = Masks(weights)
+    masks.keep("w", torch.tensor([True, False] + [True] * 6))
+    prune_smallest(weights, masks, 0.25)
+    assert masks.kept["w"].tolist() == [False, False] + [True] * 6
+    prune_smallest(weights, masks, 0.125)
+    assert (~masks.kept["w"]).sum() == 2
+
+
+def test_all_is_pruned_at_once_where_the_end_is_the_beginning():
+    found = [pruned_share(at, final=0.5, begin=0.2, end=0.2) for at in (0.1, 0.2, 0.3)]
+    assert found == [0.0, 0.0, 0.5]

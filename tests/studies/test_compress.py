@@ -1,5 +1,6 @@
 """A compressed run is an ordinary run that computes what the masked model computes, for every kind of model."""
 
+import copy
 import importlib
 import json
 import shutil
@@ -368,6 +369,8 @@ def test_finetuning_trains_the_smaller_model(runs, tmp_path, tree, capfd):
 def test_finetuning_that_the_settings_do_not_allow(tiny_corpus, kill, tmp_path):
     averaged = ["training.optimizer=nt-asgd", "training.optimizer.trigger_window=3", "training.epochs=4"]
     run = kill(trained(tmp_path / "run", tiny_corpus, "model.hidden_sizes=[10]", *averaged), **{"layer0.hidden": 2})
+    with pytest.raises(UserError, match=r"--finetune-epochs -1: .*greater than or equal to 1"):
+        compress(run, tmp_path / "small", finetune_epochs=-1)
     with pytest.raises(
         UserError, match=r"--finetune-epochs 3: optimizer.trigger_window: 3 looks further back than .* 3 epochs"
     ):
@@ -427,10 +430,17 @@ def test_text_of_ones_own_and_a_text_of_a_few_tokens(runs, tmp_path, write):
     assert found["max_abs_difference"] < 1e-12 and found["after"]["perplexity"] > 1
 
 
-def test_a_model_that_computes_something_else_is_found_out(runs):
+def test_a_model_that_computes_something_else_is_found_out(runs, monkeypatch):
     masked, other = load(runs("lstm")).model, load(runs("lstm")).model
     text = torch.arange(200) % 8
     assert set(prove(masked, other, text).values()) == {0.0}
+    # a log-probability that is not a number, in one of the parts that are compared, but not in the first of them
+    spoilt = copy.deepcopy(other)
+    spoilt.embedding.weight.data[7] = torch.nan
+    monkeypatch.setattr(torch, "randint", lambda high, size, generator: torch.zeros(size, dtype=torch.int64))
+    late = torch.cat([torch.zeros(10, 10, dtype=torch.int64), torch.full((10, 10), 7)], dim=1).flatten()
+    with pytest.raises(CheckpointError, match="off by nan"):
+        prove(masked, spoilt, late)
     with torch.no_grad():
         other.head.bias[0] += 1e-3
     with pytest.raises(CheckpointError, match=r"does not compute the same as the masked one.*nothing was written"):

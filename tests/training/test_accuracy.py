@@ -9,7 +9,7 @@ from short_runs import Stopping, quiet, write_splits
 
 from refrain import recipe, runs
 from refrain.models import LanguageModel
-from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead
+from refrain.nn import LSTM, Embedding, LockedDropout, MixtureHead, RecurrentStack, SoftmaxHead
 from refrain.training import Interrupted, Window
 from refrain.training.accuracy import TrainingAccuracy
 
@@ -46,6 +46,20 @@ def test_it_counts_positions_whose_most_likely_word_is_right():
     other = TrainingAccuracy(stop_at=0.99)
     other.load_state_dict(counted.state_dict())
     assert other.last == counted.last
+
+
+def test_a_head_with_dropout_is_counted_without_it_and_draws_nothing():
+    torch.manual_seed(1)
+    head = MixtureHead(5, 4, 7, components=2, latent_dropout=LockedDropout(0.5))
+    model = LanguageModel(Embedding(7, 4), RecurrentStack([LSTM(4, 5)]), head).train()
+    inputs, targets = torch.randint(7, (6, 3)), torch.randint(7, (6, 3))
+    outputs, _ = model.hidden(inputs, model.initial_state(3))
+    before = torch.get_rng_state()
+    counted = TrainingAccuracy()
+    counted.before_step(Window(model, None, inputs, targets, outputs))
+    assert torch.equal(torch.get_rng_state(), before) and all(part.training for part in model.modules())
+    predicted = head.eval().log_probabilities(outputs.dropped).argmax(-1)
+    assert counted.metrics() == {"train_accuracy": pytest.approx((predicted == targets).double().mean().item())}
 
 
 def metrics(run):

@@ -279,3 +279,11 @@ def test_a_sparse_run_shows_its_zeros_dead_units_and_size():
 
 def test_durations():
     assert [duration(seconds) for seconds in (45, 185, 7620)] == ["45s", "3m05s", "2h07m"]
+
+
+def test_the_rest_of_a_run_is_counted_from_its_position():
+    """Epochs of random windows differ in their number, so that the steps so far say nothing about it."""
+    position = Position(epoch=4, window=10, step=1_000)
+    assert position.steps_of_epochs(windows=100, epochs=5) == position.steps_at_end(100, 5) == 1_090
+    position.plans.append(Plan("finish", step=1_000, seconds=1.0, progress=0.8, end=1_020))
+    assert position.steps_at_end(100, 5) == 1_020 and position.steps_of_epochs(100, 5) == 1_090

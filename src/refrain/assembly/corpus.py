@@ -10,7 +10,7 @@ from refrain.data.locating import locate as locate
 from refrain.data.text.files import Spans
 from refrain.data.text.oddities import count_replaced
 from refrain.data.text.splits import SPLITS
-from refrain.errors import UserError
+from refrain.errors import UserError, quantity
 
 from .fixed_vocabulary import fixed_vocabulary
 
@@ -47,10 +47,10 @@ def log_replaced(data: Data | TaggedData, texts: Mapping[str, Spans], log: Calla
     """
     if data.errors != "replace":
         return
-    counted: dict[Spans, int] = {}
+    counts: dict[Spans, int] = {}
     for name, spans in texts.items():
-        if spans not in counted and (count := counted.setdefault(spans, count_replaced(spans))):
-            log(f"{name}: {count:,} invalid byte(s) or sequence(s) of bytes are read as U+FFFD, with errors=replace")
+        if spans not in counts and (count := counts.setdefault(spans, count_replaced(spans))):
+            log(f"{name}: reads {quantity(count, 'invalid sequence')} of bytes as U+FFFD, with errors=replace")
 
 
 def find_texts(data: Data, log: Callable[[str], None] = quiet) -> tuple[Path, dict[str, Spans]]:

@@ -212,17 +212,20 @@ def build_device(name: str) -> torch.device:
     Disables TF32 and reductions in bfloat16 for CUDA devices.
 
     Raises:
-        UserError: when CUDA is requested and not available.
+        UserError: when CUDA is requested and not available, or the device is neither a CPU nor a CUDA device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("training.device: no CUDA device is available; use 'cpu' or 'auto'")
-    if name == "cuda":
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"device: {name!r} is unknown; use 'cpu', 'cuda' or 'auto'")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"training.device: no CUDA device {name!r} is available; use 'cpu' or 'auto'")
+    if device.type == "cuda":
         # otherwise cuDNN would round float32 inputs of an LSTM to TF32, and matmuls would accumulate bf16 sums in bf16
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise UserError(f"device: {name!r} is unknown; use 'cpu', 'cuda' or 'auto'") from None
+    return device

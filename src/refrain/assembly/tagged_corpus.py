@@ -11,7 +11,7 @@ from refrain.data.tagged.corpus import against, counts_of, fold_of, split_tagged
 from refrain.data.tagged.folders import find_any
 from refrain.data.tagged.vocabulary import FeatureKinds, build_tag_vocabulary
 from refrain.data.text.splits import SPLITS
-from refrain.errors import DataError, UserError
+from refrain.errors import DataError, UserError, quantity
 from refrain.storage.plain_text import visible
 
 from .corpus import locate, log_replaced, quiet
@@ -45,7 +45,7 @@ def build_tagged_corpus(
     log_replaced(data, {name: split.source for name, split in splits.items()}, log)
     words, tags = counts_of(splits["train"])
     if not tags:
-        raise DataError(f"{path}: no training word has a tag, but _ in its place; choose another data.column")
+        raise DataError(f"{path}: every training word has _ in place of a tag; choose another data.column")
     vocabulary = build_tag_vocabulary(
         words,
         tags,
@@ -151,26 +151,26 @@ def log_notes(name: str, split: TaggedSplit, log: Callable[[str], None]) -> None
         log: called with each line of text.
     """
     if split.skipped:
-        log(f"{name}: left out {len(split.skipped)} bad sentence(s):")
+        log(f"{name}: left out {quantity(len(split.skipped), 'bad sentence')}:")
         for line in split.skipped[:LISTED]:
             log(f"  {line}")
         if len(split.skipped) > LISTED:
             log(f"  and {len(split.skipped) - LISTED} more")
     if split.empty:
-        log(f"{name}: left out {split.empty:,} empty element(s) of the trees (-NONE-), which are no words of the text")
+        log(f"{name}: left out {quantity(split.empty, 'empty element')} (-NONE-) of the trees")
     if split.tokens.count("_") == len(split.tokens):
         log(
             f"{name}: every word is _; the text of the treebank is distributed apart from it and has to be merged in, "
             "so that figures say nothing of its words"
         )
     if split.missing:
-        log(f"{name}: {split.missing:,} word(s) have no tag, but _; they are left out of loss and accuracy")
+        log(f"{name}: loss and accuracy leave out {quantity(split.missing, 'word')} with _ in place of a tag")
     if split.new_tags:
         tags = ", ".join(f"{visible(tag)} {count:,}" for tag, count in list(split.new_tags.items())[:LISTED])
         more = f" and {len(split.new_tags) - LISTED} more" if len(split.new_tags) > LISTED else ""
         log(
-            f"{name}: {sum(split.new_tags.values()):,} word(s) have a tag that the training text lacks ({tags}{more}); "
-            "they count as errors, and the loss leaves them out"
+            f"{name}: the training text lacks the tags of {quantity(sum(split.new_tags.values()), 'word')} "
+            f"({tags}{more}); the accuracy counts them as errors, and the loss leaves them out"
         )
 
 

@@ -19,6 +19,9 @@ _BYTES["data"] = "read bytes with --unit byte"
 # the commands of a tagger that have the setting, but not the option
 _WITHOUT_SKIP_BAD = ("check", "bench", "sweep")
 
+# command -> its options in place of settings
+_OPTIONS = {command: {"data.column": "--column", "data.word_column": "--word-column"} for command in ("data", "tag")}
+
 # the commands whose first argument is a run, and whose second is a file
 RUN_FIRST = ("score", "surprisal", "pairs", "tag", "features")
 
@@ -48,6 +51,8 @@ def with_remedies(error: UserError, words: Sequence[str]) -> list[str]:
     mistakes = [mistake if remedy is None else f"{mistake}, or {remedy}" for mistake in error.mistakes]
     if command in _WITHOUT_SKIP_BAD:
         mistakes = [mistake.replace("with --skip-bad", "with data.skip_bad=true") for mistake in mistakes]
+    for setting, option in _OPTIONS.get(command, {}).items():
+        mistakes = [mistake.replace(setting, option) for mistake in mistakes]
     return mistakes
 
 

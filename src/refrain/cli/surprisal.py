@@ -185,7 +185,7 @@ def _sentences(file: str, errors: Errors) -> Items:
     Raises:
         DataError: when every line is empty, or the file cannot be read.
     """
-    from refrain.errors import DataError
+    from refrain.errors import DataError, quantity
 
     from .output import log
 
@@ -194,7 +194,8 @@ def _sentences(file: str, errors: Errors) -> Items:
     if empty == len(sentences):
         raise DataError(f"{name_of(file)}: contains no text; give at least one sentence")
     if empty:
-        log(f"note: {name_of(file)}: {empty:,} empty line(s), which are counted as sentences and have no rows")
+        found = quantity(empty, "empty line")
+        log(f"note: {name_of(file)}: has {found}; an empty line is counted as a sentence and has no rows")
     return Items(sentences, [], [[] for _ in sentences])
 
 

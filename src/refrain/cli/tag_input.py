@@ -160,7 +160,7 @@ def _read(
 ) -> "Iterator[tuple[Lines, Parsed]]":
     """Yield the lines of each sentence with what they are parsed to; bad ones are left out and logged, or an error."""
     from refrain.data.tagged.sentences import BadSentence
-    from refrain.errors import DataError
+    from refrain.errors import DataError, quantity
 
     from .output import log
 
@@ -177,4 +177,4 @@ def _read(
             continue
         yield block, parsed
     if skipped:
-        log(f"left out {skipped} bad sentence(s)")
+        log(f"left out {quantity(skipped, 'bad sentence')}")

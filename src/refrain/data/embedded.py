@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from refrain.errors import DataError
+from refrain.errors import DataError, quantity
 from refrain.storage.folders import cache_folder, cached_folder, check_owner
 
 from .tagged.python_names import tagged_lines
@@ -51,8 +51,8 @@ def embedded_folder(name: str) -> Path:
         documents = list({"python-docs": _documentation, "python-names": _names}.get(name, _source)())
         if len(documents) < 50:
             raise DataError(
-                f"{name}: this Python brings {len(documents)} file(s) of its standard library, too few to train on; "
-                "use a full installation, or give a corpus with --data"
+                f"{name}: this Python has too little of its standard library to train on "
+                f"({quantity(len(documents), 'file')}); use a full installation, or give a corpus with --data"
             )
         with cached_folder(folder) as fresh:
             for split in SPLITS:

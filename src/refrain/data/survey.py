@@ -2,25 +2,31 @@
 
 from typing import Any
 
+from refrain.errors import quantity
+
 from .corpus import Corpus
 from .units.table import UNITS
 from .units.word.survey import LONG_LINE_WORDS
 from .units.word.vocabulary import EOS, UNK
 from .unknown import MANY
 
-# what is reported if a count is not zero
+# what is reported if a count is not zero: the noun, and what follows it
 ODDITIES = {
-    "literal_eos": f"line(s) end with a literal {EOS}, which is read as the end of the line and not counted twice",
-    "eos_in_lines": f"literal {EOS} inside lines, each read as the end of a line",
-    "other_ends": "line(s) end with a literal </s>, which is predicted like any word; take it out",
-    "json_lines": "line(s) look like JSON, whose names and marks are read as words; extract the text first",
-    "marked_lines": "line(s) begin with a byte order mark, which is left out",
-    "zero_bytes": "zero byte(s), each read as a part of a word",
-    "words_with_other_blanks": "word(s) hold white space other than blanks and tabs, such as no-break spaces, where no "
-    "word ends",
-    "lines_not_nfc": "line(s) are not in the normal form NFC; data.normalise=nfc reads two ways to store an accent as "
-    "one word",
-    "compressed_files": "compressed file(s), which are read unpacked",
+    "literal_eos": ("line", f"with a literal {EOS} at the end, which is the end of the line and is not counted twice"),
+    "eos_in_lines": ("line end", f"by a literal {EOS} inside of a line"),
+    "other_ends": ("line", "with a literal </s> at the end, which is predicted like any word; take it out"),
+    "json_lines": ("line", "that may be JSON, whose names and marks are read as words; extract the text first"),
+    "marked_lines": ("line", "with a byte order mark at the beginning, which is left out"),
+    "zero_bytes": ("zero byte", "inside of words"),
+    "words_with_other_blanks": (
+        "word",
+        "with white space other than blanks and tabs, such as a no-break space, where no word ends",
+    ),
+    "lines_not_nfc": (
+        "line",
+        "outside of the normal form NFC; data.normalise=nfc reads two ways to store an accent as one word",
+    ),
+    "compressed_files": ("compressed file", "to unpack"),
 }
 
 
@@ -69,21 +75,26 @@ def warnings_about(figures: dict[str, Any]) -> list[str]:
             )
         if split["unseen"] and figures.get("unknown_in_train") == 0:
             lines.append(
-                f"{name}: {split['unseen']:,} {unit}(s) are read as {unknown}, which does not occur in train, so that "
-                "their cost is arbitrary; train with data.min_count=2"
+                f"{name}: reads {quantity(split['unseen'], unit)} as {unknown}, which does not occur in train, "
+                "so that their cost is arbitrary; train with data.min_count=2"
             )
         if split.get("lines_in_train", 0) > 0.1 * max(split["lines"], 1):
             lines.append(f"{name}: {split['lines_in_train'] / split['lines']:.1%} of the lines also occur in train")
         if split.get("long_lines"):
             lines.append(
-                f"{name}: {split['long_lines']} line(s) of over {LONG_LINE_WORDS} words; is a line a sentence?"
+                f"{name}: has {quantity(split['long_lines'], 'line')} of over {LONG_LINE_WORDS} words; "
+                "is a line a sentence?"
             )
         if split.get("invalid_utf8"):
             share = split["invalid_utf8"] / split["tokens"]
-            lines.append(f"{name}: {split['invalid_utf8']:,} byte(s), {share:.2%}, are not UTF-8")
+            lines.append(f"{name}: {share:.2%} of the bytes ({split['invalid_utf8']:,}) are not UTF-8")
         if split.get("byte_values") == 1:
             lines.append(f"{name}: every byte is the same")
-        lines += [f"{name}: {split[key]:,} {text}" for key, text in ODDITIES.items() if split.get(key)]
+        lines += [
+            f"{name}: has {quantity(split[key], noun)} {text}"
+            for key, (noun, text) in ODDITIES.items()
+            if split.get(key)
+        ]
         if split["tokens"] < 1000:
-            lines.append(f"{name}: only {split['tokens']} tokens")
+            lines.append(f"{name}: only {quantity(split['tokens'], 'token')}")
     return lines

@@ -67,7 +67,7 @@ def paired_bootstrap(
     if not len(first) == len(second) == len(sizes) or resamples < 1:
         raise ValueError("first, second and sizes must be of one length, and resamples at least 1")
     if len(first) < 2:
-        raise DataError(f"{len(first)} line(s) are too few for a test, which draws lines; give a text of more lines")
+        raise DataError(f"a test draws lines and needs at least 2 (got {len(first)}); give a text of more lines")
     lines = len(first)
     gaps, sizes = _joined(first - second), _joined(np.asarray(sizes, np.float64))
     observed = float(gaps.sum() / sizes.sum())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from refrain.data import TextSize, TokenSource, Vocabulary, Windows
-from refrain.errors import DataError
+from refrain.errors import DataError, quantity
 from refrain.models import Network, evaluating
 from refrain.models.perplexity import perplexity
 from refrain.models.protocol import offers, token_nats
@@ -152,9 +152,9 @@ def protocol_windows(
     needed = streams * (window_steps + 1 if protocol == "zaremba" else 2)
     if len(source) < needed:
         raise DataError(
-            f"{name}: {len(source)} token(s) are too few for the protocol {protocol!r}, which reads {streams} streams "
-            f"and needs {needed} tokens; give more text, or use the protocol 'exact' (when training, "
-            "training.validation=exact)"
+            f"{name}: has {quantity(len(source), 'token')}, too few for the protocol {protocol!r}, which reads "
+            f"{streams} streams and needs {needed} tokens; give more text, or use the protocol 'exact' (when "
+            "training, training.validation=exact)"
         )
     tail: Literal["drop", "keep"] = "drop" if protocol == "zaremba" else "keep"
     return Windows(source, batch_size=streams, window_steps=window_steps, tail=tail, name=name)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refrain.errors import CheckpointError, shortened
+from refrain.errors import CheckpointError, quantity, shortened
 from refrain.storage.regular_files import open_regular, read_regular
 from refrain.storage.tensor_header import read_shapes
 
@@ -66,7 +66,9 @@ class Tensors:
             raise CheckpointError(f"{self.path}: has no {name}; it has {listed(self.shapes)}")
         shape = self.shapes[name]
         if len(shape) != dimensions or 0 in shape:
-            raise CheckpointError(f"{self.path}: {name} must have {dimensions} dimension(s) (got shape {list(shape)})")
+            raise CheckpointError(
+                f"{self.path}: {name} must have {quantity(dimensions, 'dimension')} (got shape {list(shape)})"
+            )
         return shape
 
     def read(self, name: str, *shape: int) -> Tensor:

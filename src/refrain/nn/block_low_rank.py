@@ -20,6 +20,7 @@ from refrain.axes import Axis, AxisTable, Segment
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .dropout import EmbeddingDropout
+from .ids import check_ids
 
 
 class LowRankBand(NamedTuple):
@@ -81,7 +82,12 @@ class BlockLowRankEmbedding(nn.Module):
             nn.init.uniform_(projection, -bound, bound)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """ids of any shape, int64 in [0, V) -> vectors of that shape with D appended."""
+        """ids of any shape, int64 in [0, V) -> vectors of that shape with D appended.
+
+        Raises:
+            IndexError: when an id on a CPU is not in [0, V).
+        """
+        check_ids("ids", ids, self.vocabulary_size)
         parts = []
         for name, block, (start, end) in self._each():
             inside = (ids >= start) & (ids < end)

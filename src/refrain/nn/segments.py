@@ -168,9 +168,11 @@ def plan_from(input_size: int, blocks: Any) -> SparsePlan:
         blocks: (begin, end, units) of each block, in the order of the units.
 
     Raises:
-        ValueError: when a block is empty or reaches beyond the inputs.
+        ValueError: when there is no block, or one is empty or reaches beyond the inputs.
     """
     made = tuple(Block(*block) for block in blocks)
+    if not made:
+        raise ValueError("blocks: at least one is needed")
     for block in made:
         if not 0 <= block.begin < block.end <= input_size or block.units < 1:
             raise ValueError(f"blocks: {list(block)} does not fit {input_size} inputs")
@@ -202,8 +204,11 @@ def plan_bands(vocabulary_size: int, embedding_size: int, *, blocks: int, densit
         density: fraction of the V * D entries that are stored.
 
     Raises:
-        ValueError: when there are more blocks than entries in a vector, or the first block exceeds the density.
+        ValueError: when there is no word, there are more blocks than entries in a vector, or the first block exceeds
+            the density.
     """
+    if vocabulary_size < 1:
+        raise ValueError(f"vocabulary_size: must be at least 1 (got {vocabulary_size})")
     if not 1 <= blocks <= embedding_size:
         raise ValueError(f"blocks: must be 1 to {embedding_size}, the embedding's width (got {blocks})")
     if blocks == 1 and density != 1:

@@ -18,6 +18,7 @@ from refrain.axes import Axis, AxisTable, Segment
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .dropout import EmbeddingDropout
+from .ids import check_ids
 from .segments import Band
 
 
@@ -57,7 +58,12 @@ class SparseEmbedding(nn.Module):
             nn.init.uniform_(block, -0.1, 0.1)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """ids of any shape, int64 in [0, V) -> vectors of that shape with D appended."""
+        """ids of any shape, int64 in [0, V) -> vectors of that shape with D appended.
+
+        Raises:
+            IndexError: when an id on a CPU is not in [0, V).
+        """
+        check_ids("ids", ids, self.vocabulary_size)
         parts = []
         for (start, _), block in zip(self.bands, self.blocks, strict=True):
             part = F.embedding((ids - start).clamp_min(0), block)

@@ -46,7 +46,15 @@ def clip_scale(norm: float, max_norm: float | None) -> float:
     Args:
         norm: the norm of the gradients.
         max_norm: the largest norm allowed, or None for no clipping.
+
+    Returns:
+        The factor; 1 for a norm that is not finite.
+
+    Raises:
+        ValueError: when `max_norm` is not positive.
     """
+    if max_norm is not None and not max_norm > 0:
+        raise ValueError(f"max_norm must be positive, or None (got {max_norm!r})")
     return 1.0 if max_norm is None or not math.isfinite(norm) else min(1.0, max_norm / (norm + 1e-6))
 
 
@@ -78,7 +86,12 @@ def scaled_step(
         parameters: the parameters, whose gradients are not scaled yet.
         scale: the factor.
         averages: the running means of the parameters, or None.
+
+    Raises:
+        ValueError: when `scale` is not positive.
     """
+    if not scale > 0:
+        raise ValueError(f"scale must be positive (got {scale!r})")
     if isinstance(optimizer, SGD) and optimizer.native_step(parameters, scale, averages):
         return
     fused = all(group.get("fused") for group in optimizer.param_groups)

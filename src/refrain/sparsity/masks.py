@@ -99,10 +99,12 @@ def pruned_share(progress: float, *, final: float, begin: float, end: float) -> 
         progress: the finished fraction of the run, from 0 to 1.
         final: the fraction of weights to prune at the end.
         begin: the fraction of the run at which pruning begins.
-        end: the fraction of the run at which `final` is reached.
+        end: the fraction of the run at which `final` is reached; at `begin`, all are pruned at once.
     """
     if progress <= begin:
         return 0.0
+    if progress >= end:
+        return final
     left = 1 - min((progress - begin) / (end - begin), 1.0)
     return final * (1 - left**3)
 
@@ -119,8 +121,13 @@ def prune_smallest(parameters: Mapping[str, Tensor], masks: Masks, share: float)
         count = round(share * parameter.numel())
         if count == 0:
             continue
-        sizes = parameter.detach().abs()
+        sizes = parameter.detach().abs().flatten()
         if name in masks.kept:
-            sizes = sizes * masks.kept[name]
-        smallest = sizes.flatten().kthvalue(count).values
-        masks.keep(name, sizes > smallest)
+            # smaller than any other, as they count among the entries that are zero
+            sizes = sizes.masked_fill(~masks.kept[name].flatten(), -1.0)
+        threshold = sizes.kthvalue(count).values
+        kept = sizes > threshold
+        # of the entries that are as small as the threshold, only as many as are needed, from the first on
+        ties = (sizes == threshold).nonzero()[:, 0]
+        kept[ties[count - int((sizes < threshold).sum()) :]] = True
+        masks.keep(name, kept.view_as(parameter))

@@ -15,6 +15,9 @@ from refrain.axes import Axis, AxisTable
 Units = Mapping[str, Tensor]
 """Width -> (U,) bool."""
 
+MEASURES = ("parameters", "multiply_adds", "layer_multiply_adds", "bytes", "int8_bytes")
+"""The measures of `model_size`."""
+
 LAYERS = "stack."
 """Prefix of the names of the parameters of the recurrent layers."""
 
@@ -66,7 +69,12 @@ def model_size(measure: str, table: AxisTable, widths: Mapping[str, int], dead: 
         table: the model's axes.
         widths: the sizes of the model's widths.
         dead: units that are not counted; one unit in each segment of a width is always counted.
+
+    Raises:
+        ValueError: when the measure is unknown.
     """
+    if measure not in MEASURES:
+        raise ValueError(f"measure: {measure!r} is unknown; choose one of {', '.join(MEASURES)}")
     if measure == "multiply_adds":
         return multiply_adds(table, widths, dead)
     if measure == "layer_multiply_adds":

@@ -235,7 +235,8 @@ def _with_epochs(experiment: Experiment, epochs: int) -> Experiment:
     try:
         return Experiment.model_validate(settings)
     except ValidationError as error:
-        raise UserError(f"--finetune-epochs {epochs}: {error.errors()[0]['ctx']['error']}") from None
+        cause = error.errors()[0]
+        raise UserError(f"--finetune-epochs {epochs}: {cause.get('ctx', {}).get('error', cause['msg'])}") from None
 
 
 def measured_text(

@@ -1,6 +1,7 @@
 """The proof that a model without some units computes what it computes with these units set to zero."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ def prove(masked: LanguageModel, small: LanguageModel, text: Tensor) -> dict[tor
     found = {}
     for dtype in (torch.float32, torch.float64):
         one, other = (copy.deepcopy(model).to(dtype).eval() for model in (masked, small))
-        found[dtype] = max(_difference(one, other, ids) for ids in (random, real))
+        found[dtype] = _largest([_difference(one, other, ids) for ids in (random, real)])
     if not found[torch.float64] <= TOLERANCE:
         raise CheckpointError(
             f"the smaller model does not compute the same as the masked one (off by {found[torch.float64]:.2g}); "
@@ -56,4 +57,10 @@ def _difference(one: LanguageModel, other: LanguageModel, ids: Tensor) -> float:
     """Return the largest difference of two models' log-probabilities after each of the ids (T, B)."""
     hidden = [model.hidden(ids, model.initial_state(ids.shape[1]))[0].dropped for model in (one, other)]
     chunks = zip(hidden[0].split(8), hidden[1].split(8), strict=True)
-    return max(float((one.head.log_probabilities(a) - other.head.log_probabilities(b)).abs().max()) for a, b in chunks)
+    head, smaller = one.head.log_probabilities, other.head.log_probabilities
+    return _largest([float((head(a) - smaller(b)).abs().max()) for a, b in chunks])
+
+
+def _largest(differences: Sequence[float]) -> float:
+    """Return the largest difference, or NaN if one of them is NaN, which Python's `max` would pass over."""
+    return float(torch.tensor(differences, dtype=torch.float64).max())

@@ -12,7 +12,7 @@ from refrain.assembly.corpus import quiet
 from refrain.assembly.model import build_language_model
 from refrain.config import Experiment
 from refrain.data.text.cleaning import Cleaning
-from refrain.data.text.labelled import Labelled
+from refrain.data.text.labelled import Labelled, two_labels
 from refrain.evaluation.probe import (
     LogisticProbe,
     UnitProbe,
@@ -148,11 +148,12 @@ def probe(
 
     Raises:
         UserError: when scikit-learn is not installed, or the model lacks the layer or the part of the state.
+        DataError: when the tables do not have the same two labels.
         FloatingPointError: when a state is not finite.
     """
     reports = reports or Reporter(None)
+    labels = two_labels(tables)
     view, states = _states(lm, tables, view or View(), log, reports)
-    labels = sorted(set(tables["train"].labels))
     classes = {split: np.array([labels.index(label) for label in table.labels]) for split, table in tables.items()}
     log("fitting the probe")
     with reports.step("fitting the probe"):
@@ -169,7 +170,7 @@ def probe(
                 unit = best_unit(features, classes) if name == "untrained" else None
             rows.append(Row(name, features["train"].shape[1], other, unit, p_value))
     counts = {split: lm.count(table.texts, cleaning=view.cleaning) for split, table in tables.items()}
-    return Probing(tables, counts, (labels[0], labels[1]), view, states, rows)
+    return Probing(tables, counts, labels, view, states, rows)
 
 
 def untrained(lm: TrainedLanguageModel) -> TrainedLanguageModel:

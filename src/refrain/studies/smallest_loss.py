@@ -1,6 +1,7 @@
 """The way of compression that costs the least loss for a size in bytes, of several that are tried."""
 
 import bisect
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from refrain.assembly.widths import resized
@@ -84,7 +85,7 @@ def smallest_loss(start: Start, request: Request, target: Target, log: Callable[
     if not found:
         assert problem is not None
         raise problem
-    return min(found, key=lambda pair: pair[0])[1]
+    return min(found, key=lambda pair: pair[0] if math.isfinite(pair[0]) else math.inf)[1]
 
 
 def _ranks_for(start: Start, target: Target) -> list[Ranks]:

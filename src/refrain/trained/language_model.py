@@ -181,7 +181,7 @@ class TrainedLanguageModel(ScoresTexts):
         allow_unknown: bool = True,
         clamp: Mapping[int | tuple[int, int], float] | None = None,
     ) -> list[str]:
-        """Generate texts that begin with the prompt. For the arguments see `stream`."""
+        """Generate texts that begin with the prompt, as it was given. For the arguments see `stream`."""
         check_whole(samples=samples)
         texts: list[list[int]] = [[] for _ in range(samples)]
         for drawn in self.stream(
@@ -200,8 +200,7 @@ class TrainedLanguageModel(ScoresTexts):
             for text, index in zip(texts, drawn, strict=True):
                 if index is not None:
                     text.append(index)
-        begun = self.vocabulary.encode(prompt)
-        return [self.vocabulary.decode([*begun, *text]) for text in texts]
+        return [prompt + "".join(self.vocabulary.continuation(prompt, text)) for text in texts]
 
     def stream(
         self,

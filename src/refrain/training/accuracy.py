@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from refrain.models.modes import evaluating
 from refrain.optim import Verdict
 from refrain.storage.documents import Amount, Document, Index, state_of
 
@@ -48,10 +49,12 @@ class TrainingAccuracy:
             window: the window, with the outputs from which its loss was computed.
         """
         right = 0
-        with torch.no_grad():
+        # in evaluation mode, because a head with dropout would draw masks, which training must not notice
+        head: Any = window.model.head
+        with torch.no_grad(), evaluating(head):
             hidden = window.outputs.dropped.flatten(0, 1).split(CHUNK_POSITIONS)
             for chunk, targets in zip(hidden, window.targets.flatten().split(CHUNK_POSITIONS), strict=True):
-                predicted = window.model.head.log_probabilities(chunk).argmax(-1)  # type: ignore[operator, union-attr]
+                predicted = head.log_probabilities(chunk).argmax(-1)
                 right += int((predicted == targets).sum())
         every = window.ranks.sums(right, window.targets.numel())
         self._right += int(every[0])

@@ -72,21 +72,6 @@ class Ending:
             return len(windows)
         return min(len(windows), position.window + max(0, position.plan.end - position.step))
 
-    def last_step(self, position: Position, windows: Windows | Batches) -> int:
-        """Return the number of steps of the run, as far as it is known: by its plan, or by this epoch's windows."""
-        return last_step(self.task, position, windows) if position.plan is None else position.plan.end
-
-
-def last_step(task: Task, position: Position, windows: Windows | Batches) -> int:
-    """Return the number of steps that a run without a plan has at its end, if all its epochs are as long as this one.
-
-    Args:
-        task: the task that is trained.
-        position: the position in the run.
-        windows: the windows of the epoch.
-    """
-    return position.step + len(windows) * (task.epochs - position.epoch) - position.window
-
 
 def moment(task: Task, position: Position, windows: Windows | Batches) -> Moment:
     """Return what a plan depends on.
@@ -98,7 +83,7 @@ def moment(task: Task, position: Position, windows: Windows | Batches) -> Moment
     """
     done = position.epoch + position.window / len(windows)
     progress = min(done / task.epochs, 1.0) if position.plan is None else position.plan.progress_at(position.step)
-    last = last_step(task, position, windows)
+    last = position.steps_of_epochs(len(windows), task.epochs)
     return Moment(position.step, position.spent_seconds or position.seconds, progress, last, task.epochs)
 
 

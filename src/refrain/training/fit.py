@@ -176,7 +176,7 @@ class Fit:
             seconds = max(time.monotonic() - started, 1e-9)
             rate = task.optimizer.param_groups[0]["lr"]
             speed = (position.epoch_tally.tokens - tokens_before) / seconds
-            known = len(windows), self.ending.last_step(position, windows)
+            known = len(windows), position.steps_at_end(len(windows), task.epochs)
             position.metrics_bytes = self.metrics.train(position, rate, speed, *known)
             position.line_tally = Tally()
         return state

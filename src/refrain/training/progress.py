@@ -80,8 +80,7 @@ class Clock:
             return figure
         seconds = (now - since) / (position.step - first)
         rate = tally.tokens / max(position.window, 1) / seconds
-        last = windows * epochs if position.plan is None else position.plan.end
-        in_run = last - position.step
+        in_run = position.steps_at_end(windows, epochs) - position.step
         in_epoch = min(windows - position.window, in_run)
         left = f"{duration(seconds * in_run)} left"
         if in_epoch < in_run:

@@ -148,6 +148,19 @@ class Position:
         """Return the number of epochs that have begun, of which the last may not have ended."""
         return self.epoch + (self.window > 0)
 
+    def steps_of_epochs(self, windows: int, epochs: int) -> int:
+        """Return the number of steps after all epochs, if those to come are as long as the current one.
+
+        Args:
+            windows: the number of windows of the current epoch.
+            epochs: the number of epochs of the run.
+        """
+        return self.step + windows * (epochs - self.epoch) - self.window
+
+    def steps_at_end(self, windows: int, epochs: int) -> int:
+        """Return the number of steps at the end of the run: that of its plan, or `steps_of_epochs`."""
+        return self.steps_of_epochs(windows, epochs) if self.plan is None else self.plan.end
+
     @property
     def plan(self) -> Plan | None:
         """Return the plan that is in effect; None if the run ends after its last epoch."""

@@ -123,9 +123,9 @@ MISTAKES = {
         "a.txt",
         "Ann X\n#\n",
         {},
-        "a.txt:2: 1 column(s), where the first line of the file has 2",
+        "a.txt:2: 1 column, where the first line of the file has 2",
     ),
-    "a row that is too long": ("a.txt", CONLL09 + "2\tx\n", {}, "a.txt:6: 2 column(s), where the sentence has 14"),
+    "a row that is too long": ("a.txt", CONLL09 + "2\tx\n", {}, "a.txt:6: 2 columns, where the sentence has 14"),
 }
 
 

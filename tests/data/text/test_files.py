@@ -140,10 +140,10 @@ def test_exact_parts_of_a_hundred_lines(write):
     assert line_offsets(*whole(path), (0.9, 0.95)) == [180, 190]
 
 
-@pytest.mark.parametrize(("content", "lines"), [("a\nb\n", 2), ("a\nb", 2), ("a", 1)])
+@pytest.mark.parametrize(("content", "lines"), [("a\nb\n", "2 lines"), ("a\nb", "2 lines"), ("a", "1 line")])
 def test_too_few_lines_to_split(write, content, lines):
     path = write("text", content)
-    with pytest.raises(DataError, match=rf"{lines} line\(s\) cannot be split in 3; give a folder of splits instead"):
+    with pytest.raises(DataError, match=f": {lines} cannot be split in 3; give a folder of splits$"):
         line_offsets(*whole(path), (0.9, 0.95))
 
 

@@ -152,7 +152,7 @@ def test_compressed_bytes_are_unpacked_where_the_name_says_so(write):
     assert byte_file(named) == whole(named)
     found = survey(open_byte_corpus("mine", find_byte_splits(write("text.gz", packed_bytes))))
     assert sum(split["tokens"] for split in found["splits"].values()) == len(LINES)
-    assert "train: 1 compressed file(s), which are read unpacked" in warnings_about(found)
+    assert "train: has 1 compressed file to unpack" in warnings_about(found)
 
 
 @pytest.mark.parametrize("ending", PACK)
@@ -227,7 +227,7 @@ def test_marks_at_the_beginning_of_lines_are_left_out_and_counted(write):
     assert read(whole(path)) == "the cat\nthe dog\nthe eel\nthe fox \ufeffs\n"
     found = survey(open_word_corpus("mine", find_splits(path.parent)))
     assert found["splits"]["train"]["marked_lines"] == 3 and found["splits"]["valid"]["marked_lines"] == 0
-    assert "train: 3 line(s) begin with a byte order mark, which is left out" in warnings_about(found)
+    assert "train: has 3 lines with a byte order mark at the beginning, which is left out" in warnings_about(found)
 
 
 def test_marks_across_blocks_are_counted_once(write, monkeypatch):
@@ -254,7 +254,7 @@ def test_a_literal_eos_at_the_end_of_a_line_counts_once(write):
     found = survey(spelled)
     assert [split["literal_eos"] for split in found["splits"].values()] == [300, 100]
     assert any(
-        "300 line(s) end with a literal <eos>, which is read as the end" in note for note in warnings_about(found)
+        "has 300 lines with a literal <eos> at the end, which is the end" in note for note in warnings_about(found)
     )
 
 
@@ -293,7 +293,7 @@ def test_one_long_line_is_cut_between_words(write):
     parts = {name: read(spans).split() for name, spans in find_splits(path, log=said.append).items()}
     assert parts["train"] + parts["valid"] + parts["test"] == words
     assert 1750 < len(parts["train"]) < 1850 and len(parts["valid"]) > 80 and len(parts["test"]) > 80
-    assert said == [f"{path}: 1 line(s), which are cut between words in 3"]
+    assert said == [f"{path}: has 1 line, and is cut between words in 3"]
     assert lines_of(open_word_corpus("mine", find_splits(path))) == [1, 1, 1]
     # the same parts where only one is asked for, and nothing is said again
     assert read(find_splits(path, requested=("test",), log=said.append)["test"]).split() == parts["test"]
@@ -310,9 +310,11 @@ def test_a_few_words_are_cut_by_their_number(write, text):
     assert [len(part) for part in parts] == [len(text.split()) - 2, 1, 1]
 
 
-@pytest.mark.parametrize(("text", "words"), [("one", 1), ("one two", 2), ("one two \n", 2), ("日本語" * 50, 1)])
+@pytest.mark.parametrize(
+    ("text", "words"), [("one", "1 word"), ("one two", "2 words"), ("one two \n", "2 words"), ("日本語" * 50, "1 word")]
+)
 def test_too_few_words_to_cut(write, text, words):
-    message = rf"1 line\(s\) of {words} word\(s\) cannot be split in 3; give more text, or a folder of splits"
+    message = f": 1 line of {words} cannot be split in 3; give more text, or a folder of splits"
     with pytest.raises(DataError, match=message):
         find_splits(write("text", text))
 
@@ -393,7 +395,7 @@ def test_what_a_survey_says_of_odd_text(write):
     assert (figures["words_with_other_blanks"], figures["zero_bytes"], figures["lines_not_nfc"]) == (6, 3, 3)
     assert figures["carriage_returns"] == 0 and found["unknown_in_train"] == 0
     notes = "\n".join(warnings_about(found))
-    assert "train: 3 zero byte(s), each read as a part of a word" in notes
-    assert "train: 3 line(s) are not in the normal form NFC; data.normalise=nfc" in notes
-    assert "valid: 1 word(s) are read as <unk>, which does not occur in train" in notes
+    assert "train: has 3 zero bytes inside of words" in notes
+    assert "train: has 3 lines outside of the normal form NFC; data.normalise=nfc" in notes
+    assert "valid: reads 1 word as <unk>, which does not occur in train" in notes
     assert "train with data.min_count=2" in notes

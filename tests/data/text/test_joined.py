@@ -37,7 +37,7 @@ def test_files_are_joined_in_natural_order(shards, cache):
     assert is_joined(shards) and is_joined(shards / "part-*")
     log = []
     assert lines_of(joined_text(shards, log.append)) == LINES
-    assert log[0] == f"{shards}: no file is named after a split, so its 12 file(s) are one text"
+    assert log[0] == f"{shards}: no file is named after a split, so the folder is one text of 12 files"
     assert lines_of(joined_text(shards / "part-*")) == LINES
     assert lines_of(joined_text(shards / "part-1?.*")) == LINES[100:]
 
@@ -49,10 +49,10 @@ def test_what_is_no_text_is_left_out_of_a_folder(shards, write):
     log = []
     assert lines_of(joined_text(shards, log.append)) == LINES
     assert log[0].endswith(
-        "are one text; 3 file(s) whose names are not those of texts are left out (README.md, script.py, table.csv); to "
+        "is one text of 13 files; left out 3 files without the name of a text (README.md, script.py, table.csv); to "
         f"read all files, give the pattern '{shards}/**'"
     )
-    assert log[-1] == f"{shards}: 12 file(s) read, 1 empty and 0 unreadable file(s) left out"
+    assert log[-1] == f"{shards}: 12 files read, left out: 1 empty, 0 unreadable"
 
 
 @pytest.mark.parametrize("names", [("app.log", "app.log.1"), ("a.log", "b.log"), ("a.md", "b.rst", "c.markdown")])
@@ -62,7 +62,7 @@ def test_logs_and_documents_are_texts(write, names):
     assert is_joined(folder)
     log = []
     assert lines_of(joined_text(folder, log.append)) == list(names)
-    assert log == [f"{folder}: no file is named after a split, so its {len(names)} file(s) are one text"]
+    assert log == [f"{folder}: no file is named after a split, so the folder is one text of {len(names)} files"]
 
 
 def test_a_log_beside_the_files_of_a_split_is_left_out(write):
@@ -73,7 +73,7 @@ def test_a_log_beside_the_files_of_a_split_is_left_out(write):
     found = find_splits(folder, requested=("train", "valid"), log=log.append)
     assert [lines_of(spans) for spans in found.values()] == [["train/1.txt", "train/2.txt"], ["valid/a.log"]]
     assert log == [
-        f"{folder / 'train'}: 1 file(s) whose names are not those of texts are left out (download.log); to read one, "
+        f"{folder / 'train'}: left out 1 file without the name of a text (download.log); to read one, "
         "end its name in .txt"
     ]
 
@@ -106,7 +106,7 @@ def test_several_processes_unpack(shards, tmp_path, monkeypatch):
 def test_too_few_lines(write):
     write("few/a.txt", "a")
     path = write("few/b.txt", "b\n")
-    with pytest.raises(DataError, match=r"a\.txt and 1 more file: 2 line\(s\) cannot be split in 3; give more text"):
+    with pytest.raises(DataError, match=r"a\.txt and 1 more file: 2 lines cannot be split in 3; give more text"):
         cut_joined(joined_text(path.parent), (0.9, 0.95))
 
 

@@ -65,7 +65,7 @@ def test_what_a_text_may_hold(folder, write):
         ("sentence\nGood\n", ":1: no column for the label; the first line must name one of label, class"),
         ("label,words\n1,Good\n", ":1: no column for the text; the first line must name one of sentence, text"),
         ("1,Good\n0,Bad\n", ":1: no column for the label"),
-        ("label,sentence\n1,Good\n0\n", r":3: 1 column\(s\), at least 2 are needed"),
+        ("label,sentence\n1,Good\n0\n", ":3: 1 column, at least 2 are needed"),
         ('label,sentence\n1,"Good\n', "unexpected end of data; correct the quotes of the table"),
         ("label,sentence\n1,Good\n1,Fine\n", r"two labels are needed, the training table has 1 \('1'\)"),
         ("label,sentence\n1,a\n2,b\n3,c\n", r"two labels are needed, the training table has 3 \('1', '2', '3'\)"),

@@ -81,7 +81,7 @@ def test_too_few_tokens_say_how_many_are_needed(count, tail, needed):
     with pytest.raises(DataError) as caught:
         Windows(Memory(range(count)), name="mine", **options)
     assert str(caught.value) == (
-        f"mine: {count} token(s) are too few for batch_size=4 and window_steps=4, which need {needed}; "
+        f"mine: has {count} tokens, too few for batch_size=4 and window_steps=4, which need {needed}; "
         "lower one of them or give more text"
     )
     assert len(Windows(Memory(range(needed)), **options)) == 1
@@ -91,12 +91,12 @@ def test_too_few_tokens_say_how_many_are_needed(count, tail, needed):
     ("options", "message"),
     # B parts of two tokens
     [
-        ({"batch_size": 4}, "7 token(s) are too few for batch_size=4, which needs 8; lower it or give more text"),
+        ({"batch_size": 4}, "has 7 tokens, too few for batch_size=4, which needs 8; lower it or give more text"),
         (
             {"batch_size": 4, "batch_name": "streams"},
-            "7 token(s) are too few for streams=4, which needs 8; lower it or give more text",
+            "has 7 tokens, too few for streams=4, which needs 8; lower it or give more text",
         ),
-        ({"batch_size": 1}, "1 token(s) are too few; give a text of at least 2 tokens"),
+        ({"batch_size": 1}, "has 1 token, too few; give a text of at least 2 tokens"),
     ],
 )
 def test_a_window_of_any_length_needs_two_tokens_of_each_part(options, message):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from refrain.errors import quantity
+
 from ..text.words import is_blank, split_words
 from .sentences import MISSING, BadSentence, Lines, Sentence
 
@@ -64,10 +66,10 @@ def columns_parser(shape: Shape) -> Callable[[Lines], Sentence | None]:
             width = width or len(fields)
             if len(fields) != width:
                 where = "the first line of the file" if shape.fixed else "the sentence"
-                raise BadSentence(number, f"{len(fields)} column(s), where {where} has {width}")
+                raise BadSentence(number, f"{quantity(len(fields), 'column')}, where {where} has {width}")
             if width <= max(shape.word, shape.tag):
                 of, column = ("words", shape.word) if width <= shape.word else ("tags", shape.tag)
-                raise BadSentence(number, f"{width} column(s), but the {of} are in column {column + 1}")
+                raise BadSentence(number, f"{quantity(width, 'column')}, but the {of} are in column {column + 1}")
             word, tag = fields[shape.word], fields[shape.tag].strip(" ")
             if is_blank(word) or is_blank(tag):
                 raise BadSentence(number, f"the {'word' if is_blank(word) else 'tag'} is empty")

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from itertools import islice, pairwise
 from pathlib import Path
 
-from refrain.errors import BinaryFileError, DataError, shown
+from refrain.errors import BinaryFileError, DataError, quantity, shown
 
 from ..text.files import Errors, Spans, cut_points, place_of, sha256_of
 from ..text.layout import layout_of
@@ -181,7 +181,7 @@ def split_tagged(split: TaggedSplit, shares: tuple[float, float]) -> dict[str, T
     fractions = fractions_of(shares)
     if len(sentences) <= len(fractions):
         raise DataError(
-            f"{split.source[0].path}: {len(sentences)} sentence(s) cannot be split; give a folder of splits"
+            f"{split.source[0].path}: {quantity(len(sentences), 'sentence')} cannot be split; give a folder of splits"
         )
     edges = [0, *cut_points(len(sentences), fractions), len(sentences)]
     return {
@@ -207,7 +207,8 @@ def fold_of(split: TaggedSplit, folds: int, fold: int, seed: int) -> dict[str, T
     sentences = split.sentences
     if len(sentences) < folds:
         raise DataError(
-            f"{place_of(split.source)}: {len(sentences)} sentence(s) cannot be dealt to {folds} folds; ask for fewer"
+            f"{place_of(split.source)}: {quantity(len(sentences), 'sentence')} cannot be dealt to {folds} folds; "
+            "ask for fewer"
         )
     order = list(range(len(sentences)))
     random.Random(seed).shuffle(order)
@@ -241,7 +242,7 @@ def against(split: TaggedSplit, vocabulary: TagVocabulary) -> TaggedSplit:
         place = place_of(split.source)
         if not new:
             raise DataError(
-                f"{place}: no word has a tag, but _ in its place; give sentences with the tags of the training text"
+                f"{place}: every word has _ in place of a tag; give sentences with the tags of the training text"
             )
         names = ", ".join(shown(tag) for tag in list(new)[:3])
         raise DataError(

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from refrain.errors import quantity
+
 from .corpus import TaggedSplit
 
 
@@ -78,21 +80,23 @@ def warnings_about_tagged(figures: Mapping[str, Any]) -> list[str]:
             share = split["sentences_in_train"] / split["sentences"]
             lines.append(f"{name}: {share:.1%} of the sentences also occur in train")
         if words < 1000:
-            lines.append(f"{name}: only {words} words")
+            lines.append(f"{name}: only {quantity(words, 'word')}")
     return lines
 
 
 def _about(name: str, split: Mapping[str, Any], words: int) -> Iterable[str]:
     if split["bad_sentences"]:
-        yield f"{name}: {split['bad_sentences']:,} bad sentence(s), at which train stops, unless --skip-bad is given"
+        bad = quantity(split["bad_sentences"], "bad sentence")
+        yield f"{name}: has {bad}, at which train stops, unless --skip-bad is given"
     if split["underscore_words"] == words:
         yield f"{name}: every word is _; the text of the treebank is distributed apart from it and has to be merged in"
     elif split["underscore_words"]:
-        yield f"{name}: {split['underscore_words']:,} word(s) are _"
+        yield f"{name}: has {quantity(split['underscore_words'], 'word')} spelled _"
     if split["without_tag"] == words:
-        yield f"{name}: no word has a tag, but _; choose another column"
+        yield f"{name}: every word has _ in place of a tag; choose another column"
     elif split["without_tag"]:
-        yield f"{name}: {split['without_tag']:,} word(s) have no tag, but _; loss and accuracy leave them out"
+        untagged = quantity(split["without_tag"], "word")
+        yield f"{name}: has {untagged} with _ in place of a tag; loss and accuracy leave them out"
     if split["new_tags"]:
         count = sum(split["new_tags"].values())
-        yield f"{name}: {count:,} word(s) have a tag that train lacks ({', '.join(list(split['new_tags'])[:20])})"
+        yield f"{name}: train lacks the tags of {quantity(count, 'word')} ({', '.join(list(split['new_tags'])[:20])})"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from refrain.errors import DataError, InvalidUTF8Error
+from refrain.errors import DataError, InvalidUTF8Error, quantity
 from refrain.storage.regular_files import open_regular
 
 from .forms import invalid_remedy
@@ -77,7 +77,7 @@ def size_of(spans: Spans) -> int:
 def place_of(spans: Spans) -> str:
     """The file of a text and the number of further files, for messages."""
     more = len(spans) - 1
-    return f"{spans[0].path}" + (f" and {more} more file{'s' if more > 1 else ''}" if more else "")
+    return f"{spans[0].path}" + (f" and {quantity(more, 'more file')}" if more else "")
 
 
 def part_of(spans: Spans, start: int, stop: int) -> Spans:
@@ -215,7 +215,7 @@ def line_offsets(span: Span, fractions: tuple[float, ...]) -> list[int]:
     total = count_lines(span)
     parts = len(fractions) + 1
     if total < parts:
-        raise DataError(f"{span.path}: {total} line(s) cannot be split in {parts}; give a folder of splits instead")
+        raise DataError(f"{span.path}: {quantity(total, 'line')} cannot be split in {parts}; give a folder of splits")
     cuts = cut_points(total, fractions)
     offsets: list[int] = []
     seen, offset = 0, span.start

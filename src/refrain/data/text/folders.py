@@ -7,7 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-from refrain.errors import DataError
+from refrain.errors import DataError, quantity
 
 from .files import Span, Spans
 from .forms import PACKED_ENDINGS
@@ -198,7 +198,7 @@ def left_out(every: Iterable[Path], files: Iterable[Path], folder: Path) -> str:
     """
     read = set(files)
     others = [str(path.relative_to(folder)) for path in every if path not in read]
-    return f"{len(others):,} file(s) whose names are not those of texts are left out ({listed(others)})" * bool(others)
+    return f"left out {quantity(len(others), 'file')} without the name of a text ({listed(others)})" * bool(others)
 
 
 def all_files(folder: Path) -> str:
@@ -259,12 +259,12 @@ def readable(files: Iterable[Path], place: Path, opened: Callable[[Path], Spans]
             empty += 1
         else:
             found += opened(path)
-    left_out = f"{empty} empty and {unreadable} unreadable file(s) left out" if empty or unreadable else ""
+    left_out = f"left out: {empty} empty, {unreadable} unreadable" if empty or unreadable else ""
     if not found:
         cause = f"no files to read ({left_out})" if left_out else "no files to read"
         raise DataError(f"{place}: {cause}; give a corpus with text in it")
     if left_out:
-        log(f"{place}: {len(found):,} file(s) read, {left_out}")
+        log(f"{place}: {quantity(len(found), 'file')} read, {left_out}")
     return tuple(found)
 
 

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
-from refrain.errors import DataError
+from refrain.errors import DataError, quantity
 
 from .files import Spans, count_lines, cut_points, line_start, part_of, place_of, size_of
 from .folders import Log, all_files, files_under, holds_splits, is_text, left_out, named_entries, visible
@@ -50,7 +50,7 @@ def joined_text(path: Path, log: Log = lambda line: None, *, workers: int | None
     files = [file for file in every if is_text(file)]
     others = left_out(every, files, path)
     log(
-        f"{path}: no file is named after a split, so its {len(files):,} file(s) are one text"
+        f"{path}: no file is named after a split, so the folder is one text of {quantity(len(files), 'file')}"
         + (f"; {others}; to read all files, give the pattern {all_files(path)}" if others else "")
     )
     return text_files(files, path, log, workers=workers)
@@ -69,7 +69,7 @@ def cut_joined(spans: Spans, fractions: tuple[float, ...]) -> list[Spans]:
     lines = [count_lines(span) for span in spans]
     parts = len(fractions) + 1
     if sum(lines) < parts:
-        raise DataError(f"{place_of(spans)}: {sum(lines)} line(s) cannot be split in {parts}; give more text")
+        raise DataError(f"{place_of(spans)}: {quantity(sum(lines), 'line')} cannot be split in {parts}; give more text")
     edges = [0]
     for cut in cut_points(sum(lines), fractions):
         offset = before = 0

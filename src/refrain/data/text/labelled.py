@@ -2,11 +2,11 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from refrain.errors import DataError, InvalidUTF8Error, shown
+from refrain.errors import DataError, InvalidUTF8Error, quantity, shown
 from refrain.storage.regular_files import open_regular
 
 from .csv_rows import csv_rows
@@ -40,18 +40,32 @@ def read_labelled(folder: Path, errors: Literal["strict", "replace"] = "strict")
         DataError: when a table is missing, empty or broken, or a split does not have the same two labels as the others.
     """
     tables = {split: _read(_find(folder, split), errors) for split in SPLITS}
+    try:
+        two_labels(tables)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from None
+    return tables
+
+
+def two_labels(tables: Mapping[str, Labelled]) -> tuple[str, str]:
+    """Return the two labels of the training table, in the order of their spelling, which every table must have.
+
+    Args:
+        tables: the tables of the splits, among them `train`.
+
+    Raises:
+        DataError: when the training table has another number of labels, or another table has others.
+    """
     classes = sorted(set(tables["train"].labels))
     if len(classes) != 2:
         some = ", ".join(map(shown, classes[:5])) + (", ..." if len(classes) > 5 else "")
-        raise DataError(f"{folder}: two labels are needed, the training table has {len(classes)} ({some})")
+        raise DataError(f"two labels are needed, the training table has {len(classes)} ({some})")
     for split, table in tables.items():
         if surplus := sorted(set(table.labels) - set(classes)):
-            raise DataError(
-                f"{folder}: the {split} table has a label {shown(surplus[0])} that the training table lacks"
-            )
+            raise DataError(f"the {split} table has a label {shown(surplus[0])} that the training table lacks")
         if missing := sorted(set(classes) - set(table.labels)):
-            raise DataError(f"{folder}: the {split} table has no row labelled {shown(missing[0])}")
-    return tables
+            raise DataError(f"the {split} table has no row labelled {shown(missing[0])}")
+    return classes[0], classes[1]
 
 
 def _find(folder: Path, split: str) -> Path:
@@ -105,7 +119,9 @@ def _read(path: Path, errors: Literal["strict", "replace"]) -> Labelled:
         labelled.texts.append(first[1])
     for number, row in rows:
         if len(row) <= max(label, column):
-            raise DataError(f"{path}:{number}: {len(row)} column(s), at least {max(label, column) + 1} are needed")
+            raise DataError(
+                f"{path}:{number}: {quantity(len(row), 'column')}, at least {max(label, column) + 1} are needed"
+            )
         labelled.labels.append(row[label].strip())
         labelled.texts.append(row[column])
     if not labelled.texts:

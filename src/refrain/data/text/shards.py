@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from refrain.errors import DataError
+from refrain.errors import DataError, quantity
 
 from .files import Spans, cut_points, line_blocks, part_of, place_of, size_of
 from .folders import SPLITS, Log, files_of_splits, files_under, missing, named_entries, natural, readable
@@ -121,7 +121,7 @@ def _cut(spans: Spans, fractions: tuple[float, ...], between_lines: bool) -> lis
     total = size_of(spans)
     parts = len(fractions) + 1
     if total < parts:
-        raise DataError(f"{place_of(spans)}: {total} byte(s) cannot be split in {parts}; give more text")
+        raise DataError(f"{place_of(spans)}: {quantity(total, 'byte')} cannot be split in {parts}; give more text")
     points = cut_points(total, fractions)
     if between_lines:
         points = [_line_start(spans, point) for point in points]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
-from refrain.errors import DataError
+from refrain.errors import DataError, quantity
 
 from .files import BLOCK_BYTES, Span, Spans, count_lines, cut_points, line_offsets, raw_blocks
 from .folders import SPELLINGS as SPELLINGS
@@ -62,7 +62,7 @@ def find_splits(
     else:
         offsets = _word_offsets(file, fractions, lines)
         if requested[0] == SPLITS[0]:
-            log(f"{path}: {lines} line(s), which are cut between words in {len(fractions) + 1}")
+            log(f"{path}: has {quantity(lines, 'line')}, and is cut between words in {len(fractions) + 1}")
     edges = [file.start, *offsets, file.stop]
     return choose([(file._replace(start=start, stop=stop),) for start, stop in pairwise(edges)], requested)
 
@@ -130,8 +130,8 @@ def _word_offsets(span: Span, fractions: tuple[float, ...], lines: int) -> list[
     starts = [word.start() for raw in islice(raw_blocks(span), 1) for word in re.finditer(rb"[^ \t\r\n]+", raw)]
     if size > BLOCK_BYTES or len(starts) < parts:
         raise DataError(
-            f"{span.path}: {lines} line(s) of {len(starts)} word(s) cannot be split in {parts}; give more text, or a "
-            "folder of splits"
+            f"{span.path}: {quantity(lines, 'line')} of {quantity(len(starts), 'word')} cannot be split in {parts}; "
+            "give more text, or a folder of splits"
         )
     return [span.start + starts[number] for number in cut_points(len(starts), fractions)]
 

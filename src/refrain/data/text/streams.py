@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refrain.errors import DataError
+from refrain.errors import DataError, quantity
 
 from .token_file import TokenSource
 
@@ -59,7 +59,7 @@ class Windows:
         self._count = predicted // window_steps if tail == "drop" else -(-predicted // window_steps)
         if self._count < 1:
             remedy = _too_few(batch_size, window_steps if tail == "drop" else None, batch_name)
-            raise DataError(f"{name}: {len(source)} token(s) are too few{remedy}")
+            raise DataError(f"{name}: has {quantity(len(source), 'token')}, too few{remedy}")
         self.steps = min(predicted, self._count * window_steps)
         self._release_every = min(RELEASE_EVERY, max(1, RELEASE_TOKENS // (batch_size * window_steps)))
         self._edges: list[int] | None = None

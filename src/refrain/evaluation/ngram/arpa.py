@@ -16,7 +16,7 @@ import numpy as np
 
 from refrain.data.text.forms import packing_of
 from refrain.data.text.packed import Unpacking, head_of, unpacking
-from refrain.errors import DataError, shortened
+from refrain.errors import DataError, quantity, shortened
 from refrain.storage.regular_files import open_regular
 
 from .backoff import NONE, BackoffModel, Floats, Ids, Table
@@ -156,7 +156,9 @@ class _Reader:
         while entry := self._next():
             parts = entry.split()
             if not length + 1 <= len(parts) <= length + 2:
-                self._fail(f"a number, {length} word(s) and perhaps a number are expected (got {_shown(entry)})")
+                self._fail(
+                    f"a number, {quantity(length, 'word')} and perhaps a number are expected (got {_shown(entry)})"
+                )
             if length == 1:
                 if index.setdefault(parts[1], len(index)) != len(probabilities):
                     self._fail(f"the word {_shown(parts[1])} is listed twice")
@@ -169,7 +171,9 @@ class _Reader:
             probabilities.append(parts[0])
             backoffs.append(parts[length + 1] if len(parts) == length + 2 else b"0")
         if len(probabilities) != count:
-            self._fail(f"{len(probabilities):,} n-grams of {length} word(s) are listed, but {count:,} announced")
+            self._fail(
+                f"{len(probabilities):,} n-grams of {quantity(length, 'word')} are listed, but {count:,} announced"
+            )
         logarithms = self._logarithms(probabilities, line)
         if (logarithms > 0).any():
             self._fail_at(line + int((logarithms > 0).argmax()), "the probability is larger than 1")

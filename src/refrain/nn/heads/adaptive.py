@@ -17,7 +17,7 @@ from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
-from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, largest_parameter, linear_cross_entropy
+from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, largest_parameter, linear_cross_entropy, token_rows
 
 
 class AdaptiveHead(nn.Module):
@@ -69,8 +69,7 @@ class AdaptiveHead(nn.Module):
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
         backend = self.backend if self.training else TORCH
-        rows = hidden.flatten(0, -2)
-        words = targets.reshape(-1)
+        rows, words = token_rows(hidden, targets)
         softmax: Any = self.softmax
         edges = softmax.cutoffs  # the ends of the short list and of each cluster
         # in the first softmax, each cluster is one more word after the short list
@@ -87,12 +86,12 @@ class AdaptiveHead(nn.Module):
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
         with torch.no_grad():
-            pairs = zip(hidden.flatten(0, -2).split(self._rows()), targets.flatten().split(self._rows()), strict=True)
+            pairs = zip(*(part.split(self._rows()) for part in token_rows(hidden, targets)), strict=True)
             return torch.cat([-self.softmax(h, t).output for h, t in pairs]).reshape(targets.shape)
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
-        flat: Tensor = self.softmax.log_prob(hidden.flatten(0, -2))
+        flat: Tensor = self.softmax.log_prob(hidden.reshape(-1, hidden.shape[-1]))
         return flat.reshape(*hidden.shape[:-1], -1)
 
     def describe(self, build: GraphBuilder, hidden: Value) -> Value:

@@ -29,7 +29,7 @@ from refrain.nn.block_low_rank import (
 from refrain.nn.kernels.backend import TORCH
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
-from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, blocks_cross_entropy, largest_parameter
+from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, blocks_cross_entropy, largest_parameter, token_rows
 
 
 class BlockLowRankHead(nn.Module):
@@ -115,15 +115,15 @@ class BlockLowRankHead(nn.Module):
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
         backend = self.backend if self.training else TORCH
-        parts = self.projected(hidden.flatten(0, -2))
-        return blocks_cross_entropy(parts, list(self.blocks), self.bias, targets.reshape(-1), backend=backend)
+        rows, words = token_rows(hidden, targets)
+        return blocks_cross_entropy(self.projected(rows), list(self.blocks), self.bias, words, backend=backend)
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
         rows = max(1, CHUNK_LOGITS // self.vocabulary_size)
         with torch.no_grad():
             nats = []
-            for h, words in zip(hidden.flatten(0, -2).split(rows), targets.flatten().split(rows), strict=True):
+            for h, words in zip(*(part.split(rows) for part in token_rows(hidden, targets)), strict=True):
                 logits = self.logits(h)
                 nats.append(torch.logsumexp(logits, dim=-1) - logits.gather(1, words[:, None])[:, 0])
             return torch.cat(nats).reshape(targets.shape)

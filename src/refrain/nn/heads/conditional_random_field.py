@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.ids import check_ids
 
 
 class ConditionalRandomField(nn.Module):
@@ -51,10 +52,15 @@ class ConditionalRandomField(nn.Module):
         Args:
             scores: (T, B, K).
             lengths: (B,), at least 1.
-            tags: (T, B). A negative tag is not known: the probabilities of all tags are summed there.
+            tags: (T, B), smaller than K. A negative tag is not known: the probabilities of all tags are summed there.
+
+        Raises:
+            IndexError: when a tag of a sentence on a CPU is K or larger.
         """
         inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
-        if bool((inside & (tags < 0)).any()):
+        tags = tags.masked_fill(~inside, 0)
+        check_ids("tags", tags.clamp(min=0), self.num_tags)
+        if bool((tags < 0).any()):
             excluded = (tags[..., None] >= 0) & (torch.arange(self.num_tags, device=tags.device) != tags[..., None])
             # a large negative number, because the gradient of a sum of infinities is not a number
             numerator = self.log_partition(scores.masked_fill(excluded, torch.finfo(scores.dtype).min / 4), lengths)

@@ -33,6 +33,20 @@ def largest_parameter(module: torch.nn.Module) -> int:
     return max(parameter.numel() for parameter in module.parameters())
 
 
+def token_rows(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """hidden (..., D) and targets (...) -> hidden (N, D) and targets (N,).
+
+    Raises:
+        ValueError: when there is not one target for each hidden vector, in the same order of dimensions.
+    """
+    if targets.shape != hidden.shape[:-1]:
+        raise ValueError(
+            f"hidden vectors of shape {tuple(hidden.shape)} need targets of shape {tuple(hidden.shape[:-1])} "
+            f"(got {tuple(targets.shape)})"
+        )
+    return hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+
+
 def linear_cross_entropy_reference(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
     """The readable reference: -log softmax(hidden @ weight.T + bias)[target], summed over tokens, in nats."""
     logits = torch.nn.functional.linear(hidden, weight, bias)  # (N, V)
@@ -53,6 +67,10 @@ def linear_cross_entropy(
 
     Returns:
         A scalar that can be differentiated once with respect to hidden, weight and bias.
+
+    Raises:
+        IndexError: when a target on a CPU is not in [0, V).
+        ValueError: when targets have another shape.
     """
     return mixture_cross_entropy(hidden[:, None], None, weight, bias, targets, backend=backend)
 
@@ -78,7 +96,13 @@ def mixture_cross_entropy(
 
     Returns:
         A scalar that can be differentiated once with respect to latent, prior, weight and bias.
+
+    Raises:
+        IndexError: when a target on a CPU is not in [0, V).
+        ValueError: when targets have another shape.
     """
+    if targets.shape != latent.shape[:1]:
+        raise ValueError(f"targets have shape {tuple(targets.shape)}, {len(latent)} tokens need {(len(latent),)}")
     cross_entropy = outside_compiler(_CrossEntropy.apply)
     # under autocast, too, sums have the dtype of the weight
     with torch.autocast(latent.device.type, enabled=False):
@@ -105,7 +129,13 @@ def blocks_cross_entropy(
 
     Returns:
         A scalar that can be differentiated once with respect to all hidden vectors, weights and the bias.
+
+    Raises:
+        IndexError: when a target on a CPU is not in [0, V).
+        ValueError: when targets have another shape.
     """
+    if targets.shape != hidden[0].shape[:1]:
+        raise ValueError(f"targets have shape {tuple(targets.shape)}, {len(hidden[0])} tokens need {(len(hidden[0]),)}")
     cross_entropy = outside_compiler(_BlocksCrossEntropy.apply)
     # under autocast, too, sums have the dtype of the weights
     with torch.autocast(targets.device.type, enabled=False):

@@ -15,7 +15,7 @@ from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
-from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, largest_parameter, mixture_cross_entropy
+from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, largest_parameter, mixture_cross_entropy, token_rows
 
 
 def mixture_log_probabilities(latent: Tensor, prior: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -115,20 +115,22 @@ class MixtureHead(nn.Module):
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
+        _, words = token_rows(hidden, targets)
+        # before tokens are joined, because a dropout mask may be the same at all time steps
         latent, prior = self._latent(hidden)
         return mixture_cross_entropy(
-            latent.flatten(0, -3),
-            prior.flatten(0, -2),
+            latent.reshape(-1, *latent.shape[-2:]),
+            prior.reshape(-1, self.components),
             self.weight,
             self.bias,
-            targets.reshape(-1),
+            words,
             backend=self.backend if self.training else TORCH,
         )
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
         with torch.no_grad():
-            pairs = zip(hidden.flatten(0, -2).split(self._rows()), targets.flatten().split(self._rows()), strict=True)
+            pairs = zip(*(part.split(self._rows()) for part in token_rows(hidden, targets)), strict=True)
             nats = [-self.log_probabilities(h).gather(-1, t[:, None])[:, 0] for h, t in pairs]
             return torch.cat(nats).reshape(targets.shape)
 

@@ -13,7 +13,7 @@ from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
-from .linear_cross_entropy import NATIVE_FROM, largest_parameter, linear_cross_entropy, token_nats
+from .linear_cross_entropy import NATIVE_FROM, largest_parameter, linear_cross_entropy, token_nats, token_rows
 
 
 class Head(Protocol):
@@ -103,14 +103,14 @@ class SoftmaxHead(nn.Module):
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
-        rows = hidden.reshape(-1, hidden.shape[-1])
+        rows, words = token_rows(hidden, targets)
         backend = self.backend if self.training else TORCH
-        return linear_cross_entropy(rows, self.weight, self.bias, targets.reshape(-1), backend=backend)
+        return linear_cross_entropy(rows, self.weight, self.bias, words, backend=backend)
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
-        rows = hidden.reshape(-1, hidden.shape[-1])
-        return token_nats(rows, self.weight, self.bias, targets.reshape(-1)).reshape(targets.shape)
+        rows, words = token_rows(hidden, targets)
+        return token_nats(rows, self.weight, self.bias, words).reshape(targets.shape)
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from refrain.nn.ids import check_ids
 from refrain.nn.kernels.call import call
 
 FUNCTIONS = {torch.float32: "softmax_gradient_float32", torch.bfloat16: "softmax_gradient_bf16"}
@@ -31,7 +32,7 @@ def softmax_gradient_(
     Raises:
         IndexError: when a target on a CPU is not in [0, V).
     """
-    _check_targets(targets, logits.shape[1])
+    check_ids("targets", targets, logits.shape[1])
     vectors = [vector for vector in (bias, totals) if vector is not None]
     if native and _fits(logits, vectors) and targets.shape == logits.shape[:1]:
         targets = targets.to(torch.int64).contiguous()
@@ -40,15 +41,6 @@ def softmax_gradient_(
         if call("softmax", FUNCTIONS[logits.dtype], logits, bias, targets, nats, totals, *logits.shape):
             return nats
     return softmax_gradient_reference_(logits, bias, targets, totals)
-
-
-def _check_targets(targets: Tensor, vocabulary_size: int) -> None:
-    # a GPU would have to be waited for
-    if targets.device.type != "cpu" or not targets.numel():
-        return
-    lowest, highest = targets.aminmax()
-    if lowest < 0 or highest >= vocabulary_size:
-        raise IndexError(f"targets must be in [0, {vocabulary_size}), got {lowest.item()} to {highest.item()}")
 
 
 def _fits(logits: Tensor, vectors: Sequence[Tensor]) -> bool:

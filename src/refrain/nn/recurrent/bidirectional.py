@@ -54,10 +54,10 @@ class Bidirectional(nn.Module):
 
     Args:
         ahead: reads from the first step; a `RecurrentLayer`.
-        back: reads from the last step; of the same widths.
+        back: reads from the last step; of the same class and widths.
 
     Raises:
-        ValueError: when the widths of the two differ.
+        ValueError: when the classes or the widths of the two differ.
     """
 
     input_size: int
@@ -66,6 +66,10 @@ class Bidirectional(nn.Module):
     def __init__(self, ahead: nn.Module, back: nn.Module) -> None:
         super().__init__()
         layers: list[Any] = [ahead, back]
+        if type(ahead) is not type(back):
+            raise ValueError(
+                f"the two directions need layers of one class, got {type(ahead).__name__} and {type(back).__name__}"
+            )
         widths = [(layer.input_size, layer.hidden_size) for layer in layers]
         if widths[0] != widths[1]:
             raise ValueError(f"the two directions need the same widths, got {widths[0]} and {widths[1]}")

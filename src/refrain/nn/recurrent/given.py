@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
+from refrain.errors import quantity
 from refrain.nn.dropout import HeldMask
 
 State = TypeVar("State", bound=tuple[Any, ...])
@@ -52,7 +53,7 @@ def with_any_state(
     alone = inputs.ndim == ndim - 1
     if not alone and inputs.ndim != ndim:
         raise ValueError(
-            f"inputs have {inputs.ndim} dimension(s), the layer expects {ndim}, or {ndim - 1} without a batch"
+            f"inputs have {quantity(inputs.ndim, 'dimension')}, the layer expects {ndim}, or {ndim - 1} without a batch"
         )
     batched = inputs.unsqueeze(-2) if alone else inputs
     zeros = initial_state(batched.shape[-2])
@@ -62,7 +63,7 @@ def with_any_state(
         parts = [state] if isinstance(state, Tensor) else list(state)
         if len(parts) != len(zeros):
             names = ", ".join(cast(Any, zeros)._fields)
-            raise ValueError(f"the state has {len(parts)} tensor(s), the layer expects {len(zeros)}: {names}")
+            raise ValueError(f"the state has {quantity(len(parts), 'tensor')}, the layer expects {len(zeros)}: {names}")
         # as torch's cells, a sequence without a batch has a state without one
         before = type(zeros)(*(part[None] if alone and part.ndim == 1 else part for part in parts))
     outputs, after = compute(batched, before)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refrain.errors import DataError
+from refrain.errors import DataError, quantity
 
 from .runs import PARTS, Numbers, Run
 from .vocabulary import EOS, UNK
@@ -83,9 +83,9 @@ def add_up(runs: Sequence[Run], names: Sequence[str], limits: Limits, place: str
             kept = _most_frequent(kept, limits.max_words)
         if limits.max_words is None and len(kept.words) > MOST_WORDS:
             raise DataError(
-                f"{place}: has more than {MOST_WORDS:,} distinct words that occur {limits.min_count} time(s) or more; "
-                "read the rarer ones as <unk> with data.min_count=5 or data.max_words=1000000, or read pieces of words "
-                "with data.unit=subword"
+                f"{place}: has more than {MOST_WORDS:,} distinct words that occur at least "
+                f"{quantity(limits.min_count, 'time')}; read the rarer ones as <unk> with data.min_count=5 or "
+                "data.max_words=1000000, or read pieces of words with data.unit=subword"
             )
     kept = kept.take(np.argsort(kept.first))
     words = [word.decode("utf-8", "surrogatepass") for word in kept.words]

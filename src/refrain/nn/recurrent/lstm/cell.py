@@ -93,7 +93,9 @@ class LSTMCell(nn.Module):
         Raises:
             ValueError: when no transform holds a mask.
         """
-        held = [t for t in (self.input_transform, self.recurrent_transform) if getattr(t, "held", None) is not None]
+        transforms = [t for t in (self.input_transform, self.recurrent_transform) if isinstance(t, nn.Module)]
+        parts = [part for transform in transforms for part in transform.modules()]
+        held = [part for part in parts if getattr(part, "held", None) is not None]
         if not held:
             raise ValueError("resample() is for held masks; give a transform such as WeightDropout(rate, held=True)")
         for transform in held:
