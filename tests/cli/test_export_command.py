@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from refrain import runs
-from refrain.export import formats
+from refrain.errors import UserError
+from refrain.export import export, formats
 from refrain.export.formats import compiler
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
@@ -244,3 +245,31 @@ def test_a_run_without_its_corpus_asks_for_a_text(refrain, mistake, run_copy, ti
     mistake(3, ["export", run_copy, "--out", out, "--format", "c"], "gone", "--data", "--no-proof")
     given = refrain("export", run_copy, "--out", out, "--format", "c", "--data", tiny_corpus / "valid.txt", "--json")
     assert given.json["proof"]["tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (formats.Options(weights="int4"), "options.weights: must be one of float32, int8 (got 'int4')"),
+        (formats.Options(steps="two"), "options.steps: must be one of many, one (got 'two')"),
+        (formats.Options(libm="no"), "options.libm: must be True or False (got 'no')"),
+        ({"weights": "int8"}, "options: must be the Options of refrain.export (got {'weights': 'int8'})"),
+        ({}, "options: must be the Options of refrain.export (got {})"),
+    ],
+)
+def test_options_that_a_program_misspells(tiny_run, tmp_path, options, message):
+    with pytest.raises(UserError) as raised:
+        export(tiny_run, tmp_path / "x.onnx", options=options)
+    assert str(raised.value) == message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_without_its_vocabulary_is_not_exported(tiny_run, tmp_path):
+    lm = runs.load(tiny_run)
+    message = r"^model: must be a run folder, or a model that refrain\.load has returned \(got .* LanguageModel\)$"
+    with pytest.raises(UserError, match=message):
+        export(lm.model, tmp_path / "x.onnx")
+    with pytest.raises(UserError, match=r"^out: must be a path \(got None\)$"):
+        export(lm, None)
+    with pytest.raises(UserError, match=r"^--proof-tokens: must be a whole number \(got 'many'\)$"):
+        export(lm, tmp_path / "x", format="c", proof_tokens="many")

@@ -140,7 +140,7 @@ def test_spans_are_measured(refrain, tmp_path):
     spans = outcome.json["test"]["spans"]
     nouns = sum(word in WORDS["N"] for each in sentences(SIZES["test"], 2) for word, _ in each)
     assert spans["spans"] == nouns and spans["f1"] == 1.0 and set(spans["types"]) == {"ANI"}
-    assert "F1 of spans" in outcome.err
+    assert "span F1" in outcome.err
     evaluated = refrain("evaluate", tmp_path / "run", "--json").json
     assert evaluated["spans"] == spans and "-X-" not in evaluated["tags"]
     assert "all spans" in refrain("evaluate", tmp_path / "run").out

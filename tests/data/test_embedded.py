@@ -6,7 +6,7 @@ import pytest
 
 from refrain.data import embedded_folder
 from refrain.data.embedded import DESCRIPTIONS, split_of
-from refrain.errors import DataError
+from refrain.errors import DataError, UserError
 
 SPLITS = ("train", "valid", "test")
 
@@ -70,6 +70,11 @@ def test_the_text_is_the_same_every_time_and_kept(library, tmp_path, monkeypatch
     (library / "module0.py").write_text("changed = 1\n")
     assert texts(name) == first
     assert embedded_folder(name).name.startswith(f"{name}-{platform.python_version()}")
+
+
+def test_a_corpus_that_is_not_embedded(library):
+    with pytest.raises(UserError, match=r"^name: must be one of python-docs, .* \(got 'python-doc'\)$"):
+        embedded_folder("python-doc")
 
 
 def test_what_is_not_the_library_is_left_out(library):

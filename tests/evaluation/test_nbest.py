@@ -3,6 +3,7 @@
 import copy
 import random
 
+import numpy as np
 import pytest
 import torch
 from test_score import Reading
@@ -110,6 +111,12 @@ def test_a_beam_search_reads_a_token_after_each_of_several_states(lm):
     for ids in ([1], [1, 2, len(lm.vocabulary)], [-1, 0, 0]):
         with pytest.raises(UserError, match="ids: "):
             lm.score_batch(states, ids)
+    # torch would cut fractions off and count True as 1
+    for wrong in ([3.7], [True], ["a"], [None], torch.tensor([1.0])):
+        with pytest.raises(UserError, match=r"^ids: each must be a whole number \(got .*\)$"):
+            lm.score_batch([lm.initial_state()], wrong)
+    for ids in (np.array([end], np.uint16), torch.tensor([end], dtype=torch.int32), [np.int64(end)]):
+        torch.testing.assert_close(lm.score_batch([lm.initial_state()], ids)[0], log_probabilities)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +129,26 @@ def test_a_beam_search_reads_a_token_after_each_of_several_states(lm):
 def test_word_errors(reference, hypothesis, errors):
     assert word_errors(reference.split(), hypothesis.split()) == errors
     assert word_errors(hypothesis.split(), reference.split()) == errors
+
+
+def test_a_text_is_one_line(lm):
+    wanted = list(score_lines(lm.model, lm.vocabulary, ["ant bee"]))
+    assert list(score_lines(lm.model, lm.vocabulary, "ant bee")) == wanted
+    assert [line.text for line in score_prefix_tree(lm.model, lm.vocabulary, "ant bee").lines] == ["ant bee"]
+    with pytest.raises(UserError, match=r"^each line: must be a text \(got 3\)$"):
+        list(score_lines(lm.model, lm.vocabulary, ["ant", 3]))
+    with pytest.raises(UserError, match=r"^lines: each must be a text \(got 3\)$"):
+        score_prefix_tree(lm.model, lm.vocabulary, ["ant", 3])
+
+
+def test_what_was_loaded_is_no_network(lm):
+    for score in (
+        lambda: list(rescore(lm, lm.vocabulary, [NBest("u", [Hypothesis("ant", 1.0)])])),
+        lambda: list(score_lines(lm, lm.vocabulary, ["ant"])),
+        lambda: score_prefix_tree(lm, lm.vocabulary, ["ant"]),
+    ):
+        with pytest.raises(UserError, match=r"^model: must be a network, such as lm\.model .* TrainedLanguageModel\)$"):
+            score()
 
 
 def test_lists_are_rescored_in_batches_and_in_order(lm, monkeypatch):
@@ -149,5 +176,5 @@ def test_the_scale_with_the_fewest_errors_is_chosen(lm):
     assert (lists[0].best(tuned.scale), lists[0].best(0)) == (0, 1)
     # of equal scales the smallest
     assert tune_scale(lists, {"u": dear}).scale == 0
-    with pytest.raises(KeyError):
-        tune_scale(lists, {})
+    with pytest.raises(UserError, match=r"^references: the utterance 'u' has none; give the words of each$"):
+        tune_scale(lists, {"v": cheap})

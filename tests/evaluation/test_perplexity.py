@@ -12,8 +12,16 @@ from refrain import assembly, runs
 from refrain.config import Data
 from refrain.data import TextSize, Windows, open_word_corpus
 from refrain.data.text.files import whole
-from refrain.errors import DataError
-from refrain.evaluation import Figure, evaluate, protocol_windows, stream_nats
+from refrain.errors import DataError, UserError
+from refrain.evaluation import (
+    Cache,
+    Figure,
+    evaluate,
+    evaluate_with_cache,
+    gather_statistics,
+    protocol_windows,
+    stream_nats,
+)
 from refrain.evaluation.perplexity import guessing_concerns
 
 # sums of a few hundred float32 values, in another order
@@ -188,6 +196,38 @@ def test_a_text_too_short_for_its_protocol(protocol, needed, found):
     with pytest.raises(DataError, match=rf"^mine: has {found}, too few.* {needed}( tokens)?\b"):
         protocol_windows(Memory([0] * (needed - 1)), protocol, split="valid", window_steps=7, name="mine")
     assert len(protocol_windows(Memory([0] * needed), protocol, split="valid", window_steps=7)) == 1
+
+
+@pytest.mark.parametrize(
+    ("protocol", "split", "steps", "message"),
+    [
+        ("Exact", "valid", 7, "protocol: must be one of exact, zaremba, awd (got 'Exact')"),
+        ("foo", "test", 7, "protocol: must be one of exact, zaremba, awd (got 'foo')"),
+        (None, "valid", 7, "protocol: must be one of exact, zaremba, awd (got None)"),
+        ("awd", "Test", 7, "split: must be one of train, valid, test, all (got 'Test')"),
+        ("awd", "valid", 0, "window_steps must be at least 1 (got 0)"),
+        ("zaremba", "valid", -5, "window_steps must be at least 1 (got -5)"),
+        ("zaremba", "valid", 7.5, "window_steps: must be a whole number (got 7.5)"),
+    ],
+)
+def test_a_protocol_that_does_not_exist(protocol, split, steps, message):
+    with pytest.raises(UserError) as raised:
+        protocol_windows(Memory([0] * 1007), protocol, split=split, window_steps=steps)
+    assert str(raised.value) == message
+
+
+def test_what_was_loaded_is_no_network(trained):
+    """The loaded object has other methods than its network, and failed at whichever was missing first."""
+    windows = protocol_windows(Memory([0, 1, 1, 0, 2]), "exact", split="valid", window_steps=2)
+    lm = runs.load(trained.folder)
+    for measure in (
+        lambda: evaluate(lm, windows),
+        lambda: list(stream_nats(lm, windows)),
+        lambda: evaluate_with_cache(lm, windows, Cache()),
+        lambda: gather_statistics(lm, windows),
+    ):
+        with pytest.raises(UserError, match=r"^model: must be a network, such as lm\.model .* TrainedLanguageModel\)$"):
+            measure()
 
 
 def test_unseen_words_cost_what_unk_costs(trained, write):

@@ -162,3 +162,8 @@ def test_what_is_no_text_or_no_context_is_refused(lm):
         lm.surprisal("ant", after=["bee"])
     with pytest.raises(ValueError, match="context must be"):
         list(surprisal_rows(lm.model, lm.vocabulary, [], context="word"))
+
+
+def test_a_text_is_one_sentence(lm):
+    wanted = list(surprisal_rows(lm.model, lm.vocabulary, ["ant bee"]))
+    assert list(surprisal_rows(lm.model, lm.vocabulary, "ant bee")) == wanted

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from refrain import runs
+from refrain.errors import UserError
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, LockedDropout, RecurrentStack, SoftmaxHead
@@ -163,3 +164,18 @@ def test_bytes(byte_run):
     texts = lm.generate("é", tokens=20, samples=2, seed=3)
     assert all(text.startswith("é") for text in texts)
     assert texts == lm.generate("é", tokens=20, samples=2, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokens": True}, "tokens: must be a whole number"),
+        ({"tokens": torch.tensor(2)}, "tokens: must be a whole number"),
+        ({"tokens": 2, "samples": True}, "samples: must be a whole number"),
+        ({"tokens": -1}, "tokens must be at least 0"),
+        ({"tokens": 1, "samples": 0}, "samples must be at least 1"),
+    ],
+)
+def test_mistakes_are_found_before_the_first_token_is_drawn(options, message):
+    with pytest.raises(UserError, match=message):
+        generate(None, [1], Sampler(), generator=torch.Generator(), **options)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -150,6 +151,12 @@ def test_a_seed_decides(log_probabilities):
         ({"temperature": math.nan}, "temperature must be at least 0 and finite (got nan)"),
         ({"top_k": 0}, "top_k must be at least 1 (got 0)"),
         ({"top_k": -1}, "top_k must be at least 1 (got -1)"),
+        # a kernel took the address of a tensor for the number
+        ({"top_k": torch.tensor(1)}, "top_k: must be a whole number (got tensor(1))"),
+        ({"top_k": True}, "top_k: must be a whole number (got True)"),
+        ({"top_k": 1.0}, "top_k: must be a whole number (got 1.0)"),
+        ({"top_p": torch.tensor(0.5)}, "top_p: must be a number (got tensor(0.5000))"),
+        ({"temperature": True}, "temperature: must be a number (got True)"),
         ({"top_p": 0.0}, "top_p must be greater than 0 and at most 1 (got 0.0)"),
         ({"top_p": 1.1}, "top_p must be greater than 0 and at most 1 (got 1.1)"),
         ({"top_p": math.nan}, "top_p must be greater than 0 and at most 1 (got nan)"),
@@ -167,3 +174,11 @@ def test_values_out_of_range(options, message):
     with pytest.raises(ValueError) as caught:
         Sampler(**options)
     assert str(caught.value) == message
+
+
+def test_numbers_of_numpy(log_probabilities):
+    given = Sampler(top_k=np.int64(2), top_p=np.float32(0.875), temperature=np.float64(0.5))
+    plain = Sampler(top_k=2, top_p=0.875, temperature=0.5)
+    rows = log_probabilities.expand(DRAWS, -1)
+    assert torch.equal(given(rows, generator()), plain(rows, generator()))
+    assert set(given(rows.double(), generator()).tolist()) == {1, 3}

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,11 +72,22 @@ def test_the_given_state_stays_as_it_is():
         ({0: 1e39}, r"the value of unit 0 must be finite in float32 \(got 1e\+39\)"),
         ({0: -math.inf}, "must be finite"),
         ({0: 1.0, (1, 0): 2.0}, "unit 0 of layer 1 is named twice"),
+        ({0: torch.tensor(1.0)}, r"the value of unit 0: must be a number \(got tensor\(1\.\)\)"),
+        ({"0": 1.0}, r"clamp: a unit: must be a whole number \(got '0'\)"),
+        ({True: 1.0}, r"clamp: a unit: must be a whole number \(got True\)"),
+        ({(0, 1, 2): 1.0}, r"an index, or a layer and an index, as in \(0, 3\) \(got \(0, 1, 2\)"),
+        ([0], r"clamp: must map units to values, as in \{3: 1\.5\} \(got \[0\]\)"),
     ],
 )
 def test_units_that_cannot_be_held(values, message):
     with pytest.raises(UserError, match=message):
         hold_units(tiny(LSTM), values)
+
+
+def test_numbers_of_numpy_hold_units():
+    model = tiny(LSTM)
+    state = hold_units(model, {np.int64(2): np.float32(1.5), (np.int64(0), 1): 2})(model.initial_state(1))
+    assert (float(state[1].cell[0, 2]), float(state[0].cell[0, 1])) == (1.5, 2.0)
 
 
 def test_holding_a_unit_changes_what_is_written(tiny_run):

@@ -22,6 +22,7 @@ IMPORTS = ROOT / "tests" / "golden" / "imports_0.1.json"
 
 LAYERS = [
     {"errors", "axes", "_lazy", "_openmp", "_version", "_moved"},
+    {"arguments"},
     {"storage"},
     {"progress"},
     {"config", "nn"},

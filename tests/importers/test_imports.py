@@ -14,6 +14,7 @@ from torch import nn
 from torch_files import saved
 
 import refrain
+from refrain.errors import CheckpointError, UserError
 from refrain.importers import FORMATS, import_model
 from refrain.importers.importing import READERS
 
@@ -319,6 +320,20 @@ def test_pytorch_lstm(write, tmp_path, ending):
     assert lm.vocabulary.encode("SAT xyz\n") == [4, 2, 0]
 
 
+def test_the_head_of_a_tied_state_dict_is_named_like_any_other(write, tmp_path):
+    model = WordModel(words=256, hidden=5, layers=1, tied=True)
+    names = 'embedding = "encoder.weight"\nlstm = "rnn"\nhead_bias = "decoder.bias"\nunit = "byte"\n'
+    files = [write("names.toml", names), write("model.pt", saved(model.state_dict(), new=True))]
+    with pytest.raises(CheckpointError, match=r"decoder\.weight") as refused:
+        import_model("pytorch-lstm", files, tmp_path / "run")
+    remedy = 'decoder.weight equals the embedding: add head_weight = "decoder.weight"'
+    assert str(refused.value).endswith(f"cannot express: decoder.weight; {remedy}")
+    write("names.toml", names + remedy.partition("add ")[2] + "\n")
+    import_model("pytorch-lstm", files, tmp_path / "run")
+    lm = equal(tmp_path / "run", model, IDS)
+    assert lm.model.head.tied and lm.model.head.weight is lm.model.embedding.weight
+
+
 def test_pytorch_lstm_of_bytes_without_a_head_of_its_own(write, tmp_path):
     model = WordModel(words=256, hidden=5, layers=1, tied=True)
     names = 'embedding = "encoder.weight"\nlstm = "rnn"\nhead_bias = "decoder.bias"\nunit = "byte"\n'
@@ -394,3 +409,13 @@ def test_the_run_records_where_it_comes_from(model_and_words, tmp_path):
     assert report["files"] == wanted == json.loads((tmp_path / "run" / "summary.json").read_text())["files"]
     card = (tmp_path / "run" / "README.md").read_text()
     assert all(each["sha256"] in card for each in wanted) and "word_language_model" in card
+
+
+def test_a_single_path_is_a_list_of_one(tmp_path):
+    for given in (tmp_path / "m.pt", str(tmp_path / "m.pt")):
+        with pytest.raises(UserError, match=r"m\.pt: no such file$"):
+            import_model("awd-lstm", given, tmp_path / "run")
+    with pytest.raises(UserError, match=r"^each file: must be a path \(got 3\)$"):
+        import_model("awd-lstm", [3], tmp_path / "run")
+    with pytest.raises(UserError, match=r"^out: must be a path \(got None\)$"):
+        import_model("awd-lstm", tmp_path / "m.pt", None)

@@ -1,13 +1,15 @@
 """Groups come from the declared axes: perturbing one unit at a time finds what belongs to it, for every model."""
 
 import copy
+import math
 
 import pytest
 import torch
 from table import MODELS, B, T, V, argument
 
 from refrain.axes import Axis, removable
-from refrain.sparsity import LineLasso, UnitLasso, clear_units, dead_units, select_units, squared_norms, unit_axes
+from refrain.errors import UserError
+from refrain.sparsity import L1, LineLasso, UnitLasso, clear_units, dead_units, select_units, squared_norms, unit_axes
 from refrain.sparsity.compact import drop_until, largest_entries, weakest_first
 from refrain.sparsity.groups import scale_units
 from refrain.sparsity.sizes import layer_multiply_adds, multiply_adds, parameter_count
@@ -187,3 +189,23 @@ def test_a_line_runs_through_the_matrices_that_stand_side_by_side(dimension):
     torch.testing.assert_close(float(lasso.loss()), float(0.3 * before.sum()), atol=1e-6, rtol=1e-6)
     lasso.step(2.0)
     torch.testing.assert_close(torch.cat(parts, dimension).norm(dim=dimension), (before - 0.6).clamp_min(0))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda found: UnitLasso({}, found, 0.1, scaling="sqrt_size"), "scaling: must be one of none, sqrt-size"),
+        (lambda found: UnitLasso({}, found, 0.1, overlap="1x"), "overlap: must be one of twice, once (got '1x')"),
+        (lambda found: UnitLasso({}, found, -0.1), "strength must be at least 0 (got -0.1)"),
+        (lambda found: UnitLasso({}, found, "0.1"), "strength: must be a number (got '0.1')"),
+        (lambda found: L1([], -0.1), "strength must be at least 0 (got -0.1)"),
+        (lambda found: LineLasso([], math.nan, 1), "strength must be at least 0 (got nan)"),
+        (lambda found: LineLasso([], 0.1, 2), "dimension: must be 1 for rows or 0 for columns (got 2)"),
+        (lambda found: squared_norms({}, found, overlap="1x"), "overlap: must be one of twice, once (got '1x')"),
+    ],
+)
+def test_penalties_that_do_not_exist(make, message):
+    found = unit_axes({"weight": (Axis("units"), Axis("inputs", role="reads"))})["units"]
+    with pytest.raises(UserError) as raised:
+        make(found)
+    assert str(raised.value).startswith(message)

@@ -81,12 +81,19 @@ def test_a_target_whose_probability_underflows_has_exact_nats():
         assert fused.linear_cross_entropy(hidden, weight, bias, torch.tensor([target])).item() == nats
 
 
-def test_the_fused_loss_refuses_a_second_derivative_and_a_second_pass():
-    hidden = torch.randn(3, H, requires_grad=True)
-    loss = fused.linear_cross_entropy(hidden, torch.randn(V, H), torch.zeros(V), torch.tensor([1, 2, 3]))
+def test_a_loss_refuses_a_second_pass_and_a_second_derivative_which_the_distribution_has(head, hidden, targets):
+    loss = head(hidden, targets)
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="once"):
+    with pytest.raises(RuntimeError, match="the loss of a head can be differentiated once; call the head again"):
         loss.backward()
+    # without the refusal it would be missing, and for a mixture or an adaptive head wrong
+    with pytest.raises(RuntimeError, match=r"has no second derivative; .*head\.log_probabilities\(hidden\)"):
+        torch.autograd.grad(head(hidden, targets), hidden, create_graph=True)
+
+    def plain(values):
+        return -head.log_probabilities(values).gather(-1, targets[..., None]).sum()
+
+    assert torch.autograd.gradgradcheck(plain, hidden)
 
 
 def test_a_tied_head_shares_the_weight_and_its_gradient():

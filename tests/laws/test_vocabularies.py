@@ -8,6 +8,7 @@ import pytest
 import refrain
 from refrain.data import UNITS, TextOptions, vocabulary_from
 from refrain.data.text.files import whole
+from refrain.errors import UserError
 
 SOURCE = pathlib.Path(refrain.__file__).parent
 TRAINED_ON = "a é cd\n日本 a cd\n\né é\n" * 20
@@ -127,3 +128,19 @@ def test_no_code_outside_the_units_asks_for_the_unit():
     others = {"cli/bench_compressors.py", "cli/bench_prepare.py", "cli/mixing.py", "trained/scoring.py"}
     recognisers = {"export/printed_tokens.py", "export/recogniser_tokens.py"}
     assert found.keys() == {"importers/pytorch_lstm.py"} | others | recognisers
+
+
+def test_a_list_of_words_is_no_text(vocabulary):
+    for wrong in (["a"], b"a", 3, None):
+        with pytest.raises(UserError, match=r"^text: must be a text \(got .*\)$"):
+            vocabulary.encode(wrong)
+
+
+def test_ids_outside_the_vocabulary_have_no_token(vocabulary):
+    """A negative id does not count from the end."""
+    for index in (-1, len(vocabulary), 1 << 40):
+        with pytest.raises(IndexError, match=rf"^the id {index} is not in the vocabulary"):
+            vocabulary.token(index)
+        with pytest.raises((IndexError, ValueError)):
+            vocabulary.decode([index])
+    assert vocabulary.token(len(vocabulary) - 1)

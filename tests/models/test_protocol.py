@@ -242,9 +242,11 @@ class Costs(Least):
         return self.scale * nats.view(targets.shape), state
 
 
-class FlatCosts(Costs):
+class WholeCosts(Costs):
     scale = 1.0
 
+
+class FlatCosts(WholeCosts):
     def token_nats(self, inputs, targets, state):
         nats, state = super().token_nats(inputs, targets, state)
         return nats.flatten(), state
@@ -256,6 +258,22 @@ class Mixing(Least):
     def logits(self, inputs, state):
         logits, state = super().logits(inputs, state)
         return logits - 3 * logits.mean(dim=1, keepdim=True), state
+
+
+class MeanState(Least):
+    """The first window is that of each sequence alone; the state after it is the mean of the batch."""
+
+    def forward(self, inputs, targets, state):
+        nats, outputs, state = super().forward(inputs, targets, state)
+        return nats, outputs, tuple(part.mean(1, keepdim=True).expand_as(part).contiguous() for part in state)
+
+
+class SecondWindow(Least):
+    """The first window and the state after it are those of each sequence alone; the loss of the next window is not."""
+
+    def logits(self, inputs, state):
+        logits, after = super().logits(inputs, state)
+        return logits * (1 + 9 * state[0].mean(dim=(0, 1)).abs().sum()), after
 
 
 @pytest.mark.parametrize(
@@ -276,7 +294,9 @@ class Mixing(Least):
         (OtherStep, "when read step by step"),
         (Costs, "when read token by token"),
         (FlatCosts, r"token_nats of shape \(6,\), expected \(3, 2\)"),
-        (Mixing, "when read each sequence of a batch alone"),
+        (Mixing, "nats for a window and .* when read each sequence of a batch alone; .*must not influence each other"),
+        (MeanState, "another state after a window when read each sequence of a batch alone"),
+        (SecondWindow, "nats for a second window and .* when read each sequence of a batch alone"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -285,6 +305,17 @@ def test_what_breaks_the_protocol_is_reported_in_one_line(network, said):
     with pytest.raises(UserError, match=said) as raised:
         check_network(network(), V)
     assert str(raised.value).startswith("model: ") and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("make", [Least, Stepping, WholeCosts, whole])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_rounding_causes_is_no_mistake(make, dtype):
+    for seed in range(5):
+        torch.manual_seed(seed)
+        check_network(make(1000).to(dtype), 1000)
+    torch.manual_seed(1)
+    with pytest.raises(UserError, match="nats must be the sum over all targets, not the mean"):
+        check_network(Mean().to(dtype), V)
 
 
 class Residual(LanguageModel):

@@ -5,6 +5,7 @@ import torch
 
 from refrain.nn import GRU, LSTM, Bidirectional, CharacterFeatures
 from refrain.nn.recurrent.bidirectional import reversed_within
+from refrain.nn.recurrent.packed_bidirectional import PackedBidirectional
 
 T, B, I, H = 7, 4, 5, 3  # noqa: E741
 LENGTHS = torch.tensor([7, 1, 4, 6])
@@ -72,6 +73,28 @@ def test_directions_of_unlike_widths_are_refused():
 def test_directions_of_unlike_classes_are_refused():
     with pytest.raises(ValueError, match="layers of one class, got LSTM and GRU"):
         Bidirectional(LSTM(5, 3), GRU(5, 3))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "cause"),
+    [
+        ([7, 0, 4, 6], r"lengths must be in 1 to 7 steps \(got 0 to 7\)"),
+        ([7, 1, -2, 6], r"\(got -2 to 7\)"),
+        ([7, 1, 8, 6], r"\(got 1 to 8\)"),
+        ([7, 1, 4], r"whole numbers of shape \(4,\), one for each sequence \(got int64 of shape \(3,\)\)"),
+        ([[7], [1], [4], [6]], r"\(got int64 of shape \(4, 1\)\)"),
+        ([7.0, 1.0, 4.0, 6.0], r"\(got float32 of shape \(4,\)\)"),
+        ([True, True, True, True], r"\(got bool of shape \(4,\)\)"),
+    ],
+    ids=str,
+)
+def test_lengths_that_no_sequence_has_are_refused(lengths, cause):
+    layer, inputs = case()
+    packed = PackedBidirectional(layer.float().eval(), "float32")
+    for each in (layer, packed):
+        with pytest.raises(ValueError, match=cause) as refused:
+            each(inputs.float(), torch.tensor(lengths))
+        assert "\n" not in str(refused.value)
 
 
 def test_character_features_are_the_sum_of_their_vectors_with_all_gradients():

@@ -95,6 +95,18 @@ def test_what_does_not_fit_is_refused():
         LSTMCell(I, H)(drawn(B, I), (drawn(B + 1, H), drawn(B + 1, H)))
 
 
+@pytest.mark.parametrize("method", ["forward", "step"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_inputs_and_state_of_another_dtype_are_refused(name, method):
+    layer = LAYERS[name]()
+    call, shape = getattr(layer, method), (T, B, I) if method == "forward" else (B, I)
+    inputs, state = drawn(*shape), layer.initial_state(B)
+    with pytest.raises(ValueError, match=r"inputs have dtype torch.bfloat16, state or weights torch.float32; convert"):
+        call(inputs.bfloat16(), state)
+    with pytest.raises(ValueError, match=r"inputs have dtype torch.float32, state or weights torch.float64"):
+        call(inputs, [part.double() for part in state])
+
+
 @pytest.mark.parametrize("held", [LSTM, GRU, LSTMCell])
 def test_a_state_dict_with_a_held_mask_fits_a_plain_layer_and_back(held):
     masked = held(I, H, recurrent_transform=WeightDropout(0.5, held=True))

@@ -7,14 +7,23 @@ import pytest
 import torch
 
 from refrain.axes import removable
+from refrain.models import LanguageModel, Tagger
 from refrain.nn import (
     GRU,
     LSTM,
+    Band,
+    Bidirectional,
+    BlockLowRankEmbedding,
     Dropout,
     Embedding,
     EmbeddingDropout,
     LockedDropout,
+    LowRankBand,
     LSTMCell,
+    MixtureHead,
+    MultiplicativeLSTM,
+    RecurrentStack,
+    SparseEmbedding,
     VariationalDropout,
     WeightDropout,
     WeightNorm,
@@ -34,6 +43,43 @@ def seed():
 def test_rates_are_checked(kind, rate):
     with pytest.raises(ValueError, match="at least 0 and less than 1"):
         kind(rate)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.7, float("nan")])
+def test_the_rate_of_plain_dropout_is_checked(rate):
+    with pytest.raises(ValueError, match=r"^dropout probability has to be between 0 and 1, but got "):
+        Dropout(rate)
+    assert (Dropout().p, Dropout(1).p, Dropout(0.3, inplace=True).inplace) == (0.5, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LSTM(4, 5, recurrent_transform=0.5), "recurrent_transform must be a module such as Weight"),
+        (lambda: LSTM(4, 5, input_transform=0.0), r"input_transform must be a module such as WeightDropout\(0.5\)"),
+        (lambda: GRU(4, 5, recurrent_transform=0.5), "recurrent_transform must be a module"),
+        (lambda: LSTMCell(4, 5, recurrent_transform=WeightDropout), r"recurrent_transform .* the class type\)$"),
+        (lambda: MultiplicativeLSTM(4, 5, transforms={"weight_hm": 0.5}), r"^transforms\['weight_hm'\] must be"),
+        (lambda: MultiplicativeLSTM(4, 5, transforms=0.5), "^transforms must map names of weights to modules"),
+        (lambda: RecurrentStack([LSTM(4, 5)], between=0.5), r"between must be a module such as LockedDropout\(0.5\)"),
+        (lambda: MixtureHead(4, 5, 6, components=2, latent_dropout=0.5), "latent_dropout must be a module"),
+        (lambda: Embedding(4, 5, word_dropout=0.5), r"word_dropout must be a module such as EmbeddingDropout\(0.1\)"),
+        (lambda: SparseEmbedding(6, [Band(0, 5)], word_dropout=0.5), "word_dropout must be a module"),
+        (
+            lambda: BlockLowRankEmbedding(6, 5, [LowRankBand(0, 2), LowRankBand(3, 1)], word_dropout=0.5),
+            "word_dropout must be a module",
+        ),
+        (lambda: LanguageModel(None, None, None, output_dropout=0.5), "output_dropout must be a module"),
+        (lambda: Tagger(Embedding(4, 5), [bidirectional()], 3, between=0.5), "between must be a module"),
+    ],
+)
+def test_a_rate_is_no_module(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def bidirectional():
+    return Bidirectional(LSTM(5, 2), LSTM(5, 2))
 
 
 def test_locked_dropout_has_one_mask_a_window_and_a_sequence():
@@ -65,6 +111,17 @@ def test_variational_dropout_holds_its_mask_until_resampled():
         layer(torch.ones(4, D))
     layer.eval()
     assert torch.equal(layer(torch.ones(4, D)), torch.ones(4, D))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_held_mask_leaves_inputs_their_dtype(dtype):
+    layer = VariationalDropout(0.5)
+    first = layer(torch.ones(B, D))
+    again = layer(torch.ones(B, D, dtype=dtype))
+    assert again.dtype == dtype and torch.equal(again != 0, first != 0)
+    held = WeightDropout(0.5, held=True)
+    held(torch.ones(D, D))
+    assert held(torch.ones(D, D, dtype=dtype)).dtype == dtype
 
 
 def test_a_held_mask_survives_copy_and_state_dict():

@@ -120,6 +120,36 @@ def nodes(node):
             yield from nodes(below)
 
 
+@pytest.mark.parametrize("backend", [TORCH, Backend(native=True), BF16], ids=["torch", "native", "bf16"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_weight_that_changes_after_the_forward_pass_changes_no_gradient(name, backend, no_triton):
+    """Either the layer has computed with a copy of the weight, or the backward pass is refused, as in torch."""
+    layer, inputs, state = case(name)
+    use_backend(layer, backend)
+
+    def loss():
+        torch.manual_seed(3)
+        return layer(inputs, state)[0].square().sum()
+
+    refused = 0
+    wanted = torch.autograd.grad(loss(), list(layer.parameters()))
+    for changed in layer.parameters():
+        later = loss()
+        before = changed.detach().clone()
+        with torch.no_grad():
+            changed.mul_(0.5)
+        try:
+            found = torch.autograd.grad(later, list(layer.parameters()))
+        except RuntimeError as error:
+            assert "modified by an inplace operation" in str(error)
+            refused += 1
+        else:
+            assert all(map(torch.equal, found, wanted))
+        with torch.no_grad():
+            changed.copy_(before)
+    assert refused or backend is BF16
+
+
 def test_outputs_may_be_changed_in_place():
     layer, inputs, state = case("LSTM")
     use_backend(layer, BF16)

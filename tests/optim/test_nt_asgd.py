@@ -1,6 +1,8 @@
 """Triggered averaging, against worked cases."""
 
 import copy
+import json
+import math
 
 import pytest
 import torch
@@ -67,6 +69,35 @@ def test_a_validation_before_the_model_is_settled_is_no_stall():
     averaging = TriggeredAveraging([], trigger_window=1)
     assert not any(averaging.validated(record(value, 1, settled)) for value, settled in values[:-1])
     assert averaging.validated(record(*values[-1][:1], 5))
+
+
+@pytest.mark.parametrize("undefined", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_worse_than_any_other_validation(undefined):
+    def stopped(values):
+        stop = EarlyStop(1)
+        return [stop.validated({"judged": value}).stop for value in values]
+
+    def triggered(values):
+        averaging = TriggeredAveraging([], trigger_window=1)
+        return [averaging.validated(record(value, epoch)) is not None for epoch, value in enumerate(values, 1)]
+
+    # the first figure is looked past to: 1, 2, 3 are no worse than it, but 3 is worse than 1
+    assert stopped([undefined, 1.0, 2.0, 3.0]) == triggered([undefined, 1.0, 2.0, 3.0]) == [False, False, False, True]
+    assert stopped([undefined, undefined, undefined]) == [False, False, False]
+    # one that is not finite is worse than 2
+    assert stopped([2.0, 1.0, undefined]) == triggered([2.0, 1.0, undefined]) == [False, False, True]
+    assert triggered([3.0, undefined, 2.0, 2.5]) == [False, False, False, False]
+
+
+def test_validations_that_are_not_finite_survive_a_restart():
+    for make in (lambda: EarlyStop(1), lambda: TriggeredAveraging([], trigger_window=1)):
+        one, other = make(), make()
+        for value in (math.nan, 1.0, math.inf):
+            one.validated(record(value, 1))
+        # plain JSON has no such numbers
+        other.load_state_dict(json.loads(json.dumps(one.state_dict(), allow_nan=False)))
+        assert other.state_dict() == one.state_dict() and other.validated(record(3.0, 4))
+        assert other.state_dict()["validations"] == [None, 1.0, None, 3.0]
 
 
 def test_no_run_stops_before_its_fewest_epochs():

@@ -1,5 +1,8 @@
 """Schedules at points worked out by hand."""
 
+import functools
+import math
+
 import pytest
 
 from refrain.optim import Fixed, Plateau, constant, cosine, exponential, linear
@@ -51,6 +54,26 @@ def test_plateau_resumes():
     for plateau in (one, other):
         plateau.validated(2.5)
     assert one.factor(0, 0) == other.factor(0, 0) == 0.25
+
+
+@pytest.mark.parametrize("undefined", [math.nan, math.inf, -math.inf])
+def test_plateau_takes_what_is_not_finite_for_worse_than_any_other(undefined):
+    plateau = Plateau(0.5)
+    factors = []
+    for nats in (undefined, 5.0, undefined, 4.0, 4.5):
+        plateau.validated(nats)
+        factors.append(plateau.factor(0, 0.0))
+    assert factors == [0.5, 0.5, 0.25, 0.25, 0.125]
+
+
+def test_every_function_of_the_schedules_is_one_for_fixed():
+    halves = functools.partial(exponential, decay=0.5, hold_epochs=2)
+    assert [Fixed(halves).factor(epoch, epoch / 4) for epoch in range(4)] == [1, 1, 0.5, 0.25]
+    # held for no epoch, as by the settings
+    assert Fixed(functools.partial(exponential, decay=0.5)).factor(0, 0.0) == 0.5
+    for schedule in (constant, linear, cosine):
+        assert Fixed(schedule).factor(0, 0.0) == 1
+    assert Fixed(lambda epoch, progress: 0.9**epoch).factor(2, 0.5) == pytest.approx(0.81)
 
 
 def test_fixed_has_no_state():

@@ -84,8 +84,9 @@ def test_a_kind_that_must_be_loaded(run):
         refrain.load(run, kind="tagger")
     with pytest.raises(UserError, match="kind: must be 'language-model' or 'tagger'"):
         refrain.load(run, kind="lm")
-    with pytest.raises(UserError, match="device: 'gpu' is unknown; use 'cpu', 'cuda' or 'auto'"):
-        refrain.load(run, device="gpu")
+    for device in ("gpu", "mps", None):
+        with pytest.raises(UserError, match=rf"device: {device!r} is unknown; use 'cpu', 'cuda' or 'auto'"):
+            refrain.load(run, device=device)
 
 
 def test_names_are_completed():
@@ -104,7 +105,13 @@ def test_what_is_loaded_names_its_sizes(lm):
         (lambda lm: lm.prepare(["the"]), "text: must be a text (got ['the'])"),
         (lambda lm: lm.generate(["the"]), "prompt: must be a text (got ['the'])"),
         (lambda lm: lm.generate("the", tokens="3"), "tokens: must be a whole number (got '3')"),
+        (lambda lm: lm.generate("the", tokens=True), "tokens: must be a whole number (got True)"),
+        (lambda lm: lm.generate("the", samples=torch.tensor(2)), "samples: must be a whole number (got tensor(2))"),
+        (lambda lm: lm.generate("the", seed=1.5), "seed: must be a whole number (got 1.5)"),
+        (lambda lm: lm.generate("the", seed=2**64), "seed must be at least 0 and less than 2**63 (got 184467440737"),
+        (lambda lm: lm.generate("the", seed=-1), "seed must be at least 0 and less than 2**63 (got -1)"),
         (lambda lm: lm.generate("the", temperature="hot"), "temperature: must be a number (got 'hot')"),
+        (lambda lm: lm.generate("the", clamp=0), "clamp: must map units to values, as in {3: 1.5} (got 0)"),
         (lambda lm: lm.generate("the", clamp=[3]), "clamp: must map units to values, as in {3: 1.5} (got [3])"),
         (lambda lm: lm.generate("the", clamp={3: "x"}), "clamp: the value of unit 3: must be a number (got 'x')"),
         (
@@ -112,6 +119,11 @@ def test_what_is_loaded_names_its_sizes(lm):
             "units: must be a list of whole numbers, such as [3] or [3, 5] (got 3)",
         ),
         (lambda lm: lm.features("the", units="35"), "units: must be a list of whole numbers, such as [3] or [3, 5]"),
+        (lambda lm: lm.features("the", units=[True]), "units: must be a whole number (got True)"),
+        (lambda lm: lm.features("the", layer=torch.tensor(0)), "layer: must be a whole number (got tensor(0))"),
+        (lambda lm: lm.features("the", batch_size=True), "batch_size: must be a whole number (got True)"),
+        (lambda lm: lm.surprisal("the", context=None), "context: must be one of sentence, document (got None)"),
+        (lambda lm: lm.surprisal("the", mix=3), "mix: must be the path of an n-gram model (got 3)"),
         (lambda lm: lm.features("the", which="all"), "which: must be one of cell, hidden (got 'all')"),
         (lambda lm: lm.count("the", cleaning="x"), "cleaning: must be one of"),
     ],
@@ -126,6 +138,40 @@ def test_units_of_any_whole_numbers(lm):
     units = torch.tensor([2, 5])
     assert lm.features("the cat", units=units).traces[0].shape == (2, 2)
     assert lm.generate("the", tokens=np.int64(2), seed=np.int64(1)) == lm.generate("the", tokens=2, seed=1)
+    given = {"samples": np.int64(2), "top_k": np.int32(3), "top_p": np.float32(0.5), "temperature": np.float64(0.5)}
+    plain = {"samples": 2, "top_k": 3, "top_p": 0.5, "temperature": 0.5}
+    clamps = {np.int64(2): np.float32(0.5), (np.int64(0), 3): np.float64(1)}, {2: 0.5, (0, 3): 1.0}
+    texts = [lm.generate("the", tokens=6, seed=1, clamp=clamps[0], **given)]
+    texts.append(lm.generate("the", tokens=6, seed=1, clamp=clamps[1], **plain))
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("given", [None, 3, ["a"], b"a"])
+def test_what_is_no_run(given):
+    with pytest.raises(UserError, match=r"^path: must be a run folder or the name of a run \(got .*\)$"):
+        refrain.load(given)
+    with pytest.raises(UserError, match=r"^out: must be a run folder \(got .*\)$"):
+        refrain.resume(given)
+    with pytest.raises(UserError, match=r"^out: must be the path of a run folder \(got .*\)$"):
+        refrain.train(Experiment(data=Data(corpus="x")), given, progress=quiet())
+
+
+def test_a_loaded_model_is_no_run(lm):
+    with pytest.raises(UserError, match=r"\(got an object of the class TrainedLanguageModel\)$"):
+        refrain.load(lm)
+
+
+def test_another_word_for_whether_to_resume(run, tmp_path):
+    with pytest.raises(UserError, match=r"^resume: must be one of never, auto \(got 'always'\)$"):
+        refrain.train(Experiment(data=Data(corpus=str(run.parent))), tmp_path / "new", resume="always")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_corpus_is_a_path_and_no_list_of_them():
+    with pytest.raises(UserError, match=r"^data: must be the path or the name of a corpus \(got \['text\.txt'\]\)$"):
+        refrain.recipe("quickstart", data=["text.txt"])
+    with pytest.raises(UserError, match=r"^iss_json: must be a file \(got 3\)$"):
+        refrain.recipe("quickstart", iss_json=3)
 
 
 def test_the_shape_of_a_run_to_start_from(run, tmp_path):

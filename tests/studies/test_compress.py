@@ -19,6 +19,7 @@ from refrain.sparsity.compact import largest_entries
 from refrain.sparsity.removal import removal_effects
 from refrain.sparsity.sizes import unit_sizes
 from refrain.studies.compress import compress
+from refrain.studies.compress_tagger import compress_tagger
 from refrain.studies.masked_proof import prove
 from refrain.studies.reconstruction import reconstructed
 from refrain.studies.removal_cost import Cost, Request, accepted, beginning_of, open_validation
@@ -340,6 +341,39 @@ def test_targets_out_of_reach(runs, tmp_path, to, message):
     with pytest.raises(UserError, match=message):
         compress(runs("lstm"), tmp_path / "small", to=to)
     assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"to": ("params", "20%")},
+            "to: the measure: must be one of parameters, multiply_adds, layer_multiply_adds, bytes (got 'params')",
+        ),
+        (
+            {"to": "parameters=80%"},
+            "to: must be a measure and a size, such as ('parameters', '50%') (got 'parameters=80%')",
+        ),
+        ({"to": ("parameters", None)}, "to: the size: must be a number (got None)"),
+        ({"threshold": "0.1"}, "threshold: must be a number (got '0.1')"),
+        ({"to": ("bytes", 9000), "max_loss": "20%"}, "max_loss: must be a number (got '20%')"),
+        ({"zeros": "50%"}, "zeros: must be a number (got '50%')"),
+        ({"finetune_epochs": 1.5}, "finetune_epochs: must be a whole number (got 1.5)"),
+    ],
+)
+def test_options_of_another_type(tmp_path, options, message):
+    with pytest.raises(UserError) as raised:
+        compress(tmp_path / "run", tmp_path / "small", **options)
+    assert str(raised.value) == message
+
+
+def test_a_loaded_model_is_no_run_folder(tmp_path):
+    with pytest.raises(UserError, match=r"^run: must be a run folder \(got an object of the class object\)$"):
+        compress(object(), tmp_path / "small", threshold=0.1)
+    with pytest.raises(UserError, match=r"^run: must be a run folder \(got an object of the class object\)$"):
+        compress_tagger(object(), tmp_path / "small")
+    with pytest.raises(UserError, match=r"^weights: must be one of float32, int8 \(got 'int4'\)$"):
+        compress_tagger(tmp_path / "run", tmp_path / "small", weights="int4")
 
 
 def test_all_units_of_a_width_are_dead_already(runs, kill, tmp_path):

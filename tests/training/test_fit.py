@@ -87,11 +87,14 @@ def test_a_validation_counts_for_a_stall_once_the_asked_for_sparsity_is_there(ex
         monkeypatch.setattr(task.schedule, "validated", lambda judged: reported.append(task.methods.settled()))
     else:
         method = task.methods[part]
-        counted, validated = method.state_dict()["validations"], method.validated
+        validated = method.validated
+
+        def counted():
+            return len(method.state_dict()["validations"])
 
         def count(record):
-            before, verdict = len(counted), validated(record)
-            reported.extend([task.methods.settled()] * (len(counted) - before))
+            before, verdict = counted(), validated(record)
+            reported.extend([task.methods.settled()] * (counted() - before))
             return verdict
 
         monkeypatch.setattr(method, "validated", count)
@@ -159,6 +162,13 @@ def test_a_signal_during_the_last_save_stops_the_run(experiment, tmp_path):
     with pytest.raises(Interrupted):
         Fit(task, run, {}, Metrics(run), quiet(), interrupt)(Position(), None)
     assert run.newest()[0].document("training")["position"]["epoch"] == task.epochs
+
+
+def test_no_handler_of_errors_takes_a_stopped_run_for_one():
+    assert not issubclass(Interrupted, Exception | KeyboardInterrupt)
+    stopped = Interrupted(signal.SIGTERM, "stopped in epoch 1", "refrain train --resume runs/mine")
+    assert str(stopped) == "stopped in epoch 1; continue with: refrain train --resume runs/mine"
+    assert (stopped.exit_status, Interrupted(signal.SIGINT, "").exit_status) == (143, 130)
 
 
 @pytest.mark.parametrize("error", [None, ValueError, Interrupted])

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, RecurrentStack, SoftmaxHead
 from refrain.training import Hooks, NonFiniteError, Tally, train_round
@@ -177,3 +178,23 @@ def test_each_group_of_parameters_keeps_its_rate_where_windows_are_accumulated()
     train_round(net, text(), net.initial_state(B), optimizer, **options)
     assert rates == [pytest.approx(0.2), 0.0]
     assert all(torch.equal(*pair) for pair in zip(others, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": "mean_over_tokens"}, "loss_scale: must be one of sum-over-time, mean-over-tokens (got 'mean_"),
+        ({"scale": None}, "loss_scale: must be one of sum-over-time, mean-over-tokens (got None)"),
+        ({"max_norm": -1.0}, "max_norm must be positive, or None (got -1.0)"),
+        ({"max_norm": 0}, "max_norm must be positive, or None (got 0)"),
+        ({"max_norm": math.nan}, "max_norm must be positive, or None (got nan)"),
+        ({"accumulate": 0}, "accumulate must be at least 1 (got 0)"),
+        ({"accumulate": 1.5}, "accumulate: must be a whole number (got 1.5)"),
+    ],
+)
+def test_options_that_would_act_as_others(options, message):
+    net, before = model(), model()
+    with pytest.raises(UserError) as raised:
+        train(net, **options)
+    assert str(raised.value).startswith(message)
+    assert all(map(torch.equal, net.parameters(), before.parameters()))

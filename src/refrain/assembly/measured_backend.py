@@ -23,7 +23,7 @@ from .window_times import Shape, Times, time_part
 MOST_SECONDS = 2.0
 """The time for all measurements of a run."""
 MOST_SHARE = 0.01
-"""The share of a run, at least, that is worth its measurements."""
+"""The largest fraction of a run's estimated time that its measurements may take."""
 LEAST_SECONDS = 0.02
 FASTEST = 1e12
 """Floating-point operations per second of a fast processor: the time of a run is underestimated by it."""
@@ -137,8 +137,8 @@ def record_path(part: Part, shape: Shape, *, bf16: bool) -> Path:
     """
     shapes = [f"{name} {tuple(weight.shape)} {weight.dtype}" for name, weight in _module(part).named_parameters()]
     transforms = sorted(
-        f"{place}{name} {type(each).__name__}"
-        for place, module in _module(part).named_modules()
+        f"{prefix}{name} {type(each).__name__}"
+        for prefix, module in _module(part).named_modules()
         for name, each in (getattr(module, "transforms", None) or {}).items()
     )
     words = [type(part).__name__, *shapes, *transforms, f"{shape.steps} {shape.batch}", str(bf16)]

@@ -218,7 +218,7 @@ def build_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise UserError(f"device: {name!r} is unknown; use 'cpu', 'cuda' or 'auto'")

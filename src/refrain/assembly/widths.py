@@ -60,7 +60,7 @@ def removable_widths(model: DeclaresAxes) -> list[str]:
     settable = set()
     for widths in size_settings(model).values():
         settable |= {widths} if isinstance(widths, str) else set(widths)
-    # of bands, the settings have the ranks in a list
+    # the settings have the ranks of all bands in one list
     settable |= set(names.embedding_inner.values())
     settable |= set(names.head.values()) if isinstance(model.head, BlockLowRankHead) else set()
     # a mixture head uses embedding_size for the vectors of its components as well

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from refrain.arguments import check_choice
 from refrain.errors import DataError, quantity
 from refrain.storage.folders import cache_folder, cached_folder, check_owner
 
@@ -44,8 +45,10 @@ def embedded_folder(name: str) -> Path:
         name: a key of `DESCRIPTIONS`.
 
     Raises:
+        UserError: when there is no corpus of this name.
         DataError: when the running Python does not have the text.
     """
+    check_choice("name", name, list(DESCRIPTIONS))
     folder = cache_folder() / "embedded" / f"{name}-{platform.python_version()}-{FORMAT}"
     if not folder.is_dir():
         documents = list({"python-docs": _documentation, "python-names": _names}.get(name, _source)())

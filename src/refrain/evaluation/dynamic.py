@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from refrain.data import Vocabulary, Windows
 from refrain.models import Network, modes
-from refrain.models.protocol import offers, part_of
+from refrain.models.protocol import check_has, offers, part_of
 from refrain.nn.recurrent.protocol import detached
 from refrain.progress import Track, untracked
 
@@ -44,6 +44,9 @@ def gather_statistics(model: Network, windows: Windows, *, track: Track = untrac
         model: the model, which is in training mode without dropout while it is used.
         windows: windows of the training text; the authors use batch size 100 and 5 steps.
         track: reports the loop over the windows.
+
+    Raises:
+        UserError: when the model is no network.
     """
     parameters = trained_parameters(model)
     squares = [torch.zeros_like(parameter) for parameter in parameters]
@@ -207,7 +210,12 @@ class Update:
 
 
 def trained_parameters(model: Network) -> list[nn.Parameter]:
-    """The parameters that are trained."""
+    """The parameters that are trained.
+
+    Raises:
+        UserError: when the model is no network.
+    """
+    check_has(model, "parameters")
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from refrain.data import Vocabulary
 from refrain.data.text.words import split_words
+from refrain.errors import UserError, shown
 from refrain.models import Network, stepper_of
 from refrain.models.scorer import AnyStepper
 
@@ -111,8 +112,10 @@ def tune_scale(lists: Sequence[Rescored], references: Mapping[str, str], scales:
         scales: the scales to try; the first is 0.
 
     Raises:
-        KeyError: when an utterance has no reference.
+        UserError: when an utterance has no reference.
     """
+    if missing := [rescored.utterance for rescored in lists if rescored.utterance not in references]:
+        raise UserError(f"references: the utterance {shown(missing[0])} has none; give the words of each")
     totals = [0] * len(scales)
     words = least = 0
     for rescored in lists:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from refrain.data import Vocabulary, Windows
 from refrain.models import Network, evaluating
-from refrain.models.protocol import part_of
+from refrain.models.protocol import device_of, part_of
 from refrain.progress import Track, untracked
 
 from .methods import Cache
@@ -113,8 +113,8 @@ def model_chunks(
     Raises:
         UserError: when a network of one's own has no `hidden` or no `head`.
     """
+    device = device_of(model)
     hidden, head = (part_of(model, part, "the neural cache") for part in ("hidden", "head"))
-    device = next(model.parameters()).device
     state = model.initial_state(1)
     for index in track(range(len(windows)), WHAT, len(windows)):
         inputs, targets = (part.to(device) for part in windows[index])

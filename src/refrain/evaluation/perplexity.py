@@ -6,16 +6,18 @@ T steps in a window, B batch size.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from refrain.arguments import at_least_one, check_choice
 from refrain.data import TextSize, TokenSource, Vocabulary, Windows
+from refrain.data.text.splits import SPLITS
 from refrain.errors import DataError, quantity
 from refrain.models import Network, evaluating
 from refrain.models.perplexity import perplexity
-from refrain.models.protocol import offers, token_nats
+from refrain.models.protocol import device_of, offers, token_nats
 from refrain.parallel import ALONE, Ranks
 from refrain.progress import Track, perplexity_text, untracked
 
@@ -139,13 +141,19 @@ def protocol_windows(
     Args:
         source: the tokens.
         protocol: one of the above.
-        split: the name of the split.
-        window_steps: the number of steps of a training window, which only `zaremba` depends on.
+        split: the name of the split: `train`, `valid`, `test`, or `all` for a text without splits. For `exact`, which
+            reads all of them alike, it can be any other name.
+        window_steps: the number of steps of a training window, which only `zaremba` depends on. `exact` has its own.
         name: the name of the text, for messages.
 
     Raises:
+        UserError: when the protocol or the split is unknown, or `window_steps` is less than 1.
         DataError: when the text is too short for the protocol.
     """
+    check_choice("protocol", protocol, get_args(Protocol))
+    if protocol != "exact":
+        check_choice("split", split, (*SPLITS, "all"))
+        window_steps = at_least_one(window_steps, "window_steps")
     if protocol == "exact" or split == "test":
         return Windows(source, batch_size=1, window_steps=EXACT_WINDOW, tail="keep", name=name)
     streams = 20 if protocol == "zaremba" else 10
@@ -179,7 +187,7 @@ def stream_nats(
     Raises:
         UserError: when a network of one's own has neither `token_nats` nor `step`.
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     state = model.initial_state(windows.batch_size)
     for index in track(range(len(windows)), what, len(windows)):
         inputs, targets = windows[index]
@@ -207,6 +215,9 @@ def evaluate(
         what: what the loop does, for the report.
         ranks: processes that have the same model, among which the streams of the text are divided; rank 0 alone reads a
             text that has fewer streams than there are ranks.
+
+    Raises:
+        UserError: when the model is no network, for example a loaded model instead of its `model`.
     """
     if ranks.size > 1:
         return _evaluated_by(ranks, model, windows, vocabulary, track, what)
@@ -235,7 +246,7 @@ def _evaluated_by(
 @torch.no_grad()
 def _summed_nats(model: Network, windows: Windows, track: Track, what: str) -> float:
     """The nats of all windows by `forward`, which every network has."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     state = model.initial_state(windows.batch_size)
     total = 0.0
     for index in track(range(len(windows)), what, len(windows)):

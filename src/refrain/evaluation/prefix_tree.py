@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from refrain.arguments import texts_of
 from refrain.data import Vocabulary
 from refrain.models import Network, stepper_of
 from refrain.models.scorer import AnyStepper
@@ -24,7 +25,7 @@ class TreeScores(NamedTuple):
     evaluated: int
 
 
-def score_prefix_tree(model: Network | AnyStepper, vocabulary: Vocabulary, lines: Sequence[str]) -> TreeScores:
+def score_prefix_tree(model: Network | AnyStepper, vocabulary: Vocabulary, lines: str | Sequence[str]) -> TreeScores:
     """Score each line, including its end, as `score_lines` does, in a tree of their prefixes.
 
     All prefixes of one length are read in one batch: the states after them are those of the prefixes that are one token
@@ -33,11 +34,12 @@ def score_prefix_tree(model: Network | AnyStepper, vocabulary: Vocabulary, lines
     Args:
         model: the model, used with the weights that it has now.
         vocabulary: the vocabulary of the model.
-        lines: lines without their ends.
+        lines: lines without their ends; a text is one line.
 
     Raises:
-        UserError: when a network of one's own has no `step`.
+        UserError: when a line is no text, or a network of one's own has no `step`.
     """
+    lines = texts_of(lines, "lines")
     encoded = [vocabulary.encode(line + "\n") for line in lines]
     tree, ids = PrefixTree(stepper_of(model), vocabulary), Lines(encoded)
     prefixes = tree.first(len(lines))

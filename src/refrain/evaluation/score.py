@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from refrain.arguments import at_least_one, text_of
 from refrain.data import Vocabulary
-from refrain.errors import UserError
 from refrain.models import Network, stepper_of
 from refrain.models.scorer import AnyStepper
 from refrain.nn.recurrent.protocol import state_tensors
@@ -45,7 +45,7 @@ class LineScore(NamedTuple):
 def score_lines(
     model: Network | AnyStepper,
     vocabulary: Vocabulary,
-    lines: Iterable[str],
+    lines: str | Iterable[str],
     *,
     batch_size: int | None = None,
 ) -> Iterator[LineScore]:
@@ -58,7 +58,7 @@ def score_lines(
     Args:
         model: the model, used with the weights that it has when the first line is scored; its mode is not changed.
         vocabulary: the vocabulary of the model.
-        lines: lines without their ends, which are read as needed.
+        lines: lines without their ends, which are read as needed; a text is one line.
         batch_size: the number of lines that are read before any of them is scored, which is faster. The default is
             65536 for a sequence. It is 1 for any other iterable, whose next line may be written only after a score.
 
@@ -66,16 +66,15 @@ def score_lines(
         The score of each line, in order.
 
     Raises:
-        UserError: when `batch_size` is less than 1.
+        UserError: when `batch_size` is less than 1, or a line is no text.
     """
     if batch_size is None:
         batch_size = CHUNK_LINES if isinstance(lines, Sequence) else 1
-    if batch_size < 1:
-        raise UserError(f"batch_size must be at least 1 (got {batch_size})")
+    batch_size = at_least_one(batch_size, "batch_size")
     stepper = stepper_of(model)
-    remaining = iter(lines)
+    remaining = iter([lines] if isinstance(lines, str) else lines)
     while chunk := list(islice(remaining, batch_size)):
-        encoded = [vocabulary.encode(line + "\n") for line in chunk]
+        encoded = [vocabulary.encode(text_of(line, "each line") + "\n") for line in chunk]
         nats = nats_of_lines(stepper, vocabulary, encoded)
         for line, ids, figure in zip(chunk, encoded, nats, strict=True):
             yield LineScore(line, Figure(figure, len(ids)), vocabulary.count_unseen(line, ids))

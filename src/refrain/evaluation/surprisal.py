@@ -77,7 +77,7 @@ class _Carried(NamedTuple):
 def surprisal_rows(
     model: Network | Reader,
     vocabulary: Vocabulary,
-    sentences: Iterable[str],
+    sentences: str | Iterable[str],
     *,
     context: Context = "sentence",
     after: str = "",
@@ -93,7 +93,7 @@ def surprisal_rows(
     Args:
         model: the model, used with the weights that it has when the first sentence is scored.
         vocabulary: the vocabulary of the model.
-        sentences: sentences without line ends; a newline inside is read as a blank.
+        sentences: sentences without line ends, or one as a text; a newline inside is read as a blank.
         context: what the model has read before a sentence.
         after: a text that the sentences continue, or that only the first continues with the context `document`.
 
@@ -108,7 +108,7 @@ def surprisal_rows(
         raise ValueError(f"context must be 'sentence' or 'document' (got {context!r})")
     stepper = stepper_of(model)
     begin = [vocabulary.line_end, *vocabulary.encode(_joined(vocabulary, after))]
-    numbered = enumerate(sentences, 1)
+    numbered = enumerate([sentences] if isinstance(sentences, str) else sentences, 1)
     if context == "document":
         yield from _document(stepper, vocabulary, numbered, begin)
         return

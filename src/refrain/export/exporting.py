@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from refrain.arguments import path_of
 from refrain.assembly.corpus import build_text, locate
 from refrain.config import Experiment
 from refrain.data import UNITS, TokenSource
@@ -76,18 +77,20 @@ def export(
         model is called with, and `proof`, the figures of `Proof`, of a tagger those of `TaggerProof`, or None.
 
     Raises:
-        UserError: when the format cannot express the model, something that it needs is missing, or `data` or
-            `proof_tokens` is given without a proof.
+        UserError: when the format cannot express the model, something that it needs is missing, `data` or
+            `proof_tokens` is given without a proof, or an argument or an option is of another type or another word.
         DataError: when the text is missing, or the tokens of the recogniser are not the model's.
         CheckpointError: when the run cannot be read, or the exported model does not compute the same.
     """
+    is_loaded = isinstance(model, TrainedLanguageModel | TrainedTagger)
+    run = None if is_loaded else path_of(model, "model", "a run folder, or a model that refrain.load has returned")
     weights_of_model = options is None
-    options = options or Options()
+    options = Options() if options is None else options
     chosen = check_format(format, options, proof=proof, tokens=tokens is not None)
     compared = check_proof(proof, data, proof_tokens)
-    out = Path(out)
+    out = path_of(out, "out")
     reports = reports or Reporter(None)
-    read = [] if isinstance(model, TrainedLanguageModel | TrainedTagger) else [*run_files(Path(model))]
+    read = [] if run is None else [*run_files(run)]
     read += [] if tokens is None else [Path(tokens)]
     check_out(chosen, out, read, force=force)
     if not isinstance(model, TrainedLanguageModel | TrainedTagger):

@@ -5,8 +5,9 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
 
+from refrain.arguments import check_choice, described, whole_of
 from refrain.errors import UserError, nearest
 from refrain.storage.output_checks import check_outputs
 
@@ -149,8 +150,9 @@ def check_format(name: str, options: Options, *, proof: bool, tokens: bool = Fal
         tokens: whether the table of a recogniser's tokens is given.
 
     Raises:
-        UserError: when one of these is not so.
+        UserError: when one of these is not so, or an option has a value that it cannot have.
     """
+    _check_options(options)
     if name not in FORMATS:
         raise UserError(f"--format must be one of {', '.join(FORMATS)} (got {name!r}){nearest(name, FORMATS)}")
     made = FORMATS[name]
@@ -177,6 +179,16 @@ def check_format(name: str, options: Options, *, proof: bool, tokens: bool = Fal
     return made
 
 
+def _check_options(options: Options) -> None:
+    """Check what a program has set, since any other word would act as one of those that are known."""
+    if not isinstance(options, Options):
+        raise UserError(f"options: must be the Options of refrain.export (got {described(options)})")
+    check_choice("options.weights", options.weights, get_args(Weights))
+    check_choice("options.steps", options.steps, get_args(Steps))
+    if not isinstance(options.libm, bool):
+        raise UserError(f"options.libm: must be True or False (got {described(options.libm)})")
+
+
 def check_proof(proof: bool, data: str | None, proof_tokens: int | None) -> int:
     """The number of tokens or words of the comparison; 0 for no comparison.
 
@@ -186,8 +198,9 @@ def check_proof(proof: bool, data: str | None, proof_tokens: int | None) -> int:
         proof_tokens: the number, if it is given; None is 10,000.
 
     Raises:
-        UserError: when the number is less than 1000, or one of them is given without a comparison.
+        UserError: when the number is less than 1000 or no whole number, or one of them is given without a comparison.
     """
+    proof_tokens = None if proof_tokens is None else whole_of(proof_tokens, "--proof-tokens")
     for option, given in (("--data", data), ("--proof-tokens", proof_tokens)):
         if not proof and given is not None:
             raise UserError(f"{option} cannot take effect with --no-proof; leave out one of them")

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from refrain.arguments import at_least_one
 from refrain.errors import UserError
 from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 from refrain.progress import Track, untracked
 
-from .units import Part, State, check_units, chosen_layer, chosen_part, state_parts
+from .units import Part, State, check_units, chosen_layer, chosen_part, state_parts, units_of
 
 # the largest T * B of a window, which bounds the memory for long texts
 WINDOW_TOKENS = 1 << 14
@@ -63,11 +64,10 @@ def features(
         track: reports the loop over the batches.
 
     Raises:
-        UserError: when the layer, a unit or the part of the state does not exist, a text is empty, or the batch size is
-            not positive.
+        UserError: when the layer, a unit or the part of the state does not exist, a text is empty, the batch size is
+            not positive, or an argument is of another type.
     """
-    if batch_size < 1:
-        raise UserError(f"batch_size must be at least 1 (got {batch_size})")
+    units, batch_size = units_of(units), at_least_one(batch_size, "batch_size")
     if not all(texts):
         raise UserError("texts: each needs at least one token, for example the vocabulary's line_end")
     stepper = stepper_of(model)
@@ -77,11 +77,11 @@ def features(
     part = chosen_part(network, layer, which)
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]), reverse=True)
     template = state_parts(network, layer, network.initial_state(1))
-    finals = {name: torch.empty(len(texts), *each.shape[1:]) for name, each in template.items()}
+    finals = {name: torch.empty(len(texts), *each.shape[1:], dtype=torch.float32) for name, each in template.items()}
     pieces: list[list[Tensor]] = [[] for _ in texts]
 
     def follow(state: State) -> Tensor:
-        values = state_parts(network, layer, state)[part][:, list(units)]
+        values = state_parts(network, layer, state)[part][:, units]
         return values.float().cpu()
 
     starts = range(0, len(order), batch_size)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from refrain.arguments import at_least_one, whole_of
 from refrain.errors import UserError
 from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
@@ -36,19 +37,31 @@ def generate(
         stop: the id that ends a sample and is not part of it.
         hold: maps the state before each token to the state that is used, for example the result of `hold_units`.
 
-    Yields:
-        The next id of each sample, or None for a sample that has ended.
+    Returns:
+        An iterator over the steps, with the next id of each sample, or None for a sample that has ended.
 
     Raises:
-        UserError: when the context is empty, there are fewer than 0 tokens or 1 sample, or a network of one's own has
-            no `step`.
+        UserError: when the context is empty, there are fewer than 0 tokens or 1 sample, an argument is of another type,
+            or a network of one's own has no `step`.
     """
+    tokens, samples = whole_of(tokens, "tokens"), at_least_one(samples, "samples")
     if tokens < 0:
         raise UserError(f"tokens must be at least 0 (got {tokens})")
-    if samples < 1:
-        raise UserError(f"samples must be at least 1 (got {samples})")
     if not context:
         raise UserError("context: at least one token is needed, for example the vocabulary's line_end")
+    return _drawn(model, context, draw, tokens, samples, generator, stop, hold)
+
+
+def _drawn(
+    model: Network | Stepper | NetworkStepper,
+    context: Sequence[int],
+    draw: Callable[[Tensor, torch.Generator], Tensor],
+    tokens: int,
+    samples: int,
+    generator: torch.Generator,
+    stop: int | None,
+    hold: Callable[[State], State] | None,
+) -> Iterator[list[int | None]]:
     stepper = stepper_of(model)
     ids = torch.tensor(context, device=stepper.device)[:, None].expand(-1, samples)
     state = stepper.initial_state(samples)

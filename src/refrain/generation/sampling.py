@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from refrain.arguments import at_least_one, real_of
 from refrain.errors import UserError
 from refrain.nn.kernels.sampling import draw, has_draw
 
@@ -73,7 +74,7 @@ class Sampler:
         banned: ids that are never drawn.
 
     Raises:
-        UserError: when a value is out of range or cannot take effect.
+        UserError: when a value is out of range, of another type or cannot take effect.
     """
 
     def __init__(
@@ -84,10 +85,12 @@ class Sampler:
         top_p: float | None = None,
         banned: Sequence[int] = (),
     ) -> None:
+        # kernels take plain numbers
+        temperature = real_of(temperature, "temperature")
+        top_k = None if top_k is None else at_least_one(top_k, "top_k")
+        top_p = None if top_p is None else real_of(top_p, "top_p")
         if not 0 <= temperature < math.inf:
             raise UserError(f"temperature must be at least 0 and finite (got {temperature})")
-        if top_k is not None and top_k < 1:
-            raise UserError(f"top_k must be at least 1 (got {top_k})")
         if top_p is not None and not 0 < top_p <= 1:
             raise UserError(f"top_p must be greater than 0 and at most 1 (got {top_p})")
         for name, value in (("top_k", top_k), ("top_p", top_p)):

@@ -3,13 +3,14 @@
 B batch size, H width of the layer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from refrain.errors import UserError
+from refrain.arguments import check_choice, real_of, whole_of
+from refrain.errors import UserError, shown
 from refrain.models import Network
 from refrain.models.protocol import part_of
 
@@ -22,11 +23,12 @@ def chosen_layer(model: Network, layer: int | None) -> int:
     """The index of a layer, counting from 0 at the bottom; None is the last layer.
 
     Raises:
-        UserError: when the layer does not exist, or the model has no stack of layers.
+        UserError: when the layer is no whole number or does not exist, or the model has no stack of layers.
     """
     count = len(_layers(model))
     if layer is None:
         return count - 1
+    layer = whole_of(layer, "layer")
     if not 0 <= layer < count:
         raise UserError(f"layer must be at least 0 and less than {count}, the number of layers (got {layer})")
     return layer
@@ -36,8 +38,10 @@ def chosen_part(model: Network, layer: int, which: Part | None) -> Part:
     """The part of the state of a layer; None is the cell state, or the hidden state if the layer has no cell state.
 
     Raises:
-        UserError: when the layer has no cell state and `which` is `cell`, or its state names no part.
+        UserError: when `which` is another word, or `cell` where the layer has no cell state, or the state of the layer
+            names no part.
     """
+    check_choice("which", which, get_args(Part), optional=True)
     has_cell = "cell" in state_parts(model, layer, model.initial_state(1))
     if which == "cell" and not has_cell:
         name = type(_layers(model)[layer]).__name__
@@ -75,6 +79,20 @@ def _layers(model: Network) -> Sequence[Any]:
     return layers
 
 
+def units_of(given: Any) -> list[int]:
+    """The units of a layer, as a list of whole numbers.
+
+    Args:
+        given: what should be several units.
+
+    Raises:
+        UserError: when it is one unit, a string or something else.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise UserError(f"units: must be a list of whole numbers, such as [3] or [3, 5] (got {shown(given)})")
+    return [whole_of(unit, "units") for unit in (given.tolist() if isinstance(given, Tensor) else given)]
+
+
 def check_units(model: Network, layer: int, units: Sequence[int]) -> None:
     """Check that a layer has some units.
 
@@ -100,12 +118,16 @@ def hold_units(model: Network, values: Mapping[int | tuple[int, int], float]) ->
         hidden state in layers without a cell state.
 
     Raises:
-        UserError: when a unit does not exist or is named twice, or a value is not finite in float32.
+        UserError: when `values` does not map units to numbers, a unit does not exist or is named twice, or a value is
+            not finite in float32.
     """
+    if not isinstance(values, Mapping):
+        raise UserError(f"clamp: must map units to values, as in {{3: 1.5}} (got {shown(values)})")
     held: dict[tuple[int, int], float] = {}
     parts: dict[int, Part] = {}
-    for key, value in values.items():
-        layer, unit = key if isinstance(key, tuple) else (None, key)
+    for key, given in values.items():
+        layer, unit = _named_unit(key)
+        value = real_of(given, f"clamp: the value of unit {unit}")
         layer = chosen_layer(model, layer)
         check_units(model, layer, [unit])
         if (layer, unit) in held:
@@ -117,6 +139,8 @@ def hold_units(model: Network, values: Mapping[int | tuple[int, int], float]) ->
         parts[layer] = chosen_part(model, layer, None)
 
     def overwrite(state: State) -> State:
+        if not held:
+            return state
         layers = list(state)
         for (layer, unit), value in held.items():
             tensor = state_parts(model, layer, layers)[parts[layer]].clone()  # (B, H)
@@ -126,3 +150,12 @@ def hold_units(model: Network, values: Mapping[int | tuple[int, int], float]) ->
         return tuple(layers)
 
     return overwrite
+
+
+def _named_unit(key: Any) -> tuple[int | None, int]:
+    """The layer and the index of a unit that is held; None for the last layer."""
+    if not isinstance(key, tuple):
+        return None, whole_of(key, "clamp: a unit")
+    if len(key) != 2:
+        raise UserError(f"clamp: a unit must be an index, or a layer and an index, as in (0, 3) (got {shown(key)})")
+    return whole_of(key[0], "clamp: the layer of a unit"), whole_of(key[1], "clamp: a unit")

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from refrain.arguments import path_of
 from refrain.assembly.model import build_language_model
 from refrain.config import Experiment, Training
 from refrain.data import Corpus
@@ -39,7 +40,7 @@ READERS: Mapping[str, Callable[[Request], Imported]] = {
 
 def import_model(
     format: str,
-    files: Sequence[str | Path],
+    files: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     data: str | None = None,
@@ -51,7 +52,7 @@ def import_model(
 
     Args:
         format: a name in `FORMATS`.
-        files: the files of the model and its vocabulary, as the format has them.
+        files: the files of the model and its vocabulary, as the format has them; or the path of a single one.
         out: the run folder, which must be new or empty.
         data: the corpus that the run reads by default; None is the training text, if it was among the files.
         lowercase: whether the model was trained on small letters.
@@ -67,8 +68,10 @@ def import_model(
         DataError: when the vocabulary cannot be read or does not fit the weights.
         CheckpointError: when the model cannot be read or expressed, or `out` exists.
     """
-    check_request(format, files, out, force=force)
-    paths = [Path(file) for file in files]
+    given = [files] if isinstance(files, str | Path) else files
+    paths = [path_of(file, "each file") for file in given]
+    out = path_of(out, "out")
+    check_request(format, paths, out, force=force)
     imported = READERS[format](Request(paths, data, lowercase, log))
     settings = Training(state="reset-per-document") if imported.resets else Training()
     experiment = Experiment(name="imported", data=imported.data, model=imported.model, training=settings)
@@ -85,7 +88,7 @@ def import_model(
         "notes": imported.notes,
     }
     corpus = imported.corpus or Corpus("(imported)", imported.vocabulary, {})
-    _write(RunFolder(Path(out)), experiment, imported, model, corpus, source, report, force=force)
+    _write(RunFolder(out), experiment, imported, model, corpus, source, report, force=force)
     return report
 
 

@@ -3,7 +3,7 @@
 ```toml
 embedding = "embed.weight"
 lstm = "lstm"                      # a module of torch.nn.LSTM, or a list of them from the bottom up
-head_weight = "out.weight"         # leave it out where it is the embedding's
+head_weight = "out.weight"         # leave it out where the file has none, as the head shares the embedding
 head_bias = "out.bias"             # leave it out where there is none
 unit = "word"                      # or "byte"
 line_end = "<eos>"                 # the word that ends a line
@@ -28,7 +28,7 @@ from refrain.errors import CheckpointError, UserError, shortened
 
 from .imported import Imported, Request, embedding_and_head, of_words
 from .layers import names_in, read_stack
-from .tensors import tensors_of
+from .tensors import Tensors, tensors_of
 from .words import Words, read_words, renamed
 
 BYTES = 256
@@ -77,7 +77,7 @@ def read_pytorch_lstm(request: Request) -> Imported:
         weights, tied = embedding_and_head(
             tensors, names.embedding, names.head_weight or "", names.head_bias or "", stack.sizes[-1]
         )
-        tensors.check_all_used()
+        tensors.check_all_used(_remedy(tensors, names, weights["embedding.weight"]))
     weights |= stack.weights
     model = Model(cell=stack.cell, embedding_size=width, hidden_sizes=stack.sizes, tied=tied)
     if names.unit == "byte":
@@ -86,6 +86,14 @@ def read_pytorch_lstm(request: Request) -> Imported:
     own = renamed(words.words, files[1], line_end=names.line_end, unknown=names.unknown)
     asked = request._replace(files=files, lowercase=request.lowercase or names.lowercase)
     return of_words(asked, model, weights, Words(own, words.corpus, words.folder), resets=names.lines_are_documents)
+
+
+def _remedy(tensors: Tensors, names: TensorNames, embedding: Tensor) -> str:
+    """What to do if the head shares the embedding and the TOML file does not name its weight, which the file has."""
+    if names.head_weight is not None:
+        return ""
+    equal = next((shortened(name, 80) for name in tensors.unused() if tensors.equals(name, embedding)), "")
+    return equal and f'{equal} equals the embedding: add head_weight = "{equal}"'
 
 
 def _of_bytes(

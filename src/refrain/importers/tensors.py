@@ -97,16 +97,27 @@ class Tensors:
         """Count a tensor as read, which says nothing that others do not say."""
         self._used.add(name)
 
-    def check_all_used(self) -> None:
+    def unused(self) -> list[str]:
+        """The names of the tensors that nobody has read."""
+        return sorted(set(self.shapes) - self._used)
+
+    def equals(self, name: str, other: Tensor) -> bool:
+        """Whether a tensor has the values of another one in float32; it does not count as read."""
+        return self.shapes[name] == tuple(other.shape) and torch.equal(self._read(name).float(), other)
+
+    def check_all_used(self, remedy: str = "") -> None:
         """Check that every tensor has been read, so that no part of the model is left out.
+
+        Args:
+            remedy: what the user can do, which ends the message.
 
         Raises:
             CheckpointError: when one has not; the message names it.
         """
-        unused = sorted(set(self.shapes) - self._used)
-        if unused:
+        if unused := self.unused():
             raise CheckpointError(
                 f"{self.path}: has parts that the format does not have or this library cannot express: {listed(unused)}"
+                f"{remedy and f'; {remedy}'}"
             )
 
 

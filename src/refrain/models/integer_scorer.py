@@ -1,4 +1,4 @@
-"""Scores of many sequences at once by a model with int8 weights, with matrix products of integers.
+"""Scores of many sequences at once by a model with int8 weights, with int8 matmuls.
 
 T steps in a window, B batch size, M ids to score.
 """

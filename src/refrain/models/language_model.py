@@ -27,6 +27,7 @@ from refrain.nn import (
     SparseSoftmaxHead,
 )
 from refrain.nn.columns import present_part
+from refrain.nn.given_module import module_or_identity
 from refrain.nn.recurrent.protocol import cleared_state
 
 from .protocol import CompleteNetwork
@@ -59,6 +60,9 @@ class LanguageModel(nn.Module):
         output_dropout: applied to the output of the last layer (T, B, H).
         reset_before: the id of the token before which the state is set to zero, so that documents are independent;
             None never resets the state.
+
+    Raises:
+        ValueError: when a dropout is no module.
     """
 
     def __init__(
@@ -73,9 +77,9 @@ class LanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = embedding
-        self.embedding_dropout = embedding_dropout or nn.Identity()
+        self.embedding_dropout = module_or_identity("embedding_dropout", embedding_dropout)
         self.stack = stack
-        self.output_dropout = output_dropout or nn.Identity()
+        self.output_dropout = module_or_identity("output_dropout", output_dropout)
         self.head = head
         self.reset_before = reset_before
 

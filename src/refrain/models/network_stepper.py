@@ -11,7 +11,7 @@ from torch import Tensor
 from refrain.nn.kernels.forking import one_thread_after_fork
 
 from .modes import evaluating
-from .protocol import Network, offers, part_of, token_nats
+from .protocol import Network, device_of, offers, part_of, token_nats
 
 
 class NetworkStepper:
@@ -34,7 +34,7 @@ class NetworkStepper:
     def __init__(self, model: Network) -> None:
         one_thread_after_fork()
         self.model = model
-        self.device = next(model.parameters()).device
+        self.device = device_of(model)
 
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first token."""

@@ -39,7 +39,7 @@ class PackedHead:
         )
 
     def in_integers(self) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
-        """The nats (M,) of words by products of integers, for outputs (B, H), rows (M,) of these and words (M,).
+        """The nats (M,) of words by int8 matmuls, for outputs (B, H), rows (M,) of these and words (M,).
 
         It is None for several blocks.
         """

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from refrain.arguments import described
 from refrain.axes import AxisTable
 from refrain.errors import UserError
 
@@ -108,6 +109,32 @@ class CompleteNetwork(Network, Protocol):
     def widths(self) -> dict[str, int]:
         """The size of every width."""
         ...
+
+
+def check_has(given: object, *names: str) -> None:
+    """Check that something is a network, or reads as one does, by names of its attributes.
+
+    Args:
+        given: the object, which may be a loaded model instead of its network.
+        names: the attributes that are needed.
+
+    Raises:
+        UserError: when one is missing.
+    """
+    if not all(hasattr(given, name) for name in names):
+        raise UserError(
+            f"model: must be a network, such as lm.model of lm = refrain.load(run) (got {described(given)})"
+        )
+
+
+def device_of(network: Network) -> torch.device:
+    """The device of the parameters of a network.
+
+    Raises:
+        UserError: when it is no network.
+    """
+    check_has(network, "parameters")
+    return next(network.parameters()).device
 
 
 def offers(network: object, part: str) -> bool:

@@ -37,7 +37,7 @@ from .integer_scorer import IntegerScorer
 from .language_model import LanguageModel, Outputs
 from .network_stepper import NetworkStepper
 from .packed_head import PackedHead, pack_head
-from .protocol import Network
+from .protocol import Network, check_has
 from .scorer import Reader, Scorer
 from .states import chooses_states
 
@@ -112,7 +112,16 @@ class Stepper:
 
     @torch.no_grad()
     def step(self, ids: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-        """Map ids (B,) to natural log-probabilities of the next tokens (B, V) and the state after them."""
+        """Map ids (B,) to natural log-probabilities of the next tokens (B, V) and the state after them.
+
+        Raises:
+            IndexError: when an id on a CPU is not in [0, V).
+            ValueError: when ids are not integers (B,), or the state is of another model or batch size.
+        """
+        if not isinstance(ids, Tensor) or ids.ndim != 1 or ids.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"ids must be a tensor (B,) of integers, got {_described(ids)}")
+        if not isinstance(state, tuple) or len(state) != len(self._layers):
+            raise ValueError("the state must be one of initial_state(batch_size), or one that step returned")
         scores, state = self.logits(ids, state)
         return scores if self._output is None else log_softmax_(scores), state
 
@@ -190,9 +199,9 @@ class Stepper:
 
     @functools.cached_property
     def scorer(self) -> Scorer:
-        """What scores many sequences at once: this stepper, or one with products of integers.
+        """What scores many sequences at once: this stepper, or one with int8 matmuls.
 
-        It is an `IntegerScorer` for int8 weights where there are kernels for products of integers.
+        It is an `IntegerScorer` for int8 weights where there are kernels for int8 matmuls.
         """
         return IntegerScorer(self) if self.weights == "int8" and lanes() else self
 
@@ -207,6 +216,10 @@ class Stepper:
         return self._output
 
 
+def _described(ids: object) -> str:
+    return f"{ids.dtype} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+
+
 def _stepper(model: LanguageModel, weights: WeightType) -> Stepper:
     """A stepper that was pickled or copied."""
     return Stepper(model, weights=weights)
@@ -218,10 +231,16 @@ def stepper_of(model: Network | Reader, *, weights: WeightType = "float32") -> S
     Args:
         model: a language model, another network, or a stepper, which is returned unchanged.
         weights: see `Stepper`; has no effect on other networks and on steppers.
+
+    Raises:
+        UserError: when it is none of these.
     """
     if isinstance(model, LanguageModel) and _is_plain(model):
         return Stepper(model, weights=weights)
-    return NetworkStepper(model) if isinstance(model, nn.Module) else cast("Stepper | NetworkStepper", model)
+    if isinstance(model, nn.Module):
+        return NetworkStepper(model)
+    check_has(model, "step", "device")
+    return cast("Stepper | NetworkStepper", model)
 
 
 def _is_plain(model: LanguageModel) -> bool:

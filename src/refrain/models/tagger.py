@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 from refrain.nn import Bidirectional, CharacterFeatures, ConditionalRandomField, Embedding, SparseEmbedding
+from refrain.nn.given_module import module_or_identity
 
 from .language_model import Loss, Outputs
 from .widths import layer_widths, widths
@@ -51,8 +52,8 @@ class Tagger(nn.Module):
         output_dropout: applied to the output of the last layer (T, B, 2H), and after the tanh layer.
 
     Raises:
-        ValueError: when no layer is given, the widths of two neighbouring layers do not fit, or `crf` has another
-            number of tags.
+        ValueError: when no layer is given, the widths of two neighbouring layers do not fit, `crf` has another number
+            of tags, or a dropout is no module.
     """
 
     def __init__(
@@ -81,10 +82,10 @@ class Tagger(nn.Module):
             raise ValueError(f"the conditional random field has {crf.num_tags} tags, but the tagger has {num_tags}")
         self.embedding = embedding
         self.features = features
-        self.embedding_dropout = embedding_dropout or nn.Identity()
+        self.embedding_dropout = module_or_identity("embedding_dropout", embedding_dropout)
         self.layers = nn.ModuleList(layers)
-        self.between = between or nn.Identity()
-        self.output_dropout = output_dropout or nn.Identity()
+        self.between = module_or_identity("between", between)
+        self.output_dropout = module_or_identity("output_dropout", output_dropout)
         self.projection = None if projection_size is None else nn.Linear(below, projection_size)
         self.output = nn.Linear(projection_size or below, num_tags)
         # the output has the bias of both

@@ -20,6 +20,7 @@ from refrain.axes import Axis, AxisTable, Segment
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .dropout import EmbeddingDropout
+from .given_module import WORD_DROPOUT, check_module
 from .ids import check_ids
 
 
@@ -45,7 +46,7 @@ class BlockLowRankEmbedding(nn.Module):
         word_dropout: maps the vectors, their ids and V to the vectors used, for example `EmbeddingDropout(0.1)`.
 
     Raises:
-        ValueError: when a size is not positive, or the bands do not fit the vocabulary.
+        ValueError: when a size is not positive, the bands do not fit the vocabulary, or `word_dropout` is no module.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class BlockLowRankEmbedding(nn.Module):
         self.projections = nn.ParameterDict(
             {name: nn.Parameter(torch.empty(embedding_size, rank)) for name, rank in ranks(self.bands).items()}
         )
+        check_module("word_dropout", word_dropout, WORD_DROPOUT)
         self.word_dropout = word_dropout
         self.reset_parameters()
 

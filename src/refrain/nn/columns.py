@@ -4,7 +4,7 @@ Each process draws the random numbers of all columns and uses those of its own. 
 that one process would see, and their generators stay in the same state. Numbers that do not differ by column, such as
 the masks of weight dropout, are the same in every process.
 
-T steps in the window, B columns of the whole batch, D width.
+T steps in the window, B columns of the whole batch, D width, F features of a word.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
     columns: Columns
     inputs: Tensor
-    """The ids of all columns, (T, B) or (T, B, ...)."""
+    """The ids of all columns, (T, B), or (T, B, 1 + F) of a tagger."""
 
 
 _part: Part | None = None
@@ -43,7 +43,7 @@ def computing(columns: Columns | None, inputs: Tensor) -> Iterator[None]:
 
     Args:
         columns: the columns; None for all.
-        inputs: the ids of all columns (T, B), which decide where states are reset.
+        inputs: the ids of all columns, (T, B), which decide where states are reset, or (T, B, 1 + F) of a tagger.
     """
     global _part
     before, _part = _part, None if columns is None else Part(columns, inputs)

@@ -80,7 +80,20 @@ class Dropout(nn.Dropout):
     """Dropout of single entries, as torch's, with masks that a CPU draws in a fifth of the time.
 
     With `inplace=True`, the entries of the inputs themselves are dropped.
+
+    Args:
+        p: the rate, in [0, 1].
+        inplace: whether the inputs are changed.
+
+    Raises:
+        ValueError: when the rate is out of range.
     """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        # torch compares with each bound alone, which NaN passes
+        if not 0 <= p <= 1:
+            raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+        super().__init__(p, inplace)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs (T, B, D) -> the same shape, with entries dropped; inputs themselves in evaluation."""
@@ -182,7 +195,7 @@ class HeldMask(nn.Module):
         self.mask = self.mask.new_empty(0)
 
     def forward(self, inputs: Tensor, shape: Sequence[int]) -> Tensor:
-        """Multiply with the held mask, which is drawn at the first use.
+        """Multiply with the held mask, which is drawn at the first use; the result has the dtype of the inputs.
 
         Args:
             inputs: the tensor that is masked.
@@ -198,7 +211,7 @@ class HeldMask(nn.Module):
                 f"the held mask is for shape {tuple(self.mask.shape)}, the input needs {tuple(shape)}; "
                 "call resample() when batch or width change"
             )
-        return inputs * self.mask
+        return inputs * self.mask.to(inputs.dtype)
 
     def extra_repr(self) -> str:
         """The rate, for print."""

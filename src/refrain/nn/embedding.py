@@ -10,6 +10,7 @@ from refrain.axes import Axis, AxisTable
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .dropout import EmbeddingDropout
+from .given_module import WORD_DROPOUT, check_module
 
 
 class Embedding(nn.Module):
@@ -25,7 +26,7 @@ class Embedding(nn.Module):
             the optimiser must support that, as `refrain.optim.SGD` does.
 
     Raises:
-        ValueError: when a size is not positive.
+        ValueError: when a size is not positive, or `word_dropout` is no module.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Embedding(nn.Module):
         self.vocabulary_size = vocabulary_size
         self.embedding_size = embedding_size
         self.weight = nn.Parameter(torch.empty(vocabulary_size, embedding_size))
+        check_module("word_dropout", word_dropout, WORD_DROPOUT)
         self.word_dropout = word_dropout
         self.sparse_gradient = False
         self.reset_parameters()

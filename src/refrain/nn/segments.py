@@ -130,7 +130,7 @@ def plan_reduction(input_size: int, hidden_size: int, *, reduce_in: float, reduc
     requested = (reduce_in * input_size, reduce_out * hidden_size)
     if reduce_in == reduce_out == 1:
         return plan_blocks(input_size, hidden_size, blocks=1, density=1.0)._replace(requested=requested)
-    # a dense layer has (inputs * units + units^2 + 2 units) / 4 parameters with two biases, as in the paper's code
+    # a dense layer has 4 (inputs * units + units^2 + 2 units) parameters with two biases, as in the paper's code
     rest = reduce_in * reduce_out * input_size + reduce_out**2 * hidden_size + 2 * reduce_out - 2
     most = max(1, min(input_size - 1, hidden_size))
     if rest <= 0 or (blocks := math.ceil((input_size + hidden_size) / rest)) > most:

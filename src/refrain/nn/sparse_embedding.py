@@ -18,6 +18,7 @@ from refrain.axes import Axis, AxisTable, Segment
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .dropout import EmbeddingDropout
+from .given_module import WORD_DROPOUT, check_module
 from .ids import check_ids
 from .segments import Band
 
@@ -31,7 +32,7 @@ class SparseEmbedding(nn.Module):
         word_dropout: maps the vectors, their ids and V to the vectors used, for example `EmbeddingDropout(0.1)`.
 
     Raises:
-        ValueError: when a band does not fit the vocabulary.
+        ValueError: when a band does not fit the vocabulary, or `word_dropout` is no module.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class SparseEmbedding(nn.Module):
         self.blocks = nn.ParameterList(
             nn.Parameter(torch.empty(vocabulary_size - start, width)) for start, width in self.bands
         )
+        check_module("word_dropout", word_dropout, WORD_DROPOUT)
         self.word_dropout = word_dropout
         self.reset_parameters()
 

@@ -33,7 +33,7 @@ class WeightDropout(nn.Module):
         ValueError: when the rate is out of range.
     """
 
-    # of a module that an earlier version has pickled
+    # the default for modules that an earlier version pickled
     native = False
 
     def __init__(self, rate: float, *, granularity: Literal["entry", "row"] = "entry", held: bool = False) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from refrain.storage.documents import Document, Index, state_of
 
 from .native import Averages
-from .stalls import Verdict, stalled
+from .stalls import Verdict, loaded_figures, saved_figures, stalled
 
 
 class AveragingState(Document):
@@ -27,7 +27,7 @@ class AveragingState(Document):
 
     started: bool
     steps: Index
-    validations: list[float]
+    validations: list[float | None]
     means: list[Tensor]
     weights: list[Tensor]
 
@@ -100,8 +100,9 @@ class TriggeredAveraging:
         """Start averaging if validation has stalled.
 
         Args:
-            record: `judged`, the figure of the validation, where less is better; `epoch`, counted from 1; `settled`,
-                False while units are being removed: the loss rises then, so the validation does not count as a stall.
+            record: `judged`, the figure of the validation, where less is better, and NaN or infinity is worse than any
+                other; `epoch`, counted from 1; `settled`, False while units are being removed: the loss rises then, so
+                the validation does not count as a stall.
 
         Returns:
             A verdict with a message if this validation triggers averaging, otherwise None.
@@ -138,7 +139,7 @@ class TriggeredAveraging:
         return {
             "started": self._started,
             "steps": self._steps,
-            "validations": self._validations,
+            "validations": saved_figures(self._validations),
             "means": self._means,
             "weights": weights,
         }
@@ -159,7 +160,7 @@ class TriggeredAveraging:
                 raise ValueError("the averages in the checkpoint belong to other parameters")
         self._started = saved.started
         self._steps = saved.steps
-        self._validations = list(saved.validations)
+        self._validations = loaded_figures(saved.validations)
         means = zip(saved.means, self._parameters, strict=True) if saved.steps else ()
         self._means = [mean.clone().to(parameter.device) for mean, parameter in means]
         if saved.steps:

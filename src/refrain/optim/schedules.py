@@ -4,9 +4,12 @@
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from refrain.storage.documents import Document, Index, state_of
+
+from .stalls import figure
 
 
 class Schedule(Protocol):
@@ -41,11 +44,16 @@ def constant(epoch: int, progress: float) -> float:
     return 1.0
 
 
-def exponential(epoch: int, *, hold_epochs: int, decay: float, step_epochs: int = 1) -> float:
+def exponential(
+    epoch: int, progress: float = 0.0, *, hold_epochs: int = 0, decay: float, step_epochs: int = 1
+) -> float:
     """Return 1 for `hold_epochs` epochs, then decay exponentially (Zaremba et al., 2014, section 4.1).
+
+    As a schedule: `Fixed(functools.partial(exponential, decay=0.5, hold_epochs=4))`.
 
     Args:
         epoch: the number of finished epochs.
+        progress: the finished fraction of the run, which has no effect.
         hold_epochs: the number of epochs at the full rate.
         decay: the factor by which the rate is multiplied at each step of the schedule.
         step_epochs: the number of epochs between two steps of the schedule.
@@ -71,11 +79,17 @@ def cosine(epoch: int, progress: float) -> float:
 class Fixed:
     """A schedule that depends only on the progress of the run, not on validation.
 
+    It is like `torch.optim.lr_scheduler.LambdaLR`: the learning rate is the full one times what the function returns.
+    The function is called before every window instead of every epoch, and also receives the finished fraction of the
+    run, so that `Fixed(cosine)` changes the rate within epochs. Nothing has to call a `step`.
+
     Args:
-        function: a function from epoch and progress to the factor.
+        function: maps the number of finished epochs and the finished fraction of the run, from 0 to 1, to the factor:
+            `constant`, `linear`, `cosine`, `functools.partial(exponential, decay=0.5)`, or one of your own, such as
+            `lambda epoch, progress: 0.95**epoch`.
     """
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Callable[[int, float], float]) -> None:
         self._function = function
 
     def factor(self, epoch: int, progress: float) -> float:
@@ -125,9 +139,9 @@ class Plateau:
         """Cut the rate unless this is the best validation so far.
 
         Args:
-            judged: the figure of the validation, where less is better.
+            judged: the figure of the validation, where less is better, and NaN or infinity is worse than any other.
         """
-        if judged < self._best:
+        if figure(judged) < self._best:
             self._best = judged
         else:
             self._cuts += 1

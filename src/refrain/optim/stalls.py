@@ -1,5 +1,6 @@
 """The rule for when validation has stalled, and early stopping by it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,22 +19,45 @@ class Verdict(NamedTuple):
     message: str | None = None
 
 
+def figure(judged: float) -> float:
+    """Return the figure by which a validation is compared: infinity, worse than any other, if it is not finite.
+
+    Args:
+        judged: the figure of the validation, where less is better.
+    """
+    return judged if math.isfinite(judged) else math.inf
+
+
 def stalled(earlier: Sequence[float], judged: float, window: int) -> bool:
     """Return whether a validation is worse than the best of those more than `window` validations before it.
 
     Args:
-        earlier: the figures of the earlier validations, where less is better.
+        earlier: the figures of the earlier validations, where less is better; see `figure`.
         judged: the figure of this validation.
         window: the number of most recent earlier validations to ignore; with 0, the result is always False.
     """
     far = earlier[:-window] if window else []
-    return bool(far) and judged > min(far)
+    return bool(far) and figure(judged) > min(map(figure, far))
+
+
+def saved_figures(validations: Sequence[float]) -> list[float | None]:
+    """Return figures of validations as plain data, which has no infinite numbers: None for those."""
+    return [judged if math.isfinite(judged) else None for judged in validations]
+
+
+def loaded_figures(saved: Sequence[float | None]) -> list[float]:
+    """Return figures of validations from `saved_figures`.
+
+    Args:
+        saved: the figures, None for one that was not finite.
+    """
+    return [math.inf if judged is None else judged for judged in saved]
 
 
 class EarlyStopState(Document):
     """The state of an `EarlyStop`."""
 
-    validations: list[float]
+    validations: list[float | None]
 
 
 class EarlyStop:
@@ -58,9 +82,9 @@ class EarlyStop:
         """Decide whether the run stops.
 
         Args:
-            record: `judged`, the figure of the validation, where less is better; `epoch`, from 1, which only
-                `min_epochs` needs; `settled`, False while units are being removed: the loss rises then, so the
-                validation does not count as a stall.
+            record: `judged`, the figure of the validation, where less is better, and NaN or infinity is worse than any
+                other; `epoch`, from 1, which only `min_epochs` needs; `settled`, False while units are being removed:
+                the loss rises then, so the validation does not count as a stall.
 
         Returns:
             The verdict, or None if the validation does not count.
@@ -75,7 +99,7 @@ class EarlyStop:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the figures of the validations so far."""
-        return {"validations": self._validations}
+        return {"validations": saved_figures(self._validations)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state from `state_dict`.
@@ -83,4 +107,4 @@ class EarlyStop:
         Args:
             state: a state from `state_dict`.
         """
-        self._validations = list(state_of(EarlyStopState, state).validations)
+        self._validations = loaded_figures(state_of(EarlyStopState, state).validations)

@@ -133,7 +133,7 @@ class SGD(EagerSGD):
         ValueError: by `step`, when a parameter has both weight decay and a sparse gradient.
     """
 
-    # of a copy, as torch's optimisers do not copy attributes
+    # the default for a copy, because torch's optimisers do not copy attributes
     native = False
 
     def __init__(self, parameters: Any, *, lr: float, weight_decay: float = 0.0, native: bool = False) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from refrain.arguments import path_of
 from refrain.config import AnyExperiment, resolve
 from refrain.config.loader import Origins, Start
 from refrain.errors import UserError, shown
@@ -48,6 +49,9 @@ def recipe(
                 "recipe: each setting is a text such as 'training.epochs=3', or a mapping such as "
                 f"{{'training.epochs': 3}} (got {shown(each)})"
             )
+    for argument, path, what in (("data", data, "the path or the name of a corpus"), ("iss_json", iss_json, "a file")):
+        if path is not None:
+            path_of(path, argument, what)
     corpus = None if data is None else str(data)
     given = None if iss_json is None else str(iss_json)
     start = None if start_from is None else start_of(start_from)

@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+from refrain.arguments import path_of
 from refrain.errors import UserError
 from refrain.storage.checkpoint_manifest import MANIFEST
 from refrain.storage.folders import cache_folder
@@ -64,7 +65,11 @@ def named_run(path: str | Path) -> Path:
 
     Returns:
         The folder of a named run; any other path as it is, and in full where it could be taken for a name.
+
+    Raises:
+        UserError: when it is neither a text nor a path.
     """
+    path_of(path, "path", "a run folder or the name of a run")
     text = os.fspath(path)
     if not is_name(text):
         given = Path(text)

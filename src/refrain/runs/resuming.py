@@ -5,6 +5,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
+from refrain.arguments import path_of
 from refrain.assembly.fixed_vocabulary import with_own_vocabulary
 from refrain.config import AnyExperiment
 from refrain.config.resumable import continues
@@ -52,6 +53,7 @@ from .together import (
     report_of,
     share_network,
 )
+from .torch_modes import usual_modes
 
 
 def resume(
@@ -107,6 +109,7 @@ def resume(
         check_config(own, checkpoint, read_manifest(run), run.path)
         for problem in problems:
             report.log(f"skipped a damaged checkpoint: {problem}")
+        stack.enter_context(usual_modes())
         stack.enter_context(threads_for(given, report.log, ranks=ranks.size, before=read_manifest(run)))
         corpus, network, backends = _built(kind, given, run, checkpoint, model, ranks, report)
         task = kind.task(given, corpus, network, added)
@@ -131,7 +134,7 @@ def resume(
 
 
 def _existing(out: str | Path) -> RunFolder:
-    run = RunFolder(Path(out))
+    run = RunFolder(path_of(out, "out", "a run folder"))
     if not run.path.is_dir():
         raise CheckpointError(f"{run.path}: no such run folder; leave out --resume to start a run")
     return run
@@ -221,7 +224,7 @@ def resume_unfinished(
     Returns:
         The summary, as in `summary.json`.
     """
-    run = RunFolder(Path(out))
+    run = RunFolder(path_of(out, "out", "a run folder"))
     own = experiment_from(run.read_json("config.json"), run.path)
     experiment = with_recorded_target(experiment, own, read_manifest(run))
     given = with_changes(own, experiment, settings, run.path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from refrain.arguments import path_of
 from refrain.config import AnyExperiment
 from refrain.config.toml_text import toml_of
 from refrain.config.upgrade import FORMAT
@@ -69,9 +70,9 @@ def train_seeds(
     """
     if count < 1:
         raise UserError(f"--seeds must be at least 1 (got {count})")
-    first = experiment.training.seed
+    seeds = [experiment.training.seed + index for index in range(count)]
     about: Any = {"start_from": start_from, "force": force, "recipe_text": recipe_text, "command": command}
-    return _train_series(experiment, Path(out), {"seeds": list(range(first, first + count))}, progress, **about)
+    return _train_series(experiment, path_of(out, "out"), {"seeds": seeds}, progress, **about)
 
 
 def train_folds(
@@ -108,7 +109,7 @@ def train_folds(
         raise UserError("data.folds: must be set for a cross-validation, and is a setting of taggers")
     about: Any = {"start_from": start_from, "force": force, "recipe_text": recipe_text, "command": command}
     members = {"seeds": list(range(1, folds + 1)), "folds": folds}
-    return _train_series(experiment, Path(out), members, progress, **about)
+    return _train_series(experiment, path_of(out, "out"), members, progress, **about)
 
 
 def _train_series(
@@ -207,7 +208,7 @@ def resume_seeds(
     Raises:
         CheckpointError: when a run cannot be continued, the settings differ, or there are more seeds already.
     """
-    folder = Path(out)
+    folder = path_of(out, "out")
     check_seeds(folder)
     plan = read_plan(RunFolder(folder), FILE)
     own = experiment_from(plan["config"], folder)

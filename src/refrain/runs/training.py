@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from refrain.arguments import check_choice, path_of
 from refrain.assembly.sparsity import with_target_number
 from refrain.config import AnyExperiment, Experiment
 from refrain.errors import UserError
@@ -35,6 +36,7 @@ from .targets import target_asked
 from .threads import threads_for
 from .to_the_end import train_to_the_end
 from .together import check_columns, check_gpus, check_same, check_shared, first_then_others, report_of, share_network
+from .torch_modes import usual_modes
 
 
 def train(
@@ -79,13 +81,16 @@ def train(
         DataError: when the corpus is missing, damaged or too small.
         CheckpointError: when the folder is not empty or cannot be written, or the disk has too little space.
         UserError: when the loss is not finite, `sparsity.freeze` finds no zeros, a method fails, a network of your own
-            does not implement the protocol, something is read from the run that would be replaced, or ranks differ.
+            does not implement the protocol, something is read from the run that would be replaced, ranks differ, or
+            `resume` is another word.
         LostRankError: when another process that trains the same model is lost.
         Interrupted: when a signal has stopped the run; a checkpoint has been saved.
     """
+    check_choice("resume", resume, ("never", "auto"))
+    out = path_of(out, "out", "the path of a run folder")
     own = methods_by_name(methods)
     with joined() as ranks:
-        out, found = Path(ranks.from_first(str(out))), ranks.from_first(run_state(Path(out)))
+        out, found = Path(ranks.from_first(str(out))), ranks.from_first(run_state(out))
         again = (resume == "auto" or restarted()) and found != "absent"
         if again and found == "run":
             changes: Any = {"model": model, "methods": methods, "experiment": experiment}
@@ -97,7 +102,7 @@ def train(
             kind_of(experiment, model)
             given: Any = {"own_network": model, "methods": own, "start_from": start_from, "force": force or again}
             given["unfinished"] = again or resume == "auto"
-            with threads_for(experiment, report.log, ranks=ranks.size) as threads:
+            with usual_modes(), threads_for(experiment, report.log, ranks=ranks.size) as threads:
                 return _started(experiment, RunFolder(out), ranks, report, recipe_text, command, threads, **given)
 
 

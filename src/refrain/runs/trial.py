@@ -22,6 +22,7 @@ from .kinds import kind_of
 from .layout import draw_layout, frequency_bands, sparse_plans
 from .preparing import choose
 from .threads import threads_for
+from .torch_modes import usual_modes
 
 WINDOWS, SECONDS = 12, 2.0
 """The largest number of windows of a trial, and the seconds after which a trial of at least two windows ends."""
@@ -50,7 +51,7 @@ def trial(
     """
     if layout is not None:
         check_outputs([("layout", Path(layout))], [experiment.data.corpus], force=force)
-    with threads_for(experiment, log):
+    with usual_modes(), threads_for(experiment, log):
         return _trial(experiment, log, layout, force=force)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from refrain.axes import AxisTable, removable
+from refrain.axes import Axis, AxisTable, removable
 
 from .groups import UnitAxis, dead_units, squared_norms, unit_axes, unit_sums
 from .sizes import model_size
@@ -18,15 +18,18 @@ def select_units(tensors: Mapping[str, Tensor], table: AxisTable, kept: Mapping[
     """Select the kept units of each width from all tensors.
 
     Args:
-        tensors: parameters by name.
+        tensors: parameters by name, as in `dict(model.named_parameters())`.
         table: the axes of the parameters.
-        kept: for each width to reduce, the indices of the units to keep, ascending.
+        kept: for each width to reduce, the units to keep: their indices, ascending, or (U,) bool, such as the inverse
+            of what `dead_by_width` returns. Of each width, and of each block of a sparse layer or band of words in it,
+            at least one unit must be kept.
 
     Returns:
         New contiguous tensors by name.
 
     Raises:
-        ValueError: when the model does not have a width, or its units cannot be removed.
+        ValueError: when the model does not have a width, its units cannot be removed, the kept units are not such
+            indices or booleans, or the table does not have a tensor.
     """
     possible = removable(table)
     for width in kept:
@@ -34,19 +37,54 @@ def select_units(tensors: Mapping[str, Tensor], table: AxisTable, kept: Mapping[
             known = any(axis.width == width for axes in table.values() for axis in axes)
             cause = "its units cannot be removed" if known else "the model has no such width"
             raise ValueError(f"width {width!r}: {cause}; choose from {', '.join(possible)}")
+    if unknown := next((name for name in tensors if name not in table), None):
+        raise ValueError(
+            f"tensor {unknown!r}: the table has no axes for it; give dict(model.named_parameters()), which has a tied "
+            "weight once and no buffers"
+        )
+    chosen: dict[str, Tensor] = {}
     smaller = {}
     for name, tensor in tensors.items():
         for dimension, axis in enumerate(table[name]):
             if axis.width in kept:
                 units = tensor.shape[dimension] // axis.copies
-                indices = kept[axis.width]
-                if axis.segment is not None:
-                    inside = (indices >= axis.segment.begin) & (indices < axis.segment.end)
-                    indices = indices[inside] - axis.segment.begin
+                if axis.width not in chosen:
+                    size = units if axis.segment is None else axis.segment.of
+                    chosen[axis.width] = _kept_units(axis.width, kept[axis.width], size)
+                indices = _within(axis, chosen[axis.width]).to(tensor.device)
                 index = torch.cat([indices + copy * units for copy in range(axis.copies)])
                 tensor = tensor.index_select(dimension, index)
         smaller[name] = tensor.contiguous()
     return smaller
+
+
+def _kept_units(width: str, kept: Tensor, units: int) -> Tensor:
+    """Return the ascending indices of the units to keep, of indices or of (U,) bool."""
+    kept = torch.as_tensor(kept)
+    if kept.dtype == torch.bool and kept.shape == (units,):
+        kept = kept.nonzero().flatten()
+    elif kept.dtype not in (torch.int64, torch.int32) or kept.ndim != 1:
+        got = f"{str(kept.dtype).removeprefix('torch.')} of shape {tuple(kept.shape)}"
+        raise ValueError(
+            f"width {width!r}: the units to keep must be int64 indices, or bool of shape {(units,)} (got {got})"
+        )
+    if not len(kept):
+        raise ValueError(f"width {width!r}: all {units} units would be removed; keep at least one")
+    if kept[0] < 0 or kept[-1] >= units or (kept.diff() <= 0).any():
+        raise ValueError(f"width {width!r}: the indices of the units to keep must ascend within 0 and {units - 1}")
+    return kept
+
+
+def _within(axis: Axis, kept: Tensor) -> Tensor:
+    """Return the indices of the kept units along an axis that covers all units of a width, or a segment of them."""
+    if axis.segment is None:
+        return kept
+    begin, end, _ = axis.segment
+    inside = kept[(kept >= begin) & (kept < end)] - begin
+    if not len(inside):
+        span = f"units {begin} to {end - 1}, those of a block or band"
+        raise ValueError(f"width {axis.width!r}: all of {span}, would be removed; keep at least one of them")
+    return inside
 
 
 def clear_units(parameters: Mapping[str, Tensor], width_axes: Sequence[UnitAxis], dead: Tensor) -> None:
@@ -79,10 +117,14 @@ def dead_by_width(
         gone: width -> (U,) bool, units that are removed in any case.
 
     Returns:
-        Width -> (U,) bool.
+        Width -> (U,) bool. All units of a width can be dead, but those of a block or band without the first.
+
+    Raises:
+        ValueError: when the model does not have a width, or what is gone is not bool.
     """
-    found = unit_axes(table)
     dead = dict(gone or {})
+    _check_dead(dead)
+    found = _axes_of(table, (*widths, *dead))
     entries = {name: parameter.detach() != 0 for name, parameter in parameters.items()}
     for width, which in dead.items():
         clear_units(entries, found[width], which)
@@ -96,6 +138,20 @@ def dead_by_width(
                 clear_units(entries, found[width], now)
             dead[width] = now
     return spared(dead, table)
+
+
+def _axes_of(table: AxisTable, widths: Sequence[str]) -> dict[str, list[UnitAxis]]:
+    found = unit_axes(table)
+    if unknown := next((width for width in widths if width not in found), None):
+        raise ValueError(f"width {unknown!r}: the model has no such width; choose from {', '.join(found)}")
+    return found
+
+
+def _check_dead(dead: Mapping[str, Tensor]) -> None:
+    for width, which in dead.items():
+        if which.dtype != torch.bool:
+            got = str(which.dtype).removeprefix("torch.")
+            raise ValueError(f"width {width!r}: dead units must be bool, a value for each unit (got {got})")
 
 
 def segments_by_width(table: AxisTable) -> dict[str, set[tuple[int, int]]]:
@@ -133,12 +189,16 @@ def spared(dead: Mapping[str, Tensor], table: AxisTable) -> dict[str, Tensor]:
 
 
 def widths_left(widths: Mapping[str, int], dead: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the sizes of all widths without the dead units; one unit of each width is always kept.
+    """Return the sizes of all widths without the dead units; one unit of each width always counts as kept.
 
     Args:
         widths: the sizes with the dead units.
         dead: width -> (U,) bool.
+
+    Raises:
+        ValueError: when the dead units are not bool.
     """
+    _check_dead(dead)
     return dict(widths) | {width: max(1, int((~which).sum())) for width, which in dead.items()}
 
 
@@ -168,9 +228,12 @@ def weakest_first(parameters: Mapping[str, Tensor], table: AxisTable, widths: Se
 
     Returns:
         (width, unit) pairs.
+
+    Raises:
+        ValueError: when the model does not have a width.
     """
     ranked: list[tuple[float, str, int]] = []
-    found = unit_axes(table)
+    found = _axes_of(table, widths)
     for width in widths:
         squares = squared_norms({name: value.detach() for name, value in parameters.items()}, found[width])
         entries = sum(
@@ -205,8 +268,9 @@ def drop_until(
         Width -> units to drop. The last unit of a width, and of each block's segment, is kept.
 
     Raises:
-        ValueError: when the target cannot be reached.
+        ValueError: when the target cannot be reached, or the dead units are not bool.
     """
+    _check_dead(dead or {})
     gone = {width: torch.zeros(size, dtype=torch.bool) for width, size in widths.items()}
     gone |= {width: which.cpu().clone() for width, which in (dead or {}).items()}
     left = {width: int((~which).sum()) for width, which in gone.items()}

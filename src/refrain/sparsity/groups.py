@@ -7,11 +7,12 @@ U units in a width.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from refrain.arguments import check_choice
 from refrain.axes import Axis, AxisTable, Segment
 
 Overlap = Literal["twice", "once"]
@@ -82,8 +83,9 @@ def squared_norms(
             or `once`.
 
     Raises:
-        ValueError: when no matrix has the width.
+        ValueError: when no matrix has the width, or `overlap` is another word.
     """
+    check_choice("overlap", overlap, get_args(Overlap))
     total: Tensor | None = None
     rows: dict[str, UnitAxis] = {}
     for unit_axis in width_axes:

@@ -9,10 +9,13 @@ U units in a width.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+
+from refrain.arguments import check_choice, real_of
+from refrain.errors import UserError, shown
 
 from .groups import Overlap, UnitAxis, group_sizes, scale_units, squared_norms
 
@@ -21,17 +24,31 @@ SMOOTHING = 1e-8
 Scaling = Literal["none", "sqrt-size"]
 
 
+def _checked_strength(given: Any) -> float:
+    """The strength of a penalty; a negative one would reward what it is against."""
+    strength = real_of(given, "strength")
+    if not strength >= 0:
+        raise UserError(f"strength must be at least 0 (got {strength})")
+    return strength
+
+
 @dataclass
 class L1:
     """The L1 penalty: the sum of absolute values.
 
     Attributes:
         parameters: the parameters that are penalised.
-        strength: lambda, relative to the loss; may be changed during a run.
+        strength: lambda, at least 0 and relative to the loss; may be changed during a run.
+
+    Raises:
+        UserError: when the strength is negative or no number.
     """
 
     parameters: Sequence[Tensor]
     strength: float
+
+    def __post_init__(self) -> None:
+        self.strength = _checked_strength(self.strength)
 
     def loss(self) -> Tensor:
         """Return the penalty, a scalar with a gradient."""
@@ -52,10 +69,13 @@ class UnitLasso:
     Attributes:
         parameters: all parameters of the model, by name.
         unit_axes: the axes of the width, from `unit_axes`.
-        strength: lambda times the width's multiplier, relative to the loss; may be changed during a run.
+        strength: lambda times the width's multiplier, at least 0 and relative to the loss; may be changed during a run.
         scaling: `sqrt-size` multiplies by the square root of the number of entries in a group (Yuan & Lin, 2006).
         overlap: entries in a row and a column of one unit count `twice` or `once`.
         penalised: (U,) bool, the units that the penalty acts on; None for all. May be changed during a run.
+
+    Raises:
+        UserError: when the strength is negative or no number, or `scaling` or `overlap` is another word.
     """
 
     parameters: Mapping[str, Tensor]
@@ -65,6 +85,11 @@ class UnitLasso:
     overlap: Overlap = "twice"
     penalised: Tensor | None = None
     _sizes: Tensor | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.strength = _checked_strength(self.strength)
+        check_choice("scaling", self.scaling, get_args(Scaling))
+        check_choice("overlap", self.overlap, get_args(Overlap))
 
     def shrinkage(self, learning_rate: float) -> Tensor:
         """Return by how much a step reduces the norm of each group, (U,) or a scalar for all groups.
@@ -117,13 +142,21 @@ class LineLasso:
 
     Attributes:
         parameters: lists of matrices; the matrices of a list are treated as one, concatenated along the line.
-        strength: lambda, relative to the loss; may be changed during a run.
+        strength: lambda, at least 0 and relative to the loss; may be changed during a run.
         dimension: 1 for rows, whose entries are summed along it, 0 for columns.
+
+    Raises:
+        UserError: when the strength is negative or no number, or the dimension is another.
     """
 
     parameters: Sequence[Sequence[Tensor]]
     strength: float
     dimension: Literal[0, 1]
+
+    def __post_init__(self) -> None:
+        self.strength = _checked_strength(self.strength)
+        if self.dimension not in (0, 1):
+            raise UserError(f"dimension: must be 1 for rows or 0 for columns (got {shown(self.dimension)})")
 
     def _squares(self, matrices: Sequence[Tensor]) -> Tensor:
         return torch.stack([matrix.square().sum(self.dimension) for matrix in matrices]).sum(0)

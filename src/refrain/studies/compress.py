@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from refrain.arguments import path_of
 from refrain.assembly.corpus import build_text, locate
 from refrain.config import Experiment
 from refrain.data import Corpus, Vocabulary
@@ -91,8 +92,8 @@ def compress(
         `cost`, the perplexity of the validation text `before` and `after`.
 
     Raises:
-        UserError: when nothing or a whole layer would be removed, a target cannot be reached, or the smaller model is
-            worse than `max_loss` allows.
+        UserError: when nothing or a whole layer would be removed, a target cannot be reached, the smaller model is
+            worse than `max_loss` allows, or an argument is of another type or out of range.
         DataError: when the text is missing or invalid.
         CheckpointError: when the run cannot be read, `out` exists, or the smaller model does not compute the same.
     """
@@ -100,8 +101,8 @@ def compress(
         Request(threshold, to, max_loss, weights, embedding_rank, head_rank, finetune_epochs, zeros)
     )
     reports = reports or Reporter(None)
-    out = Path(out)
-    check_apart(Path(run), out, force=force)
+    out = path_of(out, "out")
+    check_apart(path_of(run, "run", "a run folder"), out, force=force)
     check_folder("--out", out, run_parts(out), [data])
     with reports.step(f"loading {run}"):
         lm = load_language_model(run)

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from refrain.arguments import check_choice, path_of
 from refrain.assembly.corpus import locate
 from refrain.assembly.tagged_corpus import build_tagged_text
 from refrain.config import TaggerExperiment
@@ -44,12 +45,13 @@ def compress_tagger(
         `weights`, and `before` and `after`, each with parameters, bytes, accuracy and nats_per_token.
 
     Raises:
-        UserError: when the weights are stored so already.
+        UserError: when the weights are stored so already, or an argument is of another type or another word.
         DataError: when the sentences are missing or bad.
         CheckpointError: when the run cannot be read, or `out` exists.
     """
-    reports, out = reports or Reporter(None), Path(out)
-    check_apart(Path(run), out, force=force)
+    check_choice("weights", weights, get_args(WeightType))
+    reports, out = reports or Reporter(None), path_of(out, "out")
+    check_apart(path_of(run, "run", "a run folder"), out, force=force)
     check_folder("--out", out, run_parts(out), [data])
     with reports.step(f"loading {run}"):
         given = load_tagger(run)

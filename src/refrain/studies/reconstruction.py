@@ -1,4 +1,4 @@
-"""Units that are kept take over what can be predicted from them of the units that are removed, by least squares.
+"""Least-squares reconstruction: the kept units take over the part of the removed units that they can predict.
 
 As in channel pruning (He, Zhang & Sun, 2017, ICCV, section 3.1), for every matrix that reads the units: the output of a
 removed unit is a linear function of the outputs of the kept units, as well as it can be on a text, and the columns of

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
+from refrain.arguments import check_choice, described, real_of, whole_of
 from refrain.assembly.corpus import build_text, locate
 from refrain.config import Experiment
 from refrain.data import UNITS, Corpus, TokenSource, Vocabulary, Windows
@@ -22,6 +23,8 @@ MAX_LOSS = 0.2
 BATCH, STEPS, TOKENS = 20, 35, 200_000
 BEGINNING = 20_000
 """The number of tokens that are read for each of several candidates."""
+TARGETS = ("parameters", "multiply_adds", "layer_multiply_adds", "bytes")
+"""What a target size is measured in."""
 
 
 class Request(NamedTuple):
@@ -65,9 +68,19 @@ class Request(NamedTuple):
 def checked_request(request: Request) -> Request:
     """Check the options of a compression.
 
+    Returns:
+        The options, with plain numbers.
+
     Raises:
-        UserError: when a value is out of range or cannot take effect.
+        UserError: when a value is out of range, of another type or cannot take effect.
     """
+    _check_target(request.to)
+    request = request._replace(
+        threshold=None if request.threshold is None else real_of(request.threshold, "threshold"),
+        max_loss=None if request.max_loss is None else real_of(request.max_loss, "max_loss"),
+        zeros=None if request.zeros is None else real_of(request.zeros, "zeros"),
+        finetune_epochs=whole_of(request.finetune_epochs, "finetune_epochs"),
+    )
     threshold, max_loss = request.threshold, request.max_loss
     if threshold is not None and not threshold > 0:
         raise UserError(f"--threshold must be greater than 0 (got {threshold})")
@@ -91,6 +104,17 @@ def checked_request(request: Request) -> Request:
     if max_loss is not None and not max_loss >= 0:
         raise UserError(f"--max-loss must be at least 0% (got {max_loss:.0%})")
     return request
+
+
+def _check_target(to: Any) -> None:
+    """Check that a target is a measure and a size; how large it may be depends on the model."""
+    if to is None:
+        return
+    if not (isinstance(to, tuple | list) and len(to) == 2):
+        raise UserError(f"to: must be a measure and a size, such as ('parameters', '50%') (got {described(to)})")
+    check_choice("to: the measure", to[0], TARGETS)
+    if not isinstance(to[1], str):
+        real_of(to[1], "to: the size")
 
 
 class Validation(NamedTuple):

@@ -1,4 +1,4 @@
-"""The ranks of bands of words for a size, where each entry saves as much of the error as any other.
+"""Chooses the ranks of word bands for a given size: the next rank goes where it saves the most error for each entry.
 
 The error of a band that its rank leaves out is the sum of the smallest eigenvalues of the matrix of low_rank.py, with
 the words weighted by their frequency. One more rank of a band of n words costs n entries and a row of the projection,

@@ -37,8 +37,7 @@ def sizes_of(
     """Measure the bytes of the stored weights and the perplexity of models, in float32 and in int8.
 
     The first model is compressed by magnitude pruning, by removing units, by lower ranks, and by bands of words with
-    ranks of their own, of as many parameters; of each model, dead units
-    are removed. Nothing is trained.
+    ranks of their own, of as many parameters. Dead units are removed from every model. Nothing is trained.
 
     Args:
         models: trained models by name, all with the same vocabulary.

@@ -7,9 +7,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from refrain.arguments import check_choice, text_of, texts_of, whole_of
 from refrain.data import Vocabulary, clean_review
 from refrain.data.text.cleaning import Cleaning
-from refrain.errors import UserError
+from refrain.errors import UserError, shown
 from refrain.generation import Features, Part, Sampler, features, generate, hold_units
 from refrain.models import NetworkStepper, Stepper, stepper_of
 from refrain.nn.kernels.packed_linear import WeightType, round_weights
@@ -19,7 +20,7 @@ from refrain.progress import Track, untracked
 from .scoring import Score as Score
 from .scoring import ScoresTexts, Splits
 from .sizes import sizes_of
-from .texts import Count, check_choice, check_clamp, check_real, check_whole, text_of, texts_of, units_of
+from .texts import Count
 
 Start = Literal["line-end", "none"]
 """What a model reads before a prompt."""
@@ -105,12 +106,14 @@ class TrainedLanguageModel(ScoresTexts):
             batch_size: the number of texts in a batch; it affects speed and memory, not the result.
             track: reports the loop over the batches; see `refrain.progress`.
 
+        Returns:
+            `hidden` and `cell` (texts, width), the states after the last token of each text, where `cell` is None for a
+            layer without a cell state; `traces`, a list with the values of the units (tokens, units) along each text,
+            empty without `units`.
+
         Raises:
             UserError: when the layer, a unit or the state does not exist, or an argument is of another type.
         """
-        units = units_of(units)
-        check_whole(layer=layer, batch_size=batch_size)
-        check_choice("which", which, get_args(Part))
         # the leading line end is fed to the model but not reported
         encoded = [
             [self.vocabulary.line_end, *self.vocabulary.encode(self.prepare(text, cleaning=cleaning))]
@@ -131,7 +134,7 @@ class TrainedLanguageModel(ScoresTexts):
                 None is the cleaning that the model was trained with.
         """
         text = text_of(text, "text")
-        check_choice("cleaning", cleaning, get_args(Cleaning))
+        check_choice("cleaning", cleaning, get_args(Cleaning), optional=True)
         cleaning = cleaning or self.config["data"].get("cleaning", "none")
         if cleaning == "reviews":
             # the line end before the text is read in any case
@@ -182,9 +185,7 @@ class TrainedLanguageModel(ScoresTexts):
         clamp: Mapping[int | tuple[int, int], float] | None = None,
     ) -> list[str]:
         """Generate texts that begin with the prompt, as it was given. For the arguments see `stream`."""
-        check_whole(samples=samples)
-        texts: list[list[int]] = [[] for _ in range(samples)]
-        for drawn in self.stream(
+        steps = self.stream(
             prompt,
             tokens=tokens,
             samples=samples,
@@ -196,7 +197,9 @@ class TrainedLanguageModel(ScoresTexts):
             stop_at_line_end=stop_at_line_end,
             allow_unknown=allow_unknown,
             clamp=clamp,
-        ):
+        )
+        texts: list[list[int]] = [[] for _ in range(samples)]
+        for drawn in steps:
             for text, index in zip(texts, drawn, strict=True):
                 if index is not None:
                     text.append(index)
@@ -234,15 +237,12 @@ class TrainedLanguageModel(ScoresTexts):
             clamp: values of units, by their index in the last layer or by (layer, index). The cell state of each unit,
                 or its hidden state in a layer without a cell state, is set to the value before each token.
 
-        Yields:
-            The next id of each text, or None for a text that has ended.
+        Returns:
+            An iterator over the steps, with the next id of each text, or None for a text that has ended.
 
         Raises:
             UserError: when an argument is of another type, out of range or cannot take effect.
         """
-        check_whole(tokens=tokens, samples=samples, top_k=top_k, seed=seed)
-        check_real(temperature=temperature, top_p=top_p)
-        check_clamp(clamp)
         context = self.vocabulary.encode(text_of(prompt, "prompt"))
         check_choice("start", start, get_args(Start))
         if start == "line-end":
@@ -251,18 +251,29 @@ class TrainedLanguageModel(ScoresTexts):
             raise UserError("start: 'none' needs a prompt, because the model must read a token before it draws one")
         unknown = self.vocabulary.unknown
         banned = [] if allow_unknown or unknown is None else [unknown]
-        generator = torch.Generator()
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(int(seed))
         return generate(
             self.stepper,
             context,
             Sampler(temperature=temperature, top_k=top_k, top_p=top_p, banned=banned),
             tokens=tokens,
             samples=samples,
-            generator=generator,
+            generator=_seeded(seed),
             stop=self.vocabulary.line_end if stop_at_line_end else None,
-            hold=hold_units(self.model, clamp) if clamp else None,
+            hold=None if clamp is None else hold_units(self.model, clamp),
         )
+
+
+def _seeded(seed: int | None) -> torch.Generator:
+    """A generator with a seed, or with a random one for None.
+
+    Raises:
+        UserError: when the seed is no whole number, or out of range.
+    """
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+        return generator
+    number = whole_of(seed, "seed")
+    if not 0 <= number < 2**63:
+        raise UserError(f"seed must be at least 0 and less than 2**63 (got {shown(number)})")
+    return generator.manual_seed(number)

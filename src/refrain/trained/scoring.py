@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args, overload
 import torch
 from torch import Tensor
 
+from refrain.arguments import check_choice, path_of, real_of, text_of, texts_of, whole_of
 from refrain.data import TokenSource, Vocabulary, WordVocabulary
-from refrain.errors import DataError, UserError
+from refrain.errors import DataError, UserError, shown
 from refrain.evaluation import Figure, SurprisalRow, score_lines, surprisal_rows
 from refrain.evaluation.adaptive import adapted_rows
 from refrain.evaluation.interpolation import MixedStepper, mixed_with
@@ -21,8 +22,6 @@ from refrain.models import NetworkStepper, Stepper
 from refrain.models.states import StateBatch
 from refrain.pictures.notebook import ScoredWord, surprisal_html
 from refrain.progress import Track, untracked
-
-from .texts import check_choice, check_real, check_whole, text_of, texts_of
 
 SurprisalMethod = Literal["static", "dynamic"]
 """Whether the weights of a model adapt to what it reads."""
@@ -138,9 +137,10 @@ class ScoresTexts:
         check_choice("context", context, get_args(Context))
         check_choice("method", method, get_args(SurprisalMethod))
         given, after = texts_of(texts), text_of(after, "after")
-        mixing = None if mix is None else Path(mix)
-        check_whole(dynamic_steps=dynamic_steps)
-        check_real(dynamic_rate=dynamic_rate, mix_weight=mix_weight)
+        mixing = None if mix is None else path_of(mix, "mix", "the path of an n-gram model")
+        dynamic_steps = None if dynamic_steps is None else whole_of(dynamic_steps, "dynamic_steps")
+        dynamic_rate = None if dynamic_rate is None else real_of(dynamic_rate, "dynamic_rate")
+        mix_weight = None if mix_weight is None else real_of(mix_weight, "mix_weight")
         settings = {"carry": carry or None, "dynamic_rate": dynamic_rate, "dynamic_steps": dynamic_steps}
         _check_methods(method, mixing, mix_weight, settings)
         if method == "dynamic":
@@ -199,9 +199,9 @@ class ScoresTexts:
             The natural log-probabilities of the next tokens (N, V), and the N states after the ids.
 
         Raises:
-            UserError: when there is not one id for each state, or an id is not in the vocabulary.
+            UserError: when there is not one id for each state, or an id is no whole number or not in the vocabulary.
         """
-        read = torch.as_tensor(ids, dtype=torch.int64, device=self.stepper.device)
+        read = _ids_of(ids).to(self.stepper.device)
         if read.shape != (len(states),):
             raise UserError(f"ids: one is needed for each of the {len(states)} states (got {tuple(read.shape)})")
         if not len(states):
@@ -211,6 +211,23 @@ class ScoresTexts:
         batch = StateBatch(self.stepper)
         log_probabilities, after = self.stepper.step(read, batch.join(states))
         return log_probabilities, batch.split(after, len(states))
+
+
+def _ids_of(given: Sequence[int] | Tensor) -> Tensor:
+    """Ids as a tensor of int64.
+
+    Raises:
+        UserError: when they are no whole numbers.
+    """
+    try:
+        found = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        found = None
+    if found is not None and not found.numel():
+        return found.long()
+    if found is None or found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
+        raise UserError(f"ids: each must be a whole number (got {shown(given)})")
+    return found.long()
 
 
 def _check_methods(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from refrain.arguments import at_least_one, text_of
 from refrain.data import TagVocabulary
 from refrain.data.tagged.buckets import Encoded
 from refrain.data.tagged.sentences import Sentence
@@ -19,7 +20,7 @@ from refrain.pictures.notebook import facts_html
 from refrain.progress import Track, untracked
 
 from .sizes import sizes_of
-from .texts import check_batch_size, text_of, words_of_sentences
+from .texts import words_of_sentences
 
 NO_TAGS = np.zeros(0, np.int64)
 
@@ -116,7 +117,7 @@ class TrainedTagger:
             UserError: when a sentence is a string, whose words would be its characters, or something else that is no
                 list of words.
         """
-        check_batch_size(batch_size)
+        batch_size = at_least_one(batch_size, "batch_size")
         sentences = words_of_sentences(sentences)
         encoded = [Encoded(self.vocabulary.encode(words), NO_TAGS) for words in sentences if words]
         found = iter(predict_with_probabilities(self.packed, encoded, batch_size=batch_size))
@@ -133,7 +134,7 @@ class TrainedTagger:
             sentences: the sentences, each a sequence of words.
             batch_size: the number of sentences in a batch, which are read before the first of them is tagged.
         """
-        check_batch_size(batch_size)
+        batch_size = at_least_one(batch_size, "batch_size")
         if isinstance(sentences, str):
             words_of_sentences(sentences)
         waiting = iter(sentences)

@@ -23,7 +23,7 @@ from .progress import Progress
 from .resume import capture, check_finite, weights_of
 from .task import Best, Position, Task, Validation
 
-# of a sample in the log; the file has all of it
+# the length of a sample in the log; the file has the whole text
 SAMPLE_CHARACTERS = 200
 
 

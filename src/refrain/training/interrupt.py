@@ -13,7 +13,12 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1
 
 
 class Interrupted(BaseException):
-    """Raised after a signal, when the run has saved a checkpoint.
+    """Raised after a signal, Ctrl-C included, when the run has saved a checkpoint.
+
+    It is a `BaseException`, as it is a wish of the user and no error: an `except Exception` that goes on with the next
+    run does not catch it. It is no `KeyboardInterrupt`, since SIGTERM and SIGUSR1 raise it too. Catch it by its name,
+    `refrain.training.Interrupted`. Its text says where the run has stopped and how it is continued, and
+    `sys.exit(stopped.exit_status)` ends a program with the status of a stopped command.
 
     Attributes:
         signal_number: the number of the signal.
@@ -26,7 +31,7 @@ class Interrupted(BaseException):
         self.message = message
 
     def resumed_by(self, command: str) -> "Interrupted":
-        """Return the same with another command that continues the work, as where the run is one of several.
+        """Return a copy that names another command to continue with, for example if the run is one of several.
 
         Args:
             command: the command; if it is empty, that of the run is kept.
@@ -42,7 +47,8 @@ class Interrupted(BaseException):
 class Interrupt:
     """A context manager that records SIGINT, SIGTERM and SIGUSR1, and restores their handlers at its end.
 
-    A recorded signal with which the body has not ended, as one that has come after its last look, is sent again then.
+    If the body does not end because of a recorded signal, for example one that came after its last check, the signal is
+    sent again.
 
     It does nothing outside the main thread, where Python does not allow signal handlers.
 

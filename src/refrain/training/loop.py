@@ -7,11 +7,13 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from refrain.arguments import at_least_one, check_choice, real_of
+from refrain.errors import UserError
 from refrain.nn.columns import computing
 from refrain.nn.recurrent.protocol import detached
 from refrain.optim import SGD, any_gradient_dtype, clip_scale, gradient_norm, scale_gradients, scaled_step, used_once
@@ -70,8 +72,13 @@ def train_round(
         The state after the last window.
 
     Raises:
+        UserError: when `loss_scale` is another word, `max_norm` is not positive or `accumulate` is less than 1.
         NonFiniteError: when the loss or a gradient is not finite; the weights are those after the window before.
     """
+    check_choice("loss_scale", loss_scale, get_args(LossScale))
+    accumulate = at_least_one(accumulate, "accumulate")
+    if max_norm is not None and not real_of(max_norm, "max_norm") > 0:
+        raise UserError(f"max_norm must be positive, or None (got {max_norm})")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     update = _Update(optimizer, parameters, max_norm, hooks, tallies)
     held: list[_Part] = []

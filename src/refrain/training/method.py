@@ -47,9 +47,9 @@ class Method(Protocol):
         ...
 
     def settled(self) -> bool:
-        """Return whether the model has reached what was requested, such as a size; no validation is a stall before.
+        """Return whether the model has reached what was requested, such as a size.
 
-        If any checkpoints are settled, the best one is chosen among them.
+        Until then, no validation counts as a stall. If any checkpoints are settled, the best one is chosen among them.
         """
         ...
 

@@ -18,7 +18,7 @@ class Metrics:
     """Writes the figures of a run.
 
     Args:
-        run: the run folder; lines are appended to its `metrics.jsonl`. None writes nothing, as for ranks that follow.
+        run: the run folder; lines are appended to its `metrics.jsonl`. None writes nothing, as in every rank but 0.
         tensorboard: a writer of TensorBoard events, or None.
         bytes_per_token: the bytes per token of the training and the validation text; if given, bits per byte are added.
         figures: called for each line, returns further figures to add to it.

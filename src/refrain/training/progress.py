@@ -73,7 +73,7 @@ class Clock:
         tally = position.epoch_tally
         figure = self.loss_text(tally.nats / tally.tokens if tally.tokens else math.inf)
         if not self._best and position.best is not None:
-            # of an earlier process, whose line of metrics is not at hand
+            # the best validation was in an earlier process, whose metrics are not loaded
             self._best = f"  best valid {self.loss_text(position.best.nats_per_token)}"
         figure += self._best
         if position.step == first:
@@ -231,9 +231,9 @@ def epoch_line(record: dict[str, Any]) -> str:
         figures = f"train {train}  valid {valid}"
         figures += "" if bits is None else f" ({bits:.4f} bits/byte)"
     if "span_f1" in record:
-        figures += f"  F1 of spans {100 * record['span_f1']:.2f} %"
+        figures += f"  span F1 {100 * record['span_f1']:.2f} %"
     if "train_accuracy" in record:
-        figures += f"  right in training {record['train_accuracy']:.2%}"
+        figures += f"  train accuracy {record['train_accuracy']:.2%}"
     if "sparsity" in record:
         figures += f"  zeros {record['sparsity']:.1%}"
     if "dead_units" in record:

@@ -16,7 +16,7 @@ from refrain.data.tagged.vocabulary import (
     shape_of,
     tag_vocabulary_from,
 )
-from refrain.errors import DataError
+from refrain.errors import DataError, UserError
 
 KINDS = FeatureKinds(lower_case=True, prefixes=2, suffixes=3, shapes=True)
 COUNTS = Counter({"the": 5, "Cat": 2, "sat": 1})
@@ -92,6 +92,11 @@ def test_the_document_is_read_back_and_others_are_refused():
             tag_vocabulary_from(wrong)
     with pytest.raises(ValueError, match="<unk> among the words"):
         TagVocabulary(["a"], ["X"])
+
+
+def test_a_string_is_no_list_of_words():
+    with pytest.raises(UserError, match=r"^words: a sentence is a list of words; .* first \(got 'the Cat'\)$"):
+        build().encode("the Cat")
 
 
 def sentences(lengths):

@@ -7,7 +7,7 @@ from refrain.data.tagged.conllu import conllu_lines, with_tags
 from refrain.data.tagged.corpus import against, counts_of, split_tagged
 from refrain.data.tagged.sentences import MISSING, Lines
 from refrain.data.tagged.vocabulary import build_tag_vocabulary
-from refrain.errors import DataError
+from refrain.errors import DataError, UserError
 
 # a multiword token, an empty node, a comment, a word that is an underscore
 CONLLU = """# sent_id = 1
@@ -44,6 +44,16 @@ def test_conllu(write):
         read_tagged(path, column="5")
     assert tags(read_tagged(path, column="feats"))[0] == ["_", "_", "Polarity=Neg", "_"]
     assert len(split.tokens) == 5 and split.lines == 2
+
+
+def test_paths_as_texts(write):
+    path = write("train.conllu", CONLLU)
+    write("dev.conllu", CONLLU)
+    wanted = words(read_tagged(path))
+    assert words(read_tagged(str(path))) == words(read_tagged([str(path)])) == wanted
+    assert find_tagged(str(path.parent)) == find_tagged(path.parent)
+    with pytest.raises(UserError, match=r"^path: must be a path \(got None\)$"):
+        find_tagged(None)
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n"])

@@ -19,7 +19,7 @@ from refrain.data.text.forms import HEAD_BYTES, check_text
 from refrain.data.text.oddities import count_replaced
 from refrain.data.text.packed import byte_file, text_file
 from refrain.data.text.words import split_words
-from refrain.errors import DataError
+from refrain.errors import DataError, UserError
 
 LINES = "".join(f"the cat sees {number} dogs .\n" for number in range(400))
 SPACES = ("\u00a0", "\u2028", "\u2029", "\x85", "\u3000", "\v", "\f", "\x1c", "\x1f", "\u2003", "\u202f")
@@ -143,6 +143,14 @@ def test_compressed_text_is_read_unpacked(write, ending, name):
     splits = find_splits(path)
     assert lines_of(open_word_corpus("mine", splits)) == [361, 20, 20]
     assert survey(open_word_corpus("mine", splits))["splits"]["train"]["compressed_files"] == 1
+
+
+@pytest.mark.parametrize("find", [find_splits, find_byte_splits])
+def test_a_path_as_a_text(write, find):
+    path = write("text.txt", LINES)
+    assert find(str(path)) == find(path)
+    with pytest.raises(UserError, match=r"^path: must be a path \(got None\)$"):
+        find(None)
 
 
 def test_compressed_bytes_are_unpacked_where_the_name_says_so(write):

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from refrain.data.text.labelled import Labelled, read_labelled
-from refrain.errors import DataError
+from refrain.errors import DataError, UserError
 
 CSV = 'label,sentence\n1,"Good, really"\n0,Bad\n'
 WANTED = Labelled(["Good, really", "Bad"], ["1", "0"])
@@ -109,3 +109,11 @@ def test_tables_that_are_missing_or_more_than_one(folder, write):
         read_labelled(folder)
     with pytest.raises(DataError, match="No such file or directory"):
         read_labelled(folder / "gone")
+
+
+def test_a_folder_as_a_text(folder):
+    assert read_labelled(str(folder)) == read_labelled(folder)
+    with pytest.raises(UserError, match=r"^folder: must be a path \(got None\)$"):
+        read_labelled(None)
+    with pytest.raises(UserError, match=r"^errors: must be one of strict, replace \(got 'ignore'\)$"):
+        read_labelled(folder, "ignore")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from refrain.data import Windows
-from refrain.errors import DataError
+from refrain.errors import DataError, UserError
 
 
 class Memory:
@@ -127,3 +127,20 @@ def test_pages_are_let_go_on_a_long_pass():
     for _ in Windows(source, batch_size=1, window_steps=1):
         pass
     assert source.released == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"window_steps": 0}, "window_steps must be at least 1 (got 0)"),
+        ({"window_steps": -5}, "window_steps must be at least 1 (got -5)"),
+        ({"batch_size": 0}, "batch_size must be at least 1 (got 0)"),
+        ({"batch_size": 0, "batch_name": "streams"}, "streams must be at least 1 (got 0)"),
+        ({"batch_size": 1.5}, "batch_size: must be a whole number (got 1.5)"),
+        ({"tail": "Keep"}, "tail: must be one of drop, keep (got 'Keep')"),
+    ],
+)
+def test_sizes_that_windows_cannot_have(changes, message):
+    with pytest.raises(UserError) as raised:
+        Windows(Memory(range(100)), **{"batch_size": 2, "window_steps": 5, **changes})
+    assert str(raised.value) == message

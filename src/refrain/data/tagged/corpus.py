@@ -82,7 +82,7 @@ class TaggedCorpus:
 
 
 def read_tagged(
-    path: Path | Sequence[Path],
+    path: str | Path | Sequence[str | Path],
     *,
     column: str = "auto",
     word_column: str = "auto",
@@ -107,10 +107,11 @@ def read_tagged(
     Raises:
         DataError: for a bad sentence, with the file and the line, or when there is no sentence.
     """
-    if not isinstance(path, Path):
+    if not isinstance(path, str | Path):
         read = partial(read_tagged, column=column, word_column=word_column, underscore=underscore, errors=errors)
         parts = [read(each, max_tokens=max_tokens, skip_bad=skip_bad, can_skip=can_skip) for each in path]
         return parts[0] if len(parts) == 1 else _joined(parts)
+    path = Path(path)
     spans = _text_file(path)
     head = list(islice(lines_in(spans, errors), HEAD_LINES))
     found = format_of(str(path), head, Choice(column, word_column, underscore))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
+from refrain.arguments import path_of
 from refrain.errors import DataError
 
 from ..text.splits import SPLITS
@@ -23,7 +24,7 @@ ENDINGS = (
 
 
 def find_tagged(
-    path: Path, requested: Sequence[str] = SPLITS, log: Callable[[str], None] = lambda line: None
+    path: str | Path, requested: Sequence[str] = SPLITS, log: Callable[[str], None] = lambda line: None
 ) -> dict[str, list[Path]]:
     """The files of each split in a folder, in the order in which they are joined.
 
@@ -35,6 +36,7 @@ def find_tagged(
     Raises:
         DataError: when something is missing or ambiguous.
     """
+    path = path_of(path, "path")
     entries = _listed(path)
     files = [entry for entry in entries if not entry.is_dir() and _is_tagged(entry)]
     folders = [entry for entry in entries if entry.is_dir() and _split_of(entry.name)]

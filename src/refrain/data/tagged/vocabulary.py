@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from refrain.errors import DataError
+from refrain.errors import DataError, UserError, shown
 from refrain.storage.documents import Document, state_of
 
 from ..units.word.vocabulary import EOS, UNK, Order, Ties, build_vocabulary
@@ -121,7 +121,13 @@ class TagVocabulary:
         return (word in self.word_index and word != UNK) or word in self.rare
 
     def encode(self, words: Sequence[str]) -> NDArray[np.int64]:
-        """The ids (L, 1 + F) of words, each followed by the ids of its features."""
+        """The ids (L, 1 + F) of words, each followed by the ids of its features.
+
+        Raises:
+            UserError: when the words are a string, which would be read as its characters.
+        """
+        if isinstance(words, str):
+            raise UserError(f"words: a sentence is a list of words; split a string first (got {shown(words)})")
         return np.array([self._ids(word) for word in words], np.int64).reshape(len(words), -1)
 
     def _ids_of(self, word: str) -> tuple[int, ...]:

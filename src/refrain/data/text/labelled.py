@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from refrain.arguments import check_choice, path_of
 from refrain.errors import DataError, InvalidUTF8Error, quantity, shown
 from refrain.storage.regular_files import open_regular
 
@@ -25,7 +26,7 @@ class Labelled(NamedTuple):
     labels: list[str]
 
 
-def read_labelled(folder: Path, errors: Literal["strict", "replace"] = "strict") -> dict[str, Labelled]:
+def read_labelled(folder: str | Path, errors: Literal["strict", "replace"] = "strict") -> dict[str, Labelled]:
     """The tables of a folder by split: train, valid and test.
 
     The name of a table contains the name of its split, as in `train_binary_sent.csv` and `dev.tsv`. A `.csv` file is
@@ -37,8 +38,11 @@ def read_labelled(folder: Path, errors: Literal["strict", "replace"] = "strict")
         errors: how invalid UTF-8 is handled: as an error, or as U+FFFD.
 
     Raises:
+        UserError: when `folder` is no path, or `errors` another word.
         DataError: when a table is missing, empty or broken, or a split does not have the same two labels as the others.
     """
+    folder = path_of(folder, "folder")
+    check_choice("errors", errors, ("strict", "replace"))
     tables = {split: _read(_find(folder, split), errors) for split in SPLITS}
     try:
         two_labels(tables)

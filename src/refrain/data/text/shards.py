@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
+from refrain.arguments import path_of
 from refrain.errors import DataError, quantity
 
 from .files import Spans, cut_points, line_blocks, part_of, place_of, size_of
@@ -24,7 +25,7 @@ def is_pattern(name: str) -> bool:
 
 
 def find_byte_splits(
-    path: Path,
+    path: str | Path,
     *,
     shares: tuple[float, float] = SHARES,
     between_lines: bool = False,
@@ -49,6 +50,7 @@ def find_byte_splits(
     Raises:
         DataError: when something is missing, empty or ambiguous.
     """
+    path = path_of(path, "path")
     if names_splits(path):
         return _named(path, requested, log)
     spans = one_text(path, log)

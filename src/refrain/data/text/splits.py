@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
+from refrain.arguments import path_of
 from refrain.errors import DataError, quantity
 
 from .files import BLOCK_BYTES, Span, Spans, count_lines, cut_points, line_offsets, raw_blocks
@@ -29,7 +30,7 @@ SHARES = (0.9, 0.05)
 
 
 def find_splits(
-    path: Path,
+    path: str | Path,
     *,
     shares: tuple[float, float] = SHARES,
     requested: tuple[str, ...] = SPLITS,
@@ -52,6 +53,7 @@ def find_splits(
     Raises:
         DataError: when something is missing, empty, ambiguous or no text.
     """
+    path = path_of(path, "path")
     if path.is_dir():
         return _in_folder(path, requested, log, workers)
     (file,) = text_file(path, log)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from refrain.arguments import at_least_one, check_choice
 from refrain.errors import DataError, quantity
 
 from .token_file import TokenSource
@@ -28,14 +29,15 @@ class Windows:
 
     Args:
         source: the tokens.
-        batch_size: B.
-        window_steps: T.
+        batch_size: B, at least 1.
+        window_steps: T, at least 1.
         tail: `drop` leaves out a last window shorter than T, `keep` includes it.
         lengths: lengths of the windows instead of T, for example from `random_lengths`; not all need be used.
         name: the name of the split, for the error message.
         batch_name: what B is called there.
 
     Raises:
+        UserError: when B or T is less than 1, or `tail` is another word.
         DataError: when the tokens do not fill a single window.
     """
 
@@ -50,6 +52,8 @@ class Windows:
         name: str = "the corpus",
         batch_name: str = "batch_size",
     ) -> None:
+        batch_size, window_steps = at_least_one(batch_size, batch_name), at_least_one(window_steps, "window_steps")
+        check_choice("tail", tail, ("drop", "keep"))
         self.source = source
         self.batch_size = batch_size
         self.window_steps = window_steps

@@ -1,5 +1,6 @@
 """The protocol of a vocabulary, which every unit of tokens implements."""
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -69,7 +70,7 @@ class Vocabulary(Protocol):
         ...
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text."""
+        """The ids of a text; a list of words is none, and raises a UserError."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -77,7 +78,7 @@ class Vocabulary(Protocol):
         ...
 
     def token(self, index: int) -> str:
-        """One token in print, without blanks or line ends."""
+        """One token in print, without blanks or line ends; an id that is not there raises an IndexError."""
         ...
 
     def continuation(self, prompt: str, ids: Iterable[int]) -> Iterator[str]:
@@ -132,6 +133,22 @@ class EncodesLongTexts(Protocol):
     def encoder(self) -> Encoder:
         """A function of a text that returns the same ids as `encode`, and the same number as `count_unseen`."""
         ...
+
+
+def checked_id(index: int, size: int) -> int:
+    """An id that is in a vocabulary; a negative one does not count from the end.
+
+    Args:
+        index: what should be an id.
+        size: the number of tokens of the vocabulary.
+
+    Raises:
+        IndexError: when it is not in the vocabulary.
+    """
+    number = operator.index(index)
+    if not 0 <= number < size:
+        raise IndexError(f"the id {number} is not in the vocabulary, whose ids are at least 0 and less than {size}")
+    return number
 
 
 def fitted(vocabulary: Vocabulary, *, lowercase: bool, tokenise: bool) -> Vocabulary:

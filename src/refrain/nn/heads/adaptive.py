@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.ids import check_ids
 from refrain.nn.kernels.backend import TORCH
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
@@ -70,6 +71,7 @@ class AdaptiveHead(nn.Module):
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
         backend = self.backend if self.training else TORCH
         rows, words = token_rows(hidden, targets)
+        check_ids("targets", words, self.softmax.n_classes)
         softmax: Any = self.softmax
         edges = softmax.cutoffs  # the ends of the short list and of each cluster
         # in the first softmax, each cluster is one more word after the short list

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from refrain.nn.kernels.backend import TORCH, Backend, NativeFrom, outside_compiler
 from refrain.nn.kernels.matmul import matmul
@@ -216,7 +215,6 @@ class _CrossEntropy(torch.autograd.Function):
         return nats
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         return None, *_formed(ctx, grad_output), None
 
@@ -251,15 +249,20 @@ class _BlocksCrossEntropy(torch.autograd.Function):
         return nats
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         return None, *_formed(ctx, grad_output), None
 
 
 def _formed(ctx: Any, grad_output: Tensor) -> list[Tensor | None]:
     """The gradients that the forward pass has formed, times that of its result."""
+    if torch.is_grad_enabled():
+        # they are constants to autograd, so that a second derivative would be wrong or missing
+        raise RuntimeError(
+            "the loss of a head has no second derivative; call backward without create_graph, or make the loss of "
+            "head.log_probabilities(hidden)"
+        )
     if ctx.gradients is None:
-        raise RuntimeError("linear_cross_entropy can be differentiated once; run the forward pass again")
+        raise RuntimeError("the loss of a head can be differentiated once; call the head again for another backward")
     # scaled in place: another copy of the weight's gradient would cost a pass over memory
     gradients: list[Tensor | None] = []
     for part in ctx.gradients:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.given_module import module_or_identity
 from refrain.nn.kernels.backend import TORCH
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
@@ -49,7 +50,7 @@ class MixtureHead(nn.Module):
         backend: what the head trains with.
 
     Raises:
-        ValueError: when a size is not positive or the shared weight has another shape.
+        ValueError: when a size is not positive, the shared weight has another shape, or the dropout is no module.
     """
 
     kernels = "softmax"
@@ -85,7 +86,7 @@ class MixtureHead(nn.Module):
         self.prior_weight = nn.Parameter(torch.empty(components, input_size))
         self.weight = weight if weight is not None else nn.Parameter(torch.empty(vocabulary_size, embedding_size))
         self.bias = nn.Parameter(torch.empty(vocabulary_size))
-        self.latent_dropout = latent_dropout or nn.Identity()
+        self.latent_dropout = module_or_identity("latent_dropout", latent_dropout)
         self.reset_parameters()
 
     @property

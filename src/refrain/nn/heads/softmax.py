@@ -22,7 +22,8 @@ class Head(Protocol):
     Attributes:
         inner_widths: widths beside the input and the vocabulary, each of which `axes` takes a name for, as a keyword.
         tied_width: where the head shares the embedding's matrix, which width the vectors of that matrix have: `input`
-            or one of `inner_widths`; None where it shares nothing.
+            or one of `inner_widths`; `ranks` where every band of a tied `BlockLowRankHead` has a rank, so that the
+            matrices of the bands have vectors of different widths; None where it shares nothing.
     """
 
     inner_widths: tuple[str, ...]
@@ -33,7 +34,7 @@ class Head(Protocol):
         ...
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
+        """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar that can be differentiated once."""
         ...
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:

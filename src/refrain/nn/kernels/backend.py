@@ -131,9 +131,10 @@ def outside_compiler(function: Function) -> Function:
 
 
 def outside_autocast(function: Function) -> Function:
-    """A function in which autocast does not round matmuls on a CPU.
+    """Wrap a function so that autocast does not change the dtype of its matmuls on a CPU.
 
-    Kernels read the results of such matmuls as float32, through pointers, past the end of rounded ones.
+    Kernels read the results through pointers to float32. A result that autocast rounded to bfloat16 has half the bytes,
+    so they would read past its end.
 
     Args:
         function: such as `torch.mm`; called with positional arguments.

@@ -30,7 +30,7 @@ def kernel_folder() -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder that only this user can read and write; an existing one is changed to such a one.
+    """Create a folder that only this user can read and write; of an existing one, only this user can write it.
 
     Args:
         folder: from `kernel_folder`.

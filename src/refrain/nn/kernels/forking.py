@@ -1,4 +1,4 @@
-"""What a process does that was forked from one whose kernels have run on several threads."""
+"""Restricts forked processes to one thread, because the threads of OpenMP do not survive a fork."""
 
 import functools
 import os

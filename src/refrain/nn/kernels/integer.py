@@ -1,4 +1,4 @@
-"""Matrix products of integers of eight bits, with which many sequences are scored at once on a CPU.
+"""Int8 matmuls that score many sequences at once on a CPU.
 
 Weights are rounded as by `quantise`. Each row of inputs is rounded to 127ths of its largest entry when it is used, so a
 result differs from that of rounded weights alone by about as much as rounding the weights changes it. Sums of integers
@@ -25,7 +25,7 @@ VECTORS, PER_WORD = 4, 4
 
 @functools.cache
 def lanes() -> int:
-    """The number of sums in a register; 0 without a compiler, or on a CPU for which there are no products of integers.
+    """The number of sums in a register; 0 without a compiler, or on a CPU without int8 matmuls.
 
     There are for x86-64, by instructions for bytes (VNNI) or, with the same results, for integers of 16 bits, and for
     aarch64 with I8MM.

@@ -239,7 +239,7 @@ class PackedLinear:
         return x.float().contiguous()
 
     def in_integers(self) -> IntegerSoftmax:
-        """A softmax layer with these weights, which are int8, and products of integers; see integer.py."""
+        """A softmax layer with these weights, which are int8, and int8 matmuls; see integer.py."""
         return IntegerSoftmax(*self.matrix.multiples(), self.bias)
 
 

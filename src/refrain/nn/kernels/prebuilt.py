@@ -75,23 +75,23 @@ def find() -> Prebuilt | None:
 
 
 @functools.cache
-def _find(place: Path, levels: tuple[str, ...]) -> Prebuilt | None:
+def _find(folder: Path, levels: tuple[str, ...]) -> Prebuilt | None:
     """The library in a folder for the first of some levels that it has."""
-    if not place.is_dir():
+    if not folder.is_dir():
         return None
     try:
-        libraries = _libraries(place)
+        libraries = _libraries(folder)
         level = next((level for level in levels if level in libraries), None)
         if level is None:
             return None
-        path = place / file_name(level)
+        path = folder / file_name(level)
         sha256 = hashlib.sha256(read_regular(path, limit=LARGEST_LIBRARY)).hexdigest()
         if sha256 != libraries[level]:
             raise ValueError(f"{path.name} does not have its recorded sha256")
     except (OSError, ValueError) as error:
         cause = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else error
         warnings.warn(
-            f"the kernels that came with refrain are not used ({cause}); install refrain-lm again: {place}",
+            f"the kernels that came with refrain are not used ({cause}); install refrain-lm again: {folder}",
             stacklevel=2,
         )
         return None
@@ -119,10 +119,10 @@ def manifest_of(machine: str, sources: dict[str, bytes], libraries: dict[str, by
     return {"machine": machine, "sources": hash_of_sources(sources), "libraries": hashes}
 
 
-def _libraries(place: Path) -> dict[str, str]:
+def _libraries(folder: Path) -> dict[str, str]:
     """The name of each level -> the sha256 of its library, if the libraries are for this machine and these sources."""
     try:
-        manifest = loads(read_regular(place / MANIFEST, limit=LARGEST_MANIFEST))
+        manifest = loads(read_regular(folder / MANIFEST, limit=LARGEST_MANIFEST))
         made_for, sources, libraries = (manifest[name] for name in ("machine", "sources", "libraries"))
         found = {str(level): str(sha256) for level, sha256 in libraries.items()}
     except (ValueError, KeyError, TypeError, AttributeError):

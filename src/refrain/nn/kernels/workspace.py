@@ -94,17 +94,17 @@ class Workspace:
         self._allocated.append(buffer)
         return buffer.view(dtype)[:count].view(*shape)
 
-    def allocate_all(self, *wanted: tuple[Sequence[int], torch.dtype]) -> list[Tensor]:
+    def allocate_all(self, *requested: tuple[Sequence[int], torch.dtype]) -> list[Tensor]:
         """Uninitialised tensors of shapes and dtypes, in one buffer, valid until `release`."""
-        sizes = [torch.Size(shape).numel() * dtype.itemsize for shape, dtype in wanted]
+        sizes = [torch.Size(shape).numel() * dtype.itemsize for shape, dtype in requested]
         # each begins at a line of the cache
-        places = list(accumulate((-(-size // LINE) * LINE for size in sizes), initial=0))
-        buffer = self._pool.allocate((-(-places[-1] // self._like.dtype.itemsize),), self._like)
+        offsets = list(accumulate((-(-size // LINE) * LINE for size in sizes), initial=0))
+        buffer = self._pool.allocate((-(-offsets[-1] // self._like.dtype.itemsize),), self._like)
         self._allocated.append(buffer)
-        whole = {dtype: buffer.view(dtype) for _, dtype in wanted}
+        whole = {dtype: buffer.view(dtype) for _, dtype in requested}
         return [
-            whole[dtype][place // dtype.itemsize : (place + size) // dtype.itemsize].view(*shape)
-            for (shape, dtype), place, size in zip(wanted, places[:-1], sizes, strict=True)
+            whole[dtype][offset // dtype.itemsize : (offset + size) // dtype.itemsize].view(*shape)
+            for (shape, dtype), offset, size in zip(requested, offsets[:-1], sizes, strict=True)
         ]
 
     def cast(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -136,6 +136,11 @@ def check_single_backward(workspace: Workspace, name: str) -> None:
         RuntimeError: when the window's memory was released, or a graph of the gradient is requested.
     """
     if torch.is_grad_enabled():
-        raise RuntimeError(f"{name}: its kernels have no second derivative; call backward without create_graph")
+        raise RuntimeError(
+            f"{name}: its kernels have no second derivative; call backward without create_graph, or compute the window "
+            "with refrain.nn.scan(layer.step, inputs, state)"
+        )
     if workspace.released:
-        raise RuntimeError(f"{name}: this window's memory was released by an earlier backward pass")
+        raise RuntimeError(
+            f"{name}: this window's memory was released by an earlier backward pass; call the layer again"
+        )

@@ -41,7 +41,7 @@ def with_any_state(
         compute: maps inputs with a batch, and a state, to outputs and the state after them.
         initial_state: the state for a batch of a size.
         inputs: (T, B, I) or (T, I) for a window, (B, I) or (I,) for a step.
-        state: None for zeros, a tensor for a state of one, or the tensors in their order.
+        state: None for zeros, a single tensor if the state has one, or all tensors in their order.
         ndim: the number of dimensions of inputs with a batch.
 
     Returns:

@@ -15,7 +15,7 @@ from refrain.nn.weight_transforms import WeightDropout
 from .protocol import Packable, PackedLayer, check_window
 
 METHODS = {"step", "forward", "window_weights"}
-"""What a packed form stands for."""
+"""The methods of a layer that its packed form replaces."""
 
 
 def pack_layer(layer: Any, weights: WeightType) -> PackedLayer:

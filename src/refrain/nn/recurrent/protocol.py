@@ -29,8 +29,8 @@ class RecurrentLayer(Protocol[State]):
 
     The state is a NamedTuple of tensors (B, ...), of which `hidden` and, where there is one, `cell` can be read as
     features of a text; a single tensor counts as `hidden`. A layer from outside the library may leave out `axes` and
-    `inner_widths`: it is trained and read as any other, and what needs axes refuses it. `refrain.testing` holds its
-    laws.
+    `inner_widths`: it is trained and read as any other, and what needs axes refuses it. `refrain.testing` has
+    the tests that every layer must pass.
 
     Attributes:
         input_size: I.
@@ -80,7 +80,7 @@ class Context(NamedTuple):
     """What the layer trains with."""
     training: bool = True
     blocks: Sequence[Block] = ()
-    """Of a `SparseLSTM`: the inputs and units of each block."""
+    """The inputs and units of each block of a `SparseLSTM`; empty for other layers."""
 
 
 class Window(Protocol):
@@ -234,7 +234,7 @@ def check_window(layer_input_size: int, hidden_size: int, inputs: Tensor, state:
         state: tensors (B, H).
 
     Raises:
-        ValueError: when a width or the batch differs.
+        ValueError: when a width or the batch differs, or, without autocast, the dtype.
     """
     if not len(inputs):
         raise ValueError("inputs have no step, or no sequence")
@@ -244,6 +244,10 @@ def check_window(layer_input_size: int, hidden_size: int, inputs: Tensor, state:
     for part in state:
         if tuple(part.shape) != expected:
             raise ValueError(f"the state has shape {tuple(part.shape)}, the inputs need {expected}")
+        if part.dtype != inputs.dtype and not torch.is_autocast_enabled(inputs.device.type):
+            raise ValueError(
+                f"inputs have dtype {inputs.dtype}, state or weights {part.dtype}; convert one, or use torch.autocast"
+            )
 
 
 def detached(state: Any) -> Any:

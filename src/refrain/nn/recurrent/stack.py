@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from refrain.axes import AxisTable, LayerWidths
+from refrain.nn.given_module import module_or_identity
 
 from .protocol import scan_with_resets
 
@@ -22,7 +23,7 @@ class RecurrentStack(nn.Module):
         between: applied to the (T, B, H_l) outputs of every layer but the last.
 
     Raises:
-        ValueError: when there is no layer, or the widths of two neighbours differ.
+        ValueError: when there is no layer, the widths of two neighbours differ, or `between` is no module.
     """
 
     def __init__(self, layers: Sequence[nn.Module], *, between: nn.Module | None = None) -> None:
@@ -35,7 +36,7 @@ class RecurrentStack(nn.Module):
                     f"a layer of input width {above.input_size} cannot follow one of hidden width {below.hidden_size}"
                 )
         self.layers = nn.ModuleList(layers)
-        self.between = between or nn.Identity()
+        self.between = module_or_identity("between", between)
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
         """The initial state of each layer, from the bottom up."""
@@ -44,7 +45,7 @@ class RecurrentStack(nn.Module):
     def forward(
         self, inputs: Tensor, state: Sequence[Any], resets: Tensor | None = None
     ) -> tuple[Tensor, tuple[Any, ...]]:
-        """A window.
+        """Run all layers over a window.
 
         Args:
             inputs: (T, B, I).
@@ -54,7 +55,11 @@ class RecurrentStack(nn.Module):
 
         Returns:
             Outputs of the last layer (T, B, H) and the state of each layer.
+
+        Raises:
+            ValueError: when the number of states is not that of the layers.
         """
+        self._check(state)
         after = []
         for index, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
             below = self.between(inputs) if index else inputs
@@ -67,6 +72,7 @@ class RecurrentStack(nn.Module):
 
     def step(self, x: Tensor, state: Sequence[Any]) -> tuple[Tensor, tuple[Any, ...]]:
         """One time step: x (B, I) -> output of the last layer (B, H) and the state of each layer."""
+        self._check(state)
         after = []
         for index, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
             x, layer_state = layer.step(self.between(x) if index else x, before)
@@ -81,6 +87,12 @@ class RecurrentStack(nn.Module):
                 table[f"layers.{index}.{name}"] = axes
             input_width = names.hidden
         return table
+
+    def _check(self, state: Sequence[Any]) -> None:
+        count = len(self.layers)
+        if state is None or len(state) != count:
+            given = "none" if state is None else len(state)
+            raise ValueError(f"the stack needs a state for each of its {count} layers (got {given}); see initial_state")
 
     def _layers(self) -> list[Any]:
         # a ModuleList is typed as Modules; that each is a `RecurrentLayer` is required of the caller

@@ -4,10 +4,12 @@ import codecs
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from refrain.arguments import text_of
+
 from ...text.files import BLOCK_BYTES, Errors, Spans
 from ...text.token_file import TokenSource
 from ...text.words import BLANKS
-from ..protocol import Spelling
+from ..protocol import Spelling, checked_id
 
 # what separates words in a text of words too, so that the words of two models are the same
 _BLANKS = BLANKS.encode()
@@ -36,15 +38,24 @@ class ByteVocabulary:
         return f"{type(self).__name__}()"
 
     def encode(self, text: str) -> list[int]:
-        """The UTF-8 bytes of a text."""
-        return list(text.encode("utf-8"))
+        """The UTF-8 bytes of a text.
+
+        Raises:
+            UserError: when the text is none, for example a list of words.
+        """
+        return list(text_of(text, "text").encode("utf-8"))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Bytes to text; what is not UTF-8 is shown as U+FFFD."""
         return bytes(ids).decode("utf-8", errors="replace")
 
     def token(self, index: int) -> str:
-        """A printable byte as itself, any other as \\xNN."""
+        """A printable byte as itself, any other as \\xNN.
+
+        Raises:
+            IndexError: when the id is no byte.
+        """
+        index = checked_id(index, 256)
         return chr(index) if 32 < index < 127 and index != 92 else f"\\x{index:02x}"
 
     def continuation(self, prompt: str, ids: Iterable[int]) -> Iterator[str]:

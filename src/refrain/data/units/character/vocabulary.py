@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from refrain.arguments import text_of
+
 from ...text.files import Errors, Spans, blocks
 from ...text.token_file import TokenSource
 from ...text.words import BLANKS
-from ..protocol import Spelling
+from ..protocol import Spelling, checked_id
 from ..word.vocabulary import EOS, UNK, Order, Ties, build_vocabulary
 
 LINE_END = "\n"
@@ -62,22 +64,33 @@ class CharacterVocabulary:
         return self.index[UNKNOWN]
 
     def encode(self, text: str) -> list[int]:
-        """The ids of the characters of a text."""
+        """The ids of the characters of a text.
+
+        Raises:
+            UserError: when the text is none, for example a list of characters.
+        """
         find, unknown = self.index.get, self.unknown
-        return [find(character, unknown) for character in text]
+        return [find(character, unknown) for character in text_of(text, "text")]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The characters of ids as one text."""
-        return "".join(self.characters[index] for index in ids)
+        return "".join(map(self._character, ids))
+
+    def _character(self, index: int) -> str:
+        return self.characters[checked_id(index, len(self.characters))]
 
     def token(self, index: int) -> str:
-        """A printable character as itself, any other as <U+NNNN>."""
-        character = self.characters[index]
+        """A printable character as itself, any other as <U+NNNN>.
+
+        Raises:
+            IndexError: when the id is not in the vocabulary.
+        """
+        character = self._character(index)
         return character if character.isprintable() and character != " " else f"<U+{ord(character):04X}>"
 
     def continuation(self, prompt: str, ids: Iterable[int]) -> Iterator[str]:
         """Each character as it is."""
-        return (self.characters[index] for index in ids)
+        return map(self._character, ids)
 
     def pieces(self, text: str) -> list[str]:
         """The characters of a text."""

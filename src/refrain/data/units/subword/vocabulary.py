@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from refrain.arguments import text_of
+
 from ...text.files import Errors, Spans, blocks
 from ...text.token_file import Tokens, TokenSource
 from ...text.words import BLANKS
-from ..protocol import Encoder, Spelling
+from ..protocol import Encoder, Spelling, checked_id
 from .tokenizers import TOKENIZERS, Tokenizer
 
 EOS = "<eos>"
@@ -51,8 +53,12 @@ class SubwordVocabulary:
         return hashlib.sha256(self.tokenizer.model).hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """The ids of the pieces of each line, and of the end of a line at every newline."""
-        return self._joined(self.tokenizer.encode(text.split("\n")))
+        """The ids of the pieces of each line, and of the end of a line at every newline.
+
+        Raises:
+            UserError: when the text is none, for example a list of words.
+        """
+        return self._joined(self.tokenizer.encode(text_of(text, "text").split("\n")))
 
     def encoder(self) -> Encoder:
         """A function of a text that returns the same ids as `encode`, and the same number as `count_unseen`.
@@ -81,17 +87,20 @@ class SubwordVocabulary:
             if index == self.line_end:
                 lines.append([])
             else:
-                lines[-1].append(index)
+                lines[-1].append(checked_id(index, len(self)))
         return "\n".join(map(self.tokenizer.decode, lines))
 
     def _name(self, index: int) -> str:
         return EOS if index >= len(self.tokenizer) else self.tokenizer.name(index)
 
     def token(self, index: int) -> str:
-        """The piece as the model spells it, with <U+NNNN> for what cannot be printed."""
-        return "".join(
-            sign if sign.isprintable() and sign != " " else f"<U+{ord(sign):04X}>" for sign in self._name(index)
-        )
+        """The piece as the model spells it, with <U+NNNN> for what cannot be printed.
+
+        Raises:
+            IndexError: when the id is not in the vocabulary.
+        """
+        name = self._name(checked_id(index, len(self)))
+        return "".join(sign if sign.isprintable() and sign != " " else f"<U+{ord(sign):04X}>" for sign in name)
 
     def continuation(self, prompt: str, ids: Iterable[int]) -> Iterator[str]:
         """What each piece adds to the text of its line; empty after a piece that ends inside a character."""

@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from refrain.arguments import text_of
+
 from ...text.files import Errors, Spans, blocks
 from ...text.token_file import Tokens, TokenSource
 from ...text.words import BLANKS, split_words
-from ..protocol import Encoder, Spelling
+from ..protocol import Encoder, Spelling, checked_id
 from .preparation import PLAIN, Preparation, preparation_from
 
 EOS = "<eos>"
@@ -95,8 +97,12 @@ class WordVocabulary:
         return self.index[UNK]
 
     def encode(self, text: str) -> list[int]:
-        """The ids of words separated by blanks, and of `<eos>` at every newline."""
-        return list(map(self.index.get, self.words_in(text), repeat(self.unknown)))
+        """The ids of words separated by blanks, and of `<eos>` at every newline.
+
+        Raises:
+            UserError: when the text is none, for example a list of words.
+        """
+        return list(map(self.index.get, self.words_in(text_of(text, "text")), repeat(self.unknown)))
 
     def words_in(self, text: str) -> list[str]:
         """The words of a text, with `<eos>` for every newline, once the text is prepared."""
@@ -109,12 +115,16 @@ class WordVocabulary:
             if index == self.line_end:
                 lines.append([])
             else:
-                lines[-1].append(self.words[index])
+                lines[-1].append(self.token(index))
         return "\n".join(" ".join(line) for line in lines)
 
     def token(self, index: int) -> str:
-        """The word of an id."""
-        return self.words[index]
+        """The word of an id.
+
+        Raises:
+            IndexError: when the id is not in the vocabulary.
+        """
+        return self.words[checked_id(index, len(self.words))]
 
     def continuation(self, prompt: str, ids: Iterable[int]) -> Iterator[str]:
         """Words, each with a blank before it unless it follows a blank or the end of a line."""
@@ -124,7 +134,7 @@ class WordVocabulary:
                 yield "\n"
                 blank = False
             else:
-                yield " " * blank + self.words[index]
+                yield " " * blank + self.token(index)
                 blank = True
 
     def pieces(self, text: str) -> list[str]:

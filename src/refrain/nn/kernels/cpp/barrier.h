@@ -1,4 +1,4 @@
-// A barrier at which threads wait briefly with their cores and then give them up.
+// A barrier at which threads spin briefly and then sleep.
 //
 // The barriers of OpenMP may keep a core busy for milliseconds. If another program needs a core, it then takes that of
 // the thread that is waited for, although the one that waits has nothing to do.
@@ -19,7 +19,7 @@
 
 // Shared by all threads of a team, each of which calls `wait` equally often.
 class Barrier {
-    // looks at the clock of the barrier before a core is given up: some 20 microseconds
+    // polls before a thread sleeps: about 20 microseconds
     static constexpr int LOOKS = 1000;
 
     std::atomic<int> arrived{0}, sleepers{0};

@@ -1,4 +1,4 @@
-// Scores of many sequences at once in integers of eight bits: the window of an LSTM, and the nats of words.
+// Scores of many sequences at once by int8 matmuls: the window of an LSTM, and the nats of words.
 //
 // Weights are integers from -127 to 127 with a scale a row. Each row of inputs is rounded to 127ths of its largest
 // entry when it is used, plus 128, because the processor multiplies unsigned inputs by signed weights; `start`, minus
@@ -151,7 +151,7 @@ static float logit(const Integers& matrix, const float* bias, const uint32_t* x,
     for (int64_t k = 0; k < matrix.depth(); ++k) {
         uint8_t inputs[4];
         int8_t weights[4];
-        memcpy(inputs, x + place<uint8_t>(rows, row, k), 4);
+        memcpy(inputs, x + packed_index<uint8_t>(rows, row, k), 4);
         memcpy(weights, weight + k * PANEL, 4);
         for (int part = 0; part < 4; ++part) whole += inputs[part] * weights[part];
     }
@@ -221,7 +221,7 @@ int integer_nats(const uint32_t* weight, const float* scale, const int32_t* star
 
 #endif
 
-// The width of a vector in the order of packed weights, or 0 where there are no products of integers.
+// The width of a vector in the order of packed weights, or 0 without int8 matmuls.
 extern "C" int integer_lanes() {
 #ifdef BYTES
     return LANES;

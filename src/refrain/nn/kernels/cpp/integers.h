@@ -1,4 +1,4 @@
-// Matrices whose panels are read by several rows of inputs, as integers of eight bits or as floats.
+// Matrices whose panels are read by several rows of inputs, as int8 or as floats.
 //
 // Weights are packed as in matmul.h with V = 4: panels of 4 * LANES rows of a matrix, or of the four gates of LANES
 // units. Scales, starts and biases are in the same order.
@@ -56,7 +56,7 @@ static void round_rows(const float* x, int64_t rows, int64_t width, uint32_t* pa
             uint32_t words[LANES / 4];
             memcpy(words, &bytes, sizeof words);
             for (int word = 0; word < LANES / 4 && at + 4 * word < width; ++word)
-                packed[place<uint8_t>(rows, row, at / 4 + word)] = words[word];
+                packed[packed_index<uint8_t>(rows, row, at / 4 + word)] = words[word];
         }
     }
 }

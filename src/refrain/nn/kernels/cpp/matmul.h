@@ -2,8 +2,8 @@
 //
 // out (rows, columns) = a (rows, depth) * weight (depth, columns), with sums in float32. Elements are float or bf16. A
 // word is 32 bits: one float, or two bf16 that follow one another in depth. On most processors, elements of `a` are
-// also unsigned and those of the weight signed integers of eight bits, four a word, with sums of 32 bits in the place
-// of floats.
+// also uint8 and those of the weight int8, four a word, with sums of 32 bits in
+// the place of floats.
 //   Packed weight: panel after panel of V vectors of LANES columns; in a panel a row of V * LANES words for each word
 //   of depth. Missing columns are zero. Packed rows: for each word of depth the words of all rows, or, where tiles
 //   multiply, for each STRIPE words of depth those words of all rows.
@@ -104,7 +104,7 @@ static void multiply_rows(const uint32_t* a, int64_t rows, const uint32_t* panel
     for (int64_t k = 0; k < depth; ++k, a += rows, panel += V * LANES, ahead += LANES) {
         __builtin_prefetch(ahead, 0, 3);
         Words columns[V];
-        // one by one: of a single copy GCC makes halves of AVX registers, and waits for them
+        // copied vector by vector, because GCC splits one large copy into halves of AVX registers, which stalls
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) memcpy(&columns[v], panel + v * LANES, sizeof columns[v]);
 #pragma GCC unroll 24

@@ -21,9 +21,9 @@ static inline int64_t depth_words(int64_t units, int64_t gates = 1) {
     return BY_TILES<Element> ? (filled + STRIPE - 1) / STRIPE * STRIPE : filled;
 }
 
-// Where a word of packed rows is.
+// The index of a word of packed rows.
 template <typename Element>
-static inline int64_t place(int64_t rows, int64_t row, int64_t word) {
+static inline int64_t packed_index(int64_t rows, int64_t row, int64_t word) {
     return BY_TILES<Element> ? word / STRIPE * STRIPE * rows + row * STRIPE + word % STRIPE : word * rows + row;
 }
 
@@ -34,14 +34,14 @@ static inline void put(uint32_t* a, int64_t rows, int64_t row, int64_t unit, Flo
     store((Element*)words, first_of(values, count));
     const int64_t first = unit / PER_WORD<Element>;
     for (int word = 0; word < LANES / PER_WORD<Element>; ++word)
-        a[place<Element>(rows, row, first + word)] = words[word];
+        a[packed_index<Element>(rows, row, first + word)] = words[word];
 }
 
 // Write zeros behind the units of packed rows, up to whole stripes.
 template <typename Element>
 static inline void pad(uint32_t* a, int64_t rows, int64_t units, int64_t gates = 1) {
     for (int64_t word = filled_words<Element>(units, gates); word < depth_words<Element>(units, gates); ++word)
-        for (int64_t row = 0; row < rows; ++row) a[place<Element>(rows, row, word)] = 0;
+        for (int64_t row = 0; row < rows; ++row) a[packed_index<Element>(rows, row, word)] = 0;
 }
 
 // The lower (half = 0) or upper (half = 1) half of two registers, word by word in turns.
@@ -79,7 +79,7 @@ static inline void put_block(uint32_t* a, int64_t rows, int64_t row, int64_t wor
     if constexpr (BY_TILES<Element>) {
         for (int index = 0; index < count; ++index)
             for (int part = 0; part < WIDTH * LANES; part += STRIPE)
-                memcpy(a + place<Element>(rows, row + index, word + part), block + index * WIDTH * LANES + part,
+                memcpy(a + packed_index<Element>(rows, row + index, word + part), block + index * WIDTH * LANES + part,
                        STRIPE * sizeof *a);
         return;
     }

@@ -16,7 +16,7 @@ extern "C" int refrain_threads() {
     return count;
 }
 
-// The name of the instruction level, as in levels.py, by what the compiler was told.
+// The name of the instruction level, as in levels.py, according to the compiler's flags.
 extern "C" const char* refrain_level() {
 #if defined(__AMX_BF16__) && defined(__AMX_INT8__) && defined(__AVX512BF16__) && defined(__AVX512VNNI__)
     return "amx_bf16";

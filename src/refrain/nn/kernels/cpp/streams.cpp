@@ -1,7 +1,7 @@
 // One step of LSTMs and of matrix products for a batch of many streams: a thread reads its part of the weights once,
 // and uses it for all streams.
 //
-// Weights are floats, or integers of eight bits with a scale a row, for which each stream's inputs are rounded as in
+// Weights are floats, or int8 with a scale for each row, for which each stream's inputs are rounded as in
 // integers.h. The order of a sum depends neither on the number of threads nor on the size of the batch. Functions
 // return 0, or 1 where there was no memory; then their outputs have no meaning.
 

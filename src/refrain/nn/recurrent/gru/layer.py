@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.given_module import WEIGHT_DROPOUT, module_or_identity
 from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
@@ -82,7 +83,7 @@ class GRU(nn.Module):
         backend: what the layer trains with.
 
     Raises:
-        ValueError: when a width is not positive.
+        ValueError: when a width is not positive, or a transform is no module.
     """
 
     gates = 3
@@ -105,8 +106,8 @@ class GRU(nn.Module):
         self.hidden_size = hidden_size
         self.weight_ih, self.weight_hh, self.bias = gated_parameters("GRU", self.gates, input_size, hidden_size)
         self.bias_hn = nn.Parameter(torch.empty(hidden_size)) if recurrent_bias else None
-        self.input_transform = input_transform or nn.Identity()
-        self.recurrent_transform = recurrent_transform or nn.Identity()
+        self.input_transform = module_or_identity("input_transform", input_transform, WEIGHT_DROPOUT)
+        self.recurrent_transform = module_or_identity("recurrent_transform", recurrent_transform, WEIGHT_DROPOUT)
         self.backend = TORCH
         self._pool = BufferPool()
         self.reset_parameters()
@@ -145,7 +146,7 @@ class GRU(nn.Module):
     ) -> tuple[Tensor, GRUState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.
 
-        No state is one of zeros, and inputs (T, I) are a sequence without a batch.
+        Without a state, the window starts from zeros. Inputs (T, I) are one sequence without a batch.
 
         Raises:
             ValueError: when a width or the batch does not fit.

@@ -180,12 +180,15 @@ class _GRUScan(torch.autograd.Function):
         ctx.workspace = workspace
         ctx.gates = gates
         ctx.w_hh = weight
+        # autograd refuses a backward pass after the weight has changed
+        ctx.save_for_backward(w_hh)
         outputs: Tensor = states[1:].clone()
         return outputs
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Any, ...]:
         check_single_backward(ctx.workspace, "the scan of a GRU")
+        _ = ctx.saved_tensors
         _, _, states, inputs = ctx.gates.tape
         steps, batch, width = d_outputs.shape
         d_outputs = d_outputs.contiguous()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.given_module import WEIGHT_DROPOUT, module_or_identity
 from refrain.nn.recurrent.gated import draw_uniform, gated_axes
 from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.protocol import check_window
@@ -37,7 +38,7 @@ class LSTMCell(nn.Module):
             unless the transform holds its own until `resample()`.
 
     Raises:
-        ValueError: when a size or clip is not positive, or a clip has nothing to act on.
+        ValueError: when a size or clip is not positive, a clip has nothing to act on, or a transform is no module.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class LSTMCell(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * hidden_size))
         self.peephole = nn.Parameter(torch.empty(3, hidden_size)) if peepholes else None
         self.projection = None if projection_size is None else nn.Parameter(torch.empty(projection_size, hidden_size))
-        self.input_transform = input_transform or nn.Identity()
-        self.recurrent_transform = recurrent_transform or nn.Identity()
+        self.input_transform = module_or_identity("input_transform", input_transform, WEIGHT_DROPOUT)
+        self.recurrent_transform = module_or_identity("recurrent_transform", recurrent_transform, WEIGHT_DROPOUT)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -104,7 +105,7 @@ class LSTMCell(nn.Module):
     def forward(self, x: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """x (B, I) -> output (B, P), which is also the new hidden state, and the new state.
 
-        No state is one of zeros, and x (I,) is a step without a batch.
+        Without a state, the step starts from zeros. An input x (I,) is one step without a batch.
 
         Raises:
             ValueError: when a width or the batch does not fit.

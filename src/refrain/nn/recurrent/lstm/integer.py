@@ -1,4 +1,4 @@
-"""An LSTM for scoring many sequences at once, with matrix products of integers of eight bits.
+"""An LSTM that scores many sequences at once with int8 matmuls.
 
 T steps in the window, B batch, I input width, H hidden width.
 """

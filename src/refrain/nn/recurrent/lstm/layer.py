@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import AxisTable
+from refrain.nn.given_module import WEIGHT_DROPOUT, module_or_identity
 from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
@@ -122,7 +123,7 @@ class LSTM(nn.Module):
         backend: what the layer trains with.
 
     Raises:
-        ValueError: when a width is not positive.
+        ValueError: when a width is not positive, or a transform is no module.
     """
 
     gates = 4
@@ -144,8 +145,8 @@ class LSTM(nn.Module):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.weight_ih, self.weight_hh, self.bias = gated_parameters("LSTM", self.gates, input_size, hidden_size)
-        self.input_transform = input_transform or nn.Identity()
-        self.recurrent_transform = recurrent_transform or nn.Identity()
+        self.input_transform = module_or_identity("input_transform", input_transform, WEIGHT_DROPOUT)
+        self.recurrent_transform = module_or_identity("recurrent_transform", recurrent_transform, WEIGHT_DROPOUT)
         self.backend = TORCH
         self._pool = BufferPool()
         self.reset_parameters()
@@ -179,7 +180,7 @@ class LSTM(nn.Module):
     def forward(self, inputs: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.
 
-        No state is one of zeros, and inputs (T, I) are a sequence without a batch.
+        Without a state, the window starts from zeros. Inputs (T, I) are one sequence without a batch.
 
         Raises:
             ValueError: when a width or the batch does not fit.

@@ -54,7 +54,7 @@ class PackedLSTM:
         return self._gates.window(inputs, state)
 
     def in_integers(self) -> IntegerLSTM:
-        """The layer with products of integers, for scoring; its weights are int8."""
+        """The layer with int8 matmuls, for scoring; its weights are int8."""
         return IntegerLSTM(*self._gates.rounded(), self._gates.bias)
 
 

@@ -193,11 +193,14 @@ class _RecurrenceScan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.workspace = Workspace(pool, inputs[1])
         outputs, cell, *ctx.tape = _run(make, ctx.workspace, backend, inputs, remember=True)
+        # the recurrence holds them too; autograd refuses a backward pass after one of them has changed
+        ctx.save_for_backward(*inputs[3:])
         return outputs, cell
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor, d_cell: Tensor) -> tuple[Any, ...]:
         check_single_backward(ctx.workspace, "the scan of a recurrent layer")
+        _ = ctx.saved_tensors
         recurrence, gates = ctx.tape
         hidden = gates.tape.matmul_inputs
         d_outputs = d_outputs.contiguous()

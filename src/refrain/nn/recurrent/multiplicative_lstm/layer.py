@@ -14,7 +14,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from refrain.arguments import described
 from refrain.axes import Axis, AxisTable
+from refrain.nn.given_module import WEIGHT_DROPOUT, check_module
 from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
@@ -78,7 +80,7 @@ class MultiplicativeLSTM(nn.Module):
         backend: what the layer trains with.
 
     Raises:
-        ValueError: when a width is not positive, or a transform names no weight.
+        ValueError: when a width is not positive, or a transform names no weight or is no module.
     """
 
     kernels = "multiplicative_lstm"
@@ -109,8 +111,12 @@ class MultiplicativeLSTM(nn.Module):
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
         self.weight_mh = nn.Parameter(torch.empty(4 * hidden_size, inner))
         self.bias = nn.Parameter(torch.empty(4 * hidden_size))
+        if transforms is not None and not isinstance(transforms, Mapping):
+            raise ValueError(f"transforms must map names of weights to modules (got {described(transforms)})")
         if unknown := set(transforms or {}) - {"weight_im", "weight_hm", "weight_ih", "weight_mh"}:
             raise ValueError(f"MultiplicativeLSTM has no weight {', '.join(sorted(unknown))}")
+        for name, transform in (transforms or {}).items():
+            check_module(f"transforms[{name!r}]", transform, WEIGHT_DROPOUT)
         self.transforms = nn.ModuleDict(transforms or {})
         self.backend = TORCH
         self._pool = BufferPool()
@@ -144,7 +150,7 @@ class MultiplicativeLSTM(nn.Module):
     def forward(self, inputs: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.
 
-        No state is one of zeros, and inputs (T, I) are a sequence without a batch.
+        Without a state, the window starts from zeros. Inputs (T, I) are one sequence without a batch.
 
         Raises:
             ValueError: when a width or the batch does not fit.

@@ -59,7 +59,7 @@ class SparseLSTM(nn.Module):
 
     kernels = "lstm"
     backends = {"torch": torch_window, "native": native_window, "scan": scan_window}  # noqa: RUF012
-    # of the units of a block; see `LSTM`
+    # counted in units of a block; see `LSTM`
     native_from = NativeFrom(cpu_float32=800, cpu_bf16=64, cuda_bf16=1)
     inner_widths: tuple[str, ...] = ()
 
@@ -96,7 +96,7 @@ class SparseLSTM(nn.Module):
     def forward(self, inputs: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.
 
-        No state is one of zeros, and inputs (T, I) are a sequence without a batch.
+        Without a state, the window starts from zeros. Inputs (T, I) are one sequence without a batch.
 
         Raises:
             ValueError: when a width or the batch does not fit.
