@@ -93,11 +93,10 @@ def pos() -> None:
     (DOCS / "pos.svg").write_bytes(image_bytes(figure, "svg"))
 
 
-def trades() -> list[list[str]]:
-    """The cells of the table of `zaremba-medium-iss`, one list a row."""
+def trades(first: str) -> list[list[str]]:
+    """The cells of a table of the page about recipes, one list a row, from the row that begins with some text on."""
     page = (DOCS / "recipes.md").read_text()
-    section = page[page.index("## zaremba-medium-iss") :]
-    table = section[section.index("| dense, 650-650-650") :].split("\n\n")[0]
+    table = page[page.index(f"| {first}") :].split("\n\n")[0]
     return [[cell.strip().strip("*") for cell in row.strip("|").split("|")] for row in table.splitlines()]
 
 
@@ -105,7 +104,7 @@ def trade_off() -> None:
     """Test perplexity of `zaremba-medium` and its smaller models over the time of a token, in float32 and in int8."""
     figure = empty_figure(4.6, 3.2, constrained=True)
     axes = figure.subplots()
-    for row in trades():
+    for row in trades("dense, 650-650-650"):
         label, colour, marker = next(named[1:] for named in TRADES if row[0].startswith(named[0]))
         test, time, int8_test, int8_time = row[5:9]
         axes.plot(float(time), float(test), marker, color=colour, label=label, markersize=5)
@@ -120,6 +119,26 @@ def trade_off() -> None:
     (DOCS / "medium-iss.svg").write_bytes(image_bytes(figure, "svg"))
 
 
+def equal_time() -> None:
+    """Test perplexity over multiply-adds: a model of 200 units, what is made of it, and smaller ones from scratch."""
+    figure = empty_figure(4.6, 3.2, constrained=True)
+    axes = figure.subplots()
+    whole, _, tuned40, *scratch, _, tuned20 = [
+        (float(row[3].replace(",", "")) / 1e6, float(row[6])) for row in trades("dense, 200-200-200")
+    ]
+    axes.plot(*zip(tuned20, tuned40, whole, strict=True), "s-", color="#0072b2", markersize=5, label="units removed")
+    axes.plot(*zip(*scratch, strict=True), "P", color="#cc79a7", markersize=6, label="dense from scratch")
+    axes.plot(*whole, "o", color="#52606d", markersize=6, label="dense, 200 units, the start")
+    axes.set_xlabel("multiply-adds a token, millions", fontsize=8)
+    axes.set_ylabel("test perplexity", fontsize=8)
+    axes.set_xlim(0, 2.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    axes.legend(frameon=False, fontsize=7)
+    (DOCS / "equal-time.svg").write_bytes(image_bytes(figure, "svg"))
+
+
 if __name__ == "__main__":
     pos()
     trade_off()
+    equal_time()

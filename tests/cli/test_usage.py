@@ -153,7 +153,7 @@ def test_paths_in_place_of_other_words(mistake, tiny_run, write, monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_bench_on_a_gpu_that_is_not_there(mistake):
-    mistake(2, ["bench", "train", "--device", "cuda"], "no CUDA device is available; use 'cpu' or 'auto'")
+    mistake(2, ["bench", "train", "--device", "cuda"], "no CUDA device 'cuda' is available; use 'cpu' or 'auto'")
 
 
 @pytest.mark.parametrize(
@@ -248,8 +248,8 @@ def test_a_model_that_does_not_fit_into_memory(mistake, train, tiny_corpus, tmp_
 
 
 def test_a_device_that_is_not_there(mistake, train, tiny_corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    mistake(2, train(tiny_corpus, "training.device=cuda"), "no CUDA device is available; use 'cpu' or 'auto'")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    mistake(2, train(tiny_corpus, "training.device=cuda"), "no CUDA device 'cuda' is available; use 'cpu' or 'auto'")
     assert not (tmp_path / "run").exists()
 
 
