@@ -157,7 +157,7 @@ def test_tags_that_training_lacks(write):
     assert found.unseen == 2 and found.new_tags == {"Z": 1}
     with pytest.raises(DataError, match=r"no word has a tag that occurs in the training text \(found 'Z'\); give sent"):
         against(read_tagged(write("test.tsv", "a\tZ\n")), vocabulary)
-    with pytest.raises(DataError, match=r"no word has a tag, but _ in its place; give sentences"):
+    with pytest.raises(DataError, match=r"every word has _ in place of a tag; give sentences"):
         against(read_tagged(write("none.tsv", "a\t_\n"), underscore="missing"), vocabulary)
 
 
