@@ -48,7 +48,13 @@ def test_the_grid_of_taggers(drawings, tmp_path):
 
 
 def test_the_trade_off(drawings, tmp_path):
-    rows = drawings.trades()
+    rows = drawings.trades("dense, 650-650-650")
     assert len(rows) >= 5 and {len(row) for row in rows} == {9}
     drawings.trade_off()
     compare(tmp_path / "medium-iss.svg", points=len(rows) + sum(bool(row[8]) for row in rows))
+
+
+def test_smaller_models_at_equal_time(drawings, tmp_path):
+    assert len(drawings.trades("dense, 200-200-200")) == 7
+    drawings.equal_time()
+    compare(tmp_path / "equal-time.svg", points=6)
