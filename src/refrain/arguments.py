@@ -11,14 +11,14 @@ from refrain.errors import UserError, shown
 
 
 def whole_of(given: Any, name: str) -> int:
-    """A whole number as an `int`, for example one of numpy. A bool, an array and a tensor are none.
+    """A whole number as an `int`, for example one of numpy. A bool, an array and a tensor are refused.
 
     Args:
         given: what should be a whole number.
         name: of the argument, for messages.
 
     Raises:
-        UserError: when it is none.
+        UserError: when it is not one.
     """
     try:
         if not _is_other(given):
@@ -29,14 +29,14 @@ def whole_of(given: Any, name: str) -> int:
 
 
 def real_of(given: Any, name: str) -> float:
-    """A number as a `float`, for example one of numpy. A bool, an array and a tensor are none.
+    """A number as a `float`, for example one of numpy. A bool, an array and a tensor are refused.
 
     Args:
         given: what should be a number.
         name: of the argument, for messages.
 
     Raises:
-        UserError: when it is none.
+        UserError: when it is not one.
     """
     try:
         if not _is_other(given) and hasattr(given, "__float__"):
@@ -63,7 +63,7 @@ def at_least_one(given: Any, name: str) -> int:
         name: of the argument, for messages.
 
     Raises:
-        UserError: when it is none.
+        UserError: when it is not one.
     """
     number = whole_of(given, name)
     if number < 1:
@@ -81,7 +81,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str], *, optional: boo
         optional: whether it may be None as well.
 
     Raises:
-        UserError: when it is none of them.
+        UserError: when it is not one of them.
     """
     if not (isinstance(value, str) and value in choices) and not (optional and value is None):
         raise UserError(f"{name}: must be one of {', '.join(choices)} (got {shown(value)})")
@@ -96,7 +96,7 @@ def path_of(given: Any, name: str, what: str = "a path") -> Path:
         what: what the path is of, for messages.
 
     Raises:
-        UserError: when it is none.
+        UserError: when it is not one.
     """
     if not isinstance(given, str | os.PathLike):
         raise UserError(f"{name}: must be {what} (got {described(given)})")

@@ -223,7 +223,7 @@ def build_device(name: str) -> torch.device:
     if device is None or device.type not in ("cpu", "cuda"):
         raise UserError(f"device: {name!r} is unknown; use 'cpu', 'cuda' or 'auto'")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"training.device: no CUDA device {name!r} is available; use 'cpu' or 'auto'")
+        raise UserError(f"device: no CUDA device {name!r} is available; use 'cpu' or 'auto'")
     if device.type == "cuda":
         # otherwise cuDNN would round float32 inputs of an LSTM to TF32, and matmuls would accumulate bf16 sums in bf16
         torch.backends.cudnn.allow_tf32 = False

@@ -187,12 +187,15 @@ def _mark(lm: "TrainedLanguageModel") -> str:
 
 
 def _log_unknown(lm: "TrainedLanguageModel", prompt: str) -> None:
+    from refrain.errors import quantity
+
     from .output import log
 
     if unknown := lm.vocabulary.count_unseen(prompt, lm.vocabulary.encode(prompt)):
-        words = lm.vocabulary.unit + "s" * (unknown > 1)
         are = "are" if unknown > 1 else "is"
-        log(f"{unknown} {words} of the prompt {are} not in the vocabulary and read as {_mark(lm)}")
+        log(
+            f"{quantity(unknown, lm.vocabulary.unit)} of the prompt {are} not in the vocabulary and read as {_mark(lm)}"
+        )
 
 
 def _parse_clamp(words: Sequence[str]) -> dict[int | tuple[int, int], float]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from refrain.config import AnyExperiment
-from refrain.errors import UserError
+from refrain.errors import UserError, quantity
 from refrain.storage.machine import idle_cores, quota_cores, usable_cores
 
 CHOSEN = "OMP_NUM_THREADS"
@@ -61,15 +61,12 @@ def _requested(threads: int, log: Callable[[str], None]) -> int:
     cores = usable_cores()
     if threads > MOST_PER_CORE * cores:
         raise UserError(
-            f"training.threads: {threads:,} are too many for {_cores(cores)}; use at most {MOST_PER_CORE * cores}"
+            f"training.threads: {threads:,} are too many for {quantity(cores, 'core')}; "
+            f"use at most {MOST_PER_CORE * cores}"
         )
     if threads > cores:
-        log(f"threads {threads}: more than the {_cores(cores)} here, so that threads wait for each other")
+        log(f"threads {threads}: more than the {quantity(cores, 'core')} here, so that threads wait for each other")
     return threads
-
-
-def _cores(count: int) -> str:
-    return f"{count} core{'s' * (count > 1)}"
 
 
 def free_threads(count: int, *, fixed: bool = False) -> tuple[int, dict[str, Any]]:

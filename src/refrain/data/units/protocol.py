@@ -70,7 +70,7 @@ class Vocabulary(Protocol):
         ...
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text; a list of words is none, and raises a UserError."""
+        """The ids of a text. Anything but a string, such as a list of words, raises a UserError."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -78,7 +78,7 @@ class Vocabulary(Protocol):
         ...
 
     def token(self, index: int) -> str:
-        """One token in print, without blanks or line ends; an id that is not there raises an IndexError."""
+        """One token in print, without blanks or line ends. An id outside of the vocabulary raises an IndexError."""
         ...
 
     def continuation(self, prompt: str, ids: Iterable[int]) -> Iterator[str]:

@@ -41,7 +41,7 @@ class ByteVocabulary:
         """The UTF-8 bytes of a text.
 
         Raises:
-            UserError: when the text is none, for example a list of words.
+            UserError: when `text` is not a string, for example a list of words.
         """
         return list(text_of(text, "text").encode("utf-8"))
 

@@ -67,7 +67,7 @@ class CharacterVocabulary:
         """The ids of the characters of a text.
 
         Raises:
-            UserError: when the text is none, for example a list of characters.
+            UserError: when `text` is not a string, for example a list of characters.
         """
         find, unknown = self.index.get, self.unknown
         return [find(character, unknown) for character in text_of(text, "text")]

@@ -56,7 +56,7 @@ class SubwordVocabulary:
         """The ids of the pieces of each line, and of the end of a line at every newline.
 
         Raises:
-            UserError: when the text is none, for example a list of words.
+            UserError: when `text` is not a string, for example a list of words.
         """
         return self._joined(self.tokenizer.encode(text_of(text, "text").split("\n")))
 

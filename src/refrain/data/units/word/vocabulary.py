@@ -100,7 +100,7 @@ class WordVocabulary:
         """The ids of words separated by blanks, and of `<eos>` at every newline.
 
         Raises:
-            UserError: when the text is none, for example a list of words.
+            UserError: when `text` is not a string, for example a list of words.
         """
         return list(map(self.index.get, self.words_in(text_of(text, "text")), repeat(self.unknown)))
 
