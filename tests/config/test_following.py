@@ -178,3 +178,9 @@ def test_the_recipe_below_files(write):
     assert resolved(alone)[0] == Experiment().model_copy(
         update={"training": Experiment().training.model_copy(update={"seed": 3})}
     )
+
+
+@pytest.mark.parametrize("size", ["20percent", "20%%", "many", "7 M B"])
+def test_a_size_that_is_no_number_is_refused_with_examples(size):
+    with pytest.raises(UserError, match=r"number such as 300k or 7M, or a percentage such as 50% \(got '"):
+        resolved("zaremba-medium-iss", f"sparsity.target.layer_multiply_adds={size}")

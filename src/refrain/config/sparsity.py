@@ -48,13 +48,14 @@ def _amount(value: Any) -> int | str:
         raise PydanticCustomError("share", "must be more than 0% and less than 100%")
     if share is not None:
         return str(value)
-    if isinstance(value, str) and "%" in value:
-        raise PydanticCustomError("share", "must be a number such as 300k or 7M, or a percentage such as 50%")
     try:
         return _COUNT.validate_python(counted(value))
     except ValidationError as error:
         first = error.errors()[0]
         known: Any = first["type"]
+        if known in ("int_parsing", "int_type"):
+            wanted = "must be a number such as 300k or 7M, or a percentage such as 50%"
+            raise PydanticCustomError("share", wanted) from None
         raise PydanticKnownError(known, first.get("ctx") or {}) from None
 
 
