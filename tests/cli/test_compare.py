@@ -190,6 +190,18 @@ def test_formats(refrain, family):
     assert " ± " in "".join(text) and text[0].split()[:2] == ["run", "model.hidden_sizes"]
 
 
+def test_a_table_of_many_settings_has_a_row_for_each(refrain, family):
+    found = refrain("compare", family / "wide", "python-docs", "--json").json
+    lines = refrain("compare", family / "wide", "python-docs").out.splitlines()
+    assert len(found["settings"]) > 8
+    assert [line.split()[0] for line in lines[: 4 + len(found["settings"])]] == [
+        "run", *found["settings"], "seeds", "parameters", "figure"
+    ]  # fmt: skip
+    assert lines[0].split()[1:] == [group["name"] for group in found["groups"]]
+    head, *rows = csv.reader(io.StringIO(refrain("compare", family / "wide", "python-docs", "--format", "csv").out))
+    assert head[1 : 1 + len(found["settings"])] == found["settings"] and len(rows) == 2
+
+
 def test_mistakes(refrain, mistake, family, write, tmp_path, tiny_run):
     mistake(2, ["compare"], "which runs?")
     mistake(4, ["compare", tmp_path], "no run is here, nor below")

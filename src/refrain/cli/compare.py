@@ -22,6 +22,9 @@ from .table_formats import Format, FormatOption, print_table
 if TYPE_CHECKING:
     from refrain.runs.groups import Compared, Group
 
+MANY_SETTINGS = 8
+"""With more settings than this, and than runs, the table of text has a row for each setting."""
+
 
 def compare(
     *runs: Annotated[Path, NAMED],
@@ -161,6 +164,8 @@ def _report(groups: "list[Group]", names: list[str], found: dict[int, dict[str, 
         shown = [value_cell(settings[name]) if name in settings else "-" for name in names]
         seeds = " ".join(map(str, group.seeds))
         rows.append([group.name, *shown, seeds, _count(parameters, plain=plain), name, *figures, *text])
+    if form == "text" and len(names) > max(MANY_SETTINGS, len(rows)):
+        head, *rows = map(list, zip(head, *rows, strict=True))
     print_table(head, rows, form)
 
 
