@@ -71,6 +71,24 @@ def at_least_one(given: Any, name: str) -> int:
     return number
 
 
+def ids_of(given: Iterable[Any], name: str) -> list[int]:
+    """Ids of tokens as a list of integers that are not negative.
+
+    Args:
+        given: what should be several ids.
+        name: what it is, for the message.
+
+    Raises:
+        UserError: when it is something else, or an id is negative.
+    """
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise UserError(f"{name}: must be a list of ids (got {described(given)})")
+    ids = [whole_of(each, name) for each in given]
+    if negative := [each for each in ids if each < 0]:
+        raise UserError(f"{name}: an id must not be negative (got {negative[0]})")
+    return ids
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str], *, optional: bool = False) -> None:
     """Check that an argument is one of some words.
 

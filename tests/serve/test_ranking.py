@@ -13,7 +13,9 @@ class Words(list):
     """The tokens of a vocabulary without an unknown one."""
 
     unknown = None
-    token = list.__getitem__
+
+    def continuation(self, prompt, ids):
+        return (self[index] for index in ids)
 
 
 def ranked(row, count):

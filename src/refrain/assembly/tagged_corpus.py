@@ -118,6 +118,9 @@ def build_tagged_text(
         vocabulary: the vocabulary of the tagger.
         can_skip: whether the user can ask for bad sentences to be left out.
 
+    Where `data.column` is `auto` and no word has a tag in the column that this reads, XPOS is read, which is where
+    `refrain tag` writes tags that are not universal ones.
+
     Returns:
         A corpus with one split, which is named `all` for a whole file.
 
@@ -139,6 +142,10 @@ def build_tagged_text(
         if split not in parts:
             raise DataError(f"{path}: data.split leaves nothing for {split}; choose another split")
         found = parts[split]
+    if not found.tags and data.column == "auto":
+        with contextlib.suppress(DataError, UserError):
+            other = data.model_copy(update={"column": "xpos"})
+            return build_tagged_text(other, path, split, vocabulary, can_skip=can_skip)
     return TaggedCorpus(path.name, vocabulary, {name: against(found, vocabulary)})
 
 

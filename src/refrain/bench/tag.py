@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from refrain.assembly.tagger import build_tagger, build_tagger_task
 from refrain.config import TaggerExperiment
 from refrain.data import Sentence, TaggedCorpus
 from refrain.data.tagged.buckets import encode_sentences
+from refrain.data.tagged.sentences import MISSING
 from refrain.errors import DataError
 from refrain.evaluation.share import Share, Z
 from refrain.evaluation.tagging import predict_tags
@@ -36,6 +38,20 @@ CRF = "CRF (sklearn-crfsuite)"
 CRF_SETTINGS = {"algorithm": "lbfgs", "c1": 0.1, "c2": 0.1, "max_iterations": 100, "all_possible_transitions": True}
 # 97.5 % quantiles of Student's t distribution with 1, 2, ... degrees of freedom
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+def student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t distribution.
+
+    From 11 degrees of freedom on it is the first terms of its expansion about the normal quantile, which are right to
+    0.0002 (Abramowitz & Stegun, 1964, 26.7.5).
+
+    Args:
+        freedom: the degrees of freedom, at least 1.
+    """
+    if freedom <= len(STUDENT):
+        return STUDENT[freedom - 1]
+    return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
 
 
 class Trained(NamedTuple):
@@ -81,7 +97,8 @@ def bench_tag(
     if "test" not in corpus.splits:
         raise DataError(f"{corpus.name}: has no test sentences to measure on; give a folder with a file for them")
     test = corpus.splits["test"].sentences
-    unseen = np.array([not corpus.vocabulary.saw(word) for sentence in test for word in sentence.words])
+    words = [word for each in test for word, tag in zip(each.words, each.tags, strict=True) if tag != MISSING]
+    unseen = np.array([not corpus.vocabulary.saw(word) for word in words])
     results: dict[str, list[Trained]] = {}
     with one_thread():
         if has_crf():
@@ -100,7 +117,17 @@ def _train_crf(train: Sequence[Sentence], test: Sequence[Sentence]) -> Trained:
 
     started = time.process_time()
     model = sklearn_crfsuite.CRF(**CRF_SETTINGS)
-    model.fit([sentence_features(each.words) for each in train], [list(each.tags) for each in train])
+    features: list[Any] = []
+    tags: list[list[str]] = []
+    for each in train:
+        rows = zip(sentence_features(each.words), each.tags, strict=True)
+        # it knows no missing tags, so that it learns from the words between them
+        for missing, part in groupby(rows, key=lambda row: row[1] == MISSING):
+            if not missing:
+                own, wanted = zip(*part, strict=True)
+                features.append(list(own))
+                tags.append(list(wanted))
+    model.fit(features, tags)
     seconds = time.process_time() - started
     found = model.predict([sentence_features(each.words) for each in test])
     return Trained(_hits(found, test), seconds)
@@ -130,11 +157,13 @@ def _train(experiment: TaggerExperiment, corpus: TaggedCorpus, seed: int, report
 
 
 def _hits(found: Sequence[Sequence[str]], sentences: Sequence[Sentence]) -> NDArray[np.bool_]:
+    """Whether the tag of each word is right; words without annotation are left out."""
     return np.array(
         [
             one == other
             for tags, each in zip(found, sentences, strict=True)
             for one, other in zip(tags, each.tags, strict=True)
+            if other != MISSING
         ]
     )
 
@@ -162,7 +191,7 @@ def _mean(key: str, shares: Sequence[float], words: int) -> dict[str, Any]:
     if len(shares) == 1:
         return {key: mean, f"{key}_interval": Share(round(mean * words), words).interval, f"{key}_deviation": None}
     deviation = statistics.stdev(shares)
-    half = (STUDENT[len(shares) - 2] if len(shares) <= len(STUDENT) + 1 else Z) * deviation / math.sqrt(len(shares))
+    half = student(len(shares) - 1) * deviation / math.sqrt(len(shares))
     return {key: mean, f"{key}_interval": (max(0.0, mean - half), min(1.0, mean + half)), f"{key}_deviation": deviation}
 
 

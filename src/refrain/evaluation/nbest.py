@@ -81,6 +81,9 @@ def rescore(model: Network | AnyStepper, vocabulary: Vocabulary, lists: Iterable
 
     Yields:
         Each list with the scores of its hypotheses, in order.
+
+    Raises:
+        UserError: when an utterance has no hypotheses.
     """
     stepper = stepper_of(model)
     for batch in _batches(lists):
@@ -94,6 +97,8 @@ def _batches(lists: Iterable[NBest]) -> Iterator[list[NBest]]:
     batch: list[NBest] = []
     size = 0
     for nbest in lists:
+        if not nbest.hypotheses:
+            raise UserError(f"the utterance {shown(nbest.utterance)} has no hypotheses; give at least one")
         if batch and size + len(nbest.hypotheses) > BATCH_HYPOTHESES:
             yield batch
             batch, size = [], 0
@@ -112,8 +117,10 @@ def tune_scale(lists: Sequence[Rescored], references: Mapping[str, str], scales:
         scales: the scales to try; the first is 0.
 
     Raises:
-        UserError: when an utterance has no reference.
+        UserError: when an utterance has no reference, or no hypotheses.
     """
+    if empty := [rescored.utterance for rescored in lists if not rescored.hypotheses]:
+        raise UserError(f"the utterance {shown(empty[0])} has no hypotheses; give at least one")
     if missing := [rescored.utterance for rescored in lists if rescored.utterance not in references]:
         raise UserError(f"references: the utterance {shown(missing[0])} has none; give the words of each")
     totals = [0] * len(scales)

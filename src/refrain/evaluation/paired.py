@@ -27,7 +27,7 @@ class PairedTest(NamedTuple):
         high: the upper end, the 97.5 % quantile.
         p_value: the share of resamples whose distance from the difference is at least that of the difference from 0,
             counting the text itself as one of them. Two-sided.
-        lines: N, the number of lines.
+        lines: N, the number of lines of a positive size.
         resamples: R.
     """
 
@@ -56,20 +56,22 @@ def paired_bootstrap(
     Args:
         first: what the first model has for each line (N,), such as the nats of a line.
         second: what the second model has for each line (N,).
-        sizes: the size of each line (N,), such as its number of tokens.
+        sizes: the size of each line (N,), such as its number of tokens. Lines of size 0, such as sentences without a
+            tag, say nothing and are left out.
         resamples: R, the number of times that N lines are drawn.
         seed: the same seed gives the same figures.
 
     Raises:
-        DataError: when there are fewer than two lines.
+        DataError: when there are fewer than two lines of a positive size.
         ValueError: when the arrays differ in length, or `resamples` is less than 1.
     """
     if not len(first) == len(second) == len(sizes) or resamples < 1:
         raise ValueError("first, second and sizes must be of one length, and resamples at least 1")
-    if len(first) < 2:
-        raise DataError(f"a test draws lines and needs at least 2 (got {len(first)}); give a text of more lines")
-    lines = len(first)
-    gaps, sizes = _joined(first - second), _joined(np.asarray(sizes, np.float64))
+    used = np.asarray(sizes, np.float64) > 0
+    lines = int(used.sum())
+    if lines < 2:
+        raise DataError(f"a test draws lines and needs at least 2 (got {lines}); give a text of more lines")
+    gaps, sizes = _joined((first - second)[used]), _joined(np.asarray(sizes, np.float64)[used])
     observed = float(gaps.sum() / sizes.sum())
     random = np.random.default_rng(seed)
     drawn = np.empty(resamples)

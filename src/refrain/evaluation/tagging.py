@@ -66,9 +66,10 @@ class TaggingFigure:
         return {tag: int(count) for tag, count in zip(self.new_tags, counts, strict=True)}
 
     @property
-    def nats_per_token(self) -> float:
-        """The mean of the nats, over the words whose tags occur in the training text."""
-        return self.nats / (self.words.total - sum(self.new_words.values()))
+    def nats_per_token(self) -> float | None:
+        """The mean of the nats, over the words whose tags occur in the training text; None where there are none."""
+        known = self.words.total - sum(self.new_words.values())
+        return self.nats / known if known else None
 
     def per_tag(self, tags: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Precision, recall, F1 and number of words of each tag that is true or predicted at least once.

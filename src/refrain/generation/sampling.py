@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refrain.arguments import at_least_one, real_of
+from refrain.arguments import at_least_one, ids_of, real_of
 from refrain.errors import UserError
 from refrain.nn.kernels.sampling import draw, has_draw
 
@@ -99,7 +99,7 @@ class Sampler:
         self.temperature = temperature
         self.top_k = top_k
         self.top_p = top_p
-        self.banned = list(banned)
+        self.banned = ids_of(banned, "banned")
 
     def __call__(self, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Draw ids (B,).
@@ -110,9 +110,13 @@ class Sampler:
 
         Raises:
             FloatingPointError: when a score is NaN.
+            UserError: when a banned id is not in the vocabulary.
         """
         scores = scores.cpu()
         if self.banned:
+            if max(self.banned) >= scores.shape[1]:
+                most = scores.shape[1]
+                raise UserError(f"banned: an id must be less than {most:,} (got {max(self.banned)})")
             scores = scores.index_fill(1, torch.tensor(self.banned), -math.inf)
         shares = torch.zeros(len(scores), dtype=torch.float64)
         if self.temperature:

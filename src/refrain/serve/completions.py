@@ -13,6 +13,7 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from refrain.data.units.alignment import token_places
 from refrain.generation import Sampler
 
 from .choices import GrowingChoice, Reported
@@ -132,13 +133,15 @@ def completing(model: ServedModel, text: str, ids: list[int], request: Completio
     reported = [Reported(model, request.logprobs, 0) for _ in range(request.n)]
     state = model.states.zero
     if request.echo and request.logprobs is not None:
-        pieces = vocabulary.pieces(text) if text else []
-        pieces = pieces if len(pieces) == len(ids) else [""] * len(ids)
-        for index, following, piece in zip(context, ids, pieces, strict=False):
+        places = token_places(vocabulary, text) if text else []
+        places = places if len(places) == len(ids) else [len(text)] * len(ids)
+        ends = [*places[1:], len(text)]
+        for index, following, place, end in zip(context, ids, places, ends, strict=False):
             (stepped,) = yield Steps(model, [Step(index, state)])
             state = stepped.state
             for each in reported:
-                each.add(following, stepped.row, piece)
+                each.offset = place
+                each.add(following, stepped.row, text[place:end])
     elif len(context) > 1:
         state = yield Window(model, context[:-1], state)
     if request.echo:

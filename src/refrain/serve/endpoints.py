@@ -5,6 +5,7 @@ layers of the framework. So these requests are found in a table, and their answe
 """
 
 import asyncio
+import contextlib
 import time
 import traceback
 
@@ -21,6 +22,8 @@ from .replies import reply_events, send_json
 from .service import Answer, Asked, Service, Stream
 
 SESSIONS = "/sessions/"
+MOST_DROPPED = 16
+"""The rest of a body that is too large is read and dropped if it announces at most this many times the limit."""
 
 
 class Endpoints:
@@ -148,19 +151,27 @@ async def _body(headers: dict[bytes, bytes], receive: Receive, most: int) -> byt
     given = headers.get(b"content-length", b"0")
     size = int(given) if given.isdigit() and len(given) < 20 else 0
     parts: list[bytes] = []
-    more = size <= most
-    if more:
-        size = 0
-    while more:
+    announced, more = size, True
+    size = 0
+    while more and max(size, announced) <= most:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        more = message.get("more_body", False) and size <= most
-    if size > most:
-        # what remains of the body is not read
+        more = message.get("more_body", False)
+    if (size := max(size, announced)) > most:
+        if more and size <= MOST_DROPPED * most:
+            await _drop(receive)
         refused = too_large("the body", "body_bytes", size, most)
         refused.headers["Connection"] = "close"
         raise refused
     return b"".join(parts)
+
+
+async def _drop(receive: Receive) -> None:
+    """Read the rest of a body for a second at most, for clients that read no answer before they have sent it all."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            while (message := await receive())["type"] != "http.disconnect" and message.get("more_body", False):
+                pass

@@ -6,6 +6,7 @@ from typing import Any
 from refrain.data.tagged.tokenise import sentences_of
 from refrain.evaluation import Figure, surprisal_rows
 from refrain.generation.units import state_parts
+from refrain.trained.texts import words_of_sentences
 
 from .fields import check_rows
 from .limits import Limits
@@ -119,7 +120,7 @@ def tagging(tagger: ServedTagger, request: TagRequest, most: int) -> Program:
                 field="text",
             )
     else:
-        sentences = [list(words) for words in request.sentences]
+        sentences = words_of_sentences(request.sentences)
     tagged = yield Sentences(tagger, sentences)
     return {
         "model": tagger.name,

@@ -148,6 +148,8 @@ def generating(model: ServedModel, request: GenerateRequest, seed: int) -> Progr
     context = [vocabulary.line_end, *vocabulary.encode(request.prompt)]
     pieces = [Pieces(vocabulary, request.prompt) for _ in range(request.samples)]
     texts: list[list[dict[str, Any]]] = [[] for _ in range(request.samples)]
+    # the last character of each text; what a token adds depends on it
+    endings = [request.prompt[-1:]] * request.samples
     ended = [False] * request.samples
     state = model.states.zero
     if len(context) > 1:
@@ -157,13 +159,16 @@ def generating(model: ServedModel, request: GenerateRequest, seed: int) -> Progr
         for sample, (index, row) in enumerate(step):
             ended[sample] |= request.stop_at_line_end and index == vocabulary.line_end
             if not ended[sample]:
+                alternatives = model.shown(endings[sample], model.candidates(row, request.alternatives))
+                text = pieces[sample].add(index)
+                endings[sample] = (endings[sample] + text)[-1:]
                 token = {
                     "sample": sample,
-                    "text": pieces[sample].add(index),
+                    "text": text,
                     "token": vocabulary.token(index),
                     "id": index,
                     "log_probability": finite(float(row[index])),
-                    "alternatives": model.shown("x", model.candidates(row, request.alternatives)),
+                    "alternatives": alternatives,
                 }
                 texts[sample].append(token)
                 yield token

@@ -145,11 +145,11 @@ class ServedModel:
         return [Candidate(*each) for each in found if each[0] != unknown][:count]
 
     def _beginning_with(self, letters: str) -> Tensor:
-        """The ids, in order, of the tokens that begin with some letters, which are prepared as texts are."""
+        """The ids, in order, of the tokens whose text begins with some letters, which are prepared as texts are."""
         if isinstance(self.vocabulary, PreparesText):
             letters = self.vocabulary.preparation._replace(tokenise=False)(letters)
         if self._spelled is None:
-            tokens = [self.vocabulary.token(index) for index in range(len(self.vocabulary))]
+            tokens = [self._spell_after("", index) for index in range(len(self.vocabulary))]
             order = sorted(range(len(tokens)), key=tokens.__getitem__)
             self._spelled = [tokens[index] for index in order], order
         tokens, order = self._spelled

@@ -29,7 +29,8 @@ def words_of_sentences(given: Any) -> list[list[str]]:
         given: what should be several sentences.
 
     Raises:
-        UserError: when a sentence is a string, or something else is no list of sentences, or no word.
+        UserError: when a sentence is a string, something else is no list of sentences or no word, or a word is empty or
+            has a tab or a line end in it.
     """
     split = "sentences: a sentence is a list of words; split a string first, or use tag_text"
     if isinstance(given, str):
@@ -43,4 +44,7 @@ def words_of_sentences(given: Any) -> list[list[str]]:
         if isinstance(sentence, bytes) or not isinstance(sentence, Iterable):
             raise UserError(f"sentences: each must be a list of words (got {shown(sentence)})")
         found.append([text_of(word, "sentences: each word") for word in sentence])
+        for word in found[-1]:
+            if not word or "\t" in word or "\n" in word or "\r" in word:
+                raise UserError(f"sentences: a word must have no tabs or line ends and not be empty (got {word!r})")
     return found

@@ -135,7 +135,7 @@ def _split_of(name: str) -> str | None:
     return found[0] if found else None
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """A key that sorts part-2 before part-10."""
+def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """A key that sorts part-2 before part-10; part-2 and part-02 have an order too."""
     parts = re.split(r"([0-9]{1,15})", path.name)
-    return [(0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts]
+    return [(0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts], path.name

@@ -206,12 +206,17 @@ def all_files(folder: Path) -> str:
     return quote(f"{folder}/**")
 
 
-def natural(path: Path) -> list[list[str | int]]:
-    """A key that sorts paths name by name with their numbers by value, so that part-9 comes before part-10."""
-    return [
+def natural(path: Path) -> tuple[list[list[str | int]], str]:
+    """A key that sorts paths name by name with their numbers by value, so that part-9 comes before part-10.
+
+    Names that differ in the zeros before a number alone have an order of their own, so that every machine reads files
+    in the same order.
+    """
+    numbers: list[list[str | int]] = [
         [int(piece) if index % 2 else piece for index, piece in enumerate(re.split(r"([0-9]{1,18})", part))]
         for part in path.parts
     ]
+    return numbers, str(path)
 
 
 def visible(folder: Path) -> list[str]:

@@ -42,8 +42,7 @@ def aligned(vocabulary: Vocabulary, line: str) -> tuple[list[int], list[WrittenW
     for index, piece in enumerate(vocabulary.pieces(line)):
         # a line end that the line spells out is a word of it
         text = vocabulary.token(ids[index]) if piece == "\n" else piece
-        size = len("".join(text.split()))
-        if size:
+        if size := _visible(vocabulary, text):
             while current + 1 < len(ends) and offset >= ends[current]:
                 current += 1
             offset += size
@@ -63,8 +62,37 @@ def frequency(vocabulary: Vocabulary, ids: Sequence[int]) -> int | None:
     return None if counts is None or not ids else min(counts[index] for index in ids)
 
 
+def token_places(vocabulary: Vocabulary, text: str) -> list[int]:
+    """Where in a text each of its tokens begins, as the index of a character.
+
+    Args:
+        vocabulary: the vocabulary.
+        text: the text, with newlines. After a character whose preparation is longer or shorter, places are not exact.
+    """
+    pieces = vocabulary.pieces(text)
+    if not isinstance(vocabulary, PreparesText):
+        return [0, *accumulate(map(len, pieces))][: len(pieces)]
+    prepared = vocabulary.preparation._replace(tokenise=False)(text)
+    places = []
+    place = 0
+    for piece, index in zip(pieces, vocabulary.encode(text), strict=True):
+        while place < len(prepared) and prepared[place] != "\n" and not _visible(vocabulary, prepared[place]):
+            place += 1
+        places.append(min(place, len(text)))
+        # a line end that the text spells out is a word of it
+        spelled = piece == "\n" and not prepared.startswith("\n", place)
+        place += len(vocabulary.token(index)) if spelled else len(piece.rstrip(" "))
+    return places
+
+
 def _size(vocabulary: Vocabulary, word: str) -> int:
     """The number of visible characters of a word once it is prepared; parting words adds only blanks."""
     if isinstance(vocabulary, PreparesText):
         word = vocabulary.preparation._replace(tokenise=False)(word)
-    return len("".join(word.split()))
+    return _visible(vocabulary, word)
+
+
+def _visible(vocabulary: Vocabulary, text: str) -> int:
+    """The number of characters of a text that belong to words. Words are parted at all white space of Unicode."""
+    parted = isinstance(vocabulary, PreparesText) and vocabulary.preparation.tokenise
+    return sum(map(len, text.split() if parted else split_words(text)))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from refrain.arguments import text_of
+from refrain.errors import UserError
 
 from ...text.files import BLOCK_BYTES, Errors, Spans
 from ...text.token_file import TokenSource
@@ -40,10 +41,16 @@ class ByteVocabulary:
     def encode(self, text: str) -> list[int]:
         """The UTF-8 bytes of a text.
 
+        Characters that stand for bytes which are not UTF-8, as `errors="surrogateescape"` reads them, are these bytes.
+
         Raises:
-            UserError: when `text` is not a string, for example a list of words.
+            UserError: when `text` is not a string, for example a list of words, or has a half of a surrogate pair.
         """
-        return list(text_of(text, "text").encode("utf-8"))
+        try:
+            return list(text_of(text, "text").encode("utf-8", "surrogateescape"))
+        except UnicodeEncodeError as error:
+            code = ord(text[error.start])
+            raise UserError(f"text: U+{code:04X} is half of a surrogate pair and no character; leave it out") from None
 
     def decode(self, ids: Sequence[int]) -> str:
         """Bytes to text; what is not UTF-8 is shown as U+FFFD."""
@@ -65,7 +72,7 @@ class ByteVocabulary:
 
     def pieces(self, text: str) -> list[str]:
         """Each character at its last byte, and nothing at the bytes before it."""
-        return [piece for character in text for piece in [""] * (len(character.encode()) - 1) + [character]]
+        return [piece for character in text for piece in [""] * (len(self.encode(character)) - 1) + [character]]
 
     def count_unseen(self, text: str, ids: Sequence[int]) -> int:
         """0: every byte has an id."""
