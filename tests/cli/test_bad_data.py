@@ -237,5 +237,17 @@ def test_a_corpus_that_has_changed_since(mistake, refrain, train, tiny_corpus, t
     mistake(3, ["evaluate", tmp_path / "run"], "mine: the text on which", "is no longer here")
 
 
+def test_a_text_that_is_gone_or_new_since_the_start(mistake, refrain, train, tiny_corpus, tmp_path):
+    folder = shutil.copytree(tiny_corpus, tmp_path / "mine")
+    words = ["train", "--resume", "--out", tmp_path / "run", "training.epochs=2"]
+    assert refrain(*train(folder, "--quiet")).status == 0
+    (folder / "test.txt").rename(folder / "kept")
+    mistake(3, words, f"{tmp_path / 'run'}: was started with a test text, which is no longer here; restore it")
+    shutil.rmtree(tmp_path / "run")
+    assert refrain(*train(folder, "--quiet")).status == 0
+    (folder / "kept").rename(folder / "test.txt")
+    mistake(3, words, "was started without a test text; move it away, or start a new run")
+
+
 def test_fetching_what_is_not_known(mistake):
     mistake(3, ["data", "fetch", "wikitext-1"], "unknown corpus 'wikitext-1'; known: ptb, wikitext-2, ")

@@ -53,6 +53,12 @@ def test_phenomena_and_paradigms(refrain, tiny_run, texts, write, tmp_path):
     assert again["phenomena"]["binding"] == {key: value for key, value in binding.items() if key != "paradigms"}
 
 
+def test_a_phenomenon_without_a_name_is_that_of_its_paradigm(refrain, tiny_run, texts, write):
+    pair = {"sentence_good": texts[0], "sentence_bad": texts[1], "linguistics_term": None}
+    file = write("pairs.jsonl", json.dumps({**pair, "UID": "one"}) + "\n" + json.dumps({**pair, "UID": None}))
+    assert set(refrain("pairs", tiny_run, file, "--json").json["phenomena"]) == {"one", "all"}
+
+
 def test_unknown_words_are_counted_and_reported(refrain, tiny_run, write):
     table = write("pairs.tsv", "good\tbad\tphenomenon\nzebra\tlion\ta\nAnt\tbee\tb\n")
     outcome = refrain("pairs", tiny_run, table, "--lowercase")

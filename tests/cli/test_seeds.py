@@ -89,7 +89,7 @@ def test_folders_that_hold_something_are_left_alone(mistake, corpus, tmp_path):
 
 def test_mistakes_are_named(mistake, corpus, tmp_path):
     words = ("train", "zaremba-small", *SMALL, "--data", corpus, "--out", str(tmp_path / "runs"))
-    mistake(2, (*words, "--seeds", "0"), "--seeds must be at least 1 (got 0)")
+    mistake(2, (*words, "--seeds", "0"), "--seeds must be at least 1 and at most 100,000 (got 0)")
     resumed = ("train", "--resume", "--seeds", "2", "--out", tmp_path / "runs")
     (tmp_path / "series" / "seed-1").mkdir(parents=True)
     mistake(4, ("evaluate", tmp_path / "series"), "contains the runs of several seeds; give one of them, such as")

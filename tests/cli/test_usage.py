@@ -1,9 +1,13 @@
 """Mistakes in words and settings: status 2, a line each, with what is known and what is nearest."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from refrain.cli.app import COMMANDS
+from refrain.cli.app import COMMANDS, main
 
 
 @pytest.mark.parametrize(
@@ -28,6 +32,20 @@ from refrain.cli.app import COMMANDS
         (
             ["train", "quickstart", "training.epoch=3"],
             ["command line: training.epoch: unknown key; did you mean 'epochs'"],
+        ),
+        (["train", "quickstart", "training.epochs=3 # five"], ["must be a whole number (got '3 # five')"]),
+        (["train", "quickstart", "training.epochs=3\nfoo = 4"], ["must be a whole number (got '3\\nfoo = 4')"]),
+        (["train", "quickstart", "training.epochs=3,"], ["must be a whole number (got '3,')"]),
+        (["train", "quickstart", "--data", ""], ["--data: is empty, as a variable of the shell that is not set"]),
+        (["train", "quickstart", "--out="], ["--out: is empty"]),
+        (
+            ["train", "zaremba-small", "model.head=mixture", f"model.head.components={10**20}"],
+            ["model.head.components: must be at most 1000000"],
+        ),
+        (["train", "quickstart", "--seeds", "2000000000"], ["--seeds must be at least 1 and at most 100,000"]),
+        (
+            ["train", "quickstart", f"training.seed={2**63 - 1}", "--seeds", "2"],
+            ["training.seed: must be at most 9,223,372,036,854,775,806 with 2 seeds"],
         ),
         (["train", "quickstart", "training.epochs=0"], ["command line: training.epochs: must be at least 1 (got 0)"]),
         (["train", "quickstart", "epochs"], ["'epochs' is not a setting; write name=value"]),
@@ -62,7 +80,7 @@ from refrain.cli.app import COMMANDS
         ),
         (
             ["train", "quickstart", "--resume=auto", "--out", "x", "--seeds", "0"],
-            ["--seeds must be at least 1 (got 0)"],
+            ["--seeds must be at least 1 and at most 100,000 (got 0)"],
         ),
         (["evaluate"], ["RUN", "see refrain evaluate --help, or type for example: refrain evaluate runs/small"]),
         (["score"], ["RUN", "see refrain score --help, or type for example: refrain score runs/small sentences.txt"]),
@@ -265,3 +283,66 @@ def test_an_unforeseen_error_is_not_hidden(refrain, monkeypatch):
     monkeypatch.setattr("refrain.recipes.description", lambda name: next(iter([])).missing)
     with pytest.raises(StopIteration):
         refrain("recipes")
+
+
+def test_text_settings_take_numbers_as_text(refrain, tmp_path, tiny_corpus, tiny_settings, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "2024").symlink_to(tiny_corpus, target_is_directory=True)
+    for name in ("name=2024", 'name="2024"', "name=true", "name=2024.50"):
+        done = refrain("check", "zaremba-small", *tiny_settings, name, "data.corpus=2024")
+        assert done.status == 0, done.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names on Windows are text")
+def test_names_that_are_not_utf8(mistake, tmp_path, tiny_corpus, tiny_settings):
+    text = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    try:
+        text.write_text("the end\n" * 500)
+    except OSError:
+        pytest.skip("the file system takes only names in UTF-8")
+    words = ["train", "zaremba-small", *tiny_settings, "--out", tmp_path / "run"]
+    mistake(2, [*words, "--data", text], "--data: the name ", "is not UTF-8, so that a run cannot record it; rename it")
+    assert not (tmp_path / "run").exists()
+    mistake(2, [*words[:-1], tmp_path / os.fsdecode(b"r\xe9"), "--data", tiny_corpus], "--out: the name ", "rename it")
+
+
+@pytest.mark.parametrize(("name", "value"), [("RANK", "zero"), ("WORLD_SIZE", "x")])
+def test_ranks_that_are_no_numbers(mistake, monkeypatch, name, value):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(name, value)
+    mistake(2, ["train", "quickstart"], f"the environment variable {name} must be a whole number (got '{value}')")
+
+
+def test_a_rank_without_others_is_alone(refrain, train, tiny_corpus, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert refrain(*train(tiny_corpus, "training.epochs=1", "--json")).json["epochs"] == 1
+
+
+def test_ctrl_c_is_reported_in_a_line(monkeypatch, capsys):
+    def interrupted(*words, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("refrain.cli.recipes.recipes", interrupted)
+    assert main(["recipes"]) == 130
+    assert capsys.readouterr().err == "refrain: stopped\n"
+
+
+def test_the_help_fits_a_terminal_without_room():
+    command = [sys.executable, "-m", "refrain", "train", "--help"]
+    environment = {**os.environ, "COLUMNS": "1"}
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=True)
+    assert found.stdout.startswith("Usage: ")
+
+
+@pytest.mark.parametrize("command", ["compress", "probe"])
+def test_a_folder_that_cannot_be_made_is_found_at_once(refrain, tiny_run, write, command):
+    file = write("file", "text")
+    words = (
+        [tiny_run, "--weights", "int8"]
+        if command == "compress"
+        else [tiny_run, "--data", write("labelled.tsv", "1\tgood\n")]
+    )
+    done = refrain(command, *words, "--out", file / "below" / "out")
+    assert done.status == 4 and str(file) in done.err and "fitting" not in done.err and len(done.err.splitlines()) == 1

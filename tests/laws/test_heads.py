@@ -288,3 +288,38 @@ def test_sizes_must_be_positive(sizes):
 def test_the_division_of_clusters_must_be_positive(division):
     with pytest.raises(ValueError, match="must be positive"):
         AdaptiveHead(8, 5, cutoffs=[2], division=division)
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_vectors_of_half_the_precision_are_measured_in_that_of_the_weights(name, autocast, targets):
+    """As those of a recurrent layer under autocast."""
+    head = HEADS[name]()
+    hidden = torch.randn(T, B, H).bfloat16()
+    wanted = head.token_nats(hidden.float(), targets)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = head.token_nats(hidden, targets)
+        loss = head(hidden, targets)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(loss.float(), wanted.sum(), rtol=1e-2 if autocast else 1e-5, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["SoftmaxHead", "BlockLowRankHead"])
+def test_a_head_of_half_precision_adds_up_in_float32(name, dtype, monkeypatch):
+    """So the loss of many chunks is off by one rounding, and not by that of every sum."""
+    monkeypatch.setattr(fused, "CHUNK_LOGITS", V)
+    torch.manual_seed(2)
+    head = next(make for each, make in HEADS.items() if each.partition(",")[0] == name)()
+    hidden, targets = torch.randn(2000, H), torch.randint(V, (2000,))
+    exact = head.to(dtype).float()(hidden.to(dtype).float(), targets)
+    loss = head.to(dtype)(hidden.to(dtype).requires_grad_(), targets)
+    assert loss.dtype == dtype
+    assert loss.item() == pytest.approx(exact.item(), rel=6e-3)
+
+
+def test_heads_on_the_meta_device_have_a_loss():
+    head = SoftmaxHead(H, V).to("meta")
+    loss = head(torch.empty(T, B, H, device="meta"), torch.empty(T, B, dtype=torch.int64, device="meta"))
+    assert loss.is_meta and loss.shape == ()

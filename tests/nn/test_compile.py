@@ -107,6 +107,17 @@ def test_a_held_mask_stays_until_resampled_and_gradients_pass_kept_entries_only(
         assert not torch.equal(call(inputs, state)[0], first)
 
 
+@pytest.mark.compiler
+@pytest.mark.parametrize("size", [5, 50])
+def test_masks_whose_number_of_hashes_is_no_multiple_of_a_vector(size):
+    """The loop that the compiler makes of the hashes has a rest, in which their overflow was taken for impossible."""
+    drop, weight = WeightDropout(0.5), torch.ones(size, size)
+    torch.manual_seed(3)
+    wanted = drop(weight)
+    torch.manual_seed(3)
+    assert torch.equal(torch.compile(drop, fullgraph=True)(weight), wanted)
+
+
 def test_masks_of_one_size_in_one_graph_are_not_taken_for_the_same():
     """The compiler merges calls that look alike; it does so where gradients are needed."""
     one, other = WeightDropout(0.5), WeightDropout(0.5)

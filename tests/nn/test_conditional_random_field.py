@@ -132,3 +132,14 @@ def test_a_tag_that_is_too_large_is_refused(unknown):
     # what follows the end of a sentence is read by nothing
     tags[1, 0] = 2
     assert field(torch.randn(3, 2, 3), torch.tensor([3, 2]), tags).isfinite()
+
+
+@pytest.mark.parametrize("lengths", [[2], [2, 2, 2], [0, 2], [2, 4], [-1, 2]])
+@pytest.mark.parametrize("method", ["forward", "sequence_scores", "log_partition", "marginals", "best_tags"])
+def test_lengths_that_no_sentence_has_are_refused(method, lengths):
+    field, scores = ConditionalRandomField(3), torch.randn(3, 2, 3)
+    more = [torch.zeros(3, 2, dtype=torch.int64)] if method in ("forward", "sequence_scores") else []
+    with pytest.raises(ValueError, match="lengths must be"):
+        getattr(field, method)(scores, torch.tensor(lengths), *more)
+    with pytest.raises(ValueError, match=r"scores must be \(T, B, 3\) \(got \(3, 2, 1\)\)"):
+        getattr(field, method)(scores[..., :1], torch.tensor([3, 2]), *more)

@@ -12,17 +12,20 @@ from refrain.nn import (
     GRU,
     LSTM,
     AdaptiveHead,
+    Bidirectional,
     Embedding,
     LSTMCell,
     LSTMState,
     MixtureHead,
     MultiplicativeLSTM,
+    RecurrentStack,
     SoftmaxHead,
     SparseLSTM,
     VariationalDropout,
     WeightDropout,
     plan_blocks,
 )
+from refrain.nn.kernels.backend import Backend
 
 T, B, I, H = 5, 3, 4, 6  # noqa: E741 - as in the laws
 
@@ -84,6 +87,90 @@ def test_a_held_mask_is_found_inside_of_a_sequence_of_transforms():
     assert not torch.equal(cell(x, state)[0], first)
     with pytest.raises(ValueError, match=r"resample\(\) is for held masks"):
         LSTMCell(I, H, recurrent_transform=nn.Sequential(nn.Identity())).resample()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_packed_sequence_is_refused_with_the_remedy(name):
+    packed = nn.utils.rnn.pack_sequence([drawn(T, I), drawn(2, I)])
+    layer = LAYERS[name]()
+    for refused in (lambda: layer(packed), lambda: Bidirectional(LAYERS[name](), layer)(packed, [T, 2])):
+        with pytest.raises(
+            ValueError, match=r"inputs must be a tensor \(T, B, I\) \(got PackedSequence\); pad .* lengths$"
+        ):
+            refused()
+
+
+def test_lengths_as_a_list():
+    layer = Bidirectional(LSTM(I, H), LSTM(I, H))
+    assert torch.equal(layer(drawn(T, 2, I), [T, 2]), layer(drawn(T, 2, I), torch.tensor([T, 2])))
+
+
+def test_a_stack_without_a_state():
+    stack = RecurrentStack([LSTM(I, H), GRU(H, H)])
+    for compute, inputs in ((stack, drawn(T, B, I)), (stack.step, drawn(B, I))):
+        found, wanted = compute(inputs), compute(inputs, stack.initial_state(B))
+        assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("native", [False, True])
+def test_outputs_changed_in_place_leave_the_state(name, native):
+    layer = LAYERS[name]()
+    layer.backend = Backend(native=native)
+    outputs, state = layer(drawn(T, B, I))
+    before = [part.clone() for part in state]
+    nn.functional.dropout(outputs, 0.5, inplace=True)
+    assert_close(list(state), before, rtol=0, atol=0)
+    with torch.no_grad():
+        outputs, state = layer.eval()(drawn(T, B, I))
+        before = [part.clone() for part in state]
+        outputs.zero_()
+    assert_close(list(state), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_parts_of_the_first_state_are_tensors_of_their_own(name):
+    first, *others = LAYERS[name]().initial_state(B)
+    first.fill_(1.0)
+    assert all(not part.any() for part in others)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_step_of_an_empty_batch(name):
+    outputs, state = LAYERS[name]().step(torch.zeros(0, I))
+    assert outputs.shape == (0, H) and all(part.shape == (0, H) for part in state)
+    assert LSTMCell(I, H)(torch.zeros(0, I))[0].shape == (0, H)
+    with pytest.raises(ValueError, match="inputs have no step"):
+        LAYERS[name]()(torch.zeros(0, B, I))
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "SparseLSTM"])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_layers_in_an_exported_program(name, training, strict):
+    class Window(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = LAYERS[name]()
+
+        def forward(self, inputs):
+            return self.layer(inputs)[0]
+
+    window = Window().train(training)
+    program = torch.export.export(window, (drawn(T, B, I),), strict=strict)
+    other = drawn(T, B, I) + 1
+    assert_close(program.module()(other), window(other))
+
+
+def test_a_mask_drawn_in_inference_mode_serves_a_later_training():
+    cell = LSTMCell(I, H, recurrent_transform=WeightDropout(0.5, held=True))
+    dropout = VariationalDropout(0.5)
+    with torch.inference_mode():
+        before = cell(dropout(drawn(B, I)))[0].clone()
+    outputs, _ = cell(dropout(drawn(B, I)))
+    assert_close(outputs, before)
+    outputs.sum().backward()
 
 
 def test_what_does_not_fit_is_refused():

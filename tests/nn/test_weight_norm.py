@@ -61,6 +61,14 @@ def test_the_gradient_of_the_directions_is_at_right_angles_to_them():
     assert torch.autograd.gradcheck(norm, (weight,))
 
 
+@pytest.mark.parametrize("scale", [1e-4, 16.0])
+def test_norms_of_half_precision_neither_vanish_nor_overflow(scale):
+    norm = WeightNorm(1).half()
+    torch.nn.init.constant_(norm.gain, 4.0)
+    weight = torch.full((1, 256), scale, dtype=torch.float16)
+    torch.testing.assert_close(norm(weight), torch.full((1, 256), 0.25, dtype=torch.float16), rtol=2e-2, atol=0)
+
+
 def test_a_row_of_zeros_stays_zero():
     assert torch.equal(WeightNorm(1)(torch.zeros(1, 4)), torch.zeros(1, 4))
 

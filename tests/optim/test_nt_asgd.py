@@ -32,6 +32,16 @@ def test_the_mean_is_that_of_every_step_since_the_start():
     assert parameter.tolist() == [6.0, 6.0]
 
 
+def test_a_weight_that_is_given_twice_has_one_mean():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    averaging = TriggeredAveraging([weight, weight], trigger_window=0, started=True)
+    for step in range(4):
+        weight.data.fill_(float(step))
+        averaging.after_step(None)
+    with averaging.evaluation_weights(None):
+        assert weight.item() == 1.5
+
+
 def test_nothing_is_averaged_before_the_trigger():
     parameter, averaging = moved([1.0, 2.0], trigger_window=2)
     assert not averaging.active and not averaging.started

@@ -1,5 +1,7 @@
 """Clipping, scaling and sparse rows: the update that is written out, in fewer passes."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -128,3 +130,27 @@ def test_a_closure_computes_the_gradients_of_a_step():
     for got, wanted in zip(*found, strict=True):
         torch.testing.assert_close(got, wanted)
     assert SGD(parameters(), lr=0.1).step() is None
+
+
+@pytest.mark.parametrize("kind", ["sparse", "dense", "bf16"])
+def test_a_step_that_a_scaler_leaves_out_changes_nothing(kind):
+    """`torch.amp.GradScaler` hands an infinite gradient to an optimiser that scales by itself."""
+    embedding = nn.Embedding(4, 3, sparse=kind == "sparse")
+    if kind == "bf16":
+        embedding.weight.grad_dtype = None
+    before = embedding.weight.detach().clone()
+    optimizer = SGD(embedding.parameters(), lr=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    for factor, changed in ((math.inf, False), (1.0, True)):
+        optimizer.zero_grad()
+        loss = (embedding(torch.tensor([1, 2])) * factor).sum()
+        if kind == "bf16":
+            embedding.weight.grad = torch.full((4, 3), 8.0 * factor, dtype=torch.bfloat16)
+            scaler.scale(torch.ones((), requires_grad=True))
+        else:
+            scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update(8.0)
+        assert torch.equal(embedding.weight.detach(), before) != changed
+    rows = slice(None) if kind == "bf16" else [1, 2]
+    torch.testing.assert_close(embedding.weight.detach()[rows], before[rows] - 1)

@@ -112,6 +112,8 @@ def test_every_mistake_of_every_cell_is_named_before_anything_is_trained(mistake
         ("[sweep]\ncells = 3\n" + GRID, 'cannot take effect with method = "grid"'),
         ('[sweep]\nmethod = "random"\ncells = 1.5\n' + GRID, "must be a whole number"),
         ("[sweep]\nseeds = 3\n" + GRID, "must be a list of whole numbers"),
+        (f"[sweep]\nseeds = [{2**63}]\n" + GRID, "must be a list of whole numbers less than 2**63"),
+        ('[sweep]\nmethod = "random"\ncells = 1' + "0" * 400 + "\n" + GRID, "sweep.cells: must be a whole number"),
         ("[sweep]\nseeds = [1]\n" + GRID + "training.seed = [2]\n", "is also training.seed of the space"),
         ("[sweep]\nminutes = -1\n" + GRID, "must be a number, at least 0 (got -1)"),
         ('[sweep]\npruner = "median"\n' + GRID, "cannot take effect"),
@@ -132,6 +134,7 @@ def test_mistakes_of_the_table(mistakes, text, part):
         ("low = 0, high = 1, log = true", "low must be greater than 0"),
         ("low = 1, high = 2, log = 1", "log must be true or false"),
         ("low = 1, high = 2, step = 1", "'step' is not known of a range"),
+        ("low = 0, high = 1" + "0" * 400, "needs the numbers low and high"),
         ("low = nan, high = 2", "needs the numbers low and high"),
     ],
 )

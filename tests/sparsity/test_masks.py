@@ -140,3 +140,9 @@ def test_what_is_masked_counts_among_the_zeros():
 def test_all_is_pruned_at_once_where_the_end_is_the_beginning():
     found = [pruned_share(at, final=0.5, begin=0.2, end=0.2) for at in (0.1, 0.2, 0.3)]
     assert found == [0.0, 0.0, 0.5]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_outside_its_range_is_refused(share):
+    with pytest.raises(ValueError, match="share must be at least 0 and at most 1"):
+        prune_smallest({"weight": torch.ones(4)}, Masks({"weight": torch.ones(4)}), share)

@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,6 +62,17 @@ def test_the_first_folder_wins(tmp_path):
 
     assert len(set(at_once(make))) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_was_left_long_ago_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("REFRAIN_CACHE", str(tmp_path))
+    for name, days in (("old", 8), ("new", 1)):
+        (tmp_path / f".tmp-{name}").mkdir()
+        (tmp_path / f".tmp-{name}" / "part").write_text("x")
+        os.utime(tmp_path / f".tmp-{name}", (time.time() - days * 86400,) * 2)
+    with cached_folder(tmp_path / "x"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {".tmp-new", "x"}
 
 
 def test_names_of_any_length_are_written(tmp_path):

@@ -33,6 +33,19 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     assert (tmp_path / "README.md").read_text() == "precious"
 
 
+def test_the_checkpoints_of_another_program_are_left_alone(tmp_path):
+    run = RunFolder(tmp_path)
+    run.create()
+    run.write_json("config.json", {})
+    save(run, 1, 1)
+    (run.checkpoints / "damaged-step-000000001").mkdir()
+    assert run.is_run()
+    (run.checkpoints / "model.ckpt").write_text("precious")
+    with pytest.raises(CheckpointError, match="holds other files than those of a run"):
+        RunFolder(tmp_path).create(force=True)
+    assert (run.checkpoints / "model.ckpt").read_text() == "precious"
+
+
 def test_force_replaces_a_run_and_leaves_what_no_run_wrote(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.create()

@@ -9,7 +9,7 @@ from torch import nn
 from refrain import testing
 from refrain.axes import Axis
 from refrain.evaluation.perplexity import EXACT_WINDOW
-from refrain.nn import check_window, scan
+from refrain.nn import MultiplicativeLSTM, check_window, scan
 from refrain.testing import laws
 
 
@@ -299,3 +299,20 @@ def test_the_laws_leave_the_generator_alone():
     testing.check_state_is_passed(case)
     testing.check_window_equals_steps(case)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_width_that_follows_another_must_be_given_a_size():
+    testing.check_recurrent_layer(lambda i, h: MultiplicativeLSTM(i, h, intermediate_size=5))
+    with pytest.raises(
+        AssertionError, match=r"weight_\w+ of the layer without a unit of the hidden width has the shape"
+    ):
+        testing.check_recurrent_layer(MultiplicativeLSTM)
+
+
+def test_a_layer_that_fails_in_training_is_reported_by_the_laws():
+    class BatchFirst(Elman):
+        def forward(self, inputs, state):
+            return torch.nn.GRU(self.input_size, self.hidden_size, batch_first=True)(inputs, state.hidden[None])
+
+    with pytest.raises(AssertionError, match=r"BatchFirst breaks \d of 9 laws"):
+        testing.check_recurrent_layer(BatchFirst)

@@ -23,6 +23,7 @@ from refrain.errors import UserError
 from refrain.storage.plain_text import log_line, visible
 
 from .output import follow
+from .processes import is_rank
 from .remedies import memory_remedy, with_remedies
 from .streams import ReaderLeft, flush_output, open_streams
 from .usage import check_words, with_auto, without_help_command, wrong_words
@@ -132,6 +133,8 @@ def app(described: str = "") -> App:
         version_flags=("--version", "-V"),
         help_format="plaintext",
         help_formatter=_Help(),
+        # `main` reports it
+        suppress_keyboard_interrupt=False,
         help_epilogue="refrain help COMMAND describes a command. Example: refrain train quickstart",
     )
     for name, line in COMMANDS.items():
@@ -230,11 +233,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _together(words: Sequence[str]) -> AbstractContextManager[Any]:
     """The context in which several processes train one model, if torchrun has started this one."""
-    if words[:1] != ["train"] or "RANK" not in os.environ or "--help" in words or "-h" in words:
+    if words[:1] != ["train"] or "--help" in words or "-h" in words or not is_rank():
         return nullcontext()
     # one line names the rank that is lost, in place of torch's traces
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    if os.environ["RANK"] != "0":
+    if int(os.environ["RANK"]):
         follow()
     from refrain.parallel import joined
 

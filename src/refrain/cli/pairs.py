@@ -148,8 +148,10 @@ def _objects(file: str, name: str, errors: Errors) -> Iterator[tuple[str, Texts]
         ]
         if not all(isinstance(text, str) for text in texts):
             raise DataError(f"{name}:{number}: no pair; give an object with the texts sentence_good and sentence_bad")
-        paradigm = str(found.get("UID", ""))
-        phenomenon = str(found.get("linguistics_term", paradigm)) or "all"
+        paradigm, phenomenon = (
+            "" if found.get(key) is None else str(found[key]) for key in ("UID", "linguistics_term")
+        )
+        phenomenon = phenomenon or paradigm or "all"
         good, bad = (text.replace("\n", " ") for text in texts)
         yield f"{name}:{number}", (good, bad, phenomenon, paradigm)
 

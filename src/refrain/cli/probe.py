@@ -110,10 +110,11 @@ def _check_out(out: Path, run: Path, read: Sequence[str | Path], *, force: bool)
     """The files to write, after a check that they may be written."""
     from refrain.errors import UserError
     from refrain.pictures.probe import FILES
-    from refrain.storage.output_checks import check_outputs, run_files
+    from refrain.storage.output_checks import check_outputs, check_writable, run_files
 
     if out.exists() and not out.is_dir():
         raise UserError(f"--out must be a folder (got {str(out)!r})")
+    check_writable(out)
     written = [out / name for name in FILES]
     if out.is_dir():
         check_outputs([("--out", file) for file in written], [*run_files(run), *read], force=force)

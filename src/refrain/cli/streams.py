@@ -7,8 +7,11 @@ stream is the null device. What cannot be written to standard error is lost, and
 import io
 import os
 import select
+import shutil
 import sys
 from typing import Any, TextIO
+
+LEAST_COLUMNS = 20
 
 
 class ReaderLeft(Exception):
@@ -54,6 +57,9 @@ def _write(file: io.FileIO, data: Any) -> int:
 def open_streams() -> None:
     """Prepare the standard streams of this process. Streams that somebody has replaced are left as they are."""
     _occupy_closed()
+    if shutil.get_terminal_size().columns < LEAST_COLUMNS:
+        # rich does not end where a table has no room
+        os.environ["COLUMNS"] = str(LEAST_COLUMNS)
     if sys.stdout is sys.__stdout__:
         sys.stdout = _text(1, sys.stdout, _Output)
     if sys.stderr is sys.__stderr__:

@@ -229,8 +229,10 @@ def _check_resume(
 ) -> None:
     from refrain.errors import UserError
 
-    if seeds is not None and seeds < 1:
-        raise UserError(f"--seeds must be at least 1 (got {seeds})")
+    if seeds is not None:
+        from refrain.runs.checks import check_seed_count
+
+        check_seed_count(seeds, 0)
     if finish and mode != "newest":
         raise UserError("--finish needs the run that it finishes: refrain train --resume --out RUN --finish")
     if mode is None:

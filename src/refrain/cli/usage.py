@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from cyclopts import CycloptsError
 from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedCliTokensError
@@ -37,7 +38,7 @@ def check_words(words: Sequence[str]) -> None:
     """Check that each word is one that the system can hand over, so that it can name a file.
 
     Raises:
-        UserError: when a word has a zero character, or a surrogate that stands for no byte.
+        UserError: when a word has a zero character, or a surrogate that stands for no byte, or a path is empty.
     """
     for word in words:
         try:
@@ -46,6 +47,9 @@ def check_words(words: Sequence[str]) -> None:
             valid = False
         if not valid:
             raise UserError(f"{shown(word)}: is not valid text; write it in UTF-8, without a zero character")
+    for option in ("--data", "--out", "--from"):
+        if f"{option}=" in words or (option, "") in pairwise(words):
+            raise UserError(f"{option}: is empty, as a variable of the shell that is not set leaves it; give a path")
 
 
 def with_auto(words: Sequence[str]) -> list[str]:

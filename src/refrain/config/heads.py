@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .embeddings import RankBands
-from .values import ByName, Count, Positive, Rate, Settings
+from .values import ByName, Count, Number, Positive, Rate, Settings
 
 
 class Softmax(Settings):
@@ -18,7 +18,7 @@ class Mixture(Settings):
     """Mixture of softmaxes."""
 
     kind: Literal["mixture"] = "mixture"
-    components: Annotated[int, Field(ge=2)] = Field(description="Number of softmaxes.")
+    components: Annotated[int, Field(ge=2, le=1_000_000), Number] = Field(description="Number of softmaxes.")
     latent_dropout: Rate | None = Field(
         None, description="Dropout rate on the vectors that enter the softmaxes; none: model.dropout."
     )

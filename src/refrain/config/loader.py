@@ -15,7 +15,7 @@ from .following import following, value_text
 from .iss_json import iss_settings, read_iss_json
 from .layers import changed_values, overlaid
 from .mistakes import Setting, describe, first_of, unknown
-from .schema import LONGEST_NAME, as_set, flatten, setting_names, settings_of
+from .schema import LONGEST_NAME, as_set, flatten, setting_names, settings_of, takes_text
 from .shape import keeps_vocabulary, shape_of
 from .sparsity import Sparsity
 from .tagger import TaggerExperiment
@@ -193,7 +193,7 @@ def _from_words(
             if not equals:
                 problems.append(f"{origin}: {shown(word)} is not a setting; write name=value, as in training.epochs=3")
                 continue
-            word = {name.strip(): value_of(text.strip())}
+            word = {name.strip(): value_of(text.strip(), as_text=takes_text(as_set(name.strip(), root), root))}
         for each, value in flatten({str(name): value for name, value in word.items()}, root=root):
             # as in a TOML file, `none` stands for no value
             none = isinstance(value, str) and value == "none"

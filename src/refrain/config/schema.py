@@ -3,6 +3,7 @@
 import functools
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from types import NoneType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -114,6 +115,19 @@ def names_none(name: str, root: type[BaseModel]) -> bool:
         root: the class of all settings, such as `Experiment`.
     """
     return any("none" in get_args(field.annotation) for field in fields_named(root, name))
+
+
+def takes_text(name: str, root: type[BaseModel]) -> bool:
+    """Whether a setting takes any text, such as a path.
+
+    Args:
+        name: the dotted name, which may be unknown.
+        root: the class of the settings.
+    """
+    fields = fields_named(root, name)
+    return bool(fields) and all(
+        {*(get_args(field.annotation) or [field.annotation])} <= {str, NoneType} for field in fields
+    )
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "", root: type[BaseModel] = Experiment) -> Iterable[tuple[str, Any]]:

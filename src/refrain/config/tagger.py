@@ -20,7 +20,7 @@ def _spelled(value: Any) -> Any:
 
 
 Spelled = Annotated[str, BeforeValidator(_spelled)]
-Folds = Annotated[int, Field(ge=3, lt=2**31), Number]
+Folds = Annotated[int, Field(ge=3, le=100_000), Number]
 Affix = Annotated[int, Field(ge=0, le=20), Number]
 
 

@@ -118,15 +118,18 @@ def line_of(name: str, lines: Mapping[str, int]) -> int | str:
     return lines.get(name, "?")
 
 
-def value_of(text: str) -> Any:
+def value_of(text: str, *, as_text: bool = False) -> Any:
     """A setting's value as written on the command line: TOML where it is TOML, else text; `none` is no value.
 
     Args:
         text: what follows the equals sign.
+        as_text: whether the setting takes text, so that `2024` and `true` are text without quotes.
     """
     try:
         if _LONG_KEY.search(text):
             return text
-        return tomllib.loads(f"x = {text}")["x"]
+        # in a list, neither a comment nor a second line after the value goes unnoticed
+        (value,) = tomllib.loads(f"x = [{text}]")["x"]
+        return text if text.endswith(",") or (as_text and not isinstance(value, str)) else value
     except (ValueError, RecursionError):
         return None if text in ("none", "None", "null") else text

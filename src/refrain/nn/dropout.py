@@ -8,6 +8,7 @@ T steps in the window, B batch, D width, V words in the vocabulary.
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -205,7 +206,10 @@ class HeldMask(nn.Module):
             ValueError: when the held mask has another shape.
         """
         if not self.mask.numel():
-            self.mask = dropout_mask(shape, self.rate, inputs.detach())
+            # so that a later training can use it, too
+            plain = torch.compiler.is_compiling() or not torch.is_inference_mode_enabled()
+            with nullcontext() if plain else torch.inference_mode(False):
+                self.mask = dropout_mask(shape, self.rate, inputs)
         if tuple(self.mask.shape) != tuple(shape):
             raise ValueError(
                 f"the held mask is for shape {tuple(self.mask.shape)}, the input needs {tuple(shape)}; "

@@ -1,4 +1,4 @@
-"""The check of ids: token ids, targets and tags must be indices of the matrix whose rows they choose."""
+"""The checks of ids, which must be indices of the matrix whose rows they choose, and of lengths of sequences."""
 
 import torch
 from torch import Tensor
@@ -20,3 +20,25 @@ def check_ids(name: str, ids: Tensor, size: int) -> None:
     lowest, highest = ids.aminmax()
     if lowest < 0 or highest >= size:
         raise IndexError(f"{name} must be in [0, {size}), got {lowest.item()} to {highest.item()}")
+
+
+def check_lengths(inputs: Tensor, lengths: Tensor) -> None:
+    """Check the lengths of sequences; values on another device than a CPU are not read, as the program had to wait.
+
+    Args:
+        inputs: (T, B, ...).
+        lengths: whole numbers (B,), each in 1 to T.
+
+    Raises:
+        ValueError: when a length is out of range, is no whole number, or there is not one for each sequence.
+    """
+    if lengths.shape != inputs.shape[1:2] or lengths.is_floating_point() or lengths.dtype == torch.bool:
+        raise ValueError(
+            f"lengths must be whole numbers of shape {tuple(inputs.shape[1:2])}, one for each sequence (got "
+            f"{str(lengths.dtype).removeprefix('torch.')} of shape {tuple(lengths.shape)})"
+        )
+    if lengths.device.type != "cpu" or not lengths.numel() or torch.compiler.is_compiling():
+        return
+    lowest, highest = lengths.aminmax()
+    if lowest < 1 or highest > len(inputs):
+        raise ValueError(f"lengths must be in 1 to {len(inputs)} steps (got {lowest.item()} to {highest.item()})")

@@ -49,14 +49,30 @@ def entry_mask(shape: Sequence[int], seed: Tensor, rate: float, like: Tensor) ->
         like: a tensor with the dtype of the mask.
     """
     count = torch.Size(shape).numel()
-    # one hash of 64 bits for four entries
-    state = torch.arange(1, -(-count // 4) + 1).mul_(STEP).add_(seed)
+    words = -(-count // 4)
+    # torch's compiler would take the overflow of the products, which the hash needs, for what cannot happen
+    hashes = _compiled_hashes(seed, words) if torch.compiler.is_compiling() else _hashes(seed, words)
+    smallest, scale = _bounds(rate)
+    kept = hashes.view(torch.int16)[:count].view(tuple(shape)) >= smallest
+    return kept.to(like.dtype).mul_(scale)
+
+
+def _hashes(seed: Tensor, count: int) -> Tensor:
+    """The hashes (count,) of a seed (1,) and 1, 2, ...; each has 64 bits for four entries."""
+    state = torch.arange(1, count + 1).mul_(STEP).add_(seed)
     state = state.bitwise_xor_(_shifted(state, 30)).mul_(FIRST)
     state = state.bitwise_xor_(_shifted(state, 27)).mul_(SECOND)
-    state = state.bitwise_xor_(_shifted(state, 31))
-    smallest, scale = _bounds(rate)
-    kept = state.view(torch.int16)[:count].view(tuple(shape)) >= smallest
-    return kept.to(like.dtype).mul_(scale)
+    return state.bitwise_xor_(_shifted(state, 31))
+
+
+@torch.library.custom_op("refrain::hashes", mutates_args=())
+def _compiled_hashes(seed: Tensor, count: int) -> Tensor:
+    return _hashes(seed, count)
+
+
+@_compiled_hashes.register_fake
+def _hashes_shape(seed: Tensor, count: int) -> Tensor:
+    return seed.new_empty(count)
 
 
 def _shifted(state: Tensor, bits: int) -> Tensor:

@@ -48,7 +48,8 @@ class TriggeredAveraging:
     def __init__(self, parameters: Iterable[nn.Parameter], *, trigger_window: int, started: bool = False) -> None:
         if trigger_window < 0:
             raise ValueError(f"trigger_window must be at least 0 (got {trigger_window})")
-        self._parameters = list(parameters)
+        # a tied weight may be given twice
+        self._parameters = list(dict.fromkeys(parameters))
         self._trigger_window = trigger_window
         self._validations: list[float] = []
         self._started = started

@@ -167,6 +167,10 @@ class SGD(EagerSGD):
             with torch.enable_grad():
                 loss = closure()
         scale = getattr(self, "grad_scale", None)
+        # the attribute with which torch.amp.GradScaler says that a gradient is infinite, and the step is to be left out
+        infinite = getattr(self, "found_inf", None)
+        if infinite is not None and infinite.item():
+            return loss
         given = []
         for group in self.param_groups:
             for parameter in group["params"]:

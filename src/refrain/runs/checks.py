@@ -7,13 +7,16 @@ from refrain.config import AnyExperiment, Experiment
 from refrain.data import find_tagged
 from refrain.data.embedded import DESCRIPTIONS
 from refrain.data.tagged.folders import find_any
-from refrain.errors import CheckpointError, UserError
-from refrain.storage.output_checks import check_folder, run_parts
+from refrain.errors import CheckpointError, UserError, quantity, shown
+from refrain.storage.output_checks import check_folder, check_writable, run_parts
 from refrain.storage.run_folder import RunFolder
 
 from .config_document import experiment_from
+from .documents import MOST_RUNS
 from .loading import find
 
+SEED_LIMIT = 2**63
+"""Every seed is less than this."""
 SEEDS = "seeds.json"
 """The file of a folder with the runs of several seeds."""
 
@@ -31,9 +34,12 @@ def check_training(
 
     Raises:
         DataError: when a text is missing or empty.
-        UserError: when `data.split` is set for a folder of splits, or something is read from the run at `out`.
+        UserError: when `data.split` is set for a folder of splits, something is read from the run at `out`, or a name
+            is not UTF-8.
         CheckpointError: when `start_from` has no complete checkpoint, or `out` exists and is not empty.
     """
+    check_encodable("--out", out)
+    check_encodable("--data", experiment.data.corpus)
     if out is not None and force:
         check_folder("--out", out, run_parts(out), [start_from, experiment.data.corpus])
     elif out is not None:
@@ -49,6 +55,40 @@ def check_training(
                 find_any(path) if experiment.data.folds else find_tagged(path)
     if start_from is not None:
         find(start_from)
+
+
+def check_encodable(option: str, path: str | Path | None) -> None:
+    """Check that a run can record a path as text.
+
+    Args:
+        option: the option that names it, for the message.
+        path: the path, or None.
+
+    Raises:
+        UserError: when its name is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{option}: the name {shown(str(path))} is not UTF-8, so that a run cannot record it; rename it"
+        ) from None
+
+
+def check_seed_count(count: int, first: int) -> None:
+    """Check the number of seeds.
+
+    Args:
+        count: the number of seeds.
+        first: the first seed.
+
+    Raises:
+        UserError: when the number is out of range, or the last seed would be.
+    """
+    if not 1 <= count <= MOST_RUNS:
+        raise UserError(f"--seeds must be at least 1 and at most {MOST_RUNS:,} (got {count:,})")
+    if first + count > SEED_LIMIT:
+        raise UserError(f"training.seed: must be at most {SEED_LIMIT - count:,} with {quantity(count, 'seed')}")
 
 
 def check_resumable(out: Path) -> None:
@@ -78,12 +118,14 @@ def check_apart(checkpoint: Path, out: Path, *, force: bool) -> None:
     Raises:
         UserError: when `out` overlaps with the run that is read.
         CheckpointError: when `out` exists and is not empty, and may not be replaced.
+        OSError: when `out` cannot be written.
     """
     read = checkpoint.resolve()
     target = out.resolve()
     run = read.parents[1] if read.parent.name == "checkpoints" else read
     if target == run or target in run.parents or run in target.parents:
         raise UserError(f"--out {out}: overlaps with {run}, which must not be changed; choose another folder")
+    check_writable(out)
     folder = RunFolder(out)
     if not force and out.is_dir() and any(out.iterdir()) and folder.is_run():
         raise CheckpointError(f"{out}: exists already; choose another --out, or replace it with --force")

@@ -156,10 +156,17 @@ def same_text(corpus: AnyCorpus, document: Any, path: Path) -> None:
 
     Raises:
         CheckpointError: when the run was not trained itself.
-        DataError: when the text has changed.
+        DataError: when the text has changed, or a text is missing or new.
     """
+    started = document["data"]["splits"]
+    for name in [name for name in started if name not in corpus.splits and started[name].get("sha256")]:
+        raise DataError(f"{path}: was started with a {name} text, which is no longer here; restore it")
     for name, split in corpus.splits.items():
-        recorded = document["data"]["splits"].get(name, {})
+        if name not in started and any(each.get("sha256") for each in started.values()):
+            raise DataError(
+                f"{place_of(split.source)}: {path} was started without a {name} text; move it away, or start a new run"
+            )
+        recorded = started.get(name, {})
         before = recorded.get("sha256")
         if before is None:
             raise CheckpointError(

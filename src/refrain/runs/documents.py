@@ -14,6 +14,10 @@ Hash = Annotated[str, StringConstraints(pattern=r"^(sampled:)?[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+MOST_RUNS = 100_000
+"""The runs of a series."""
+
+
 class SplitEntry(Document):
     """A split of the corpus. One that was not trained on, as in a compressed run, may have no sha256."""
 
@@ -130,7 +134,7 @@ class TaggerSummary(Summary):
 class Plan(Document):
     """`seeds.json`: the runs of several seeds or folds."""
 
-    seeds: Annotated[list[Index], Field(min_length=1, max_length=100_000)]
+    seeds: Annotated[list[Index], Field(min_length=1, max_length=MOST_RUNS)]
     folds: Index | None = None
     config: dict[str, Any]
     start: str | None = Field(alias="from")

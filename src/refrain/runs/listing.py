@@ -115,7 +115,8 @@ def entry_of(run: Path) -> RunEntry:
     training = settings.get("training")
     best_by = training.get("best_by") if isinstance(training, dict) else None
     last = metrics[-1] if metrics else {}
-    parameters = summary.get("parameters") or (summary.get("after") or {}).get("parameters")
+    after = summary.get("after")
+    parameters = summary.get("parameters") or (after.get("parameters") if isinstance(after, dict) else None)
     return RunEntry(
         path=run,
         state=state,

@@ -21,8 +21,9 @@ from refrain.storage.run_layout import check_seeds, series_in
 from refrain.training import Interrupted
 from refrain.training.progress import Progress
 
-from .checks import SEEDS
+from .checks import SEEDS, check_seed_count
 from .config_document import config_document, experiment_from
+from .continuing import run_state
 from .documents import read_plan
 from .folds import member_of
 from .kinds import kind_of
@@ -64,12 +65,11 @@ def train_seeds(
         The summary, as in `summary.json`: `seeds`, the `runs` with their figures, and for each split `mean` and `std`.
 
     Raises:
-        UserError: when the count is not positive, or something is read from the result of an earlier call.
+        UserError: when the count or a seed is out of range, or something is read from the result of an earlier call.
         CheckpointError: when the folder is not empty, or another process has started runs there at the same moment, or
             trains one that would be replaced.
     """
-    if count < 1:
-        raise UserError(f"--seeds must be at least 1 (got {count})")
+    check_seed_count(count, experiment.training.seed)
     seeds = [experiment.training.seed + index for index in range(count)]
     about: Any = {"start_from": start_from, "force": force, "recipe_text": recipe_text, "command": command}
     return _train_series(experiment, path_of(out, "out"), {"seeds": seeds}, progress, **about)
@@ -279,7 +279,7 @@ def _run_one(folder: Path, plan: dict[str, Any], number: int, report: Progress) 
     own = "data.fold " if folds else "training.seed "
     name, experiment, line = member_of(experiment_from(plan["config"], folder), number, folds)
     run = RunFolder(folder / name)
-    if (run.path / "summary.json").is_file() or (run.checkpoints.is_dir() and any(run.checkpoints.iterdir())):
+    if (run.path / "summary.json").is_file() or run_state(run.path) == "run":
         return resume_unfinished(run.path, experiment=experiment, progress=report)
     lines = [line for line in plan["recipe"].splitlines() if not line.startswith(own)]
     return train(

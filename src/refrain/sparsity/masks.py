@@ -116,7 +116,12 @@ def prune_smallest(parameters: Mapping[str, Tensor], masks: Masks, share: float)
         parameters: the parameters to prune, by the names that they have in the masks.
         masks: the masks, changed in place.
         share: the fraction of each parameter's entries that is zero afterwards.
+
+    Raises:
+        ValueError: when the share is not in [0, 1].
     """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be at least 0 and at most 1 (got {share})")
     for name, parameter in parameters.items():
         count = round(share * parameter.numel())
         if count == 0:

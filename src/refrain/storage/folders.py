@@ -4,16 +4,20 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from refrain.errors import DataError, UserError
 
-from .checkpoint import atomic_folder
+from .checkpoint import atomic_folder, discard
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # errors of writing alone; others may come from a text that is read
 _OF_WRITING = (*_FULL, errno.EROFS, errno.EFBIG)
+
+
+LEFT_SECONDS = 7 * 24 * 3600
 
 
 class CacheError(UserError):
@@ -51,6 +55,7 @@ def cached_folder(folder: Path) -> Iterator[Path]:
         CacheError: when the cache is full or cannot be written; the message names it and the environment variable.
     """
     try:
+        _remove_old(folder.parent)
         with atomic_folder(folder) as fresh:
             yield fresh
     except OSError as error:
@@ -63,6 +68,14 @@ def cached_folder(folder: Path) -> Iterator[Path]:
         raise CacheError(
             f"{cache}: {error.strerror}; {remedy}; the environment variable REFRAIN_CACHE names the folder of the cache"
         ) from None
+
+
+def _remove_old(place: Path) -> None:
+    """Remove what processes that were killed have left in a folder of the cache a week ago or earlier."""
+    for leftover in place.glob(".tmp-*"):
+        with contextlib.suppress(OSError):
+            if leftover.lstat().st_mtime < time.time() - LEFT_SECONDS:
+                discard(leftover)
 
 
 def check_owner(folder: Path) -> None:

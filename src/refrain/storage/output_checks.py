@@ -83,6 +83,18 @@ def check_folder(option: str, folder: Path, parts: Iterable[Path], inputs: Itera
             raise UserError(f"{option}: {path} is also read, so it is never replaced; choose another folder")
 
 
+def check_writable(folder: Path) -> None:
+    """Check that a folder, which may be missing, can be written.
+
+    Raises:
+        OSError: when it cannot; the error names the folder that exists.
+    """
+    place = os.path.realpath(folder)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    _check_folder(place)
+
+
 def run_parts(run: Path) -> list[Path]:
     """List the files and folders that a run writes into its folder; some may be missing."""
     return [run / name for name in (*OWN_FILES, *OWN_FOLDERS, BEST)]

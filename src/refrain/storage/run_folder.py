@@ -24,7 +24,7 @@ from .checkpoint_manifest import SETTINGS_LIMIT
 from .locks import Lock, locked
 from .plain_json import dumps, loads
 from .regular_files import append_regular, is_link, read_regular
-from .run_layout import BEST, OWN_FILES, OWN_FOLDERS, check_parts, step_of, steps_in
+from .run_layout import BEST, OWN_FILES, OWN_FOLDERS, check_parts, holds_checkpoints_only, step_of, steps_in
 from .weight_schemes import Int8Rows
 
 KEEP = 2
@@ -275,7 +275,8 @@ class RunFolder:
         # a run that was killed may leave temporary files
         names = {path.name for path in self.path.iterdir() if not path.name.startswith(".tmp-")}
         if names <= {*OWN_FILES, *OWN_FOLDERS, BEST}:
-            return "checkpoints" in names or names <= {".lock"}
+            # the checkpoints of another program may be beside its own config.json
+            return holds_checkpoints_only(self.checkpoints) if "checkpoints" in names else names <= {".lock"}
         return any(self.checkpoints.glob("step-*")) and "config.json" in names
 
 

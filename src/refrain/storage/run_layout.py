@@ -39,6 +39,12 @@ def steps_in(checkpoints: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
+def holds_checkpoints_only(checkpoints: Path) -> bool:
+    """Whether all that is in a folder of checkpoints was written by a run; so is an empty folder."""
+    names = (path.name for path in checkpoints.iterdir()) if checkpoints.is_dir() else iter(())
+    return all(name.startswith(".tmp-") or _STEP.fullmatch(name.removeprefix("damaged-")) for name in names)
+
+
 def step_of(folder: Path) -> int:
     """The N of a folder `step-N`."""
     return int(folder.name.removeprefix("step-"))

@@ -80,7 +80,14 @@ def _check_removed(case: Case, smaller: Any, table: AxisTable, width: str, unit:
     kept = torch.tensor([each for each in range(size) if each != unit])
     before = {name: parameter.clone() for name, parameter in layer.named_parameters()}
     for name, parameter in smaller.named_parameters():
-        parameter.copy_(_selected(before[name], table, name, width, kept))
+        part = _selected(before[name], table, name, width, kept)
+        if part.shape != parameter.shape:
+            raise AssertionError(
+                f"{name} of the layer without a unit of the {width} width has the shape {tuple(parameter.shape)} in "
+                f"place of {tuple(part.shape)}; where another width follows this one by default, "
+                "give it a fixed size in make_layer"
+            )
+        parameter.copy_(part)
     try:
         for name, parameter in layer.named_parameters():
             _forget(parameter, table, name, width, unit)

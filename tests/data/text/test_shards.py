@@ -3,11 +3,13 @@
 import os
 import random
 import re
+from pathlib import Path
 
 import pytest
 
 from refrain.data import ByteStream, find_byte_splits
 from refrain.data.text.files import Span, whole
+from refrain.data.text.folders import natural
 from refrain.data.text.shards import is_pattern, names_splits, one_text
 from refrain.errors import DataError
 
@@ -23,6 +25,16 @@ def contents(splits):
 def edges(path, **options):
     spans = find_byte_splits(path, **options).values()
     return [(span.start, span.stop) for (span,) in spans]
+
+
+def test_names_that_differ_in_zeros_have_an_order(tmp_path):
+    for name in ("part-1", "part-01", "part-001", "part-2"):
+        (tmp_path / name).write_text(f"{name} ")
+    expected = b"part-001 part-01 part-1 part-2 "
+    # the order of a set of paths is another one in each process
+    paths = [Path(tmp_path / name) for name in ("part-1", "part-001", "part-2", "part-01")]
+    assert [path.name for path in sorted(paths, key=natural)] == expected.decode().split()
+    assert content(one_text(tmp_path / "part-*")) == content(one_text(tmp_path)) == expected
 
 
 def test_a_file_is_cut_by_position(write):

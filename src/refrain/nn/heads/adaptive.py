@@ -18,7 +18,14 @@ from refrain.nn.ids import check_ids
 from refrain.nn.kernels.backend import TORCH
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
-from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, largest_parameter, linear_cross_entropy, token_rows
+from .linear_cross_entropy import (
+    CHUNK_LOGITS,
+    NATIVE_FROM,
+    largest_parameter,
+    linear_cross_entropy,
+    no_autocast,
+    token_rows,
+)
 
 
 class AdaptiveHead(nn.Module):
@@ -70,7 +77,7 @@ class AdaptiveHead(nn.Module):
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
         backend = self.backend if self.training else TORCH
-        rows, words = token_rows(hidden, targets)
+        rows, words = token_rows(hidden.to(self.softmax.head.weight.dtype), targets)
         check_ids("targets", words, self.softmax.n_classes)
         softmax: Any = self.softmax
         edges = softmax.cutoffs  # the ends of the short list and of each cluster
@@ -87,8 +94,11 @@ class AdaptiveHead(nn.Module):
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
-        with torch.no_grad():
-            pairs = zip(*(part.split(self._rows()) for part in token_rows(hidden, targets)), strict=True)
+        weight = self.softmax.head.weight
+        with torch.no_grad(), no_autocast(weight):
+            pairs = zip(
+                *(part.split(self._rows()) for part in token_rows(hidden.to(weight.dtype), targets)), strict=True
+            )
             return torch.cat([-self.softmax(h, t).output for h, t in pairs]).reshape(targets.shape)
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:

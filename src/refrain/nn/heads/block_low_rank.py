@@ -29,7 +29,14 @@ from refrain.nn.block_low_rank import (
 from refrain.nn.kernels.backend import TORCH
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
-from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, blocks_cross_entropy, largest_parameter, token_rows
+from .linear_cross_entropy import (
+    CHUNK_LOGITS,
+    NATIVE_FROM,
+    blocks_cross_entropy,
+    largest_parameter,
+    no_autocast,
+    token_rows,
+)
 
 
 class BlockLowRankHead(nn.Module):
@@ -106,6 +113,7 @@ class BlockLowRankHead(nn.Module):
 
     def projected(self, hidden: Tensor) -> list[Tensor]:
         """hidden (..., D) -> what the rows of each band are multiplied with (..., R)."""
+        hidden = hidden.to(self.bias.dtype)
         names = map(str, range(len(self.bands)))
         return [
             nn.functional.linear(hidden, self.projections[name]) if name in self.projections else hidden
@@ -121,7 +129,7 @@ class BlockLowRankHead(nn.Module):
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
         rows = max(1, CHUNK_LOGITS // self.vocabulary_size)
-        with torch.no_grad():
+        with torch.no_grad(), no_autocast(self.bias):
             nats = []
             for h, words in zip(*(part.split(rows) for part in token_rows(hidden, targets)), strict=True):
                 logits = self.logits(h)

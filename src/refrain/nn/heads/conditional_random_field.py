@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.ids import check_ids
+from refrain.nn.ids import check_ids, check_lengths
 
 
 class ConditionalRandomField(nn.Module):
@@ -56,7 +56,9 @@ class ConditionalRandomField(nn.Module):
 
         Raises:
             IndexError: when a tag of a sentence on a CPU is K or larger.
+            ValueError: when the scores have another shape, or lengths on a CPU are out of range.
         """
+        self._check(scores, lengths)
         inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
         tags = tags.masked_fill(~inside, 0)
         check_ids("tags", tags.clamp(min=0), self.num_tags)
@@ -76,6 +78,7 @@ class ConditionalRandomField(nn.Module):
             lengths: (B,), at least 1.
             tags: (T, B), not negative within the sentences.
         """
+        self._check(scores, lengths)
         tags = tags.clamp(min=0)
         inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
         words = scores.gather(2, tags[..., None])[..., 0].masked_fill(~inside, 0.0).sum(dim=0)
@@ -90,7 +93,14 @@ class ConditionalRandomField(nn.Module):
             scores: (T, B, K).
             lengths: (B,), at least 1.
         """
+        self._check(scores, lengths)
         return (self._prefixes(scores, lengths)[-1] + self.end).logsumexp(dim=1)
+
+    def _check(self, scores: Tensor, lengths: Tensor) -> None:
+        """Raise a ValueError where the scores are not (T, B, K), or the lengths do not fit them."""
+        if scores.ndim != 3 or scores.shape[2] != self.num_tags:
+            raise ValueError(f"scores must be (T, B, {self.num_tags}) (got {tuple(scores.shape)})")
+        check_lengths(scores, lengths)
 
     def _prefixes(self, scores: Tensor, lengths: Tensor) -> list[Tensor]:
         """For each word and tag (B, K), the log of the sum over all sequences that end there with this tag.
@@ -111,6 +121,7 @@ class ConditionalRandomField(nn.Module):
             scores: (T, B, K).
             lengths: (B,), at least 1.
         """
+        self._check(scores, lengths)
         prefixes = self._prefixes(scores, lengths)
         # for each word and tag, the log of the sum over all continuations of the sentence after this word
         suffix = self.end.expand_as(scores[0])
@@ -131,6 +142,7 @@ class ConditionalRandomField(nn.Module):
             scores: (T, B, K).
             lengths: (B,), at least 1.
         """
+        self._check(scores, lengths)
         best = self.start + scores[0]
         stay = torch.arange(self.num_tags, device=scores.device).expand_as(best)
         origins = []

@@ -8,6 +8,7 @@ N tokens, D input width, V words in the vocabulary, K components of a mixture.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
 from typing import Any
 
@@ -44,6 +45,17 @@ def token_rows(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             f"(got {tuple(targets.shape)})"
         )
     return hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+
+
+def no_autocast(like: Tensor) -> AbstractContextManager[Any]:
+    """A context without autocast on the device of a tensor; devices such as meta have none."""
+    device = like.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def sum_dtype(weight: Tensor) -> torch.dtype:
+    """The dtype of sums over many chunks, which need more precision than two bytes have."""
+    return torch.promote_types(weight.dtype, torch.float32)
 
 
 def linear_cross_entropy_reference(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
@@ -104,7 +116,7 @@ def mixture_cross_entropy(
         raise ValueError(f"targets have shape {tuple(targets.shape)}, {len(latent)} tokens need {(len(latent),)}")
     cross_entropy = outside_compiler(_CrossEntropy.apply)
     # under autocast, too, sums have the dtype of the weight
-    with torch.autocast(latent.device.type, enabled=False):
+    with no_autocast(latent):
         latent = latent.to(weight.dtype)
         if prior is not None:
             prior = prior.to(weight.dtype)
@@ -137,7 +149,7 @@ def blocks_cross_entropy(
         raise ValueError(f"targets have shape {tuple(targets.shape)}, {len(hidden[0])} tokens need {(len(hidden[0]),)}")
     cross_entropy = outside_compiler(_BlocksCrossEntropy.apply)
     # under autocast, too, sums have the dtype of the weights
-    with torch.autocast(targets.device.type, enabled=False):
+    with no_autocast(targets):
         rows = [part.to(weights[0].dtype) for part in hidden]
         nats: Tensor = cross_entropy(backend, bias, *rows, *weights, targets)  # type: ignore[no-untyped-call]
     return nats
@@ -153,7 +165,8 @@ def token_nats(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
         targets: (N,), int64 in [0, V).
     """
     rows = max(1, CHUNK_LOGITS // weight.shape[0])
-    with torch.no_grad():
+    hidden = hidden.to(weight.dtype)
+    with torch.no_grad(), no_autocast(weight):
         nats = []
         for h, words in zip(hidden.split(rows), targets.split(rows), strict=True):
             logits = torch.addmm(bias, h, weight.T)
@@ -176,10 +189,11 @@ class _CrossEntropy(torch.autograd.Function):
         dtype = backend.matmul_dtype(weight)
         cast = weight.to(dtype)
         multiply = matmul if backend.native else torch.mm
-        nats = weight.new_zeros(())
+        sums = sum_dtype(weight)
+        nats = weight.new_zeros((), dtype=sums)
         d_latent = torch.empty(latent.shape, dtype=weight.dtype, device=weight.device)
         d_prior = None if prior is None else torch.zeros_like(prior)
-        d_bias = None if bias is None else torch.zeros_like(bias)
+        d_bias = None if bias is None else torch.zeros_like(bias, dtype=sums)
         d_weight = None if tokens else torch.zeros_like(weight)
         chunk = max(1, CHUNK_LOGITS // (weight.shape[0] * components))
         for start in range(0, tokens, chunk):
@@ -205,14 +219,13 @@ class _CrossEntropy(torch.autograd.Function):
                 d_rows *= shares
                 rows = rows * shares
             part = multiply(gradient.T, rows.to(dtype))
-            d_weight = part if d_weight is None else d_weight.to(weight.dtype).add_(part)
+            d_weight = part if d_weight is None else d_weight.to(sums).add_(part)
             if d_bias is not None and shares is not None:
                 d_bias += _weighed(gradient, shares)
         assert d_weight is not None
         ctx.gradients = d_latent, d_prior, d_weight, d_bias
-        ctx.native = backend.native
-        ctx.as_formed = _any_dtype(weight)
-        return nats
+        ctx.native, ctx.as_formed = backend.native, _any_dtype(weight)
+        return nats.to(weight.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
@@ -229,10 +242,11 @@ class _BlocksCrossEntropy(torch.autograd.Function):
         multiply = matmul if backend.native else torch.mm
         ends = list(accumulate(len(weight) for weight in weights))
         columns = [slice(end - len(weight), end) for weight, end in zip(weights, ends, strict=True)]
-        nats = bias.new_zeros(())
-        d_bias = torch.zeros_like(bias)
+        sums = sum_dtype(bias)
+        nats = bias.new_zeros((), dtype=sums)
+        d_bias = torch.zeros_like(bias, dtype=sums)
         d_hidden = [torch.empty_like(part, memory_format=torch.contiguous_format) for part in hidden]
-        d_weights = [torch.zeros_like(weight) for weight in weights]
+        d_weights = [torch.zeros_like(weight, dtype=sums) for weight in weights]
         chunk = max(1, CHUNK_LOGITS // ends[-1])
         for start in range(0, len(targets), chunk):
             now = slice(start, start + chunk)
@@ -246,7 +260,7 @@ class _BlocksCrossEntropy(torch.autograd.Function):
         ctx.gradients = d_bias, *d_hidden, *d_weights
         ctx.as_formed = False
         ctx.native = backend.native
-        return nats
+        return nats.to(bias.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:

@@ -16,7 +16,14 @@ from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
-from .linear_cross_entropy import NATIVE_FROM, largest_parameter, linear_cross_entropy, token_nats, token_rows
+from .linear_cross_entropy import (
+    NATIVE_FROM,
+    largest_parameter,
+    linear_cross_entropy,
+    no_autocast,
+    token_nats,
+    token_rows,
+)
 
 
 class LowRankHead(nn.Module):
@@ -75,7 +82,7 @@ class LowRankHead(nn.Module):
 
     def _projected(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> (..., R)."""
-        return nn.functional.linear(hidden, self.projection)
+        return nn.functional.linear(hidden.to(self.projection.dtype), self.projection)
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the sum of the targets' nats, a scalar with a gradient."""
@@ -86,7 +93,7 @@ class LowRankHead(nn.Module):
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
         rows, words = token_rows(hidden, targets)
-        with torch.no_grad():
+        with torch.no_grad(), no_autocast(self.weight):
             return token_nats(self._projected(rows), self.weight, self.bias, words).reshape(targets.shape)
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:

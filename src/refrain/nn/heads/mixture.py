@@ -16,7 +16,14 @@ from refrain.nn.given_module import module_or_identity
 from refrain.nn.kernels.backend import TORCH
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
-from .linear_cross_entropy import CHUNK_LOGITS, NATIVE_FROM, largest_parameter, mixture_cross_entropy, token_rows
+from .linear_cross_entropy import (
+    CHUNK_LOGITS,
+    NATIVE_FROM,
+    largest_parameter,
+    mixture_cross_entropy,
+    no_autocast,
+    token_rows,
+)
 
 
 def mixture_log_probabilities(latent: Tensor, prior: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -110,6 +117,7 @@ class MixtureHead(nn.Module):
 
     def _latent(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (..., K, E) and log-prior (..., K) of each token."""
+        hidden = hidden.to(self.weight.dtype)
         latent = self.latent_dropout(nn.functional.linear(hidden, self.latent_weight, self.latent_bias).tanh())
         prior = nn.functional.linear(hidden, self.prior_weight).log_softmax(dim=-1)
         return latent.unflatten(-1, (self.components, -1)), prior
@@ -130,7 +138,7 @@ class MixtureHead(nn.Module):
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
-        with torch.no_grad():
+        with torch.no_grad(), no_autocast(self.weight):
             pairs = zip(*(part.split(self._rows()) for part in token_rows(hidden, targets)), strict=True)
             nats = [-self.log_probabilities(h).gather(-1, t[:, None])[:, 0] for h, t in pairs]
             return torch.cat(nats).reshape(targets.shape)

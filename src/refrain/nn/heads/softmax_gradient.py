@@ -27,7 +27,7 @@ def softmax_gradient_(
         native: use the C++ kernel, a single pass over memory, for the dtypes and devices that it takes.
 
     Returns:
-        The nats (N,), float32 where the logits are bfloat16.
+        The nats (N,), float32 where the logits have two bytes.
 
     Raises:
         IndexError: when a target on a CPU is not in [0, V).
@@ -58,7 +58,7 @@ def softmax_gradient_reference_(
     logits: Tensor, bias: Tensor | None, targets: Tensor, totals: Tensor | None = None
 ) -> Tensor:
     """The readable reference in torch's operations; see `softmax_gradient_` for arguments and result."""
-    scores = logits.float() if logits.dtype == torch.bfloat16 else logits
+    scores = logits.float() if logits.dtype.itemsize == 2 else logits
     scores = scores if bias is None else scores + bias
     gradient = scores.softmax(dim=-1)
     # the largest probability never underflows, so that this normaliser is exact

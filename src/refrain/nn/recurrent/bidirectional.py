@@ -10,32 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import AxisTable
+from refrain.nn.ids import check_lengths
 from refrain.nn.step_graph.builder import GraphBuilder, Value
+
+from .given import check_tensor
 
 Direction = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """inputs (T, B, I) and a state -> outputs (T, B, H) and the state after them."""
-
-
-def check_lengths(inputs: Tensor, lengths: Tensor) -> None:
-    """Check the lengths of sequences; values on another device than a CPU are not read, as the program had to wait.
-
-    Args:
-        inputs: (T, B, ...).
-        lengths: whole numbers (B,), each in 1 to T.
-
-    Raises:
-        ValueError: when a length is out of range, is no whole number, or there is not one for each sequence.
-    """
-    if lengths.shape != inputs.shape[1:2] or lengths.is_floating_point() or lengths.dtype == torch.bool:
-        raise ValueError(
-            f"lengths must be whole numbers of shape {tuple(inputs.shape[1:2])}, one for each sequence (got "
-            f"{str(lengths.dtype).removeprefix('torch.')} of shape {tuple(lengths.shape)})"
-        )
-    if lengths.device.type != "cpu" or not lengths.numel() or torch.compiler.is_compiling():
-        return
-    lowest, highest = lengths.aminmax()
-    if lowest < 1 or highest > len(inputs):
-        raise ValueError(f"lengths must be in 1 to {len(inputs)} steps (got {lowest.item()} to {highest.item()})")
 
 
 def reversed_within(inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -113,8 +94,11 @@ class Bidirectional(nn.Module):
             (T, B, 2H): the output of `ahead`, then that of `back`. Outputs past the end of a sequence have no meaning.
 
         Raises:
-            ValueError: when lengths on a CPU are out of range, or there is not one for each sequence.
+            ValueError: when inputs are no tensor, lengths on a CPU are out of range, or there is not one for each
+                sequence.
         """
+        check_tensor(inputs)
+        lengths = torch.as_tensor(lengths, device=inputs.device)
         return both_directions(self.ahead, self.back, inputs, lengths, self.ahead.initial_state(inputs.shape[1]))
 
     def describe(self, build: GraphBuilder, x: Value, states: tuple[Any, Any]) -> Value:

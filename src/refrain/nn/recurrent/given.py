@@ -25,7 +25,23 @@ def is_plain(inputs: Tensor, state: object, kind: type, ndim: int) -> bool:
         kind: the class of the layer's states.
         ndim: the number of dimensions of inputs with a batch.
     """
-    return type(state) is kind and inputs.ndim == ndim
+    return type(state) is kind and isinstance(inputs, Tensor) and inputs.ndim == ndim
+
+
+def check_tensor(inputs: object) -> None:
+    """Check that inputs are a tensor.
+
+    Args:
+        inputs: what a layer is given.
+
+    Raises:
+        ValueError: when they are something else, such as a packed sequence.
+    """
+    if not isinstance(inputs, Tensor):
+        raise ValueError(
+            f"inputs must be a tensor (T, B, I) (got {type(inputs).__name__}); pad sequences of different lengths, as "
+            "torch.nn.utils.rnn.pad_packed_sequence does, and give Bidirectional their lengths"
+        )
 
 
 def with_any_state(
@@ -48,8 +64,10 @@ def with_any_state(
         Outputs and state, without a batch if the inputs have none.
 
     Raises:
-        ValueError: when the inputs have another number of dimensions, or the state another number of tensors.
+        ValueError: when the inputs are no tensor or have another number of dimensions, or the state has another number
+            of tensors.
     """
+    check_tensor(inputs)
     alone = inputs.ndim == ndim - 1
     if not alone and inputs.ndim != ndim:
         raise ValueError(

@@ -149,6 +149,9 @@ def choose_window(layer: Any, *tensors: Tensor) -> Window:
     """
     name = "torch"
     backend = layer.backend
+    if torch.compiler.is_exporting():
+        exported: Window = layer.backends[name]
+        return exported
     if layer.training and torch.is_grad_enabled() and all(tensor.dtype == torch.float32 for tensor in tensors):
         devices = {tensor.device.type for tensor in tensors}
         if backend.native and devices == {"cpu"} and outside_compiler(_is_compiled)(layer.kernels):
@@ -236,8 +239,8 @@ def check_window(layer_input_size: int, hidden_size: int, inputs: Tensor, state:
     Raises:
         ValueError: when a width or the batch differs, or, without autocast, the dtype.
     """
-    if not len(inputs):
-        raise ValueError("inputs have no step, or no sequence")
+    if inputs.ndim > 2 and not len(inputs):
+        raise ValueError("inputs have no step")
     if inputs.shape[-1] != layer_input_size:
         raise ValueError(f"inputs have width {inputs.shape[-1]}, the layer expects {layer_input_size}")
     expected = (inputs.shape[-2], hidden_size)

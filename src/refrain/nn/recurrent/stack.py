@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from refrain.axes import AxisTable, LayerWidths
 from refrain.nn.given_module import module_or_identity
 
+from .given import check_tensor
 from .protocol import scan_with_resets
 
 
@@ -43,13 +44,13 @@ class RecurrentStack(nn.Module):
         return tuple(layer.initial_state(batch_size) for layer in self._layers())
 
     def forward(
-        self, inputs: Tensor, state: Sequence[Any], resets: Tensor | None = None
+        self, inputs: Tensor, state: Sequence[Any] | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, tuple[Any, ...]]:
         """Run all layers over a window.
 
         Args:
             inputs: (T, B, I).
-            state: of each layer, before the first step.
+            state: of each layer, before the first step; None for the initial state.
             resets: (T, B), true where a sequence starts again from the zero state; None if none does. See
                 `scan_with_resets` for a batch that several processes share.
 
@@ -59,7 +60,7 @@ class RecurrentStack(nn.Module):
         Raises:
             ValueError: when the number of states is not that of the layers.
         """
-        self._check(state)
+        state = self._checked(state, inputs)
         after = []
         for index, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
             below = self.between(inputs) if index else inputs
@@ -70,9 +71,9 @@ class RecurrentStack(nn.Module):
             after.append(layer_state)
         return inputs, tuple(after)
 
-    def step(self, x: Tensor, state: Sequence[Any]) -> tuple[Tensor, tuple[Any, ...]]:
+    def step(self, x: Tensor, state: Sequence[Any] | None = None) -> tuple[Tensor, tuple[Any, ...]]:
         """One time step: x (B, I) -> output of the last layer (B, H) and the state of each layer."""
-        self._check(state)
+        state = self._checked(state, x)
         after = []
         for index, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
             x, layer_state = layer.step(self.between(x) if index else x, before)
@@ -88,11 +89,16 @@ class RecurrentStack(nn.Module):
             input_width = names.hidden
         return table
 
-    def _check(self, state: Sequence[Any]) -> None:
-        count = len(self.layers)
-        if state is None or len(state) != count:
-            given = "none" if state is None else len(state)
-            raise ValueError(f"the stack needs a state for each of its {count} layers (got {given}); see initial_state")
+    def _checked(self, state: Sequence[Any] | None, inputs: Tensor) -> Sequence[Any]:
+        """The state of each layer; the initial one of the batch of inputs (..., B, I) if none is given."""
+        check_tensor(inputs)
+        if state is None:
+            return self.initial_state(inputs.shape[-2])
+        if len(state) != (count := len(self.layers)):
+            raise ValueError(
+                f"the stack needs a state for each of its {count} layers (got {len(state)}); see initial_state"
+            )
+        return state
 
     def _layers(self) -> list[Any]:
         # a ModuleList is typed as Modules; that each is a `RecurrentLayer` is required of the caller

@@ -10,12 +10,16 @@ from typing import Any, NamedTuple
 from refrain.config.toml_file import line_of, lines_of, read_toml
 from refrain.errors import UserError, nearest, shown
 
+from ..checks import SEED_LIMIT
+
 METHODS = ("grid", "random", "optuna")
 SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp")
 PRUNERS = ("none", "median", "halving", "hyperband")
 OPTIONS = ("method", "cells", "seed", "seeds", "minutes", "sampler", "pruner", "space")
 SEED = "training.seed"
 MOST_CELLS = 10_000
+# larger numbers would be infinite in a table
+LARGEST = 1e300
 # attempts to draw a cell that was not drawn before
 _TRIES = 1000
 
@@ -178,8 +182,14 @@ class _Reader:
             found, name = own, f"space.{SEED}"
         if found is None:
             return None
-        if not isinstance(found, list) or not found or not all(type(seed) is int and seed >= 0 for seed in found):
-            self._wrong(name, f"must be a list of whole numbers, such as [1, 2, 3] (got {shown(found)})")
+        if (
+            not isinstance(found, list)
+            or not found
+            or not all(type(seed) is int and 0 <= seed < SEED_LIMIT for seed in found)
+        ):
+            self._wrong(
+                name, f"must be a list of whole numbers less than 2**63, such as [1, 2, 3] (got {shown(found)})"
+            )
             return None
         return list(dict.fromkeys(found))
 
@@ -194,7 +204,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _range_problem(value: Mapping[str, Any]) -> str | None:

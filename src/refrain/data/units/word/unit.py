@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from refrain.errors import DataError, shown
+
 from ...corpus import Corpus
 from ...tagged.formats import in_conllu
 from ...tagged.trees import begin_as_trees
@@ -32,8 +34,18 @@ class WordUnit:
         return word_vocabulary_from(document)
 
     def read_vocabulary(self, path: Path, options: TextOptions) -> WordVocabulary:
-        """The vocabulary of a file with one word on each line."""
-        return WordVocabulary(read_word_list(path), _preparation(options))
+        """The vocabulary of a file with one word on each line.
+
+        Raises:
+            DataError: when it cannot be read, or has a word that the text, as it is prepared, cannot have.
+        """
+        words = read_word_list(path)
+        if options.lowercase and (capitals := [word for word in words if word != word.lower()]):
+            raise DataError(
+                f"{path}: {shown(capitals[0])} can never be read, because data.lowercase=true lowers the text; "
+                "convert the file as well, or leave data.lowercase out"
+            )
+        return WordVocabulary(words, _preparation(options))
 
     def names_splits(self, path: Path) -> bool:
         """Whether it is a folder whose files or folders are the splits."""

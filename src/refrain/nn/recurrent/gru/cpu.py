@@ -25,7 +25,8 @@ def native_window(
     # the kernels read four biases of each unit: of both gates, of the candidate, and of its recurrent part
     biases = torch.cat([bias, second[0] if second else bias.new_zeros(w_hh.shape[1])])
     outputs = _Window.apply(context, inputs, state[0], w_ih, w_hh, biases)  # type: ignore[no-untyped-call]
-    return outputs, (outputs[-1],)
+    # a copy, as operations may change outputs in place
+    return outputs, (outputs[-1].clone(),)
 
 
 class _Window(torch.autograd.Function):

@@ -38,7 +38,8 @@ def scan_window(
     tensors = [tensor.to(hidden.dtype).contiguous() for tensor in (projected, hidden, w_hh)]
     tensors += [recurrent_bias(bias, *second).to(hidden.dtype)] if second else []
     outputs = _GRUScan.apply(context.pool, context.backend, *tensors)  # type: ignore[no-untyped-call]
-    return outputs, (outputs[-1],)
+    # a copy, as operations may change outputs in place
+    return outputs, (outputs[-1].clone(),)
 
 
 class GRUTape(NamedTuple):

@@ -23,7 +23,8 @@ def native_window(
     """A window that can be differentiated once; see `Window`. Weights: w_ih (4H, I), w_hh (4H, H), bias (4H,)."""
     hidden, cell = state
     outputs, after = _Window.apply(context, inputs, hidden, cell, *weights)  # type: ignore[no-untyped-call]
-    return outputs, (outputs[-1], after)
+    # a copy, as operations may change outputs in place
+    return outputs, (outputs[-1].clone(), after)
 
 
 class _Window(torch.autograd.Function):

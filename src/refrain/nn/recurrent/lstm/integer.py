@@ -55,4 +55,4 @@ class IntegerLSTM:
             batch,
             steps,
         )
-        return outputs, LSTMState(outputs[-1], cell)
+        return outputs, LSTMState(outputs[-1].clone(), cell)

@@ -120,7 +120,7 @@ class LSTMGates:
         outputs = inputs.new_empty(steps, batch, width)
         tensors = (self._second, projected, before, outputs, cell)
         kernel("stepper", "stepper_lstm_window")(*tensors, width, batch, steps)
-        return outputs, LSTMState(outputs[-1], cell)
+        return outputs, LSTMState(outputs[-1].clone(), cell)
 
     def project(self, inputs: Tensor) -> Tensor:
         """inputs (T, B, I) -> the input's part of the gates (T, B, 4H); for a small batch, unit by unit."""

@@ -31,7 +31,8 @@ def scan_window(
     projected = linear(inputs, w_ih, bias, context.backend)
     hidden, cell = state
     outputs, after = scan_recurrence(WeightRecurrence, context.pool, context.backend, projected, hidden, cell, w_hh)
-    return outputs, (outputs[-1], after)
+    # a copy, as operations may change outputs in place
+    return outputs, (outputs[-1].clone(), after)
 
 
 class Recurrence(Protocol):

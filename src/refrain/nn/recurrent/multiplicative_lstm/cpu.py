@@ -26,7 +26,8 @@ def native_window(
     Weights: w_im (M, I), w_hm (M, H), w_ih (4H, I), w_mh (4H, M), bias (4H,).
     """
     outputs, after = _Window.apply(context, inputs, *state, *weights)  # type: ignore[no-untyped-call]
-    return outputs, (outputs[-1], after)
+    # a copy, as operations may change outputs in place
+    return outputs, (outputs[-1].clone(), after)
 
 
 class _Window(torch.autograd.Function):

@@ -24,7 +24,7 @@ from refrain.nn.recurrent.gated import add_second_bias
 from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.lstm.layer import lstm_cell
 from refrain.nn.recurrent.lstm.state import LSTMState
-from refrain.nn.recurrent.protocol import Context, check_window, choose_window
+from refrain.nn.recurrent.protocol import Context, check_window, choose_window, scan
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 from refrain.nn.weight_transforms import match_gains, transform_axes
 
@@ -62,6 +62,14 @@ def torch_window(
 
     Weights: w_im (M, I), w_hm (M, H), w_ih (4H, I), w_mh (4H, M), bias (4H,).
     """
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        # an exported program holds the equations, step by step
+
+        def step(x: Tensor, before: LSTMState) -> tuple[Tensor, LSTMState]:
+            return multiplicative_lstm_step(x, before, *weights)
+
+        outputs, after = scan(step, inputs, LSTMState(*state))
+        return outputs, tuple(after)
     return scan_window(context._replace(backend=TORCH), inputs, state, weights)
 
 
@@ -145,7 +153,7 @@ class MultiplicativeLSTM(nn.Module):
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros: hidden and cell, each (B, H)."""
         zeros = self.weight_hm.new_zeros(batch_size, self.hidden_size)
-        return LSTMState(zeros, zeros)
+        return LSTMState(zeros, zeros.clone())
 
     def forward(self, inputs: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.

@@ -26,7 +26,8 @@ def scan_window(
     outputs, after = scan_recurrence(
         MultiplicativeRecurrence, context.pool, context.backend, projected, *state, factors, w_hm, w_mh
     )
-    return outputs, (outputs[-1], after)
+    # a copy, as operations may change outputs in place
+    return outputs, (outputs[-1].clone(), after)
 
 
 class MultiplicativeRecurrence:

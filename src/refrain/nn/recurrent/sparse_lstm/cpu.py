@@ -28,7 +28,8 @@ def native_window(
     tensors = (hidden, cell, own.w_hh, own.bias, *own.w_ih)
     outputs, after = _Window.apply(context, inputs, *tensors)  # type: ignore[no-untyped-call]
     outputs = joined(outputs, context.blocks)
-    return outputs, (outputs[-1], joined(after, context.blocks))
+    # a copy, as operations may change outputs in place
+    return outputs, (outputs[-1].clone(), joined(after, context.blocks))
 
 
 class _Window(torch.autograd.Function):

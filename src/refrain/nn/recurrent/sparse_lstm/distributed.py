@@ -59,7 +59,7 @@ class SpreadSparseLSTM(nn.Module):
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros: hidden and cell of all units, each (B, H)."""
         zeros = next(self.parameters()).new_zeros(batch_size, self.hidden_size)
-        return LSTMState(zeros, zeros)
+        return LSTMState(zeros, zeros.clone())
 
     def forward(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step, of all blocks in every process.
@@ -79,7 +79,7 @@ class SpreadSparseLSTM(nn.Module):
             first += units
         joined: Tensor = _Gathered.apply(torch.cat(outputs, -1), self._edges, self.group)  # type: ignore[no-untyped-call]
         after_cell: Tensor = _Gathered.apply(torch.cat(cells, -1), self._edges, self.group)  # type: ignore[no-untyped-call]
-        return joined, LSTMState(joined[-1], after_cell)
+        return joined, LSTMState(joined[-1].clone(), after_cell)
 
     def load_own(self, whole: Mapping[str, Tensor]) -> None:
         """Load the weights of this process's blocks from a whole layer's state dict.

@@ -91,7 +91,7 @@ class SparseLSTM(nn.Module):
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros: hidden and cell, each (B, H)."""
         zeros = self._lstms()[0].weight_hh.new_zeros(batch_size, self.hidden_size)
-        return LSTMState(zeros, zeros)
+        return LSTMState(zeros, zeros.clone())
 
     def forward(self, inputs: Tensor, state: LSTMState | Sequence[Tensor] | None = None) -> tuple[Tensor, LSTMState]:
         """inputs (T, B, I) -> outputs (T, B, H) and the state after the last step.

@@ -37,7 +37,8 @@ def scan_window(
         own.w_hh,
     )
     outputs = joined(outputs.unflatten(1, hidden.shape[:2]).transpose(0, 1), context.blocks)
-    return outputs, (outputs[-1], joined(after.view_as(hidden), context.blocks))
+    # a copy, as operations may change outputs in place
+    return outputs, (outputs[-1].clone(), joined(after.view_as(hidden), context.blocks))
 
 
 class BlocksRecurrence:
