@@ -123,10 +123,14 @@ def equal_time() -> None:
     """Test perplexity over multiply-adds: a model of 200 units, what is made of it, and smaller ones from scratch."""
     figure = empty_figure(4.6, 3.2, constrained=True)
     axes = figure.subplots()
-    whole, _, tuned40, *scratch, _, tuned20 = [
-        (float(row[3].replace(",", "")) / 1e6, float(row[6])) for row in trades("dense, 200-200-200")
-    ]
-    axes.plot(*zip(tuned20, tuned40, whole, strict=True), "s-", color="#0072b2", markersize=5, label="units removed")
+    rows = trades("dense, 200-200-200")
+    points = {row[0]: (float(row[3].replace(",", "")) / 1e6, float(row[6])) for row in rows}
+    whole = points["dense, 200-200-200"]
+    scratch = [point for name, point in points.items() if name.startswith("dense from scratch")]
+    lasso = [point for name, point in points.items() if name.startswith("group lasso")]
+    tuned = [(float(row[3].replace(",", "")) / 1e6, float(row[6])) for row in rows if row[0].startswith("the same")]
+    axes.plot(*zip(whole, *tuned, strict=True), "s-", color="#0072b2", markersize=5, label="units removed")
+    axes.plot(*zip(*lasso, strict=True), "^", color="#009e73", markersize=6, label="group lasso")
     axes.plot(*zip(*scratch, strict=True), "P", color="#cc79a7", markersize=6, label="dense from scratch")
     axes.plot(*whole, "o", color="#52606d", markersize=6, label="dense, 200 units, the start")
     axes.set_xlabel("multiply-adds a token, millions", fontsize=8)
