@@ -7,6 +7,7 @@ import pytest
 
 from refrain.bench import tag
 from refrain.bench.tag_features import sentence_features
+from refrain.data import Sentence
 from refrain.evaluation.share import Share
 
 
@@ -42,3 +43,13 @@ def test_features_of_a_word_and_its_neighbours():
     assert first["1:suffix3"] == "dog" and first["2:word"] == "barked" and "2:suffix1" not in first
     assert first["-1:outside"] and first["-2:outside"] and third["1:outside"]
     assert second["-1:prefix1"] == "T" and "0:word" not in second
+
+
+def test_words_without_annotation_are_in_no_figure():
+    sentences = [Sentence(("x", "y", "z"), ("A", "", "B"), 1)]
+    assert tag._hits([["A", "A", "A"]], sentences).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(1, 12.706), (10, 2.228), (11, 2.201), (14, 2.145), (29, 2.045)])
+def test_quantiles_of_students_distribution(freedom, quantile):
+    assert tag.student(freedom) == pytest.approx(quantile, abs=5e-4)

@@ -101,6 +101,13 @@ def test_tag_tokenised_text(refrain, run, write):
     assert all(len(row) == 10 for row in found) and outcome.out.endswith("\n\n")
 
 
+def test_what_was_tagged_can_be_measured(refrain, run, write):
+    """Tags that are not the universal ones are written to XPOS, where they are found again."""
+    tagged = refrain("tag", run, write("a.txt", "the dogs running .\n"), "--tokenised").out
+    found = refrain("evaluate", run, "--data", write("own.conllu", tagged), "--json").json
+    assert (found["tokens"], found["accuracy"]) == (4, 1.0)
+
+
 def test_tag_as_json(refrain, run, write):
     found = refrain("tag", run, write("a.txt", "the dogs .\n"), "--tokenised", "--json").json
     assert found == {"words": ["the", "dogs", "."], "tags": ["D", "N", "P"]}

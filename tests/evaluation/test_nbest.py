@@ -176,5 +176,9 @@ def test_the_scale_with_the_fewest_errors_is_chosen(lm):
     assert (lists[0].best(tuned.scale), lists[0].best(0)) == (0, 1)
     # of equal scales the smallest
     assert tune_scale(lists, {"u": dear}).scale == 0
+    with pytest.raises(UserError, match=r"^the utterance 'w' has no hypotheses; give at least one$"):
+        list(rescore(lm.model, lm.vocabulary, [NBest("w", [])]))
+    with pytest.raises(UserError, match=r"^the utterance 'w' has no hypotheses; give at least one$"):
+        tune_scale([lists[0]._replace(utterance="w", hypotheses=[], lines=[])], {"w": cheap})
     with pytest.raises(UserError, match=r"^references: the utterance 'u' has none; give the words of each$"):
         tune_scale(lists, {"v": cheap})

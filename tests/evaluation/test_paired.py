@@ -1,5 +1,7 @@
 """The paired bootstrap: coverage on made data, agreement with the analytic standard error, and its extremes."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -74,3 +76,13 @@ def test_mistakes():
     for more in ({"resamples": 0}, {}):
         with pytest.raises(ValueError, match="one length"):
             paired_bootstrap(np.ones(3), np.ones(3), np.ones(3 if more else 2), **more)
+
+
+def test_lines_of_size_zero_are_left_out():
+    """Such as sentences without a tag: resamples of these alone have no mean."""
+    first, second, sizes = np.array([3.0, 0, 1, 0, 2]), np.array([2.0, 0, 1, 0, 0]), np.array([4.0, 0, 3, 0, 5])
+    found = paired_bootstrap(first, second, sizes, resamples=500)
+    assert found == paired_bootstrap(first[::2], second[::2], sizes[::2], resamples=500)
+    assert found.lines == 3 and math.isfinite(found.low) and math.isfinite(found.high)
+    with pytest.raises(DataError, match=r"needs at least 2 \(got 1\)"):
+        paired_bootstrap(first[:2], second[:2], sizes[:2])

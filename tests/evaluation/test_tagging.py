@@ -31,6 +31,12 @@ def test_the_document():
     assert found["seen"]["accuracy"] == 0.5 and found["unseen"]["right"] == 3
 
 
+def test_words_without_a_known_tag_have_no_loss():
+    new = TaggingFigure(0.0, np.array([[0, 0], [2, 0]]), Share(0, 2), Share(0, 0), Share(0, 1), new_tags=("X",))
+    empty = figure([[0, 0], [0, 0]])
+    assert new.document()["nats_per_token"] is None and empty.nats_per_token is None
+
+
 @pytest.fixture
 def tagger():
     torch.manual_seed(1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from refrain.errors import UserError
 from refrain.generation import Sampler, top_k, top_p, with_temperature
 
 # of five tokens, none of them in order
@@ -182,3 +183,22 @@ def test_numbers_of_numpy(log_probabilities):
     rows = log_probabilities.expand(DRAWS, -1)
     assert torch.equal(given(rows, generator()), plain(rows, generator()))
     assert set(given(rows.double(), generator()).tolist()) == {1, 3}
+
+
+@pytest.mark.parametrize(
+    ("banned", "message"),
+    [
+        ("ab", r"banned: must be a list of ids \(got 'ab'\)"),
+        ([-1], r"banned: an id must not be negative \(got -1\)"),
+        ([1.5], "banned: must be a whole number"),
+    ],
+)
+def test_banned_ids_that_are_none(banned, message):
+    with pytest.raises(UserError, match=message):
+        Sampler(banned=banned)
+
+
+def test_a_banned_id_outside_of_the_vocabulary(log_probabilities):
+    size = log_probabilities.shape[1]
+    with pytest.raises(UserError, match=rf"banned: an id must be less than {size} \(got {size}\)"):
+        Sampler(banned=[size])(log_probabilities, torch.Generator())

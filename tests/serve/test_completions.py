@@ -42,6 +42,16 @@ def test_echo_with_logprobs_scores_a_prompt(client, lm):
         assert found["usage"] == {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
 
 
+@pytest.mark.parametrize(
+    ("text", "offsets"), [("ant\nbee", [0, 3, 4]), ("  ant \n", [2, 6]), ("ant \t bee  cat ", [0, 6, 11])]
+)
+def test_offsets_are_those_of_the_prompt_as_it_is_spelled(client, text, offsets):
+    (choice,) = complete(client, prompt=text, echo=True, max_tokens=1, logprobs=0, seed=1)["choices"]
+    assert choice["logprobs"]["text_offset"][:-1] == offsets
+    drawn = choice["text"][len(text) :]
+    assert choice["logprobs"]["text_offset"][-1] == len(text) + len(drawn) - len(drawn.lstrip(" "))
+
+
 def test_a_prompt_alone_is_scored_without_drawing(client, lm):
     (choice,) = complete(client, prompt="ant bee", echo=True, max_tokens=0, logprobs=0)["choices"]
     assert choice["logprobs"]["token_logprobs"] == pytest.approx(token_log_probabilities(lm, "ant bee")[0], rel=1e-5)

@@ -84,6 +84,26 @@ def test_candidates_that_begin_with_letters_and_without_the_unknown_word(client,
     assert [each for each in every if each["token"] != "<unk>"] == known
 
 
+def test_a_blank_is_the_beginning_of_a_blank(models):
+    size = len(models.language_model("bytes").vocabulary)
+    model = models.language_model("bytes")
+    for letters, ids in ((" ", [32]), ("\\", [92]), ("a", [97])):
+        assert [each.token_id for each in model.candidates(torch.zeros(size), 9, beginning=letters)] == ids
+
+
+@pytest.mark.parametrize("prompt", ["", "ant\n", "ant", "ant "])
+def test_the_text_of_alternatives_is_that_of_the_token_there(client, prompt):
+    (sample,) = asked(client, "/generate", prompt=prompt, tokens=8, temperature=0, alternatives=1)["samples"]
+    for token in sample["tokens"]:
+        assert token["alternatives"][0]["text"] == token["text"] and token["alternatives"][0]["id"] == token["id"]
+
+
+@pytest.mark.parametrize("word", ["", "a\nb", "a\tb"])
+def test_words_that_no_sentence_has_are_refused(client, word):
+    response = client.post("/tag", json={"sentences": [["ant", word]]})
+    assert response.status_code == 422 and "a word must have no tabs or line ends and not be empty" in response.text
+
+
 def test_a_session_reads_as_a_text_is_read(client, lm):
     opened = asked(client, "/sessions", count=2)
     assert opened["candidates"] == asked(client, "/next", count=2)["candidates"]

@@ -223,3 +223,11 @@ def test_three_hundred_shards_need_few_open_files(write, tmp_path, own_environme
     )
     # a file that holds a cut is in two splits
     assert 300 <= int(done.stdout) <= 302
+
+
+def test_bytes_that_are_no_text_have_their_ids():
+    vocabulary = ByteVocabulary()
+    assert vocabulary.encode("a\udcffé") == [97, 255, 195, 169]
+    assert len(vocabulary.pieces("a\udcffé")) == 4
+    with pytest.raises(UserError, match=r"U\+D800 is half of a surrogate pair and no character; leave it out"):
+        vocabulary.encode("a\ud800")
