@@ -140,13 +140,26 @@ def test_every_mistake_is_shown_at_once_with_its_origin(write):
         ("training.windows.tail=maybe", "must be 'drop' or 'keep' (got 'maybe')"),
         ("data.max_words=1", "must be at least 2 (got 1)"),
         ("data.order=shuffled", "must be 'descending', 'ascending', 'first-seen' or 'random' (got 'shuffled')"),
-        ("name=3", "must be text (got 3)"),
         ("model.hidden_sizes=200", "must be a list, as in [200,200] (got 200)"),
     ],
 )
 def test_a_value_out_of_range(word, wanted):
     name = word.partition("=")[0]
     assert mistakes("base", word) == [f"command line: {name}: {wanted}"]
+
+
+def test_text_may_look_like_a_number_on_the_command_line_alone(write):
+    for word, text in (("name=3", "3"), ('name="3"', "3"), ("name=2024.50", "2024.50"), ("name=true", "true")):
+        assert resolve("base", [word], KNOWN).name == text
+    assert resolve("base", ["data.vocabulary=none"], KNOWN).data.vocabulary is None
+    assert mistakes("base", {"name": 3}) == ["command line: name: must be text (got 3)"]
+    assert "name: must be text (got 3)" in mistakes(write("own.toml", 'extends = "base"\nname = 3\n'))[0]
+
+
+@pytest.mark.parametrize("text", ["3 # five", "3\nfoo = 4", "3,", "3]", "[1, 2] # x", "1\n[data]"])
+def test_what_follows_a_value_is_part_of_it(text):
+    assert value_of(text) == text
+    assert value_of("[1,\n 2]") == [1, 2] and value_of("{a = 1}") == {"a": 1}
 
 
 def test_a_list_of_names_needs_quotes():

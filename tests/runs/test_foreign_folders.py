@@ -190,7 +190,7 @@ def edited(run, **model):
         {"hidden_sizes": [8] * 100_000},
         {"hidden_sizes": [1_000_000]},
         {"embedding_size": 1_000_000},
-        {"head": {"kind": "mixture", "components": 10**18}},
+        {"head": {"kind": "mixture", "components": 2**31 - 1}},
         {"embedding": {"kind": "sparse", "blocks": 2**31 - 1, "density": 0.5}},
     ],
 )

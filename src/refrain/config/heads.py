@@ -18,7 +18,7 @@ class Mixture(Settings):
     """Mixture of softmaxes."""
 
     kind: Literal["mixture"] = "mixture"
-    components: Annotated[int, Field(ge=2, le=1_000_000), Number] = Field(description="Number of softmaxes.")
+    components: Annotated[int, Field(ge=2, lt=2**31), Number] = Field(description="Number of softmaxes.")
     latent_dropout: Rate | None = Field(
         None, description="Dropout rate on the vectors that enter the softmaxes; none: model.dropout."
     )

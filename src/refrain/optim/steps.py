@@ -34,8 +34,8 @@ def gradient_norm(parameters: Sequence[nn.Parameter], *, native: bool = False) -
         return torch.zeros(())
     if native and (found := native_norm(parameters)) is not None:
         return found
-    # the norm of a bf16 tensor would be bf16
-    parts = [part.float() if part.dtype == torch.bfloat16 else part for part in parts]
+    # the norm of a tensor of two bytes would have two bytes
+    parts = [part.float() if part.dtype.itemsize == 2 else part for part in parts]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(parts)))
     return norm
 
