@@ -55,6 +55,6 @@ def test_the_trade_off(drawings, tmp_path):
 
 
 def test_smaller_models_at_equal_time(drawings, tmp_path):
-    assert len(drawings.trades("dense, 200-200-200")) == 9
+    assert len(drawings.trades("dense, 200-200-200")) == 10
     drawings.equal_time()
-    compare(tmp_path / "equal-time.svg", points=8)
+    compare(tmp_path / "equal-time.svg", points=9)
