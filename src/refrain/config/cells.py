@@ -57,9 +57,7 @@ class UniformPlan(Settings):
     """Blocks of equal size."""
 
     kind: Literal["uniform"] = "uniform"
-    blocks: Annotated[int, Field(ge=2, lt=2**31), Number] = Field(
-        description="Number of small LSTMs in each layer."
-    )
+    blocks: Annotated[int, Field(ge=2, lt=2**31), Number] = Field(description="Number of small LSTMs in each layer.")
     density: Density = Field(description="Fraction of the layer's inputs that each small LSTM reads.")
 
 
