@@ -156,7 +156,7 @@ def test_text_may_look_like_a_number_on_the_command_line_alone(write):
     assert "name: must be text (got 3)" in mistakes(write("own.toml", 'extends = "base"\nname = 3\n'))[0]
 
 
-@pytest.mark.parametrize("text", ["3 # five", "3\nfoo = 4", "3,", "3]", "[1, 2] # x", "1\n[data]"])
+@pytest.mark.parametrize("text", ["3 # five", "3\nfoo = 4", "3,", "3]", "3]#", "3]\n#", "[1, 2] # x", "1\n[data]"])
 def test_what_follows_a_value_is_part_of_it(text):
     assert value_of(text) == text
     assert value_of("[1,\n 2]") == [1, 2] and value_of("{a = 1}") == {"a": 1}

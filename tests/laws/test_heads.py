@@ -301,6 +301,7 @@ def test_vectors_of_half_the_precision_are_measured_in_that_of_the_weights(name,
         found = head.token_nats(hidden, targets)
         loss = head(hidden, targets)
     assert found.dtype == torch.float32
+    assert head.log_probabilities(hidden).dtype == torch.float32
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(loss.float(), wanted.sum(), rtol=1e-2 if autocast else 1e-5, atol=0)
 

@@ -103,6 +103,8 @@ def test_a_packed_sequence_is_refused_with_the_remedy(name):
 def test_lengths_as_a_list():
     layer = Bidirectional(LSTM(I, H), LSTM(I, H))
     assert torch.equal(layer(drawn(T, 2, I), [T, 2]), layer(drawn(T, 2, I), torch.tensor([T, 2])))
+    with pytest.raises(ValueError, match=r"inputs must be a tensor \(got list\)$"):
+        LSTM(I, H).step([1.0])
 
 
 def test_a_stack_without_a_state():
@@ -110,6 +112,8 @@ def test_a_stack_without_a_state():
     for compute, inputs in ((stack, drawn(T, B, I)), (stack.step, drawn(B, I))):
         found, wanted = compute(inputs), compute(inputs, stack.initial_state(B))
         assert_close(found, wanted)
+        alone = compute(inputs[..., 0, :])[0]
+        assert_close(alone, wanted[0][..., 0, :])
 
 
 @pytest.mark.parametrize("name", LAYERS)

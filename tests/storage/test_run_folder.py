@@ -39,6 +39,7 @@ def test_the_checkpoints_of_another_program_are_left_alone(tmp_path):
     run.write_json("config.json", {})
     save(run, 1, 1)
     (run.checkpoints / "damaged-step-000000001").mkdir()
+    (run.checkpoints / ".DS_Store").write_text("of the system")
     assert run.is_run()
     (run.checkpoints / "model.ckpt").write_text("precious")
     with pytest.raises(CheckpointError, match="holds other files than those of a run"):

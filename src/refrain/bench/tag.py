@@ -52,7 +52,8 @@ def student(freedom: int) -> float:
     if freedom <= len(STUDENT):
         return STUDENT[freedom - 1]
     terms = ((Z**3 + Z) / 4, (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96, (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384)
-    return Z + sum(term / freedom**power for power, term in enumerate(terms, 1))
+    first, second, third = terms
+    return Z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 class Trained(NamedTuple):

@@ -159,7 +159,8 @@ def is_first() -> bool:
 
 def is_restarted() -> bool:
     """Whether torchrun has started this process again, after another one was lost."""
-    return is_rank() and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    # also where it is alone, as the only process or the last that is left
+    return "RANK" in os.environ and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def check_ranks(out: Path | None, series: int | None, *, several: bool = False) -> None:

@@ -128,8 +128,9 @@ def value_of(text: str, *, as_text: bool = False) -> Any:
     try:
         if _LONG_KEY.search(text):
             return text
-        # in a list, neither a comment nor a second line after the value goes unnoticed
+        # in a list, a comment or a second line after the value does not go unnoticed, and on two lines no bracket does
         (value,) = tomllib.loads(f"x = [{text}]")["x"]
+        tomllib.loads(f"x = [{text}\n]")
         return text if text.endswith(",") or (as_text and not isinstance(value, str)) else value
     except (ValueError, RecursionError):
         return None if text in ("none", "None", "null") else text

@@ -40,9 +40,9 @@ def steps_in(checkpoints: Path) -> list[Path]:
 
 
 def holds_checkpoints_only(checkpoints: Path) -> bool:
-    """Whether all that is in a folder of checkpoints was written by a run; so is an empty folder."""
+    """Whether all that is in a folder of checkpoints was written by a run, but for hidden files of the system."""
     names = (path.name for path in checkpoints.iterdir()) if checkpoints.is_dir() else iter(())
-    return all(name.startswith(".tmp-") or _STEP.fullmatch(name.removeprefix("damaged-")) for name in names)
+    return all(name.startswith(".") or _STEP.fullmatch(name.removeprefix("damaged-")) for name in names)
 
 
 def step_of(folder: Path) -> int:

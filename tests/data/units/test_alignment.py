@@ -53,6 +53,7 @@ def test_bytes_belong_to_the_word_before_the_blank():
         ({}, "the\nend  the ", [0, 3, 4, 9]),
         ({}, "  the \r\n\nthe", [2, 7, 8, 9]),
         ({}, "the <eos> \u00a0 end", [0, 4, 10, 12]),
+        ({}, "the <eos>\nend <eos> \r\nthe\n", [0, 4, 10, 14, 22, 25]),
         ({"lowercase": True, "tokenise": True}, " Don't the end.\nThe \u00a0 end", [1, 3, 7, 11, 14, 15, 16, 22]),
     ],
 )

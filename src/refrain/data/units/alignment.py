@@ -1,11 +1,13 @@
 """The words of a line as its writer spelled them, each with its tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from ..text.words import split_words
+from ..text.words import BLANKS, split_words
 from .protocol import CountsTokens, PreparesText, Vocabulary
+
+_NO_BLANKS = dict.fromkeys(map(ord, BLANKS))
 
 
 class WrittenWord(NamedTuple):
@@ -33,7 +35,8 @@ def aligned(vocabulary: Vocabulary, line: str) -> tuple[list[int], list[WrittenW
         line: a line without a newline.
     """
     ids = vocabulary.encode(line)
-    sized = [(word, size) for word in split_words(line) if (size := _size(vocabulary, word))]
+    visible = _counter(vocabulary)
+    sized = [(word, size) for word in split_words(line) if (size := _size(vocabulary, word, visible))]
     if not sized:
         return ids, []
     ends = list(accumulate(size for _, size in sized))
@@ -42,7 +45,7 @@ def aligned(vocabulary: Vocabulary, line: str) -> tuple[list[int], list[WrittenW
     for index, piece in enumerate(vocabulary.pieces(line)):
         # a line end that the line spells out is a word of it
         text = vocabulary.token(ids[index]) if piece == "\n" else piece
-        if size := _visible(vocabulary, text):
+        if size := visible(text):
             while current + 1 < len(ends) and offset >= ends[current]:
                 current += 1
             offset += size
@@ -73,26 +76,40 @@ def token_places(vocabulary: Vocabulary, text: str) -> list[int]:
     if not isinstance(vocabulary, PreparesText):
         return [0, *accumulate(map(len, pieces))][: len(pieces)]
     prepared = vocabulary.preparation._replace(tokenise=False)(text)
+    visible = _counter(vocabulary)
     places = []
     place = 0
     for piece, index in zip(pieces, vocabulary.encode(text), strict=True):
-        while place < len(prepared) and prepared[place] != "\n" and not _visible(vocabulary, prepared[place]):
-            place += 1
+        place = _next_visible(prepared, place, visible)
         places.append(min(place, len(text)))
-        # a line end that the text spells out is a word of it
-        spelled = piece == "\n" and not prepared.startswith("\n", place)
-        place += len(vocabulary.token(index)) if spelled else len(piece.rstrip(" "))
+        if piece == "\n" and not prepared.startswith("\n", place):
+            # a line end that the text spells out, which the end of its line only repeats
+            place = _next_visible(prepared, place + len(vocabulary.token(index)), visible)
+            place += prepared.startswith("\n", place)
+        else:
+            place += len(piece.rstrip(" "))
     return places
 
 
-def _size(vocabulary: Vocabulary, word: str) -> int:
+def _next_visible(text: str, place: int, visible: Callable[[str], int]) -> int:
+    """The place of the next character that is a line end or belongs to a word, from a place on."""
+    while place < len(text) and text[place] != "\n" and not visible(text[place]):
+        place += 1
+    return place
+
+
+def _size(vocabulary: Vocabulary, word: str, visible: Callable[[str], int]) -> int:
     """The number of visible characters of a word once it is prepared; parting words adds only blanks."""
     if isinstance(vocabulary, PreparesText):
         word = vocabulary.preparation._replace(tokenise=False)(word)
-    return _visible(vocabulary, word)
+    return visible(word)
 
 
-def _visible(vocabulary: Vocabulary, text: str) -> int:
-    """The number of characters of a text that belong to words. Words are parted at all white space of Unicode."""
-    parted = isinstance(vocabulary, PreparesText) and vocabulary.preparation.tokenise
-    return sum(map(len, text.split() if parted else split_words(text)))
+def _counter(vocabulary: Vocabulary) -> Callable[[str], int]:
+    """A function that counts the characters of a text that belong to words.
+
+    Where the preparation parts words, it does so at all white space of Unicode.
+    """
+    if isinstance(vocabulary, PreparesText) and vocabulary.preparation.tokenise:
+        return lambda text: len("".join(text.split()))
+    return lambda text: len(text.translate(_NO_BLANKS))

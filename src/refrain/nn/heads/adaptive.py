@@ -103,7 +103,8 @@ class AdaptiveHead(nn.Module):
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
-        flat: Tensor = self.softmax.log_prob(hidden.reshape(-1, hidden.shape[-1]))
+        rows = hidden.reshape(-1, hidden.shape[-1]).to(self.softmax.head.weight.dtype)
+        flat: Tensor = self.softmax.log_prob(rows)
         return flat.reshape(*hidden.shape[:-1], -1)
 
     def describe(self, build: GraphBuilder, hidden: Value) -> Value:

@@ -115,7 +115,7 @@ class SoftmaxHead(nn.Module):
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
-        return nn.functional.linear(hidden, self.weight, self.bias).log_softmax(dim=-1)
+        return nn.functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias).log_softmax(dim=-1)
 
     def describe(self, build: GraphBuilder, hidden: Value) -> Value:
         """The log-probabilities as operations; see `Describable`."""

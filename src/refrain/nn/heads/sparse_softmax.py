@@ -60,6 +60,7 @@ class SparseSoftmaxHead(nn.Module):
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V), without the dense matrix."""
+        hidden = hidden.to(self.bias.dtype)
         logits = self.bias.expand(*hidden.shape[:-1], -1).clone()
         parts = hidden.split([width for _, width in self.embedding.bands], -1)
         for part, (start, _), block in zip(parts, self.embedding.bands, self.embedding.blocks, strict=True):

@@ -3,7 +3,7 @@
 T steps of the longest sequence, B batch, I input width, H hidden width of each direction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -83,7 +83,7 @@ class Bidirectional(nn.Module):
         self.ahead, self.back = layers
         self.input_size, self.hidden_size = widths[0]
 
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:
         """Whole sequences.
 
         Args:
@@ -98,7 +98,10 @@ class Bidirectional(nn.Module):
                 sequence.
         """
         check_tensor(inputs)
-        lengths = torch.as_tensor(lengths, device=inputs.device)
+        if not isinstance(lengths, Tensor):
+            lengths = torch.tensor(list(lengths))
+        check_lengths(inputs, lengths)
+        lengths = lengths.to(inputs.device)
         return both_directions(self.ahead, self.back, inputs, lengths, self.ahead.initial_state(inputs.shape[1]))
 
     def describe(self, build: GraphBuilder, x: Value, states: tuple[Any, Any]) -> Value:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from refrain.errors import quantity
 from refrain.nn.dropout import HeldMask
@@ -37,11 +38,13 @@ def check_tensor(inputs: object) -> None:
     Raises:
         ValueError: when they are something else, such as a packed sequence.
     """
-    if not isinstance(inputs, Tensor):
+    if isinstance(inputs, PackedSequence):
         raise ValueError(
-            f"inputs must be a tensor (T, B, I) (got {type(inputs).__name__}); pad sequences of different lengths, as "
+            "inputs must be a tensor (T, B, I) (got PackedSequence); pad sequences of different lengths, as "
             "torch.nn.utils.rnn.pad_packed_sequence does, and give Bidirectional their lengths"
         )
+    if not isinstance(inputs, Tensor):
+        raise ValueError(f"inputs must be a tensor (got {type(inputs).__name__})")
 
 
 def with_any_state(

@@ -60,7 +60,7 @@ class RecurrentStack(nn.Module):
         Raises:
             ValueError: when the number of states is not that of the layers.
         """
-        state = self._checked(state, inputs)
+        state = self._checked(state, inputs, 3)
         after = []
         for index, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
             below = self.between(inputs) if index else inputs
@@ -73,7 +73,7 @@ class RecurrentStack(nn.Module):
 
     def step(self, x: Tensor, state: Sequence[Any] | None = None) -> tuple[Tensor, tuple[Any, ...]]:
         """One time step: x (B, I) -> output of the last layer (B, H) and the state of each layer."""
-        state = self._checked(state, x)
+        state = self._checked(state, x, 2)
         after = []
         for index, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
             x, layer_state = layer.step(self.between(x) if index else x, before)
@@ -89,11 +89,11 @@ class RecurrentStack(nn.Module):
             input_width = names.hidden
         return table
 
-    def _checked(self, state: Sequence[Any] | None, inputs: Tensor) -> Sequence[Any]:
-        """The state of each layer; the initial one of the batch of inputs (..., B, I) if none is given."""
+    def _checked(self, state: Sequence[Any] | None, inputs: Tensor, ndim: int) -> Sequence[Any]:
+        """The state of each layer; if none is given, that of a batch, or what the layers start from without one."""
         check_tensor(inputs)
         if state is None:
-            return self.initial_state(inputs.shape[-2])
+            return self.initial_state(inputs.shape[-2]) if inputs.ndim == ndim else [None] * len(self.layers)
         if len(state) != (count := len(self.layers)):
             raise ValueError(
                 f"the stack needs a state for each of its {count} layers (got {len(state)}); see initial_state"

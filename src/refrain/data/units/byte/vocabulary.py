@@ -72,7 +72,7 @@ class ByteVocabulary:
 
     def pieces(self, text: str) -> list[str]:
         """Each character at its last byte, and nothing at the bytes before it."""
-        return [piece for character in text for piece in [""] * (len(self.encode(character)) - 1) + [character]]
+        return [piece for character in text for piece in [""] * (_size(character) - 1) + [character]]
 
     def count_unseen(self, text: str, ids: Sequence[int]) -> int:
         """0: every byte has an id."""
@@ -88,3 +88,7 @@ class ByteVocabulary:
     def document(self) -> dict[str, Any]:
         """The vocabulary as plain data."""
         return {"unit": self.unit}
+
+
+def _size(character: str) -> int:
+    return 1 if character < "\x80" else len(character.encode("utf-8", "surrogateescape"))
