@@ -1,5 +1,7 @@
 """Sparsity settings take effect or are refused, and zeros are frozen where there are some."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -188,3 +190,17 @@ def test_a_frozen_run_resumes_without_its_start(sparse_run, tiny_corpus, tmp_pat
     experiment = recipe("zaremba-small", *SMALL, "sparsity.freeze=elements", data=str(tiny_corpus))
     runs.train(experiment, tmp_path / "run", start_from=sparse_run, progress=PlainProgress(quiet=True))
     assert runs.resume(tmp_path / "run", progress=PlainProgress(quiet=True))["epochs"] == 2
+
+
+@pytest.mark.parametrize(("scaling", "advice"), [("none", True), ("sqrt-size", False)])
+def test_a_layer_that_has_lost_its_units_is_a_warning(sparse_run, kill, tiny_corpus, tmp_path, scaling, advice):
+    weak = ["sparsity.group_lasso.strength=1e-9", f"sparsity.group_lasso.scaling={scaling}", "sparsity.freeze=units"]
+    experiment = recipe("zaremba-small", *SMALL, *weak, "training.learning_rate=0.001", data=str(tiny_corpus))
+    start = tmp_path / "start"
+    shutil.copytree(sparse_run, start)
+    kill(start, **{"layer0.hidden": 3, "layer1.hidden": 8})
+    (warning,) = runs.train(experiment, tmp_path / "run", start_from=start, progress=PlainProgress(quiet=True))[
+        "warnings"
+    ]
+    assert warning.startswith("layer1.hidden: 1 of 9 units is left, so that almost nothing passes through it; train ")
+    assert ("scaling=sqrt-size" in warning) is advice

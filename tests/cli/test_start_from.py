@@ -58,6 +58,26 @@ def test_a_run_is_no_recipe(mistake, run):
     mistake(2, ["train"], "which recipe?")
 
 
+def test_check_starts_from_a_run(refrain, mistake, run, text):
+    found = refrain("check", "zaremba-small-iss", "--from", run, "--data", text, *QUICK)
+    assert found.status == 0, found.err
+    assert f"start        {run}: all 8 words known" in found.out.splitlines(), found.out
+    assert "is meant to continue" not in found.err
+    # the shape is that of the run, and without a recipe its settings are
+    for words in (["zaremba-small-iss", "sparsity.target.multiply_adds=75%"], []):
+        found = refrain("check", *words, "--from", run, "--data", text, *QUICK, "--json")
+        assert found.json["widths"]["layer0.hidden"] == 8 and found.json["start"]["run"] == str(run)
+    assert refrain("check", "zaremba-small", "--data", text, *QUICK, "--json").json["start"] is None
+
+
+def test_check_refuses_what_train_refuses(mistake, run, text):
+    words = ["zaremba-small", "--from", run, "--data", text, *QUICK]
+    for command in ("check", "train"):
+        mistake(4, [command, *words, "model.hidden_sizes=[9]"], "give the model settings of that run")
+        mistake(2, [command, *words, "sparsity.freeze=elements"], "sparsity.freeze: nothing is zero at the start")
+        mistake(2, [command], "which recipe?")
+
+
 def test_a_target_as_a_percentage_is_recorded_as_a_number(refrain, run, text, tmp_path):
     words = ["zaremba-small-iss", "--from", run, "--data", text, "--out", tmp_path / "s", *QUICK]
     words += ["sparsity.target.multiply_adds=75%"]

@@ -179,6 +179,31 @@ def test_a_group_lasso_is_the_sum_of_norms_and_its_step_shortens_them():
     torch.testing.assert_close(weight.norm(dim=1), (before - 0.6).clamp_min(0))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sums_of_half_precision_are_computed_in_float32(dtype):
+    # a sum of squares beyond the largest float16, and a gradient at zero
+    large = torch.full((4, 200), 40.0, dtype=dtype, requires_grad=True)
+    exact = large.detach().float()
+    axes = unit_axes({"weight": (Axis("width", 1), Axis("below", role="reads"))})["width"]
+    unit, line, single = UnitLasso({"weight": large}, axes, 0.5), LineLasso([[large]], 0.5, 1), L1([large], 0.5)
+    wanted = 0.5 * exact.norm(dim=1)
+    for penalty, value in ((unit, wanted.sum()), (line, wanted.sum()), (single, 0.5 * exact.abs().sum())):
+        loss = penalty.loss()
+        torch.testing.assert_close(loss, value)
+        (gradient,) = torch.autograd.grad(loss, large)
+        assert gradient.dtype == dtype and gradient.isfinite().all() and gradient.any()
+    zero = torch.zeros(4, 200, dtype=dtype, requires_grad=True)
+    UnitLasso({"weight": zero}, axes, 0.5).loss().backward()
+    assert not zero.grad.any()
+    for penalty in (unit, line):
+        with torch.no_grad():
+            large.fill_(40.0)
+        penalty.step(100.0)
+        torch.testing.assert_close(
+            large.detach().float(), exact * (1 - 50 / exact.norm(dim=1, keepdim=True)), rtol=0.01, atol=0
+        )
+
+
 @pytest.mark.parametrize("dimension", [0, 1])
 def test_a_line_runs_through_the_matrices_that_stand_side_by_side(dimension):
     torch.manual_seed(1)

@@ -270,11 +270,11 @@ def test_a_line_of_characters_or_pieces_has_bits_per_byte_beside_the_perplexity(
     assert epoch_line(RECORD | alone).startswith("epoch 3  train 2.0000  valid 3.9069 bits/byte *")
 
 
-def test_a_sparse_run_shows_its_zeros_dead_units_and_size():
-    sparse = {"sparsity": 0.25, "dead_units": {"layer0.hidden": 3, "embedding": 2}, "compact_parameters": 1234}
+def test_a_sparse_run_shows_its_zeros_the_units_that_are_left_and_its_size():
+    sparse = {"sparsity": 0.25, "units": {"embedding": 20, "layer0.hidden": 3}, "compact_parameters": 1234}
     line = epoch_line(RECORD | sparse)
-    assert "zeros 25.0%  dead units 5  left 1,234 parameters" in line
-    assert "dead" not in epoch_line(RECORD | {"sparsity": 0.25})
+    assert "zeros 25.0%  left 20-3 units, 1,234 parameters" in line
+    assert "left" not in epoch_line(RECORD | {"sparsity": 0.25})
 
 
 def test_durations():

@@ -1,17 +1,21 @@
 """The command `refrain check`."""
 
 from pathlib import Path
+from typing import Annotated
 
-from .options import DataOption, ForceOption, JsonOption
-from .recipe_text import log_missing_start
+from cyclopts import Parameter
+
+from .options import NAMED, DataOption, ForceOption, JsonOption
+from .recipe_text import log_missing_start, resolved
 from .train_settings import recipe_and_settings
 
 
 def check(
-    recipe: str,
+    recipe: str | None = None,
     /,
     *settings: str,
     data: DataOption = None,
+    start_from: Annotated[Path | None, NAMED, Parameter(name="--from")] = None,
     iss_json: Path | None = None,
     layout: Path | None = None,
     force: ForceOption = False,
@@ -24,9 +28,11 @@ def check(
     Parameters
     ----------
     recipe
-        A recipe's name or a TOML file.
+        A recipe's name or a TOML file. Not needed with --from.
     settings
         Settings such as training.epochs=3.
+    start_from
+        Start from the best weights of a run, as refrain train does: whether the recipe fits them is checked, too.
     iss_json
         A JSON file of iss-rnns, whose settings are used: learning rate, dropout and penalties.
     layout
@@ -34,38 +40,41 @@ def check(
     """
     from .corpus import corpus_inputs, resolved_corpus
 
-    recipe_and_settings("check", recipe, settings, data=data)
+    recipe, settings = recipe_and_settings("check", recipe, settings, data=data)
     corpus = resolved_corpus(data)
 
-    from refrain.config import resolve
     from refrain.errors import UserError
-    from refrain.recipes import RECIPES
 
     from .output import check_picture, log, log_written, print_json, print_line
 
+    if recipe is None and start_from is None:
+        raise UserError("which recipe? try: refrain check quickstart, or see: refrain recipes")
     if layout is None and force:
         raise UserError("--force cannot take effect without --layout")
     given = str(iss_json) if iss_json else None
-    experiment = resolve(recipe, settings, RECIPES, corpus=corpus, iss_json=given, log=log)
+    experiment = resolved(recipe, settings, corpus, given, start_from, quiet=False)
     if layout is not None:
-        inputs = [recipe, *([given] if given else []), *corpus_inputs(experiment.data.corpus)]
+        inputs = [*filter(None, (recipe, given)), *corpus_inputs(experiment.data.corpus)]
         check_picture("--layout", layout, (".png",), inputs, force=force)
 
     from refrain.assembly.backend import describe_backends
     from refrain.progress import duration, reporter
     from refrain.runs.checks import check_training
+    from refrain.runs.outline import start_text
 
-    check_training(experiment)
-    log_missing_start(recipe, "without one, refrain train starts it from random weights")
+    check_training(experiment, None, start_from)
+    log_missing_start(None if start_from else recipe, "without one, refrain train starts it from random weights")
     with reporter().step("building the model and training on a few windows"):
         from refrain.runs.trial import trial
 
-        found = trial(experiment, log=log, layout=layout, force=force)
+        found = trial(experiment, log=log, layout=layout, force=force, start_from=start_from)
     if layout is not None:
         log_written(layout)
     if json:
         print_json({"ok": True, **found})
         return
+    if found["start"] is not None:
+        print_line(f"start        {start_text(found['start'])}")
     print(f"parameters   {found['parameters']:,}")
     longest = max(map(len, found["widths"]), default=0)
     for name, size in found["widths"].items():

@@ -15,12 +15,13 @@ from refrain.data import UNITS, Corpus, TaggedCorpus, TagVocabulary, Vocabulary,
 from refrain.data.tagged.vocabulary import RARE, tag_vocabulary_from
 from refrain.data.units.protocol import CountsTokens
 from refrain.data.units.table import same_tokens
-from refrain.errors import CheckpointError, DataError
+from refrain.errors import CheckpointError, DataError, UserError
 from refrain.models import LanguageModel, Tagger
 from refrain.models.other_vocabulary import Units, carried_over, count_shortened
 from refrain.nn import SparseEmbedding
 from refrain.storage.checkpoint import Checkpoint
-from refrain.training import load_weights
+from refrain.training import Task, load_weights
+from refrain.training.sparsifier import Sparsifier
 
 from .config_document import experiment_from
 from .fit_check import check_fit
@@ -72,6 +73,24 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> d
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; give the model settings of that run") from None
     return record
+
+
+def check_freezing(experiment: AnyExperiment, task: Task) -> None:
+    """Check that there is something to freeze at the start, if the settings ask for it.
+
+    Args:
+        experiment: the settings of the run.
+        task: the task, with its initial weights.
+
+    Raises:
+        UserError: when `sparsity.freeze` finds no zeros.
+    """
+    sparsifier = task.methods.get("sparsifier")
+    if not isinstance(experiment, Experiment) or experiment.sparsity.freeze == "none":
+        return
+    if isinstance(sparsifier, Sparsifier) and not sparsifier.masks.kept:
+        what = "nothing is zero" if experiment.sparsity.freeze == "elements" else "no unit is dead"
+        raise UserError(f"sparsity.freeze: {what} at the start; start from a sparse run with --from RUN")
 
 
 def _origin(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:

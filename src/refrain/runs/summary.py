@@ -15,7 +15,6 @@ from refrain.evaluation.perplexity import Protocol, guessing_concerns
 from refrain.models.network_check import class_name
 from refrain.parallel import ALONE, Ranks, present
 from refrain.progress import Track, untracked
-from refrain.sparsity import zero_share
 from refrain.sparsity.report import report
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position
@@ -141,16 +140,28 @@ def summarise(
     for split in splits:
         figures[split] = found.get((split, protocol)) or {**found[split, "exact"], "protocol": protocol}
     network = {"network": class_name(model)} if own else {}
-    sparsity = {"sparsity": _sparsity(model)} if experiment.sparsity.active() else {}
+    sparsity: dict[str, Any] = {}
+    lost: list[str] = []
+    if experiment.sparsity.active():
+        sparsity["sparsity"], lost = _sparsity(experiment, model)
     perplexities = {f"the {split} text": figures[split]["perplexity"] for split in splits}
-    concerns = _concerns(experiment, corpus) + guessing_concerns(perplexities, len(corpus.vocabulary))
+    concerns = _concerns(experiment, corpus) + guessing_concerns(perplexities, len(corpus.vocabulary)) + lost
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **network}
     return summary_of(about, {**figures, "exact": exact, **sparsity, "warnings": concerns}, model, position)
 
 
-def _sparsity(model: Any) -> dict[str, Any]:
-    """The zeros, the dead units and the size without them."""
+def _sparsity(experiment: Experiment, model: Any) -> tuple[dict[str, Any], list[str]]:
+    """The zeros, the dead units and the size without them; and warnings about layers that have lost their units."""
     found = report(dict(model.named_parameters()), model.axes(), model.widths(), removable_widths(model))
-    dead = {width: row["dead"] for width, row in found["widths"].items()}
-    zeros = zero_share(dict(model.named_parameters()))
-    return {"zeros": zeros, "dead_units": dead, "compact_parameters": found["compact_parameters"]}
+    rows = found["widths"]
+    dead = {width: row["dead"] for width, row in rows.items()}
+    figures = {"zeros": found["zeros"], "dead_units": dead, "compact_parameters": found["compact_parameters"]}
+    lasso = experiment.sparsity.group_lasso
+    remedy = "train again with a larger target or a lower strength"
+    if lasso is not None and lasso.scaling == "none":
+        remedy += ", or with sparsity.group_lasso.scaling=sqrt-size, by which widths of other sizes are penalised alike"
+    return figures, [
+        f"{width}: {row['left']} of {row['units']:,} units {'is' if row['left'] == 1 else 'are'} left, so that almost nothing passes through it; {remedy}"
+        for width, row in rows.items()
+        if row["left"] <= 1 < row["units"]
+    ]

@@ -9,8 +9,7 @@ import torch
 
 from refrain.arguments import check_choice, path_of
 from refrain.assembly.sparsity import with_target_number
-from refrain.config import AnyExperiment, Experiment
-from refrain.errors import UserError
+from refrain.config import AnyExperiment
 from refrain.parallel import Ranks, joined
 from refrain.parallel.start import restarted
 from refrain.storage.locks import InUseError
@@ -20,7 +19,6 @@ from refrain.training import Position, Task
 from refrain.training.own_methods import methods_by_name
 from refrain.training.progress import Progress
 from refrain.training.resume import capture
-from refrain.training.sparsifier import Sparsifier
 
 from .continuing import run_state
 from .kinds import kind_of
@@ -31,7 +29,7 @@ from .own_network import OwnNetwork
 from .preparing import build, read_corpus
 from .resuming import resume_unfinished
 from .space import check_space
-from .starting import load_start
+from .starting import check_freezing, load_start
 from .targets import target_asked
 from .threads import threads_for
 from .to_the_end import train_to_the_end
@@ -141,7 +139,7 @@ def _started(
     experiment = with_target_number(asked, network)
     task = kind.task(experiment, corpus, network, methods)
     task.ranks = ranks
-    _check_freezing(experiment, task)
+    check_freezing(experiment, task)
     # raises for a state that cannot be stored, before anything is written
     capture(task, Position(), None)
     if ranks.first:
@@ -168,12 +166,3 @@ def _create(run: RunFolder, task: Task, *, replaced: bool, force: bool, unfinish
             )
 
     run.create(force=force, check=check)
-
-
-def _check_freezing(experiment: AnyExperiment, task: Task) -> None:
-    sparsifier = task.methods.get("sparsifier")
-    if not isinstance(experiment, Experiment) or experiment.sparsity.freeze == "none":
-        return
-    if isinstance(sparsifier, Sparsifier) and not sparsifier.masks.kept:
-        what = "nothing is zero" if experiment.sparsity.freeze == "elements" else "no unit is dead"
-        raise UserError(f"sparsity.freeze: {what} at the start; start from a sparse run with --from RUN")

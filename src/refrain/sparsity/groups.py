@@ -71,10 +71,15 @@ def unit_sums(tensor: Tensor, unit_axis: UnitAxis) -> Tensor:
     return unit_axis.to_units(summed.unflatten(0, (unit_axis.axis.copies, -1)).sum(dim=0, dtype=dtype))
 
 
+def widened(tensor: Tensor) -> Tensor:
+    """A tensor of half precision in float32, in which sums of many entries are computed; others stay as they are."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def squared_norms(
     parameters: Mapping[str, Tensor], width_axes: Iterable[UnitAxis], *, overlap: Overlap = "twice"
 ) -> Tensor:
-    """Return the sum of squares of each unit's group (U,); vectors such as biases do not count.
+    """Return the sum of squares of each unit's group (U,), in float32 at least; vectors such as biases do not count.
 
     Args:
         parameters: the parameters by name.
@@ -92,7 +97,7 @@ def squared_norms(
         parameter = parameters[unit_axis.parameter]
         if parameter.ndim < 2:
             continue
-        squares = parameter.square()
+        squares = widened(parameter).square()
         part = unit_sums(squares, unit_axis)
         if overlap == "once" and unit_axis.parameter in rows:
             # the table names the rows of a matrix before its columns

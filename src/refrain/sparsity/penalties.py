@@ -17,7 +17,7 @@ from torch import Tensor
 from refrain.arguments import check_choice, real_of
 from refrain.errors import UserError, shown
 
-from .groups import Overlap, UnitAxis, group_sizes, scale_units, squared_norms
+from .groups import Overlap, UnitAxis, group_sizes, scale_units, squared_norms, widened
 
 SMOOTHING = 1e-8
 
@@ -52,7 +52,7 @@ class L1:
 
     def loss(self) -> Tensor:
         """Return the penalty, a scalar with a gradient."""
-        return self.strength * torch.stack([parameter.abs().sum() for parameter in self.parameters]).sum()
+        return self.strength * torch.stack([widened(each).abs().sum() for each in self.parameters]).sum()
 
     def step(self, learning_rate: float) -> None:
         """Move every entry towards zero by learning_rate * strength, but not past zero. In place."""
@@ -159,7 +159,7 @@ class LineLasso:
             raise UserError(f"dimension: must be 1 for rows or 0 for columns (got {shown(self.dimension)})")
 
     def _squares(self, matrices: Sequence[Tensor]) -> Tensor:
-        return torch.stack([matrix.square().sum(self.dimension) for matrix in matrices]).sum(0)
+        return torch.stack([widened(matrix).square().sum(self.dimension) for matrix in matrices]).sum(0)
 
     def loss(self) -> Tensor:
         """Return the penalty, a scalar with a gradient; it is smooth at zero."""

@@ -236,9 +236,9 @@ def epoch_line(record: dict[str, Any]) -> str:
         figures += f"  train accuracy {record['train_accuracy']:.2%}"
     if "sparsity" in record:
         figures += f"  zeros {record['sparsity']:.1%}"
-    if "dead_units" in record:
-        dead = sum(record["dead_units"].values())
-        figures += f"  dead units {dead:,}  left {record['compact_parameters']:,} parameters"
+    if "units" in record:
+        units = "-".join(map(str, record["units"].values()))
+        figures += f"  left {units} units, {record['compact_parameters']:,} parameters"
     return (
         f"{where}  {figures}{' *' if record['best'] else '  '}  last learning rate {record['learning_rate']:g}  "
         f"{duration(record['wall_seconds'])} since the start"
