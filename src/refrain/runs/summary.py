@@ -161,7 +161,8 @@ def _sparsity(experiment: Experiment, model: Any) -> tuple[dict[str, Any], list[
     if lasso is not None and lasso.scaling == "none":
         remedy += ", or with sparsity.group_lasso.scaling=sqrt-size, by which widths of other sizes are penalised alike"
     return figures, [
-        f"{width}: {row['left']} of {row['units']:,} units {'is' if row['left'] == 1 else 'are'} left, so that almost nothing passes through it; {remedy}"
+        f"{width}: {row['left']} of {row['units']:,} units {'is' if row['left'] == 1 else 'are'} left, so that almost "
+        f"nothing passes through it; {remedy}"
         for width, row in rows.items()
         if row["left"] <= 1 < row["units"]
     ]

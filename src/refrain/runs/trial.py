@@ -49,15 +49,17 @@ def trial(
         start_from: a run whose best weights are the initial weights, or None.
 
     Returns:
-        `start`, the record of `load_start` or None, `parameters`, `widths`, `plans` of sparse layers as text, `bands` of a sparse embedding, `windows` per epoch,
-        `backend` of each part and the `kernels` that are used, both in words, `threads`, `seconds` that training is
-        expected to take, and `peak_memory_bytes`, which is None on systems that do not count it.
+        `start`, the record of `load_start` or None, `parameters`, `widths`, `plans` of sparse layers as text, `bands`
+        of a sparse embedding, `windows` per epoch, `backend` of each part and the `kernels` that are used, both in
+        words, `threads`, `seconds` that training is expected to take, and `peak_memory_bytes`, which is None on systems
+        that do not count it.
 
     Raises:
         DataError: when the corpus is missing or damaged.
         CheckpointError: when the weights of `start_from` are of another model.
-        UserError: when `sparsity.freeze` finds no zeros; when `layout` exists and `force` is not set, is a file of the corpus, or nothing is sparse; when
-            there are far more threads than cores; when the loss or a gradient is not finite.
+        UserError: when `sparsity.freeze` finds no zeros; when `layout` exists and `force` is not set, is a file of the
+            corpus, or nothing is sparse; when there are far more threads than cores; when the loss or a gradient is not
+            finite.
     """
     if layout is not None:
         check_outputs([("layout", Path(layout))], [experiment.data.corpus], force=force)
