@@ -34,7 +34,7 @@ quickstart: $(VENV)/.installed  ## train, evaluate and sample a small model (abo
 	@echo "Your own text:    $(BIN)/refrain train quickstart --data PATH/TO/text.txt --out runs/mine"
 	@echo "What else:        $(BIN)/refrain recipes   and the tour in docs/tour.md"
 
-models: $(VENV)/.installed  ## make the models that come with the package (up to an hour)
+models: $(VENV)/.installed  ## make the models that come with the package (about an hour of one core)
 	OMP_NUM_THREADS=1 $(BIN)/python models/build.py $(ONLY)
 
 wheel: $(VENV)/.installed  ## build wheels in dist/, with kernels for x86-64 and, with a cross compiler, aarch64

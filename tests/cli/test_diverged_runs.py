@@ -79,7 +79,7 @@ def test_training_ends_with_the_cause(refrain, diverged):
         assert "(inf) is above 8, " in line and line.endswith(
             "diverged; train again with a lower training.learning_rate"
         )
-    concerns = guessing_concerns({"little": 9.0, "much": 1e8}, 8)
+    concerns = guessing_concerns({"little": {"perplexity": 9.0}, "much": {"perplexity": 1e8}}, 8)
     assert "train it longer" in concerns[0] and "(1.00e+08) is above 8" in concerns[1] and "diverged" in concerns[1]
     outcome = refrain("evaluate", diverged)
     assert outcome.status == 0 and "lower training.learning_rate" in outcome.err

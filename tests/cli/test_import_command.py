@@ -116,3 +116,24 @@ def test_mistakes_have_their_status_and_write_nothing(mistake, place, tmp_path):
     mistake(4, [*start, "word-language-model", model, words, "--out", place / "run"], "run: exists already")
     mistake(2, [*start, "word-language-model", model, words], "refrain import --help")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_without_unknown_words_goes_on_with_a_text_that_has_them(refrain, place, write, tmp_path):
+    """An added <unk> has a probability of zero until the model is trained on."""
+    vocabulary = write("vocab.txt", "\n".join(["cow" if word == "<unk>" else word for word in WORDS]))
+    run = tmp_path / "run"
+    assert refrain("import", "word-language-model", place / "model.pt", vocabulary, "--out", run).status == 0
+    for split in ("train", "valid", "test"):
+        write(f"text/{split}.txt", "the <unk> sat the bird dog\n" * 40)
+    found = refrain("evaluate", run, "--data", tmp_path / "text")
+    assert found.status == 0 and "unknown words cost that much" in found.err and "diverged" not in found.err, found
+    start = ["train", "zaremba-small", "--from", run, "--data", tmp_path / "text", *TRAINING]
+    for out, more, known, new, left_out in (
+        ("own-words", [], 4, 2, 3),
+        ("its-words", [f"data.vocabulary={run}"], 7, 1, 0),
+    ):
+        found = refrain(*start, "--out", tmp_path / out, *more)
+        assert found.status == 0, found.err
+        units = json.loads((tmp_path / out / "manifest.json").read_text())["start"]["units"]["words"]
+        assert (units["known"], units["new"], units["left_out"]) == (known, new, left_out), units
+        assert json.loads((tmp_path / out / "summary.json").read_text())["test"]["perplexity"] < 100

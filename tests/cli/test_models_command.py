@@ -145,6 +145,24 @@ def test_the_card_and_the_summary_have_no_folder_of_the_machine(tiny_run, packed
     assert f"refrain evaluate {name}\n" in members["README.md"].decode()
 
 
+def test_a_relative_path_and_the_files_of_an_import_have_no_folders(tiny_run, tmp_path):
+    run = tmp_path / "mine"
+    shutil.copytree(tiny_run, run, symlinks=True)
+    files = [{"file": "/home/someone/model.pt", "bytes": 1}, "odd"]
+    for name, more in (
+        ("summary.json", {"run": "runs/mine", "files": files}),
+        ("manifest.json", {"imported": {"files": files}}),
+    ):
+        (run / name).write_text(json.dumps(json.loads((run / name).read_text()) | more))
+    (run / "README.md").write_text("refrain evaluate runs/mine\n")
+    pack(find(run), tmp_path / "mine.tar")
+    members = members_of((tmp_path / "mine.tar").read_bytes())
+    summary, manifest = (json.loads(members[name]) for name in ("summary.json", "manifest.json"))
+    assert summary["run"] == "mine" and members["README.md"] == b"refrain evaluate mine\n"
+    for found in (summary, manifest["imported"]):
+        assert found["files"] == [{"file": "model.pt", "bytes": 1}, "odd"]
+
+
 def test_a_checkpoint_alone_is_not_packed(tiny_run, tmp_path, mistake):
     (step,) = [path for path in [(tiny_run / "best").resolve()]]
     mistake(4, ["models", "pack", step, "--out", tmp_path / "x.tar"], "give its run folder")

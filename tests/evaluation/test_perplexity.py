@@ -240,8 +240,20 @@ def test_unseen_words_cost_what_unk_costs(trained, write):
     assert nats("unseen", "ant zebra bee\n") == nats("literal", "ant <unk> bee\n")
 
 
+def figures(**perplexities):
+    return {f"the {split} text": {"perplexity": value} for split, value in perplexities.items()}
+
+
+def test_a_perplexity_that_unknown_words_alone_make_large_is_no_divergence():
+    figure = {"perplexity": math.inf, "perplexity_without_unknown": 5.0}
+    (line,) = guessing_concerns({"the text": figure}, 10_000)
+    assert "unknown words cost that much" in line and "diverged" not in line
+    (line,) = guessing_concerns({"the text": {**figure, "perplexity_without_unknown": math.inf}}, 10_000)
+    assert "diverged" in line
+
+
 def test_a_perplexity_above_that_of_equal_probabilities_is_told():
-    (line,) = guessing_concerns({"the valid text": 100.0, "the test text": 20_784.4}, 10_000)
+    (line,) = guessing_concerns(figures(valid=100.0, test=20_784.4), 10_000)
     assert line.startswith("the perplexity of the test text (20,784.4) is above 10,000, that of equal probabilities")
-    assert guessing_concerns({"the test text": 10_000.0}, 10_000) == []
-    assert len(guessing_concerns({"the test text": math.inf}, 10_000)) == 1
+    assert guessing_concerns(figures(test=10_000.0), 10_000) == []
+    assert len(guessing_concerns(figures(test=math.inf), 10_000)) == 1

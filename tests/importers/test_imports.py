@@ -75,6 +75,23 @@ def test_a_model_in_a_dict_or_by_data_parallel(model_and_words, tmp_path):
     equal(tmp_path / "run", model)
 
 
+@pytest.mark.parametrize("before", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_a_checkpoint_with_a_tensor_beside_a_compiled_model(model_and_words, tmp_path, before):
+    """As PyTorch's tutorial saves it, with the loss as a tensor."""
+    model = WordModel()
+    state = {before + name: tensor for name, tensor in model.state_dict().items()}
+    beside = {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": {"state": {}}, "loss": torch.tensor(1.5)}
+    import_model("word-language-model", model_and_words(beside), tmp_path / "run")
+    equal(tmp_path / "run", model)
+
+
+def test_a_compiled_part_of_a_model(model_and_words, tmp_path):
+    model = WordModel()
+    state = {name.replace("rnn.", "rnn._orig_mod."): tensor for name, tensor in model.state_dict().items()}
+    import_model("word-language-model", model_and_words(state), tmp_path / "run")
+    equal(tmp_path / "run", model)
+
+
 def test_a_model_of_half_precision_is_read_as_float32(model_and_words, tmp_path):
     model = WordModel().half()
     import_model("word-language-model", model_and_words(model.state_dict()), tmp_path / "run")

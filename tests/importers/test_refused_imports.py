@@ -160,8 +160,12 @@ def objects():
 BAD_ARRAYS = {
     "pickled objects": (0, objects(), "it holds pickled objects, which are not read"),
     "whole numbers": (0, np.ones((256, 3), dtype=np.int64), "2 dimensions of int64"),
-    "another shape": (6, np.ones((3, 5), dtype=np.float32), "6.npy has shape [3, 5], but [3, 4] fits the others"),
-    "no matrix": (7, np.ones(4, dtype=np.float32), "0.npy and 7.npy must be matrices"),
+    "another shape": (
+        6,
+        np.ones((3, 5), dtype=np.float32),
+        "model/6.npy: has shape [3, 5], but [3, 4] fits the others",
+    ),
+    "no matrix": (7, np.ones(4, dtype=np.float32), "model/7.npy: must be a matrix, but has shape [4]"),
     "not finite": (13, np.full((4, 256), np.inf, dtype=np.float32), "values that are not finite"),
     "many dimensions": (0, np.ones((1,) * 9, dtype=np.float32), "9 dimensions"),
 }
@@ -223,10 +227,30 @@ def test_arrays_by_columns_and_of_double_precision(arrays, tmp_path):
 NAMES = 'embedding = "encoder.weight"\nlstm = "rnn"\nhead_weight = "decoder.weight"\nhead_bias = "decoder.bias"\n'
 BAD_NAMES = {
     "no TOML": ("embedding = ", UserError, "names.toml: Invalid value"),
-    "a key that is unknown": (NAMES + "gates = 3\n", UserError, "names.toml: gates: extra inputs are not permitted"),
-    "a key that is missing": ('lstm = "rnn"\n', UserError, "names.toml: embedding: field required"),
-    "another type": (NAMES.replace('"rnn"', "3"), UserError, "names.toml: lstm.str: input should be a valid string"),
-    "another unit": (NAMES + 'unit = "letter"\n', UserError, "names.toml: unit: input should be 'word' or 'byte'"),
+    "a key that is unknown": (
+        NAMES + "gates = 3\n", UserError, "names.toml:5: gates: unknown key; known here: embedding, lstm"
+    ),
+    "a key that is missing": ('lstm = "rnn"\n', UserError, "names.toml: embedding: must be given"),
+    "a key that is misspelt": (
+        NAMES.replace("embedding", "embeding"),
+        UserError,
+        "names.toml:1: embeding: unknown key; did you mean 'embedding'?",
+    ),
+    "another type": (
+        NAMES.replace('"rnn"', "3"), UserError, "names.toml:2: lstm: must be the name of a module, or a list of such"
+    ),
+    "no module": (NAMES.replace('"rnn"', "[]"), UserError, "must be the name of a module, or a list of such names"),
+    "a module twice": (NAMES.replace('"rnn"', '["rnn", "rnn"]'), UserError, "lstm: names a module twice"),
+    "another unit": (
+        NAMES + 'unit = "letter"\n',
+        UserError,
+        "names.toml:5: unit: input should be 'word' or 'byte' (got 'letter')",
+    ),
+    "an unknown word that is missing": (
+        NAMES + 'unknown = "<UNK>"\n',
+        UserError,
+        "unknown: '<UNK>' is no word of ",
+    ),
     "a tensor that is missing": (NAMES.replace("decoder.w", "d.w"), CheckpointError, "model.pt: has no d.weight"),
     "a bias that is missing": (NAMES.replace("decoder.b", "d.b"), CheckpointError, "model.pt: has no d.bias"),
     "a tensor that is left over": (
@@ -244,6 +268,15 @@ def test_names_of_tensors_that_do_not_fit(name, write, tmp_path):
     with pytest.raises(error) as caught:
         import_model("pytorch-lstm", files, tmp_path / "run")
     assert cause in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_all_mistakes_of_a_toml_file_are_named(write, tmp_path):
+    text = 'embeding = "x"\nlstm = []\nlowercase = "yes"\n'
+    files = [write("model.pt", saved(PLAIN, new=True)), write("names.toml", text), write("vocab.txt", VOCABULARY)]
+    with pytest.raises(UserError) as caught:
+        import_model("pytorch-lstm", files, tmp_path / "run")
+    places = [line.removeprefix(f"{files[1]}:").partition(" ")[0] for line in caught.value.mistakes]
+    assert places == ["1:", "", "2:", "3:"] and "embedding: must be given" in caught.value.mistakes[1]
 
 
 def test_bytes_that_are_not_256(write, tmp_path):

@@ -59,7 +59,7 @@ def bench(
     sizes: bytes and perplexity of trained models in float32 and in int8, the first of them also with zeros by
     magnitude, without units, and with lower ranks, without any training; nothing is timed.
     parallel: training by several processes with a share of the cores each, compared with one of them, and what more
-    processes would do on a network, on paper.
+    processes would do on a network, which is computed and not measured.
     load: training by one thread and by all, alone and while another program keeps a core busy.
     serve: a server and many clients that send a word at a time, compared with one client that waits for each answer.
     prepare: words, characters or subwords prepared by one process and by data.workers (2), with the largest memory of

@@ -146,7 +146,7 @@ def check(
     lowercase
         Convert the text to lower case (see data.lowercase).
     tokenise
-        Part words from punctuation and contractions (see data.tokenise).
+        Split words from punctuation and contractions (see data.tokenise).
     """
     from .corpus import check_corpus
 

@@ -42,8 +42,8 @@ def concerns_about(vocabulary: "Vocabulary", text: "Split", figures: dict[str, d
     from refrain.evaluation.perplexity import guessing_concerns
 
     concerns = unknown_concerns(vocabulary, {"the text": (text.unseen, len(text.tokens))})
-    perplexities = {f"the text, method {name}": figure["perplexity"] for name, figure in figures.items()}
-    return concerns + guessing_concerns(perplexities, len(vocabulary))
+    named = {f"the text, method {name}": figure for name, figure in figures.items()}
+    return concerns + guessing_concerns(named, len(vocabulary))
 
 
 def report_all(

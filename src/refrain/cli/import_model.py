@@ -40,7 +40,7 @@ def import_model(
         The corpus that the run reads by default. If it is left out, this is the folder of the training text, if that
         was given.
     lowercase
-        The model was trained on small letters, so that texts are read in small letters.
+        The model was trained on lower-case text, so texts are converted to lower case.
     """
     from refrain.data.locating import locate
     from refrain.importers.table import check_request

@@ -30,7 +30,7 @@ TokeniseOption = Annotated[
     Parameter(
         negative=(),
         show_default=False,
-        help="Part words from punctuation and contractions, for a model of words. What the model was trained with "
+        help="Split words from punctuation and contractions, for a model of words. What the model was trained with "
         "(data.lowercase, data.tokenise) is done in any case.",
     ),
 ]

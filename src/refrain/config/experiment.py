@@ -73,10 +73,10 @@ class Data(Text):
         description="Cleaning of text that is read as bytes. reviews: each line is a document, HTML entities are "
         "decoded and surrounding blanks are removed.",
     )
-    lowercase: bool = Field(False, description="Make all letters small before words are read.")
+    lowercase: bool = Field(False, description="Convert all letters to lower case before words are read.")
     tokenise: bool = Field(
         False,
-        description="Part words from punctuation and contractions before they are read, as refrain tag does; marks "
+        description="Split words from punctuation and contractions before they are read, as refrain tag does; marks "
         "such as <unk> stay whole.",
     )
     normalise: Literal["none", "nfc"] = Field(

@@ -257,24 +257,28 @@ def _summed_nats(model: Network, windows: Windows, track: Track, what: str) -> f
     return total
 
 
-def guessing_concerns(perplexities: Mapping[str, float], tokens: int) -> list[str]:
+def guessing_concerns(figures: Mapping[str, Mapping[str, Any]], tokens: int) -> list[str]:
     """Warnings about perplexities that equal probabilities for all tokens would undercut, each one line.
 
     Args:
-        perplexities: the perplexity per token of each text by name.
+        figures: the `perplexity` of each text by name, and its `perplexity_without_unknown`, if any.
         tokens: the number of tokens in the vocabulary, which is the perplexity of equal probabilities.
     """
-    causes = {
-        False: "the model has learned too little of such text; train it longer, or check that text and model fit each "
-        "other",
-        True: "the training has diverged; train again with a lower training.learning_rate",
-    }
     return [
         f"the perplexity of {name} ({perplexity_text(found, 1)}) is above {tokens:,}, that of equal probabilities for "
-        f"all tokens: {causes[has_diverged(found, tokens)]}"
-        for name, found in perplexities.items()
-        if found > tokens
+        f"all tokens: {_cause(found, figure.get('perplexity_without_unknown'), tokens)}"
+        for name, figure in figures.items()
+        if (found := figure["perplexity"]) > tokens
     ]
+
+
+def _cause(perplexity: float, without_unknown: float | None, tokens: int) -> str:
+    """Why a perplexity is above that of equal probabilities, and what to do."""
+    if without_unknown is not None and without_unknown <= tokens:
+        return "unknown words cost that much, of which the model knows nothing; compare figures without unknown words"
+    if has_diverged(perplexity, tokens):
+        return "the training has diverged; train again with a lower training.learning_rate"
+    return "the model has learned too little of such text; train it longer, or check that text and model fit each other"
 
 
 def has_diverged(perplexity: float, tokens: int) -> bool:

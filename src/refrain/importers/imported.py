@@ -14,12 +14,10 @@ from refrain.data.locating import NO_CORPUS
 from refrain.data.units.word.preparation import Preparation
 from refrain.data.units.word.vocabulary import EOS, UNK, WordVocabulary
 from refrain.errors import CheckpointError, DataError, UserError
+from refrain.models.other_vocabulary import NEVER
 
 from .tensors import Tensors
 from .words import Words
-
-# the logit of a word that a model does not have; far below any other, and not infinite
-NEVER = -1e4
 
 
 @dataclass
@@ -51,7 +49,7 @@ class Request(NamedTuple):
     Attributes:
         files: the files, in the order in which they were given.
         data: the corpus of the run; None where it is not known.
-        lowercase: whether the model reads small letters.
+        lowercase: whether texts are converted to lower case.
         log: called with a line of text before steps that take long.
     """
 
@@ -126,7 +124,7 @@ def of_words(
         weights["head.bias"] = torch.cat([weights["head.bias"], torch.tensor([NEVER])])
         notes.append(
             f"The vocabulary had no word for unknown words, so that {UNK} was added as the last one, with a vector of "
-            "zeros and a probability of zero: a text with unknown words cannot be measured."
+            "zeros and a probability of zero: of a text with unknown words, only figures without them mean something."
         )
     data = Data(
         corpus=request.data or str(words.folder or NO_CORPUS),

@@ -55,7 +55,7 @@ def import_model(
         files: the files of the model and its vocabulary, as the format has them; or the path of a single one.
         out: the run folder, which must be new or empty.
         data: the corpus that the run reads by default; None is the training text, if it was among the files.
-        lowercase: whether the model was trained on small letters.
+        lowercase: whether the model was trained on lower-case text.
         force: replace an existing run at `out`.
         log: called with a line of text before steps that take long.
 

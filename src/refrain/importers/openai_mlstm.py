@@ -42,8 +42,9 @@ def read_openai_mlstm(request: Request) -> Imported:
     """
     if request.lowercase:
         raise UserError("--lowercase cannot take effect with a model of bytes")
-    arrays = [read_array(path) for path in numbered(request.files)]
-    weights = _converted(arrays, request.files[0])
+    paths = numbered(request.files)
+    arrays = [read_array(path) for path in paths]
+    weights = _converted(arrays, paths)
     width, hidden = arrays[0].shape[1], arrays[7].shape[0]
     model = Model(cell=MultiplicativeLSTMCell(), embedding_size=width, hidden_sizes=(hidden,), weight_norm=True)
     data = Data(corpus=request.data or NO_CORPUS, unit="byte", cleaning="reviews")
@@ -69,14 +70,17 @@ def numbered(files: list[Path]) -> list[Path]:
     return [by_number[number] for number in range(COUNT)]
 
 
-def _converted(arrays: list[Tensor], path: Path) -> dict[str, Tensor]:
+def _converted(arrays: list[Tensor], paths: list[Path]) -> dict[str, Tensor]:
     """The weights by their names in a language model of this library.
 
     Raises:
         CheckpointError: when the shape of an array does not fit.
     """
-    if arrays[0].ndim != 2 or arrays[7].ndim != 2:
-        raise CheckpointError(f"{path.parent}: 0.npy and 7.npy must be matrices")
+    for number in (0, 7):
+        if arrays[number].ndim != 2:
+            raise CheckpointError(
+                f"{paths[number]}: must be a matrix, but has shape {list(arrays[number].shape)}; restore the file"
+            )
     width, hidden = arrays[0].shape[1], arrays[7].shape[0]
     square, gates = (hidden, hidden), (4 * hidden,)
     shapes: list[tuple[int, ...]] = [(256, width), (width, 4 * hidden), *[square] * 4, (width, hidden), square]
@@ -84,7 +88,7 @@ def _converted(arrays: list[Tensor], path: Path) -> dict[str, Tensor]:
     for number, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
         if tuple(array.shape) != shape:
             raise CheckpointError(
-                f"{path.parent}: {number}.npy has shape {list(array.shape)}, but {list(shape)} fits the others"
+                f"{paths[number]}: has shape {list(array.shape)}, but {list(shape)} fits the others; restore the file"
             )
     whole = torch.cat(arrays[2:6], dim=1)
     matrices = dict(zip(NAMES, (arrays[1], whole, arrays[6], arrays[7]), strict=True))

@@ -14,17 +14,17 @@ lines_are_documents = false        # whether the state is zero at the beginning 
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from torch import Tensor
 
 from refrain.config import Data, Model
-from refrain.config.toml_file import read_toml
+from refrain.config.toml_file import line_of, lines_of, read_toml
 from refrain.data.locating import NO_CORPUS
 from refrain.data.units.byte.vocabulary import ByteVocabulary
 from refrain.data.units.word.vocabulary import EOS, UNK
-from refrain.errors import CheckpointError, UserError, shortened
+from refrain.errors import CheckpointError, UserError, nearest, shortened, shown
 
 from .imported import Imported, Request, embedding_and_head, of_words
 from .layers import names_in, read_stack
@@ -32,6 +32,7 @@ from .tensors import Tensors, tensors_of
 from .words import Words, read_words, renamed
 
 BYTES = 256
+MOST_MISTAKES = 20
 
 
 class TensorNames(BaseModel):
@@ -48,6 +49,16 @@ class TensorNames(BaseModel):
     unknown: str = UNK
     lowercase: bool = False
     lines_are_documents: bool = False
+
+    @field_validator("lstm", mode="before")
+    @classmethod
+    def _modules(cls, given: Any) -> Any:
+        names = [given] if isinstance(given, str) else given
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"must be the name of a module, or a list of such names (got {shown(given)})")
+        if len(set(names)) < len(names):
+            raise ValueError(f"names a module twice (got {shown(given)})")
+        return given
 
 
 def read_pytorch_lstm(request: Request) -> Imported:
@@ -83,6 +94,11 @@ def read_pytorch_lstm(request: Request) -> Imported:
     if names.unit == "byte":
         return _of_bytes(request, names, files[0], model, weights, rows)
     words = read_words(files[1], rows, log=request.log)
+    if "unknown" in names.model_fields_set and names.unknown not in words.words:
+        raise UserError(
+            f"unknown: {shown(names.unknown)} is no word of {files[1]}{nearest(names.unknown, words.words)}; leave it "
+            "out where the vocabulary has no word for unknown words"
+        )
     own = renamed(words.words, files[1], line_end=names.line_end, unknown=names.unknown)
     asked = request._replace(files=files, lowercase=request.lowercase or names.lowercase)
     return of_words(asked, model, weights, Words(own, words.corpus, words.folder), resets=names.lines_are_documents)
@@ -110,10 +126,27 @@ def _of_bytes(
 def _names(files: list[Path]) -> TensorNames:
     if len(files) != 1:
         raise UserError(f"one TOML file with the names of the tensors must be given (got {len(files)})")
-    _, tree = read_toml(files[0])
+    text, tree = read_toml(files[0])
     try:
         return TensorNames.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = shortened(".".join(str(part) for part in first["loc"]), 200)
-        raise UserError(f"{files[0]}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        lines = lines_of(text)
+        mistakes = []
+        # a misspelt key first, for which another one is missing
+        for details in sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden"):
+            key = shortened(str(details["loc"][0]), 200)
+            line = f":{line_of(key, lines)}" if key in tree else ""
+            mistakes.append(f"{files[0]}{line}: {key}: {_mistake(key, details)}")
+        raise UserError(*mistakes[:MOST_MISTAKES]) from None
+
+
+def _mistake(key: str, details: Any) -> str:
+    """What is wrong with a key of the TOML file."""
+    if details["type"] == "extra_forbidden":
+        known = nearest(key, TensorNames.model_fields) or f"; known here: {', '.join(TensorNames.model_fields)}"
+        return f"unknown key{known}"
+    if details["type"] == "missing":
+        return "must be given"
+    if details["type"] == "value_error":
+        return str(details["msg"].removeprefix("Value error, "))
+    return f"{details['msg'][0].lower()}{details['msg'][1:]} (got {shown(details['input'])})"

@@ -46,8 +46,9 @@ def find_state(root: Any, path: Path) -> SavedState:
             beside |= dict(enumerate(root[1:], 1))
             root = root[0]
             continue
-        if isinstance(root, dict) and not any(isinstance(value, StoredTensor) for value in root.values()):
-            key = next((key for key in KEYS if key in root), None)
+        if isinstance(root, dict):
+            # a tensor of that name is one of a state dict
+            key = next((key for key in KEYS if key in root and _tensor(root[key]) is None), None)
             if key is not None:
                 beside |= {name: value for name, value in root.items() if name != key}
                 root = root[key]
@@ -113,7 +114,9 @@ def _tensor(value: Any) -> StoredTensor | None:
 
 
 def _without_wrapper(tensors: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Names without the `module.` that DataParallel puts before all of them."""
-    if not all(name.startswith("module.") for name in tensors):
-        return tensors
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    """Names without the `module.` that DataParallel puts before all of them, and `_orig_mod.` of torch.compile."""
+    names = [name.replace("_orig_mod.", "") for name in tensors]
+    if all(name.startswith("module.") for name in names):
+        names = [name.removeprefix("module.") for name in names]
+    # a wrapper has no tensor of its own that would get the name of another
+    return dict(zip(names, tensors.values(), strict=True)) if len(set(names)) == len(tensors) else tensors

@@ -15,6 +15,9 @@ from refrain.nn import AdaptiveHead, SparseEmbedding
 from .adaptive_rows import adaptive_rows
 from .band_rows import band_rows, parts_in_bands
 
+NEVER = -1e4
+"""The logit of a token that an imported model does not have: far below any other, and not infinite."""
+
 
 class Units(NamedTuple):
     """Where the units of a width come from.

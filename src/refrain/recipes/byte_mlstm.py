@@ -97,7 +97,7 @@ def mlstm_small() -> Experiment:
 
 
 def mlstm_enwik8() -> Experiment:
-    """The large multiplicative LSTM on enwik8, split 90/5/5: 2,800 wide, weight norm, variational dropout.
+    """The large multiplicative LSTM on enwik8, split 90/5/5: 2,800 wide, weight norm, locked dropout.
 
     45,658,656 parameters. The size and the weight norm are those of the paper. The positions of dropout, the optimiser,
     the learning rate and the number of passes are ours.

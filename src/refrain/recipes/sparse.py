@@ -1,7 +1,7 @@
 """Predefined sparseness (Demeester et al., 2018, Predefined Sparseness in Recurrent Sequence Models, arXiv 1808.08720).
 
-Published parameter counts include two biases per recurrent layer and 400 unused weights; ours include one bias per
-layer, which starts as the sum of two. Figures are perplexities on PTB as validation / test, or accuracies on the
+Published parameter counts include two biases per recurrent layer and 400 or 200 unused weights; ours include one bias
+per layer, which starts as the sum of two. Figures are perplexities on PTB as validation / test, or accuracies on the
 training text.
 """
 

@@ -99,7 +99,7 @@ def _contents(run: Path, checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
 
 
 def _without_folders(name: str, content: bytes, run: Path) -> bytes:
-    """The card and the summary of a run with its name, and those of others, where they have absolute paths."""
+    """The card and the summary of a run with its name, and those of others and of files without absolute paths."""
     if name not in ("README.md", "summary.json"):
         return content
     try:
@@ -109,8 +109,10 @@ def _without_folders(name: str, content: bytes, run: Path) -> bytes:
     if not isinstance(summary, dict):
         return content
     names = {key: _last_part(value) for key, value in summary.items() if isinstance(value, str)}
+    if isinstance(own := summary.get("run"), str):
+        names["run"] = PurePosixPath(names["run"]).name or own
     if name == "summary.json":
-        return (dumps({**summary, **names}, indent=2) + "\n").encode()
+        return (dumps(_with_file_names({**summary, **names}), indent=2) + "\n").encode()
     for key, last in names.items():
         content = content.replace(summary[key].encode(), last.encode()) if last != summary[key] else content
     return content
@@ -123,14 +125,33 @@ def _last_part(text: str) -> str:
 
 
 def _without_host(content: bytes) -> bytes:
-    """The manifest of a run without the name of the machine that trained it."""
+    """The manifest of a run without the name of the machine that trained it, and the folders of imported files."""
     try:
         manifest = loads(content)
     except ValueError:
         return content
     if not isinstance(manifest, dict):
         return content
-    return (dumps({name: value for name, value in manifest.items() if name != "host"}, indent=2) + "\n").encode()
+    kept = {name: value for name, value in manifest.items() if name != "host"}
+    if isinstance(imported := kept.get("imported"), dict):
+        kept["imported"] = _with_file_names(imported)
+    return (dumps(kept, indent=2) + "\n").encode()
+
+
+def _with_file_names(document: dict[str, Any]) -> dict[str, Any]:
+    """A document in which the files that a model was imported from have no folders."""
+    files = document.get("files")
+    if not isinstance(files, list):
+        return document
+    return {
+        **document,
+        "files": [
+            {**each, "file": _last_part(each["file"])}
+            if isinstance(each, dict) and isinstance(each.get("file"), str)
+            else each
+            for each in files
+        ],
+    }
 
 
 def unpack(file: BinaryIO, folder: Path) -> None:

@@ -17,7 +17,7 @@ from refrain.data.units.protocol import CountsTokens
 from refrain.data.units.table import same_tokens
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.models import LanguageModel, Tagger
-from refrain.models.other_vocabulary import Units, carried_over, count_shortened
+from refrain.models.other_vocabulary import NEVER, Units, carried_over, count_shortened
 from refrain.nn import SparseEmbedding
 from refrain.storage.checkpoint import Checkpoint
 from refrain.training import Task, load_weights
@@ -35,8 +35,9 @@ RARE_SHARE = 0.1
 def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> dict[str, Any]:
     """Copy the best weights of a run into a new model, in place.
 
-    Rows of tokens that the run knows are copied. Rows of new tokens start at the mean of the rows of the run's rarest
-    tokens; in a tagger, at the row that stood for what the run does not know, and new tags at the mean of all tags.
+    Rows of tokens that the run knows are copied. Rows of new tokens, and of an `<unk>` that an imported model does not
+    have, start at the mean of the rows of the run's rarest tokens; in a tagger, at the row that stood for what the run
+    does not know, and new tags at the mean of all tags.
 
     Args:
         path: the run folder.
@@ -55,14 +56,15 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> d
     checkpoint = find_checkpoint(path)
     before = checkpoint.document("vocabulary")
     record = _origin(path, checkpoint)
-    if same_tokens(before, corpus.vocabulary.document()):
+    never = _never_predicted(before, checkpoint)
+    if never is None and same_tokens(before, corpus.vocabulary.document()):
         unit = f"{corpus.vocabulary.unit}s" if isinstance(corpus, Corpus) else "words"
         record["units"] = {unit: {"known": len(corpus.vocabulary), "new": 0, "left_out": 0}}
         weights = checkpoint.tensors("model")
     else:
         experiment = experiment_from(checkpoint.document("config"), checkpoint.folder)
         _check_carries(path, experiment, checkpoint, model, corpus)
-        trained, widths, record["units"] = _compared(experiment, checkpoint, corpus.vocabulary)
+        trained, widths, record["units"] = _compared(experiment, checkpoint, corpus.vocabulary, never)
         # read once it is known that the settings of that run ask for no more
         weights = carried_over(checkpoint.tensors("model"), trained, model, widths)
         embedding: Any = model.embedding
@@ -127,8 +129,18 @@ def _check_carries(
         )
 
 
+def _never_predicted(vocabulary: Any, checkpoint: Checkpoint) -> int | None:
+    """The id of the `<unk>` that was added to an imported model, whose probability is zero; None in other models."""
+    # the words of a training here were counted
+    if vocabulary.get("unit") != "word" or "counts" in vocabulary or "head.bias" not in checkpoint.shapes("model"):
+        return None
+    unknown = vocabulary_from(vocabulary).unknown
+    bias = checkpoint.tensors("model")["head.bias"]
+    return unknown if unknown is not None and unknown < len(bias) and float(bias[unknown]) == NEVER else None
+
+
 def _compared(
-    experiment: AnyExperiment, checkpoint: Checkpoint, vocabulary: Any
+    experiment: AnyExperiment, checkpoint: Checkpoint, vocabulary: Any, never: int | None
 ) -> tuple[Any, dict[str, Units], dict[str, Any]]:
     """The layout of the trained model, where the units of each width come from, and a record of it."""
     try:
@@ -143,7 +155,9 @@ def _compared(
     if isinstance(experiment, TaggerExperiment):
         return trained, *_tagger_units(before, vocabulary)
     rare = _rarest(before, experiment)
-    units, counts = _units(list(before), list(vocabulary), rare)
+    known = [None if index == never else token for index, token in enumerate(before)]
+    units, counts = _units(known, list(vocabulary), rare)
+    counts["left_out"] -= never is not None
     counts["mean_of"] = len(rare)
     return trained, {"vocabulary": units}, {f"{before.unit}s": counts}
 

@@ -144,8 +144,8 @@ def summarise(
     lost: list[str] = []
     if experiment.sparsity.active():
         sparsity["sparsity"], lost = _sparsity(experiment, model)
-    perplexities = {f"the {split} text": figures[split]["perplexity"] for split in splits}
-    concerns = _concerns(experiment, corpus) + guessing_concerns(perplexities, len(corpus.vocabulary)) + lost
+    named = {f"the {split} text": figures[split] for split in splits}
+    concerns = _concerns(experiment, corpus) + guessing_concerns(named, len(corpus.vocabulary)) + lost
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **network}
     return summary_of(about, {**figures, "exact": exact, **sparsity, "warnings": concerns}, model, position)
 

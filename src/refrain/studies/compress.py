@@ -79,7 +79,7 @@ def compress(
         data: the text for the comparison and the measurements; None is the run's own test text. A folder is read for
             its validation text as well, and a file is used for both.
         lowercase: convert the text to lower case, beside what the model was trained with.
-        tokenise: part words from punctuation, beside what the model was trained with.
+        tokenise: split words from punctuation, beside what the model was trained with.
         force: replace an existing run at `out`, and write a model that is worse than `max_loss` allows.
         log: called with a line of text for each step that takes time.
         reports: reports these steps while they run; None reports nothing.

@@ -31,7 +31,7 @@ def aligned(vocabulary: Vocabulary, line: str) -> tuple[list[int], list[WrittenW
     it, or to the first word where none is before it. All tokens of the line so belong to words, each to one.
 
     Args:
-        vocabulary: the vocabulary, which may change the case of letters, compose characters and part words.
+        vocabulary: the vocabulary, which may change the case of letters, compose characters and split words.
         line: a line without a newline.
     """
     ids = vocabulary.encode(line)
@@ -99,7 +99,7 @@ def _next_visible(text: str, place: int, visible: Callable[[str], int]) -> int:
 
 
 def _size(vocabulary: Vocabulary, word: str, visible: Callable[[str], int]) -> int:
-    """The number of visible characters of a word once it is prepared; parting words adds only blanks."""
+    """The number of visible characters of a word once it is prepared; splitting words adds only blanks."""
     if isinstance(vocabulary, PreparesText):
         word = vocabulary.preparation._replace(tokenise=False)(word)
     return visible(word)
@@ -108,7 +108,7 @@ def _size(vocabulary: Vocabulary, word: str, visible: Callable[[str], int]) -> i
 def _counter(vocabulary: Vocabulary) -> Callable[[str], int]:
     """A function that counts the characters of a text that belong to words.
 
-    Where the preparation parts words, it does so at all white space of Unicode.
+    Where the preparation splits words, it does so at all white space of Unicode.
     """
     if isinstance(vocabulary, PreparesText) and vocabulary.preparation.tokenise:
         return lambda text: len("".join(text.split()))

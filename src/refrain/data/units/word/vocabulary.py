@@ -220,7 +220,7 @@ def words_of(text: str) -> list[str]:
 def encoded_words(text: str) -> list[bytes]:
     """The words that `words_of` returns in UTF-8; they are found faster than as text."""
     raw = text.encode("utf-8", "surrogatepass")
-    # bytes.split() parts words at these two as well
+    # bytes.split() splits words at these two as well
     if EOS in text or b"\x0b" in raw or b"\x0c" in raw:
         return [word.encode("utf-8", "surrogatepass") for word in words_of(text)]
     return raw.replace(b"\n", _EOS_BETWEEN_BLANKS).split()
