@@ -33,6 +33,10 @@ class DataError(UserError):
     exit_status = 3
 
 
+class MissingSplitError(DataError):
+    """A folder that has no text for a split."""
+
+
 class InvalidUTF8Error(DataError):
     """A text that is not UTF-8, which can be read with U+FFFD in place of what is invalid.
 

@@ -247,6 +247,25 @@ def test_finishing_that_is_interrupted_continues(run):
     assert one["valid"] == other["valid"]
 
 
+def test_finishing_goes_on_when_only_a_rule_of_stopping_changes(run):
+    with pytest.raises(Interrupted):
+        refrain.resume(run, finish=True, progress=Stopping(4))
+    found = refrain.resume(run, settings=["training.stop_window=5"], progress=quiet())
+    assert found["plans"][0]["end"] == 60 and metrics(run, "train")[-1]["step"] == 60
+
+
+@pytest.mark.parametrize("accumulate", [3, 7])
+def test_a_run_is_finished_with_a_whole_update(corpus, tmp_path, accumulate):
+    asked = recipe("zaremba-small", *SMALL, f"training.accumulate_windows={accumulate}", data=corpus)
+    with pytest.raises(Interrupted):
+        runs.train(asked, tmp_path / "run", progress=Stopping(50))
+    (plan,) = refrain.resume(tmp_path / "run", finish=True, progress=quiet())["plans"]
+    windows = json.loads((tmp_path / "run" / "best" / "training.json").read_text())["position"]
+    each = next(line["window"] for line in metrics(tmp_path / "run", "valid") if line["epoch_ended"])
+    window = plan["end"] % each
+    assert plan["end"] >= plan["step"] + (plan["step"] // 5) and (window % accumulate == 0 or window == each), windows
+
+
 def test_a_run_that_has_not_begun_is_not_finished(corpus, tmp_path):
     with pytest.raises(Interrupted):
         runs.train(recipe("zaremba-small", *SMALL, data=corpus), tmp_path / "run", progress=Stopping(1))

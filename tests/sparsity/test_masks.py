@@ -91,12 +91,18 @@ def test_masks_come_back(parameters):
             {"sideways": torch.ones(2, 4) > 0},
             "a mask for sideways, which is not a parameter; the parameters are down, bias, up",
         ),
+        ({"up": torch.full((2, 4), 0.5)}, r"the mask for up must be bool \(got float32\)"),
         ({"up": torch.ones(2, 5) > 0}, r"the mask for up has shape \(2, 5\), the parameter has shape \(2, 4\)"),
     ],
 )
 def test_masks_of_another_model_are_refused(parameters, state, message):
     with pytest.raises(ValueError, match=message):
         Masks(parameters).load_state_dict(state)
+
+
+def test_a_mask_of_no_parameter_is_refused(parameters):
+    with pytest.raises(ValueError, match="a mask for sideways, which is not a parameter"):
+        Masks(parameters).keep("sideways", torch.ones(2, 4) > 0)
 
 
 def test_the_smallest_go_first_and_what_is_gone_stays_so():

@@ -12,7 +12,7 @@ import torch
 from refrain import load, recipe, resume, train
 from refrain.assembly.widths import removable_widths
 from refrain.config import Experiment
-from refrain.errors import CheckpointError, UserError
+from refrain.errors import CheckpointError, DataError, UserError
 from refrain.evaluation import evaluate
 from refrain.sparsity import clear_units, dead_units, model_size, multiply_adds, unit_axes, weakest_first
 from refrain.sparsity.compact import largest_entries
@@ -403,13 +403,62 @@ def test_finetuning_trains_the_smaller_model(runs, tmp_path, tree, capfd):
 def test_finetuning_that_the_settings_do_not_allow(tiny_corpus, kill, tmp_path):
     averaged = ["training.optimizer=nt-asgd", "training.optimizer.trigger_window=3", "training.epochs=4"]
     run = kill(trained(tmp_path / "run", tiny_corpus, "model.hidden_sizes=[10]", *averaged), **{"layer0.hidden": 2})
-    with pytest.raises(UserError, match=r"--finetune-epochs -1: .*greater than or equal to 1"):
+    with pytest.raises(UserError, match=r"--finetune-epochs -1: training.epochs: must be at least 1"):
         compress(run, tmp_path / "small", finetune_epochs=-1)
-    with pytest.raises(
-        UserError, match=r"--finetune-epochs 3: optimizer.trigger_window: 3 looks further back than .* 3 epochs"
-    ):
-        compress(run, tmp_path / "small", finetune_epochs=3)
     assert not (tmp_path / "small").exists()
+    # a window that looks further back than these epochs becomes shorter
+    lines = []
+    compress(run, tmp_path / "small", finetune_epochs=3, log=lines.append)
+    assert "--finetune-epochs 3 brings with it training.optimizer.trigger_window=2" in lines
+    settings = json.loads((tmp_path / "small" / "config.json").read_text())["experiment"]["training"]
+    assert (settings["epochs"], settings["optimizer"]["trigger_window"]) == (3, 2)
+
+
+def test_a_size_at_which_nothing_would_pass_through_a_layer(runs):
+    """One unit of the upper layer alone reads the lower one, and the loss hardly depends on it."""
+    lm = load(runs("lstm"))
+    weights = dict(lm.model.named_parameters())
+    with torch.no_grad():
+        weights["stack.layers.1.weight_ih"].view(4, 9, 10)[:, :8] = 0
+        weights["stack.layers.1.weight_hh"].view(4, 9, 9)[:, :8, 8] = 0
+        weights["stack.layers.1.bias"].uniform_(-1, 1)
+        weights["head.weight"][:, 8] *= 1e-3
+    with pytest.raises(UserError, match="--to parameters=150: with so few units, nothing would pass through"):
+        units_to_remove(lm.model, to=("parameters", 150), text=validation(lm))
+
+
+def test_a_limit_that_cannot_take_effect_or_counts_in_spite_of_force(runs, tmp_path):
+    with pytest.raises(UserError, match="--max-loss cannot take effect with --finetune-epochs"):
+        compress(runs("lstm"), tmp_path / "x", to=("parameters", "50%"), max_loss=0.0, finetune_epochs=1)
+    assert not (tmp_path / "x").exists()
+    cost, asked = Cost(10.0, 12.0, "the text"), Request(None, ("parameters", "50%"), 0.1)
+    with pytest.raises(UserError, match="--max-loss allows 10% more; nothing was written"):
+        accepted(cost, asked, whatever=True)
+    assert accepted(cost, asked._replace(max_loss=None), whatever=True) is cost
+
+
+def test_a_broken_validation_text_is_no_missing_one(runs, tiny_corpus, tmp_path):
+    text = tmp_path / "text"
+    shutil.copytree(tiny_corpus, text)
+    (valid,) = text.glob("*valid*")
+    for content, cause in ((b"caf\xe9 x\n" * 50, "invalid UTF-8"), (b"", "empty")):
+        valid.write_bytes(content)
+        with pytest.raises(DataError, match=cause):
+            compress(runs("lstm"), tmp_path / "x", to=("parameters", "50%"), data=str(text))
+    valid.unlink()
+    lines = []
+    compress(runs("lstm"), tmp_path / "x", to=("parameters", "80%"), data=str(text), force=True, log=lines.append)
+    assert any("has no validation text" in line for line in lines)
+
+
+def test_sizes_and_ranks_of_nothing(runs, tmp_path):
+    for options, cause in (
+        ({"to": ("parameters", 0.5)}, "must be at least 1; a share is a percentage such as 50%"),
+        ({"embedding_rank": "0%"}, "--embedding rank=0%: a percentage must be more than 0%"),
+        ({"to": ("bytes", 1)}, r"--to bytes=1: bytes cannot go below [\d,]+, of which [\d,]+ are the header"),
+    ):
+        with pytest.raises(UserError, match=cause):
+            compress(runs("lstm"), tmp_path / "x", **options)
 
 
 def test_a_place_that_is_taken(runs, tmp_path, tree):

@@ -78,6 +78,8 @@ def test_it_survives_a_restart_and_is_written_down(corpus, tmp_path):
 
 def test_a_run_stops_when_it_knows_the_text_by_heart(corpus, tmp_path):
     experiment = recipe("recite-dense", *SMALL, "training.epochs=150", "training.stop_accuracy=0.3", data=str(corpus))
-    summary = runs.train(experiment, tmp_path / "run", progress=quiet())
-    assert summary["epochs"] < 150
+    progress = Stopping(10**9)
+    summary = runs.train(experiment, tmp_path / "run", progress=progress)
+    assert summary["epochs"] < 150 and summary["stopped"] is True
+    assert [line for line in progress.lines if "of the training text are right (stop_accuracy)" in line]
     assert metrics(tmp_path / "run")[-1][2] >= 0.3

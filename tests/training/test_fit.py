@@ -66,8 +66,11 @@ def test_an_early_stop_resumes(experiment, tmp_path):
         learning_rate=60.0,
         schedule=ConstantSchedule(),
     )
-    first = runs.train(wild, tmp_path / "unbroken", progress=quiet())
-    assert 2 < first["epochs"] < 30
+    progress = Stopping(10**9)
+    first = runs.train(wild, tmp_path / "unbroken", progress=progress)
+    assert 2 < first["epochs"] < 30 and first["stopped"] is True
+    assert [line for line in progress.lines if line.startswith("training stops: ") and "(stop_window)" in line]
+    assert "A rule stopped the run before its last epoch." in (tmp_path / "unbroken" / "README.md").read_text()
     last = json.loads((tmp_path / "unbroken" / "metrics.jsonl").read_text().splitlines()[-1])["step"]
     with pytest.raises(Interrupted):
         runs.train(wild, tmp_path / "stopped", progress=Stopping(last - 2))

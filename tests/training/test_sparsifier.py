@@ -10,7 +10,7 @@ from short_runs import Stopping, assert_same_bits, quiet, trace
 from refrain import assembly, runs
 from refrain.assembly.sparsity import build_sparsifier
 from refrain.assembly.task import build_task
-from refrain.axes import Axis
+from refrain.axes import Axis, Segment
 from refrain.config import Data, Experiment, Model, Sparsity, Target, Training
 from refrain.errors import CheckpointError
 from refrain.sparsity import UnitLasso, dead_by_width, unit_axes
@@ -71,7 +71,7 @@ def test_a_run_reaches_the_size_that_is_asked_for(text_folder, tmp_path, strengt
 
 
 def test_the_best_checkpoint_has_the_size(text_folder, tmp_path):
-    adam, tiny = {"optimizer": "adam", "learning_rate": 0.03}, 250
+    adam, tiny = {"optimizer": "adam", "learning_rate": 0.03}, 100
     asked = experiment(
         text_folder,
         epochs=6,
@@ -128,6 +128,35 @@ def test_strengths_grow_while_the_model_is_too_large_and_fall_while_it_is_too_sm
     before = lasso.strength
     controller.update(0.01, 0.01, 0.1, last=False)
     assert controller.now == 80 and lasso.strength < before
+
+
+def test_the_strongest_unit_is_not_penalised_so_that_no_width_dies():
+    parameters, lasso, controller = chain([1.0] * 6 + [8.0, 9.0])
+    lasso.strength = 1e6
+    # before the first look, and after one
+    for alive in ([7], [7]):
+        lasso.step(1.0)
+        assert parameters["in"].diagonal().nonzero().flatten().tolist() == alive
+        assert parameters["in"][7, 7] == 9.0
+        controller.update(0.1, 0.01, 1.0, last=False)
+        lasso.strength = 1e6
+
+
+def test_blocks_that_share_units_become_as_small_as_the_order_of_norms_lets_them():
+    rows = {name: torch.eye(2, 5) for name in ("a", "b")}
+    parameters = {**rows, "c": torch.eye(9, 3)}
+    parameters["a"][1] *= 0.1  # the unit that both blocks have
+    parameters["b"][0] *= 0.1
+    table = {
+        "a": (Axis("h", segment=Segment(0, 2, 3)), Axis("i", role="reads")),
+        "b": (Axis("h", segment=Segment(1, 3, 3)), Axis("i", role="reads")),
+        "c": (Axis("o", removable=False), Axis("h", role="reads")),
+    }
+    lasso = UnitLasso(parameters, unit_axes(table)["h"], 0.01)
+    widths = {"h": 3, "i": 5, "o": 9}
+    controller = Controller(parameters, table, widths, ("h",), {"h": lasso}, "parameters", 19, 0.5)
+    controller.update(0.5, 0.01, 0.1, last=True)
+    assert controller.now <= controller.first and torch.isfinite(parameters["c"]).all()
 
 
 def test_strengths_cannot_kill_what_is_to_stay():

@@ -160,7 +160,7 @@ def _report(found: dict[str, Any]) -> None:
     low, high = found["interval"]
     print_line(f"{found['units']:,} units: {found['which']} state of layer {found['layer']} of {found['checkpoint']}")
     print(f"test accuracy  {percent(found['accuracy'])} %  (95 % interval {percent(low)} to {percent(high)})")
-    print(f"units used     {found['units_used']:,}  (C = {found['C']:g})")
+    print(f"units used     {found['units_used']:,}  (C = {found['C']:g}{', not converged' * (not found['converged'])})")
     low, high = found["best_unit_interval"]
     print_line(
         f"best unit      {found['best_unit']}: alone {percent(found['best_unit_accuracy'])} %  "
@@ -172,7 +172,7 @@ def _report(found: dict[str, Any]) -> None:
         [
             row["name"],
             f"{row['features']:,}",
-            f"{row['units_used']:,}",
+            f"{row['units_used']:,}{'' if row['converged'] else ' *'}",
             f"{row['C']:g}",
             *(percent(row[f"{split}_accuracy"]) for split in ("train", "valid", "test")),
             percent(row["best_unit_accuracy"]),
@@ -182,3 +182,5 @@ def _report(found: dict[str, Any]) -> None:
     ]
     print()
     print(table([head, *rows]))
+    if not all(row["converged"] for row in found["rows"]):
+        print("\n* not converged")

@@ -53,6 +53,20 @@ def continues(before: AnyExperiment, after: AnyExperiment) -> bool:
         before: the settings with which it was stopped.
         after: the settings with which it is resumed.
     """
-    changed = {name for name, _, _ in differences(before, after)}
+    changed = _changed(before, after)
     rules = {"training.stop_window", "training.stop_accuracy", "training.max_minutes"}
     return after.training.epochs > before.training.epochs or bool(changed & rules)
+
+
+def changes_length(before: AnyExperiment, after: AnyExperiment) -> bool:
+    """Whether the number of epochs or the limit of time differs, from which the end of a run is planned.
+
+    Args:
+        before: the settings of the run.
+        after: the settings with which it is resumed.
+    """
+    return bool(_changed(before, after) & {"training.epochs", "training.max_minutes"})
+
+
+def _changed(before: AnyExperiment, after: AnyExperiment) -> set[str]:
+    return {name for name, _, _ in differences(before, after)}

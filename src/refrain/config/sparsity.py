@@ -66,7 +66,11 @@ class L1Penalty(Settings):
     """A penalty on the absolute values of single weights."""
 
     strength: Positive = Field(description="Factor of the sum of absolute values.")
-    on: Patterns = Field(("*weight*",), description="Names of the parameters it acts on, with * for anything.")
+    on: Patterns = Field(
+        ("*weight*",),
+        description="Names of the parameters it acts on, with * for anything. Matrices of bands of words, and the "
+        "projection of a low-rank head, are called blocks and projection.",
+    )
 
 
 class GroupLasso(Settings):

@@ -95,7 +95,8 @@ class EarlyStop:
         if self._min_epochs:
             stop = stop and record["epoch"] >= self._min_epochs
         self._validations.append(record["judged"])
-        return Verdict(stop=stop)
+        rule = f"the validation is worse than the best of more than {self._window} validations ago (stop_window)"
+        return Verdict(stop, f"training stops: {rule}" if stop else None)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the figures of the validations so far."""

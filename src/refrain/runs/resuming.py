@@ -8,7 +8,7 @@ from typing import Any
 from refrain.arguments import path_of
 from refrain.assembly.fixed_vocabulary import with_own_vocabulary
 from refrain.config import AnyExperiment
-from refrain.config.resumable import continues
+from refrain.config.resumable import changes_length, continues
 from refrain.data.locating import check_still_there
 from refrain.errors import CheckpointError
 from refrain.parallel import Ranks, joined
@@ -117,8 +117,10 @@ def resume(
         position, state = _restored(run, task, checkpoint, given, own_name(document))
         before = before_change(checkpoint)
         if continues(before, given):
+            # a run that was interrupted on its way to a planned end goes on to it, unless its length changes
+            if position.stopped or changes_length(before, given):
+                position.plans.clear()
             position.stopped = False
-            position.plans.clear()
         ending = begin_to_finish(task, position, given, run.path) if finish else []
         notes = notes_on(before, given, position, task)
         # every rank has read the checkpoint before rank 0 changes the folder

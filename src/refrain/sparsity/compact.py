@@ -245,6 +245,20 @@ def weakest_first(parameters: Mapping[str, Tensor], table: AxisTable, widths: Se
     return [(width, unit) for _, width, unit in sorted(ranked)]
 
 
+class UnreachableError(ValueError):
+    """A target size that no choice of the given units reaches.
+
+    Attributes:
+        smallest: the size without all of them that could be dropped.
+        dropped: width -> these units.
+    """
+
+    def __init__(self, measure: str, smallest: int, target: int, dropped: dict[str, list[int]]) -> None:
+        super().__init__(f"{measure} cannot go below {smallest:,} (requested: {target:,})")
+        self.smallest = smallest
+        self.dropped = dropped
+
+
 def drop_until(
     ranking: Sequence[tuple[str, int]],
     table: AxisTable,
@@ -268,7 +282,8 @@ def drop_until(
         Width -> units to drop. The last unit of a width, and of each block's segment, is kept.
 
     Raises:
-        ValueError: when the target cannot be reached, or the dead units are not bool.
+        UnreachableError: when the target cannot be reached.
+        ValueError: when the dead units are not bool.
     """
     _check_dead(dead or {})
     gone = {width: torch.zeros(size, dtype=torch.bool) for width, size in widths.items()}
@@ -287,7 +302,7 @@ def drop_until(
     while (size := model_size(measure, table, widths, gone)) > target:
         pair = next(((width, unit) for width, unit in remaining if can_go(width, unit)), None)
         if pair is None:
-            raise ValueError(f"{measure} cannot go below {size:,} (requested: {target:,})")
+            raise UnreachableError(measure, size, target, dropped)
         width, unit = pair
         left[width] -= 1
         gone[width][unit] = True

@@ -32,7 +32,11 @@ class Masks:
         Args:
             name: the parameter's name.
             kept: the entries to keep, a boolean tensor that broadcasts to the parameter's shape.
+
+        Raises:
+            ValueError: when there is no such parameter, or the tensor is not bool.
         """
+        self._check(name, kept)
         before = self.kept.get(name, torch.ones_like(self._parameters[name], dtype=torch.bool))
         if not bool((both := before & kept).all()):
             self.kept[name] = both
@@ -79,17 +83,20 @@ class Masks:
             ValueError: when the masks do not fit the parameters.
         """
         for name, mask in state.items():
-            if name not in self._parameters:
-                known = ", ".join(self._parameters)
-                raise ValueError(
-                    f"the state has a mask for {name}, which is not a parameter; the parameters are {known}"
-                )
-            if not isinstance(mask, Tensor):
-                raise ValueError(f"the mask for {name} is not a tensor")
+            self._check(name, mask)
             shape = tuple(self._parameters[name].shape)
             if mask.shape != shape:
                 raise ValueError(f"the mask for {name} has shape {tuple(mask.shape)}, the parameter has shape {shape}")
         self.kept = {name: mask.to(self._parameters[name].device) for name, mask in state.items()}
+
+    def _check(self, name: str, mask: Any) -> None:
+        if name not in self._parameters:
+            known = ", ".join(self._parameters)
+            raise ValueError(f"a mask for {name}, which is not a parameter; the parameters are {known}")
+        if not isinstance(mask, Tensor):
+            raise ValueError(f"the mask for {name} is not a tensor")
+        if mask.dtype != torch.bool:
+            raise ValueError(f"the mask for {name} must be bool (got {str(mask.dtype).removeprefix('torch.')})")
 
 
 def pruned_share(progress: float, *, final: float, begin: float, end: float) -> float:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from refrain.arguments import path_of
 from refrain.assembly.corpus import build_text, locate
 from refrain.config import Experiment
+from refrain.config.following import following, value_text
+from refrain.config.loader import amended
+from refrain.config.schema import settings_of
 from refrain.data import Corpus, Vocabulary
 from refrain.data.units.protocol import CountsTokens, fitted
 from refrain.errors import UserError
@@ -65,8 +67,7 @@ def compress(
             cost the least loss on the validation text for the size that they save. For `bytes`, weights are int8 by
             default, and without ranks, several ranks and zeros are tried as well.
         max_loss: the largest growth of the perplexity on the validation text, as a fraction, for which a model that
-            computes something else is written; None is 0.2. With `force` or before finetuning, the growth is only
-            logged.
+            computes something else is written; None is 0.2, and no limit with `force` or before finetuning.
         weights: `int8` stores every matrix in int8 with a scale for each row, `float32` in float32; None is what the
             run has.
         embedding_rank: the rank to which the embedding is reduced, which becomes its width: a number, or a percentage
@@ -80,7 +81,7 @@ def compress(
             its validation text as well, and a file is used for both.
         lowercase: convert the text to lower case, beside what the model was trained with.
         tokenise: split words from punctuation, beside what the model was trained with.
-        force: replace an existing run at `out`, and write a model that is worse than `max_loss` allows.
+        force: replace an existing run at `out`, and, without `max_loss`, write a model however much worse it is.
         log: called with a line of text for each step that takes time.
         reports: reports these steps while they run; None reports nothing.
 
@@ -109,7 +110,7 @@ def compress(
     experiment = Experiment.model_validate(lm.config)
     check_folder("--out", out, run_parts(out), [experiment.data.corpus])
     if finetune_epochs:
-        _with_epochs(experiment, finetune_epochs)
+        _with_epochs(experiment, finetune_epochs, log)
     reading = fitted(lm.vocabulary, lowercase=lowercase, tokenise=tokenise)
     ranks = _ranks(lm.model, request, len(lm.vocabulary))
     text = open_validation(reading, experiment, data, log) if request.is_lossy else None
@@ -230,14 +231,19 @@ def _finetuned(experiment: Experiment, out: Path, start: Path, run: str | Path, 
     return load_language_model(out)
 
 
-def _with_epochs(experiment: Experiment, epochs: int) -> Experiment:
-    settings = experiment.model_dump()
-    settings["training"]["epochs"] = epochs
+def _with_epochs(experiment: Experiment, epochs: int, log: Callable[[str], None] = lambda line: None) -> Experiment:
+    """The training settings of the run for some epochs; windows that look further back become as short as needed."""
+    given = {"training.epochs": epochs}
+    followed, _ = following(settings_of(experiment), [given])
+    # the schedule stays that of the run
+    windows = {name: value for name, value in followed.items() if not name.startswith("training.schedule")}
+    if windows:
+        words = ", ".join(f"{name}={value_text(value)}" for name, value in windows.items())
+        log(f"--finetune-epochs {epochs} brings with it {words}")
     try:
-        return Experiment.model_validate(settings)
-    except ValidationError as error:
-        cause = error.errors()[0]
-        raise UserError(f"--finetune-epochs {epochs}: {cause.get('ctx', {}).get('error', cause['msg'])}") from None
+        return Experiment.model_validate(amended(experiment, [given | windows]))
+    except UserError as error:
+        raise UserError(f"--finetune-epochs {epochs}: {str(error).removeprefix('settings: ')}") from None
 
 
 def measured_text(

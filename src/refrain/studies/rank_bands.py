@@ -63,6 +63,8 @@ def rank_of(option: str, asked: Asked, whole: int, words: int) -> int | Bands | 
 
 def _resolved(name: str, asked: int | str, whole: int) -> int:
     share = percentage(asked)
+    if share == 0:
+        raise UserError(f"{name}: a percentage must be more than 0%")
     try:
         return int(asked) if share is None else max(1, round(share * whole))
     except ValueError:

@@ -9,7 +9,7 @@ from refrain.assembly.corpus import build_text, locate
 from refrain.config import Experiment
 from refrain.data import UNITS, Corpus, TokenSource, Vocabulary, Windows
 from refrain.data.text.token_file import Tokens
-from refrain.errors import DataError, UserError
+from refrain.errors import MissingSplitError, UserError
 from refrain.evaluation import evaluate
 from refrain.models import LanguageModel
 from refrain.nn.kernels.packed_linear import WeightType
@@ -87,6 +87,10 @@ def checked_request(request: Request) -> Request:
     if max_loss is not None and not request.is_lossy:
         raise UserError(
             "--max-loss cannot take effect without --to or --threshold, a lower rank or --weights int8; leave it out"
+        )
+    if max_loss is not None and request.finetune_epochs:
+        raise UserError(
+            "--max-loss cannot take effect with --finetune-epochs, before which any loss is accepted; leave it out"
         )
     if request.finetune_epochs and request.weights == "int8":
         raise UserError(
@@ -204,8 +208,8 @@ def open_validation(
     split = None if data is not None and not UNITS[experiment.data.unit].names_splits(path) else "valid"
     try:
         corpus, split = build_text(experiment.data, path, split, vocabulary, log)
-    except DataError:
-        if data is None or split is None:
+    except MissingSplitError:
+        if data is None:
             raise
         corpus, split = build_text(experiment.data, path, "test", vocabulary, log)
         log(f"{data} has no validation text, so that units are chosen on the text that the figures are of")
@@ -251,11 +255,12 @@ def accepted(cost: Cost, request: Request, *, whatever: bool = False) -> Cost:
     Args:
         cost: the measured cost, which is returned.
         request: the options that asked for it.
-        whatever: whether any cost is accepted.
+        whatever: whether any cost is accepted, if the request names no limit.
 
     Raises:
         UserError: when the perplexity grows by more than is allowed, or is infinite already.
     """
+    whatever &= request.max_loss is None
     if not whatever and math.isinf(cost.before):
         raise UserError(
             f"the perplexity on {cost.text} is infinite before anything is compressed, as the training has diverged; "

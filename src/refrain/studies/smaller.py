@@ -10,7 +10,7 @@ from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.progress import Track, untracked
 from refrain.sparsity import dead_by_width, model_size, unit_axes
-from refrain.sparsity.compact import largest_entries
+from refrain.sparsity.compact import UnreachableError, largest_entries
 
 from .unit_ranking import units_for_size
 
@@ -69,10 +69,17 @@ def units_to_remove(
         try:
             if model_size(measure, table, sizes, dead) > target:
                 dead = units_for_size(model, text, widths, measure=measure, target=target, dead=dead, track=track)
-        except ValueError as error:
+        except UnreachableError as error:
             name = measure.removeprefix("int8_")
-            header = f" beside the {beside:,} of the header" if beside else ""
-            raise UserError(f"--to {name}={to[1]}: {error}{header}; choose a larger one") from None
+            header = f", of which {beside:,} are the header" if beside else ""
+            raise UserError(
+                f"--to {name}={to[1]}: {name} cannot go below {error.smallest + beside:,}{header}; choose a larger one"
+            ) from None
+        if lost := [width for width in widths if dead[width].all()]:
+            raise UserError(
+                f"--to {measure.removeprefix('int8_')}={to[1]}: with so few units, nothing would pass through "
+                f"{lost[0]}; choose a larger one"
+            )
     if needed and not any(which.any() for which in dead.values()):
         given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
         already = "the weights are int8 already, and " if is_int8 else ""
@@ -98,9 +105,12 @@ def target_size(measure: str, asked: int | str, whole: int) -> int:
     if share is not None and not 0 < share < 1:
         raise UserError(f"--to {measure}={asked}: a percentage must be between 0% and 100%")
     try:
-        target = round(float(counted(asked)) if share is None else share * whole)
+        size = float(counted(asked)) if share is None else max(1.0, share * whole)
+        target = round(size)
     except (ValueError, OverflowError):
         raise UserError(f"--to {measure}={asked}: the size must be a number, 7M or a percentage such as 50%") from None
+    if size < 1:
+        raise UserError(f"--to {measure}={asked}: the size must be at least 1; a share is a percentage such as 50%")
     if target >= whole:
         raise UserError(
             f"--to {measure}={asked}: the model has {whole:,}, which is no more than that; choose a smaller target"

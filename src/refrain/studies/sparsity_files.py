@@ -76,8 +76,9 @@ def _curves(lm: TrainedLanguageModel) -> list[Curves]:
     """Read the curves of the sparsity from the metrics of the run."""
     folder = lm.folder.resolve()
     # without a setting of sparsity, figures of these names are those of a user's method
-    sparse = Sparsity.model_validate(lm.config["sparsity"]).active()
-    lines = _lines(folder.parents[1] / "metrics.jsonl") if sparse and folder.parent.name == "checkpoints" else []
+    sparsity = Sparsity.model_validate(lm.config["sparsity"])
+    drawn = sparsity.active() and folder.parent.name == "checkpoints"
+    lines = _lines(folder.parents[1] / "metrics.jsonl", units=bool(sparsity.group_lasso)) if drawn else []
     diagrams: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
 
     def add(title: str, name: str, step: int, value: float) -> None:
@@ -105,6 +106,10 @@ def _curves(lm: TrainedLanguageModel) -> list[Curves]:
     ]
 
 
+OF_UNITS = ("units", "group_lasso", "controlled_size")
+"""The figures of a group lasso in a line of metrics."""
+
+
 class _Line(Document):
     """A line of metrics, as far as it is drawn."""
 
@@ -115,8 +120,12 @@ class _Line(Document):
     group_lasso: Amount | None = None
 
 
-def _lines(path: Path) -> list[_Line]:
+def _lines(path: Path, *, units: bool) -> list[_Line]:
     """Read the lines of metrics; the last one may be incomplete while a run is writing.
+
+    Args:
+        path: the file.
+        units: whether the run has a group lasso, whose figures these are.
 
     Raises:
         CheckpointError: when a line is damaged.
@@ -137,5 +146,7 @@ def _lines(path: Path) -> list[_Line]:
             if number == len(lines):
                 break
             raise CheckpointError(f"{path}:{number}: is not JSON ({error}); {remedy}") from None
+        if isinstance(record, dict) and not units:
+            record = {name: value for name, value in record.items() if name not in OF_UNITS}
         found.append(checked(_Line, record, f"{path}:{number}", remedy))
     return found

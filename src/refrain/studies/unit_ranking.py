@@ -51,7 +51,7 @@ def units_for_size(
         Width -> (U,) bool, the units to remove, with those that are removed in any case.
 
     Raises:
-        ValueError: when the target cannot be reached.
+        UnreachableError: when the target cannot be reached.
     """
     table, sizes = model.axes(), model.widths()
     everything = [(width, unit) for width in widths for unit in (~dead[width]).nonzero().flatten().tolist()]

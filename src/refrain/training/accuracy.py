@@ -71,7 +71,9 @@ class TrainingAccuracy:
         """
         self.last = self._right / max(self._positions, 1)
         self._right = self._positions = 0
-        return Verdict(stop=self._stop_at is not None and self.last >= self._stop_at)
+        if self._stop_at is None or self.last < self._stop_at:
+            return Verdict()
+        return Verdict(True, f"training stops: {self.last:.2%} of the training text are right (stop_accuracy)")
 
     def metrics(self) -> dict[str, Any]:
         """Return the accuracy since the epoch began."""

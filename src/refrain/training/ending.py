@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from refrain.data import Batches, Windows
 
@@ -60,7 +60,8 @@ class Ending:
         if now < self.next_review:
             return None
         self.next_review = now + NEXT_REVIEW * self.limit
-        return planned(self.limit, moment(self.task, position, windows), position.plan, self.task.schedule)
+        plan = planned(self.limit, moment(self.task, position, windows), position.plan, self.task.schedule)
+        return None if plan is None else _with_whole_update(plan, self.task, position, windows)
 
     def is_reached(self, position: Position) -> bool:
         """Whether the run has reached the end of its plan."""
@@ -109,5 +110,13 @@ def plan_to_finish(task: Task, position: Position) -> Plan:
     """
     windows = task.windows(position.epoch)
     plan = finishing(moment(task, position, windows), len(windows), rate_factor(task, position, windows))
+    plan = _with_whole_update(plan, task, position, windows)
     position.plans.append(plan)
     return plan
+
+
+def _with_whole_update(plan: Plan, task: Task, position: Position, windows: Windows | Batches) -> Plan:
+    """A plan that ends with the last window of an update, where an update accumulates the gradients of several."""
+    window = (position.window + plan.end - position.step) % len(windows)
+    more = min(-window % task.accumulate, len(windows) - window)
+    return replace(plan, end=plan.end + more)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from refrain.axes import AxisTable
 from refrain.sparsity import UnitLasso, clear_units, dead_by_width, drop_until, model_size, unit_axes
+from refrain.sparsity.compact import UnreachableError
 from refrain.sparsity.sizes import unit_sizes
 
 # an update multiplies the strengths by exp(GAIN * error * fraction of the run since the last update), where the error
@@ -31,8 +32,8 @@ class Controller:
     The planned size decreases along a cubic from the first size to the target at `reached`. Strengths grow while the
     model is larger than planned and fall while it is smaller. They are limited so that at most a quarter of the units
     that the plan keeps can lose more than a tenth of their norm until the next update, since units of similar norm
-    would otherwise die together, and dead units rarely recover. If the model is still too large at `reached`, its
-    weakest units are removed.
+    would otherwise die together, and dead units rarely recover. The strongest unit of each width is not penalised, so
+    that no width dies as a whole. If the model is still too large at `reached`, its weakest units are removed.
 
     With `weakest`, the penalty acts on the units alone that the planned size leaves out next, by their norms, with a
     strength by which they die in time, and the other units keep their norms. Wang et al. (2021,
@@ -67,7 +68,10 @@ class Controller:
     done: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        self.first = self.now = self._size(self._dead())
+        dead = self._dead()
+        self.first = self.now = self._size(dead)
+        if not self.weakest:
+            self._spare_strongest(dead)
 
     def update(self, progress: float, share: float, rate: float, *, last: bool) -> None:
         """Measure the model and adjust the strengths; at the last update, remove units if it is too large. In place.
@@ -84,10 +88,19 @@ class Controller:
             self._drop(dead)
             self.now = self._size(self._dead())
         self.done = self.now <= self.target
+        if not self.weakest:
+            self._spare_strongest(dead)
         choose = self._choose_weakest if self.weakest else self._factor
         factor = 0.0 if self.done else choose(dead, progress, share, rate)
         for lasso in self.lassos.values():
             lasso.strength *= factor
+
+    def _spare_strongest(self, dead: Mapping[str, Tensor]) -> None:
+        """Penalise all units of each width but the one with the largest norm: a width without any passes nothing on."""
+        for width, lasso in self.lassos.items():
+            norms = lasso.norms().detach().masked_fill(dead[width], -1.0)
+            lasso.penalised = torch.ones_like(dead[width])
+            lasso.penalised[norms.argmax()] = False
 
     def _factor(self, dead: Mapping[str, Tensor], progress: float, share: float, rate: float) -> float:
         """Return the factor for the strengths."""
@@ -136,10 +149,16 @@ class Controller:
     def _units_to_drop(
         self, ranking: list[tuple[float, str, int]], dead: Mapping[str, Tensor], size: float
     ) -> dict[str, set[int]]:
-        """Return the weakest units to remove, by width, so that the model is no larger than a size."""
+        """Return the weakest units to remove, by width, for a model no larger than a size, or as small as it goes."""
         saved = unit_sizes(self.measure, self.table, self.widths, self.removable, dead)
         order = [(width, unit) for _, width, unit in ranking if saved[width][unit]]
-        dropped = drop_until(order, self.table, self.widths, measure=self.measure, target=math.ceil(size), dead=dead)
+        try:
+            dropped = drop_until(
+                order, self.table, self.widths, measure=self.measure, target=math.ceil(size), dead=dead
+            )
+        except UnreachableError as error:
+            # the order decides how far blocks that share units can shrink
+            dropped = error.dropped
         return {width: set(units) for width, units in dropped.items()}
 
     def _drop(self, dead: Mapping[str, Tensor]) -> None:

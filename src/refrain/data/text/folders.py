@@ -7,7 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-from refrain.errors import DataError, quantity
+from refrain.errors import DataError, MissingSplitError, quantity
 
 from .files import Span, Spans
 from .forms import PACKED_ENDINGS
@@ -273,7 +273,7 @@ def readable(files: Iterable[Path], place: Path, opened: Callable[[Path], Spans]
     return tuple(found)
 
 
-def missing(folder: Path, split: str, remedy: str = "") -> DataError:
+def missing(folder: Path, split: str, remedy: str = "") -> MissingSplitError:
     """The error that a folder has no text for a split; it lists what the folder has.
 
     Args:
@@ -286,7 +286,7 @@ def missing(folder: Path, split: str, remedy: str = "") -> DataError:
     inside = next((name for name in names if name.endswith(FOLDER) and holds_splits(folder / name)), None)
     if inside is not None:
         remedy = f"{remedy}; its folder {inside} holds splits, give that"
-    return DataError(
+    return MissingSplitError(
         f"{folder}: no {split} text; expected a file such as ptb.{split}.txt, {split}.txt or wiki.{split}.tokens"
         f"{remedy} (found {here})"
     )
