@@ -61,6 +61,10 @@ class UnwritableError(CheckpointError):
     """A folder or a file that cannot be written, as on a full disk, whatever the run in it."""
 
 
+class DivergedError(UserError):
+    """A training whose loss, gradients or weights are not finite any more."""
+
+
 class LostRankError(UserError):
     """One of the processes that train a model together has died, failed or hangs."""
 

@@ -74,6 +74,23 @@ def test_a_copy_is_no_further_seed(refrain, family, tmp_path):
     assert f"{tmp_path / 'copies' / 'seed-2'}: has the settings, the seed and the figures of {family}" in outcome.err
 
 
+def test_an_unfinished_run_is_a_row_of_its_own(refrain, family, tmp_path):
+    shutil.copytree(family / "seeds", tmp_path / "seeds", symlinks=True)
+    for seed in (2, 3):
+        (tmp_path / "seeds" / f"seed-{seed}" / "summary.json").unlink()
+    groups = refrain("compare", tmp_path / "seeds", "--json").json["groups"]
+    assert sorted(group["seeds"] for group in groups) == [[1], [2], [3]]
+
+
+def test_a_report_of_copies_counts_them_once(refrain, family, tmp_path):
+    shutil.copytree(family / "seeds" / "seed-1", tmp_path / "copy", symlinks=True)
+    page = tmp_path / "page.html"
+    assert refrain("report", family / "seeds" / "seed-1", tmp_path / "copy", "--out", page).status == 0
+    text = page.read_text()
+    assert "copy is left out, as it has the settings, the seed and the figures of seed-1." in text
+    assert "seed-1 +1" not in text
+
+
 def test_lines_can_be_scored_independently(refrain, family, write):
     text = write("text.txt", "ant bee\ncat dog eel\n" * 3)
     words = ["compare", family / "wide", "--data", text, "--context", "sentence", "--json"]

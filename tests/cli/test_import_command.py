@@ -118,6 +118,14 @@ def test_mistakes_have_their_status_and_write_nothing(mistake, place, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_imported_run_has_no_training_to_continue(mistake, place):
+    run = place / "run"
+    for words in ([], ["training.epochs=3"]):
+        mistake(
+            4, ["train", "--resume", "--out", run, *words], "was imported, so that there is no training to continue"
+        )
+
+
 def test_a_model_without_unknown_words_goes_on_with_a_text_that_has_them(refrain, place, write, tmp_path):
     """An added <unk> has a probability of zero until the model is trained on."""
     vocabulary = write("vocab.txt", "\n".join(["cow" if word == "<unk>" else word for word in WORDS]))

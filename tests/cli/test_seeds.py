@@ -6,14 +6,17 @@ import os
 import shutil
 import signal
 import statistics
+from pathlib import Path
 
 import pytest
 from blocked_modules import lacks
 from short_runs import quiet, write_splits
 
 from refrain import recipe, runs
+from refrain.cli.train_report import report_training
 from refrain.errors import CheckpointError, UserError
 from refrain.runs import seeds as seeds_module
+from refrain.runs.seeds_summary import summarise_seeds
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Interrupted, PlainProgress
 
@@ -71,6 +74,31 @@ def test_a_stopped_series_continues_with_what_is_left(refrain, corpus, tmp_path,
     summary = json.loads((tmp_path / "cut" / "summary.json").read_text())
     for split in ("valid", "test"):
         assert summary[split] == whole[split]
+
+
+def test_a_seed_whose_training_diverges_does_not_keep_the_others(refrain, corpus, tmp_path, monkeypatch):
+    out, bad = tmp_path / "runs", {2}
+    train = seeds_module.train
+
+    def sometimes(experiment, path, **options):
+        if experiment.training.seed in bad:
+            experiment = experiment.model_copy(
+                update={"training": experiment.training.model_copy(update={"learning_rate": 1e300})}
+            )
+        return train(experiment, path, **options)
+
+    monkeypatch.setattr(seeds_module, "train", sometimes)
+    words = ["train", "zaremba-small", *SMALL, "--data", corpus, "--out", out]
+    done = refrain(*words, "--seeds", "3")
+    assert done.status == 2 and "seed 2 has failed: " in done.err and "lower training.learning_rate" in done.err
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["seeds"] == [1, 3] and list(summary["failed"]) == ["2"]
+    values = [run["test"]["perplexity"] for run in summary["runs"]]
+    assert summary["test"]["perplexity"] == {"mean": statistics.fmean(values), "std": statistics.stdev(values)}
+    bad |= {1, 3}
+    shutil.rmtree(out)
+    done = refrain(*words, "--seeds", "2")
+    assert done.status == 2 and "every seed has failed: " in done.err and not (out / "summary.json").exists()
 
 
 def test_one_seed_has_no_deviation(corpus, tmp_path):
@@ -194,3 +222,15 @@ def test_runs_that_other_processes_train_are_left_to_them_and_waited_for(refrain
     assert f"{out / 'seed-2'}: in use by process {os.getpid()} on " in found.err
     assert found.json["seeds"] == [1, 2, 3, 4] and found.json["runs"][:2] == two["runs"]
     assert found.json == json.loads((out / "summary.json").read_text())
+
+
+def test_taggers_of_spans_have_their_f1_in_the_summary(capsys):
+    def one(f1):
+        figure = {"accuracy": 0.9, "nats_per_token": 0.3, "spans": {"f1": f1}}
+        return {"run": "r", "best_epoch": 1, "valid": figure, "test": figure, "task": "tagger"}
+
+    summary = summarise_seeds(Path("runs"), [1, 2], [one(0.5), one(0.7)])
+    assert summary["test"]["span_f1"]["mean"] == pytest.approx(0.6)
+    report_training(summary, json=False, quiet=True)
+    assert "60.00 %" in capsys.readouterr().out
+    assert "span_f1" not in summarise_seeds(Path("runs"), [1], [{**one(0.5), "test": {"accuracy": 0.9}}])["test"]

@@ -10,7 +10,8 @@ from table import MODELS, B, T, V, argument
 from refrain.axes import Axis, removable
 from refrain.errors import UserError
 from refrain.sparsity import L1, LineLasso, UnitLasso, clear_units, dead_units, select_units, squared_norms, unit_axes
-from refrain.sparsity.compact import drop_until, largest_entries, weakest_first
+from refrain.sparsity.compact import largest_entries, weakest_first
+from refrain.sparsity.dropping import drop_until
 from refrain.sparsity.groups import scale_units
 from refrain.sparsity.sizes import layer_multiply_adds, multiply_adds, parameter_count
 

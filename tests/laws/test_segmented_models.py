@@ -10,7 +10,8 @@ from refrain.assembly.model import build_model
 from refrain.assembly.widths import resized
 from refrain.config import Experiment
 from refrain.sparsity import clear_units, dead_units, select_units, squared_norms, unit_axes
-from refrain.sparsity.compact import dead_by_width, drop_until, largest_entries, spared
+from refrain.sparsity.compact import dead_by_width, largest_entries, spared
+from refrain.sparsity.dropping import drop_until
 from refrain.sparsity.groups import group_sizes, scale_units
 from refrain.sparsity.sizes import model_size, parameter_count
 

@@ -1,7 +1,7 @@
 """The command `refrain check`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -45,7 +45,7 @@ def check(
 
     from refrain.errors import UserError
 
-    from .output import check_picture, log, log_written, print_json, print_line
+    from .output import check_picture, log, log_written, print_json
 
     if recipe is None and start_from is None:
         raise UserError("which recipe? try: refrain check quickstart, or see: refrain recipes")
@@ -57,10 +57,8 @@ def check(
         inputs = [*filter(None, (recipe, given)), *corpus_inputs(experiment.data.corpus)]
         check_picture("--layout", layout, (".png",), inputs, force=force)
 
-    from refrain.assembly.backend import describe_backends
-    from refrain.progress import duration, reporter
+    from refrain.progress import reporter
     from refrain.runs.checks import check_training
-    from refrain.runs.outline import start_text
 
     check_training(experiment, None, start_from)
     log_missing_start(None if start_from else recipe, "without one, refrain train starts it from random weights")
@@ -73,6 +71,16 @@ def check(
     if json:
         print_json({"ok": True, **found})
         return
+    _print(found, experiment.training.epochs)
+
+
+def _print(found: dict[str, Any], epochs: int) -> None:
+    from refrain.assembly.backend import describe_backends
+    from refrain.progress import duration
+    from refrain.runs.outline import start_text
+
+    from .output import print_line
+
     if found["start"] is not None:
         print_line(f"start        {start_text(found['start'])}")
     print(f"parameters   {found['parameters']:,}")
@@ -84,7 +92,7 @@ def check(
             print_line(line if number else f"{name}  {line}")
     for band in found["bands"]:
         print(f"vectors of {band['width']:4}: {band['words']:,} words, {band['share']:.1%} of the training text")
-    print(f"windows      {found['windows']:,} per epoch, {found['windows'] * experiment.training.epochs:,} in all")
+    print(f"windows      {found['windows']:,} per epoch, {found['windows'] * epochs:,} in all")
     print_line(describe_backends(found["backend"]).replace(" ", "      ", 1))
     print(f"threads      {found['threads']}")
     if found["peak_memory_bytes"] is not None:

@@ -134,11 +134,16 @@ def _check_known_settings(recipe: str | None, given: object, *, new: bool) -> No
 
 
 def _report(summary: dict[str, Any], json: bool, quiet: bool) -> None:
-    """Report the summary, unless another rank does so."""
+    """Report the summary, unless another rank does so, and then the runs of a series that have failed."""
+    from refrain.errors import DivergedError
+
     from .processes import is_first
 
     if is_first():
         report_training(summary, json, quiet)
+        if failed := summary.get("failed"):
+            what = "fold" if "folds" in summary else "seed"
+            raise DivergedError(*(f"{what} {number} has failed: {error}" for number, error in failed.items()))
 
 
 def _started(

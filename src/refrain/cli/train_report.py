@@ -72,8 +72,7 @@ def _report_series(summary: dict[str, Any]) -> None:
 
     what = "fold" if "folds" in summary else "seed"
     names = ["accuracy"] if summary.get("task") == "tagger" else ["perplexity"]
-    if "bits_per_byte" in summary["test"]:
-        names.append("bits_per_byte")
+    names += [name for name in ("bits_per_byte", "span_f1") if name in summary["valid"] | summary["test"]]
     columns = [(split, name) for name in names for split in ("valid", "test")]
     print("  ".join([f"{what:>9}", *(f"{split + ' ' + name:>20}" for split, name in columns)]))
     for run in summary["runs"]:
@@ -98,7 +97,7 @@ def _figure(name: str, value: float | None) -> str:
         return "-"
     return (
         f"{100 * value:.2f} %"
-        if name == "accuracy"
+        if name in ("accuracy", "span_f1")
         else f"{value:,.4f}"
         if name == "bits_per_byte"
         else perplexity_text(value)

@@ -1,6 +1,7 @@
 """Checks before a command imports torch: the paths that it is given, and the settings of a run."""
 
 from pathlib import Path
+from shlex import quote
 
 from refrain.assembly.corpus import check_vocabulary, find_texts, locate
 from refrain.config import AnyExperiment, Experiment
@@ -12,7 +13,7 @@ from refrain.storage.output_checks import check_folder, check_writable, run_part
 from refrain.storage.run_folder import RunFolder
 
 from .config_document import experiment_from
-from .documents import MOST_RUNS
+from .documents import MOST_RUNS, read_manifest
 from .loading import find
 
 SEED_LIMIT = 2**63
@@ -105,6 +106,23 @@ def check_resumable(out: Path) -> None:
         raise CheckpointError(f"{run.path}: no such run folder; leave out --resume to start a run")
     if not (run.path / SEEDS).is_file():
         experiment_from(run.read_json("config.json"), run.path)
+        check_trained(run)
+
+
+def check_trained(run: RunFolder) -> None:
+    """Check that a run was trained here, so that there is a training to continue.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        CheckpointError: when it was imported.
+    """
+    if read_manifest(run).get("imported"):
+        raise CheckpointError(
+            f"{run.path}: was imported, so that there is no training to continue; start one from its weights: refrain "
+            f"train RECIPE --from {quote(str(run.path))} --data TEXT"
+        )
 
 
 def check_apart(checkpoint: Path, out: Path, *, force: bool) -> None:
@@ -130,3 +148,21 @@ def check_apart(checkpoint: Path, out: Path, *, force: bool) -> None:
     if not force and out.is_dir() and any(out.iterdir()) and folder.is_run():
         raise CheckpointError(f"{out}: exists already; choose another --out, or replace it with --force")
     folder.check_available(force=force)
+
+
+def grown(seeds: list[int], count: int | None, folder: Path) -> list[int]:
+    """The seeds of a series that grows to a number of seeds.
+
+    Args:
+        seeds: those that it has.
+        count: the number that is asked for; None is the number that it has.
+        folder: its folder, for the message.
+
+    Raises:
+        CheckpointError: when it has more already.
+    """
+    if count is None:
+        return seeds
+    if count < len(seeds):
+        raise CheckpointError(f"{folder}: has the runs of {len(seeds)} seeds; give --seeds {len(seeds)} or more")
+    return seeds + list(range(max(seeds) + 1, max(seeds) + 1 + count - len(seeds)))

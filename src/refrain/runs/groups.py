@@ -152,7 +152,7 @@ def copies_among(runs: Iterable[Compared]) -> list[tuple[Compared, Compared]]:
 
 
 def grouped(runs: Iterable[Compared]) -> list[Group]:
-    """Bring together the runs that differ in the seed alone. A compressed run is by itself.
+    """Bring together the runs that differ in the seed alone. A compressed or unfinished run is by itself.
 
     Those whose figures cannot be compared are apart, see `order`; of the others, the best validation comes first.
 
@@ -162,7 +162,8 @@ def grouped(runs: Iterable[Compared]) -> list[Group]:
     groups: dict[str, list[Compared]] = {}
     for run in runs:
         settings = {name: value for name, value in run.settings.items() if name != SEED}
-        key = repr([run.entry.parameters, settings, run.entry.path if run.entry.compressed else None])
+        alone = bool(run.entry.compressed) or run.entry.state != "finished"
+        key = repr([run.entry.parameters, settings, run.entry.path if alone else None])
         groups.setdefault(key, []).append(run)
     found = [Group(tuple(sorted(each, key=lambda run: run.settings[SEED]))) for each in groups.values()]
     return sorted(found, key=_order)

@@ -20,6 +20,7 @@ from refrain.training.progress import Progress
 from refrain.training.resume import check_methods, read_training
 
 from .building import load_own_weights
+from .checks import check_trained
 from .config_document import experiment_from
 from .continuing import (
     before_change,
@@ -116,11 +117,7 @@ def resume(
         task.ranks = ranks
         position, state = _restored(run, task, checkpoint, given, own_name(document))
         before = before_change(checkpoint)
-        if continues(before, given):
-            # a run that was interrupted on its way to a planned end goes on to it, unless its length changes
-            if position.stopped or changes_length(before, given):
-                position.plans.clear()
-            position.stopped = False
+        _go_on(position, before, given)
         ending = begin_to_finish(task, position, given, run.path) if finish else []
         notes = notes_on(before, given, position, task)
         # every rank has read the checkpoint before rank 0 changes the folder
@@ -135,10 +132,21 @@ def resume(
         return train_to_the_end(given, kind, corpus, task, run, position, state, report, backends)
 
 
+def _go_on(position: Position, before: AnyExperiment, given: AnyExperiment) -> None:
+    """Take back that the run was stopped, and its planned end, where other settings let it go on. In place."""
+    if not continues(before, given):
+        return
+    # a run that was interrupted on its way to a planned end goes on to it, unless its length changes
+    if position.stopped or changes_length(before, given):
+        position.plans.clear()
+    position.stopped = False
+
+
 def _existing(out: str | Path) -> RunFolder:
     run = RunFolder(path_of(out, "out", "a run folder"))
     if not run.path.is_dir():
         raise CheckpointError(f"{run.path}: no such run folder; leave out --resume to start a run")
+    check_trained(run)
     return run
 
 

@@ -11,7 +11,7 @@ from refrain.arguments import path_of
 from refrain.config import AnyExperiment
 from refrain.config.toml_text import toml_of
 from refrain.config.upgrade import FORMAT
-from refrain.errors import CheckpointError, UserError
+from refrain.errors import CheckpointError, DivergedError, UserError
 from refrain.storage.checkpoint import write_atomically, write_once
 from refrain.storage.locks import InUseError
 from refrain.storage.output_checks import check_folder
@@ -21,7 +21,7 @@ from refrain.storage.run_layout import check_seeds, series_in
 from refrain.training import Interrupted
 from refrain.training.progress import Progress
 
-from .checks import SEEDS, check_seed_count
+from .checks import SEEDS, check_seed_count, grown
 from .config_document import config_document, experiment_from
 from .continuing import run_state
 from .documents import read_plan
@@ -62,9 +62,11 @@ def train_seeds(
         command: the command line, stored in each run.
 
     Returns:
-        The summary, as in `summary.json`: `seeds`, the `runs` with their figures, and for each split `mean` and `std`.
+        The summary, as in `summary.json`: `seeds`, the `runs` with their figures, and for each split `mean` and `std`;
+        `failed` where trainings have diverged, by seed, which count in no figure.
 
     Raises:
+        DivergedError: when every training has diverged.
         UserError: when the count or a seed is out of range, or something is read from the result of an earlier call.
         CheckpointError: when the folder is not empty, or another process has started runs there at the same moment, or
             trains one that would be replaced.
@@ -220,7 +222,7 @@ def resume_seeds(
         )
     if plan.get("folds") and count not in (None, plan["folds"]):
         raise CheckpointError(f"{folder}: has the runs of {plan['folds']} folds; give --folds {plan['folds']}")
-    seeds = _grown(plan["seeds"], count, folder)
+    seeds = grown(plan["seeds"], count, folder)
     changed = {**plan, "seeds": seeds}
     if given != own or plan["config"].get("format") != FORMAT:
         # a recipe of version 0.1 has names of settings that are not known any more
@@ -231,30 +233,24 @@ def resume_seeds(
     return _run_all(folder, changed, progress)
 
 
-def _grown(seeds: list[int], count: int | None, folder: Path) -> list[int]:
-    """The seeds of a series that grows to a number of seeds."""
-    if count is None:
-        return seeds
-    if count < len(seeds):
-        raise CheckpointError(f"{folder}: has the runs of {len(seeds)} seeds; give --seeds {len(seeds)} or more")
-    return seeds + list(range(max(seeds) + 1, max(seeds) + 1 + count - len(seeds)))
-
-
 def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress]) -> dict[str, Any]:
     """Train what is left of a series; runs that other processes train are left to them, and waited for at the end."""
-    numbers, summaries = plan["seeds"], dict[int, dict[str, Any]]()
+    numbers, summaries, failed = plan["seeds"], dict[int, dict[str, Any]](), dict[int, str]()
     reported = set[int]()
-    while left := [number for number in numbers if number not in summaries]:
+    what = "fold" if plan.get("folds") else "seed"
+    while left := [number for number in numbers if number not in summaries and number not in failed]:
         in_use = 0
         for number in left:
             report = progress()
             if number not in reported:
-                what = "fold" if plan.get("folds") else "seed"
                 report.log(f"{what} {number}, run {numbers.index(number) + 1} of {len(numbers)}")
             try:
                 summaries[number] = _run_one(folder, plan, number, report)
             except Interrupted as stopped:
                 raise stopped.resumed_by(f"refrain train --resume --out {quote(str(folder))}") from None
+            except DivergedError as error:
+                failed[number] = str(error)
+                report.log(f"{what} {number} has failed: {error}")
             except InUseError as error:
                 in_use += 1
                 if number not in reported:
@@ -262,13 +258,18 @@ def _run_all(folder: Path, plan: dict[str, Any], progress: Callable[[], Progress
             reported.add(number)
         if in_use == len(left):
             time.sleep(PAUSE_SECONDS)
-    found = [summaries[number] for number in numbers]
+    done = [number for number in numbers if number in summaries]
+    if not done:
+        raise DivergedError(f"every {what} has failed: {next(iter(failed.values()))}")
+    found = [summaries[number] for number in done]
     if mixes_precisions(found):
         progress().log(
             "note: some of these runs were trained in bf16 and others in float32, as training.precision=auto chose on "
             "their processors; compare them with care, or train all with training.precision=float32"
         )
-    summary = summarise_seeds(folder, numbers, found, folds=bool(plan.get("folds")))
+    summary = summarise_seeds(folder, done, found, folds=bool(plan.get("folds")))
+    if failed:
+        summary["failed"] = {str(number): error for number, error in failed.items()}
     write_atomically(folder / "summary.json", dumps(summary, indent=2) + "\n")
     return summary
 

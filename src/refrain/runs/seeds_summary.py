@@ -9,7 +9,7 @@ from refrain.assembly.backend import rounds_in
 
 from .folds import pooled
 
-FIGURES = ("perplexity", "nats_per_token", "bits_per_byte", "accuracy")
+FIGURES = ("perplexity", "nats_per_token", "bits_per_byte", "accuracy", "span_f1")
 
 
 def summarise_seeds(
@@ -63,4 +63,8 @@ def mixes_precisions(summaries: list[dict[str, Any]]) -> bool:
 
 
 def _figures(figure: dict[str, Any] | None) -> dict[str, float]:
-    return {name: figure[name] for name in FIGURES if figure.get(name) is not None} if figure else {}
+    if not figure:
+        return {}
+    spans = figure.get("spans")
+    every = figure | ({"span_f1": spans.get("f1")} if isinstance(spans, dict) else {})
+    return {name: every[name] for name in FIGURES if every.get(name) is not None}

@@ -2,10 +2,10 @@
 
 from .compact import clear_units as clear_units
 from .compact import dead_by_width as dead_by_width
-from .compact import drop_until as drop_until
 from .compact import select_units as select_units
 from .compact import weakest_first as weakest_first
 from .compact import widths_left as widths_left
+from .dropping import drop_until as drop_until
 from .groups import UnitAxis as UnitAxis
 from .groups import dead_units as dead_units
 from .groups import squared_norms as squared_norms

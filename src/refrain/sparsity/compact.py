@@ -11,7 +11,6 @@ from torch import Tensor
 from refrain.axes import Axis, AxisTable, removable
 
 from .groups import UnitAxis, dead_units, squared_norms, unit_axes, unit_sums
-from .sizes import model_size
 
 
 def select_units(tensors: Mapping[str, Tensor], table: AxisTable, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -123,7 +122,7 @@ def dead_by_width(
         ValueError: when the model does not have a width, or what is gone is not bool.
     """
     dead = dict(gone or {})
-    _check_dead(dead)
+    check_dead(dead)
     found = _axes_of(table, (*widths, *dead))
     entries = {name: parameter.detach() != 0 for name, parameter in parameters.items()}
     for width, which in dead.items():
@@ -147,7 +146,15 @@ def _axes_of(table: AxisTable, widths: Sequence[str]) -> dict[str, list[UnitAxis
     return found
 
 
-def _check_dead(dead: Mapping[str, Tensor]) -> None:
+def check_dead(dead: Mapping[str, Tensor]) -> None:
+    """Check that dead units are given as bool.
+
+    Args:
+        dead: width -> (U,).
+
+    Raises:
+        ValueError: when they are not.
+    """
     for width, which in dead.items():
         if which.dtype != torch.bool:
             got = str(which.dtype).removeprefix("torch.")
@@ -198,7 +205,7 @@ def widths_left(widths: Mapping[str, int], dead: Mapping[str, Tensor]) -> dict[s
     Raises:
         ValueError: when the dead units are not bool.
     """
-    _check_dead(dead)
+    check_dead(dead)
     return dict(widths) | {width: max(1, int((~which).sum())) for width, which in dead.items()}
 
 
@@ -243,68 +250,3 @@ def weakest_first(parameters: Mapping[str, Tensor], table: AxisTable, widths: Se
         )
         ranked += [(value, width, unit) for unit, value in enumerate((squares / entries).sqrt().tolist())]
     return [(width, unit) for _, width, unit in sorted(ranked)]
-
-
-class UnreachableError(ValueError):
-    """A target size that no choice of the given units reaches.
-
-    Attributes:
-        smallest: the size without all of them that could be dropped.
-        dropped: width -> these units.
-    """
-
-    def __init__(self, measure: str, smallest: int, target: int, dropped: dict[str, list[int]]) -> None:
-        super().__init__(f"{measure} cannot go below {smallest:,} (requested: {target:,})")
-        self.smallest = smallest
-        self.dropped = dropped
-
-
-def drop_until(
-    ranking: Sequence[tuple[str, int]],
-    table: AxisTable,
-    widths: Mapping[str, int],
-    *,
-    measure: str,
-    target: int,
-    dead: Mapping[str, Tensor] | None = None,
-) -> dict[str, list[int]]:
-    """Choose the weakest units to drop, as few as possible, so that a model is no larger than a target.
-
-    Args:
-        ranking: the units, the weakest first.
-        table: the model's axes.
-        widths: the sizes of its widths.
-        measure: see `model_size`.
-        target: the largest size allowed.
-        dead: width -> (U,) bool, units that are removed already.
-
-    Returns:
-        Width -> units to drop. The last unit of a width, and of each block's segment, is kept.
-
-    Raises:
-        UnreachableError: when the target cannot be reached.
-        ValueError: when the dead units are not bool.
-    """
-    _check_dead(dead or {})
-    gone = {width: torch.zeros(size, dtype=torch.bool) for width, size in widths.items()}
-    gone |= {width: which.cpu().clone() for width, which in (dead or {}).items()}
-    left = {width: int((~which).sum()) for width, which in gone.items()}
-    dropped: dict[str, list[int]] = {}
-    remaining = iter(ranking)
-    segments = segments_by_width(table)
-
-    def can_go(width: str, unit: int) -> bool:
-        alone = (
-            int((~gone[width][begin:end]).sum()) == 1 for begin, end in segments.get(width, ()) if begin <= unit < end
-        )
-        return left[width] > 1 and not any(alone)
-
-    while (size := model_size(measure, table, widths, gone)) > target:
-        pair = next(((width, unit) for width, unit in remaining if can_go(width, unit)), None)
-        if pair is None:
-            raise UnreachableError(measure, size, target, dropped)
-        width, unit = pair
-        left[width] -= 1
-        gone[width][unit] = True
-        dropped.setdefault(width, []).append(unit)
-    return dropped

@@ -10,7 +10,8 @@ from refrain.errors import UserError
 from refrain.models import LanguageModel
 from refrain.progress import Track, untracked
 from refrain.sparsity import dead_by_width, model_size, unit_axes
-from refrain.sparsity.compact import UnreachableError, largest_entries
+from refrain.sparsity.compact import largest_entries
+from refrain.sparsity.dropping import UnreachableError
 
 from .unit_ranking import units_for_size
 
@@ -63,29 +64,42 @@ def units_to_remove(
             )
             raise UserError(f"all {sizes[width]} units of {width} are dead {cause}")
     if to is not None:
-        measure, target = to[0], to[1] - beside
-        if text is None:
-            raise ValueError("a target size needs a text, on which the units are chosen")
-        try:
-            if model_size(measure, table, sizes, dead) > target:
-                dead = units_for_size(model, text, widths, measure=measure, target=target, dead=dead, track=track)
-        except UnreachableError as error:
-            name = measure.removeprefix("int8_")
-            header = f", of which {beside:,} are the header" if beside else ""
-            raise UserError(
-                f"--to {name}={to[1]}: {name} cannot go below {error.smallest + beside:,}{header}; choose a larger one"
-            ) from None
-        if lost := [width for width in widths if dead[width].all()]:
-            raise UserError(
-                f"--to {measure.removeprefix('int8_')}={to[1]}: with so few units, nothing would pass through "
-                f"{lost[0]}; choose a larger one"
-            )
+        dead = _for_size(model, dead, to, beside, text, track)
     if needed and not any(which.any() for which in dead.values()):
         given = "" if threshold is None else f", and none has all its weights below {threshold:g}"
         already = "the weights are int8 already, and " if is_int8 else ""
         raise UserError(
             f"nothing to remove: {already}no unit of {', '.join(widths)} is dead{given}; give a --threshold or a "
             "smaller size with --to, or train with sparsity.group_lasso"
+        )
+    return dead
+
+
+def _for_size(
+    model: LanguageModel,
+    dead: dict[str, Tensor],
+    to: tuple[str, int],
+    beside: int,
+    text: Windows | None,
+    track: Track,
+) -> dict[str, Tensor]:
+    """The dead units, and those to remove for a target size; arguments as in `units_to_remove`."""
+    measure, target = to[0], to[1] - beside
+    if text is None:
+        raise ValueError("a target size needs a text, on which the units are chosen")
+    try:
+        if model_size(measure, model.axes(), model.widths(), dead) > target:
+            dead = units_for_size(model, text, tuple(dead), measure=measure, target=target, dead=dead, track=track)
+    except UnreachableError as error:
+        name = measure.removeprefix("int8_")
+        header = f", of which {beside:,} are the header" if beside else ""
+        raise UserError(
+            f"--to {name}={to[1]}: {name} cannot go below {error.smallest + beside:,}{header}; choose a larger one"
+        ) from None
+    if lost := [width for width, which in dead.items() if which.all()]:
+        raise UserError(
+            f"--to {measure.removeprefix('int8_')}={to[1]}: with so few units, nothing would pass through "
+            f"{lost[0]}; choose a larger one"
         )
     return dead
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from refrain.data import Batches, Windows
-from refrain.errors import CheckpointError, UserError, shortened
+from refrain.errors import CheckpointError, DivergedError, UserError, shortened
 from refrain.storage.run_folder import RunFolder
 
 from .ending import Ending, rate_factor
@@ -68,7 +68,8 @@ class Fit:
 
         Raises:
             Interrupted: when a signal was received; a checkpoint has been saved.
-            UserError: when the loss is not finite, or when a user's method fails; its exception is the cause.
+            DivergedError: when the loss is not finite.
+            UserError: when a user's method fails; its exception is the cause.
         """
         try:
             return self._train(position, state)
@@ -78,7 +79,7 @@ class Fit:
                 remedy += ", or test the layers of your network with refrain.testing"
             if self.task.methods.own:
                 remedy += f", or check the methods {', '.join(self.task.methods.own)}"
-            raise UserError(self._advice(position, str(error), remedy)) from None
+            raise DivergedError(self._advice(position, str(error), remedy)) from None
         except MethodError as error:
             saved = any(self.run.checkpoints.glob("step-*"))
             remedy = f"fix the method, then {self._resume() if saved else 'start again with force=True'}"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from refrain.axes import AxisTable
 from refrain.sparsity import UnitLasso, clear_units, dead_by_width, drop_until, model_size, unit_axes
-from refrain.sparsity.compact import UnreachableError
+from refrain.sparsity.dropping import UnreachableError
 from refrain.sparsity.sizes import unit_sizes
 
 # an update multiplies the strengths by exp(GAIN * error * fraction of the run since the last update), where the error

@@ -14,7 +14,7 @@ from refrain.pictures.report.page import report_html
 from refrain.storage.run_folder import RunFolder
 from refrain.storage.run_layout import REPORT
 
-from ..groups import differing, grouped
+from ..groups import copies_among, differing, grouped
 from ..table_cells import figure_cells, value_cell
 from .charts import charts_of_one, charts_of_several
 from .curves import MOST_LINES, Curves, curves_of, numbers
@@ -176,7 +176,9 @@ def difference_blocks(runs: Sequence[RunData]) -> list[Block]:
     Args:
         runs: the runs; those that differ in the seed alone are one row.
     """
-    groups = grouped(run.compared for run in runs)
+    copies = copies_among([run.compared for run in runs])
+    left_out = {copy.entry.path for copy, _ in copies}
+    groups = grouped(run.compared for run in runs if run.compared.entry.path not in left_out)
     names = differing(groups)
     short = dict(zip([run.path for run in runs], names_of([run.path for run in runs]), strict=True))
     head = ["run", *names, "seeds", "parameters", "figure", "validation", "test"]
@@ -192,11 +194,19 @@ def difference_blocks(runs: Sequence[RunData]) -> list[Block]:
         seeds = " ".join(map(str, group.seeds))
         count = "-" if parameters is None else f"{parameters:,}"
         rows.append([short[group.runs[0].entry.path] + more, *shown, seeds, count, name.replace("_", " "), *figures])
+    notices: list[Block] = [
+        Paragraph(
+            f"{short[copy.entry.path]} is left out, as it has the settings, the seed and the figures of "
+            f"{short[original.entry.path]}.",
+            warning=True,
+        )
+        for copy, original in copies
+    ]
     if len(names) <= MOST_ACROSS or len(groups) > MOST_ACROSS:
-        return [Table(head, rows)]
+        return [Table(head, rows), *notices]
     # few runs with many settings are read from top to bottom, the figures first
     turned = [list(row) for row in zip(head, *rows, strict=True)]
-    return [Table(turned[0], turned[-3:] + turned[-4:-3] + turned[1:-4])]
+    return [Table(turned[0], turned[-3:] + turned[-4:-3] + turned[1:-4]), *notices]
 
 
 def report_of(paths: Sequence[Path]) -> str:

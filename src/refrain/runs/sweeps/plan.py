@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from refrain.config import AnyExperiment, resolve
+from refrain.config import AnyExperiment, Experiment, resolve
 from refrain.config.loader import Origins, amended, recipe_below
 from refrain.config.toml_text import toml_beside
 from refrain.errors import UserError
 from refrain.storage.plain_json import dumps
 
-from .space import SEED, Range, Space, cells_of, read_space
+from .space import OTHER_TEXT, SEED, Range, Space, cells_of, read_space
 
 Recipes = Mapping[str, Callable[[], AnyExperiment]]
 
@@ -58,6 +58,12 @@ class Sweep:
         self.corpus, self._absolute = corpus, absolute
         self.space: Space = read_space(path)
         self.base = self.resolved({})
+        if isinstance(self.base, Experiment):
+            cause = "changes the text or the words whose perplexity is compared, so that it cannot tell the best cell"
+            remedy = "make a sweep for each value, and compare the best of each with refrain compare --data TEXT"
+            names = [name for name in self.space.values if name in OTHER_TEXT]
+            if names:
+                raise UserError(*(f"{path}: sweep.space.{name}: {cause}; {remedy}" for name in names))
         self._settings = [] if self.space.method == "optuna" else self._named(lambda: cells_of(self.space))
         self._experiments = self._checked(self._settings or list(_ends(self.space)))
 

@@ -25,6 +25,12 @@ _TRIES = 1000
 
 OTHER_TOKENS = ("data.unit", "data.pieces", "data.piece_model", "data.tokens")
 """Settings that change what a token is, and with it what a perplexity is of."""
+OTHER_TEXT = (
+    "data.corpus", "data.split", "data.cleaning", "data.lowercase", "data.tokenise", "data.normalise", "data.errors",
+    "data.min_count", "data.max_words", "data.max_characters", "data.vocabulary", "data.vocabulary_from",
+    "training.validation",
+)  # fmt: skip
+"""Settings that change the text or the words whose perplexity is measured; taggers are compared by accuracy."""
 
 
 class Range(NamedTuple):
@@ -156,7 +162,7 @@ class _Reader:
             self._wrong(where, f"{cause}; make a sweep for each value, and compare bits per byte")
             return {}
         if isinstance(value, list) and value:
-            return {name: list({repr(each): each for each in value}.values())}
+            return {name: list({_key(each): each for each in reversed(value)}.values())[::-1]}
         if isinstance(value, dict):
             problem = _range_problem(value)
             if problem is None and method == "grid":
@@ -192,6 +198,11 @@ class _Reader:
             )
             return None
         return list(dict.fromkeys(found))
+
+
+def _key(value: Any) -> Any:
+    """What is equal for two spellings of the same value, such as 1 and 1.0."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
