@@ -13,8 +13,9 @@ import pytest
 from processes import Command, ended_ranks, rank_environment
 
 from refrain.cli import processes
-from refrain.cli.processes import is_first, is_rank, is_restarted, run_processes, without_option
+from refrain.cli.processes import run_processes, without_option
 from refrain.errors import UserError
+from refrain.parallel.environment import are_started, is_first, is_restarted
 
 TINY = (
     "zaremba-small",
@@ -211,6 +212,6 @@ def test_the_option_is_not_passed_on(words, left):
 def test_a_process_that_is_left_alone_is_restarted_too(monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "1", "TORCHELASTIC_RESTART_COUNT": "1"}.items():
         monkeypatch.setenv(name, value)
-    assert is_restarted() and is_first() and not is_rank()
+    assert is_restarted() and is_first() and not are_started()
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert not is_restarted()

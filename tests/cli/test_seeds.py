@@ -14,7 +14,7 @@ from short_runs import quiet, write_splits
 
 from refrain import recipe, runs
 from refrain.cli.train_report import report_training
-from refrain.errors import CheckpointError, UserError
+from refrain.errors import CheckpointError, DivergedError, UserError
 from refrain.runs import seeds as seeds_module
 from refrain.runs.seeds_summary import summarise_seeds
 from refrain.storage.run_folder import RunFolder
@@ -82,9 +82,7 @@ def test_a_seed_whose_training_diverges_does_not_keep_the_others(refrain, corpus
 
     def sometimes(experiment, path, **options):
         if experiment.training.seed in bad:
-            experiment = experiment.model_copy(
-                update={"training": experiment.training.model_copy(update={"learning_rate": 1e300})}
-            )
+            raise DivergedError("the loss is inf; start again with a lower training.learning_rate")
         return train(experiment, path, **options)
 
     monkeypatch.setattr(seeds_module, "train", sometimes)
@@ -95,7 +93,13 @@ def test_a_seed_whose_training_diverges_does_not_keep_the_others(refrain, corpus
     assert summary["seeds"] == [1, 3] and list(summary["failed"]) == ["2"]
     values = [run["test"]["perplexity"] for run in summary["runs"]]
     assert summary["test"]["perplexity"] == {"mean": statistics.fmean(values), "std": statistics.stdev(values)}
-    bad |= {1, 3}
+    # it is tried again, and fails or not
+    again = refrain("train", "--resume", "--out", out, "--json")
+    assert again.status == 2 and list(json.loads(again.out)["failed"]) == ["2"]
+    bad.clear()
+    again = refrain("train", "--resume=auto", *words[1:], "--json")
+    assert again.status == 0 and again.json["seeds"] == [1, 2, 3] and "failed" not in again.json
+    bad |= {1, 2}
     shutil.rmtree(out)
     done = refrain(*words, "--seeds", "2")
     assert done.status == 2 and "every seed has failed: " in done.err and not (out / "summary.json").exists()

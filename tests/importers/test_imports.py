@@ -436,3 +436,12 @@ def test_a_single_path_is_a_list_of_one(tmp_path):
         import_model("awd-lstm", [3], tmp_path / "run")
     with pytest.raises(UserError, match=r"^out: must be a path \(got None\)$"):
         import_model("awd-lstm", tmp_path / "m.pt", None)
+
+
+@pytest.mark.parametrize("beside", [{"model": "LSTM"}, {"net": None}, {"model": {"nlayers": 2}}])
+@pytest.mark.parametrize("flat", [True, False])
+def test_what_lies_beside_the_tensors_is_not_taken_for_the_model(model_and_words, tmp_path, beside, flat):
+    model = WordModel()
+    state = dict(model.state_dict()) if flat else {"state_dict": model.state_dict()}
+    import_model("word-language-model", model_and_words({**beside, **state}), tmp_path / "run")
+    equal(tmp_path / "run", model)

@@ -432,7 +432,8 @@ def test_a_limit_that_cannot_take_effect_or_counts_in_spite_of_force(runs, tmp_p
         compress(runs("lstm"), tmp_path / "x", to=("parameters", "50%"), max_loss=0.0, finetune_epochs=1)
     assert not (tmp_path / "x").exists()
     cost, asked = Cost(10.0, 12.0, "the text"), Request(None, ("parameters", "50%"), 0.1)
-    with pytest.raises(UserError, match="--max-loss allows 10% more; nothing was written"):
+    remedy = "ask for a larger model, or raise --max-loss, or leave it out and give --force or --finetune-epochs"
+    with pytest.raises(UserError, match=f"--max-loss allows 10% more; nothing was written; {remedy}"):
         accepted(cost, asked, whatever=True)
     assert accepted(cost, asked._replace(max_loss=None), whatever=True) is cost
 

@@ -82,4 +82,13 @@ def test_a_run_stops_when_it_knows_the_text_by_heart(corpus, tmp_path):
     summary = runs.train(experiment, tmp_path / "run", progress=progress)
     assert summary["epochs"] < 150 and summary["stopped"] is True
     assert [line for line in progress.lines if "of the training text are right (stop_accuracy)" in line]
+    # not where it is the last epoch in any case
+    last = recipe("recite-dense", *SMALL, "training.epochs=1", "training.stop_accuracy=0.001", data=str(corpus))
+    assert "stopped" not in runs.train(last, tmp_path / "last", progress=quiet())
+    # and beside a limit of time that it comes before
+    limited = recipe(
+        "recite-dense", *SMALL, "training.epochs=150", "training.stop_accuracy=0.3", "training.max_minutes=9",
+        data=str(corpus),
+    )  # fmt: skip
+    assert runs.train(limited, tmp_path / "limited", progress=quiet())["stopped"] is True
     assert metrics(tmp_path / "run")[-1][2] >= 0.3

@@ -274,6 +274,8 @@ def test_a_sparse_run_shows_its_zeros_the_units_that_are_left_and_its_size():
     sparse = {"sparsity": 0.25, "units": {"embedding": 20, "layer0.hidden": 3}, "compact_parameters": 1234}
     line = epoch_line(RECORD | sparse)
     assert "zeros 25.0%  left 20-3 units, 1,234 parameters" in line
+    # a figure of a user's method
+    assert "left" not in epoch_line(RECORD | {"sparsity": 0.25, "units": 3})
     assert "left" not in epoch_line(RECORD | {"sparsity": 0.25})
 
 

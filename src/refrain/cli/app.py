@@ -20,10 +20,10 @@ from cyclopts import App, CycloptsError
 
 from refrain._version import __version__
 from refrain.errors import UserError
+from refrain.parallel.environment import are_started
 from refrain.storage.plain_text import log_line, visible
 
 from .output import follow
-from .processes import is_rank
 from .remedies import memory_remedy, with_remedies
 from .streams import ReaderLeft, flush_output, open_streams
 from .usage import check_words, with_auto, without_help_command, wrong_words
@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _together(words: Sequence[str]) -> AbstractContextManager[Any]:
     """The context in which several processes train one model, if torchrun has started this one."""
-    if words[:1] != ["train"] or "--help" in words or "-h" in words or not is_rank():
+    if words[:1] != ["train"] or "--help" in words or "-h" in words or not are_started():
         return nullcontext()
     # one line names the rank that is lost, in place of torch's traces
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

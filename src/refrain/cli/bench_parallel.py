@@ -5,10 +5,11 @@ import sys
 from typing import Any
 
 from refrain.errors import UserError
+from refrain.parallel.environment import is_first
 
 from .bench_table import table_of
 from .output import log, print_json
-from .processes import is_first, run_processes, without_option
+from .processes import run_processes, without_option
 
 
 def bench_parallel(

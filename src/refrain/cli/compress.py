@@ -69,15 +69,15 @@ def compress(
     zeros
         50%: set this share of the entries of each matrix to zero, the smallest ones. Zeros are not stored.
     max_loss
-        How much the perplexity on the validation text may grow without --finetune-epochs; the default is 20%. If it
-        grows by more, nothing is written without --force.
+        How much the perplexity on the validation text may grow; if it grows by more, nothing is written. The default is
+        20%, and no limit with --force or --finetune-epochs.
     finetune_epochs
         The number of epochs to train the smaller model, with the settings of the run.
     data
         The text to check and measure on: a folder of splits or a file. The default is the corpus of the run, with its
         validation text for what changes the model and its test text for the figures.
     force
-        Replace what exists at the output path, and write a model that is worse than --max-loss allows.
+        Replace what exists at the output path, and without --max-loss write a model however much worse it is.
     """
     options: dict[str, Any] = {
         "threshold": threshold,

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from refrain.errors import LostRankError, UserError, shown
+from refrain.errors import LostRankError, UserError
+from refrain.parallel.environment import are_started, is_restarted
 from refrain.storage.machine import usable_cores
+from refrain.storage.run_layout import SEEDS
 
 from .output import follow
 
@@ -137,32 +139,6 @@ def start_ranks(processes: int | None, experiment: "AnyExperiment | None") -> No
     raise SystemExit(run_processes(processes, without_option(sys.argv[1:])))
 
 
-def is_rank() -> bool:
-    """Whether this process is one of several ranks, by the environment variables of torch's launcher.
-
-    Raises:
-        UserError: when one of them is no number.
-    """
-    for name in ("RANK", "WORLD_SIZE"):
-        if not os.environ.get(name, "0").isdecimal():
-            raise UserError(
-                f"the environment variable {name} must be a whole number (got {shown(os.environ[name])}); start with "
-                "torchrun, or remove it"
-            )
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def is_first() -> bool:
-    """Whether this process is rank 0, or alone."""
-    return not is_rank() or int(os.environ["RANK"]) == 0
-
-
-def is_restarted() -> bool:
-    """Whether torchrun has started this process again, after another one was lost."""
-    # also where it is alone, as the only process or the last that is left
-    return "RANK" in os.environ and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
-
-
 def check_ranks(out: Path | None, series: int | None, *, several: bool = False) -> None:
     """Check what several processes that train one model need.
 
@@ -174,10 +150,10 @@ def check_ranks(out: Path | None, series: int | None, *, several: bool = False) 
     Raises:
         UserError: when there is a series, or torchrun may restart the processes without a run folder to continue.
     """
-    several |= is_rank()
+    several |= are_started()
     if not several:
         return
-    if series is not None:
+    if series is not None or (out is not None and (out / SEEDS).is_file()):
         raise UserError(
             "--seeds and --folds train several models, but these processes train one; start a process for each run"
         )

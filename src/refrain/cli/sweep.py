@@ -128,6 +128,7 @@ def open_sweep(file: Path, data: str | None, out: Path | None, *, create: bool) 
     plan = Sweep(file, RECIPES, corpus=resolved_corpus(data), absolute=absolute)
     folder = SweepFolder(Path("runs") / file.stem if out is None else out, plan)
     if create:
+        plan.check_comparable()
         if plan.space.method == "optuna":
             from refrain.runs.sweeps.optuna_search import check_optuna
 

@@ -136,8 +136,7 @@ def _check_known_settings(recipe: str | None, given: object, *, new: bool) -> No
 def _report(summary: dict[str, Any], json: bool, quiet: bool) -> None:
     """Report the summary, unless another rank does so, and then the runs of a series that have failed."""
     from refrain.errors import DivergedError
-
-    from .processes import is_first
+    from refrain.parallel.environment import is_first
 
     if is_first():
         report_training(summary, json, quiet)

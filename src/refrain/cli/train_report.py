@@ -85,7 +85,12 @@ def _report_series(summary: dict[str, Any]) -> None:
         pooled = summary["pooled"]
         low, high = pooled["interval"]
         accuracy = f"{100 * pooled['accuracy']:.2f} %  ({100 * low:.2f} to {100 * high:.2f})"
-        print(f"\nall {pooled['words']:,} words, each tested once: accuracy {accuracy}")
+        done = len(summary["folds"])
+        failed = len(summary.get("failed", ()))
+        which = f"all {pooled['words']:,} words"
+        if failed:
+            which = f"{pooled['words']:,} words of {done} of {done + failed} folds"
+        print(f"\n{which}, each tested once: accuracy {accuracy}")
         if "spans" in pooled:
             print(f"all {pooled['spans']['spans']:,} spans: F1 {100 * pooled['spans']['f1']:.2f} %")
     print()

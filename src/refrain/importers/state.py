@@ -47,8 +47,7 @@ def find_state(root: Any, path: Path) -> SavedState:
             root = root[0]
             continue
         if isinstance(root, dict):
-            # a tensor of that name is one of a state dict
-            key = next((key for key in KEYS if key in root and _tensor(root[key]) is None), None)
+            key = next((key for key in KEYS if _may_hold_tensors(root.get(key))), None)
             if key is not None:
                 beside |= {name: value for name, value in root.items() if name != key}
                 root = root[key]
@@ -64,6 +63,17 @@ def find_state(root: Any, path: Path) -> SavedState:
         what = f"an object of {root.name}" if isinstance(root, Record) else f"a {type(root).__name__}"
         raise CheckpointError(f"{path}: holds no model, but {what}; save the model or its state dict with torch.save")
     return SavedState(_without_wrapper(tensors), module, beside)
+
+
+def _may_hold_tensors(value: Any) -> bool:
+    """Whether what lies under a key may be a model: a module, a list with one, or a dict with tensors or such a key."""
+    if isinstance(value, Record):
+        return _tensor(value) is None and value.attribute("_modules") is not None
+    if isinstance(value, dict):
+        return any(_tensor(each) is not None or isinstance(each, Record) for each in value.values()) or any(
+            isinstance(value.get(key), dict) for key in KEYS
+        )
+    return isinstance(value, list | tuple)
 
 
 def _entries(root: Any, path: Path) -> dict[str, StoredTensor]:

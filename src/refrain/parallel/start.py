@@ -11,6 +11,7 @@ import torch
 from refrain.errors import LostRankError, UserError
 from refrain.storage.plain_text import log_line
 
+from .environment import are_started
 from .ranks import ALONE, Ranks
 
 JOIN_TIMEOUT = timedelta(minutes=5)
@@ -20,19 +21,9 @@ COLLECTIVE_TIMEOUT = timedelta(days=7)
 _present: Ranks | None = None
 
 
-def are_started() -> bool:
-    """Whether this process is one of several ranks, by the environment variables of torch's launcher."""
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 def present() -> Ranks:
     """Return the ranks that this process has joined; `ALONE` outside `joined`."""
     return _present or ALONE
-
-
-def restarted() -> bool:
-    """Whether torch's launcher has started the ranks again, after one was lost."""
-    return are_started() and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from refrain.data.tagged.folders import find_any
 from refrain.errors import CheckpointError, UserError, quantity, shown
 from refrain.storage.output_checks import check_folder, check_writable, run_parts
 from refrain.storage.run_folder import RunFolder
+from refrain.storage.run_layout import SEEDS
 
 from .config_document import experiment_from
 from .documents import MOST_RUNS, read_manifest
@@ -18,8 +19,6 @@ from .loading import find
 
 SEED_LIMIT = 2**63
 """Every seed is less than this."""
-SEEDS = "seeds.json"
-"""The file of a folder with the runs of several seeds."""
 
 
 def check_training(

@@ -131,7 +131,7 @@ def entry_of(run: Path) -> RunEntry:
         changed=changed,
         task=str(config.get("task", "")) if config else "",
         compressed=_compressed(summary),
-        ended_by=_ended_by(summary.get("plans")),
+        ended_by="" if summary.get("stopped") else _ended_by(summary.get("plans")),
     )
 
 

@@ -28,7 +28,9 @@ def load_best(model: nn.Module, run: RunFolder, position: Position) -> None:
     load_weights(model, run.checkpoint(best.step).tensors("model"))
 
 
-def summary_of(about: dict[str, Any], figures: dict[str, Any], model: nn.Module, position: Position) -> dict[str, Any]:
+def summary_of(
+    about: dict[str, Any], figures: dict[str, Any], model: nn.Module, position: Position, epochs: int
+) -> dict[str, Any]:
     """The content of `summary.json`.
 
     Args:
@@ -36,16 +38,19 @@ def summary_of(about: dict[str, Any], figures: dict[str, Any], model: nn.Module,
         figures: the figures of each split.
         model: the trained model.
         position: the position at the end of the run.
+        epochs: the number of epochs of the settings.
     """
     best = position.best
     assert best is not None
+    as_planned = position.plan is not None and position.step >= position.plan.end
+    by_rule = position.stopped and not as_planned and position.epoch < epochs
     return {
         **about,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": position.epochs_begun,
         "best_epoch": best.epoch + 1,
         **({"plans": [asdict(plan) for plan in position.plans]} if position.plans else {}),
-        **({"stopped": True} if position.stopped and not position.plans else {}),
+        **({"stopped": True} if by_rule else {}),
         **figures,
         "train_seconds": round(position.seconds, 1),
         "peak_memory_bytes": peak_memory_bytes(),
@@ -83,8 +88,11 @@ def card_of(
         f"are those of the best epoch on validation, {summary['best_epoch']}.",
         *methods,
         *started_from(manifest),
-        *planned_end(summary.get("plans", [])),
-        *(["A rule stopped the run before its last epoch."] if summary.get("stopped") else []),
+        *(
+            ["A rule stopped the run before its last epoch."]
+            if summary.get("stopped")
+            else planned_end(summary.get("plans", []))
+        ),
         *notes,
         *changed_lines(manifest),
         "",

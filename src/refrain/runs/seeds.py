@@ -17,11 +17,11 @@ from refrain.storage.locks import InUseError
 from refrain.storage.output_checks import check_folder
 from refrain.storage.plain_json import dumps
 from refrain.storage.run_folder import RunFolder
-from refrain.storage.run_layout import check_seeds, series_in
+from refrain.storage.run_layout import SEEDS, check_seeds, series_in
 from refrain.training import Interrupted
 from refrain.training.progress import Progress
 
-from .checks import SEEDS, check_seed_count, grown
+from .checks import check_seed_count, grown
 from .config_document import config_document, experiment_from
 from .continuing import run_state
 from .documents import read_plan
@@ -63,7 +63,7 @@ def train_seeds(
 
     Returns:
         The summary, as in `summary.json`: `seeds`, the `runs` with their figures, and for each split `mean` and `std`;
-        `failed` where trainings have diverged, by seed, which count in no figure.
+        `failed` where trainings have diverged, with the reason by seed (as text), which count in no figure.
 
     Raises:
         DivergedError: when every training has diverged.
@@ -100,9 +100,10 @@ def train_folds(
 
     Returns:
         The summary, as in `summary.json`: `folds`, the `runs` with their figures, for each split `mean` and `std`, and
-        the figures of all test texts together as `pooled`.
+        the figures of all test texts together as `pooled`; `failed` as in `train_seeds`.
 
     Raises:
+        DivergedError: when every training has diverged.
         UserError: when the settings have no folds, or something is read from the result of an earlier call.
         CheckpointError: when the folder is not empty, or another process trains a run that would be replaced.
     """

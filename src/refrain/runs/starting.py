@@ -15,6 +15,7 @@ from refrain.data import UNITS, Corpus, TaggedCorpus, TagVocabulary, Vocabulary,
 from refrain.data.tagged.vocabulary import RARE, tag_vocabulary_from
 from refrain.data.units.protocol import CountsTokens
 from refrain.data.units.table import same_tokens
+from refrain.data.units.word.vocabulary import UNK
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.models import LanguageModel, Tagger
 from refrain.models.other_vocabulary import NEVER, Units, carried_over, count_shortened
@@ -56,7 +57,7 @@ def load_start(path: Path, model: nn.Module, corpus: Corpus | TaggedCorpus) -> d
     checkpoint = find_checkpoint(path)
     before = checkpoint.document("vocabulary")
     record = _origin(path, checkpoint)
-    never = _never_predicted(before, checkpoint)
+    never = _never_predicted(before, checkpoint) if type(model) is LanguageModel else None
     if never is None and same_tokens(before, corpus.vocabulary.document()):
         unit = f"{corpus.vocabulary.unit}s" if isinstance(corpus, Corpus) else "words"
         record["units"] = {unit: {"known": len(corpus.vocabulary), "new": 0, "left_out": 0}}
@@ -131,12 +132,15 @@ def _check_carries(
 
 def _never_predicted(vocabulary: Any, checkpoint: Checkpoint) -> int | None:
     """The id of the `<unk>` that was added to an imported model, whose probability is zero; None in other models."""
+    words = vocabulary.get("words") if isinstance(vocabulary, dict) else None
     # the words of a training here were counted
-    if vocabulary.get("unit") != "word" or "counts" in vocabulary or "head.bias" not in checkpoint.shapes("model"):
+    if not isinstance(words, list) or UNK not in words or "counts" in vocabulary:
         return None
-    unknown = vocabulary_from(vocabulary).unknown
-    bias = checkpoint.tensors("model")["head.bias"]
-    return unknown if unknown is not None and unknown < len(bias) and float(bias[unknown]) == NEVER else None
+    unknown, shape = words.index(UNK), checkpoint.shapes("model").get("head.bias", ())
+    if shape != (len(words),):
+        return None
+    # training moves it by little
+    return unknown if float(checkpoint.tensors("model")["head.bias"][unknown]) < NEVER / 2 else None
 
 
 def _compared(

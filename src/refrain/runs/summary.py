@@ -15,6 +15,7 @@ from refrain.evaluation.perplexity import Protocol, guessing_concerns
 from refrain.models.network_check import class_name
 from refrain.parallel import ALONE, Ranks, present
 from refrain.progress import Track, untracked
+from refrain.sparsity import dead_by_width, model_size
 from refrain.sparsity.report import report
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position
@@ -147,7 +148,8 @@ def summarise(
     named = {f"the {split} text": figures[split] for split in splits}
     concerns = _concerns(experiment, corpus) + guessing_concerns(named, len(corpus.vocabulary)) + lost
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **network}
-    return summary_of(about, {**figures, "exact": exact, **sparsity, "warnings": concerns}, model, position)
+    figures |= {"exact": exact, **sparsity, "warnings": concerns}
+    return summary_of(about, figures, model, position, experiment.training.epochs)
 
 
 def _sparsity(experiment: Experiment, model: Any) -> tuple[dict[str, Any], list[str]]:
@@ -156,13 +158,30 @@ def _sparsity(experiment: Experiment, model: Any) -> tuple[dict[str, Any], list[
     rows = found["widths"]
     dead = {width: row["dead"] for width, row in rows.items()}
     figures = {"zeros": found["zeros"], "dead_units": dead, "compact_parameters": found["compact_parameters"]}
-    lasso = experiment.sparsity.group_lasso
-    remedy = "train again with a larger target or a lower strength"
-    if lasso is not None and lasso.scaling == "none":
-        remedy += ", or with sparsity.group_lasso.scaling=sqrt-size, by which widths of other sizes are penalised alike"
-    return figures, [
+    sparsity = experiment.sparsity
+    ways = ["a larger target"] * (sparsity.target is not None) + ["a lower strength"] * sparsity.penalised()
+    ways += ["a smaller sparsity.prune.share"] * (sparsity.prune is not None)
+    if sparsity.group_lasso is not None and sparsity.group_lasso.scaling == "none":
+        ways.append("sparsity.group_lasso.scaling=sqrt-size, by which widths of other sizes are penalised alike")
+    remedy = f"train again with {' or '.join(ways)}" if ways else "start from another run"
+    lost = [
         f"{width}: {row['left']} of {row['units']:,} units {'is' if row['left'] == 1 else 'are'} left, so that almost "
         f"nothing passes through it; {remedy}"
         for width, row in rows.items()
         if row["left"] <= 1 < row["units"]
     ]
+    return figures, _missed(experiment, model) + lost
+
+
+def _missed(experiment: Experiment, model: Any) -> list[str]:
+    """A warning about a target size that the best model does not have."""
+    measure, target = (None, None) if experiment.sparsity.target is None else experiment.sparsity.target.chosen()
+    if measure is None or not isinstance(target, int):
+        return []
+    table = model.axes()
+    dead = dead_by_width(dict(model.named_parameters()), table, removable_widths(model))
+    size = model_size(measure, table, model.widths(), dead)
+    if size <= target:
+        return []
+    left = f"the target of {target:,} {measure} is not reached, as {size:,} are left"
+    return [f"{left}; train for longer, or with a larger one"]

@@ -79,7 +79,7 @@ def summarise_tagger(
     tags = {"task": "tagger", "tags": len(corpus.vocabulary.tags)}
     about = {"run": str(run.path), "recipe": experiment.name, "corpus": corpus.name, **tags}
     skipped = {name: len(split.skipped) for name, split in corpus.splits.items()}
-    return summary_of(about, {**figures, "skipped": skipped}, model, position)
+    return summary_of(about, {**figures, "skipped": skipped}, model, position, experiment.training.epochs)
 
 
 def _confusion(figure: TaggingFigure, names: list[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from refrain.arguments import check_choice, path_of
 from refrain.assembly.sparsity import with_target_number
 from refrain.config import AnyExperiment
 from refrain.parallel import Ranks, joined
-from refrain.parallel.start import restarted
+from refrain.parallel.environment import is_restarted
 from refrain.storage.locks import InUseError
 from refrain.storage.output_checks import check_folder, run_parts
 from refrain.storage.run_folder import RunFolder
@@ -89,7 +89,7 @@ def train(
     own = methods_by_name(methods)
     with joined() as ranks:
         out, found = Path(ranks.from_first(str(out))), ranks.from_first(run_state(out))
-        again = (resume == "auto" or restarted()) and found != "absent"
+        again = (resume == "auto" or is_restarted()) and found != "absent"
         if again and found == "run":
             changes: Any = {"model": model, "methods": methods, "experiment": experiment}
             return resume_unfinished(out, **changes, progress=progress)

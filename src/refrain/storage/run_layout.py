@@ -15,6 +15,8 @@ from refrain.errors import CheckpointError
 from .regular_files import is_link, read_regular, what_is_wrong
 
 REPORT = "report.html"
+SEEDS = "seeds.json"
+"""The file of a folder with the runs of several seeds."""
 OWN_FILES = (
     "config.json",
     "recipe.toml",
@@ -135,7 +137,7 @@ def check_seeds(folder: Path) -> None:
     Raises:
         CheckpointError: when one is a link to another place, or a file is a pipe or a device.
     """
-    for path in (folder / "seeds.json", folder / "summary.json", *series_in(folder)):
+    for path in (folder / SEEDS, folder / "summary.json", *series_in(folder)):
         problem = None
         if is_link(path):
             problem = "is a link to another place"

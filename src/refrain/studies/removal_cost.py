@@ -264,13 +264,21 @@ def accepted(cost: Cost, request: Request, *, whatever: bool = False) -> Cost:
     if not whatever and math.isinf(cost.before):
         raise UserError(
             f"the perplexity on {cost.text} is infinite before anything is compressed, as the training has diverged; "
-            "compress a run that was trained with a lower training.learning_rate, or write it all the same with --force"
+            f"compress a run that was trained with a lower training.learning_rate, or {_all_the_same(request)}"
         )
     allowed = MAX_LOSS if request.max_loss is None else request.max_loss
     # a perplexity that is not a number is refused as well
     if not whatever and not cost.growth <= allowed:
+        more = "" if request.max_loss is not None else "train it with --finetune-epochs, "
         raise UserError(
             f"{request}: {cost}, but --max-loss allows {100 * allowed:.3g}% more; nothing was written; ask for a "
-            "larger model, train it with --finetune-epochs, or write it all the same with --force"
+            f"larger model, {more}or {_all_the_same(request)}"
         )
     return cost
+
+
+def _all_the_same(request: Request) -> str:
+    """How a model is written whatever it costs."""
+    if request.max_loss is None:
+        return "write it all the same with --force"
+    return "raise --max-loss, or leave it out and give --force or --finetune-epochs"

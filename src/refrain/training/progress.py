@@ -236,7 +236,8 @@ def epoch_line(record: dict[str, Any]) -> str:
         figures += f"  train accuracy {record['train_accuracy']:.2%}"
     if "sparsity" in record:
         figures += f"  zeros {record['sparsity']:.1%}"
-    if "units" in record:
+    # a user's method may have a figure of this name
+    if isinstance(record.get("units"), dict) and "compact_parameters" in record:
         units = "-".join(map(str, record["units"].values()))
         figures += f"  left {units} units, {record['compact_parameters']:,} parameters"
     return (

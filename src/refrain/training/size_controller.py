@@ -51,7 +51,7 @@ class Controller:
         weakest: whether only the weakest units are penalised.
         first: the size at the start.
         now: the size at the last update.
-        done: whether the target is reached.
+        done: whether the target is reached, or cannot be reached.
     """
 
     parameters: Mapping[str, Tensor]
@@ -68,10 +68,21 @@ class Controller:
     done: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
+        self.first = self.now = self._size(self._dead())
+        self.spare_strongest()
+
+    def spare_strongest(self) -> None:
+        """Penalise all units of each width but the one with the largest norm: a width without any passes nothing on.
+
+        With `weakest`, nothing changes: the units to penalise are chosen at each update.
+        """
+        if self.weakest:
+            return
         dead = self._dead()
-        self.first = self.now = self._size(dead)
-        if not self.weakest:
-            self._spare_strongest(dead)
+        for width, lasso in self.lassos.items():
+            norms = lasso.norms().detach().masked_fill(dead[width], -1.0)
+            lasso.penalised = torch.ones_like(dead[width])
+            lasso.penalised[norms.argmax()] = False
 
     def update(self, progress: float, share: float, rate: float, *, last: bool) -> None:
         """Measure the model and adjust the strengths; at the last update, remove units if it is too large. In place.
@@ -87,20 +98,12 @@ class Controller:
         if self.now > self.target and last:
             self._drop(dead)
             self.now = self._size(self._dead())
-        self.done = self.now <= self.target
-        if not self.weakest:
-            self._spare_strongest(dead)
+        self.done = last or self.now <= self.target
+        self.spare_strongest()
         choose = self._choose_weakest if self.weakest else self._factor
         factor = 0.0 if self.done else choose(dead, progress, share, rate)
         for lasso in self.lassos.values():
             lasso.strength *= factor
-
-    def _spare_strongest(self, dead: Mapping[str, Tensor]) -> None:
-        """Penalise all units of each width but the one with the largest norm: a width without any passes nothing on."""
-        for width, lasso in self.lassos.items():
-            norms = lasso.norms().detach().masked_fill(dead[width], -1.0)
-            lasso.penalised = torch.ones_like(dead[width])
-            lasso.penalised[norms.argmax()] = False
 
     def _factor(self, dead: Mapping[str, Tensor], progress: float, share: float, rate: float) -> float:
         """Return the factor for the strengths."""

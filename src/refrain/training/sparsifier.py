@@ -218,6 +218,9 @@ class Sparsifier:
         if self.controller is not None and saved.controller is not None:
             self.controller.first, self.controller.now, self.controller.done = saved.controller
             self._restore_penalised(self.controller, saved.penalised)
+            if not saved.penalised:
+                # of a run of an earlier version
+                self.controller.spare_strongest()
 
     def _restore_penalised(self, controller: Controller, saved: Mapping[str, Any]) -> None:
         for width, penalised in saved.items():

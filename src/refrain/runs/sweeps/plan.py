@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from refrain.config import AnyExperiment, Experiment, resolve
 from refrain.config.loader import Origins, amended, recipe_below
+from refrain.config.toml_file import line_of, lines_of, read_toml
 from refrain.config.toml_text import toml_beside
 from refrain.errors import UserError
 from refrain.storage.plain_json import dumps
@@ -58,14 +59,27 @@ class Sweep:
         self.corpus, self._absolute = corpus, absolute
         self.space: Space = read_space(path)
         self.base = self.resolved({})
-        if isinstance(self.base, Experiment):
-            cause = "changes the text or the words whose perplexity is compared, so that it cannot tell the best cell"
-            remedy = "make a sweep for each value, and compare the best of each with refrain compare --data TEXT"
-            names = [name for name in self.space.values if name in OTHER_TEXT]
-            if names:
-                raise UserError(*(f"{path}: sweep.space.{name}: {cause}; {remedy}" for name in names))
         self._settings = [] if self.space.method == "optuna" else self._named(lambda: cells_of(self.space))
         self._experiments = self._checked(self._settings or list(_ends(self.space)))
+
+    def check_comparable(self) -> None:
+        """Check that the figures of all cells are of one text, before the sweep is begun.
+
+        Raises:
+            UserError: when a language model's text or its words would vary.
+        """
+        if not isinstance(self.base, Experiment):
+            return
+        lines = lines_of(read_toml(self.path)[0])
+        cause = "changes the text or the words whose perplexity is compared, so that it cannot tell the best cell"
+        remedy = "make a sweep for each value, and compare the best of each with refrain compare --data TEXT"
+        varied = [
+            f"sweep.space.{name}"
+            for name, values in self.space.values.items()
+            if name in OTHER_TEXT and (isinstance(values, Range) or len(values) > 1)
+        ]
+        if varied:
+            raise UserError(*(f"{self.path}:{line_of(name, lines)}: {name}: {cause}; {remedy}" for name in varied))
 
     @property
     def number(self) -> int:

@@ -23,7 +23,7 @@ LARGEST = 1e300
 # attempts to draw a cell that was not drawn before
 _TRIES = 1000
 
-OTHER_TOKENS = ("data.unit", "data.pieces", "data.piece_model", "data.tokens")
+OTHER_TOKENS = ("data.unit", "data.pieces", "data.piece_model", "data.piece_seed", "data.tokens")
 """Settings that change what a token is, and with it what a perplexity is of."""
 OTHER_TEXT = (
     "data.corpus", "data.split", "data.cleaning", "data.lowercase", "data.tokenise", "data.normalise", "data.errors",
@@ -162,7 +162,10 @@ class _Reader:
             self._wrong(where, f"{cause}; make a sweep for each value, and compare bits per byte")
             return {}
         if isinstance(value, list) and value:
-            return {name: list({_key(each): each for each in reversed(value)}.values())[::-1]}
+            different: dict[Any, Any] = {}
+            for each in value:
+                different.setdefault(_key(each), each)
+            return {name: list(different.values())}
         if isinstance(value, dict):
             problem = _range_problem(value)
             if problem is None and method == "grid":
